@@ -1,0 +1,128 @@
+# Replicate Proxy: `make demo` and `make test` do all of their own set-up; `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON3 ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .local/bootstrap/bin/uv)
+BIN := .venv/bin
+SAM := .venvs/sam/bin
+LOCAL := $(BIN)/python -m local
+SYNC = $(UV) pip sync -q --require-hashes
+LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+CLIENTS_JS := tests/integration/clients_js
+SOURCES := layers/common/python/replicate_proxy functions local tests $(wildcard bench)
+
+export SAM_CLI_TELEMETRY := 0
+
+##@ The local stack
+.PHONY: demo up down status logs key invoke build
+demo: env ## Run the main job end to end and show every hop  [PROMPT="…" MODEL=owner/name]
+	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL")
+
+up: env ## Start the local AWS and the local Replicate, deploy, create a key; safe to repeat
+	@$(LOCAL) up
+
+down: env ## Stop it all; nothing is left running
+	@$(LOCAL) down
+
+status: env ## Processes, functions, queues and dead-letter queues
+	@$(LOCAL) status
+
+logs: env ## What the functions logged  [FN=harvest FOLLOW=1]
+	@$(LOCAL) logs $(if $(FN),--function "$$FN") $(if $(FOLLOW),--follow)
+
+key: env ## Create an API key  [TENANT=acme SCOPES="predictions:read predictions:write"]
+	@$(LOCAL) key $(if $(TENANT),--tenant "$$TENANT") $(if $(SCOPES),--scopes "$$SCOPES")
+
+invoke: env ## One function in AWS's runtime by `sam local invoke` (needs Docker)  FN=ingest EVENT=events/ingest/create.json
+	@$(LOCAL) invoke "$${FN:?which function? FN=ingest}" "$${EVENT:?which event? EVENT=events/ingest/create.json}"
+
+build: env ## sam build of template.yaml
+	@$(LOCAL) build
+
+##@ Checks
+.PHONY: test pr fmt lint types template-check unit integration clients-js bench coverage
+test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
+	@$(LOCAL) summary
+
+pr: test ## What a pull request must pass
+
+fmt: env ## Format and sort imports
+	$(BIN)/ruff check -q --fix-only --select I $(SOURCES)
+	$(BIN)/ruff format -q $(SOURCES)
+
+lint: env ## ruff
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: env ## mypy --strict
+	$(BIN)/mypy
+
+template-check: env ## cfn-lint with the serverless rules, sam validate --lint
+	$(SAM)/cfn-lint -a cfn_lint_serverless.rules -- template.yaml
+	AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
+
+unit: env ## Unit, contract and template tests; no network
+	$(BIN)/pytest -q
+
+coverage: env ## The same with branch coverage
+	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
+
+integration: env clients-js ## On a local stack of its own
+	$(BIN)/pytest -q --timeout 300 tests/integration
+
+clients-js: ## The npm clients, where node is
+	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
+
+bench: env ## Measure; writes bench/results.json
+	PYTHONPATH=layers/common/python $(BIN)/python -m bench
+
+##@ Environments
+.PHONY: env lock clean help
+env: .venv/.stamp .venvs/sam/.stamp .venvs/ministack/.stamp ## All environments, from hash-locked requirements
+
+.local/bootstrap/bin/uv: requirements/uv.txt
+	@echo "fetching uv into .local/bootstrap"
+	@$(PYTHON3) -m venv .local/bootstrap || { echo "python3 cannot make virtual environments: install python3-venv, or uv" >&2; exit 1; }
+	@$(@D)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+ifeq ($(UV),.local/bootstrap/bin/uv)
+.venv/.stamp .venvs/sam/.stamp .venvs/ministack/.stamp lock: | .local/bootstrap/bin/uv
+endif
+
+.venv/.stamp: requirements/dev.txt .python-version
+	@echo "making .venv"
+	@$(UV) venv -q --clear --python "$$(cat .python-version)" .venv
+	@$(SYNC) --python .venv $<
+	@touch $@
+
+.venvs/%/.stamp: requirements/%.txt .python-version
+	@echo "making .venvs/$*"
+	@$(UV) venv -q --clear --python "$$(cat .python-version)" .venvs/$*
+	@$(SYNC) --python .venvs/$* $<
+	@touch $@
+
+$(CLIENTS_JS)/node_modules/.stamp: $(CLIENTS_JS)/package-lock.json
+	@echo "installing the npm clients"
+	@cd $(CLIENTS_JS) && npm ci --silent
+	@touch $@
+
+lock: ## Lock every requirements/*.in again (UPGRADE=1 for newer versions)
+	@for name in uv dev sam ministack; do \
+		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
+	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
+		-c requirements/dev.txt -o layers/common/python/requirements.txt
+	@for name in harvest authorize; do \
+		$(LOCK) $(if $(UPGRADE),-U) functions/$$name/requirements.in -c requirements/dev.txt -o functions/$$name/requirements.txt; done
+
+clean: down ## Stop everything and remove environments, builds and caches
+	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
