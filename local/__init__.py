@@ -1,0 +1,1 @@
+"""The local stack: an emulated AWS, a local Replicate and the proxy deployed between them."""

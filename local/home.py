@@ -1,0 +1,44 @@
+"""Where one local stack keeps its files: everything below `.local/`, one folder per stack name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCAL = ROOT / ".local"
+DEFAULT_NAME = "default"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one stack, so that the tests' stack and the user's never meet."""
+
+    name: str = DEFAULT_NAME
+
+    @property
+    def directory(self) -> Path:
+        return LOCAL / "stacks" / self.name
+
+    @property
+    def stack_file(self) -> Path:
+        """`.local/stack.json` for the user's own stack; any tool may read it."""
+        return (LOCAL if self.name == DEFAULT_NAME else self.directory) / "stack.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    def log(self, process: str) -> Path:
+        return self.logs / f"{process}.log"
+
+    @property
+    def origin_file(self) -> Path:
+        """Where the output front finds the emulated distribution: {"endpoint", "host"}."""
+        return self.directory / "origin.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.directory / "up.lock"
+
+    def prepare(self) -> None:
+        for folder in (self.logs, self.directory / "tmp", self.directory / "state"):
+            folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,69 @@
+"""Serves stored outputs on loopback as CloudFront does on AWS: 200 directly, any `Authorization` header ignored.
+
+    python -m local.outputs --port N --origin-file FILE
+
+FILE holds {"endpoint": "http://127.0.0.1:4566", "host": "<label>.cloudfront.localhost"}: the emulated distribution, whose
+origin access control signs the reads of the bucket. It is read per request, since it exists only after the deployment.
+"""
+
+import argparse
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from local.ports import LOOPBACK
+
+PASSED_ON = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
+HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive", "server", "date")
+
+
+def application(origin_file: Path) -> Starlette:
+    """GET and HEAD of any key; everything else is 405, as on a distribution of a bucket."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with httpx.AsyncClient(timeout=60, follow_redirects=False) as client:
+            app.state.client = client
+            yield
+
+    async def health(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def serve(request: Request) -> Response:
+        if not origin_file.exists():
+            return PlainTextResponse("nothing is deployed yet", status_code=503)
+        origin = json.loads(origin_file.read_text(encoding="utf-8"))
+        client: httpx.AsyncClient = request.app.state.client
+        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        upstream = client.build_request(
+            request.method, origin["endpoint"] + request.url.path, headers=headers | {"host": origin["host"]}
+        )
+        answer = await client.send(upstream, stream=True)
+        kept = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}
+        return StreamingResponse(
+            answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose)
+        )
+
+    routes = [Route("/health", health), Route("/{key:path}", serve, methods=["GET", "HEAD"])]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m local.outputs")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--origin-file", type=Path, required=True)
+    options = parser.parse_args()
+    uvicorn.run(application(options.origin_file), host=LOOPBACK, port=options.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
