@@ -1,0 +1,1 @@
+"""Wire models at the edges: the public API, queue commands, bus events."""

@@ -1,0 +1,91 @@
+"""Errors whose class says what to do next.
+
+ProxyError
+├── RetryableError       try again later, at the earliest after `retry_after` seconds
+├── PermanentError       trying again changes nothing: record it and go on
+├── ConflictError        somebody else changed the record first: read it again
+├── DuplicateError       this was done before: acknowledge and go on
+├── NotFoundError        no such thing for this caller
+├── ConfigurationError   the deployment is wrong: an operator must act
+└── ApiError             the caller's request gets this HTTP answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "ApiError",
+    "ConfigurationError",
+    "ConflictError",
+    "DuplicateError",
+    "InvalidField",
+    "NotFoundError",
+    "PermanentError",
+    "ProxyError",
+    "RetryableError",
+]
+
+
+class ProxyError(Exception):
+    """Base of every error this package raises on purpose. Messages hold no inputs, outputs or secrets."""
+
+
+class RetryableError(ProxyError):
+    """A passing failure; `retry_after` is in seconds, None where the cause did not say."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(ProxyError):
+    """A failure that no retry can mend."""
+
+
+class ConflictError(ProxyError):
+    """A conditional write lost against another writer."""
+
+
+class DuplicateError(ProxyError):
+    """The work was already done or is being done by somebody else."""
+
+
+class NotFoundError(ProxyError):
+    """The record does not exist, or belongs to another tenant; the two are never told apart."""
+
+
+class ConfigurationError(ProxyError):
+    """A setting, secret or permission of the deployment is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class InvalidField:
+    """One entry of `invalid_fields` in a problem reply: `type`, dotted `field`, human `description`."""
+
+    type: str
+    field: str
+    description: str
+
+
+class ApiError(ProxyError):
+    """An HTTP answer in Replicate's problem+json shape: title, detail, status, invalid_fields."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        invalid_fields: Sequence[InvalidField] = (),
+        headers: Mapping[str, str] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.invalid_fields = tuple(invalid_fields)
+        self.headers = dict(headers or {})
+        self.retry_after = retry_after

@@ -1,0 +1,123 @@
+"""What can happen to a job, past tense, one class each. `jobs.state.apply` says what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from replicate_proxy.jobs.model import Document, JobStatus
+
+__all__ = [
+    "Accepted",
+    "CancelRequested",
+    "Change",
+    "Claimed",
+    "Given",
+    "Harvested",
+    "Looked",
+    "OutcomeUnknown",
+    "Rejected",
+    "Released",
+    "Reported",
+    "Resent",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Base of all changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed(Change):
+    """A dispatcher took the job and is about to send the create request; nobody else may before `until`."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Change):
+    """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: it was really sent."""
+
+    retry_at: datetime
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected(Change):
+    """Replicate refused the request for good; `error` is its own text."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown(Change):
+    """The create request was sent and nobody knows whether a prediction exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resent(Change):
+    """No trace of a prediction was found for an unknown outcome: the job may be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(Change):
+    """Replicate created the prediction."""
+
+    replicate_id: str
+    model: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported(Change):
+    """News from Replicate, by webhook or poll, about one attempt; `status` is Replicate's own word.
+
+    `lease_until` is given by the harvester that will work on a success; others leave it None.
+    """
+
+    attempt: int
+    replicate_id: str
+    status: str
+    via: str
+    model: str | None = None
+    version: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    output: Document | None = None
+    logs: Document | None = None
+    error: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Harvested(Change):
+    """Every output file is where it will stay; `output` is final."""
+
+    output: Document
+    files: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested(Change):
+    """The caller wants the job stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked(Change):
+    """The sweep or a harvester looked, and the job goes on: when to look next, and what is stored so far."""
+
+    next_look: datetime
+    lease_until: datetime | None = None
+    files: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Change):
+    """The proxy itself ends the job: given up, expired, or canceled before it was ever sent."""
+
+    status: Literal[JobStatus.FAILED, JobStatus.CANCELED]
+    error: str | None = None

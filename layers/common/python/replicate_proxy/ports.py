@@ -1,0 +1,123 @@
+"""What services need from the outside, as Protocols. Adapters and test fakes implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from replicate_proxy.contracts.commands import DispatchCommand
+from replicate_proxy.contracts.events import Event
+from replicate_proxy.jobs.model import Document, Job
+
+__all__ = [
+    "Clock",
+    "CommandQueue",
+    "DocumentStore",
+    "DueJob",
+    "EventBus",
+    "IdempotencyRecord",
+    "IdempotencyStore",
+    "JobPage",
+    "JobStore",
+    "Secrets",
+]
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A row of the due index: enough to fetch the job."""
+
+    tenant: str
+    id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs of one tenant, newest first; `next_before` is the id to go on below, None on the last page."""
+
+    jobs: tuple[Job, ...]
+    next_before: str | None
+
+
+class JobStore(Protocol):
+    """Jobs by tenant and id. Every write is conditional."""
+
+    def create(self, job: Job) -> None:
+        """Raises ConflictError where the id is taken."""
+        ...
+
+    def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None: ...
+
+    def save(self, job: Job) -> Job:
+        """Writes the job where the stored one still has `job.rev`; gives it back with the next rev.
+
+        Raises ConflictError where somebody else was faster.
+        """
+        ...
+
+    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage: ...
+
+    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]: ...
+
+    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+        """Marks a prediction on Replicate as this job's; False where it belongs to another job already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """The first request under an idempotency key: what it asked (hash) and which job it became."""
+
+    tenant: str
+    key: str
+    fingerprint: str
+    job_id: str
+
+
+class IdempotencyStore(Protocol):
+    """Idempotency keys, each remembered for a day."""
+
+    def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
+        """The record that holds the key: the given one, or the earlier one that was there first."""
+        ...
+
+    def forget(self, record: IdempotencyRecord) -> None: ...
+
+
+class DocumentStore(Protocol):
+    """JSON values kept with a job: small ones inline, large ones as objects."""
+
+    def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document: ...
+
+    def load(self, document: Document | None) -> Any: ...
+
+
+class CommandQueue(Protocol):
+    """The dispatch queue."""
+
+    def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None: ...
+
+
+class EventBus(Protocol):
+    """The service's own EventBridge bus."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Raises RetryableError where any entry was not taken."""
+        ...
+
+
+class Secrets(Protocol):
+    """Secret values by name; `refresh` re-reads the store."""
+
+    def get(self, name: str, *, refresh: bool = False) -> str: ...
+
+

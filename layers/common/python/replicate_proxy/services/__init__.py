@@ -1,0 +1,1 @@
+"""One use case a module; dependencies come by constructor."""
