@@ -1,0 +1,123 @@
+"""The one place where failures of HTTP become errors of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from http.client import HTTPException
+from typing import Any
+
+from requests import RequestException
+from urllib3.exceptions import HTTPError
+
+from replicate_proxy.errors import InvalidField, ProxyError
+from replicate_proxy.replicate_api.errors import (
+    NotAcceptedError,
+    OutcomeUnknownError,
+    RejectedError,
+    ThrottledError,
+    UnauthenticatedError,
+    UnexpectedReplyError,
+    UpstreamUnavailableError,
+)
+from replicate_proxy.replicate_api.reply import Reply
+from replicate_proxy.replicate_api.throttling import DEFAULT_RETRY_AFTER, limit_per_minute, retry_after
+from replicate_proxy.replicate_api.wire import Wire, watch
+
+__all__ = ["Operation", "check", "translated"]
+
+TOKEN_RETRY_AFTER = 60.0
+"""Seconds to wait while our token is refused: an operator's pace, not a network's."""
+
+_TOO_EARLY = frozenset({408, 425})
+"""The server gave up before it had the request (RFC 9110 §15.5.9, RFC 8470 §5.2)."""
+
+
+class Operation(Enum):
+    """Whether sending a request twice can cost money."""
+
+    CREATE = "create"
+    REPEATABLE = "repeatable"
+
+
+@contextmanager
+def translated(operation: Operation) -> Iterator[Wire]:
+    """Watches one request; everything that `requests` and `urllib3` raise leaves as an error of `errors.py`."""
+    with watch(fresh=operation is Operation.CREATE) as wire:
+        try:
+            yield wire
+        except (RequestException, HTTPError, HTTPException, OSError) as error:
+            raise _broken(operation, wire, error) from error
+        except (UnexpectedReplyError, UpstreamUnavailableError) as error:
+            if operation is Operation.CREATE:
+                raise OutcomeUnknownError(f"Replicate accepted, but {error}") from error
+            raise
+
+
+def _broken(operation: Operation, wire: Wire, error: Exception) -> ProxyError:
+    # Only the class is told: messages of these libraries can hold headers and addresses.
+    kind = type(error).__name__
+    if wire.certainly_unsent:
+        return NotAcceptedError(f"could not reach Replicate: {kind}")
+    if operation is Operation.CREATE:
+        return OutcomeUnknownError(f"no answer after sending: {kind}")
+    return UpstreamUnavailableError(f"no answer from Replicate: {kind}")
+
+
+def check(reply: Reply, operation: Operation) -> Reply:
+    """The reply itself where it is 2xx; raises the error that its status stands for otherwise."""
+    status = reply.status
+    if 200 <= status < 300:
+        return reply
+    if status == 401:
+        raise UnauthenticatedError("Replicate refuses our token", retry_after=TOKEN_RETRY_AFTER)
+    if status == 429:
+        raise _throttled(reply)
+    if status in _TOO_EARLY:
+        raise NotAcceptedError(f"Replicate answered {status}", retry_after=_wait(reply))
+    if status >= 500 or status == 303:
+        # 303 follows a request that was processed; the other redirects follow one that was not (RFC 9110 §15.4).
+        if operation is Operation.CREATE:
+            raise OutcomeUnknownError(f"Replicate answered {status}")
+        raise UpstreamUnavailableError(f"Replicate answered {status}", retry_after=_wait(reply))
+    if status < 400:
+        raise RejectedError(502, "Unexpected redirect", "The upstream address answered with a redirect.")
+    raise _rejected(reply)
+
+
+def _throttled(reply: Reply) -> ThrottledError:
+    wait = _wait(reply)
+    return ThrottledError(
+        "Replicate throttles us",
+        retry_after=DEFAULT_RETRY_AFTER if wait is None else wait,
+        limit_per_minute=limit_per_minute(reply.problem()),
+    )
+
+
+def _wait(reply: Reply) -> float | None:
+    return retry_after(reply.problem(), reply.headers.get("retry-after"), now=datetime.now(UTC))
+
+
+def _rejected(reply: Reply) -> RejectedError:
+    problem = reply.problem()
+    title = problem.get("title")
+    detail = problem.get("detail")
+    fields = problem.get("invalid_fields")
+    return RejectedError(
+        reply.status,
+        title if isinstance(title, str) and title else "Request rejected",
+        detail if isinstance(detail, str) and detail else "Replicate refused the request without saying why.",
+        invalid_fields=[_invalid_field(entry) for entry in fields if isinstance(entry, Mapping)]
+        if isinstance(fields, list)
+        else (),
+    )
+
+
+def _invalid_field(entry: Mapping[str, Any]) -> InvalidField:
+    return InvalidField(
+        type=str(entry.get("type", "")),
+        field=str(entry.get("field", "")),
+        description=str(entry.get("description", "")),
+    )
