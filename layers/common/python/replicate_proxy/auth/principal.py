@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Principal"]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A tenant's key or token, with its scopes (`predictions:read`, `predictions:write`, `files:write`, `admin`)."""
+    """A tenant's key or token. `scopes`: see auth/scopes.py. `models` are `owner/name`; empty allows all."""
 
     tenant: str
     key_id: str

@@ -1,0 +1,43 @@
+"""API Gateway's Lambda authorizer: says who is calling, or that they may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
+from replicate_proxy.auth.policy import allowing, denying
+from replicate_proxy.bootstrap.authorize import authorizer
+from replicate_proxy.observability import logger, metrics, tracer
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Any other exception becomes the gateway response AUTHORIZER_FAILURE, for which the template says 503.
+    """
+    method_arn = event["methodArn"]
+    source_ip = event["requestContext"]["identity"]["sourceIp"]
+    try:
+        grant = authorizer().authorize(_authorization(event), source_ip)
+    except UnauthenticatedError as error:
+        logger.info("caller refused", reason=str(error))
+        # API Gateway answers 401 for exactly this text, and 500 for any other.
+        raise Exception("Unauthorized") from None
+    except DeniedError as error:
+        logger.info("caller denied", reason=str(error))
+        return denying(str(error), method_arn)
+    logger.info("caller accepted", tenant=grant.principal.tenant, key_id=grant.principal.key_id)
+    return allowing(grant, method_arn)
+
+
+def _authorization(event: dict[str, Any]) -> str:
+    """The header's one value; none or several (which one would the next hop read?) count as no credential."""
+    sent = event.get("multiValueHeaders") or {
+        name: [value] for name, value in (event.get("headers") or {}).items()
+    }
+    values = [value for name, values in sent.items() if name.lower() == "authorization" for value in values]
+    return values[0] if len(values) == 1 else ""

@@ -1,0 +1,75 @@
+"""Makes the first key of a deployment, which then makes all others through the admin API.
+
+    python -m replicate_proxy.auth.bootstrap_admin --table TABLE --secret-arn ARN [--tenant operator]
+
+Whoever may run this already holds the AWS rights to write the access table and to read the signing secret.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from replicate_proxy import signing
+from replicate_proxy.auth.key_store import DynamoKeyStore
+from replicate_proxy.auth.keys import ApiKey, KeyText, issue
+from replicate_proxy.auth.scopes import DEFAULT_SCOPES, Scope
+from replicate_proxy.aws import client
+from replicate_proxy.clock import SystemClock
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from replicate_proxy.auth.ports import KeyStore
+    from replicate_proxy.ports import Clock
+
+__all__ = ["create_first_admin_key"]
+
+
+def create_first_admin_key(
+    store: KeyStore,
+    root_secret: str,
+    clock: Clock,
+    *,
+    tenant: str = "operator",
+    name: str = "first admin key",
+    lifetime: timedelta | None = None,
+) -> KeyText:
+    """Stores a key with every scope and gives its text, which cannot be had again."""
+    now = clock.now()
+    key, text = issue(
+        ApiKey(
+            id="",
+            tenant=tenant,
+            digest="",
+            created_at=now,
+            name=name,
+            scopes=DEFAULT_SCOPES | {Scope.ADMIN},
+            expires_at=now + lifetime if lifetime else None,
+        ),
+        signing.derive(root_secret.encode(), "api-keys"),
+    )
+    store.create(key)
+    return text
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m replicate_proxy.auth.bootstrap_admin", description=__doc__
+    )
+    parser.add_argument("--table", required=True, help="the access table (stack output AccessTableName)")
+    parser.add_argument(
+        "--secret-arn", required=True, help="the signing secret (stack output SigningSecretArn)"
+    )
+    parser.add_argument("--tenant", default="operator")
+    parser.add_argument("--name", default="first admin key")
+    options = parser.parse_args(arguments)
+    root = client("secretsmanager").get_secret_value(SecretId=options.secret_arn)["SecretString"]
+    store = DynamoKeyStore(client("dynamodb"), options.table)
+    text = create_first_admin_key(store, root, SystemClock(), tenant=options.tenant, name=options.name)
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

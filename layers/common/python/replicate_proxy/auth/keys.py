@@ -1,0 +1,144 @@
+"""API keys: their text, what is stored of them, and whether one is good. Pure.
+
+The caller holds `rp_<id>_<secret>`. We hold an HMAC-SHA256 of the secret under a key derived from the
+deployment's root secret, so a copy of the table neither contains a key nor lets one be guessed offline.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from replicate_proxy import signing
+
+if TYPE_CHECKING:
+    from replicate_proxy.auth.scopes import Scope
+
+__all__ = ["MAX_GRACE", "ApiKey", "KeyText", "Limits", "Standing", "issue", "rotated", "standing"]
+
+MAX_GRACE = timedelta(days=7)
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_ID_LENGTH = 12
+_SECRET_LENGTH = 43  # 43 base-62 digits hold 256 bits
+_SHAPE = re.compile(rf"rp_([a-z2-7]{{{_ID_LENGTH}}})_([0-9A-Za-z]{{{_SECRET_LENGTH}}})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class KeyText:
+    """A key as its holder sees it. Never stored, never logged: `repr` shows the id alone."""
+
+    id: str
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"rp_{self.id}_{self.secret}"
+
+    @classmethod
+    def fresh(cls, key_id: str | None = None) -> KeyText:
+        """A new random key; with `key_id`, a new secret for an existing one."""
+        return cls(key_id or _random(_BASE32, _ID_LENGTH), _random(_BASE62, _SECRET_LENGTH))
+
+    @classmethod
+    def read(cls, text: str) -> KeyText | None:
+        """The key in a credential, None where the text is not one of ours."""
+        match = _SHAPE.fullmatch(text)
+        return cls(match[1], match[2]) if match else None
+
+    def digest(self, digest_key: bytes) -> str:
+        """What is stored: bound to the id, so that digests cannot be moved between records."""
+        return signing.sign(digest_key, self.id, self.secret)
+
+
+def _random(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What API Gateway's usage plan lets a key do: requests a second, burst, requests a month (None: no
+    quota).
+    """
+
+    rate: float
+    burst: int
+    monthly_quota: int | None = None
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One stored key. `previous_digest` is good until `previous_until`: the grace of a rotation.
+
+    Empty `allowed_ips` or `allowed_models` allow all. `usage_key` is the value by which API Gateway counts
+    the caller.
+    """
+
+    id: str
+    tenant: str
+    digest: str
+    created_at: datetime
+    name: str = ""
+    scopes: frozenset[Scope] = frozenset()
+    allowed_ips: tuple[str, ...] = ()
+    allowed_models: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    previous_digest: str | None = None
+    previous_until: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    limits: Limits | None = None
+    usage_key_id: str | None = None
+    usage_key: str | None = field(default=None, repr=False)
+
+
+class Standing(Enum):
+    """What a presented key is worth."""
+
+    GOOD = "good"
+    WRONG = "wrong"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+_NOBODY = "0" * 64
+
+
+def standing(key: ApiKey | None, presented: KeyText, digest_key: bytes, now: datetime) -> Standing:
+    """Judges a presented key against the record under its id; None (no such id) costs the same work as a
+    wrong secret.
+    """
+    given = presented.digest(digest_key)
+    in_grace = bool(key and key.previous_digest and key.previous_until and now < key.previous_until)
+    current = secrets.compare_digest(given, key.digest if key else _NOBODY)
+    previous = secrets.compare_digest(given, (key and key.previous_digest) or _NOBODY)
+    if key is None or not (current or (previous and in_grace)):
+        return Standing.WRONG
+    if key.revoked_at is not None:
+        return Standing.REVOKED
+    if key.expires_at is not None and now >= key.expires_at:
+        return Standing.EXPIRED
+    return Standing.GOOD
+
+
+def issue(template: ApiKey, digest_key: bytes) -> tuple[ApiKey, KeyText]:
+    """A record with a fresh id and secret and everything else of the template; the text is shown once."""
+    text = KeyText.fresh()
+    return replace(template, id=text.id, digest=text.digest(digest_key)), text
+
+
+def rotated(key: ApiKey, digest_key: bytes, *, now: datetime, grace: timedelta) -> tuple[ApiKey, KeyText]:
+    """The key with a new secret; the old one stays good for `grace` (0 to 7 days). The id does not change."""
+    if not timedelta() <= grace <= MAX_GRACE:
+        raise ValueError("the grace is 0 to 7 days")
+    text = KeyText.fresh(key.id)
+    overlap = bool(grace)
+    return replace(
+        key,
+        digest=text.digest(digest_key),
+        previous_digest=key.digest if overlap else None,
+        previous_until=now + grace if overlap else None,
+    ), text

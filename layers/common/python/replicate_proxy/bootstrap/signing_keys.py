@@ -1,0 +1,29 @@
+"""The keys derived from the deployment's root secret, which is read once a process: it never changes."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from replicate_proxy import signing
+from replicate_proxy.aws import client
+from replicate_proxy.config import Env
+
+__all__ = ["api_key_digest_key", "file_signing_key"]
+
+
+@cache
+def _root() -> bytes:
+    """Not cached where reading fails, so the next call tries again."""
+    arn = Env(os.environ).text("SIGNING_SECRET_ARN")
+    return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
+
+
+@cache
+def api_key_digest_key() -> bytes:
+    return signing.derive(_root(), "api-keys")
+
+
+@cache
+def file_signing_key() -> bytes:
+    return signing.derive(_root(), "file-urls")
