@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler(capture_response=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Any other exception becomes the gateway response AUTHORIZER_FAILURE, for which the template says 503.
-    """
+    """Any other exception becomes gateway response AUTHORIZER_FAILURE, which the template turns into 503."""
     method_arn = event["methodArn"]
     source_ip = event["requestContext"]["identity"]["sourceIp"]
     try:
