@@ -1,0 +1,1 @@
+"""Faults on demand: rules that break chosen requests and webhooks, reproducibly."""

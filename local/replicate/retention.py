@@ -1,0 +1,42 @@
+"""Removes the data of old predictions (Replicate docs, predictions: data retention)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from local.replicate import clock
+from local.replicate.delivery import Delivery
+from local.replicate.settings import Knobs
+from local.replicate.store import Prediction, Store, age
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
+
+
+class Retention:
+    """Looks now and then for predictions completed longer ago than the retention."""
+
+    def __init__(self, knobs: Callable[[], Knobs], store: Store, delivery: Delivery) -> None:
+        self._knobs = knobs
+        self._store = store
+        self._delivery = delivery
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, self._knobs().retention / 10)))
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what is due now."""
+        now = clock.now_ns()
+        for prediction in self._store.all():
+            if not prediction.data_removed and age(prediction, now) >= self._knobs().retention:
+                self.remove(prediction)
+
+    def remove(self, prediction: Prediction) -> None:
+        """Input, output, logs and files go; the record stays."""
+        self._delivery.remove(prediction.files)
+        prediction.files = []
+        prediction.input, prediction.output, prediction.logs = {}, None, ""
+        prediction.data_removed = True
