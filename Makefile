@@ -79,7 +79,7 @@ clients-js: ## The npm clients, where node is
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
 
 bench: env ## Measure; writes bench/results.json
-	PYTHONPATH=layers/common/python $(BIN)/python -m bench
+	$(BIN)/python -m bench
 
 ##@ Environments
 .PHONY: env lock clean help
@@ -99,6 +99,7 @@ endif
 	@echo "making .venv"
 	@$(UV) venv -q --clear --python "$$(cat .python-version)" .venv
 	@$(SYNC) --python .venv $<
+	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/layers/common/python" > .venv/lib/python$$(cat .python-version)/site-packages/project.pth
 	@touch $@
 
 .venvs/%/.stamp: requirements/%.txt .python-version

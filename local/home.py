@@ -1,5 +1,6 @@
 """Where one local stack keeps its files: everything below `.local/`, one folder per stack name."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,3 +43,10 @@ class Home:
     def prepare(self) -> None:
         for folder in (self.logs, self.directory / "tmp", self.directory / "state"):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def forget(self) -> None:
+        """Drop what the servers kept, so that the next start begins empty; logs and ports stay."""
+        self.stack_file.unlink(missing_ok=True)
+        self.origin_file.unlink(missing_ok=True)
+        for folder in ("state", "s3", "tmp"):
+            shutil.rmtree(self.directory / folder, ignore_errors=True)

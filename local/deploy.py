@@ -1,0 +1,66 @@
+"""`sam deploy` of the built template to the emulator, only where something changed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from local import build, environment
+from local.home import ROOT, Home
+from local.programs import run
+from local.stack import client
+
+STACK_NAME = "replicate-proxy"
+CAPABILITIES = "CAPABILITY_IAM CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND"
+SOURCES = ("template.yaml", "functions/**/*", "layers/common/**/*")
+IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
+
+
+def is_current(home: Home, fingerprint: str) -> bool:
+    return _record(home).exists() and _record(home).read_text(encoding="utf-8") == fingerprint
+
+
+def fingerprint(parameters: Mapping[str, str], generation: str) -> str:
+    """Of everything that a deployment depends on: sources, parameters, and the emulator that holds it."""
+    digest = hashlib.sha256(json.dumps([generation, *sorted(parameters.items())]).encode())
+    for pattern in SOURCES:
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file() and not IGNORED.intersection(path.parts):
+                digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def deploy(home: Home, template: Path, parameters: Mapping[str, str], endpoint_url: str) -> None:
+    run(
+        [
+            build.SAM / "sam",
+            *("deploy", "--template-file", template, "--stack-name", STACK_NAME, "--region", environment.REGION),
+            *("--resolve-s3", "--capabilities", *CAPABILITIES.split(), "--config-file", _config(home, parameters)),
+            *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
+        ],
+        environment=environment.with_credentials(endpoint_url),
+        what="sam deploy",
+    )
+
+
+def remember(home: Home, fingerprint: str) -> None:
+    _record(home).write_text(fingerprint, encoding="utf-8")
+
+
+def outputs(endpoint_url: str) -> dict[str, str]:
+    """The stack's outputs by name."""
+    stacks = client("cloudformation", endpoint_url).describe_stacks(StackName=STACK_NAME)["Stacks"]
+    return {row["OutputKey"]: row["OutputValue"] for row in stacks[0].get("Outputs", [])}
+
+
+def _config(home: Home, parameters: Mapping[str, str]) -> Path:
+    """Parameters go by file: their values hold quotes and commas that no command line takes."""
+    rows = ",\n".join("  " + json.dumps(f"{key}={json.dumps(value)}") for key, value in parameters.items())
+    text = f"version = 0.1\n[default.deploy.parameters]\nparameter_overrides = [\n{rows},\n]\n"
+    path = home.directory / "samconfig.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _record(home: Home) -> Path:
+    return home.directory / "deployed"

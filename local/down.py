@@ -1,0 +1,22 @@
+"""Ends a stack: its servers, their children, and whatever outlived an earlier crash."""
+
+from filelock import FileLock
+
+from local import processes, servers
+from local.errors import LocalError
+from local.home import Home
+from local.screen import Screen
+
+
+def down(home: Home, screen: Screen) -> None:
+    """Nothing of the stack runs afterwards, or an error says what does. Its data goes with it."""
+    home.prepare()
+    with FileLock(home.lock):
+        for server in reversed(servers.all_of(home)):
+            server.stop()
+        processes.end(processes.leftovers(home))
+        left = processes.leftovers(home)
+        home.forget()
+    if left:
+        raise LocalError(f"still running: {', '.join(str(process.pid) for process in left)}")
+    screen.say("nothing is left running")

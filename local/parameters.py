@@ -1,0 +1,48 @@
+"""The template's parameters for a stack on this machine."""
+
+import json
+
+from local import build
+from local.upstream import Upstream
+
+STAGE = "local"
+SYNC_SECONDS = 25
+
+
+def parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[str, str]:
+    """Names as in template.yaml. The patience of each hop is short: a laptop's user should not wait as AWS may."""
+    public = public_url(endpoint_url)
+    return {
+        "Stage": STAGE,
+        "LocalStack": "true",
+        "Architecture": build.architecture(),
+        "ReplicateApiBaseUrl": upstream.url,
+        "ReplicateTokenParameter": token_parameter(),
+        "ReplicateWebhookSecretParameter": secret_parameter(),
+        "ReplicateWebhooks": str(upstream.webhooks).lower(),
+        "PublicBaseUrl": public,
+        "WebhookBaseUrl": public,
+        "OutputsBaseUrl": cdn_url,
+        "OutputHosts": upstream.output_hosts,
+        "LocalSettings": json.dumps({"allow_loopback": True}, separators=(",", ":")),
+        "HoldSeconds": str(SYNC_SECONDS),
+        "WebhookPatienceSeconds": "20",
+        "QueuedPatienceSeconds": "20",
+        "PollSeconds": "2",
+        "SweepLingerSeconds": "45",
+        "RetainData": "false",
+        "LogRetentionDays": "1",
+    }
+
+
+def public_url(endpoint_url: str) -> str:
+    """Clients' base URL: the emulator's custom domain, whose address outlives any redeployment."""
+    return f"{endpoint_url}/{STAGE}"
+
+
+def token_parameter() -> str:
+    return f"/replicate-proxy/{STAGE}/replicate-api-token"
+
+
+def secret_parameter() -> str:
+    return f"/replicate-proxy/{STAGE}/replicate-webhook-secret"

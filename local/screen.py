@@ -1,0 +1,28 @@
+"""What the user sees while something takes time: a spinner on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+MINUTE = 60
+
+
+class Screen:
+    """Steps and their times, on one rich console."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+
+    @contextmanager
+    def step(self, doing: str) -> Iterator[Callable[[str], None]]:
+        """Shows `doing` until the block ends, then what it called `done` with, and how long it took."""
+        outcome = [doing]
+        start = time.monotonic()
+        with self.console.status(f"{doing} …"):
+            yield lambda text: outcome.__setitem__(0, text)
+        self.console.print(f"[green]✓[/] {outcome[0]} [dim]({time.monotonic() - start:.1f} s)[/]")
+
+    def say(self, text: str) -> None:
+        self.console.print(text)

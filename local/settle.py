@@ -1,0 +1,50 @@
+"""After a deployment: what the emulator's CloudFormation leaves out, set by API as the template says."""
+
+from typing import Any
+
+import yaml
+
+from local.deploy import STACK_NAME
+from local.home import ROOT
+from local.stack import client
+
+
+class _Template(yaml.SafeLoader):
+    """Reads a template for its literal values; intrinsic functions become None."""
+
+
+_Template.add_multi_constructor("!", lambda *_: None)
+
+
+def settle(endpoint_url: str) -> None:
+    """Time to live and point-in-time recovery of tables, reserved concurrency of functions."""
+    template = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), _Template)  # noqa: S506 - a SafeLoader
+    names = _physical_names(endpoint_url)
+    for logical_id, resource in template["Resources"].items():
+        properties = resource.get("Properties") or {}
+        if logical_id not in names:
+            continue
+        if resource["Type"] == "AWS::DynamoDB::Table":
+            _settle_table(client("dynamodb", endpoint_url), names[logical_id], properties)
+        reserved = properties.get("ReservedConcurrentExecutions")
+        if resource["Type"] == "AWS::Serverless::Function" and isinstance(reserved, int):
+            client("lambda", endpoint_url).put_function_concurrency(
+                FunctionName=names[logical_id], ReservedConcurrentExecutions=reserved
+            )
+
+
+def _settle_table(dynamodb: Any, table: str, properties: dict[str, Any]) -> None:
+    ttl = properties.get("TimeToLiveSpecification")
+    now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]["TimeToLiveStatus"]
+    if ttl and now != "ENABLED":
+        dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
+    recovery = properties.get("PointInTimeRecoverySpecification")
+    if recovery:
+        specification = {"PointInTimeRecoveryEnabled": True}
+        dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=specification)
+
+
+def _physical_names(endpoint_url: str) -> dict[str, str]:
+    pages = client("cloudformation", endpoint_url).get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
+    rows = [row for page in pages for row in page["StackResourceSummaries"]]
+    return {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in rows if row.get("PhysicalResourceId")}
