@@ -97,14 +97,14 @@ endif
 
 .venv/.stamp: requirements/dev.txt .python-version
 	@echo "making .venv"
-	@$(UV) venv -q --clear --python "$$(cat .python-version)" .venv
+	@$(UV) venv -q --allow-existing --python "$$(cat .python-version)" .venv
 	@$(SYNC) --python .venv $<
 	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/layers/common/python" > .venv/lib/python$$(cat .python-version)/site-packages/project.pth
 	@touch $@
 
 .venvs/%/.stamp: requirements/%.txt .python-version
 	@echo "making .venvs/$*"
-	@$(UV) venv -q --clear --python "$$(cat .python-version)" .venvs/$*
+	@$(UV) venv -q --allow-existing --python "$$(cat .python-version)" .venvs/$*
 	@$(SYNC) --python .venvs/$* $<
 	@touch $@
 
