@@ -1,1 +1,1 @@
-"""A local stand-in for Replicate's HTTP API: real HTTP, real files, real signed webhooks, injectable faults."""
+"""A local stand-in for Replicate's HTTP API: real files, real signed webhooks, faults on demand."""

@@ -1,7 +1,5 @@
 """`python -m local.replicate`: serve a local Replicate."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -15,13 +13,15 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m local.replicate", description=__doc__)
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=0, help="0 takes a free port")
-    options.add_argument("--public-url", help="origin under which clients reach it (default: http://HOST:PORT)")
+    options.add_argument("--public-url", help="origin that clients use (default: http://HOST:PORT)")
     options.add_argument("--third-party-url", help="origin of files that are not Replicate's")
     options.add_argument("--token", default=DEFAULT_TOKEN, help="the one API token")
     options.add_argument("--webhook-secret", default=DEFAULT_WEBHOOK_SECRET, help="whsec_ and base64")
     options.add_argument("--seed", type=int, default=0, help="reproduces faults, pictures and words")
     options.add_argument("--latency", type=float, default=usual.latency, help="usual run time in seconds")
-    options.add_argument("--retention", type=float, default=usual.retention, help="seconds until data is removed")
+    options.add_argument(
+        "--retention", type=float, default=usual.retention, help="seconds until data is removed"
+    )
     options.add_argument("--webhook-retry-scale", type=float, default=usual.webhook_retry_scale)
     options.add_argument("--ready-file", type=Path, help="written as JSON {url, pid} once it listens")
     return options

@@ -1,7 +1,5 @@
 """The ASGI application: routes by concern behind the gate."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local.replicate.gate import Gate
-from local.replicate.problems import Problem, not_found
+from local.replicate.problems import ProblemError, not_found
 from local.replicate.routes import account, control, delivery, files, models, predictions, stream
 from local.replicate.simulator import Simulator
 
@@ -33,7 +31,7 @@ def create_app(simulator: Simulator) -> Starlette:
     app = Starlette(
         routes=[route for module in _ROUTES for route in module.ROUTES],
         middleware=[Middleware(Gate, simulator=simulator)],
-        exception_handlers={Problem: _problem, HTTPException: _http_exception},
+        exception_handlers={ProblemError: _problem, HTTPException: _http_exception},
         lifespan=lifespan,
     )
     app.state.simulator = simulator
@@ -41,10 +39,10 @@ def create_app(simulator: Simulator) -> Starlette:
 
 
 async def _problem(_: Request, error: Exception) -> Response:
-    return error.response() if isinstance(error, Problem) else not_found().response()
+    return error.response() if isinstance(error, ProblemError) else not_found().response()
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code != not_found().status:
-        return Problem(error.status_code, error.detail).response()
+        return ProblemError(error.status_code, error.detail).response()
     return not_found().response()

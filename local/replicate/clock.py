@@ -1,7 +1,5 @@
 """Wall-clock instants as Replicate writes them: UTC, `Z`, and a number of fractional digits that varies."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 
@@ -20,7 +18,7 @@ def seconds(instant_ns: int) -> float:
 
 
 def iso(instant_ns: int) -> str:
-    """ISO-8601 text; 3, 6, 8 or 9 fractional digits, chosen by the instant itself so that it never changes."""
+    """ISO-8601 text; 3, 6, 8 or 9 fractional digits, chosen by the instant itself, so for good."""
     whole, fraction = divmod(instant_ns, NANOSECONDS)
     digits = _DIGITS[instant_ns // 1000 % len(_DIGITS)]
     stamp = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")

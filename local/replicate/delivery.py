@@ -1,7 +1,5 @@
 """Output files: published under unguessable unique paths, removed with their prediction."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from typing import Any

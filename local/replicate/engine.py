@@ -1,16 +1,14 @@
 """Runs predictions: starting → processing → succeeded, failed, canceled or aborted."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any, Literal
 
 from local.replicate import clock
 from local.replicate.delivery import Delivery
 from local.replicate.models.base import Model, Run, Script
+from local.replicate.randomness import seeded
 from local.replicate.settings import Knobs
 from local.replicate.store import Prediction, Status
 from local.replicate.webhooks import Webhooks
@@ -33,7 +31,7 @@ class Engine:
         self._knobs = knobs
         self._delivery = delivery
         self._webhooks = webhooks
-        self._rng = Random(seed)
+        self._rng = seeded(seed)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, asyncio.Future[Completion]] = {}
 
@@ -45,7 +43,7 @@ class Engine:
 
     def script(self, model: Model, given: dict[str, Any]) -> Script:
         """What the model will do with that input; TypeError or ValueError if it cannot."""
-        return model.behave(Run(given, Random(self._rng.getrandbits(64))))
+        return model.behave(Run(given, seeded(self._rng.getrandbits(64))))
 
     def cancel(self, prediction: Prediction) -> None:
         """Cancel at once; no effect on a terminal prediction."""
@@ -72,7 +70,8 @@ class Engine:
     async def _run(self, prediction: Prediction, model: Model, script: Script) -> None:
         try:
             async with asyncio.timeout(_remaining(prediction)):
-                await asyncio.sleep(self._usual(model, _STARTUP_SHARE) if script.startup is None else script.startup)
+                usual = self._usual(model, _STARTUP_SHARE)
+                await asyncio.sleep(usual if script.startup is None else script.startup)
                 prediction.status, prediction.started_ns = "processing", clock.now_ns()
                 self._webhooks.emit(prediction, "start")
                 async with asyncio.timeout(self._knobs().run_limit) as limit:
@@ -88,7 +87,8 @@ class Engine:
             self._finish(prediction, "failed", script, f"Prediction failed: {error}")
 
     async def _process(self, prediction: Prediction, model: Model, script: Script) -> None:
-        await self._play(prediction, script, self._usual(model, 1) if script.latency is None else script.latency)
+        usual = self._usual(model, 1)
+        await self._play(prediction, script, usual if script.latency is None else script.latency)
         completion = Completion()
         if script.hold or self._knobs().hold:
             completion = await self._hold(prediction)
@@ -121,7 +121,8 @@ class Engine:
         await asyncio.sleep((1 - elapsed) * latency)
 
     async def _hold(self, prediction: Prediction) -> Completion:
-        future = self._held[prediction.id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._held[prediction.id] = future
         try:
             return await future
         finally:

@@ -1,7 +1,5 @@
 """Uploaded input files (OpenAPI document, /files): kept a day, downloaded by signature."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac
@@ -47,7 +45,11 @@ class Uploads:
     def add(self, name: str, content_type: str, body: bytes, metadata: dict[str, Any]) -> Upload:
         """Keep a file."""
         upload = Upload(
-            id=ids.file_id(), name=name, content_type=content_type, body=body, metadata=metadata,
+            id=ids.file_id(),
+            name=name,
+            content_type=content_type,
+            body=body,
+            metadata=metadata,
             created_ns=clock.now_ns(),
         )
         self._uploads[upload.id] = upload
@@ -84,7 +86,7 @@ class Uploads:
         return genuine and expiry > time.time()
 
     def shown(self, upload: Upload) -> dict[str, Any]:
-        """The JSON of a file; `name`, `etag` and the MD5 are recorded though the OpenAPI document lacks them."""
+        """The JSON of a file; clients need `name` and `etag` though the OpenAPI document lacks them."""
         base = f"{self._launch.url}/v1/files/{upload.id}"
         expiry = int(clock.seconds(upload.expires_ns))
         query = {"owner": OWNER, "expiry": expiry, "signature": self.signature(upload.id, OWNER, expiry)}

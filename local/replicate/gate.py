@@ -1,7 +1,5 @@
 """The ASGI layer in front of the routes: counts, authentication, rate limit, faults, rate-limit headers."""
 
-from __future__ import annotations
-
 import hmac
 import re
 from collections.abc import Awaitable, Callable
@@ -11,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.replicate.faults.http import BrokenCall
-from local.replicate.problems import Problem, throttled, unauthenticated
+from local.replicate.problems import ProblemError, throttled, unauthenticated
 from local.replicate.simulator import Simulator
 
 _ENDPOINTS = tuple(
@@ -73,11 +71,13 @@ class Gate:
 
     async def _unmetered(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("/_control") and not _from_this_machine(scope):
-            await Problem(403, "The control API answers this machine only").response()(scope, receive, send)
+            await ProblemError(403, "The control API answers this machine only").response()(
+                scope, receive, send
+            )
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, endpoint: str, scope: Scope) -> Problem | None:
+    def _refusal(self, endpoint: str, scope: Scope) -> ProblemError | None:
         if endpoint == "download" or _OPEN.fullmatch(scope["path"]):
             return None
         if not self._authentic(scope):
@@ -116,4 +116,4 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def _from_this_machine(scope: Scope) -> bool:
     client = scope.get("client")
-    return bool(client) and ip_address(client[0]).is_loopback
+    return client is not None and ip_address(client[0]).is_loopback

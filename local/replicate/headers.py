@@ -1,7 +1,5 @@
 """The request headers that steer a create (OpenAPI document, Prefer and Cancel-After)."""
 
-from __future__ import annotations
-
 import re
 
 from local.replicate.problems import InvalidField, invalid_input
@@ -21,14 +19,18 @@ def preferred_wait(value: str | None) -> int | None:
 
 
 def cancel_after(value: str | None) -> int | None:
-    """Seconds of `Cancel-After` such as `30`, `30s`, `5m`, `1h30m45s`; a 422 Problem if malformed or under 5 s."""
+    """Seconds of `Cancel-After` (`30`, `30s`, `5m`, `1h30m45s`); a 422 problem if malformed or under 5 s."""
     if value is None:
         return None
     match = _DURATION.fullmatch(value.strip())
     if match is None or not any(match.groups()):
-        raise invalid_input(InvalidField("format", "Cancel-After", "Cancel-After must be a duration like 30s or 1h5m"))
+        raise invalid_input(_bad("must be a duration like 30s or 1h5m"))
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = hours * 3600 + minutes * 60 + seconds
     if total < _SHORTEST_LIFE:
-        raise invalid_input(InvalidField("minimum", "Cancel-After", "Cancel-After must be at least 5 seconds"))
+        raise invalid_input(_bad("must be at least 5 seconds"))
     return total
+
+
+def _bad(reason: str) -> InvalidField:
+    return InvalidField("format", "Cancel-After", f"Cancel-After {reason}")

@@ -1,6 +1,4 @@
-"""Random identifiers in the forms Replicate uses; never seeded, so that a restarted simulator repeats none."""
-
-from __future__ import annotations
+"""Random identifiers in the forms Replicate uses; never seeded, so that no two processes share one."""
 
 import base64
 import hashlib

@@ -1,7 +1,5 @@
 """The limit on creates, and the rate-limit headers of every reply."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

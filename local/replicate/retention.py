@@ -1,7 +1,5 @@
 """Removes the data of old predictions (Replicate docs, predictions: data retention)."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Serves the application with uvicorn, on a protocol that can reset its TCP connection."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -25,8 +23,7 @@ class AbortableProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Called by the parser when a request starts."""
         super().on_message_begin()
-        actions = {"abort": self._abort, "close": self._close}
-        self.scope["extensions"] = {CONNECTION: actions}
+        self.scope["extensions"] = {CONNECTION: {"abort": self._abort, "close": self._close}}
 
     def _abort(self) -> None:
         connection = self.transport.get_extra_info("socket")

@@ -1,15 +1,13 @@
 """What is fixed at start (Launch) and what may change while running (Knobs)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-DEFAULT_TOKEN = "r8_localreplicatelocalreplicatelocal00"  # shaped like a Replicate token, worth nothing
-DEFAULT_WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the published svix test secret
+DEFAULT_TOKEN = "r8_local"  # noqa: S105 - worth nothing anywhere else
+DEFAULT_WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the published svix example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +28,14 @@ class Knobs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     latency: float = Field(default=0.4, ge=0, description="usual run time; models scale it")
-    jitter: float = Field(default=0.2, ge=0, le=1, description="random share added to or taken from the latency")
-    settle: float = Field(default=0.0, ge=0, description="time between the last output and the terminal status")
+    jitter: float = Field(default=0.2, ge=0, le=1, description="random share of the latency, either way")
+    settle: float = Field(default=0.0, ge=0, description="from the last output to the end")
     run_limit: float = Field(default=1800.0, gt=0, description="a run longer than this fails")
-    hold: bool = Field(default=False, description="every run waits for /_control/predictions/{id}/complete")
+    hold: bool = Field(default=False, description="every run waits to be completed by hand")
     retention: float = Field(default=3600.0, gt=0, description="data is removed so long after completion")
-    sync_data_uris: bool = Field(default=False, description="`Prefer: wait` replies carry files as data: URIs")
+    sync_data_uris: bool = Field(
+        default=False, description="`Prefer: wait` replies carry files as data: URIs"
+    )
     webhooks: bool = Field(default=True, description="send webhooks at all")
     webhook_timeout: float = Field(default=10.0, gt=0)
     webhook_retry_scale: float = Field(default=1.0, ge=0, description="factor on the webhook retry delays")
@@ -43,6 +43,6 @@ class Knobs(BaseModel):
     rate_limit_burst: int = Field(default=1, ge=1)
     job_parameters: tuple[str, ...] = Field(default=("job",), description="webhook query names to count by")
 
-    def changed(self, patch: dict[str, Any]) -> Knobs:
+    def changed(self, patch: dict[str, Any]) -> "Knobs":
         """These knobs with the patch applied; pydantic.ValidationError names a field that is wrong."""
         return Knobs.model_validate({**self.model_dump(), **patch})

@@ -1,7 +1,5 @@
 """Everything one simulator consists of, put together."""
 
-from __future__ import annotations
-
 import asyncio
 
 from local.replicate.delivery import Delivery

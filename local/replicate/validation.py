@@ -1,7 +1,5 @@
 """Checks create bodies and model inputs, in the words of Replicate's JSON-schema validator (gojsonschema)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +8,18 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from local.replicate.models.base import JsonSchema, Model
-from local.replicate.problems import InvalidField, Problem, invalid_input
+from local.replicate.problems import InvalidField, ProblemError, invalid_input
 from local.replicate.store import DEFAULT_EVENTS, Event
 
 _EVENTS: tuple[Event, ...] = get_args(Event.__value__)
 _PROPERTIES = ("input", "stream", "webhook", "webhook_events_filter")
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,), "object": (dict,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
 }
 
 
@@ -31,11 +34,11 @@ class CreateRequest:
 
 
 def parse_create(body: bytes, *, versioned: bool) -> CreateRequest:
-    """The request in a create body; a 400 Problem if it is no JSON object, 422 naming each wrong field."""
+    """The request in a create body; a 400 problem if it is no JSON, a 422 naming each wrong field."""
     try:
         given = json.loads(body)
     except ValueError as error:
-        raise Problem(400, "The request body is not valid JSON") from error
+        raise ProblemError(400, "The request body is not valid JSON") from error
     if not isinstance(given, dict):
         raise invalid_input(_wrong_type("(root)", "object", given))
     if reasons := list(_envelope_faults(given, versioned=versioned)):
@@ -49,8 +52,12 @@ def parse_create(body: bytes, *, versioned: bool) -> CreateRequest:
 
 
 def check_input(model: Model, given: dict[str, Any]) -> None:
-    """A 422 Problem naming every input that the model's schema refuses; unknown inputs pass, as on Replicate."""
-    reasons = [InvalidField("required", "input", f"{name} is required") for name in model.required if name not in given]
+    """A 422 problem naming every input that the model's schema refuses; unknown ones pass, as there."""
+    reasons = [
+        InvalidField("required", "input", f"{name} is required")
+        for name in model.required
+        if name not in given
+    ]
     for name, schema in model.inputs.items():
         if given.get(name) is not None:
             reasons += _value_faults(f"input.{name}", schema, given[name])
@@ -66,9 +73,16 @@ def _envelope_faults(given: dict[str, Any], *, versioned: bool) -> Iterator[Inva
             yield InvalidField("required", "", f"{name} is required")
     for name in given:
         if name not in known:
-            yield InvalidField("additional_property_not_allowed", "", f"Additional property {name} is not allowed")
-    for name, kind in (("input", "object"), ("version", "string"), ("webhook", "string"), ("stream", "boolean"),
-                       ("webhook_events_filter", "array")):
+            yield InvalidField(
+                "additional_property_not_allowed", "", f"Additional property {name} is not allowed"
+            )
+    for name, kind in (
+        ("input", "object"),
+        ("version", "string"),
+        ("webhook", "string"),
+        ("stream", "boolean"),
+        ("webhook_events_filter", "array"),
+    ):
         if name in given and name in known and not _is(given[name], kind):
             yield _wrong_type(name, kind, given[name])
     yield from _webhook_faults(given)

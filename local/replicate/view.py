@@ -1,7 +1,5 @@
 """A prediction as Replicate's API shows it (OpenAPI document, schemas_prediction_response)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from local.replicate import clock
@@ -9,7 +7,7 @@ from local.replicate.store import Prediction
 
 
 def render(prediction: Prediction, url: str) -> dict[str, Any]:
-    """The JSON object of GET and of webhooks; `url` is the API's origin. Optional keys are absent when unset."""
+    """The JSON of GET and of webhooks; `url` is the API's origin. Optional keys are absent when unset."""
     shown: dict[str, Any] = {
         "id": prediction.id,
         "model": prediction.model,

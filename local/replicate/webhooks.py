@@ -1,6 +1,4 @@
-"""Sends signed webhooks the way Replicate does: filtered, throttled, ordered, and only the last one retried."""
-
-from __future__ import annotations
+"""Sends signed webhooks as Replicate does: filtered, throttled, and only the terminal one retried."""
 
 import asyncio
 import json
@@ -20,8 +18,8 @@ from local.replicate.view import render
 
 THROTTLE = 0.5  # seconds between two output or two logs webhooks (OpenAPI document, webhook_events_filter)
 RETRY_DELAYS = (2.0, 4.0, 8.0, 16.0, 30.0)  # the last try comes about a minute after completion
-_FORGED_SECRET = "whsec_Zm9yZ2VkLWZvcmdlZC1mb3JnZWQ="
-_REDIRECTS = range(300, 400)
+_FORGED_SECRET = "whsec_Zm9yZ2VkLWZvcmdlZC1mb3JnZWQ="  # noqa: S105 - wrong on purpose
+_ACKNOWLEDGED, _REDIRECTED = range(200, 300), range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,12 @@ class Webhooks:
     """One per simulator. `emit` returns at once; delivery happens in tasks that `close` ends."""
 
     def __init__(
-        self, launch: Launch, knobs: Callable[[], Knobs], faults: FaultBook, stats: Callable[[], Stats], transport: Transport
+        self,
+        launch: Launch,
+        knobs: Callable[[], Knobs],
+        faults: FaultBook,
+        stats: Callable[[], Stats],
+        transport: Transport,
     ) -> None:
         self._launch = launch
         self._knobs = knobs
@@ -145,7 +148,7 @@ class Webhooks:
         kind: Literal["genuine", "duplicate", "forged"],
         overriding: int | None = None,
     ) -> int | None:
-        """POST once; the status code, or None if nobody answered. `overriding` replaces the receiver's answer."""
+        """POST once; the status code, None if nobody answered. `overriding` replaces the answer's."""
         now = time.time()
         attempt = WebhookAttempt(message.id, message.event, kind, number, now, message.status)
         message.prediction.attempts.append(attempt)
@@ -160,7 +163,7 @@ class Webhooks:
         attempt.finished_at = time.time()
         attempt.status_code = overriding if overriding is not None else reply.status
         attempt.error = reply.error
-        if attempt.status_code is not None and 200 <= attempt.status_code < 300:
+        if attempt.status_code in _ACKNOWLEDGED:
             self._stats().webhooks_acknowledged += 1
         return attempt.status_code
 
@@ -173,7 +176,7 @@ class Webhooks:
 
 def _worth_retrying(status: int | None) -> bool:
     """Connect failures, 4xx and 5xx are retried; a redirect is silently lost (Replicate docs, webhooks)."""
-    return status is None or not (200 <= status < 300 or status in _REDIRECTS)
+    return status not in _ACKNOWLEDGED and status not in _REDIRECTED
 
 
 def _forged(body: bytes) -> bytes:

@@ -1,13 +1,12 @@
 """The installed rules, the decision whether one fires, and the count of those that did."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from local.replicate.faults.rules import FaultRule
+from local.replicate.randomness import seeded
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ class FaultBook:
     def add(self, rule: FaultRule) -> int:
         """Install a rule; its number since start or reset."""
         self._installed += 1
-        rng = Random(f"{self._seed}:{self._installed}:{rule.kind}")
+        rng = seeded(self._seed, self._installed, rule.kind)
         self._entries.append(_Entry(self._installed, rule, rng))
         return self._installed
 

@@ -1,7 +1,5 @@
 """How each kind of fault breaks one HTTP call."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,9 +8,9 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.replicate.faults.rules import FaultRule, Kind
-from local.replicate.problems import Problem, billing_required, invalid_version, throttled
+from local.replicate.problems import ProblemError, billing_required, invalid_version, throttled
 
-CONNECTION = "local.connection"  # ASGI extension of server.AbortableProtocol: {"abort": reset, "close": hang up}
+CONNECTION = "local.connection"  # ASGI extension: {"abort": reset TCP, "close": hang up}
 _SLOW_CHUNKS = 20
 
 
@@ -89,7 +87,7 @@ class BrokenCall:
             pass
 
 
-def status_problem(rule: FaultRule) -> Problem:
+def status_problem(rule: FaultRule) -> ProblemError:
     """The error reply of a rule, in Replicate's words where they are known."""
     match rule.status:
         case 429:
@@ -102,10 +100,10 @@ def status_problem(rule: FaultRule) -> Problem:
         case code:
             phrase = HTTPStatus(code).phrase
             headers = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}
-            problem = Problem(code, rule.detail or phrase, phrase, headers=headers)
+            problem = ProblemError(code, rule.detail or phrase, phrase, headers=headers)
     if rule.detail is None:
         return problem
-    return Problem(problem.status, rule.detail, problem.title, problem.extras, problem.headers)
+    return ProblemError(problem.status, rule.detail, problem.title, problem.extras, problem.headers)
 
 
 async def _status(call: BrokenCall) -> None:
@@ -161,7 +159,9 @@ async def _truncated(call: BrokenCall) -> None:
 
 async def _redirect(call: BrokenCall) -> None:
     status = call.rule.status if call.rule.status in range(300, 400) else 302
-    await call.forward(_Reply(status, [(b"location", call.rule.location.encode()), (b"content-length", b"0")]))
+    await call.forward(
+        _Reply(status, [(b"location", call.rule.location.encode()), (b"content-length", b"0")])
+    )
 
 
 async def _wrong_content_type(call: BrokenCall) -> None:

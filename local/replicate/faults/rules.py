@@ -1,7 +1,5 @@
 """What a fault rule may say."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,23 +8,37 @@ type Endpoint = Literal[
     "create", "get", "list", "cancel", "download", "file", "model", "other", "any", "webhook"
 ]
 type Kind = Literal[
-    "status", "status_after_accept", "reset_before_accept", "reset_after_accept",
-    "timeout_before", "timeout_after", "slow_body", "broken_json", "truncated", "redirect",
-    "wrong_content_type", "lose", "duplicate", "reorder", "delay", "forge", "bad_status",
+    "status",
+    "status_after_accept",
+    "reset_before_accept",
+    "reset_after_accept",
+    "timeout_before",
+    "timeout_after",
+    "slow_body",
+    "broken_json",
+    "truncated",
+    "redirect",
+    "wrong_content_type",
+    "lose",
+    "duplicate",
+    "reorder",
+    "delay",
+    "forge",
+    "bad_status",
 ]
 
 WEBHOOK_KINDS: frozenset[Kind] = frozenset({"lose", "duplicate", "reorder", "delay", "forge", "bad_status"})
 
 
 class FaultRule(BaseModel):
-    """Which calls break (`endpoint`, `event`, `contains`), how often (`after`, `times`, `probability`), and how."""
+    """Which calls break, how often, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoint: Endpoint
     kind: Kind
     event: Literal["start", "output", "logs", "completed"] | None = None
-    contains: str | None = Field(default=None, description="text of the URL or the request body; of the webhook")
+    contains: str | None = Field(default=None, description="text of the URL or the body")
     after: int = Field(default=0, ge=0, description="spare the first n matching calls")
     times: int | None = Field(default=None, ge=1, description="fire at most so often")
     probability: float = Field(default=1.0, ge=0, le=1)

@@ -1,7 +1,5 @@
 """Every other kind of file: sound, video, vector, archives, text, raw bytes."""
 
-from __future__ import annotations
-
 import json
 import math
 import struct
@@ -52,7 +50,8 @@ def mp4(spec: MediaSpec, rng: Random) -> bytes:
 def svg(spec: MediaSpec, rng: Random) -> bytes:
     """A drawing of a few dozen circles."""
     circles = "".join(
-        f'<circle cx="{rng.randrange(spec.width)}" cy="{rng.randrange(spec.height)}" r="{rng.randrange(4, 90)}" '
+        f'<circle cx="{rng.randrange(spec.width)}" cy="{rng.randrange(spec.height)}" '
+        f'r="{rng.randrange(4, 90)}" '
         f'fill="#{rng.randrange(1 << 24):06x}"/>'
         for _ in range(40)
     )
@@ -74,7 +73,9 @@ def glb(_: MediaSpec, rng: Random) -> bytes:
     scene = json.dumps({"asset": {"version": "2.0"}, "scenes": [{}]}).encode()
     scene += b" " * (-len(scene) % 4)
     data = rng.randbytes(4096)
-    chunks = struct.pack("<I4s", len(scene), b"JSON") + scene + struct.pack("<I4s", len(data), b"BIN\x00") + data
+    chunks = (
+        struct.pack("<I4s", len(scene), b"JSON") + scene + struct.pack("<I4s", len(data), b"BIN\x00") + data
+    )
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 

@@ -1,7 +1,5 @@
 """Raster formats, with the odd modes, orientations and animations that real models put out."""
 
-from __future__ import annotations
-
 from io import BytesIO
 from random import Random
 from typing import Any

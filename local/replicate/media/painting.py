@@ -1,7 +1,5 @@
 """Pictures that compress like photographs: soft clouds of colour, hard-edged shapes, film grain."""
 
-from __future__ import annotations
-
 from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter

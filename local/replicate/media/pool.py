@@ -1,13 +1,11 @@
 """A few distinct files per specification, made once each and handed out in turn."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
-from random import Random
 
 from local.replicate.media import documents, images
 from local.replicate.media.spec import IMAGE_TYPES, KINDS, Blob, MediaSpec
+from local.replicate.randomness import seeded
 
 _VARIANTS = 8
 _VARIANTS_LARGE = 3
@@ -15,8 +13,8 @@ _LARGE_PIXELS = 1_500_000
 
 
 def build(spec: MediaSpec, seed: str) -> Blob:
-    """One file; CPU-bound. `corrupt` keeps only the first third of the bytes. OSError if a format lacks the mode."""
-    rng = Random(seed)
+    """One file; CPU-bound. `corrupt` keeps the first third only. OSError if a format lacks the mode."""
+    rng = seeded(seed)
     builder = images.encode if spec.kind in IMAGE_TYPES else documents.BUILDERS[spec.kind]
     body = builder(spec, rng)
     return Blob.of(body[: len(body) // 3] if spec.corrupt else body, KINDS[spec.kind])

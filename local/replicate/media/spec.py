@@ -1,7 +1,5 @@
 """What an output file should be like."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,6 +26,7 @@ OTHER_TYPES = {
     "bin": "application/octet-stream",
 }
 KINDS = IMAGE_TYPES | OTHER_TYPES
+LARGEST_SIDE = 8192  # pixels
 
 type Mode = Literal["RGB", "RGBA", "L", "P", "CMYK", "I;16"]
 type Origin = Literal["delivery", "third-party", "data"]
@@ -68,18 +67,18 @@ class Blob:
     etag: str
 
     @classmethod
-    def of(cls, body: bytes, content_type: str) -> Blob:
+    def of(cls, body: bytes, content_type: str) -> "Blob":
         """A blob with its etag computed."""
         return cls(body, content_type, hashlib.md5(body, usedforsecurity=False).hexdigest())
 
 
 def output_file(description: dict[str, Any]) -> OutputFile:
-    """The file that `{"$file": kind, …}` describes; TypeError or ValueError if a field is unknown or wrong."""
+    """The file that `{"$file": kind, …}` describes; TypeError or ValueError for an unknown or wrong field."""
     fields = {key: value for key, value in description.items() if key != "$file"}
     outer = {key: fields.pop(key) for key in ("name", "origin", "content_type") if key in fields}
     media = MediaSpec(kind=str(description["$file"]), **fields)
     if media.kind not in KINDS:
         raise ValueError(f"$file must be one of {', '.join(sorted(KINDS))}")
-    if not (0 < media.width <= 8192 and 0 < media.height <= 8192):
-        raise ValueError("width and height must be between 1 and 8192")
+    if not (0 < media.width <= LARGEST_SIDE and 0 < media.height <= LARGEST_SIDE):
+        raise ValueError(f"width and height must be between 1 and {LARGEST_SIDE}")
     return OutputFile(media=media, **outer)

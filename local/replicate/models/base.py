@@ -1,7 +1,5 @@
 """What a model is, and the script a behaviour writes for one run of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -37,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """One run: JSON outputs may contain OutputFile values. `startup` and `latency` in seconds, None: the usual."""
+    """One run; outputs are JSON with OutputFile values. `startup`, `latency` in seconds, None: the usual."""
 
     output: Any = None
     steps: tuple[Step, ...] = ()

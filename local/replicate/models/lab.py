@@ -1,7 +1,5 @@
 """`local/lab`: a model whose input says exactly what it does and puts out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from local.replicate.media.spec import output_file

@@ -1,11 +1,32 @@
 """Text models, plain data, and the shapes that carry no file."""
 
-from __future__ import annotations
-
 from local.replicate.models.base import Run, Script, Step
 
-_WORDS = ("The", " quiet", " river", " turns", " under", " the", " old", " stone", " bridge", ",", " carrying",
-          " light", " and", " paper", " boats", " towards", " the", " sea", ".", " 東京", " déjà", " vu", "\n")
+_WORDS = (
+    "The",
+    " quiet",
+    " river",
+    " turns",
+    " under",
+    " the",
+    " old",
+    " stone",
+    " bridge",
+    ",",
+    " carrying",
+    " light",
+    " and",
+    " paper",
+    " boats",
+    " towards",
+    " the",
+    " sea",
+    ".",
+    " 東京",
+    " déjà",
+    " vu",
+    "\n",
+)
 
 
 def llama(run: Run) -> Script:
@@ -27,15 +48,27 @@ def hello(run: Run) -> Script:
 def whisper(run: Run) -> Script:
     """An object of text and nested segments."""
     segments = [
-        {"id": n, "start": n * 2.5, "end": n * 2.5 + 2.5, "text": "".join(run.rng.choices(_WORDS, k=6)),
-         "tokens": [run.rng.randrange(50_000) for _ in range(8)], "avg_logprob": -run.rng.random()}
+        {
+            "id": n,
+            "start": n * 2.5,
+            "end": n * 2.5 + 2.5,
+            "text": "".join(run.rng.choices(_WORDS, k=6)),
+            "tokens": [run.rng.randrange(50_000) for _ in range(8)],
+            "avg_logprob": -run.rng.random(),
+        }
         for n in range(5)
     ]
     text = "".join(str(segment["text"]) for segment in segments)
-    return Script(output={
-        "transcription": text, "segments": segments, "detected_language": "english", "translation": None,
-        "txt_file": None, "srt_file": None,
-    })
+    return Script(
+        output={
+            "transcription": text,
+            "segments": segments,
+            "detected_language": "english",
+            "translation": None,
+            "txt_file": None,
+            "srt_file": None,
+        }
+    )
 
 
 def nothing(_: Run) -> Script:
@@ -51,7 +84,9 @@ def embeddings(run: Run) -> Script:
 def huge(run: Run) -> Script:
     """JSON of about `size` bytes (3 MB unless told), as the largest public example has."""
     rows = run.get("size", 3_000_000) // 100
-    return Script(output=[{"row": n, "text": f"{run.rng.getrandbits(256):064x}", "ok": True} for n in range(rows)])
+    return Script(
+        output=[{"row": n, "text": f"{run.rng.getrandbits(256):064x}", "ok": True} for n in range(rows)]
+    )
 
 
 def talkative(run: Run) -> Script:

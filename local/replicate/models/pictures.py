@@ -1,7 +1,5 @@
 """Image models."""
 
-from __future__ import annotations
-
 from local.replicate.media.spec import MediaSpec, OutputFile
 from local.replicate.models.base import Run, Script, Step
 
@@ -16,7 +14,9 @@ def flux_schnell(run: Run) -> Script:
         width, height = width // 2, height // 2
     kind, count = run.get("output_format", "webp"), run.get("num_outputs", 1)
     media = MediaSpec(kind=kind, width=width, height=height, quality=run.get("output_quality", 80))
-    return Script(output=[OutputFile(media=media)] * count, steps=_denoising(4), metrics={"image_count": count})
+    return Script(
+        output=[OutputFile(media=media)] * count, steps=_denoising(4), metrics={"image_count": count}
+    )
 
 
 def flux_pro(run: Run) -> Script:
@@ -36,7 +36,9 @@ def sdxl(run: Run) -> Script:
 def captioned(run: Run) -> Script:
     """A list of objects, each a caption and an image."""
     media = MediaSpec(kind="jpg", width=512, height=512)
-    items = [{"text": f"{run.get('prompt', 'scene')} {n}", "image": OutputFile(media=media)} for n in range(3)]
+    items = [
+        {"text": f"{run.get('prompt', 'scene')} {n}", "image": OutputFile(media=media)} for n in range(3)
+    ]
     return Script(output=items)
 
 
@@ -50,13 +52,19 @@ def parts(_: Run) -> Script:
     """An object of images beside text and null, one of them nested."""
     small = MediaSpec(width=256, height=256)
     mask = MediaSpec(width=256, height=256, mode="L")
-    return Script(output={
-        "image": OutputFile(media=small, name="image.png"),
-        "mask": OutputFile(media=mask, name="mask.png"),
-        "depth": None,
-        "caption": "a sofa by a window",
-        "extra": {"preview": OutputFile(media=MediaSpec(kind="webp", width=128, height=128), name="preview.webp")},
-    })
+    return Script(
+        output={
+            "image": OutputFile(media=small, name="image.png"),
+            "mask": OutputFile(media=mask, name="mask.png"),
+            "depth": None,
+            "caption": "a sofa by a window",
+            "extra": {
+                "preview": OutputFile(
+                    media=MediaSpec(kind="webp", width=128, height=128), name="preview.webp"
+                )
+            },
+        }
+    )
 
 
 def animated_gif(run: Run) -> Script:
@@ -89,5 +97,7 @@ def elsewhere(_: Run) -> Script:
 
 
 def _denoising(steps: int) -> tuple[Step, ...]:
-    bars = (f"{100 * n // steps:3d}%|{'█' * n}{' ' * (steps - n)}| {n}/{steps}\n" for n in range(1, steps + 1))
+    bars = (
+        f"{100 * n // steps:3d}%|{'█' * n}{' ' * (steps - n)}| {n}/{steps}\n" for n in range(1, steps + 1)
+    )
     return tuple(Step(at=n / (steps + 1), logs=bar) for n, bar in enumerate(bars, 1))

@@ -1,7 +1,5 @@
 """Models whose files are no raster images."""
 
-from __future__ import annotations
-
 from local.replicate.media.spec import MediaSpec, OutputFile
 from local.replicate.models.base import Run, Script
 
@@ -32,5 +30,20 @@ def archive(_: Run) -> Script:
 
 def mixture(_: Run) -> Script:
     """A list of files of many kinds."""
-    kinds = ("png", "jpg", "webp", "gif", "mp4", "wav", "mp3", "zip", "glb", "svg", "txt", "md", "json", "bin")
+    kinds = (
+        "png",
+        "jpg",
+        "webp",
+        "gif",
+        "mp4",
+        "wav",
+        "mp3",
+        "zip",
+        "glb",
+        "svg",
+        "txt",
+        "md",
+        "json",
+        "bin",
+    )
     return Script(output=[OutputFile(media=MediaSpec(kind=kind, width=96, height=96)) for kind in kinds])

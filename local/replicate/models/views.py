@@ -1,6 +1,4 @@
-"""Models and versions as the API shows them (OpenAPI document, schemas_model_response, schemas_version_response)."""
-
-from __future__ import annotations
+"""Models and versions as the API shows them (OpenAPI document, schemas_{model,version}_response)."""
 
 from typing import Any
 
@@ -50,6 +48,8 @@ def _openapi(model: Model) -> dict[str, Any]:
     return {
         "openapi": "3.0.2",
         "info": {"title": "Cog", "version": "0.1.0"},
-        "paths": {"/predictions": {"post": {"operationId": "predict_predictions_post", "summary": "Predict"}}},
+        "paths": {
+            "/predictions": {"post": {"operationId": "predict_predictions_post", "summary": "Predict"}}
+        },
         "components": {"schemas": {"Input": inputs, "Output": {"title": "Output", **model.output}}},
     }

@@ -1,7 +1,5 @@
 """Account, hardware, collections, search, the webhook secret."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from starlette.requests import Request
@@ -14,7 +12,12 @@ from local.replicate.problems import not_found
 from local.replicate.routes.common import listing, reply, simulator
 from local.replicate.routes.models import found
 
-_HARDWARE = {"cpu": "CPU", "gpu-t4": "Nvidia T4 GPU", "gpu-a40-small": "Nvidia A40 GPU", "gpu-h100": "Nvidia H100 GPU"}
+_HARDWARE = {
+    "cpu": "CPU",
+    "gpu-t4": "Nvidia T4 GPU",
+    "gpu-a40-small": "Nvidia A40 GPU",
+    "gpu-h100": "Nvidia H100 GPU",
+}
 _COLLECTIONS = {
     "text-to-image": ("Text to image", "Models that paint from a text", "a list of images"),
     "language-models": ("Language models", "Models that write", "language model"),
@@ -52,7 +55,9 @@ async def get_collection(request: Request) -> Response:
     models = found(simulator(request).catalogue.all(), _COLLECTIONS[slug][2])
     if slug == "official":
         models = [model for model in models if model.official]
-    return reply({**_collection(slug), "full_description": None, "models": [model_view(model) for model in models]})
+    return reply(
+        {**_collection(slug), "full_description": None, "models": [model_view(model) for model in models]}
+    )
 
 
 async def search(request: Request) -> Response:
@@ -63,7 +68,10 @@ async def search(request: Request) -> Response:
     given = request.query_params.get("limit", "")
     limit = min(_MOST_RESULTS, max(1, int(given))) if given.isdecimal() else _USUAL_RESULTS
     models = [
-        {"model": model_view(model), "metadata": {"generated_description": model.description, "tags": [], "score": 1.0}}
+        {
+            "model": model_view(model),
+            "metadata": {"generated_description": model.description, "tags": [], "score": 1.0},
+        }
         for model in found(simulator(request).catalogue.all(), words)[:limit]
     ]
     slugs = [slug for slug, (name, *_) in _COLLECTIONS.items() if words.lower() in name.lower()]

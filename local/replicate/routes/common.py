@@ -1,7 +1,5 @@
 """What the routes share."""
 
-from __future__ import annotations
-
 import base64
 import json
 from typing import Any, cast
@@ -11,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local.replicate.models.base import Model
-from local.replicate.problems import Problem, not_found
+from local.replicate.problems import ProblemError, not_found
 from local.replicate.simulator import Simulator
 from local.replicate.store import Prediction
 
@@ -27,7 +25,7 @@ def reply(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 def prediction_of(request: Request) -> Prediction:
-    """The prediction that the path names, or a 404 Problem."""
+    """The prediction that the path names, or a 404 ProblemError."""
     prediction = simulator(request).store.get(request.path_params["id"])
     if prediction is None:
         raise not_found()
@@ -40,7 +38,7 @@ def named(request: Request) -> str:
 
 
 def model_of(request: Request) -> Model:
-    """The model that the path names, or a 404 Problem."""
+    """The model that the path names, or a 404 ProblemError."""
     model = simulator(request).catalogue.named(named(request))
     if model is None:
         raise not_found()
@@ -62,11 +60,11 @@ def cursor_url(request: Request, position: int | None) -> str | None:
 
 
 def cursor_position(request: Request) -> int | None:
-    """The position in the request's cursor; a 400 Problem if it is none of ours."""
+    """The position in the request's cursor; a 400 ProblemError if it is none of ours."""
     cursor = request.query_params.get("cursor")
     if cursor is None:
         return None
     try:
         return int(json.loads(base64.urlsafe_b64decode(cursor))["p"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Problem(400, "Invalid cursor") from error
+        raise ProblemError(400, "Invalid cursor") from error

@@ -1,7 +1,5 @@
 """The control API under /_control: faults, settings, counts, timelines. This machine only, no token."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Any, Literal
@@ -15,7 +13,7 @@ from local.replicate import clock
 from local.replicate.engine import Completion
 from local.replicate.faults.rules import FaultRule
 from local.replicate.models.lab import with_files
-from local.replicate.problems import Problem
+from local.replicate.problems import ProblemError
 from local.replicate.routes.common import prediction_of, reply, simulator
 from local.replicate.store import Prediction
 
@@ -84,7 +82,12 @@ async def list_predictions(request: Request) -> Response:
     """GET /_control/predictions[?webhook=text&status=s]: all that is known, oldest first."""
     text, status = request.query_params.get("webhook", ""), request.query_params.get("status")
     shown = [
-        {**_timeline(prediction), "model": prediction.model, "webhook": prediction.webhook, "input": prediction.input}
+        {
+            **_timeline(prediction),
+            "model": prediction.model,
+            "webhook": prediction.webhook,
+            "input": prediction.input,
+        }
         for prediction in simulator(request).store.all()
         if text in (prediction.webhook or "") and status in (None, prediction.status)
     ]
@@ -108,7 +111,7 @@ async def complete(request: Request) -> Response:
     if "output" not in wanted.model_fields_set:
         del given["output"]
     if not simulator(request).engine.complete(prediction, Completion(wanted.status, given)):
-        raise Problem(409, f"The prediction is {prediction.status}, not held")
+        raise ProblemError(409, f"The prediction is {prediction.status}, not held")
     return reply(_timeline(prediction))
 
 
@@ -116,7 +119,7 @@ async def expire(request: Request) -> Response:
     """POST /_control/predictions/{id}/expire: remove its data now, as retention will."""
     prediction = prediction_of(request)
     if not prediction.terminal:
-        raise Problem(409, f"The prediction is {prediction.status}; only a completed one expires")
+        raise ProblemError(409, f"The prediction is {prediction.status}; only a completed one expires")
     simulator(request).retention.remove(prediction)
     return reply(_timeline(prediction))
 
@@ -146,16 +149,16 @@ async def _body(request: Request) -> Any:
     try:
         return json.loads(await request.body() or b"{}")
     except ValueError as error:
-        raise Problem(400, "The request body is not valid JSON") from error
+        raise ProblemError(400, "The request body is not valid JSON") from error
 
 
-def _refused(error: ValidationError) -> Problem:
+def _refused(error: ValidationError) -> ProblemError:
     fields = [
         {"field": ".".join(str(part) for part in fault["loc"]), "description": fault["msg"]}
         for fault in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     detail = "; ".join(f"{fault['field'] or 'rule'}: {fault['description']}" for fault in fields)
-    return Problem(422, detail, "Invalid control request", {"invalid_fields": fields})
+    return ProblemError(422, detail, "Invalid control request", {"invalid_fields": fields})
 
 
 ROUTES = [

@@ -1,6 +1,4 @@
-"""Output files, as replicate.delivery serves them: public, cacheable, ranged; any Authorization is ignored."""
-
-from __future__ import annotations
+"""Output files, as replicate.delivery serves them: public, cacheable, ranged; Authorization is ignored."""
 
 import re
 

@@ -1,7 +1,5 @@
 """Uploaded files (OpenAPI document, files.*)."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -11,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from local.replicate.files import LARGEST, Upload
-from local.replicate.problems import InvalidField, Problem, invalid_input, not_found
+from local.replicate.problems import InvalidField, ProblemError, invalid_input, not_found
 from local.replicate.routes.common import listing, reply, simulator
 
 
@@ -23,7 +21,7 @@ async def upload(request: Request) -> Response:
             raise invalid_input(InvalidField("required", "", "content is required"))
         body = await content.read()
         if len(body) > LARGEST:
-            raise Problem(413, "Files must be less than 100MB in size")
+            raise ProblemError(413, "Files must be less than 100MB in size")
         stored = simulator(request).uploads.add(
             str(form.get("filename") or content.filename or "file"),
             str(form.get("type") or content.content_type or "application/octet-stream"),
@@ -86,8 +84,8 @@ def _stored(request: Request) -> Upload:
     return stored
 
 
-def _missing() -> Problem:
-    return Problem(not_found().status, "File not found")
+def _missing() -> ProblemError:
+    return ProblemError(not_found().status, "File not found")
 
 
 ROUTES = [

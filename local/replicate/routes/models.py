@@ -1,7 +1,5 @@
 """Models, versions, examples, read-mes, deployments."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from starlette.requests import Request
@@ -34,7 +32,8 @@ def found(models: list[Model], words: str) -> list[Model]:
     """The models whose name or description has every word."""
     wanted = words.lower().split()
     return [
-        model for model in models
+        model
+        for model in models
         if all(word in f"{model.full_name} {model.description}".lower() for word in wanted)
     ]
 
@@ -61,8 +60,11 @@ async def list_examples(request: Request) -> Response:
     """GET /models/{owner}/{name}/examples: the latest successes of this process."""
     host, model = simulator(request), model_of(request)
     good = [
-        prediction for prediction in reversed(host.store.all())
-        if prediction.model == model.full_name and prediction.status == "succeeded" and not prediction.data_removed
+        prediction
+        for prediction in reversed(host.store.all())
+        if prediction.model == model.full_name
+        and prediction.status == "succeeded"
+        and not prediction.data_removed
     ]
     return reply(listing([render(prediction, host.launch.url) for prediction in good[:_EXAMPLES]]))
 
@@ -91,7 +93,10 @@ def _deployment(request: Request, full_name: str) -> dict[str, Any]:
     if model is None:
         raise not_found()
     release = {
-        "number": 1, "model": model.full_name, "version": model.version, "created_at": _CREATED,
+        "number": 1,
+        "model": model.full_name,
+        "version": model.version,
+        "created_at": _CREATED,
         "created_by": {"type": "organization", "username": owner, "name": owner},
         "configuration": {"hardware": "gpu-t4", "min_instances": 0, "max_instances": 1},
     }

@@ -1,6 +1,4 @@
-"""Predictions: create, get, list, cancel (OpenAPI document, predictions.*, models and deployments predictions)."""
-
-from __future__ import annotations
+"""Predictions: create, get, list, cancel (OpenAPI document, predictions.*)."""
 
 import asyncio
 from typing import Any
@@ -12,7 +10,7 @@ from starlette.routing import Route
 from local.replicate import clock, ids
 from local.replicate.headers import cancel_after, preferred_wait
 from local.replicate.models.base import Model, Script
-from local.replicate.problems import InvalidField, Problem, invalid_input, invalid_version, not_found
+from local.replicate.problems import InvalidField, ProblemError, invalid_input, invalid_version, not_found
 from local.replicate.routes.common import (
     cursor_position,
     cursor_url,
@@ -75,18 +73,20 @@ async def list_page(request: Request) -> Response:
     host = simulator(request)
     source = request.query_params.get("source")
     if source not in (None, "web"):
-        raise Problem(400, "source must be web")
+        raise ProblemError(400, "source must be web")
     page = host.store.page(
         start=0 if source == "web" else cursor_position(request),
         since_ns=_instant(request, "created_after"),
         until_ns=_instant(request, "created_before"),
         size=_PAGE,
     )
-    return reply({
-        "next": cursor_url(request, page.next),
-        "previous": cursor_url(request, page.previous),
-        "results": [render(prediction, host.launch.url) for prediction in page.results],
-    })
+    return reply(
+        {
+            "next": cursor_url(request, page.next),
+            "previous": cursor_url(request, page.previous),
+            "results": [render(prediction, host.launch.url) for prediction in page.results],
+        }
+    )
 
 
 async def _create(
@@ -146,7 +146,7 @@ def _instant(request: Request, name: str) -> int | None:
     try:
         return clock.parse_iso(text)
     except ValueError as error:
-        raise Problem(400, f"{name} must be an ISO 8601 date-time") from error
+        raise ProblemError(400, f"{name} must be an ISO 8601 date-time") from error
 
 
 ROUTES = [

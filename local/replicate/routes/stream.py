@@ -1,7 +1,5 @@
 """Server-sent events of a language model (Replicate docs, streaming); the id in the URL is the secret."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time
