@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 
 __all__ = ["Metric", "count", "logger", "measure", "metrics", "tracer"]
+
+# Most invocations of some functions have nothing to count; that is no news.
+warnings.filterwarnings("ignore", message="No application metrics to publish", category=UserWarning)
 
 logger = Logger(utc=True, log_uncaught_exceptions=True)
 tracer = Tracer()

@@ -27,6 +27,7 @@ class Policy:
     resend_after: float = 180
     webhook: float = 300
     poll: float = 5
+    cancel: float = 30
     harvest: float = 600
     queue_lifetime: float = 24 * 3600
     fresh_attempts: int = 1

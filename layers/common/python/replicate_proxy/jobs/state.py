@@ -203,7 +203,9 @@ def _cancel_requested(job: Job, change: CancelRequested, now: datetime, policy: 
         return _ended(replace(job, cancel_requested_at=now, completed_at=now), S.CANCELED, now, error=None)
     if job.cancel_requested_at is not None:
         raise ChangeDropped("already asked to cancel")
-    return replace(job, cancel_requested_at=now)
+    # Due at once: should the message to the dispatcher be lost, the next sweep sends it again.
+    due = min(job.due_at or now, now + timedelta(seconds=policy.cancel))
+    return replace(job, cancel_requested_at=now, due_at=due)
 
 
 def _looked(job: Job, change: Looked, now: datetime, policy: Policy) -> Job:

@@ -1,0 +1,1 @@
+"""The routes of our HTTP functions: requests into calls of one service, results into replies."""

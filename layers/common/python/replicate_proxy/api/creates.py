@@ -1,0 +1,159 @@
+"""From the HTTP request of a create to a validated `NewJob`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from replicate_proxy.auth.principal import Principal
+from replicate_proxy.contracts.requests import (
+    NAME,
+    CreateRequest,
+    VersionCreateRequest,
+    parse_request,
+    refuse,
+    seconds_of,
+)
+from replicate_proxy.errors import ApiError
+from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.outputs.options import ImageOptions, InvalidImageOptionError
+from replicate_proxy.services.ingest import NewJob
+from replicate_proxy.web import Request
+
+__all__ = ["CreateReader", "CreateSettings"]
+
+_CORRELATION = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+type InputCheck = Callable[[Mapping[str, Any], Principal], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSettings:
+    """`public_base_url` is empty where our own URLs follow the request's host; `max_body_bytes` bounds a body."""
+
+    public_base_url: str = ""
+    max_body_bytes: int = 5_000_000
+    allow_http_webhooks: bool = False
+
+
+class CreateReader:
+    """Validates all of a create request before anything is written. Every fault is an ApiError naming the field."""
+
+    def __init__(self, settings: CreateSettings, check_input: InputCheck) -> None:
+        self._settings = settings
+        self._check_input = check_input
+
+    def named(self, kind: SubmissionKind, params: Mapping[str, str]) -> Submission:
+        """The submission of a create by model or deployment. Raises a 404 ApiError for impossible names."""
+        owner, name = params.get("owner", ""), params.get("name", "")
+        if not NAME.fullmatch(owner) or not NAME.fullmatch(name):
+            raise ApiError(404, "Not found", "The requested resource could not be found")
+        return Submission(kind=kind, owner=owner, name=name)
+
+    def read(self, request: Request, submission: Submission | None, principal: Principal) -> NewJob:
+        """The job behind the request; `submission` None takes it from the body's `version`."""
+        body = self._body(request)
+        if submission is not None:
+            return self._job(request, parse_request(CreateRequest, body), submission, principal)
+        by_version = parse_request(VersionCreateRequest, body)
+        chosen = Submission(kind=SubmissionKind.VERSION, version=by_version.version)
+        return self._job(request, by_version, chosen, principal)
+
+    def read_plain(self, request: Request, principal: Principal) -> NewJob:
+        """`POST /`: `{"version", "input": {"model", "prompt", …}}`. Without a `version`, an `owner/name` in
+        `input.model` names the model and is not passed on.
+        """
+        body = self._body(request)
+        given = body.get("input") if isinstance(body, dict) else None
+        if isinstance(given, dict) and not body.get("version") and "/" in str(given.get("model", "")):
+            rest = {name: value for name, value in given.items() if name != "model"}
+            body = {**body, "version": given["model"], "input": rest}
+        by_version = parse_request(VersionCreateRequest, body)
+        chosen = Submission(kind=SubmissionKind.VERSION, version=by_version.version)
+        return self._job(request, by_version, chosen, principal)
+
+    def _body(self, request: Request) -> Any:
+        if len(request.body) > self._settings.max_body_bytes:
+            limit = self._settings.max_body_bytes
+            raise ApiError(
+                413,
+                "Body too large",
+                f"The body has {len(request.body)} bytes and may have {limit}; upload large files and pass their URLs",
+            )
+        return request.json()
+
+    def _job(
+        self, request: Request, body: CreateRequest, submission: Submission, principal: Principal
+    ) -> NewJob:
+        _check_model(submission, principal)
+        self._check_input(body.input, principal)
+        webhook, events = body.webhook, body.webhook_events_filter
+        if webhook is None and body.webhook_completed is not None:
+            webhook, events = body.webhook_completed, ["completed"]
+        self._check_webhook(webhook)
+        cancel_after = request.headers.get("cancel-after")
+        return NewJob(
+            submission=submission,
+            input=body.input,
+            base_url=self._settings.public_base_url or request.base_url,
+            correlation_id=_correlation_id(request),
+            webhook=webhook,
+            webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,
+            image_options=_image_options(request),
+            cancel_after_seconds=seconds_of(cancel_after) if cancel_after is not None else None,
+            idempotency_key=_idempotency_key(request),
+        )
+
+    def _check_webhook(self, webhook: str | None) -> None:
+        if webhook is None:
+            return
+        try:
+            url = urlsplit(webhook)
+            host, port = url.hostname, url.port
+        except ValueError:
+            raise refuse("invalid_webhook", "webhook", "webhook must be a URL") from None
+        schemes = {"https", "http"} if self._settings.allow_http_webhooks else {"https"}
+        if url.scheme not in schemes or not host or port == 0:
+            raise refuse("invalid_webhook", "webhook", "webhook must be an HTTPS URL")
+        if url.username is not None or url.password is not None:
+            raise refuse("invalid_webhook", "webhook", "webhook must not hold a user name or password")
+
+
+def _check_model(submission: Submission, principal: Principal) -> None:
+    """A key may be limited to models, given as `owner/name`, `owner/*` or a version id."""
+    if not principal.models:
+        return
+    names = {submission.model, f"{submission.model.partition('/')[0]}/*", submission.version_id}
+    if not names & set(principal.models):
+        raise ApiError(403, "Model not allowed", "This API key may not run that model")
+
+
+def _image_options(request: Request) -> dict[str, Any] | None:
+    wanted = {
+        name: request.headers[f"x-image-{name}"]
+        for name in ("format", "quality")
+        if f"x-image-{name}" in request.headers
+    }
+    try:
+        options = ImageOptions.from_texts(format=wanted.get("format"), quality=wanted.get("quality"))
+    except InvalidImageOptionError as error:
+        header = f"X-Image-{error.field.title()}"
+        raise refuse("invalid_header", header, f"{header}: {error}") from None
+    return {name: asdict(options)[name] for name in wanted} or None
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise refuse(
+            "invalid_header", "Idempotency-Key", "Idempotency-Key must be 1 to 255 visible ASCII characters"
+        )
+    return key
+
+
+def _correlation_id(request: Request) -> str:
+    given = request.headers.get("x-correlation-id", "")
+    return given if _CORRELATION.fullmatch(given) else request.request_id

@@ -1,0 +1,42 @@
+"""Cancelling: at once while the job waits in our queue, through Replicate once it runs there."""
+
+from __future__ import annotations
+
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.changes import CancelRequested
+from replicate_proxy.jobs.model import Job
+from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.observability import logger
+from replicate_proxy.ports import CommandQueue
+from replicate_proxy.services.hold import Hold
+from replicate_proxy.services.keeper import JobKeeper
+
+__all__ = ["Cancel"]
+
+# Replicate answers a cancel with the canceled prediction; ours goes through a queue, so give it a moment.
+_PATIENCE_SECONDS = 3.0
+
+
+class Cancel:
+    """Marks the wish on the job, then tells the dispatcher. A lost message is made good by the sweep."""
+
+    def __init__(self, keeper: JobKeeper, queue: CommandQueue, hold: Hold) -> None:
+        self._keeper = keeper
+        self._queue = queue
+        self._hold = hold
+
+    def cancel(self, tenant: str, job_id: str) -> Job:
+        """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
+        job = self._keeper.get(tenant, job_id)
+        try:
+            job = self._keeper.change(job, CancelRequested())
+        except ChangeDropped:
+            return self._keeper.get(tenant, job_id)
+        if job.is_terminal:
+            return job
+        try:
+            self._queue.send(DispatchCommand(DispatchKind.CANCEL, tenant, job_id, job.correlation_id))
+        except RetryableError as error:
+            logger.warning("cancel not queued; the sweep will", job_id=job.id, reason=str(error))
+        return self._hold.until_final(job, _PATIENCE_SECONDS)

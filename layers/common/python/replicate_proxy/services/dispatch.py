@@ -1,0 +1,222 @@
+"""Running jobs on Replicate: the one place that creates predictions, so the one place that could pay twice.
+
+Replicate knows no idempotency key. Hence: claim the job by conditional write, send once, and record the outcome by
+class. Certainly not accepted: back to the queue. Refused: the job failed. Anything else: unknown, which is for a
+webhook or the sweep to settle, never for a retry. A crash between any two lines leaves a claim whose lease runs out,
+and that counts as unknown as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.jobs.changes import Accepted, Claimed, Given, OutcomeUnknown, Rejected, Released
+from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
+from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
+from replicate_proxy.replicate_api.errors import (
+    NotAcceptedError,
+    OutcomeUnknownError,
+    RejectedError,
+    ThrottledError,
+    UnexpectedReplyError,
+)
+from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction
+from replicate_proxy.services.keeper import JobKeeper
+from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
+
+__all__ = ["Dispatch", "DispatchSettings"]
+
+_KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
+    SubmissionKind.VERSION: "predictions",
+    SubmissionKind.MODEL: "model",
+    SubmissionKind.DEPLOYMENT: "deployment",
+}
+_LONGEST_PARK_SECONDS = 900.0
+
+
+class Predictions(Protocol):
+    """Creating and canceling on Replicate, guarded by breaker and rate limit."""
+
+    def create(
+        self, target: CreateTarget, body: dict[str, Any], *, cancel_after_seconds: int | None
+    ) -> UpstreamPrediction: ...
+
+    def cancel(self, prediction_id: str) -> UpstreamPrediction: ...
+
+    def wait_before_create(self) -> float:
+        """Seconds to wait before a create may be sent, by breaker and rate limit; 0 takes a place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """`lease_seconds` must outlast the function's timeout; `queue_lifetime` is how long a job may wait in all."""
+
+    webhooks: bool = True
+    lease_seconds: float = 90
+    queue_lifetime_seconds: float = 24 * 3600
+
+
+class Dispatch:
+    """Handles one command of the dispatch queue. Parking sends a fresh delayed message, so that waiting never spends
+    the receive count that would end in the dead-letter queue.
+    """
+
+    def __init__(
+        self,
+        *,
+        keeper: JobKeeper,
+        store: JobStore,
+        documents: DocumentStore,
+        queue: CommandQueue,
+        predictions: Predictions,
+        urls: WebhookUrls,
+        clock: Clock,
+        settings: DispatchSettings,
+        checkpoint: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._keeper = keeper
+        self._store = store
+        self._documents = documents
+        self._queue = queue
+        self._predictions = predictions
+        self._urls = urls
+        self._clock = clock
+        self._settings = settings
+        self._checkpoint = checkpoint
+
+    def handle(self, command: DispatchCommand) -> None:
+        """Raises NotFoundError for a job that is gone, RetryableError where the message should come again."""
+        job = self._keeper.get(command.tenant, command.job_id)
+        if command.kind is DispatchKind.CANCEL:
+            self._cancel(job)
+        elif job.status is not JobStatus.QUEUED:
+            logger.info("duplicate command", status=job.status.value)
+        elif ended := self._ended_before_sending(job):
+            self._change(job, ended)
+        elif (wait := self._predictions.wait_before_create()) > 0:
+            self._park(job, wait)
+        else:
+            self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        until = self._clock.now() + timedelta(seconds=self._settings.lease_seconds)
+        body = self._body(job)
+        self._checkpoint("dispatch.before_claim")
+        try:
+            job = self._keeper.change(job, Claimed(until))
+        except ChangeDropped:
+            logger.info("claimed by somebody else")
+            return
+        self._checkpoint("dispatch.claimed")
+        try:
+            prediction = self._predictions.create(
+                _target(job), body, cancel_after_seconds=_seconds_left(job, self._clock.now())
+            )
+        except NotAcceptedError as error:
+            self._released(job, error)
+        except RejectedError as error:
+            count(Metric.DISPATCH_REJECTED)
+            self._change(job, Rejected(_text(error)))
+        except (OutcomeUnknownError, UnexpectedReplyError) as error:
+            count(Metric.DISPATCH_UNKNOWN)
+            logger.warning("create outcome unknown", reason=type(error).__name__)
+            self._change(job, OutcomeUnknown())
+        else:
+            self._accepted(job, prediction)
+
+    def _accepted(self, job: Job, prediction: UpstreamPrediction) -> None:
+        self._checkpoint("dispatch.created")
+        self._store.own(prediction.id, job.tenant, job.id)
+        self._checkpoint("dispatch.owned")
+        count(Metric.DISPATCH_SUBMITTED)
+        measure(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
+        accepted = Accepted(prediction.id, prediction.model or None, prediction.version or None)
+        saved = self._change(job, accepted)
+        self._checkpoint("dispatch.recorded")
+        logger.info("submitted", replicate_id=prediction.id, attempt=job.attempt)
+        if saved is not None and saved.cancel_requested_at is not None:
+            self._cancel(saved)
+
+    def _released(self, job: Job, error: NotAcceptedError) -> None:
+        wait = error.retry_after if error.retry_after is not None else _growing(job.releases)
+        wait = min(max(wait, 1.0), _LONGEST_PARK_SECONDS)
+        logger.warning("not accepted, parked", reason=type(error).__name__, seconds=wait)
+        # Being throttled says nothing about this job; only real tries make its own wait grow.
+        counts = not isinstance(error, ThrottledError)
+        released = Released(self._clock.now() + timedelta(seconds=wait), counts=counts)
+        if (job_again := self._change(job, released)) is not None:
+            self._checkpoint("dispatch.released")
+            self._park(job_again, wait)
+
+    def _park(self, job: Job, seconds: float) -> None:
+        count(Metric.DISPATCH_PARKED)
+        command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
+        self._queue.send(command, delay_seconds=min(seconds, _LONGEST_PARK_SECONDS))
+
+    def _cancel(self, job: Job) -> None:
+        """Before there is a prediction to cancel, the wish stays on the job and is met once there is."""
+        if job.is_terminal or job.cancel_requested_at is None:
+            return
+        if job.status is JobStatus.QUEUED:
+            self._change(job, Given(JobStatus.CANCELED))
+        elif job.replicate_id is not None:
+            prediction = self._predictions.cancel(job.replicate_id)
+            if prediction.status in {"canceled", "aborted"}:
+                self._change(job, Given(JobStatus.CANCELED))
+
+    def _ended_before_sending(self, job: Job) -> Given | None:
+        now = self._clock.now()
+        if job.cancel_requested_at is not None:
+            return Given(JobStatus.CANCELED)
+        if job.deadline is not None and job.deadline <= now:
+            return Given(JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started")
+        if (now - job.created_at).total_seconds() > self._settings.queue_lifetime_seconds:
+            return Given(JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait")
+        return None
+
+    def _body(self, job: Job) -> dict[str, Any]:
+        body: dict[str, Any] = {"input": self._documents.load(job.input)}
+        if job.submission.kind is SubmissionKind.VERSION:
+            body["version"] = job.submission.version
+        if self._settings.webhooks:
+            reference = JobReference(job.tenant, job.id, job.attempt, job.correlation_id)
+            body["webhook"] = self._urls.make(reference)
+            body["webhook_events_filter"] = _wanted_events(job)
+        return body
+
+    def _change(self, job: Job, change: Any) -> Job | None:
+        """The changed job, or None where somebody else's news came first."""
+        try:
+            return self._keeper.change(job, change)
+        except ChangeDropped as dropped:
+            count(Metric.CHANGE_DROPPED)
+            logger.info("change dropped", reason=str(dropped))
+            return None
+
+
+def _target(job: Job) -> CreateTarget:
+    return CreateTarget(_KINDS[job.submission.kind], job.submission.owner or "", job.submission.name or "")
+
+
+def _seconds_left(job: Job, now: datetime) -> int | None:
+    return None if job.deadline is None else int((job.deadline - now).total_seconds())
+
+
+def _wanted_events(job: Job) -> list[str]:
+    logs = ["logs"] if "logs" in (job.webhook_events or ()) else []
+    return ["start", *logs, "completed"]
+
+
+def _growing(releases: int) -> float:
+    return float(min(5 * 2 ** min(releases, 8), 600))
+
+
+def _text(error: RejectedError) -> str:
+    return f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"

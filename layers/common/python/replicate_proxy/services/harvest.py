@@ -1,0 +1,188 @@
+"""Finishing a succeeded prediction: every output file into our bucket, then the final output, then `succeeded`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.changes import Harvested, Looked
+from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.policy import RESULT_LIFETIME
+from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.ports import Clock, DocumentStore
+from replicate_proxy.replicate_api.models import UpstreamPrediction
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.keeper import JobKeeper
+from replicate_proxy.services.reports import reported
+
+__all__ = ["Harvest", "HarvestMessages", "again_event"]
+
+# A file that could not be fetched is tried again after these seconds; then the job ends with Replicate's own URL.
+_RETRY_PAUSES = (5.0, 20.0, 60.0)
+
+
+class Outputs(Protocol):
+    """The harvest library: all files of one output."""
+
+    def harvest(
+        self,
+        *,
+        tenant: str,
+        job_id: str,
+        output: object,
+        options: ImageOptions,
+        deadline: datetime,
+        already: tuple[FileRecord, ...],
+    ) -> HarvestResult: ...
+
+
+class HarvestMessages(Protocol):
+    """The harvest queue, for going on with a job in a further invocation."""
+
+    def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None: ...
+
+
+def again_event(job: Job, now: datetime) -> Event:
+    """The same event the bus delivers, without the prediction: what is needed lies on the job."""
+    report = PredictionReport(
+        tenant=job.tenant,
+        job_id=job.id,
+        attempt=job.attempt,
+        status="succeeded",
+        via="again",
+        received_at=now,
+        correlation_id=job.correlation_id,
+    )
+    return Event.new(
+        EventName.PREDICTION_COMPLETED,
+        EventSource.UPSTREAM,
+        correlation_id=job.correlation_id,
+        now=now,
+        data=report.to_data(),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harvest:
+    """One message is one round. A lease on the job keeps a second delivery of the message out while a round runs."""
+
+    keeper: JobKeeper
+    documents: DocumentStore
+    claim_check: ClaimCheck
+    outputs: Outputs
+    messages: HarvestMessages
+    clock: Clock
+    defaults: ImageOptions
+    checkpoint: Callable[[str], None] = lambda _: None
+
+    def harvest(self, report: PredictionReport, deadline: datetime) -> Job:
+        """The job after this round. Raises NotFoundError for a job that is gone, RetryableError to be tried again."""
+        job = self._taken(report, deadline)
+        if job is None:
+            return self.keeper.get(report.tenant, report.job_id)
+        self.checkpoint("harvest.taken")
+        try:
+            result = self.outputs.harvest(
+                tenant=job.tenant,
+                job_id=job.id,
+                output=self.documents.load(job.source_output),
+                options=self._options(job),
+                deadline=deadline,
+                already=self._already(job),
+            )
+        except RetryableError as error:
+            return self._again(job, None, _pause(job), reason=str(error))
+        self.checkpoint("harvest.stored")
+        if not result.complete:
+            return self._again(job, result, 0, reason="more files than one round takes")
+        if result.retry_worthwhile and self._may_retry(job):
+            return self._again(job, result, _pause(job), reason="some files could not be fetched yet")
+        return self._finished(job, result)
+
+    def _taken(self, report: PredictionReport, deadline: datetime) -> Job | None:
+        """The job under our lease, or None where there is nothing to do for us."""
+        job = self.keeper.get(report.tenant, report.job_id)
+        try:
+            if job.status is JobStatus.HARVESTING:
+                return self._taken_again(job, deadline)
+            if report.prediction is None and report.prediction_ref is None:
+                raise ChangeDropped(f"nothing to go on with in a job that is {job.status}")
+            prediction = UpstreamPrediction.parse(self.claim_check.prediction_of(report))
+            change = reported(
+                prediction,
+                job,
+                attempt=report.attempt,
+                via=report.via,
+                documents=self.documents,
+                lease_until=deadline,
+            )
+            return self.keeper.change(job, change)
+        except ChangeDropped as dropped:
+            count(Metric.CHANGE_DROPPED)
+            logger.info("report dropped", reason=str(dropped))
+            return None
+
+    def _taken_again(self, job: Job, deadline: datetime) -> Job:
+        if job.lease_until is not None and job.lease_until > self.clock.now():
+            raise ChangeDropped("being harvested by somebody else")
+        return self.keeper.change(job, Looked(deadline, lease_until=deadline))
+
+    def _again(self, job: Job, result: HarvestResult | None, pause: float, *, reason: str) -> Job:
+        """Keeps what is stored so far and goes on later; the sweep goes on should this message be lost."""
+        now = self.clock.now()
+        logger.info("harvest goes on later", reason=reason, seconds=pause)
+        files = [record.to_json() for record in result.files] if result else None
+        kept = self.documents.keep(job.tenant, job.id, "files", files) if files else None
+        next_look = now + timedelta(seconds=pause + 120)
+        job = self.keeper.change(job, Looked(next_look, lease_until=now, files=kept))
+        self.messages.send(again_event(job, now), tenant=job.tenant, delay_seconds=pause)
+        return job
+
+    def _finished(self, job: Job, result: HarvestResult) -> Job:
+        files = [record.to_json() for record in result.files]
+        change = Harvested(
+            output=self.documents.keep(job.tenant, job.id, "output", result.output),
+            files=self.documents.keep(job.tenant, job.id, "files", files) if files else None,
+        )
+        job = self.keeper.change(job, change)
+        self.checkpoint("harvest.recorded")
+        self._count(job, result)
+        return job
+
+    def _may_retry(self, job: Job) -> bool:
+        ended = job.completed_at or self.clock.now()
+        return job.looks < len(_RETRY_PAUSES) and self.clock.now() - ended < RESULT_LIFETIME
+
+    def _already(self, job: Job) -> tuple[FileRecord, ...]:
+        """What earlier rounds stored; a file they had to leave gets another try."""
+        records = (FileRecord.from_json(record) for record in self.documents.load(job.files) or ())
+        return tuple(record for record in records if not record.retry)
+
+    def _options(self, job: Job) -> ImageOptions:
+        wanted = job.image_options
+        return ImageOptions.from_texts(
+            format=wanted.get("format"), quality=wanted.get("quality"), base=self.defaults
+        )
+
+    def _count(self, job: Job, result: HarvestResult) -> None:
+        count(Metric.JOB_SUCCEEDED)
+        now = self.clock.now()
+        measure(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
+        measure(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
+        for record in result.files:
+            count(Metric.FILE_DEGRADED if record.outcome in {"left", "unreadable"} else Metric.FILE_STORED)
+            if record.outcome == "compressed":
+                count(Metric.IMAGE_BYTES_BEFORE, record.bytes_before)
+                count(Metric.IMAGE_BYTES_AFTER, record.bytes_after)
+        logger.info("harvested", files=len(result.files))
+
+
+def _pause(job: Job) -> float:
+    return _RETRY_PAUSES[min(job.looks, len(_RETRY_PAUSES) - 1)]

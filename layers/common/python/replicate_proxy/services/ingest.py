@@ -1,0 +1,157 @@
+"""Accepting a request: once the caller has its 201 the job is durable, whatever breaks after that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from replicate_proxy.auth.principal import Principal
+from replicate_proxy.clock import iso
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.errors import ApiError, ConflictError, RetryableError
+from replicate_proxy.ids import new_id
+from replicate_proxy.jobs.model import Job, JobStatus, Submission
+from replicate_proxy.jobs.policy import Policy
+from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.ports import (
+    Clock,
+    CommandQueue,
+    DocumentStore,
+    IdempotencyRecord,
+    IdempotencyStore,
+    JobStore,
+)
+
+__all__ = ["Acceptance", "Ingest", "NewJob"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A validated create request."""
+
+    submission: Submission
+    input: Mapping[str, Any]
+    base_url: str
+    correlation_id: str
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] | None = None
+    image_options: Mapping[str, Any] | None = None
+    cancel_after_seconds: int | None = None
+    idempotency_key: str | None = None
+
+    def fingerprint(self) -> str:
+        """A hash of everything that makes two requests the same request."""
+        asked = [
+            self.submission.kind.value,
+            self.submission.version,
+            self.submission.owner,
+            self.submission.name,
+            self.input,
+            self.webhook,
+            self.webhook_events,
+            self.image_options,
+            self.cancel_after_seconds,
+        ]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The job a request became; `replayed` where an earlier request with the same idempotency key had made it."""
+
+    job: Job
+    replayed: bool = False
+
+
+class Ingest:
+    """Writes the job first and queues it second: if queueing fails, the sweep finds the job and queues it again."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        documents: DocumentStore,
+        idempotency: IdempotencyStore,
+        queue: CommandQueue,
+        clock: Clock,
+        policy: Policy,
+    ) -> None:
+        self._store = store
+        self._documents = documents
+        self._idempotency = idempotency
+        self._queue = queue
+        self._clock = clock
+        self._policy = policy
+
+    def accept(self, new: NewJob, principal: Principal) -> Acceptance:
+        """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where nothing
+        durable came of this one.
+        """
+        job_id = new_id(self._clock.now())
+        if new.idempotency_key is None:
+            return self._create(new, principal, job_id)
+        wanted = IdempotencyRecord(
+            tenant=principal.tenant, key=new.idempotency_key, fingerprint=new.fingerprint(), job_id=job_id
+        )
+        held = self._idempotency.claim(wanted, now=self._clock.now())
+        if held.fingerprint != wanted.fingerprint:
+            raise ApiError(
+                409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
+            )
+        # The key holds the id that its job has or will have: whoever comes second creates or finds that very job.
+        return self._create(new, principal, held.job_id)
+
+    def _create(self, new: NewJob, principal: Principal, job_id: str) -> Acceptance:
+        earlier = self._store.get(principal.tenant, job_id) if new.idempotency_key else None
+        if earlier is not None:
+            return self._replayed(earlier)
+        job = self._job(new, principal, job_id)
+        try:
+            self._store.create(job)
+        except ConflictError:
+            there = self._store.get(principal.tenant, job_id)
+            if there is None:
+                raise RetryableError("the job vanished while it was created") from None
+            if there.correlation_id != job.correlation_id:
+                return self._replayed(there)
+            # The first write had reached the table and only its answer was lost.
+        count(Metric.JOB_ACCEPTED)
+        self._enqueue(job)
+        return Acceptance(job)
+
+    def _replayed(self, job: Job) -> Acceptance:
+        count(Metric.JOB_REPLAYED)
+        return Acceptance(job, replayed=True)
+
+    def _job(self, new: NewJob, principal: Principal, job_id: str) -> Job:
+        now = self._clock.now()
+        deadline = timedelta(seconds=new.cancel_after_seconds) if new.cancel_after_seconds else None
+        return Job(
+            tenant=principal.tenant,
+            id=job_id,
+            status=JobStatus.QUEUED,
+            created_at=now,
+            submission=new.submission,
+            input=self._documents.keep(principal.tenant, job_id, "input", new.input),
+            correlation_id=new.correlation_id,
+            base_url=new.base_url,
+            key_id=principal.key_id,
+            webhook=new.webhook,
+            webhook_events=new.webhook_events,
+            image_options=dict(new.image_options or {}),
+            deadline=now + deadline if deadline else None,
+            due_at=now + timedelta(seconds=self._policy.queued),
+            timeline={"accepted": iso(now)},
+            expires_at=int((now + timedelta(days=self._policy.retention_days)).timestamp()),
+        )
+
+    def _enqueue(self, job: Job) -> None:
+        command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
+        try:
+            self._queue.send(command)
+        except RetryableError as error:
+            logger.warning("accepted but not queued; the sweep will", job_id=job.id, reason=str(error))

@@ -1,0 +1,140 @@
+"""What the sweep does with an overdue job, by status. Each look sends, settles or ends something, and sets when to
+look next; the word it gives back is for the log and the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.changes import Given, Looked, OutcomeUnknown
+from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.policy import RESULT_LIFETIME, Policy
+from replicate_proxy.observability import Metric, count
+from replicate_proxy.ports import Clock, CommandQueue, EventBus
+from replicate_proxy.replicate_api.errors import RejectedError
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.keeper import JobKeeper
+from replicate_proxy.services.settle import Settle
+
+__all__ = ["HarvestAgain", "Looks"]
+
+_NOT_FOUND = 404
+_HOUR_PAST = "Replicate deletes a prediction's data one hour after it ends, and no news of this one came before that"
+
+
+class Reader(Protocol):
+    """Reading one prediction from Replicate."""
+
+    def get(self, prediction_id: str) -> UpstreamPrediction: ...
+
+
+type HarvestAgain = Callable[[Job], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """The looks of a sweep, over the same ports the pipeline's own services use."""
+
+    keeper: JobKeeper
+    queue: CommandQueue
+    bus: EventBus
+    claim_check: ClaimCheck
+    reader: Reader
+    settle: Settle
+    harvest_again: HarvestAgain
+    clock: Clock
+    policy: Policy
+
+    def by_status(self) -> Mapping[JobStatus, Callable[[Job], str]]:
+        return {
+            JobStatus.QUEUED: self.queued,
+            JobStatus.SUBMITTING: self.submitting,
+            JobStatus.SUBMIT_UNKNOWN: self.submit_unknown,
+            JobStatus.SUBMITTED: self.running,
+            JobStatus.PROCESSING: self.running,
+            JobStatus.HARVESTING: self.harvesting,
+        }
+
+    def queued(self, job: Job) -> str:
+        """Queued for too long: its message may be lost, so send another; the dispatcher ends what is past its time."""
+        self._next(job, self.policy.queued * 2 ** min(job.looks, 6))
+        self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+        return "queued_again"
+
+    def submitting(self, job: Job) -> str:
+        """The lease ran out: the dispatcher died somewhere between its claim and its record."""
+        if job.lease_until is not None and job.lease_until > self.clock.now():
+            self._next(job, (job.lease_until - self.clock.now()).total_seconds() + 1)
+            return "lease_running"
+        return self.submit_unknown(self.keeper.change(job, OutcomeUnknown()))
+
+    def submit_unknown(self, job: Job) -> str:
+        return self.settle.settle(job)
+
+    def running(self, job: Job) -> str:
+        """No webhook for too long: ask Replicate, and publish what the webhook would have said."""
+        if job.cancel_requested_at is not None:
+            command = DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id)
+            self.queue.send(command)
+        if job.replicate_id is None:
+            return self.submit_unknown(self.keeper.change(job, OutcomeUnknown()))
+        try:
+            prediction = self.reader.get(job.replicate_id)
+        except RejectedError as error:
+            if error.status != _NOT_FOUND:
+                raise RetryableError(str(error)) from error
+            return self._lost(job, "Replicate no longer knows this prediction")
+        self.keeper.change(job, Looked(self.policy.next_look(self.clock.now(), job.looks + 1)))
+        if prediction.status is UpstreamStatus.SUCCEEDED and prediction.data_removed:
+            return self._lost(job, "Replicate has deleted the output of this prediction")
+        if prediction.status.terminal or job.status is JobStatus.SUBMITTED:
+            self._publish(job, prediction)
+            return f"polled_{prediction.status.value}"
+        return "still_running"
+
+    def harvesting(self, job: Job) -> str:
+        """The harvester died or its message is lost: the output URLs are on the record, so harvest again."""
+        self._next(job, self.policy.harvest)
+        self.harvest_again(job)
+        return "harvest_again"
+
+    def _publish(self, job: Job, prediction: UpstreamPrediction) -> None:
+        now = self.clock.now()
+        report = PredictionReport(
+            tenant=job.tenant,
+            job_id=job.id,
+            attempt=job.attempt,
+            status=prediction.status.value,
+            via="poll",
+            received_at=now,
+            correlation_id=job.correlation_id,
+            prediction=prediction.raw,
+        )
+        report = self.claim_check.lighten(report, _weight(prediction))
+        name = event_name_of(prediction.status.value, first_seen=True)
+        event = Event.new(
+            name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
+        )
+        self.bus.publish([event])
+
+    def _lost(self, job: Job, reason: str) -> str:
+        count(Metric.OUTPUT_LOST)
+        late = self.clock.now() - (job.completed_at or job.started_at or job.created_at) > RESULT_LIFETIME
+        error = f"The output is lost: {reason}.{f' {_HOUR_PAST}.' if late else ''}"
+        self.keeper.change(job, Given(JobStatus.FAILED, error))
+        return "lost"
+
+    def _next(self, job: Job, seconds: float) -> None:
+        self.keeper.change(job, Looked(self.clock.now() + timedelta(seconds=seconds)))
+
+
+def _weight(prediction: UpstreamPrediction) -> int:
+    """The size of the prediction's JSON, roughly: what is long in it is input, output and logs."""
+    return len(str(prediction.raw).encode("utf-8", "surrogatepass"))

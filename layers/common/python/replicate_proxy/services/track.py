@@ -1,0 +1,54 @@
+"""News about running predictions, and ends without output: started, logs, failed, canceled."""
+
+from __future__ import annotations
+
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.contracts.events import PredictionReport
+from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.ports import CommandQueue, DocumentStore
+from replicate_proxy.replicate_api.models import UpstreamPrediction
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.keeper import JobKeeper
+from replicate_proxy.services.reports import reported
+
+__all__ = ["Track"]
+
+_COUNTED = {JobStatus.FAILED: Metric.JOB_FAILED, JobStatus.CANCELED: Metric.JOB_CANCELED}
+
+
+class Track:
+    """Applies a report to its job. Late, repeated and foreign reports are logged and dropped."""
+
+    def __init__(
+        self, *, keeper: JobKeeper, documents: DocumentStore, claim_check: ClaimCheck, queue: CommandQueue
+    ) -> None:
+        self._keeper = keeper
+        self._documents = documents
+        self._claim_check = claim_check
+        self._queue = queue
+
+    def track(self, report: PredictionReport) -> Job:
+        """The job after the report. Raises NotFoundError for a job that is gone, RetryableError to be tried again."""
+        job = self._keeper.get(report.tenant, report.job_id)
+        prediction = UpstreamPrediction.parse(self._claim_check.prediction_of(report))
+        try:
+            change = reported(
+                prediction, job, attempt=report.attempt, via=report.via, documents=self._documents
+            )
+            job = self._keeper.change(job, change)
+        except ChangeDropped as dropped:
+            count(Metric.CHANGE_DROPPED)
+            logger.info("report dropped", status=report.status, reason=str(dropped))
+            return self._requeued(self._keeper.get(report.tenant, report.job_id))
+        if metric := _COUNTED.get(job.status):
+            count(metric)
+        return self._requeued(job)
+
+    def _requeued(self, job: Job) -> Job:
+        """A job set back to the queue for a fresh attempt needs its message; a second one would find it claimed."""
+        if job.status is JobStatus.QUEUED and job.past_attempts:
+            count(Metric.FRESH_ATTEMPT)
+            self._queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+        return job

@@ -1,0 +1,138 @@
+"""Keys of the jobs table, and a job as its record. Pure.
+
+| pk                      | sk       | what                                                        |
+|-------------------------|----------|-------------------------------------------------------------|
+| JOB#<tenant>#<id>       | JOB      | the job; also in `by_tenant` (tenant, id) and `by_due`      |
+| IDEM#<tenant>#<hash>    | IDEM     | an idempotency key and the job it became                    |
+| UPSTREAM#<replicate id> | UPSTREAM | which job a prediction on Replicate belongs to              |
+
+The tenant is part of the key, so that a read for another tenant's job finds nothing rather than something to refuse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+
+__all__ = ["DUE_SHARDS", "due_shard", "idempotency_key", "job_key", "job_of", "record_of", "upstream_key"]
+
+# The due index is written by every transition; eight partitions carry 8,000 writes a second.
+DUE_SHARDS = 8
+
+_TIMES = ("due_at", "deadline", "lease_until", "sent_at", "cancel_requested_at", "started_at", "completed_at")
+_DOCUMENTS = ("source_output", "output", "files", "logs")
+_PLAIN = (
+    "key_id",
+    "webhook",
+    "attempt",
+    "resent_from",
+    "releases",
+    "looks",
+    "replicate_id",
+    "reported_via",
+    "model",
+    "version",
+    "replicate_status",
+    "error",
+    "expires_at",
+)
+
+
+def job_key(tenant: str, job_id: str) -> dict[str, str]:
+    return {"pk": f"JOB#{tenant}#{job_id}", "sk": "JOB"}
+
+
+def idempotency_key(tenant: str, key: str) -> dict[str, str]:
+    return {"pk": f"IDEM#{tenant}#{hashlib.sha256(key.encode()).hexdigest()}", "sk": "IDEM"}
+
+
+def upstream_key(replicate_id: str) -> dict[str, str]:
+    return {"pk": f"UPSTREAM#{replicate_id}", "sk": "UPSTREAM"}
+
+
+def due_shard(job_id: str) -> str:
+    """The partition of the due index, by the id's random end."""
+    return f"DUE#{int(job_id[-1], 36) % DUE_SHARDS}"
+
+
+def record_of(job: Job) -> dict[str, Any]:
+    """The job as a flat record for `dynamo.to_item`; None stands for an absent attribute."""
+    submission = {"kind": job.submission.kind.value, **_known(job.submission)}
+    return {
+        **job_key(job.tenant, job.id),
+        "tenant": job.tenant,
+        "id": job.id,
+        "status": job.status.value,
+        "rev": job.rev,
+        "created_at": iso(job.created_at),
+        "submission": submission,
+        "input": _document_record(job.input),
+        "correlation_id": job.correlation_id,
+        "base_url": job.base_url,
+        "webhook_events": list(job.webhook_events) if job.webhook_events is not None else None,
+        "image_options": json.dumps(dict(job.image_options)) if job.image_options else None,
+        "metrics": json.dumps(dict(job.metrics)) if job.metrics else None,
+        "past_attempts": [dict(past) for past in job.past_attempts] or None,
+        "timeline": dict(job.timeline),
+        "due_shard": due_shard(job.id) if job.due_at else None,
+        **{name: _time_text(getattr(job, name)) for name in _TIMES},
+        **{name: _document_record(getattr(job, name)) for name in _DOCUMENTS},
+        **{name: getattr(job, name) for name in _PLAIN},
+    }
+
+
+def job_of(record: Mapping[str, Any]) -> Job:
+    """The job behind a record as `dynamo.from_item` gives it."""
+    submission = record["submission"]
+    events = record.get("webhook_events")
+    return Job(
+        tenant=record["tenant"],
+        id=record["id"],
+        status=JobStatus(record["status"]),
+        rev=record["rev"],
+        created_at=parse(record["created_at"]),
+        submission=Submission(
+            kind=SubmissionKind(submission["kind"]),
+            version=submission.get("version"),
+            owner=submission.get("owner"),
+            name=submission.get("name"),
+        ),
+        input=_document(record["input"]) or Document(),
+        correlation_id=record["correlation_id"],
+        base_url=record["base_url"],
+        webhook_events=tuple(events) if events is not None else None,
+        image_options=json.loads(record.get("image_options") or "{}"),
+        metrics=json.loads(record.get("metrics") or "{}"),
+        past_attempts=tuple(record.get("past_attempts") or ()),
+        timeline=record["timeline"],
+        **{name: parse(record[name]) if record.get(name) else None for name in _TIMES},
+        **{name: _document(record.get(name)) for name in _DOCUMENTS},
+        **{name: record[name] for name in _PLAIN if name in record},
+    )
+
+
+def _known(submission: Submission) -> dict[str, str]:
+    names = ("version", "owner", "name")
+    return {name: getattr(submission, name) for name in names if getattr(submission, name) is not None}
+
+
+def _time_text(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
+
+
+def _document_record(document: Document | None) -> dict[str, str] | None:
+    if document is None:
+        return None
+    return {"ref": document.ref} if document.ref is not None else {"text": document.text or "null"}
+
+
+def _document(record: Mapping[str, str] | None) -> Document | None:
+    if record is None:
+        return None
+    return Document(text=record.get("text"), ref=record.get("ref"))

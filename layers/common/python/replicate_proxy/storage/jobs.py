@@ -1,0 +1,134 @@
+"""Jobs in DynamoDB: conditional writes only, strong reads unless said otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.dynamo import from_item, to_item, to_value, translated
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.jobs.model import Job
+from replicate_proxy.ports import DueJob, JobPage
+from replicate_proxy.storage.items import DUE_SHARDS, job_key, job_of, record_of, upstream_key
+
+__all__ = ["DynamoJobStore"]
+
+_BATCH_TRIES = 5
+# A marker must outlive any look through Replicate's list of recent predictions, which holds data for an hour.
+_MARKER_SECONDS = 2 * 24 * 3600
+
+
+class DynamoJobStore:
+    """The JobStore port on the jobs table."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def create(self, job: Job) -> None:
+        with translated("create job"):
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=to_item(record_of(replace(job, rev=1))),
+                ConditionExpression="attribute_not_exists(pk)",
+            )
+
+    def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
+        with translated("read job"):
+            reply = self._dynamodb.get_item(
+                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=consistent
+            )
+        return job_of(from_item(reply["Item"])) if "Item" in reply else None
+
+    def save(self, job: Job) -> Job:
+        saved = replace(job, rev=job.rev + 1)
+        with translated("save job"):
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=to_item(record_of(saved)),
+                ConditionExpression="#rev = :rev",
+                ExpressionAttributeNames={"#rev": "rev"},
+                ExpressionAttributeValues={":rev": to_value(job.rev)},
+            )
+        return saved
+
+    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
+        """Ids from the index, then the jobs in batches: the index holds keys only, so that a save costs one write."""
+        low, high = from_id or "0", below or "~"
+        with translated("list jobs"):
+            reply = self._dynamodb.query(
+                TableName=self._table,
+                IndexName="by_tenant",
+                KeyConditionExpression="tenant = :tenant AND id BETWEEN :low AND :high",
+                ExpressionAttributeValues={
+                    ":tenant": to_value(tenant),
+                    ":low": to_value(low),
+                    ":high": to_value(high),
+                },
+                ScanIndexForward=False,
+                Limit=limit + 2,
+            )
+        ids = [from_item(item)["id"] for item in reply["Items"]]
+        ids = [job_id for job_id in ids if job_id != below]
+        found = self._batch(tenant, ids[:limit])
+        jobs = tuple(found[job_id] for job_id in ids[:limit] if job_id in found)
+        return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
+
+    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+        """The jobs overdue the longest, over all shards of the due index."""
+        rows: list[DueJob] = []
+        for shard in range(DUE_SHARDS):
+            rows += self._due_in(f"DUE#{shard}", before, limit)
+        return sorted(rows, key=lambda row: row.due_at)[:limit]
+
+    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+        marker = {**upstream_key(replicate_id), "tenant": tenant, "job_id": job_id}
+        expires = {"expires_at": int(datetime.now().timestamp()) + _MARKER_SECONDS}
+        try:
+            with translated("mark prediction"):
+                self._dynamodb.put_item(
+                    TableName=self._table,
+                    Item=to_item({**marker, **expires}),
+                    ConditionExpression="attribute_not_exists(pk) OR job_id = :job",
+                    ExpressionAttributeValues={":job": to_value(job_id)},
+                )
+        except ConflictError:
+            return False
+        return True
+
+    def _due_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
+        with translated("list due jobs"):
+            reply = self._dynamodb.query(
+                TableName=self._table,
+                IndexName="by_due",
+                KeyConditionExpression="due_shard = :shard AND due_at <= :before",
+                ExpressionAttributeValues={":shard": to_value(shard), ":before": to_value(iso(before))},
+                Limit=limit,
+            )
+        records = [from_item(item) for item in reply["Items"]]
+        return [_due_row(record) for record in records]
+
+    def _batch(self, tenant: str, ids: Sequence[str]) -> dict[str, Job]:
+        keys = [to_item(job_key(tenant, job_id)) for job_id in ids]
+        jobs: dict[str, Job] = {}
+        for start in range(0, len(keys), 100):
+            wanted: dict[str, Any] = {self._table: {"Keys": keys[start : start + 100]}}
+            for _ in range(_BATCH_TRIES):
+                with translated("read jobs"):
+                    reply = self._dynamodb.batch_get_item(RequestItems=wanted)
+                found = (job_of(from_item(item)) for item in reply["Responses"].get(self._table, ()))
+                jobs.update((job.id, job) for job in found)
+                wanted = reply.get("UnprocessedKeys") or {}
+                if not wanted:
+                    break
+            else:
+                raise RetryableError("read jobs: keys left unprocessed")
+        return jobs
+
+
+def _due_row(record: dict[str, Any]) -> DueJob:
+    _, tenant, job_id = record["pk"].split("#", 2)
+    return DueJob(tenant=tenant, id=job_id, due_at=parse(record["due_at"]))
