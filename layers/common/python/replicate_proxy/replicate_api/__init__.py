@@ -1,1 +1,1 @@
-"""Everything that talks to Replicate: the HTTP client, its errors, retries, the circuit breaker, the outgoing rate."""
+"""All that talks to Replicate: the HTTP client, its errors, retries, circuit breaker and outgoing rate."""

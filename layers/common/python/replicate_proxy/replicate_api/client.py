@@ -1,12 +1,11 @@
-"""Calls to Replicate's HTTP API, one attempt each. Source of paths and fields: Replicate's OpenAPI document."""
+"""Calls to Replicate's HTTP API, one attempt each. Source of paths and fields: its OpenAPI document."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import requests
@@ -23,7 +22,17 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
 from replicate_proxy.replicate_api.reply import Reply, parse_json, read_reply
-from replicate_proxy.replicate_api.translation import Operation, check, translated
+from replicate_proxy.replicate_api.translation import (
+    TOKEN_RETRY_AFTER,
+    Operation,
+    check,
+    readable,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 __all__ = ["ReplicateClient", "Timeouts"]
 
@@ -51,11 +60,12 @@ class _Call:
 
 
 class ReplicateClient:
-    """`base_url` is the origin, without /v1. `token(refresh)` gives our API token, read anew where `refresh` is True.
+    """`base_url` is the origin, without /v1. `token(refresh)` gives our API token, read anew where `refresh`
+    is True.
 
-    Every method raises the errors of `errors.py` and nothing else. A 401 makes it read the token once more and, where
-    that gave another token, call once more: a refused request was certainly not accepted. `session` should come from
-    `wire.open_session`; with any other, each broken create counts as unknown.
+    Every method raises the errors of `errors.py` and nothing else. A 401 makes it read the token once more
+    and, where that gave another token, call once more: a refused request was certainly not accepted.
+    `session` should come from `wire.open_session`; with any other, each broken create counts as unknown.
     """
 
     def __init__(
@@ -117,7 +127,7 @@ class ReplicateClient:
         cursor: str | None = None,
         budget: Budget | None = None,
     ) -> PredictionPage:
-        """A page of the account's predictions, newest first; `created_after` counts inclusive, `created_before` not."""
+        """A page of predictions, newest first; `created_after` is inclusive, `created_before` is not."""
         query = {
             "created_after": iso(created_after) if created_after else None,
             "created_before": iso(created_before) if created_before else None,
@@ -142,7 +152,7 @@ class ReplicateClient:
         try:
             return check(reply, call.operation)
         except RejectedError:
-            if 400 <= reply.status < 500:
+            if reply.status >= HTTPStatus.BAD_REQUEST:
                 return reply
             raise
 
@@ -163,13 +173,14 @@ class ReplicateClient:
 
     def _ask[T](self, call: _Call, parse: Callable[[Any], T]) -> T:
         reply = self._send_authenticated(call)
-        with translated(call.operation):
-            return parse(parse_json(check(reply, call.operation).body))
+        checked = check(reply, call.operation)
+        with readable(call.operation):
+            return parse(parse_json(checked.body))
 
     def _send_authenticated(self, call: _Call) -> Reply:
         token = self._token(False)
         reply = self._send(call, token)
-        if reply.status == 401:
+        if reply.status == HTTPStatus.UNAUTHORIZED:
             renewed = self._token(True)
             if renewed != token:
                 reply = self._send(call, renewed)
@@ -211,7 +222,8 @@ class _Bearer(requests.auth.AuthBase):
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             # requests' own error would quote the token.
             raise UnauthenticatedError(
-                "our Replicate token is empty or holds characters no token has", retry_after=60.0
+                "our Replicate token is empty or holds characters no token has",
+                retry_after=TOKEN_RETRY_AFTER,
             )
         self._token = token
 

@@ -14,9 +14,12 @@ PermanentError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import InvalidField, PermanentError, ProxyError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "BreakerOpenError",
@@ -35,7 +38,7 @@ class NotAcceptedError(RetryableError):
 
 
 class ThrottledError(NotAcceptedError):
-    """429. `retry_after` is in seconds and never None; `limit_per_minute` is None unless Replicate stated one."""
+    """429. `retry_after` (seconds) is never None; `limit_per_minute` is None unless Replicate stated one."""
 
     retry_after: float
 
@@ -45,7 +48,7 @@ class ThrottledError(NotAcceptedError):
 
 
 class UnauthenticatedError(NotAcceptedError):
-    """Replicate refuses our own token, also after it was read again. Never the fault of the proxy's caller."""
+    """Replicate refuses our own token, also when read again. Never the fault of the proxy's caller."""
 
 
 class BreakerOpenError(NotAcceptedError):
@@ -57,7 +60,7 @@ class UpstreamUnavailableError(RetryableError):
 
 
 class OutcomeUnknownError(ProxyError):
-    """The create left us whole or in part, and no usable answer came back: it may be running and may be billed."""
+    """The create left us whole or in part and no usable answer came: it may be running, and be billed."""
 
 
 class RejectedError(PermanentError):

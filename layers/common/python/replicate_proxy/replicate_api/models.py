@@ -1,7 +1,7 @@
-"""Predictions as Replicate sends them, read leniently: unknown fields are kept in `raw`, missing ones have defaults.
+"""Predictions as Replicate sends them, read leniently: `raw` keeps all fields, missing ones have defaults.
 
-Source: Replicate's OpenAPI document, `schemas_prediction_response`; recorded replies lack `output` and `data_removed`
-on create, and send `logs: null` on cancel.
+Source: Replicate's OpenAPI document, `schemas_prediction_response`; recorded replies lack `output` and
+`data_removed` on create, and send `logs: null` on cancel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["CreateTarget", "PredictionPage", "UpstreamPrediction", "UpstreamStat
 
 
 class UpstreamStatus(StrEnum):
-    """Replicate's words. `canceled` ended while running, `aborted` before it started (not billed on public models)."""
+    """Replicate's words. `canceled` ended while running, `aborted` before it started."""
 
     STARTING = "starting"
     PROCESSING = "processing"
@@ -52,7 +52,7 @@ class CreateTarget:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPrediction:
-    """One prediction. Times are Replicate's own text (ISO-8601, 3 to 9 fractional digits), None where not reached.
+    """One prediction. Times are Replicate's own text (ISO-8601, 3 to 9 fractional digits) or None.
 
     What users typed or models made is kept out of `repr`, so that it cannot slip into a log line.
     """
@@ -105,7 +105,7 @@ class UpstreamPrediction:
 
 @dataclass(frozen=True, slots=True)
 class PredictionPage:
-    """One page of the account's predictions, newest first (100 at most); `next_cursor` is None on the last."""
+    """At most 100 of the account's predictions, newest first; `next_cursor` is None on the last page."""
 
     results: tuple[UpstreamPrediction, ...]
     next_cursor: str | None

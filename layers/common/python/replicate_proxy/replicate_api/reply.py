@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import requests
-from urllib3 import HTTPResponse
-
-from replicate_proxy.replicate_api.budget import Budget
 from replicate_proxy.replicate_api.errors import UnexpectedReplyError, UpstreamUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+    from urllib3 import HTTPResponse
+
+    from replicate_proxy.replicate_api.budget import Budget
 
 __all__ = ["MAX_REPLY_BYTES", "Reply", "parse_json", "read_reply"]
 
@@ -39,7 +42,7 @@ class Reply:
 def read_reply(response: requests.Response, budget: Budget) -> Reply:
     """Reads the body as it comes, so that a server that drips cannot outlast the budget.
 
-    Raises TimeoutError when the budget ends, UnexpectedReplyError above MAX_REPLY_BYTES, and what urllib3 raises.
+    Raises TimeoutError when the budget ends, UnexpectedReplyError above the limit, and what urllib3 raises.
     """
     raw: HTTPResponse = response.raw
     parts: list[bytes] = []
@@ -56,8 +59,9 @@ def read_reply(response: requests.Response, budget: Budget) -> Reply:
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON with everything that recorded replies get wrong: duplicate keys (the last wins), NaN (read as null), broken
-    UTF-8 and lone surrogates (replaced). Raises UpstreamUnavailableError where it is no JSON at all: something on the way broke it.
+    """JSON with everything that recorded replies get wrong: duplicate keys (the last wins), NaN (read as
+    null), broken UTF-8 and lone surrogates (replaced). Raises UpstreamUnavailableError where it is no JSON at
+    all: something on the way broke it.
     """
     try:
         parsed = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)

@@ -1,17 +1,20 @@
 """When to come back after a 429, and at what rate. Pure.
 
-Source: Replicate's rate-limit page and recorded replies: `retry_after` in the body, "Your rate limit resets in ~5s."
-in the detail, "reduced to 6 requests per minute" while credit is low; a Retry-After header is allowed for (RFC 9110).
+Source: Replicate's rate-limit page and recorded replies: `retry_after` in the body, "Your rate limit resets
+in ~5s." in the detail, "reduced to 6 requests per minute" while credit is low; a Retry-After header is
+allowed for (RFC 9110).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["DEFAULT_RETRY_AFTER", "MAX_RETRY_AFTER", "limit_per_minute", "retry_after"]
 
@@ -24,7 +27,9 @@ _REDUCED = re.compile(r"reduced to (\d{1,6}) requests? per minute", re.IGNORECAS
 
 
 def retry_after(body: Mapping[str, Any], header: str | None, *, now: datetime) -> float | None:
-    """Seconds to wait: the longest of body, header and text, at most MAX_RETRY_AFTER; None where nothing says."""
+    """Seconds to wait: the longest of body, header and text, at most MAX_RETRY_AFTER; None where nothing
+    says.
+    """
     stated = [_number(body.get("retry_after")), _header(header, now), _from_text(body.get("detail"))]
     known = [seconds for seconds in stated if seconds is not None]
     return min(max(known), MAX_RETRY_AFTER) if known else None

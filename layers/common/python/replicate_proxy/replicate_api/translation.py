@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
+from http import HTTPStatus
 from http.client import HTTPException
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requests import RequestException
 from urllib3.exceptions import HTTPError
@@ -22,16 +23,18 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.reply import Reply
 from replicate_proxy.replicate_api.throttling import DEFAULT_RETRY_AFTER, limit_per_minute, retry_after
 from replicate_proxy.replicate_api.wire import Wire, watch
 
-__all__ = ["Operation", "check", "translated"]
+if TYPE_CHECKING:
+    from replicate_proxy.replicate_api.reply import Reply
+
+__all__ = ["TOKEN_RETRY_AFTER", "Operation", "check", "readable", "translated"]
 
 TOKEN_RETRY_AFTER = 60.0
 """Seconds to wait while our token is refused: an operator's pace, not a network's."""
 
-_TOO_EARLY = frozenset({408, 425})
+_TOO_EARLY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 """The server gave up before it had the request (RFC 9110 §15.5.9, RFC 8470 §5.2)."""
 
 
@@ -44,16 +47,24 @@ class Operation(Enum):
 
 @contextmanager
 def translated(operation: Operation) -> Iterator[Wire]:
-    """Watches one request; everything that `requests` and `urllib3` raise leaves as an error of `errors.py`."""
-    with watch(fresh=operation is Operation.CREATE) as wire:
+    """Watches one request; all that `requests` and `urllib3` raise leaves as an error of `errors.py`."""
+    with watch(fresh=operation is Operation.CREATE) as wire, readable(operation):
         try:
             yield wire
-        except (RequestException, HTTPError, HTTPException, OSError) as error:
+        # ValueError: requests looks at the Location of a redirect that it is told not to follow.
+        except (RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             raise _broken(operation, wire, error) from error
-        except (UnexpectedReplyError, UpstreamUnavailableError) as error:
-            if operation is Operation.CREATE:
-                raise OutcomeUnknownError(f"Replicate accepted, but {error}") from error
-            raise
+
+
+@contextmanager
+def readable(operation: Operation) -> Iterator[None]:
+    """For reading an answer that came: one that makes no sense leaves the outcome of a create unknown."""
+    try:
+        yield
+    except (UnexpectedReplyError, UpstreamUnavailableError) as error:
+        if operation is Operation.CREATE:
+            raise OutcomeUnknownError(f"Replicate answered, but {error}") from error
+        raise
 
 
 def _broken(operation: Operation, wire: Wire, error: Exception) -> ProxyError:
@@ -69,22 +80,27 @@ def _broken(operation: Operation, wire: Wire, error: Exception) -> ProxyError:
 def check(reply: Reply, operation: Operation) -> Reply:
     """The reply itself where it is 2xx; raises the error that its status stands for otherwise."""
     status = reply.status
-    if 200 <= status < 300:
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return reply
-    if status == 401:
+    if status == HTTPStatus.UNAUTHORIZED:
         raise UnauthenticatedError("Replicate refuses our token", retry_after=TOKEN_RETRY_AFTER)
-    if status == 429:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise _throttled(reply)
     if status in _TOO_EARLY:
         raise NotAcceptedError(f"Replicate answered {status}", retry_after=_wait(reply))
-    if status >= 500 or status == 303:
-        # 303 follows a request that was processed; the other redirects follow one that was not (RFC 9110 §15.4).
+    if _says_nothing(status):
         if operation is Operation.CREATE:
             raise OutcomeUnknownError(f"Replicate answered {status}")
         raise UpstreamUnavailableError(f"Replicate answered {status}", retry_after=_wait(reply))
-    if status < 400:
+    if status < HTTPStatus.BAD_REQUEST:
         raise RejectedError(502, "Unexpected redirect", "The upstream address answered with a redirect.")
     raise _rejected(reply)
+
+
+def _says_nothing(status: int) -> bool:
+    # RFC 9110 §15.4: a 303 follows a request that was processed, the other redirects one that was not.
+    known = HTTPStatus.OK <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return not known or status == HTTPStatus.SEE_OTHER
 
 
 def _throttled(reply: Reply) -> ThrottledError:

@@ -1,30 +1,33 @@
 """HTTP connections that remember whether any byte of a request left us.
 
-The exception of a failed request does not tell: `requests` raises the same SSLError for a refused handshake (nothing
-sent) and for a connection broken while the answer was read (sent, perhaps accepted), and calls a handshake that hangs
-a read timeout. So the connection itself notes the moment before its first `send`.
+The exception of a failed request does not tell: `requests` raises the same SSLError for a refused handshake
+(nothing sent) and for a connection broken while the answer was read (sent, perhaps accepted), and calls a
+handshake that hangs a read timeout. So the connection itself notes the moment before its first `send`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.poolmanager import PoolManager, ProxyManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from urllib3.poolmanager import PoolManager, ProxyManager
 
 __all__ = ["Wire", "WireAdapter", "open_session", "watch"]
 
 
 @dataclass(slots=True)
 class Wire:
-    """How far one request got: `handed` to a transport, in the hands of one that is `watched`, `sent` at least in part."""
+    """How far one request got: `handed` to a transport, to one that is `watched`, `sent` at least in part."""
 
     fresh: bool
     handed: bool = False
@@ -43,8 +46,8 @@ _current: ContextVar[Wire | None] = ContextVar("wire", default=None)
 def watch(*, fresh: bool = False) -> Iterator[Wire]:
     """Watches the request made inside; `fresh` keeps it off pooled connections.
 
-    A pooled connection that the other side closed while idle breaks only after the request was written, which leaves
-    the outcome unknown; a fresh one has no such past.
+    A pooled connection that the other side closed while idle breaks only after the request was written, which
+    leaves the outcome unknown; a fresh one has no such past.
     """
     wire = Wire(fresh=fresh)
     token = _current.set(wire)

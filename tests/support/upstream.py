@@ -1,0 +1,146 @@
+"""A real server on loopback that misbehaves as told, one script for each connection."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+Script = Callable[["Connection"], None]
+
+PREDICTION: dict[str, Any] = {
+    "id": "gm3qorzdhgbfurvjtvhg6dckhu",
+    "model": "replicate/hello-world",
+    "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+    "status": "starting",
+    "input": {"text": "Alice"},
+    "output": None,
+    "error": None,
+    "logs": "",
+    "created_at": "2026-01-31T09:30:00.064900134Z",
+    "urls": {"get": "https://api.replicate.com/v1/predictions/gm3qorzdhgbfurvjtvhg6dckhu"},
+}
+
+
+def http(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [
+        f"HTTP/1.1 {status} X",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+@dataclass
+class Connection:
+    """The server's end of one connection."""
+
+    sock: socket.socket
+    received: list[bytes]
+
+    def read_request(self) -> bytes:
+        """One whole request; kept in `received`."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self._more()
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = next(
+            (
+                int(line.split(b":")[1])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            ),
+            0,
+        )
+        while len(body) < length:
+            body += self._more()
+        request = head + b"\r\n\r\n" + body
+        self.received.append(request)
+        return request
+
+    def _more(self) -> bytes:
+        data = self.sock.recv(65536)
+        if not data:
+            raise ConnectionError("the client has gone")
+        return data
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def reset(self) -> None:
+        """Closes with RST instead of FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def wait_for_client_to_leave(self) -> None:
+        with suppress(OSError):
+            while self.sock.recv(65536):
+                pass
+
+
+def answering(status: int, body: bytes | dict[str, Any], *headers: str) -> Script:
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(http(status, body, *headers))
+
+    return script
+
+
+@dataclass
+class Upstream:
+    """Serves the scripts in order, one a connection; further connections are closed at once."""
+
+    scripts: list[Script]
+    tls: ssl.SSLContext | None = None
+    received: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self.connections += 1
+                self._open.append(sock)
+                script = self.scripts.pop(0) if self.scripts else Connection.reset
+                threading.Thread(target=self._run, args=(sock, script), daemon=True).start()
+
+    def _run(self, sock: socket.socket, script: Script) -> None:
+        with suppress(OSError):
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+                self._open.append(sock)
+            script(Connection(sock, self.received))
+        with suppress(OSError):
+            sock.close()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._open:
+            with suppress(OSError):
+                sock.close()
+        self._thread.join(timeout=5)

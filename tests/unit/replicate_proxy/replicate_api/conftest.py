@@ -1,0 +1,46 @@
+"""Loopback upstreams that stop after the test, and a client of short patience."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
+from replicate_proxy.replicate_api.wire import open_session
+from tests.support.upstream import Script, Upstream
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Upstream]]:
+    """`serve(script, …, tls=None)` starts an Upstream; all of them stop after the test."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    started: list[Upstream] = []
+
+    def start(*scripts: Script, tls: ssl.SSLContext | None = None) -> Upstream:
+        started.append(Upstream(list(scripts), tls))
+        return started[-1]
+
+    yield start
+    for upstream in started:
+        upstream.close()
+
+
+@pytest.fixture
+def client_for() -> Iterator[Callable[[str], ReplicateClient]]:
+    """`client_for(url)`: a client of short patience."""
+    session = open_session()
+
+    def build(url: str) -> ReplicateClient:
+        return ReplicateClient(
+            session,
+            url,
+            lambda refresh: "r8_test",
+            Timeouts(connect=0.5, read=0.5, total=1.5),
+            "replicate-proxy/test",
+        )
+
+    yield build
+    session.close()
