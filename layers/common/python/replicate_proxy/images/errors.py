@@ -1,0 +1,16 @@
+"""Why an image cannot be used, as a `Reason`."""
+
+from __future__ import annotations
+
+from replicate_proxy.errors import PermanentError
+from replicate_proxy.images.result import Reason
+
+__all__ = ["UnreadableImageError"]
+
+
+class UnreadableImageError(PermanentError):
+    """The file is not an image that we decode; the original is kept as it is."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason

@@ -1,0 +1,41 @@
+"""What the child is asked to do with one file, and how a compressed one is handed back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from replicate_proxy.images.encode import Target
+from replicate_proxy.images.limits import ImageLimits
+from replicate_proxy.images.result import ImageResult
+from replicate_proxy.outputs.options import ImageOptions
+
+__all__ = ["Job", "store", "target_of"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Files to read and to write; `output` is only written when the outcome is `compressed`."""
+
+    source: Path
+    output: Path
+    thumbnail: Path
+    options: ImageOptions
+    limits: ImageLimits
+
+
+def target_of(options: ImageOptions, *, transparent: bool = False, moving: bool = False) -> Target:
+    """JPEG has neither transparency nor motion: such an image becomes WebP instead of losing it."""
+    if options.format == "original" or (options.format == "jpeg" and (transparent or moving)):
+        return "webp"
+    return options.format
+
+
+def store(encoded: bytes, target: Target, job: Job, facts: ImageResult) -> ImageResult:
+    """Writes the output file, unless it would be no smaller than the source."""
+    if len(encoded) >= facts.bytes_before:
+        return replace(facts, reason="not_smaller")
+    job.output.write_bytes(encoded)
+    digest = hashlib.sha256(encoded).hexdigest()
+    return replace(facts, outcome="compressed", format=target, bytes_after=len(encoded), sha256=digest)

@@ -1,0 +1,1 @@
+"""Outbound HTTP to addresses that others chose: checked, pinned, bounded."""

@@ -1,0 +1,96 @@
+"""An answer whose body is read in bounded pieces, as it came over the wire (never decompressed)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.net.errors import BadResponseError, TooLargeError, TooSlowError, UnreachableError
+
+__all__ = ["GuardedResponse"]
+
+_CHUNK = 256 * 1024
+
+
+class GuardedResponse:
+    """Status, headers (case-insensitive) and final URL; a context manager that closes the connection."""
+
+    def __init__(self, response: requests.Response, deadline: Deadline, *, max_bytes: int) -> None:
+        self._response = response
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._body: bytes | None = None
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = response.url or ""
+
+    @property
+    def announced_bytes(self) -> int | None:
+        """Content-Length, where the server sent a usable one."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body piece by piece. Raises TooLargeError beyond `max_bytes`, TooSlowError, UnreachableError when cut short."""
+        if self.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+            raise BadResponseError("the server compressed the body although it was asked not to")
+        if (self.announced_bytes or 0) > self._max_bytes:
+            raise TooLargeError(f"the body is announced with more than {self._max_bytes} bytes")
+        seen = 0
+        while chunk := self._read():
+            seen += len(chunk)
+            if seen > self._max_bytes:
+                raise TooLargeError(f"the body has more than {self._max_bytes} bytes")
+            yield chunk
+        if self._deadline.expired:
+            raise TooSlowError("the total time of the request is up")
+        if (
+            self.announced_bytes is not None
+            and seen < self.announced_bytes
+            and self._response.request.method != "HEAD"
+        ):
+            raise UnreachableError("the body ended early")
+
+    def read(self) -> bytes:
+        """The whole body; same errors as `chunks`. Repeated calls give the same bytes."""
+        if self._body is None:
+            self._body = b"".join(self.chunks())
+        return self._body
+
+    def read_up_to(self, limit: int) -> bytes:
+        """The first `limit` bytes of the body; what follows is not fetched, and a broken tail is no error."""
+        head = bytearray()
+        try:
+            while len(head) < limit and (chunk := self._read()):
+                head += chunk
+        except (TooSlowError, UnreachableError):
+            return bytes(head[:limit])
+        return bytes(head[:limit])
+
+    def close(self) -> None:
+        self._response.close()
+        self._deadline.close()
+
+    def _read(self) -> bytes:
+        try:
+            # read1 returns after one read of the socket, so the limits are looked at however slowly bytes come.
+            return bytes(self._response.raw.read1(_CHUNK, decode_content=False))
+        except (HTTPError, OSError) as error:
+            if self._deadline.expired:
+                raise TooSlowError("the total time of the request is up") from error
+            if isinstance(error, TimeoutError) or "timed out" in str(error):
+                raise TooSlowError("the server stopped sending") from error
+            raise UnreachableError("the connection broke while reading") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

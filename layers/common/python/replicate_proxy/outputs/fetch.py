@@ -1,0 +1,128 @@
+"""Files from where a model put them to our disk: streamed, counted, hashed on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from replicate_proxy.net.errors import (
+    BadResponseError,
+    ForbiddenTargetError,
+    TooLargeError,
+    TooSlowError,
+    UnreachableError,
+)
+from replicate_proxy.net.session import GuardedSession
+from replicate_proxy.outputs.data_uri import decode_data_uri
+from replicate_proxy.outputs.errors import DeferredError, FileGoneError, FileUnavailableError
+from replicate_proxy.outputs.sniff import SNIFF_BYTES
+
+__all__ = ["Fetched", "Fetcher", "HttpFetcher", "SpoolBudget"]
+
+_NOT_FOUND = frozenset({404, 410})
+_DENIED = frozenset({401, 402, 403, 407, 451})
+_PASSING = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file on disk at the path that was asked for; `head` are its first bytes, `sha256` is in hex."""
+
+    size: int
+    sha256: str
+    head: bytes
+
+
+class SpoolBudget:
+    """Bytes of temporary disk that all downloads of a process share."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._lock = threading.Lock()
+
+    def take(self, amount: int) -> None:
+        """Raises DeferredError when the disk has no room for `amount` more bytes."""
+        with self._lock:
+            if amount > self._left:
+                raise DeferredError("the temporary disk is full")
+            self._left -= amount
+
+    def give_back(self, amount: int) -> None:
+        with self._lock:
+            self._left += amount
+
+
+class Fetcher(Protocol):
+    def fetch(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+        """Writes the file to `target`. Raises FileGoneError, FileUnavailableError, DeferredError."""
+        ...
+
+    def discard(self, target: Path, size: int) -> None:
+        """Removes the file and gives its disk space back."""
+        ...
+
+
+class HttpFetcher:
+    """URLs through a guarded session (its `allowed_hosts` decide which), and `data:` URIs."""
+
+    def __init__(self, session: GuardedSession, *, budget: SpoolBudget) -> None:
+        self._session = session
+        self._budget = budget
+
+    def fetch(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+        if url[:5].lower() == "data:":
+            return self._spool([decode_data_uri(url, max_bytes=max_bytes)], target)
+        try:
+            return self._download(url, target, max_bytes=max_bytes, seconds=seconds)
+        except ForbiddenTargetError as error:
+            raise FileGoneError("address_not_allowed") from error
+        except TooLargeError as error:
+            raise FileGoneError("too_large") from error
+        except BadResponseError as error:
+            raise FileGoneError("bad_response") from error
+        except TooSlowError as error:
+            raise FileUnavailableError("too_slow") from error
+        except UnreachableError as error:
+            raise FileUnavailableError("unreachable") from error
+
+    def discard(self, target: Path, size: int) -> None:
+        target.unlink(missing_ok=True)
+        self._budget.give_back(size)
+
+    def _download(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+        with self._session.request("GET", url, timeout=seconds, stream=True, max_bytes=max_bytes) as response:
+            _check_status(response.status, response.headers.get("Retry-After", ""))
+            return self._spool(response.chunks(), target)
+
+    def _spool(self, chunks: Iterable[bytes], target: Path) -> Fetched:
+        digest, head, size = hashlib.sha256(), b"", 0
+        try:
+            with target.open("wb") as file:
+                for chunk in chunks:
+                    self._budget.take(len(chunk))
+                    size += len(chunk)
+                    digest.update(chunk)
+                    if len(head) < SNIFF_BYTES:
+                        head += chunk[: SNIFF_BYTES - len(head)]
+                    file.write(chunk)
+        except BaseException:
+            self.discard(target, size)
+            raise
+        return Fetched(size=size, sha256=digest.hexdigest(), head=head)
+
+
+def _check_status(status: int, retry_after: str) -> None:
+    if status == 200:
+        return
+    if status in _NOT_FOUND:
+        raise FileGoneError("not_found")
+    if status in _DENIED:
+        raise FileGoneError("denied")
+    if status >= 500 or status in _PASSING:
+        wait = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+        raise FileUnavailableError("upstream_error", retry_after=wait)
+    raise FileGoneError("bad_response")

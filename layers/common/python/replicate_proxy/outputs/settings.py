@@ -1,0 +1,39 @@
+"""How much a harvest may take. Pure; `bootstrap` fills it from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicate_proxy.config import Env
+
+__all__ = ["HarvestSettings"]
+
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class HarvestSettings:
+    """Bytes, seconds and counts; `reserve_seconds` is what an invocation keeps back to store what it has."""
+
+    max_file_bytes: int = 500 * _MB
+    max_invocation_bytes: int = 4096 * _MB
+    spool_bytes: int = 1536 * _MB
+    max_files: int = 1000
+    parallel_files: int = 6
+    fetch_seconds: float = 120.0
+    reserve_seconds: float = 45.0
+    keep_originals: bool = True
+    max_text_bytes_per_job: int = 65_536
+
+    @classmethod
+    def from_env(cls, env: Env) -> HarvestSettings:
+        return cls(
+            max_file_bytes=env.integer("HARVEST_MAX_FILE_MB", 500) * _MB,
+            max_invocation_bytes=env.integer("HARVEST_MAX_INVOCATION_MB", 4096) * _MB,
+            spool_bytes=env.integer("HARVEST_SPOOL_MB", 1536) * _MB,
+            max_files=env.integer("HARVEST_MAX_FILES", 1000),
+            parallel_files=env.integer("HARVEST_PARALLEL_FILES", 6),
+            fetch_seconds=env.number("HARVEST_FETCH_SECONDS", 120),
+            reserve_seconds=env.number("HARVEST_RESERVE_SECONDS", 45),
+            keep_originals=env.flag("KEEP_ORIGINALS", default=True),
+        )
