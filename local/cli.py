@@ -4,9 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from local.build import build
+from local.demo.run import demo
+from local.down import down
 from local.errors import LocalError
 from local.home import DEFAULT_NAME, Home
+from local.invoke import invoke
+from local.keys import Keyring
+from local.logs import logs
 from local.screen import Screen
+from local.servers import aws
+from local.stack import Stack
+from local.status import status
+from local.up import up
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,85 +42,63 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("build", _build, "sam build of template.yaml")
-    up = add("up", _up, "start and deploy; safe to repeat")
-    up.add_argument("--parameter", action="append", default=[], metavar="Key=Value", help="a template parameter")
+    started = add("up", _up, "start and deploy; safe to repeat")
+    started.add_argument("--parameter", action="append", default=[], metavar="Key=Value")
     add("down", _down, "end everything")
     add("restart-aws", _restart_aws, "end the emulator in good order and start it with its state")
     add("status", _status, "processes, queues, functions")
-    logs = add("logs", _logs, "what the functions logged")
-    logs.add_argument("--function")
-    logs.add_argument("--follow", action="store_true")
-    demo = add("demo", _demo, "run the main job and show every hop")
-    demo.add_argument("--prompt")
-    demo.add_argument("--model", metavar="owner/name")
-    invoke = add("invoke", _invoke, "sam local invoke")
-    invoke.add_argument("function")
-    invoke.add_argument("event")
+    logs_options = add("logs", _logs, "what the functions logged")
+    logs_options.add_argument("--function")
+    logs_options.add_argument("--follow", action="store_true")
+    demo_options = add("demo", _demo, "run the main job and show every hop")
+    demo_options.add_argument("--prompt")
+    demo_options.add_argument("--model", metavar="owner/name")
+    invoke_options = add("invoke", _invoke, "sam local invoke")
+    invoke_options.add_argument("function")
+    invoke_options.add_argument("event")
     key = add("key", _key, "create an API key")
     key.add_argument("--tenant", default="demo")
     key.add_argument("--admin", action="store_true")
     return root
 
 
-# Commands import what they need when they run: `status` should not wait for what `demo` loads.
-
-
 def _build(_: argparse.Namespace, __: Home, screen: Screen) -> None:
-    from local.build import build
-
     with screen.step("building: sam build") as done:
         done(f"built {build()}")
 
 
 def _up(options: argparse.Namespace, home: Home, screen: Screen) -> None:
-    from local.up import up
-
     stack = up(home, screen, dict(pair.split("=", 1) for pair in options.parameter))
     screen.say(f"API {stack.api_url}   key {stack.api_key}   (all in {home.stack_file})")
 
 
 def _down(_: argparse.Namespace, home: Home, screen: Screen) -> None:
-    from local.down import down
-
     down(home, screen)
 
 
 def _restart_aws(_: argparse.Namespace, home: Home, screen: Screen) -> None:
-    from local.servers import aws
-
     with screen.step("restarting the local AWS") as done:
         aws(home).stop()
         done(f"the local AWS answers again at {aws(home).start()}")
 
 
 def _status(_: argparse.Namespace, home: Home, screen: Screen) -> None:
-    from local.status import status
-
     status(home, screen)
 
 
 def _logs(options: argparse.Namespace, home: Home, screen: Screen) -> None:
-    from local.logs import logs
-
     logs(home, screen, function=options.function, follow=options.follow)
 
 
 def _demo(options: argparse.Namespace, home: Home, screen: Screen) -> int:
-    from local.demo import demo
-
     return demo(home, screen, prompt=options.prompt, model=options.model)
 
 
 def _invoke(options: argparse.Namespace, home: Home, _: Screen) -> int:
-    from local.invoke import invoke
-
     return invoke(home, options.function, options.event)
 
 
 def _key(options: argparse.Namespace, home: Home, screen: Screen) -> None:
-    from local.keys import Keyring
-    from local.stack import Stack
-
     stack = Stack.load(home)
     keyring = Keyring(stack.endpoint_url, stack.outputs)
     screen.say(keyring.create(options.tenant, name="command line", admin=options.admin))

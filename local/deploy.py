@@ -11,7 +11,7 @@ from local.programs import run
 from local.stack import client
 
 STACK_NAME = "replicate-proxy"
-CAPABILITIES = "CAPABILITY_IAM CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND"
+CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 SOURCES = ("template.yaml", "functions/**/*", "layers/common/**/*")
 IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
 
@@ -34,8 +34,9 @@ def deploy(home: Home, template: Path, parameters: Mapping[str, str], endpoint_u
     run(
         [
             build.SAM / "sam",
-            *("deploy", "--template-file", template, "--stack-name", STACK_NAME, "--region", environment.REGION),
-            *("--resolve-s3", "--capabilities", *CAPABILITIES.split(), "--config-file", _config(home, parameters)),
+            *("deploy", "--template-file", template, "--config-file", _config(home, parameters)),
+            *("--stack-name", STACK_NAME, "--region", environment.REGION),
+            *("--resolve-s3", "--capabilities", *CAPABILITIES),
             *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
         ],
         environment=environment.with_credentials(endpoint_url),

@@ -1,4 +1,4 @@
-"""The environment of every program that the local stack starts: the user's, less what could reach the real AWS."""
+"""The environment of programs that a stack starts: the user's, less what could reach the real AWS."""
 
 import os
 from collections.abc import Mapping

@@ -26,11 +26,12 @@ def invoke(home: Home, function: str, event: str) -> int:
     surroundings = _docker_environment()
     _build(surroundings)
     variables = _variables(home, function)
-    sam = [build.SAM / "sam", "local", "invoke", _logical_id(function), "--event", event_file, *_image_options()]
+    sam = [build.SAM / "sam", "local", "invoke", _logical_id(function), "--event", event_file]
     known = ["--env-vars", variables] if variables else []
-    options = ["--add-host", f"{HOST}:host-gateway"] if sys.platform == "linux" else []
-    command = [str(part) for part in [*sam, *known, *options, *_architecture()]]
-    return subprocess.run(command, env=surroundings, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    route = ["--add-host", f"{HOST}:host-gateway"] if sys.platform == "linux" else []
+    command = [str(part) for part in [*sam, *known, *route, *_image_options(), *_architecture()]]
+    result = subprocess.run(command, env=surroundings, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    return result.returncode
 
 
 def _event_file(event: str) -> Path:
@@ -52,10 +53,12 @@ def _docker_environment() -> dict[str, str]:
     }
     docker = shutil.which("docker")
     if docker is None:
-        raise LocalError("`sam local invoke` needs Docker, and there is no docker on the PATH; `make demo` needs none")
+        raise LocalError(
+            "`sam local invoke` needs Docker, and there is none on the PATH; `make demo` needs none"
+        )
     answer = subprocess.run([docker, "info"], env=surroundings, capture_output=True, check=False)
     if answer.returncode != 0:
-        raise LocalError("`sam local invoke` needs a running Docker engine, and none answers; `make demo` needs none")
+        raise LocalError("`sam local invoke` needs a Docker engine, and none answers; `make demo` needs none")
     return surroundings
 
 

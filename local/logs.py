@@ -14,8 +14,10 @@ from local.status import function_names
 
 POLL_SECONDS = 1.0
 LOOK_BACK_MINUTES = 30
-_PLAIN = ("level", "message", "timestamp", "location", "service", "cold_start", "function_name", "function_arn")
-_NOISE = (*_PLAIN, "function_memory_size", "function_request_id", "xray_trace_id")
+_NOISE = {
+    *("level", "message", "timestamp", "location", "service", "cold_start", "xray_trace_id"),
+    *("function_name", "function_arn", "function_memory_size", "function_request_id"),
+}
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red", "DEBUG": "dim"}
 
 

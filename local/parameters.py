@@ -10,7 +10,7 @@ SYNC_SECONDS = 25
 
 
 def parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[str, str]:
-    """Names as in template.yaml. The patience of each hop is short: a laptop's user should not wait as AWS may."""
+    """Names as in template.yaml. Each hop's patience is short: nobody at a laptop waits as AWS may."""
     public = public_url(endpoint_url)
     return {
         "Stage": STAGE,

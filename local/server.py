@@ -16,7 +16,7 @@ PROBE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Server:
-    """A daemon with an address. `command` and `environment` get the port; `probe` is a path that it always answers."""
+    """A daemon with an address. `command` and `environment` get the port; `probe` always answers."""
 
     home: Home
     name: str

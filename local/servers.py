@@ -1,4 +1,4 @@
-"""The three servers of a stack: the emulated AWS, the local Replicate, and the front that serves the outputs."""
+"""The three servers of a stack: the emulated AWS, the local Replicate, and the front that serves outputs."""
 
 import sys
 
@@ -35,7 +35,7 @@ def replicate(home: Home) -> Server:
             *(sys.executable, "-m", "local.replicate", "--port", str(port), "--ready-file", ready),
         ],
         environment=lambda _: environment.clean(),
-        probe="/v1/account",
+        probe="/_control/health",
     )
 
 
@@ -53,7 +53,7 @@ def outputs(home: Home) -> Server:
 
 
 def _ministack(home: Home, port: int) -> dict[str, str]:
-    """No AWS_ENDPOINT_URL here: functions inherit this environment, and it would win over the emulator's own."""
+    """No AWS_ENDPOINT_URL: functions inherit this environment, and it would win over the emulator's own."""
     return environment.clean() | {
         "AUTH": "true",
         "BIND_HOST": ports.LOOPBACK,

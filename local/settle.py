@@ -10,7 +10,7 @@ from local.stack import client
 
 
 class _Template(yaml.SafeLoader):
-    """Reads a template for its literal values; intrinsic functions become None."""
+    """Reads a template for its literal values; an intrinsic function becomes None."""
 
 
 _Template.add_multi_constructor("!", lambda *_: None)
@@ -45,6 +45,8 @@ def _settle_table(dynamodb: Any, table: str, properties: dict[str, Any]) -> None
 
 
 def _physical_names(endpoint_url: str) -> dict[str, str]:
-    pages = client("cloudformation", endpoint_url).get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
+    paginator = client("cloudformation", endpoint_url).get_paginator("list_stack_resources")
+    pages = paginator.paginate(StackName=STACK_NAME)
     rows = [row for page in pages for row in page["StackResourceSummaries"]]
-    return {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in rows if row.get("PhysicalResourceId")}
+    made = [row for row in rows if row.get("PhysicalResourceId")]
+    return {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in made}

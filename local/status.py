@@ -10,7 +10,8 @@ from local.home import Home
 from local.screen import Screen
 from local.stack import Stack
 
-_DEPTH = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
+_MESSAGES = "ApproximateNumberOfMessages"
+_DEPTH = (_MESSAGES, f"{_MESSAGES}NotVisible", f"{_MESSAGES}Delayed")
 
 
 def status(home: Home, screen: Screen) -> None:
@@ -22,7 +23,8 @@ def status(home: Home, screen: Screen) -> None:
         raise LocalError(f"{', '.join(dead)} does not answer; `make up` heals the stack")
     screen.console.print(queues(stack), functions(stack))
     how = "webhooks" if stack.webhooks else "polling"
-    screen.say(f"API       {stack.api_url}\nReplicate {stack.upstream_url} (by {how})\nAPI key   {stack.api_key}")
+    screen.say(f"Replicate {stack.upstream_url} (by {how})")
+    screen.say(f"API       {stack.api_url}\nAPI key   {stack.api_key}")
 
 
 def processes(home: Home) -> Table:
@@ -44,10 +46,8 @@ def queues(stack: Stack) -> Table:
     table = Table("queue", "waiting", "in flight", "delayed", title="Queues", title_justify="left")
     for output in sorted(name for name in stack.outputs if name.endswith("QueueUrl")):
         waiting, flying, delayed = depth(sqs, stack.outputs[output])
-        red = "DeadLetter" in output and waiting > 0
-        table.add_row(
-            output.removesuffix("Url"), f"[red]{waiting}[/]" if red else str(waiting), str(flying), str(delayed)
-        )
+        colour = "red" if "DeadLetter" in output and waiting else "default"
+        table.add_row(output.removesuffix("Url"), f"[{colour}]{waiting}[/]", str(flying), str(delayed))
     return table
 
 

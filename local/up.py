@@ -1,4 +1,4 @@
-"""Brings a stack up, or heals one that is half there. Safe to repeat: only what is missing or changed is done."""
+"""Brings a stack up, or heals one that is half there. Safe to repeat: it does only what is missing."""
 
 import json
 import os
@@ -108,8 +108,8 @@ def _describe(home: Home, addresses: Addresses, source: Upstream) -> Stack:
 
 
 def _distribution_host(domain: str) -> str:
-    """The emulator answers for a distribution at <label>.cloudfront.localhost, whatever its domain's ending."""
-    return f"{domain.split('.')[0]}.cloudfront.localhost"
+    """Where the emulator answers for a distribution, whatever the ending of its domain."""
+    return f"{domain.partition('.')[0]}.cloudfront.localhost"
 
 
 def _keys(home: Home, endpoint_url: str, outputs: Mapping[str, str]) -> tuple[str, str]:
