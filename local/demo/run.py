@@ -64,10 +64,7 @@ def demo(home: Home, screen: Screen, *, prompt: str | None = None, model: str | 
     return 0 if outcome.complete else 1
 
 
-def _run(
-    stack: Stack, screen: Screen, inbox: Inbox, token: str, model: str, given: dict[str, Any]
-) -> Outcome:
-    witnesses = Witnesses(stack, token, SAVE_IN)
+def _run(stack: Stack, screen: Screen, inbox: Inbox, witnesses: Witnesses, request: Request) -> Outcome:
     client = Client(api_token=stack.api_key, base_url=stack.api_url)
     prediction = _create(client, request, inbox)
     record = _follow(prediction, witnesses, screen)
