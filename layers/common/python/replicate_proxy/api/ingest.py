@@ -19,7 +19,9 @@ __all__ = ["ingest_routes"]
 _SCOPE = "predictions:write"
 
 
-def ingest_routes(*, reader: CreateReader, ingest: Ingest, cancel: Cancel, hold: Hold, views: Views) -> Routes:
+def ingest_routes(
+    *, reader: CreateReader, ingest: Ingest, cancel: Cancel, hold: Hold, views: Views
+) -> Routes:
     """POSTs of predictions by version, model and deployment; cancel; the plain `POST /`."""
     routes = Routes()
 
@@ -72,5 +74,3 @@ def _reply(request: Request, accepted: Acceptance, hold: Hold, views: Views) -> 
     headers["preference-applied"] = f"wait={wait}"
     body: dict[str, Any] = views.render(job, still_waiting=not job.is_terminal)
     return json_response(201 if job.is_terminal else 202, body, headers)
-
-

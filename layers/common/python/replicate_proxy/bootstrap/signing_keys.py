@@ -9,11 +9,11 @@ from replicate_proxy import signing
 from replicate_proxy.aws import client
 from replicate_proxy.config import Env
 
-__all__ = ["api_key_digest_key", "file_signing_key"]
+__all__ = ["api_key_digest_key", "file_signing_key", "output_key_secret", "root_secret"]
 
 
 @cache
-def _root() -> bytes:
+def root_secret() -> bytes:
     """Not cached where reading fails, so the next call tries again."""
     arn = Env(os.environ).text("SIGNING_SECRET_ARN")
     return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
@@ -21,9 +21,14 @@ def _root() -> bytes:
 
 @cache
 def api_key_digest_key() -> bytes:
-    return signing.derive(_root(), "api-keys")
+    return signing.derive(root_secret(), "api-keys")
 
 
 @cache
 def file_signing_key() -> bytes:
-    return signing.derive(_root(), "file-urls")
+    return signing.derive(root_secret(), "file-urls")
+
+
+@cache
+def output_key_secret() -> bytes:
+    return signing.derive(root_secret(), "output-keys")

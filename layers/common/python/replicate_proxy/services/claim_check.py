@@ -35,7 +35,9 @@ class ClaimCheck:
         if size <= self._heavy_bytes or report.prediction is None:
             return report
         key = f"events/{report.tenant}/{report.job_id}/{new_id(report.received_at)}.json"
-        self._objects.put(key, json.dumps(report.prediction, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self._objects.put(
+            key, json.dumps(report.prediction, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        )
         return replace(report, prediction=None, prediction_ref=key)
 
     def prediction_of(self, report: PredictionReport) -> Mapping[str, Any]:

@@ -176,9 +176,13 @@ class Dispatch:
         if job.cancel_requested_at is not None:
             return Given(JobStatus.CANCELED)
         if job.deadline is not None and job.deadline <= now:
-            return Given(JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started")
+            return Given(
+                JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started"
+            )
         if (now - job.created_at).total_seconds() > self._settings.queue_lifetime_seconds:
-            return Given(JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait")
+            return Given(
+                JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait"
+            )
         return None
 
     def _body(self, job: Job) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,9 +39,11 @@ class Outputs(Protocol):
         job_id: str,
         output: object,
         options: ImageOptions,
-        deadline: datetime,
+        deadline: float,
         already: tuple[FileRecord, ...],
-    ) -> HarvestResult: ...
+    ) -> HarvestResult:
+        """`deadline` is on the monotonic clock."""
+        ...
 
 
 class HarvestMessages(Protocol):
@@ -94,7 +97,7 @@ class Harvest:
                 job_id=job.id,
                 output=self.documents.load(job.source_output),
                 options=self._options(job),
-                deadline=deadline,
+                deadline=time.monotonic() + (deadline - self.clock.now()).total_seconds(),
                 already=self._already(job),
             )
         except RetryableError as error:

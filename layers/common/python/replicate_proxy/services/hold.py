@@ -19,7 +19,9 @@ class Hold:
     request after 29 seconds (Amazon API Gateway, quotas).
     """
 
-    def __init__(self, store: JobStore, clock: Clock, sleep: Callable[[float], None], *, longest: float) -> None:
+    def __init__(
+        self, store: JobStore, clock: Clock, sleep: Callable[[float], None], *, longest: float
+    ) -> None:
         self._store = store
         self._clock = clock
         self._sleep = sleep

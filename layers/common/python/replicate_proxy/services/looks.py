@@ -26,7 +26,9 @@ from replicate_proxy.services.settle import Settle
 __all__ = ["HarvestAgain", "Looks"]
 
 _NOT_FOUND = 404
-_HOUR_PAST = "Replicate deletes a prediction's data one hour after it ends, and no news of this one came before that"
+_HOUR_PAST = (
+    "Replicate deletes a prediction's data one hour after it ends, and no news of this one came before that"
+)
 
 
 class Reader(Protocol):

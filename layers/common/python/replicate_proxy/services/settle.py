@@ -104,7 +104,9 @@ class Settle:
             same_model = True
         else:
             same_model = prediction.model == submission.model
-        return same_model and _made_after(prediction, job) and prediction.input == self.documents.load(job.input)
+        return (
+            same_model and _made_after(prediction, job) and prediction.input == self.documents.load(job.input)
+        )
 
 
 def _made_after(prediction: UpstreamPrediction, job: Job) -> bool:

@@ -76,7 +76,9 @@ class WebhookReceiver:
         proof = tuple(headers.get(f"webhook-{part}", "") for part in ("id", "timestamp", "signature"))
         message_id, sent_at, signature = proof
         if not all(proof):
-            raise _refused(400, "missing_headers", "webhook-id, webhook-timestamp and webhook-signature are required")
+            raise _refused(
+                400, "missing_headers", "webhook-id, webhook-timestamp and webhook-signature are required"
+            )
         if not sent_at.isascii() or not sent_at.isdigit() or len(sent_at) > 12:
             raise _refused(400, "bad_timestamp", "webhook-timestamp must be in Unix seconds")
         if abs(self._clock.now().timestamp() - int(sent_at)) > signing.WEBHOOK_TOLERANCE_SECONDS:

@@ -1,0 +1,39 @@
+"""Runs queued jobs on Replicate, and cancels them there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from replicate_proxy.bootstrap.dispatch import dispatch
+
+from replicate_proxy.contracts.commands import DispatchCommand
+from replicate_proxy.observability import logger, metrics, tracer
+from replicate_proxy.records import told
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@tracer.capture_method(capture_response=False)
+def handle_record(record: SQSRecord) -> None:
+    with told():
+        command = DispatchCommand.from_json(record.body)
+        with logger.append_context_keys(
+            job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
+        ):
+            dispatch().handle(command)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    logger.info("batch received", messages=len(event["Records"]))
+    return process_partial_response(
+        event=event, record_handler=handle_record, processor=processor, context=context
+    )

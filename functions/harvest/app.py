@@ -1,0 +1,41 @@
+"""Brings the outputs of succeeded predictions home: fetches, compresses, stores, finishes the job."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from replicate_proxy.bootstrap.harvest import clock, harvest
+
+from replicate_proxy.contracts.events import PredictionReport
+from replicate_proxy.observability import logger, metrics, tracer
+from replicate_proxy.records import told
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@tracer.capture_method(capture_response=False)
+def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
+    with told():
+        report = PredictionReport.from_queue(record.body)
+        left = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
+        with logger.append_context_keys(
+            job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
+        ):
+            harvest().harvest(report, clock.now() + left)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    logger.info("batch received", messages=len(event["Records"]))
+    return process_partial_response(
+        event=event, record_handler=handle_record, processor=processor, context=context
+    )

@@ -1,0 +1,39 @@
+"""Applies Replicate's news about running, failed and canceled predictions to their jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from replicate_proxy.bootstrap.track import track
+from replicate_proxy.contracts.events import PredictionReport
+from replicate_proxy.observability import logger, metrics, tracer
+from replicate_proxy.records import told
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@tracer.capture_method(capture_response=False)
+def handle_record(record: SQSRecord) -> None:
+    with told():
+        report = PredictionReport.from_queue(record.body)
+        with logger.append_context_keys(
+            job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
+        ):
+            track().track(report)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    logger.info("batch received", messages=len(event["Records"]))
+    return process_partial_response(
+        event=event, record_handler=handle_record, processor=processor, context=context
+    )

@@ -1,0 +1,33 @@
+"""What the dispatch function is made of."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
+from replicate_proxy.bootstrap.replicate import predictions
+from replicate_proxy.bootstrap.signing_keys import root_secret
+from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
+from replicate_proxy.services.upstream_url import WebhookUrls
+
+__all__ = ["dispatch"]
+
+
+@cache
+def dispatch() -> Dispatch:
+    return Dispatch(
+        keeper=keeper(),
+        store=store(),
+        documents=documents(),
+        queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+        predictions=predictions(),
+        urls=WebhookUrls(env.text("WEBHOOK_BASE_URL"), root_secret()),
+        clock=clock,
+        settings=DispatchSettings(
+            webhooks=policy().webhooks,
+            lease_seconds=env.number("DISPATCH_LEASE_SECONDS", DispatchSettings().lease_seconds),
+            queue_lifetime_seconds=policy().queue_lifetime,
+        ),
+    )

@@ -1,0 +1,69 @@
+"""What the harvest function is made of; the only function that ships Pillow."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper
+from replicate_proxy.bootstrap.signing_keys import output_key_secret
+from replicate_proxy.config import local_settings
+from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.messaging.harvest import SqsHarvestMessages
+from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.session import GuardedSession
+from replicate_proxy.outputs.fetch import HttpFetcher, SpoolBudget
+from replicate_proxy.outputs.harvester import OutputHarvester
+from replicate_proxy.outputs.hosts import DEFAULT_HOSTS, HostList
+from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.outputs.settings import HarvestSettings
+from replicate_proxy.outputs.single import SingleFile
+from replicate_proxy.outputs.store import OutputStore
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.harvest import Harvest
+from replicate_proxy.storage.blobs import Encryption, S3BlobStore
+
+__all__ = ["clock", "harvest"]
+
+_REDIRECTS = 3
+
+
+@cache
+def harvest() -> Harvest:
+    return Harvest(
+        keeper=keeper(),
+        documents=documents(),
+        claim_check=ClaimCheck(documents()),
+        outputs=_outputs(),
+        messages=SqsHarvestMessages(client("sqs"), env.text("HARVEST_QUEUE_URL")),
+        clock=clock,
+        defaults=ImageOptions.from_texts(
+            format=env.text("IMAGE_FORMAT", "") or None, quality=env.text("IMAGE_QUALITY", "") or None
+        ),
+    )
+
+
+def _outputs() -> OutputHarvester:
+    settings = HarvestSettings.from_env(env)
+    bucket = S3BlobStore(
+        client("s3"), env.text("IMAGES_BUCKET"), encryption=Encryption(env.text("KMS_KEY_ID", ""))
+    )
+    images = ImagePool(workers=env.integer("IMAGE_WORKERS", 1))
+    images.warm()
+    single = SingleFile(
+        fetcher=HttpFetcher(_session(), budget=SpoolBudget(settings.spool_bytes)),
+        store=OutputStore(bucket, base_url=env.text("OUTPUTS_BASE_URL"), secret=output_key_secret()),
+        images=images,
+        settings=settings,
+    )
+    return OutputHarvester(single=single, settings=settings)
+
+
+def _session() -> GuardedSession:
+    allow_loopback = bool(local_settings(os.environ).get("allow_loopback"))
+    return GuardedSession(
+        AddressPolicy(allow_loopback=allow_loopback),
+        allowed_hosts=HostList(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
+        max_redirects=_REDIRECTS,
+    )

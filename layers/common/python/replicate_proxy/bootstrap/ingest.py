@@ -1,0 +1,52 @@
+"""What the ingest function is made of."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+
+from replicate_proxy.api.creates import CreateReader, CreateSettings
+from replicate_proxy.api.ingest import ingest_routes
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
+from replicate_proxy.config import local_settings
+from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.services.cancel import Cancel
+from replicate_proxy.services.hold import Hold
+from replicate_proxy.services.ingest import Ingest
+from replicate_proxy.services.views import Views
+from replicate_proxy.storage.idempotency import DynamoIdempotencyStore
+from replicate_proxy.web import Routes
+
+__all__ = ["routes"]
+
+
+@cache
+def routes() -> Routes:
+    queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
+    hold = Hold(store(), clock, time.sleep, longest=env.number("HOLD_SECONDS", 25))
+    ingest = Ingest(
+        store=store(),
+        documents=documents(),
+        idempotency=DynamoIdempotencyStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE")),
+        queue=queue,
+        clock=clock,
+        policy=policy(),
+    )
+    return ingest_routes(
+        reader=_reader(),
+        ingest=ingest,
+        cancel=Cancel(keeper(), queue, hold),
+        hold=hold,
+        views=Views(documents()),
+    )
+
+
+def _reader() -> CreateReader:
+    settings = CreateSettings(
+        public_base_url=env.text("PUBLIC_BASE_URL", ""),
+        max_body_bytes=env.integer("MAX_BODY_BYTES", CreateSettings().max_body_bytes),
+        allow_http_webhooks=bool(local_settings(os.environ).get("allow_loopback")),
+    )
+    return CreateReader(settings, lambda _input, _principal: None)

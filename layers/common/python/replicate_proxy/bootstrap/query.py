@@ -1,0 +1,18 @@
+"""What the query function is made of."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from replicate_proxy.api.query import query_routes
+from replicate_proxy.bootstrap.jobs import documents, env, store
+from replicate_proxy.services.query import Query
+from replicate_proxy.services.views import Views
+from replicate_proxy.web import Routes
+
+__all__ = ["routes"]
+
+
+@cache
+def routes() -> Routes:
+    return query_routes(Query(store(), Views(documents())), public_base_url=env.text("PUBLIC_BASE_URL", ""))

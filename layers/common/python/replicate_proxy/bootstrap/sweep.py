@@ -1,0 +1,61 @@
+"""What the sweep is made of: looks at jobs, and the hand-over of due deliveries."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.deliveries import due_deliveries as deliveries
+from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
+from replicate_proxy.bootstrap.replicate import reads
+from replicate_proxy.bootstrap.signing_keys import root_secret
+from replicate_proxy.jobs.model import Job
+from replicate_proxy.messaging.bus import EventBridgeBus
+from replicate_proxy.messaging.harvest import SqsHarvestMessages
+from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.harvest import again_event
+from replicate_proxy.services.looks import Looks
+from replicate_proxy.services.settle import Settle
+from replicate_proxy.services.sweep import Sweep
+from replicate_proxy.services.upstream_url import WebhookUrls
+
+__all__ = ["clock", "deliveries", "sweep"]
+
+
+@cache
+def sweep() -> Sweep:
+    queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
+    harvests = SqsHarvestMessages(client("sqs"), env.text("HARVEST_QUEUE_URL"))
+
+    def harvest_again(job: Job) -> None:
+        harvests.send(again_event(job, clock.now()), tenant=job.tenant)
+
+    looks = Looks(
+        keeper=keeper(),
+        queue=queue,
+        bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
+        claim_check=ClaimCheck(documents()),
+        reader=reads(),
+        settle=Settle(
+            keeper=keeper(),
+            store=store(),
+            documents=documents(),
+            queue=queue,
+            lister=reads(),
+            urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
+            clock=clock,
+            policy=policy(),
+        ),
+        harvest_again=harvest_again,
+        clock=clock,
+        policy=policy(),
+    )
+    return Sweep(
+        store=store(),
+        looks=looks.by_status(),
+        clock=clock,
+        sleep=time.sleep,
+        linger_seconds=env.number("SWEEP_LINGER_SECONDS", 0),
+    )

@@ -1,0 +1,23 @@
+"""What the track function is made of."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.jobs import documents, env, keeper
+from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.track import Track
+
+__all__ = ["track"]
+
+
+@cache
+def track() -> Track:
+    return Track(
+        keeper=keeper(),
+        documents=documents(),
+        claim_check=ClaimCheck(documents()),
+        queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+    )
