@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-__all__ = ["client"]
+__all__ = ["client", "presigner"]
 
 # A hop has seconds, not minutes: the queue behind it retries with more patience than the SDK should.
 _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=32)
@@ -18,3 +19,19 @@ _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard"
 def client(service: str) -> Any:
     """A low-level client, for instance `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
     return boto3.client(service, config=_CONFIG)
+
+
+@cache
+def presigner() -> Any:
+    """An S3 client for addresses and forms that others use: signature version 4 and the region's own endpoint.
+
+    By default boto3 signs for the global endpoint, which redirects to the region where the bucket is new; a redirect
+    breaks the signature and drops a posted form.
+    """
+    region = boto3.session.Session().region_name
+    local = os.environ.get("AWS_ENDPOINT_URL")
+    return boto3.client(
+        "s3",
+        endpoint_url=local or f"https://s3.{region}.amazonaws.com",
+        config=_CONFIG.merge(Config(signature_version="s3v4")),
+    )

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
 )
 
 from replicate_proxy.auth.ip_ranges import normal_range
 from replicate_proxy.auth.keys import MAX_GRACE, Limits
 from replicate_proxy.auth.scopes import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant
-from replicate_proxy.errors import ApiError, InvalidField
+from replicate_proxy.validation import Body, invalid
 
-__all__ = ["CreateKey", "LimitsBody", "RotateKey", "TenantName", "UpdateKey", "checked"]
+__all__ = ["CreateKey", "LimitsBody", "RotateKey", "TenantName", "UpdateKey", "future"]
 
 _GRACE_SECONDS = int(MAX_GRACE / timedelta(seconds=1))
 
@@ -41,17 +38,16 @@ def _range(text: str) -> str:
 
 TenantName = Annotated[str, AfterValidator(_tenant)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
-_Ranges = Annotated[list[Annotated[str, AfterValidator(_range)]], Field(max_length=50)]
+_Ranges = Annotated[tuple[Annotated[str, AfterValidator(_range)], ...], Field(max_length=50)]
 # The list travels in the authorizer's answer, whose size API Gateway bounds.
-_Model = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w.-]+/(?:[\w.-]+|\*)$")]
-_Models = Annotated[list[_Model], Field(max_length=50)]
+_Model = Annotated[
+    str,
+    StringConstraints(max_length=100, pattern=r"^(?:[0-9a-f]{64}|[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"),
+]
+_Models = Annotated[tuple[_Model, ...], Field(max_length=50)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LimitsBody(_Body):
+class LimitsBody(Body):
     """Requests a second, burst, and requests a month (absent: no quota), counted by API Gateway."""
 
     rate: Annotated[float, Field(gt=0, le=10_000)]
@@ -62,19 +58,19 @@ class LimitsBody(_Body):
         return Limits(self.rate, self.burst, self.monthly_quota)
 
 
-class CreateKey(_Body):
+class CreateKey(Body):
     """POST /admin/keys."""
 
     tenant: TenantName
     name: _Label = ""
     scopes: frozenset[Scope] = DEFAULT_SCOPES
     expires_at: AwareDatetime | None = None
-    allowed_ips: _Ranges = []
-    allowed_models: _Models = []
+    allowed_ips: _Ranges = ()
+    allowed_models: _Models = ()
     limits: LimitsBody | None = None
 
 
-class UpdateKey(_Body):
+class UpdateKey(Body):
     """PATCH /admin/keys/{id}: fields that are absent stay as they are; null clears `expires_at` and
     `limits`.
     """
@@ -82,39 +78,19 @@ class UpdateKey(_Body):
     name: _Label = ""
     scopes: frozenset[Scope] = frozenset()
     expires_at: AwareDatetime | None = None
-    allowed_ips: _Ranges = []
-    allowed_models: _Models = []
+    allowed_ips: _Ranges = ()
+    allowed_models: _Models = ()
     limits: LimitsBody | None = None
 
 
-class RotateKey(_Body):
+class RotateKey(Body):
     """POST /admin/keys/{id}/rotate: how long the old secret stays good beside the new one."""
 
     grace_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
 
 
-def checked[T: BaseModel](kind: type[T], body: Any) -> T:
-    """The body as `kind`; a 422 ApiError names every field that is wrong."""
-    if not isinstance(body, dict):
-        raise ApiError(422, "Input validation failed", "The body must be a JSON object")
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        fields = [
-            InvalidField(
-                type=entry["type"],
-                field=".".join(str(part) for part in entry["loc"]),
-                description=entry["msg"].removeprefix("Value error, "),
-            )
-            for entry in error.errors(include_url=False, include_input=False)
-        ]
-        detail = "".join(f"- {field.field}: {field.description}\n" for field in fields)
-        raise ApiError(422, "Input validation failed", detail, invalid_fields=fields) from None
-
-
 def future(moment: datetime | None, now: datetime) -> datetime | None:
     """A 422 ApiError where an end of validity lies in the past."""
     if moment is not None and moment <= now:
-        field = InvalidField("in_the_past", "expires_at", "expires_at must lie in the future")
-        raise ApiError(422, "Input validation failed", field.description, invalid_fields=[field])
+        raise invalid("expires_at", "must lie in the future", kind="in_the_past")
     return moment

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.admin.bodies import CreateKey, RotateKey, UpdateKey, checked
+from replicate_proxy.admin.bodies import CreateKey, RotateKey, UpdateKey
 from replicate_proxy.admin.ports import Stage
 from replicate_proxy.admin.views import key_view
 from replicate_proxy.auth.scopes import Scope
 from replicate_proxy.clock import iso
+from replicate_proxy.validation import checked
 from replicate_proxy.web import json_response
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.admin.bodies import future
 from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, issue, rotated
-from replicate_proxy.errors import ApiError, InvalidField, NotFoundError
+from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.observability import logger
+from replicate_proxy.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +65,8 @@ class KeyService:
                 created_at=now,
                 name=wanted.name,
                 scopes=wanted.scopes,
-                allowed_ips=tuple(wanted.allowed_ips),
-                allowed_models=tuple(wanted.allowed_models),
+                allowed_ips=wanted.allowed_ips,
+                allowed_models=wanted.allowed_models,
                 expires_at=future(wanted.expires_at, now),
             ),
             self._digest_key(),
@@ -89,8 +90,6 @@ class KeyService:
         """Changes the fields that the body names; effective at once."""
         key = self._live(key_id)
         changes = wanted.model_dump(include=wanted.model_fields_set - {"limits"})
-        for name in changes.keys() & {"allowed_ips", "allowed_models"}:
-            changes[name] = tuple(changes[name])
         future(changes.get("expires_at"), self._clock.now())
         changed = replace(key, **changes)
         if "limits" in wanted.model_fields_set:
@@ -137,8 +136,7 @@ class KeyService:
         if not self._settings.usage_plans:
             if limits is None:
                 return replace(key, limits=None, usage_key_id=None, usage_key=None)
-            field = InvalidField("not_enabled", "limits", "This deployment has no usage plans")
-            raise ApiError(422, "Input validation failed", field.description, invalid_fields=[field])
+            raise invalid("limits", "this deployment has no usage plans", kind="not_enabled")
         limits = limits or self._settings.default_limits
         usage = self._gateway.admit(f"{key.tenant}-{key.id}", limits, stage)
         return replace(key, limits=limits, usage_key_id=usage.id, usage_key=usage.value)

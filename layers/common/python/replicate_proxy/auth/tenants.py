@@ -18,7 +18,7 @@ def is_tenant(name: str) -> bool:
 
 @dataclass(frozen=True)
 class ImageDefaults:
-    """What harvest does to a tenant's images where a request does not say; None: the default of the service."""
+    """What harvest does to a tenant's images where a request does not say; None: as the service does."""
 
     format: str | None = None
     quality: int | None = None

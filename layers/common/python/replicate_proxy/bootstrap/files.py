@@ -1,0 +1,40 @@
+"""What the files function is made of."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+from replicate_proxy.aws import client, presigner
+from replicate_proxy.bootstrap.signing_keys import file_signing_key
+from replicate_proxy.clock import SystemClock
+from replicate_proxy.config import Env
+from replicate_proxy.files.objects import S3FileObjects
+from replicate_proxy.files.routes import file_routes
+from replicate_proxy.files.service import Files, FilesSettings
+from replicate_proxy.files.store import DynamoFileStore
+
+if TYPE_CHECKING:
+    from replicate_proxy.web import Routes
+
+__all__ = ["files"]
+
+_MEGABYTE = 1024 * 1024
+
+
+@cache
+def files() -> Routes:
+    env = Env(os.environ)
+    bucket = env.text("IMAGES_BUCKET")
+    accelerated = (
+        f"https://{bucket}.s3-accelerate.amazonaws.com/" if env.flag("UPLOAD_ACCELERATION") else None
+    )
+    service = Files(
+        store=DynamoFileStore(client("dynamodb"), env.text("ACCESS_TABLE")),
+        objects=S3FileObjects(presigner(), bucket, upload_url=accelerated),
+        signing_key=file_signing_key,
+        clock=SystemClock(),
+        settings=FilesSettings(largest_upload=env.integer("LARGEST_UPLOAD_MB", 100) * _MEGABYTE),
+    )
+    return file_routes(service, signing_key=file_signing_key, public_base_url=env.text("PUBLIC_BASE_URL", ""))

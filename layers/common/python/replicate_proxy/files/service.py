@@ -1,0 +1,130 @@
+"""Uploading, listing, fetching and deleting a tenant's input files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from replicate_proxy.errors import NotFoundError
+from replicate_proxy.files.model import LIFETIME, StoredFile
+from replicate_proxy.ids import is_id, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.files.addresses import DownloadTicket
+    from replicate_proxy.files.form import FileForm
+    from replicate_proxy.files.ports import FileObjects, FilePage, FileStore, UploadForm
+    from replicate_proxy.files.uploads import UploadRequest
+    from replicate_proxy.ports import Clock
+
+__all__ = ["Files", "FilesSettings"]
+
+_DOWNLOAD_LIFETIME = timedelta(minutes=15)
+_PAGE = 100
+_AWAITED_LOOKED_AT = 10
+
+
+@dataclass(frozen=True)
+class FilesSettings:
+    """`largest_upload` in bytes; an upload form is good for `form_lifetime`."""
+
+    largest_upload: int = 100 * 1024 * 1024
+    form_lifetime: timedelta = timedelta(minutes=15)
+
+
+class Files:
+    """Everything is asked for by tenant: another tenant's file does not exist."""
+
+    def __init__(
+        self,
+        *,
+        store: FileStore,
+        objects: FileObjects,
+        signing_key: Callable[[], bytes],
+        clock: Clock,
+        settings: FilesSettings,
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self._signing_key = signing_key
+        self._clock = clock
+        self._settings = settings
+
+    def create(self, tenant: str, form: FileForm) -> StoredFile:
+        """Stores bytes that came with the request. The record comes last: there is none without its bytes."""
+        checksums = {
+            "sha256": hashlib.sha256(form.content).hexdigest(),
+            "md5": hashlib.md5(form.content, usedforsecurity=False).hexdigest(),
+        }
+        file = replace(
+            self._new(tenant, form.name, form.content_type),
+            size=len(form.content),
+            checksums=checksums,
+            metadata=form.metadata,
+        )
+        self._objects.put(file, form.content)
+        self._store.save(file)
+        return file
+
+    def announce(self, tenant: str, request: UploadRequest) -> tuple[StoredFile, UploadForm]:
+        """A form for a file that the caller posts straight to the object store."""
+        file = replace(
+            self._new(tenant, request.filename, request.content_type), metadata=dict(request.metadata)
+        )
+        sizes = range(request.size or 1, (request.size or self._settings.largest_upload) + 1)
+        form = self._objects.upload_form(file, sizes=sizes, lifetime=self._settings.form_lifetime)
+        self._store.save(file)
+        return file, form
+
+    def get(self, tenant: str, file_id: str) -> StoredFile:
+        """Raises NotFoundError for a file that is unknown, another's, or past its time."""
+        file = self._store.get(tenant, file_id) if is_id(file_id) else None
+        if file is None or file.expires_at <= self._clock.now():
+            raise NotFoundError("no such file")
+        return file if file.is_uploaded else (self._seen(file) or file)
+
+    def page(self, tenant: str, *, below: str | None = None) -> FilePage:
+        if below is None:
+            for file in self._store.awaited(tenant, limit=_AWAITED_LOOKED_AT):
+                self._seen(file)
+        page = self._store.page(tenant, below=below, limit=_PAGE)
+        now = self._clock.now()
+        return replace(page, files=tuple(file for file in page.files if file.expires_at > now))
+
+    def delete(self, tenant: str, file_id: str) -> None:
+        """Bytes go first: a record without bytes can be deleted again, not the other way round."""
+        file = self.get(tenant, file_id)
+        self._objects.delete(file.key)
+        self._store.delete(file)
+
+    def download(self, ticket: DownloadTicket) -> str:
+        """Where the bytes are, for the holder of a signed address. Every failure is the same NotFoundError."""
+        if not ticket.is_ours(self._signing_key()) or ticket.is_over(self._clock.now()):
+            raise NotFoundError("no such file")
+        file = self.get(ticket.owner, ticket.file_id)
+        if not file.is_uploaded:
+            raise NotFoundError("not uploaded yet")
+        return self._objects.download_url(file, lifetime=_DOWNLOAD_LIFETIME)
+
+    def _new(self, tenant: str, name: str, content_type: str) -> StoredFile:
+        now = self._clock.now()
+        return StoredFile(
+            id=new_id(now),
+            tenant=tenant,
+            name=name,
+            content_type=content_type,
+            created_at=now,
+            expires_at=now + LIFETIME,
+        )
+
+    def _seen(self, file: StoredFile) -> StoredFile | None:
+        """The announced file with its size, once its bytes are there."""
+        facts = self._objects.facts(file.key)
+        if facts is None:
+            return None
+        found = replace(file, size=facts.size, checksums={"md5": facts.md5} if facts.md5 else {})
+        self._store.save(found)
+        return found
