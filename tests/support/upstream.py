@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 Script = Callable[["Connection"], None]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.wire import open_session
 from tests.support.upstream import Script, Upstream
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def client_for() -> Iterator[Callable[[str], ReplicateClient]]:
         return ReplicateClient(
             session,
             url,
-            lambda refresh: "r8_test",
+            lambda _: "r8_test",
             Timeouts(connect=0.5, read=0.5, total=1.5),
             "replicate-proxy/test",
         )

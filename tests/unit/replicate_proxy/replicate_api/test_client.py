@@ -226,4 +226,4 @@ class TestRead:
 @pytest.mark.parametrize("url", ["", "api.replicate.com", "ftp://api.replicate.com", "https://"])
 def test_a_base_url_that_is_none(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        ReplicateClient(open_session(), url, lambda refresh: "r8_test")
+        ReplicateClient(open_session(), url, lambda _: "r8_test")

@@ -64,7 +64,7 @@ def test_whatever_replicate_sends_gives_a_wait_within_bounds(
     ("detail", "expected"),
     [
         (
-            "Your rate limit for creating predictions is reduced to 6 requests per minute with a burst of 1 requests",
+            "Your rate limit is reduced to 6 requests per minute with a burst of 1 requests",
             6,
         ),
         ("Your rate limit is reduced to 1 request per minute", 1),

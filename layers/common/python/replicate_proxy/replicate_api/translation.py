@@ -51,7 +51,7 @@ def translated(operation: Operation) -> Iterator[Wire]:
     with watch(fresh=operation is Operation.CREATE) as wire, readable(operation):
         try:
             yield wire
-        # ValueError: requests looks at the Location of a redirect that it is told not to follow.
+        # ValueError: addresses and headers that cannot be encoded.
         except (RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             raise _broken(operation, wire, error) from error
 

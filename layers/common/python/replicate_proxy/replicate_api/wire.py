@@ -126,9 +126,14 @@ class WireAdapter(HTTPAdapter):
         return super().send(*args, **kwargs)
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, always: even when told not to follow, requests would read and parse the Location, and may raise."""
+
+
 def open_session() -> requests.Session:
-    """A session whose every request can be watched."""
-    session = requests.Session()
+    """A session whose every request can be watched, and which knows no redirects."""
+    session = _Session()
     session.mount("https://", WireAdapter())
     session.mount("http://", WireAdapter())
     return session
