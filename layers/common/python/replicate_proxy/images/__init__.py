@@ -1,1 +1,1 @@
-"""Images made small and harmless with Pillow, in a child process. Only the harvest function carries Pillow."""
+"""Images made small and harmless with Pillow, in a child process. Only harvest carries Pillow."""

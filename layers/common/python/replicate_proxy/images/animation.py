@@ -1,10 +1,9 @@
-"""A picture that moves stays one: GIF, APNG, animated WebP and AVIF sequences become animated WebP or AVIF."""
+"""What moves keeps moving: GIF, APNG, animated WebP and AVIF sequences become animated WebP or AVIF."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from replicate_proxy.images.colour import to_display
 from replicate_proxy.images.describe import describe
@@ -12,7 +11,11 @@ from replicate_proxy.images.encode import encode_moving
 from replicate_proxy.images.job import Job, store, target_of
 from replicate_proxy.images.metadata import copyright_exif
 from replicate_proxy.images.quality import choose_quality, sample_of
-from replicate_proxy.images.result import ImageResult
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from replicate_proxy.images.result import ImageResult
 
 __all__ = ["compress_moving"]
 

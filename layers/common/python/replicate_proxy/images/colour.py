@@ -1,4 +1,6 @@
-"""Pixels as a browser would show them: upright, 8 bits a channel, sRGB, RGB or RGBA (L where the source was grey)."""
+"""Pixels as a browser would show them: upright, 8 bits a channel, sRGB, RGB or RGBA (L where the source was
+grey).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
 def to_display(image: Image.Image) -> Image.Image:
-    """The current frame, decoded and normalised; metadata other than pixels is left behind by the encoders."""
+    """The current frame, decoded and normalised; it carries no metadata any more."""
     image.load()
     profile = image.info.get("icc_profile")
     # In place: a copy of a 24-megapixel image is another 96 MB.
@@ -40,12 +42,12 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         # An alpha channel that is opaque throughout costs bytes and says nothing.
-        return rgba if rgba.getextrema()[3] != (255, 255) else rgba.convert("RGB")
+        return rgba if rgba.getchannel("A").getextrema() != (255, 255) else rgba.convert("RGB")
     return image if image.mode in {"RGB", "L"} else image.convert("RGB")
 
 
 def _is_srgb(profile: bytes) -> bool:
-    """The many sRGB profiles name themselves so; converting from one of them would change nothing but time."""
+    """The many sRGB profiles name themselves so; converting from one of them would only take time."""
     head = profile[:4096]
     return b"sRGB" in head or "sRGB".encode("utf-16-be") in head
 

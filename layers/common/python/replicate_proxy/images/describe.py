@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from replicate_proxy.images.encode import encode
-from replicate_proxy.images.job import Job
 from replicate_proxy.images.metadata import text_metadata
 from replicate_proxy.images.placeholder import blurhash
-from replicate_proxy.images.result import ImageResult
+
+if TYPE_CHECKING:
+    from replicate_proxy.images.job import Job
+    from replicate_proxy.images.result import ImageResult
 
 __all__ = ["describe"]
 
@@ -18,7 +21,9 @@ _THUMBNAIL_QUALITY = 75
 
 
 def describe(facts: ImageResult, shown: Image.Image, source: Image.Image, job: Job) -> ImageResult:
-    """`facts` completed from the normalised pixels and the source's metadata; writes the thumbnail file (WebP)."""
+    """`facts` completed from the normalised pixels and the source's metadata; writes the thumbnail file
+    (WebP).
+    """
     edge = job.options.thumbnail_px
     scale = min(1.0, edge / shown.width, edge / shown.height)
     size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))

@@ -1,12 +1,13 @@
-"""Bytes of one image in one format and quality. Efforts and qualities are measured choices: docs/images.md."""
+"""Bytes of one image in one format and quality. Effort and quality are measured choices: docs/images.md."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["ENCODINGS", "Encoding", "encode", "encode_lossless", "encode_moving"]
 
@@ -15,7 +16,7 @@ type Target = Literal["webp", "avif", "jpeg"]
 
 @dataclass(frozen=True)
 class Encoding:
-    """`ladder` holds the default quality and the steps up from it; `settings` are Pillow's for this format."""
+    """`ladder`: the default quality and the steps up from it; `settings` are Pillow's for this format."""
 
     pillow_name: str
     ladder: tuple[int, ...]

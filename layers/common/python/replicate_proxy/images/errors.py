@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from replicate_proxy.errors import PermanentError
-from replicate_proxy.images.result import Reason
+
+if TYPE_CHECKING:
+    from replicate_proxy.images.result import Reason
 
 __all__ = ["UnreadableImageError"]
 

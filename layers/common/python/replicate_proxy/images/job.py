@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replicate_proxy.images.encode import Target
-from replicate_proxy.images.limits import ImageLimits
-from replicate_proxy.images.result import ImageResult
-from replicate_proxy.outputs.options import ImageOptions
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_proxy.images.encode import Target
+    from replicate_proxy.images.limits import ImageLimits
+    from replicate_proxy.images.result import ImageResult
+    from replicate_proxy.outputs.options import ImageOptions
 
 __all__ = ["Job", "store", "target_of"]
 

@@ -9,7 +9,7 @@ __all__ = ["ImageLimits"]
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """`pixels` are summed over all frames; `memory_mb` and `seconds` are the walls around the child process."""
+    """`pixels` are summed over all frames; `memory_mb` and `seconds` are walls around the child process."""
 
     pixels: int = 50_000_000
     bytes: int = 50_000_000

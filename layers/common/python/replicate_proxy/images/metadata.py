@@ -1,10 +1,15 @@
-"""What people put into an image beside pixels: the models' own texts are kept for the record, the rest is dropped."""
+"""What people put into an image beside pixels: the models' own texts are kept for the record, the rest is
+dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["copyright_exif", "text_metadata"]
 
@@ -17,18 +22,21 @@ _EXIF_TEXTS = {
 # Image generators other than PNG writers keep prompt and seed in the EXIF user comment.
 _USER_COMMENT = ExifTags.Base.UserComment
 _CHARSET_BYTES = 8
+_LONGEST_NAME = 80
 _CUT = "… (cut)"
 
 
 def text_metadata(image: Image.Image, *, max_bytes: int) -> dict[str, str]:
-    """PNG text chunks (prompt, seed, workflow), comments and EXIF descriptions, together at most `max_bytes` of UTF-8.
+    """PNG text chunks (prompt, seed, workflow), comments and EXIF descriptions, together at most `max_bytes`
+    of UTF-8.
 
-    What does not fit is cut and says so. Called after the image was loaded, since PNG texts may follow the pixels.
+    What does not fit is cut and says so. Called after the image was loaded, since PNG texts may follow the
+    pixels.
     """
     kept: dict[str, str] = {}
     left = max_bytes
-    for name, text in _texts(image):
-        name = name[:80]
+    for full_name, text in _texts(image):
+        name = full_name[:_LONGEST_NAME]
         room = left - len(name.encode())
         if room <= len(_CUT.encode()) or name in kept:
             continue

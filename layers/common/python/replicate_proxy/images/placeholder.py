@@ -1,4 +1,4 @@
-"""BlurHash, the placeholder that most client libraries can draw (github.com/woltapp/blurhash, Algorithm.md)."""
+"""BlurHash, the placeholder most client libraries can draw (github.com/woltapp/blurhash, Algorithm.md)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ __all__ = ["blurhash"]
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
 _SAMPLES = 32
-_LINEAR = tuple(v / 255 / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in range(256))
+# IEC 61966-2-1: the straight part of the sRGB curve ends here.
+_STRAIGHT, _STRAIGHT_LINEAR = 0.04045, 0.0031308
+_LINEAR = tuple(
+    v / 255 / 12.92 if v / 255 <= _STRAIGHT else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in range(256)
+)
 
 type _Colour = tuple[float, float, float]
 
 
 def blurhash(image: Image.Image, *, across: int = 4, down: int = 3) -> str:
-    """28 characters for 4×3 components; transparent parts count as white. The image is sampled at 32×32 pixels."""
+    """28 characters for 4×3 components; transparent parts count as white. The image is sampled at 32×32
+    pixels.
+    """
     factors = _factors(_flat(image), across, down)
     constant, rest = factors[0], factors[1:]
     largest = max(abs(value) for colour in rest for value in colour)
@@ -74,7 +80,8 @@ def _constant(colour: _Colour) -> int:
 
 def _srgb(value: float) -> int:
     value = max(0.0, min(1.0, value))
-    return int((value * 12.92 if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055) * 255 + 0.5)
+    curved = value * 12.92 if value <= _STRAIGHT_LINEAR else 1.055 * value ** (1 / 2.4) - 0.055
+    return int(curved * 255 + 0.5)
 
 
 def _quantised(colour: _Colour, scale: float) -> int:

@@ -1,16 +1,20 @@
-"""As many child processes as images are worked on at once, kept warm between images and between invocations."""
+"""As many child processes as images are worked on at once, kept warm between images and invocations."""
 
 from __future__ import annotations
 
 import queue
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replicate_proxy.images.errors import UnreadableImageError
 from replicate_proxy.images.limits import ImageLimits
 from replicate_proxy.images.process import ImageProcess
 from replicate_proxy.images.result import ImageResult
-from replicate_proxy.outputs.options import ImageOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_proxy.outputs.options import ImageOptions
 
 __all__ = ["ImagePool"]
 
@@ -35,7 +39,8 @@ class ImagePool:
             self._free.put(process)
 
     def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult:
-        """The image in `source`; new bytes go to `output`, a thumbnail to `thumbnail`. Never raises for the file's sake.
+        """The image in `source`; new bytes go to `output`, a thumbnail to `thumbnail`. Never raises for the
+        file's sake.
 
         A child that hangs, dies or runs into its memory wall is replaced, and the result says which it was.
         """

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.images.errors import UnreadableImageError
-from replicate_proxy.images.limits import ImageLimits
-from replicate_proxy.outputs.options import ImageOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_proxy.images.limits import ImageLimits
+    from replicate_proxy.outputs.options import ImageOptions
 
 __all__ = ["ImageProcess"]
 
@@ -25,7 +28,9 @@ _REQUESTS_PER_CHILD = 500
 
 
 class ImageProcess:
-    """Used by one thread at a time. `start` returns at once: the child's start overlaps the caller's download."""
+    """Used by one thread at a time. `start` returns at once: the child's start overlaps the caller's
+    download.
+    """
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits
@@ -49,7 +54,9 @@ class ImageProcess:
         self._unread, self._served = b"", 0
 
     def ask(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
-        """The child's reply. Raises UnreadableImageError("time_limit" | "memory_limit" | "worker_crashed"), child ended."""
+        """The child's reply. Raises UnreadableImageError("time_limit" | "memory_limit" | "worker_crashed"),
+        child ended.
+        """
         self.start()
         request = {
             "source": str(source),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from replicate_proxy.images.encode import ENCODINGS, Target, encode
 from replicate_proxy.images.similarity import similarity
-from replicate_proxy.outputs.options import ImageOptions
+
+if TYPE_CHECKING:
+    from replicate_proxy.outputs.options import ImageOptions
 
 __all__ = ["Choice", "choose_quality", "sample_of"]
 
@@ -21,7 +24,9 @@ _TILES_ACROSS, _TILES_DOWN = 6, 4
 
 @dataclass(frozen=True)
 class Choice:
-    """`encoded` are the sample's bytes at that quality; `reached` is False when even the last step stayed below."""
+    """`encoded` are the sample's bytes at that quality; `reached` is False when even the last step stayed
+    below.
+    """
 
     quality: int
     similarity: float
@@ -45,7 +50,9 @@ def choose_quality(
 
 
 def sample_of(image: Image.Image) -> Image.Image:
-    """The image itself, or of a large one 24 tiles spread over it: the same judgement at bounded time and memory."""
+    """The image itself, or of a large one 24 tiles spread over it: the same judgement at bounded time and
+    memory.
+    """
     if image.width * image.height <= _WHOLE_PIXELS or min(image.size) < _TILE:
         return image
     mosaic = Image.new(image.mode, (_TILES_ACROSS * _TILE, _TILES_DOWN * _TILE))

@@ -1,22 +1,25 @@
 """Opening a file as an image, with every limit looked at before pixels are decoded.
 
-After Pillow's own threat model (Pillow handbook, "Security"): a format allow-list, decompression-bomb warnings as
-errors, limits on text chunks, truncated files refused.
+After Pillow's own threat model (Pillow handbook, "Security"): a format allow-list, decompression-bomb
+warnings as errors, limits on text chunks, truncated files refused.
 """
 
 from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from replicate_proxy.images.errors import UnreadableImageError
-from replicate_proxy.images.limits import ImageLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from replicate_proxy.images.limits import ImageLimits
 
 __all__ = ["ALLOWED_FORMATS", "configure", "frame_count", "open_image"]
 
@@ -49,7 +52,9 @@ def configure(limits: ImageLimits) -> None:
 
 @contextmanager
 def open_image(path: Path, limits: ImageLimits) -> Iterator[Image.Image]:
-    """The opened image, its first frame current. Raises UnreadableImageError, also for what fails inside the block."""
+    """The opened image, its first frame current. Raises UnreadableImageError, also for what fails inside the
+    block.
+    """
     if path.stat().st_size > limits.bytes:
         raise UnreadableImageError("too_many_bytes")
     with _translated(), Image.open(path, formats=ALLOWED_FORMATS) as image:
@@ -77,7 +82,7 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Foreign errors of decoders become one of ours; the list is what Pillow's plugins raise on broken input."""
+    """Decoders' errors become one of ours; the list is what Pillow's plugins raise on broken input."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

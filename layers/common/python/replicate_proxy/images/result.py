@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["ImageResult", "Outcome", "Reason"]
 
@@ -28,7 +30,8 @@ type Reason = Literal[
 
 @dataclass(frozen=True)
 class ImageResult:
-    """`compressed`: the new bytes are in the output file. `kept`: readable, the source stays. `unreadable`: not decoded.
+    """`compressed`: the new bytes are in the output file. `kept`: readable, the source stays. `unreadable`:
+    not decoded.
 
     Sizes in pixels and bytes, `format` lower-case of what is to be stored, `similarity` 0–1 or None where not
     measured, `placeholder` a BlurHash, `text` the models' own metadata (PNG text chunks, EXIF, comments).

@@ -1,7 +1,8 @@
-"""A cheap structural similarity: SSIM on luma over 8×8 blocks, with nothing but Pillow (numpy is 60 MB in a Lambda).
+"""A cheap structural similarity: SSIM on luma over 8×8 blocks, with nothing but Pillow (numpy is 60 MB in a
+Lambda).
 
-Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment" (2004): mean over windows of
-(2μxμy + C1)(2σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)). Blocks that do not overlap stand for the sliding window;
+Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment" (2004): mean over windows of (2μxμy + C1)(2σxy +
+C2) / ((μx² + μy² + C1)(σx² + σy² + C2)). Blocks that do not overlap stand for the sliding window;
 docs/images.md shows how close that comes to scikit-image's.
 """
 
@@ -26,7 +27,9 @@ _TILE = 64
 
 
 def similarity(one: Image.Image, other: Image.Image) -> float:
-    """0–1 for two images of the same size; alpha is laid over mid-grey in both, so that hidden colour does not count."""
+    """0–1 for two images of the same size; alpha is laid over mid-grey in both, so that hidden colour does
+    not count.
+    """
     x, y = _luma(_sampled(one)), _luma(_sampled(other))
     mean_x, mean_y = x.reduce(_BLOCK), y.reduce(_BLOCK)
     square_x, square_y, product = (_multiply(a, b).reduce(_BLOCK) for a, b in ((x, x), (y, y), (x, y)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from replicate_proxy.images.colour import to_display
 from replicate_proxy.images.describe import describe
@@ -12,7 +11,11 @@ from replicate_proxy.images.encode import encode, encode_lossless
 from replicate_proxy.images.job import Job, store, target_of
 from replicate_proxy.images.metadata import copyright_exif
 from replicate_proxy.images.quality import choose_quality, sample_of
-from replicate_proxy.images.result import ImageResult
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from replicate_proxy.images.result import ImageResult
 
 __all__ = ["compress_still"]
 
@@ -20,7 +23,9 @@ _FEW_COLOURS = 256
 
 
 def compress_still(image: Image.Image, job: Job, facts: ImageResult) -> ImageResult:
-    """The image at the lowest quality that reaches the floor; a drawing of few colours without loss if that is smaller."""
+    """The image at the lowest quality that reaches the floor; a drawing of few colours without loss if that
+    is smaller.
+    """
     exif = copyright_exif(image) if job.options.keep_copyright else b""
     shown = to_display(image)
     facts = describe(facts, shown, image, job)

@@ -1,8 +1,9 @@
 """The child process: one JSON line in, one JSON line out, behind walls the kernel keeps.
 
-`python -m replicate_proxy.images.worker '<limits as JSON>'`. It is started with an empty environment (no credentials),
-may not take more memory than allowed, write large files or leave core dumps, and is killed by its parent when it is
-late. Standard output is taken away from the libraries, so that nothing but replies can appear on the pipe.
+`python -m replicate_proxy.images.worker '<limits as JSON>'`. It is started with an empty environment (no
+credentials), may not take more memory than allowed, write large files or leave core dumps, and is killed by
+its parent when it is late. Standard output is taken away from the libraries, so that nothing but replies can
+appear on the pipe.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""requests over guarded sockets: the URL keeps its host name, so SNI, Host header and certificate check stay right."""
+"""requests over guarded sockets: the URL keeps its host name, so SNI, Host header and certificate check stay
+right.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,15 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from certifi import where
 from requests.adapters import HTTPAdapter
-from requests.certs import where
-from requests.models import PreparedRequest
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+if TYPE_CHECKING:
+    from requests.models import PreparedRequest
 
 __all__ = ["GuardedAdapter", "OpenSocket", "default_tls"]
 
@@ -22,12 +26,14 @@ type OpenSocket = Callable[[str, int, float | None], socket.socket]
 
 @cache
 def default_tls() -> ssl.SSLContext:
-    """TLS 1.2 or newer with the public certificate authorities; made once, since loading them takes milliseconds."""
+    """TLS 1.2 or newer with the public certificate authorities; made once, since loading them takes
+    milliseconds.
+    """
     return ssl.create_default_context(cafile=where())
 
 
 class GuardedAdapter(HTTPAdapter):
-    """A transport for one request: its connections are opened by `open_socket` and never by urllib3 itself."""
+    """A transport for one request: `open_socket` opens its connections, never urllib3 itself."""
 
     def __init__(self, open_socket: OpenSocket, tls: ssl.SSLContext) -> None:
         self._open_socket = open_socket
@@ -41,16 +47,19 @@ class GuardedAdapter(HTTPAdapter):
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> Any:
+        """Host and TLS parameters as requests makes them (types of its own), with our context in their place."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._tls} if host["scheme"] == "https" else {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing to do: the context verifies. The base class would load the authorities again for each call."""
+        """Nothing to do: the context verifies. The base class would load the authorities for each call."""
 
 
 def _pool_classes(open_socket: OpenSocket) -> dict[str, Any]:
-    """Pools whose connections call `open_socket`, by the method that urllib3's own SOCKS support overrides too."""
+    """Pools whose connections call `open_socket`, by the method that urllib3's own SOCKS support overrides
+    too.
+    """
 
     class PlainConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:

@@ -1,9 +1,10 @@
 """The IP ranges that no outside party may make us call. Pure.
 
-Sources: IANA special-purpose address registries (IPv4, IPv6), RFC 6890, RFC 6598 (shared space), RFC 6052 and 8215
-(NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP), RFC 2765 (IPv4-translated), Amazon EC2 guide,
-instance metadata (169.254.169.254, fd00:ec2::254) and its DNS and ECS endpoints in 169.254.0.0/16.
-`ipaddress.is_global` is not enough: it lets multicast and most ways of writing an IPv4 address inside IPv6 pass.
+Sources: IANA special-purpose address registries (IPv4, IPv6), RFC 6890, RFC 6598 (shared space), RFC 6052 and
+8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP), RFC 2765 (IPv4-translated), Amazon EC2
+guide, instance metadata (169.254.169.254, fd00:ec2::254) and its DNS and ECS endpoints in 169.254.0.0/16.
+`ipaddress.is_global` is not enough: it lets multicast and most ways of writing an IPv4 address inside IPv6
+pass.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ _ISATAP_MARKS = (0x0000_5EFE, 0x0200_5EFE)
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """What may be called: https on `ports` of public addresses; with `allow_loopback` also http on this machine.
+    """What may be called: https on `ports` of public addresses; with `allow_loopback` also http on this
+    machine.
 
     `allow_loopback` is for the local stack alone and opens nothing but 127.0.0.0/8 and ::1.
     """
@@ -69,7 +71,9 @@ class AddressPolicy:
 
 
 def check_address(address: str | IPAddress, policy: AddressPolicy | None = None) -> None:
-    """Raises ForbiddenAddressError when `address` lies in a blocked range, also inside an IPv4-mapped IPv6 address."""
+    """Raises ForbiddenAddressError when `address` lies in a blocked range, also inside an IPv4-mapped IPv6
+    address.
+    """
     parsed = _canonical(ip_address(address))
     if policy is not None and policy.allow_loopback and parsed.is_loopback:
         return

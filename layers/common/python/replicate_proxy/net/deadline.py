@@ -6,8 +6,10 @@ import contextlib
 import socket
 import threading
 import time
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["Deadline"]
 

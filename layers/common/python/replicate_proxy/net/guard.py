@@ -1,7 +1,8 @@
-"""Opening a connection only to an address that was checked: every answer of DNS is, and the socket goes to one of them.
+"""Opening a connection only to an address that was checked: every answer of DNS is, and the socket goes to
+one of them.
 
-Checking first and letting the HTTP library resolve again would leave a gap for DNS rebinding: here the address that
-was checked is the one connected to.
+Checking first and letting the HTTP library resolve again would leave a gap for DNS rebinding: here the
+address that was checked is the one connected to.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def resolve_checked(
     if not addresses:
         raise UnreachableError("the host name has no address")
     for address in addresses:
-        # A scoped address (fe80::1%eth0) keeps its zone in getaddrinfo's answer; the range is judged without it.
+        # A scoped address (fe80::1%eth0) keeps its zone in getaddrinfo's answer; the range is judged without
+        # it.
         check_address(address.partition("%")[0], policy)
     return addresses
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Self
+import re
+from typing import TYPE_CHECKING, Self
 
-import requests
 from urllib3.exceptions import HTTPError
 
-from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.net.errors import BadResponseError, TooLargeError, TooSlowError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    import requests
+
+    from replicate_proxy.net.deadline import Deadline
 
 __all__ = ["GuardedResponse"]
 
 _CHUNK = 256 * 1024
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class GuardedResponse:
@@ -33,10 +39,12 @@ class GuardedResponse:
     def announced_bytes(self) -> int | None:
         """Content-Length, where the server sent a usable one."""
         text = self.headers.get("Content-Length", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+        return int(text) if _LENGTH.fullmatch(text) else None
 
     def chunks(self) -> Iterator[bytes]:
-        """The body piece by piece. Raises TooLargeError beyond `max_bytes`, TooSlowError, UnreachableError when cut short."""
+        """The body piece by piece. Raises TooLargeError beyond `max_bytes`, TooSlowError, UnreachableError
+        when cut short.
+        """
         if self.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
             raise BadResponseError("the server compressed the body although it was asked not to")
         if (self.announced_bytes or 0) > self._max_bytes:
@@ -78,7 +86,8 @@ class GuardedResponse:
 
     def _read(self) -> bytes:
         try:
-            # read1 returns after one read of the socket, so the limits are looked at however slowly bytes come.
+            # read1 returns after one read of the socket, so the limits are looked at however slowly bytes
+            # come.
             return bytes(self._response.raw.read1(_CHUNK, decode_content=False))
         except (HTTPError, OSError) as error:
             if self._deadline.expired:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import requests
 from requests import exceptions
 
 from replicate_proxy.net.adapter import GuardedAdapter, default_tls
-from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.net.errors import BadResponseError, ForbiddenTargetError, TooSlowError, UnreachableError
 from replicate_proxy.net.guard import Resolver, open_checked, system_resolver
 from replicate_proxy.net.response import GuardedResponse
 from replicate_proxy.net.targets import Target, parse_target
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+
+    from replicate_proxy.net.addresses import AddressPolicy
 
 __all__ = ["GuardedSession"]
 
@@ -32,9 +36,9 @@ class GuardedSession:
     """Settings of guarded requests; safe to share between threads.
 
     `connect_timeout` and `read_timeout` (longest silence) are in seconds. `allowed_hosts` narrows the hosts
-    further than the address policy does. `max_redirects` of GET and HEAD are followed, each hop checked as the
-    first one was and stripped of credentials when the origin changes; 0 hands the 3xx back. `tls` and `resolver`
-    are seams for a private certificate authority and for tests.
+    further than the address policy does. `max_redirects` of GET and HEAD are followed, each hop checked as
+    the first one was and stripped of credentials when the origin changes; 0 hands the 3xx back. `tls` and
+    `resolver` are seams for a private certificate authority and for tests.
     """
 
     policy: AddressPolicy
@@ -58,8 +62,9 @@ class GuardedSession:
     ) -> GuardedResponse:
         """One request within `timeout` seconds in total, redirects and body included.
 
-        With `stream` the caller reads and closes (`with session.request(…) as response`); without, the body was
-        read and the connection closed. Raises the classes of `net.errors`; a 4xx or 5xx is an answer, not an error.
+        With `stream` the caller reads and closes (`with session.request(…) as response`); without, the body
+        was read and the connection closed. Raises the classes of `net.errors`; a 4xx or 5xx is an answer, not
+        an error.
         """
         deadline = Deadline(timeout)
         try:

@@ -13,6 +13,8 @@ from replicate_proxy.net.errors import ForbiddenTargetError
 __all__ = ["MAX_URL_LENGTH", "Target", "parse_target"]
 
 MAX_URL_LENGTH = 4096
+_LONGEST_HOST = 253
+_FORBIDDEN = re.compile(r"[\\\x00-\x20\x7f]")
 _PORTS = {"https": 443, "http": 80}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # The WHATWG URL standard ("ends in a number") reads such hosts as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1
@@ -32,12 +34,13 @@ class Target:
 def parse_target(url: str, policy: AddressPolicy) -> Target:
     """Raises ForbiddenTargetError unless `url` is a plain https URL (http only with `allow_loopback`).
 
-    Refused: user names, fragments' whitespace and control characters, backslashes, IPv6 zones, other ports than
-    the policy's, and every spelling of an IPv4 address but the dotted decimal one, which differ between parsers.
+    Refused: user names, fragments' whitespace and control characters, backslashes, IPv6 zones, other ports
+    than the policy's, and every spelling of an IPv4 address but the dotted decimal one, which differ between
+    parsers.
     """
     if len(url) > MAX_URL_LENGTH:
         raise ForbiddenTargetError("the URL is too long")
-    if "\\" in url or any(ord(char) <= 0x20 or ord(char) == 0x7F for char in url):
+    if _FORBIDDEN.search(url):
         raise ForbiddenTargetError("the URL has whitespace, control characters or backslashes")
     parts = _split(url)
     if parts.scheme not in _PORTS or (parts.scheme == "http" and not policy.allow_loopback):
@@ -72,7 +75,7 @@ def _host(host: str, policy: AddressPolicy) -> str:
     host = _ascii(host)
     if _NUMERIC_END.search(host):
         return _literal(host, IPv4Address, policy)
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+    if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise ForbiddenTargetError("the host name is not valid")
     return host
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.net.errors import (
     BadResponseError,
@@ -16,10 +15,15 @@ from replicate_proxy.net.errors import (
     TooSlowError,
     UnreachableError,
 )
-from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.outputs.data_uri import decode_data_uri
 from replicate_proxy.outputs.errors import DeferredError, FileGoneError, FileUnavailableError
 from replicate_proxy.outputs.sniff import SNIFF_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from replicate_proxy.net.session import GuardedSession
 
 __all__ = ["Fetched", "Fetcher", "HttpFetcher", "SpoolBudget"]
 
@@ -116,13 +120,13 @@ class HttpFetcher:
 
 
 def _check_status(status: int, retry_after: str) -> None:
-    if status == 200:
+    if status == HTTPStatus.OK:
         return
     if status in _NOT_FOUND:
         raise FileGoneError("not_found")
     if status in _DENIED:
         raise FileGoneError("denied")
-    if status >= 500 or status in _PASSING:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
         wait = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
         raise FileUnavailableError("upstream_error", retry_after=wait)
     raise FileGoneError("bad_response")

@@ -1,21 +1,23 @@
-"""All files of one output: in parallel, within what one invocation can take, the rest left to the next one."""
+"""All files of one output: in parallel, as many as one invocation can take, the rest left to the next one."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.outputs.errors import DeferredError
-from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
-from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.single import SingleFile
-from replicate_proxy.outputs.store import Place
+from replicate_proxy.outputs.run import Run
 from replicate_proxy.outputs.walk import FileRef, Path, find_files, replace_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from replicate_proxy.outputs.options import ImageOptions
+    from replicate_proxy.outputs.settings import HarvestSettings
+    from replicate_proxy.outputs.single import SingleFile
+    from replicate_proxy.ports import Clock
 
 __all__ = ["OutputHarvester"]
 
@@ -28,39 +30,43 @@ class OutputHarvester:
         *,
         single: SingleFile,
         settings: HarvestSettings,
+        clock: Clock,
         observe: Callable[[FileRecord], None] = lambda _: None,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._single = single
         self._settings = settings
+        self._clock = clock
         self._observe = observe
-        self._monotonic = monotonic
 
     def harvest(
         self,
         *,
-        job_id: str,
         tenant: str,
+        job_id: str,
         output: Any,
         options: ImageOptions,
-        deadline: float,
-        already: Iterable[FileRecord] = (),
+        deadline: datetime,
+        already: tuple[FileRecord, ...] = (),
     ) -> HarvestResult:
         """Stores what the output refers to and gives the output back with our URLs in the same places.
 
-        `deadline` is on the monotonic clock, in seconds: the invocation's end. `already` are the records of earlier
-        invocations; their files are not touched again (leave out those with `retry` to have them tried again).
-        No file makes this raise: what cannot be had stays where it is and its record says why.
+        `deadline` is the invocation's end. `already` are the records of earlier invocations; their files are
+        not touched again (leave out those with `retry` to have them tried again). No file makes this raise:
+        what cannot be had stays where it is and its record says why.
         """
         done = {record.path: record for record in already}
         references = find_files(output)
-        run = _Run(self, job_id, tenant, options, deadline)
-        waiting = [ref for ref in references if ref.path not in done]
-        groups = _by_url(waiting)
-        with ThreadPoolExecutor(self._settings.parallel_files, thread_name_prefix="harvest") as threads:
-            for paths, record in zip(groups.values(), threads.map(run.one, _firsts(groups)), strict=True):
-                if record is not None:
-                    done |= {path: replace(record, path=path) for path in paths}
+        run = Run(
+            single=self._single,
+            settings=self._settings,
+            observe=self._observe,
+            clock=self._clock,
+            deadline=deadline,
+            tenant=tenant,
+            job_id=job_id,
+            options=options,
+        )
+        done |= self._harvest_new([ref for ref in references if ref.path not in done], run)
         records = _bounded(
             (done[ref.path] for ref in references if ref.path in done), self._settings.max_text_bytes_per_job
         )
@@ -68,56 +74,26 @@ class OutputHarvester:
         remaining = tuple(ref.path for ref in references if ref.path not in done)
         return HarvestResult(output=replace_files(output, urls), files=records, remaining=remaining)
 
-
-@dataclass
-class _Run:
-    """One invocation's share of a job: what it has fetched so far and when it must end."""
-
-    harvester: OutputHarvester
-    job_id: str
-    tenant: str
-    options: ImageOptions
-    deadline: float
-    fetched_bytes: int = 0
-    finished: int = 0
-
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def one(self, ref: FileRef) -> FileRecord | None:
-        """The file's record, or None when it has to wait for the next invocation."""
-        settings = self.harvester._settings
-        left = self.deadline - self.harvester._monotonic() - settings.reserve_seconds
-        if self._over(left, settings):
-            return None
-        place = Place(self.tenant, self.job_id, ref.path)
-        try:
-            record = self.harvester._single.harvest(
-                ref, place, self.options, seconds=max(1.0, min(left, settings.fetch_seconds))
-            )
-        except DeferredError:
-            return None
-        with self._lock:
-            self.fetched_bytes += record.bytes_before
-            self.finished += 1
-        self.harvester._observe(record)
-        return record
-
-    def _over(self, left: float, settings: HarvestSettings) -> bool:
-        with self._lock:
-            return left <= 0 or self.fetched_bytes >= settings.max_invocation_bytes
-
-
-def _by_url(references: list[FileRef]) -> dict[str, list[Path]]:
-    """A URL that an output names twice is fetched and stored once."""
-    groups: dict[str, list[Path]] = {}
-    for ref in references:
-        groups.setdefault(ref.url, []).append(ref.path)
-    return groups
-
-
-def _firsts(groups: dict[str, list[Path]]) -> list[FileRef]:
-    return [FileRef(paths[0], url) for url, paths in groups.items()]
+    def _harvest_new(self, references: list[FileRef], run: Run) -> dict[Path, FileRecord]:
+        """Each distinct URL once, however often it is named; what was put off is not in the answer."""
+        groups: dict[str, list[Path]] = {}
+        for ref in references:
+            groups.setdefault(ref.url, []).append(ref.path)
+        firsts = [FileRef(paths[0], url) for url, paths in groups.items()]
+        taken, beyond = firsts[: self._settings.max_files], firsts[self._settings.max_files :]
+        if not firsts:
+            return {}
+        workers = min(self._settings.parallel_files, len(firsts))
+        with ThreadPoolExecutor(workers, thread_name_prefix="harvest") as threads:
+            records = [record for record in threads.map(run.take, taken) if record is not None]
+        records += [FileRecord(ref.path, "left", ref.url, "too_many_files") for ref in beyond]
+        by_first = {record.path: record for record in records}
+        return {
+            path: replace(by_first[paths[0]], path=path)
+            for paths in groups.values()
+            if paths[0] in by_first
+            for path in paths
+        }
 
 
 def _bounded(records: Iterable[FileRecord], text_bytes: int) -> tuple[FileRecord, ...]:

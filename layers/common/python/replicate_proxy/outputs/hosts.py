@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["DEFAULT_HOSTS", "HostList"]
 
@@ -11,7 +14,8 @@ DEFAULT_HOSTS = ("replicate.delivery", "*.replicate.delivery")
 
 
 class HostList:
-    """Exact names, `*.name` for every subdomain of it (not itself), `*` for all. Called with a lower-case host.
+    """Exact names, `*.name` for every subdomain of it (not itself), `*` for all. Called with a lower-case
+    host.
 
     A subdomain is told by its dot: `evilreplicate.delivery` is none of replicate.delivery's.
     """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from replicate_proxy import signing
-from replicate_proxy.outputs.walk import Path
+
+if TYPE_CHECKING:
+    from replicate_proxy.outputs.walk import Path
 
 __all__ = ["Area", "object_key"]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from replicate_proxy.outputs.sniff import FileType
+if TYPE_CHECKING:
+    from replicate_proxy.outputs.sniff import FileType
 
 __all__ = ["base_name", "content_disposition", "extension"]
 
@@ -13,13 +15,20 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _EXTENSION = re.compile(r"[a-z0-9]{1,11}")
 # A type that sniffing cannot tell apart keeps the extension its maker gave it, so that programs open it.
 _OWN_EXTENSION = frozenset({"text", "archive", "model", "unknown"})
+# What such a name promises would have been recognised: the bytes are something else.
+_TOLD_APART = frozenset(
+    {"png", "jpg", "jpeg", "gif", "webp", "avif", "bmp", "mp4", "webm", "mp3", "wav", "pdf"}
+)
 _ACTIVE = frozenset(
-    "htm html xhtml xht shtml svg svgz xml xsl js mjs css swf hta php exe bat cmd com msi sh jar".split()
+    {"bat", "cmd", "com", "css", "exe", "hta", "htm", "html", "jar", "js", "mjs", "msi", "php", "sh", "shtml"}
+    | {"svg", "svgz", "swf", "xht", "xhtml", "xml", "xsl"}
 )
 
 
 def base_name(url: str) -> str:
-    """The last part of a URL's path without extension, at most 60 of [A-Za-z0-9_-]; "output" when nothing is left."""
+    """The last part of a URL's path without extension, at most 60 of [A-Za-z0-9_-]; "output" when nothing is
+    left.
+    """
     if url[:5].lower() == "data:":
         return "output"
     stem = _last(url).rpartition(".")[0] or _last(url)
@@ -27,16 +36,13 @@ def base_name(url: str) -> str:
 
 
 def extension(url: str, found: FileType) -> str:
-    """By the sniffed type; where that only says text, archive or data, the URL's own unless a browser would run it."""
-    own = "" if url[:5].lower() == "data:" else _last(url).rpartition(".")[2].lower()
-    if (
-        found.kind in _OWN_EXTENSION
-        and _EXTENSION.fullmatch(own)
-        and own not in _ACTIVE
-        and "." in _last(url)
-    ):
-        return own
-    return found.extension
+    """By the sniffed type; where that only says text, archive or data, the URL's own unless a browser would
+    run it.
+    """
+    _, dot, own = ("", "", "") if url[:5].lower() == "data:" else _last(url).lower().rpartition(".")
+    if found.kind not in _OWN_EXTENSION or not dot or not _EXTENSION.fullmatch(own):
+        return found.extension
+    return found.extension if own in _ACTIVE | _TOLD_APART else own
 
 
 def content_disposition(name: str, *, inline: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from replicate_proxy.errors import PermanentError
 __all__ = ["ImageFormat", "ImageOptions", "InvalidImageOptionError"]
 
 type ImageFormat = Literal["webp", "avif", "jpeg", "original"]
+_QUALITY = re.compile(r"100|[1-9][0-9]?")
 _FORMATS: tuple[str, ...] = get_args(ImageFormat.__value__)
 
 
@@ -23,10 +25,11 @@ class InvalidImageOptionError(PermanentError):
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """`quality` 1–100, None for the format's measured default (docs/images.md); `original` leaves the bytes alone.
+    """`quality` 1–100, None for the format's measured default (docs/images.md); `original` leaves the bytes
+    alone.
 
-    `floor` is the lowest structural similarity (0–1, luma) that is stored without trying a higher quality;
-    a quality asked for by number is taken at its word and no floor applies.
+    `floor` is the lowest structural similarity (0–1, luma) that is stored without trying a higher quality; a
+    quality asked for by number is taken at its word and no floor applies.
     """
 
     format: ImageFormat = "webp"
@@ -37,9 +40,15 @@ class ImageOptions:
 
     @classmethod
     def from_texts(
-        cls, *, format: str | None = None, quality: str | int | None = None, base: ImageOptions | None = None
+        cls,
+        *,
+        format: str | None = None,  # noqa: A002 - the header and the setting are named so
+        quality: str | int | None = None,
+        base: ImageOptions | None = None,
     ) -> ImageOptions:
-        """`X-Image-Format` and `X-Image-Quality` (or a tenant's settings) over `base`. Raises InvalidImageOptionError."""
+        """`X-Image-Format` and `X-Image-Quality` (or a tenant's settings) over `base`. Raises
+        InvalidImageOptionError.
+        """
         base = base or cls()
         return cls(
             format=base.format if format is None else _format(format),
@@ -65,6 +74,6 @@ def _format(text: str) -> ImageFormat:
 
 def _quality(value: str | int) -> int:
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 100):
+    if not _QUALITY.fullmatch(text):
         raise InvalidImageOptionError("quality", "the image quality must be a whole number from 1 to 100")
     return int(text)

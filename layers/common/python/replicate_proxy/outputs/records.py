@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from replicate_proxy.outputs.walk import Path
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.outputs.walk import Path
 
 __all__ = ["FileRecord", "HarvestResult", "Outcome"]
 
@@ -17,10 +19,10 @@ type Outcome = Literal["compressed", "kept", "stored", "unreadable", "left"]
 class FileRecord:
     """One file of an output.
 
-    `compressed`: an image, stored smaller. `kept`: an image, stored as it came (`reason` says why). `stored`: any
-    other file. `unreadable`: an image we could not decode, stored as it came and served as a download.
-    `left`: not stored, `url` is the address the model gave; `retry` says whether another try may still get it.
-    Sizes are in bytes and pixels; `text` is the metadata that the model wrote into the image.
+    `compressed`: an image, stored smaller. `kept`: an image, stored as it came (`reason` says why). `stored`:
+    any other file. `unreadable`: an image we could not decode, stored as it came and served as a download.
+    `left`: not stored, `url` is the address the model gave; `retry` says whether another try may still get
+    it. Sizes are in bytes and pixels; `text` is the metadata that the model wrote into the image.
     """
 
     path: Path
@@ -66,8 +68,8 @@ class FileRecord:
 class HarvestResult:
     """`output` has the shape of the model's with our URLs; it is final only when `complete`.
 
-    `files` are in document order, those of earlier invocations included; `remaining` are the paths still to do, to be
-    handed to a further invocation together with `files` as its `already`.
+    `files` are in document order, those of earlier invocations included; `remaining` are the paths still to
+    do, to be handed to a further invocation together with `files` as its `already`.
     """
 
     output: Any

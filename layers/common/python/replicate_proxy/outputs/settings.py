@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from replicate_proxy.config import Env
+if TYPE_CHECKING:
+    from replicate_proxy.config import Env
 
 __all__ = ["HarvestSettings"]
 

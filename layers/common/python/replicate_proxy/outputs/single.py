@@ -5,20 +5,22 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.images.result import ImageResult
 from replicate_proxy.outputs.errors import DeferredError, FileGoneError, FileUnavailableError
-from replicate_proxy.outputs.fetch import Fetched, Fetcher
 from replicate_proxy.outputs.names import base_name, extension
-from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord
-from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.sniff import FileType, sniff
-from replicate_proxy.outputs.store import OutputStore, Place
-from replicate_proxy.outputs.walk import FileRef
+
+if TYPE_CHECKING:
+    from replicate_proxy.images.result import ImageResult
+    from replicate_proxy.outputs.fetch import Fetched, Fetcher
+    from replicate_proxy.outputs.options import ImageOptions
+    from replicate_proxy.outputs.settings import HarvestSettings
+    from replicate_proxy.outputs.store import OutputStore, Place
+    from replicate_proxy.outputs.walk import FileRef
 
 __all__ = ["Images", "SingleFile"]
 

@@ -1,6 +1,7 @@
 """What a file is, by its first bytes and never by its name; and how it may be served. Pure.
 
-Signatures: WHATWG MIME Sniffing standard; ISO/IEC 14496-12 (`ftyp` brands); RFC 9649 (WebP); the formats' own pages.
+Signatures: WHATWG MIME Sniffing standard; ISO/IEC 14496-12 (`ftyp` brands); RFC 9649 (WebP); the formats' own
+pages.
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ _TAR = FileType("archive", "tar", "application/x-tar")
 _SAFETENSORS = FileType("model", "safetensors", "application/octet-stream")
 _MPEG_AUDIO = FileType("audio", "mp3", "audio/mpeg", inline=True)
 _AAC = FileType("audio", "aac", "audio/aac", inline=True)
+_LONGEST_SAFETENSORS_HEADER = 1 << 32
+# ISO/IEC 11172-3 and 13818-7 frame headers: sync, version, layer; layer III with a bit rate.
+_MPEG_LAYER_3 = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]", re.DOTALL)
+_ADTS = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
+# What no text holds: control characters other than tab, line feed, form feed, carriage return and escape.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 
 # Anything that looks like markup near its start counts as active, whatever comes first.
 _MARKUP = re.compile(
@@ -105,11 +112,9 @@ def _container(head: bytes) -> FileType | None:
         return _ftyp(head)
     if head[257:262] == b"ustar":
         return _TAR
-    if len(head) > 9 and head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 1 << 32:
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < _LONGEST_SAFETENSORS_HEADER:
         return _SAFETENSORS
-    if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        return _mpeg_audio(head)
-    return None
+    return _AAC if _ADTS.match(head) else _MPEG_AUDIO if _MPEG_LAYER_3.match(head) else None
 
 
 def _ftyp(head: bytes) -> FileType:
@@ -120,14 +125,6 @@ def _ftyp(head: bytes) -> FileType:
     if brand == b"mif1" and b"avif" in compatible:
         brand = b"avif"
     return _BRANDS.get(brand, _MP4)
-
-
-def _mpeg_audio(head: bytes) -> FileType | None:
-    layer = head[1] >> 1 & 3
-    if layer == 0:
-        return _AAC if head[1] & 0xF6 == 0xF0 else None
-    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
-    return _MPEG_AUDIO if layer == 1 and bitrate not in {0, 15} and rate != 3 else None
 
 
 def _is_bitmap(head: bytes) -> bool:
@@ -158,13 +155,13 @@ def _textual(head: bytes) -> FileType | None:
 
 
 def _without_mark(head: bytes) -> bytes | None:
-    """The text as UTF-8, or None for binary data. A character cut in two at the end of the head is no fault."""
+    """The text as UTF-8, or None for binary data. A character cut in two by the head's end is no fault."""
     for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
         if head.startswith(mark):
             return head[2:].decode(encoding, "ignore").encode("utf-8", "ignore")
     head = head.removeprefix(b"\xef\xbb\xbf")
-    if not head or any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
-        return None if head else b""
+    if _CONTROL.search(head):
+        return None
     try:
         head.decode()
     except UnicodeDecodeError as error:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from replicate_proxy.outputs.keys import Area, object_key
 from replicate_proxy.outputs.names import content_disposition
-from replicate_proxy.outputs.walk import Path as OutputPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from replicate_proxy.outputs.walk import Path as OutputPath
 
 __all__ = ["BlobStore", "OutputStore", "Place", "Stored"]
 
@@ -30,7 +33,9 @@ class BlobStore(Protocol):
         sha256: str | None = None,
         if_none_match: bool = True,
     ) -> bool:
-        """Stores the file from its current position; False when the key was taken already. Raises RetryableError."""
+        """Stores the file from its current position; False when the key was taken already. Raises
+        RetryableError.
+        """
         ...
 
 

@@ -1,15 +1,18 @@
 """File references in an output of any JSON shape: finding them, and putting others in their places. Pure.
 
-Replicate, OpenAPI document: an output is any JSON value; files are strings that are a URL or, in blocking mode, a
-`data:` URI. Observed outputs nest up to three deep and hold up to 249 files; no URL lies inside longer text.
+Replicate, OpenAPI document: an output is any JSON value; files are strings that are a URL or, in blocking
+mode, a `data:` URI. Observed outputs nest up to three deep and hold up to 249 files; no URL lies inside
+longer text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["FileRef", "Path", "find_files", "is_file_reference", "replace_files"]
 
@@ -68,7 +71,9 @@ def _strings(output: Any) -> Iterator[tuple[Path, str]]:
 
 
 def _put(root: list[Any], path: Path, url: str, copied: set[int]) -> None:
-    """Replaces one string, copying each container on the way once, so that the caller's output stays as it was."""
+    """Replaces one string, copying each container on the way once, so that the caller's output stays as it
+    was.
+    """
     holder: Any = root
     for step in path[:-1]:
         child = holder[step]

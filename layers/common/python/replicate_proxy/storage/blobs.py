@@ -1,18 +1,22 @@
-"""Objects in S3: small ones whole, large files in parts at constant memory, repeats recognised by the bucket itself."""
+"""Objects in S3: small ones whole, large files in parts at constant memory, repeats recognised by the bucket
+itself.
+"""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate_proxy.errors import ConfigurationError, NotFoundError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Encryption", "S3BlobStore"]
 
@@ -37,7 +41,9 @@ class Encryption:
 
 
 class S3BlobStore:
-    """One bucket. Raises RetryableError where S3 is unwell, ConfigurationError where a permission or bucket is missing."""
+    """One bucket. Raises RetryableError where S3 is unwell, ConfigurationError where a permission or bucket
+    is missing.
+    """
 
     def __init__(self, client: Any, bucket: str, *, encryption: Encryption | None = None) -> None:
         self._client = client
@@ -80,8 +86,8 @@ class S3BlobStore:
     ) -> bool:
         """Stores a file from its current position to its end; memory is that of one part, whatever its size.
 
-        False when `if_none_match` and the key was taken. `sha256` (hex) of the whole lets S3 refuse damaged bytes;
-        a file in parts is checked part by part instead.
+        False when `if_none_match` and the key was taken. `sha256` (hex) of the whole lets S3 refuse damaged
+        bytes; a file in parts is checked part by part instead.
         """
         headers: dict[str, Any] = {
             "Bucket": self._bucket,
