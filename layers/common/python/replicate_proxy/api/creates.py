@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from replicate_proxy.auth.principal import Principal
@@ -21,18 +21,22 @@ from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.outputs.options import ImageOptions, InvalidImageOptionError
 from replicate_proxy.services.ingest import NewJob
-from replicate_proxy.web import Request
+
+if TYPE_CHECKING:
+    from replicate_proxy.web import Request
 
 __all__ = ["CreateReader", "CreateSettings"]
 
 _CORRELATION = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-type InputCheck = Callable[[Mapping[str, Any], Principal], None]
+type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class CreateSettings:
-    """`public_base_url` is empty where our own URLs follow the request's host; `max_body_bytes` bounds a body."""
+    """`public_base_url` is empty where our own URLs follow the request's host; `max_body_bytes` bounds a
+    body.
+    """
 
     public_base_url: str = ""
     max_body_bytes: int = 5_000_000
@@ -40,7 +44,9 @@ class CreateSettings:
 
 
 class CreateReader:
-    """Validates all of a create request before anything is written. Every fault is an ApiError naming the field."""
+    """Validates all of a create request before anything is written. Every fault is an ApiError naming the
+    field.
+    """
 
     def __init__(self, settings: CreateSettings, check_input: InputCheck) -> None:
         self._settings = settings
@@ -81,15 +87,17 @@ class CreateReader:
             raise ApiError(
                 413,
                 "Body too large",
-                f"The body has {len(request.body)} bytes and may have {limit}; upload large files and pass their URLs",
+                f"The body has {len(request.body)} bytes and may have {limit};"
+                " upload large files and pass their URLs",
             )
         return request.json()
 
     def _job(
         self, request: Request, body: CreateRequest, submission: Submission, principal: Principal
     ) -> NewJob:
+        base_url = self._settings.public_base_url or request.base_url
         _check_model(submission, principal)
-        self._check_input(body.input, principal)
+        self._check_input(body.input, principal, base_url)
         webhook, events = body.webhook, body.webhook_events_filter
         if webhook is None and body.webhook_completed is not None:
             webhook, events = body.webhook_completed, ["completed"]
@@ -98,7 +106,7 @@ class CreateReader:
         return NewJob(
             submission=submission,
             input=body.input,
-            base_url=self._settings.public_base_url or request.base_url,
+            base_url=base_url,
             correlation_id=_correlation_id(request),
             webhook=webhook,
             webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,

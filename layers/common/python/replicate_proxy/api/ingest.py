@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.creates import CreateReader
-from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.requests import wait_of
 from replicate_proxy.jobs.model import Submission, SubmissionKind
-from replicate_proxy.services.cancel import Cancel
-from replicate_proxy.services.hold import Hold
-from replicate_proxy.services.ingest import Acceptance, Ingest
-from replicate_proxy.services.views import Views
 from replicate_proxy.web import Request, Response, Routes, json_response
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.creates import CreateReader
+    from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.services.cancel import Cancel
+    from replicate_proxy.services.hold import Hold
+    from replicate_proxy.services.ingest import Acceptance, Ingest
+    from replicate_proxy.services.views import Views
 
 __all__ = ["ingest_routes"]
 
@@ -48,9 +50,9 @@ def ingest_routes(
         accepted = ingest.accept(reader.read_plain(request, principal), principal)
         return _reply(request, accepted, hold, views)
 
-    @routes.post("/v1/predictions/{prediction_id}/cancel")
+    @routes.post("/v1/predictions/{id}/cancel")
     def cancel_prediction(request: Request) -> Response:
-        job = cancel.cancel(_writer(request).tenant, request.params["prediction_id"])
+        job = cancel.cancel(_writer(request).tenant, request.params["id"])
         return json_response(200, views.render(job))
 
     return routes
@@ -63,7 +65,9 @@ def _writer(request: Request) -> Principal:
 
 
 def _reply(request: Request, accepted: Acceptance, hold: Hold, views: Views) -> Response:
-    """201 with the prediction; 202 where the caller's wait ended before the output was there (OpenAPI document)."""
+    """201 with the prediction; 202 where the caller's wait ended before the output was there (OpenAPI
+    document).
+    """
     job, headers = accepted.job, {"location": f"{accepted.job.base_url}/v1/predictions/{accepted.job.id}"}
     if accepted.replayed:
         headers["idempotent-replayed"] = "true"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from replicate_proxy import __version__
 from replicate_proxy.clock import parse
 from replicate_proxy.errors import ApiError, InvalidField
-from replicate_proxy.services.query import Query
 from replicate_proxy.web import Request, Response, Routes, json_response
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.services.query import Query
 
 __all__ = ["query_routes"]
 
@@ -25,9 +28,9 @@ def query_routes(query: Query, *, public_base_url: str = "") -> Routes:
     def one(request: Request, job_id: str) -> Response:
         return json_response(200, query.prediction(_reader(request), job_id))
 
-    @routes.get("/v1/predictions/{prediction_id}")
+    @routes.get("/v1/predictions/{id}")
     def get_prediction(request: Request) -> Response:
-        return one(request, request.params["prediction_id"])
+        return one(request, request.params["id"])
 
     @routes.get("/")
     def get_plain(request: Request) -> Response:

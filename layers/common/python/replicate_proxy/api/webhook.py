@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from replicate_proxy.services.webhook import WebhookReceiver
+from typing import TYPE_CHECKING
+
 from replicate_proxy.web import Request, Response, Routes, json_response
+
+if TYPE_CHECKING:
+    from replicate_proxy.services.webhook import WebhookReceiver
 
 __all__ = ["webhook_routes"]
 

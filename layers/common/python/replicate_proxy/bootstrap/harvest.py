@@ -57,7 +57,7 @@ def _outputs() -> OutputHarvester:
         images=images,
         settings=settings,
     )
-    return OutputHarvester(single=single, settings=settings)
+    return OutputHarvester(single=single, settings=settings, clock=clock)
 
 
 def _session() -> GuardedSession:

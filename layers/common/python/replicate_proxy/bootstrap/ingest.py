@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.api.creates import CreateReader, CreateSettings
 from replicate_proxy.api.ingest import ingest_routes
+from replicate_proxy.auth.principal import Principal
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
+from replicate_proxy.bootstrap.signing_keys import file_signing_key
 from replicate_proxy.config import local_settings
+from replicate_proxy.files.guard import check_input
 from replicate_proxy.messaging.queue import SqsCommandQueue
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.hold import Hold
 from replicate_proxy.services.ingest import Ingest
 from replicate_proxy.services.views import Views
 from replicate_proxy.storage.idempotency import DynamoIdempotencyStore
-from replicate_proxy.web import Routes
+
+if TYPE_CHECKING:
+    from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
 
@@ -49,4 +57,8 @@ def _reader() -> CreateReader:
         max_body_bytes=env.integer("MAX_BODY_BYTES", CreateSettings().max_body_bytes),
         allow_http_webhooks=bool(local_settings(os.environ).get("allow_loopback")),
     )
-    return CreateReader(settings, lambda _input, _principal: None)
+    return CreateReader(settings, _check_input)
+
+
+def _check_input(value: Mapping[str, Any], principal: Principal, base_url: str) -> None:
+    check_input(value, principal, key=file_signing_key, base_url=base_url, now=clock.now())

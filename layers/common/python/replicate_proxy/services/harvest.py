@@ -1,12 +1,12 @@
-"""Finishing a succeeded prediction: every output file into our bucket, then the final output, then `succeeded`."""
+"""Finishing a succeeded prediction: every output file into our bucket, then the final output, then
+`succeeded`.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import RetryableError
@@ -17,15 +17,20 @@ from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger, measure
 from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
-from replicate_proxy.ports import Clock, DocumentStore
 from replicate_proxy.replicate_api.models import UpstreamPrediction
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.keeper import JobKeeper
 from replicate_proxy.services.reports import reported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.ports import Clock, DocumentStore
+    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Harvest", "HarvestMessages", "again_event"]
 
-# A file that could not be fetched is tried again after these seconds; then the job ends with Replicate's own URL.
+# A file that could not be fetched is tried again after these seconds; then the job ends with Replicate's own
+# URL.
 _RETRY_PAUSES = (5.0, 20.0, 60.0)
 
 
@@ -39,11 +44,9 @@ class Outputs(Protocol):
         job_id: str,
         output: object,
         options: ImageOptions,
-        deadline: float,
+        deadline: datetime,
         already: tuple[FileRecord, ...],
-    ) -> HarvestResult:
-        """`deadline` is on the monotonic clock."""
-        ...
+    ) -> HarvestResult: ...
 
 
 class HarvestMessages(Protocol):
@@ -74,7 +77,9 @@ def again_event(job: Job, now: datetime) -> Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harvest:
-    """One message is one round. A lease on the job keeps a second delivery of the message out while a round runs."""
+    """One message is one round. A lease on the job keeps a second delivery of the message out while a round
+    runs.
+    """
 
     keeper: JobKeeper
     documents: DocumentStore
@@ -86,7 +91,9 @@ class Harvest:
     checkpoint: Callable[[str], None] = lambda _: None
 
     def harvest(self, report: PredictionReport, deadline: datetime) -> Job:
-        """The job after this round. Raises NotFoundError for a job that is gone, RetryableError to be tried again."""
+        """The job after this round. Raises NotFoundError for a job that is gone, RetryableError to be tried
+        again.
+        """
         job = self._taken(report, deadline)
         if job is None:
             return self.keeper.get(report.tenant, report.job_id)
@@ -97,7 +104,7 @@ class Harvest:
                 job_id=job.id,
                 output=self.documents.load(job.source_output),
                 options=self._options(job),
-                deadline=time.monotonic() + (deadline - self.clock.now()).total_seconds(),
+                deadline=deadline,
                 already=self._already(job),
             )
         except RetryableError as error:
