@@ -128,7 +128,7 @@ class WireAdapter(HTTPAdapter):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None, always: even when told not to follow, requests would read and parse the Location, and may raise."""
+        """Always None: requests would parse the Location, and may raise, even when told not to follow it."""
 
 
 def open_session() -> requests.Session:
