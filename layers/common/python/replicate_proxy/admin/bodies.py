@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    Field,
-    StringConstraints,
-)
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
+from replicate_proxy.admin.letters import LetterFilter
 from replicate_proxy.auth.ip_ranges import normal_range
 from replicate_proxy.auth.keys import MAX_GRACE, Limits
 from replicate_proxy.auth.scopes import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant
+from replicate_proxy.outputs.options import ImageFormat
 from replicate_proxy.validation import Body, invalid
 
-__all__ = ["CreateKey", "LimitsBody", "RotateKey", "TenantName", "UpdateKey", "future"]
+__all__ = [
+    "CreateKey",
+    "DiscardBody",
+    "ImagesBody",
+    "LimitsBody",
+    "RedriveBody",
+    "RotateKey",
+    "TenantBody",
+    "TenantName",
+    "UpdateKey",
+    "future",
+]
 
 _GRACE_SECONDS = int(MAX_GRACE / timedelta(seconds=1))
 
@@ -44,6 +52,7 @@ _Model = Annotated[
     str,
     StringConstraints(max_length=100, pattern=r"^(?:[0-9a-f]{64}|[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"),
 ]
+_Format = Annotated[ImageFormat | None, Field()]
 _Models = Annotated[tuple[_Model, ...], Field(max_length=50)]
 
 
@@ -87,6 +96,47 @@ class RotateKey(Body):
     """POST /admin/keys/{id}/rotate: how long the old secret stays good beside the new one."""
 
     grace_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
+
+
+class ImagesBody(Body):
+    """What is done to a tenant's images unless a request says otherwise."""
+
+    format: _Format = None
+    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+
+
+class TenantBody(Body):
+    """PUT /admin/tenants/{name}: the settings as a whole."""
+
+    display_name: _Label = ""
+    images: ImagesBody = ImagesBody()
+    token_limits: LimitsBody | None = None
+
+
+class _Letters(Body):
+    tenant: TenantName | None = None
+    job_id: Annotated[str, StringConstraints(max_length=64)] | None = None
+    message_ids: Annotated[frozenset[str], Field(max_length=1000)] = frozenset()
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+    def to_filter(self) -> LetterFilter:
+        return LetterFilter(self.tenant, self.job_id, self.message_ids)
+
+
+class RedriveBody(_Letters):
+    """POST /admin/queues/{name}/redrive: which messages (none named: all) and how many a second."""
+
+    rate_per_second: Annotated[float, Field(gt=0, le=300)] = 20
+
+
+class DiscardBody(_Letters):
+    """POST /admin/queues/{name}/discard. What is thrown away has to be named."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not (self.tenant or self.job_id or self.message_ids):
+            raise ValueError("name a tenant, a job_id or message_ids")
+        return self
 
 
 def future(moment: datetime | None, now: datetime) -> datetime | None:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from replicate_proxy.admin.keys import KeyService
     from replicate_proxy.web import Request, Response, Routes
 
-__all__ = ["add_key_routes"]
+__all__ = ["add_key_routes", "stage_of"]
 
 
 def add_key_routes(routes: Routes, keys: KeyService) -> None:
     @routes.post("/admin/keys")
     def create(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        key, text = keys.create(checked(CreateKey, request.json()), _stage(request))
+        key, text = keys.create(checked(CreateKey, request.json()), stage_of(request))
         return json_response(201, {**key_view(key), "key": str(text)})
 
     @routes.get("/admin/keys")
@@ -41,21 +41,22 @@ def add_key_routes(routes: Routes, keys: KeyService) -> None:
     def update(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         wanted = checked(UpdateKey, request.json())
-        return json_response(200, key_view(keys.update(request.params["id"], wanted, _stage(request))))
+        return json_response(200, key_view(keys.update(request.params["id"], wanted, stage_of(request))))
 
     @routes.post("/admin/keys/{id}/rotate")
     def rotate(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         wanted = checked(RotateKey, request.json() if request.body else {})
-        key, text = keys.rotate(request.params["id"], wanted, _stage(request))
+        key, text = keys.rotate(request.params["id"], wanted, stage_of(request))
         return json_response(200, {**key_view(key), "key": str(text)})
 
     @routes.delete("/admin/keys/{id}")
     def revoke(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        key, effective = keys.revoke(request.params["id"], _stage(request))
+        key, effective = keys.revoke(request.params["id"], stage_of(request))
         return json_response(200, {**key_view(key), "effective_at": iso(effective)})
 
 
-def _stage(request: Request) -> Stage:
+def stage_of(request: Request) -> Stage:
+    """The stage whose callers and caches a change concerns: the one that the change came through."""
     return Stage(str(request.context.get("apiId", "")), str(request.context.get("stage", "")))

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.admin.bodies import future
-from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, issue, rotated
+from replicate_proxy.auth.keys import ApiKey, KeyText, issue, rotated
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.observability import logger
-from replicate_proxy.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.admin.bodies import CreateKey, RotateKey, UpdateKey
+    from replicate_proxy.admin.bodies import CreateKey, LimitsBody, RotateKey, UpdateKey
     from replicate_proxy.admin.ports import Gateway, Stage
+    from replicate_proxy.admin.seats import Seats
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.ports import Clock
 
-__all__ = ["KeyService", "KeySettings"]
-
-_DEFAULT_LIMITS = Limits(rate=10, burst=20)
-
-
-@dataclass(frozen=True)
-class KeySettings:
-    """With `usage_plans` the stage counts callers, so every key has limits, if need be `default_limits`.
-
-    `authorizer_cache_seconds`: how long API Gateway believes an earlier answer of the authorizer.
-    """
-
-    usage_plans: bool = False
-    default_limits: Limits = _DEFAULT_LIMITS
-    authorizer_cache_seconds: int = 60
+__all__ = ["KeyService"]
 
 
 class KeyService:
@@ -45,15 +31,18 @@ class KeyService:
         *,
         store: KeyStore,
         gateway: Gateway,
+        seats: Seats,
         digest_key: Callable[[], bytes],
         clock: Clock,
-        settings: KeySettings,
+        authorizer_cache: timedelta,
     ) -> None:
+        """`authorizer_cache`: how long API Gateway believes an earlier answer of the authorizer."""
         self._store = store
         self._gateway = gateway
+        self._seats = seats
         self._digest_key = digest_key
         self._clock = clock
-        self._settings = settings
+        self._authorizer_cache = authorizer_cache
 
     def create(self, wanted: CreateKey, stage: Stage) -> tuple[ApiKey, KeyText]:
         now = self._clock.now()
@@ -71,7 +60,7 @@ class KeyService:
             ),
             self._digest_key(),
         )
-        key = self._limited(key, wanted.limits.to_limits() if wanted.limits else None, stage)
+        key = self._limited(key, wanted.limits, stage)
         self._store.create(key)
         logger.info("key created", created_key_id=key.id, for_tenant=key.tenant)
         return key, text
@@ -93,10 +82,10 @@ class KeyService:
         future(changes.get("expires_at"), self._clock.now())
         changed = replace(key, **changes)
         if "limits" in wanted.model_fields_set:
-            changed = self._limited(changed, wanted.limits.to_limits() if wanted.limits else None, stage)
+            changed = self._limited(changed, wanted.limits, stage)
         self._store.replace(changed, digest=key.digest)
-        if key.usage_key_id and changed.usage_key_id != key.usage_key_id:
-            self._gateway.expel(key.usage_key_id)
+        if changed.usage_key_id != key.usage_key_id:
+            self._seats.give_up(key.usage_key_id)
         self._gateway.forget_callers(stage)
         return changed
 
@@ -121,10 +110,9 @@ class KeyService:
             key = replace(key, revoked_at=now)
             self._store.replace(key, digest=key.digest)
             logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
-        if key.usage_key_id:
-            self._gateway.expel(key.usage_key_id)
+        self._seats.give_up(key.usage_key_id)
         forgotten = self._gateway.forget_callers(stage)
-        return key, now + timedelta(seconds=0 if forgotten else self._settings.authorizer_cache_seconds)
+        return key, now if forgotten else now + self._authorizer_cache
 
     def _live(self, key_id: str) -> ApiKey:
         key = self.get(key_id)
@@ -132,11 +120,6 @@ class KeyService:
             raise ApiError(409, "Key is revoked", "A revoked key stays revoked; create another one")
         return key
 
-    def _limited(self, key: ApiKey, limits: Limits | None, stage: Stage) -> ApiKey:
-        if not self._settings.usage_plans:
-            if limits is None:
-                return replace(key, limits=None, usage_key_id=None, usage_key=None)
-            raise invalid("limits", "this deployment has no usage plans", kind="not_enabled")
-        limits = limits or self._settings.default_limits
-        usage = self._gateway.admit(f"{key.tenant}-{key.id}", limits, stage)
-        return replace(key, limits=limits, usage_key_id=usage.id, usage_key=usage.value)
+    def _limited(self, key: ApiKey, limits: LimitsBody | None, stage: Stage) -> ApiKey:
+        seat = self._seats.take(f"{key.tenant}-{key.id}", limits.to_limits() if limits else None, stage)
+        return replace(key, limits=seat.limits, usage_key_id=seat.usage_key_id, usage_key=seat.usage_key)

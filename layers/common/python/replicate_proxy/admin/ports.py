@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from replicate_proxy.auth.keys import Limits
 
-__all__ = ["Gateway", "Stage", "UsageKey"]
+__all__ = ["BreakerSwitch", "Gateway", "Stage", "UsageKey"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,13 @@ class Gateway(Protocol):
         """Drops the authorizer's cached answers; False where that failed and they have to run out by
         themselves.
         """
+
+
+class BreakerSwitch(Protocol):
+    """The circuit breaker in front of Replicate, by hand."""
+
+    def view(self) -> Mapping[str, Any]: ...
+
+    def trip(self) -> None: ...
+
+    def reset(self) -> None: ...

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.auth.keys import ApiKey
+    from replicate_proxy.auth.tenants import Tenant
 
-__all__ = ["key_view"]
+__all__ = ["key_view", "tenant_view"]
 
 
 def key_view(key: ApiKey) -> dict[str, Any]:
@@ -29,6 +30,17 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "allowed_ips": list(key.allowed_ips),
         "allowed_models": list(key.allowed_models),
         "limits": asdict(key.limits) if key.limits else None,
+    }
+
+
+def tenant_view(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "name": tenant.name,
+        "display_name": tenant.display_name,
+        "images": asdict(tenant.images),
+        "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
+        "created_at": _time(tenant.created_at),
+        "updated_at": _time(tenant.updated_at),
     }
 
 

@@ -16,7 +16,7 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.auth.ports import KeyLookup, TokenVerifier
+    from replicate_proxy.auth.ports import KeyLookup, TenantLookup, TokenVerifier
     from replicate_proxy.ports import Clock
 
 __all__ = ["Authorizer"]
@@ -30,15 +30,23 @@ class Authorizer:
     """Turns an Authorization header into a Grant.
 
     `digest_key` gives the key of the stored digests; it is asked on every call, since reading it can fail.
+    `tenants` is asked for the usage key of callers with a token; None where the stage counts nobody.
     """
 
     def __init__(
-        self, *, keys: KeyLookup, tokens: TokenVerifier | None, digest_key: Callable[[], bytes], clock: Clock
+        self,
+        *,
+        keys: KeyLookup,
+        tokens: TokenVerifier | None,
+        digest_key: Callable[[], bytes],
+        clock: Clock,
+        tenants: TenantLookup | None = None,
     ) -> None:
         self._keys = keys
         self._tokens = tokens
         self._digest_key = digest_key
         self._clock = clock
+        self._tenants = tenants
 
     def authorize(self, header: str, source_ip: str) -> Grant:
         """Raises UnauthenticatedError (401), DeniedError (403), or RetryableError where nobody can tell
@@ -49,8 +57,12 @@ class Authorizer:
         if presented is not None:
             return self._by_key(presented, source_ip)
         if self._tokens is not None and credential.startswith("eyJ"):
-            return Grant(self._tokens.verify(credential))
+            return self._by_token(self._tokens.verify(credential))
         raise UnauthenticatedError("the credential is neither an API key nor a token")
+
+    def _by_token(self, principal: Principal) -> Grant:
+        tenant = self._tenants.get(principal.tenant) if self._tenants else None
+        return Grant(principal, tenant.usage_key if tenant else None)
 
     def _by_key(self, presented: KeyText, source_ip: str) -> Grant:
         now = self._clock.now()

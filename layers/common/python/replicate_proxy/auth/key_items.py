@@ -16,7 +16,14 @@ from replicate_proxy.clock import iso, parse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PARTITION", "item_key", "key_from_record", "record_from_key"]
+__all__ = [
+    "PARTITION",
+    "item_key",
+    "key_from_record",
+    "limits_from_record",
+    "record_from_key",
+    "record_from_limits",
+]
 
 PARTITION = "KEYS"
 _KEEP_REVOKED = timedelta(days=90)  # for whoever reads the list after an incident
@@ -42,7 +49,7 @@ def record_from_key(key: ApiKey) -> dict[str, Any]:
         "previous_until": _text(key.previous_until),
         "last_used_at": _text(key.last_used_at),
         "revoked_at": _text(key.revoked_at),
-        "limits": _limits_record(key.limits),
+        "limits": record_from_limits(key.limits),
         "usage_key_id": key.usage_key_id,
         "usage_key": key.usage_key,
         "expires_at": int((key.revoked_at + _KEEP_REVOKED).timestamp()) if key.revoked_at else None,
@@ -64,20 +71,20 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
         previous_until=_time(record.get("previous_until")),
         last_used_at=_time(record.get("last_used_at")),
         revoked_at=_time(record.get("revoked_at")),
-        limits=_limits(record.get("limits")),
+        limits=limits_from_record(record.get("limits")),
         usage_key_id=record.get("usage_key_id"),
         usage_key=record.get("usage_key"),
     )
 
 
-def _limits_record(limits: Limits | None) -> dict[str, Any] | None:
+def record_from_limits(limits: Limits | None) -> dict[str, Any] | None:
     if limits is None:
         return None
     # As text: DynamoDB has no binary floats, and half a request a second is a sensible rate.
     return {"rate": str(limits.rate), "burst": limits.burst, "monthly_quota": limits.monthly_quota}
 
 
-def _limits(record: Mapping[str, Any] | None) -> Limits | None:
+def limits_from_record(record: Mapping[str, Any] | None) -> Limits | None:
     return Limits(float(record["rate"]), record["burst"], record["monthly_quota"]) if record else None
 
 

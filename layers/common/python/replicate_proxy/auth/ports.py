@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.keys import ApiKey
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.auth.tenants import Tenant
 
-__all__ = ["KeyLookup", "KeyStore", "TokenVerifier"]
+__all__ = ["KeyLookup", "KeyStore", "TenantLookup", "TenantStore", "TokenVerifier"]
 
 
 class KeyLookup(Protocol):
@@ -43,3 +44,20 @@ class TokenVerifier(Protocol):
         """Raises UnauthenticatedError for a token that proves nothing, RetryableError where nobody can
         tell.
         """
+
+
+class TenantLookup(Protocol):
+    """What functions need of the tenants."""
+
+    def get(self, name: str) -> Tenant | None:
+        """None for a tenant without settings of its own. Raises RetryableError where nobody can tell."""
+
+
+class TenantStore(TenantLookup, Protocol):
+    """What administration needs of the tenants."""
+
+    def save(self, tenant: Tenant) -> None: ...
+
+    def delete(self, name: str) -> None: ...
+
+    def list(self) -> list[Tenant]: ...

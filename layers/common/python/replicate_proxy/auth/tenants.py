@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.auth.keys import Limits
 
 __all__ = ["ImageDefaults", "Tenant", "is_tenant"]
 
@@ -18,20 +24,28 @@ def is_tenant(name: str) -> bool:
 
 @dataclass(frozen=True)
 class ImageDefaults:
-    """What harvest does to a tenant's images where a request does not say; None: as the service does."""
+    """What harvest does to images where a request does not say; None leaves it to the deployment."""
 
     format: str | None = None
     quality: int | None = None
-    max_width: int | None = None
-    max_height: int | None = None
+
+
+_NO_DEFAULTS = ImageDefaults()
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """One tenant. A tenant without a row has these defaults: a key is enough to begin."""
+    """One tenant. Without a row it has these defaults: a key is enough to begin.
+
+    `token_limits` and the usage key are those of callers with a token of the identity provider; API keys
+    have their own.
+    """
 
     name: str
     display_name: str = ""
-    images: ImageDefaults = ImageDefaults()
-    created_at: str | None = None
-    updated_at: str | None = None
+    images: ImageDefaults = _NO_DEFAULTS
+    token_limits: Limits | None = None
+    usage_key_id: str | None = None
+    usage_key: str | None = field(default=None, repr=False)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None

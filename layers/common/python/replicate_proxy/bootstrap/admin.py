@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
+from datetime import timedelta
 from functools import cache
 
+from replicate_proxy.admin.dead_letters import DeadLetters
 from replicate_proxy.admin.gateway import ApiGateway
-from replicate_proxy.admin.keys import KeyService, KeySettings
+from replicate_proxy.admin.keys import KeyService
 from replicate_proxy.admin.routes import AdminApi
+from replicate_proxy.admin.seats import Seats
+from replicate_proxy.admin.sqs import SqsQueues
+from replicate_proxy.admin.tenants import TenantService
 from replicate_proxy.auth.key_store import DynamoKeyStore
 from replicate_proxy.auth.keys import Limits
+from replicate_proxy.auth.tenant_store import DynamoTenantStore
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.dead_letters import dead_letter_queues
 from replicate_proxy.bootstrap.signing_keys import api_key_digest_key
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
@@ -21,22 +29,30 @@ __all__ = ["admin"]
 @cache
 def admin() -> AdminApi:
     env = Env(os.environ)
-    return AdminApi(keys=_keys(env))
-
-
-def _keys(env: Env) -> KeyService:
-    return KeyService(
-        store=DynamoKeyStore(client("dynamodb"), env.text("ACCESS_TABLE")),
-        gateway=ApiGateway(client("apigateway"), prefix=env.text("USAGE_PLAN_PREFIX", "replicate-proxy")),
-        digest_key=api_key_digest_key,
-        clock=SystemClock(),
-        settings=KeySettings(
-            usage_plans=env.flag("USAGE_PLANS"),
-            default_limits=Limits(
-                rate=env.number("DEFAULT_RATE_LIMIT", 10),
-                burst=env.integer("DEFAULT_BURST_LIMIT", 20),
-                monthly_quota=env.integer("DEFAULT_MONTHLY_QUOTA", 0) or None,
-            ),
-            authorizer_cache_seconds=env.integer("AUTHORIZER_CACHE_SECONDS", 60),
+    clock = SystemClock()
+    table = env.text("ACCESS_TABLE")
+    gateway = ApiGateway(client("apigateway"), prefix=env.text("USAGE_PLAN_PREFIX", "replicate-proxy"))
+    seats = Seats(gateway, default=_default_limits(env))
+    return AdminApi(
+        keys=KeyService(
+            store=DynamoKeyStore(client("dynamodb"), table),
+            gateway=gateway,
+            seats=seats,
+            digest_key=api_key_digest_key,
+            clock=clock,
+            authorizer_cache=timedelta(seconds=env.number("AUTHORIZER_CACHE_SECONDS", 60)),
         ),
+        tenants=TenantService(store=DynamoTenantStore(client("dynamodb"), table), seats=seats, clock=clock),
+        letters=DeadLetters(SqsQueues(client("sqs")), dead_letter_queues(env), clock=clock, sleep=time.sleep),
+    )
+
+
+def _default_limits(env: Env) -> Limits | None:
+    """None where the stage has no usage plans."""
+    if not env.flag("USAGE_PLANS"):
+        return None
+    return Limits(
+        rate=env.number("DEFAULT_RATE_LIMIT", 10),
+        burst=env.integer("DEFAULT_BURST_LIMIT", 20),
+        monthly_quota=env.integer("DEFAULT_MONTHLY_QUOTA", 0) or None,
     )

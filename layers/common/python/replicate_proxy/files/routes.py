@@ -62,10 +62,10 @@ def _add_writing(routes: Routes, files: Files, views: _Views) -> None:
         upload = {"method": "POST", "url": form.url, "fields": dict(form.fields)}
         return json_response(201, {**views.of(request, file), "upload": upload})
 
-    @routes.delete("/v1/files/{file_id}")
+    @routes.delete("/v1/files/{id}")
     def delete(request: Request) -> Response:
         request.principal.require(Scope.FILES_WRITE)
-        files.delete(request.principal.tenant, request.params["file_id"])
+        files.delete(request.principal.tenant, request.params["id"])
         return json_response(204, None)
 
 
@@ -83,16 +83,16 @@ def _add_reading(routes: Routes, files: Files, views: _Views) -> None:
         results = [views.of(request, file) for file in page.files]
         return json_response(200, {"next": following, "previous": None, "results": results})
 
-    @routes.get("/v1/files/{file_id}")
+    @routes.get("/v1/files/{id}")
     def get(request: Request) -> Response:
         request.principal.require(Scope.PREDICTIONS_READ)
         return json_response(
-            200, views.of(request, files.get(request.principal.tenant, request.params["file_id"]))
+            200, views.of(request, files.get(request.principal.tenant, request.params["id"]))
         )
 
-    @routes.get("/v1/files/{file_id}/download")
+    @routes.get("/v1/files/{id}/download")
     def download(request: Request) -> Response:
-        ticket = DownloadTicket.read(request.params["file_id"], request.query)
+        ticket = DownloadTicket.read(request.params["id"], request.query)
         if ticket is None:
             raise NotFoundError("no such file")
         # Bytes cannot pass through a function beyond 6 MB; the store gives any size, and ranges of it.

@@ -101,7 +101,7 @@ class Files:
         self._store.delete(file)
 
     def download(self, ticket: DownloadTicket) -> str:
-        """Where the bytes are, for the holder of a signed address. Every failure is the same NotFoundError."""
+        """Where the bytes are, for who holds a signed address; every failure is the same NotFoundError."""
         if not ticket.is_ours(self._signing_key()) or ticket.is_over(self._clock.now()):
             raise NotFoundError("no such file")
         file = self.get(ticket.owner, ticket.file_id)

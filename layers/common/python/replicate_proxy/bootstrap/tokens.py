@@ -1,0 +1,36 @@
+"""What the verification of an identity provider's tokens is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import requests
+
+from replicate_proxy.auth.jwks import JwksClient, JwksSettings
+from replicate_proxy.auth.scopes import DEFAULT_SCOPES, known_scopes
+from replicate_proxy.auth.tokens import JwtSettings, JwtVerifier
+
+if TYPE_CHECKING:
+    from replicate_proxy.config import Env
+    from replicate_proxy.ports import Clock
+
+__all__ = ["token_verifier"]
+
+_WIDEST_LEEWAY = 60
+
+
+def token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
+    settings = JwtSettings(
+        issuer=issuer,
+        audience=env.text("JWT_AUDIENCE"),
+        tenant_claim=env.text("JWT_TENANT_CLAIM", "tenant"),
+        scope_claim=env.text("JWT_SCOPE_CLAIM", "scope"),
+        scopes=known_scopes(env.names("JWT_SCOPES", ",".join(DEFAULT_SCOPES))),
+        leeway_seconds=min(env.number("JWT_LEEWAY_SECONDS", 30), _WIDEST_LEEWAY),
+    )
+    keys = JwksSettings(
+        url=env.text("JWT_JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
+        refresh_seconds=env.number("JWKS_REFRESH_SECONDS", 60),
+        grace_seconds=env.number("JWKS_GRACE_SECONDS", 6 * 3600),
+    )
+    return JwtVerifier(settings, JwksClient(keys, session=requests.Session(), clock=clock))
