@@ -18,7 +18,8 @@ _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard"
 @cache
 def client(service: str) -> Any:
     """A low-level client, for instance `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
-    return boto3.session.Session().client(service, config=_CONFIG)
+    session: Any = boto3.session.Session()
+    return session.client(service, config=_CONFIG)
 
 
 @cache
