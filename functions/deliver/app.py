@@ -1,0 +1,39 @@
+"""Sends signed webhooks to applications, and records every attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+
+from replicate_proxy.bootstrap.deliver import deliverer
+from replicate_proxy.notifications.commands import DeliverCommand
+from replicate_proxy.observability import logger, metrics, tracer
+from replicate_proxy.records import told
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@tracer.capture_method(capture_response=False)
+def handle_record(record: SQSRecord) -> None:
+    with told():
+        command = DeliverCommand.from_json(record.body)
+        with logger.append_context_keys(
+            job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
+        ):
+            deliverer().deliver(command)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    logger.info("batch received", messages=len(event["Records"]))
+    return process_partial_response(
+        event=event, record_handler=handle_record, processor=processor, context=context
+    )

@@ -1,0 +1,58 @@
+"""What the deliver function is made of."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import cast
+
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.deliveries import (
+    endpoints,
+    lanes,
+    outbox,
+    queue,
+    settings,
+    tenant_secrets,
+)
+from replicate_proxy.bootstrap.jobs import clock, documents, env
+from replicate_proxy.config import local_settings
+from replicate_proxy.messaging.bus import EventBridgeBus
+from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.session import GuardedSession
+from replicate_proxy.notifications.deliverer import Deliverer
+from replicate_proxy.notifications.health import EndpointHealth
+from replicate_proxy.notifications.letter import Letters
+from replicate_proxy.notifications.progress import Progress
+from replicate_proxy.notifications.sender import GuardedSender, Session
+
+__all__ = ["deliverer"]
+
+
+@cache
+def deliverer() -> Deliverer:
+    chosen = settings()
+    bus = EventBridgeBus(client("events"), env.text("EVENT_BUS"))
+    return Deliverer(
+        progress=Progress(outbox=outbox(), queue=queue(), settings=chosen),
+        letters=Letters(
+            outbox=outbox(), endpoints=endpoints(), secrets=tenant_secrets(), documents=documents()
+        ),
+        lanes=lanes(),
+        health=EndpointHealth(endpoints=endpoints(), bus=bus, settings=chosen),
+        sender=GuardedSender(
+            cast("Session", _session()), timeout=chosen.total_timeout, answer_limit=chosen.answer_limit
+        ),
+        clock=clock,
+        settings=chosen,
+    )
+
+
+def _session() -> GuardedSession:
+    policy = AddressPolicy(
+        allow_loopback=bool(local_settings(os.environ).get("allow_loopback")),
+        ports=frozenset(int(port) for port in env.names("WEBHOOK_PORTS", "443")),
+    )
+    return GuardedSession(
+        policy, connect_timeout=settings().connect_timeout, read_timeout=settings().total_timeout
+    )

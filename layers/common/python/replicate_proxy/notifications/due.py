@@ -1,0 +1,68 @@
+"""The sweep's part in deliveries: hand every one whose time has come to the queue again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicate_proxy.notifications.ports import DeliveryQueue, DueDelivery, Outbox
+    from replicate_proxy.notifications.settings import DeliverySettings
+    from replicate_proxy.ports import Clock
+
+__all__ = ["DueDeliveries"]
+
+_PAGE = 100
+_AHEAD = timedelta(minutes=1)
+
+
+class DueDeliveries:
+    """Called every minute. What was handed over leaves the window, so a pass goes on where the last one stopped."""
+
+    def __init__(
+        self, *, outbox: Outbox, queue: DeliveryQueue, clock: Clock, settings: DeliverySettings
+    ) -> None:
+        self._outbox = outbox
+        self._queue = queue
+        self._clock = clock
+        self._settings = settings
+
+    def run(self, now: datetime, until: datetime) -> int:
+        """Sends commands for all due within a minute of `now`, each delayed to its second; the number sent.
+
+        Stops at `until`.
+        """
+        sent = 0
+        for shard in self._shards(now):
+            while True:
+                if self._clock.now() >= until:
+                    logger.warning("due deliveries left for the next pass", sent=sent)
+                    return sent
+                page = self._outbox.due(shard, before=now + _AHEAD, limit=_PAGE)
+                self._hand_over(page, now)
+                sent += len(page)
+                if len(page) < _PAGE:
+                    break
+        return sent
+
+    def _shards(self, now: datetime) -> list[int]:
+        """Beginning with another one each minute, so that a short budget starves none."""
+        shards = self._settings.due_shards
+        first = int(now.timestamp() // 60) % shards
+        return [(first + step) % shards for step in range(shards)]
+
+    def _hand_over(self, page: Sequence[DueDelivery], now: datetime) -> None:
+        """Sent first: a crash in between sends twice, which the claim makes harmless, rather than never."""
+        by_delay: dict[float, list[DueDelivery]] = {}
+        for row in page:
+            delay = max(0.0, (row.due_at - now).total_seconds())
+            by_delay.setdefault(float(int(delay) + (delay > int(delay))), []).append(row)
+        for delay, rows in by_delay.items():
+            self._queue.send([row.command for row in rows], delay=delay)
+            for row in rows:
+                until = max(row.due_at, now) + timedelta(seconds=self._settings.handover)
+                self._outbox.hand_over(row, until=until)
