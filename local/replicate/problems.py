@@ -16,7 +16,7 @@ class InvalidField:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class ProblemError(Exception):
     """Raised by a route, sent as problem+json."""
 

@@ -22,7 +22,7 @@ _CALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Steers the local Replicate at `url` (an origin, without /v1). Raises requests.HTTPError when refused."""
+    """Steers the local Replicate at `url` (an origin, without /v1); requests.HTTPError when refused."""
 
     url: str
     token: str = DEFAULT_TOKEN
@@ -62,7 +62,7 @@ class Remote:
 
 @contextmanager
 def running(*options: str) -> Iterator[Remote]:
-    """A local Replicate of one's own on a free port, ended with the block. RuntimeError if it does not start."""
+    """A local Replicate of one's own on a free port, ended with the block; RuntimeError if it doesn't start."""
     with tempfile.TemporaryDirectory(prefix="local-replicate-") as folder:
         ready = Path(folder) / "ready.json"
         command = [sys.executable, "-m", "local.replicate", "--ready-file", str(ready), *options]

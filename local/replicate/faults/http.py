@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.client import responses
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -98,7 +98,7 @@ def status_problem(rule: FaultRule) -> ProblemError:
         case 422:
             problem = invalid_version()
         case code:
-            phrase = HTTPStatus(code).phrase
+            phrase = responses.get(code, "Error")
             headers = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}
             problem = ProblemError(code, rule.detail or phrase, phrase, headers=headers)
     if rule.detail is None:

@@ -102,14 +102,14 @@ async def timeline(request: Request) -> Response:
 async def complete(request: Request) -> Response:
     """POST /_control/predictions/{id}/complete: end a held prediction; 409 if it isn't held."""
     prediction = prediction_of(request)
+    body = await _body(request)
     try:
-        wanted = CompletionRequest.model_validate(await _body(request))
-        given = {name: getattr(wanted, name) for name in wanted.model_fields_set - {"status"}}
-        given["output"] = with_files(given["output"]) if "output" in given else None
+        wanted = CompletionRequest.model_validate(body)
+        given = {name: with_files(getattr(wanted, name)) for name in wanted.model_fields_set - {"status"}}
     except ValidationError as error:
         raise _refused(error) from error
-    if "output" not in wanted.model_fields_set:
-        del given["output"]
+    except (TypeError, ValueError) as error:
+        raise ProblemError(422, f"output: {error}", "Invalid control request") from error
     if not simulator(request).engine.complete(prediction, Completion(wanted.status, given)):
         raise ProblemError(409, f"The prediction is {prediction.status}, not held")
     return reply(_timeline(prediction))

@@ -3,14 +3,15 @@
 import json
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-import replicate
 import requests
+from replicate.client import Client
 
 from local.replicate.remote import Remote, running
 
@@ -61,8 +62,9 @@ class Api:
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.remote.token}", **options.pop("headers", {})}
+        timeout = options.pop("timeout", 10)
         return requests.request(
-            method, f"{self.remote.url}{path}", headers=headers, **{"timeout": 10, **options}
+            method, f"{self.remote.url}{path}", headers=headers, timeout=timeout, **options
         )
 
     def lab(self, **given: Any) -> dict[str, Any]:
@@ -105,10 +107,25 @@ def api(remote: Remote) -> Api:
 
 
 @pytest.fixture
-def client(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> replicate.Client:
+def client(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("REPLICATE_BASE_URL", remote.url)
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.05")
-    return replicate.Client(api_token=remote.token)
+    client = Client(api_token=remote.token)
+    yield client
+    client._client.close()  # the client has no close of its own
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Asserts that a check comes true within ten seconds."""
+
+    def wait(check: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        while not check():
+            assert time.monotonic() < deadline, "it never came true"
+            threading.Event().wait(0.02)
+
+    return wait
 
 
 @pytest.fixture
@@ -116,25 +133,23 @@ def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            status = receiver.answers.pop(0) if receiver.answers else 200
+            status = recorder.answers.pop(0) if recorder.answers else 200
+            recorder.calls.put(Call(self.path, dict(self.headers.items()), body))
+            self.send_response(status)
             if 300 <= status < 400:
-                self.send_response(status)
-                self.send_header("location", f"{receiver.url}/moved")
-            else:
-                self.send_response(status)
+                self.send_header("location", f"{recorder.url}/moved")
             self.send_header("content-length", "0")
             self.end_headers()
-            receiver.calls.put(Call(self.path, dict(self.headers.items()), body))
 
         def log_message(self, *_: object) -> None:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}")
+    recorder = Receiver(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield receiver
+    yield recorder
     server.shutdown()
     thread.join()
     server.server_close()

