@@ -47,7 +47,8 @@ build: env ## sam build of template.yaml
 ##@ Checks
 .PHONY: test pr fmt lint types template-check unit integration clients-js bench coverage
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
-	@$(LOCAL) summary
+	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
+	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
 
 pr: test ## What a pull request must pass
 
@@ -118,8 +119,8 @@ lock: ## Lock every requirements/*.in again (UPGRADE=1 for newer versions)
 		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt
-	@for name in harvest authorize; do \
-		$(LOCK) $(if $(UPGRADE),-U) functions/$$name/requirements.in -c requirements/dev.txt -o functions/$$name/requirements.txt; done
+	@for folder in $(patsubst %/requirements.in,%,$(wildcard functions/*/requirements.in)); do \
+		$(LOCK) $(if $(UPGRADE),-U) $$folder/requirements.in -c requirements/dev.txt -o $$folder/requirements.txt; done
 
 clean: down ## Stop everything and remove environments, builds and caches
 	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules

@@ -24,6 +24,7 @@ from starlette.routing import Route
 from local.ports import LOOPBACK
 
 PASSED_ON = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
+TLS = {"x-forwarded-proto": "https"}  # The distribution serves nothing else; this front stands for its TLS.
 HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive", "server", "date")
 
 
@@ -46,7 +47,9 @@ def application(origin_file: Path) -> Starlette:
         client: httpx.AsyncClient = request.app.state.client
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         upstream = client.build_request(
-            request.method, origin["endpoint"] + request.url.path, headers=headers | {"host": origin["host"]}
+            request.method,
+            origin["endpoint"] + request.url.path,
+            headers=headers | {"host": origin["host"], **TLS},
         )
         answer = await client.send(upstream, stream=True)
         kept = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}

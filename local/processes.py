@@ -17,6 +17,13 @@ from local.home import ROOT, Home
 GRACE_SECONDS = 8.0
 
 
+class _Detached(subprocess.Popen[bytes]):
+    """A program that outlives its handle, which the standard handle would warn about."""
+
+    def __del__(self) -> None:
+        """Nothing to tidy: `Daemon.stop` ends and reaps the program."""
+
+
 @dataclass(frozen=True)
 class Daemon:
     """One named background program of a stack, leader of a process group of its own."""
@@ -30,7 +37,7 @@ class Daemon:
 
     def start(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
         with self.home.log(self.name).open("ab") as log:
-            process = subprocess.Popen(
+            process = _Detached(
                 [str(part) for part in command],
                 env={**environment, MARK: str(self.home.directory)},
                 cwd=ROOT,

@@ -1,19 +1,20 @@
 """What the user sees while something takes time: a spinner on a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
-MINUTE = 60
+WIDTH = 150  # of tables where no terminal says its own
 
 
 class Screen:
     """Steps and their times, on one rich console."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
     @contextmanager
     def step(self, doing: str) -> Iterator[Callable[[str], None]]:
@@ -25,4 +26,4 @@ class Screen:
         self.console.print(f"[green]✓[/] {outcome[0]} [dim]({time.monotonic() - start:.1f} s)[/]")
 
     def say(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""The stack itself: up, whole, and heard."""
+
+import requests
+
+from local import servers
+from local.screen import Screen
+from local.stack import Stack
+from local.status import depth, function_names
+from local.up import up
+from tests.integration.conftest import HOME
+
+
+def test_stack_file_tells_all_that_a_tool_needs(stack: Stack) -> None:
+    assert Stack.load(HOME) == stack
+    assert requests.get(f"{stack.api_url}/health", timeout=30).json()["status"] == "ok"
+
+
+def test_up_again_changes_nothing(stack: Stack) -> None:
+    generations = [server.daemon.generation for server in servers.all_of(HOME)]
+
+    assert up(HOME, Screen()) == stack
+    assert [server.daemon.generation for server in servers.all_of(HOME)] == generations
+
+
+def test_up_heals_a_server_that_died(stack: Stack) -> None:
+    servers.outputs(HOME).stop()
+
+    healed = up(HOME, Screen())
+
+    assert servers.outputs(HOME).url == healed.cdn_url == stack.cdn_url
+
+
+def test_key_is_needed_and_enough(stack: Stack) -> None:
+    address = f"{stack.api_url}/v1/predictions"
+    with_key = requests.get(address, headers={"Authorization": f"Bearer {stack.api_key}"}, timeout=30)
+
+    assert requests.get(address, timeout=30).status_code == 401
+    assert with_key.status_code == 200
+
+
+def test_every_function_and_queue_of_the_template_is_there(stack: Stack) -> None:
+    lambdas, sqs = stack.aws("lambda"), stack.aws("sqs")
+    for name in function_names(stack).values():
+        assert lambdas.get_function_configuration(FunctionName=name)["Runtime"] == "python3.13"
+    for output in (name for name in stack.outputs if name.endswith("QueueUrl")):
+        assert depth(sqs, stack.outputs[output])[0] >= 0
+
+
+def test_tables_expire_and_recover_as_the_template_says(stack: Stack) -> None:
+    dynamodb = stack.aws("dynamodb")
+    for output in (name for name in stack.outputs if name.endswith("TableName")):
+        table = stack.outputs[output]
+        ttl = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        backups = dynamodb.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+        recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
+        assert (ttl["TimeToLiveStatus"], ttl["AttributeName"], recovery) == (
+            "ENABLED",
+            "expires_at",
+            "ENABLED",
+        )
+
+
+def test_output_front_ignores_credentials_and_hides_everything_else(stack: Stack) -> None:
+    bucket = stack.outputs["ImagesBucketName"]
+    s3 = stack.aws("s3")
+    s3.put_object(Bucket=bucket, Key="outputs/probe.txt", Body=b"hello", ContentType="text/plain")
+    s3.put_object(Bucket=bucket, Key="inputs/secret.txt", Body=b"not yours")
+    bearer = {"Authorization": f"Bearer {stack.api_key}"}
+
+    served = requests.get(f"{stack.cdn_url}/outputs/probe.txt", headers=bearer, timeout=30)
+    hidden = requests.get(f"{stack.cdn_url}/inputs/secret.txt", headers=bearer, timeout=30)
+
+    assert (served.status_code, served.content) == (200, b"hello")
+    assert hidden.status_code in {403, 404}
