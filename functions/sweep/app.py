@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.bootstrap.sweep import clock, deliveries, sweep
-
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.bootstrap.webhook import routes
-
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Time: one clock behind a port, one text form. All times are UTC; text is ISO-8601 with milliseconds and Z."""
+"""Time: one clock, one text form. All times are UTC; text is ISO-8601 with milliseconds and Z."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def iso(moment: datetime) -> str:
 
 
 def parse(text: str) -> datetime:
-    """Any ISO-8601 time with an offset; Replicate sends 3 to 9 fractional digits, of which microseconds are kept.
+    """Any ISO-8601 time with an offset; Replicate sends 3 to 9 fractional digits, of which microseconds are
+    kept.
 
     Raises ValueError where the text is not a time or has no offset.
     """

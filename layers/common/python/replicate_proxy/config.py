@@ -1,13 +1,17 @@
-"""Typed reading of environment variables. Settings classes lie beside what they configure; `bootstrap` fills them."""
+"""Typed reading of environment variables. Settings classes lie beside what they configure; `bootstrap` fills
+them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Env", "local_settings"]
 
@@ -58,8 +62,8 @@ class Env:
 def local_settings(values: Mapping[str, str]) -> Mapping[str, Any]:
     """What only the local stack may set (`LOCAL_SETTINGS`, JSON object), for instance `allow_loopback`.
 
-    Read only where the AWS endpoint itself is on loopback: a deployment to AWS cannot switch a guard off with it,
-    whatever its variables say.
+    Read only where the AWS endpoint itself is on loopback: a deployment to AWS cannot switch a guard off with
+    it, whatever its variables say.
     """
     endpoint = urlsplit(values.get("AWS_ENDPOINT_URL", "")).hostname
     text = values.get("LOCAL_SETTINGS", "")

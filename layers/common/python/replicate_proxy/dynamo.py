@@ -1,20 +1,23 @@
 """Plain Python values to DynamoDB's attribute values and back, and its errors as ours.
 
-Our items hold text, whole numbers, flags, lists and maps; free JSON (inputs, outputs) is stored as text, since DynamoDB
-has no floats and no empty-key maps.
+Our items hold text, whole numbers, flags, lists and maps; free JSON (inputs, outputs) is stored as text,
+since DynamoDB has no floats and no empty-key maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["from_item", "to_item", "to_value", "translated"]
 
@@ -37,7 +40,9 @@ _PASSING = frozenset(
 
 
 def to_item(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as PutItem takes it; attributes that are None are left out, so that sparse indexes stay sparse."""
+    """A record as PutItem takes it; attributes that are None are left out, so that sparse indexes stay
+    sparse.
+    """
     return {name: _serialize(value) for name, value in record.items() if value is not None}
 
 
@@ -63,14 +68,17 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turns DynamoDB's errors into ours: a failed condition is a ConflictError, a passing failure a RetryableError."""
+    """Turns DynamoDB's errors into ours: a failed condition is a ConflictError, a passing failure a
+    RetryableError.
+    """
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code == "ConditionalCheckFailedException":
             raise ConflictError(what) from error
-        if code in _PASSING or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RetryableError(f"{what}: {code}") from error
         raise PermanentError(f"{what}: {code}") from error
     except BotoCoreError as error:

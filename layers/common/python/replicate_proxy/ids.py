@@ -1,13 +1,18 @@
-"""Ids that sort by time: 26 characters of [0-9a-z], the length and alphabet of Replicate's own prediction ids.
+"""Ids that sort by time: 26 characters of [0-9a-z], the length and alphabet of Replicate's own prediction
+ids.
 
-A ULID in lower case (github.com/ulid/spec): 48 bits of milliseconds, then 80 random bits, in Crockford's base 32.
+A ULID in lower case (github.com/ulid/spec): 48 bits of milliseconds, then 80 random bits, in Crockford's base
+32.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["ID_LENGTH", "is_id", "lowest_id_at", "new_id"]
 

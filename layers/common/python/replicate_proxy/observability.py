@@ -1,4 +1,6 @@
-"""The one logger, tracer and metrics sink. Ids, counts and reasons are logged; inputs, outputs and secrets never are."""
+"""The one logger, tracer and metrics sink. Ids, counts and reasons are logged; inputs, outputs and secrets
+never are.
+"""
 
 from __future__ import annotations
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.contracts.commands import DispatchCommand
-from replicate_proxy.contracts.events import Event
-from replicate_proxy.jobs.model import Document, Job
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from replicate_proxy.contracts.commands import DispatchCommand
+    from replicate_proxy.contracts.events import Event
+    from replicate_proxy.jobs.model import Document, Job
 
 __all__ = [
     "Clock",
@@ -119,5 +121,3 @@ class Secrets(Protocol):
     """Secret values by name; `refresh` re-reads the store."""
 
     def get(self, name: str, *, refresh: bool = False) -> str: ...
-
-

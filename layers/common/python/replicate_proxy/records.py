@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, PermanentError, ProxyError
 from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["told"]
 
@@ -15,8 +18,8 @@ __all__ = ["told"]
 def told() -> Iterator[None]:
     """Around the handling of one message: says in the log why it goes back to the queue, or why it does not.
 
-    A job that is gone leaves nothing to do, so its message is done. Everything else is raised: SQS hands the message
-    out again and, after `maxReceiveCount` tries, moves it to the dead-letter queue.
+    A job that is gone leaves nothing to do, so its message is done. Everything else is raised: SQS hands the
+    message out again and, after `maxReceiveCount` tries, moves it to the dead-letter queue.
     """
     try:
         yield

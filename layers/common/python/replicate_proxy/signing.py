@@ -1,7 +1,8 @@
 """Everything signed: our own tokens, and webhooks in the Standard Webhooks scheme. Pure.
 
-Standard Webhooks (github.com/standard-webhooks/standard-webhooks, spec): the signed text is `{id}.{timestamp}.{body}`,
-the key is the base64-DECODED part after `whsec_`, the header is a space-separated list of `v1,<base64 HMAC-SHA256>`.
+Standard Webhooks (github.com/standard-webhooks/standard-webhooks, spec): the signed text is
+`{id}.{timestamp}.{body}`, the key is the base64-DECODED part after `whsec_`, the header is a space-separated
+list of `v1,<base64 HMAC-SHA256>`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "WEBHOOK_TOLERANCE_SECONDS",
@@ -43,7 +47,9 @@ def verify(key: bytes, signature: str, *parts: str) -> bool:
 
 
 def webhook_key(secret: str) -> bytes:
-    """The HMAC key inside a `whsec_…` secret (standard or URL-safe base64). Raises ValueError where there is none."""
+    """The HMAC key inside a `whsec_…` secret (standard or URL-safe base64). Raises ValueError where there is
+    none.
+    """
     text = secret.removeprefix(_PREFIX).strip().replace("-", "+").replace("_", "/")
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -56,13 +62,17 @@ def webhook_key(secret: str) -> bytes:
 
 def sign_webhook(secrets: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
     """The `webhook-signature` header: one `v1` signature for each live secret, newest first as given."""
-    return " ".join(f"v1,{_signature(webhook_key(secret), message_id, timestamp, body)}" for secret in secrets)
+    return " ".join(
+        f"v1,{_signature(webhook_key(secret), message_id, timestamp, body)}" for secret in secrets
+    )
 
 
 def webhook_signature_matches(
     secrets: Iterable[str], *, message_id: str, timestamp: int, body: bytes, header: str
 ) -> bool:
-    """Whether any signature of the header was made with any live secret. Every pair is compared, in constant time."""
+    """Whether any signature of the header was made with any live secret. Every pair is compared, in constant
+    time.
+    """
     given = [part.partition(",")[2].encode() for part in header.split() if part.startswith("v1,")]
     expected = [_signature(webhook_key(secret), message_id, timestamp, body).encode() for secret in secrets]
     return any(_compare_all(expected, given))

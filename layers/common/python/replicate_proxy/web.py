@@ -1,7 +1,7 @@
 """HTTP behind API Gateway's proxy integration: requests in, replies out, errors as problem+json.
 
-API Gateway has already matched the path (`resource` names the route), so routing is one dictionary look-up. Powertools'
-resolver would match paths anew and cost a cold start 76-100 ms of imports (docs/decisions.md).
+API Gateway has already matched the path (`resource` names the route), so routing is one dictionary look-up.
+Powertools' resolver would match paths anew and cost a cold start 76-100 ms of imports (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RETRY_AFTER_SECONDS = 5
 
 @dataclass(frozen=True)
 class Request:
-    """One call: `resource` is API Gateway's route, `headers` have lower-case names, `body` is bytes as sent."""
+    """One call: `resource` is API Gateway's route, `headers` have lower-case names, `body` is as sent."""
 
     method: str
     resource: str
@@ -67,7 +67,9 @@ class Request:
         suffix = self.resource
         for name, value in self.params.items():
             suffix = suffix.replace("{%s}" % name, value).replace("{%s+}" % name, value)
-        prefix = full.removesuffix("/").removesuffix(quote(suffix.rstrip("/"))).removesuffix(suffix.rstrip("/"))
+        prefix = (
+            full.removesuffix("/").removesuffix(quote(suffix.rstrip("/"))).removesuffix(suffix.rstrip("/"))
+        )
         host = self.context.get("domainName") or self.headers.get("host", "")
         scheme = self.headers.get("x-forwarded-proto", "https")
         return f"{scheme}://{host}{prefix}".rstrip("/")
@@ -124,7 +126,7 @@ class Routes:
             if handler is None:
                 raise ApiError(404, "Not found", "The requested resource could not be found")
             return handler(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the outermost frame: the caller gets a 500, the log the trace
             return _as_problem(error)
 
 
@@ -144,7 +146,9 @@ def problem(
     headers: Mapping[str, str] | None = None,
     retry_after: int | None = None,
 ) -> Response:
-    """An error in the shape Replicate uses: title, detail, status, invalid_fields, retry_after (body and header)."""
+    """An error in the shape Replicate uses: title, detail, status, invalid_fields, retry_after (body and
+    header).
+    """
     body: dict[str, Any] = {"title": title, "detail": detail, "status": status}
     sent = {"content-type": "application/problem+json", **(headers or {})}
     if invalid_fields:

@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.creates import CreateReader, CreateSettings
 from replicate_proxy.api.ingest import ingest_routes

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy.api.query import query_routes
 from replicate_proxy.bootstrap.jobs import documents, env, store
 from replicate_proxy.services.query import Query
 from replicate_proxy.services.views import Views
-from replicate_proxy.web import Routes
+
+if TYPE_CHECKING:
+    from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
 

@@ -1,17 +1,20 @@
 """The prediction as our API shows it: Replicate's own shape, with one extra field `proxy`. Pure.
 
-What clients depend on (found by experiment with the official ones): `id`, `model`, `version`, `status` are never null;
-values of `urls` are absolute strings on our origin; only Replicate's status words appear; `output` stays null until all
-of it is final; after a `Prefer: wait` that ended early the status must read `starting`.
+What clients depend on (found by experiment with the official ones): `id`, `model`, `version`, `status` are
+never null; values of `urls` are absolute strings on our origin; only Replicate's status words appear;
+`output` stays null until all of it is final; after a `Prefer: wait` that ended early the status must read
+`starting`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso
 from replicate_proxy.jobs.model import Job, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["CLIENT_STATUS", "prediction_view"]
 
@@ -31,7 +34,7 @@ CLIENT_STATUS: Mapping[JobStatus, str] = {
 def prediction_view(
     job: Job,
     *,
-    input: Any,
+    input: Any,  # noqa: A002 - the field's own name
     output: Any = None,
     logs: Any = None,
     files: Any = None,

@@ -20,7 +20,9 @@ class DispatchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DispatchCommand:
-    """Submit the job to Replicate, or cancel its prediction there. Carries ids only, so that it never goes stale."""
+    """Submit the job to Replicate, or cancel its prediction there. Carries ids only, so that it never goes
+    stale.
+    """
 
     kind: DispatchKind
     tenant: str

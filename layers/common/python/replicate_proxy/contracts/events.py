@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso, parse
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 __all__ = ["EVENT_VERSION", "Event", "EventName", "EventSource", "PredictionReport", "event_name_of"]
 
@@ -37,7 +39,9 @@ class EventSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry on the bus. `event_id` is unique per event, `correlation_id` the same from request to delivery."""
+    """One entry on the bus. `event_id` is unique per event, `correlation_id` the same from request to
+    delivery.
+    """
 
     name: EventName
     source: EventSource
@@ -48,10 +52,21 @@ class Event:
 
     @classmethod
     def new(
-        cls, name: EventName, source: EventSource, *, correlation_id: str, now: datetime, data: Mapping[str, Any]
+        cls,
+        name: EventName,
+        source: EventSource,
+        *,
+        correlation_id: str,
+        now: datetime,
+        data: Mapping[str, Any],
     ) -> Event:
         return cls(
-            name=name, source=source, event_id=new_id(now), correlation_id=correlation_id, created_at=now, data=data
+            name=name,
+            source=source,
+            event_id=new_id(now),
+            correlation_id=correlation_id,
+            created_at=now,
+            data=data,
         )
 
     def detail(self) -> str:

@@ -1,14 +1,18 @@
-"""Bodies and headers of create requests, checked as Replicate checks them (OpenAPI document, prediction requests)."""
+"""Bodies and headers of create requests, checked as Replicate checks them (OpenAPI document, prediction
+requests).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from replicate_proxy.errors import ApiError, InvalidField
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["CreateRequest", "VersionCreateRequest", "parse_request", "refuse", "seconds_of", "wait_of"]
 
@@ -16,7 +20,9 @@ WebhookEvent = Literal["start", "output", "logs", "completed"]
 # A model's owner or name, as it appears in URLs.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 NAME = re.compile(_NAME)
-Reference = Annotated[str, StringConstraints(pattern=rf"^(?:[0-9a-f]{{64}}|{_NAME}/{_NAME}(?::[0-9a-f]{{64}})?)$")]
+Reference = Annotated[
+    str, StringConstraints(pattern=rf"^(?:[0-9a-f]{{64}}|{_NAME}/{_NAME}(?::[0-9a-f]{{64}})?)$")
+]
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
 _WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
@@ -67,19 +73,27 @@ def refuse(type_: str, field: str, description: str) -> ApiError:
 
 
 def seconds_of(text: str) -> int:
-    """`Cancel-After` in seconds: `30s`, `5m`, `1h30m45s` or `30`; at least 5 (OpenAPI document, Cancel-After)."""
+    """`Cancel-After` in seconds: `30s`, `5m`, `1h30m45s` or `30`; at least 5 (OpenAPI document,
+    Cancel-After).
+    """
     found = _DURATION.fullmatch(text.strip())
     if not found or not any(found.groups()):
-        raise refuse("invalid_header", "Cancel-After", "Cancel-After must be a duration such as 30s, 5m or 1h30m45s")
+        raise refuse(
+            "invalid_header", "Cancel-After", "Cancel-After must be a duration such as 30s, 5m or 1h30m45s"
+        )
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     total = hours * 3600 + minutes * 60 + seconds
     if total < _SHORTEST_DEADLINE:
-        raise refuse("invalid_header", "Cancel-After", f"Cancel-After must be at least {_SHORTEST_DEADLINE} seconds")
+        raise refuse(
+            "invalid_header", "Cancel-After", f"Cancel-After must be at least {_SHORTEST_DEADLINE} seconds"
+        )
     return total
 
 
 def wait_of(text: str) -> int | None:
-    """Seconds of a `Prefer: wait[=n]` header, 60 where it names none; None where the caller does not want to wait."""
+    """Seconds of a `Prefer: wait[=n]` header, 60 where it names none; None where the caller does not want to
+    wait.
+    """
     found = _WAIT.search(text.lower())
     if not found:
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from replicate_proxy.jobs.model import Document, JobStatus
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from replicate_proxy.jobs.model import Document, JobStatus
 
 __all__ = [
     "Accepted",
@@ -39,7 +41,9 @@ class Claimed(Change):
 
 @dataclass(frozen=True, slots=True)
 class Released(Change):
-    """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: it was really sent."""
+    """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: it was really
+    sent.
+    """
 
     retry_at: datetime
     counts: bool = True

@@ -1,12 +1,14 @@
-"""A job: one prediction request on its way through the pipeline, from the caller's POST to the final output."""
+"""A job: one prediction request on its way, from the caller's POST to the final output."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 __all__ = ["ACTIVE", "TERMINAL", "Document", "Job", "JobStatus", "Submission", "SubmissionKind"]
 
@@ -39,7 +41,9 @@ class SubmissionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What to create on Replicate: by `version` reference, by official model, or by deployment (`owner`/`name`)."""
+    """What to create on Replicate: by `version` reference, by official model, or by deployment
+    (`owner`/`name`).
+    """
 
     kind: SubmissionKind
     version: str | None = None
@@ -48,7 +52,7 @@ class Submission:
 
     @property
     def model(self) -> str:
-        """`owner/name` as far as the request tells; empty for a bare version id until Replicate has answered."""
+        """`owner/name` as far as the request tells; empty for a bare version id."""
         if self.owner and self.name:
             return f"{self.owner}/{self.name}"
         reference = self.version or ""
@@ -56,7 +60,9 @@ class Submission:
 
     @property
     def version_id(self) -> str:
-        """The version as replies show it: an id, or `hidden` where the model has no versions (OpenAPI document)."""
+        """The version as replies show it: an id, or `hidden` where the model has no versions (OpenAPI
+        document).
+        """
         reference = self.version or ""
         if ":" in reference:
             return reference.partition(":")[2]
@@ -65,7 +71,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON value kept with the job: as text in the item itself, or under an object key where it is large."""
+    """A JSON value kept with the job: as text in the item itself, or (large) under an object key."""
 
     text: str | None = None
     ref: str | None = None
@@ -73,9 +79,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The whole record. `rev` grows by one with each save and guards it; times are UTC; `timeline` has one time a hop.
+    """The whole record. `rev` grows by one with each save and guards it; times are UTC; `timeline` has one
+    time a hop.
 
-    `due_at` is when the sweep must look at the job even if nothing else happens; None once the job is terminal.
+    `due_at` is when the sweep must look at the job even if nothing else happens; None once the job is
+    terminal.
     """
 
     tenant: str

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from replicate_proxy.config import Env
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["RESULT_LIFETIME", "Policy"]
 
@@ -19,7 +22,9 @@ _LONGEST_LOOK = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Patience in seconds. `fresh_attempts` is how often a job that died of Replicate's own trouble starts anew."""
+    """Patience in seconds. `fresh_attempts` is how often a job that died of Replicate's own trouble starts
+    anew.
+    """
 
     webhooks: bool = True
     queued: float = 120
@@ -51,7 +56,8 @@ class Policy:
         )
 
     def next_look(self, now: datetime, looks: int) -> datetime:
-        """When to ask Replicate again about a running prediction: by webhook patience, doubling with every look.
+        """When to ask Replicate again about a running prediction: by webhook patience, doubling with every
+        look.
 
         Without webhooks polling is the only news there is, so it starts early and grows slowly.
         """

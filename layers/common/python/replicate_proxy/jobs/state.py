@@ -10,10 +10,9 @@ Duplicates, late and reordered news raise `ChangeDropped`; terminal states absor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso
 from replicate_proxy.errors import DuplicateError
@@ -32,8 +31,12 @@ from replicate_proxy.jobs.changes import (
     Resent,
 )
 from replicate_proxy.jobs.model import ACTIVE, Job, JobStatus
-from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.jobs.transient import is_transient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicate_proxy.jobs.policy import Policy
 
 __all__ = ["ALLOWED", "ChangeDropped", "apply"]
 
@@ -55,12 +58,14 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
 }
 
 
-class ChangeDropped(DuplicateError):
+class ChangeDropped(DuplicateError):  # noqa: N818 - news that came too late, not a fault
     """The change came too late, twice, or about another attempt; the job stays as it is."""
 
 
 def apply(job: Job, change: Change, *, now: datetime, policy: Policy) -> Job:
-    """The job after the change. Raises ChangeDropped where the change has nothing to say to this job any more."""
+    """The job after the change. Raises ChangeDropped where the change has nothing to say to this job any
+    more.
+    """
     if job.status not in ALLOWED[type(change)]:
         raise ChangeDropped(f"{type(change).__name__} does not move a job that is {job.status}")
     return _MOVES[type(change)](job, change, now, policy)
@@ -100,7 +105,8 @@ def _outcome_unknown(job: Job, change: OutcomeUnknown, now: datetime, policy: Po
 
 def _resent(job: Job, change: Resent, now: datetime, policy: Policy) -> Job:
     return replace(
-        _anew(job, now, policy, reason="the outcome of the create request stayed unknown"), resent_from=job.attempt
+        _anew(job, now, policy, reason="the outcome of the create request stayed unknown"),
+        resent_from=job.attempt,
     )
 
 
@@ -138,7 +144,8 @@ def _reported(job: Job, change: Reported, now: datetime, policy: Policy) -> Job:
 def _recognised(job: Job, change: Reported) -> Job:
     """The job, set back to the attempt that the report is about where that can still be done."""
     if job.status is S.QUEUED:
-        # The attempt given up as unknown had been accepted after all, and the new one is not sent yet: take it.
+        # The attempt given up as unknown had been accepted after all, and the new one is not sent yet: take
+        # it.
         if job.resent_from is None or change.attempt != job.resent_from:
             raise ChangeDropped("a report about an attempt that is not under way")
         return replace(job, attempt=job.resent_from, resent_from=None, past_attempts=job.past_attempts[:-1])
@@ -153,7 +160,11 @@ def _report_starting(job: Job, change: Reported, now: datetime, policy: Policy) 
     if job.status in {S.SUBMITTED, S.PROCESSING}:
         raise ChangeDropped("already known")
     return replace(
-        job, status=S.SUBMITTED, looks=0, due_at=policy.next_look(now, 0), timeline=_stamped(job, now, "submitted")
+        job,
+        status=S.SUBMITTED,
+        looks=0,
+        due_at=policy.next_look(now, 0),
+        timeline=_stamped(job, now, "submitted"),
     )
 
 
@@ -251,7 +262,7 @@ def _ended(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> 
 
 
 def _stamped(job: Job, now: datetime, *hops: str) -> dict[str, str]:
-    """The timeline with the hops' first times; a hop that already has its time keeps it, except a new claim."""
+    """The timeline with the hops' first times; only a new claim replaces an earlier time."""
     added = {hop: iso(now) for hop in hops if hop not in job.timeline or hop == "claimed"}
     return {**job.timeline, **added}
 
@@ -262,7 +273,8 @@ _REPORTS: Mapping[str, Callable[[Job, Reported, datetime, Policy], Job]] = {
     "succeeded": _report_succeeded,
     "failed": _report_failed,
     "canceled": _report_canceled,
-    # Ended by its deadline before it started. To clients this is `canceled`: none of the official ones knows the word.
+    # Ended by its deadline before it started. To clients this is `canceled`: none of the official ones knows
+    # the word.
     "aborted": _report_canceled,
 }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.contracts.events import Event
 from replicate_proxy.errors import RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicate_proxy.contracts.events import Event
 
 __all__ = ["EventBridgeBus"]
 
@@ -44,4 +47,6 @@ class EventBridgeBus:
             raise RetryableError(f"publish events: {type(error).__name__}") from error
         if reply.get("FailedEntryCount"):
             codes = sorted({entry["ErrorCode"] for entry in reply["Entries"] if "ErrorCode" in entry})
-            raise RetryableError(f"publish events: {reply['FailedEntryCount']} not taken ({', '.join(codes)})")
+            raise RetryableError(
+                f"publish events: {reply['FailedEntryCount']} not taken ({', '.join(codes)})"
+            )

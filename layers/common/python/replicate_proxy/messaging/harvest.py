@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso
-from replicate_proxy.contracts.events import Event
 from replicate_proxy.messaging.queue import send
+
+if TYPE_CHECKING:
+    from replicate_proxy.contracts.events import Event
 
 __all__ = ["SqsHarvestMessages"]
 

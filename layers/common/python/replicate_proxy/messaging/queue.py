@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.errors import RetryableError
+
+if TYPE_CHECKING:
+    from replicate_proxy.contracts.commands import DispatchCommand
 
 __all__ = ["LONGEST_DELAY_SECONDS", "SqsCommandQueue", "send"]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.changes import CancelRequested
-from replicate_proxy.jobs.model import Job
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import logger
-from replicate_proxy.ports import CommandQueue
-from replicate_proxy.services.hold import Hold
-from replicate_proxy.services.keeper import JobKeeper
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import CommandQueue
+    from replicate_proxy.services.hold import Hold
+    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Cancel"]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.contracts.events import PredictionReport
 
 __all__ = ["ClaimCheck", "ObjectStore"]
 
-# An EventBridge entry may have 256 kB in all (Amazon EventBridge quotas); the envelope and JSON escapes need room.
+# An EventBridge entry may have 256 kB in all (Amazon EventBridge quotas); the envelope and JSON escapes need
+# room.
 _HEAVY_BYTES = 180_000
 
 

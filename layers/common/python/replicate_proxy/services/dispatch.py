@@ -1,24 +1,22 @@
 """Running jobs on Replicate: the one place that creates predictions, so the one place that could pay twice.
 
-Replicate knows no idempotency key. Hence: claim the job by conditional write, send once, and record the outcome by
-class. Certainly not accepted: back to the queue. Refused: the job failed. Anything else: unknown, which is for a
-webhook or the sweep to settle, never for a retry. A crash between any two lines leaves a claim whose lease runs out,
-and that counts as unknown as well.
+Replicate knows no idempotency key. Hence: claim the job by conditional write, send once, and record the
+outcome by class. Certainly not accepted: back to the queue. Refused: the job failed. Anything else: unknown,
+which is for a webhook or the sweep to settle, never for a retry. A crash between any two lines leaves a claim
+whose lease runs out, and that counts as unknown as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.jobs.changes import Accepted, Claimed, Given, OutcomeUnknown, Rejected, Released
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger, measure
-from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
@@ -27,8 +25,13 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedReplyError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction
-from replicate_proxy.services.keeper import JobKeeper
 from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
+    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Dispatch", "DispatchSettings"]
 
@@ -56,7 +59,9 @@ class Predictions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """`lease_seconds` must outlast the function's timeout; `queue_lifetime` is how long a job may wait in all."""
+    """`lease_seconds` must outlast the function's timeout; `queue_lifetime` is how long a job may wait in
+    all.
+    """
 
     webhooks: bool = True
     lease_seconds: float = 90
@@ -64,8 +69,8 @@ class DispatchSettings:
 
 
 class Dispatch:
-    """Handles one command of the dispatch queue. Parking sends a fresh delayed message, so that waiting never spends
-    the receive count that would end in the dead-letter queue.
+    """Handles one command of the dispatch queue. Parking sends a fresh delayed message, so that waiting never
+    spends the receive count that would end in the dead-letter queue.
     """
 
     def __init__(

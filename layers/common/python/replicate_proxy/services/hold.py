@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from replicate_proxy.jobs.model import Job
-from replicate_proxy.ports import Clock, JobStore
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import Clock, JobStore
 
 __all__ = ["Hold"]
 
@@ -15,8 +18,8 @@ _LONGEST_PAUSE = 1.0
 
 
 class Hold:
-    """Looks at the job again and again, ever less often. `longest` seconds bounds every hold: API Gateway ends a
-    request after 29 seconds (Amazon API Gateway, quotas).
+    """Looks at the job again and again, ever less often. `longest` seconds bounds every hold: API Gateway
+    ends a request after 29 seconds (Amazon API Gateway, quotas).
     """
 
     def __init__(

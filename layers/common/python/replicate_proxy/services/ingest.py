@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.auth.principal import Principal
 from replicate_proxy.clock import iso
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import new_id
 from replicate_proxy.jobs.model import Job, JobStatus, Submission
-from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import (
     Clock,
@@ -25,6 +22,12 @@ from replicate_proxy.ports import (
     IdempotencyStore,
     JobStore,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.jobs.policy import Policy
 
 __all__ = ["Acceptance", "Ingest", "NewJob"]
 
@@ -61,14 +64,18 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The job a request became; `replayed` where an earlier request with the same idempotency key had made it."""
+    """The job a request became; `replayed` where an earlier request with the same idempotency key had made
+    it.
+    """
 
     job: Job
     replayed: bool = False
 
 
 class Ingest:
-    """Writes the job first and queues it second: if queueing fails, the sweep finds the job and queues it again."""
+    """Writes the job first and queues it second: if queueing fails, the sweep finds the job and queues it
+    again.
+    """
 
     def __init__(
         self,
@@ -88,8 +95,8 @@ class Ingest:
         self._policy = policy
 
     def accept(self, new: NewJob, principal: Principal) -> Acceptance:
-        """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where nothing
-        durable came of this one.
+        """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
+        nothing durable came of this one.
         """
         job_id = new_id(self._clock.now())
         if new.idempotency_key is None:
@@ -102,7 +109,8 @@ class Ingest:
             raise ApiError(
                 409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
             )
-        # The key holds the id that its job has or will have: whoever comes second creates or finds that very job.
+        # The key holds the id that its job has or will have: whoever comes second creates or finds that very
+        # job.
         return self._create(new, principal, held.job_id)
 
     def _create(self, new: NewJob, principal: Principal, job_id: str) -> Acceptance:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
-from replicate_proxy.jobs.changes import Change
-from replicate_proxy.jobs.model import Job
-from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.jobs.state import apply
-from replicate_proxy.ports import Clock, JobStore
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.changes import Change
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.policy import Policy
+    from replicate_proxy.ports import Clock, JobStore
 
 __all__ = ["JobKeeper"]
 

@@ -1,5 +1,5 @@
-"""What the sweep does with an overdue job, by status. Each look sends, settles or ends something, and sets when to
-look next; the word it gives back is for the log and the metrics.
+"""What the sweep does with an overdue job, by status. Each look sends, settles or ends something, and sets
+when to look next; the word it gives back is for the log and the metrics.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
@@ -16,12 +16,14 @@ from replicate_proxy.jobs.changes import Given, Looked, OutcomeUnknown
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.policy import RESULT_LIFETIME, Policy
 from replicate_proxy.observability import Metric, count
-from replicate_proxy.ports import Clock, CommandQueue, EventBus
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.keeper import JobKeeper
-from replicate_proxy.services.settle import Settle
+
+if TYPE_CHECKING:
+    from replicate_proxy.ports import Clock, CommandQueue, EventBus
+    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.services.keeper import JobKeeper
+    from replicate_proxy.services.settle import Settle
 
 __all__ = ["HarvestAgain", "Looks"]
 
@@ -65,7 +67,9 @@ class Looks:
         }
 
     def queued(self, job: Job) -> str:
-        """Queued for too long: its message may be lost, so send another; the dispatcher ends what is past its time."""
+        """Queued for too long: its message may be lost, so send another; the dispatcher ends what is past its
+        time.
+        """
         self._next(job, self.policy.queued * 2 ** min(job.looks, 6))
         self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
         return "queued_again"

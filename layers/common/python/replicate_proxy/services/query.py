@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ApiError, InvalidField, NotFoundError
 from replicate_proxy.ids import is_id, lowest_id_at
-from replicate_proxy.jobs.model import Job
-from replicate_proxy.ports import JobStore
-from replicate_proxy.services.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import JobStore
+    from replicate_proxy.services.views import Views
 
 __all__ = ["PAGE_SIZE", "PredictionPage", "Query"]
 

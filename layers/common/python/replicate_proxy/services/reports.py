@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import parse
 from replicate_proxy.jobs.changes import Reported
-from replicate_proxy.jobs.model import Document, Job
-from replicate_proxy.ports import DocumentStore
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.ports import DocumentStore
 
 __all__ = ["reported"]
 

@@ -1,22 +1,27 @@
-"""Settling an unknown create: did Replicate take the request or not? Only when there is no trace is it sent again."""
+"""Settling an unknown create: did Replicate take the request or not? Only when there is no trace is it sent
+again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.clock import parse
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.jobs.changes import Accepted, Looked, Resent
 from replicate_proxy.jobs.model import Job, SubmissionKind
-from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
-from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
-from replicate_proxy.services.keeper import JobKeeper
 from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from replicate_proxy.jobs.policy import Policy
+    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
+    from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
+    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Settle"]
 
@@ -38,8 +43,8 @@ class Lister(Protocol):
 class Settle:
     """Looks through the predictions made around the time of sending.
 
-    Where Replicate echoes the webhook URL, that names the job. Where it does not, version and input must be equal
-    and the prediction must not be another job's: a marker per prediction decides between twins.
+    Where Replicate echoes the webhook URL, that names the job. Where it does not, version and input must be
+    equal and the prediction must not be another job's: a marker per prediction decides between twins.
     """
 
     keeper: JobKeeper
@@ -53,7 +58,9 @@ class Settle:
     checkpoint: Callable[[str], None] = lambda _: None
 
     def settle(self, job: Job) -> str:
-        """`adopted`, `sent_again` or `still_unknown`; raises RetryableError where Replicate could not be asked."""
+        """`adopted`, `sent_again` or `still_unknown`; raises RetryableError where Replicate could not be
+        asked.
+        """
         found = self._find(job)
         if found is not None:
             self.keeper.change(job, Accepted(found.id, found.model or None, found.version or None))
@@ -96,7 +103,9 @@ class Settle:
                 return
 
     def _alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Same model or version and same input, made no earlier than it was sent, as far as Replicate still tells."""
+        """Same model or version and same input, made no earlier than it was sent, as far as Replicate still
+        tells.
+        """
         submission = job.submission
         if submission.kind is SubmissionKind.VERSION and submission.version_id != "hidden":
             same_model = prediction.version == submission.version_id

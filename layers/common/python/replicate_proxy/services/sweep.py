@@ -1,4 +1,4 @@
-"""The safety net: every job that is due gets looked at, whatever message, webhook or process was lost before."""
+"""The safety net: every job that is due gets looked at, whatever message, webhook or process was lost."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import Clock, DueJob, JobStore
+
+if TYPE_CHECKING:
+    from replicate_proxy.ports import Clock, DueJob, JobStore
 
 __all__ = ["Look", "Sweep", "SweepResult"]
 
@@ -34,8 +37,9 @@ class SweepResult:
 class Sweep:
     """One pass takes the jobs overdue the longest, in batches, until none is left or its time is up.
 
-    A look always moves the job's `due_at`, so a pass that is cut short is resumed by the next one where it stopped.
-    `linger_seconds` keeps a pass waiting for jobs that fall due meanwhile, for a stack that lives by polling.
+    A look always moves the job's `due_at`, so a pass that is cut short is resumed by the next one where it
+    stopped. `linger_seconds` keeps a pass waiting for jobs that fall due meanwhile, for a stack that lives by
+    polling.
     """
 
     def __init__(
@@ -60,7 +64,8 @@ class Sweep:
         lingers_until = min(self._clock.now() + self._linger, until)
         with ThreadPoolExecutor(_WORKERS) as workers:
             while (now := self._clock.now()) < until:
-                # The index lags behind the table, and a look may fail: each due time is looked at once a pass.
+                # The index lags behind the table, and a look may fail: each due time is looked at once a
+                # pass.
                 found = self._store.due(before=now, limit=_BATCH + len(looked_at))
                 due = [row for row in found if row not in looked_at]
                 looked_at.update(due)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import CommandQueue, DocumentStore
 from replicate_proxy.replicate_api.models import UpstreamPrediction
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.keeper import JobKeeper
 from replicate_proxy.services.reports import reported
+
+if TYPE_CHECKING:
+    from replicate_proxy.contracts.events import PredictionReport
+    from replicate_proxy.ports import CommandQueue, DocumentStore
+    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Track"]
 
@@ -30,7 +34,9 @@ class Track:
         self._queue = queue
 
     def track(self, report: PredictionReport) -> Job:
-        """The job after the report. Raises NotFoundError for a job that is gone, RetryableError to be tried again."""
+        """The job after the report. Raises NotFoundError for a job that is gone, RetryableError to be tried
+        again.
+        """
         job = self._keeper.get(report.tenant, report.job_id)
         prediction = UpstreamPrediction.parse(self._claim_check.prediction_of(report))
         try:
@@ -47,7 +53,9 @@ class Track:
         return self._requeued(job)
 
     def _requeued(self, job: Job) -> Job:
-        """A job set back to the queue for a fresh attempt needs its message; a second one would find it claimed."""
+        """A job set back to the queue for a fresh attempt needs its message; a second one would find it
+        claimed.
+        """
         if job.status is JobStatus.QUEUED and job.past_attempts:
             count(Metric.FRESH_ATTEMPT)
             self._queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))

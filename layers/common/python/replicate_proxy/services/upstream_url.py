@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from replicate_proxy import signing
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["JobReference", "WebhookUrls"]
+
+_MOST_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,9 @@ class JobReference:
 
 
 class WebhookUrls:
-    """Writes and reads them. Replicate keeps query parameters and recommends them for own ids (docs, webhooks)."""
+    """Writes and reads them. Replicate keeps query parameters and recommends them for own ids (docs,
+    webhooks).
+    """
 
     def __init__(self, base_url: str, root_secret: bytes) -> None:
         self._base_url = base_url
@@ -41,7 +48,7 @@ class WebhookUrls:
     def read(self, query: Mapping[str, str]) -> JobReference | None:
         """The job that the parameters name, None where they are not ours."""
         attempt = query.get("attempt", "")
-        if not attempt.isascii() or not attempt.isdigit() or len(attempt) > 4:
+        if not attempt.isascii() or not attempt.isdigit() or len(attempt) > _MOST_DIGITS:
             return None
         job = JobReference(
             query.get("tenant", ""), query.get("job", ""), int(attempt), query.get("correlation", "")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.api import prediction_view
-from replicate_proxy.jobs.model import Document, Job
-from replicate_proxy.ports import DocumentStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.ports import DocumentStore
 
 __all__ = ["REPLY_BYTES", "Views"]
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy import signing
 from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
 from replicate_proxy.errors import ApiError
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import Clock, EventBus
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.upstream_url import WebhookUrls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from replicate_proxy.ports import Clock, EventBus
+    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.services.upstream_url import WebhookUrls
 
 __all__ = ["WebhookReceiver"]
 
 _SEEN = 2048
+_MOST_DIGITS = 12
 
 
 class WebhookReceiver:
-    """Checks come before any write: headers, age, signature over the raw bytes, our own proof in the URL, body.
+    """Checks come before any write: headers, age, signature over the raw bytes, our own proof in the URL,
+    body.
 
     `secrets(refresh)` gives every live secret; they are read anew once when a signature fits none.
     """
@@ -79,7 +84,7 @@ class WebhookReceiver:
             raise _refused(
                 400, "missing_headers", "webhook-id, webhook-timestamp and webhook-signature are required"
             )
-        if not sent_at.isascii() or not sent_at.isdigit() or len(sent_at) > 12:
+        if not sent_at.isascii() or not sent_at.isdigit() or len(sent_at) > _MOST_DIGITS:
             raise _refused(400, "bad_timestamp", "webhook-timestamp must be in Unix seconds")
         if abs(self._clock.now().timestamp() - int(sent_at)) > signing.WEBHOOK_TOLERANCE_SECONDS:
             raise _refused(400, "stale", "webhook-timestamp is too far from now")

@@ -1,7 +1,7 @@
 """JSON values kept with a job: inline while small, as an object in S3 once large.
 
-A job is saved about six times in its life and DynamoDB charges each save by the item's whole size, while an object is
-written once: beyond about 4 kB the object is cheaper (docs/costs.md).
+A job is saved about six times in its life and DynamoDB charges each save by the item's whole size, while an
+object is written once: beyond about 4 kB the object is cheaper (docs/costs.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ INLINE_BYTES = 4096
 
 
 class S3DocumentStore:
-    """The DocumentStore port. Objects lie under `records/<tenant>/<job>/<name>.json`; a repeat overwrites itself."""
+    """The DocumentStore port. Objects lie under `records/<tenant>/<job>/<name>.json`; a repeat overwrites
+    itself.
+    """
 
     def __init__(self, s3: Any, bucket: str, *, inline_bytes: int = INLINE_BYTES) -> None:
         self._s3 = s3

@@ -1,4 +1,6 @@
-"""Idempotency keys in the jobs table, each held for a day by the table's time to live and by the record itself."""
+"""Idempotency keys in the jobs table, each held for a day by the table's time to live and by the record
+itself.
+"""
 
 from __future__ import annotations
 

@@ -6,19 +6,22 @@
 | IDEM#<tenant>#<hash>    | IDEM     | an idempotency key and the job it became                    |
 | UPSTREAM#<replicate id> | UPSTREAM | which job a prediction on Replicate belongs to              |
 
-The tenant is part of the key, so that a read for another tenant's job finds nothing rather than something to refuse.
+The tenant is part of the key, so that a read for another tenant's job finds nothing rather than something to
+refuse.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso, parse
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 __all__ = ["DUE_SHARDS", "due_shard", "idempotency_key", "job_key", "job_of", "record_of", "upstream_key"]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso, parse
 from replicate_proxy.dynamo import from_item, to_item, to_value, translated
 from replicate_proxy.errors import ConflictError, RetryableError
-from replicate_proxy.jobs.model import Job
 from replicate_proxy.ports import DueJob, JobPage
 from replicate_proxy.storage.items import DUE_SHARDS, job_key, job_of, record_of, upstream_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicate_proxy.jobs.model import Job
 
 __all__ = ["DynamoJobStore"]
 
@@ -56,7 +59,9 @@ class DynamoJobStore:
         return saved
 
     def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
-        """Ids from the index, then the jobs in batches: the index holds keys only, so that a save costs one write."""
+        """Ids from the index, then the jobs in batches: the index holds keys only, so that a save costs one
+        write.
+        """
         low, high = from_id or "0", below or "~"
         with translated("list jobs"):
             reply = self._dynamodb.query(
@@ -86,7 +91,7 @@ class DynamoJobStore:
 
     def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
         marker = {**upstream_key(replicate_id), "tenant": tenant, "job_id": job_id}
-        expires = {"expires_at": int(datetime.now().timestamp()) + _MARKER_SECONDS}
+        expires = {"expires_at": int(datetime.now(UTC).timestamp()) + _MARKER_SECONDS}
         try:
             with translated("mark prediction"):
                 self._dynamodb.put_item(
