@@ -62,7 +62,7 @@ class Remote:
 
 @contextmanager
 def running(*options: str) -> Iterator[Remote]:
-    """A local Replicate of one's own on a free port, ended with the block; RuntimeError if it doesn't start."""
+    """A local Replicate of one's own on a free port, ended with the block. RuntimeError: it didn't start."""
     with tempfile.TemporaryDirectory(prefix="local-replicate-") as folder:
         ready = Path(folder) / "ready.json"
         command = [sys.executable, "-m", "local.replicate", "--ready-file", str(ready), *options]

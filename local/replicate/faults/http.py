@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http.client import responses
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.replicate.faults.rules import FaultRule, Kind
@@ -116,6 +117,8 @@ async def _status_after_accept(call: BrokenCall) -> None:
 
 
 async def _reset_before_accept(call: BrokenCall) -> None:
+    # Sent whole, so that every client meets the reset while it waits for the reply, not in the midst of writing.
+    await Request(call.scope, call.receive).body()
     await call.abort()
 
 

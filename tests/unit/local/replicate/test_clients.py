@@ -62,7 +62,9 @@ def test_deployments(client: Client) -> None:
     )
     prediction.wait()
     assert prediction.output == 3
-    assert client.deployments.get("local/lab-deployment").current_release.model == "local/lab"
+    release = client.deployments.get("local/lab-deployment").current_release
+    assert release is not None
+    assert release.model == "local/lab"
 
 
 def test_models_versions_collections_hardware_account(client: Client) -> None:

@@ -153,7 +153,7 @@ def test_examples_are_real_predictions(api: Any) -> None:
 
 def test_search_and_query_find_models(api: Any, remote: Remote) -> None:
     found = requests.get(
-        f"{remote.url}/v1/search", params={"query": "svg vector", "limit": 3}, timeout=10
+        f"{remote.url}/v1/search", params={"query": "svg vector", "limit": "3"}, timeout=10
     ).json()
     queried = api.call("QUERY", "/v1/models", data="vector svg").json()
     assert [item["model"]["name"] for item in found["models"]] == ["recraft-v3-svg"]
