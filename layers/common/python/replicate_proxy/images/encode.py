@@ -6,10 +6,15 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from replicate_proxy.images.errors import EncodingFailedError
+
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["ENCODINGS", "Encoding", "encode", "encode_lossless", "encode_moving"]
+
+# libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY and its bitstream twin, libavif's and Pillow's own words.
+_OUT_OF_MEMORY: Final = ("encoding error 1", "encoding error 2", "Out of memory", "out of memory")
 
 type Target = Literal["webp", "avif", "jpeg"]
 
@@ -60,5 +65,11 @@ def encode_moving(
 
 def _save(image: Image.Image, target: Target, **settings: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, ENCODINGS[target].pillow_name, **settings)
+    try:
+        image.save(buffer, ENCODINGS[target].pillow_name, **settings)
+    except MemoryError as error:
+        raise EncodingFailedError("memory_limit") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        out_of_memory = any(mark in str(error) for mark in _OUT_OF_MEMORY)
+        raise EncodingFailedError("memory_limit" if out_of_memory else "encoding_failed") from error
     return buffer.getvalue()

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from replicate_proxy.images.result import ImageResult
     from replicate_proxy.outputs.options import ImageOptions
 
-__all__ = ["Job", "store", "target_of"]
+__all__ = ["Job", "hand_over"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Files to read and to write; `output` is only written when the outcome is `compressed`."""
+    """Files to read and to write; `output` is written where the result names a `sha256`."""
 
     source: Path
     output: Path
@@ -28,14 +28,7 @@ class Job:
     limits: ImageLimits
 
 
-def target_of(options: ImageOptions, *, transparent: bool = False, moving: bool = False) -> Target:
-    """JPEG has neither transparency nor motion: such an image becomes WebP instead of losing it."""
-    if options.format == "original" or (options.format == "jpeg" and (transparent or moving)):
-        return "webp"
-    return options.format
-
-
-def store(encoded: bytes, target: Target, job: Job, facts: ImageResult) -> ImageResult:
+def hand_over(encoded: bytes, target: Target, job: Job, facts: ImageResult) -> ImageResult:
     """Writes the output file, unless it would be no smaller than the source."""
     if len(encoded) >= facts.bytes_before:
         return replace(facts, reason="not_smaller")

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["copyright_exif", "text_metadata"]
+__all__ = ["copyright_exif", "orientation", "text_metadata"]
 
 _EXIF_TEXTS = {
     ExifTags.Base.ImageDescription: "exif:ImageDescription",
@@ -22,6 +22,7 @@ _EXIF_TEXTS = {
 # Image generators other than PNG writers keep prompt and seed in the EXIF user comment.
 _USER_COMMENT = ExifTags.Base.UserComment
 _CHARSET_BYTES = 8
+_ORIENTATIONS = frozenset(range(1, 9))
 _LONGEST_NAME = 80
 _CUT = "… (cut)"
 
@@ -53,6 +54,12 @@ def copyright_exif(image: Image.Image) -> bytes:
         if value := source.get(tag):
             kept[tag] = value
     return kept.tobytes() if len(kept) else b""
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1–8, 1 where nothing sensible is said."""
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in _ORIENTATIONS else 1
 
 
 def _texts(image: Image.Image) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.images.errors import UnreadableImageError
@@ -49,8 +48,7 @@ class ImagePool:
         try:
             return ImageResult.from_json(process.ask(source, output, thumbnail, options))
         except UnreadableImageError as error:
-            facts = ImageResult("unreadable", bytes_before=size, bytes_after=size)
-            return replace(facts, reason=error.reason)
+            return ImageResult("unreadable", bytes_before=size, bytes_after=size).failed(error.reason)
         finally:
             self._free.put(process)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from replicate_proxy.images.encode import ENCODINGS, Target, encode
+from replicate_proxy.images.reading import ALLOWED_FORMATS
 from replicate_proxy.images.similarity import similarity
 
 if TYPE_CHECKING:
@@ -66,5 +67,5 @@ def sample_of(image: Image.Image) -> Image.Image:
 
 
 def _score(sample: Image.Image, encoded: bytes) -> float:
-    with Image.open(io.BytesIO(encoded)) as decoded:
+    with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as decoded:
         return similarity(sample, decoded)

@@ -11,7 +11,16 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from replicate_proxy.images.errors import UnreadableImageError
 
@@ -23,8 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ALLOWED_FORMATS", "configure", "frame_count", "open_image"]
 
-# MPO is how Pillow names a JPEG with further pictures behind the first; only the first is used.
-ALLOWED_FORMATS: Final = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF")
+# Imported by name so that Pillow never loads its forty other decoders.
+_PLUGINS: Final = (
+    PngImagePlugin.PngImageFile,
+    JpegImagePlugin.JpegImageFile,
+    WebPImagePlugin.WebPImageFile,
+    AvifImagePlugin.AvifImageFile,
+    GifImagePlugin.GifImageFile,
+)
+ALLOWED_FORMATS: Final = tuple(plugin.format for plugin in _PLUGINS)
 _TEXT_CHUNK_BYTES: Final = 1024 * 1024
 _TEXT_TOTAL_BYTES: Final = 4 * 1024 * 1024
 _BROKEN = (

@@ -48,7 +48,7 @@ class GuardedAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
-        """Host and TLS parameters as requests makes them (types of its own), with our context in their place."""
+        """Host and TLS parameters in the types of requests itself, the latter replaced by our context."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._tls} if host["scheme"] == "https" else {}
 

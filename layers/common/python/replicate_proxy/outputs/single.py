@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Images", "SingleFile"]
 
 _COMPRESSIBLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"})
-_EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg"}
+_EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg", "png": "png"}
 _DOWNLOAD = "application/octet-stream"
 
 
@@ -152,7 +152,7 @@ class SingleFile:
         result: ImageResult,
     ) -> FileRecord:
         stem = base_name(ref.url)
-        if result.outcome != "compressed":
+        if not result.sha256:
             # What we could not decode may still be something else to a browser: it is served as a download.
             readable = result.outcome == "kept"
             shown = found if readable else replace(found, content_type=_DOWNLOAD, inline=False)
@@ -170,7 +170,7 @@ class SingleFile:
         )
         return FileRecord(
             path=ref.path,
-            outcome="compressed",
+            outcome=result.outcome,
             url=stored.url,
             kind="image",
             source_host=_host(ref),
