@@ -1,4 +1,4 @@
-"""Secrets by name: SSM SecureStrings by parameter name, Secrets Manager by ARN; kept in memory for a while."""
+"""Secrets by name: SSM SecureStrings by parameter name, Secrets Manager by ARN; remembered for a while."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class AwsSecrets:
     """`client(service)` gives a boto3 client, made only when first needed.
 
     A value is read again after `ttl` seconds, or at once with `refresh`, but then no more than once in
-    `refresh_interval` seconds: a flood of forged signatures must not become a flood of reads. While the store fails
-    for a passing reason, the last value known is used.
+    `refresh_interval` seconds: a flood of forged signatures must not become a flood of reads. While the store
+    fails for a passing reason, the last value known is used.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class AwsSecrets:
     def get(self, name: str, *, refresh: bool = False) -> str:
         """The value, without surrounding white space.
 
-        Raises ConfigurationError where it is missing, empty or not ours to read, RetryableError where the store
-        cannot be reached and no earlier value is known.
+        Raises ConfigurationError where it is missing, empty or not ours to read, RetryableError where the
+        store cannot be reached and no earlier value is known.
         """
         cached = self._cache.get(name)
         if cached is not None and self._fresh(cached, refresh=refresh):

@@ -1,0 +1,110 @@
+"""Keeping our calls below Replicate's rate limits, together with all other functions that call.
+
+Source of the limits: Replicate's rate-limit page (600 creates and 3,000 other calls a minute, short bursts
+above).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_proxy.replicate_api.bucket import Bucket, Pace
+from replicate_proxy.replicate_api.control import OvertakenError
+
+if TYPE_CHECKING:
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.replicate_api.control import ControlTable, Record
+
+__all__ = ["RateLimiter"]
+
+MAX_WAIT_SECONDS = 900
+_TRIES = 6
+_USUAL_PACE = "(attribute_not_exists(slow_until) OR slow_until <= :now)"
+_SLOW_PACE = "slow_until = :slow_until AND slow_interval = :interval"
+
+
+class RateLimiter:
+    """A token bucket in one record. A call costs one write; where the last reading is outdated, two."""
+
+    def __init__(self, table: ControlTable, name: str, pace: Pace, clock: Clock) -> None:
+        self._table = table
+        self._key = f"RATE#{name}"
+        self._pace = pace
+        self._clock = clock
+        self._seen = Bucket()
+
+    def take(self) -> float:
+        """0 where a place was free and is now taken, else the seconds after which to ask again.
+
+        Those sent away are told times one interval apart, so that a thousand parked calls do not all come
+        back at the same moment. Raises RetryableError where the table cannot be reached.
+        """
+        for _ in range(_TRIES):
+            now = self._now()
+            wait = self._seen.wait(now, self._pace)
+            try:
+                if wait > 0:
+                    return self._send_away(now, wait)
+                self._spend(now)
+            except OvertakenError as overtaken:
+                self._see(overtaken.record)
+            else:
+                return 0.0
+        return self._seen.interval(self._now(), self._pace) / 1000
+
+    def slow_down(self, limit_per_minute: float, for_seconds: float) -> None:
+        """Holds everybody to `limit_per_minute`, one at a time, for so long; then the usual pace applies
+        again.
+        """
+        now = self._now()
+        interval = Pace(limit_per_minute, 1).interval
+        self._see(
+            self._table.change(
+                self._key,
+                "SET slow_until = :slow_until, slow_interval = :interval,"
+                " next_free = :next_free, back_at = :now",
+                {
+                    "slow_until": now + round(for_seconds * 1000),
+                    "interval": interval,
+                    "next_free": now + interval,
+                    "now": now,
+                },
+            )
+        )
+
+    def _spend(self, now: int) -> None:
+        bucket = self._seen
+        interval = bucket.interval(now, self._pace)
+        values: dict[str, int] = {"now": now, "interval": interval}
+        if bucket.slow(now):
+            pace, values["slow_until"] = _SLOW_PACE, bucket.slow_until
+        else:
+            pace = _USUAL_PACE
+        if bucket.next_free <= now:
+            update = "SET next_free = :next_free"
+            free = "(attribute_not_exists(next_free) OR next_free <= :now)"
+            values["next_free"] = now + interval
+        else:
+            update = "SET next_free = next_free + :interval"
+            free = "next_free > :now AND next_free <= :latest"
+            values["latest"] = bucket.latest(now, self._pace)
+        condition = f"{free} AND {pace}"
+        used = {name: value for name, value in values.items() if f":{name}" in update + condition}
+        self._see(self._table.change(self._key, update, used, condition=condition))
+
+    def _send_away(self, now: int, wait: int) -> float:
+        interval = self._seen.interval(now, self._pace)
+        if self._seen.back_at > now:
+            update, condition = "SET back_at = back_at + :interval", "back_at > :now"
+            values = {"interval": interval, "now": now}
+        else:
+            update, condition = "SET back_at = :back_at", "attribute_not_exists(back_at) OR back_at <= :now"
+            values = {"back_at": now + wait, "now": now}
+        self._see(self._table.change(self._key, update, values, condition=condition))
+        return min(max(self._seen.back_at - now, wait) / 1000, MAX_WAIT_SECONDS)
+
+    def _see(self, record: Record) -> None:
+        self._seen = Bucket.of(record)
+
+    def _now(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)
