@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.observability import logger
 from replicate_proxy.replicate_api.bucket import Bucket, Pace
 from replicate_proxy.replicate_api.control import OvertakenError
 
@@ -37,8 +39,23 @@ class RateLimiter:
         """0 where a place was free and is now taken, else the seconds after which to ask again.
 
         Those sent away are told times one interval apart, so that a thousand parked calls do not all come
-        back at the same moment. Raises RetryableError where the table cannot be reached.
+        back at the same moment. While the table cannot be reached everybody passes: the limit that counts is
+        Replicate's own 429, and ours only spares it.
         """
+        try:
+            return self._take()
+        except RetryableError as error:
+            logger.warning("rate limiter not reachable", reason=str(error))
+            return 0.0
+
+    def slow_down(self, limit_per_minute: float, *, for_seconds: float) -> None:
+        """Holds everybody to `limit_per_minute`, one at a time, until that long from now."""
+        try:
+            self._slow_down(limit_per_minute, for_seconds)
+        except RetryableError as error:
+            logger.warning("rate limiter not reachable", reason=str(error))
+
+    def _take(self) -> float:
         for _ in range(_TRIES):
             now = self._now()
             wait = self._seen.wait(now, self._pace)
@@ -52,10 +69,7 @@ class RateLimiter:
                 return 0.0
         return self._seen.interval(self._now(), self._pace) / 1000
 
-    def slow_down(self, limit_per_minute: float, for_seconds: float) -> None:
-        """Holds everybody to `limit_per_minute`, one at a time, for so long; then the usual pace applies
-        again.
-        """
+    def _slow_down(self, limit_per_minute: float, for_seconds: float) -> None:
         now = self._now()
         interval = Pace(limit_per_minute, 1).interval
         self._see(
@@ -93,7 +107,8 @@ class RateLimiter:
         self._see(self._table.change(self._key, update, used, condition=condition))
 
     def _send_away(self, now: int, wait: int) -> float:
-        interval = self._seen.interval(now, self._pace)
+        # Also while slowed down: the usual pace may be back before a long line at the slow one has passed.
+        interval = self._pace.interval
         if self._seen.back_at > now:
             update, condition = "SET back_at = back_at + :interval", "back_at > :now"
             values = {"interval": interval, "now": now}
