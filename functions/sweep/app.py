@@ -24,8 +24,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Gives back how many jobs were looked at, by outcome, and whether the pass came to its end."""
     now = clock.now()
     until = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVE
-    handed = deliveries().run(now, _DELIVERIES)
+    sent = deliveries().run(now, min(until, now + _DELIVERIES))
     result = sweep().run(until)
-    finished = handed.finished and result.finished
-    logger.info("sweep done", jobs=result.outcomes, deliveries=handed.sent, finished=finished)
-    return {"jobs": dict(result.outcomes), "deliveries": handed.sent, "finished": finished}
+    logger.info("sweep done", jobs=result.outcomes, deliveries=sent, finished=result.finished)
+    return {"jobs": dict(result.outcomes), "deliveries": sent, "finished": result.finished}

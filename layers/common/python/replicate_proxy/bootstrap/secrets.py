@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 from replicate_proxy.aws import client
-from replicate_proxy.secrets import ParameterSecrets
+from replicate_proxy.secrets import AwsSecrets
 
 __all__ = ["secrets"]
 
 
 @cache
-def secrets() -> ParameterSecrets:
-    return ParameterSecrets(client("ssm"))
+def secrets() -> AwsSecrets:
+    return AwsSecrets(client)

@@ -8,7 +8,7 @@ from functools import cache
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.deliveries import due_deliveries as deliveries
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
-from replicate_proxy.bootstrap.replicate import reads
+from replicate_proxy.bootstrap.replicate import replicate
 from replicate_proxy.bootstrap.signing_keys import root_secret
 from replicate_proxy.jobs.model import Job
 from replicate_proxy.messaging.bus import EventBridgeBus
@@ -37,13 +37,13 @@ def sweep() -> Sweep:
         queue=queue,
         bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
         claim_check=ClaimCheck(documents()),
-        reader=reads(),
+        reader=replicate(),
         settle=Settle(
             keeper=keeper(),
             store=store(),
             documents=documents(),
             queue=queue,
-            lister=reads(),
+            lister=replicate(),
             urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
             clock=clock,
             policy=policy(),
