@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 
 from replicate_proxy.net.addresses import AddressPolicy, check_address
-from replicate_proxy.net.errors import ForbiddenAddressError, TooSlowError, UnreachableError
+from replicate_proxy.net.errors import (
+    ForbiddenAddressError,
+    ForbiddenTargetError,
+    TooSlowError,
+    UnreachableError,
+)
 
 __all__ = [
     "AddressPolicy",
@@ -37,30 +43,30 @@ def system_resolver(host: str, port: int) -> Sequence[str]:
 
 
 def resolve_checked(
-    host: str, port: int, *, policy: AddressPolicy, resolver: Resolver = system_resolver
+    host: str,
+    port: int,
+    *,
+    policy: AddressPolicy,
+    resolver: Resolver = system_resolver,
+    loopback_only: bool = False,
 ) -> Sequence[str]:
     """The host's addresses, after each of them passed `check_address`: one bad answer refuses the host."""
     addresses = resolver(host, port)
     if not addresses:
         raise UnreachableError("the host name has no address")
     for address in addresses:
-        # A scoped address (fe80::1%eth0) keeps its zone in getaddrinfo's answer; the range is judged without
-        # it.
-        check_address(address.partition("%")[0], policy)
+        # A scoped address (fe80::1%eth0) keeps its zone in getaddrinfo's answer; the range is judged without it.
+        bare = address.partition("%")[0]
+        check_address(bare, policy)
+        if loopback_only and not ip_address(bare).is_loopback:
+            raise ForbiddenTargetError("only https is called")
     return addresses
 
 
-def open_checked(
-    host: str,
-    port: int,
-    timeout: float | None,
-    *,
-    policy: AddressPolicy,
-    resolver: Resolver = system_resolver,
-) -> socket.socket:
-    """A connected TCP socket to the first checked address that answers within `timeout` seconds."""
+def open_checked(addresses: Sequence[str], port: int, timeout: float | None) -> socket.socket:
+    """A connected TCP socket to the first of the checked addresses that answers within `timeout` seconds."""
     failure: OSError | None = None
-    for address in resolve_checked(host, port, policy=policy, resolver=resolver):
+    for address in addresses:
         try:
             # A literal address: create_connection resolves nothing any more.
             connection = socket.create_connection((address, port), timeout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -13,14 +12,14 @@ from requests import exceptions
 from replicate_proxy.net.adapter import GuardedAdapter, default_tls
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.net.errors import BadResponseError, ForbiddenTargetError, TooSlowError, UnreachableError
-from replicate_proxy.net.guard import Resolver, open_checked, system_resolver
+from replicate_proxy.net.guard import Resolver, open_checked, resolve_checked, system_resolver
 from replicate_proxy.net.response import GuardedResponse
 from replicate_proxy.net.targets import Target, parse_target
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from replicate_proxy.net.addresses import AddressPolicy
 
@@ -111,13 +110,15 @@ class GuardedSession:
     def _send(
         self, method: str, target: Target, headers: Mapping[str, str], data: bytes | None, deadline: Deadline
     ) -> requests.Response:
-        policy = self.policy
+        # Plain http is for this machine alone: a request in clear text never leaves it.
+        loopback_only = target.scheme == "http"
 
         def open_socket(host: str, port: int, timeout: float | None) -> socket.socket:
-            if target.scheme == "http":
-                _require_loopback(self.resolver(host, port))
             wait = min(timeout or self.connect_timeout, deadline.remaining)
-            connection = open_checked(host, port, wait, policy=policy, resolver=self.resolver)
+            addresses = resolve_checked(
+                host, port, policy=self.policy, resolver=self.resolver, loopback_only=loopback_only
+            )
+            connection = open_checked(addresses, port, wait)
             deadline.watch(connection)
             return connection
 
@@ -133,12 +134,6 @@ class GuardedSession:
             if deadline.expired:
                 raise TooSlowError("the total time of the request is up") from error
             raise UnreachableError("the connection failed") from error
-
-
-def _require_loopback(addresses: Sequence[str]) -> None:
-    """Plain http is for this machine alone: a request in clear text never leaves it."""
-    if not all(ip_address(address.partition("%")[0]).is_loopback for address in addresses):
-        raise ForbiddenTargetError("only https is called")
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:

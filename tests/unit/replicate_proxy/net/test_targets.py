@@ -1,0 +1,100 @@
+"""What counts as a URL that may be called, before any name is resolved."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.errors import ForbiddenTargetError
+from replicate_proxy.net.targets import parse_target
+
+STRICT = AddressPolicy()
+LOCAL = AddressPolicy(allow_loopback=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("https://replicate.delivery/a/b.png?x=1", "replicate.delivery", 443),
+        ("https://Replicate.Delivery./a", "replicate.delivery", 443),
+        ("HTTPS://a-b.example.com:443/", "a-b.example.com", 443),
+        ("https://bücher.example/", "xn--bcher-kva.example", 443),
+        ("https://8.8.8.8/", "8.8.8.8", 443),
+        ("https://[2606:4700:4700::1111]/", "2606:4700:4700::1111", 443),
+    ],
+)
+def test_plain_https_urls_are_taken(url: str, host: str, port: int) -> None:
+    target = parse_target(url, STRICT)
+
+    assert (target.host, target.port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://replicate.delivery/a",  # not https
+        "ftp://replicate.delivery/a",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1:70/",
+        "https:///path",  # no host
+        "https://",
+        "https://user@replicate.delivery/",
+        "https://user:pass@replicate.delivery/",
+        "https://replicate.delivery@127.0.0.1/",
+        "https://replicate.delivery:8443/",
+        "https://replicate.delivery:99999/",
+        "https://replicate.delivery:x/",
+        "https://127.0.0.1/",
+        "https://2130706433/",  # decimal 127.0.0.1
+        "https://0x7f000001/",  # hexadecimal
+        "https://0177.0.0.1/",  # octal
+        "https://0x7f.0.0.1/",
+        "https://127.1/",  # short
+        "https://127.0.0.1./",
+        "https://192.168.010.1/",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[fe80::1%25eth0]/",
+        "https://[::1/",
+        "https://１２７.0.0.1/",  # full-width digits
+        "https://127。0。0。1/",  # ideographic full stops
+        "https://replicate.delivery\\@127.0.0.1/",
+        "https://replicate.delivery\t/",
+        "https://replicate.delivery/a b",
+        "https://replicate.delivery/\n",
+        "https://replicate..delivery/",
+        "https://-replicate.delivery/",
+        "https://" + "a" * 64 + ".com/",
+        "https://" + "a." * 130 + "com/",
+        "https://replicate.delivery/" + "a" * 5000,
+        "replicate.delivery/a",
+        "//replicate.delivery/a",
+        "",
+    ],
+)
+def test_everything_else_is_refused(url: str) -> None:
+    with pytest.raises(ForbiddenTargetError):
+        parse_target(url, STRICT)
+
+
+def test_the_local_stack_may_use_http_and_any_port_on_this_machine() -> None:
+    target = parse_target("http://127.0.0.1:8123/file.png", LOCAL)
+
+    assert (target.scheme, target.host, target.port) == ("http", "127.0.0.1", 8123)
+    with pytest.raises(ForbiddenTargetError):
+        parse_target("http://10.0.0.1:8123/", LOCAL)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_taken_or_refused_and_nothing_else(text: str) -> None:
+    for url in (text, f"https://{text}", f"https://{text}/x", f"https://a.example:{text}"):
+        try:
+            target = parse_target(url, STRICT)
+        except ForbiddenTargetError:
+            continue
+        assert target.scheme == "https"
+        assert target.port == 443
+        assert target.host
+        assert target.host.isascii()
