@@ -9,6 +9,7 @@ from local.replicate import clock
 
 type Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
 type Event = Literal["start", "output", "logs", "completed"]
+type AttemptKind = Literal["genuine", "duplicate", "forged"]
 
 TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "aborted"})
 DEFAULT_EVENTS: frozenset[Event] = frozenset({"output", "completed"})
@@ -20,7 +21,7 @@ class WebhookAttempt:
 
     message_id: str
     event: Event
-    kind: Literal["genuine", "duplicate", "forged"]
+    kind: AttemptKind
     number: int
     sent_at: float
     status: Status

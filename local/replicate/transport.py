@@ -1,4 +1,4 @@
-"""The outgoing HTTP of webhooks: one POST, bounded in time and in concurrency, never following a redirect."""
+"""The outgoing HTTP of webhooks: one POST, bounded in time, never following a redirect."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-_CONNECTIONS = 128
+_IDLE = 1.0  # seconds; shorter than any receiver keeps an idle connection, so none is closed under a webhook
 _SENT_WITH = {"content-type": "application/json", "user-agent": "local-replicate-webhooks/1"}
 
 
@@ -35,7 +35,8 @@ class AiohttpTransport:
     async def post(self, url: str, body: bytes, headers: dict[str, str], within: float) -> Reply:
         """See Transport. The URL is sent byte for byte: a receiver may have signed its query."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS))
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
+            self._session = aiohttp.ClientSession(connector=connector)
         try:
             async with self._session.post(
                 URL(url, encoded=True),

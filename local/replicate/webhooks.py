@@ -5,17 +5,18 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from local.replicate import ids, signature
 from local.replicate.faults.book import FaultBook
 from local.replicate.faults.rules import FaultRule
 from local.replicate.settings import Knobs, Launch
 from local.replicate.stats import Stats
-from local.replicate.store import Event, Prediction, Status, WebhookAttempt
+from local.replicate.store import AttemptKind, Event, Prediction, Status, WebhookAttempt
 from local.replicate.transport import Transport
 from local.replicate.view import render
 
+CONCURRENCY = 256  # exchanges under way at once; the wait for a place does not count against the timeout
 THROTTLE = 0.5  # seconds between two output or two logs webhooks (OpenAPI document, webhook_events_filter)
 RETRY_DELAYS = (2.0, 4.0, 8.0, 16.0, 30.0)  # the last try comes about a minute after completion
 _FORGED_SECRET = "whsec_Zm9yZ2VkLWZvcmdlZC1mb3JnZWQ="  # noqa: S105 - wrong on purpose
@@ -58,6 +59,7 @@ class Webhooks:
         self._faults = faults
         self._stats = stats
         self._transport = transport
+        self._places = asyncio.Semaphore(CONCURRENCY)
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -142,13 +144,15 @@ class Webhooks:
                 return
 
     async def _attempt(
-        self,
-        message: Message,
-        number: int,
-        kind: Literal["genuine", "duplicate", "forged"],
-        overriding: int | None = None,
+        self, message: Message, number: int, kind: AttemptKind, overriding: int | None = None
     ) -> int | None:
         """POST once; the status code, None if nobody answered. `overriding` replaces the answer's."""
+        async with self._places:
+            return await self._exchange(message, number, kind, overriding)
+
+    async def _exchange(
+        self, message: Message, number: int, kind: AttemptKind, overriding: int | None
+    ) -> int | None:
         now = time.time()
         attempt = WebhookAttempt(message.id, message.event, kind, number, now, message.status)
         message.prediction.attempts.append(attempt)
@@ -157,12 +161,10 @@ class Webhooks:
             body, secret = _forged(message.body), _FORGED_SECRET
         headers = signature.headers(secret, message.id, int(now), body)
         self._stats().webhooks_sent += 1
-        reply = await self._transport.post(
-            str(message.prediction.webhook), body, headers, self._knobs().webhook_timeout
-        )
-        attempt.finished_at = time.time()
-        attempt.status_code = overriding if overriding is not None else reply.status
-        attempt.error = reply.error
+        url, within = str(message.prediction.webhook), self._knobs().webhook_timeout
+        reply = await self._transport.post(url, body, headers, within)
+        attempt.finished_at, attempt.error = time.time(), reply.error
+        attempt.status_code = reply.status if overriding is None else overriding
         if attempt.status_code in _ACKNOWLEDGED:
             self._stats().webhooks_acknowledged += 1
         return attempt.status_code

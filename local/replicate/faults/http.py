@@ -117,7 +117,7 @@ async def _status_after_accept(call: BrokenCall) -> None:
 
 
 async def _reset_before_accept(call: BrokenCall) -> None:
-    # Sent whole, so that every client meets the reset while it waits for the reply, not in the midst of writing.
+    # Read whole, so that every client meets the reset while it waits for the reply, not while it writes.
     await Request(call.scope, call.receive).body()
     await call.abort()
 
