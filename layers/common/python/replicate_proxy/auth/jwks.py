@@ -7,9 +7,10 @@ While the provider cannot be reached, keys fetched within `grace_seconds` go on 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jwt
 import requests
@@ -84,19 +85,25 @@ class JwksClient:
             self._failed = False
             self._fetched_at = self._tried_at
 
-    def _fetch(self) -> dict[str, Any]:
+    def _fetch(self) -> bytes:
+        """The provider's answer; a redirect is none, since it can lead anywhere."""
         with self._session.get(
             self._settings.url, timeout=_TIMEOUT_SECONDS, allow_redirects=False, stream=True
         ) as response:
-            response.raise_for_status()
             if response.status_code != requests.codes.ok:
-                raise ValueError("the key set is elsewhere")
-            body = response.raw.read(_LARGEST + 1, decode_content=True)
-        if len(body) > _LARGEST:
-            raise ValueError("the key set is too large")
-        loaded = jwt.PyJWKSet.from_json(body.decode())
-        return {key.key_id: key for key in loaded.keys if key.key_id}
+                raise ValueError("the provider has no key set here")
+            body = b""
+            for chunk in response.iter_content(64 * 1024):
+                body += chunk
+                if len(body) > _LARGEST:
+                    raise ValueError("the key set is too large")
+        return body
 
 
-def _signing_keys(keys: dict[str, Any]) -> dict[str, jwt.PyJWK]:
-    return {kid: key for kid, key in keys.items() if key.public_key_use in {None, "sig"}}
+def _signing_keys(body: bytes) -> dict[str, jwt.PyJWK]:
+    loaded = json.loads(body)
+    entries = loaded.get("keys") if isinstance(loaded, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("this is no key set")
+    keys = jwt.PyJWKSet.from_dict({"keys": entries}).keys
+    return {key.key_id: key for key in keys if key.key_id and key.public_key_use in {None, "sig"}}

@@ -1,0 +1,158 @@
+"""Builders and fakes of the access part: keys, tenants, files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from replicate_proxy.admin.ports import Stage, UsageKey
+from replicate_proxy.auth.keys import ApiKey, KeyText, Limits
+from replicate_proxy.auth.scopes import DEFAULT_SCOPES
+from replicate_proxy.errors import ConflictError, DuplicateError, RetryableError
+
+if TYPE_CHECKING:
+    import pytest
+
+    from replicate_proxy.auth.tenants import Tenant
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DIGEST_KEY = b"k" * 32
+STAGE = Stage("api123", "prod")
+TABLE = "access"
+
+
+class HandClock:
+    """Stands still until told."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.time = now
+
+    def now(self) -> datetime:
+        return self.time
+
+    def pass_by(self, **how_long: float) -> None:
+        self.time += timedelta(**how_long)
+
+
+def make_key(**changes: Any) -> tuple[ApiKey, KeyText]:
+    """A good key of tenant acme and its text; `changes` are fields of the record."""
+    text = KeyText.fresh(changes.pop("id", None))
+    key = ApiKey(
+        id=text.id,
+        tenant="acme",
+        digest=text.digest(DIGEST_KEY),
+        created_at=NOW,
+        scopes=frozenset(DEFAULT_SCOPES),
+    )
+    return replace(key, **changes), text
+
+
+@dataclass
+class FakeKeyStore:
+    """Keys in memory; `down` makes it fail as a store does that cannot be reached."""
+
+    keys: dict[str, ApiKey] = field(default_factory=dict)
+    down: bool = False
+
+    def get(self, key_id: str) -> ApiKey | None:
+        self._reach()
+        return self.keys.get(key_id)
+
+    def touch(self, key_id: str, now: datetime) -> None:
+        self._reach()
+        if key_id not in self.keys:
+            raise ConflictError("no such key")
+        self.keys[key_id] = replace(self.keys[key_id], last_used_at=now)
+
+    def create(self, key: ApiKey) -> None:
+        self._reach()
+        if key.id in self.keys:
+            raise DuplicateError("exists")
+        self.keys[key.id] = key
+
+    def replace(self, key: ApiKey, *, digest: str) -> None:
+        self._reach()
+        stored = self.keys.get(key.id)
+        if stored is None or stored.digest != digest or stored.revoked_at is not None:
+            raise ConflictError("changed meanwhile")
+        self.keys[key.id] = key
+
+    def list(self, *, tenant: str | None = None) -> list[ApiKey]:
+        self._reach()
+        found = [key for key in self.keys.values() if tenant in {None, key.tenant}]
+        return sorted(found, key=lambda key: (key.created_at, key.id))
+
+    def _reach(self) -> None:
+        if self.down:
+            raise RetryableError("the store cannot be reached")
+
+
+@dataclass
+class FakeTenantStore:
+    """Tenants in memory."""
+
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    down: bool = False
+
+    def get(self, name: str) -> Tenant | None:
+        if self.down:
+            raise RetryableError("the store cannot be reached")
+        return self.tenants.get(name)
+
+    def save(self, tenant: Tenant) -> None:
+        self.tenants[tenant.name] = tenant
+
+    def delete(self, name: str) -> None:
+        self.tenants.pop(name, None)
+
+    def list(self) -> list[Tenant]:
+        return sorted(self.tenants.values(), key=lambda tenant: tenant.name)
+
+
+@dataclass
+class FakeGateway:
+    """API Gateway as far as keys go: who sits in which plan, and whether the cache was dropped."""
+
+    seated: dict[str, Limits] = field(default_factory=dict)
+    stages: set[Stage] = field(default_factory=set)
+    flushed: list[Stage] = field(default_factory=list)
+    can_flush: bool = True
+
+    def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
+        self.seated[label] = limits
+        self.stages.add(stage)
+        return UsageKey(id=label, value=f"value-of-{label}")
+
+    def expel(self, usage_key_id: str) -> None:
+        self.seated.pop(usage_key_id, None)
+
+    def forget_callers(self, stage: Stage) -> bool:
+        self.flushed.append(stage)
+        return self.can_flush
+
+
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up credentials and no way to a real account."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+
+def access_table() -> Any:
+    """The access table inside moto, as the template declares it; gives the client."""
+    client = boto3.client("dynamodb")
+    client.create_table(
+        TableName=TABLE,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return client
