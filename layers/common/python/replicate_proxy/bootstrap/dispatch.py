@@ -6,7 +6,7 @@ from functools import cache
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
-from replicate_proxy.bootstrap.replicate import replicate
+from replicate_proxy.bootstrap.replicate import predictions
 from replicate_proxy.bootstrap.signing_keys import root_secret
 from replicate_proxy.messaging.queue import SqsCommandQueue
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
@@ -22,7 +22,7 @@ def dispatch() -> Dispatch:
         store=store(),
         documents=documents(),
         queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
-        predictions=replicate(),
+        predictions=predictions(),
         urls=WebhookUrls(env.text("WEBHOOK_BASE_URL"), root_secret()),
         clock=clock,
         settings=DispatchSettings(

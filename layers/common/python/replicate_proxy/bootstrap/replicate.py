@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 
 from replicate_proxy.aws import client
@@ -11,12 +12,13 @@ from replicate_proxy.replicate_api.breaker import Breaker
 from replicate_proxy.replicate_api.bucket import Pace
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.control import ControlTable
-from replicate_proxy.replicate_api.guarded import GuardedReplicate
 from replicate_proxy.replicate_api.rate import RateLimiter
 from replicate_proxy.replicate_api.retry import Retry
+from replicate_proxy.replicate_api.retrying import RetryingClient
 from replicate_proxy.replicate_api.wire import open_session
+from replicate_proxy.services.upstream import GuardedPredictions, GuardedReads
 
-__all__ = ["breaker", "replicate", "replicate_client"]
+__all__ = ["breaker", "predictions", "reads", "replicate_client"]
 
 
 @cache
@@ -35,15 +37,19 @@ def breaker() -> Breaker:
 
 
 @cache
-def replicate() -> GuardedReplicate:
-    """Replicate's own limits are 600 creates and 3,000 other calls a minute; ours stay a little below."""
-    return GuardedReplicate(
-        client=replicate_client(),
-        breaker=breaker(),
-        creates=RateLimiter(_control(), "creates", _pace("CREATES", 570, 60), clock),
-        reads=RateLimiter(_control(), "reads", _pace("READS", 2400, 200), clock),
-        retry=Retry(),
-    )
+def predictions() -> GuardedPredictions:
+    """Replicate allows 600 creates a minute; ours stay a little below."""
+    return GuardedPredictions(_retrying(), breaker(), _limiter("creates", 570, 60))
+
+
+@cache
+def reads() -> GuardedReads:
+    """Replicate allows 3,000 other calls a minute; the rest is for those who share the account."""
+    return GuardedReads(_retrying(), breaker(), _limiter("reads", 2400, 200), time.sleep)
+
+
+def _retrying() -> RetryingClient:
+    return RetryingClient(replicate_client(), Retry())
 
 
 @cache
@@ -51,5 +57,8 @@ def _control() -> ControlTable:
     return ControlTable(client("dynamodb"), env.text("CONTROL_TABLE"))
 
 
-def _pace(name: str, per_minute: int, burst: int) -> Pace:
-    return Pace(env.number(f"{name}_PER_MINUTE", per_minute), env.integer(f"{name}_BURST", burst))
+def _limiter(name: str, per_minute: int, burst: int) -> RateLimiter:
+    pace = Pace(
+        env.number(f"{name.upper()}_PER_MINUTE", per_minute), env.integer(f"{name.upper()}_BURST", burst)
+    )
+    return RateLimiter(_control(), name, pace, clock)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.deliveries import due_deliveries as deliveries
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
-from replicate_proxy.bootstrap.replicate import replicate
+from replicate_proxy.bootstrap.replicate import reads
 from replicate_proxy.bootstrap.signing_keys import root_secret
-from replicate_proxy.jobs.model import Job
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.messaging.harvest import SqsHarvestMessages
 from replicate_proxy.messaging.queue import SqsCommandQueue
@@ -20,6 +20,9 @@ from replicate_proxy.services.looks import Looks
 from replicate_proxy.services.settle import Settle
 from replicate_proxy.services.sweep import Sweep
 from replicate_proxy.services.upstream_url import WebhookUrls
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
 
 __all__ = ["clock", "deliveries", "sweep"]
 
@@ -34,16 +37,17 @@ def sweep() -> Sweep:
 
     looks = Looks(
         keeper=keeper(),
+        documents=documents(),
         queue=queue,
         bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
         claim_check=ClaimCheck(documents()),
-        reader=replicate(),
+        reader=reads(),
         settle=Settle(
             keeper=keeper(),
             store=store(),
             documents=documents(),
             queue=queue,
-            lister=replicate(),
+            lister=reads(),
             urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
             clock=clock,
             policy=policy(),
