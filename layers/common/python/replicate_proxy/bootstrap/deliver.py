@@ -14,11 +14,10 @@ from replicate_proxy.bootstrap.deliveries import (
     queue,
     settings,
     tenant_secrets,
+    webhook_policy,
 )
 from replicate_proxy.bootstrap.jobs import clock, documents, env
-from replicate_proxy.config import local_settings
 from replicate_proxy.messaging.bus import EventBridgeBus
-from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.notifications.deliverer import Deliverer
 from replicate_proxy.notifications.health import EndpointHealth
@@ -49,10 +48,8 @@ def deliverer() -> Deliverer:
 
 
 def _session() -> GuardedSession:
-    policy = AddressPolicy(
-        allow_loopback=bool(local_settings(os.environ).get("allow_loopback")),
-        ports=frozenset(int(port) for port in env.names("WEBHOOK_PORTS", "443")),
-    )
     return GuardedSession(
-        policy, connect_timeout=settings().connect_timeout, read_timeout=settings().total_timeout
+        webhook_policy(os.environ),
+        connect_timeout=settings().connect_timeout,
+        read_timeout=settings().total_timeout,
     )

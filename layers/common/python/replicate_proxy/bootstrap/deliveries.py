@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.jobs import clock, env
+from replicate_proxy.config import Env, local_settings
+from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.notifications.due import DueDeliveries
 from replicate_proxy.notifications.endpoint_store import DynamoEndpointStore, DynamoTenantSecrets
 from replicate_proxy.notifications.lanes import DynamoLanes
@@ -14,7 +17,19 @@ from replicate_proxy.notifications.outbox import DynamoOutbox
 from replicate_proxy.notifications.queue import SqsDeliveryQueue
 from replicate_proxy.notifications.settings import DeliverySettings
 
-__all__ = ["due_deliveries", "endpoints", "lanes", "outbox", "queue", "settings", "tenant_secrets"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "due_deliveries",
+    "endpoints",
+    "lanes",
+    "outbox",
+    "queue",
+    "settings",
+    "tenant_secrets",
+    "webhook_policy",
+]
 
 
 @cache
@@ -51,6 +66,14 @@ def queue() -> SqsDeliveryQueue:
 def due_deliveries() -> DueDeliveries:
     """The sweep's part: `run(now, until)` gives the number of deliveries handed to the queue."""
     return DueDeliveries(outbox=outbox(), queue=queue(), clock=clock, settings=settings())
+
+
+def webhook_policy(values: Mapping[str, str]) -> AddressPolicy:
+    """Which addresses are called: https on `WEBHOOK_PORTS`; on the local stack loopback too."""
+    return AddressPolicy(
+        allow_loopback=bool(local_settings(values).get("allow_loopback")),
+        ports=frozenset(int(port) for port in Env(values).names("WEBHOOK_PORTS", "443")),
+    )
 
 
 def _table() -> str:

@@ -55,9 +55,12 @@ class Progress:
         )
 
     def hold(self, delivery: Delivery, earlier: Sequence[Delivery], now: datetime) -> None:
-        """The earlier one wakes this one when it ends; the sweep looks after that one's next attempt all the same."""
+        """The earlier one wakes this one when it ends; the sweep looks again when that may have changed by itself."""
         next_try = max(other.next_attempt_at for other in earlier)
         due_at = max(next_try, now) + timedelta(seconds=self._settings.direct_delay)
+        patience_ends = delivery.queued_at + timedelta(seconds=self._settings.order_patience)
+        if now < patience_ends:
+            due_at = min(due_at, patience_ends)
         self._outbox.save(replace(delivery, due_at=due_at))
         logger.info("delivery waits for an earlier one", delivery_id=delivery.id)
 

@@ -1,0 +1,24 @@
+"""A tenant's webhook endpoints, signing secrets, deliveries and redeliveries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.bootstrap.endpoints import webhook_api
+from replicate_proxy.observability import logger, metrics, tracer
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from replicate_proxy.web import Response
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
+    caller = (event.get("requestContext") or {}).get("authorizer") or {}
+    logger.append_keys(tenant=caller.get("tenant"), method=event.get("httpMethod"), path=event.get("path"))
+    response = webhook_api().handle(event)
+    logger.info("webhook request answered", status=response["statusCode"])
+    return response
