@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
@@ -64,27 +64,28 @@ class Request:
     def base_url(self) -> str:
         """Origin plus stage or base path, as the client used it: what our own absolute URLs start with."""
         full = str(self.context.get("path") or self.path)
-        suffix = self.resource
-        for name, value in self.params.items():
-            suffix = suffix.replace("{%s}" % name, value).replace("{%s+}" % name, value)
-        prefix = (
-            full.removesuffix("/").removesuffix(quote(suffix.rstrip("/"))).removesuffix(suffix.rstrip("/"))
-        )
         host = self.context.get("domainName") or self.headers.get("host", "")
         scheme = self.headers.get("x-forwarded-proto", "https")
-        return f"{scheme}://{host}{prefix}".rstrip("/")
+        return f"{scheme}://{host}{_prefix(full, self.resource)}"
 
     def json(self) -> Any:
         """The body as JSON. Raises a 400 ApiError that says where it breaks off."""
         try:
-            return json.loads(self.body.decode("utf-8"))
+            parsed = json.loads(self.body.decode("utf-8"), parse_constant=_no_constant)
+            # Half of a surrogate pair is legal JSON, and no text that anybody could store.
+            if b"\\u" in self.body:
+                json.dumps(parsed, ensure_ascii=False).encode("utf-8")
         except UnicodeDecodeError as error:
             raise ApiError(400, "Invalid body", f"The body is not UTF-8: byte {error.start}") from error
+        except UnicodeEncodeError as error:
+            raise ApiError(400, "Invalid JSON", "The body holds half of a surrogate pair") from error
         except json.JSONDecodeError as error:
             where = f"line {error.lineno}, column {error.colno}"
             raise ApiError(400, "Invalid JSON", f"The body is not JSON: {error.msg} at {where}") from error
-        except RecursionError as error:
-            raise ApiError(400, "Invalid JSON", "The body is nested too deeply") from error
+        except (ValueError, RecursionError) as error:
+            detail = "The body holds a number or a nesting that is out of bounds"
+            raise ApiError(400, "Invalid JSON", detail) from error
+        return parsed
 
 
 Handler = Callable[[Request], Response]
@@ -157,6 +158,23 @@ def problem(
         body["retry_after"] = retry_after
         sent["retry-after"] = str(retry_after)
     return json_response(status, body, sent)
+
+
+def _prefix(full: str, resource: str) -> str:
+    """What stands before the route in the path. Parameters may be encoded or not, and hold any segment."""
+    pattern = "/".join(_segment(part) for part in resource.rstrip("/").split("/"))
+    found = re.fullmatch(f"(.*){pattern}/?", full)
+    return found.group(1) if found else ""
+
+
+def _segment(part: str) -> str:
+    if not part.startswith("{"):
+        return re.escape(part)
+    return ".+" if part.endswith("+}") else "[^/]+"
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

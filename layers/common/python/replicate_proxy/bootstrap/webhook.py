@@ -13,7 +13,10 @@ from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.upstream_url import WebhookUrls
 from replicate_proxy.services.webhook import WebhookReceiver
-from replicate_proxy.web import Routes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
 

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accepted",
+    "AttemptChange",
     "CancelRequested",
     "Change",
     "Claimed",
     "Given",
+    "HarvestTaken",
     "Harvested",
     "Looked",
     "OutcomeUnknown",
@@ -32,42 +34,47 @@ class Change:
     """Base of all changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed(Change):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptChange(Change):
+    """News about one attempt to send the job: it says nothing to a job that is at another attempt by now."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(AttemptChange):
     """A dispatcher took the job and is about to send the create request; nobody else may before `until`."""
 
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Released(Change):
-    """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: it was really
-    sent.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released(AttemptChange):
+    """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: really sent."""
 
     retry_at: datetime
     counts: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected(Change):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(AttemptChange):
     """Replicate refused the request for good; `error` is its own text."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeUnknown(Change):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeUnknown(AttemptChange):
     """The create request was sent and nobody knows whether a prediction exists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resent(Change):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resent(AttemptChange):
     """No trace of a prediction was found for an unknown outcome: the job may be sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted(Change):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(AttemptChange):
     """Replicate created the prediction."""
 
     replicate_id: str
@@ -110,13 +117,24 @@ class CancelRequested(Change):
     """The caller wants the job stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Looked(Change):
-    """The sweep or a harvester looked, and the job goes on: when to look next, and what is stored so far."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarvestTaken(Change):
+    """A harvester goes on with the job; nobody else may before `until`."""
 
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked(Change):
+    """Somebody looked while the job was `seen`, and it goes on: when to look next, and what is stored so far.
+
+    `counts`: the look brought nothing new, so that the next ones come ever later.
+    """
+
+    seen: JobStatus
     next_look: datetime
-    lease_until: datetime | None = None
     files: Document | None = None
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,6 @@ class Job:
     # The attempt on Replicate that is under way, and what came of those before it.
     attempt: int = 1
     past_attempts: tuple[Mapping[str, Any], ...] = ()
-    resent_from: int | None = None
     lease_until: datetime | None = None
     sent_at: datetime | None = None
     releases: int = 0

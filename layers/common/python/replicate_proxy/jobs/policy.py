@@ -23,7 +23,7 @@ _LONGEST_LOOK = timedelta(minutes=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Patience in seconds. `fresh_attempts` is how often a job that died of Replicate's own trouble starts
-    anew.
+    anew, `resends` how often a create request of unknown outcome, of which there is no trace, is sent again.
     """
 
     webhooks: bool = True
@@ -36,6 +36,7 @@ class Policy:
     harvest: float = 600
     queue_lifetime: float = 24 * 3600
     fresh_attempts: int = 1
+    resends: int = 5
     retention_days: int = 30
 
     @classmethod
@@ -51,6 +52,7 @@ class Policy:
             poll=env.number("POLL_SECONDS", default.poll),
             harvest=env.number("HARVEST_PATIENCE_SECONDS", default.harvest),
             queue_lifetime=env.number("QUEUE_LIFETIME_SECONDS", default.queue_lifetime),
+            resends=env.integer("RESENDS", default.resends),
             fresh_attempts=env.integer("FRESH_ATTEMPTS", default.fresh_attempts),
             retention_days=env.integer("JOB_RETENTION_DAYS", default.retention_days),
         )
@@ -64,5 +66,5 @@ class Policy:
         if self.webhooks:
             wait = timedelta(seconds=self.webhook * 2.0 ** min(looks, 16))
         else:
-            wait = timedelta(seconds=min(self.poll * 1.5 ** min(looks, 16), 30.0))
+            wait = timedelta(seconds=min(max(self.poll, 0.1) * 1.5 ** min(looks, 16), 30.0))
         return now + min(wait, _LONGEST_LOOK)

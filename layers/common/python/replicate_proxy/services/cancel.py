@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import NotFoundError, RetryableError
+from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.changes import CancelRequested
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import logger
@@ -32,6 +33,8 @@ class Cancel:
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
+        if not is_id(job_id):
+            raise NotFoundError("no such job")
         job = self._keeper.get(tenant, job_id)
         try:
             job = self._keeper.change(job, CancelRequested())

@@ -13,18 +13,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.jobs.changes import Accepted, Claimed, Given, OutcomeUnknown, Rejected, Released
+from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
+from replicate_proxy.jobs.changes import (
+    Accepted,
+    Claimed,
+    Given,
+    Looked,
+    OutcomeUnknown,
+    Rejected,
+    Released,
+)
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger, measure
-from replicate_proxy.replicate_api.errors import (
-    NotAcceptedError,
-    OutcomeUnknownError,
-    RejectedError,
-    ThrottledError,
-    UnexpectedReplyError,
-)
-from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction
+from replicate_proxy.replicate_api.errors import NotAcceptedError, RejectedError, ThrottledError
+from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ _KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
     SubmissionKind.DEPLOYMENT: "deployment",
 }
 _LONGEST_PARK_SECONDS = 900.0
+# The pace of somebody who has to put a setting or a secret right.
+_OPERATOR_SECONDS = 60.0
 
 
 class Predictions(Protocol):
@@ -59,13 +64,14 @@ class Predictions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """`lease_seconds` must outlast the function's timeout; `queue_lifetime` is how long a job may wait in
-    all.
+    """`lease_seconds` must outlast the function's timeout; `queue_lifetime_seconds` is how long a job may
+    wait in all, `queued_seconds` how long beyond its time before the sweep takes its message for lost.
     """
 
     webhooks: bool = True
     lease_seconds: float = 90
     queue_lifetime_seconds: float = 24 * 3600
+    queued_seconds: float = 120
 
 
 class Dispatch:
@@ -73,7 +79,7 @@ class Dispatch:
     spends the receive count that would end in the dead-letter queue.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the one service that needs every port
         self,
         *,
         keeper: JobKeeper,
@@ -106,7 +112,7 @@ class Dispatch:
         elif ended := self._ended_before_sending(job):
             self._change(job, ended)
         elif (wait := self._predictions.wait_before_create()) > 0:
-            self._park(job, wait)
+            self._wait(job, wait)
         else:
             self._submit(job)
 
@@ -114,27 +120,26 @@ class Dispatch:
         until = self._clock.now() + timedelta(seconds=self._settings.lease_seconds)
         body = self._body(job)
         self._checkpoint("dispatch.before_claim")
-        try:
-            job = self._keeper.change(job, Claimed(until))
-        except ChangeDropped:
-            logger.info("claimed by somebody else")
+        claimed = self._change(job, Claimed(attempt=job.attempt, until=until))
+        if claimed is None:
             return
         self._checkpoint("dispatch.claimed")
         try:
             prediction = self._predictions.create(
-                _target(job), body, cancel_after_seconds=_seconds_left(job, self._clock.now())
+                _target(claimed), body, cancel_after_seconds=_seconds_left(claimed, self._clock.now())
             )
-        except NotAcceptedError as error:
-            self._released(job, error)
+        except (NotAcceptedError, ConfigurationError) as error:
+            self._released(claimed, error)
         except RejectedError as error:
             count(Metric.DISPATCH_REJECTED)
-            self._change(job, Rejected(_text(error)))
-        except (OutcomeUnknownError, UnexpectedReplyError) as error:
+            self._change(claimed, Rejected(attempt=claimed.attempt, error=_text(error)))
+        except ProxyError as error:
+            # Whatever else went wrong, before or after the send: only what is certain may be sent again.
             count(Metric.DISPATCH_UNKNOWN)
             logger.warning("create outcome unknown", reason=type(error).__name__)
-            self._change(job, OutcomeUnknown())
+            self._change(claimed, OutcomeUnknown(attempt=claimed.attempt))
         else:
-            self._accepted(job, prediction)
+            self._accepted(claimed, prediction)
 
     def _accepted(self, job: Job, prediction: UpstreamPrediction) -> None:
         self._checkpoint("dispatch.created")
@@ -142,39 +147,66 @@ class Dispatch:
         self._checkpoint("dispatch.owned")
         count(Metric.DISPATCH_SUBMITTED)
         measure(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
-        accepted = Accepted(prediction.id, prediction.model or None, prediction.version or None)
-        saved = self._change(job, accepted)
+        accepted = Accepted(
+            attempt=job.attempt,
+            replicate_id=prediction.id,
+            model=prediction.model or None,
+            version=prediction.version or None,
+        )
+        # Where a webhook was faster, the job is further already.
+        saved = self._change(job, accepted) or self._keeper.get(job.tenant, job.id)
         self._checkpoint("dispatch.recorded")
         logger.info("submitted", replicate_id=prediction.id, attempt=job.attempt)
-        if saved is not None and saved.cancel_requested_at is not None:
+        if saved.replicate_id != prediction.id:
+            logger.warning("the job went on without this prediction", replicate_id=prediction.id)
+            self._cancel_upstream(prediction.id)
+        elif saved.cancel_requested_at is not None:
             self._cancel(saved)
 
-    def _released(self, job: Job, error: NotAcceptedError) -> None:
-        wait = error.retry_after if error.retry_after is not None else _growing(job.releases)
+    def _released(self, job: Job, error: ProxyError) -> None:
+        told = error.retry_after if isinstance(error, NotAcceptedError) else _OPERATOR_SECONDS
+        wait = told if told is not None else _growing(job.releases)
         wait = min(max(wait, 1.0), _LONGEST_PARK_SECONDS)
         logger.warning("not accepted, parked", reason=type(error).__name__, seconds=wait)
         # Being throttled says nothing about this job; only real tries make its own wait grow.
         counts = not isinstance(error, ThrottledError)
-        released = Released(self._clock.now() + timedelta(seconds=wait), counts=counts)
-        if (job_again := self._change(job, released)) is not None:
+        retry_at = self._clock.now() + timedelta(seconds=wait)
+        released = self._change(job, Released(attempt=job.attempt, retry_at=retry_at, counts=counts))
+        if released is not None and not released.is_terminal:
             self._checkpoint("dispatch.released")
-            self._park(job_again, wait)
+            self._park(released, wait)
+
+    def _wait(self, job: Job, seconds: float) -> None:
+        """Not the time to send. Moving `due_at` keeps the sweep from adding messages to the waiting one."""
+        next_look = self._clock.now() + timedelta(seconds=seconds + self._settings.queued_seconds)
+        if self._change(job, Looked(seen=job.status, next_look=next_look, counts=False)) is not None:
+            self._park(job, seconds)
 
     def _park(self, job: Job, seconds: float) -> None:
         count(Metric.DISPATCH_PARKED)
         command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
-        self._queue.send(command, delay_seconds=min(seconds, _LONGEST_PARK_SECONDS))
+        try:
+            self._queue.send(command, delay_seconds=min(seconds, _LONGEST_PARK_SECONDS))
+        except RetryableError as error:
+            logger.warning("not parked; the sweep will send it again", reason=str(error))
 
     def _cancel(self, job: Job) -> None:
         """Before there is a prediction to cancel, the wish stays on the job and is met once there is."""
         if job.is_terminal or job.cancel_requested_at is None:
             return
-        if job.status is JobStatus.QUEUED:
+        if job.status is JobStatus.QUEUED or (
+            job.replicate_id is not None and self._cancel_upstream(job.replicate_id)
+        ):
             self._change(job, Given(JobStatus.CANCELED))
-        elif job.replicate_id is not None:
-            prediction = self._predictions.cancel(job.replicate_id)
-            if prediction.status in {"canceled", "aborted"}:
-                self._change(job, Given(JobStatus.CANCELED))
+
+    def _cancel_upstream(self, replicate_id: str) -> bool:
+        """Whether the prediction ended by being canceled."""
+        try:
+            prediction = self._predictions.cancel(replicate_id)
+        except RejectedError as error:
+            logger.warning("Replicate refused to cancel; the sweep will look", status=error.status)
+            return False
+        return prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
 
     def _ended_before_sending(self, job: Job) -> Given | None:
         now = self._clock.now()

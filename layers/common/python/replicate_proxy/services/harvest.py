@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
-from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.changes import Harvested, Looked
+from replicate_proxy.errors import NotFoundError, RetryableError
+from replicate_proxy.jobs.changes import Harvested, HarvestTaken, Looked
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.policy import RESULT_LIFETIME
 from replicate_proxy.jobs.state import ChangeDropped
@@ -18,6 +18,7 @@ from replicate_proxy.observability import Metric, count, logger, measure
 from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.replicate_api.models import UpstreamPrediction
+from replicate_proxy.services.degrade import degraded, is_hopeless
 from replicate_proxy.services.reports import reported
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ __all__ = ["Harvest", "HarvestMessages", "again_event"]
 # A file that could not be fetched is tried again after these seconds; then the job ends with Replicate's own
 # URL.
 _RETRY_PAUSES = (5.0, 20.0, 60.0)
+# How long after its time a message for a further round is taken for lost.
+_MESSAGE_SECONDS = 120
 
 
 class Outputs(Protocol):
@@ -99,6 +102,15 @@ class Harvest:
             return self.keeper.get(report.tenant, report.job_id)
         self.checkpoint("harvest.taken")
         try:
+            return self._round(job, deadline)
+        except ChangeDropped as dropped:
+            # The lease ran out meanwhile, and somebody else brought the job to its end.
+            count(Metric.CHANGE_DROPPED)
+            logger.info("round dropped", reason=str(dropped))
+            return self.keeper.get(report.tenant, report.job_id)
+
+    def _round(self, job: Job, deadline: datetime) -> Job:
+        try:
             result = self.outputs.harvest(
                 tenant=job.tenant,
                 job_id=job.id,
@@ -107,6 +119,8 @@ class Harvest:
                 deadline=deadline,
                 already=self._already(job),
             )
+        except NotFoundError:
+            return self._given_up(job)
         except RetryableError as error:
             return self._again(job, None, _pause(job), reason=str(error))
         self.checkpoint("harvest.stored")
@@ -140,19 +154,26 @@ class Harvest:
             return None
 
     def _taken_again(self, job: Job, deadline: datetime) -> Job:
-        if job.lease_until is not None and job.lease_until > self.clock.now():
-            raise ChangeDropped("being harvested by somebody else")
-        return self.keeper.change(job, Looked(deadline, lease_until=deadline))
+        return self.keeper.change(job, HarvestTaken(until=deadline))
 
     def _again(self, job: Job, result: HarvestResult | None, pause: float, *, reason: str) -> Job:
         """Keeps what is stored so far and goes on later; the sweep goes on should this message be lost."""
         now = self.clock.now()
+        if is_hopeless(job, now):
+            return self._given_up(job)
         logger.info("harvest goes on later", reason=reason, seconds=pause)
         files = [record.to_json() for record in result.files] if result else None
         kept = self.documents.keep(job.tenant, job.id, "files", files) if files else None
-        next_look = now + timedelta(seconds=pause + 120)
-        job = self.keeper.change(job, Looked(next_look, lease_until=now, files=kept))
+        next_look = now + timedelta(seconds=pause + _MESSAGE_SECONDS)
+        looked = Looked(seen=job.status, next_look=next_look, files=kept, counts=pause > 0)
+        job = self.keeper.change(job, looked)
+        self.checkpoint("harvest.again")
         self.messages.send(again_event(job, now), tenant=job.tenant, delay_seconds=pause)
+        return job
+
+    def _given_up(self, job: Job) -> Job:
+        job = self.keeper.change(job, degraded(job, self.documents))
+        count(Metric.JOB_SUCCEEDED)
         return job
 
     def _finished(self, job: Job, result: HarvestResult) -> Job:

@@ -124,7 +124,7 @@ class Ingest:
             there = self._store.get(principal.tenant, job_id)
             if there is None:
                 raise RetryableError("the job vanished while it was created") from None
-            if there.correlation_id != job.correlation_id:
+            if iso(there.created_at) != iso(job.created_at):
                 return self._replayed(there)
             # The first write had reached the table and only its answer was lost.
         count(Metric.JOB_ACCEPTED)

@@ -31,8 +31,10 @@ def reported(
     """The change; output and logs are kept as documents first, so that the job itself stays small."""
     output: Document | None = None
     if prediction.status is UpstreamStatus.SUCCEEDED:
-        output = documents.keep(job.tenant, job.id, "source", prediction.output)
-    logs = documents.keep(job.tenant, job.id, "logs", prediction.logs) if prediction.logs else None
+        output = documents.keep(job.tenant, job.id, f"source-{attempt}", prediction.output)
+    # By status, so that late news of a running prediction does not overwrite the logs of a finished one.
+    name = f"logs-{attempt}-{prediction.status.value}"
+    logs = documents.keep(job.tenant, job.id, name, prediction.logs) if prediction.logs else None
     return Reported(
         attempt=attempt,
         replicate_id=prediction.id,

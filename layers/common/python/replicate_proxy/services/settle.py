@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.clock import parse
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.jobs.changes import Accepted, Looked, Resent
-from replicate_proxy.jobs.model import Job, SubmissionKind
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.changes import Accepted, Given, Looked, Resent
+from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
     from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
     from replicate_proxy.services.keeper import JobKeeper
+    from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
 
 __all__ = ["Settle"]
 
@@ -29,6 +30,9 @@ __all__ = ["Settle"]
 _BEFORE = timedelta(seconds=30)
 _AFTER = timedelta(minutes=5)
 _MOST_PAGES = 50
+_NOT_SENT_AGAIN = (
+    "Whether Replicate took the request could not be found out; it was not sent again lest it be paid twice"
+)
 
 
 class Lister(Protocol):
@@ -58,38 +62,68 @@ class Settle:
     checkpoint: Callable[[str], None] = lambda _: None
 
     def settle(self, job: Job) -> str:
-        """`adopted`, `sent_again` or `still_unknown`; raises RetryableError where Replicate could not be
-        asked.
+        """`adopted`, `sent_again`, `still_unknown` or `given_up`; raises RetryableError where Replicate could
+        not be asked.
         """
-        found = self._find(job)
+        found, doubt = self._find(job)
         if found is not None:
-            self.keeper.change(job, Accepted(found.id, found.model or None, found.version or None))
-            # The prediction may be over already: look at once.
-            self.keeper.change(self.keeper.get(job.tenant, job.id), Looked(self.clock.now()))
-            count(Metric.SWEEP_SETTLED)
-            return "adopted"
+            return self._adopted(job, found)
         now = self.clock.now()
         sent_at = job.sent_at or job.created_at
         if job.looks == 0 or (now - sent_at).total_seconds() < self.policy.resend_after:
-            self.keeper.change(job, Looked(now + timedelta(seconds=self.policy.unknown)))
+            next_look = now + timedelta(seconds=self.policy.unknown)
+            self.keeper.change(job, Looked(seen=job.status, next_look=next_look))
             return "still_unknown"
+        if doubt or _resends(job) >= self.policy.resends:
+            logger.error("create request given up", job_id=job.id, attempt=job.attempt)
+            self.keeper.change(job, Given(JobStatus.FAILED, _NOT_SENT_AGAIN))
+            return "given_up"
+        return self._sent_again(job)
+
+    def _adopted(self, job: Job, found: UpstreamPrediction) -> str:
+        accepted = Accepted(
+            attempt=job.attempt,
+            replicate_id=found.id,
+            model=found.model or None,
+            version=found.version or None,
+        )
+        job = self.keeper.change(job, accepted)
+        # The prediction may be over already: look at once.
+        self.keeper.change(job, Looked(seen=job.status, next_look=self.clock.now(), counts=False))
+        count(Metric.SWEEP_SETTLED)
+        return "adopted"
+
+    def _sent_again(self, job: Job) -> str:
         logger.warning("no trace of the create request, sending again", job_id=job.id, attempt=job.attempt)
-        job = self.keeper.change(job, Resent())
+        job = self.keeper.change(job, Resent(attempt=job.attempt))
         self.checkpoint("sweep.resent")
-        self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+        if not job.is_terminal:
+            self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
         return "sent_again"
 
-    def _find(self, job: Job) -> UpstreamPrediction | None:
+    def _find(self, job: Job) -> tuple[UpstreamPrediction | None, bool]:
+        """The job's prediction; or None, and whether there is one that may be the job's without saying so."""
+        doubt = False
         for prediction in self._around(job.sent_at or job.created_at):
             echoed = self.urls.read_url(prediction.webhook)
             if echoed is not None:
-                ours = JobReference(job.tenant, job.id, job.attempt, job.correlation_id)
-                if echoed == ours and self.store.own(prediction.id, job.tenant, job.id):
-                    return prediction
-            elif prediction.webhook is None and self._alike(job, prediction):
-                if self.store.own(prediction.id, job.tenant, job.id):
-                    return prediction
-        return None
+                if self._is_ours(job, echoed, prediction):
+                    return prediction, False
+            elif prediction.webhook is None and self._same_model(job, prediction):
+                if prediction.data_removed:
+                    doubt = doubt or self._owned(job, prediction)
+                elif prediction.input == self.documents.load(job.input) and self._owned(job, prediction):
+                    return prediction, False
+        return None, doubt
+
+    def _is_ours(self, job: Job, echoed: JobReference, prediction: UpstreamPrediction) -> bool:
+        """By any attempt that has not failed on Replicate already."""
+        failed = {past.get("replicate_id") for past in job.past_attempts}
+        same_job = (echoed.tenant, echoed.job_id) == (job.tenant, job.id)
+        return same_job and prediction.id not in failed and self._owned(job, prediction)
+
+    def _owned(self, job: Job, prediction: UpstreamPrediction) -> bool:
+        return self.store.own(prediction.id, job.tenant, job.id)
 
     def _around(self, sent_at: datetime) -> Iterator[UpstreamPrediction]:
         cursor: str | None = None
@@ -101,11 +135,10 @@ class Settle:
             cursor = page.next_cursor
             if cursor is None:
                 return
+        raise RetryableError("more predictions around the time of sending than can be looked through")
 
-    def _alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Same model or version and same input, made no earlier than it was sent, as far as Replicate still
-        tells.
-        """
+    def _same_model(self, job: Job, prediction: UpstreamPrediction) -> bool:
+        """Same model or version, made no earlier than it was sent, as far as Replicate tells."""
         submission = job.submission
         if submission.kind is SubmissionKind.VERSION and submission.version_id != "hidden":
             same_model = prediction.version == submission.version_id
@@ -113,9 +146,11 @@ class Settle:
             same_model = True
         else:
             same_model = prediction.model == submission.model
-        return (
-            same_model and _made_after(prediction, job) and prediction.input == self.documents.load(job.input)
-        )
+        return same_model and _made_after(prediction, job)
+
+
+def _resends(job: Job) -> int:
+    return sum(1 for past in job.past_attempts if past.get("replicate_id") is None)
 
 
 def _made_after(prediction: UpstreamPrediction, job: Job) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, ProxyError
@@ -61,37 +62,48 @@ class Sweep:
         """Sweeps until `until` at the latest."""
         outcomes: Counter[str] = Counter()
         looked_at: set[DueJob] = set()
+        repeated = 0
         lingers_until = min(self._clock.now() + self._linger, until)
         with ThreadPoolExecutor(_WORKERS) as workers:
             while (now := self._clock.now()) < until:
                 # The index lags behind the table, and a look may fail: each due time is looked at once a
                 # pass.
-                found = self._store.due(before=now, limit=_BATCH + len(looked_at))
+                limit = _BATCH + repeated
+                found = self._store.due(before=now, limit=limit)
                 due = [row for row in found if row not in looked_at]
+                repeated = len(found) - len(due)
                 looked_at.update(due)
                 if due:
-                    outcomes.update(workers.map(self._look, due))
-                elif now < lingers_until:
+                    outcomes.update(workers.map(partial(self._look, until=until), due))
+                elif len(found) < limit:
+                    if now >= lingers_until:
+                        break
                     self._sleep(_PAUSE_SECONDS)
-                else:
-                    break
         finished = self._clock.now() < until
         for outcome, number in outcomes.items():
             logger.info("swept", outcome=outcome, jobs=number)
         count(Metric.SWEEP_FOUND, sum(outcomes.values()))
         return SweepResult(dict(outcomes), finished)
 
-    def _look(self, due: DueJob) -> str:
+    def _look(self, due: DueJob, *, until: datetime) -> str:
         try:
-            job = self._store.get(due.tenant, due.id)
-            if job is None or job.due_at is None or job.due_at > self._clock.now():
-                return "not_due"
-            return self._looks[job.status](job)
+            return self._looked(due, until)
         except ChangeDropped:
             return "moved_meanwhile"
         except NotFoundError:
             return "gone"
         except ProxyError as error:
-            # The next pass tries again; one sick job must not keep the others waiting.
             logger.warning("look failed", job_id=due.id, reason=f"{type(error).__name__}: {error}")
             return "failed"
+        except Exception:  # noqa: BLE001 - one sick job must not keep the others waiting
+            logger.exception("look failed unexpectedly", job_id=due.id)
+            return "failed"
+
+    def _looked(self, due: DueJob, until: datetime) -> str:
+        now = self._clock.now()
+        if now >= until:
+            return "left"
+        job = self._store.get(due.tenant, due.id)
+        if job is None or job.due_at is None or job.due_at > now:
+            return "not_due"
+        return self._looks[job.status](job)

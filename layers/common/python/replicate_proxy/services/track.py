@@ -50,6 +50,9 @@ class Track:
             return self._requeued(self._keeper.get(report.tenant, report.job_id))
         if metric := _COUNTED.get(job.status):
             count(metric)
+        if job.cancel_requested_at is not None and not job.is_terminal:
+            # The wish was there before there was a prediction to cancel.
+            self._queue.send(DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id))
         return self._requeued(job)
 
     def _requeued(self, job: Job) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, EventBus
     from replicate_proxy.services.claim_check import ClaimCheck
     from replicate_proxy.services.upstream_url import WebhookUrls
+from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
+from replicate_proxy.replicate_api.reply import parse_json
 
 __all__ = ["WebhookReceiver"]
 
@@ -80,7 +81,7 @@ class WebhookReceiver:
     def _checked(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str, str]:
         proof = tuple(headers.get(f"webhook-{part}", "") for part in ("id", "timestamp", "signature"))
         message_id, sent_at, signature = proof
-        if not all(proof):
+        if not all(proof) or not all(part.isascii() for part in proof):
             raise _refused(
                 400, "missing_headers", "webhook-id, webhook-timestamp and webhook-signature are required"
             )
@@ -108,8 +109,8 @@ class WebhookReceiver:
 
 def _prediction(body: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
+        parsed = parse_json(body)
+    except UpstreamUnavailableError:
         raise _refused(400, "not_json", "The body is not JSON") from None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("id"), str) or "status" not in parsed:
         raise _refused(400, "not_a_prediction", "The body is not a prediction")

@@ -34,7 +34,6 @@ _PLAIN = (
     "key_id",
     "webhook",
     "attempt",
-    "resent_from",
     "releases",
     "looks",
     "replicate_id",
@@ -94,6 +93,11 @@ def job_of(record: Mapping[str, Any]) -> Job:
     """The job behind a record as `dynamo.from_item` gives it."""
     submission = record["submission"]
     events = record.get("webhook_events")
+    others: dict[str, Any] = {
+        **{name: parse(record[name]) if record.get(name) else None for name in _TIMES},
+        **{name: _document(record.get(name)) for name in _DOCUMENTS},
+        **{name: record[name] for name in _PLAIN if name in record},
+    }
     return Job(
         tenant=record["tenant"],
         id=record["id"],
@@ -114,9 +118,7 @@ def job_of(record: Mapping[str, Any]) -> Job:
         metrics=json.loads(record.get("metrics") or "{}"),
         past_attempts=tuple(record.get("past_attempts") or ()),
         timeline=record["timeline"],
-        **{name: parse(record[name]) if record.get(name) else None for name in _TIMES},
-        **{name: _document(record.get(name)) for name in _DOCUMENTS},
-        **{name: record[name] for name in _PLAIN if name in record},
+        **others,
     )
 
 

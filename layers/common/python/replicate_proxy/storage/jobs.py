@@ -63,6 +63,8 @@ class DynamoJobStore:
         write.
         """
         low, high = from_id or "0", below or "~"
+        if low > high:
+            return JobPage(jobs=(), next_before=None)
         with translated("list jobs"):
             reply = self._dynamodb.query(
                 TableName=self._table,
@@ -135,5 +137,5 @@ class DynamoJobStore:
 
 
 def _due_row(record: dict[str, Any]) -> DueJob:
-    _, tenant, job_id = record["pk"].split("#", 2)
+    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
     return DueJob(tenant=tenant, id=job_id, due_at=parse(record["due_at"]))
