@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import LIFETIME, StoredFile
 from replicate_proxy.ids import is_id, new_id
+from replicate_proxy.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,10 +72,13 @@ class Files:
 
     def announce(self, tenant: str, request: UploadRequest) -> tuple[StoredFile, UploadForm]:
         """A form for a file that the caller posts straight to the object store."""
+        largest = self._settings.largest_upload
+        if (request.size or 0) > largest:
+            raise invalid("size", f"must not be larger than {largest} bytes", kind="too_large")
         file = replace(
             self._new(tenant, request.filename, request.content_type), metadata=dict(request.metadata)
         )
-        sizes = range(request.size or 1, (request.size or self._settings.largest_upload) + 1)
+        sizes = range(request.size or 1, (request.size or largest) + 1)
         form = self._objects.upload_form(file, sizes=sizes, lifetime=self._settings.form_lifetime)
         self._store.save(file)
         return file, form

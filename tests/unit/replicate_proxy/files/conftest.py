@@ -1,0 +1,110 @@
+"""Files of two tenants over fakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from moto import mock_aws
+
+from replicate_proxy.files.ports import FilePage, ObjectFacts, UploadForm
+from replicate_proxy.files.service import Files, FilesSettings
+from tests.support.access import HandClock, access_table, aws_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
+    from replicate_proxy.files.model import StoredFile
+
+KEY = b"s" * 32
+
+
+@dataclass
+class FakeFileStore:
+    """Records in memory."""
+
+    files: dict[tuple[str, str], StoredFile] = field(default_factory=dict)
+
+    def save(self, file: StoredFile) -> None:
+        self.files[file.tenant, file.id] = file
+
+    def get(self, tenant: str, file_id: str) -> StoredFile | None:
+        return self.files.get((tenant, file_id))
+
+    def page(self, tenant: str, *, below: str | None, limit: int) -> FilePage:
+        found = [
+            file
+            for file in self._newest_first(tenant)
+            if file.is_uploaded and (below is None or file.id < below)
+        ]
+        return FilePage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
+        return tuple([file for file in self._newest_first(tenant) if not file.is_uploaded][:limit])
+
+    def delete(self, file: StoredFile) -> None:
+        self.files.pop((file.tenant, file.id), None)
+
+    def _newest_first(self, tenant: str) -> list[StoredFile]:
+        return [self.files[key] for key in sorted(self.files, reverse=True) if key[0] == tenant]
+
+
+@dataclass
+class FakeObjects:
+    """Bytes in memory; forms and addresses say what they allow."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def put(self, file: StoredFile, content: bytes) -> None:
+        self.objects[file.key] = content
+
+    def facts(self, key: str) -> ObjectFacts | None:
+        content = self.objects.get(key)
+        return None if content is None else ObjectFacts(len(content), "0" * 32)
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    def download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
+        return f"https://objects.example/{file.key}?seconds={lifetime.total_seconds():.0f}"
+
+    def upload_form(self, file: StoredFile, *, sizes: range, lifetime: timedelta) -> UploadForm:
+        return UploadForm(
+            "https://objects.example/",
+            {
+                "key": file.key,
+                "sizes": f"{sizes.start}-{sizes.stop - 1}",
+                "seconds": f"{lifetime.total_seconds():.0f}",
+            },
+        )
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def store() -> FakeFileStore:
+    return FakeFileStore()
+
+
+@pytest.fixture
+def objects() -> FakeObjects:
+    return FakeObjects()
+
+
+@pytest.fixture
+def files(store: FakeFileStore, objects: FakeObjects, clock: HandClock) -> Files:
+    settings = FilesSettings(largest_upload=1000)
+    return Files(store=store, objects=objects, signing_key=lambda: KEY, clock=clock, settings=settings)
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an account that has the access table."""
+    aws_environment(monkeypatch)
+    with mock_aws():
+        yield access_table()
