@@ -1,9 +1,9 @@
-"""Small servers on 127.0.0.1 for tests whose point is a real connection, and a certificate authority for them."""
+"""Small servers on 127.0.0.1 for tests whose point is a real connection, and certificates for them."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import ssl
 import threading
 from dataclasses import dataclass, field
@@ -92,15 +92,15 @@ def authority(host: str, folder: Path) -> Authority:
     """A self-signed certificate for `host`, its files in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
+    from replicate_proxy.net.guard import Resolver
+
 pytestmark = pytest.mark.enable_socket
 
 LOCAL = AddressPolicy(allow_loopback=True)
@@ -101,14 +103,10 @@ def test_a_compressed_body_is_not_unpacked() -> None:
 
 def test_silence_ends_after_the_read_timeout() -> None:
     wait = threading.Event()
-    with (
-        serving(lambda handler: void(wait.wait(10))) as server,
-        pytest.raises(TooSlowError),
-    ):
-        try:
+    with serving(lambda _: void(wait.wait(10))) as server:
+        with pytest.raises(TooSlowError):
             GuardedSession(LOCAL, read_timeout=0.2).request("GET", server.url("/"), timeout=30)
-        finally:
-            wait.set()
+        wait.set()
 
 
 @pytest.mark.parametrize("where", ["body", "headers"])
@@ -193,7 +191,7 @@ class TestPinning:
     def test_the_name_stays_for_sni_host_and_certificate(self, tmp_path: Path) -> None:
         trusted = authority("files.example", tmp_path)
         with serving(lambda handler: send(handler, b"ok"), tls=trusted.server) as server:
-            guarded = session(tls=trusted.client, resolver=lambda host, port: ["127.0.0.1"])
+            guarded = session(tls=trusted.client, resolver=always("127.0.0.1"))
             url = server.url("/", scheme="https", host="files.example")
             assert guarded.request("GET", url, timeout=5).read() == b"ok"
 
@@ -202,7 +200,7 @@ class TestPinning:
     def test_a_certificate_for_another_name_is_refused(self, tmp_path: Path) -> None:
         trusted = authority("files.example", tmp_path)
         with serving(lambda handler: send(handler, b"ok"), tls=trusted.server) as server:
-            guarded = session(tls=trusted.client, resolver=lambda host, port: ["127.0.0.1"])
+            guarded = session(tls=trusted.client, resolver=always("127.0.0.1"))
             with pytest.raises(UnreachableError):
                 guarded.request("GET", server.url("/", scheme="https", host="other.example"), timeout=5)
 
@@ -211,31 +209,31 @@ class TestPinning:
     def test_an_unknown_authority_is_refused(self, tmp_path: Path) -> None:
         trusted = authority("files.example", tmp_path)
         with serving(lambda handler: send(handler, b"ok"), tls=trusted.server) as server:
-            guarded = session(resolver=lambda host, port: ["127.0.0.1"])
+            guarded = session(resolver=always("127.0.0.1"))
             with pytest.raises(UnreachableError):
                 guarded.request("GET", server.url("/", scheme="https", host="files.example"), timeout=5)
 
     def test_one_private_answer_among_public_ones_refuses_the_host(self) -> None:
-        guarded = GuardedSession(AddressPolicy(), resolver=lambda host, port: ["8.8.8.8", "10.0.0.1"])
+        guarded = GuardedSession(AddressPolicy(), resolver=always("8.8.8.8", "10.0.0.1"))
         with pytest.raises(ForbiddenAddressError):
             guarded.request("GET", "https://files.example/", timeout=5)
 
     def test_a_name_is_resolved_once_so_that_a_second_answer_cannot_differ(self) -> None:
         answers = iter([["127.0.0.1"], ["10.0.0.1"]])
         with serving(lambda handler: send(handler, b"ok")) as server:
-            guarded = session(resolver=lambda host, port: next(answers))
+            guarded = session(resolver=lambda *_: next(answers))
             guarded.request("GET", server.url("/", host="files.example"), timeout=5)
 
         assert len(server.seen) == 1
         assert next(answers) == ["10.0.0.1"]
 
     def test_http_never_leaves_this_machine(self) -> None:
-        guarded = session(resolver=lambda host, port: ["8.8.8.8"])
+        guarded = session(resolver=always("8.8.8.8"))
         with pytest.raises(ForbiddenTargetError):
             guarded.request("GET", "http://files.example/", timeout=5)
 
     def test_a_name_without_address_may_get_one_later(self) -> None:
-        guarded = GuardedSession(AddressPolicy(), resolver=lambda host, port: [])
+        guarded = GuardedSession(AddressPolicy(), resolver=always())
         with pytest.raises(UnreachableError):
             guarded.request("GET", "https://files.example/", timeout=5)
 
@@ -273,6 +271,11 @@ def trickle(handler: BaseHTTPRequestHandler, seconds: float) -> None:
             pause.wait(0.02)
     except OSError:
         return
+
+
+def always(*addresses: str) -> Resolver:
+    """A resolver that knows one answer."""
+    return lambda _host, _port: addresses
 
 
 def void(_: object) -> None:

@@ -55,7 +55,7 @@ def resolve_checked(
     if not addresses:
         raise UnreachableError("the host name has no address")
     for address in addresses:
-        # A scoped address (fe80::1%eth0) keeps its zone in getaddrinfo's answer; the range is judged without it.
+        # getaddrinfo leaves the zone on a scoped address (fe80::1%eth0); the range is judged without it.
         bare = address.partition("%")[0]
         check_address(bare, policy)
         if loopback_only and not ip_address(bare).is_loopback:
