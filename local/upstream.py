@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import requests
 
 from local.errors import LocalError
+from local.replicate.settings import DEFAULT_TOKEN
 
 REPLICATE = "https://api.replicate.com"
-LOCAL_TOKEN = "r8_local"  # noqa: S105 - the local Replicate takes any token
 POLLED_SECRET = "whsec_bm90LXVzZWQtd2hpbGUtcG9sbGluZw=="  # noqa: S105 - stands where no webhook will ever come
 
 
@@ -50,4 +50,4 @@ def choose(environment: Mapping[str, str], local_url: str) -> Upstream:
     if address and not address.startswith(("https://", "http://")):
         raise LocalError(f"REPLICATE_API_BASE_URL is not an address: {address}")
     default = REPLICATE if token else local_url
-    return Upstream(address or default, webhooks=not token, token=token or LOCAL_TOKEN)
+    return Upstream(address or default, webhooks=not token, token=token or DEFAULT_TOKEN)

@@ -23,8 +23,7 @@ class Hop:
 
 RECORDED = {
     "accepted": ("accepted by API Gateway and ingest", "201 and the job's record"),
-    "queued": ("queued for dispatch", "the message's receipt from SQS"),
-    "claimed": ("claimed by dispatch", "conditional write with a lease"),
+    "claimed": ("taken from the queue by dispatch", "conditional write with a lease"),
     "submitted": ("created on Replicate", "its id on the job's record"),
     "reported": ("completion received", "signature of Replicate's webhook"),
     "harvesting": ("through the bus to harvest", "message of the bus rule"),
@@ -55,7 +54,6 @@ def verified(
     succeeded = hops["finished"].at if record["status"] == "succeeded" else None
     return [
         hops["accepted"],
-        hops["queued"],
         hops["claimed"],
         Hop("created on Replicate", created, f"Replicate's own record {upstream.get('id', '')}"),
         Hop("started on Replicate", parse(upstream.get("started_at")), "Replicate's own record"),

@@ -14,10 +14,10 @@ from replicate.client import Client
 from local.down import down
 from local.home import Home
 from local.keys import Keyring
+from local.replicate.remote import Remote
 from local.screen import Screen
 from local.stack import Stack
 from local.up import up
-from tests.integration.simulator import SimulatorControl
 
 HOME = Home("test")
 
@@ -31,12 +31,13 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def simulator(stack: Stack) -> Iterator[SimulatorControl]:
-    """The local Replicate's controls; faults and settings are as at the start before and after each test."""
-    control = SimulatorControl(stack.simulator_url)
-    control.calm()
-    yield control
-    control.calm()
+def simulator(stack: Stack) -> Iterator[Remote]:
+    """Steers the local Replicate; afterwards no fault is left and every setting is as it was."""
+    remote = Remote(url=stack.simulator_url)
+    settings = remote.control("GET", "settings")
+    yield remote
+    remote.control("DELETE", "faults")
+    remote.settings(**settings)
 
 
 @pytest.fixture
