@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.wire import open_session
+from tests.support.control_table import make_control_table
 from tests.support.upstream import Script, Upstream
 
 if TYPE_CHECKING:
@@ -47,3 +50,23 @@ def client_for() -> Iterator[Callable[[str], ReplicateClient]]:
 
     yield build
     session.close()
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A DynamoDB client with a control table."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="us-east-1")
+        make_control_table(client)
+        yield client
+
+
+@pytest.fixture
+def counted(dynamodb: Any) -> list[str]:
+    """The operations that the client has been asked for, in order."""
+    operations: list[str] = []
+    dynamodb.meta.events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name))
+    return operations
