@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,3 +32,19 @@ def make_control_table(dynamodb: Any) -> None:
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
+
+
+class Atomic:
+    """moto's client with DynamoDB's promise that moto does not keep among threads: one operation at a time."""
+
+    def __init__(self, dynamodb: Any) -> None:
+        self._dynamodb = dynamodb
+        self._lock = threading.Lock()
+
+    def get_item(self, **request: Any) -> Any:
+        with self._lock:
+            return self._dynamodb.get_item(**request)
+
+    def update_item(self, **request: Any) -> Any:
+        with self._lock:
+            return self._dynamodb.update_item(**request)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from replicate_proxy.replicate_api.bucket import Bucket, Pace
 from replicate_proxy.replicate_api.control import ControlTable
 from replicate_proxy.replicate_api.rate import RateLimiter
-from tests.support.control_table import TABLE, SetClock
+from tests.support.control_table import TABLE, Atomic, SetClock
 
 Limiters = Callable[[], RateLimiter]
 PACE = Pace(per_minute=600, burst=5)
@@ -28,7 +28,8 @@ def clock() -> SetClock:
 @pytest.fixture
 def limiter(dynamodb: Any, clock: SetClock) -> Limiters:
     """Each call makes another function's limiter over the same record."""
-    return lambda: RateLimiter(ControlTable(dynamodb, TABLE), "creates", PACE, clock)
+    table = ControlTable(Atomic(dynamodb), TABLE)
+    return lambda: RateLimiter(table, "creates", PACE, clock)
 
 
 def takes(limiter: RateLimiter, tries: int) -> int:
