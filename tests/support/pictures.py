@@ -1,0 +1,52 @@
+"""Pictures made from a seed with Pillow alone: the same bytes' worth of pixels on every machine."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageDraw, ImageFilter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["animation", "encoded", "photo", "written"]
+
+
+def photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
+    """Soft shapes with some grain: what a camera or a model makes, as far as an encoder can tell."""
+    random_numbers = random.Random(seed)  # noqa: S311 - pictures, not secrets
+    image = Image.new("RGB", (width, height), tuple(random_numbers.choices(range(256), k=3)))
+    draw = ImageDraw.Draw(image)
+    for _ in range(24):
+        x, y = random_numbers.randrange(width), random_numbers.randrange(height)
+        radius = random_numbers.randrange(4, max(5, width // 3))
+        colour = tuple(random_numbers.choices(range(256), k=3))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    image = image.filter(ImageFilter.GaussianBlur(2))
+    grain = Image.frombytes("L", (width, height), random_numbers.randbytes(width * height))
+    image = Image.blend(image, Image.merge("RGB", (grain, grain, grain)), 0.04)
+    if mode in {"RGBA", "LA"}:
+        image.putalpha(Image.linear_gradient("L").resize((width, height)))
+    return image.convert(mode)
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's own name
+    """The image's bytes in a format."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def animation(frames: int = 4, format: str = "GIF", *, size: tuple[int, int] = (64, 48)) -> bytes:  # noqa: A002
+    """Frames that differ, 80 ms each, for ever."""
+    pictures = [photo(*size, seed=seed) for seed in range(frames)]
+    return encoded(pictures[0], format, save_all=True, append_images=pictures[1:], duration=80, loop=0)
+
+
+def written(folder: Path, content: bytes, name: str = "source") -> Path:
+    """A file with that content."""
+    path = folder / name
+    path.write_bytes(content)
+    return path
