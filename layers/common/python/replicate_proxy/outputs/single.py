@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -137,7 +138,7 @@ class SingleFile:
             name=f"{base_name(ref.url)}.webp",
             content_type="image/webp",
             inline=True,
-            sha256=fetched.sha256,
+            sha256=_digest(thumbnail),
         )
         return replace(record, thumbnail_url=small.url)
 
@@ -210,3 +211,8 @@ def _host(ref: FileRef) -> str:
         return "data:" if ref.is_data else (urlsplit(ref.url).hostname or "")
     except ValueError:
         return ""
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
