@@ -1,0 +1,94 @@
+"""Jobs, predictions and API events with every field a test does not care about filled in."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.clock import iso
+from replicate_proxy.ids import new_id
+from replicate_proxy.jobs.changes import Reported
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+TENANT = "acme"
+BASE_URL = "https://proxy.test/prod"
+RUNNING = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVESTING})
+
+
+def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
+    """A job of tenant acme made at NOW; one that runs has the prediction `p1` and falls due in two minutes."""
+    job_id = fields.pop("id", None) or new_id(fields.get("created_at", NOW))
+    defaults: dict[str, Any] = {
+        "tenant": TENANT,
+        "created_at": NOW,
+        "submission": Submission(kind=SubmissionKind.VERSION, version=VERSION),
+        "input": Document(text=json.dumps({"prompt": "a cat"})),
+        "correlation_id": "c-1",
+        "base_url": BASE_URL,
+        "rev": 1,
+        "due_at": None if _is_over(status) else NOW + timedelta(minutes=2),
+        "replicate_id": "p1" if status in RUNNING else None,
+        "sent_at": NOW if status in {JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN} else None,
+        "source_output": Document(text='"https://replicate.delivery/a.png"')
+        if status is JobStatus.HARVESTING
+        else None,
+        "timeline": {"accepted": iso(NOW)},
+    }
+    return Job(id=job_id, status=status, **{**defaults, **fields})
+
+
+def _is_over(status: JobStatus) -> bool:
+    return status in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
+
+
+def make_report(status: str, **fields: Any) -> Reported:
+    """What Replicate says about attempt 1 of a job, prediction `p1`."""
+    defaults: dict[str, Any] = {"attempt": 1, "replicate_id": "p1", "via": "webhook"}
+    if status == "succeeded":
+        defaults["output"] = Document(text='"https://replicate.delivery/a.png"')
+    if status == "failed":
+        defaults["error"] = "out of luck"
+    return Reported(status=status, **{**defaults, **fields})
+
+
+def make_event(
+    method: str = "GET",
+    resource: str = "/v1/predictions",
+    *,
+    stage: str = "prod",
+    params: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: Any = None,
+    scopes: str = "predictions:read predictions:write",
+    tenant: str = TENANT,
+    **extra: Any,
+) -> dict[str, Any]:
+    """An event of API Gateway's REST proxy integration."""
+    path = resource
+    for name, value in (params or {}).items():
+        path = path.replace(f"{{{name}}}", value)
+    return {
+        "httpMethod": method,
+        "resource": resource,
+        "path": path,
+        "pathParameters": dict(params) if params else None,
+        "queryStringParameters": dict(query) if query else None,
+        "headers": {"X-Forwarded-Proto": "https", **(headers or {})},
+        "body": body if isinstance(body, str) or body is None else json.dumps(body),
+        "isBase64Encoded": False,
+        "requestContext": {
+            "domainName": "proxy.test",
+            "stage": stage,
+            "path": f"/{stage}{path}".rstrip("/") or "/",
+            "requestId": "request-1",
+            "authorizer": {"tenant": tenant, "key_id": "key-1", "scopes": scopes},
+        },
+        **extra,
+    }

@@ -1,0 +1,229 @@
+"""One fake for each port: in memory, with the same refusals as the real adapter (tests/contract says so)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
+from replicate_proxy.jobs.model import Document, Job
+from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage
+from replicate_proxy.storage.items import job_of, record_of
+from tests.support.builders import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from replicate_proxy.contracts.commands import DispatchCommand
+    from replicate_proxy.contracts.events import Event
+
+
+class FakeClock:
+    """Stands still until told to move; `sleep` moves it."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def move(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+    def sleep(self, seconds: float) -> None:
+        self.move(seconds)
+
+
+@dataclass
+class Faults:
+    """Fails the next call of a name as often as told: `faults.fail("send", 2)`."""
+
+    planned: dict[str, list[Exception]] = field(default_factory=dict)
+
+    def fail(self, name: str, times: int = 1, error: Exception | None = None) -> None:
+        self.planned.setdefault(name, []).extend([error or RetryableError(f"{name} failed")] * times)
+
+    def check(self, name: str) -> None:
+        if self.planned.get(name):
+            raise self.planned[name].pop(0)
+
+
+class FakeJobStore:
+    """Jobs by tenant and id; each passes through its stored form, so that it loses what the table loses."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[tuple[str, str], Job] = {}
+        self.owners: dict[str, str] = {}
+        self.faults = Faults()
+        self.before_save: Callable[[Job], None] = lambda _: None
+        self._lock = threading.Lock()
+
+    def create(self, job: Job) -> None:
+        self.faults.check("create")
+        with self._lock:
+            if (job.tenant, job.id) in self.jobs:
+                raise ConflictError("create job")
+            self.jobs[job.tenant, job.id] = _stored(replace(job, rev=1))
+        self.faults.check("create_answer")
+
+    def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
+        self.faults.check("get")
+        return self.jobs.get((tenant, job_id))
+
+    def save(self, job: Job) -> Job:
+        self.faults.check("save")
+        self.before_save(job)
+        with self._lock:
+            there = self.jobs.get((job.tenant, job.id))
+            if there is None or there.rev != job.rev:
+                raise ConflictError("save job")
+            saved = replace(job, rev=job.rev + 1)
+            self.jobs[job.tenant, job.id] = _stored(saved)
+        return saved
+
+    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
+        ids = sorted(
+            (
+                job_id
+                for owner, job_id in self.jobs
+                if owner == tenant and job_id < (below or "~") and job_id >= (from_id or "0")
+            ),
+            reverse=True,
+        )
+        jobs = tuple(self.jobs[tenant, job_id] for job_id in ids[:limit])
+        return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
+
+    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+        self.faults.check("due")
+        with self._lock:
+            jobs = list(self.jobs.values())
+        rows = [
+            DueJob(job.tenant, job.id, job.due_at)
+            for job in jobs
+            if job.due_at is not None and job.due_at <= before
+        ]
+        return sorted(rows, key=lambda row: row.due_at)[:limit]
+
+    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+        self.faults.check("own")
+        with self._lock:
+            return self.owners.setdefault(replicate_id, job_id) == job_id
+
+    def put(self, job: Job) -> Job:
+        """Sets a test's stage: the job as it is, whatever was there."""
+        self.jobs[job.tenant, job.id] = job
+        return job
+
+    def only(self) -> Job:
+        (job,) = self.jobs.values()
+        return job
+
+
+def _stored(job: Job) -> Job:
+    return job_of({name: value for name, value in record_of(job).items() if value is not None})
+
+
+class FakeIdempotencyStore:
+    """Keys for a day."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], tuple[IdempotencyRecord, datetime]] = {}
+
+    def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
+        there = self.held.get((record.tenant, record.key))
+        if there is not None and there[1] > now:
+            return there[0]
+        self.held[record.tenant, record.key] = (record, now + timedelta(hours=24))
+        return record
+
+    def forget(self, record: IdempotencyRecord) -> None:
+        there = self.held.get((record.tenant, record.key))
+        if there is not None and there[0].job_id == record.job_id:
+            del self.held[record.tenant, record.key]
+
+
+class FakeDocumentStore:
+    """Inline up to `inline_bytes`, else under a key; also the ObjectStore of claim checks."""
+
+    def __init__(self, inline_bytes: int = 4096) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.inline_bytes = inline_bytes
+        self.faults = Faults()
+
+    def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document:
+        self.faults.check("keep")
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if len(text.encode("utf-8", "surrogatepass")) <= self.inline_bytes:
+            return Document(text=text)
+        return Document(ref=self.put(f"records/{job_tenant}/{job_id}/{name}.json", text.encode()))
+
+    def put(self, key: str, body: bytes) -> str:
+        self.faults.check("put")
+        self.objects[key] = body
+        return key
+
+    def load(self, document: Document | None) -> Any:
+        if document is None:
+            return None
+        if document.ref is None:
+            return json.loads(document.text or "null")
+        return json.loads(self.read(document.ref))
+
+    def read(self, key: str) -> bytes:
+        self.faults.check("read")
+        if key not in self.objects:
+            raise NotFoundError("the stored document is gone")
+        return self.objects[key]
+
+
+class FakeQueue:
+    """The dispatch queue; `sent` are the messages with their delays."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[DispatchCommand, float]] = []
+        self.faults = Faults()
+
+    def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
+        self.faults.check("send")
+        self.sent.append((command, delay_seconds))
+
+    @property
+    def commands(self) -> list[DispatchCommand]:
+        return [command for command, _ in self.sent]
+
+
+class FakeBus:
+    """The service's bus."""
+
+    def __init__(self) -> None:
+        self.published: list[Event] = []
+        self.faults = Faults()
+
+    def publish(self, events: Sequence[Event]) -> None:
+        self.faults.check("publish")
+        self.published += events
+
+    def bodies(self) -> list[str]:
+        """The published events as a rule puts them on a queue."""
+        return [queue_body(event) for event in self.published]
+
+
+class FakeHarvestMessages:
+    """The harvest queue, for further rounds."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Event, float]] = []
+        self.faults = Faults()
+
+    def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
+        self.faults.check("send")
+        self.sent.append((event, delay_seconds))
+
+
+def queue_body(event: Event) -> str:
+    return json.dumps(
+        {"detail-type": event.name.value, "source": event.source.value, "detail": json.loads(event.detail())}
+    )

@@ -1,0 +1,111 @@
+"""Replicate as the services see it: it counts what it is paid for, and fails as told."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.replicate_api.errors import RejectedError
+from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
+from tests.support.fakes import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.ports import Clock
+
+PAGE = 100
+OUTPUT = ["https://replicate.delivery/out-0.png"]
+
+
+class FakeReplicate:
+    """Predictions by id. `faults`: "create" fails before a prediction exists, "create_answer" after."""
+
+    def __init__(self, clock: Clock, *, echoes_webhook: bool = False) -> None:
+        self.clock = clock
+        self.predictions: dict[str, dict[str, Any]] = {}
+        self.webhooks: dict[str, str] = {}
+        self.faults = Faults()
+        self.wait: float = 0
+        self.canceled: list[str] = []
+        self._echoes = echoes_webhook
+        self._numbers = itertools.count(1)
+
+    def wait_before_create(self) -> float:
+        return self.wait
+
+    def create(
+        self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None
+    ) -> UpstreamPrediction:
+        self.faults.check("create")
+        prediction_id = f"p{next(self._numbers)}"
+        self.predictions[prediction_id] = {
+            "id": prediction_id,
+            "model": f"{target.owner}/{target.name}" if target.owner else "acme/model",
+            "version": body.get("version") or "hidden",
+            "status": "starting",
+            "input": body["input"],
+            "output": None,
+            "error": None,
+            "logs": "",
+            "metrics": {},
+            "created_at": iso(self.clock.now()),
+        }
+        if "webhook" in body:
+            self.webhooks[prediction_id] = body["webhook"]
+            if self._echoes:
+                self.predictions[prediction_id]["webhook"] = body["webhook"]
+        self.faults.check("create_answer")
+        return self._shown(prediction_id)
+
+    def get(self, prediction_id: str) -> UpstreamPrediction:
+        self.faults.check("get")
+        if prediction_id not in self.predictions:
+            raise RejectedError(404, "Not found", "The requested resource could not be found")
+        return self._shown(prediction_id)
+
+    def cancel(self, prediction_id: str) -> UpstreamPrediction:
+        self.faults.check("cancel")
+        if self.predictions[prediction_id]["status"] in {"starting", "processing"}:
+            self.finish(prediction_id, "canceled")
+            self.canceled.append(prediction_id)
+        return self._shown(prediction_id)
+
+    def list(
+        self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
+    ) -> PredictionPage:
+        self.faults.check("list")
+        after, before = created_after or datetime.min, created_before or datetime.max
+        fitting = [
+            entry for entry in self.predictions.values() if after <= parse(entry["created_at"]) < before
+        ]
+        fitting.sort(key=lambda entry: int(entry["id"][1:]), reverse=True)
+        start = int(cursor or 0)
+        page = fitting[start : start + PAGE]
+        following = str(start + PAGE) if len(fitting) > start + PAGE else None
+        return PredictionPage(tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), following)
+
+    def start(self, prediction_id: str) -> None:
+        self._set(prediction_id, status="processing", started_at=iso(self.clock.now()))
+
+    def finish(self, prediction_id: str, status: str = "succeeded", **fields: Any) -> None:
+        output = OUTPUT if status == "succeeded" else None
+        self._set(
+            prediction_id,
+            **{"status": status, "output": output, "completed_at": iso(self.clock.now()), **fields},
+        )
+
+    def forget_data(self, *, older_than: timedelta) -> None:
+        """What Replicate does an hour after completion."""
+        for entry in self.predictions.values():
+            ended = entry.get("completed_at")
+            if ended and parse(ended) <= self.clock.now() - older_than:
+                entry.update(input={}, output=None, logs="", data_removed=True)
+
+    def _set(self, prediction_id: str, **fields: Any) -> None:
+        self.predictions[prediction_id].update(fields)
+
+    def _shown(self, prediction_id: str) -> UpstreamPrediction:
+        return UpstreamPrediction.parse(dict(self.predictions[prediction_id]))
