@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.targets import parse_target
 from replicate_proxy.notifications import signing_secret
 from replicate_proxy.notifications.commands import DeliverCommand
 from replicate_proxy.notifications.deliverer import Deliverer, Ready
@@ -19,10 +21,12 @@ from replicate_proxy.notifications.endpoint import Endpoint
 from replicate_proxy.notifications.health import EndpointHealth
 from replicate_proxy.notifications.lane import Lane, LaneFullError, slots_after
 from replicate_proxy.notifications.letter import Letters
-from replicate_proxy.notifications.model import Attempt, Delivery, StoredEvent, Verdict
+from replicate_proxy.notifications.model import Attempt, Delivery, EventKind, StoredEvent, Verdict
 from replicate_proxy.notifications.notifier import JobChange, Notifier
-from replicate_proxy.notifications.ports import AttemptPage, DeliveryPage, DueDelivery
+from replicate_proxy.notifications.ports import AttemptPage, DeliveryPage, DueDelivery, Sender
 from replicate_proxy.notifications.progress import Progress
+from replicate_proxy.notifications.redelivery import Redelivery
+from replicate_proxy.notifications.registry import EndpointAdmin
 from replicate_proxy.notifications.sender import Answer, Failure, judge
 from replicate_proxy.notifications.settings import DeliverySettings
 
@@ -383,9 +387,16 @@ class FakeReceiver:
 class World:
     """Everything from the stream to the receiver, with `workers` deliver functions at most at a time."""
 
-    def __init__(self, settings: DeliverySettings | None = None, *, workers: int = 50) -> None:
+    def __init__(
+        self,
+        settings: DeliverySettings | None = None,
+        *,
+        workers: int = 50,
+        sender: Sender | None = None,
+        start: datetime = START,
+    ) -> None:
         self.settings = settings or DeliverySettings(jitter=0.0)
-        self.clock = FakeClock()
+        self.clock = FakeClock(start)
         self.outbox = FakeOutbox()
         self.endpoints = FakeEndpoints()
         self.secrets = FakeSecrets()
@@ -395,6 +406,7 @@ class World:
         self.bus = FakeBus()
         self.topic = FakeTopic()
         self.receiver = FakeReceiver(self.clock)
+        self.sender: Sender = sender or self.receiver
         self.notifier = Notifier(
             outbox=self.outbox,
             endpoints=self.endpoints,
@@ -415,7 +427,7 @@ class World:
             ),
             lanes=self.lanes,
             health=EndpointHealth(endpoints=self.endpoints, bus=self.bus, settings=self.settings),
-            sender=self.receiver,
+            sender=self.sender,
             clock=self.clock,
             settings=self.settings,
             die=lambda: 0.5,
@@ -423,10 +435,24 @@ class World:
         self.due = DueDeliveries(
             outbox=self.outbox, queue=self.queue, clock=self.clock, settings=self.settings
         )
+        self.admin = EndpointAdmin(
+            endpoints=self.endpoints,
+            secrets=self.secrets,
+            lanes=self.lanes,
+            check_url=lambda url: parse_target(url, AddressPolicy()),
+            clock=self.clock,
+        )
+        self.redelivery = Redelivery(
+            outbox=self.outbox,
+            endpoints=self.endpoints,
+            queue=self.queue,
+            clock=self.clock,
+            settings=self.settings,
+        )
         self._workers = workers
         self._numbers = itertools.count()
         self._running: list[tuple[datetime, int, Ready, Answer]] = []
-        self._next_sweep = START + timedelta(minutes=1)
+        self._next_sweep = start + timedelta(minutes=1)
 
     def happen(self, *changes: tuple[Job | None, Job]) -> int | None:
         return self.notifier.notify([JobChange(old, new) for old, new in changes])
@@ -462,7 +488,7 @@ class World:
         while len(self._running) < self._workers and (command := self.queue.receive()) is not None:
             ready = self.deliverer.begin(command)
             if ready is not None:
-                answer = self.receiver.post(ready.url, ready.headers, ready.body)
+                answer = self.sender.post(ready.url, ready.headers, ready.body)
                 end = self.clock.now() + timedelta(seconds=answer.duration)
                 heapq.heappush(self._running, (end, next(self._numbers), ready, answer))
 
@@ -498,7 +524,8 @@ def make_endpoint(**changes: Any) -> Endpoint:
         "created_at": START,
         "updated_at": START,
     }
-    return Endpoint(**{**values, **changes})
+    made = Endpoint(**{**values, **changes})
+    return replace(made, events=tuple(EventKind(kind) for kind in made.events))
 
 
 def processing(job: Job, **changes: Any) -> Job:
