@@ -46,11 +46,22 @@ class ImagePool:
         size = source.stat().st_size
         process = self._free.get()
         try:
-            return ImageResult.from_json(process.ask(source, output, thumbnail, options))
+            return self._asked(process, source, output, thumbnail, options)
         except UnreadableImageError as error:
             return ImageResult("unreadable", bytes_before=size, bytes_after=size).failed(error.reason)
         finally:
             self._free.put(process)
+
+    def _asked(
+        self, process: ImageProcess, source: Path, output: Path, thumbnail: Path, options: ImageOptions
+    ) -> ImageResult:
+        """A child may die of what came before: only a second death is this image's own."""
+        try:
+            return ImageResult.from_json(process.ask(source, output, thumbnail, options))
+        except UnreadableImageError as error:
+            if error.reason != "worker_crashed":
+                raise
+            return ImageResult.from_json(process.ask(source, output, thumbnail, options))
 
     def close(self) -> None:
         """Ends every child."""

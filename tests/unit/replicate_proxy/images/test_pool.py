@@ -1,0 +1,196 @@
+"""The child processes: kept, walled in, killed and replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from replicate_proxy.images.errors import UnreadableImageError
+from replicate_proxy.images.limits import ImageLimits
+from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.images.process import ImageProcess
+from replicate_proxy.images.result import ImageResult
+from replicate_proxy.outputs.options import ImageOptions
+from tests.support.pictures import encoded, photo, written
+
+OPTIONS = ImageOptions()
+
+
+@pytest.fixture
+def pool():  # type: ignore[no-untyped-def] # a generator of ImagePool, which the tests' signatures name
+    made = ImagePool(workers=1, limits=ImageLimits(seconds=20))
+    yield made
+    made.close()
+
+
+def run(pool: ImagePool, folder: Path, content: bytes, name: str = "source") -> ImageResult:
+    return pool.compress(written(folder, content, name), folder / "out", folder / "small", OPTIONS)
+
+
+def children() -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process().children() if "replicate_proxy.images.worker" in child.cmdline()
+    ]
+
+
+def test_one_child_serves_many_images(pool: ImagePool, tmp_path: Path) -> None:
+    results = [run(pool, tmp_path, encoded(photo(seed=seed))) for seed in range(4)]
+
+    assert {result.outcome for result in results} == {"compressed"}
+    assert len({result.sha256 for result in results}) == 4
+    assert len(children()) == 1
+
+
+def test_a_broken_image_does_not_cost_the_child(pool: ImagePool, tmp_path: Path) -> None:
+    run(pool, tmp_path, encoded(photo()))
+    before = children()[0].pid
+
+    result = run(pool, tmp_path, encoded(photo())[:300])
+
+    assert (result.outcome, result.reason) == ("unreadable", "broken")
+    assert children()[0].pid == before
+
+
+def test_an_image_beyond_the_memory_wall_is_kept_and_the_next_one_served(tmp_path: Path) -> None:
+    pool = ImagePool(limits=ImageLimits(memory_mb=64))
+    try:
+        large = Image.new("RGB", (4500, 4500), "teal")
+        result = run(pool, tmp_path, encoded(large))
+        assert (result.outcome, result.reason) == ("kept", "memory_limit")
+        assert run(pool, tmp_path, encoded(photo())).outcome == "compressed"
+    finally:
+        pool.close()
+
+
+def test_a_child_that_hangs_is_killed_in_time_and_replaced(pool: ImagePool, tmp_path: Path) -> None:
+    """Given a source that never ends (a pipe nobody writes to), when the time is up, then only that file suffers."""
+    pool.close()
+    pool = ImagePool(limits=ImageLimits(seconds=0.5))
+    run(pool, tmp_path, encoded(photo()))
+    hanging = tmp_path / "pipe"
+    os.mkfifo(hanging)
+    try:
+        began = time.monotonic()
+        result = pool.compress(hanging, tmp_path / "out", tmp_path / "small", OPTIONS)
+        assert (result.outcome, result.reason) == ("kept", "time_limit")
+        assert time.monotonic() - began < 3
+        assert run(pool, tmp_path, encoded(photo())).outcome == "compressed"
+    finally:
+        pool.close()
+
+
+def test_a_child_that_dies_is_replaced(pool: ImagePool, tmp_path: Path) -> None:
+    run(pool, tmp_path, encoded(photo()))
+    victim = children()[0]
+    victim.send_signal(signal.SIGSEGV)
+    os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
+
+    assert run(pool, tmp_path, encoded(photo())).outcome == "compressed"
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_an_image_is_tried_twice_before_it_is_blamed_for_a_death(deaths: int, tmp_path: Path) -> None:
+    pool = ImagePool(limits=ImageLimits(seconds=5))
+    run(pool, tmp_path, encoded(photo()))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    killer = threading.Thread(target=kill_then_feed, args=(pipe, deaths))
+    killer.start()
+    try:
+        result = pool.compress(pipe, tmp_path / "out", tmp_path / "small", OPTIONS)
+        # A pipe cannot be read as an image, but the child that says so has survived it.
+        expected = "broken" if deaths == 1 else "worker_crashed"
+        assert (result.outcome, result.reason) == ("unreadable", expected)
+    finally:
+        killer.join()
+        pool.close()
+
+
+def kill_then_feed(pipe: Path, deaths: int) -> None:
+    """Waits until a child reads from the pipe and kills it there, `deaths` times; then lets one read to the end."""
+    for _ in range(deaths):
+        with pipe.open("wb"):
+            child = children()[0]
+            child.send_signal(signal.SIGSEGV)
+            while psutil.pid_exists(child.pid):
+                time.sleep(0.01)
+    if deaths == 1:
+        pipe.open("wb").close()
+
+
+def test_the_child_finds_no_secrets_in_its_environment(
+    pool: ImagePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
+    run(pool, tmp_path, encoded(photo()))
+
+    environment = children()[0].environ()
+
+    assert "very secret" not in json.dumps(environment)
+    assert set(environment) <= {
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "MALLOC_ARENA_MAX",
+        "LC_ALL",
+        "LC_CTYPE",
+    }
+
+
+def test_two_workers_work_at_the_same_time(tmp_path: Path) -> None:
+    pool = ImagePool(workers=2)
+    results: list[ImageResult] = []
+
+    def work(index: int) -> None:
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        results.append(run(pool, folder, encoded(photo(600, 400, seed=index))))
+
+    try:
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [result.outcome for result in results] == ["compressed"] * 6
+        assert len(children()) == 2
+    finally:
+        pool.close()
+
+
+def test_nothing_is_left_running_after_close(pool: ImagePool, tmp_path: Path) -> None:
+    run(pool, tmp_path, encoded(photo()))
+    pool.close()
+
+    assert children() == []
+
+
+def test_warming_starts_the_child_before_the_first_image(pool: ImagePool) -> None:
+    pool.warm()
+
+    assert len(children()) == 1
+
+
+def test_garbage_on_the_pipe_counts_as_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chatter = tmp_path / "chatter.py"
+    chatter.write_text("import sys\nfor line in sys.stdin:\n    print('not json', flush=True)\n")
+    real = subprocess.Popen
+
+    def start(arguments: list[str], **options: object) -> subprocess.Popen[bytes]:
+        return real([sys.executable, "-c", "print('{}', flush=True);" + chatter.read_text()], **options)  # type: ignore[call-overload, no-any-return] # Popen's overloads do not take **object
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    process = ImageProcess(ImageLimits(seconds=5))
+    with pytest.raises(UnreadableImageError) as caught:
+        process.ask(tmp_path, tmp_path, tmp_path, OPTIONS)
+
+    assert caught.value.reason == "worker_crashed"

@@ -1,0 +1,53 @@
+"""The cheap similarity against scikit-image's `structural_similarity` (0.26, luma, 7×7 window) on the same pictures."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from replicate_proxy.images.similarity import similarity
+from tests.support.pictures import encoded, photo
+
+
+@pytest.mark.parametrize(
+    ("size", "quality", "reference"),
+    [
+        ((320, 240), 10, 0.8611),
+        ((320, 240), 50, 0.8905),
+        ((320, 240), 80, 0.9124),
+        ((320, 240), 95, 0.9645),
+        ((1024, 768), 10, 0.8649),
+        ((1024, 768), 50, 0.8761),
+        ((1024, 768), 80, 0.8998),
+        ((1024, 768), 95, 0.9593),
+    ],
+)
+def test_it_says_nearly_what_the_reference_says(
+    size: tuple[int, int], quality: int, reference: float
+) -> None:
+    original = photo(*size)
+    copy = Image.open(io.BytesIO(encoded(original, "JPEG", quality=quality)))
+
+    assert similarity(original, copy) == pytest.approx(reference, abs=0.01)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (8, 8), (900, 700), (1, 400_000)])
+def test_an_image_is_like_itself(mode: str, size: tuple[int, int]) -> None:
+    image = photo(*size, mode=mode)
+
+    assert similarity(image, image.copy()) == pytest.approx(1, abs=1e-4)
+
+
+def test_opposites_are_unlike() -> None:
+    black, white = Image.new("L", (64, 64), 0), Image.new("L", (64, 64), 255)
+
+    assert similarity(black, white) < 0.01
+
+
+def test_colour_under_full_transparency_does_not_count() -> None:
+    red, blue = Image.new("RGBA", (64, 64), (255, 0, 0, 0)), Image.new("RGBA", (64, 64), (0, 0, 255, 0))
+
+    assert similarity(red, blue) == pytest.approx(1)
