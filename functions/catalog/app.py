@@ -1,0 +1,27 @@
+"""Passes Replicate's read-only endpoints through, by allow-list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.bootstrap.catalog import routes
+from replicate_proxy.observability import logger, metrics, tracer
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from replicate_proxy.web import Response
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
+    response = routes().handle(event)
+    logger.info(
+        "answered",
+        method=event.get("httpMethod"),
+        resource=event.get("resource"),
+        status=response["statusCode"],
+    )
+    return response

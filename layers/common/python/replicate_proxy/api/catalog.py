@@ -1,0 +1,36 @@
+"""GET /v1/models, /v1/collections, /v1/hardware, /v1/account, /v1/search and what lies below them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_proxy.auth.scopes import Scope
+from replicate_proxy.services.catalog_entries import CATALOG, CatalogEntry
+from replicate_proxy.web import Request, Response, Routes
+
+if TYPE_CHECKING:
+    from replicate_proxy.services.catalog import Catalog
+
+__all__ = ["catalog_routes"]
+
+
+def catalog_routes(catalog: Catalog, *, public_base_url: str = "") -> Routes:
+    """A route for each entry of the allow-list."""
+    routes = Routes()
+    for entry in CATALOG:
+        _add(routes, entry, catalog, public_base_url)
+    return routes
+
+
+def _add(routes: Routes, entry: CatalogEntry, catalog: Catalog, public_base_url: str) -> None:
+    @routes.get(entry.resource)
+    def pass_through(request: Request) -> Response:
+        request.principal.require(Scope.PREDICTIONS_READ)
+        reply = catalog.get(entry, request.params, request.query, public_base_url or request.base_url)
+        cache = f"private, max-age={reply.max_age}" if reply.max_age > 0 else "no-store"
+        return {
+            "statusCode": reply.status,
+            "headers": {"content-type": reply.content_type, "cache-control": cache},
+            "body": reply.body,
+            "isBase64Encoded": False,
+        }

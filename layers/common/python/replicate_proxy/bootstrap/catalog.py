@@ -1,0 +1,55 @@
+"""What the catalog function is made of."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+from replicate_proxy.api.catalog import catalog_routes
+from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.secrets import secrets
+from replicate_proxy.clock import SystemClock
+from replicate_proxy.config import Env
+from replicate_proxy.replicate_api.bucket import Pace
+from replicate_proxy.replicate_api.client import ReplicateClient
+from replicate_proxy.replicate_api.control import ControlTable
+from replicate_proxy.replicate_api.rate import RateLimiter
+from replicate_proxy.replicate_api.retry import Retry
+from replicate_proxy.replicate_api.retrying import RetryingClient
+from replicate_proxy.replicate_api.wire import open_session
+from replicate_proxy.services.catalog import Catalog, CatalogSettings
+from replicate_proxy.services.reply_cache import ReplyCache
+
+if TYPE_CHECKING:
+    from replicate_proxy.web import Routes
+
+__all__ = ["routes"]
+
+_REPLICATE = "https://api.replicate.com"
+_SECONDS_TO_ANSWER = 15.0
+_CACHE_BYTES = 32 * 1024 * 1024
+
+
+@cache
+def routes() -> Routes:
+    """Without the breaker: an ill search must not stop jobs from being sent, nor the other way round."""
+    env = Env(os.environ)
+    base_url = env.text("REPLICATE_API_BASE_URL", _REPLICATE).rstrip("/")
+    token = env.text("REPLICATE_API_TOKEN")
+    replicate = ReplicateClient(
+        open_session(), base_url, lambda refresh: secrets().get(token, refresh=refresh)
+    )
+    pace = Pace(env.number("CATALOG_PER_MINUTE", 300), env.integer("CATALOG_BURST", 100))
+    catalog = Catalog(
+        RetryingClient(replicate, Retry(tries=3, seconds=_SECONDS_TO_ANSWER)),
+        RateLimiter(
+            ControlTable(client("dynamodb"), env.text("CONTROL_TABLE")), "catalog", pace, SystemClock()
+        ),
+        ReplyCache(_CACHE_BYTES),
+        CatalogSettings(
+            lifetime=env.number("CATALOG_SECONDS", CatalogSettings().lifetime),
+            origins=tuple(dict.fromkeys((base_url, _REPLICATE))),
+        ),
+    )
+    return catalog_routes(catalog, public_base_url=env.text("PUBLIC_BASE_URL", "").rstrip("/"))

@@ -1,0 +1,154 @@
+"""Replicate's read-only endpoints, passed through with our token, a short memory and our own addresses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.replicate_api.errors import (
+    RejectedError,
+    ThrottledError,
+    UnauthenticatedError,
+    UnexpectedReplyError,
+    UpstreamUnavailableError,
+)
+from replicate_proxy.replicate_api.reply import Reply, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.services.catalog_entries import CatalogEntry
+    from replicate_proxy.services.reply_cache import CachedReply, ReplyCache
+
+__all__ = ["Catalog", "CatalogReply", "CatalogSettings", "RateLimit", "Reader"]
+
+_OK = 200
+_CLIENT_ERROR = 400
+_RETRY_AFTER = 5
+_LARGEST_ANSWER = 5_500_000
+"""Bytes; Lambda answers with 6 MB at most, envelope and escapes included."""
+
+
+class Reader(Protocol):
+    """`RetryingClient.read`: 2xx and 4xx as they came, all else as errors of `replicate_api.errors`."""
+
+    def read(self, path: str, query: Mapping[str, str] | None = None) -> Reply: ...
+
+
+class RateLimit(Protocol):
+    """Keeps curious callers from using up the read limit that running jobs need."""
+
+    def take(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """`lifetime` (seconds) is how long a reply is fresh; `origins` are what Replicate's URLs start with."""
+
+    lifetime: float = 60.0
+    origins: tuple[str, ...] = ("https://api.replicate.com",)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogReply:
+    """What the caller gets."""
+
+    status: int
+    body: str
+    content_type: str
+    max_age: int
+
+
+class Catalog:
+    """Raises ApiError for what is not the caller's doing: our token refused, Replicate throttling or down."""
+
+    def __init__(
+        self, reader: Reader, limit: RateLimit, cache: ReplyCache, settings: CatalogSettings
+    ) -> None:
+        self._reader = reader
+        self._limit = limit
+        self._cache = cache
+        self._settings = settings
+
+    def get(
+        self, entry: CatalogEntry, params: Mapping[str, str], query: Mapping[str, str], base_url: str
+    ) -> CatalogReply:
+        """`base_url` takes the place of Replicate's origin in every address of the body."""
+        path, wanted = entry.path(params), entry.query(query)
+        key = (path, tuple(wanted.items()))
+        cached = self._cache.get(key)
+        if cached is not None and cached.fresh_for > 0:
+            return self._answer(cached.reply, base_url, cached.fresh_for)
+        lifetime = self._settings.lifetime if entry.lifetime is None else entry.lifetime
+        try:
+            reply = self._ask(path, wanted)
+        except RetryableError as error:
+            return self._answer(_last_known(cached, error), base_url, 0)
+        except (RejectedError, UnexpectedReplyError) as error:
+            raise ApiError(502, "Bad gateway", "Replicate's answer could not be understood") from error
+        if reply.status != _OK:
+            return self._answer(reply, base_url, 0)
+        self._cache.put(key, reply, lifetime)
+        return self._answer(reply, base_url, lifetime)
+
+    def _ask(self, path: str, query: Mapping[str, str]) -> Reply:
+        wait = self._limit.take()
+        if wait > 0:
+            raise ThrottledError("the catalog's share of Replicate's read limit is used up", retry_after=wait)
+        return self._reader.read(path, query)
+
+    def _answer(self, reply: Reply, base_url: str, fresh_for: float) -> CatalogReply:
+        content_type = reply.headers.get("content-type", "application/json")
+        if "json" in content_type:
+            body = self._own_addresses(reply, base_url)
+        elif reply.status >= _CLIENT_ERROR:
+            raise ApiError(
+                reply.status, "Request rejected", "Replicate refused the request without saying why"
+            )
+        else:
+            body = reply.body.decode("utf-8", "replace")
+        if len(body.encode()) > _LARGEST_ANSWER:
+            raise ApiError(502, "Bad gateway", "Replicate's answer is too large to pass on")
+        return CatalogReply(reply.status, body, content_type, int(fresh_for))
+
+    def _own_addresses(self, reply: Reply, base_url: str) -> str:
+        try:
+            parsed = parse_json(reply.body)
+        except UpstreamUnavailableError as error:
+            raise ApiError(502, "Bad gateway", "Replicate's answer could not be understood") from error
+        return json.dumps(_rewritten(parsed, self._settings.origins, base_url), ensure_ascii=False)
+
+
+def _last_known(cached: CachedReply | None, error: RetryableError) -> Reply:
+    """An old reply where there is one; else the failure in words that do not blame the caller."""
+    logger.warning("catalog not reachable", reason=type(error).__name__, stale=cached is not None)
+    if cached is not None:
+        count(Metric.CACHE_FALLBACK)
+        return cached.reply
+    if isinstance(error, UnauthenticatedError):
+        # Passed on as 401 it would make callers doubt their own key.
+        raise ApiError(502, "Bad gateway", "The proxy could not authenticate with Replicate") from error
+    seconds = max(1, round(error.retry_after or _RETRY_AFTER))
+    if isinstance(error, ThrottledError):
+        raise ApiError(429, "Too many requests", "Try again in a moment", retry_after=seconds) from error
+    raise ApiError(503, "Service unavailable", "Replicate cannot be reached", retry_after=seconds) from error
+
+
+def _rewritten(value: Any, origins: tuple[str, ...], base_url: str) -> Any:
+    if isinstance(value, str):
+        return next(
+            (
+                base_url + value.removeprefix(origin)
+                for origin in origins
+                if value.startswith(f"{origin}/v1/")
+            ),
+            value,
+        )
+    if isinstance(value, list):
+        return [_rewritten(entry, origins, base_url) for entry in value]
+    if isinstance(value, dict):
+        return {key: _rewritten(entry, origins, base_url) for key, entry in value.items()}
+    return value
