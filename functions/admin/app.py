@@ -1,4 +1,6 @@
-"""The operator's API: keys, tenants, the breaker, dead letters."""
+"""The operator's API (keys, tenants, breaker, dead letters, redelivery), and what it does by itself every
+hour.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 @tracer.capture_lambda_handler(capture_response=False)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | None:
+    if event.get("source") == "aws.events":
+        admin().on_schedule()
+        return None
     caller = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(
         operator_key_id=caller.get("key_id"), method=event.get("httpMethod"), path=event.get("path")

@@ -24,6 +24,7 @@ __all__ = [
     "RotateKey",
     "TenantBody",
     "TenantName",
+    "TripBody",
     "UpdateKey",
     "future",
 ]
@@ -137,6 +138,12 @@ class DiscardBody(_Letters):
         if not (self.tenant or self.job_id or self.message_ids):
             raise ValueError("name a tenant, a job_id or message_ids")
         return self
+
+
+class TripBody(Body):
+    """POST /admin/breaker/trip: for how long, by default as long as the breaker stays open by itself."""
+
+    seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
 
 def future(moment: datetime | None, now: datetime) -> datetime | None:

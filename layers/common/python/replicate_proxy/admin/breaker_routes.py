@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_proxy.admin.bodies import TripBody
 from replicate_proxy.auth.scopes import Scope
 from replicate_proxy.observability import logger
+from replicate_proxy.validation import checked
 from replicate_proxy.web import json_response
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ def add_breaker_routes(routes: Routes, breaker: BreakerSwitch) -> None:
     @routes.post("/admin/breaker/trip")
     def trip(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        logger.warning("breaker opened by an operator")
-        breaker.trip()
+        wanted = checked(TripBody, request.json() if request.body else {})
+        logger.warning("breaker opened by an operator", seconds=wanted.seconds)
+        breaker.trip("admin", seconds=wanted.seconds)
         return json_response(200, dict(breaker.view()))
 
     @routes.post("/admin/breaker/reset")

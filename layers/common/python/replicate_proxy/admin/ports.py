@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from typing import Any
 
     from replicate_proxy.auth.keys import Limits
+    from replicate_proxy.notifications.model import Delivery
+    from replicate_proxy.notifications.redelivery import Redelivered
 
-__all__ = ["BreakerSwitch", "Gateway", "Stage", "UsageKey"]
+__all__ = ["BreakerSwitch", "Gateway", "Redeliveries", "Stage", "UsageKey"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class BreakerSwitch(Protocol):
 
     def view(self) -> Mapping[str, Any]: ...
 
-    def trip(self) -> None: ...
+    def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:
+        """Opens it, for `seconds` or as long as it would stay open by itself."""
 
     def reset(self) -> None: ...
+
+
+class Redeliveries(Protocol):
+    """Webhook deliveries once more."""
+
+    def one(self, tenant: str, delivery_id: str) -> Delivery:
+        """Raises NotFoundError."""
+
+    def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered: ...

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.admin.breaker_routes import add_breaker_routes
 from replicate_proxy.admin.key_routes import add_key_routes
 from replicate_proxy.admin.paths import with_resource
 from replicate_proxy.admin.queue_routes import add_queue_routes
+from replicate_proxy.admin.redelivery_routes import add_redelivery_routes
+from replicate_proxy.admin.secret_routes import add_secret_routes
 from replicate_proxy.admin.tenant_routes import add_tenant_routes
 from replicate_proxy.web import Routes
 
@@ -16,11 +19,12 @@ if TYPE_CHECKING:
 
     from replicate_proxy.admin.dead_letters import DeadLetters
     from replicate_proxy.admin.keys import KeyService
-    from replicate_proxy.admin.ports import BreakerSwitch
+    from replicate_proxy.admin.ports import BreakerSwitch, Redeliveries
     from replicate_proxy.admin.tenants import TenantService
+    from replicate_proxy.admin.webhook_secret import WebhookSecret
     from replicate_proxy.web import Response
 
-__all__ = ["AdminApi"]
+__all__ = ["AdminApi", "AdminServices"]
 
 _RESOURCES = (
     "/admin/breaker",
@@ -35,26 +39,42 @@ _RESOURCES = (
     "/admin/queues/{name}/redrive",
     "/admin/tenants",
     "/admin/tenants/{name}",
+    "/admin/tenants/{name}/deliveries/{delivery_id}/redeliver",
+    "/admin/tenants/{name}/redeliver",
+    "/admin/webhook-secret/refresh",
 )
+
+
+@dataclass(frozen=True)
+class AdminServices:
+    """What the admin API is a face of."""
+
+    keys: KeyService
+    tenants: TenantService
+    letters: DeadLetters
+    breaker: BreakerSwitch
+    redeliveries: Redeliveries
+    webhook_secret: WebhookSecret
 
 
 class AdminApi:
     """Dispatches /admin/… events to the services behind them."""
 
-    def __init__(
-        self,
-        *,
-        keys: KeyService,
-        tenants: TenantService,
-        letters: DeadLetters,
-        breaker: BreakerSwitch | None = None,
-    ) -> None:
+    def __init__(self, services: AdminServices) -> None:
+        self._webhook_secret = services.webhook_secret
         self._routes = Routes()
-        if breaker is not None:
-            add_breaker_routes(self._routes, breaker)
-        add_key_routes(self._routes, keys)
-        add_queue_routes(self._routes, letters)
-        add_tenant_routes(self._routes, tenants)
+        add_breaker_routes(self._routes, services.breaker)
+        add_key_routes(self._routes, services.keys)
+        add_queue_routes(self._routes, services.letters)
+        add_redelivery_routes(self._routes, services.redeliveries)
+        add_secret_routes(self._routes, services.webhook_secret)
+        add_tenant_routes(self._routes, services.tenants)
 
     def handle(self, event: Mapping[str, Any]) -> Response:
         return self._routes.handle(with_resource(event, _RESOURCES))
+
+    def on_schedule(self) -> None:
+        """What an operator would otherwise have to remember; an error fails the invocation, and the alarm
+        tells.
+        """
+        self._webhook_secret.refresh()

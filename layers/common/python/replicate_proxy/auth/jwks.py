@@ -39,7 +39,7 @@ class JwksSettings:
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://127.0.0.1:")):
-            raise ConfigurationError("JWT_JWKS_URL is not an https address")
+            raise ConfigurationError("JWKS_URL is not an https address")
 
 
 class JwksClient:

@@ -29,7 +29,7 @@ def token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
         leeway_seconds=min(env.number("JWT_LEEWAY_SECONDS", 30), _WIDEST_LEEWAY),
     )
     keys = JwksSettings(
-        url=env.text("JWT_JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
+        url=env.text("JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
         refresh_seconds=env.number("JWKS_REFRESH_SECONDS", 60),
         grace_seconds=env.number("JWKS_GRACE_SECONDS", 6 * 3600),
     )

@@ -95,7 +95,11 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status == HTTPStatus.NOT_FOUND:
+        # Without the right to list a bucket, S3 says 403 for an object that is not there (HeadObject,
+        # Permissions).
+        if status == HTTPStatus.NOT_FOUND or (
+            status == HTTPStatus.FORBIDDEN and error.operation_name == "HeadObject"
+        ):
             raise FileNotFoundError(what) from error
         code = error.response.get("Error", {}).get("Code", "")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code == "SlowDown":
