@@ -35,7 +35,7 @@ def make_control_table(dynamodb: Any) -> None:
 
 
 class Atomic:
-    """moto's client with DynamoDB's promise that moto does not keep among threads: one operation at a time."""
+    """moto's client, one operation at a time: DynamoDB's writes are atomic, moto's among threads are not."""
 
     def __init__(self, dynamodb: Any) -> None:
         self._dynamodb = dynamodb

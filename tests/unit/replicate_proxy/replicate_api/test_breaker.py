@@ -81,7 +81,7 @@ def test_opens_for_all_after_failures_in_a_row(breaker: Breakers, error: Excepti
 
 
 def test_the_call_that_opens_it_still_tells_its_own_outcome(breaker: Breakers) -> None:
-    """Were it replaced by the breaker's error, an unknown create would count as never sent, and be paid twice."""
+    """Were it the breaker's error instead, an unknown create would count as never sent, and be paid twice."""
     one = breaker()
     fail(one, UpstreamUnavailableError("x"), 2)
     with pytest.raises(OutcomeUnknownError):
