@@ -40,6 +40,7 @@ from tests.support.deliveries import (
     hanging,
     make_endpoint,
 )
+from tests.support.delivery_stack import make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,40 +53,12 @@ SETTINGS = DeliverySettings(lane_slots=16)
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def table() -> Iterator[Any]:
     """A client of a table as the template makes it."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
-        names = ("pk", "sk", "due_shard", "due_at", "endpoint", "at")
-        client.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
-            KeySchema=_keys("pk", "sk"),
-            GlobalSecondaryIndexes=[
-                _index("by_due", "due_shard", "due_at"),
-                _index("by_endpoint", "endpoint", "at"),
-            ],
-        )
+        make_table(client, TABLE)
         yield client
-
-
-def _keys(hash_key: str, range_key: str) -> list[Any]:
-    return [
-        {"AttributeName": hash_key, "KeyType": "HASH"},
-        {"AttributeName": range_key, "KeyType": "RANGE"},
-    ]
-
-
-def _index(name: str, hash_key: str, range_key: str) -> Any:
-    return {
-        "IndexName": name,
-        "KeySchema": _keys(hash_key, range_key),
-        "Projection": {"ProjectionType": "KEYS_ONLY"},
-    }
 
 
 @pytest.fixture(params=["fake", "dynamodb"])
