@@ -145,7 +145,7 @@ def source() -> dict[str, Any]:
     return copy.deepcopy(_source())
 
 
-def transform(template: dict[str, Any], **parameters: str) -> dict[str, Any]:
+def transform(template: dict[str, Any]) -> dict[str, Any]:
     """What SAM makes of a template; the argument is used up."""
     os.environ.setdefault(
         "AWS_DEFAULT_REGION", REGION
@@ -154,13 +154,18 @@ def transform(template: dict[str, Any], **parameters: str) -> dict[str, Any]:
         for where in ("CodeUri", "ContentUri"):
             if where in resource.get("Properties", {}):
                 resource["Properties"][where] = "s3://artifacts/code.zip"  # as `sam package` leaves it
-    translated: dict[str, Any] = Translator({}, Parser()).translate(template, parameters)
+    translated: dict[str, Any] = Translator({}, Parser()).translate(template, {})
     return translated
 
 
 @cache
+def _template() -> dict[str, Any]:
+    return transform(source())  # parameters stay references in all that SAM makes of this template
+
+
+@cache
 def _load(parameters: frozenset[tuple[str, str]]) -> Stack:
-    return Stack(transform(source(), **dict(parameters)), dict(parameters))
+    return Stack(_template(), dict(parameters))
 
 
 def load(**parameters: str) -> Stack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -200,7 +200,7 @@ CASES: list[Case] = [
 @pytest.mark.parametrize(("rule", "variant", "mutate"), CASES, ids=lambda part: getattr(part, "__name__", ""))
 def test_a_rule_tells_what_was_broken(rule: Rule, variant: str, mutate: Break) -> None:
     whole = load(**VARIANTS[variant])
-    template = copy.deepcopy(dict(whole.template))
+    template = json.loads(json.dumps(whole.template))
 
     mutate(template["Resources"])
 

@@ -1,0 +1,192 @@
+"""Every optional part is absent until its parameter asks for it, and complete then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.template.rules.api import body, methods
+from tests.template.stack import load, target, walk
+from tests.template.test_rules import VARIANTS
+
+# What the local AWS cannot make, or what costs by the hour
+_OPTIONAL_TYPES = (
+    "ApiGateway::Account",
+    "ApiGateway::DomainName",
+    "ApiGateway::GatewayResponse",
+    "CodeDeploy::Application",
+    "DAX::Cluster",
+    "DAX::ParameterGroup",
+    "DAX::SubnetGroup",
+    "EC2::SecurityGroup",
+    "EC2::Subnet",
+    "EC2::VPC",
+    "EC2::VPCEndpoint",
+    "Events::Archive",
+    "KMS::Key",
+    "SNS::Subscription",
+    "WAFv2::IPSet",
+    "WAFv2::WebACL",
+    "WAFv2::WebACLAssociation",
+)
+
+
+def test_nothing_optional_exists_by_default() -> None:
+    stack = load()
+    assert [resource.id for kind in _OPTIONAL_TYPES for resource in stack.of(kind)] == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_reference_leads_to_a_resource_that_is_not_there(variant: str) -> None:
+    stack = load(**VARIANTS[variant])
+    declared = set(stack.template["Resources"])
+    missing = [
+        f"{resource.id}{path} → {target(part)}"
+        for resource in stack.resources.values()
+        for path, part in walk(resource.properties)
+        if isinstance(part, dict) and target(part) in declared - set(stack.resources)
+    ]
+    assert missing == []
+
+
+def test_the_firewall_stands_in_front_of_the_stage() -> None:
+    stack = load(Firewall="true", FirewallDeniedIpv4="203.0.113.0/24")
+    (association,) = stack.of("WAFv2::WebACLAssociation")
+    addresses = {one.id: one.properties["Addresses"] for one in stack.of("WAFv2::IPSet")}
+
+    assert target(association.properties["WebACLArn"]) == "ApiWebAcl"
+    assert addresses == {
+        "AllowedIpv4": [],
+        "AllowedIpv6": [],
+        "DeniedIpv4": ["203.0.113.0/24"],
+        "DeniedIpv6": [],
+    }
+    assert [rule["Name"] for rule in stack.resources["ApiWebAcl"].properties["Rules"]] == [
+        "Denied",
+        "Rate",
+        "AWSManagedRulesAmazonIpReputationList",
+        "AWSManagedRulesKnownBadInputsRuleSet",
+        "AWSManagedRulesCommonRuleSet",
+    ]
+
+
+def test_an_allow_list_keeps_everybody_else_out_but_for_replicate() -> None:
+    stack = load(Firewall="true", FirewallAllowedIpv4="192.0.2.0/24")
+    rule = next(
+        one for one in stack.resources["ApiWebAcl"].properties["Rules"] if one["Name"] == "NotAllowed"
+    )
+    refused = [one["NotStatement"]["Statement"] for one in rule["Statement"]["AndStatement"]["Statements"]]
+
+    assert rule["Action"] == {"Block": {}}
+    assert refused[-1]["ByteMatchStatement"]["SearchString"] == "/webhooks/replicate"
+
+
+def test_cloudfront_takes_its_own_web_acl_or_one_made_elsewhere() -> None:
+    own = load(OutputsFirewall="true").resources["OutputsDistribution"].properties["DistributionConfig"]
+    other = load(OutputsWebAclArn="arn:acl").resources["OutputsDistribution"].properties["DistributionConfig"]
+    none = load().resources["OutputsDistribution"].properties["DistributionConfig"]
+
+    assert target(own["WebACLId"]) == "OutputsWebAcl"
+    assert other["WebACLId"] == "arn:acl"
+    assert "WebACLId" not in none
+
+
+def test_the_resource_policy_denies_strangers_but_leaves_the_webhook_open() -> None:
+    policy = body(load(AllowedCallers="192.0.2.0/24,2001:db8::/32"))["x-amazon-apigateway-policy"]
+    denial = next(statement for statement in policy["Statement"] if statement["Effect"] == "Deny")
+
+    assert denial["Condition"] == {"NotIpAddress": {"aws:SourceIp": ["192.0.2.0/24", "2001:db8::/32"]}}
+    assert denial["NotResource"] == "execute-api:/*/POST/webhooks/replicate"
+    assert "x-amazon-apigateway-policy" not in body(load())
+
+
+def test_usage_plans_count_every_authorized_method() -> None:
+    def metered(stack: Any) -> int:
+        return sum({"api_key": []} in method.get("security", []) for _, _, method in methods(stack))
+
+    (api,) = load().of("ApiGateway::RestApi")
+    assert api.properties["ApiKeySourceType"] == "AUTHORIZER"
+    assert metered(load()) == 0
+    assert metered(load(UsagePlans="true")) > 30
+
+
+def test_the_cache_is_off_unless_asked_for_and_holds_the_catalog_alone() -> None:
+    (off,), (on,) = load().of("ApiGateway::Stage"), load(ResponseCache="true").of("ApiGateway::Stage")
+    cached = [one["ResourcePath"] for one in on.properties["MethodSettings"] if one.get("CachingEnabled")]
+
+    assert off.properties["CacheClusterEnabled"] is False
+    assert on.properties["CacheClusterEnabled"] is True
+    assert not [path for path in cached if "predictions" in path or "files" in path or "admin" in path]
+    assert len(cached) == 11
+
+
+def test_access_logs_name_the_caller_and_carry_no_credential() -> None:
+    (stage,) = load(AccessLogs="true").of("ApiGateway::Stage")
+    line = stage.properties["AccessLogSetting"]["Format"]
+
+    assert "$context.authorizer.tenant" in line
+    assert "authorization" not in line.lower()
+    assert "AccessLogSetting" not in load().of("ApiGateway::Stage")[0].properties
+
+
+def test_functions_that_call_nothing_but_aws_join_the_network() -> None:
+    stack = load(Network="true")
+    inside = {one.id for one in stack.of("Lambda::Function") if "VpcConfig" in one.properties}
+    services = {
+        one.properties["ServiceName"]["Fn::Sub"].rsplit(".", 1)[-1] for one in stack.of("EC2::VPCEndpoint")
+    }
+
+    assert inside == {"IngestFunction", "QueryFunction", "WebhookFunction", "TrackFunction", "NotifyFunction"}
+    assert services == {"s3", "dynamodb", "sqs", "events", "ssm", "secretsmanager"}
+    assert not [one.id for one in load().of("Lambda::Function") if "VpcConfig" in one.properties]
+
+
+def test_dax_serves_query_alone_and_only_within_the_network() -> None:
+    stack = load(Network="true", Dax="true", DaxTtlMilliseconds="500")
+    told = {
+        one.id
+        for one in stack.of("Lambda::Function")
+        if "DAX_ENDPOINT" in one.properties["Environment"]["Variables"]
+    }
+    (parameters,) = stack.of("DAX::ParameterGroup")
+
+    assert told == {"QueryFunction"}
+    assert parameters.properties["ParameterNameValues"]["record-ttl-millis"] == "500"
+    assert load(Dax="true").of("DAX::Cluster") == []
+
+
+def test_uploads_are_accelerated_by_parameter() -> None:
+    on, off = load(TransferAcceleration="true"), load()
+
+    assert on.resources["ImagesBucket"].properties["AccelerateConfiguration"] == {
+        "AccelerationStatus": "Enabled"
+    }
+    assert (
+        on.resources["FilesFunction"].properties["Environment"]["Variables"]["UPLOAD_ACCELERATION"] == "true"
+    )
+    assert "AccelerateConfiguration" not in off.resources["ImagesBucket"].properties
+
+
+def test_outputs_stay_for_ever_unless_given_days() -> None:
+    def days(**parameters: str) -> list[Any]:
+        rules = load(**parameters).resources["ImagesBucket"].properties["LifecycleConfiguration"]["Rules"]
+        return [
+            rule.get("ExpirationInDays") for rule in rules if rule.get("Prefix") in {"outputs/", "originals/"}
+        ]
+
+    assert days() == [None, None]
+    assert days(OutputRetentionDays="90") == ["90", "90"]
+
+
+def test_the_local_stack_has_a_stable_address_and_readable_refusals() -> None:
+    stack = load(**VARIANTS["local"])
+    (domain,) = stack.of("ApiGateway::DomainName")
+    settings = {
+        one.properties["Environment"]["Variables"]["LOCAL_SETTINGS"] for one in stack.of("Lambda::Function")
+    }
+
+    assert domain.properties["DomainName"] == "127.0.0.1"
+    assert settings == {'{"allow_loopback": true}'}
+    # made before the deployment, which takes them in, only if their names sort before its own
+    assert all(one.id < "ApiDeployment" for one in stack.of("ApiGateway::GatewayResponse"))
