@@ -1,0 +1,100 @@
+"""Handlers as Lambda calls them: sample events, a context, and an account on moto behind them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from moto import mock_aws
+
+from replicate_proxy import signing
+from replicate_proxy.auth.key_store import DynamoKeyStore
+from replicate_proxy.auth.keys import ApiKey, KeyText
+from tests.support.access import TABLE, access_table, aws_environment, make_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+ROOT_SECRET = "r" * 64
+SAMPLE_KEY = KeyText("sample234567", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
+_EVENTS = Path(__file__).parents[2] / "events"
+_QUEUES = ("dispatch", "track", "harvest", "notify")
+_DEAD_ONLY = ("bus", "notify_stream", "sweep")
+
+
+@dataclass(frozen=True)
+class LambdaContext:
+    """What powertools reads of it."""
+
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:function"
+    aws_request_id: str = "request"
+
+
+CONTEXT: Any = LambdaContext()
+
+
+def sample(name: str) -> dict[str, Any]:
+    """The sample event `events/<name>.json`."""
+    loaded: dict[str, Any] = json.loads((_EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+@contextmanager
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account with access table, bucket, queues and signing secret, and the functions' variables.
+
+    What the functions keep for the life of a process is forgotten before and after.
+    """
+    aws_environment(monkeypatch)
+    with mock_aws():
+        access_table()
+        boto3.client("s3").create_bucket(
+            Bucket="images", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        secret = boto3.client("secretsmanager").create_secret(Name="signing", SecretString=ROOT_SECRET)
+        variables = {
+            "ACCESS_TABLE": TABLE,
+            "IMAGES_BUCKET": "images",
+            "SIGNING_SECRET_ARN": secret["ARN"],
+            **_queues(),
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        _forget()
+        yield
+    _forget()
+
+
+def store_sample_key(**changes: Any) -> ApiKey:
+    """Puts the key of the sample events into the access table."""
+    key, _ = make_key(
+        id=SAMPLE_KEY.id,
+        digest=SAMPLE_KEY.digest(signing.derive(ROOT_SECRET.encode(), "api-keys")),
+        **changes,
+    )
+    DynamoKeyStore(boto3.client("dynamodb"), TABLE).create(key)
+    return key
+
+
+def _queues() -> dict[str, str]:
+    sqs = boto3.client("sqs")
+    names = [f"{name}_queue" for name in _QUEUES]
+    names += [f"{name}_dead_letter_queue" for name in (*_QUEUES, *_DEAD_ONLY)]
+    return {f"{name.upper()}_URL": sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
+
+
+def _forget() -> None:
+    """Clears every cached builder and client."""
+    for name, module in list(sys.modules.items()):
+        if name == "replicate_proxy.aws" or name.startswith("replicate_proxy.bootstrap."):
+            for thing in vars(module).values():
+                getattr(thing, "cache_clear", lambda: None)()

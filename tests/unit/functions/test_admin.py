@@ -1,0 +1,95 @@
+"""The admin function's sample events through its handler, with keys and queues on moto."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+import responses
+
+from functions.admin import app
+from functions.authorize import app as authorize
+from tests.support.handlers import CONTEXT, account, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Powertools warns about every invocation that counted nothing; most do.
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+
+SECRET = "whsec_" + "A" * 32
+
+
+@pytest.fixture(autouse=True)
+def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    variables = {
+        "CONTROL_TABLE": "control",
+        "DELIVERIES_TABLE": "deliveries",
+        "REPLICATE_PROXY_TABLE": "jobs",
+        "REPLICATE_API_TOKEN": "/replicate-proxy/prod/replicate-api-token",
+        "REPLICATE_WEBHOOK_SECRET": "/replicate-proxy/prod/replicate-webhook-secret",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with account(monkeypatch):
+        boto3.client("dynamodb").create_table(
+            TableName="control",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield
+
+
+def call(name: str) -> tuple[int, Any]:
+    reply = app.lambda_handler(sample(f"admin/{name}"), CONTEXT)
+    assert reply is not None
+    return reply["statusCode"], json.loads(reply["body"])
+
+
+def test_a_created_key_is_let_in_by_the_authorizer() -> None:
+    status, made = call("create_key")
+    assert status == 201
+    event = sample("authorize/api_key")
+    event["multiValueHeaders"]["Authorization"] = [f"Bearer {made['key']}"]
+    assert authorize.lambda_handler(event, CONTEXT)["context"]["tenant"] == "acme"
+    assert [key["id"] for key in call("list_keys")[1]["results"]] == [made["id"]]
+
+
+def test_a_wrong_key_is_refused_field_by_field() -> None:
+    status, problem = call("create_key_wrong")
+    assert status == 422
+    assert [field["field"] for field in problem["invalid_fields"]] == ["tenant", "allowed_ips.0"]
+
+
+def test_a_tenants_key_is_no_operators() -> None:
+    assert call("without_the_scope")[0] == 403
+
+
+def test_dead_letters_go_back() -> None:
+    sqs = boto3.client("sqs")
+    body = json.dumps({"kind": "submit", "tenant": "acme", "job_id": "j1", "correlation_id": ""})
+    sqs.send_message(QueueUrl=os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"], MessageBody=body)
+    _, queues = call("queues")
+    assert {queue["name"]: queue["dead_letters"]["waiting"] for queue in queues["results"]}["dispatch"] == 1
+    assert call("redrive") == (200, {"handled": 1, "skipped": 0, "done": True})
+    (moved,) = sqs.receive_message(QueueUrl=os.environ["DISPATCH_QUEUE_URL"])["Messages"]
+    assert moved["Body"] == body
+
+
+def test_the_breaker_starts_closed() -> None:
+    status, view = call("breaker")
+    assert (status, view["state"]) == (200, "closed")
+
+
+def test_the_schedule_renews_replicates_webhook_secret() -> None:
+    ssm = boto3.client("ssm")
+    ssm.put_parameter(Name=os.environ["REPLICATE_API_TOKEN"], Value="r8_ours", Type="SecureString")
+    with responses.RequestsMock() as replicate:
+        replicate.get("https://api.replicate.com/v1/webhooks/default/secret", json={"key": SECRET})
+        assert app.lambda_handler(sample("admin/schedule"), CONTEXT) is None
+    found = ssm.get_parameter(Name=os.environ["REPLICATE_WEBHOOK_SECRET"], WithDecryption=True)
+    assert found["Parameter"]["Value"] == SECRET

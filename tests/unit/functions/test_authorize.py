@@ -1,0 +1,96 @@
+"""The authorizer's sample events through its handler, with the key store on moto."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from functions.authorize import app
+from replicate_proxy.auth.key_store import DynamoKeyStore
+from replicate_proxy.clock import parse
+from tests.support.access import NOW, TABLE
+from tests.support.handlers import CONTEXT, account, sample, store_sample_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Powertools warns about every invocation that counted nothing; most do.
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+
+
+@pytest.fixture(autouse=True)
+def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with account(monkeypatch):
+        yield
+
+
+def authorize(name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = app.lambda_handler(sample(f"authorize/{name}"), CONTEXT)
+    return answer
+
+
+@pytest.mark.parametrize("name", ["api_key", "token_scheme"])
+def test_a_good_key_is_let_in_and_described(name: str) -> None:
+    store_sample_key(allowed_models=("acme/one",))
+    answer = authorize(name)
+    assert answer["context"] == {
+        "tenant": "acme",
+        "key_id": "sample234567",
+        "scopes": "files:write predictions:read predictions:write",
+        "models": "acme/one",
+    }
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+
+
+def test_a_use_is_noted() -> None:
+    key = store_sample_key()
+    authorize("api_key")
+    stored = DynamoKeyStore(boto3.client("dynamodb"), TABLE).get(key.id)
+    assert stored is not None
+    assert stored.last_used_at is not None
+
+
+@pytest.mark.parametrize("name", ["no_credential", "two_credentials", "json_web_token"])
+def test_what_is_no_credential_is_the_one_exception_that_api_gateway_reads_as_401(name: str) -> None:
+    store_sample_key()
+    with pytest.raises(Exception, match=r"^Unauthorized$") as raised:
+        authorize(name)
+    assert type(raised.value) is Exception
+
+
+def test_an_unknown_and_a_revoked_key_are_401() -> None:
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        authorize("api_key")
+    store_sample_key(revoked_at=NOW)
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        authorize("api_key")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"expires_at": parse("2020-01-01T00:00:00Z")}, "The API key has expired"),
+        ({"allowed_ips": ("198.51.100.0/24",)}, "The API key does not allow this address"),
+    ],
+)
+def test_a_key_that_does_not_hold_here_and_now_is_403(changes: dict[str, Any], reason: str) -> None:
+    store_sample_key(**changes)
+    answer = authorize("api_key")
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Deny"
+    assert answer["context"]["reason"] == reason
+
+
+def test_a_store_that_is_away_is_neither_401_nor_403() -> None:
+    boto3.client("dynamodb").delete_table(TableName=TABLE)
+    with pytest.raises(Exception, match="reading an API key") as raised:
+        authorize("api_key")
+    assert str(raised.value) != "Unauthorized"
+
+
+def test_a_secret_that_is_away_is_neither_401_nor_403(monkeypatch: pytest.MonkeyPatch) -> None:
+    store_sample_key()
+    monkeypatch.setenv("SIGNING_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:gone")
+    with pytest.raises(Exception, match="find the specified secret"):
+        authorize("api_key")
