@@ -109,7 +109,7 @@ def test_an_image_is_tried_twice_before_it_is_blamed_for_a_death(deaths: int, tm
     try:
         result = pool.compress(pipe, tmp_path / "out", tmp_path / "small", OPTIONS)
         # A pipe cannot be read as an image, but the child that says so has survived it.
-        expected = "broken" if deaths == 1 else "worker_crashed"
+        expected = "format_not_allowed" if deaths == 1 else "worker_crashed"
         assert (result.outcome, result.reason) == ("unreadable", expected)
     finally:
         killer.join()

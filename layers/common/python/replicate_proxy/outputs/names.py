@@ -52,6 +52,6 @@ def content_disposition(name: str, *, inline: bool) -> str:
 
 def _last(url: str) -> str:
     try:
-        return unquote(urlsplit(url).path.rpartition("/")[2])
+        return unquote(urlsplit(url).path).rpartition("/")[2]
     except ValueError:
         return ""

@@ -146,11 +146,11 @@ def _textual(head: bytes) -> FileType | None:
         return None
     if _SVG_TAG.search(text):
         return _SVG
-    if _MARKUP.search(text):
-        return _HTML
     start = text.lstrip()
     if start.startswith(b"<?xml"):
         return _XML
+    if _MARKUP.search(text):
+        return _HTML
     return _JSON if start[:1] in {b"{", b"["} else _TEXT
 
 

@@ -1,0 +1,104 @@
+"""Fakes of the harvest library's ports."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.images.result import ImageResult
+from replicate_proxy.outputs.fetch import Fetched
+from replicate_proxy.outputs.sniff import SNIFF_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from replicate_proxy.outputs.options import ImageOptions
+
+
+@dataclass
+class FakeBlobs:
+    """Keeps what is put; `broken` makes every write fail as S3 does when it is unwell."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    writes: int = 0
+    broken: bool = False
+
+    def put_file(self, key: str, file: BinaryIO, *, if_none_match: bool = True, **headers: Any) -> bool:
+        if self.broken:
+            raise RetryableError("S3 answered SlowDown")
+        if if_none_match and key in self.objects:
+            return False
+        self.objects[key] = file.read()
+        self.headers[key] = headers
+        self.writes += 1
+        return True
+
+
+@dataclass
+class FakeFetcher:
+    """Answers from `files` (bytes, or an exception to raise); remembers calls and how many ran at once."""
+
+    files: Mapping[str, bytes | Exception]
+    asked: list[tuple[str, float]] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    meanwhile: Callable[[str], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def fetch(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+        with self._lock:
+            self.asked.append((url, seconds))
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            self.meanwhile(url)
+            content = self.files[url]
+            if isinstance(content, Exception):
+                raise content
+            target.write_bytes(content)
+            return Fetched(len(content), hashlib.sha256(content).hexdigest(), content[:SNIFF_BYTES])
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def discard(self, target: Path, size: int) -> None:
+        target.unlink()
+
+
+@dataclass
+class FakeImages:
+    """Gives the same result for every image; writes `output` where the result says compressed."""
+
+    result: ImageResult | None = None
+
+    def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult:
+        if self.result is not None:
+            if self.result.thumbnail_bytes:
+                thumbnail.write_bytes(b"t" * self.result.thumbnail_bytes)
+            if self.result.sha256:
+                output.write_bytes(b"o" * self.result.bytes_after)
+            return self.result
+        small = b"small " + source.read_bytes()[:8]
+        output.write_bytes(small)
+        thumbnail.write_bytes(b"thumb")
+        return ImageResult(
+            "compressed",
+            format="webp",
+            width=4,
+            height=3,
+            bytes_before=source.stat().st_size,
+            bytes_after=len(small),
+            sha256=hashlib.sha256(small).hexdigest(),
+            quality=80,
+            similarity=0.97,
+            placeholder="LKO2?U%2Tw=w]~RBVZRi};RPxuwH",
+            thumbnail_bytes=5,
+            text={"seed": "42"},
+        )

@@ -1,0 +1,122 @@
+"""What files are, by their bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_proxy.outputs.sniff import sniff
+from tests.support.pictures import animation, encoded, photo
+
+ACTIVE = {
+    "text/html; charset=utf-8",
+    "image/svg+xml",
+    "application/xml",
+    "text/javascript",
+    "application/pdf",
+}
+INLINE = {
+    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "video/mp4", "video/webm"),
+    *(
+        "audio/mpeg",
+        "audio/wav",
+        "audio/ogg",
+        "audio/flac",
+        "audio/aac",
+        "audio/mp4",
+        "text/plain; charset=utf-8",
+    ),
+}
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.txt", "a")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (encoded(photo()), "image/png"),
+        (encoded(photo(), "JPEG"), "image/jpeg"),
+        (encoded(photo(), "WEBP"), "image/webp"),
+        (encoded(photo(), "AVIF"), "image/avif"),
+        (encoded(photo(), "GIF"), "image/gif"),
+        (encoded(photo(), "BMP"), "image/bmp"),
+        (encoded(photo(), "TIFF"), "image/tiff"),
+        (animation(2, "AVIF"), "image/avif"),
+        (b"\0\0\0\x18ftypisom\0\0\2\0isommp42", "video/mp4"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video/quicktime"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "image/avif"),
+        (b"\0\0\0\x18ftypM4A \0\0\0\0M4A mp42", "audio/mp4"),
+        (b"\x1a\x45\xdf\xa3\x01", "video/webm"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "audio/wav"),
+        (b"RIFF\x24\0\0\0AVI LIST", "video/x-msvideo"),
+        (b"ID3\x04\0", "audio/mpeg"),
+        (b"\xff\xfb\x90\x64\0", "audio/mpeg"),
+        (b"\xff\xf1\x50\x80\0", "audio/aac"),
+        (b"OggS\0", "audio/ogg"),
+        (b"fLaC\0", "audio/flac"),
+        (b"MThd\0\0\0\6", "audio/midi"),
+        (b"%PDF-1.7\n", "application/pdf"),
+        (zipped(), "application/zip"),
+        (b"\x1f\x8b\x08\0", "application/gzip"),
+        (b"a.txt" + b"\0" * 252 + b"ustar\x0000", "application/x-tar"),
+        (b"glTF\2\0\0\0", "model/gltf-binary"),
+        (b"\x93NUMPY\1\0", "application/octet-stream"),
+        (b'\x10\0\0\0\0\0\0\0{"a":{}}', "application/octet-stream"),
+        (b'{"a": 1}', "application/json"),
+        (b" [1, 2]", "application/json"),
+        (b"1\n00:00:00,000 --> 00:00:01,000\nhello\n", "text/plain; charset=utf-8"),
+        ("Ünï 日本".encode(), "text/plain; charset=utf-8"),
+        (b"", "text/plain; charset=utf-8"),
+        (b"<!DOCTYPE html><p>x", "text/html; charset=utf-8"),
+        (b"\xef\xbb\xbf  <ScRiPt>alert(1)</script>", "text/html; charset=utf-8"),
+        ("<script>alert(1)</script>".encode("utf-16"), "text/html; charset=utf-8"),
+        (b"hello <iframe src=x>", "text/html; charset=utf-8"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg">', "image/svg+xml"),
+        (b'<?xml version="1.0"?><!-- x --><svg:svg >', "image/svg+xml"),
+        (b'<?xml version="1.0"?><a/>', "application/xml"),
+        (b"\x00\x01\x02\x03\x04", "application/octet-stream"),
+        (b"BM is how this text begins", "text/plain; charset=utf-8"),
+    ],
+)
+def test_known_files(content: bytes, content_type: str) -> None:
+    assert sniff(content).content_type == content_type
+
+
+@pytest.mark.parametrize("name", [b"<html>", b"<svg ", b"<script>", b"<body "])
+@pytest.mark.parametrize("lead", [b"", b"\n\n ", b"<!-- x -->", b"GIF8", b"text first, then "])
+def test_markup_is_never_shown_inline(name: bytes, lead: bytes) -> None:
+    assert not sniff(lead + name + b" onload=alert(1)>").inline
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_have_a_type_and_only_harmless_ones_are_inline(content: bytes) -> None:
+    found = sniff(content)
+
+    assert found.extension
+    assert not found.inline or found.content_type in INLINE
+    assert found.content_type not in ACTIVE or not found.inline
+
+
+@given(
+    st.sampled_from(
+        [b"RIFF", b"\0\0\0\x18ftyp", b"\xff\xf1", b"\xff\xfb", b"BM", b"\xff\xfe", b"<?xml", b"PK"]
+    ),
+    st.binary(max_size=64),
+)
+def test_a_known_start_and_any_rest_is_no_reason_to_fail(start: bytes, rest: bytes) -> None:
+    assert sniff(start + rest).content_type
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5))
+def test_json_with_markup_in_it_is_not_inline_either(value: object) -> None:
+    assert not sniff(json.dumps([value, "<script>x</script>"], ensure_ascii=False).encode()).inline

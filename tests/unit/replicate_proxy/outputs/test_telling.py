@@ -1,0 +1,38 @@
+"""What is logged and counted about a file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from replicate_proxy.outputs.records import FileRecord
+from replicate_proxy.outputs.telling import log_fields, tell
+
+SECRETS = {"url": "https://cdn/secret-url", "placeholder": "secret-hash", "original_key": "secret-key"}
+RECORD = FileRecord(
+    ("secret-path",),
+    "left",
+    reason="too_slow",
+    source_host="replicate.delivery",
+    text={"prompt": "secret-prompt"},
+    **SECRETS,
+)
+
+
+def test_no_content_and_no_address_is_ever_logged() -> None:
+    assert "secret" not in json.dumps(log_fields(RECORD))
+    assert log_fields(RECORD)["reason"] == "too_slow"
+
+
+def test_each_file_counts_by_outcome_and_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ReplicateProxy")
+
+    tell(RECORD)
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "FileHarvested" in line]
+    assert [(line["FileHarvested"], line["outcome"], line["reason"]) for line in lines] == [
+        ([1.0], "left", "too_slow")
+    ]
