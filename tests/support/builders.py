@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.clock import iso
 from replicate_proxy.ids import new_id
 from replicate_proxy.jobs.changes import Reported
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import TERMINAL, Document, Job, JobStatus, Submission, SubmissionKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ RUNNING = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVES
 
 
 def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
-    """A job of tenant acme made at NOW; one that runs has the prediction `p1` and falls due in two minutes."""
+    """A job of tenant acme made at NOW and due in two minutes; one that runs has the prediction `p1`."""
     job_id = fields.pop("id", None) or new_id(fields.get("created_at", NOW))
     defaults: dict[str, Any] = {
         "tenant": TENANT,
@@ -32,7 +32,7 @@ def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
         "correlation_id": "c-1",
         "base_url": BASE_URL,
         "rev": 1,
-        "due_at": None if _is_over(status) else NOW + timedelta(minutes=2),
+        "due_at": None if status in TERMINAL else NOW + timedelta(minutes=2),
         "replicate_id": "p1" if status in RUNNING else None,
         "sent_at": NOW if status in {JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN} else None,
         "source_output": Document(text='"https://replicate.delivery/a.png"')
@@ -41,10 +41,6 @@ def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
         "timeline": {"accepted": iso(NOW)},
     }
     return Job(id=job_id, status=status, **{**defaults, **fields})
-
-
-def _is_over(status: JobStatus) -> bool:
-    return status in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
 
 
 def make_report(status: str, **fields: Any) -> Reported:
@@ -57,7 +53,7 @@ def make_report(status: str, **fields: Any) -> Reported:
     return Reported(status=status, **{**defaults, **fields})
 
 
-def make_event(
+def make_event(  # noqa: PLR0913 - an event has many parts, and a test names the few it cares about
     method: str = "GET",
     resource: str = "/v1/predictions",
     *,

@@ -112,6 +112,9 @@ class FakeJobStore:
         with self._lock:
             return self.owners.setdefault(replicate_id, job_id) == job_id
 
+    def owner(self, replicate_id: str) -> str | None:
+        return self.owners.get(replicate_id)
+
     def put(self, job: Job) -> Job:
         """Sets a test's stage: the job as it is, whatever was there."""
         self.jobs[job.tenant, job.id] = job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso, parse
@@ -13,6 +12,7 @@ from tests.support.fakes import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime, timedelta
 
     from replicate_proxy.ports import Clock
 
@@ -77,9 +77,11 @@ class FakeReplicate:
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
     ) -> PredictionPage:
         self.faults.check("list")
-        after, before = created_after or datetime.min, created_before or datetime.max
         fitting = [
-            entry for entry in self.predictions.values() if after <= parse(entry["created_at"]) < before
+            entry
+            for entry in self.predictions.values()
+            if (created_after is None or created_after <= parse(entry["created_at"]))
+            and (created_before is None or parse(entry["created_at"]) < created_before)
         ]
         fitting.sort(key=lambda entry: int(entry["id"][1:]), reverse=True)
         start = int(cursor or 0)

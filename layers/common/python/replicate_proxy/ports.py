@@ -74,6 +74,10 @@ class JobStore(Protocol):
         """Marks a prediction on Replicate as this job's; False where it belongs to another job already."""
         ...
 
+    def owner(self, replicate_id: str) -> str | None:
+        """The id of the job that the prediction is marked as, None where it is free."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:

@@ -4,8 +4,10 @@ again.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.clock import parse
@@ -14,15 +16,16 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.changes import Accepted, Given, Looked, Resent
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from replicate_proxy.jobs.policy import Policy
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
     from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
     from replicate_proxy.services.keeper import JobKeeper
-    from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
+    from replicate_proxy.services.upstream_url import WebhookUrls
 
 __all__ = ["Settle"]
 
@@ -59,7 +62,7 @@ class Settle:
     urls: WebhookUrls
     clock: Clock
     policy: Policy
-    checkpoint: Callable[[str], None] = lambda _: None
+    checkpoint: Checkpoint = no_checkpoint
 
     def settle(self, job: Job) -> str:
         """`adopted`, `sent_again`, `still_unknown` or `given_up`; raises RetryableError where Replicate could
@@ -103,27 +106,36 @@ class Settle:
 
     def _find(self, job: Job) -> tuple[UpstreamPrediction | None, bool]:
         """The job's prediction; or None, and whether there is one that may be the job's without saying so."""
-        doubt = False
+        failed = {past.get("replicate_id") for past in job.past_attempts}
+        alike: list[UpstreamPrediction] = []
         for prediction in self._around(job.sent_at or job.created_at):
             echoed = self.urls.read_url(prediction.webhook)
+            if prediction.id in failed:
+                continue
             if echoed is not None:
-                if self._is_ours(job, echoed, prediction):
+                same_job = (echoed.tenant, echoed.job_id) == (job.tenant, job.id)
+                if same_job and self._owned(job, prediction):
                     return prediction, False
-            elif prediction.webhook is None and self._same_model(job, prediction):
-                if prediction.data_removed:
-                    doubt = doubt or self._owned(job, prediction)
-                elif prediction.input == self.documents.load(job.input) and self._owned(job, prediction):
-                    return prediction, False
-        return None, doubt
+            elif prediction.webhook is None and self._is_alike(job, prediction):
+                alike.append(prediction)
+        return self._first_own(job, alike)
 
-    def _is_ours(self, job: Job, echoed: JobReference, prediction: UpstreamPrediction) -> bool:
-        """By any attempt that has not failed on Replicate already."""
-        failed = {past.get("replicate_id") for past in job.past_attempts}
-        same_job = (echoed.tenant, echoed.job_id) == (job.tenant, job.id)
-        return same_job and prediction.id not in failed and self._owned(job, prediction)
+    def _first_own(self, job: Job, alike: list[UpstreamPrediction]) -> tuple[UpstreamPrediction | None, bool]:
+        """Between twins: first what is marked as this job's, then what was made closest to its sending."""
+        marked = [entry for entry in alike if self.store.owner(entry.id) == job.id]
+        for prediction in marked or sorted(alike, key=partial(_distance, job)):
+            if self._owned(job, prediction):
+                return (None, True) if prediction.data_removed else (prediction, False)
+        return None, False
 
     def _owned(self, job: Job, prediction: UpstreamPrediction) -> bool:
         return self.store.own(prediction.id, job.tenant, job.id)
+
+    def _is_alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
+        """Same model and input; of a prediction whose data is gone, only the model can be told."""
+        if not self._same_model(job, prediction):
+            return False
+        return prediction.data_removed or prediction.input == self.documents.load(job.input)
 
     def _around(self, sent_at: datetime) -> Iterator[UpstreamPrediction]:
         cursor: str | None = None
@@ -154,8 +166,14 @@ def _resends(job: Job) -> int:
 
 
 def _made_after(prediction: UpstreamPrediction, job: Job) -> bool:
+    return _distance(job, prediction)[1] >= -_BEFORE.total_seconds()
+
+
+def _distance(job: Job, prediction: UpstreamPrediction) -> tuple[float, float]:
+    """Seconds between the sending and the making: without and with their sign."""
     try:
         made = parse(prediction.created_at or "")
     except ValueError:
-        return False
-    return job.sent_at is None or made >= job.sent_at - _BEFORE
+        return math.inf, -math.inf
+    seconds = (made - (job.sent_at or job.created_at)).total_seconds()
+    return abs(seconds), seconds

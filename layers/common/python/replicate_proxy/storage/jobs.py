@@ -106,6 +106,13 @@ class DynamoJobStore:
             return False
         return True
 
+    def owner(self, replicate_id: str) -> str | None:
+        with translated("read mark of prediction"):
+            reply = self._dynamodb.get_item(
+                TableName=self._table, Key=to_item(upstream_key(replicate_id)), ConsistentRead=True
+            )
+        return str(from_item(reply["Item"])["job_id"]) if "Item" in reply else None
+
     def _due_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
         with translated("list due jobs"):
             reply = self._dynamodb.query(

@@ -1,0 +1,309 @@
+"""The whole pipeline in one process, on a clock that moves: queues with delays, a bus, Replicate, crashes.
+
+Messages are at-least-once and come in any order, as on SQS; a handler that dies leaves its message for later.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from replicate_proxy import signing
+from replicate_proxy.auth.principal import Principal
+from replicate_proxy.contracts.events import Event, PredictionReport
+from replicate_proxy.errors import ProxyError, RetryableError
+from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
+from replicate_proxy.jobs.policy import Policy
+from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.services.cancel import Cancel
+from replicate_proxy.services.claim_check import ClaimCheck
+from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
+from replicate_proxy.services.harvest import Harvest, again_event
+from replicate_proxy.services.hold import Hold
+from replicate_proxy.services.ingest import Acceptance, Ingest, NewJob
+from replicate_proxy.services.keeper import JobKeeper
+from replicate_proxy.services.looks import Looks
+from replicate_proxy.services.settle import Settle
+from replicate_proxy.services.sweep import Sweep
+from replicate_proxy.services.track import Track
+from replicate_proxy.services.upstream_url import WebhookUrls
+from replicate_proxy.services.webhook import WebhookReceiver
+from tests.support.builders import BASE_URL, TENANT, VERSION
+from tests.support.fakes import (
+    FakeClock,
+    FakeDocumentStore,
+    FakeIdempotencyStore,
+    FakeJobStore,
+    Faults,
+    queue_body,
+)
+from tests.support.replicate import FakeReplicate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from replicate_proxy.contracts.commands import DispatchCommand
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+PRINCIPAL = Principal(TENANT, "key-1", frozenset({"predictions:read", "predictions:write"}))
+
+
+class Crash(BaseException):
+    """The process is gone between two lines; nothing catches it, as nothing would."""
+
+
+@dataclass(order=True)
+class Message:
+    due: float
+    number: int
+    run: Callable[[], None] = field(compare=False)
+    receives: int = field(default=0, compare=False)
+
+
+class World:
+    """`chance(name)` says whether the fault of that name happens this time."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy | None = None,
+        chance: Callable[[str], bool] = lambda _: False,
+        echoes_webhook: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.chance = chance
+        self.policy = policy or Policy()
+        self.clock = FakeClock()
+        self.started = self.clock.now()
+        self.store = FakeJobStore()
+        self.documents = FakeDocumentStore()
+        self.replicate = FakeReplicate(self.clock, echoes_webhook=echoes_webhook)
+        self.outputs = FakeOutputs()
+        self.messages: list[Message] = []
+        self.dead_letters: list[Message] = []
+        self._number = 0
+        self._wire()
+
+    def _wire(self) -> None:
+        self.keeper = JobKeeper(self.store, self.clock, self.policy)
+        self.urls = WebhookUrls("https://hooks.test", b"root")
+        claim_check = ClaimCheck(self.documents)
+        self.receiver = WebhookReceiver(
+            secrets=lambda _: [SECRET], urls=self.urls, bus=self, claim_check=claim_check, clock=self.clock
+        )
+        self.ingest = Ingest(
+            store=self.store,
+            documents=self.documents,
+            idempotency=FakeIdempotencyStore(),
+            queue=self.Queue(self),
+            clock=self.clock,
+            policy=self.policy,
+        )
+        self.dispatch = Dispatch(
+            keeper=self.keeper,
+            store=self.store,
+            documents=self.documents,
+            queue=self.Queue(self),
+            predictions=self.replicate,
+            urls=self.urls,
+            clock=self.clock,
+            settings=DispatchSettings(webhooks=self.policy.webhooks),
+            checkpoint=self.checkpoint,
+        )
+        self.track = Track(
+            keeper=self.keeper,
+            documents=self.documents,
+            claim_check=claim_check,
+            queue=self.Queue(self),
+        )
+        self.harvest = Harvest(
+            keeper=self.keeper,
+            documents=self.documents,
+            claim_check=claim_check,
+            outputs=self.outputs,
+            messages=self.Harvests(self),
+            clock=self.clock,
+            defaults=ImageOptions(),
+            checkpoint=self.checkpoint,
+        )
+        hold = Hold(self.store, self.clock, lambda _: None, longest=0)
+        self.cancel = Cancel(self.keeper, self.Queue(self), hold)
+        self.sweep = self._sweep(claim_check)
+
+    def _sweep(self, claim_check: ClaimCheck) -> Sweep:
+        settle = Settle(
+            keeper=self.keeper,
+            store=self.store,
+            documents=self.documents,
+            queue=self.Queue(self),
+            lister=self.replicate,
+            urls=self.urls,
+            clock=self.clock,
+            policy=self.policy,
+            checkpoint=self.checkpoint,
+        )
+        looks = Looks(
+            keeper=self.keeper,
+            documents=self.documents,
+            queue=self.Queue(self),
+            bus=self,
+            claim_check=claim_check,
+            reader=self.replicate,
+            settle=settle,
+            harvest_again=lambda job: self.enqueue_event(again_event(job, self.clock.now())),
+            clock=self.clock,
+            policy=self.policy,
+        )
+        return Sweep(store=self.store, looks=looks.by_status(), clock=self.clock, sleep=self.clock.sleep)
+
+    # The queues.
+
+    @dataclass
+    class Queue:
+        world: World
+
+        def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
+            self.world.fault("queue.failed")
+            if self.world.chance("queue.lost"):
+                return
+            for _ in range(2 if self.world.chance("queue.twice") else 1):
+                self.world.enqueue(lambda: self.world.dispatch.handle(command), delay_seconds)
+
+    @dataclass
+    class Harvests:
+        world: World
+
+        def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
+            self.world.enqueue_event(event, delay_seconds)
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """The bus: the rules put succeeded predictions on the harvest queue, all else on the track queue."""
+        self.fault("bus.failed")
+        for event in events:
+            self.enqueue_event(event)
+
+    def enqueue_event(self, event: Event, delay_seconds: float = 0) -> None:
+        if self.chance("queue.lost"):
+            return
+        report = PredictionReport.from_queue(queue_body(event))
+        for _ in range(2 if self.chance("queue.twice") else 1):
+            self.enqueue(lambda: self._receive(report), delay_seconds)
+
+    def _receive(self, report: PredictionReport) -> None:
+        if report.status == "succeeded":
+            self.harvest.harvest(report, self.clock.now() + timedelta(seconds=300))
+        else:
+            self.track.track(report)
+
+    def enqueue(self, run: Callable[[], None], delay_seconds: float = 0) -> None:
+        self._number += 1
+        jitter = self.random.random() if self.chance("reordered") else 0
+        due = self.elapsed + delay_seconds + jitter * 30
+        self.messages.append(Message(due, self._number, run))
+
+    # Faults.
+
+    def checkpoint(self, name: str) -> None:
+        if self.chance(f"crash.{name}"):
+            raise Crash(name)
+
+    def fault(self, name: str) -> None:
+        if self.chance(name):
+            raise RetryableError(name)
+
+    # Time.
+
+    @property
+    def elapsed(self) -> float:
+        return (self.clock.now() - self.started).total_seconds()
+
+    def accept(self, prompt: str = "a cat", **fields: Any) -> Acceptance:
+        new = NewJob(
+            submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
+            input={"prompt": prompt},
+            base_url=BASE_URL,
+            correlation_id="c-1",
+            **fields,
+        )
+        return self.ingest.accept(new, PRINCIPAL)
+
+    def deliver(self) -> int:
+        """Handles every message that is due; gives back how many there were."""
+        due = sorted(message for message in self.messages if message.due <= self.elapsed)
+        self.messages = [message for message in self.messages if message.due > self.elapsed]
+        for message in due:
+            self._handle(message)
+        return len(due)
+
+    def _handle(self, message: Message) -> None:
+        try:
+            message.run()
+        except (Crash, ProxyError):
+            message.receives += 1
+            message.due = self.elapsed + 360
+            (self.messages if message.receives < 5 else self.dead_letters).append(message)
+
+    def settle_messages(self) -> None:
+        """Handles messages until none is due."""
+        for _ in range(1000):
+            if not self.deliver():
+                return
+        raise AssertionError("messages go round in circles")
+
+    def sweep_once(self) -> Mapping[str, int]:
+        try:
+            return self.sweep.run(self.clock.now() + timedelta(seconds=50)).outcomes
+        except Crash:
+            return {}
+
+    def pass_time(self, seconds: float, *, step: float = 30) -> None:
+        """Lets time go by: messages, then the sweep of the minute."""
+        for _ in range(int(seconds // step)):
+            self.clock.move(step)
+            self.settle_messages()
+            self.sweep_once()
+            self.settle_messages()
+
+    # Replicate's side.
+
+    def webhook(self, prediction_id: str) -> None:
+        """Replicate tells what became of the prediction, signed, on the URL it was given."""
+        url = self.replicate.webhooks[prediction_id]
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        body = json.dumps(self.replicate.predictions[prediction_id]).encode()
+        self._number += 1
+        sent_at = int(self.clock.now().timestamp())
+        headers = {
+            "webhook-id": f"msg_{self._number}",
+            "webhook-timestamp": str(sent_at),
+            "webhook-signature": signing.sign_webhook([SECRET], f"msg_{self._number}", sent_at, body),
+        }
+        with suppress(RetryableError):
+            self.receiver.receive(headers, query, body)
+
+    def job(self, job: Job) -> Job:
+        return self.store.jobs[job.tenant, job.id]
+
+
+class FakeOutputs:
+    """The harvest library: `rounds` are the results to give, then every file is stored."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.rounds: list[HarvestResult] = []
+        self.calls: list[tuple[FileRecord, ...]] = []
+
+    def harvest(self, *, already: tuple[FileRecord, ...] = (), **given: Any) -> HarvestResult:
+        self.calls.append(already)
+        self.faults.check("harvest")
+        if self.rounds:
+            return self.rounds.pop(0)
+        url = f"https://outputs.test/{given['job_id']}.webp"
+        return HarvestResult(output=[url], files=(FileRecord((0,), "stored", url),))
