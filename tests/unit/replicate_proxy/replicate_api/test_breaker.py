@@ -158,7 +158,7 @@ def test_a_probe_that_died_makes_room_for_another(breaker: Breakers, clock: SetC
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     dead = breaker()
-    dead._storage.state = "half-open"
+    dead._mine.storage.state = "half-open"
 
     with pytest.raises(BreakerOpenError):
         breaker().call(fine)
@@ -183,8 +183,10 @@ def test_a_probe_that_outlived_its_lease_decides_nothing(breaker: Breakers, cloc
     assert breaker().status().state == "open", "a stale success must not close what a newer probe opened"
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: SetClock, round_: int) -> None:
+@pytest.mark.parametrize("kind", ["eight functions", "eight threads of one"])
+def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: SetClock, kind: str) -> None:
+    shared = breaker()
+    callers = [breaker() if kind == "eight functions" else shared for _ in range(8)]
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     everybody = threading.Barrier(8)
@@ -205,7 +207,7 @@ def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: SetClock, 
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(attempt, breaker()) for _ in range(8)]
+        futures = [pool.submit(attempt, caller) for caller in callers]
         ended = as_completed(futures, timeout=20)
         try:
             refused = [next(ended).result() for _ in range(7)]
@@ -214,6 +216,13 @@ def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: SetClock, 
     assert refused == [False] * 7
     assert len(probes) == 1
     assert next(ended).result() is True
+
+
+def test_threads_of_one_function_call_at_the_same_time(breaker: Breakers) -> None:
+    one, together = breaker(), threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        arrivals = list(pool.map(lambda _: one.call(lambda: together.wait(20)), range(4)))
+    assert sorted(arrivals) == [0, 1, 2, 3]
 
 
 def test_by_hand(breaker: Breakers, clock: SetClock) -> None:

@@ -4,8 +4,10 @@ time.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pybreaker
@@ -59,21 +61,12 @@ class BreakerStatus:
 
 
 class Breaker:
-    """Counts only what speaks for Replicate being ill: no connection, no answer, 5xx. A 4xx or 429 is an
-    answer.
-    """
+    """Counts only what speaks for an ill Replicate: no connection, no answer, 5xx. A 4xx or 429 is an answer."""
 
     def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings | None = None) -> None:
         self._settings = settings or BreakerSettings()
         self._clock = clock
-        self._storage = DynamoBreakerStorage(
-            table,
-            clock,
-            reset_timeout=self._settings.reset_seconds,
-            probe_lease=self._settings.probe_seconds,
-            freshness=self._settings.freshness_seconds,
-        )
-        self._circuit: Any = None
+        self._mine = _OfThisThread(table, clock, self._settings)
 
     def before(self) -> None:
         """Raises BreakerOpenError where a call now would not be made. Cheap: a look at the last reading."""
@@ -85,7 +78,7 @@ class Breaker:
         """What `function` gives or raises; BreakerOpenError where it was not called."""
         self.before()
         try:
-            result: T = self._guard().call(function)
+            result: T = self._mine.circuit.call(function)
         except (pybreaker.CircuitBreakerError, ProbeTakenError) as error:
             raise BreakerOpenError(
                 "the circuit breaker is open", retry_after=max(self._wait(), 1.0)
@@ -94,7 +87,7 @@ class Breaker:
 
     def status(self) -> BreakerStatus:
         """The state as stored now."""
-        record = self._storage.record(fresh=True)
+        record = self._mine.storage.record(fresh=True)
         return BreakerStatus(
             state=record.state,
             failures=record.failures,
@@ -119,33 +112,45 @@ class Breaker:
 
     def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:
         """Opens it by hand, for `seconds` or the usual time; then one probe decides."""
-        self._storage.trip(by, self._settings.reset_seconds if seconds is None else seconds)
+        self._mine.storage.trip(by, self._settings.reset_seconds if seconds is None else seconds)
 
     def reset(self) -> None:
         """Closes it by hand."""
-        self._storage.reset()
+        self._mine.storage.reset()
 
     def _wait(self) -> float:
         """Seconds until a call may be made, 0 where it may be now."""
-        record = self._storage.record()
-        if record.state == pybreaker.STATE_CLOSED or self._storage.probing(record):
+        record = self._mine.storage.record()
+        if record.state == pybreaker.STATE_CLOSED or self._mine.storage.probing(record):
             return 0.0
         until = record.open_until if record.state == pybreaker.STATE_OPEN else record.probe_until
         return max(0.0, until / 1000 - self._clock.now().timestamp())
 
-    def _guard(self) -> Any:
-        if self._circuit is None:
-            self._circuit = pybreaker.CircuitBreaker(
-                fail_max=self._settings.failures,
-                reset_timeout=self._settings.reset_seconds,
-                exclude=[lambda error: not _speaks_for_illness(error)],
-                listeners=[_Reason(self._storage)],
-                state_storage=self._storage,
-                # The call's own error must come out: whether a create was accepted does not depend on the
-                # breaker.
-                throw_new_error_on_trip=False,
-            )
-        return self._circuit
+
+class _OfThisThread(threading.local):
+    """pybreaker is locked while a call lasts, and a probe belongs to one call: so each thread has its own."""
+
+    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings) -> None:
+        self._settings = settings
+        self.storage = DynamoBreakerStorage(
+            table,
+            clock,
+            reset_timeout=settings.reset_seconds,
+            probe_lease=settings.probe_seconds,
+            freshness=settings.freshness_seconds,
+        )
+
+    @cached_property
+    def circuit(self) -> Any:
+        return pybreaker.CircuitBreaker(
+            fail_max=self._settings.failures,
+            reset_timeout=self._settings.reset_seconds,
+            exclude=[lambda error: not _speaks_for_illness(error)],
+            listeners=[_Reason(self.storage)],
+            state_storage=self.storage,
+            # The call's own error must come out: whether a create was accepted is not the breaker's to say.
+            throw_new_error_on_trip=False,
+        )
 
 
 class _Reason(pybreaker.CircuitBreakerListener):

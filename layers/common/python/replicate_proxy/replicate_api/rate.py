@@ -115,11 +115,12 @@ class RateLimiter:
         else:
             update, condition = "SET back_at = :back_at", "attribute_not_exists(back_at) OR back_at <= :now"
             values = {"back_at": now + wait, "now": now}
-        self._see(self._table.change(self._key, update, values, condition=condition))
-        return min(max(self._seen.back_at - now, wait) / 1000, MAX_WAIT_SECONDS)
+        told = self._see(self._table.change(self._key, update, values, condition=condition))
+        return min(max(told.back_at - now, wait) / 1000, MAX_WAIT_SECONDS)
 
-    def _see(self, record: Record) -> None:
+    def _see(self, record: Record) -> Bucket:
         self._seen = Bucket.of(record)
+        return self._seen
 
     def _now(self) -> int:
         return round(self._clock.now().timestamp() * 1000)
