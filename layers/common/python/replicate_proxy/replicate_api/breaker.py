@@ -61,7 +61,7 @@ class BreakerStatus:
 
 
 class Breaker:
-    """Counts only what speaks for an ill Replicate: no connection, no answer, 5xx. 4xx and 429 are answers."""
+    """Counts only what speaks for an ill Replicate: no connection, no answer, 5xx. A 4xx is an answer."""
 
     def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings | None = None) -> None:
         self._settings = settings or BreakerSettings()
