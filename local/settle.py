@@ -1,5 +1,6 @@
-"""After a deployment: what the emulator's CloudFormation leaves out, set by API as the template says."""
+"""After a deployment: what the emulator leaves out or sees otherwise than AWS, set by API."""
 
+import json
 from typing import Any
 
 import yaml
@@ -7,6 +8,8 @@ import yaml
 from local.deploy import STACK_NAME
 from local.home import ROOT
 from local.stack import client
+
+_BATCHED = {"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 
 
 class _Template(yaml.SafeLoader):
@@ -17,7 +20,7 @@ _Template.add_multi_constructor("!", lambda *_: None)
 
 
 def settle(endpoint_url: str) -> None:
-    """Time to live and point-in-time recovery of tables, reserved concurrency of functions."""
+    """Time to live and recovery of tables, reserved concurrency of functions, batch calls of roles."""
     template = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), _Template)  # noqa: S506 - a SafeLoader
     names = _physical_names(endpoint_url)
     for logical_id, resource in template["Resources"].items():
@@ -26,6 +29,8 @@ def settle(endpoint_url: str) -> None:
             continue
         if resource["Type"] == "AWS::DynamoDB::Table":
             _settle_table(client("dynamodb", endpoint_url), names[logical_id], properties)
+        if resource["Type"] == "AWS::IAM::Role":
+            _allow_batches(client("iam", endpoint_url), names[logical_id])
         reserved = properties.get("ReservedConcurrentExecutions")
         if resource["Type"] == "AWS::Serverless::Function" and isinstance(reserved, int):
             client("lambda", endpoint_url).put_function_concurrency(
@@ -42,6 +47,16 @@ def _settle_table(dynamodb: Any, table: str, properties: dict[str, Any]) -> None
     if recovery:
         specification = {"PointInTimeRecoveryEnabled": True}
         dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=specification)
+
+
+def _allow_batches(iam: Any, role: str) -> None:
+    """On AWS sqs:SendMessage covers SendMessageBatch (SQS API permissions reference); here it doesn't."""
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in document["Statement"]:
+            actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+            statement["Action"] = [*actions, *(f"{action}Batch" for action in actions if action in _BATCHED)]
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
 def _physical_names(endpoint_url: str) -> dict[str, str]:

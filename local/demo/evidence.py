@@ -67,6 +67,10 @@ class Witnesses:
         return [self._stored(url, size) for url, size in zip(urls, sizes, strict=True)]
 
     def _stored(self, url: str, source_bytes: int | None) -> StoredFile:
+        if not url.startswith(self._stack.cdn_url):
+            raise LocalError(
+                f"the output still lies at Replicate, not in S3: {url}; see `make logs FN=harvest`"
+            )
         bucket, key = self._stack.outputs["ImagesBucketName"], key_of(url)
         head = self._stack.aws("s3").head_object(Bucket=bucket, Key=key)
         headers = {"Authorization": f"Bearer {self._stack.api_key}"}

@@ -46,8 +46,10 @@ def hop_table(record: Mapping[str, Any], hops: Sequence[Hop]) -> Table:
             table.add_row(f"[red]{hop.name}[/]", "[red]did not happen[/]", "", "", hop.proof)
             continue
         clock = hop.at.strftime("%H:%M:%S.%f")[:-3]
-        table.add_row(hop.name, clock, _after(hop.at, start), _after(hop.at, previous), hop.proof)
-        previous = hop.at
+        # S3 tells whole seconds, so its time may lie a little before the hop that led to it.
+        step = _after(hop.at, previous) if previous and hop.at >= previous else ""
+        table.add_row(hop.name, clock, _after(hop.at, start), step, hop.proof)
+        previous = max(previous or hop.at, hop.at)
     return table
 
 
