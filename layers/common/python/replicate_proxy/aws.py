@@ -1,4 +1,4 @@
-"""The only place where AWS clients are made: short timeouts, bounded retries, one client a service and process."""
+"""The only place where AWS clients are made: short timeouts, bounded retries, one client a service."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from replicate_proxy.config import local_settings
+from replicate_proxy.faults import break_calls, plan_of
+
 __all__ = ["client", "presigner"]
 
 # A hop has seconds, not minutes: the queue behind it retries with more patience than the SDK should.
-_CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=32)
+_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=32,
+)
 
 
 @cache
 def client(service: str) -> Any:
-    """A low-level client, for instance `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
+    """A low-level client, as in `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
     session: Any = boto3.session.Session()
-    return session.client(service, config=_CONFIG)
+    made = session.client(service, config=_CONFIG)
+    if (plan := plan_of(local_settings(os.environ))) is not None:
+        break_calls(made, service, plan)
+    return made
 
 
 @cache
 def presigner() -> Any:
-    """An S3 client for addresses and forms that others use: signature version 4 and the region's own endpoint.
+    """An S3 client for addresses and forms that others use: signature version 4, the region's own endpoint.
 
-    By default boto3 signs for the global endpoint, which redirects to the region where the bucket is new; a redirect
-    breaks the signature and drops a posted form.
+    By default boto3 signs for the global endpoint, which redirects to the region where the bucket is new; a
+    redirect breaks the signature and drops a posted form.
     """
     region = boto3.session.Session().region_name
     local = os.environ.get("AWS_ENDPOINT_URL")

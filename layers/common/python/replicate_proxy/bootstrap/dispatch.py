@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
 from replicate_proxy.bootstrap.replicate import predictions
 from replicate_proxy.bootstrap.signing_keys import root_secret
@@ -25,6 +26,7 @@ def dispatch() -> Dispatch:
         predictions=predictions(),
         urls=WebhookUrls(env.text("WEBHOOK_BASE_URL"), root_secret()),
         clock=clock,
+        checkpoint=checkpoint,
         settings=DispatchSettings(
             webhooks=policy().webhooks,
             lease_seconds=env.number("DISPATCH_LEASE_SECONDS", DispatchSettings().lease_seconds),

@@ -6,6 +6,7 @@ import os
 from functools import cache
 
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper
 from replicate_proxy.bootstrap.signing_keys import output_key_secret
 from replicate_proxy.config import local_settings
@@ -38,6 +39,7 @@ def harvest() -> Harvest:
         outputs=_outputs(),
         messages=SqsHarvestMessages(client("sqs"), env.text("HARVEST_QUEUE_URL")),
         clock=clock,
+        checkpoint=checkpoint,
         defaults=ImageOptions.from_texts(
             format=env.text("IMAGE_FORMAT", "") or None, quality=env.text("IMAGE_QUALITY", "") or None
         ),

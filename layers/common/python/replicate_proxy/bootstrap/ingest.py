@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.creates import CreateReader, CreateSettings
 from replicate_proxy.api.ingest import ingest_routes
-from replicate_proxy.auth.principal import Principal
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
 from replicate_proxy.bootstrap.signing_keys import file_signing_key
 from replicate_proxy.config import local_settings
@@ -24,6 +23,9 @@ from replicate_proxy.services.views import Views
 from replicate_proxy.storage.idempotency import DynamoIdempotencyStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.auth.principal import Principal
     from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
@@ -40,6 +42,7 @@ def routes() -> Routes:
         queue=queue,
         clock=clock,
         policy=policy(),
+        checkpoint=checkpoint,
     )
     return ingest_routes(
         reader=_reader(),

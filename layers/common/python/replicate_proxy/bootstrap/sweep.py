@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.deliveries import due_deliveries as deliveries
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
 from replicate_proxy.bootstrap.replicate import reads
 from replicate_proxy.bootstrap.signing_keys import root_secret
@@ -51,6 +52,7 @@ def sweep() -> Sweep:
             urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
             clock=clock,
             policy=policy(),
+            checkpoint=checkpoint,
         ),
         harvest_again=harvest_again,
         clock=clock,

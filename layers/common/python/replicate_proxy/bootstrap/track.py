@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import documents, env, keeper
 from replicate_proxy.messaging.queue import SqsCommandQueue
 from replicate_proxy.services.claim_check import ClaimCheck
@@ -20,4 +21,5 @@ def track() -> Track:
         documents=documents(),
         claim_check=ClaimCheck(documents()),
         queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+        checkpoint=checkpoint,
     )

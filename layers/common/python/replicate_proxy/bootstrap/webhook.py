@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy.api.webhook import webhook_routes
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env
 from replicate_proxy.bootstrap.secrets import secrets
 from replicate_proxy.bootstrap.signing_keys import root_secret
@@ -13,7 +15,6 @@ from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.upstream_url import WebhookUrls
 from replicate_proxy.services.webhook import WebhookReceiver
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from replicate_proxy.web import Routes
@@ -30,5 +31,6 @@ def routes() -> Routes:
         bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
         claim_check=ClaimCheck(documents()),
         clock=clock,
+        checkpoint=checkpoint,
     )
     return webhook_routes(receiver)

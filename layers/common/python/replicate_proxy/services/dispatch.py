@@ -29,10 +29,9 @@ from replicate_proxy.observability import Metric, count, logger, measure
 from replicate_proxy.replicate_api.errors import NotAcceptedError, RejectedError, ThrottledError
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
     from replicate_proxy.services.keeper import JobKeeper
 
@@ -90,7 +89,7 @@ class Dispatch:
         urls: WebhookUrls,
         clock: Clock,
         settings: DispatchSettings,
-        checkpoint: Callable[[str], None] = lambda _: None,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._keeper = keeper
         self._store = store

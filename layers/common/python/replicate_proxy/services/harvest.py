@@ -20,10 +20,9 @@ from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.replicate_api.models import UpstreamPrediction
 from replicate_proxy.services.degrade import degraded, is_hopeless
 from replicate_proxy.services.reports import reported
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from replicate_proxy.ports import Clock, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
     from replicate_proxy.services.keeper import JobKeeper
@@ -91,7 +90,7 @@ class Harvest:
     messages: HarvestMessages
     clock: Clock
     defaults: ImageOptions
-    checkpoint: Callable[[str], None] = lambda _: None
+    checkpoint: Checkpoint = no_checkpoint
 
     def harvest(self, report: PredictionReport, deadline: datetime) -> Job:
         """The job after this round. Raises NotFoundError for a job that is gone, RetryableError to be tried

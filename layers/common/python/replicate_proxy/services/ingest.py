@@ -22,6 +22,7 @@ from replicate_proxy.ports import (
     IdempotencyStore,
     JobStore,
 )
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +87,7 @@ class Ingest:
         queue: CommandQueue,
         clock: Clock,
         policy: Policy,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
         self._documents = documents
@@ -93,6 +95,7 @@ class Ingest:
         self._queue = queue
         self._clock = clock
         self._policy = policy
+        self._checkpoint = checkpoint
 
     def accept(self, new: NewJob, principal: Principal) -> Acceptance:
         """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
@@ -105,6 +108,7 @@ class Ingest:
             tenant=principal.tenant, key=new.idempotency_key, fingerprint=new.fingerprint(), job_id=job_id
         )
         held = self._idempotency.claim(wanted, now=self._clock.now())
+        self._checkpoint("ingest.key_claimed")
         if held.fingerprint != wanted.fingerprint:
             raise ApiError(
                 409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
@@ -120,15 +124,17 @@ class Ingest:
         job = self._job(new, principal, job_id)
         try:
             self._store.create(job)
-        except ConflictError:
+        except (ConflictError, RetryableError) as error:
             there = self._store.get(principal.tenant, job_id)
             if there is None:
-                raise RetryableError("the job vanished while it was created") from None
+                raise RetryableError("the job could not be recorded") from error
             if iso(there.created_at) != iso(job.created_at):
                 return self._replayed(there)
-            # The first write had reached the table and only its answer was lost.
+            # The write had reached the table and only its answer was lost.
         count(Metric.JOB_ACCEPTED)
+        self._checkpoint("ingest.recorded")
         self._enqueue(job)
+        self._checkpoint("ingest.queued")
         return Acceptance(job)
 
     def _replayed(self, job: Job) -> Acceptance:

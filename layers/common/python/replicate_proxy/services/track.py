@@ -10,6 +10,7 @@ from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.models import UpstreamPrediction
 from replicate_proxy.services.reports import reported
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from replicate_proxy.contracts.events import PredictionReport
@@ -26,12 +27,19 @@ class Track:
     """Applies a report to its job. Late, repeated and foreign reports are logged and dropped."""
 
     def __init__(
-        self, *, keeper: JobKeeper, documents: DocumentStore, claim_check: ClaimCheck, queue: CommandQueue
+        self,
+        *,
+        keeper: JobKeeper,
+        documents: DocumentStore,
+        claim_check: ClaimCheck,
+        queue: CommandQueue,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._keeper = keeper
         self._documents = documents
         self._claim_check = claim_check
         self._queue = queue
+        self._checkpoint = checkpoint
 
     def track(self, report: PredictionReport) -> Job:
         """The job after the report. Raises NotFoundError for a job that is gone, RetryableError to be tried
@@ -43,7 +51,9 @@ class Track:
             change = reported(
                 prediction, job, attempt=report.attempt, via=report.via, documents=self._documents
             )
+            self._checkpoint("track.before_change")
             job = self._keeper.change(job, change)
+            self._checkpoint("track.changed")
         except ChangeDropped as dropped:
             count(Metric.CHANGE_DROPPED)
             logger.info("report dropped", status=report.status, reason=str(dropped))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TYPE_CHECKING
 
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError
-from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
+
+if TYPE_CHECKING:
+    from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
+    from datetime import datetime
+    from collections.abc import Callable
 
 __all__ = ["Breaker", "Client", "GuardedPredictions", "GuardedReads", "RateLimit"]
 
@@ -55,7 +57,7 @@ class RateLimit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GuardedPredictions:
-    """Creates and cancels. A create is one call: retrying what certainly was not accepted is the queue's part."""
+    """Creates and cancels, for the dispatcher."""
 
     client: Client
     breaker: Breaker

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from replicate_proxy.services.upstream_url import WebhookUrls
 from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
 from replicate_proxy.replicate_api.reply import parse_json
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 __all__ = ["WebhookReceiver"]
 
@@ -40,12 +41,14 @@ class WebhookReceiver:
         bus: EventBus,
         claim_check: ClaimCheck,
         clock: Clock,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._secrets = secrets
         self._urls = urls
         self._bus = bus
         self._claim_check = claim_check
         self._clock = clock
+        self._checkpoint = checkpoint
         # A retry of Replicate's carries a new timestamp, so the very same headers again are a replay.
         self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
@@ -73,7 +76,9 @@ class WebhookReceiver:
         event = Event.new(
             name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
         )
+        self._checkpoint("webhook.verified")
         self._bus.publish([event])
+        self._checkpoint("webhook.published")
         self._remember(proof)
         count(Metric.WEBHOOK_ACCEPTED)
         logger.info("webhook accepted", job_id=job.job_id, status=status, attempt=job.attempt)
