@@ -1,4 +1,4 @@
-"""In-memory adapters of the delivery ports, a receiver, and a world in which time passes only when told to."""
+"""In-memory adapters of the delivery ports, a receiver, and a world in which time passes when told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The delivery functions on moto: the table as the template makes it, queue, bus, bucket, and the environment."""
+"""The delivery functions on moto: the table as the template makes it, queue, bus, bucket, and the
+environment.
+"""
 
 from __future__ import annotations
 

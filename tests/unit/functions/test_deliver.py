@@ -11,6 +11,7 @@ from functions.deliver import app
 from functions.notify import app as notify_app
 from replicate_proxy.bootstrap import deliver as bootstrap
 from replicate_proxy.bootstrap import deliveries
+from replicate_proxy.clock import SystemClock
 from replicate_proxy.net.addresses import AddressPolicy
 from tests.support.delivery_stack import DeliveryStack, delivery_stack, sample
 from tests.support.loopback import send, serving
@@ -37,14 +38,14 @@ def call(*bodies: str) -> Any:
         {**copy.deepcopy(record), "body": body, "messageId": str(number)}
         for number, body in enumerate(bodies)
     ]
-    return app.lambda_handler({"Records": records}, Context())  # type: ignore[arg-type]  # the attributes read
+    return app.lambda_handler({"Records": records}, Context())
 
 
 def tell_of_success(url: str) -> None:
     event = sample("notify/job-succeeded.json")
     for image in ("OldImage", "NewImage"):
         event["Records"][0]["dynamodb"][image]["webhook"] = {"S": url}
-    notify_app.lambda_handler(event, Context())  # type: ignore[arg-type]  # the attributes that are read
+    notify_app.lambda_handler(event, Context())
 
 
 def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliveryStack) -> None:
@@ -60,7 +61,7 @@ def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliverySt
         while messages := stack.messages():
             assert call(*messages) == {"batchItemFailures": []}
 
-    secret = deliveries.tenant_secrets().of("acme", now=deliveries.clock.now())[0].text
+    secret = deliveries.tenant_secrets().of("acme", now=SystemClock().now())[0].text
     told = [Webhook(secret).verify(body, headers) for headers, body in bodies]
     assert [body["proxy"]["event"] for body in told] == ["output", "completed"]
     assert [body["status"] for body in told] == ["processing", "succeeded"]

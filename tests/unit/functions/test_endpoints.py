@@ -23,7 +23,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
 
 
 def call(name: str) -> tuple[int, Any]:
-    reply = app.lambda_handler(sample(f"endpoints/{name}.json"), Context())  # type: ignore[arg-type]  # see Context
+    reply = app.lambda_handler(sample(f"endpoints/{name}.json"), Context())
     return reply["statusCode"], json.loads(reply["body"])
 
 

@@ -30,7 +30,7 @@ class Context:
 
 
 def call(event: Any) -> Any:
-    return app.lambda_handler(event, Context())  # type: ignore[arg-type]  # the attributes that are read
+    return app.lambda_handler(event, Context())
 
 
 def test_a_whole_job_becomes_deliveries_commands_and_bus_events(stack: DeliveryStack) -> None:

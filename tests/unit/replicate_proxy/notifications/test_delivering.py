@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_the_same_stream_record_again_changes_nothing(world: World) -> None:
 
 
 def test_retries_follow_the_schedule_with_the_same_id_and_bytes(world: World) -> None:
-    world.receiver.behave = lambda request: refused_connection()
+    world.receiver.behave = lambda _: refused_connection()
     job = make_job(webhook_events=("completed",))
 
     world.happen((job, succeeded(job)))
@@ -85,9 +86,7 @@ def test_retries_follow_the_schedule_with_the_same_id_and_bytes(world: World) ->
 
     requests = world.receiver.received
     assert len(requests) == len(SCHEDULE) == 10
-    gaps = [
-        (later.at - sooner.at).total_seconds() for sooner, later in zip(requests, requests[1:], strict=False)
-    ]
+    gaps = [(later.at - sooner.at).total_seconds() for sooner, later in pairwise(requests)]
     assert gaps == pytest.approx(list(SCHEDULE[1:]), abs=1.1)
     assert len({request.headers["webhook-id"] for request in requests}) == 1
     assert len({request.body for request in requests}) == 1
@@ -114,7 +113,7 @@ def test_a_receiver_that_was_down_for_days_gets_everything_on_its_return(world: 
 
 def test_a_thousand_deliveries_to_a_flaky_receiver_all_arrive_once(world: World) -> None:
     numbers = iter(range(10_000_000))
-    world.receiver.behave = lambda request: answered(500 if next(numbers) * 7919 % 10 < 3 else 200)
+    world.receiver.behave = lambda _: answered(500 if next(numbers) * 7919 % 10 < 3 else 200)
     jobs = [make_job(id=f"job{number:04}", webhook_events=("completed",)) for number in range(1000)]
 
     for job in jobs:
@@ -186,7 +185,7 @@ def test_retry_after_puts_the_next_attempt_off_within_bounds(world: World) -> No
     answers = iter(
         [answered(503, {"Retry-After": "120"}), answered(429, {"retry-after": "999999"}), answered(200)]
     )
-    world.receiver.behave = lambda request: next(answers)
+    world.receiver.behave = lambda _: next(answers)
     job = make_job(webhook_events=("completed",))
 
     world.happen((job, succeeded(job)))
@@ -198,7 +197,7 @@ def test_retry_after_puts_the_next_attempt_off_within_bounds(world: World) -> No
 
 
 def test_redirects_are_failures(world: World) -> None:
-    world.receiver.behave = lambda request: answered(302, {"location": "https://elsewhere.example/"})
+    world.receiver.behave = lambda _: answered(302, {"location": "https://elsewhere.example/"})
     job = make_job(webhook_events=("completed",))
     world.happen((job, succeeded(job)))
     world.run()
@@ -208,7 +207,7 @@ def test_redirects_are_failures(world: World) -> None:
 
 
 def test_each_attempt_is_recorded(world: World) -> None:
-    world.receiver.behave = lambda request: answered(500, text="sorry", duration=0.25)
+    world.receiver.behave = lambda _: answered(500, text="sorry", duration=0.25)
     job = make_job(webhook_events=("completed",))
     world.happen((job, succeeded(job)))
     world.run(1)

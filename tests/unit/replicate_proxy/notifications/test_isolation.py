@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -28,7 +29,7 @@ def tell(world: World, name: str, hook: str) -> None:
 
 
 def test_a_thousand_deliveries_are_not_delayed_by_an_endpoint_that_hangs() -> None:
-    """Fifty workers; the bad receiver's two hundred deliveries come first, and each request to it lasts 15 s."""
+    """Fifty workers; the bad receiver's 200 deliveries come first, and each request to it lasts 15 s."""
     world = World(workers=50)
     world.receiver.behave = lambda request: hanging() if request.url == BAD else answered(200, duration=0.05)
     for number in range(200):
@@ -58,9 +59,7 @@ def test_a_hanging_endpoint_is_probed_by_one_request_at_a_time() -> None:
     world.run(300)
 
     probes = [request.at for request in world.receiver.received[before:]]
-    assert all(
-        later - sooner >= timedelta(seconds=15) for sooner, later in zip(probes, probes[1:], strict=False)
-    )
+    assert all(later - sooner >= timedelta(seconds=15) for sooner, later in pairwise(probes))
 
 
 def test_everything_arrives_once_the_endpoint_is_back() -> None:

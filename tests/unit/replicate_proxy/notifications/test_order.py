@@ -59,7 +59,7 @@ def test_an_event_that_is_refused_for_good_holds_the_others_for_minutes_only(wor
     world.run(1200)
 
     assert [request.event for request in world.receiver.taken] == ["output", "completed"]
-    statuses = {each.kind: each.status for each in world.outbox.of_job(TENANT, job_id)}
+    statuses = {each.kind.value: each.status for each in world.outbox.of_job(TENANT, job_id)}
     assert statuses["start"] is DeliveryStatus.SUPERSEDED
     tries = [request for request in world.receiver.received if request.event == "start"]
     assert len(tries) == 3

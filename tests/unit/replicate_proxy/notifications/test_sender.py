@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -16,7 +16,6 @@ from tests.support.loopback import send, serving
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-    pass
 
 HEADERS = {"content-type": "application/json", "webhook-id": "msg_1"}
 
@@ -59,7 +58,7 @@ def test_anything_else_is_not(status: int, verdict: Verdict, failure: str) -> No
 
 
 def test_a_redirect_is_not_followed() -> None:
-    with serving(lambda handler: send(handler)) as elsewhere:
+    with serving(send) as elsewhere:
 
         def redirect(handler: BaseHTTPRequestHandler) -> None:
             send(handler, status=307, location=elsewhere.url("/"))
@@ -94,7 +93,7 @@ def test_a_receiver_that_hangs_is_given_up_after_the_total_time() -> None:
 
 
 def test_nobody_there_is_unreachable() -> None:
-    with serving(lambda handler: send(handler)) as server:
+    with serving(send) as server:
         url = server.url("/")
 
     answer = make_sender().post(url, HEADERS, b"{}")
@@ -127,7 +126,7 @@ def test_addresses_inside_are_never_called(url: str) -> None:
     ],
 )
 def test_what_a_receiver_asks_for_is_read(
-    status: int, headers: dict[str, str], instruction: str | None
+    status: int, headers: dict[str, Any], instruction: str | None
 ) -> None:
     with serving(lambda handler: send(handler, status=status, **headers)) as server:
         assert make_sender().post(server.url("/"), HEADERS, b"{}").instruction == instruction

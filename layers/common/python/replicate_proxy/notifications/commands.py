@@ -16,7 +16,7 @@ __all__ = ["DeliverCommand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverCommand:
-    """Attempt this delivery now if it is due. Carries ids only; `lane` is the message group for fair queueing."""
+    """Attempt this delivery now if it is due. Ids only; `lane` is the message group for fair queueing."""
 
     tenant: str
     job_id: str

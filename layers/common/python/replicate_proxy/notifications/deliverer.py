@@ -51,7 +51,7 @@ class Ready:
 
 
 class Deliverer:
-    """Handles DeliverCommands. `begin`, the request and `finish` are apart so that a simulation can drive them."""
+    """Handles DeliverCommands: `begin`, the request, `finish`, apart so that a simulation can drive them."""
 
     def __init__(
         self,

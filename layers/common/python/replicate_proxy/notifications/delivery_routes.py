@@ -36,7 +36,7 @@ def add_delivery_routes(
     outbox: Outbox,
     public_base_url: str = "",
 ) -> None:
-    """Lists by endpoint, by prediction, and of the predictions' own webhooks; redelivery of one and of all failed."""
+    """Lists by endpoint, by prediction, of predictions' own webhooks; redelivery of one and of all failed."""
     pages = _Pages(public_base_url)
     _add_lists(routes, endpoints, outbox, pages)
     _add_single(routes, redelivery, outbox)

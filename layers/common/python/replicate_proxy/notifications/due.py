@@ -21,7 +21,7 @@ _AHEAD = timedelta(minutes=1)
 
 
 class DueDeliveries:
-    """Called every minute. What was handed over leaves the window, so a pass goes on where the last one stopped."""
+    """Called every minute. What was handed over leaves the window: the next pass goes on from there."""
 
     def __init__(
         self, *, outbox: Outbox, queue: DeliveryQueue, clock: Clock, settings: DeliverySettings

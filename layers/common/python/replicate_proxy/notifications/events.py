@@ -1,7 +1,8 @@
 """From a change of a job to the events an application hears of. Pure.
 
-Replicate docs, webhooks: `start` when a prediction starts, `output` when it gives output, `logs` when it logs,
-`completed` at the end; without a filter `output` and `completed`. Our `output` comes once, when the output is final.
+Replicate docs, webhooks: `start` when a prediction starts, `output` when it gives output, `logs` when it
+logs, `completed` at the end; without a filter `output` and `completed`. Our `output` comes once, when the
+output is final.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class JobEvent:
 
 
 def events_of(old: Job | None, new: Job) -> tuple[JobEvent, ...]:
-    """The events between two records of one job, in order. The same two records always give the same events."""
+    """The events between two records of one job, in order; the same two records give the same events."""
     if old is not None and old.is_terminal:
         return ()
     happened = {
@@ -52,7 +53,7 @@ def sequence_of(rev: int, kind: EventKind) -> int:
 
 
 def message_id(tenant: str, job_id: str, kind: EventKind, sequence: int) -> str:
-    """`msg_` and 32 hex digits: the event's identity, stable over retries, redeliveries and stream replays."""
+    """`msg_` and 32 hex digits: the event's identity through retries, redeliveries and stream replays."""
     identity = "\n".join((tenant, job_id, kind, str(sequence)))
     return f"msg_{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
 

@@ -1,18 +1,19 @@
 """Keys of the deliveries table, and its records. Pure.
 
-| pk                    | sk                                       | what                                                  |
-|-----------------------|------------------------------------------|-------------------------------------------------------|
-| TENANT#<tenant>       | ENDPOINT#<endpoint>                      | a registered endpoint and its secrets                 |
-| TENANT#<tenant>       | SECRET                                   | the tenant's default signing secrets                  |
-| TENANT#<tenant>       | LANE#<lane>                              | requests under way to a receiver, and its health      |
-| JOB#<tenant>#<job>    | EVENT#<sequence>                         | an event of a job with its rendered body              |
-| JOB#<tenant>#<job>    | DELIVERY#<target>#<sequence>             | that event on its way to one target (the outbox)      |
-| JOB#<tenant>#<job>    | ATTEMPT#<target>#<sequence>#<number>     | one request that was sent                             |
+| pk                  | sk                                   | what                                         |
+|---------------------|--------------------------------------|----------------------------------------------|
+| TENANT#<tenant>     | ENDPOINT#<endpoint>                  | a registered endpoint and its secrets        |
+| TENANT#<tenant>     | SECRET                               | the tenant's default signing secrets         |
+| TENANT#<tenant>     | LANE#<lane>                          | a receiver: requests under way, health       |
+| JOB#<tenant>#<job>  | EVENT#<sequence>                     | an event of a job with its rendered body     |
+| JOB#<tenant>#<job>  | DELIVERY#<target>#<sequence>         | that event on its way to one target          |
+| JOB#<tenant>#<job>  | ATTEMPT#<target>#<sequence>#<number> | one request that was sent                    |
 
-Index `by_due` (due_shard `DUE#<n>`, due_at): pending deliveries by when the sweep must look. Index `by_endpoint`
-(endpoint, at): `DELIVERY#<target>#<tenant>` by creation and `ATTEMPT#<target>#<tenant>` by time. Sequences are padded
-to twelve digits, so that text order is their order. Jobs and targets hold no `#`; a tenant stands last or before a
-part that holds none, so that no two keys meet. The tenant is part of every key: a foreign id finds nothing.
+Index `by_due` (due_shard `DUE#<n>`, due_at): pending deliveries by when the sweep must look. Index
+`by_endpoint` (endpoint, at): `DELIVERY#<target>#<tenant>` by creation and `ATTEMPT#<target>#<tenant>` by
+time. Sequences are padded to twelve digits, so that text order is their order. Jobs and targets hold no `#`;
+a tenant stands last or before a part that holds none, so that no two keys meet. The tenant is part of every
+key: a foreign id finds nothing.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Lane:
 
 
 def slots_after(hangs: int, most: int) -> int:
-    """A receiver that does not answer loses three quarters of its slots each time, down to one probe at a time."""
+    """A receiver that does not answer loses three quarters of its slots each time, down to a single probe."""
     return max(1, most >> (2 * min(hangs, 8)))
 
 

@@ -1,4 +1,4 @@
-"""Lanes in DynamoDB: one item per receiver, counted by its own map of leases, so that a crash frees its slot in time."""
+"""Lanes in DynamoDB: an item per receiver with a map of leases, so that a dead worker's slot comes free."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class DynamoLanes:
             self._update(tenant, lane, change, {}, {":zero": 0})
 
     def _take(self, tenant: str, lane: str, token: str, until: str) -> None:
-        """One write on the way of a healthy delivery: the limit for each number of hangs is in the condition."""
+        """A single write for a healthy delivery: the limit for each number of hangs is in the condition."""
         most = self._settings.lane_slots
         limits = {f":limit{hangs}": slots_after(hangs, most) for hangs in range(3)}
         room = "(hangs = :none AND size(slots) < :limit0) OR (hangs = :one AND size(slots) < :limit1)"

@@ -75,7 +75,7 @@ class Letters:
 
 
 def _headers(delivery: Delivery, secrets: tuple[str, ...], body: bytes, now: datetime) -> dict[str, str]:
-    """Standard Webhooks specification, "Webhook headers", and three of ours for receivers that route by header."""
+    """Standard Webhooks specification, "Webhook headers"; and three of ours, for routing."""
     timestamp = int(now.timestamp())
     return {
         "content-type": "application/json",

@@ -30,7 +30,7 @@ PREDICTION_TARGET = "prediction"
 
 
 class EventKind(StrEnum):
-    """Replicate's four webhook events, in the order in which one change of a job gives them, and our test event."""
+    """Replicate's four webhook events, in the order in which one change gives them, and our test event."""
 
     START = "start"
     LOGS = "logs"
@@ -60,7 +60,7 @@ class Ending(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What an attempt says: taken; refused by a receiver that is up; or nobody there who could take anything."""
+    """What an attempt says: taken, refused by a receiver that is up, or nobody there to take anything."""
 
     TAKEN = "taken"
     REFUSED = "refused"
@@ -69,7 +69,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """One event of one job with its body, rendered once: every attempt of every delivery sends the same bytes.
+    """One event of one job, its body rendered once: every attempt of every delivery sends the same bytes.
 
     `body` is a Document whose value is the JSON text that is sent.
     """
@@ -88,9 +88,9 @@ class StoredEvent:
 class Delivery:
     """One event on its way to one target. `rev` guards every write.
 
-    `queued_at` is when this round of tries began: the creation, or the latest redelivery.
-    `tries` is the place in the schedule, `attempts` counts all requests ever sent, redeliveries included.
-    `next_attempt_at` says when the next request may go out; `due_at` when the sweep must look, None once it ended.
+    `queued_at` is when this round of tries began: the creation, or the latest redelivery. `tries` is the
+    place in the schedule, `attempts` counts all requests ever sent, redeliveries included. `next_attempt_at`
+    says when the next request may go out; `due_at` when the sweep must look, None once it ended.
     """
 
     tenant: str
@@ -133,7 +133,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """The record of one request: `answer` is the first 8 KiB of what the receiver said, `error` a class of failure."""
+    """The record of one request: `answer` is the beginning of the receiver's, `error` a class of failure."""
 
     tenant: str
     job_id: str

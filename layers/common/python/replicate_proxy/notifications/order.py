@@ -1,9 +1,9 @@
 """The order of a job's events at one target. Pure.
 
-A later event waits while an earlier one to the same target is pending. It passes an earlier one only where the
-receiver is up and keeps refusing that one, and after `order_patience`; if it then succeeds, the earlier ones are
-closed as superseded, since its body says everything theirs did. An earlier one that finds nobody there holds the
-line until its own schedule is used up, so every wait ends.
+A later event waits while an earlier one to the same target is pending. It passes an earlier one only where
+the receiver is up and keeps refusing that one, and after `order_patience`; if it then succeeds, the earlier
+ones are closed as superseded, since its body says everything theirs did. An earlier one that finds nobody
+there holds the line until its own schedule is used up, so every wait ends.
 """
 
 from __future__ import annotations

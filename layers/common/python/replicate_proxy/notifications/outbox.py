@@ -189,7 +189,7 @@ class DynamoOutbox:
     def _by_endpoint(
         self, hash_key: str, since: datetime | None, cursor: str | None, limit: int, *, oldest_first: bool
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Keys from the index, then the records in one batch: the index holds keys only, so that writes stay cheap."""
+        """Keys from the index, then the records in one batch: an index of keys only keeps writes cheap."""
         start = {"ExclusiveStartKey": _start_key(cursor, hash_key)} if cursor else {}
         values = {":endpoint": to_value(hash_key), ":since": to_value(iso(since) if since else "0")}
         with translated("list by endpoint"):

@@ -13,7 +13,7 @@ _BASE = "/v1/webhooks/"
 
 
 def with_resource(event: Mapping[str, Any], resources: Iterable[str]) -> Mapping[str, Any]:
-    """The event as if API Gateway had matched the fitting resource; unchanged, and so a 404, where none fits."""
+    """The event as if API Gateway had matched the fitting resource; unchanged, so a 404, where none fits."""
     if event.get("resource") != _BASE + "{proxy+}":
         return event
     parts = str((event.get("pathParameters") or {}).get("proxy") or "").split("/")

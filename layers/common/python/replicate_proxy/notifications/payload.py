@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["body_text"]
 
 _ENDS = ("completed_at", "metrics")
-# What a body can do without, the least missed first: the caller knows the input, and GET still has everything.
+# What a body can do without, the least missed first: the caller knows the input, and GET has it all.
 _OMITTABLE: tuple[tuple[str, Any], ...] = (("input", {}), ("logs", ""), ("output", None))
 
 
 def body_text(view: Mapping[str, Any], event: JobEvent, *, limit: int) -> str:
     """JSON text of at most `limit` bytes as far as leaving out input, logs and output can make it so.
 
-    `proxy.event` and `proxy.sequence` say which event this is, under the signature; `proxy.omitted` what was left out.
+    `proxy.event` and `proxy.sequence` say which event this is, under the signature; `proxy.omitted` what was
+    left out.
     """
     body = _as_of(event.kind, dict(view))
     proxy = {**(view.get("proxy") or {}), "event": event.kind.value, "sequence": event.sequence}
@@ -43,8 +44,9 @@ def body_text(view: Mapping[str, Any], event: JobEvent, *, limit: int) -> str:
 def _as_of(kind: EventKind, view: dict[str, Any]) -> dict[str, Any]:
     """The view set back to the event's moment, where the record had moved on by the time it was seen.
 
-    Only `completed` says that a prediction is over: receivers act on a terminal status, and would act twice if
-    `output`, which is due at the same moment, showed it too. Replicate's own `output` reads `processing` as well.
+    Only `completed` says that a prediction is over: receivers act on a terminal status, and would act twice
+    if `output`, which is due at the same moment, showed it too. Replicate's own `output` reads `processing`
+    as well.
     """
     if kind is EventKind.COMPLETED or view["status"] in {"starting", "processing"}:
         return view
@@ -54,7 +56,7 @@ def _as_of(kind: EventKind, view: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(body: Mapping[str, Any]) -> str:
-    """Compact UTF-8; escaped throughout where a lone surrogate, which JSON allows and UTF-8 does not, is inside."""
+    """Compact UTF-8; all escaped where it holds a lone surrogate, which JSON allows and UTF-8 does not."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     try:
         text.encode()

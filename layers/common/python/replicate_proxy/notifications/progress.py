@@ -23,7 +23,7 @@ _LINE = 8
 
 
 class Progress:
-    """The states of a delivery in the outbox. Every method raises ConflictError where another worker was faster."""
+    """A delivery's states in the outbox. Methods raise ConflictError where another worker was faster."""
 
     def __init__(self, *, outbox: Outbox, queue: DeliveryQueue, settings: DeliverySettings) -> None:
         self._outbox = outbox
@@ -31,7 +31,7 @@ class Progress:
         self._settings = settings
 
     def line(self, command: DeliverCommand) -> tuple[Delivery | None, list[Delivery]]:
-        """The delivery, and those of the same job to the same target that come before it and are still pending."""
+        """The delivery, and the pending ones of the same job to the same target that come before it."""
         line = self._outbox.line(
             command.tenant, command.job_id, command.target, up_to=command.sequence, limit=_LINE
         )
@@ -55,7 +55,7 @@ class Progress:
         )
 
     def hold(self, delivery: Delivery, earlier: Sequence[Delivery], now: datetime) -> None:
-        """The earlier one wakes this one when it ends; the sweep looks again when that may have changed by itself."""
+        """The earlier one wakes this one when it ends; the sweep looks again in case that was lost."""
         next_try = max(other.next_attempt_at for other in earlier)
         due_at = max(next_try, now) + timedelta(seconds=self._settings.direct_delay)
         patience_ends = delivery.queued_at + timedelta(seconds=self._settings.order_patience)

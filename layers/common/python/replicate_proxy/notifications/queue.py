@@ -22,7 +22,7 @@ _ENTRIES = 10
 
 
 class SqsDeliveryQueue:
-    """The DeliveryQueue port. The message group is the receiver: a standard queue is then fair between receivers."""
+    """The DeliveryQueue port. The message group is the receiver: the queue is fair between receivers."""
 
     def __init__(self, sqs: Any, queue_url: str) -> None:
         self._sqs = sqs

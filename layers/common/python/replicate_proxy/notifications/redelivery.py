@@ -68,7 +68,7 @@ class Redelivery:
     def one(self, tenant: str, delivery_id: str) -> Delivery:
         """Queues a delivery now, whether it failed, succeeded or waits for its next attempt.
 
-        Raises NotFoundError; a 409 ApiError where the endpoint is disabled or gone, or an attempt is under way.
+        Raises NotFoundError; a 409 ApiError where the endpoint is off or gone, or an attempt is under way.
         """
         delivery = self.find(tenant, delivery_id)
         endpoint = self._endpoints.get(tenant, delivery.target)
@@ -113,7 +113,7 @@ class Redelivery:
         return self.failed_since(endpoint.tenant, endpoint.id, since, endings=_MISSED)
 
     def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered:
-        """The same for the predictions' own webhooks and every enabled endpoint, one target a call or more."""
+        """The same for predictions' own webhooks and every enabled endpoint, one target after another."""
         targets = [PREDICTION_TARGET, *(each.id for each in self._endpoints.all(tenant) if each.is_enabled)]
         first, _, inner = (cursor or PREDICTION_TARGET).partition("~")
         # Ids sort by time and the predictions' own come first; the one that the cursor names may be gone.

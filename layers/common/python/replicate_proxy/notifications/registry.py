@@ -49,7 +49,7 @@ class EndpointAdmin:
         self._clock = clock
 
     def create(self, tenant: str, wanted: CreateEndpoint) -> Endpoint:
-        """Raises a 422 ApiError for an address that is not called, a 409 where there are too many endpoints."""
+        """Raises a 422 ApiError for an address that is not called, a 409 where there are too many."""
         self._check(wanted.url)
         if len(self._endpoints.all(tenant)) >= MOST_ENDPOINTS:
             raise ApiError(
@@ -126,7 +126,7 @@ class EndpointAdmin:
         return new[0].text
 
     def health(self, endpoint: Endpoint) -> dict[str, object]:
-        """How deliveries to it have been going: requests under way, failures in a row, since when, last success."""
+        """How it has been going: requests under way, failures in a row, since when, the last success."""
         lane = self._lanes.get(endpoint.tenant, endpoint.id)
         return {
             "in_flight": lane.in_flight if lane else 0,

@@ -1,6 +1,7 @@
 """/v1/webhooks: a tenant's endpoints, secrets, deliveries and redeliveries.
 
-Reading asks for the scope predictions:read; changing anything, and seeing a signing secret, for predictions:write.
+Reading asks for the scope predictions:read; changing anything, and seeing a signing secret, for
+predictions:write.
 """
 
 from __future__ import annotations

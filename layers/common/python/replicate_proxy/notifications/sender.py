@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Failure", "GuardedSender", "HttpAnswer", "Instruction", "Session", "judge"]
 
-# The receiver, or what stands before it, says that it is not there or not now: a later event would fare no better.
+# The receiver, or what stands before it, says that it is not there or not now: no event would fare better.
 _NOT_NOW = frozenset({408, 425, 429, 502, 503, 504})
 _GONE = 410
 
@@ -86,7 +86,7 @@ class Session(Protocol):
 
 
 class GuardedSender:
-    """The Sender port: no redirects, checked addresses, `timeout` seconds in all, `answer_limit` bytes of answer."""
+    """The Sender port: checked addresses, no redirects, `timeout` in seconds, `answer_limit` in bytes."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ def _failure(status: int) -> Failure | None:
 
 
 def _instruction(status: int, header: str) -> Instruction | None:
-    """410 as the specification has it, and Svix's `webhook-delivery` header for receivers that cannot answer 410."""
+    """410 as the specification has it, or Svix's `webhook-delivery` header."""
     if status == _GONE:
         return Instruction.DISABLE_GONE
     word = header.strip().lower()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEDULE", "DeliverySettings"]
 
-# Standard Webhooks specification, "Retry schedule": ten attempts over about 75 hours; seconds after the one before.
+# Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours; seconds between them.
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 _DAY = 86400.0
 
@@ -22,10 +22,10 @@ _DAY = 86400.0
 class DeliverySettings:
     """Seconds and bytes unless the name says otherwise. `jitter` 0.2 means ±20 %.
 
-    `handover` is how long the sweep leaves a delivery to the queue before it sends it again. `order_patience` is how
-    long a later event of a job waits for an earlier one that the receiver keeps refusing. `lane_slots` is how many
-    requests one endpoint may have under way at once. `disable_after_failures` in a row disable an endpoint once they
-    span `disable_min_span`, so that a restart under load does not.
+    `handover` is how long the sweep leaves a delivery to the queue before it sends it again. `order_patience`
+    is how long a later event of a job waits for an earlier one that the receiver keeps refusing. `lane_slots`
+    is how many requests one endpoint may have under way at once. `disable_after_failures` in a row disable an
+    endpoint once they span `disable_min_span`, so that a restart under load does not.
     """
 
     schedule: tuple[float, ...] = SCHEDULE

@@ -1,7 +1,7 @@
 """Signing secrets of the Standard Webhooks scheme: making, rotating, and which are live. Pure.
 
-Source: Standard Webhooks specification, "Signature scheme" (24 to 64 random bytes, base64, prefix `whsec_`) and
-"Secret rotation" (sign with the old and the new one for a while).
+Source: Standard Webhooks specification, "Signature scheme" (24 to 64 random bytes, base64, prefix `whsec_`)
+and "Secret rotation" (sign with the old and the new one for a while).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def live(secrets: Sequence[SigningSecret], now: datetime) -> tuple[str, ...]:
 def rotated(
     secrets: Sequence[SigningSecret], *, now: datetime, grace: timedelta
 ) -> tuple[SigningSecret, ...]:
-    """A fresh secret before the ones that live on for `grace` (0 to 7 days), each at most until its earlier end."""
+    """A fresh secret, then those that live on for `grace` (0 to 7 days), none beyond its earlier end."""
     if not timedelta() <= grace <= MAX_GRACE:
         raise ValueError("the grace is 0 to 7 days")
     until = now + grace
@@ -59,7 +59,7 @@ def rotated(
 
 
 def to_records(secrets: Sequence[SigningSecret]) -> list[dict[str, Any]]:
-    """As stored. With `from_records` the only place that sees secrets at rest: envelope encryption would go here."""
+    """As stored. These two are all that sees secrets at rest: envelope encryption would go here."""
     return [
         {
             "text": secret.text,

@@ -17,7 +17,7 @@ __all__ = ["change_of"]
 
 
 def change_of(record: Mapping[str, Any]) -> JobChange | None:
-    """The change behind a stream record (Amazon DynamoDB, StreamRecord); None for anything but a job's save."""
+    """The change behind a record (Amazon DynamoDB, StreamRecord); None for anything but a job's save."""
     data = record["dynamodb"]
     new = data.get("NewImage")
     if new is None or data["Keys"]["sk"].get("S") != "JOB":
