@@ -1,0 +1,295 @@
+"""The sweep: every kind of overdue job, long backlogs, sick jobs, its own limits."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.jobs.policy import Policy
+from replicate_proxy.replicate_api.errors import OutcomeUnknownError
+from replicate_proxy.services.sweep import Sweep
+from tests.support.builders import NOW, make_job
+from tests.support.world import World
+
+if TYPE_CHECKING:
+    from replicate_proxy.replicate_api.models import UpstreamPrediction
+
+S = JobStatus
+PAST = NOW - timedelta(seconds=1)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_nothing_due_is_nothing_done(world: World) -> None:
+    world.store.put(make_job(due_at=NOW + timedelta(seconds=1)))
+    assert world.sweep_once() == {}
+
+
+def test_a_job_whose_message_was_lost_is_sent(world: World) -> None:
+    job = world.store.put(make_job(due_at=PAST))
+    assert world.sweep_once() == {"queued_again": 1}
+    world.settle_messages()
+    assert world.job(job).status is S.SUBMITTED
+
+
+def test_a_dispatcher_that_died_before_sending_costs_minutes(world: World) -> None:
+    job = world.store.put(make_job(S.SUBMITTING, due_at=PAST, lease_until=PAST))
+    assert world.sweep_once() == {"still_unknown": 1}
+    assert world.job(job).status is S.SUBMIT_UNKNOWN
+    world.pass_time(400)
+    assert (world.job(job).status, world.job(job).attempt) == (S.SUBMITTED, 2)
+    assert len(world.replicate.predictions) == 1
+
+
+def test_a_lost_webhook_costs_minutes(world: World) -> None:
+    job = world.accept().job
+    world.settle_messages()
+    world.replicate.finish("p1")
+    world.pass_time(world.policy.webhook + 60)
+    done = world.job(job)
+    assert (done.status, done.reported_via) == (S.SUCCEEDED, "poll")
+
+
+@pytest.mark.parametrize("webhooks", [True, False])
+def test_a_result_is_found_within_its_hour_however_long_the_prediction_ran(*, webhooks: bool) -> None:
+    world = World(policy=Policy(webhooks=webhooks))
+    job = world.accept().job
+    world.settle_messages()
+    for _ in range(5):
+        world.pass_time(3000)
+        world.replicate.start("p1")
+    world.replicate.finish("p1")
+    world.pass_time(2400)
+    assert world.job(job).status is S.SUCCEEDED
+
+
+def test_an_event_lost_on_the_bus_is_published_again(world: World) -> None:
+    job = world.accept().job
+    world.settle_messages()
+    world.replicate.finish("p1")
+    world.clock.move(world.policy.webhook + 1)
+    world.sweep_once()
+    world.messages.clear()
+    world.pass_time(90)
+    assert world.job(job).status is S.SUCCEEDED
+
+
+def test_a_result_that_replicate_has_deleted_is_told_as_lost(world: World) -> None:
+    job = world.accept().job
+    world.settle_messages()
+    world.replicate.finish("p1")
+    world.clock.move(7200)
+    world.replicate.forget_data(older_than=timedelta(hours=1))
+    assert world.sweep_once() == {"lost": 1}
+    assert world.job(job).status is S.FAILED
+    assert "lost" in (world.job(job).error or "")
+
+
+def test_a_prediction_replicate_does_not_know_is_lost(world: World) -> None:
+    job = world.store.put(make_job(S.PROCESSING, due_at=PAST, replicate_id="p404"))
+    assert world.sweep_once() == {"lost": 1}
+    assert world.job(job).status is S.FAILED
+
+
+class TestUnknownOutcomes:
+    def unknown(self, world: World, prompt: str = "a cat") -> Job:
+        world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
+        job = world.accept(prompt).job
+        world.settle_messages()
+        assert world.job(job).status is S.SUBMIT_UNKNOWN
+        return job
+
+    def test_without_a_trace_is_sent_again_after_the_patience(self, world: World) -> None:
+        job = self.unknown(world)
+        world.pass_time(world.policy.resend_after - 30)
+        assert world.replicate.predictions == {}
+        world.pass_time(120)
+        assert (world.job(job).status, world.job(job).attempt) == (S.SUBMITTED, 2)
+
+    def test_is_not_sent_again_while_replicate_cannot_be_asked(self, world: World) -> None:
+        job = self.unknown(world)
+        world.replicate.faults.fail("list", times=1000)
+        world.pass_time(1800)
+        assert world.replicate.predictions == {}
+        assert world.job(job).status is S.SUBMIT_UNKNOWN
+
+    def test_has_an_end(self, world: World) -> None:
+        job = self.unknown(world)
+        world.replicate.faults.fail("create", times=1000, error=OutcomeUnknownError("reset"))
+        world.pass_time(3600)
+        assert world.job(job).status is S.FAILED
+        assert len(world.job(job).past_attempts) == world.policy.resends
+
+    def test_is_not_sent_again_where_an_old_prediction_may_be_its_own(self, world: World) -> None:
+        # Given that Replicate could not be asked until it had deleted the inputs
+        world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+        job = world.accept().job
+        world.settle_messages()
+        world.replicate.finish("p1")
+        world.replicate.faults.fail("list", times=1000)
+        world.pass_time(7200)
+        world.replicate.faults.planned.clear()
+        world.replicate.forget_data(older_than=timedelta(hours=1))
+
+        world.pass_time(3600)
+        assert len(world.replicate.predictions) == 1
+        assert world.job(job).status is S.FAILED
+        assert "paid twice" in (world.job(job).error or "")
+
+    def test_adopts_what_it_marked_before_it_died(self, world: World) -> None:
+        # Given twins of unknown outcome, one of which had marked the older prediction as its own
+        jobs = []
+        for _ in range(2):
+            world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+            jobs.append(world.accept().job)
+            world.settle_messages()
+            world.clock.move(5)
+        world.store.own("p1", "acme", jobs[1].id)
+        world.pass_time(300)
+        assert {world.job(job).replicate_id for job in jobs} == {"p1", "p2"}
+        assert world.job(jobs[1]).replicate_id == "p1"
+
+    def test_looks_through_many_pages(self, world: World) -> None:
+        world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+        job = world.accept("mine").job
+        world.settle_messages()
+        for number in range(350):
+            world.store.put(make_job(id=f"{number:026d}", input=Document(text=f'{{"prompt": "{number}"}}')))
+            world.dispatch.handle(DispatchCommand(DispatchKind.SUBMIT, "acme", f"{number:026d}", "c-1"))
+        world.pass_time(300)
+        assert world.job(job).replicate_id == "p1"
+
+
+class TestHarvests:
+    def test_that_died_are_taken_up_when_the_lease_has_run_out(self, world: World) -> None:
+        job = world.store.put(make_job(S.HARVESTING, due_at=PAST, lease_until=PAST, completed_at=NOW))
+        assert world.sweep_once() == {"harvest_again": 1}
+        world.settle_messages()
+        assert world.job(job).status is S.SUCCEEDED
+
+    def test_that_always_die_end_with_what_there_is(self, world: World) -> None:
+        ended = NOW - timedelta(hours=2)
+        job = world.store.put(make_job(S.HARVESTING, due_at=PAST, completed_at=ended))
+        assert world.sweep_once() == {"harvest_given_up": 1}
+        done = world.job(job)
+        assert done.status is S.SUCCEEDED
+        assert world.documents.load(done.output) == "https://replicate.delivery/a.png"
+
+
+class TestSickJobs:
+    def test_do_not_starve_the_others(self, world: World) -> None:
+        """Replicate answers none of the older jobs, and each try costs ten seconds of the pass."""
+        for _ in range(100):
+            world.store.put(make_job(S.PROCESSING, due_at=NOW - timedelta(hours=1)))
+        well = world.store.put(make_job(due_at=PAST))
+        read = world.replicate.get
+
+        def slow(prediction_id: str) -> UpstreamPrediction:
+            world.clock.move(10 / 8)
+            return read(prediction_id)
+
+        world.replicate.get = slow  # type: ignore[method-assign] - one test's twist
+        world.replicate.faults.fail("get", times=10_000)
+        for _ in range(5):
+            world.sweep_once()
+            world.clock.move(10)
+        assert world.job(well).status is S.QUEUED
+        assert len(world.messages) == 1, "the job in good health was not looked at"
+
+    def test_come_again_ever_later(self, world: World) -> None:
+        job = world.store.put(make_job(S.PROCESSING, due_at=PAST))
+        world.replicate.faults.fail("get", times=10_000)
+        looks = 0
+        for _ in range(120):
+            looks += sum(world.sweep_once().values())
+            world.clock.move(60)
+        assert 5 <= looks <= 12
+        assert world.job(job).status is S.PROCESSING
+
+    def test_a_bug_in_one_look_is_not_the_end_of_the_pass(self, world: World) -> None:
+        broken = world.store.put(make_job(S.HARVESTING, due_at=PAST, completed_at=NOW))
+        well = world.store.put(make_job(due_at=PAST))
+
+        def bug(_: Job) -> str:
+            raise KeyError("bug")
+
+        looks = {S.HARVESTING: bug, S.QUEUED: lambda job: "fine"}
+        sweep = Sweep(store=world.store, looks=looks, clock=world.clock, sleep=world.clock.sleep)
+        result = sweep.run(NOW + timedelta(seconds=50))
+        assert result.outcomes == {"failed": 1, "fine": 1}
+        assert {broken.id, well.id} == {row.id for row in world.store.due(before=NOW, limit=9)}
+
+    def test_a_pass_ends_though_no_look_moves_anything(self, world: World) -> None:
+        for _ in range(300):
+            world.store.put(make_job(due_at=PAST))
+        looked: Counter[str] = Counter()
+
+        def idle(job: Job) -> str:
+            looked[job.id] += 1
+            return "idle"
+
+        sweep = Sweep(store=world.store, looks={S.QUEUED: idle}, clock=world.clock, sleep=world.clock.sleep)
+        result = sweep.run(NOW + timedelta(seconds=50))
+        assert result.finished
+        assert len(looked) == 300
+        assert set(looked.values()) == {1}
+
+    def test_an_index_that_fails_fails_the_pass(self, world: World) -> None:
+        world.store.faults.fail("due")
+        with pytest.raises(RetryableError):
+            world.sweep_once()
+
+
+def test_a_backlog_of_ten_thousand_is_worked_off_across_passes(world: World) -> None:
+    # Given ten thousand queued jobs whose messages were lost, and looks that take 20 ms each
+    for number in range(10_000):
+        world.store.put(make_job(id=f"{number:026d}", due_at=NOW - timedelta(seconds=10_000 - number)))
+    send = world.sweep._looks[S.QUEUED]
+
+    def look(job: Job) -> str:
+        world.clock.move(0.02)
+        return send(job)
+
+    sweep = Sweep(store=world.store, looks={S.QUEUED: look}, clock=world.clock, sleep=world.clock.sleep)
+
+    # When the sweep runs, with fifty seconds a pass
+    began, passes, seen = time.perf_counter(), 0, 0
+    while True:
+        started = world.clock.now()
+        result = sweep.run(started + timedelta(seconds=50))
+        assert (world.clock.now() - started).total_seconds() < 51
+        passes += 1
+        seen += result.outcomes.get("queued_again", 0)
+        if result.finished:
+            break
+        assert passes < 20
+
+    # Then every job was looked at, the one overdue the longest first, and in bearable time
+    assert seen >= 10_000
+    assert len({message.number for message in world.messages}) == seen
+    assert passes >= 4
+    assert time.perf_counter() - began < 60
+
+
+def test_lingering_catches_what_falls_due_meanwhile(world: World) -> None:
+    world.store.put(make_job(due_at=NOW + timedelta(seconds=5)))
+    sweep = Sweep(
+        store=world.store,
+        looks={S.QUEUED: world.sweep._looks[S.QUEUED]},
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        linger_seconds=20,
+    )
+    result = sweep.run(NOW + timedelta(seconds=50))
+    assert result.outcomes == {"queued_again": 1}
+    assert world.clock.now() - NOW <= timedelta(seconds=22)
