@@ -1,7 +1,7 @@
 """Which format an image is written in: the one asked for, unless it cannot hold this image or costs too much.
 
 Working memory per pixel was measured (docs/images.md): Pillow's WebP encoder 10 bytes, with transparency 24,
-AVIF 27, JPEG 5. The limits below keep the child within its 400 MB.
+AVIF 27, JPEG 5. The limits below keep the whole function, child and parent, within 300 MB for opaque images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["target_of"]
 
 _AVIF_PIXELS = 8_000_000
-_WEBP_PIXELS = 32_000_000
+_WEBP_PIXELS = 20_000_000
 # RFC 9649: 14 bits for each edge.
 _WEBP_EDGE = 16_383
 

@@ -1,0 +1,60 @@
+"""Peak memory of the harvest function, its own process and the child together, for one image of 24 megapixels."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import boto3
+from PIL import Image
+
+from bench.images_corpus import photographs
+from bench.results import record
+from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.outputs.options import ImageOptions
+
+__all__ = ["main"]
+
+SIZE = (6000, 4000)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image = photographs()["astronaut"].resize(SIZE, Image.Resampling.BICUBIC)
+        peaks = {}
+        for kind in ("PNG", "JPEG"):
+            path = folder / f"large.{kind.lower()}"
+            image.save(path, kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 92}))
+            command = [sys.executable, "-m", "bench.images_memory", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this module
+            outcome, own, child = done.stdout.split()
+            print(f"  24 MP {kind}: {outcome}, function {own} MB + child {child} MB")
+            peaks[kind] = int(own) + int(child)
+        peak = max(peaks.values())
+        record("image.peak_mb_24mp", peak, "MB", "<= 300", peak <= 300)
+
+
+def one(path: Path) -> None:
+    """In a process of its own: what a harvest function has loaded, then one image."""
+    import replicate_proxy.outputs.fetch  # noqa: F401, PLC0415 - only this process is to carry them
+    import replicate_proxy.outputs.harvester
+    import replicate_proxy.outputs.telling  # noqa: F401
+
+    boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
+    pool = ImagePool()
+    result = pool.compress(path, path.with_name("output"), path.with_name("thumbnail"), ImageOptions())
+    pool.close()
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    print(result.outcome, own, child)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        one(Path(sys.argv[1]))
+    else:
+        main()

@@ -1,0 +1,193 @@
+"""Our whole way of an image against sharp's, pyvips's and plain Pillow's shorter one, on one core, turn by turn.
+
+Ours: hash, pipe to the child, decode, encode, thumbnail, placeholder, similarity check. The others: hash, decode,
+encode at quality 80 and default effort, thumbnail. Each round runs all of them once, so that what else the machine
+does falls on all alike; the median of the rounds counts, and of sharp's two ways the faster one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any, Self
+
+import pyvips
+from PIL import Image
+
+from bench.images_corpus import square
+from bench.results import record
+from replicate_proxy.images.limits import ImageLimits
+from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.outputs.options import ImageOptions
+
+__all__ = ["Sharp", "main"]
+
+ROUNDS = 15
+NAMES = ("astronaut", "retina", "china")
+SHARP = Path(__file__).with_name("sharp")
+
+
+class Sharp:
+    """A warm node process; `None` answers where node or sharp is missing."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        if (SHARP / "node_modules").exists():
+            self._process = subprocess.Popen(
+                ["node", "measure.js"],  # noqa: S607 - the node on the path
+                cwd=SHARP,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+
+    def __call__(self, path: Path) -> dict[str, Any] | None:
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            return None
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.communicate()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        everything = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(everything)})
+        one_core(folder)
+        os.sched_setaffinity(0, everything)
+        all_cores(folder, len(everything))
+
+
+def one_core(folder: Path) -> None:
+    times: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
+    pool = ImagePool(limits=ImageLimits())
+    with Sharp() as sharp:
+        for name in NAMES:
+            path = square(1024, folder, name=name)
+            rounds = [a_round(path, folder, pool, sharp) for _ in range(ROUNDS + 2)][2:]
+            middle = {tool: median(turn[tool] for turn in rounds) for tool in rounds[0]}
+            print(f"  1024² PNG {name:12} " + "  ".join(f"{tool} {ms:.0f} ms" for tool, ms in middle.items()))
+            for tool, ms in middle.items():
+                times.setdefault(tool, []).append(ms)
+                ratios.setdefault(tool, []).append(middle["ours"] / ms)
+        for kind in ("PNG", "JPEG", "WEBP"):
+            for edge in (512, 1024, 2048):
+                path = square(edge, folder, kind)
+                middle = {
+                    tool: median(
+                        turn[tool] for turn in [a_round(path, folder, pool, sharp) for _ in range(3)]
+                    )
+                    for tool in times
+                }
+                shown = "  ".join(f"{tool} {ms:.0f}" for tool, ms in middle.items())
+                print(f"  {edge:4}² {kind:4} {path.stat().st_size / 1e6:5.2f} MB   ms: {shown}")
+    pool.close()
+    record("image.ms_1024_png", round(median(times["ours"]), 1), "ms")
+    record("image.vs_pillow", round(median(ratios["pillow"]), 3), "x its time")
+    record("image.vs_pyvips", round(median(ratios["pyvips"]), 3), "x its time")
+    if "sharp" in ratios:
+        worst = round(max(ratios["sharp"]), 3)
+        record("image.vs_sharp", worst, "x its time", "<= 0.75 (worst picture)", worst <= 0.75)
+    else:
+        record("image.vs_sharp", None, "x its time", "<= 0.75", None)
+        print("sharp was NOT measured: node or its package is missing")
+
+
+def a_round(path: Path, folder: Path, pool: ImagePool, sharp: Sharp) -> dict[str, float]:
+    turn = {
+        "ours": milliseconds(lambda: ours(path, folder, pool)),
+        "pillow": milliseconds(lambda: pillow(path)),
+        "pyvips": milliseconds(lambda: vips(path)),
+    }
+    answer = sharp(path)
+    if answer is not None:
+        turn["sharp"] = min(answer["clone"]["ms"], answer["raw"]["ms"])
+    return turn
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - began)
+
+
+def ours(path: Path, folder: Path, pool: ImagePool) -> None:
+    hashlib.sha256(path.read_bytes()).hexdigest()
+    result = pool.compress(path, folder / "output", folder / "thumbnail", ImageOptions())
+    assert result.outcome in {"compressed", "kept"}, result
+
+
+def pillow(path: Path) -> None:
+    """What one writes without thinking of it."""
+    source = path.read_bytes()
+    hashlib.sha256(source).hexdigest()
+    with Image.open(io.BytesIO(source)) as image:
+        image.save(io.BytesIO(), "WEBP", quality=80)
+        image.thumbnail((256, 256))
+        image.save(io.BytesIO(), "WEBP", quality=75)
+
+
+def vips(path: Path) -> None:
+    source = path.read_bytes()
+    hashlib.sha256(source).hexdigest()
+    image = pyvips.Image.new_from_buffer(source, "").copy_memory()
+    image.webpsave_buffer(Q=80)
+    image.thumbnail_image(256).webpsave_buffer(Q=75)
+
+
+def all_cores(folder: Path, cores: int) -> None:
+    """Images a second with one child and with as many as there are cores."""
+    path = square(1024, folder)
+    alone = a_second(path, folder, 1)
+    together = a_second(path, folder, cores)
+    record("image.per_second_one_core", round(alone, 1), "images/s")
+    growth = together / alone / cores
+    record(
+        f"image.per_second_{cores}_cores", round(together, 1), "images/s", ">= 0.7 of linear", growth >= 0.7
+    )
+
+
+def a_second(path: Path, folder: Path, workers: int) -> float:
+    pool = ImagePool(workers=workers)
+    count = 12
+
+    def work(index: int) -> None:
+        for _ in range(count):
+            pool.compress(path, folder / f"output{index}", folder / f"thumbnail{index}", ImageOptions())
+
+    work(0)
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(workers)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    pool.close()
+    return workers * count / seconds
+
+
+if __name__ == "__main__":
+    main()
