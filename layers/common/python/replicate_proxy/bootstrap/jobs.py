@@ -6,9 +6,9 @@ import os
 from functools import cache
 
 from replicate_proxy.aws import client
-from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
 from replicate_proxy.jobs.policy import Policy
+from replicate_proxy.local_clock import clock_of
 from replicate_proxy.services.keeper import JobKeeper
 from replicate_proxy.storage.documents import S3DocumentStore
 from replicate_proxy.storage.jobs import DynamoJobStore
@@ -16,7 +16,7 @@ from replicate_proxy.storage.jobs import DynamoJobStore
 __all__ = ["clock", "documents", "env", "keeper", "policy", "store"]
 
 env = Env(os.environ)
-clock = SystemClock()
+clock = clock_of(os.environ)
 
 
 @cache
