@@ -8,7 +8,6 @@ list of `v1,<base64 HMAC-SHA256>`.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from typing import TYPE_CHECKING
@@ -53,7 +52,7 @@ def webhook_key(secret: str) -> bytes:
     text = secret.removeprefix(_PREFIX).strip().replace("-", "+").replace("_", "/")
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("the webhook secret is not base64") from None
     if not key:
         raise ValueError("the webhook secret is empty")

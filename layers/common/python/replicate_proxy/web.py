@@ -7,7 +7,6 @@ Powertools' resolver would match paths anew and cost a cold start 76-100 ms of i
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +162,7 @@ def problem(
 def _prefix(full: str, resource: str) -> str:
     """What stands before the route in the path. Parameters may be encoded or not, and hold any segment."""
     pattern = "/".join(_segment(part) for part in resource.rstrip("/").split("/"))
-    found = re.fullmatch(f"(.*){pattern}/?", full)
+    found = re.fullmatch(f"(.*){pattern}", full.rstrip("/"))
     return found.group(1) if found else ""
 
 
@@ -183,7 +182,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
         return str(text).encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(text)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ApiError(400, "Invalid body", "The body is not valid base64") from error
 
 

@@ -243,7 +243,7 @@ class TestCanceling:
             world.cancel.cancel(job.tenant, job.id)
             return create(*args, **kwargs)
 
-        world.replicate.create = cancel_meanwhile  # type: ignore[method-assign] - one test's twist
+        world.replicate.create = cancel_meanwhile  # type: ignore[method-assign]  # one test's twist
         submit(world, job)
         assert world.replicate.canceled == ["p1"]
         assert world.job(job).status is S.CANCELED
@@ -314,7 +314,7 @@ def test_a_prediction_that_the_job_went_on_without_is_canceled(world: World) -> 
         world.settle_messages()
         return create(*args, **kwargs)
 
-    world.replicate.create = report_meanwhile  # type: ignore[method-assign] - one test's twist
+    world.replicate.create = report_meanwhile  # type: ignore[method-assign]  # one test's twist
     world.dispatch.handle(command(job))
 
     # Then the job has the first, and the second is stopped

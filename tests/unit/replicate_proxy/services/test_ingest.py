@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import Job, JobStatus
 from tests.support.builders import NOW
 from tests.support.world import World
 
@@ -99,14 +99,14 @@ def test_duplicates_at_the_same_time_make_one_job(world: World) -> None:
 def test_a_duplicate_that_loses_the_race_with_the_same_correlation_id_is_a_replay(world: World) -> None:
     # Given that the twin request is between its read and its write
     get = world.store.get
-    answers = [None]
+    answers: list[None] = [None]
 
-    def reads_too_early(tenant: str, job_id: str, *, consistent: bool = True) -> object:
+    def reads_too_early(tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         return answers.pop() if answers else get(tenant, job_id)
 
     first = world.accept(idempotency_key="k")
     world.clock.move(1)
-    world.store.get = reads_too_early  # type: ignore[method-assign, assignment] - one test's twist
+    world.store.get = reads_too_early  # type: ignore[method-assign]  # one test's twist
     second = world.accept(idempotency_key="k")
 
     assert second.replayed

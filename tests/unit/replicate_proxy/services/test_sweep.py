@@ -198,7 +198,7 @@ class TestSickJobs:
             world.clock.move(10 / 8)
             return read(prediction_id)
 
-        world.replicate.get = slow  # type: ignore[method-assign] - one test's twist
+        world.replicate.get = slow  # type: ignore[method-assign]  # one test's twist
         world.replicate.faults.fail("get", times=10_000)
         for _ in range(5):
             world.sweep_once()
@@ -223,7 +223,7 @@ class TestSickJobs:
         def bug(_: Job) -> str:
             raise KeyError("bug")
 
-        looks = {S.HARVESTING: bug, S.QUEUED: lambda job: "fine"}
+        looks = {S.HARVESTING: bug, S.QUEUED: lambda _: "fine"}
         sweep = Sweep(store=world.store, looks=looks, clock=world.clock, sleep=world.clock.sleep)
         result = sweep.run(NOW + timedelta(seconds=50))
         assert result.outcomes == {"failed": 1, "fine": 1}

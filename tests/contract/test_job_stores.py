@@ -1,0 +1,244 @@
+"""What every JobStore does, whether in memory or in DynamoDB."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
+from replicate_proxy.ids import lowest_id_at, new_id
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.storage.jobs import DynamoJobStore
+from tests.support.aws import JOBS_TABLE, create_jobs_table
+from tests.support.builders import NOW, make_job
+from tests.support.fakes import FakeJobStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicate_proxy.ports import JobStore
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
+    if request.param == "memory":
+        yield FakeJobStore()
+        return
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+        create_jobs_table(dynamodb)
+        yield DynamoJobStore(dynamodb, JOBS_TABLE)
+
+
+FULL = make_job(
+    JobStatus.HARVESTING,
+    rev=0,
+    key_id="key-1",
+    webhook="https://app.test/hook?ä=1",
+    webhook_events=("start", "completed"),
+    image_options={"format": "avif", "quality": 40},
+    deadline=NOW + timedelta(seconds=90),
+    attempt=2,
+    past_attempts=({"attempt": 1, "replicate_id": None, "error": "unknown", "ended_at": "x", "left": True},),
+    lease_until=NOW + timedelta(seconds=5),
+    sent_at=NOW,
+    releases=3,
+    looks=2,
+    reported_via="poll",
+    model="acme/model",
+    version="v" * 64,
+    cancel_requested_at=NOW,
+    started_at=NOW,
+    completed_at=NOW + timedelta(milliseconds=125),
+    replicate_status="succeeded",
+    output=Document(ref="records/a/b/output.json"),
+    files=Document(text="[1]"),
+    logs=Document(text='"ü🙂"'),
+    error="no",
+    metrics={"predict_time": 1.25, "total_time": 2},
+    expires_at=1_800_000_000,
+)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        FULL,
+        make_job(rev=0),
+        make_job(rev=0, webhook_events=()),
+        make_job(JobStatus.SUCCEEDED, rev=0, output=Document(text="null")),
+        make_job(rev=0, submission=Submission(kind=SubmissionKind.MODEL, owner="o", name="n.1")),
+    ],
+)
+def test_a_job_comes_back_as_it_was(store: JobStore, job: Job) -> None:
+    store.create(job)
+    assert store.get(job.tenant, job.id) == replace(job, rev=1)
+
+
+def test_another_tenant_finds_nothing(store: JobStore) -> None:
+    job = make_job()
+    store.create(job)
+    assert store.get("other", job.id) is None
+    assert store.page("other", below=None, from_id=None, limit=5).jobs == ()
+
+
+def test_an_id_is_taken_once(store: JobStore) -> None:
+    job = make_job()
+    store.create(job)
+    with pytest.raises(ConflictError):
+        store.create(replace(job, correlation_id="other"))
+    there = store.get(job.tenant, job.id)
+    assert there is not None
+    assert there.correlation_id == "c-1"
+
+
+def test_a_save_grows_the_rev(store: JobStore) -> None:
+    store.create(make_job(id="a" * 26))
+    job = store.get("acme", "a" * 26)
+    assert job is not None
+    saved = store.save(replace(job, looks=5))
+    assert (saved.rev, store.get("acme", job.id)) == (2, saved)
+
+
+def test_the_slower_of_two_saves_loses(store: JobStore) -> None:
+    store.create(make_job(id="a" * 26))
+    job = store.get("acme", "a" * 26)
+    assert job is not None
+    store.save(replace(job, looks=1))
+    with pytest.raises(ConflictError):
+        store.save(replace(job, looks=2))
+    there = store.get("acme", job.id)
+    assert there is not None
+    assert there.looks == 1
+
+
+def test_a_job_that_is_gone_cannot_be_saved(store: JobStore) -> None:
+    with pytest.raises(ConflictError):
+        store.save(make_job())
+
+
+class TestPages:
+    @pytest.fixture(autouse=True)
+    def jobs(self, store: JobStore) -> list[str]:
+        ids = [new_id(NOW + timedelta(seconds=number)) for number in range(7)]
+        for job_id in ids:
+            store.create(make_job(id=job_id))
+        store.create(make_job(tenant="other"))
+        return ids
+
+    def test_come_newest_first(self, store: JobStore, jobs: list[str]) -> None:
+        page = store.page("acme", below=None, from_id=None, limit=100)
+        assert [job.id for job in page.jobs] == jobs[::-1]
+        assert page.next_before is None
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
+    def test_follow_each_other_without_gap_or_repeat(
+        self, store: JobStore, jobs: list[str], limit: int
+    ) -> None:
+        seen: list[str] = []
+        below: str | None = None
+        for _ in range(10):
+            page = store.page("acme", below=below, from_id=None, limit=limit)
+            assert len(page.jobs) <= limit
+            seen += [job.id for job in page.jobs]
+            below = page.next_before
+            if below is None:
+                break
+        assert seen == jobs[::-1]
+
+    def test_are_bounded_by_time(self, store: JobStore, jobs: list[str]) -> None:
+        low = lowest_id_at(NOW + timedelta(seconds=2))
+        high = lowest_id_at(NOW + timedelta(seconds=5))
+        page = store.page("acme", below=high, from_id=low, limit=100)
+        assert [job.id for job in page.jobs] == jobs[2:5][::-1]
+
+    def test_of_bounds_that_cross_are_empty(self, store: JobStore) -> None:
+        page = store.page("acme", below="0" * 26, from_id="z" * 26, limit=100)
+        assert (page.jobs, page.next_before) == ((), None)
+
+
+class TestDueJobs:
+    def test_come_longest_overdue_first_over_all_shards(self, store: JobStore) -> None:
+        jobs = [
+            make_job(due_at=NOW - timedelta(seconds=number), id=f"{'a' * 24}{number:02d}")
+            for number in range(30)
+        ]
+        for job in jobs:
+            store.create(job)
+        rows = store.due(before=NOW, limit=10)
+        assert [row.id for row in rows] == [job.id for job in jobs[::-1][:10]]
+        assert {row.tenant for row in rows} == {"acme"}
+        assert rows[0].due_at == jobs[29].due_at
+
+    def test_are_only_those_whose_time_has_come(self, store: JobStore) -> None:
+        store.create(make_job(due_at=NOW + timedelta(milliseconds=1)))
+        store.create(make_job(JobStatus.SUCCEEDED))
+        assert list(store.due(before=NOW, limit=10)) == []
+        assert len(store.due(before=NOW + timedelta(milliseconds=1), limit=10)) == 1
+
+    def test_leave_the_index_when_they_end(self, store: JobStore) -> None:
+        store.create(make_job(id="a" * 26, due_at=NOW))
+        job = store.get("acme", "a" * 26)
+        assert job is not None
+        store.save(replace(job, status=JobStatus.FAILED, due_at=None))
+        assert list(store.due(before=NOW, limit=10)) == []
+
+    def test_keep_a_tenant_with_a_strange_name(self, store: JobStore) -> None:
+        store.create(make_job(tenant="a#b", due_at=NOW))
+        assert [row.tenant for row in store.due(before=NOW, limit=1)] == ["a#b"]
+
+
+def test_a_prediction_belongs_to_one_job(store: JobStore) -> None:
+    assert store.owner("p1") is None
+    assert store.own("p1", "acme", "job-a")
+    assert store.own("p1", "acme", "job-a")
+    assert not store.own("p1", "acme", "job-b")
+    assert store.owner("p1") == "job-a"
+
+
+class Throttled:
+    """DynamoDB that hands back keys unread, `times` times."""
+
+    def __init__(self, jobs: list[Job], times: int) -> None:
+        self.jobs, self.times, self.asked = jobs, times, 0
+
+    def query(self, **_: Any) -> dict[str, Any]:
+        return {"Items": [{"id": {"S": job.id}} for job in self.jobs]}
+
+    def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's name
+        from replicate_proxy.dynamo import from_item, to_item  # noqa: PLC0415 - needed here alone
+        from replicate_proxy.storage.items import record_of  # noqa: PLC0415
+
+        self.asked += 1
+        keys = [from_item(key)["pk"] for key in RequestItems[JOBS_TABLE]["Keys"]]
+        ready = keys if self.asked > self.times else keys[:1]
+        items = [to_item(record_of(job)) for job in self.jobs if f"JOB#acme#{job.id}" in ready]
+        left = [key for key in RequestItems[JOBS_TABLE]["Keys"] if from_item(key)["pk"] not in ready]
+        return {
+            "Responses": {JOBS_TABLE: items},
+            "UnprocessedKeys": {JOBS_TABLE: {"Keys": left}} if left else {},
+        }
+
+
+def test_keys_left_unread_are_asked_for_again() -> None:
+    jobs = [make_job() for _ in range(4)]
+    page = DynamoJobStore(Throttled(jobs, 2), JOBS_TABLE).page("acme", below=None, from_id=None, limit=10)
+    assert [job.id for job in page.jobs] == [job.id for job in jobs]
+
+
+def test_keys_left_unread_for_good_make_no_short_page() -> None:
+    jobs = [make_job() for _ in range(9)]
+    with pytest.raises(RetryableError):
+        DynamoJobStore(Throttled(jobs, 99), JOBS_TABLE).page("acme", below=None, from_id=None, limit=10)
+
+
+@mock_aws()
+def test_a_table_that_is_not_there_is_no_passing_failure() -> None:
+    store = DynamoJobStore(boto3.client("dynamodb", region_name="us-east-1"), "missing")
+    with pytest.raises(PermanentError):
+        store.get("acme", "a" * 26)
