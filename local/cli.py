@@ -94,8 +94,8 @@ def _demo(options: argparse.Namespace, home: Home, screen: Screen) -> int:
     return demo(home, screen, prompt=options.prompt, model=options.model)
 
 
-def _invoke(options: argparse.Namespace, home: Home, _: Screen) -> int:
-    return invoke(home, options.function, options.event)
+def _invoke(options: argparse.Namespace, home: Home, screen: Screen) -> int:
+    return invoke(home, screen, options.function, options.event)
 
 
 def _key(options: argparse.Namespace, home: Home, screen: Screen) -> None:

@@ -37,6 +37,11 @@ class Home:
         return self.directory / "origin.json"
 
     @property
+    def faults_file(self) -> Path:
+        """What shall go wrong in this stack's functions; only `make chaos` writes it."""
+        return self.directory / "faults.json"
+
+    @property
     def lock(self) -> Path:
         return self.directory / "up.lock"
 

@@ -1,6 +1,7 @@
 """The template's parameters for a stack on this machine."""
 
 import json
+from pathlib import Path
 
 from local import build
 from local.upstream import Upstream
@@ -9,9 +10,13 @@ STAGE = "local"
 SYNC_SECONDS = 25
 
 
-def parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[str, str]:
-    """Names as in template.yaml. Each hop's patience is short: nobody at a laptop waits as AWS may."""
+def parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream, faults_file: Path) -> dict[str, str]:
+    """Names as in template.yaml. Each hop's patience is short: nobody at a laptop waits as AWS may.
+
+    `faults_file` need not exist; what it says, functions suffer (`replicate_proxy.faults`).
+    """
     public = public_url(endpoint_url)
+    settings = {"allow_loopback": True, "faults_file": str(faults_file)}
     return {
         "Stage": STAGE,
         "LocalStack": "true",
@@ -24,7 +29,7 @@ def parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[s
         "WebhookBaseUrl": public,
         "OutputsBaseUrl": cdn_url,
         "OutputHosts": upstream.output_hosts,
-        "LocalSettings": json.dumps({"allow_loopback": True}, separators=(",", ":")),
+        "LocalSettings": json.dumps(settings, separators=(",", ":")),
         "HoldSeconds": str(SYNC_SECONDS),
         "WebhookPatienceSeconds": "20",
         "QueuedPatienceSeconds": "20",

@@ -38,7 +38,12 @@ def up(home: Home, screen: Screen, overrides: Mapping[str, str] | None = None) -
         addresses = _start(home, screen)
         source = upstream.choose(os.environ, addresses.simulator_url)
         _put_secrets(addresses.endpoint_url, source)
-        chosen = parameters(endpoint_url=addresses.endpoint_url, cdn_url=addresses.cdn_url, upstream=source)
+        chosen = parameters(
+            endpoint_url=addresses.endpoint_url,
+            cdn_url=addresses.cdn_url,
+            upstream=source,
+            faults_file=home.faults_file,
+        )
         _deploy(home, screen, addresses.endpoint_url, chosen | dict(overrides or {}))
         stack = _describe(home, addresses, source)
         stack.save(home)

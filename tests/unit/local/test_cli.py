@@ -24,14 +24,17 @@ def test_down_is_safe_when_nothing_runs(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_invoke_names_the_events_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invoke", "ingest", "events/ingest/none.json"]) == 1
-    assert "no event file events/ingest/none.json; there are " in capsys.readouterr().err
+    assert (
+        "no event file events/ingest/none.json; for ingest there are events/ingest/"
+        in capsys.readouterr().err
+    )
 
 
 def test_invoke_without_docker_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("local.invoke._event_file", Path)
+    monkeypatch.setattr("local.invoke._event_file", lambda _, event: Path(event))
 
     assert main(["invoke", "ingest", "any.json"]) == 1
     assert "`sam local invoke` needs Docker" in capsys.readouterr().err
