@@ -4,6 +4,7 @@ KEEP_STACK=1 leaves it running afterwards, so that the next run begins at once.
 """
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,14 +19,24 @@ from local.replicate.remote import Remote
 from local.screen import Screen
 from local.stack import Stack
 from local.up import up
+from tests.integration.api import Api
+from tests.integration.crowd import write_crowd
 
 HOME = Home("test")
+# Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.
+OVERRIDES = {
+    "UnknownPatienceSeconds": "4",
+    "ResendAfterSeconds": "10",
+    "WebhookPatienceSeconds": "10",
+    "DeliverySchedule": "0,1,2,4",
+}
+CROWD = 203
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The running stack: `api_url`, `api_key`, `admin_key`, `outputs`, and `stack.aws("dynamodb")`."""
-    yield up(HOME, Screen())
+    yield up(HOME, Screen(), OVERRIDES)
     if not os.environ.get("KEEP_STACK"):
         down(HOME, Screen())
 
@@ -52,9 +63,51 @@ def make_key(stack: Stack) -> Callable[..., str]:
 
 
 @pytest.fixture
-def client(stack: Stack) -> Client:
-    """The unmodified PyPI client, told nothing but base URL and key."""
-    return Client(api_token=stack.api_key, base_url=stack.api_url)
+def client_of(stack: Stack) -> Iterator[Callable[[str], Client]]:
+    """client_of(key): the unmodified PyPI client, told nothing but base URL and key."""
+    made: list[Client] = []
+
+    def make(key: str) -> Client:
+        made.append(Client(api_token=key, base_url=stack.api_url))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each._client.close()  # it has no close() of its own
+
+
+@pytest.fixture
+def client(stack: Stack, client_of: Callable[[str], Client]) -> Client:
+    """The same with the stack's first key."""
+    return client_of(stack.api_key)
+
+
+@pytest.fixture
+def make_api(stack: Stack, make_key: Callable[..., str]) -> Callable[[], Api]:
+    """make_api(): plain HTTP as a tenant that nobody else has."""
+
+    def make() -> Api:
+        tenant = f"tenant-{secrets.token_hex(4)}"
+        return Api(stack.api_url, make_key(tenant), tenant)
+
+    return make
+
+
+@pytest.fixture
+def api(make_api: Callable[[], Api]) -> Api:
+    """Plain HTTP as a tenant of the test's own, so that tests never see each other's jobs."""
+    return make_api()
+
+
+@pytest.fixture(scope="session")
+def crowd(stack: Stack) -> tuple[Api, list[str]]:
+    """A tenant with more predictions than two pages hold, and their ids, newest first.
+
+    They are written straight to the table: running each would take minutes and show nothing more.
+    """
+    tenant = f"tenant-{secrets.token_hex(4)}"
+    key = Keyring(stack.endpoint_url, stack.outputs).create(tenant, name="integration test")
+    return Api(stack.api_url, key, tenant), write_crowd(stack, tenant, CROWD)
 
 
 @pytest.fixture

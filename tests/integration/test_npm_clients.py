@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.stack import Stack
+from tests.integration.api import Api
 
 HERE = Path(__file__).parent / "clients_js"
 SCRIPTS = sorted(path.name for path in HERE.glob("*.test.js"))
@@ -14,10 +15,13 @@ SCRIPTS = sorted(path.name for path in HERE.glob("*.test.js"))
 
 @pytest.mark.node
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_npm_client(node: str, stack: Stack, script: str) -> None:
+def test_npm_client(node: str, stack: Stack, api: Api, crowd: tuple[Api, list[str]], script: str) -> None:
     surroundings = os.environ | {
         "PROXY_URL": stack.api_url,
-        "PROXY_KEY": stack.api_key,
+        "PROXY_KEY": api.key,
+        "CROWD_KEY": crowd[0].key,
+        "CROWD_SIZE": str(len(crowd[1])),
+        "OUTPUTS_URL": stack.cdn_url,
         "SIMULATOR_URL": stack.simulator_url,
     }
     run = subprocess.run(

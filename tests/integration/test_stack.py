@@ -7,7 +7,7 @@ from local.screen import Screen
 from local.stack import Stack
 from local.status import depth, function_names
 from local.up import up
-from tests.integration.conftest import HOME
+from tests.integration.conftest import HOME, OVERRIDES
 
 
 def test_stack_file_tells_all_that_a_tool_needs(stack: Stack) -> None:
@@ -18,14 +18,14 @@ def test_stack_file_tells_all_that_a_tool_needs(stack: Stack) -> None:
 def test_up_again_changes_nothing(stack: Stack) -> None:
     generations = [server.daemon.generation for server in servers.all_of(HOME)]
 
-    assert up(HOME, Screen()) == stack
+    assert up(HOME, Screen(), OVERRIDES) == stack
     assert [server.daemon.generation for server in servers.all_of(HOME)] == generations
 
 
 def test_up_heals_a_server_that_died(stack: Stack) -> None:
     servers.outputs(HOME).stop()
 
-    healed = up(HOME, Screen())
+    healed = up(HOME, Screen(), OVERRIDES)
 
     assert servers.outputs(HOME).url == healed.cdn_url == stack.cdn_url
 

@@ -1,0 +1,17 @@
+"""Models of the local Replicate, by the names and versions that clients use."""
+
+from local.replicate.models.catalogue import Catalogue
+
+FLUX = "black-forest-labs/flux-schnell"
+SDXL = "stability-ai/sdxl"
+LLAMA = "meta/meta-llama-3-8b-instruct"
+LAB = "local/lab"
+SMALL = {"prompt": "a lighthouse", "megapixels": "0.25"}
+"""Makes FLUX paint 512 × 512 pixels."""
+
+
+def version_of(name: str) -> str:
+    """The 64 digits of the model's only version."""
+    model = Catalogue().named(name)
+    assert model is not None
+    return model.version

@@ -1,0 +1,76 @@
+"""An application's webhook address: it keeps every call as it came, for tests to check the signatures."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from local import waiting
+from local.ports import LOOPBACK
+
+ARRIVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: header names in lower case, the body's bytes, and the status it was answered with."""
+
+    headers: dict[str, str]
+    body: bytes
+    answered: int
+
+    @property
+    def prediction(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads(self.body)
+        return parsed
+
+
+@dataclass
+class Receiver:
+    """`answers` are the statuses of the first calls; after them it is 204."""
+
+    answers: Sequence[int] = ()
+    url: str = ""
+    calls: list[Call] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def take(self, headers: dict[str, str], body: bytes) -> int:
+        with self.lock:
+            number = len(self.calls)
+            status = self.answers[number] if number < len(self.answers) else 204
+            self.calls.append(Call(headers, body, status))
+        return status
+
+    def wait(self, wanted: Callable[[list[Call]], bool], what: str) -> list[Call]:
+        """The calls once they are as wanted."""
+        return waiting.until(
+            lambda: list(self.calls) if wanted(self.calls) else None, seconds=ARRIVE_SECONDS, what=what
+        )
+
+
+@contextmanager
+def receiving(*answers: int) -> Iterator[Receiver]:
+    """Listens on loopback while the block runs."""
+    receiver = Receiver(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.send_response(receiver.take(headers, body))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+    receiver.url = f"http://{LOOPBACK}:{server.server_port}/hooks/predictions?mine=1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,65 @@
+"""One correlation id leads through the logs of every function that a job meets."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from local import waiting
+from local.errors import LocalError
+from local.stack import Stack
+from local.status import function_names
+from tests.integration.api import Api
+from tests.integration.receiver import receiving
+
+HOPS = ("ingest", "dispatch", "webhook", "track", "harvest", "deliver")
+PROMPT = "a prompt that nobody may read in a log"
+
+
+def records(stack: Stack, function: str) -> Iterator[dict[str, Any]]:
+    """The function's structured log records."""
+    pages = stack.aws("logs").get_paginator("filter_log_events")
+    for page in pages.paginate(logGroupName=f"/aws/lambda/{function_names(stack)[function]}"):
+        for event in page["events"]:
+            for line in event["message"].splitlines():
+                if line.startswith("{") and '"message"' in line:
+                    yield json.loads(line)
+
+
+def test_correlation_id_is_in_the_log_of_every_hop(api: Api, stack: Stack) -> None:
+    correlation = f"order-{secrets.token_hex(8)}"
+    with receiving() as application:
+        created = api.create(
+            "local/lab",
+            {"output": "done", "prompt": PROMPT, "latency": 1},
+            headers={"x-correlation-id": correlation},
+            webhook=application.url,
+        )
+        api.finished(created["id"])
+        application.wait(
+            lambda calls: any(call.prediction["status"] == "succeeded" for call in calls), "webhook"
+        )
+
+    missing = set(HOPS)
+
+    def all_told() -> bool | None:
+        for hop in sorted(missing):
+            if any(record.get("correlation_id") == correlation for record in records(stack, hop)):
+                missing.discard(hop)
+        return True if not missing else None
+
+    try:
+        waiting.until(all_told, seconds=30, what="log records")
+    except LocalError:
+        raise AssertionError(f"no log record with the correlation id in: {sorted(missing)}") from None
+
+
+def test_inputs_and_keys_are_in_no_log(api: Api, stack: Stack) -> None:
+    secret = f"secret-{secrets.token_hex(8)}"
+    api.run("local/lab", {"output": secret, "prompt": secret})
+
+    for hop in function_names(stack):
+        for record in records(stack, hop):
+            text = json.dumps(record)
+            assert secret not in text, hop
+            assert api.key not in text, hop
