@@ -5,6 +5,7 @@ Messages are at-least-once and come in any order, as on SQS; a handler that dies
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from contextlib import suppress
@@ -88,7 +89,7 @@ class World:
         self.outputs = FakeOutputs()
         self.messages: list[Message] = []
         self.dead_letters: list[Message] = []
-        self._number = 0
+        self._numbers = itertools.count(1)
         self._wire()
 
     def _wire(self) -> None:
@@ -203,10 +204,9 @@ class World:
             self.track.track(report)
 
     def enqueue(self, run: Callable[[], None], delay_seconds: float = 0) -> None:
-        self._number += 1
         jitter = self.random.random() if self.chance("reordered") else 0
         due = self.elapsed + delay_seconds + jitter * 30
-        self.messages.append(Message(due, self._number, run))
+        self.messages.append(Message(due, next(self._numbers), run))
 
     # Faults.
 
@@ -278,12 +278,12 @@ class World:
         url = self.replicate.webhooks[prediction_id]
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         body = json.dumps(self.replicate.predictions[prediction_id]).encode()
-        self._number += 1
+        message_id = f"msg_{next(self._numbers)}"
         sent_at = int(self.clock.now().timestamp())
         headers = {
-            "webhook-id": f"msg_{self._number}",
+            "webhook-id": message_id,
             "webhook-timestamp": str(sent_at),
-            "webhook-signature": signing.sign_webhook([SECRET], f"msg_{self._number}", sent_at, body),
+            "webhook-signature": signing.sign_webhook([SECRET], message_id, sent_at, body),
         }
         with suppress(RetryableError):
             self.receiver.receive(headers, query, body)
