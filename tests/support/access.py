@@ -156,3 +156,14 @@ def access_table() -> Any:
         BillingMode="PAY_PER_REQUEST",
     )
     return client
+
+
+def deploy_api(client: Any) -> str:
+    """A REST API with one method and a stage named prod."""
+    api = client.create_rest_api(name="api")["id"]
+    root = client.get_resources(restApiId=api)["items"][0]["id"]
+    where = {"restApiId": api, "resourceId": root, "httpMethod": "GET"}
+    client.put_method(**where, authorizationType="NONE")
+    client.put_integration(**where, type="HTTP", uri="https://example.com", integrationHttpMethod="GET")
+    client.create_deployment(restApiId=api, stageName="prod")
+    return str(api)

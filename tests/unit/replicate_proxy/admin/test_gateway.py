@@ -14,7 +14,7 @@ from replicate_proxy.admin.parameters import SsmParameter
 from replicate_proxy.admin.ports import Stage
 from replicate_proxy.auth.keys import Limits
 from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
-from tests.support.access import aws_environment
+from tests.support.access import aws_environment, deploy_api
 
 
 @pytest.fixture
@@ -26,18 +26,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def stage(client: Any) -> Stage:
-    return Stage(deploy(client), "prod")
-
-
-def deploy(client: Any) -> str:
-    """A REST API with one method and a stage named prod."""
-    api = client.create_rest_api(name="api")["id"]
-    root = client.get_resources(restApiId=api)["items"][0]["id"]
-    where = {"restApiId": api, "resourceId": root, "httpMethod": "GET"}
-    client.put_method(**where, authorizationType="NONE")
-    client.put_integration(**where, type="HTTP", uri="https://example.com", integrationHttpMethod="GET")
-    client.create_deployment(restApiId=api, stageName="prod")
-    return str(api)
+    return Stage(deploy_api(client), "prod")
 
 
 def test_keys_with_the_same_limits_share_a_plan(client: Any, stage: Stage) -> None:
@@ -68,7 +57,7 @@ def test_an_expelled_key_is_gone_and_may_be_expelled_again(client: Any, stage: S
 def test_a_plan_takes_in_the_stage_of_a_redeployed_api(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
     gateway.admit("acme-1", Limits(10, 20), stage)
-    again = Stage(deploy(client), "prod")
+    again = Stage(deploy_api(client), "prod")
     gateway.admit("acme-2", Limits(10, 20), again)
     (plan,) = client.get_usage_plans()["items"]
     assert {entry["apiId"] for entry in plan["apiStages"]} == {stage.api_id, again.api_id}

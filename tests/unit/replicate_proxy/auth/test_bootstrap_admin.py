@@ -13,7 +13,7 @@ from replicate_proxy.auth.bootstrap_admin import create_first_admin_key
 from replicate_proxy.auth.key_store import DynamoKeyStore
 from replicate_proxy.auth.keys import KeyText, Standing, standing
 from replicate_proxy.auth.scopes import Scope
-from tests.support.access import NOW, TABLE, FakeKeyStore, HandClock
+from tests.support.access import NOW, TABLE, FakeKeyStore, HandClock, deploy_api
 
 if TYPE_CHECKING:
     import pytest
@@ -40,3 +40,19 @@ def test_the_command_prints_the_key_and_nothing_else(
     assert text is not None
     key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
     assert standing(key, text, signing.derive(b"root", "api-keys"), NOW) is Standing.GOOD
+
+
+def test_with_usage_plans_the_first_key_has_its_place(
+    dynamodb: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap_admin, "client", boto3.client)
+    secret = boto3.client("secretsmanager").create_secret(Name="root", SecretString="root")["ARN"]
+    gateway = boto3.client("apigateway")
+    api = deploy_api(gateway)
+    bootstrap_admin.main(["--table", TABLE, "--secret-arn", secret, "--api-id", api])
+    text = KeyText.read(capsys.readouterr().out.strip())
+    assert text is not None
+    key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
+    assert key is not None
+    assert key.usage_key_id is not None
+    assert gateway.get_api_key(apiKey=key.usage_key_id, includeValue=True)["value"] == key.usage_key
