@@ -10,16 +10,20 @@ from replicate_proxy.bootstrap.dispatch import dispatch
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.observability import logger, metrics, tracer
 from replicate_proxy.records import told
+from replicate_proxy.replicate_api.retry import invocation
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+# What is kept back of the invocation's time to record what came of a call.
+_RESERVE_SECONDS = 5
+
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
-@tracer.capture_method(capture_response=False)
+@tracer.capture_method
 def handle_record(record: SQSRecord) -> None:
     with told():
         command = DispatchCommand.from_json(record.body)
@@ -31,9 +35,10 @@ def handle_record(record: SQSRecord) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     logger.info("batch received", messages=len(event["Records"]))
-    return process_partial_response(
-        event=event, record_handler=handle_record, processor=processor, context=context
-    )
+    with invocation(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS):
+        return process_partial_response(
+            event=event, record_handler=handle_record, processor=processor, context=context
+        )

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import yaml
 
@@ -10,7 +11,12 @@ from local.upstream import choose
 
 def _chosen() -> dict[str, str]:
     source = choose({}, "http://127.0.0.1:8787")
-    return parameters(endpoint_url="http://127.0.0.1:4566", cdn_url="http://127.0.0.1:5000", upstream=source)
+    return parameters(
+        endpoint_url="http://127.0.0.1:4566",
+        cdn_url="http://127.0.0.1:5000",
+        upstream=source,
+        faults_file=Path("/stack/faults.json"),
+    )
 
 
 def test_every_parameter_is_one_of_the_template() -> None:
@@ -24,4 +30,7 @@ def test_clients_webhooks_and_outputs_all_stay_on_loopback() -> None:
 
     assert chosen["PublicBaseUrl"] == chosen["WebhookBaseUrl"] == "http://127.0.0.1:4566/local"
     assert chosen["OutputsBaseUrl"] == "http://127.0.0.1:5000"
-    assert json.loads(chosen["LocalSettings"]) == {"allow_loopback": True}
+    assert json.loads(chosen["LocalSettings"]) == {
+        "allow_loopback": True,
+        "faults_file": "/stack/faults.json",
+    }

@@ -17,6 +17,7 @@ from replicate_proxy.replicate_api.errors import (
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
+    UnauthenticatedError,
     UnexpectedReplyError,
 )
 from tests.support.builders import NOW, make_job
@@ -102,7 +103,7 @@ def test_a_job_that_is_gone_is_not_there(world: World) -> None:
         (NotAcceptedError("no connection"), 5, 1),
         (NotAcceptedError("no connection", retry_after=30), 30, 1),
         (ThrottledError("slow down", retry_after=7), 7, 0),
-        (BreakerOpenError("open", retry_after=20), 20, 1),
+        (BreakerOpenError("open", retry_after=20), 20, 0),
         (ConfigurationError("no token"), 60, 1),
         (NotAcceptedError("long", retry_after=5000), 900, 1),
     ],

@@ -16,6 +16,7 @@ from replicate_proxy.bootstrap.deliveries import (
     tenant_secrets,
     webhook_policy,
 )
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.net.session import GuardedSession
@@ -44,6 +45,7 @@ def deliverer() -> Deliverer:
         ),
         clock=clock,
         settings=chosen,
+        checkpoint=checkpoint,
     )
 
 

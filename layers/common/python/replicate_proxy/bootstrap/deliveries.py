@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, env
 from replicate_proxy.config import Env, local_settings
 from replicate_proxy.net.addresses import AddressPolicy
@@ -65,7 +66,9 @@ def queue() -> SqsDeliveryQueue:
 @cache
 def due_deliveries() -> DueDeliveries:
     """The sweep's part: `run(now, until)` gives the number of deliveries handed to the queue."""
-    return DueDeliveries(outbox=outbox(), queue=queue(), clock=clock, settings=settings())
+    return DueDeliveries(
+        outbox=outbox(), queue=queue(), clock=clock, settings=settings(), checkpoint=checkpoint
+    )
 
 
 def webhook_policy(values: Mapping[str, str]) -> AddressPolicy:

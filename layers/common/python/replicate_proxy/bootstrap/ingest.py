@@ -47,7 +47,7 @@ def routes() -> Routes:
     return ingest_routes(
         reader=_reader(),
         ingest=ingest,
-        cancel=Cancel(keeper(), queue, hold),
+        cancel=Cancel(keeper(), queue, hold, checkpoint=checkpoint),
         hold=hold,
         views=Views(documents()),
     )

@@ -6,6 +6,7 @@ from functools import cache
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.deliveries import endpoints, outbox, queue, settings
+from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.notifications.notifier import Notifier
@@ -26,4 +27,5 @@ def notifier() -> Notifier:
         clock=clock,
         settings=settings(),
         topic=SnsTopic(client("sns"), topic_arn) if topic_arn else None,
+        checkpoint=checkpoint,
     )

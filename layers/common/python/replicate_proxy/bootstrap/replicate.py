@@ -10,7 +10,7 @@ from replicate_proxy.bootstrap.jobs import clock, env
 from replicate_proxy.bootstrap.secrets import secrets
 from replicate_proxy.replicate_api.breaker import Breaker
 from replicate_proxy.replicate_api.bucket import Pace
-from replicate_proxy.replicate_api.client import ReplicateClient
+from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.control import ControlTable
 from replicate_proxy.replicate_api.rate import RateLimiter
 from replicate_proxy.replicate_api.retry import Retry
@@ -28,6 +28,7 @@ def replicate_client() -> ReplicateClient:
         open_session(),
         env.text("REPLICATE_API_BASE_URL", "https://api.replicate.com"),
         lambda refresh: secrets().get(name, refresh=refresh),
+        Timeouts(read=env.number("UPSTREAM_READ_SECONDS", Timeouts().read)),
     )
 
 

@@ -57,6 +57,7 @@ def sweep() -> Sweep:
         harvest_again=harvest_again,
         clock=clock,
         policy=policy(),
+        checkpoint=checkpoint,
     )
     return Sweep(
         store=store(),

@@ -15,6 +15,7 @@ from replicate_proxy.notifications.order import blocking
 from replicate_proxy.notifications.schedule import next_attempt, retry_after_seconds
 from replicate_proxy.notifications.sender import Answer, Instruction
 from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +65,7 @@ class Deliverer:
         clock: Clock,
         settings: DeliverySettings,
         die: Callable[[], float] = random.random,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._progress = progress
         self._letters = letters
@@ -73,12 +75,17 @@ class Deliverer:
         self._clock = clock
         self._settings = settings
         self._die = die
+        self._checkpoint = checkpoint
 
     def deliver(self, command: DeliverCommand) -> None:
         """Attempts the delivery if it is due and its turn; anything else is left as it is."""
         ready = self.begin(command)
         if ready is not None:
-            self.finish(ready, self._sender.post(ready.url, ready.headers, ready.body))
+            self._checkpoint("deliver.claimed")
+            answer = self._sender.post(ready.url, ready.headers, ready.body)
+            self._checkpoint("deliver.posted")
+            self.finish(ready, answer)
+            self._checkpoint("deliver.finished")
 
     def begin(self, command: DeliverCommand) -> Ready | None:
         """The request to send now, or None where there is nothing to send."""
@@ -100,6 +107,7 @@ class Deliverer:
         ending = _ENDINGS.get(answer.instruction) if answer.instruction and not taken else None
         again = None if taken or ending else self._next(delivery, answer, now)
         self._record(delivery, answer, again, now)
+        self._checkpoint("deliver.attempted")
         lane = self._lanes.settle(delivery.tenant, delivery.lane, ready.token, answer=answer, now=now)
         try:
             if taken:

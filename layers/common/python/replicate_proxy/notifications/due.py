@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +25,19 @@ class DueDeliveries:
     """Called every minute. What was handed over leaves the window: the next pass goes on from there."""
 
     def __init__(
-        self, *, outbox: Outbox, queue: DeliveryQueue, clock: Clock, settings: DeliverySettings
+        self,
+        *,
+        outbox: Outbox,
+        queue: DeliveryQueue,
+        clock: Clock,
+        settings: DeliverySettings,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._outbox = outbox
         self._queue = queue
         self._clock = clock
         self._settings = settings
+        self._checkpoint = checkpoint
 
     def run(self, now: datetime, until: datetime) -> int:
         """Sends commands for all due within a minute of `now`, each delayed to its second; the number sent.
@@ -63,6 +71,7 @@ class DueDeliveries:
             by_delay.setdefault(float(int(delay) + (delay > int(delay))), []).append(row)
         for delay, rows in by_delay.items():
             self._queue.send([row.command for row in rows], delay=delay)
+            self._checkpoint("sweep.handed_over")
             for row in rows:
                 until = max(row.due_at, now) + timedelta(seconds=self._settings.handover)
                 self._outbox.hand_over(row, until=until)

@@ -20,6 +20,7 @@ from replicate_proxy.notifications.model import (
 from replicate_proxy.notifications.payload import body_text
 from replicate_proxy.notifications.status_event import status_event
 from replicate_proxy.observability import logger
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ class Notifier:
         clock: Clock,
         settings: DeliverySettings,
         topic: Topic | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._outbox = outbox
         self._endpoints = endpoints
@@ -73,6 +75,7 @@ class Notifier:
         self._clock = clock
         self._settings = settings
         self._topic = topic
+        self._checkpoint = checkpoint
 
     def notify(self, changes: Sequence[JobChange]) -> int | None:
         """Handles changes in order; the index of the first that must be seen again, None where all is done.
@@ -117,14 +120,17 @@ class Notifier:
                     led |= {delivery.target} if is_new else set()
 
     def _send(self, outgoing: _Outgoing) -> None:
+        self._checkpoint("notify.recorded")
         if outgoing.commands:
             self._queue.send(outgoing.commands)
+        self._checkpoint("notify.queued")
         if outgoing.events:
             self._bus.publish(outgoing.events)
         if self._topic is not None:
             for event in outgoing.events:
                 attributes = {"tenant": str(event.data["tenant"]), "status": str(event.data["status"])}
                 self._topic.publish(event.detail(), attributes=attributes)
+        self._checkpoint("notify.told")
 
     def _deliveries(
         self, job: Job, event: JobEvent, endpoints: Sequence[Endpoint], now: datetime

@@ -59,6 +59,8 @@ class DeliverySettings:
             jitter=env.number("DELIVERY_JITTER", default.jitter),
             connect_timeout=env.number("DELIVERY_CONNECT_SECONDS", default.connect_timeout),
             total_timeout=env.number("DELIVERY_TOTAL_SECONDS", default.total_timeout),
+            lease=env.number("DELIVERY_LEASE_SECONDS", default.lease),
+            handover=env.number("DELIVERY_HANDOVER_SECONDS", default.handover),
             order_patience=env.number("DELIVERY_ORDER_PATIENCE_SECONDS", default.order_patience),
             lane_slots=env.integer("DELIVERY_LANE_SLOTS", default.lane_slots),
             disable_after=env.number("DELIVERY_DISABLE_AFTER_SECONDS", default.disable_after),

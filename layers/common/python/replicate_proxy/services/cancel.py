@@ -10,12 +10,14 @@ from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.changes import CancelRequested
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import logger
+from replicate_proxy.steps import no_checkpoint
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import CommandQueue
     from replicate_proxy.services.hold import Hold
     from replicate_proxy.services.keeper import JobKeeper
+    from replicate_proxy.steps import Checkpoint
 
 __all__ = ["Cancel"]
 
@@ -26,10 +28,13 @@ _PATIENCE_SECONDS = 3.0
 class Cancel:
     """Marks the wish on the job, then tells the dispatcher. A lost message is made good by the sweep."""
 
-    def __init__(self, keeper: JobKeeper, queue: CommandQueue, hold: Hold) -> None:
+    def __init__(
+        self, keeper: JobKeeper, queue: CommandQueue, hold: Hold, *, checkpoint: Checkpoint = no_checkpoint
+    ) -> None:
         self._keeper = keeper
         self._queue = queue
         self._hold = hold
+        self._checkpoint = checkpoint
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
@@ -42,6 +47,7 @@ class Cancel:
             return self._keeper.get(tenant, job_id)
         if job.is_terminal:
             return job
+        self._checkpoint("ingest.cancel_recorded")
         try:
             self._queue.send(DispatchCommand(DispatchKind.CANCEL, tenant, job_id, job.correlation_id))
         except RetryableError as error:

@@ -26,7 +26,13 @@ from replicate_proxy.jobs.changes import (
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.jobs.state import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger, measure
-from replicate_proxy.replicate_api.errors import NotAcceptedError, RejectedError, ThrottledError
+from replicate_proxy.replicate_api.errors import (
+    BreakerOpenError,
+    NotAcceptedError,
+    RejectedError,
+    ThrottledError,
+    UnauthenticatedError,
+)
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
 from replicate_proxy.steps import Checkpoint, no_checkpoint
@@ -43,6 +49,8 @@ _KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
     SubmissionKind.DEPLOYMENT: "deployment",
 }
 _LONGEST_PARK_SECONDS = 900.0
+# These say nothing about the job; only real tries make its own wait grow.
+_NOT_THE_JOBS_FAULT = (ThrottledError, BreakerOpenError, UnauthenticatedError)
 # The pace of somebody who has to put a setting or a secret right.
 _OPERATOR_SECONDS = 60.0
 
@@ -132,11 +140,13 @@ class Dispatch:
         except RejectedError as error:
             count(Metric.DISPATCH_REJECTED)
             self._change(claimed, Rejected(attempt=claimed.attempt, error=_text(error)))
+            self._checkpoint("dispatch.settled")
         except ProxyError as error:
             # Whatever else went wrong, before or after the send: only what is certain may be sent again.
             count(Metric.DISPATCH_UNKNOWN)
             logger.warning("create outcome unknown", reason=type(error).__name__)
             self._change(claimed, OutcomeUnknown(attempt=claimed.attempt))
+            self._checkpoint("dispatch.settled")
         else:
             self._accepted(claimed, prediction)
 
@@ -167,8 +177,7 @@ class Dispatch:
         wait = told if told is not None else _growing(job.releases)
         wait = min(max(wait, 1.0), _LONGEST_PARK_SECONDS)
         logger.warning("not accepted, parked", reason=type(error).__name__, seconds=wait)
-        # Being throttled says nothing about this job; only real tries make its own wait grow.
-        counts = not isinstance(error, ThrottledError)
+        counts = not isinstance(error, _NOT_THE_JOBS_FAULT)
         retry_at = self._clock.now() + timedelta(seconds=wait)
         released = self._change(job, Released(attempt=job.attempt, retry_at=retry_at, counts=counts))
         if released is not None and not released.is_terminal:
@@ -179,6 +188,7 @@ class Dispatch:
         """Not the time to send. Moving `due_at` keeps the sweep from adding messages to the waiting one."""
         next_look = self._clock.now() + timedelta(seconds=seconds + self._settings.queued_seconds)
         if self._change(job, Looked(seen=job.status, next_look=next_look, counts=False)) is not None:
+            self._checkpoint("dispatch.waiting")
             self._park(job, seconds)
 
     def _park(self, job: Job, seconds: float) -> None:
@@ -188,6 +198,7 @@ class Dispatch:
             self._queue.send(command, delay_seconds=min(seconds, _LONGEST_PARK_SECONDS))
         except RetryableError as error:
             logger.warning("not parked; the sweep will send it again", reason=str(error))
+        self._checkpoint("dispatch.parked")
 
     def _cancel(self, job: Job) -> None:
         """Before there is a prediction to cancel, the wish stays on the job and is met once there is."""
@@ -200,11 +211,13 @@ class Dispatch:
 
     def _cancel_upstream(self, replicate_id: str) -> bool:
         """Whether the prediction ended by being canceled."""
+        self._checkpoint("dispatch.canceling")
         try:
             prediction = self._predictions.cancel(replicate_id)
         except RejectedError as error:
             logger.warning("Replicate refused to cancel; the sweep will look", status=error.status)
             return False
+        self._checkpoint("dispatch.canceled")
         return prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
 
     def _ended_before_sending(self, job: Job) -> Given | None:

@@ -168,6 +168,7 @@ class Harvest:
         job = self.keeper.change(job, looked)
         self.checkpoint("harvest.again")
         self.messages.send(again_event(job, now), tenant=job.tenant, delay_seconds=pause)
+        self.checkpoint("harvest.sent")
         return job
 
     def _given_up(self, job: Job) -> Job:

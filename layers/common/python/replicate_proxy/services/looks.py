@@ -21,6 +21,7 @@ from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.degrade import degraded, is_hopeless
+from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, EventBus
@@ -61,6 +62,7 @@ class Looks:
     harvest_again: HarvestAgain
     clock: Clock
     policy: Policy
+    checkpoint: Checkpoint = no_checkpoint
 
     def by_status(self) -> Mapping[JobStatus, Callable[[Job], str]]:
         looks: Mapping[JobStatus, Callable[[Job], str]] = {
@@ -97,6 +99,7 @@ class Looks:
         """
         self._next(job, self.policy.queued * 2 ** min(job.looks, _DOUBLINGS))
         self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+        self.checkpoint("sweep.done")
         return "queued_again"
 
     def submitting(self, job: Job) -> str:
@@ -104,7 +107,9 @@ class Looks:
         if job.lease_until is not None and job.lease_until > self.clock.now():
             self._next(job, (job.lease_until - self.clock.now()).total_seconds() + 1)
             return "lease_running"
-        return self.submit_unknown(self.keeper.change(job, OutcomeUnknown(attempt=job.attempt)))
+        job = self.keeper.change(job, OutcomeUnknown(attempt=job.attempt))
+        self.checkpoint("sweep.unknown")
+        return self.submit_unknown(job)
 
     def submit_unknown(self, job: Job) -> str:
         return self.settle.settle(job)
@@ -139,6 +144,7 @@ class Looks:
             return "harvest_given_up"
         self._next(job, self.policy.harvest)
         self.harvest_again(job)
+        self.checkpoint("sweep.done")
         return "harvest_again"
 
     def _until_next_look(self, job: Job, prediction: UpstreamPrediction) -> float:
@@ -168,6 +174,7 @@ class Looks:
             name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
         )
         self.bus.publish([event])
+        self.checkpoint("sweep.done")
 
     def _lost(self, job: Job, reason: str) -> str:
         count(Metric.OUTPUT_LOST)
@@ -179,6 +186,7 @@ class Looks:
     def _next(self, job: Job, seconds: float) -> None:
         next_look = self.clock.now() + timedelta(seconds=max(seconds, 1.0))
         self.keeper.change(job, Looked(seen=job.status, next_look=next_look))
+        self.checkpoint("sweep.postponed")
 
 
 def _weight(prediction: UpstreamPrediction) -> int:

@@ -91,6 +91,7 @@ class Settle:
             version=found.version or None,
         )
         job = self.keeper.change(job, accepted)
+        self.checkpoint("sweep.adopted")
         # The prediction may be over already: look at once.
         self.keeper.change(job, Looked(seen=job.status, next_look=self.clock.now(), counts=False))
         count(Metric.SWEEP_SETTLED)

@@ -63,7 +63,9 @@ class Track:
         if job.cancel_requested_at is not None and not job.is_terminal:
             # The wish was there before there was a prediction to cancel.
             self._queue.send(DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id))
-        return self._requeued(job)
+        job = self._requeued(job)
+        self._checkpoint("track.told")
+        return job
 
     def _requeued(self, job: Job) -> Job:
         """A job set back to the queue for a fresh attempt needs its message; a second one would find it
