@@ -104,6 +104,7 @@ def test_a_job_that_is_gone_is_not_there(world: World) -> None:
         (NotAcceptedError("no connection", retry_after=30), 30, 1),
         (ThrottledError("slow down", retry_after=7), 7, 0),
         (BreakerOpenError("open", retry_after=20), 20, 0),
+        (UnauthenticatedError("our token", retry_after=60), 60, 0),
         (ConfigurationError("no token"), 60, 1),
         (NotAcceptedError("long", retry_after=5000), 900, 1),
     ],

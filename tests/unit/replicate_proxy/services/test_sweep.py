@@ -155,6 +155,8 @@ class TestUnknownOutcomes:
             world.settle_messages()
             world.clock.move(5)
         world.store.own("p1", "acme", jobs[1].id)
+        # When that one is looked at first
+        world.sweep._looks[S.SUBMIT_UNKNOWN](world.job(jobs[1]))
         world.pass_time(300)
         assert {world.job(job).replicate_id for job in jobs} == {"p1", "p2"}
         assert world.job(jobs[1]).replicate_id == "p1"
