@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
-@tracer.capture_method(capture_response=False)
+@tracer.capture_method
 def handle_record(record: SQSRecord) -> None:
     with told():
         command = DeliverCommand.from_json(record.body)
@@ -31,7 +31,7 @@ def handle_record(record: SQSRecord) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     logger.info("batch received", messages=len(event["Records"]))
     return process_partial_response(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
     caller = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(tenant=caller.get("tenant"), method=event.get("httpMethod"), path=event.get("path"))

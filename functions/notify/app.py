@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Stops at the first record that failed and names it: a stream is seen again from there, in order."""
     found = [(record, change_of(record)) for record in event["Records"]]

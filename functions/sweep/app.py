@@ -19,7 +19,7 @@ _DELIVERIES = timedelta(seconds=12)
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Gives back how many jobs were looked at, by outcome, and whether the pass came to its end."""
     now = clock.now()

@@ -7,8 +7,10 @@ from __future__ import annotations
 import warnings
 from enum import StrEnum
 
-from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+
+from replicate_proxy.tracing import SampledTracer
 
 __all__ = ["Metric", "count", "logger", "measure", "metrics", "tracer"]
 
@@ -16,7 +18,7 @@ __all__ = ["Metric", "count", "logger", "measure", "metrics", "tracer"]
 warnings.filterwarnings("ignore", message="No application metrics to publish", category=UserWarning)
 
 logger = Logger(utc=True, log_uncaught_exceptions=True)
-tracer = Tracer()
+tracer = SampledTracer()
 metrics = Metrics()
 
 

@@ -1,0 +1,30 @@
+"""`make bench`: every part, or those named (`python -m bench imports pipeline`), into bench/results.json."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import deliveries, images, imports, pipeline
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PARTS: Mapping[str, Callable[[], int]] = {
+    "imports": imports.main,
+    "pipeline": pipeline.main,
+    "deliveries": deliveries.main,
+    "images": images.main,
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        return 2
+    return max(PARTS[name]() for name in names or PARTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""A local stack of the benchmarks' own, warmed up, and jobs sent through it."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TYPE_CHECKING
+
+import requests
+
+from local.down import down
+from local.home import Home
+from local.replicate.remote import Remote
+from local.screen import Screen
+from local.up import up
+
+if TYPE_CHECKING:
+    from local.stack import Stack
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Driver", "JobRun", "driving", "quantile"]
+
+TERMINAL = {"succeeded", "failed", "canceled"}
+MODEL = "black-forest-labs/flux-schnell"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """One job: `sent_at` is the client's clock before its POST (Unix seconds), `view` the final prediction."""
+
+    sent_at: float
+    view: dict[str, Any]
+
+    def at(self, hop: str) -> float:
+        return datetime.fromisoformat(self.view["proxy"]["timeline"][hop]).timestamp()
+
+
+class Driver:
+    """Sends jobs to a stack and follows them to their end."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.remote = Remote(url=stack.simulator_url)
+        self._session = requests.Session()
+        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+        self._headers = {"Authorization": f"Bearer {stack.api_key}"}
+
+    def submit(self, **body: Any) -> tuple[float, str]:
+        """When it was sent, and the id."""
+        sent_at = time.time()
+        answer = self._session.post(
+            f"{self.stack.api_url}/v1/models/{MODEL}/predictions",
+            json={"input": {"prompt": "bench", "output_format": "png"}, **body},
+            headers=self._headers,
+            timeout=60,
+        )
+        answer.raise_for_status()
+        return sent_at, answer.json()["id"]
+
+    def finished(self, sent_at: float, job_id: str, *, patience: float = 180, pause: float = 0.25) -> JobRun:
+        ends = time.monotonic() + patience
+        while time.monotonic() < ends:
+            answer = self._session.get(
+                f"{self.stack.api_url}/v1/predictions/{job_id}", headers=self._headers, timeout=60
+            )
+            answer.raise_for_status()
+            view = answer.json()
+            if view["status"] in TERMINAL:
+                return JobRun(sent_at, view)
+            time.sleep(pause)
+        raise TimeoutError(f"job {job_id} did not end within {patience} s")
+
+    def burst(self, count: int, *, threads: int = 16, **body: Any) -> list[JobRun]:
+        """Sends all at once, then waits for all."""
+        with ThreadPoolExecutor(threads) as pool:
+            sent = list(pool.map(lambda _: self.submit(**body), range(count)))
+            return list(pool.map(lambda one: self.finished(*one, patience=600, pause=1.0), sent))
+
+
+@contextmanager
+def driving(name: str = "bench") -> Iterator[Driver]:
+    """The stack, warm: cold starts are measured elsewhere."""
+    home, screen = Home(name), Screen()
+    driver = Driver(up(home, screen))
+    try:
+        driver.remote.settings(latency=0.3, jitter=0)
+        driver.burst(24)
+        yield driver
+    finally:
+        down(home, screen)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
