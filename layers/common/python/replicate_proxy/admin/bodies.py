@@ -81,9 +81,7 @@ class CreateKey(Body):
 
 
 class UpdateKey(Body):
-    """PATCH /admin/keys/{id}: fields that are absent stay as they are; null clears `expires_at` and
-    `limits`.
-    """
+    """PATCH /admin/keys/{id}: absent fields stay as they are; null clears `expires_at` and `limits`."""
 
     name: _Label = ""
     scopes: frozenset[Scope] = frozenset()

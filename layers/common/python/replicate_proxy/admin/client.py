@@ -17,9 +17,7 @@ _TIMEOUT_SECONDS = (5, 30)
 
 
 class AdminClient:
-    """Keys by way of the admin API. `url` is the stack output ApiUrl, `admin_key` a key with the scope
-    admin.
-    """
+    """Keys by way of the admin API. `url` is the stack output ApiUrl, `admin_key` an operator's."""
 
     def __init__(self, url: str, admin_key: str, session: requests.Session | None = None) -> None:
         self._url = url.rstrip("/")

@@ -25,9 +25,7 @@ __all__ = ["run"]
 
 
 def run(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
-    """What the command answers, as JSON. The key that authorizes it comes by variable: arguments can be
-    seen.
-    """
+    """What the command answers, as JSON. The operator's key comes by variable: arguments can be seen."""
     options = _parser().parse_args(arguments)
     env = Env(values)
     client = AdminClient(env.text("REPLICATE_PROXY_URL"), env.text("REPLICATE_PROXY_ADMIN_KEY"))

@@ -90,9 +90,7 @@ class KeyService:
         return changed
 
     def rotate(self, key_id: str, wanted: RotateKey, stage: Stage) -> tuple[ApiKey, KeyText]:
-        """A new secret under the same id; the old one stays good for the grace, and ends at once without
-        one.
-        """
+        """A new secret under the same id; the old one stays good for the grace, if any."""
         key = self._live(key_id)
         grace = timedelta(seconds=wanted.grace_seconds)
         changed, text = rotated(key, self._digest_key(), now=self._clock.now(), grace=grace)

@@ -37,17 +37,13 @@ class Gateway(Protocol):
     """What API Gateway does for keys."""
 
     def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
-        """Gives a caller its place in the usage plan that has these limits, making the plan where there is
-        none.
-        """
+        """Gives a caller its place in the usage plan that has these limits, if need be by making it."""
 
     def expel(self, usage_key_id: str) -> None:
         """Takes the place away; one that is gone already is no error."""
 
     def forget_callers(self, stage: Stage) -> bool:
-        """Drops the authorizer's cached answers; False where that failed and they have to run out by
-        themselves.
-        """
+        """Drops the authorizer's cached answers; False where they have to run out by themselves."""
 
 
 class BreakerSwitch(Protocol):

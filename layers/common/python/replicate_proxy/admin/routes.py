@@ -74,7 +74,5 @@ class AdminApi:
         return self._routes.handle(with_resource(event, _RESOURCES))
 
     def on_schedule(self) -> None:
-        """What an operator would otherwise have to remember; an error fails the invocation, and the alarm
-        tells.
-        """
+        """What an operator would otherwise have to remember; an error fails the run, and the alarm tells."""
         self._webhook_secret.refresh()

@@ -24,9 +24,7 @@ class Seat:
 
 
 class Seats:
-    """With usage plans every caller needs a seat, if need be with the `default` limits; without them nobody
-    has one.
-    """
+    """With usage plans every caller needs a seat, if need be with the `default` limits; without, nobody."""
 
     def __init__(self, gateway: Gateway, *, default: Limits | None) -> None:
         """`default` None: this deployment has no usage plans."""

@@ -49,9 +49,7 @@ class Authorizer:
         self._tenants = tenants
 
     def authorize(self, header: str, source_ip: str) -> Grant:
-        """Raises UnauthenticatedError (401), DeniedError (403), or RetryableError where nobody can tell
-        (503).
-        """
+        """Raises UnauthenticatedError (401), DeniedError (403), RetryableError where none can tell (503)."""
         credential = _credential(header)
         presented = KeyText.read(credential)
         if presented is not None:

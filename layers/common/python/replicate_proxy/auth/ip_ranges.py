@@ -12,9 +12,7 @@ __all__ = ["allows", "normal_range"]
 
 
 def normal_range(text: str) -> str:
-    """The canonical CIDR form. Raises ValueError where the text is no address or range, or has host bits
-    set.
-    """
+    """The canonical CIDR form. Raises ValueError where the text is no range, or has host bits set."""
     return str(ip_network(text.strip()))
 
 

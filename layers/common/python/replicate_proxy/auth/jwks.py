@@ -55,9 +55,7 @@ class JwksClient:
         self._failed = False
 
     def key(self, kid: str) -> jwt.PyJWK:
-        """Raises UnauthenticatedError where the provider has no such key, RetryableError where it can't be
-        asked.
-        """
+        """Raises UnauthenticatedError where there is no such key, RetryableError where nobody can tell."""
         if kid not in self._keys or self._age(self._fetched_at) > self._settings.fresh_seconds:
             self._refresh()
         found = self._keys.get(kid)

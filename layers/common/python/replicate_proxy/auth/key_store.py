@@ -18,9 +18,7 @@ __all__ = ["DynamoKeyStore"]
 
 
 class DynamoKeyStore:
-    """KeyStore on DynamoDB. Reads are consistent: a revoked key is refused by the next read, not the next
-    replica.
-    """
+    """KeyStore on DynamoDB. Reads are consistent: the next one after a revocation sees it."""
 
     def __init__(self, client: Any, table: str) -> None:
         self._client = client

@@ -60,9 +60,7 @@ def _random(alphabet: str, length: int) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What API Gateway's usage plan lets a key do: requests a second, burst, requests a month (None: no
-    quota).
-    """
+    """What API Gateway's usage plan lets a key do: a second, at once, and a month (None: no quota)."""
 
     rate: float
     burst: int
@@ -108,9 +106,7 @@ _NOBODY = "0" * 64
 
 
 def standing(key: ApiKey | None, presented: KeyText, digest_key: bytes, now: datetime) -> Standing:
-    """Judges a presented key against the record under its id; None (no such id) costs the same work as a
-    wrong secret.
-    """
+    """Judges a presented key against the record under its id; None (no such id) costs as much work."""
     given = presented.digest(digest_key)
     in_grace = bool(key and key.previous_digest and key.previous_until and now < key.previous_until)
     current = secrets.compare_digest(given, key.digest if key else _NOBODY)

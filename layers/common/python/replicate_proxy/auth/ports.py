@@ -41,9 +41,7 @@ class TokenVerifier(Protocol):
     """What the authorizer needs of an identity provider."""
 
     def verify(self, token: str) -> Principal:
-        """Raises UnauthenticatedError for a token that proves nothing, RetryableError where nobody can
-        tell.
-        """
+        """Raises UnauthenticatedError where it proves nothing, RetryableError where nobody can tell."""
 
 
 class TenantLookup(Protocol):

@@ -70,6 +70,10 @@ def _parts(content_type: str, body: bytes) -> dict[str, _Part]:
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise ApiError(415, "Unsupported media type", "The body must be multipart/form-data with a boundary")
+    return _parsed(boundary, body)
+
+
+def _parsed(boundary: bytes, body: bytes) -> dict[str, _Part]:
     parts: dict[str, _Part] = {}
     ended: list[bool] = []
 

@@ -29,9 +29,7 @@ class S3FileObjects:
     """FileObjects on one bucket. `client` signs with version 4 for the bucket's region; see aws.presigner."""
 
     def __init__(self, client: Any, bucket: str, *, upload_url: str | None = None) -> None:
-        """`upload_url` replaces the address of upload forms (transfer acceleration); their signature has no
-        host.
-        """
+        """`upload_url` replaces the address of upload forms (transfer acceleration), which is not signed."""
         self._client = client
         self._bucket = bucket
         self._upload_url = upload_url
