@@ -87,8 +87,8 @@ def _variables(home: Home, screen: Screen, function: str, engine: str) -> Path:
     values["AWS_ENDPOINT_URL"] = os.environ.get("INVOKE_ENDPOINT_URL", values["AWS_ENDPOINT_URL"])
     if values["AWS_ENDPOINT_URL"] == NOWHERE:
         screen.say(
-            "[yellow]containers of this Docker engine cannot reach the local stack on loopback: the function runs"
-            " as if AWS were down (INVOKE_ENDPOINT_URL names another way)[/]"
+            "[yellow]containers of this Docker engine cannot reach the local stack on loopback:"
+            " the function runs as if AWS were down (INVOKE_ENDPOINT_URL names another way)[/]"
         )
     home.prepare()
     path = home.directory / f"invoke-{function}.json"
