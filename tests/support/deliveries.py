@@ -14,17 +14,18 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.targets import parse_target
 from replicate_proxy.notifications import signing_secret
+from replicate_proxy.notifications.announcements import Announcements
 from replicate_proxy.notifications.commands import DeliverCommand
 from replicate_proxy.notifications.deliverer import Deliverer, Ready
 from replicate_proxy.notifications.due import DueDeliveries
 from replicate_proxy.notifications.endpoint import Endpoint
-from replicate_proxy.notifications.health import EndpointHealth
 from replicate_proxy.notifications.lane import Lane, LaneFullError, slots_after
 from replicate_proxy.notifications.letter import Letters
 from replicate_proxy.notifications.model import Attempt, Delivery, EventKind, StoredEvent, Verdict
 from replicate_proxy.notifications.notifier import JobChange, Notifier
 from replicate_proxy.notifications.ports import AttemptPage, DeliveryPage, DueDelivery, Sender
 from replicate_proxy.notifications.progress import Progress
+from replicate_proxy.notifications.receivers import Receivers
 from replicate_proxy.notifications.redelivery import Redelivery
 from replicate_proxy.notifications.registry import EndpointAdmin
 from replicate_proxy.notifications.sender import Answer, Failure, judge
@@ -412,10 +413,9 @@ class World:
             endpoints=self.endpoints,
             documents=self.documents,
             queue=self.queue,
-            bus=self.bus,
+            announcements=Announcements(self.bus, self.topic),
             clock=self.clock,
             settings=self.settings,
-            topic=self.topic,
         )
         self.deliverer = Deliverer(
             progress=Progress(outbox=self.outbox, queue=self.queue, settings=self.settings),
@@ -425,8 +425,9 @@ class World:
                 secrets=self.secrets,
                 documents=self.documents,
             ),
-            lanes=self.lanes,
-            health=EndpointHealth(endpoints=self.endpoints, bus=self.bus, settings=self.settings),
+            receivers=Receivers(
+                lanes=self.lanes, endpoints=self.endpoints, bus=self.bus, settings=self.settings
+            ),
             sender=self.sender,
             clock=self.clock,
             settings=self.settings,
@@ -495,7 +496,9 @@ class World:
     def _finish(self) -> None:
         while self._running and self._running[0][0] <= self.clock.now():
             _, _, ready, answer = heapq.heappop(self._running)
-            self.deliverer.finish(ready, answer)
+            following = self.deliverer.finish(ready, answer)
+            if following is not None:
+                self.queue.send([following])
 
 
 def make_job(**changes: Any) -> Job:

@@ -77,6 +77,33 @@ def test_a_receiver_that_is_never_there_ends_every_wait(world: World) -> None:
     assert {each.due_at for each in ended} == {None}
 
 
+def test_what_waited_follows_in_the_same_invocation(world: World) -> None:
+    job = make_job(webhook_events=ALL)
+    world.happen((job, succeeded(job)))
+    command = world.queue.receive()
+    assert command is not None
+    assert len(world.queue) == 0
+
+    world.deliverer.deliver(command)
+
+    assert [request.event for request in world.receiver.taken] == list(ALL)
+    assert len(world.queue) == 0
+
+
+def test_a_slow_receiver_gets_one_request_an_invocation(world: World) -> None:
+    """Three of them at fifteen seconds each would not fit the function's time."""
+    world.receiver.behave = lambda _: answered(200, duration=14.0)
+    job = make_job(webhook_events=ALL)
+    world.happen((job, succeeded(job)))
+    command = world.queue.receive()
+    assert command is not None
+
+    world.deliverer.deliver(command)
+
+    assert [request.event for request in world.receiver.taken] == ["start"]
+    assert len(world.queue) == 1
+
+
 def test_targets_do_not_wait_for_each_other(world: World) -> None:
     world.receiver.behave = lambda request: hanging() if "slow" in request.url else answered(200)
     slow = make_job(id="slow", webhook="https://slow.example/", webhook_events=("completed",))

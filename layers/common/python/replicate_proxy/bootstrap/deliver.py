@@ -21,9 +21,9 @@ from replicate_proxy.bootstrap.jobs import clock, documents, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.notifications.deliverer import Deliverer
-from replicate_proxy.notifications.health import EndpointHealth
 from replicate_proxy.notifications.letter import Letters
 from replicate_proxy.notifications.progress import Progress
+from replicate_proxy.notifications.receivers import Receivers
 from replicate_proxy.notifications.sender import GuardedSender, Session
 
 __all__ = ["deliverer"]
@@ -38,8 +38,7 @@ def deliverer() -> Deliverer:
         letters=Letters(
             outbox=outbox(), endpoints=endpoints(), secrets=tenant_secrets(), documents=documents()
         ),
-        lanes=lanes(),
-        health=EndpointHealth(endpoints=endpoints(), bus=bus, settings=chosen),
+        receivers=Receivers(lanes=lanes(), endpoints=endpoints(), bus=bus, settings=chosen),
         sender=GuardedSender(
             cast("Session", _session()), timeout=chosen.total_timeout, answer_limit=chosen.answer_limit
         ),

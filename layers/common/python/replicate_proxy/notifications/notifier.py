@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.notifications.announcements import Announcements
     from replicate_proxy.notifications.endpoint import Endpoint
-    from replicate_proxy.notifications.ports import DeliveryQueue, EndpointStore, Outbox, Topic
+    from replicate_proxy.notifications.ports import DeliveryQueue, EndpointStore, Outbox
     from replicate_proxy.notifications.settings import DeliverySettings
-    from replicate_proxy.ports import Clock, DocumentStore, EventBus
+    from replicate_proxy.ports import Clock, DocumentStore
 
 __all__ = ["JobChange", "Notifier"]
 
@@ -61,20 +62,18 @@ class Notifier:
         endpoints: EndpointStore,
         documents: DocumentStore,
         queue: DeliveryQueue,
-        bus: EventBus,
+        announcements: Announcements,
         clock: Clock,
         settings: DeliverySettings,
-        topic: Topic | None = None,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._outbox = outbox
         self._endpoints = endpoints
         self._documents = documents
         self._queue = queue
-        self._bus = bus
+        self._announcements = announcements
         self._clock = clock
         self._settings = settings
-        self._topic = topic
         self._checkpoint = checkpoint
 
     def notify(self, changes: Sequence[JobChange]) -> int | None:
@@ -124,12 +123,7 @@ class Notifier:
         if outgoing.commands:
             self._queue.send(outgoing.commands)
         self._checkpoint("notify.queued")
-        if outgoing.events:
-            self._bus.publish(outgoing.events)
-        if self._topic is not None:
-            for event in outgoing.events:
-                attributes = {"tenant": str(event.data["tenant"]), "status": str(event.data["status"])}
-                self._topic.publish(event.detail(), attributes=attributes)
+        self._announcements.publish(outgoing.events)
         self._checkpoint("notify.told")
 
     def _deliveries(

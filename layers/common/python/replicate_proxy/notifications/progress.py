@@ -73,8 +73,11 @@ class Progress:
         if soon:
             self._queue.send([DeliverCommand.of(saved)], delay=delay)
 
-    def succeed(self, delivery: Delivery, passed: Sequence[Delivery], now: datetime) -> None:
-        """The end that everybody wants; earlier ones that this one overtook have nothing left to say."""
+    def succeed(self, delivery: Delivery, passed: Sequence[Delivery], now: datetime) -> DeliverCommand | None:
+        """The end that everybody wants; earlier ones that this one overtook have nothing left to say.
+
+        Gives whose turn it is now.
+        """
         saved = self._outbox.save(
             replace(
                 delivery,
@@ -87,10 +90,10 @@ class Progress:
         )
         for other in passed:
             self._supersede(other, now)
-        self._wake_following(saved)
+        return self._following(saved)
 
-    def fail(self, delivery: Delivery, ending: Ending, now: datetime) -> None:
-        """No further attempts unless somebody asks for a redelivery."""
+    def fail(self, delivery: Delivery, ending: Ending, now: datetime) -> DeliverCommand | None:
+        """No further attempts unless somebody asks for a redelivery. Gives whose turn it is now."""
         saved = self._outbox.save(
             replace(
                 delivery,
@@ -103,7 +106,12 @@ class Progress:
         )
         logger.warning("delivery given up", delivery_id=delivery.id, reason=ending)
         count(Metric.DELIVERY_EXHAUSTED)
-        self._wake_following(saved)
+        return self._following(saved)
+
+    def wake(self, command: DeliverCommand | None) -> None:
+        """Has the next one in line attempted now."""
+        if command is not None:
+            self._queue.send([command])
 
     def _supersede(self, other: Delivery, now: datetime) -> None:
         current = self._outbox.get(other.tenant, other.job_id, other.sequence, other.target)
@@ -112,7 +120,6 @@ class Progress:
                 replace(current, status=DeliveryStatus.SUPERSEDED, finished_at=now, due_at=None)
             )
 
-    def _wake_following(self, delivery: Delivery) -> None:
+    def _following(self, delivery: Delivery) -> DeliverCommand | None:
         following = self._outbox.following(delivery)
-        if following is not None and following.is_pending:
-            self._queue.send([DeliverCommand.of(following)])
+        return DeliverCommand.of(following) if following is not None and following.is_pending else None

@@ -1,4 +1,4 @@
-"""Switching an endpoint off: when its receiver asks for it, or when it has failed for too long."""
+"""Receivers: a slot for each request, how they have been doing, and switching off an endpoint for good."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicate_proxy.clock import iso
 from replicate_proxy.contracts.events import Event, EventName, EventSource
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.notifications.endpoint import DisabledReason
-from replicate_proxy.notifications.lane import Lane, verdict_on
+from replicate_proxy.notifications.lane import verdict_on
 from replicate_proxy.notifications.model import PREDICTION_TARGET, Delivery
 from replicate_proxy.notifications.sender import Answer, Instruction
 from replicate_proxy.observability import Metric, count, logger
@@ -17,28 +17,40 @@ from replicate_proxy.observability import Metric, count, logger
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.notifications.ports import EndpointStore
+    from replicate_proxy.notifications.ports import EndpointStore, Lanes
     from replicate_proxy.notifications.settings import DeliverySettings
     from replicate_proxy.ports import EventBus
 
-__all__ = ["EndpointHealth"]
+__all__ = ["Receivers"]
 
 _ASKED = {Instruction.DISABLE_GONE: DisabledReason.GONE, Instruction.DISABLE: DisabledReason.ASKED}
 
 
-class EndpointHealth:
+class Receivers:
     """Judges an endpoint after a failure, or when its receiver asks to be left alone.
 
     A prediction's own webhook is no endpoint: there is nothing to switch off.
     """
 
-    def __init__(self, *, endpoints: EndpointStore, bus: EventBus, settings: DeliverySettings) -> None:
+    def __init__(
+        self, *, lanes: Lanes, endpoints: EndpointStore, bus: EventBus, settings: DeliverySettings
+    ) -> None:
+        self._lanes = lanes
         self._endpoints = endpoints
         self._bus = bus
         self._settings = settings
 
-    def after_attempt(self, delivery: Delivery, lane: Lane, answer: Answer, now: datetime) -> None:
-        """Disables the endpoint where it is time to."""
+    def enter(self, delivery: Delivery, token: str, now: datetime) -> None:
+        """Takes a slot. Raises LaneFullError."""
+        self._lanes.enter(delivery.tenant, delivery.lane, token, now=now)
+
+    def leave(self, delivery: Delivery, token: str) -> None:
+        """Gives a slot back that was not used."""
+        self._lanes.leave(delivery.tenant, delivery.lane, token)
+
+    def settle(self, delivery: Delivery, token: str, answer: Answer, now: datetime) -> None:
+        """Gives the slot back, records how it went, and disables the endpoint where it is time to."""
+        lane = self._lanes.settle(delivery.tenant, delivery.lane, token, answer=answer, now=now)
         if delivery.target == PREDICTION_TARGET:
             return
         asked = _ASKED.get(answer.instruction) if answer.instruction else None
