@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import boto3
+import psutil
 from PIL import Image
 
 from bench.images_corpus import photographs
@@ -47,10 +47,16 @@ def one(path: Path) -> None:
     boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
     pool = ImagePool()
     result = pool.compress(path, path.with_name("output"), path.with_name("thumbnail"), ImageOptions())
+    (child,) = psutil.Process().children()
+    print(result.outcome, peak("self"), peak(child.pid))
     pool.close()
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    print(result.outcome, own, child)
+
+
+def peak(process: int | str) -> int:
+    """Highest resident memory in MB. getrusage would count what the process was before it became this program."""
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1024
 
 
 if __name__ == "__main__":

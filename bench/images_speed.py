@@ -1,8 +1,8 @@
 """Our whole way of an image against sharp's, pyvips's and plain Pillow's shorter one, on one core, turn by turn.
 
 Ours: hash, pipe to the child, decode, encode, thumbnail, placeholder, similarity check. The others: hash, decode,
-encode at quality 80 and default effort, thumbnail. Each round runs all of them once, so that what else the machine
-does falls on all alike; the median of the rounds counts, and of sharp's two ways the faster one.
+encode at quality 80 and default effort, thumbnail. Counted is processor time, children included, which on one core is
+the time it takes and does not grow when the machine has other work; of sharp's two ways the faster one counts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 import pyvips
 from PIL import Image
 
@@ -86,22 +87,17 @@ def one_core(folder: Path) -> None:
     with Sharp() as sharp:
         for name in NAMES:
             path = square(1024, folder, name=name)
-            rounds = [a_round(path, folder, pool, sharp) for _ in range(ROUNDS + 2)][2:]
-            middle = {tool: median(turn[tool] for turn in rounds) for tool in rounds[0]}
-            print(f"  1024² PNG {name:12} " + "  ".join(f"{tool} {ms:.0f} ms" for tool, ms in middle.items()))
-            for tool, ms in middle.items():
+            measured(path, folder, pool, sharp, 2)
+            means = measured(path, folder, pool, sharp, ROUNDS)
+            print(f"  1024² PNG {name:12} " + "  ".join(f"{tool} {ms:.0f} ms" for tool, ms in means.items()))
+            for tool, ms in means.items():
                 times.setdefault(tool, []).append(ms)
-                ratios.setdefault(tool, []).append(middle["ours"] / ms)
+                ratios.setdefault(tool, []).append(means["ours"] / ms)
         for kind in ("PNG", "JPEG", "WEBP"):
             for edge in (512, 1024, 2048):
                 path = square(edge, folder, kind)
-                middle = {
-                    tool: median(
-                        turn[tool] for turn in [a_round(path, folder, pool, sharp) for _ in range(3)]
-                    )
-                    for tool in times
-                }
-                shown = "  ".join(f"{tool} {ms:.0f}" for tool, ms in middle.items())
+                means = measured(path, folder, pool, sharp, 4)
+                shown = "  ".join(f"{tool} {ms:.0f}" for tool, ms in means.items())
                 print(f"  {edge:4}² {kind:4} {path.stat().st_size / 1e6:5.2f} MB   ms: {shown}")
     pool.close()
     record("image.ms_1024_png", round(median(times["ours"]), 1), "ms")
@@ -115,22 +111,33 @@ def one_core(folder: Path) -> None:
         print("sharp was NOT measured: node or its package is missing")
 
 
-def a_round(path: Path, folder: Path, pool: ImagePool, sharp: Sharp) -> dict[str, float]:
-    turn = {
-        "ours": milliseconds(lambda: ours(path, folder, pool)),
-        "pillow": milliseconds(lambda: pillow(path)),
-        "pyvips": milliseconds(lambda: vips(path)),
+def measured(path: Path, folder: Path, pool: ImagePool, sharp: Sharp, rounds: int) -> dict[str, float]:
+    """Milliseconds of processor time an image, by tool."""
+    clocks: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
+        "ours": (lambda: ours(path, folder, pool), family_seconds),
+        "pillow": (lambda: pillow(path), time.process_time),
+        "pyvips": (lambda: vips(path), time.process_time),
     }
-    answer = sharp(path)
-    if answer is not None:
-        turn["sharp"] = min(answer["clone"]["ms"], answer["raw"]["ms"])
-    return turn
+    spent: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for tool, (work, clock) in clocks.items():
+            began = clock()
+            work()
+            spent.setdefault(tool, []).append(1000 * (clock() - began))
+        answer = sharp(path)
+        if answer is not None:
+            for way in ("clone", "raw"):
+                spent.setdefault(way, []).append(answer[way]["cpu_ms"])
+    means = {tool: sum(times) / len(times) for tool, times in spent.items()}
+    if "raw" in means:
+        means["sharp"] = min(means.pop("clone"), means.pop("raw"))
+    return means
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - began)
+def family_seconds() -> float:
+    """Processor time of this process and of the pool's children, which psutil tells in hundredths."""
+    children = (child.cpu_times() for child in psutil.Process().children() if "node" not in child.name())
+    return time.process_time() + sum(times.user + times.system for times in children)
 
 
 def ours(path: Path, folder: Path, pool: ImagePool) -> None:
