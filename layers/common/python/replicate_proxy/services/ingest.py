@@ -132,6 +132,7 @@ class Ingest:
                 return self._replayed(there)
             # The write had reached the table and only its answer was lost.
         count(Metric.JOB_ACCEPTED)
+        logger.info("job accepted", job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)
         self._checkpoint("ingest.recorded")
         self._enqueue(job)
         self._checkpoint("ingest.queued")

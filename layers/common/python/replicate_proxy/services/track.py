@@ -54,6 +54,7 @@ class Track:
             self._checkpoint("track.before_change")
             job = self._keeper.change(job, change)
             self._checkpoint("track.changed")
+            logger.info("report applied", status=report.status, via=report.via, job_status=job.status.value)
         except ChangeDropped as dropped:
             count(Metric.CHANGE_DROPPED)
             logger.info("report dropped", status=report.status, reason=str(dropped))

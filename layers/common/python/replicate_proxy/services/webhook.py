@@ -81,7 +81,14 @@ class WebhookReceiver:
         self._checkpoint("webhook.published")
         self._remember(proof)
         count(Metric.WEBHOOK_ACCEPTED)
-        logger.info("webhook accepted", job_id=job.job_id, status=status, attempt=job.attempt)
+        logger.info(
+            "webhook accepted",
+            job_id=job.job_id,
+            tenant=job.tenant,
+            correlation_id=job.correlation_id,
+            status=status,
+            attempt=job.attempt,
+        )
 
     def _checked(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str, str]:
         proof = tuple(headers.get(f"webhook-{part}", "") for part in ("id", "timestamp", "signature"))
