@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import boto3
@@ -51,6 +52,7 @@ class Stack:
         return client(service, self.endpoint_url)
 
 
+@cache
 def client(service: str, endpoint_url: str) -> Any:
     """A boto3 client for the emulator at `endpoint_url`, whatever AWS settings the user has."""
     session = boto3.session.Session(
