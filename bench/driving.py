@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -19,8 +19,9 @@ from local.screen import Screen
 from local.up import up
 
 if TYPE_CHECKING:
-    from local.stack import Stack
     from collections.abc import Iterator, Sequence
+
+    from local.stack import Stack
 
 __all__ = ["Driver", "JobRun", "driving", "quantile"]
 
@@ -30,7 +31,7 @@ MODEL = "black-forest-labs/flux-schnell"
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One job: `sent_at` is the client's clock before its POST (Unix seconds), `view` the final prediction."""
+    """One job: `sent_at` is the client's clock before its POST (Unix seconds), `view` the last reply."""
 
     sent_at: float
     view: dict[str, Any]

@@ -32,7 +32,7 @@ def main() -> int:
 
 def _run(*command: str, folder: Path = ROOT) -> None:
     path = os.pathsep.join((str(ROOT), str(ROOT / "layers/common/python")))
-    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True)  # noqa: S603 - our own
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 if __name__ == "__main__":

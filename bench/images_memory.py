@@ -30,7 +30,7 @@ def main() -> None:
             path = folder / f"large.{kind.lower()}"
             image.save(path, kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 92}))
             command = [sys.executable, "-m", "bench.images_memory", str(path)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this module
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             outcome, own, child = done.stdout.split()
             print(f"  24 MP {kind}: {outcome}, function {own} MB + child {child} MB")
             peaks[kind] = int(own) + int(child)
@@ -40,7 +40,7 @@ def main() -> None:
 
 def one(path: Path) -> None:
     """In a process of its own: what a harvest function has loaded, then one image."""
-    import replicate_proxy.outputs.fetch  # noqa: F401, PLC0415 - only this process is to carry them
+    import replicate_proxy.outputs.fetch  # noqa: PLC0415 - only this process is to carry them
     import replicate_proxy.outputs.harvester
     import replicate_proxy.outputs.telling  # noqa: F401
 

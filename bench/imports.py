@@ -1,8 +1,9 @@
 """What each handler's import costs in a cold start, against an all-in handler in the same run.
 
 The all-in handler imports what a function would that takes everything from the layer: boto3 with six clients,
-pydantic, Powertools, requests, Pillow. Each import happens in a fresh interpreter, handlers interleaved, so that the
-machine's moods strike all alike; processor time is measured and the median counts. Clients are made in both, as they are in Lambda's init.
+pydantic, Powertools, requests, Pillow. Each import happens in a fresh interpreter, handlers interleaved, so that
+the machine's moods strike all alike; processor time is measured and the median counts. Clients are made in both,
+as they are in Lambda's init.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _milliseconds(script: str) -> float:
         "POWERTOOLS_TRACE_DISABLED": "true",
         "POWERTOOLS_SERVICE_NAME": "bench",
     }
-    done = subprocess.run(  # noqa: S603 - our own interpreter and text
+    done = subprocess.run(
         [sys.executable, "-c", timed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     return float(done.stdout.split()[-1])

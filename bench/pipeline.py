@@ -32,7 +32,11 @@ def _idle(driver: Driver) -> None:
         before.append((timeline["created_at"] - run.sent_at) * 1000)
         after.append(run.at("finished") - timeline["completed_at"])
     record(
-        "submit_to_replicate.p50", round(quantile(before, 0.5)), "ms", "<= 150", quantile(before, 0.5) <= 150
+        "submit_to_replicate.p50",
+        round(quantile(before, 0.5)),
+        "ms",
+        f"<= {OVERHEAD_MS}",
+        quantile(before, 0.5) <= 150,
     )
     record("submit_to_replicate.p99", round(quantile(before, 0.99)), "ms")
     record("completion_to_stored.p50", round(quantile(after, 0.5), 3), "s", "<= 1", quantile(after, 0.5) <= 1)

@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import Any
 
-import boto3
+import botocore.session
 from botocore.config import Config
 
 from replicate_proxy.config import local_settings
@@ -26,7 +26,7 @@ _CONFIG = Config(
 @cache
 def client(service: str) -> Any:
     """A low-level client, as in `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
-    made = _session().client(service, config=_CONFIG)
+    made = _session().create_client(service, config=_CONFIG)
     if (plan := plan_of(local_settings(os.environ))) is not None:
         break_calls(made, service, plan)
     return made
@@ -40,14 +40,17 @@ def presigner() -> Any:
     redirect breaks the signature and drops a posted form.
     """
     local = os.environ.get("AWS_ENDPOINT_URL")
-    return _session().client(
+    return _session().create_client(
         "s3",
-        endpoint_url=local or f"https://s3.{_session().region_name}.amazonaws.com",
+        endpoint_url=local or f"https://s3.{_session().get_config_variable('region')}.amazonaws.com",
         config=_CONFIG.merge(Config(signature_version="s3v4")),
     )
 
 
 @cache
 def _session() -> Any:
-    """One session: it holds the parsed service models' loader, which is half the cost of a client."""
-    return boto3.session.Session()
+    """One session: it holds the loader of the service models, which is half the cost of a client.
+
+    botocore's own: boto3's adds S3 transfers and resources to every cold start, and nothing here uses them.
+    """
+    return botocore.session.get_session()

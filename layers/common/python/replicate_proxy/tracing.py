@@ -1,8 +1,8 @@
 """X-Ray subsegments for the invocations that X-Ray samples; the others do not even load its SDK.
 
-Powertools' Tracer imports the SDK when it is made, a quarter of a second of every cold start, while X-Ray samples
-about one request in twenty (AWS X-Ray, sampling rules). Lambda says in `_X_AMZN_TRACE_ID` whether it sampled this
-one, and records the function's own segment either way.
+Powertools' Tracer imports the SDK when it is made, a quarter of a second of every cold start, while X-Ray
+samples about one request in twenty (AWS X-Ray, sampling rules). Lambda says in `_X_AMZN_TRACE_ID` whether it
+sampled this one, and records the function's own segment either way.
 """
 
 from __future__ import annotations

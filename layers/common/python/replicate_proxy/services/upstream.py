@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.observability import Metric, count
-from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError
+from replicate_proxy.replicate_api.errors import BreakerOpenError, NotAcceptedError, ThrottledError
 
 if TYPE_CHECKING:
-    from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
-    from datetime import datetime
     from collections.abc import Callable
+    from datetime import datetime
+
+    from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
 
 __all__ = ["Breaker", "Client", "GuardedPredictions", "GuardedReads", "RateLimit"]
 
 # How long a lower limit that Replicate named is kept; it says it anew for as long as it holds.
 _SLOW_SECONDS = 120.0
+# Reads are paced at tens a second: who is sent away for longer had better let the next pass ask.
+_LONGEST_WAIT = 2.0
 
 
 class Client(Protocol):
@@ -112,5 +115,8 @@ class GuardedReads:
         )
 
     def _wait(self) -> None:
-        while (seconds := self.rate.take()) > 0:
-            self.sleep(min(seconds, 2.0))
+        """Raises NotAcceptedError where the share is used up for longer than a look may take."""
+        seconds = self.rate.take()
+        if seconds > _LONGEST_WAIT:
+            raise NotAcceptedError("our share of Replicate's read limit is used up", retry_after=seconds)
+        self.sleep(seconds)
