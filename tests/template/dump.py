@@ -1,0 +1,34 @@
+"""Writes the transformed template, once as it is by default and once with every option on: what scanners read.
+
+    python -m tests.template.dump FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tests.template.stack import load
+from tests.template.test_rules import VARIANTS
+
+__all__ = ["main"]
+
+SCANNED = ("default", "everything")
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for variant in SCANNED:
+        resources = {
+            resource.id: {**resource.declared, "Properties": resource.properties}
+            for resource in load(**VARIANTS[variant]).resources.values()
+        }
+        for resource in resources.values():
+            resource.pop("Condition", None)
+        text = json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}, indent=1)
+        (folder / f"{variant}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
