@@ -45,7 +45,7 @@ build: env ## sam build of template.yaml
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: test pr fmt lint types template-check unit integration clients-js bench coverage
+.PHONY: test pr fmt lint types template-check unit integration clients-js bench chaos coverage
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
 	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
 	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
@@ -78,6 +78,9 @@ integration: env clients-js ## On a local stack of its own
 
 clients-js: ## The npm clients, where node is
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
+
+chaos: env ## Break everything, count on both sides; writes bench/chaos.json  [JOBS=1000 SEED=1]
+	@$(BIN)/python -m local.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
 
 bench: env ## Measure; writes bench/results.json
 	$(BIN)/python -m bench

@@ -1,15 +1,18 @@
 """Faults on demand, for the local stack alone: crashes at marked step boundaries, failing AWS calls.
 
-`LOCAL_SETTINGS` may name a `faults_file`; `config.local_settings` reads that variable only where the AWS endpoint
-is on loopback, so a deployment to AWS cannot carry any of this. The file is read anew whenever it changes:
+`LOCAL_SETTINGS` may name a `faults_file`; `config.local_settings` reads that variable only where the AWS
+endpoint is on loopback, so a deployment to AWS cannot carry any of this. The file is read anew whenever it
+changes:
 
     {"crash": {"dispatch.claimed": 0.05, "*": 0.01},
      "aws": {"dynamodb": 0.01, "s3": 0.01, "sqs": 0.01, "events": 0.01},
      "aws_answer": {"dynamodb": 0.005},
+     "aws_spares": ["NotifyFunction"],
      "log": "/path/faults.jsonl"}
 
-Numbers are probabilities: of a crash at a step boundary, of an AWS call refused before it does anything, of an AWS
-call whose answer is lost after it did. Each fault that strikes appends a line to `log`.
+Numbers are probabilities: of a crash at a step boundary, of an AWS call refused before it does anything, of
+an AWS call whose answer is lost after it did; functions whose name holds a word of `aws_spares` keep all their
+calls. Each fault that strikes appends a line to `log`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ReadTimeoutError
 
@@ -61,11 +64,17 @@ class FaultPlan:
 
     def strikes(self, kind: str, name: str) -> bool:
         """Whether the fault strikes this time; if so it is on record before it does."""
+        if kind != "crash" and self._is_spared():
+            return False
         rates = self.current().get(kind, {})
         if self._random.random() >= float(rates.get(name, rates.get("*", 0))):
             return False
         self._record({"kind": kind, "name": name})
         return True
+
+    def _is_spared(self) -> bool:
+        function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        return any(word in function for word in self.current().get("aws_spares", ()))
 
     def _record(self, line: Mapping[str, str]) -> None:
         with Path(self.current()["log"]).open("a", encoding="utf-8") as log:

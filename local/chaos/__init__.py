@@ -1,0 +1,1 @@
+"""`make chaos`: jobs through everything that can go wrong, then a count on both sides."""

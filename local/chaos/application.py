@@ -1,0 +1,121 @@
+"""The application: submits as a careful one would, retrying under one Idempotency-Key, and takes webhooks."""
+
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import requests
+
+from local.chaos.mix import RECEIVER_FAILS
+from local.chaos.orders import Kind, Order
+from local.demo.receiver import Inbox
+from local.errors import LocalError
+from local.ports import LOOPBACK
+from local.stack import Stack
+
+_TRIES = 60
+_LONGEST_PAUSE = 3.0
+_REPLAYED = 0.05  # of the jobs are asked for once more after their 201
+_CANCEL_AFTER = (0.0, 4.0)
+_TOO_MANY = 500
+
+
+@dataclass
+class Application:
+    """Talks to the proxy's API. `accepted` is what it was promised: the id of each order's job."""
+
+    stack: Stack
+    webhook: str
+    seed: int
+    accepted: dict[int, str] = field(default_factory=dict)
+    doubles: list[str] = field(default_factory=list)
+    """Ids that a replay gave and that are not the first one's."""
+
+    def submit(self, order: Order) -> None:
+        """Until it is accepted; then, at times, once more, and the cancel where one is wanted."""
+        dice = random.Random(f"{self.seed}/{order.number}")  # noqa: S311 - a reproducible choice, no secret
+        job_id = self._create(order)
+        self.accepted[order.number] = job_id
+        if dice.random() < _REPLAYED and (again := self._create(order)) != job_id:
+            self.doubles.append(again)
+        if order.kind is Kind.CANCELED:
+            time.sleep(dice.uniform(*_CANCEL_AFTER))
+            self._persist("POST", f"/v1/predictions/{job_id}/cancel")
+
+    def get(self, path: str) -> dict[str, Any]:
+        answer = self._persist("GET", path)
+        return dict(answer.json())
+
+    def _create(self, order: Order) -> str:
+        headers = {"Idempotency-Key": order.key}
+        answer = self._persist("POST", "/v1/predictions", json=order.body(self.webhook), headers=headers)
+        return str(answer.json()["id"])
+
+    def _persist(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Again on no answer, 429 and 5xx, ever slower; what a 4xx says is final."""
+        headers = {"Authorization": f"Bearer {self.stack.api_key}", **options.pop("headers", {})}
+        for tries in range(_TRIES):
+            try:
+                answer = requests.request(
+                    method, self.stack.api_url + path, headers=headers, timeout=30, **options
+                )
+            except requests.RequestException:
+                answer = None
+            if answer is not None and answer.ok:
+                return answer
+            if answer is not None and answer.status_code < _TOO_MANY and answer.status_code not in {409, 429}:
+                raise LocalError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+            time.sleep(min(0.1 * 2**tries, _LONGEST_PAUSE))
+        raise LocalError(f"{method} {path}: no good answer in {_TRIES} tries")
+
+
+class UnreliableInbox(Inbox):
+    """Takes the proxy's webhooks, but fails now and then."""
+
+    def __init__(self, secret: str, seed: int) -> None:
+        super().__init__(secret=secret)
+        self.failed = 0
+        self._dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
+
+    def take(self, body: bytes, headers: dict[str, str]) -> int:
+        if self._dice.random() < RECEIVER_FAILS:
+            self.failed += 1
+            return 503
+        return super().take(body, headers)
+
+    def statuses(self) -> dict[str, set[str]]:
+        """What it was told of each job."""
+        told: dict[str, set[str]] = defaultdict(set)
+        for _, body in list(self.good):
+            told[str(body["id"])].add(str(body["status"]))
+        return told
+
+
+@contextmanager
+def receiving(secret: str, seed: int) -> Iterator[UnreliableInbox]:
+    """An inbox that listens on loopback while the block runs."""
+    inbox = UnreliableInbox(secret, seed)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(inbox.take(body, {key.lower(): value for key, value in self.headers.items()}))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet: what arrived is counted at the end."""
+
+    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+    inbox.url = f"http://{LOOPBACK}:{server.server_port}/webhooks/chaos"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield inbox
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,89 @@
+"""Crashes at marked step boundaries: at rates that follow the count, until each was hit often enough."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local.chaos import mix
+from replicate_proxy.steps import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FIRST_RATE = 0.05
+_HIGHEST_RATE = 0.5
+_LOWEST_RATE = 0.01
+_REST_RATE = 0.002
+# Passes of the sweep are few and do much, so each of its boundaries must be struck more readily.
+_FIRST_SWEEP_RATE = 0.15
+_FASTER, _SLOWER = 1.5, 0.9
+# Ahead of time, so that the last boundaries are not left to the last jobs.
+_HEAD_START = 1.25
+
+
+@dataclass
+class Crashes:
+    """Writes the faults file of a stack, and counts what struck. `wanted`: hits per boundary."""
+
+    file: Path
+    log: Path
+    wanted: int
+    rates: dict[str, float] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        self.log.unlink(missing_ok=True)
+        self.rates = {name: _FIRST_SWEEP_RATE if name.startswith("sweep.") else _FIRST_RATE for name in STEPS}
+        self._write()
+
+    def steer(self, progress: float) -> None:
+        """Sets each boundary's rate by its hits and the share of the run that is over."""
+        hits = self.hits()
+        expected = self.wanted * min(1.0, progress * _HEAD_START)
+        for name, rate in self.rates.items():
+            if hits[name] >= self.wanted:
+                self.rates[name] = _REST_RATE
+            elif hits[name] < expected:
+                self.rates[name] = min(rate * _FASTER, _HIGHEST_RATE)
+            else:
+                self.rates[name] = max(rate * _SLOWER, _LOWEST_RATE)
+        self._write()
+
+    def end(self) -> None:
+        """From now on nothing breaks; the log stays."""
+        self.file.unlink(missing_ok=True)
+
+    def hits(self) -> Counter[str]:
+        """Crashes by boundary."""
+        return Counter({name: count for (kind, name), count in self._struck().items() if kind == "crash"})
+
+    def aws(self) -> Counter[str]:
+        """Broken AWS calls by report name."""
+        words = {"aws": "refused", "aws_answer": "answer lost"}
+        return Counter(
+            {
+                f"{name} {words[kind]}": count
+                for (kind, name), count in self._struck().items()
+                if kind in words
+            }
+        )
+
+    def _struck(self) -> Counter[tuple[str, str]]:
+        if not self.log.exists():
+            return Counter()
+        lines = self.log.read_text("utf-8").splitlines()
+        entries: list[Mapping[str, str]] = [json.loads(line) for line in lines]
+        return Counter((entry["kind"], entry["name"]) for entry in entries)
+
+    def _write(self) -> None:
+        said = {
+            "crash": self.rates,
+            "aws": mix.AWS.refused,
+            "aws_answer": mix.AWS.unanswered,
+            "aws_spares": mix.SPARED,
+            "log": str(self.log),
+        }
+        temporary = self.file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(said), encoding="utf-8")
+        temporary.replace(self.file)

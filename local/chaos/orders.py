@@ -1,0 +1,81 @@
+"""What the application asks for: jobs of several kinds in an order that the seed decides."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from local.chaos.mix import REFUSED
+
+VERSION = sha256(b"local/lab").hexdigest()
+FAILURE = "chaos: the model failed"
+TRANSIENT = "Prediction interrupted; please retry (code: PA)"
+
+
+class Kind(StrEnum):
+    """How a job is meant to go."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    FAILING = "failing"
+    TRANSIENT = "transient"
+    REFUSED = "refused"
+    CANCELED = "canceled"
+
+
+ENDINGS: Mapping[Kind, frozenset[str]] = {
+    Kind.IMAGE: frozenset({"succeeded"}),
+    Kind.TEXT: frozenset({"succeeded"}),
+    Kind.FAILING: frozenset({"failed"}),
+    Kind.TRANSIENT: frozenset({"failed"}),
+    Kind.REFUSED: frozenset({"failed"}),
+    Kind.CANCELED: frozenset({"canceled"}),
+}
+"""How it may end: anything else is an outcome lost on the way."""
+
+_SHARES: Mapping[Kind, float] = {
+    Kind.IMAGE: 0.36,
+    Kind.TEXT: 0.36,
+    Kind.FAILING: 0.06,
+    Kind.TRANSIENT: 0.06,
+    Kind.REFUSED: 0.06,
+    Kind.CANCELED: 0.10,
+}
+# Twins on purpose: jobs of a kind differ in nothing that Replicate sees but the webhook URL.
+_INPUTS: Mapping[Kind, Mapping[str, Any]] = {
+    Kind.IMAGE: {"output": [{"$file": "png", "width": 64, "height": 64}], "startup": 0.1, "latency": 0.5},
+    Kind.TEXT: {"output": "a text", "startup": 0.1, "latency": 0.5},
+    Kind.FAILING: {"status": "failed", "error": FAILURE, "startup": 0.1, "latency": 0.5},
+    Kind.TRANSIENT: {"status": "failed", "error": TRANSIENT, "startup": 0.1, "latency": 0.5},
+    Kind.REFUSED: {"output": REFUSED},
+    # Runs until somebody cancels it.
+    Kind.CANCELED: {"hold": True},
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One request; `key` is its Idempotency-Key."""
+
+    number: int
+    key: str
+    kind: Kind
+    wants_webhook: bool
+
+    def body(self, webhook: str) -> dict[str, Any]:
+        asked: dict[str, Any] = {"version": VERSION, "input": dict(_INPUTS[self.kind])}
+        if self.wants_webhook:
+            asked |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
+        return asked
+
+
+def orders(number: int, seed: int) -> Sequence[Order]:
+    """The same for the same seed."""
+    dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
+    kinds = dice.choices(list(_SHARES), weights=list(_SHARES.values()), k=number)
+    return [
+        Order(index, f"chaos-{seed}-{index}", kind, wants_webhook=dice.random() < 0.5)  # noqa: PLR2004
+        for index, kind in enumerate(kinds)
+    ]

@@ -1,0 +1,95 @@
+"""What goes on beside the jobs: sweeps, messages that come twice, and the emulator's one restart."""
+
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local import servers
+from local.errors import LocalError
+from local.home import Home
+from local.keys import TENANT
+from local.stack import Stack
+from local.status import function_names
+from replicate_proxy.clock import SystemClock
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.messaging.harvest import SqsHarvestMessages
+from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.services.harvest import again_event
+from replicate_proxy.storage.jobs import DynamoJobStore
+
+_STOP_SECONDS = 120.0
+
+
+@contextmanager
+def repeated(action: Callable[[], object], *, pause: float) -> Iterator[None]:
+    """Runs the action again and again in a thread while the block lasts; an AWS that is away is no matter."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            with contextlib.suppress(BotoCoreError, ClientError, RetryableError):
+                action()
+            over.wait(pause)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def sweep(stack: Stack) -> None:
+    """One pass, to its end or its crash; the schedule's own passes come on top."""
+    stack.aws("lambda").invoke(FunctionName=function_names(stack)["sweep"], Payload=b"{}")
+
+
+class Duplicator:
+    """Puts messages on their queue once more, as SQS may."""
+
+    def __init__(self, stack: Stack, seed: int) -> None:
+        sqs = stack.aws("sqs")
+        self._jobs = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"])
+        self._commands = SqsCommandQueue(sqs, stack.outputs["DispatchQueueUrl"])
+        self._harvests = SqsHarvestMessages(sqs, stack.outputs["HarvestQueueUrl"])
+        self._dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
+        self.sent: Counter[str] = Counter()
+
+    def duplicate(self, job_ids: Sequence[str]) -> None:
+        """The message that a job had, has or will have."""
+        job = self._jobs.get(TENANT, self._dice.choice(job_ids)) if job_ids else None
+        if job is None:
+            return
+        if job.status in {JobStatus.HARVESTING, JobStatus.SUCCEEDED}:
+            self._harvests.send(again_event(job, SystemClock().now()), tenant=job.tenant)
+            self.sent["harvest message duplicated"] += 1
+        else:
+            self._commands.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+            self.sent["dispatch message duplicated"] += 1
+
+
+def restart(home: Home) -> None:
+    """Ends the emulator in good order, however long it writes its state, and starts it with that state."""
+    server = servers.aws(home)
+    process = server.daemon.process
+    if process is None:
+        raise LocalError("the emulator was to be restarted, and does not run")
+    workers = process.children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except psutil.TimeoutExpired as error:
+        raise LocalError(f"the emulator did not stop within {_STOP_SECONDS:.0f} s") from error
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+    server.start()
