@@ -131,7 +131,7 @@ class World:
             outputs=self.outputs,
             messages=self.Harvests(self),
             clock=self.clock,
-            defaults=ImageOptions(),
+            defaults=lambda _: ImageOptions(),
             checkpoint=self.checkpoint,
         )
         hold = Hold(self.store, self.clock, lambda _: None, longest=0)

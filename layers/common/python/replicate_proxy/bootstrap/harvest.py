@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 
+from replicate_proxy.auth.cached_tenants import CachedTenants
+from replicate_proxy.auth.tenant_store import DynamoTenantStore
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.faults import checkpoint
 from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper
@@ -25,6 +28,9 @@ from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.harvest import Harvest
 from replicate_proxy.storage.blobs import Encryption, S3BlobStore
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["clock", "harvest"]
 
 _REDIRECTS = 3
@@ -40,10 +46,22 @@ def harvest() -> Harvest:
         messages=SqsHarvestMessages(client("sqs"), env.text("HARVEST_QUEUE_URL")),
         clock=clock,
         checkpoint=checkpoint,
-        defaults=ImageOptions.from_texts(
-            format=env.text("IMAGE_FORMAT", "") or None, quality=env.text("IMAGE_QUALITY", "") or None
-        ),
+        defaults=_image_defaults(),
     )
+
+
+def _image_defaults() -> Callable[[str], ImageOptions]:
+    """A tenant's own wishes over the deployment's."""
+    tenants = CachedTenants(DynamoTenantStore(client("dynamodb"), env.text("ACCESS_TABLE")), clock)
+    deployment = ImageOptions.from_texts(
+        format=env.text("IMAGE_FORMAT", "") or None, quality=env.text("IMAGE_QUALITY", "") or None
+    )
+
+    def defaults(tenant: str) -> ImageOptions:
+        images = tenants.get(tenant).images
+        return ImageOptions.from_texts(format=images.format, quality=images.quality, base=deployment)
+
+    return defaults
 
 
 def _outputs() -> OutputHarvester:

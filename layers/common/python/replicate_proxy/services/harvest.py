@@ -23,6 +23,8 @@ from replicate_proxy.services.reports import reported
 from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.ports import Clock, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
     from replicate_proxy.services.keeper import JobKeeper
@@ -89,7 +91,7 @@ class Harvest:
     outputs: Outputs
     messages: HarvestMessages
     clock: Clock
-    defaults: ImageOptions
+    defaults: Callable[[str], ImageOptions]
     checkpoint: Checkpoint = no_checkpoint
 
     def harvest(self, report: PredictionReport, deadline: datetime) -> Job:
@@ -199,7 +201,7 @@ class Harvest:
     def _options(self, job: Job) -> ImageOptions:
         wanted = job.image_options
         return ImageOptions.from_texts(
-            format=wanted.get("format"), quality=wanted.get("quality"), base=self.defaults
+            format=wanted.get("format"), quality=wanted.get("quality"), base=self.defaults(job.tenant)
         )
 
     def _count(self, job: Job, result: HarvestResult) -> None:
