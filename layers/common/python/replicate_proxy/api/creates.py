@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CreateReader", "CreateSettings"]
 
 _CORRELATION = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
 
@@ -35,12 +36,12 @@ type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
 @dataclass(frozen=True, slots=True)
 class CreateSettings:
     """`public_base_url` is empty where our own URLs follow the request's host; `max_body_bytes` bounds a
-    body.
+    body; a local stack also tells applications on this machine, by plain http.
     """
 
     public_base_url: str = ""
     max_body_bytes: int = 5_000_000
-    allow_http_webhooks: bool = False
+    allow_loopback_webhooks: bool = False
 
 
 class CreateReader:
@@ -123,8 +124,8 @@ class CreateReader:
             host, port = url.hostname, url.port
         except ValueError:
             raise refuse("invalid_webhook", "webhook", "webhook must be a URL") from None
-        schemes = {"https", "http"} if self._settings.allow_http_webhooks else {"https"}
-        if url.scheme not in schemes or not host or port == 0:
+        plain = url.scheme == "http" and host in _LOOPBACK and self._settings.allow_loopback_webhooks
+        if not (url.scheme == "https" or plain) or not host or port == 0:
             raise refuse("invalid_webhook", "webhook", "webhook must be an HTTPS URL")
         if url.username is not None or url.password is not None:
             raise refuse("invalid_webhook", "webhook", "webhook must not hold a user name or password")

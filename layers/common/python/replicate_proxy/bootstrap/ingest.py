@@ -57,7 +57,7 @@ def _reader() -> CreateReader:
     settings = CreateSettings(
         public_base_url=env.text("PUBLIC_BASE_URL", ""),
         max_body_bytes=env.integer("MAX_BODY_BYTES", CreateSettings().max_body_bytes),
-        allow_http_webhooks=bool(local_settings(os.environ).get("allow_loopback")),
+        allow_loopback_webhooks=bool(local_settings(os.environ).get("allow_loopback")),
     )
     return CreateReader(settings, _check_input)
 
