@@ -123,7 +123,8 @@ lock: ## Lock every requirements/*.in again (UPGRADE=1 for newer versions)
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt
 	@for folder in $(patsubst %/requirements.in,%,$(wildcard functions/*/requirements.in)); do \
-		$(LOCK) $(if $(UPGRADE),-U) $$folder/requirements.in -c requirements/dev.txt -o $$folder/requirements.txt; done
+		$(LOCK) $(if $(UPGRADE),-U) $$folder/requirements.in --override requirements/runtime-provided.txt \
+			-c requirements/dev.txt -o $$folder/requirements.txt; done
 
 clean: down ## Stop everything and remove environments, builds and caches
 	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules
