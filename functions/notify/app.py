@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.notify import notifier
+from replicate_proxy.bootstrap.notify import lost_batches, notifier
 from replicate_proxy.notifications.stream import change_of
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Stops at the first record that failed and names it: a stream is seen again from there, in order."""
+    """Stops at the first record that failed and names it: a stream is seen again from there, in order.
+
+    Called with a dead letter of the stream, it tells the changes that the letter is about.
+    """
+    if "DDBStreamBatchInfo" in event:
+        told = lost_batches().retell(json.dumps(event))
+        logger.info("lost batch told", changes=told)
+        return {"told": told}
     found = [(record, change_of(record)) for record in event["Records"]]
     changes = [(record, change) for record, change in found if change is not None]
     failed = notifier().notify([change for _, change in changes])

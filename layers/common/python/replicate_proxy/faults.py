@@ -11,8 +11,8 @@ changes:
      "log": "/path/faults.jsonl"}
 
 Numbers are probabilities: of a crash at a step boundary, of an AWS call refused before it does anything, of
-an AWS call whose answer is lost after it did; functions whose name holds a word of `aws_spares` keep all their
-calls. Each fault that strikes appends a line to `log`.
+an AWS call whose answer is lost after it did. Functions whose name holds a word of `aws_spares` keep all
+their calls. Each fault that strikes appends a line to `log`.
 """
 
 from __future__ import annotations

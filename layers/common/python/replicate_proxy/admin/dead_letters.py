@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.errors import ApiError, NotFoundError
+from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ _BATCH = 10
 class DeadLetterQueue:
     """A dead-letter queue and where its messages came from: one queue, or for the bus, one for each target.
 
-    Without sources its messages are read and discarded but cannot go back; `note` says what makes up for
-    them.
+    Letters that came from no queue are made good by `again`, which raises ProxyError for one that must stay;
+    `note` says how.
     """
 
     url: str
     source: str | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
+    again: Callable[[DeadLetter], None] | None = None
     note: str = ""
 
     def source_of(self, letter: DeadLetter) -> str | None:
@@ -45,7 +46,7 @@ class DeadLetterQueue:
 
     @property
     def can_redrive(self) -> bool:
-        return bool(self.source or self.targets)
+        return bool(self.source or self.targets or self.again)
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,27 @@ class DeadLetters:
             raise ApiError(409, "Cannot be redriven", queue.note)
 
         def back(letter: DeadLetter) -> bool:
-            source = queue.source_of(letter)
-            if source is None:
+            if not self._sent_back(queue, letter):
                 return False
-            self._queues.send_back(source, letter)
             self._queues.delete(queue.url, letter)
             self._sleep(1 / rate)
             return True
 
         return self._each(queue, which, limit, back)
+
+    def _sent_back(self, queue: DeadLetterQueue, letter: DeadLetter) -> bool:
+        source = queue.source_of(letter)
+        if source is not None:
+            self._queues.send_back(source, letter)
+            return True
+        if queue.again is None:
+            return False
+        try:
+            queue.again(letter)
+        except ProxyError as error:
+            logger.warning("dead letter stays", message_id=letter.id, reason=str(error))
+            return False
+        return True
 
     def discard(self, name: str, which: LetterFilter, *, limit: int) -> Outcome:
         queue = self._named(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.admin.dead_letters import DeadLetters
 from replicate_proxy.admin.gateway import ApiGateway
+from replicate_proxy.admin.invocations import Invocations
 from replicate_proxy.admin.keys import KeyService
 from replicate_proxy.admin.parameters import SsmParameter
 from replicate_proxy.admin.routes import AdminApi, AdminServices
@@ -52,7 +53,10 @@ def admin() -> AdminApi:
                 store=DynamoTenantStore(client("dynamodb"), table), seats=seats, clock=clock
             ),
             letters=DeadLetters(
-                SqsQueues(client("sqs")), dead_letter_queues(env), clock=clock, sleep=time.sleep
+                SqsQueues(client("sqs")),
+                dead_letter_queues(env, Invocations(client("lambda"))),
+                clock=clock,
+                sleep=time.sleep,
             ),
             breaker=breaker(),
             redeliveries=redelivery(),

@@ -1,4 +1,4 @@
-"""The deployment's dead-letter queues, and what makes up for those whose messages cannot go back."""
+"""The deployment's dead-letter queues, and where their messages go back to."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from replicate_proxy.admin.dead_letters import DeadLetterQueue
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.admin.invocations import Invocations
     from replicate_proxy.config import Env
 
 __all__ = ["dead_letter_queues"]
 
 _WITH_SOURCE = ("dispatch", "track", "harvest", "notify")
-_STREAM_NOTE = "Holds positions in the table's stream, not changes; the sweep finds deliveries that are due"
-_SWEEP_NOTE = "Holds failed runs of the schedule; the next run does the same work"
+_STREAM_NOTE = "Holds positions in the table's stream; a redrive reads the changes there, for 24 hours, and tells them"
+_SWEEP_NOTE = "Holds failed runs of the schedules; a redrive makes them again, and the next run does the same work"
 
 
-def dead_letter_queues(env: Env) -> Mapping[str, DeadLetterQueue]:
+def dead_letter_queues(env: Env, invocations: Invocations) -> Mapping[str, DeadLetterQueue]:
     sources = {name: env.text(f"{name.upper()}_QUEUE_URL") for name in _WITH_SOURCE}
     queues = {
         name: DeadLetterQueue(env.text(f"{name.upper()}_DEAD_LETTER_QUEUE_URL"), source=url)
@@ -28,6 +29,10 @@ def dead_letter_queues(env: Env) -> Mapping[str, DeadLetterQueue]:
     return {
         **queues,
         "bus": DeadLetterQueue(env.text("BUS_DEAD_LETTER_QUEUE_URL"), targets=targets),
-        "notify-stream": DeadLetterQueue(env.text("NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL"), note=_STREAM_NOTE),
-        "sweep": DeadLetterQueue(env.text("SWEEP_DEAD_LETTER_QUEUE_URL"), note=_SWEEP_NOTE),
+        "notify-stream": DeadLetterQueue(
+            env.text("NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL"), again=invocations.again, note=_STREAM_NOTE
+        ),
+        "sweep": DeadLetterQueue(
+            env.text("SWEEP_DEAD_LETTER_QUEUE_URL"), again=invocations.again, note=_SWEEP_NOTE
+        ),
     }
