@@ -32,6 +32,16 @@ def test_large_output_comes_back_whole_and_lies_in_s3(api: Api, simulator: Remot
     assert _stored(stack, api, done["id"], "output") == done["output"]
 
 
+def test_reply_that_would_be_too_large_leaves_out_the_input_and_says_so(api: Api) -> None:
+    """A Lambda reply holds 6 MB (AWS Lambda quotas)."""
+    text = "x" * (3 * MEGABYTE)
+
+    done = api.run("local/lab", {"output": text})
+
+    assert done["output"] == text
+    assert (done["input"], done["proxy"]["omitted"]) == ({}, ["logs", "input"])
+
+
 @pytest.mark.parametrize("size", [4_000, 5_000, 300_000])
 def test_sizes_around_the_limits_of_items_and_messages(api: Api, size: int) -> None:
     text = "ü" * (size // 2)

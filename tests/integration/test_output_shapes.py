@@ -33,12 +33,20 @@ AT_A_TIME = 3
 
 def references(value: Any, path: tuple[object, ...] = ()) -> dict[tuple[object, ...], str]:
     """Every URL and data URI in a JSON value, by where it stands."""
-    if isinstance(value, str) and value.startswith(("http://", "https://", "data:")):
-        return {path: value}
-    children = (
-        enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
-    )
-    return {where: url for key, child in children for where, url in references(child, (*path, key)).items()}
+    match value:
+        case str() if value.startswith(("http://", "https://", "data:")):
+            return {path: value}
+        case dict():
+            children = dict(value)
+        case list():
+            children = dict(enumerate(value))
+        case _:
+            children = {}
+    return {
+        where: url
+        for key, child in children.items()
+        for where, url in references(child, (*path, key)).items()
+    }
 
 
 def without_urls(value: Any) -> Any:
