@@ -137,13 +137,8 @@ def test_the_child_finds_no_secrets_in_its_environment(
     environment = children()[0].environ()
 
     assert "very secret" not in json.dumps(environment)
-    assert set(environment) <= {
-        "PYTHONPATH",
-        "PYTHONDONTWRITEBYTECODE",
-        "MALLOC_ARENA_MAX",
-        "LC_ALL",
-        "LC_CTYPE",
-    }
+    unknown = {name for name in environment if not name.startswith(("PYTHON", "MALLOC_", "LC_"))}
+    assert unknown == set()
 
 
 def test_two_workers_work_at_the_same_time(tmp_path: Path) -> None:

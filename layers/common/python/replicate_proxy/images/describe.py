@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["describe"]
 
 _THUMBNAIL_QUALITY = 75
+# Averages whole blocks before the filter runs: a third of the time, and no difference to see at this size.
+_REDUCING_GAP = 1.1
 
 
 def describe(facts: ImageResult, shown: Image.Image, source: Image.Image, job: Job) -> ImageResult:
@@ -27,7 +29,7 @@ def describe(facts: ImageResult, shown: Image.Image, source: Image.Image, job: J
     edge = job.options.thumbnail_px
     scale = min(1.0, edge / shown.width, edge / shown.height)
     size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
-    small = shown.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    small = shown.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
     written = job.thumbnail.write_bytes(encode(small, "webp", _THUMBNAIL_QUALITY))
     return replace(
         facts,

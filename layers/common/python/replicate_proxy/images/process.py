@@ -25,6 +25,16 @@ __all__ = ["ImageProcess"]
 _START_SECONDS = 20.0
 # Decoders leave some fragmentation behind; a fresh child now and then costs less than watching for it.
 _REQUESTS_PER_CHILD = 500
+_ENVIRONMENT = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LC_ALL": "C.UTF-8",
+    # glibc: one arena, so that a second thread does not reserve 64 MB; and freed buffers below 32 MB are kept
+    # for the next image instead of being given back and faulted in again, which is a seventh of the time at
+    # 1024×1024.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
+}
 
 
 class ImageProcess:
@@ -117,7 +127,5 @@ class ImageProcess:
 
 
 def _bare_environment() -> dict[str, str]:
-    """Where to find modules, and nothing else: a decoder that is taken over finds no credentials here."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    # One malloc arena: a second thread must not reserve 64 MB of address space.
-    return {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
+    """Where to find modules, and how to keep memory; a decoder that is taken over finds no credentials here."""
+    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), **_ENVIRONMENT}

@@ -21,9 +21,9 @@ _C2 = (0.03 * 255) ** 2
 _UNBIASED = _BLOCK**2 / (_BLOCK**2 - 1)
 
 
-# Above this many pixels every second tile of every second row of tiles is looked at: a quarter of the image.
+# Of more pixels than these, bands of whole rows are looked at: a quarter of the image, spread over all of it.
 _LOOK_AT_ALL_PIXELS = 300_000
-_TILE = 64
+_BAND, _EVERY = 32, 128
 
 
 def similarity(one: Image.Image, other: Image.Image) -> float:
@@ -53,15 +53,14 @@ def _multiply(one: Image.Image, other: Image.Image) -> Image.Image:
 
 
 def _sampled(image: Image.Image) -> Image.Image:
-    across, down = image.width // (2 * _TILE), image.height // (2 * _TILE)
-    if image.width * image.height <= _LOOK_AT_ALL_PIXELS or not across or not down:
+    bands = image.height // _EVERY
+    if image.width * image.height <= _LOOK_AT_ALL_PIXELS or not bands:
         return image
-    tiles = Image.new(image.mode, (across * _TILE, down * _TILE))
-    for row in range(down):
-        for column in range(across):
-            left, top = 2 * _TILE * column, 2 * _TILE * row
-            tiles.paste(image.crop((left, top, left + _TILE, top + _TILE)), (column * _TILE, row * _TILE))
-    return tiles
+    sample = Image.new(image.mode, (image.width, bands * _BAND))
+    for band in range(bands):
+        top = band * _EVERY + (_EVERY - _BAND) // 2
+        sample.paste(image.crop((0, top, image.width, top + _BAND)), (0, band * _BAND))
+    return sample
 
 
 def _luma(image: Image.Image) -> Image.Image:
