@@ -1,7 +1,7 @@
 """`python -m bench.images`: makes its own environments, measures, writes results and plots.
 
-The measurements need scikit-image, pyvips and sharp, which nothing else here does: they live in `.venvs/bench`
-(requirements/bench.txt, locked by hash) and `bench/sharp/node_modules` (package-lock.json).
+The measurements need scikit-image, pyvips and sharp, which nothing else here does: they live in
+`.venvs/bench` (requirements/bench.txt, locked by hash) and `bench/sharp/node_modules` (package-lock.json).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Size against similarity for every format and quality, ours as shipped, and the plot that an operator chooses by."""
+"""Size against similarity for every format and quality, ours as shipped, and the plot that an operator
+chooses by.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from replicate_proxy.outputs.options import ImageOptions
 __all__ = ["main"]
 
 PLOT = Path(__file__).resolve().parent.parent / "docs" / "images" / "size-against-similarity.svg"
-# us-east-1 list prices: a GB-second of Lambda on arm64 at 1,769 MB (one core), a GB stored a month, a GB delivered.
+# us-east-1 list prices: a GB-second of Lambda on arm64 at 1,769 MB (one core), a GB stored a month, a GB
+# delivered.
 SECOND, STORED, DELIVERED = 1.728 * 0.0000133334, 0.023, 0.085
 CURVES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "WebP, method 4 (default of most)": ("WEBP", {"method": 4}, (60, 70, 75, 80, 85, 90, 95)),
@@ -141,7 +144,8 @@ def ours(pngs: dict[str, bytes]) -> None:
             with Image.open(output) as stored:
                 scores.append(ssim(photographs()[name], stored))
             print(
-                f"  {name:20} q{result.quality} {100 * result.bytes_after / len(content):5.1f} % SSIM {scores[-1]:.4f}"
+                f"  {name:20} q{result.quality} "
+                f"{100 * result.bytes_after / len(content):5.1f} % SSIM {scores[-1]:.4f}"
             )
     share = after / sum(len(content) for content in pngs.values())
     record("image.bytes_ratio", round(share, 4), "of PNG", "<= 0.10", share <= 0.10)

@@ -1,7 +1,10 @@
-"""Peak memory of the harvest function, its own process and the child together, for one image of 24 megapixels."""
+"""Peak memory of the harvest function, its own process and the child together, for one image of 24
+megapixels.
+"""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -40,10 +43,8 @@ def main() -> None:
 
 def one(path: Path) -> None:
     """In a process of its own: what a harvest function has loaded, then one image."""
-    import replicate_proxy.outputs.fetch  # noqa: PLC0415 - only this process is to carry them
-    import replicate_proxy.outputs.harvester
-    import replicate_proxy.outputs.telling  # noqa: F401
-
+    for name in ("fetch", "harvester", "telling"):
+        importlib.import_module(f"replicate_proxy.outputs.{name}")
     boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
     pool = ImagePool()
     result = pool.compress(path, path.with_name("output"), path.with_name("thumbnail"), ImageOptions())
@@ -53,7 +54,9 @@ def one(path: Path) -> None:
 
 
 def peak(process: int | str) -> int:
-    """Highest resident memory in MB. getrusage would count what the process was before it became this program."""
+    """Highest resident memory in MB. getrusage would count what the process was before it became this
+    program.
+    """
     status = Path(f"/proc/{process}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) // 1024

@@ -1,8 +1,10 @@
-"""Our whole way of an image against sharp's, pyvips's and plain Pillow's shorter one, on one core, turn by turn.
+"""Our whole way of an image against sharp's, pyvips's and plain Pillow's shorter one, on one core, turn by
+turn.
 
-Ours: hash, pipe to the child, decode, encode, thumbnail, placeholder, similarity check. The others: hash, decode,
-encode at quality 80 and default effort, thumbnail. Counted is processor time, children included, which on one core is
-the time it takes and does not grow when the machine has other work; of sharp's two ways the faster one counts.
+Ours: hash, pipe to the child, decode, encode, thumbnail, placeholder, similarity check. The others: hash,
+decode, encode at quality 80 and default effort, thumbnail. Counted is processor time, children included,
+which on one core is the time it takes and does not grow when the machine has other work; of sharp's two ways
+the faster one counts.
 """
 
 from __future__ import annotations
@@ -15,11 +17,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 import pyvips
@@ -30,6 +30,10 @@ from bench.results import record
 from replicate_proxy.images.limits import ImageLimits
 from replicate_proxy.images.pool import ImagePool
 from replicate_proxy.outputs.options import ImageOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
 
 __all__ = ["Sharp", "main"]
 

@@ -1,9 +1,9 @@
 """What each handler's import costs in a cold start, against an all-in handler in the same run.
 
 The all-in handler imports what a function would that takes everything from the layer: boto3 with six clients,
-pydantic, Powertools, requests, Pillow. Each import happens in a fresh interpreter, handlers interleaved, so that
-the machine's moods strike all alike; processor time is measured and the median counts. Clients are made in both,
-as they are in Lambda's init.
+pydantic, Powertools, requests, Pillow. Each import happens in a fresh interpreter, handlers interleaved, so
+that the machine's moods strike all alike; processor time is measured and the median counts. Clients are made
+in both, as they are in Lambda's init.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ __all__ = ["animation", "encoded", "photo", "written"]
 
 def photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
     """Soft shapes with some grain: what a camera or a model makes, as far as an encoder can tell."""
-    random_numbers = random.Random(seed)  # noqa: S311 - pictures, not secrets
+    random_numbers = random.Random(seed)
     image = Image.new("RGB", (width, height), tuple(random_numbers.choices(range(256), k=3)))
     draw = ImageDraw.Draw(image)
     for _ in range(24):

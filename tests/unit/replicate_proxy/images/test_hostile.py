@@ -1,7 +1,9 @@
-"""A thousand odd and broken files through the child process: each ends in time and memory, and the child goes on.
+"""A thousand odd and broken files through the child process: each ends in time and memory, and the child goes
+on.
 
-The files are made from seeds, the same on every machine: truncations, bit flips, spliced and repeated pieces, header
-fields set to extremes, bombs, polyglots, wrong and empty content. (Pillow's own test images may not be copied here.)
+The files are made from seeds, the same on every machine: truncations, bit flips, spliced and repeated pieces,
+header fields set to extremes, bombs, polyglots, wrong and empty content. (Pillow's own test images may not be
+copied here.)
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ def bombs() -> Iterator[bytes]:
     )
     frame = b"!\xf9\4\0\1\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0"
     yield b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 20_000 + b";"
-    yield b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0\2\x11\0\3\x11\0\xff\xd9"
+    jfif = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+    yield jfif + b"\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0\2\x11\0\3\x11\0\xff\xd9"
     yield b"RIFF\xff\xff\xff\xffWEBPVP8X\n\0\0\0\2\0\0\0\xff\xff\xff\xff\xff\xff"
     yield b"RIFF\x1a\0\0\0WEBPVP8L\r\0\0\0\x2f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
 
@@ -146,8 +149,7 @@ def polyglots() -> Iterator[bytes]:
 def corpus() -> list[bytes]:
     files = [*bombs(), *polyglots()]
     sound = list(seeds().values())
-    for index in range(FLOOR):
-        files.append(damaged(sound[index % len(sound)], random.Random(index)))  # noqa: S311 - a corpus
+    files.extend(damaged(sound[index % len(sound)], random.Random(index)) for index in range(FLOOR))
     return files
 
 

@@ -53,10 +53,14 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 @pytest.mark.parametrize("wanted", ["webp", "avif", "jpeg"])
 @pytest.mark.parametrize("source", ["PNG", "JPEG", "WEBP", "AVIF", "GIF"])
 def test_every_allowed_format_becomes_the_one_asked_for(bench: Bench, source: str, wanted: Any) -> None:
-    quality = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}, "AVIF": {"quality": 99}}.get(source, {})
+    finest: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 100},
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 99},
+    }
     original = photo(320, 240)
 
-    result = bench.run(encoded(original, source, **quality), ImageOptions(format=wanted))
+    result = bench.run(encoded(original, source, **finest.get(source, {})), ImageOptions(format=wanted))
 
     assert (result.outcome, result.format) == ("compressed", wanted)
     assert result.bytes_after < result.bytes_before
@@ -267,7 +271,7 @@ def test_position_goes_and_copyright_stays_if_wished(bench: Bench, wanted: Any, 
 
 @pytest.mark.parametrize("source", ["JPEG", "WEBP", "PNG"])
 def test_a_file_that_is_kept_loses_its_position_as_well(bench: Bench, source: str) -> None:
-    """Given a floor that no encoder reaches, when the file is kept, then its pixels stay and its metadata go."""
+    """Given a floor that no encoder reaches, when a file is kept, its pixels stay and its metadata go."""
     exif = gps_exif()
     exif[0x0112] = 6
     content = encoded(photo(200, 150), source, exif=exif, **({} if source == "PNG" else {"quality": 5}))
@@ -371,17 +375,17 @@ class TestLimits:
     def test_bytes(self, bench: Bench) -> None:
         assert bench.run(encoded(photo()), limits=ImageLimits(bytes=100)).reason == "too_many_bytes"
 
-    @pytest.mark.parametrize("format", ["BMP", "TIFF", "ICO", "PPM", "TGA", "PCX", "PDF"])
-    def test_formats_off_the_list_are_not_decoded(self, bench: Bench, format: str) -> None:
-        result = bench.run(encoded(photo(), format))
+    @pytest.mark.parametrize("kind", ["BMP", "TIFF", "ICO", "PPM", "TGA", "PCX", "PDF"])
+    def test_formats_off_the_list_are_not_decoded(self, bench: Bench, kind: str) -> None:
+        result = bench.run(encoded(photo(), kind))
         assert (result.outcome, result.reason) == ("unreadable", "format_not_allowed")
 
-    @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
-    def test_a_truncated_file_is_refused(self, bench: Bench, format: str) -> None:
-        whole = encoded(photo(), format)
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
+    def test_a_truncated_file_is_refused(self, bench: Bench, kind: str) -> None:
+        whole = encoded(photo(), kind)
         result = bench.run(whole[: len(whole) // 2])
         # Of half an AVIF file not even the header can be read.
-        assert result.reason == ("format_not_allowed" if format == "AVIF" else "broken")
+        assert result.reason == ("format_not_allowed" if kind == "AVIF" else "broken")
         assert result.outcome == "unreadable"
 
     def test_a_text_that_unpacks_beyond_measure_is_refused(self, bench: Bench) -> None:

@@ -1,4 +1,6 @@
-"""BlurHash against the reference implementation's answers (PyPI `blurhash` 1.1.5, same pixels, 4×3 components)."""
+"""BlurHash against the reference implementation's answers (PyPI `blurhash` 1.1.5, same pixels, 4×3
+components).
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,9 @@ def test_an_image_beyond_the_memory_wall_is_kept_and_the_next_one_served(tmp_pat
 
 
 def test_a_child_that_hangs_is_killed_in_time_and_replaced(pool: ImagePool, tmp_path: Path) -> None:
-    """Given a source that never ends (a pipe nobody writes to), when the time is up, then only that file suffers."""
+    """Given a source that never ends (a pipe nobody writes to), when the time is up, then only that file
+    suffers.
+    """
     pool.close()
     pool = ImagePool(limits=ImageLimits(seconds=0.5))
     run(pool, tmp_path, encoded(photo()))
@@ -117,7 +119,9 @@ def test_an_image_is_tried_twice_before_it_is_blamed_for_a_death(deaths: int, tm
 
 
 def kill_then_feed(pipe: Path, deaths: int) -> None:
-    """Waits until a child reads from the pipe and kills it there, `deaths` times; then lets one read to the end."""
+    """Waits until a child reads from the pipe and kills it there, `deaths` times; then lets one read to the
+    end.
+    """
     for _ in range(deaths):
         with pipe.open("wb"):
             child = children()[0]

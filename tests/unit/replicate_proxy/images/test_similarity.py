@@ -1,4 +1,6 @@
-"""The cheap similarity against scikit-image's `structural_similarity` (0.26, luma, 7×7 window) on the same pictures."""
+"""The cheap similarity against scikit-image's `structural_similarity` (0.26, luma, 7×7 window) on the same
+pictures.
+"""
 
 from __future__ import annotations
 

@@ -52,8 +52,15 @@ def test_a_data_uri_needs_no_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(404, "not_found"), (410, "not_found"), (403, "denied"), (401, "denied"), (204, "bad_response")]
-    + [(206, "bad_response"), (400, "bad_response")],
+    [
+        (404, "not_found"),
+        (410, "not_found"),
+        (403, "denied"),
+        (401, "denied"),
+        (204, "bad_response"),
+        (206, "bad_response"),
+        (400, "bad_response"),
+    ],
 )
 def test_answers_that_will_not_change(tmp_path: Path, status: int, reason: str) -> None:
     with (

@@ -256,12 +256,12 @@ class TestContinuation:
         settings = HarvestSettings(max_invocation_bytes=3 * len(MP4), parallel_files=1)
         harvest = Harvest(dict.fromkeys(names, MP4), settings=settings)
 
-        result, rounds = harvest.run(names), 1
-        assert not result.complete
-        while not result.complete:
-            result, rounds = harvest.run(names, already=result.files), rounds + 1
+        rounds = [harvest.run(names)]
+        while rounds[-1].remaining:
+            rounds.append(harvest.run(names, already=rounds[-1].files))
+        result = rounds[-1]
 
-        assert rounds == 4
+        assert [len(one.files) for one in rounds] == [3, 6, 9, 10]
         assert [record.path for record in result.files] == [(index,) for index in range(10)]
         assert all(address.startswith(BASE) for address in result.output)
         assert len(harvest.fetcher.asked) == 10

@@ -147,10 +147,10 @@ class TestOptions:
             ImageOptions.from_texts(quality=quality)
         assert caught.value.field == "quality"
 
-    @pytest.mark.parametrize("format", ["", "png", "webp2", "../webp"])
-    def test_formats_that_are_none(self, format: str) -> None:
+    @pytest.mark.parametrize("name", ["", "png", "webp2", "../webp"])
+    def test_formats_that_are_none(self, name: str) -> None:
         with pytest.raises(InvalidImageOptionError) as caught:
-            ImageOptions.from_texts(format=format)
+            ImageOptions.from_texts(format=name)
         assert caught.value.field == "format"
 
 

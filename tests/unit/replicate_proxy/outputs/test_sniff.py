@@ -117,6 +117,6 @@ def test_a_known_start_and_any_rest_is_no_reason_to_fail(start: bytes, rest: byt
     assert sniff(start + rest).content_type
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5))
+@given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_json_with_markup_in_it_is_not_inline_either(value: object) -> None:
     assert not sniff(json.dumps([value, "<script>x</script>"], ensure_ascii=False).encode()).inline

@@ -9,14 +9,15 @@ import pytest
 from replicate_proxy.outputs.records import FileRecord
 from replicate_proxy.outputs.telling import log_fields, tell
 
-SECRETS = {"url": "https://cdn/secret-url", "placeholder": "secret-hash", "original_key": "secret-key"}
 RECORD = FileRecord(
     ("secret-path",),
     "left",
+    url="https://cdn/secret-url",
+    placeholder="secret-hash",
+    original_key="secret-key",
     reason="too_slow",
     source_host="replicate.delivery",
     text={"prompt": "secret-prompt"},
-    **SECRETS,
 )
 
 

@@ -47,8 +47,15 @@ def test_the_shapes_of_real_models(output: Any, paths: list[Path]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [URL, "http://a.b/c", "HTTPS://A.B/c", "data:image/png;base64,AAAA", "data:,x", "https://a/" + "b" * 5000]
-    + ["data:text/plain;charset=utf-8;base64," + "A" * 300_000],
+    [
+        URL,
+        "http://a.b/c",
+        "HTTPS://A.B/c",
+        "data:image/png;base64,AAAA",
+        "data:,x",
+        "https://a/" + "b" * 5000,
+        "data:text/plain;charset=utf-8;base64," + "A" * 300000,
+    ],
 )
 def test_references(text: str) -> None:
     assert is_file_reference(text)
@@ -56,8 +63,18 @@ def test_references(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ftp://a.b/c", "//a.b/c", "a.png", "https://", "see https://a.b/c", "https://a.b/c\n", " https://a.b/c"]
-    + ["data:image/png;base64", "data: the results were good, we think", "https://a/" + "b" * 10_000],
+    [
+        "ftp://a.b/c",
+        "//a.b/c",
+        "a.png",
+        "https://",
+        "see https://a.b/c",
+        "https://a.b/c\n",
+        " https://a.b/c",
+        "data:image/png;base64",
+        "data: the results were good, we think",
+        "https://a/" + "b" * 10000,
+    ],
 )
 def test_no_references(text: str) -> None:
     expected = text.startswith("data: ")

@@ -127,5 +127,5 @@ class ImageProcess:
 
 
 def _bare_environment() -> dict[str, str]:
-    """Where to find modules, and how to keep memory; a decoder that is taken over finds no credentials here."""
+    """Where modules are, and how to keep memory; a decoder that is taken over finds no credentials here."""
     return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), **_ENVIRONMENT}
