@@ -55,9 +55,13 @@ class Daemon:
         try:
             record = json.loads(self.pid_file.read_text(encoding="utf-8"))
             process = psutil.Process(record["pid"])
-            same = abs(process.create_time() - record["created"]) < 1.0
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+            if abs(process.create_time() - record["created"]) >= 1.0:
+                return None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                process.wait(timeout=GRACE_SECONDS)  # Ended, and ours to reap if we started it.
+                return None
+            return process
+        except (OSError, ValueError, KeyError, psutil.NoSuchProcess, psutil.TimeoutExpired):
             return None
 
     @property

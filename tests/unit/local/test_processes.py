@@ -58,6 +58,7 @@ def test_a_child_that_outlived_its_parent_is_found_by_its_mark(daemon: Daemon) -
     daemon.stop()
     left = processes.leftovers(daemon.home)
     assert len(left) == 1
+    assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
 
     processes.end(left)
 
