@@ -20,6 +20,7 @@ from local.ports import LOOPBACK
 from local.stack import Stack
 
 _TRIES = 60
+_TIMEOUT_SECONDS = 60
 _LONGEST_PAUSE = 3.0
 _REPLAYED = 0.05  # of the jobs are asked for once more after their 201
 _CANCEL_AFTER = (0.0, 4.0)
@@ -63,7 +64,7 @@ class Application:
         for tries in range(_TRIES):
             try:
                 answer = requests.request(
-                    method, self.stack.api_url + path, headers=headers, timeout=30, **options
+                    method, self.stack.api_url + path, headers=headers, timeout=_TIMEOUT_SECONDS, **options
                 )
             except requests.RequestException:
                 answer = None

@@ -29,8 +29,8 @@ from local.status import depth
 from local.up import up
 from replicate_proxy.jobs.model import Job
 
-_CLIENTS = 10
-_AT_ONCE = 120  # jobs under way: the queue must not outgrow the patience of the sweep
+_CLIENTS = 4
+_AT_ONCE = 60  # jobs under way: the queue must not outgrow the patience of the sweep
 _LOOK_SECONDS = 1.5
 _SWEEP_PAUSE_SECONDS = 1.0
 _DUPLICATE_PAUSE_SECONDS = 0.5
