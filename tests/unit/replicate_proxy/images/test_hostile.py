@@ -187,7 +187,11 @@ def run(pool: ImagePool, folder: Path, content: bytes) -> ImageResult:
 
 def peak_megabytes() -> float:
     """The highest memory that the running child ever had resident; on macOS what it has now."""
-    child = psutil.Process().children()[-1]
+    children = psutil.Process().children()
+    if not children:
+        # It ran into its memory wall and was ended; the wall itself is tested with the pool.
+        return 0.0
+    child = children[-1]
     status = Path(f"/proc/{child.pid}/status")
     if not status.exists():
         return child.memory_info().rss / 2**20
