@@ -33,12 +33,12 @@ pip_audit() { # what ships; development tools see no stranger's input
         echo "== $file"
         found=$("$tools/pip-audit" --progress-spinner off --disable-pip --require-hashes --requirement "$file" 2>&1) || verdict=1
         echo "$found"
+        ((verdict == 0)) || return 1
         if [[ $found == *"could not be audited"* ]]; then
             echo "PyPI does not answer for every package of $file here: run it where PyPI itself can be reached"
             return $NOT_RUN
         fi
     done
-    return $verdict
 }
 
 secrets_in_tree() { # what git tracks, against what was looked at and found harmless
