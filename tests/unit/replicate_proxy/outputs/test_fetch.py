@@ -153,3 +153,19 @@ def test_a_body_cut_short_may_come_whole_next_time(tmp_path: Path) -> None:
         fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, seconds=5)
 
     assert not (tmp_path / "file").exists()
+
+
+def test_a_file_that_would_not_even_fit_alone_is_left(tmp_path: Path) -> None:
+    with (
+        serving(lambda handler: send(handler, BODY)) as server,
+        pytest.raises(FileGoneError, match="too_large"),
+    ):
+        fetcher(budget=len(BODY) - 1).fetch(server.url("/"), tmp_path / "one", max_bytes=len(BODY), seconds=5)
+
+
+def test_the_disk_there_is_counts_whatever_the_setting_says() -> None:
+    small = SpoolBudget(10**12, free=65 * 1024 * 1024)
+
+    small.take(1024 * 1024, held=0)
+    with pytest.raises(DeferredError):
+        small.take(1, held=0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fetched", "Fetcher", "HttpFetcher", "SpoolBudget"]
 
+# For the images' outputs and thumbnails, which are written beside their sources.
+_DISK_RESERVE = 64 * 1024 * 1024
 _NOT_FOUND = frozenset({404, 410})
 _DENIED = frozenset({401, 402, 403, 407, 451})
 _PASSING = frozenset({408, 425, 429})
@@ -42,15 +46,22 @@ class Fetched:
 
 
 class SpoolBudget:
-    """Bytes of temporary disk that all downloads of a process share."""
+    """Bytes of temporary disk that all downloads of a process share: `limit`, or what the disk has if that is
+    less.
+    """
 
-    def __init__(self, limit: int) -> None:
-        self._left = limit
+    def __init__(self, limit: int, *, free: int | None = None) -> None:
+        there_is = shutil.disk_usage(tempfile.gettempdir()).free if free is None else free
+        self._total = self._left = min(limit, there_is - _DISK_RESERVE)
         self._lock = threading.Lock()
 
-    def take(self, amount: int) -> None:
-        """Raises DeferredError when the disk has no room for `amount` more bytes."""
+    def take(self, amount: int, *, held: int) -> None:
+        """Raises DeferredError when there is no room for `amount` more bytes now, FileGoneError("too_large")
+        when the file, of which `held` bytes lie there already, would not fit on the empty disk either.
+        """
         with self._lock:
+            if held + amount > self._total:
+                raise FileGoneError("too_large")
             if amount > self._left:
                 raise DeferredError("the temporary disk is full")
             self._left -= amount
@@ -107,7 +118,7 @@ class HttpFetcher:
         try:
             with target.open("wb") as file:
                 for chunk in chunks:
-                    self._budget.take(len(chunk))
+                    self._budget.take(len(chunk), held=size)
                     size += len(chunk)
                     digest.update(chunk)
                     if len(head) < SNIFF_BYTES:
