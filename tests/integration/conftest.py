@@ -36,9 +36,11 @@ CROWD = 203
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The running stack: `api_url`, `api_key`, `admin_key`, `outputs`, and `stack.aws("dynamodb")`."""
-    yield up(HOME, Screen(), OVERRIDES)
-    if not os.environ.get("KEEP_STACK"):
-        down(HOME, Screen())
+    try:
+        yield up(HOME, Screen(), OVERRIDES)
+    finally:
+        if not os.environ.get("KEEP_STACK"):
+            down(HOME, Screen())
 
 
 @pytest.fixture
