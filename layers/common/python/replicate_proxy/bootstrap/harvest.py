@@ -24,6 +24,7 @@ from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.single import SingleFile
 from replicate_proxy.outputs.store import OutputStore
+from replicate_proxy.outputs.telling import tell
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.harvest import Harvest
 from replicate_proxy.storage.blobs import Encryption, S3BlobStore
@@ -54,7 +55,9 @@ def _image_defaults() -> Callable[[str], ImageOptions]:
     """A tenant's own wishes over the deployment's."""
     tenants = CachedTenants(DynamoTenantStore(client("dynamodb"), env.text("ACCESS_TABLE")), clock)
     deployment = ImageOptions.from_texts(
-        format=env.text("IMAGE_FORMAT", "") or None, quality=env.text("IMAGE_QUALITY", "") or None
+        format=env.text("IMAGE_FORMAT", "") or None,
+        quality=env.text("IMAGE_QUALITY", "") or None,
+        base=ImageOptions(keep_copyright=env.flag("KEEP_COPYRIGHT")),
     )
 
     def defaults(tenant: str) -> ImageOptions:
@@ -77,7 +80,7 @@ def _outputs() -> OutputHarvester:
         images=images,
         settings=settings,
     )
-    return OutputHarvester(single=single, settings=settings, clock=clock)
+    return OutputHarvester(single=single, settings=settings, clock=clock, observe=tell)
 
 
 def _session() -> GuardedSession:
