@@ -1,6 +1,6 @@
-"""Writes the transformed template, once as it is by default and once with every option on: what scanners read.
+"""Writes the transformed template, by default and with every option on, for scanners.
 
-    python -m tests.template.dump FOLDER
+`python -m tests.template.dump FOLDER`
 """
 
 from __future__ import annotations
