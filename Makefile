@@ -19,7 +19,7 @@ SOURCES := layers/common/python/replicate_proxy functions local tests $(wildcard
 export SAM_CLI_TELEMETRY := 0
 
 ##@ The local stack
-.PHONY: demo up down status logs key invoke build
+.PHONY: demo up down status logs redrive key invoke build
 demo: env ## Run the main job end to end and show every hop  [PROMPT="…" MODEL=owner/name]
 	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL")
 
@@ -34,6 +34,10 @@ status: env ## Processes, functions, queues and dead-letter queues
 
 logs: env ## What the functions logged  [FN=harvest FOLLOW=1]
 	@$(LOCAL) logs $(if $(FN),--function "$$FN") $(if $(FOLLOW),--follow)
+
+redrive: env ## Dead letters: count them, or look, or send back  [QUEUE=dispatch|all PEEK=10 TENANT= JOB= RATE=20]
+	@$(BIN)/python -m local.redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(TENANT),--tenant $(TENANT)) \
+		$(if $(JOB),--job $(JOB)) $(if $(RATE),--rate $(RATE))
 
 key: env ## Create an API key  [TENANT=acme SCOPES="predictions:read predictions:write"]
 	@$(LOCAL) key $(if $(TENANT),--tenant "$$TENANT") $(if $(SCOPES),--scopes "$$SCOPES")

@@ -21,12 +21,13 @@ from local.chaos.report import Report, offenders
 from local.down import down
 from local.errors import LocalError
 from local.home import Home
-from local.redrive import DeadLetters
 from local.replicate.remote import Remote
 from local.screen import Screen
 from local.stack import Stack
 from local.status import depth
 from local.up import up
+from replicate_proxy.admin.client import AdminClient
+from replicate_proxy.admin.redrive import Redrive
 from replicate_proxy.jobs.model import Job
 
 _CLIENTS = 4
@@ -36,6 +37,7 @@ _SWEEP_PAUSE_SECONDS = 1.0
 _DUPLICATE_PAUSE_SECONDS = 0.5
 _STALL_SECONDS = 240.0
 _REDRIVE_ROUNDS = 8
+_REDRIVE_RATE = 50.0
 _QUIET_SECONDS = 90.0
 _JOBS_A_CRASH = 50  # 1,000 jobs: each boundary is hit at least 20 times
 
@@ -176,11 +178,10 @@ class _Run:
 
     def _redrive(self) -> tuple[int, int]:
         """How many dead letters were sent back, and how many are there in the end."""
-        letters, redriven = DeadLetters(self._stack.api_url, self._stack.admin_key), 0
+        letters, redriven = Redrive(AdminClient(self._stack.api_url, self._stack.admin_key)), 0
         for _ in range(_REDRIVE_ROUNDS):
             with self._screen.step("redriving dead letters") as done:
-                waiting = {name: count for name, count in letters.waiting().items() if count}
-                handled = {name: letters.redrive(name) for name in waiting}
+                handled = letters.send_all_back(rate=_REDRIVE_RATE)
                 redriven += sum(handled.values())
                 done(f"redriven {handled or 'nothing'}")
             self._settle()

@@ -17,7 +17,7 @@ _TIMEOUT_SECONDS = (5, 30)
 
 
 class AdminClient:
-    """Keys by way of the admin API. `url` is the stack output ApiUrl, `admin_key` an operator's."""
+    """Keys and dead letters by the admin API. `url` is the stack output ApiUrl, `admin_key` an operator's."""
 
     def __init__(self, url: str, admin_key: str, session: requests.Session | None = None) -> None:
         self._url = url.rstrip("/")
@@ -38,6 +38,19 @@ class AdminClient:
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         return self._call("DELETE", f"/admin/keys/{key_id}")
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Every dead-letter queue with its depth."""
+        return list(self._call("GET", "/admin/queues")["results"])
+
+    def dead_letters(self, queue: str, *, limit: int, with_bodies: bool = False) -> list[dict[str, Any]]:
+        """Some of a queue's letters; they stay where they are."""
+        query = {"limit": str(limit), "body": str(with_bodies).lower()}
+        return list(self._call("GET", f"/admin/queues/{queue}/dead-letters", query=query)["results"])
+
+    def redrive(self, queue: str, **fields: Any) -> dict[str, Any]:
+        """One round: {"handled", "skipped", "done"}; `fields` as in POST /admin/queues/{name}/redrive."""
+        return self._call("POST", f"/admin/queues/{queue}/redrive", fields)
 
     def _call(
         self,

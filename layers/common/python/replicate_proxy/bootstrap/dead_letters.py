@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["dead_letter_queues"]
 
 _WITH_SOURCE = ("dispatch", "track", "harvest", "notify")
-_STREAM_NOTE = "Holds positions in the table's stream; a redrive reads the changes there, for 24 hours, and tells them"
-_SWEEP_NOTE = "Holds failed runs of the schedules; a redrive makes them again, and the next run does the same work"
+_STREAM_NOTE = "Holds positions in the table's stream; a redrive reads and tells the changes, for 24 hours"
+_SWEEP_NOTE = "Holds failed runs of the schedules; a redrive makes them again, as the next run does"
 
 
 def dead_letter_queues(env: Env, invocations: Invocations) -> Mapping[str, DeadLetterQueue]:
