@@ -98,19 +98,7 @@ def test_peeking_shows_and_moves_nothing(api: responses.RequestsMock) -> None:
 
 def test_a_filter_and_a_rate_travel_with_the_request(api: responses.RequestsMock) -> None:
     api.post(f"{URL}/admin/queues/bus/redrive", json={"handled": 1, "skipped": 0, "done": True})
-    arguments = [
-        "bus",
-        "--tenant",
-        "acme",
-        "--job",
-        "j1",
-        "--message",
-        "m1",
-        "--message",
-        "m2",
-        "--rate",
-        "3",
-    ]
+    messages = ["--message", "m1", "--message", "m2"]
     assert call("bus", "--tenant", "acme", "--job", "j1", *messages, "--rate", "3") == {"bus": 1}
     assert json.loads(api.calls[0].request.body or "") == {
         "tenant": "acme",
