@@ -1,5 +1,6 @@
 """What goes wrong, and how often: every rate of the run in one place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ def _fault(name: str, endpoint: str, kind: str, probability: float, **details: A
     return Fault(name, {"endpoint": endpoint, "kind": kind, "probability": probability, **details})
 
 
-UPSTREAM: tuple[Fault, ...] = (
+_UPSTREAM: tuple[Fault, ...] = (
     _fault("create refused (422)", "create", "status", 1, status=422, contains=REFUSED),
     _fault("create 429 with retry_after", "create", "status", 0.04, status=429, retry_after=2),
     _fault("create 429 without retry_after", "create", "status", 0.03, status=429),
@@ -32,8 +33,6 @@ UPSTREAM: tuple[Fault, ...] = (
     _fault("create read timeout after accept", "create", "timeout_after", 0.01, seconds=8),
     _fault("create broken JSON", "create", "broken_json", 0.02),
     _fault("create truncated", "create", "truncated", 0.01),
-    # A dozen in a row: the circuit breaker opens.
-    _fault("create 503 in an outage", "create", "status", 1, status=503, after=350, times=12),
     _fault("read 500", "get", "status", 0.03, status=500),
     _fault("read reset", "get", "reset_before_accept", 0.02),
     _fault("read broken JSON", "get", "broken_json", 0.02),
@@ -54,6 +53,18 @@ UPSTREAM: tuple[Fault, ...] = (
     _fault("webhook forged", "webhook", "forge", 0.05),
     _fault("webhook answer lost", "webhook", "bad_status", 0.03, status=504),
 )
+
+_OUTAGE_CALLS = 12  # in a row: the circuit breaker opens
+_OUTAGE_AT = 0.35  # of the creates
+
+
+def upstream(jobs: int) -> Sequence[Fault]:
+    """The rules for a run of so many jobs, in the order in which they are tried."""
+    begins = round(jobs * _OUTAGE_AT)
+    outage = _fault(
+        "create 503 in an outage", "create", "status", 1, status=503, after=begins, times=_OUTAGE_CALLS
+    )
+    return [outage, *_UPSTREAM]
 
 
 @dataclass(frozen=True)

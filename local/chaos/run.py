@@ -109,7 +109,8 @@ class _Run:
         wanted = -(-options.jobs // _JOBS_A_CRASH)
         self._crashes = Crashes(home.faults_file, home.directory / "faults.jsonl", wanted)
         self._restarts = 0
-        self._upstream_faults: Counter[str] = Counter()
+        self._faults_upstream = mix.upstream(options.jobs)
+        self._upstream_counts: Counter[str] = Counter()
 
     def run(self) -> Report:
         started = time.monotonic()
@@ -125,12 +126,13 @@ class _Run:
     def _install(self) -> None:
         self._simulator.control("POST", "reset")
         self._simulator.settings(webhook_retry_scale=0.3)
-        self._simulator.control("POST", "faults", {"rules": [fault.rule for fault in mix.UPSTREAM]})
+        self._simulator.control("POST", "faults", {"rules": [fault.rule for fault in self._faults_upstream]})
         self._crashes.begin()
 
     def _end_upstream_faults(self) -> None:
-        for fault, rule in zip(mix.UPSTREAM, self._simulator.control("GET", "faults")["rules"], strict=True):
-            self._upstream_faults[fault.name] = rule["fired"]
+        rules = self._simulator.control("GET", "faults")["rules"]
+        for fault, rule in zip(self._faults_upstream, rules, strict=True):
+            self._upstream_counts[fault.name] = rule["fired"]
         self._simulator.control("DELETE", "faults")
 
     def _live_through_it(self) -> None:
@@ -238,7 +240,7 @@ class _Run:
         )
 
     def _faults(self) -> dict[str, int]:
-        counts = Counter(self._upstream_faults)
+        counts = Counter(self._upstream_counts)
         counts.update(self._crashes.aws())
         counts.update(self._duplicator.sent)
         counts["application answered 503"] = self._inbox.failed
