@@ -5,7 +5,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from botocore.exceptions import ClientError
+
 from local import build, environment
+from local.errors import LocalError
 from local.home import ROOT, Home
 from local.programs import run
 from local.stack import client
@@ -31,17 +34,35 @@ def fingerprint(parameters: Mapping[str, str], generation: str) -> str:
 
 
 def deploy(home: Home, template: Path, parameters: Mapping[str, str], endpoint_url: str) -> None:
-    run(
-        [
-            build.SAM / "sam",
-            *("deploy", "--template-file", template, "--config-file", _config(home, parameters)),
-            *("--stack-name", STACK_NAME, "--region", environment.REGION),
-            *("--resolve-s3", "--capabilities", *CAPABILITIES),
-            *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
-        ],
-        environment=environment.with_credentials(endpoint_url),
-        what="sam deploy",
-    )
+    """Raises `LocalError` with the reason of each resource that could not be made."""
+    try:
+        run(
+            [
+                build.SAM / "sam",
+                *("deploy", "--template-file", template, "--config-file", _config(home, parameters)),
+                *("--stack-name", STACK_NAME, "--region", environment.REGION),
+                *("--resolve-s3", "--capabilities", *CAPABILITIES),
+                *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
+            ],
+            environment=environment.with_credentials(endpoint_url),
+            what="sam deploy",
+        )
+    except LocalError as error:
+        raise LocalError("\n".join(_reasons(endpoint_url)) or str(error)) from error
+
+
+def _reasons(endpoint_url: str) -> list[str]:
+    """Why the last deployment failed, as the stack's events tell; SAM's own table wraps that beyond reading."""
+    try:
+        events = client("cloudformation", endpoint_url).describe_stack_events(StackName=STACK_NAME)[
+            "StackEvents"
+        ]
+    except ClientError:
+        return []  # It failed before there was a stack.
+    failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
+    return [
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'failed')}" for event in failed
+    ]
 
 
 def remember(home: Home, fingerprint: str) -> None:
