@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.cors import Cors
 from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
 from replicate_proxy.observability import logger
 
@@ -91,10 +93,11 @@ Handler = Callable[[Request], Response]
 
 
 class Routes:
-    """The routes of one function: `(method, resource)` to handler."""
+    """The routes of one function: `(method, resource)` to handler. `cors` None takes the environment's."""
 
-    def __init__(self) -> None:
+    def __init__(self, cors: Cors | None = None) -> None:
         self._handlers: dict[tuple[str, str], Handler] = {}
+        self._cors = Cors.from_env(os.environ) if cors is None else cors
 
     def add(self, method: str, resource: str) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
@@ -120,6 +123,11 @@ class Routes:
 
     def handle(self, event: Mapping[str, Any]) -> Response:
         """The reply to the event; every error becomes a problem, none escapes."""
+        response = self._answer(event)
+        allowed = self._cors.headers(_origin(event), preflight=event.get("httpMethod") == "OPTIONS")
+        return {**response, "headers": {**response["headers"], **allowed}} if allowed else response
+
+    def _answer(self, event: Mapping[str, Any]) -> Response:
         try:
             request = Request.from_event(event)
             handler = self._handlers.get((request.method, request.resource))
@@ -170,6 +178,11 @@ def _segment(part: str) -> str:
     if not part.startswith("{"):
         return re.escape(part)
     return ".+" if part.endswith("+}") else "[^/]+"
+
+
+def _origin(event: Mapping[str, Any]) -> str:
+    headers: Mapping[str, Any] = event.get("headers") or {}
+    return next((str(value) for name, value in headers.items() if name.lower() == "origin"), "")
 
 
 def _no_constant(name: str) -> Any:

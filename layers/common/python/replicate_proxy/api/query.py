@@ -22,7 +22,7 @@ _FILTERS = ("created_after", "created_before")
 
 
 def query_routes(query: Query, *, public_base_url: str = "") -> Routes:
-    """GETs of one prediction and of pages; the plain `GET /`; health."""
+    """GETs of one prediction and of pages; the plain `GET /`; health; the preflight of every path."""
     routes = Routes()
 
     def one(request: Request, job_id: str) -> Response:
@@ -57,6 +57,12 @@ def query_routes(query: Query, *, public_base_url: str = "") -> Routes:
     @routes.get("/health")
     def health(_: Request) -> Response:
         return json_response(200, {"status": "ok", "version": __version__})
+
+    @routes.add("OPTIONS", "/")
+    @routes.add("OPTIONS", "/{proxy+}")
+    def preflight(_: Request) -> Response:
+        """`Routes` adds what the origin may do; one that is not allowed finds nothing in the reply."""
+        return json_response(204, None)
 
     return routes
 
