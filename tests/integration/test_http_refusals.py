@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from local.stack import Stack
-from tests.integration.api import Api
+from tests.integration.api import CALL_SECONDS, Api
 
 GOOD = {"version": "local/lab", "input": {}}
 DEEP = b'{"version": "local/lab", "input": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
@@ -55,7 +55,6 @@ NOT_THERE = (
     ("GET", "/v1/predictions/not-an-id"),
     ("POST", "/v1/predictions/not-an-id/cancel"),
     ("GET", "/v1/files/not-an-id"),
-    ("GET", "/v1/models/no/such-model"),
 )
 QUERIES = (
     "/v1/predictions?cursor=rubbish",
@@ -110,18 +109,29 @@ def test_unknown_path_or_method(api: Api, method: str, path: str) -> None:
     problem(api.call(method, path, GOOD if method in {"POST", "PUT"} else None), 404)
 
 
+def test_unknown_model_is_404_in_replicates_own_words(api: Api) -> None:
+    answer = api.call("GET", "/v1/models/no/such-model")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert answer.json()["detail"]
+
+
 @pytest.mark.parametrize("path", QUERIES)
 def test_bad_query(api: Api, path: str) -> None:
     problem(api.call("GET", path), 400)
 
 
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer rp_wrong_key", "Basic cnA6cnA=", "Bearer r8_local"])
-def test_missing_or_wrong_key(stack: Stack, header: str) -> None:
-    headers = {"authorization": header} if header else {}
+@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/account", "/?predictionId=x"])
+def test_no_key(stack: Stack, path: str) -> None:
+    problem(requests.get(f"{stack.api_url}{path}", timeout=CALL_SECONDS), 401)
+    problem(requests.post(f"{stack.api_url}/v1/predictions", json=GOOD, timeout=CALL_SECONDS), 401)
 
-    for method, path in (("GET", "/v1/predictions"), ("POST", "/v1/predictions"), ("GET", "/v1/account")):
-        answer = requests.request(method, f"{stack.api_url}{path}", json=GOOD, headers=headers, timeout=30)
-        problem(answer, 401)
+
+def test_wrong_key(stack: Stack) -> None:
+    headers = {"authorization": "Bearer rp_wrong_key"}
+
+    problem(requests.get(f"{stack.api_url}/v1/predictions", headers=headers, timeout=CALL_SECONDS), 401)
 
 
 def test_older_token_scheme_is_as_good(api: Api) -> None:
@@ -134,7 +144,7 @@ def test_foreign_file_is_no_input(api: Api, make_api: Callable[[], Api]) -> None
     other = make_api()
     form = {"content": ("a.txt", b"mine alone", "text/plain")}
     bearer = {"authorization": f"Bearer {other.key}"}
-    made = requests.post(f"{api.url}/v1/files", files=form, headers=bearer, timeout=30).json()
+    made = requests.post(f"{api.url}/v1/files", files=form, headers=bearer, timeout=CALL_SECONDS).json()
 
     body = {**GOOD, "input": {"file": made["urls"]["get"]}}
     refused = problem(api.call("POST", "/v1/predictions", body), 422)
@@ -149,12 +159,14 @@ def test_forged_webhook_of_replicate_is_refused(api: Api, stack: Stack) -> None:
     signed = {"webhook-id": "msg_1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,Zm9yZ2Vk"}
     address = f"{stack.api_url}/webhooks/replicate?tenant={api.tenant}&job={job['id']}&attempt=1&sig=00"
 
-    answers = [requests.post(address, data=body, headers=headers, timeout=30) for headers in ({}, signed)]
+    answers = [
+        requests.post(address, data=body, headers=headers, timeout=CALL_SECONDS) for headers in ({}, signed)
+    ]
 
     assert all(answer.status_code in {400, 401, 403, 404} for answer in answers)
-    assert api.get(job["id"])["output"] is None
+    assert api.get(job["id"])["status"] in {"starting", "processing"}
     api.call("POST", f"/v1/predictions/{job['id']}/cancel")
 
 
 def test_health_needs_no_key(stack: Stack) -> None:
-    assert requests.get(f"{stack.api_url}/health", timeout=30).status_code == 200
+    assert requests.get(f"{stack.api_url}/health", timeout=CALL_SECONDS).status_code == 200
