@@ -42,7 +42,7 @@ class _Consumer:
 _CONSUMERS = (
     _Consumer("dispatch", "DispatchQueueUrl", 3),
     _Consumer("track", "TrackQueueUrl", 2),
-    _Consumer("harvest", "HarvestQueueUrl", 2),
+    _Consumer("harvest", "HarvestQueueUrl", 3),
     _Consumer("deliver", "NotifyQueueUrl", 2),
 )
 _TIMEOUT_SECONDS = 45
