@@ -53,16 +53,16 @@ def deploy(home: Home, template: Path, parameters: Mapping[str, str], endpoint_u
 
 def _reasons(endpoint_url: str) -> list[str]:
     """Why the last deployment failed, as the stack's events tell; SAM's own table wraps that beyond reading."""
+    cloudformation = client("cloudformation", endpoint_url)
     try:
-        events = client("cloudformation", endpoint_url).describe_stack_events(StackName=STACK_NAME)[
-            "StackEvents"
-        ]
+        events = cloudformation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
     except ClientError:
         return []  # It failed before there was a stack.
     failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
-    return [
+    told = (
         f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'failed')}" for event in failed
-    ]
+    )
+    return list(dict.fromkeys(told))
 
 
 def remember(home: Home, fingerprint: str) -> None:
