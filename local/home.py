@@ -42,6 +42,11 @@ class Home:
         return self.directory / "faults.json"
 
     @property
+    def clock_file(self) -> Path:
+        """Seconds by which this stack's functions run ahead of the machine; only tests write it."""
+        return self.directory / "clock-offset"
+
+    @property
     def lock(self) -> Path:
         return self.directory / "up.lock"
 

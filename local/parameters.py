@@ -10,13 +10,20 @@ STAGE = "local"
 SYNC_SECONDS = 25
 
 
-def parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream, faults_file: Path) -> dict[str, str]:
+def parameters(
+    *, endpoint_url: str, cdn_url: str, upstream: Upstream, faults_file: Path, clock_file: Path
+) -> dict[str, str]:
     """Names as in template.yaml. Each hop's patience is short: nobody at a laptop waits as AWS may.
 
-    `faults_file` need not exist; what it says, functions suffer (`replicate_proxy.faults`).
+    The files need not exist. What `faults_file` says, functions suffer (`replicate_proxy.faults`); by the
+    seconds in `clock_file` they run ahead (`replicate_proxy.local_clock`).
     """
     public = public_url(endpoint_url)
-    settings = {"allow_loopback": True, "faults_file": str(faults_file)}
+    settings = {
+        "allow_loopback": True,
+        "faults_file": str(faults_file),
+        "clock_offset_file": str(clock_file),
+    }
     return {
         "Stage": STAGE,
         "LocalStack": "true",

@@ -43,6 +43,7 @@ def up(home: Home, screen: Screen, overrides: Mapping[str, str] | None = None) -
             cdn_url=addresses.cdn_url,
             upstream=source,
             faults_file=home.faults_file,
+            clock_file=home.clock_file,
         )
         _deploy(home, screen, addresses.endpoint_url, chosen | dict(overrides or {}))
         stack = _describe(home, addresses, source)

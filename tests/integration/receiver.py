@@ -52,8 +52,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving(*answers: int) -> Iterator[Receiver]:
-    """Listens on loopback while the block runs."""
+def receiving(*answers: int, port: int = 0) -> Iterator[Receiver]:
+    """Listens on loopback while the block runs, on a free port where none is named."""
     receiver = Receiver(answers)
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def receiving(*answers: int) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+    server = ThreadingHTTPServer((LOOPBACK, port), Handler)
     receiver.url = f"http://{LOOPBACK}:{server.server_port}/hooks/predictions?mine=1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

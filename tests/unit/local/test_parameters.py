@@ -16,6 +16,7 @@ def _chosen() -> dict[str, str]:
         cdn_url="http://127.0.0.1:5000",
         upstream=source,
         faults_file=Path("/stack/faults.json"),
+        clock_file=Path("/stack/clock"),
     )
 
 
@@ -33,4 +34,5 @@ def test_clients_webhooks_and_outputs_all_stay_on_loopback() -> None:
     assert json.loads(chosen["LocalSettings"]) == {
         "allow_loopback": True,
         "faults_file": "/stack/faults.json",
+        "clock_offset_file": "/stack/clock",
     }

@@ -1,0 +1,78 @@
+"""An application that is down for three days gets everything on its return; the functions' clock moves."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from local import waiting
+from local.ports import choose
+from local.stack import Stack
+from replicate_proxy.notifications.settings import SCHEDULE
+from tests.integration.api import Api
+from tests.integration.conftest import HOME
+from tests.integration.receiver import receiving
+
+LONGEST_JITTER = 1.2
+ATTEMPT_SECONDS = 60.0
+
+
+class Clock:
+    """Moves all functions of the stack at once, then sweeps, as EventBridge would each minute."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._ahead = 0.0
+
+    def move(self, seconds: float) -> None:
+        self._ahead += seconds
+        HOME.clock_file.write_text(str(self._ahead), encoding="utf-8")
+        self.sweep()
+
+    def sweep(self) -> None:
+        name = self._stack.outputs["SweepFunctionName"]
+        self._stack.aws("lambda").invoke(FunctionName=name, Payload=b"{}", InvocationType="Event")
+
+
+@pytest.fixture
+def clock(stack: Stack) -> Iterator[Clock]:
+    yield Clock(stack)
+    HOME.clock_file.unlink(missing_ok=True)
+    # Breaker and rate limits remember times that now lie in the future.
+    table, dynamodb = stack.outputs["ControlTableName"], stack.aws("dynamodb")
+    for item in dynamodb.scan(TableName=table)["Items"]:
+        dynamodb.delete_item(TableName=table, Key={"pk": item["pk"]})
+
+
+def test_receiver_that_was_down_for_75_hours_gets_everything_on_its_return(
+    api: Api, clock: Clock, aws: Callable[[str], Any]
+) -> None:
+    port = choose()
+    url = f"http://127.0.0.1:{port}/hooks"
+    job = api.finished(api.create("local/lab", {"output": "worth waiting for"}, webhook=url)["id"])
+
+    def attempts() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = api.call("GET", f"/v1/webhooks/attempts?prediction={job['id']}").json()[
+            "results"
+        ]
+        return found
+
+    def tried(times: int) -> None:
+        def enough() -> bool | None:
+            clock.sweep()
+            return True if len(attempts()) >= times else None
+
+        waiting.until(enough, seconds=ATTEMPT_SECONDS, what=f"attempt {times}")
+
+    tried(1)
+    for times, pause in enumerate(SCHEDULE[1:-1], start=2):
+        clock.move(pause * LONGEST_JITTER)
+        tried(times)
+    assert all(attempt["status"] is None for attempt in attempts()), "nobody was there to answer"
+
+    with receiving(port=port) as application:
+        clock.move(SCHEDULE[-1] * LONGEST_JITTER)
+        calls = application.wait(lambda calls: len(calls) >= 2, "output and completed")
+
+    assert [call.prediction["proxy"]["event"] for call in calls] == ["output", "completed"]
+    assert {call.prediction["output"] for call in calls} == {"worth waiting for"}
