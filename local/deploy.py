@@ -52,7 +52,7 @@ def deploy(home: Home, template: Path, parameters: Mapping[str, str], endpoint_u
 
 
 def _reasons(endpoint_url: str) -> list[str]:
-    """Why the last deployment failed, as the stack's events tell; SAM's own table wraps that beyond reading."""
+    """Why the last deployment failed, by the stack's events; SAM's own table wraps that beyond reading."""
     cloudformation = client("cloudformation", endpoint_url)
     try:
         events = cloudformation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
