@@ -12,13 +12,13 @@ from replicate_proxy.steps import STEPS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FIRST_RATE = 0.05
+_FIRST_RATE = 0.02
 _HIGHEST_RATE = 0.5
 _LOWEST_RATE = 0.01
 _REST_RATE = 0.002
 # Passes of the sweep are few and do much, so each of its boundaries must be struck more readily.
 _FIRST_SWEEP_RATE = 0.15
-_FASTER, _SLOWER = 1.5, 0.9
+_FASTER, _SLOWER = 1.15, 0.9
 # Ahead of time, so that the last boundaries are not left to the last jobs.
 _HEAD_START = 1.25
 

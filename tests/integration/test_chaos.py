@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from local.chaos import mix
 from local.chaos.run import Options, run
 from local.home import Home
@@ -11,8 +13,11 @@ from replicate_proxy.steps import STEPS
 
 JOBS = 100
 SEED = 7
+# Two minutes on an idle machine, stack included; hundreds of cold starts take far longer on a busy one.
+SECONDS = 900
 
 
+@pytest.mark.timeout(SECONDS)
 def test_no_job_is_lost_stuck_or_paid_for_twice(tmp_path: Path) -> None:
     path = tmp_path / "chaos.json"
 
