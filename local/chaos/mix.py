@@ -54,7 +54,7 @@ _UPSTREAM: tuple[Fault, ...] = (
     _fault("webhook answer lost", "webhook", "bad_status", 0.03, status=504),
 )
 
-_OUTAGE_CALLS = 12  # in a row: the circuit breaker opens
+_OUTAGE_CALLS = 10  # in a row: the circuit breaker opens
 _OUTAGE_AT = 0.35  # of the creates
 
 

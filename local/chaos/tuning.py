@@ -23,6 +23,8 @@ _VARIABLES: Mapping[str, str] = {
     # Some creates have to wait for their turn.
     "CREATES_PER_MINUTE": "200",
     "CREATES_BURST": "10",
+    "BREAKER_RESET_SECONDS": "6",
+    "BREAKER_PROBE_SECONDS": "20",
     "DISPATCH_LEASE_SECONDS": "50",
     "DELIVERY_TOTAL_SECONDS": "5",
     "DELIVERY_LEASE_SECONDS": "50",

@@ -8,7 +8,7 @@ from functools import cache
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.jobs import clock, env
 from replicate_proxy.bootstrap.secrets import secrets
-from replicate_proxy.replicate_api.breaker import Breaker
+from replicate_proxy.replicate_api.breaker import Breaker, BreakerSettings
 from replicate_proxy.replicate_api.bucket import Pace
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.control import ControlTable
@@ -34,7 +34,12 @@ def replicate_client() -> ReplicateClient:
 
 @cache
 def breaker() -> Breaker:
-    return Breaker(_control(), clock)
+    usual = BreakerSettings()
+    settings = BreakerSettings(
+        reset_seconds=env.number("BREAKER_RESET_SECONDS", usual.reset_seconds),
+        probe_seconds=env.number("BREAKER_PROBE_SECONDS", usual.probe_seconds),
+    )
+    return Breaker(_control(), clock, settings)
 
 
 @cache
