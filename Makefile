@@ -39,8 +39,8 @@ redrive: env ## Dead letters: count them, or look, or send back  [QUEUE=dispatch
 	@$(BIN)/python -m local.redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(TENANT),--tenant $(TENANT)) \
 		$(if $(JOB),--job $(JOB)) $(if $(RATE),--rate $(RATE))
 
-key: env ## Create an API key  [TENANT=acme SCOPES="predictions:read predictions:write"]
-	@$(LOCAL) key $(if $(TENANT),--tenant "$$TENANT") $(if $(SCOPES),--scopes "$$SCOPES")
+key: env ## API keys by the admin API  [DO="create acme --scope predictions:read" | list | "rotate ID" | "revoke ID"]
+	@$(LOCAL) key $(DO)
 
 invoke: env ## One function in AWS's runtime by `sam local invoke` (needs Docker)  FN=ingest EVENT=events/ingest/create.json
 	@$(LOCAL) invoke "$${FN:?which function? FN=ingest}" "$${EVENT:?which event? EVENT=events/ingest/create.json}"
@@ -49,7 +49,7 @@ build: env ## sam build of template.yaml
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: test pr fmt lint types template-check unit integration clients-js bench chaos coverage
+.PHONY: security test pr fmt lint types template-check unit integration clients-js bench chaos coverage
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
 	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
 	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
@@ -72,7 +72,7 @@ template-check: env ## cfn-lint with the serverless rules, sam validate --lint
 	AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
 
 unit: env ## Unit, contract and template tests; no network
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 coverage: env ## The same with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
@@ -85,6 +85,9 @@ clients-js: ## The npm clients, where node is
 
 chaos: env ## Break everything, count on both sides; writes bench/chaos.json  [JOBS=1000 SEED=1]
 	@$(BIN)/python -m local.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
+
+security: env .venvs/security/.stamp ## bandit, pip-audit, checkov, template rules, secrets in the tree
+	@scripts/security.sh
 
 bench: env ## Measure; writes bench/results.json
 	$(BIN)/python -m bench
@@ -122,7 +125,7 @@ $(CLIENTS_JS)/node_modules/.stamp: $(CLIENTS_JS)/package-lock.json
 	@touch $@
 
 lock: ## Lock every requirements/*.in again (UPGRADE=1 for newer versions)
-	@for name in uv dev sam ministack; do \
+	@for name in uv dev sam ministack security bench; do \
 		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt

@@ -10,13 +10,15 @@ from local.down import down
 from local.errors import LocalError
 from local.home import DEFAULT_NAME, Home
 from local.invoke import invoke
-from local.keys import Keyring
+from local.keys import TENANT
 from local.logs import logs
 from local.screen import Screen
 from local.servers import aws
 from local.stack import Stack
 from local.status import status
 from local.up import up
+from replicate_proxy.admin import command as keys
+from replicate_proxy.errors import ProxyError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +58,8 @@ def parser() -> argparse.ArgumentParser:
     invoke_options = add("invoke", _invoke, "sam local invoke")
     invoke_options.add_argument("function")
     invoke_options.add_argument("event")
-    key = add("key", _key, "create an API key")
-    key.add_argument("--tenant", default="demo")
-    key.add_argument("--admin", action="store_true")
+    key = add("key", _key, "create, list, rotate or revoke API keys, by the admin API")
+    key.add_argument("arguments", nargs=argparse.REMAINDER, help="as of replicate_proxy.admin.command")
     return root
 
 
@@ -100,5 +101,8 @@ def _invoke(options: argparse.Namespace, home: Home, screen: Screen) -> int:
 
 def _key(options: argparse.Namespace, home: Home, screen: Screen) -> None:
     stack = Stack.load(home)
-    keyring = Keyring(stack.endpoint_url, stack.outputs)
-    screen.say(keyring.create(options.tenant, name="command line", admin=options.admin))
+    access = {"REPLICATE_PROXY_URL": stack.api_url, "REPLICATE_PROXY_ADMIN_KEY": stack.admin_key}
+    try:
+        screen.console.print_json(data=keys.run(options.arguments or ["create", TENANT], access))
+    except ProxyError as error:
+        raise LocalError(str(error)) from error

@@ -16,7 +16,14 @@ PACKAGE = ROOT / "layers/common/python/replicate_proxy"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ADAPTERS = ("replicate_proxy.storage", "replicate_proxy.messaging", "replicate_proxy.aws")
 PURE = ("jobs", "contracts", "signing.py", "ids.py", "clock.py", "errors.py", "ports.py")
-USES_REQUESTS = ("replicate_api", "net", "auth/jwks.py", "notifications/sender.py", "bootstrap")
+USES_REQUESTS = (
+    "replicate_api",
+    "net",
+    "auth/jwks.py",
+    "admin/client.py",
+    "notifications/sender.py",
+    "bootstrap",
+)
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, bool]]:

@@ -9,7 +9,7 @@ def test_the_layer_and_each_function_with_libraries_meet_their_lock_file(tmp_pat
         "CommonLayer/python/replicate_proxy",
         "HarvestFunction",
         "AuthorizeFunction",
-        "QueryFunction",
+        "IngestFunction",
     ):
         (tmp_path / built).mkdir(parents=True)
 
