@@ -44,7 +44,7 @@ class Crashes:
         for name, rate in self.rates.items():
             if hits[name] >= self.wanted:
                 self.rates[name] = _REST_RATE
-            elif hits[name] < expected:
+            elif hits[name] + 1 <= expected:
                 self.rates[name] = min(rate * _FASTER, _HIGHEST_RATE)
             else:
                 self.rates[name] = max(rate * _SLOWER, _LOWEST_RATE)
