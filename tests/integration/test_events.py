@@ -6,7 +6,6 @@ of answer is for the functions' own tests.
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,8 @@ def answers(stack: Stack) -> dict[str, Any]:
         said = json.loads(reply["Payload"].read())
         return sample, {"crashed": said} if "FunctionError" in reply else said
 
-    with ThreadPoolExecutor(2) as threads:
-        return dict(threads.map(invoke, samples(*HTTP, *QUEUES, "authorize", "notify")))
+    # One after the other: a second call at the same time would start a second worker of the function.
+    return dict(invoke(sample) for sample in samples(*HTTP, *QUEUES, "authorize", "notify"))
 
 
 @pytest.mark.parametrize("sample", [name for name in samples(*HTTP) if name != "admin/schedule"])
