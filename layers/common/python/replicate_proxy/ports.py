@@ -21,7 +21,9 @@ __all__ = [
     "EventBus",
     "IdempotencyRecord",
     "IdempotencyStore",
+    "JobCache",
     "JobPage",
+    "JobReader",
     "JobStore",
     "Secrets",
 ]
@@ -48,6 +50,22 @@ class JobPage:
 
     jobs: tuple[Job, ...]
     next_before: str | None
+
+
+class JobReader(Protocol):
+    """What reading jobs takes; every JobStore is one."""
+
+    def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None: ...
+
+    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage: ...
+
+
+class JobCache(Protocol):
+    """Jobs as they were when somebody read them last."""
+
+    def get(self, tenant: str, job_id: str) -> Job | None:
+        """Raises RetryableError where the cache cannot say."""
+        ...
 
 
 class JobStore(Protocol):

@@ -11,6 +11,7 @@ from replicate_proxy.services.query import Query
 from replicate_proxy.services.views import Views
 
 if TYPE_CHECKING:
+    from replicate_proxy.ports import JobReader
     from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
@@ -18,4 +19,14 @@ __all__ = ["routes"]
 
 @cache
 def routes() -> Routes:
-    return query_routes(Query(store(), Views(documents())), public_base_url=env.text("PUBLIC_BASE_URL", ""))
+    return query_routes(Query(_jobs(), Views(documents())), public_base_url=env.text("PUBLIC_BASE_URL", ""))
+
+
+def _jobs() -> JobReader:
+    endpoint = env.text("DAX_ENDPOINT", "")
+    if not endpoint:
+        return store()
+    # Here and not above: who has no DAX does not pay for it in cold starts.
+    from replicate_proxy.bootstrap.dax import cached_jobs  # noqa: PLC0415
+
+    return cached_jobs(endpoint)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import JobStore
+    from replicate_proxy.ports import JobReader
     from replicate_proxy.services.views import Views
 
 __all__ = ["PAGE_SIZE", "PredictionPage", "Query"]
@@ -35,7 +35,7 @@ class PredictionPage:
 class Query:
     """Everything is read under the caller's tenant; another tenant's job does not exist here."""
 
-    def __init__(self, store: JobStore, views: Views) -> None:
+    def __init__(self, store: JobReader, views: Views) -> None:
         self._store = store
         self._views = views
 

@@ -1,0 +1,31 @@
+"""Reads through DAX; imported only where DAX_ENDPOINT is set."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+from replicate_proxy.bootstrap.jobs import clock, env, store
+from replicate_proxy.services.cached_jobs import CachedJobs
+from replicate_proxy.storage.dax import DaxJobs
+
+__all__ = ["cached_jobs"]
+
+
+def cached_jobs(endpoint: str) -> CachedJobs:
+    """`endpoint` is the cluster's discovery address, `daxs://…`."""
+    cache = DaxJobs(partial(_connect, endpoint), env.text("REPLICATE_PROXY_TABLE"))
+    stale = timedelta(milliseconds=env.integer("DAX_STALE_MILLISECONDS", 1000))
+    return CachedJobs(store(), cache, clock, stale=stale)
+
+
+def _connect(endpoint: str) -> Any:
+    # Imported on DaxJobs' own thread: no request waits for a library, or for a cluster, that may not answer.
+    from amazondax import AmazonDaxClient  # noqa: PLC0415
+
+    timeouts = Config(connect_timeout=1, read_timeout=1, retries={"max_attempts": 0})
+    return AmazonDaxClient(botocore.session.get_session(), endpoint_url=endpoint, config=timeouts)
