@@ -23,6 +23,14 @@ UNFINISHED = HarvestResult(output=SOURCE, files=(STORED,), remaining=((1,),))
 FAILED_ONCE = HarvestResult(output=[STORED.url, SOURCE[1]], files=(STORED, LEFT))
 
 
+def unfinished(files: int) -> HarvestResult:
+    """A round after which so many files are stored, and one is not."""
+    stored = tuple(
+        FileRecord((number,), "stored", f"https://outputs.test/{number}") for number in range(files)
+    )
+    return HarvestResult(output=SOURCE, files=stored, remaining=((files,),))
+
+
 @pytest.fixture
 def world() -> World:
     return World()
@@ -118,11 +126,21 @@ def test_many_files_take_several_rounds_and_are_not_fetched_twice(world: World) 
 
 def test_rounds_that_go_on_do_not_use_up_the_retries(world: World) -> None:
     job = succeeded(world)
-    world.outputs.rounds = [UNFINISHED] * 6 + [FAILED_ONCE]
+    world.outputs.rounds = [unfinished(files) for files in range(1, 7)] + [FAILED_ONCE]
     harvest(world, job)
     world.pass_time(120)
     assert world.job(job).status is S.SUCCEEDED
     assert len(world.outputs.calls) == 8
+
+
+def test_a_round_that_stored_nothing_new_is_not_followed_by_the_next_at_once(world: World) -> None:
+    job = succeeded(world)
+    world.outputs.rounds = [UNFINISHED] * 50
+    harvest(world, job)
+    world.settle_messages()
+    assert len(world.outputs.calls) == 2
+    world.pass_time(120)
+    assert 3 <= len(world.outputs.calls) <= 5
 
 
 def test_a_file_that_cannot_be_had_is_tried_again_then_left(world: World) -> None:

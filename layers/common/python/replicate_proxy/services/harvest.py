@@ -111,6 +111,7 @@ class Harvest:
             return self.keeper.get(report.tenant, report.job_id)
 
     def _round(self, job: Job, deadline: datetime) -> Job:
+        already = self._already(job)
         try:
             result = self.outputs.harvest(
                 tenant=job.tenant,
@@ -118,7 +119,7 @@ class Harvest:
                 output=self.documents.load(job.source_output),
                 options=self._options(job),
                 deadline=deadline,
-                already=self._already(job),
+                already=already,
             )
         except NotFoundError:
             return self._given_up(job)
@@ -126,7 +127,9 @@ class Harvest:
             return self._again(job, None, _pause(job), reason=str(error))
         self.checkpoint("harvest.stored")
         if not result.complete:
-            return self._again(job, result, 0, reason="more files than one round takes")
+            # A round that had time for no file must not be followed by the next at once, for ever.
+            pause = 0 if len(result.files) > len(already) else _pause(job)
+            return self._again(job, result, pause, reason="more files than one round takes")
         if result.retry_worthwhile and self._may_retry(job):
             return self._again(job, result, _pause(job), reason="some files could not be fetched yet")
         return self._finished(job, result)
