@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from local.chaos.mix import RECEIVER_FAILS
-from local.chaos.orders import Kind, Order
+from local.chaos.orders import Order
 from local.demo.receiver import Inbox
 from local.errors import LocalError
 from local.ports import LOOPBACK
@@ -23,7 +23,8 @@ _TRIES = 60
 _TIMEOUT_SECONDS = 60
 _LONGEST_PAUSE = 3.0
 _REPLAYED = 0.05  # of the jobs are asked for once more after their 201
-_CANCEL_AFTER = (0.0, 4.0)
+_CANCEL_WITHIN = (0.0, 60.0)
+_LOOK_SECONDS = 2.0
 _TOO_MANY = 500
 
 
@@ -39,19 +40,22 @@ class Application:
     """Ids that a replay gave and that are not the first one's."""
 
     def submit(self, order: Order) -> None:
-        """Until it is accepted; then, at times, once more, and the cancel where one is wanted."""
-        dice = random.Random(f"{self.seed}/{order.number}")  # noqa: S311 - a reproducible choice, no secret
+        """Until it is accepted; then, at times, once more."""
         job_id = self._create(order)
         self.accepted[order.number] = job_id
-        if dice.random() < _REPLAYED and (again := self._create(order)) != job_id:
+        if self._dice(order, "replay").random() < _REPLAYED and (again := self._create(order)) != job_id:
             self.doubles.append(again)
-        if order.kind is Kind.CANCELED:
-            time.sleep(dice.uniform(*_CANCEL_AFTER))
-            self._persist("POST", f"/v1/predictions/{job_id}/cancel")
 
-    def get(self, path: str) -> dict[str, Any]:
-        answer = self._persist("GET", path)
-        return dict(answer.json())
+    def cancel(self, order: Order) -> None:
+        """Some at once, most while it runs."""
+        patience = self._dice(order, "cancel").uniform(*_CANCEL_WITHIN)
+        job, ends = f"/v1/predictions/{self.accepted[order.number]}", time.monotonic() + patience
+        while time.monotonic() < ends and self._persist("GET", job).json()["status"] != "processing":
+            time.sleep(_LOOK_SECONDS)
+        self._persist("POST", f"{job}/cancel")
+
+    def _dice(self, order: Order, use: str) -> random.Random:
+        return random.Random(f"{self.seed}/{order.number}/{use}")  # noqa: S311 - a reproducible choice
 
     def _create(self, order: Order) -> str:
         headers = {"Idempotency-Key": order.key}

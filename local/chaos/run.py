@@ -16,7 +16,7 @@ from local.chaos import layer, mix, pressure, tuning
 from local.chaos.application import Application, UnreliableInbox, receiving
 from local.chaos.audit import Sightings, audit, jobs_of
 from local.chaos.crashes import Crashes
-from local.chaos.orders import Order, orders
+from local.chaos.orders import Kind, Order, orders
 from local.chaos.report import Report, offenders
 from local.down import down
 from local.errors import LocalError
@@ -31,6 +31,7 @@ from replicate_proxy.admin.redrive import Redrive
 from replicate_proxy.jobs.model import Job
 
 _CLIENTS = 4
+_CANCELERS = 12
 _AT_ONCE = 60  # jobs under way: the queue must not outgrow the patience of the sweep
 _LOOK_SECONDS = 1.5
 _SWEEP_PAUSE_SECONDS = 1.0
@@ -143,15 +144,18 @@ class _Run:
             )
             beside.enter_context(pressure.repeated(self._duplicate, pause=_DUPLICATE_PAUSE_SECONDS))
             progress = beside.enter_context(self._progress())
+            cancelers = beside.enter_context(ThreadPoolExecutor(_CANCELERS))
             clients = beside.enter_context(ThreadPoolExecutor(_CLIENTS))
-            submitted = [clients.submit(self._submit, order) for order in self._placed]
+            submitted = [clients.submit(self._submit, order, cancelers) for order in self._placed]
             self._follow(progress)
             for one in submitted:
                 one.result()
 
-    def _submit(self, order: Order) -> None:
+    def _submit(self, order: Order, cancelers: ThreadPoolExecutor) -> None:
         self._room.acquire()
         self._application.submit(order)
+        if order.kind is Kind.CANCELED:
+            cancelers.submit(self._application.cancel, order)
 
     def _duplicate(self) -> None:
         if sum(self._duplicator.sent.values()) < mix.DUPLICATED_COMMANDS * self._options.jobs:
