@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from replicate_proxy import strict_json
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.cors import Cors
 from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
@@ -72,10 +73,7 @@ class Request:
     def json(self) -> Any:
         """The body as JSON. Raises a 400 ApiError that says where it breaks off."""
         try:
-            parsed = json.loads(self.body.decode("utf-8"), parse_constant=_no_constant)
-            # Half of a surrogate pair is legal JSON, and no text that anybody could store.
-            if b"\\u" in self.body:
-                json.dumps(parsed, ensure_ascii=False).encode("utf-8")
+            parsed = strict_json.loads(self.body)
         except UnicodeDecodeError as error:
             raise ApiError(400, "Invalid body", f"The body is not UTF-8: byte {error.start}") from error
         except UnicodeEncodeError as error:
@@ -183,10 +181,6 @@ def _segment(part: str) -> str:
 def _origin(event: Mapping[str, Any]) -> str:
     headers: Mapping[str, Any] = event.get("headers") or {}
     return next((str(value) for name, value in headers.items() if name.lower() == "origin"), "")
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

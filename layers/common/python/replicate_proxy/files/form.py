@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import FormParser, parse_options_header
 
+from replicate_proxy import strict_json
 from replicate_proxy.errors import ApiError
 from replicate_proxy.files.names import media_type, plain_name
 from replicate_proxy.validation import invalid
@@ -130,7 +130,7 @@ def _metadata(part: _Part | None) -> Mapping[str, Any]:
     if len(part.value) > _LARGEST_METADATA:
         raise invalid("metadata", f"is larger than {_LARGEST_METADATA} bytes")
     try:
-        loaded = json.loads(part.value)
+        loaded = strict_json.loads(part.value)
     except (ValueError, RecursionError):
         raise invalid("metadata", "is not JSON") from None
     if not isinstance(loaded, dict):

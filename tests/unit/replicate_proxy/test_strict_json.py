@@ -1,0 +1,57 @@
+"""What a caller's JSON may be: all that can be given back as JSON, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_proxy import strict_json
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_json_is_read_as_it_was_written(value: object) -> None:
+    assert strict_json.loads(json.dumps(value).encode()) == value
+    assert strict_json.loads(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@given(st.binary())
+def test_whatever_is_read_can_be_given_back(body: bytes) -> None:
+    try:
+        value = strict_json.loads(body)
+    except ValueError:
+        return
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"[-1e400]",
+        b"9" * 5000,
+        b'"\\ud800"',
+        b'{"\\udfff": 1}',
+        b"\xff",
+        b"",
+        b"[",
+    ],
+)
+def test_anything_else_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        strict_json.loads(body)
+
+
+def test_a_nesting_without_end_is_refused() -> None:
+    with pytest.raises((RecursionError, ValueError)):
+        strict_json.loads(b"[" * 200_000)
