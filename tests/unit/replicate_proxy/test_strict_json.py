@@ -48,7 +48,7 @@ def test_whatever_is_read_can_be_given_back(body: bytes) -> None:
     ],
 )
 def test_anything_else_is_refused(body: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r".+"):
         strict_json.loads(body)
 
 
