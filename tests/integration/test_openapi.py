@@ -7,7 +7,7 @@ and no success without a credential but where the document says so.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
     from local.stack import Stack
 
+    type Request = Case[Any]
+
 DOCUMENT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "docs/openapi.yaml").read_text(encoding="utf-8")
 )
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS: dict[str, APIOperation[Any, Any, Any, Any]] = {
     f"{operation.method.upper()} {operation.path}": operation
-    for operation in (found.ok() for found in SCHEMA.get_all_operations())
+    for operation in (cast(Any, found).ok() for found in SCHEMA.get_all_operations())
 }
 OPEN = {
     name
@@ -65,7 +67,7 @@ CHECKS = [
 ]
 
 
-def each_request(name: str, look: Callable[[Case], None], *modes: GenerationMode, examples: int) -> None:
+def each_request(name: str, look: Callable[[Request], None], *modes: GenerationMode, examples: int) -> None:
     """Calls `look` with requests of the operation, valid ones and then broken ones, or of the modes named.
 
     Where nothing about a request can be wrong, there are no broken ones.
@@ -79,7 +81,7 @@ def each_request(name: str, look: Callable[[Case], None], *modes: GenerationMode
             suppress_health_check=list(HealthCheck),
         )
 
-        def one(case: Case) -> None:
+        def one(case: Request) -> None:
             look(case)
 
         strategy = OPERATIONS[name].as_strategy(generation_mode=mode)
@@ -90,7 +92,7 @@ def each_request(name: str, look: Callable[[Case], None], *modes: GenerationMode
                 raise
 
 
-def send(case: Case, url: str, key: str | None) -> requests.Response:
+def send(case: Request, url: str, key: str | None) -> requests.Response:
     """The request as made up but for the credential, and for `Prefer`: a hold costs the run its time."""
     made = case.as_transport_kwargs(base_url=url)
     kept = {name: value for name, value in made["headers"].items() if name.lower() not in _OURS}
@@ -98,13 +100,13 @@ def send(case: Case, url: str, key: str | None) -> requests.Response:
     return requests.request(**made, timeout=60, allow_redirects=False)
 
 
-def conforms(case: Case, response: Any) -> None:
+def conforms(case: Request, response: Any) -> None:
     case.validate_response(response, checks=CHECKS)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_tenant_gets_documented_answers(name: str, stack: Stack) -> None:
-    def look(case: Case) -> None:
+    def look(case: Request) -> None:
         response = send(case, stack.api_url, stack.api_key)
         conforms(case, response)
         assert name not in ADMIN or response.status_code >= 400
@@ -114,7 +116,7 @@ def test_a_tenant_gets_documented_answers(name: str, stack: Stack) -> None:
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_without_a_credential_nothing_succeeds(name: str, stack: Stack) -> None:
-    def look(case: Case) -> None:
+    def look(case: Request) -> None:
         response = send(case, stack.api_url, None)
         conforms(case, response)
         if name not in OPEN_SUCCESSES:
@@ -128,7 +130,7 @@ def test_without_a_credential_nothing_succeeds(name: str, stack: Stack) -> None:
 
 @pytest.mark.parametrize("name", ADMIN)
 def test_an_operator_gets_documented_answers(name: str, stack: Stack) -> None:
-    def look(case: Case) -> None:
+    def look(case: Request) -> None:
         conforms(case, send(case, stack.api_url, stack.admin_key))
 
     try:
