@@ -1,4 +1,4 @@
-"""What goes on beside the jobs: sweeps, messages that come twice, and the emulator's one restart."""
+"""What goes on beside the jobs: sweeps, and messages that come twice."""
 
 import contextlib
 import random
@@ -7,12 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import servers
-from local.errors import LocalError
-from local.home import Home
 from local.keys import TENANT
 from local.stack import Stack
 from local.status import function_names
@@ -24,8 +20,6 @@ from replicate_proxy.messaging.harvest import SqsHarvestMessages
 from replicate_proxy.messaging.queue import SqsCommandQueue
 from replicate_proxy.services.harvest import again_event
 from replicate_proxy.storage.jobs import DynamoJobStore
-
-_STOP_SECONDS = 120.0
 
 
 @contextmanager
@@ -75,21 +69,3 @@ class Duplicator:
         else:
             self._commands.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
             self.sent["dispatch message duplicated"] += 1
-
-
-def restart(home: Home) -> None:
-    """Ends the emulator in good order, however long it writes its state, and starts it with that state."""
-    server = servers.aws(home)
-    process = server.daemon.process
-    if process is None:
-        raise LocalError("the emulator was to be restarted, and does not run")
-    workers = process.children(recursive=True)
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except psutil.TimeoutExpired as error:
-        raise LocalError(f"the emulator did not stop within {_STOP_SECONDS:.0f} s") from error
-    for worker in workers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            worker.kill()
-    server.start()

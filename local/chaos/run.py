@@ -22,6 +22,7 @@ from local.down import down
 from local.errors import LocalError
 from local.home import Home
 from local.replicate.remote import Remote
+from local.restart import restart
 from local.screen import Screen
 from local.stack import Stack
 from local.status import depth
@@ -177,7 +178,7 @@ class _Run:
             progress.update(over_bar, completed=over)
             self._crashes.steer(over / total)
             if not self._restarts and over >= total // 2:
-                pressure.restart(self._home)
+                restart(self._home, self._stack)
                 self._restarts += 1
             if time.monotonic() - moved_at > _STALL_SECONDS:
                 break
@@ -239,7 +240,7 @@ class _Run:
             fresh_attempts=found.fresh_attempts,
             redriven=redriven,
             crashes_wanted_each=self._crashes.wanted,
-            endings=found.endings,
+            endings=dict(found.endings),
             outputs_left_at_replicate=found.left_outputs,
             webhooks_not_delivered=len(found.untold),
         )
