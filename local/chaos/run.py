@@ -31,9 +31,9 @@ from replicate_proxy.admin.client import AdminClient
 from replicate_proxy.admin.redrive import Redrive
 from replicate_proxy.jobs.model import Job
 
-_CLIENTS = 4
+_CLIENTS = 6
 _CANCELERS = 12
-_AT_ONCE = 60  # jobs under way: the queue must not outgrow the patience of the sweep
+_AT_ONCE = 150  # jobs under way: the queue must not outgrow the patience of the sweep
 _LOOK_SECONDS = 1.5
 _SWEEP_PAUSE_SECONDS = 1.0
 _DUPLICATE_PAUSE_SECONDS = 0.5

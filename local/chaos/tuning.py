@@ -8,7 +8,7 @@ from local.stack import Stack
 from local.status import function_names
 
 PARAMETERS: Mapping[str, str] = {
-    "QueuedPatienceSeconds": "20",
+    "QueuedPatienceSeconds": "45",
     "UnknownPatienceSeconds": "3",
     "ResendAfterSeconds": "30",
     "WebhookPatienceSeconds": "15",
@@ -25,11 +25,11 @@ _VARIABLES: Mapping[str, str] = {
     "CREATES_BURST": "10",
     "BREAKER_RESET_SECONDS": "6",
     "BREAKER_PROBE_SECONDS": "20",
-    "DISPATCH_LEASE_SECONDS": "50",
+    "DISPATCH_LEASE_SECONDS": "34",
     "HARVEST_RESERVE_SECONDS": "10",
     "HARVEST_FETCH_SECONDS": "10",
     "DELIVERY_TOTAL_SECONDS": "5",
-    "DELIVERY_LEASE_SECONDS": "50",
+    "DELIVERY_LEASE_SECONDS": "34",
     "DELIVERY_HANDOVER_SECONDS": "30",
 }
 
@@ -44,14 +44,14 @@ class _Consumer:
 
 
 _CONSUMERS = (
-    _Consumer("dispatch", "DispatchQueueUrl", 3),
+    _Consumer("dispatch", "DispatchQueueUrl", 4),
     _Consumer("track", "TrackQueueUrl", 2),
     _Consumer("harvest", "HarvestQueueUrl", 3),
     _Consumer("deliver", "NotifyQueueUrl", 2),
 )
-_TIMEOUT_SECONDS = 45
+_TIMEOUT_SECONDS = 30
 """Of every function: a crash costs as much, and a loaded machine needs as much for a cold start."""
-_VISIBILITY_SECONDS = 48
+_VISIBILITY_SECONDS = 32
 _WEBHOOKS_AT_ONCE = 4
 
 
