@@ -36,18 +36,22 @@ _VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class _Consumer:
-    """A function behind a queue, and how many of it at once."""
+    """A function behind a queue: how many of it at once, and how many messages each takes.
+
+    The emulator hands out one batch of each queue in turn; with batches of one, handing out takes longest.
+    """
 
     function: str
     queue: str
     at_once: int
+    batch: int
 
 
 _CONSUMERS = (
-    _Consumer("dispatch", "DispatchQueueUrl", 4),
-    _Consumer("track", "TrackQueueUrl", 2),
-    _Consumer("harvest", "HarvestQueueUrl", 3),
-    _Consumer("deliver", "NotifyQueueUrl", 2),
+    _Consumer("dispatch", "DispatchQueueUrl", at_once=4, batch=5),
+    _Consumer("track", "TrackQueueUrl", at_once=2, batch=10),
+    _Consumer("harvest", "HarvestQueueUrl", at_once=3, batch=2),
+    _Consumer("deliver", "NotifyQueueUrl", at_once=2, batch=5),
 )
 _TIMEOUT_SECONDS = 30
 """Of every function: a crash costs as much, and a loaded machine needs as much for a cold start."""
@@ -70,7 +74,9 @@ def tune(stack: Stack) -> None:
         name = names[consumer.function]
         for mapping in lambdas.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
             lambdas.update_event_source_mapping(
-                UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": consumer.at_once}
+                UUID=mapping["UUID"],
+                BatchSize=consumer.batch,
+                ScalingConfig={"MaximumConcurrency": consumer.at_once},
             )
 
 
