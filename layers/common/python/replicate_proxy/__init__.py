@@ -1,3 +1,3 @@
-"""Replicate Proxy: a serverless front to the Replicate API. No imports here: every handler pays for what it uses."""
+"""A serverless front to the Replicate API. No imports here: every handler would pay for them."""
 
 __version__ = "0.1.0"
