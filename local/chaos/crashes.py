@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FIRST_RATE = 0.02
-_HIGHEST_RATE = 0.5
+_HIGHEST_RATE = 0.8
 _LOWEST_RATE = 0.01
 _REST_RATE = 0.002
 # Passes of the sweep are few and do much, so each of its boundaries must be struck more readily.
 _FIRST_SWEEP_RATE = 0.15
 _FASTER, _SLOWER = 1.15, 0.9
+# A crash there is what makes the sweep pass another one, `sweep.unknown`.
+_TIMES_WANTED = {"dispatch.claimed": 2}
 # Ahead of time, so that the last boundaries are not left to the last jobs.
 _HEAD_START = 1.25
 
@@ -40,9 +42,10 @@ class Crashes:
     def steer(self, progress: float) -> None:
         """Sets each boundary's rate by its hits and the share of the run that is over."""
         hits = self.hits()
-        expected = self.wanted * min(1.0, progress * _HEAD_START)
         for name, rate in self.rates.items():
-            if hits[name] >= self.wanted:
+            wanted = self.wanted * _TIMES_WANTED.get(name, 1)
+            expected = wanted * min(1.0, progress * _HEAD_START)
+            if hits[name] >= wanted:
                 self.rates[name] = _REST_RATE
             elif hits[name] + 1 <= expected:
                 self.rates[name] = min(rate * _FASTER, _HIGHEST_RATE)

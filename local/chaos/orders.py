@@ -43,12 +43,14 @@ _SHARES: Mapping[Kind, float] = {
     Kind.REFUSED: 0.06,
     Kind.CANCELED: 0.10,
 }
+# Seconds until a prediction runs and says so: at once, or after the sweep has begun to look for lost ones.
+_STARTUPS = (0.1, 8.0)
 # Twins on purpose: jobs of a kind differ in nothing that Replicate sees but the webhook URL.
 _INPUTS: Mapping[Kind, Mapping[str, Any]] = {
-    Kind.IMAGE: {"output": [{"$file": "png", "width": 64, "height": 64}], "startup": 0.1, "latency": 0.5},
-    Kind.TEXT: {"output": "a text", "startup": 0.1, "latency": 0.5},
-    Kind.FAILING: {"status": "failed", "error": FAILURE, "startup": 0.1, "latency": 0.5},
-    Kind.TRANSIENT: {"status": "failed", "error": TRANSIENT, "startup": 0.1, "latency": 0.5},
+    Kind.IMAGE: {"output": [{"$file": "png", "width": 64, "height": 64}], "latency": 0.5},
+    Kind.TEXT: {"output": "a text", "latency": 0.5},
+    Kind.FAILING: {"status": "failed", "error": FAILURE, "latency": 0.5},
+    Kind.TRANSIENT: {"status": "failed", "error": TRANSIENT, "latency": 0.5},
     Kind.REFUSED: {"output": REFUSED},
     # Runs until somebody cancels it.
     Kind.CANCELED: {"hold": True},
@@ -62,10 +64,11 @@ class Order:
     number: int
     key: str
     kind: Kind
+    startup: float
     wants_webhook: bool
 
     def body(self, webhook: str) -> dict[str, Any]:
-        asked: dict[str, Any] = {"version": VERSION, "input": dict(_INPUTS[self.kind])}
+        asked: dict[str, Any] = {"version": VERSION, "input": {**_INPUTS[self.kind], "startup": self.startup}}
         if self.wants_webhook:
             asked |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
         return asked
@@ -76,6 +79,6 @@ def orders(number: int, seed: int) -> Sequence[Order]:
     dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
     kinds = dice.choices(list(_SHARES), weights=list(_SHARES.values()), k=number)
     return [
-        Order(index, f"chaos-{seed}-{index}", kind, wants_webhook=dice.random() < 0.5)  # noqa: PLR2004
+        Order(index, f"chaos-{seed}-{index}", kind, dice.choice(_STARTUPS), dice.choice((True, False)))
         for index, kind in enumerate(kinds)
     ]

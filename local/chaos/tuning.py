@@ -48,7 +48,7 @@ class _Consumer:
 
 
 _CONSUMERS = (
-    _Consumer("dispatch", "DispatchQueueUrl", at_once=4, batch=5),
+    _Consumer("dispatch", "DispatchQueueUrl", at_once=4, batch=3),
     _Consumer("track", "TrackQueueUrl", at_once=2, batch=10),
     _Consumer("harvest", "HarvestQueueUrl", at_once=3, batch=2),
     _Consumer("deliver", "NotifyQueueUrl", at_once=2, batch=5),

@@ -53,7 +53,7 @@ def count(
     sightings.seen["j1"] |= seen
     return audit(
         application,
-        [Order(0, "key", kind, webhook)],
+        [Order(0, "key", kind, 0.1, webhook)],
         {job.id: job} if job else {},
         sightings,
         Upstream(created={"j1": created}, statuses={"r1": theirs}),

@@ -8,7 +8,7 @@ import pytest
 from local.chaos.crashes import Crashes
 from replicate_proxy.steps import STEPS
 
-POINT, OTHER = "dispatch.claimed", "harvest.stored"
+POINT, OTHER = "dispatch.created", "harvest.stored"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_no_boundary_becomes_a_wall(crashes: Crashes) -> None:
     for _ in range(50):
         crashes.steer(1.0)
 
-    assert max(said(crashes).values()) <= 0.5
+    assert max(said(crashes).values()) < 1
 
 
 def test_enough_is_enough(crashes: Crashes) -> None:
