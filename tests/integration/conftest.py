@@ -28,7 +28,6 @@ OVERRIDES = {
     "UnknownPatienceSeconds": "4",
     "ResendAfterSeconds": "10",
     "WebhookPatienceSeconds": "10",
-    "DeliverySchedule": "0,1,2,4",
 }
 CROWD = 203
 
