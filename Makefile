@@ -71,7 +71,7 @@ template-check: env ## cfn-lint with the serverless rules, sam validate --lint
 	$(SAM)/cfn-lint -a cfn_lint_serverless.rules -- template.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
 
-unit: env ## Unit, contract and template tests; no network
+unit: env clients-js ## Unit, contract and template tests; no network
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 coverage: env ## The same with branch coverage
