@@ -45,7 +45,6 @@ _SHARES: Mapping[Kind, float] = {
 }
 # Seconds until a prediction runs and says so: at once, or after the sweep has begun to look for lost ones.
 _STARTUPS = (0.1, 8.0)
-# Twins on purpose: jobs of a kind differ in nothing that Replicate sees but the webhook URL.
 _INPUTS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.IMAGE: {"output": [{"$file": "png", "width": 64, "height": 64}], "latency": 0.5},
     Kind.TEXT: {"output": "a text", "latency": 0.5},
@@ -68,7 +67,10 @@ class Order:
     wants_webhook: bool
 
     def body(self, webhook: str) -> dict[str, Any]:
-        asked: dict[str, Any] = {"version": VERSION, "input": {**_INPUTS[self.kind], "startup": self.startup}}
+        asked: dict[str, Any] = {
+            "version": VERSION,
+            "input": {**_INPUTS[self.kind], "startup": self.startup, "order": self.key},
+        }
         if self.wants_webhook:
             asked |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
         return asked

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate_proxy.clock import iso
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
 from replicate_proxy.services.sweep import Sweep
-from tests.support.builders import NOW, make_job
+from tests.support.builders import NOW, VERSION, make_job
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -160,6 +162,47 @@ class TestUnknownOutcomes:
         world.pass_time(300)
         assert {world.job(job).replicate_id for job in jobs} == {"p1", "p2"}
         assert world.job(jobs[1]).replicate_id == "p1"
+
+    def test_does_not_take_what_a_twins_webhook_has_named(self, world: World) -> None:
+        # Given that the answer of one create is lost, and its webhook tells all the same
+        world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+        named = world.accept().job
+        world.settle_messages()
+        world.replicate.start("p1")
+        world.webhook("p1")
+        world.settle_messages()
+        # When its twin, whose request never arrived, looks for its own
+        twin = self.unknown(world)
+        world.pass_time(world.policy.resend_after + 120)
+        assert world.job(named).replicate_id == "p1"
+        assert world.job(twin).replicate_id == "p2"
+
+    @pytest.mark.parametrize("version", [VERSION, f"acme/model:{VERSION}"])
+    def test_finds_a_prediction_whose_version_replicate_hides(self, world: World, version: str) -> None:
+        world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+        job = world.store.put(make_job(submission=Submission(kind=SubmissionKind.VERSION, version=version)))
+        world.dispatch.handle(DispatchCommand(DispatchKind.SUBMIT, "acme", job.id, "c-1"))
+        world.replicate.predictions["p1"]["version"] = "hidden"
+        world.pass_time(600)
+        assert (world.job(job).replicate_id, len(world.replicate.predictions)) == ("p1", 1)
+
+    def test_does_not_take_another_models_prediction_of_hidden_version(self, world: World) -> None:
+        job = self.unknown(world)
+        world.store.save(replace(world.job(job), model="acme/other"))
+        world.replicate.predictions["p7"] = {
+            "id": "p7",
+            "model": "acme/model",
+            "version": "hidden",
+            "status": "starting",
+            "input": {"prompt": "a cat"},
+            "output": None,
+            "error": None,
+            "logs": "",
+            "metrics": {},
+            "created_at": iso(world.clock.now()),
+        }
+        world.pass_time(600)
+        assert world.job(job).replicate_id not in {None, "p7"}
 
     def test_looks_through_many_pages(self, world: World) -> None:
         world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
+from replicate_proxy.jobs.changes import Reported
 from replicate_proxy.jobs.state import apply
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class JobKeeper:
         """
         for _ in range(_TRIES):
             moved = apply(job, change, now=self._clock.now(), policy=self._policy)
+            if isinstance(change, Reported) and job.replicate_id is None:
+                # The webhook's address proves whose it is: no twin of unknown outcome may take it.
+                self._store.own(change.replicate_id, job.tenant, job.id)
             try:
                 return self._store.save(moved)
             except ConflictError:

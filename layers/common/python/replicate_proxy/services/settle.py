@@ -151,10 +151,16 @@ class Settle:
         raise RetryableError("more predictions around the time of sending than can be looked through")
 
     def _same_model(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Same model or version, made no earlier than it was sent, as far as Replicate tells."""
+        """Same model or version, made no earlier than it was sent, as far as Replicate tells.
+
+        Of official models it tells no version, whichever was asked for.
+        """
         submission = job.submission
-        if submission.kind is SubmissionKind.VERSION and submission.version_id != "hidden":
+        tells_version = prediction.version != "hidden"
+        if submission.kind is SubmissionKind.VERSION and submission.version_id != "hidden" and tells_version:
             same_model = prediction.version == submission.version_id
+        elif submission.kind is SubmissionKind.VERSION and not submission.model:
+            same_model = not tells_version and job.model in {None, prediction.model}
         elif submission.kind is SubmissionKind.DEPLOYMENT:
             same_model = True
         else:
