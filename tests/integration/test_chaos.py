@@ -36,6 +36,7 @@ def test_no_job_is_lost_stuck_or_paid_for_twice(tmp_path: Path) -> None:
     # It was chaos indeed. So few jobs may miss a rare boundary or fault; `make chaos` holds each to its number.
     assert set(report.crash_points) == set(STEPS)
     assert sum(hits > 0 for hits in report.crash_points.values()) > len(STEPS) * 0.8
-    assert sum(report.faults[fault.name] > 0 for fault in mix.upstream(JOBS)) > len(mix.upstream(JOBS)) * 0.6
+    struck = [fault.name for fault in mix.upstream(JOBS) if report.faults[fault.name]]
+    assert len(struck) > len(mix.upstream(JOBS)) * 0.6
     assert min(report.faults[name] for name in FREQUENT) > 0
     assert json.loads(path.read_text("utf-8"))["accepted"] == JOBS
