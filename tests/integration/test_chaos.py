@@ -33,7 +33,7 @@ def test_no_job_is_lost_stuck_or_paid_for_twice(tmp_path: Path) -> None:
     assert report.accepted == JOBS
     assert (report.lost, report.paid_twice, report.not_terminal) == (0, 0, 0)
     assert (report.conflicting_final_states, report.dlq_after_redrive) == (0, 0)
-    # It was chaos indeed. So few jobs may miss a rare boundary or fault; `make chaos` holds each to its number.
+    # It was chaos indeed. So few jobs may miss a rare fault; `make chaos` holds each boundary to its number.
     assert set(report.crash_points) == set(STEPS)
     assert sum(hits > 0 for hits in report.crash_points.values()) > len(STEPS) * 0.8
     struck = [fault.name for fault in mix.upstream(JOBS) if report.faults[fault.name]]
