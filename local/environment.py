@@ -9,7 +9,7 @@ SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known administrator, on 
 MARK = "REPLICATE_PROXY_LOCAL_STACK"
 """Carried by every process of a stack and by their children, so that `down` finds them all."""
 
-_DROPPED_PREFIXES = ("AWS_", "SAM_", "REPLICATE_")
+_DROPPED_PREFIXES = ("AWS_", "SAM_", "REPLICATE_", "POWERTOOLS_")
 _DROPPED = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "BOTO_CONFIG"}
 _KEPT = {"AWS_CA_BUNDLE"}  # Trust store of the machine, not an account.
 
