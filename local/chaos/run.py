@@ -35,7 +35,7 @@ _CLIENTS = 6
 _CANCELERS = 12
 _AT_ONCE = 150  # jobs under way: the queue must not outgrow the patience of the sweep
 _LOOK_SECONDS = 1.5
-_SWEEP_PAUSE_SECONDS = 1.0
+_SWEEP_PAUSE_SECONDS = 2.0
 _DUPLICATE_PAUSE_SECONDS = 0.5
 _STALL_SECONDS = 240.0
 _REDRIVE_ROUNDS = 8
@@ -140,9 +140,10 @@ class _Run:
 
     def _live_through_it(self) -> None:
         with ExitStack() as beside:
-            beside.enter_context(
-                pressure.repeated(lambda: pressure.sweep(self._stack), pause=_SWEEP_PAUSE_SECONDS)
-            )
+            for _ in range(tuning.SWEEPS_AT_ONCE):
+                beside.enter_context(
+                    pressure.repeated(lambda: pressure.sweep(self._stack), pause=_SWEEP_PAUSE_SECONDS)
+                )
             beside.enter_context(pressure.repeated(self._duplicate, pause=_DUPLICATE_PAUSE_SECONDS))
             progress = beside.enter_context(self._progress())
             cancelers = beside.enter_context(ThreadPoolExecutor(_CANCELERS))

@@ -57,6 +57,8 @@ _TIMEOUT_SECONDS = 30
 """Of every function: a crash costs as much, and a loaded machine needs as much for a cold start."""
 _VISIBILITY_SECONDS = 32
 _WEBHOOKS_AT_ONCE = 4
+SWEEPS_AT_ONCE = 3
+"""One on AWS. Passes that keep dying need company to keep up, and must not get in each other's way."""
 
 
 def tune(stack: Stack) -> None:
@@ -64,9 +66,8 @@ def tune(stack: Stack) -> None:
     lambdas, names = stack.aws("lambda"), function_names(stack)
     for name in names.values():
         _configure(lambdas, name)
-    lambdas.put_function_concurrency(
-        FunctionName=names["webhook"], ReservedConcurrentExecutions=_WEBHOOKS_AT_ONCE
-    )
+    for function, at_once in (("webhook", _WEBHOOKS_AT_ONCE), ("sweep", SWEEPS_AT_ONCE)):
+        lambdas.put_function_concurrency(FunctionName=names[function], ReservedConcurrentExecutions=at_once)
     for consumer in _CONSUMERS:
         stack.aws("sqs").set_queue_attributes(
             QueueUrl=stack.outputs[consumer.queue], Attributes={"VisibilityTimeout": str(_VISIBILITY_SECONDS)}
