@@ -14,6 +14,7 @@ SYNC = $(UV) pip sync -q --require-hashes
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js
+CHAOS := tests/integration/test_chaos.py
 SOURCES := layers/common/python/replicate_proxy functions local tests $(wildcard bench)
 
 export SAM_CLI_TELEMETRY := 0
@@ -49,10 +50,11 @@ build: env ## sam build of template.yaml
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test pr fmt lint types template-check unit integration clients-js bench chaos coverage
+.PHONY: security test pr fmt lint types template-check unit integration clients-js bench chaos chaos-small coverage
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
 	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
 	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
+	@echo "not part of this run: chaos (make chaos-small, make chaos)"
 
 pr: test ## What a pull request must pass
 
@@ -78,7 +80,10 @@ coverage: env ## The same with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
 
 integration: env clients-js ## On a local stack of its own
-	$(BIN)/pytest -q --timeout 300 tests/integration
+	$(BIN)/pytest -q --timeout 300 --ignore $(CHAOS) tests/integration
+
+chaos-small: env ## A hundred jobs through every kind of fault, on a stack of their own
+	$(BIN)/pytest -q --timeout 900 $(CHAOS)
 
 clients-js: ## The npm clients, where node is
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
