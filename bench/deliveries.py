@@ -8,14 +8,14 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from bench.driving import Driver, driving, quantile
 from bench.results import record
+from local.hook import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 JOBS = 300
 SLOWEST_SECONDS = 5
@@ -34,7 +34,8 @@ class Receiver:
         self._share = failing_share
         self._lock = threading.Lock()
 
-    def take(self, message_id: str, body: dict[str, Any]) -> int:
+    def take(self, headers: Mapping[str, str], raw: bytes) -> int:
+        message_id, body = headers["webhook-id"], json.loads(raw)
         with self._lock:
             if body["status"] == "succeeded":
                 self.first_seen.setdefault(body["id"], time.time())
@@ -47,24 +48,9 @@ class Receiver:
 @contextmanager
 def receiving(failing_share: float = 0) -> Iterator[Receiver]:
     receiver = Receiver(failing_share)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
-            self.send_response(receiver.take(self.headers["webhook-id"], body))
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(receiver.take) as origin:
+        receiver.url = f"{origin}/hook"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from local.home import DEFAULT_NAME, Home
 from local.invoke import invoke
 from local.keys import TENANT
 from local.logs import logs
+from local.restart import restart
 from local.screen import Screen
-from local.servers import aws
 from local.stack import Stack
 from local.status import status
 from local.up import up
@@ -79,8 +79,8 @@ def _down(_: argparse.Namespace, home: Home, screen: Screen) -> None:
 
 def _restart_aws(_: argparse.Namespace, home: Home, screen: Screen) -> None:
     with screen.step("restarting the local AWS") as done:
-        aws(home).stop()
-        done(f"the local AWS answers again at {aws(home).start()}")
+        restart(home, Stack.load(home))
+        done("the local AWS answers again, with its state")
 
 
 def _status(_: argparse.Namespace, home: Home, screen: Screen) -> None:

@@ -1,13 +1,11 @@
 """The application: submits as a careful one would, retrying under one Idempotency-Key, and takes webhooks."""
 
 import random
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import requests
@@ -16,7 +14,7 @@ from local.chaos.mix import RECEIVER_FAILS
 from local.chaos.orders import Order
 from local.demo.receiver import Inbox
 from local.errors import LocalError
-from local.ports import LOOPBACK
+from local.hook import listening
 from local.stack import Stack
 
 _TRIES = 60
@@ -88,11 +86,11 @@ class UnreliableInbox(Inbox):
         self.failed = 0
         self._dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
 
-    def take(self, body: bytes, headers: dict[str, str]) -> int:
+    def take(self, headers: Mapping[str, str], body: bytes) -> int:
         if self._dice.random() < RECEIVER_FAILS:
             self.failed += 1
             return 503
-        return super().take(body, headers)
+        return super().take(headers, body)
 
     def statuses(self) -> dict[str, set[str]]:
         """What it was told of each job."""
@@ -106,21 +104,6 @@ class UnreliableInbox(Inbox):
 def receiving(secret: str, seed: int) -> Iterator[UnreliableInbox]:
     """An inbox that listens on loopback while the block runs."""
     inbox = UnreliableInbox(secret, seed)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(inbox.take(body, {key.lower(): value for key, value in self.headers.items()}))
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Quiet: what arrived is counted at the end."""
-
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    inbox.url = f"http://{LOOPBACK}:{server.server_port}/webhooks/chaos"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(inbox.take) as origin:
+        inbox.url = f"{origin}/webhooks/chaos"
         yield inbox
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -12,12 +12,14 @@ from replicate_proxy.steps import STEPS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FIRST_RATE = 0.02
+_FIRST_RATE = 0.03
 _HIGHEST_RATE = 0.8
 _LOWEST_RATE = 0.01
 _REST_RATE = 0.002
 # Passes of the sweep are few and do much, so each of its boundaries must be struck more readily.
 _FIRST_SWEEP_RATE = 0.15
+# Few jobs come by there, and each but once: a pass that is spared is lost.
+_RARE = {"sweep.adopted": 0.5, "dispatch.waiting": 0.3, "ingest.cancel_recorded": 0.3}
 _FASTER, _SLOWER = 1.15, 0.9
 # A crash there is what makes the sweep pass another one, `sweep.unknown`.
 _TIMES_WANTED = {"dispatch.claimed": 2}
@@ -36,7 +38,7 @@ class Crashes:
 
     def begin(self) -> None:
         self.log.unlink(missing_ok=True)
-        self.rates = {name: _FIRST_SWEEP_RATE if name.startswith("sweep.") else _FIRST_RATE for name in STEPS}
+        self.rates = {name: _first_rate(name) for name in STEPS}
         self._write()
 
     def steer(self, progress: float) -> None:
@@ -50,7 +52,7 @@ class Crashes:
             elif hits[name] + 1 <= expected:
                 self.rates[name] = min(rate * _FASTER, _HIGHEST_RATE)
             else:
-                self.rates[name] = max(rate * _SLOWER, _LOWEST_RATE)
+                self.rates[name] = max(rate * _SLOWER, _RARE.get(name, _LOWEST_RATE))
         self._write()
 
     def end(self) -> None:
@@ -90,3 +92,7 @@ class Crashes:
         temporary = self.file.with_suffix(".tmp")
         temporary.write_text(json.dumps(said), encoding="utf-8")
         temporary.replace(self.file)
+
+
+def _first_rate(name: str) -> float:
+    return _RARE.get(name, _FIRST_SWEEP_RATE if name.startswith("sweep.") else _FIRST_RATE)

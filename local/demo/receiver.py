@@ -1,17 +1,15 @@
 """A small application that takes the proxy's webhooks and believes only those whose signature is good."""
 
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from local.ports import LOOPBACK
+from local.hook import listening
 
 
 @dataclass
@@ -29,10 +27,10 @@ class Inbox:
         calls = [call for call in self.good if call[1].get("id") == job_id and call[1].get("status") in ended]
         return calls[0] if calls else None
 
-    def take(self, body: bytes, headers: dict[str, str]) -> int:
+    def take(self, headers: Mapping[str, str], body: bytes) -> int:
         """The HTTP status to answer: 204 for a good signature (Standard Webhooks), 401 otherwise."""
         try:
-            Webhook(self.secret).verify(body, headers)
+            Webhook(self.secret).verify(body, dict(headers))
         except WebhookVerificationError as error:
             self.refused.append(str(error))
             return 401
@@ -44,21 +42,6 @@ class Inbox:
 def receiving(secret: str) -> Iterator[Inbox]:
     """An inbox that listens on loopback while the block runs."""
     inbox = Inbox(secret=secret)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(inbox.take(body, {key.lower(): value for key, value in self.headers.items()}))
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Quiet: the demo shows what arrived."""
-
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    inbox.url = f"http://{LOOPBACK}:{server.server_port}/webhooks/proxy"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(inbox.take) as origin:
+        inbox.url = f"{origin}/webhooks/proxy"
         yield inbox
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -117,6 +117,32 @@ def test_the_slower_of_two_saves_loses(store: JobStore) -> None:
     assert there.looks == 1
 
 
+class _AnswerLost:
+    """Every put reaches DynamoDB twice, as where the SDK had no answer to the first."""
+
+    def __init__(self, dynamodb: Any) -> None:
+        self._dynamodb = dynamodb
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dynamodb, name)
+
+    def put_item(self, **request: Any) -> Any:
+        self._dynamodb.put_item(**request)
+        return self._dynamodb.put_item(**request)
+
+
+def test_a_save_whose_answer_was_lost_is_known_as_ones_own() -> None:
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+        create_jobs_table(dynamodb)
+        store = DynamoJobStore(dynamodb, JOBS_TABLE)
+        store.create(make_job(id="a" * 26))
+        job = store.get("acme", "a" * 26)
+        assert job is not None
+        saved = DynamoJobStore(_AnswerLost(dynamodb), JOBS_TABLE).save(replace(job, looks=7))
+        assert store.get("acme", job.id) == saved
+
+
 def test_a_job_that_is_gone_cannot_be_saved(store: JobStore) -> None:
     with pytest.raises(ConflictError):
         store.save(make_job())

@@ -2,14 +2,13 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from local import waiting
-from local.ports import LOOPBACK
+from local.hook import listening
 
 ARRIVE_SECONDS = 60.0
 
@@ -37,11 +36,11 @@ class Receiver:
     calls: list[Call] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def take(self, headers: dict[str, str], body: bytes) -> int:
+    def take(self, headers: Mapping[str, str], body: bytes) -> int:
         with self.lock:
             number = len(self.calls)
             status = self.answers[number] if number < len(self.answers) else 204
-            self.calls.append(Call(headers, body, status))
+            self.calls.append(Call(dict(headers), body, status))
         return status
 
     def wait(self, wanted: Callable[[list[Call]], bool], what: str) -> list[Call]:
@@ -55,22 +54,6 @@ class Receiver:
 def receiving(*answers: int, port: int = 0) -> Iterator[Receiver]:
     """Listens on loopback while the block runs, on a free port where none is named."""
     receiver = Receiver(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(receiver.take(headers, body))
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer((LOOPBACK, port), Handler)
-    receiver.url = f"http://{LOOPBACK}:{server.server_port}/hooks/predictions?mine=1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(receiver.take, port=port) as origin:
+        receiver.url = f"{origin}/hooks/predictions?mine=1"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -23,9 +23,9 @@ from replicate_proxy.auth.tenant_store import DynamoTenantStore
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.dead_letters import dead_letter_queues
 from replicate_proxy.bootstrap.endpoints import redelivery
-from replicate_proxy.bootstrap.jobs import clock, env
 from replicate_proxy.bootstrap.replicate import breaker, replicate_client
 from replicate_proxy.bootstrap.signing_keys import api_key_digest_key
+from replicate_proxy.bootstrap.surroundings import clock, env
 
 if TYPE_CHECKING:
     from replicate_proxy.config import Env

@@ -9,7 +9,8 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from replicate_proxy.bootstrap.jobs import clock, env, store
+from replicate_proxy.bootstrap.jobs import store
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.services.cached_jobs import CachedJobs
 from replicate_proxy.storage.dax import DaxJobs
 

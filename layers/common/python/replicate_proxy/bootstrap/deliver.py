@@ -16,8 +16,9 @@ from replicate_proxy.bootstrap.deliveries import (
     tenant_secrets,
     webhook_policy,
 )
+from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, documents, env
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.notifications.deliverer import Deliverer

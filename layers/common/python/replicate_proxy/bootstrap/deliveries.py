@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, env
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.config import Env, local_settings
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.notifications.due import DueDeliveries

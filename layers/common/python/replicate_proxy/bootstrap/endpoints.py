@@ -14,7 +14,7 @@ from replicate_proxy.bootstrap.deliveries import (
     tenant_secrets,
     webhook_policy,
 )
-from replicate_proxy.bootstrap.jobs import clock, env
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.net.targets import parse_target
 from replicate_proxy.notifications.redelivery import Redelivery
 from replicate_proxy.notifications.registry import EndpointAdmin

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from replicate_proxy.auth.cached_tenants import CachedTenants
 from replicate_proxy.auth.tenant_store import DynamoTenantStore
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper
+from replicate_proxy.bootstrap.jobs import keeper
 from replicate_proxy.bootstrap.signing_keys import output_key_secret
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.config import local_settings
 from replicate_proxy.images.pool import ImagePool
 from replicate_proxy.messaging.harvest import SqsHarvestMessages

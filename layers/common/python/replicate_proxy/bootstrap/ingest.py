@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.api.creates import CreateReader, CreateSettings
 from replicate_proxy.api.ingest import ingest_routes
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
+from replicate_proxy.bootstrap.jobs import keeper, policy, store
 from replicate_proxy.bootstrap.signing_keys import file_signing_key
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.config import local_settings
 from replicate_proxy.files.guard import check_input
 from replicate_proxy.messaging.queue import SqsCommandQueue

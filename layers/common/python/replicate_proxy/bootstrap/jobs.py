@@ -1,4 +1,4 @@
-"""What every function that works on jobs is made of."""
+"""What every function that works on the jobs table is made of."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import os
 from functools import cache
 
 from replicate_proxy.aws import client
-from replicate_proxy.config import Env
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.jobs.policy import Policy
-from replicate_proxy.local_clock import clock_of
 from replicate_proxy.services.keeper import JobKeeper
-from replicate_proxy.storage.documents import S3DocumentStore
 from replicate_proxy.storage.jobs import DynamoJobStore
 
-__all__ = ["clock", "documents", "env", "keeper", "policy", "store"]
-
-env = Env(os.environ)
-clock = clock_of(os.environ)
+__all__ = ["keeper", "policy", "store"]
 
 
 @cache
@@ -27,11 +22,6 @@ def policy() -> Policy:
 @cache
 def store() -> DynamoJobStore:
     return DynamoJobStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
-
-
-@cache
-def documents() -> S3DocumentStore:
-    return S3DocumentStore(client("s3"), env.text("IMAGES_BUCKET"))
 
 
 @cache

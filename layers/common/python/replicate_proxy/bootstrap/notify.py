@@ -6,8 +6,9 @@ from functools import cache
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.deliveries import endpoints, outbox, queue, settings
+from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, documents, env
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.notifications.announcements import Announcements
 from replicate_proxy.notifications.lost_batch import LostBatches

@@ -6,7 +6,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.query import query_routes
-from replicate_proxy.bootstrap.jobs import documents, env, store
+from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.jobs import store
+from replicate_proxy.bootstrap.surroundings import env
 from replicate_proxy.services.query import Query
 from replicate_proxy.services.views import Views
 

@@ -6,8 +6,8 @@ import time
 from functools import cache
 
 from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.jobs import clock, env
 from replicate_proxy.bootstrap.secrets import secrets
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.replicate_api.breaker import Breaker, BreakerSettings
 from replicate_proxy.replicate_api.bucket import Pace
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.deliveries import due_deliveries as deliveries
+from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, documents, env, keeper, policy, store
+from replicate_proxy.bootstrap.jobs import keeper, policy, store
 from replicate_proxy.bootstrap.replicate import reads
 from replicate_proxy.bootstrap.signing_keys import root_secret
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.messaging.harvest import SqsHarvestMessages
 from replicate_proxy.messaging.queue import SqsCommandQueue

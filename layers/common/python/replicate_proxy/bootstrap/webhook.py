@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.webhook import webhook_routes
 from replicate_proxy.aws import client
+from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import clock, documents, env
 from replicate_proxy.bootstrap.secrets import secrets
 from replicate_proxy.bootstrap.signing_keys import root_secret
+from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.messaging.bus import EventBridgeBus
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.upstream_url import WebhookUrls

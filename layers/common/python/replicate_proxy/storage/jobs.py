@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from replicate_proxy.clock import iso, parse
 from replicate_proxy.dynamo import from_item, to_item, to_value, translated
@@ -47,15 +50,21 @@ class DynamoJobStore:
         return job_of(from_item(reply["Item"])) if "Item" in reply else None
 
     def save(self, job: Job) -> Job:
-        saved = replace(job, rev=job.rev + 1)
-        with translated("save job"):
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item=to_item(record_of(saved)),
-                ConditionExpression="#rev = :rev",
-                ExpressionAttributeNames={"#rev": "rev"},
-                ExpressionAttributeValues={":rev": to_value(job.rev)},
-            )
+        saved, write_id = replace(job, rev=job.rev + 1), token_hex(8)
+        try:
+            with translated("save job"):
+                self._dynamodb.put_item(
+                    TableName=self._table,
+                    Item=to_item({**record_of(saved), "write_id": write_id}),
+                    ConditionExpression="#rev = :rev",
+                    ExpressionAttributeNames={"#rev": "rev"},
+                    ExpressionAttributeValues={":rev": to_value(job.rev)},
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except ConflictError as conflict:
+            # The SDK sends again what had no answer: what is in the way may be this very write.
+            if _write_in_the_way(conflict) != write_id:
+                raise
         return saved
 
     def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
@@ -141,6 +150,13 @@ class DynamoJobStore:
             else:
                 raise RetryableError("read jobs: keys left unprocessed")
         return jobs
+
+
+def _write_in_the_way(conflict: ConflictError) -> str | None:
+    """Which write the record that failed the condition is of."""
+    refused = conflict.__cause__
+    item: Any = refused.response.get("Item", {}) if isinstance(refused, ClientError) else {}
+    return from_item(item).get("write_id")
 
 
 def _due_row(record: dict[str, Any]) -> DueJob:
