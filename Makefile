@@ -54,7 +54,7 @@ build: env ## sam build of template.yaml
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
 	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
 	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
-	@echo "not part of this run: chaos (make chaos-small, make chaos)"
+	@echo "not part of this run: chaos with 1,000 jobs (make chaos), the slower security checks (make security)"
 
 pr: test ## What a pull request must pass
 
@@ -79,8 +79,8 @@ unit: env clients-js ## Unit, contract and template tests; no network
 coverage: env ## The same with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
 
-integration: env clients-js ## On a local stack of its own
-	$(BIN)/pytest -q --timeout 300 --ignore $(CHAOS) tests/integration
+integration: env clients-js ## On two local stacks of its own, the chaos in small on a third
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --timeout 600 --durations 10 tests/integration
 
 chaos-small: env ## A hundred jobs through every kind of fault, on a stack of their own
 	$(BIN)/pytest -q --timeout 900 $(CHAOS)

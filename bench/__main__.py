@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from bench import deliveries, images, imports, pipeline
+from bench import costs, deliveries, images, imports, pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ PARTS: Mapping[str, Callable[[], int]] = {
     "imports": imports.main,
     "pipeline": pipeline.main,
     "deliveries": deliveries.main,
+    "costs": costs.main,
     "images": images.main,
 }
 

@@ -62,14 +62,19 @@ class Driver:
         answer.raise_for_status()
         return sent_at, answer.json()["id"]
 
+    def look(self, job_id: str) -> dict[str, Any]:
+        """The prediction as GET returns it."""
+        answer = self._session.get(
+            f"{self.stack.api_url}/v1/predictions/{job_id}", headers=self._headers, timeout=60
+        )
+        answer.raise_for_status()
+        view: dict[str, Any] = answer.json()
+        return view
+
     def finished(self, sent_at: float, job_id: str, *, patience: float = 180, pause: float = 0.25) -> JobRun:
         ends = time.monotonic() + patience
         while time.monotonic() < ends:
-            answer = self._session.get(
-                f"{self.stack.api_url}/v1/predictions/{job_id}", headers=self._headers, timeout=60
-            )
-            answer.raise_for_status()
-            view = answer.json()
+            view = self.look(job_id)
             if view["status"] in TERMINAL:
                 return JobRun(sent_at, view)
             time.sleep(pause)

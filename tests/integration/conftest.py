@@ -1,5 +1,6 @@
 """A deployed local stack for the whole session, apart from the user's own, and ways to drive it.
 
+Each worker of pytest-xdist has a stack of its own: tests inject faults, move clocks and empty queues.
 KEEP_STACK=1 leaves it running afterwards, so that the next run begins at once.
 """
 
@@ -22,7 +23,7 @@ from local.up import up
 from tests.integration.api import Api
 from tests.integration.crowd import write_crowd
 
-HOME = Home("test")
+HOME = Home("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
 # Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.
 OVERRIDES = {
     "UnknownPatienceSeconds": "4",

@@ -28,7 +28,7 @@ SECONDS = 900
 def test_no_job_is_lost_stuck_or_paid_for_twice(tmp_path: Path) -> None:
     path = tmp_path / "chaos.json"
 
-    report = run(Home("chaos-test"), Options(jobs=JOBS, seed=SEED, keep=False, report=path), Screen())
+    report = run(Home("test-chaos"), Options(jobs=JOBS, seed=SEED, keep=False, report=path), Screen())
 
     assert report.accepted == JOBS
     assert (report.lost, report.paid_twice, report.not_terminal) == (0, 0, 0)
