@@ -56,8 +56,22 @@ class S3DocumentStore:
         try:
             return bytes(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+            code = error.response.get("Error", {}).get("Code")
+            if code in {"NoSuchKey", "404"} or (code == "AccessDenied" and self._unlisted(key)):
                 raise NotFoundError("the stored document is gone") from error
             raise RetryableError(f"read stored document: {type(error).__name__}") from error
         except BotoCoreError as error:
             raise RetryableError(f"read stored document: {type(error).__name__}") from error
+
+    def _unlisted(self, key: str) -> bool:
+        """Whether the bucket says that it holds no such object.
+
+        A 403 does not say so: S3 gives it for a missing object to who may not list the bucket (GetObject,
+        Permissions), but also for a role or key policy gone wrong, which will be mended. The list below our
+        own prefixes tells the two apart, and is as current as a read (S3 user guide, data consistency model).
+        """
+        try:
+            listed = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
+        except (ClientError, BotoCoreError):
+            return False
+        return all(found["Key"] != key for found in listed.get("Contents", ()))
