@@ -78,14 +78,6 @@ def test_a_claim_lasts_a_day(keys: IdempotencyStore) -> None:
     assert keys.claim(second, now=NOW + timedelta(hours=24)) == second
 
 
-def test_a_key_is_freed_by_its_holder_alone(keys: IdempotencyStore) -> None:
-    keys.claim(record(), now=NOW)
-    keys.forget(record("job-2"))
-    assert keys.claim(record("job-2"), now=NOW).job_id == "job-1"
-    keys.forget(record())
-    assert keys.claim(record("job-2"), now=NOW).job_id == "job-2"
-
-
 @pytest.mark.parametrize("value", [None, "", 0, [], {"": {"a": [1.5, "ü🙂"]}}, "x" * 4094, "x" * 5000])
 def test_a_document_comes_back_as_it_was(documents: DocumentStore, value: Any) -> None:
     kept = documents.keep("acme", "job-1", "output", value)

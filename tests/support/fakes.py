@@ -142,11 +142,6 @@ class FakeIdempotencyStore:
         self.held[record.tenant, record.key] = (record, now + timedelta(hours=24))
         return record
 
-    def forget(self, record: IdempotencyRecord) -> None:
-        there = self.held.get((record.tenant, record.key))
-        if there is not None and there[0].job_id == record.job_id:
-            del self.held[record.tenant, record.key]
-
 
 class FakeDocumentStore:
     """Inline up to `inline_bytes`, else under a key; also the ObjectStore of claim checks."""

@@ -114,8 +114,6 @@ class IdempotencyStore(Protocol):
         """The record that holds the key: the given one, or the earlier one that was there first."""
         ...
 
-    def forget(self, record: IdempotencyRecord) -> None: ...
-
 
 class DocumentStore(Protocol):
     """JSON values kept with a job: small ones inline, large ones as objects."""

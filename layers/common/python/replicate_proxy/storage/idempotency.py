@@ -43,19 +43,6 @@ class DynamoIdempotencyStore:
             return self._holder(record)
         return record
 
-    def forget(self, record: IdempotencyRecord) -> None:
-        """Frees the key, if this very record still holds it: the request did not become a job."""
-        try:
-            with translated("forget idempotency key"):
-                self._dynamodb.delete_item(
-                    TableName=self._table,
-                    Key=to_item(idempotency_key(record.tenant, record.key)),
-                    ConditionExpression="job_id = :job",
-                    ExpressionAttributeValues={":job": to_value(record.job_id)},
-                )
-        except ConflictError:
-            return
-
     def _holder(self, record: IdempotencyRecord) -> IdempotencyRecord:
         with translated("read idempotency key"):
             reply = self._dynamodb.get_item(
@@ -64,7 +51,7 @@ class DynamoIdempotencyStore:
                 ConsistentRead=True,
             )
         if "Item" not in reply:
-            raise RetryableError("the idempotency key was freed in between", retry_after=1)
+            raise RetryableError("the idempotency key expired in between", retry_after=1)
         held = from_item(reply["Item"])
         return IdempotencyRecord(
             tenant=record.tenant, key=record.key, fingerprint=held["fingerprint"], job_id=held["job_id"]
