@@ -169,6 +169,17 @@ def test_encryption_keys_sign_nothing(client: JwksClient, provider: Provider) ->
         client.key("enc")
 
 
-def test_keys_come_over_tls_or_not_at_all() -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["http://id.example/keys", "http://127.0.0.1:8080/keys", "https:///keys", "file:///keys", "id.example"],
+)
+def test_keys_come_over_tls_or_not_at_all(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        JwksSettings("http://id.example/keys")
+        JwksSettings(url)
+
+
+def test_loopback_is_for_the_local_stack_alone() -> None:
+    JwksSettings("http://127.0.0.1:8080/keys", allow_loopback=True)
+    for host in ("id.example", "127.0.0.1:8080@id.example", "127.0.0.1.id.example"):
+        with pytest.raises(ConfigurationError):
+            JwksSettings(f"http://{host}/keys", allow_loopback=True)

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import jwt
 import requests
@@ -30,15 +31,21 @@ _LARGEST = 256 * 1024
 
 @dataclass(frozen=True)
 class JwksSettings:
-    """Where the keys are; how long they are fresh, kept between refreshes, and good without the provider."""
+    """Where the keys are; how long they are fresh, kept between refreshes, and good without the provider.
+
+    `allow_loopback` takes http on 127.0.0.1 too, for the local stack.
+    """
 
     url: str
     fresh_seconds: float = 3600
     refresh_seconds: float = 60
     grace_seconds: float = 6 * 3600
+    allow_loopback: bool = False
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("https://", "http://127.0.0.1:")):
+        address = urlsplit(self.url)
+        local = self.allow_loopback and (address.scheme, address.hostname) == ("http", "127.0.0.1")
+        if not address.hostname or (address.scheme != "https" and not local):
             raise ConfigurationError("JWKS_URL is not an https address")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import requests
@@ -9,6 +10,7 @@ import requests
 from replicate_proxy.auth.jwks import JwksClient, JwksSettings
 from replicate_proxy.auth.scopes import DEFAULT_SCOPES, known_scopes
 from replicate_proxy.auth.tokens import JwtSettings, JwtVerifier
+from replicate_proxy.config import local_settings
 
 if TYPE_CHECKING:
     from replicate_proxy.config import Env
@@ -32,5 +34,6 @@ def token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
         url=env.text("JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
         refresh_seconds=env.number("JWKS_REFRESH_SECONDS", 60),
         grace_seconds=env.number("JWKS_GRACE_SECONDS", 6 * 3600),
+        allow_loopback=bool(local_settings(os.environ).get("allow_loopback")),
     )
     return JwtVerifier(settings, JwksClient(keys, session=requests.Session(), clock=clock))
