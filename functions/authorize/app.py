@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
 from replicate_proxy.auth.policy import allowing, denying
 from replicate_proxy.bootstrap.authorize import authorizer
-from replicate_proxy.observability import logger, metrics, tracer
+from replicate_proxy.observability import Metric, count, logger, metrics, tracer
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -29,6 +29,10 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     except DeniedError as error:
         logger.info("caller denied", reason=str(error))
         return denying(str(error), method_arn)
+    except Exception:
+        # Our 401s are exceptions too, so the function's errors tell nothing: this is what the alarm watches.
+        count(Metric.AUTH_UNAVAILABLE)
+        raise
     logger.info("caller accepted", tenant=grant.principal.tenant, key_id=grant.principal.key_id)
     return allowing(grant, method_arn)
 

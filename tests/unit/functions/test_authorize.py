@@ -82,11 +82,18 @@ def test_a_key_that_does_not_hold_here_and_now_is_403(changes: dict[str, Any], r
     assert answer["context"]["reason"] == reason
 
 
-def test_a_store_that_is_away_is_neither_401_nor_403() -> None:
+def test_a_store_that_is_away_is_neither_401_nor_403(capsys: pytest.CaptureFixture[str]) -> None:
     boto3.client("dynamodb").delete_table(TableName=TABLE)
     with pytest.raises(Exception, match="reading an API key") as raised:
         authorize("api_key")
     assert str(raised.value) != "Unauthorized"
+    assert '"AuthUnavailable":[1.0]' in capsys.readouterr().out
+
+
+def test_a_refused_caller_is_no_outage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        authorize("api_key")
+    assert "AuthUnavailable" not in capsys.readouterr().out
 
 
 def test_a_secret_that_is_away_is_neither_401_nor_403(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,7 @@ class Metric(StrEnum):
     DELIVERY_SECONDS = "DeliverySeconds"
     ENDPOINT_DISABLED = "EndpointDisabled"
     AUTH_DEGRADED = "AuthDegraded"
+    AUTH_UNAVAILABLE = "AuthUnavailable"
     CACHE_FALLBACK = "CacheFallback"
 
 
