@@ -92,6 +92,10 @@ class Stack:
                 resolved = self._reference(name)
             case {"Fn::Select": [index, {"Ref": name}]} if name in self.parameters:
                 resolved = self.parameters[name].split(",")[int(index)]
+            case {"Fn::Join": [separator, {"Ref": name}]} if name in self.parameters:
+                resolved = separator.join(self.parameters[name].split(","))
+            case {"Fn::Sub": [str(text), dict(names)]} if len(names) == 1:
+                resolved = self._filled(text, names)
             case dict():
                 parts = {key: self._resolve(part) for key, part in value.items()}
                 resolved = {key: part for key, part in parts.items() if part != _NO_VALUE}
@@ -100,6 +104,12 @@ class Stack:
             case _:
                 resolved = value
         return resolved
+
+    def _filled(self, text: str, names: dict[str, Any]) -> Any:
+        """A Sub with one name of its own, where that is all that it names and its value is known."""
+        ((name, value),) = ((name, self._resolve(value)) for name, value in names.items())
+        known = isinstance(value, str) and text.count("${") == 1
+        return text.replace(f"${{{name}}}", value) if known else {"Fn::Sub": [text, {name: value}]}
 
     def _reference(self, name: str) -> Any:
         if name not in self.parameters:

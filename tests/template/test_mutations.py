@@ -55,9 +55,11 @@ STREAM_SOURCE = "NotifyFunctionJobs/Properties"
 RULE_TARGET = "CompletedRule/Properties/Targets/0"
 JOBS = "JobsTable/Properties"
 BUCKET = "ImagesBucket/Properties"
+RULES = f"{BUCKET}/LifecycleConfiguration/Rules"
 POLICY = "ImagesBucketPolicy/Properties/PolicyDocument/Statement"
 BODY = "Api/Properties/Body"
 ANSWERS = f"{BODY}/x-amazon-apigateway-gateway-responses"
+ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 STAGE = "ApiStage/Properties"
 OPEN_GROUP = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
 
@@ -123,6 +125,9 @@ CASES: list[Case] = [
     (data.buckets, "default", put(f"{BUCKET}/PublicAccessBlockConfiguration/BlockPublicPolicy", value=False)),
     (data.buckets, "default", put(f"{BUCKET}/BucketEncryption")),
     (data.buckets, "default", put(f"{BUCKET}/LifecycleConfiguration")),
+    (data.buckets, "default", put(f"{RULES}/1/ExpirationInDays", 2)),
+    (data.buckets, "default", put(f"{RULES}/3/ExpirationInDays", 0)),
+    (data.buckets, "everything", put(f"{RULES}/4/Transitions/0/TransitionInDays", 30)),
     (data.bucket_policies, "default", put(f"{POLICY}/0")),
     (data.bucket_policies, "default", put(f"{POLICY}/1")),
     (data.bucket_policies, "default", put(f"{POLICY}/2/Condition")),
@@ -160,6 +165,10 @@ CASES: list[Case] = [
     (api.refusals_are_problems, "default", put(f"{ANSWERS}/UNAUTHORIZED")),
     (api.refusals_are_problems, "default", put(f"{ANSWERS}/THROTTLED/responseParameters", {})),
     (api.refusals_are_problems, "default", put(f"{ANSWERS}/BAD_REQUEST_BODY/statusCode", 400)),
+    (api.refusals_are_problems, "default", put(f"{ANSWERS}/AUTHORIZER_CONFIGURATION_ERROR")),
+    (api.refusals_are_problems, "default", put(f"{ANSWERS}/THROTTLED/{ALLOW_ORIGIN}", "'*'")),
+    (api.refusals_are_problems, "everything", put(f"{ANSWERS}/UNAUTHORIZED/{ALLOW_ORIGIN}", "'*'")),
+    (api.refusals_are_problems, "everything", put(f"{ANSWERS}/DEFAULT_5XX/{ALLOW_ORIGIN}")),
     (api.stages_are_throttled, "default", put(f"{STAGE}/MethodSettings/0/ThrottlingRateLimit")),
     (
         edge.distributions,

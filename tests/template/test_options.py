@@ -156,6 +156,52 @@ def test_dax_serves_query_alone_and_only_within_the_network() -> None:
     assert load(Dax="true").of("DAX::Cluster") == []
 
 
+def test_pages_of_a_listed_origin_read_the_gateways_refusals() -> None:
+    def readers(origins: str) -> set[str | None]:
+        answers = body(load(CorsAllowedOrigins=origins))["x-amazon-apigateway-gateway-responses"].values()
+        header = "gatewayresponse.header.Access-Control-Allow-Origin"
+        return {answer["responseParameters"].get(header) for answer in answers}
+
+    assert readers("") == {None}
+    assert readers("https://app.example.com") == {"'https://app.example.com'"}
+    assert readers("https://app.example.com,https://admin.example.com") == {"'*'"}
+
+
+def test_functions_are_given_every_listed_origin() -> None:
+    listed = "https://app.example.com,https://admin.example.com"
+    given = {
+        one.properties["Environment"]["Variables"].get("CORS_ALLOWED_ORIGINS")
+        for one in load(CorsAllowedOrigins=listed).of("Lambda::Function")
+    }
+    assert given == {None, listed}
+
+
+def test_the_webhook_secret_is_renewed_only_where_replicate_calls_back() -> None:
+    def state(**parameters: str) -> str:
+        return str(
+            load(**parameters).resources["AdminFunctionRenewWebhookSecret"].properties.get("State", "ENABLED")
+        )
+
+    assert state() == "ENABLED"
+    assert state(ReplicateWebhooks="false") == "DISABLED"
+
+
+def test_who_cannot_be_checked_raises_an_alarm_and_who_is_refused_does_not() -> None:
+    alarms = load().of("CloudWatch::Alarm")
+    watched = {alarm.properties.get("MetricName") for alarm in alarms}
+    summed = {
+        target(part["Value"])
+        for alarm in alarms
+        for _, part in walk(alarm.properties.get("Metrics", []))
+        if isinstance(part, dict) and part.get("Name") == "FunctionName"
+        if alarm.id == "ApiFunctionErrorsAlarm"
+    }
+
+    assert {"AuthDegraded", "AuthUnavailable", "5XXError"} <= watched
+    assert "IngestFunction" in summed
+    assert "AuthorizeFunction" not in summed  # its 401s are exceptions, as API Gateway wants them
+
+
 def test_uploads_are_accelerated_by_parameter() -> None:
     on, off = load(TransferAcceleration="true"), load()
 

@@ -24,12 +24,18 @@ VARIANTS: dict[str, dict[str, str]] = {
         "FirewallDeniedIpv6": "2001:db8:bad::/48",
         "Network": "true",
         "NotifyTopicArn": "arn:aws:sns:us-east-1:111122223333:jobs",
+        "OutputRetentionDays": "1",
         "OutputsCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/outputs",
         "OutputsDomainName": "files.example.com",
         "OutputsFirewall": "true",
         "ResponseCache": "true",
         "TransferAcceleration": "true",
         "UsagePlans": "true",
+    },
+    "polling": {
+        "CorsAllowedOrigins": "https://app.example.com,https://admin.example.com",
+        "JobRetentionDays": "1",
+        "ReplicateWebhooks": "false",
     },
     "local": {"LocalStack": "true", "LocalSettings": '{"allow_loopback": true}', "RetainData": "false"},
 }

@@ -46,6 +46,7 @@ _REFUSALS = {
     "THROTTLED": 429,
     "QUOTA_EXCEEDED": 429,
     "AUTHORIZER_FAILURE": 503,
+    "AUTHORIZER_CONFIGURATION_ERROR": 503,
     "INTEGRATION_TIMEOUT": 504,
 }
 _JSON_BODIES = {"post", "put", "patch"}
@@ -143,9 +144,17 @@ def refusals_are_problems(stack: Stack) -> list[str]:
         waits = problem.get("status") in {429, 503}
         if waits and headers.get("gatewayresponse.header.Retry-After") != f"'{problem.get('retry_after')}'":
             found.append(f"{name}: does not say when to try again")
-        if stack.holds("HasCors") and "gatewayresponse.header.Access-Control-Allow-Origin" not in headers:
-            found.append(f"{name}: a browser cannot read it")
+        if headers.get("gatewayresponse.header.Access-Control-Allow-Origin") != _reader(stack):
+            found.append(f"{name}: not what {_reader(stack)} may read")
     return found
+
+
+def _reader(stack: Stack) -> str | None:
+    """Whose pages may read a refusal: the listed origin; with several, which it cannot choose among, any."""
+    origins = stack.parameters["CorsAllowedOrigins"].split(",")
+    if origins == [""]:
+        return None
+    return f"'{origins[0]}'" if len(origins) == 1 else "'*'"
 
 
 def stages_are_throttled(stack: Stack) -> list[str]:

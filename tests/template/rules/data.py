@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.template.stack import Resource, Stack, target, walk
 
 __all__ = ["bucket_policies", "buckets", "one_key_for_everything", "queues_are_encrypted", "tables"]
@@ -36,16 +38,29 @@ def buckets(stack: Stack) -> list[str]:
         lifecycle = properties.get("LifecycleConfiguration", {}).get("Rules", [])
         if not any("AbortIncompleteMultipartUpload" in rule for rule in lifecycle):
             found.append(f"{bucket.id}: abandoned uploads stay")
-        expiring = {rule.get("Prefix") for rule in lifecycle if "ExpirationInDays" in rule}
-        found += [
-            f"{bucket.id}: {prefix} never expires"
-            for prefix in ("events/", "records/", "files/")
-            if prefix not in expiring
-        ]
+        found += _lifecycle(bucket, lifecycle, stack)
         if properties.get("OwnershipControls") != {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}:
             found.append(f"{bucket.id}: has access control lists")
         found += _kept(bucket)
     return found
+
+
+def _lifecycle(bucket: Resource, rules: list[dict[str, Any]], stack: Stack) -> list[str]:
+    """Nothing stays for ever but output files; nothing goes before what points at it; S3 takes the rules."""
+    days = {rule["Prefix"]: int(rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule}
+    queued = max(int(queue.properties["MessageRetentionPeriod"]) for queue in stack.of("SQS::Queue")) / 86400
+    shortest = {"events/": queued, "records/": int(stack.parameters["JobRetentionDays"]), "files/": 1}
+    found = [
+        f"{bucket.id}: {prefix} never expires, or before {least:g} days are over"
+        for prefix, least in shortest.items()
+        if days.get(prefix, 0) < least
+    ]
+    return found + [
+        f"{bucket.id}: {rule['Prefix']} expires before it changes class, which S3 refuses"
+        for rule in rules
+        for transition in rule.get("Transitions", ())
+        if "ExpirationInDays" in rule and int(transition["TransitionInDays"]) >= days[rule["Prefix"]]
+    ]
 
 
 def bucket_policies(stack: Stack) -> list[str]:
