@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["animation", "encoded", "photo", "written"]
+__all__ = ["animation", "encoded", "frames", "photo", "written"]
 
 
 def photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
@@ -39,10 +39,29 @@ def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  
     return buffer.getvalue()
 
 
-def animation(frames: int = 4, format: str = "GIF", *, size: tuple[int, int] = (64, 48)) -> bytes:  # noqa: A002
+def animation(
+    count: int = 4,
+    format: str = "GIF",  # noqa: A002 - Pillow's own name
+    *,
+    size: tuple[int, int] = (64, 48),
+    **options: Any,
+) -> bytes:
     """Frames that differ, 80 ms each, for ever."""
-    pictures = [photo(*size, seed=seed) for seed in range(frames)]
-    return encoded(pictures[0], format, save_all=True, append_images=pictures[1:], duration=80, loop=0)
+    pictures = [photo(*size, seed=seed) for seed in range(count)]
+    moving = {"save_all": True, "append_images": pictures[1:], "duration": 80, "loop": 0}
+    return encoded(pictures[0], format, **moving, **options)
+
+
+def frames(content: bytes) -> list[tuple[str, bytes, object]]:
+    """All that is to be seen: each frame's mode, pixels and duration; the number of rounds goes with it."""
+    with Image.open(io.BytesIO(content)) as image:
+        shown: list[tuple[str, bytes, object]] = []
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()
+            timing = (image.info.get("duration"), image.info.get("loop"), image.size)
+            shown.append((image.mode, image.convert("RGBA").tobytes(), timing))
+        return shown
 
 
 def written(folder: Path, content: bytes, name: str = "source") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from replicate_proxy.images.limits import ImageLimits
 from replicate_proxy.images.pipeline import compress
 from replicate_proxy.images.result import ImageResult
 from replicate_proxy.outputs.options import ImageOptions
-from tests.support.pictures import animation, encoded, photo, written
+from tests.support.pictures import animation, encoded, frames, photo, written
 
 
 class Bench:
@@ -269,23 +270,38 @@ def test_position_goes_and_copyright_stays_if_wished(bench: Bench, wanted: Any, 
     assert set(kept) <= {0x8298, 0x013B}
 
 
-@pytest.mark.parametrize("source", ["JPEG", "WEBP", "PNG"])
-def test_a_file_that_is_kept_loses_its_position_as_well(bench: Bench, source: str) -> None:
+@pytest.mark.parametrize("source", ["JPEG", "WEBP", "PNG", "AVIF"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_file_that_is_kept_loses_its_position_as_well(bench: Bench, source: str, keep: bool) -> None:
     """Given a floor that no encoder reaches, when a file is kept, its pixels stay and its metadata go."""
     exif = gps_exif()
     exif[0x0112] = 6
     content = encoded(photo(200, 150), source, exif=exif, **({} if source == "PNG" else {"quality": 5}))
 
-    result = bench.run(content, ImageOptions(floor=1.0))
+    result = bench.run(content, ImageOptions(floor=1.0, keep_copyright=keep))
 
     assert (result.outcome, result.reason) == ("kept", "below_similarity_floor")
     stored = bench.stored()
     assert not stored.getexif().get_ifd(0x8825)
-    assert b"A. Person" not in bench.output.read_bytes()
+    assert stored.getexif().get(0x8298) == ("(c) A. Person" if keep else None)
+    assert (b"A. Person" in bench.output.read_bytes()) == keep
     assert stored.tobytes() == Image.open(io.BytesIO(content)).tobytes()
-    if source != "WEBP":
-        assert stored.getexif()[0x0112] == 6
-    assert result.bytes_after == len(bench.output.read_bytes()) < result.bytes_before
+    assert stored.getexif()[0x0112] == 6
+    assert result.bytes_after == len(bench.output.read_bytes()) <= result.bytes_before
+    assert result.sha256 == hashlib.sha256(bench.output.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("source", ["GIF", "AVIF"])
+def test_what_moves_and_is_kept_loses_its_texts_as_well(bench: Bench, source: str) -> None:
+    told: dict[str, Any] = {"GIF": {"comment": b"A. Person"}, "AVIF": {"exif": gps_exif()}}
+    content = animation(3, source, **told[source])
+
+    result = bench.run(content, ImageOptions(floor=1.0))
+
+    assert (result.outcome, result.format, result.frames) == ("kept", source.lower(), 3)
+    assert b"A. Person" in content
+    assert b"A. Person" not in bench.output.read_bytes()
+    assert frames(bench.output.read_bytes()) == frames(content)
 
 
 def test_what_follows_the_end_of_a_kept_image_is_cut_off(bench: Bench) -> None:

@@ -147,13 +147,25 @@ def test_an_image_that_stays_as_it_is_is_stored_once() -> None:
     assert not any(key.startswith("originals/") for key in harvest.blobs.objects)
 
 
-def test_a_kept_image_without_its_metadata_is_what_gets_served() -> None:
-    stripped = ImageResult("kept", "not_smaller", format="jpeg", bytes_after=7, sha256="ab" * 32)
-    harvest = Harvest({url("out.jpg"): b"\xff\xd8\xff" + b"j" * 50}, image=stripped)
+@pytest.mark.parametrize(
+    ("format_name", "head"),
+    [
+        ("jpeg", b"\xff\xd8\xff"),
+        ("png", PNG),
+        ("webp", b"RIFF\x40\0\0\0WEBPVP8 "),
+        ("gif", b"GIF89a"),
+        ("avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf"),
+    ],
+)
+def test_a_kept_image_without_its_metadata_is_what_gets_served(format_name: str, head: bytes) -> None:
+    stripped = ImageResult("kept", "not_smaller", format=format_name, bytes_after=7, sha256="ab" * 32)
+    harvest = Harvest({url("out"): head + b"j" * 50}, image=stripped)
 
-    (record,) = harvest.run(url("out.jpg")).files
+    (record,) = harvest.run(url("out")).files
 
-    assert harvest.served(record.url)[0] == b"ooooooo"
+    body, headers = harvest.served(record.url)
+    assert body == b"ooooooo"
+    assert headers["content_type"] == f"image/{format_name}"
     assert (record.outcome, record.bytes_after) == ("kept", 7)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Images", "SingleFile"]
 
 _COMPRESSIBLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"})
-_EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg", "png": "png"}
+_EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg", "png": "png", "gif": "gif"}
 _DOWNLOAD = "application/octet-stream"
 
 
