@@ -12,9 +12,12 @@ def down(home: Home, screen: Screen) -> None:
     """Nothing of the stack runs afterwards, or an error says what does. Its data goes with it."""
     home.prepare()
     with FileLock(home.lock):
-        for server in reversed(servers.all_of(home)):
-            server.stop()
-        processes.end(processes.leftovers(home))
+        daemons = [server.daemon for server in servers.all_of(home)]
+        members = [process for daemon in daemons for process in daemon.members]
+        # No grace: what they would still write down is not wanted.
+        processes.end([*members, *processes.leftovers(home)], grace=0)
+        for daemon in daemons:
+            daemon.pid_file.unlink(missing_ok=True)
         left = processes.leftovers(home)
         home.forget()
     if left:

@@ -70,10 +70,14 @@ class Daemon:
         process = self.process
         return f"{process.pid}@{process.create_time():.2f}" if process else "down"
 
-    def stop(self) -> None:
+    @property
+    def members(self) -> list[psutil.Process]:
+        """The program and what else is of its group; empty if it does not run."""
         process = self.process
-        if process:
-            end([process, *_group(process.pid)])
+        return [process, *_group(process.pid)] if process else []
+
+    def stop(self) -> None:
+        end(self.members)
         self.pid_file.unlink(missing_ok=True)
 
     def log_tail(self, lines: int = 15) -> str:
@@ -92,10 +96,10 @@ def leftovers(home: Home) -> list[psutil.Process]:
     return found
 
 
-def end(processes: Sequence[psutil.Process]) -> None:
+def end(processes: Sequence[psutil.Process], *, grace: float = GRACE_SECONDS) -> None:
     """Ask to stop, then kill; children first come along since they are in the list."""
     _signal(processes, signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=grace)
     _signal(alive, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=GRACE_SECONDS)
 

@@ -1,0 +1,59 @@
+"""A batch of the jobs table's stream that notify gave up on is told after all, once its letter goes back."""
+
+import json
+from typing import Any
+
+from local.stack import Stack
+from local.status import function_names
+from replicate_proxy.admin.client import AdminClient
+from replicate_proxy.admin.redrive import Redrive
+from tests.integration.api import Api
+from tests.integration.receiver import receiving
+
+
+def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, api: Api) -> None:
+    job = api.run("local/lab", {"output": "told late"})
+    with receiving() as application:
+        # Registered after the job's end, it hears of it only if the change is read from the stream again.
+        made = api.call("POST", "/v1/webhooks/endpoints", {"url": application.url, "events": ["completed"]})
+        assert made.status_code == 201, made.text
+        stack.aws("sqs").send_message(
+            QueueUrl=stack.outputs["NotifyStreamDeadLetterQueueUrl"],
+            MessageBody=json.dumps(_letter(stack, job["id"])),
+        )
+        redrive = Redrive(AdminClient(stack.api_url, stack.admin_key))
+        assert redrive.send_back("notify-stream", rate=10) == 1
+        [call] = application.wait(lambda calls: len(calls) == 1, "webhook of the end")
+
+    assert (call.prediction["id"], call.prediction["status"]) == (job["id"], "succeeded")
+    assert redrive.waiting()["notify-stream"] == 0
+
+
+def _letter(stack: Stack, job_id: str) -> dict[str, Any]:
+    """As Lambda writes it (AWS Lambda, on-failure destinations of stream sources)."""
+    notify = stack.aws("lambda").get_function(FunctionName=function_names(stack)["notify"])["Configuration"]
+    streams = stack.aws("dynamodbstreams")
+    [stream] = streams.list_streams(TableName=stack.outputs["JobsTableName"])["Streams"]
+    shards = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
+    found = [
+        (shard["ShardId"], record["dynamodb"]["SequenceNumber"])
+        for shard in shards
+        for record in _records(streams, stream["StreamArn"], shard["ShardId"])
+        if record["dynamodb"].get("NewImage", {}).get("id", {}).get("S") == job_id
+    ]
+    return {
+        "requestContext": {"functionArn": notify["FunctionArn"], "condition": "RetryAttemptsExhausted"},
+        "DDBStreamBatchInfo": {
+            "shardId": found[0][0],
+            "startSequenceNumber": found[0][1],
+            "endSequenceNumber": found[-1][1],
+            "batchSize": len(found),
+            "streamArn": stream["StreamArn"],
+        },
+    }
+
+
+def _records(streams: Any, arn: str, shard: str) -> list[dict[str, Any]]:
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+    records: list[dict[str, Any]] = streams.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
+    return records
