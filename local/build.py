@@ -1,6 +1,7 @@
 """`sam build` of template.yaml for the local stack, apart from the `.aws-sam` of a build for AWS."""
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from local import environment, wheels
@@ -35,18 +36,21 @@ def build() -> Path:
         },
         what="sam build",
     )
-    if platform.system() != "Linux":
-        wheels.reinstall(TEMPLATE.parent)
-    _compile()
+    touched = wheels.reinstall(TEMPLATE.parent) if platform.system() != "Linux" else []
+    _compile([*(handler.parent for handler in TEMPLATE.parent.glob("*/app.py")), *touched])
     return TEMPLATE
 
 
-def _compile() -> None:
-    """Byte code beside the sources: the emulator unpacks them for each worker anew, without their times."""
+def _compile(folders: Sequence[Path]) -> None:
+    """Byte code beside the sources: the emulator unpacks them for each worker anew, without their times.
+
+    The layer's own build has compiled the layer.
+    """
     run(
         [
             *(EMULATOR_PYTHON, "-m", "compileall", "-q"),
-            *("--invalidation-mode", "unchecked-hash", TEMPLATE.parent),
+            *("--invalidation-mode", "unchecked-hash"),
+            *folders,
         ],
         environment=environment.clean(),
         what="compiling the built functions",
