@@ -1,6 +1,4 @@
-"""Objects in S3: small ones whole, large files in parts at constant memory, repeats recognised by the bucket
-itself.
-"""
+"""Files in S3: small ones whole, large ones in parts at constant memory, repeats recognised by the bucket."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.errors import ConfigurationError, NotFoundError, RetryableError
+from replicate_proxy.errors import ConfigurationError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,28 +47,6 @@ class S3BlobStore:
         self._client = client
         self._bucket = bucket
         self._encryption = (encryption or Encryption()).arguments
-
-    def put(self, key: str, data: bytes, *, content_type: str = "application/json") -> None:
-        """Stores bytes, replacing what was there."""
-        with _translated():
-            self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **self._encryption
-            )
-
-    def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """The object's bytes. Raises NotFoundError, or RetryableError when it is longer than `max_bytes`."""
-        with _translated():
-            reply = self._client.get_object(Bucket=self._bucket, Key=key)
-            with contextlib.closing(reply["Body"]) as body:
-                data = bytes(body.read() if max_bytes is None else body.read(max_bytes + 1))
-        if max_bytes is not None and len(data) > max_bytes:
-            raise RetryableError("the object is longer than expected")
-        return data
-
-    def delete(self, key: str) -> None:
-        """Removes the object; one that is not there is no error."""
-        with _translated():
-            self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def put_file(
         self,
@@ -155,8 +131,6 @@ def _translated() -> Iterator[None]:
         code = _code(error)
         if code in _TAKEN:
             raise _TakenError from error
-        if code in _NOT_THERE:
-            raise NotFoundError("no such object") from error
         if code in _CONFIGURATION:
             raise ConfigurationError(f"S3 refuses access ({code})") from error
         raise RetryableError(f"S3 answered {code}") from error
