@@ -152,6 +152,16 @@ def lambdas_own(stack: Stack, function: Resource) -> set[Grant]:
     return found
 
 
+def service(action: str) -> str:
+    """The service as its endpoint names it; a stream is not read where its table is."""
+    stream = action.removeprefix("dynamodb:") in STREAM_SOURCE
+    return "dynamodb-streams" if stream else action.partition(":")[0]
+
+
+def function_id(function: str) -> str:
+    return f"{function.title()}Function"
+
+
 def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -160,7 +170,7 @@ def listed(value: Any) -> list[Any]:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_role_grants_what_the_code_asks_for_and_no_more(function: str, variant: str) -> None:
     stack = load(**VARIANTS[variant])
-    resource = stack.resources[f"{function.title()}Function"]
+    resource = stack.resources[function_id(function)]
     grants = granted(stack, stack.resources[target(resource.properties["Role"])])
 
     assert grants - asked(function) - lambdas_own(stack, resource) == set()
@@ -184,6 +194,24 @@ def test_who_reads_documents_can_see_whether_one_is_gone() -> None:
 
     assert readers == listing
     assert statement["Condition"] == {"StringLike": {"s3:prefix": ["records/*", "events/*"]}}
+
+
+def test_inside_the_network_functions_call_what_has_an_endpoint_there() -> None:
+    stack = load(**VARIANTS["everything"])
+    inside = {
+        function for function in FUNCTIONS if "VpcConfig" in stack.resources[function_id(function)].properties
+    }
+    called = {
+        service(action)
+        for function in inside
+        for action, _ in asked(function) & granted(stack, stack.resources[f"{function.title()}Role"])
+    }
+    endpoints = [one.properties["ServiceName"]["Fn::Sub"] for one in stack.of("EC2::VPCEndpoint")]
+
+    assert called == {
+        "dax",
+        *(name.rpartition(".")[2] for name in endpoints),
+    }  # DAX's nodes are in the network
 
 
 def test_a_call_is_found_where_only_a_used_method_makes_it() -> None:

@@ -137,7 +137,7 @@ def test_functions_that_call_nothing_but_aws_join_the_network() -> None:
         one.properties["ServiceName"]["Fn::Sub"].rsplit(".", 1)[-1] for one in stack.of("EC2::VPCEndpoint")
     }
 
-    assert inside == {"IngestFunction", "QueryFunction", "WebhookFunction", "TrackFunction", "NotifyFunction"}
+    assert inside == {"IngestFunction", "QueryFunction", "WebhookFunction", "TrackFunction"}
     assert services == {"s3", "dynamodb", "sqs", "events", "ssm", "secretsmanager"}
     assert not [one.id for one in load().of("Lambda::Function") if "VpcConfig" in one.properties]
 
