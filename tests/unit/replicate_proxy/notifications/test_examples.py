@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -20,40 +14,7 @@ from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.notifications.sender import GuardedSender, Session
 from tests.support.deliveries import TENANT, World, make_job, processing, succeeded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-ROOT = Path(__file__).parents[4]
-NODE_MODULES = ROOT / "tests/integration/clients_js/node_modules"
-RECEIVERS = ["python", "javascript"]
-
-
-def command(language: str) -> list[str]:
-    if language == "python":
-        return [sys.executable, str(ROOT / "examples/receiver_python/receiver.py")]
-    node = shutil.which("node")
-    if node is None or not (NODE_MODULES / "replicate").is_dir():
-        pytest.skip("NOT CHECKED: the JavaScript receiver; needs node and `make clients-js`")
-    return [node, str(ROOT / "examples/receiver_javascript/receiver.cjs")]
-
-
-@contextmanager
-def running(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
-    """The receiver's address and what it prints."""
-    environment = {**os.environ, "WEBHOOK_SECRET": secret, "PORT": "0", "NODE_PATH": str(NODE_MODULES)}
-    with subprocess.Popen(
-        command(language),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip().removeprefix("listening on "), process.stdout
-        finally:
-            process.terminate()
+from tests.support.example_receivers import EXAMPLES, RECEIVERS, running
 
 
 @pytest.mark.parametrize("language", RECEIVERS)
@@ -106,4 +67,4 @@ def test_a_receiver_refuses_what_is_not_signed(language: str) -> None:
 
 @pytest.mark.parametrize("name", ["receiver_python/receiver.py", "receiver_javascript/receiver.cjs"])
 def test_the_examples_stay_under_forty_lines(name: str) -> None:
-    assert len((ROOT / "examples" / name).read_text().splitlines()) < 40
+    assert len((EXAMPLES / name).read_text().splitlines()) < 40

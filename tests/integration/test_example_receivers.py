@@ -1,0 +1,27 @@
+"""The receivers in examples/ get every event of an image's way through the deployed stack."""
+
+import json
+
+import pytest
+
+from tests.integration.api import Api
+from tests.support.example_receivers import RECEIVERS, running
+
+EVENTS = ["start", "output", "completed"]
+
+
+@pytest.mark.parametrize("language", RECEIVERS)
+def test_receiver_prints_every_event_of_an_image(api: Api, language: str) -> None:
+    secret = api.call("GET", "/v1/webhooks/default/secret").json()["key"]
+    with running(language, secret) as (url, printed):
+        job = api.run(
+            "black-forest-labs/flux-schnell",
+            {"prompt": "a lighthouse", "latency": 1},
+            webhook=url,
+            webhook_events_filter=EVENTS,
+        )
+        told = [json.loads(printed.readline()) for _ in EVENTS]
+
+    assert [(line["event"], line["id"]) for line in told] == [(event, job["id"]) for event in EVENTS]
+    assert told[-1] == {key: job[key] for key in ("id", "status", "output")} | {"event": "completed"}
+    assert job["status"] == "succeeded"
