@@ -35,13 +35,15 @@ def main() -> None:
     launch = Launch(
         url=(given.public_url or f"http://{given.host}:{port}").rstrip("/"),
         third_party_url=(given.third_party_url or f"http://localhost:{port}").rstrip("/"),
-        token=given.token,
-        webhook_secret=given.webhook_secret,
         seed=given.seed,
         ready_file=given.ready_file,
     )
     knobs = Knobs(
-        latency=given.latency, retention=given.retention, webhook_retry_scale=given.webhook_retry_scale
+        token=given.token,
+        webhook_secret=given.webhook_secret,
+        latency=given.latency,
+        retention=given.retention,
+        webhook_retry_scale=given.webhook_retry_scale,
     )
     serve(listening, launch, knobs)
 

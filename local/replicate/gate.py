@@ -89,7 +89,7 @@ class Gate:
     def _authentic(self, scope: Scope) -> bool:
         given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         kind, _, token = given.partition(" ")
-        expected = self._simulator.launch.token.encode()
+        expected = self._simulator.knobs.token.encode()
         return kind.lower() in ("bearer", "token") and hmac.compare_digest(token.strip().encode(), expected)
 
     def _observed(self, endpoint: str, send: Send) -> Callable[[Message], Awaitable[None]]:

@@ -16,8 +16,6 @@ class Launch:
 
     url: str
     third_party_url: str
-    token: str = DEFAULT_TOKEN
-    webhook_secret: str = DEFAULT_WEBHOOK_SECRET
     seed: int = 0
     ready_file: Path | None = None
 
@@ -27,6 +25,12 @@ class Knobs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    token: str = Field(default=DEFAULT_TOKEN, min_length=1, description="the one API token")
+    webhook_secret: str = Field(
+        default=DEFAULT_WEBHOOK_SECRET,
+        pattern="^whsec_[A-Za-z0-9+/]+=*$",
+        description="signs webhooks from now on",
+    )
     latency: float = Field(default=0.4, ge=0, description="usual run time; models scale it")
     jitter: float = Field(default=0.2, ge=0, le=1, description="random share of the latency, either way")
     settle: float = Field(default=0.0, ge=0, description="from the last output to the end")

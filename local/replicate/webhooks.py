@@ -156,7 +156,7 @@ class Webhooks:
         now = time.time()
         attempt = WebhookAttempt(message.id, message.event, kind, number, now, message.status)
         message.prediction.attempts.append(attempt)
-        body, secret = message.body, self._launch.webhook_secret
+        body, secret = message.body, self._knobs().webhook_secret
         if kind == "forged":
             body, secret = _forged(message.body), _FORGED_SECRET
         headers = signature.headers(secret, message.id, int(now), body)

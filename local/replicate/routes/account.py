@@ -39,7 +39,7 @@ async def hardware(_: Request) -> Response:
 
 async def webhook_secret(request: Request) -> Response:
     """GET /webhooks/default/secret."""
-    return reply({"key": simulator(request).launch.webhook_secret})
+    return reply({"key": simulator(request).knobs.webhook_secret})
 
 
 async def list_collections(_: Request) -> Response:

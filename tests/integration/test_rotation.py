@@ -1,0 +1,65 @@
+"""Replicate's secrets change while everything runs: no deployment, no event lost, nothing sent twice."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.parameters import secret_parameter, token_parameter
+from local.replicate.remote import Remote
+from local.stack import Stack
+from replicate_proxy.storage.jobs import DynamoJobStore
+from tests.integration.api import Api
+
+NEW_TOKEN = "r8_rotated"
+NEW_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+@pytest.fixture
+def parameters(stack: Stack) -> Iterator[Any]:
+    """The deployment's parameters; afterwards they are as before."""
+    ssm = stack.aws("ssm")
+    before = {
+        name: ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        for name in (token_parameter(), secret_parameter())
+    }
+    yield ssm
+    for name, value in before.items():
+        ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
+
+
+def test_changing_the_parameter_changes_the_token(
+    stack: Stack, api: Api, simulator: Remote, parameters: Any
+) -> None:
+    assert api.run("local/lab", {"output": "with the first token"})["status"] == "succeeded"
+    parameters.put_parameter(Name=token_parameter(), Value=NEW_TOKEN, Type="SecureString", Overwrite=True)
+    simulator.settings(token=NEW_TOKEN)
+
+    job = api.run("local/lab", {"output": "with the second"})
+
+    assert job["status"] == "succeeded"
+    assert simulator.stats()["predictions_by_job"][job["id"]] == 1
+
+
+@pytest.mark.usefixtures("parameters")
+def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
+    stack: Stack, api: Api, simulator: Remote
+) -> None:
+    first = simulator.settings()["webhook_secret"]
+    assert _told_by_webhook(stack, api)
+    simulator.settings(webhook_secret=NEW_SECRET)
+
+    # As the schedule does it every hour.
+    operator = Api(stack.api_url, stack.admin_key, "operator")
+    taken_over = operator.call("POST", "/admin/webhook-secret/refresh", {}).json()
+    assert taken_over == {"changed": True, "live": 2}
+
+    assert _told_by_webhook(stack, api)
+    simulator.settings(webhook_secret=first)
+    assert _told_by_webhook(stack, api)
+
+
+def _told_by_webhook(stack: Stack, api: Api) -> bool:
+    job_id = api.run("local/lab", {"output": "done"})["id"]
+    job = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"]).get(api.tenant, job_id)
+    return job is not None and job.reported_via == "webhook"
