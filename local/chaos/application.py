@@ -21,8 +21,10 @@ _TRIES = 60
 _TIMEOUT_SECONDS = 60
 _LONGEST_PAUSE = 3.0
 _REPLAYED = 0.05  # of the jobs are asked for once more after their 201
-_CANCEL_WITHIN = (0.0, 60.0)
-_LOOK_SECONDS = 2.0
+_CANCELED_SOON = 0.2  # of the canceled jobs, whether they run by then or not
+_SOON_SECONDS = (0.0, 60.0)
+_UNTIL_IT_RUNS_SECONDS = 600.0
+_LOOK_SECONDS = 4.0
 _TOO_MANY = 500
 
 
@@ -46,7 +48,9 @@ class Application:
 
     def cancel(self, order: Order) -> None:
         """Some at once, most while it runs."""
-        patience = self._dice(order, "cancel").uniform(*_CANCEL_WITHIN)
+        dice = self._dice(order, "cancel")
+        soon = dice.random() < _CANCELED_SOON
+        patience = dice.uniform(*_SOON_SECONDS) if soon else _UNTIL_IT_RUNS_SECONDS
         job, ends = f"/v1/predictions/{self.accepted[order.number]}", time.monotonic() + patience
         while time.monotonic() < ends and self._persist("GET", job).json()["status"] != "processing":
             time.sleep(_LOOK_SECONDS)

@@ -32,7 +32,7 @@ from replicate_proxy.admin.redrive import Redrive
 from replicate_proxy.jobs.model import Job
 
 _CLIENTS = 6
-_CANCELERS = 12
+_CANCELERS = 30
 _AT_ONCE = 150  # jobs under way: the queue must not outgrow the patience of the sweep
 _LOOK_SECONDS = 1.5
 _SWEEP_PAUSE_SECONDS = 2.0

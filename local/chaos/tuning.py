@@ -21,8 +21,8 @@ PARAMETERS: Mapping[str, str] = {
 _VARIABLES: Mapping[str, str] = {
     "UPSTREAM_READ_SECONDS": "4",
     # Some creates have to wait for their turn.
-    "CREATES_PER_MINUTE": "110",
-    "CREATES_BURST": "6",
+    "CREATES_PER_MINUTE": "150",
+    "CREATES_BURST": "8",
     "BREAKER_RESET_SECONDS": "6",
     "BREAKER_PROBE_SECONDS": "20",
     "DISPATCH_LEASE_SECONDS": "34",
