@@ -19,7 +19,13 @@ _REST_RATE = 0.002
 # Passes of the sweep are few and do much, so each of its boundaries must be struck more readily.
 _FIRST_SWEEP_RATE = 0.15
 # Few jobs come by there, and each but once: a pass that is spared is lost.
-_RARE = {"sweep.adopted": 0.5, "dispatch.waiting": 0.3, "ingest.cancel_recorded": 0.3}
+_RARE = {
+    "sweep.adopted": 0.5,
+    "dispatch.waiting": 0.1,
+    "ingest.cancel_recorded": 0.4,
+    "dispatch.canceling": 0.2,
+    "dispatch.canceled": 0.4,
+}
 _FASTER, _SLOWER = 1.15, 0.9
 # A crash there is what makes the sweep pass another one, `sweep.unknown`.
 _TIMES_WANTED = {"dispatch.claimed": 2}
