@@ -7,7 +7,7 @@ from local.replicate.remote import Remote
 from tests.integration.api import Api
 
 BODY = {"version": "local/lab", "input": {"output": "once"}}
-DUPLICATES = 20
+DUPLICATES = 10
 
 
 def test_repeat_with_the_same_key_gives_the_first_job(api: Api, simulator: Remote) -> None:
@@ -49,7 +49,7 @@ def test_without_a_key_nothing_is_folded(api: Api) -> None:
     assert api.create("local/lab", {"output": 1})["id"] != api.create("local/lab", {"output": 1})["id"]
 
 
-def test_twenty_at_once_are_one_job_and_one_upstream_prediction(api: Api, simulator: Remote) -> None:
+def test_ten_at_once_are_one_job_and_one_upstream_prediction(api: Api, simulator: Remote) -> None:
     def submit(_: int) -> tuple[int, str]:
         answer = api.call("POST", "/v1/predictions", BODY, headers={"idempotency-key": "stampede"})
         return answer.status_code, answer.json().get("id", answer.text)
