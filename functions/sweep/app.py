@@ -24,7 +24,10 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Gives back how many jobs were looked at, by outcome, and whether the pass came to its end."""
     now = clock.now()
     until = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVE
-    sent = deliveries().run(now, min(until, now + _DELIVERIES))
-    result = sweep().run(until)
+    try:
+        sent = deliveries().run(now, min(until, now + _DELIVERIES))
+    finally:
+        # Whatever becomes of deliveries: no job waits for them.
+        result = sweep().run(until)
     logger.info("sweep done", jobs=result.outcomes, deliveries=sent, finished=result.finished)
     return {"jobs": dict(result.outcomes), "deliveries": sent, "finished": result.finished}

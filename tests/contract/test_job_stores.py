@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
@@ -217,6 +218,34 @@ class TestDueJobs:
     def test_keep_a_tenant_with_a_strange_name(self, store: JobStore) -> None:
         store.create(make_job(tenant="a#b", due_at=NOW))
         assert [row.tenant for row in store.due(before=NOW, limit=1)] == ["a#b"]
+
+
+class _Throttled:
+    """A table of whose due index some shards are refused."""
+
+    def __init__(self, dynamodb: Any, *shards: int) -> None:
+        self._dynamodb = dynamodb
+        self._refused = {f"DUE#{shard}" for shard in shards}
+
+    def query(self, **request: Any) -> Any:
+        if request["ExpressionAttributeValues"][":shard"]["S"] in self._refused:
+            code = "ProvisionedThroughputExceededException"
+            raise ClientError({"Error": {"Code": code, "Message": "too many"}}, "Query")
+        return self._dynamodb.query(**request)
+
+
+def test_shards_that_cannot_be_read_keep_no_other_waiting() -> None:
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+        create_jobs_table(dynamodb)
+        jobs = [make_job(id=f"{'a' * 25}{number}", due_at=NOW) for number in range(8)]
+        for job in jobs:
+            DynamoJobStore(dynamodb, JOBS_TABLE).create(job)
+
+        partly = DynamoJobStore(_Throttled(dynamodb, 0, 3, 7), JOBS_TABLE)
+        assert {row.id[-1] for row in partly.due(before=NOW, limit=9)} == set("12456")
+        with pytest.raises(RetryableError):
+            DynamoJobStore(_Throttled(dynamodb, *range(8)), JOBS_TABLE).due(before=NOW, limit=9)
 
 
 def test_a_prediction_belongs_to_one_job(store: JobStore) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from replicate_proxy.notifications.ports import DeliveryQueue, DueDelivery, Outbox
     from replicate_proxy.notifications.settings import DeliverySettings
@@ -42,20 +43,26 @@ class DueDeliveries:
     def run(self, now: datetime, until: datetime) -> int:
         """Sends commands for all due within a minute of `now`, each delayed to its second; the number sent.
 
-        Stops at `until`.
+        Stops at `until`. What a passing failure leaves in one shard is the next pass's, too.
         """
         sent = 0
         for shard in self._shards(now):
-            while True:
-                if self._clock.now() >= until:
-                    logger.warning("due deliveries left for the next pass", sent=sent)
-                    return sent
-                page = self._outbox.due(shard, before=now + _AHEAD, limit=_PAGE)
-                self._hand_over(page, now)
-                sent += len(page)
-                if len(page) < _PAGE:
-                    break
+            try:
+                for page in self._pages(shard, now, until):
+                    self._hand_over(page, now)
+                    sent += len(page)
+            except RetryableError as error:
+                logger.warning("due deliveries left for the next pass", shard=shard, reason=str(error))
         return sent
+
+    def _pages(self, shard: int, now: datetime, until: datetime) -> Iterator[Sequence[DueDelivery]]:
+        """What was handed over is no longer due, so each page is the first."""
+        while self._clock.now() < until:
+            page = self._outbox.due(shard, before=now + _AHEAD, limit=_PAGE)
+            yield page
+            if len(page) < _PAGE:
+                return
+        logger.warning("due deliveries left for the next pass", shard=shard, reason="out of time")
 
     def _shards(self, now: datetime) -> list[int]:
         """Beginning with another one each minute, so that a short budget starves none."""

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from replicate_proxy.clock import iso, parse
 from replicate_proxy.dynamo import from_item, to_item, to_value, translated
 from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.observability import logger
 from replicate_proxy.ports import DueJob, JobPage
 from replicate_proxy.storage.items import DUE_SHARDS, job_key, job_of, record_of, upstream_key
 
@@ -94,10 +95,17 @@ class DynamoJobStore:
         return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
-        """The jobs overdue the longest, over all shards of the due index."""
+        """The jobs overdue the longest, over all shards of the due index that can be read."""
         rows: list[DueJob] = []
+        failures: list[RetryableError] = []
         for shard in range(DUE_SHARDS):
-            rows += self._due_in(f"DUE#{shard}", before, limit)
+            try:
+                rows += self._due_in(f"DUE#{shard}", before, limit)
+            except RetryableError as error:
+                logger.warning("due jobs left for the next pass", shard=shard, reason=str(error))
+                failures.append(error)
+        if len(failures) == DUE_SHARDS:
+            raise failures[0]
         return sorted(rows, key=lambda row: row.due_at)[:limit]
 
     def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
