@@ -14,9 +14,11 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
@@ -32,7 +34,7 @@ from replicate_proxy.images.pool import ImagePool
 from replicate_proxy.outputs.options import ImageOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 __all__ = ["Sharp", "main"]
@@ -77,11 +79,23 @@ class Sharp:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        everything = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(everything)})
-        one_core(folder)
+        with on_one_core():
+            one_core(folder)
+        all_cores(folder, os.cpu_count() or 1)
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Where the system can't pin programs to a core, processor time is all that makes them comparable."""
+    if sys.platform != "linux":
+        yield
+        return
+    everything = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everything)})
+    try:
+        yield
+    finally:
         os.sched_setaffinity(0, everything)
-        all_cores(folder, len(everything))
 
 
 def one_core(folder: Path) -> None:
