@@ -41,6 +41,8 @@ CLIENTS = {
 def main() -> int:
     scripts = {"all_in": ALL_IN, **{name: _handler(name) for name in TARGETS}}
     times: dict[str, list[float]] = {name: [] for name in scripts}
+    for script in scripts.values():
+        _milliseconds(script)  # byte code, which the layer ships, is made here
     for _ in range(ROUNDS):
         for name, script in scripts.items():
             times[name].append(_milliseconds(script))
