@@ -90,6 +90,14 @@ class Driver:
             sent = list(pool.map(lambda _: self.submit(**body), range(count)))
             return list(pool.map(lambda one: self.finished(*one, patience=600, pause=1.0), sent))
 
+    def steadily(self, count: int, *, per_second: float, **body: Any) -> list[JobRun]:
+        """Sends one after the other at an even pace, then looks at all."""
+        begun, sent = time.monotonic(), []
+        for number in range(count):
+            time.sleep(max(0.0, begun + number / per_second - time.monotonic()))
+            sent.append(self.submit(**body))
+        return [self.finished(*one) for one in sent]
+
 
 @contextmanager
 def driving(name: str = "bench") -> Iterator[Driver]:
