@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.counting import Counts, counting
-from bench.driving import Driver, driving
+from bench.driving import WARM_UP, Driver, driving
 from bench.results import record
 from local import waiting
 from local.errors import LocalError
@@ -61,7 +61,8 @@ def main() -> int:
     with driving() as driver, counting(driver.stack.endpoint_url) as (origin, counts):
         _send_through(driver.stack, origin)
         jobs = DynamoJobStore(driver.stack.aws("dynamodb"), driver.stack.outputs["JobsTableName"])
-        driver.burst(12)
+        for jobs_at_once in WARM_UP:
+            driver.burst(jobs_at_once, threads=jobs_at_once)
         _settle(counts)
         counts.clear()
         since = int(time.time() * 1000)

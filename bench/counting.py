@@ -71,6 +71,12 @@ def _index_units(item: Mapping[str, object]) -> int:
     return 2
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = (
+        128  # of five callers at once, the usual, others would wait seconds for their next try
+    )
+
+
 @contextmanager
 def counting(target: str) -> Iterator[tuple[str, Counts]]:
     """The origin of a loopback server that passes everything on to `target`, and its counts."""
@@ -79,6 +85,7 @@ def counting(target: str) -> Iterator[tuple[str, Counts]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _pass(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -106,7 +113,7 @@ def counting(target: str) -> Iterator[tuple[str, Counts]]:
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+    server = _Server((LOOPBACK, 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://{LOOPBACK}:{server.server_port}", counts

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from local.stack import Stack
 
-__all__ = ["Driver", "JobRun", "driving", "quantile"]
+__all__ = ["WARM_UP", "Driver", "JobRun", "driving", "quantile"]
 
 TERMINAL = {"succeeded", "failed", "canceled"}
 MODEL = "black-forest-labs/flux-schnell"

@@ -11,6 +11,12 @@ type Take = Callable[[Mapping[str, str], bytes], int]
 """Takes header names in lower case and the body's bytes, gives the HTTP status. Called by many threads."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = (
+        128  # of five callers at once, the usual, others would wait seconds for their next try
+    )
+
+
 @contextmanager
 def listening(take: Take, *, port: int = 0) -> Iterator[str]:
     """The origin, `http://127.0.0.1:<port>`, while the block runs; on a free port where none is named."""
@@ -24,7 +30,7 @@ def listening(take: Take, *, port: int = 0) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Quiet: who takes the calls knows what to say of them."""
 
-    server = ThreadingHTTPServer((LOOPBACK, port), Handler)
+    server = _Server((LOOPBACK, port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://{LOOPBACK}:{server.server_port}"
