@@ -1,6 +1,7 @@
 """A batch of the jobs table's stream that notify gave up on is told after all, once its letter goes back."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from local.stack import Stack
@@ -53,7 +54,11 @@ def _letter(stack: Stack, job_id: str) -> dict[str, Any]:
     }
 
 
-def _records(streams: Any, arn: str, shard: str) -> list[dict[str, Any]]:
-    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
-    records: list[dict[str, Any]] = streams.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
-    return records
+def _records(streams: Any, arn: str, shard: str) -> Iterator[dict[str, Any]]:
+    """All of a shard, as far as it goes now."""
+    position = {"StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+    iterator = streams.get_shard_iterator(**position)["ShardIterator"]
+    while iterator:
+        page = streams.get_records(ShardIterator=iterator)
+        yield from page["Records"]
+        iterator = page.get("NextShardIterator") if page["Records"] else None
