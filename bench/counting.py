@@ -8,12 +8,12 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import requests
 
-from local.ports import LOOPBACK
+from local.loopback import Quiet, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,19 +71,13 @@ def _index_units(item: Mapping[str, object]) -> int:
     return 2
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = (
-        128  # of five callers at once, the usual, others would wait seconds for their next try
-    )
-
-
 @contextmanager
 def counting(target: str) -> Iterator[tuple[str, Counts]]:
     """The origin of a loopback server that passes everything on to `target`, and its counts."""
     counts, session = Counts(), requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -110,16 +104,8 @@ def counting(target: str) -> Iterator[tuple[str, Counts]]:
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815 - names of the base class
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = _Server((LOOPBACK, 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://{LOOPBACK}:{server.server_port}", counts
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as origin:
+        yield origin, counts
 
 
 def _named(method: str, headers: Mapping[str, str]) -> tuple[str, str]:

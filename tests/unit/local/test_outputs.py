@@ -1,9 +1,8 @@
 """The output front before a small server that stands for the emulated distribution."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,12 @@ import requests
 
 from local import home, servers
 from local.home import Home
-from local.ports import LOOPBACK
+from local.loopback import Quiet, serving
 
 HOST = "d123.cloudfront.localhost"
 
 
-class _Distribution(BaseHTTPRequestHandler):
+class _Distribution(Quiet, BaseHTTPRequestHandler):
     """Serves one key, and only as CloudFront would be asked: right host, over TLS, without credentials."""
 
     def do_GET(self) -> None:
@@ -31,17 +30,11 @@ class _Distribution(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
 
 @pytest.fixture
 def distribution() -> Iterator[str]:
-    server = ThreadingHTTPServer((LOOPBACK, 0), _Distribution)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://{LOOPBACK}:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(_Distribution) as origin:
+        yield origin
 
 
 @pytest.fixture
