@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .local/bootstrap/bin/uv)
 BIN := .venv/bin
 SAM := .venvs/sam/bin
 LOCAL := $(BIN)/python -m local
-SYNC = $(UV) pip sync -q --require-hashes
+SYNC = $(UV) pip sync -q --require-hashes --compile-bytecode
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js

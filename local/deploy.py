@@ -19,8 +19,9 @@ SOURCES = ("template.yaml", "functions/**/*", "layers/common/**/*")
 IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
 
 
-def is_current(home: Home, fingerprint: str) -> bool:
-    return _record(home).exists() and _record(home).read_text(encoding="utf-8") == fingerprint
+def deployed(home: Home) -> str:
+    """The fingerprint of what was deployed last; empty before the first time."""
+    return _record(home).read_text(encoding="utf-8") if _record(home).exists() else ""
 
 
 def fingerprint(parameters: Mapping[str, str], generation: str) -> str:

@@ -47,6 +47,11 @@ class Home:
         return self.directory / "clock-offset"
 
     @property
+    def layers(self) -> Path:
+        """The layer's files, one folder per deployment; functions import from there."""
+        return self.directory / "layers"
+
+    @property
     def lock(self) -> Path:
         return self.directory / "up.lock"
 
@@ -58,5 +63,5 @@ class Home:
         """Drop what the servers kept, so that the next start begins empty; logs and ports stay."""
         self.stack_file.unlink(missing_ok=True)
         self.origin_file.unlink(missing_ok=True)
-        for folder in ("state", "s3", "tmp"):
-            shutil.rmtree(self.directory / folder, ignore_errors=True)
+        for folder in (*(self.directory / name for name in ("state", "s3", "tmp")), self.layers):
+            shutil.rmtree(folder, ignore_errors=True)

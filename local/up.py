@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import requests
 from filelock import FileLock
 
-from local import build, deploy, environment, servers, upstream, waiting
+from local import build, deploy, environment, layer, servers, upstream, waiting
 from local.errors import LocalError
 from local.home import LOCAL, ROOT, Home
 from local.keys import OPERATOR, TENANT, Keyring
@@ -77,16 +77,18 @@ def _put_secrets(endpoint_url: str, source: Upstream) -> None:
 
 def _deploy(home: Home, screen: Screen, endpoint_url: str, chosen: Mapping[str, str]) -> None:
     current = deploy.fingerprint(chosen, servers.aws(home).daemon.generation)
-    if deploy.is_current(home, current):
+    before = deploy.deployed(home)
+    if before == current:
         return
     with FileLock(LOCAL / "build.lock"):
         with screen.step("building: sam build") as done:
-            template = build.build()
+            template = layer.unpack(home, build.build(), current)
             done("built")
         with screen.step("deploying: sam deploy") as done:
             deploy.deploy(home, template, chosen, endpoint_url)
             settle(endpoint_url)
             done("deployed")
+    layer.forget_others(home, before, current)
     deploy.remember(home, current)
 
 

@@ -12,7 +12,7 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from local.chaos import layer, mix, pressure, tuning
+from local.chaos import mix, pressure, tuning
 from local.chaos.application import Application, UnreliableInbox, receiving
 from local.chaos.audit import Sightings, audit, jobs_of
 from local.chaos.crashes import Crashes
@@ -78,7 +78,6 @@ def run(home: Home, options: Options, screen: Screen) -> Report:
     """The report, written and shown. Raises LocalError where the run itself cannot go on."""
     down(home, screen)
     stack = up(home, screen, tuning.PARAMETERS)
-    layer.unpack_once(home, stack)
     tuning.tune(stack)
     try:
         with receiving(_signing_secret(stack), options.seed) as inbox:

@@ -19,7 +19,7 @@ def test_what_is_deployed_is_not_deployed_again(stack_home: Home) -> None:
     now = deploy.fingerprint({"Stage": "local"}, "1@2")
     deploy.remember(stack_home, now)
 
-    assert deploy.is_current(stack_home, deploy.fingerprint({"Stage": "local"}, "1@2"))
+    assert deploy.deployed(stack_home) == deploy.fingerprint({"Stage": "local"}, "1@2")
 
 
 @pytest.mark.parametrize(("stage", "generation"), [("other", "1@2"), ("local", "9@9")])
@@ -28,7 +28,7 @@ def test_a_changed_parameter_or_a_new_emulator_deploys_again(
 ) -> None:
     deploy.remember(stack_home, deploy.fingerprint({"Stage": "local"}, "1@2"))
 
-    assert not deploy.is_current(stack_home, deploy.fingerprint({"Stage": stage}, generation))
+    assert deploy.deployed(stack_home) != deploy.fingerprint({"Stage": stage}, generation)
 
 
 def test_values_with_quotes_and_commas_survive_the_configuration_file(stack_home: Home) -> None:
