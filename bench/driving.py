@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from local.down import down
 from local.home import Home
 from local.replicate.remote import Remote
 from local.screen import Screen
-from local.up import up
+from local.temporary import temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,15 +101,12 @@ class Driver:
 @contextmanager
 def driving(name: str = "bench") -> Iterator[Driver]:
     """The stack, warm: cold starts are measured elsewhere."""
-    home, screen = Home(name), Screen()
-    driver = Driver(up(home, screen, PARAMETERS))
-    try:
+    with temporary(Home(name), Screen(), PARAMETERS) as stack:
+        driver = Driver(stack)
         driver.remote.settings(latency=0.3, jitter=0)
         for jobs in WARM_UP:
             driver.burst(jobs, threads=jobs)
         yield driver
-    finally:
-        down(home, screen)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -16,8 +16,8 @@ def down(home: Home, screen: Screen) -> None:
         members = [process for daemon in daemons for process in daemon.members]
         # No grace: what they would still write down is not wanted.
         processes.end([*members, *processes.leftovers(home)], grace=0)
-        for daemon in daemons:
-            daemon.pid_file.unlink(missing_ok=True)
+        for pid_file in home.directory.glob("*.pid.json"):
+            pid_file.unlink()
         left = processes.leftovers(home)
         home.forget()
     if left:

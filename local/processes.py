@@ -87,11 +87,11 @@ class Daemon:
 
 
 def leftovers(home: Home) -> list[psutil.Process]:
-    """Every process that carries the stack's mark, however it came to outlive its parent."""
+    """Every other process that carries the stack's mark, however it came to outlive its parent."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == str(home.directory):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(home.directory):
                 found.append(process)
     return found
 

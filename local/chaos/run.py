@@ -26,7 +26,7 @@ from local.restart import restart
 from local.screen import Screen
 from local.stack import Stack
 from local.status import depth
-from local.up import up
+from local.temporary import temporary
 from replicate_proxy.admin.client import AdminClient
 from replicate_proxy.admin.redrive import Redrive
 from replicate_proxy.jobs.model import Job
@@ -77,15 +77,13 @@ class Watch:
 def run(home: Home, options: Options, screen: Screen) -> Report:
     """The report, written and shown. Raises LocalError where the run itself cannot go on."""
     down(home, screen)
-    stack = up(home, screen, tuning.PARAMETERS)
-    tuning.tune(stack)
-    try:
-        with receiving(_signing_secret(stack), options.seed) as inbox:
-            report = _Run(home, options, screen, stack, inbox).run()
-    finally:
-        home.faults_file.unlink(missing_ok=True)
-        if not options.keep:
-            down(home, screen)
+    with temporary(home, screen, tuning.PARAMETERS, keep=options.keep) as stack:
+        tuning.tune(stack)
+        try:
+            with receiving(_signing_secret(stack), options.seed) as inbox:
+                report = _Run(home, options, screen, stack, inbox).run()
+        finally:
+            home.faults_file.unlink(missing_ok=True)
     report.write(options.report)
     report.show(screen)
     return report

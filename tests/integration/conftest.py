@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from replicate.client import Client
 
-from local.down import down
 from local.home import Home
 from local.keys import Keyring
 from local.replicate.remote import Remote
 from local.screen import Screen
 from local.stack import Stack
-from local.up import up
+from local.temporary import temporary
 from tests.integration.api import Api
 from tests.integration.crowd import write_crowd
 
@@ -36,11 +35,8 @@ CROWD = 203
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The running stack: `api_url`, `api_key`, `admin_key`, `outputs`, and `stack.aws("dynamodb")`."""
-    try:
-        yield up(HOME, Screen(), OVERRIDES)
-    finally:
-        if not os.environ.get("KEEP_STACK"):
-            down(HOME, Screen())
+    with temporary(HOME, Screen(), OVERRIDES, keep=bool(os.environ.get("KEEP_STACK"))) as running:
+        yield running
 
 
 @pytest.fixture
