@@ -258,8 +258,16 @@ class TestSickJobs:
         for _ in range(120):
             looks += sum(world.sweep_once().values())
             world.clock.move(60)
-        assert 5 <= looks <= 12
+        assert 12 <= looks <= 20
         assert world.job(job).status is S.PROCESSING
+
+    def test_one_failed_look_after_many_fruitless_ones_costs_minutes(self, world: World) -> None:
+        job = world.store.put(make_job(S.SUBMIT_UNKNOWN, due_at=PAST, sent_at=NOW, looks=9))
+        world.replicate.faults.fail("list")
+        assert world.sweep_once() == {"failed": 1}
+        due_at = world.job(job).due_at
+        assert due_at is not None
+        assert due_at - NOW <= timedelta(minutes=10)
 
     def test_a_bug_in_one_look_is_not_the_end_of_the_pass(self, world: World) -> None:
         broken = world.store.put(make_job(S.HARVESTING, due_at=PAST, completed_at=NOW))

@@ -76,7 +76,10 @@ class Looks:
         return {status: partial(self._cared_for, look) for status, look in looks.items()}
 
     def _cared_for(self, look: Callable[[Job], str], job: Job) -> str:
-        """A look that fails comes again, ever later: sick jobs must not stand first in line at every pass."""
+        """A look that fails comes again, ever later: sick jobs must not stand first in line at every pass.
+
+        Minutes later, not half an hour: fruitless looks count too, and many may come before the first failed one.
+        """
         try:
             return look(job)
         except ChangeDropped:
@@ -87,9 +90,8 @@ class Looks:
 
     def _postpone(self, job: Job) -> None:
         try:
-            self._next(
-                self.keeper.get(job.tenant, job.id), self.policy.unknown * 2 ** min(job.looks, _DOUBLINGS)
-            )
+            wait = self.policy.unknown * 2 ** min(job.looks, _FEW_DOUBLINGS)
+            self._next(self.keeper.get(job.tenant, job.id), wait)
         except ProxyError as error:
             logger.info("not postponed", job_id=job.id, reason=type(error).__name__)
 
