@@ -78,7 +78,7 @@ class Looks:
     def _cared_for(self, look: Callable[[Job], str], job: Job) -> str:
         """A look that fails comes again, ever later: sick jobs must not stand first in line at every pass.
 
-        Minutes later, not half an hour: fruitless looks count too, and many may come before the first failed one.
+        Minutes later, not half an hour: fruitless looks count too, and many may come before one that fails.
         """
         try:
             return look(job)
