@@ -9,14 +9,12 @@ from botocore.exceptions import ClientError
 
 from local import build, environment
 from local.errors import LocalError
-from local.home import ROOT, Home
+from local.home import Home
 from local.programs import run
 from local.stack import client
 
 STACK_NAME = "replicate-proxy"
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
-SOURCES = ("template.yaml", "functions/**/*", "layers/common/**/*")
-IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
 
 
 def deployed(home: Home) -> str:
@@ -26,12 +24,8 @@ def deployed(home: Home) -> str:
 
 def fingerprint(parameters: Mapping[str, str], generation: str) -> str:
     """Of everything that a deployment depends on: sources, parameters, and the emulator that holds it."""
-    digest = hashlib.sha256(json.dumps([generation, *sorted(parameters.items())]).encode())
-    for pattern in SOURCES:
-        for path in sorted(ROOT.glob(pattern)):
-            if path.is_file() and not IGNORED.intersection(path.parts):
-                digest.update(f"{path}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    parts = [build.fingerprint(), generation, *sorted(parameters.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def deploy(home: Home, template: Path, parameters: Mapping[str, str], endpoint_url: str) -> None:

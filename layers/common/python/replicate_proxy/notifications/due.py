@@ -53,6 +53,9 @@ class DueDeliveries:
                     sent += len(page)
             except RetryableError as error:
                 logger.warning("due deliveries left for the next pass", shard=shard, reason=str(error))
+            if self._clock.now() >= until:
+                logger.warning("due deliveries left for the next pass", since=shard, reason="out of time")
+                break
         return sent
 
     def _pages(self, shard: int, now: datetime, until: datetime) -> Iterator[Sequence[DueDelivery]]:
@@ -62,7 +65,6 @@ class DueDeliveries:
             yield page
             if len(page) < _PAGE:
                 return
-        logger.warning("due deliveries left for the next pass", shard=shard, reason="out of time")
 
     def _shards(self, now: datetime) -> list[int]:
         """Beginning with another one each minute, so that a short budget starves none."""
