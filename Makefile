@@ -10,6 +10,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .local/bootstrap/bin/uv)
 BIN := .venv/bin
 SAM := .venvs/sam/bin
 LOCAL := $(BIN)/python -m local
+# Compiled once: where Python may not write byte code, each cold start of the emulator would compile boto3 anew.
 SYNC = $(UV) pip sync -q --require-hashes --compile-bytecode
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
