@@ -47,10 +47,14 @@ class Crashes:
         self.rates = {name: _first_rate(name) for name in STEPS}
         self._write()
 
-    def steer(self, progress: float) -> None:
-        """Sets each boundary's rate by its hits and the share of the run that is over."""
+    def steer(self, *, accepted: float, over: float) -> None:
+        """Sets each boundary's rate by its hits and the share of the jobs that are past it.
+
+        Jobs pass ingest long before they are over.
+        """
         hits = self.hits()
         for name, rate in self.rates.items():
+            progress = accepted if name.startswith("ingest.") else over
             wanted = self.wanted * _TIMES_WANTED.get(name, 1)
             expected = wanted * min(1.0, progress * _HEAD_START)
             if hits[name] >= wanted:

@@ -172,9 +172,10 @@ class _Run:
             if now_over > over:
                 self._room.release(now_over - over)
                 moved_at, over = time.monotonic(), now_over
-            progress.update(accepted_bar, completed=len(self._application.accepted))
+            accepted = len(self._application.accepted)
+            progress.update(accepted_bar, completed=accepted)
             progress.update(over_bar, completed=over)
-            self._crashes.steer(over / total)
+            self._crashes.steer(accepted=accepted / total, over=over / total)
             if not self._restarts and over >= total // 2:
                 restart(self._home, self._stack)
                 self._restarts += 1

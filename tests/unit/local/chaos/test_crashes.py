@@ -37,15 +37,24 @@ def test_what_lags_behind_is_struck_more_what_is_ahead_less(crashes: Crashes) ->
     before = said(crashes)
     strike(crashes, "crash", POINT, times=15)
 
-    crashes.steer(0.5)
+    crashes.steer(accepted=0.5, over=0.5)
 
     assert said(crashes)[POINT] < before[POINT]
     assert said(crashes)[OTHER] > before[OTHER]
 
 
+def test_ingest_is_behind_as_soon_as_the_jobs_are_accepted(crashes: Crashes) -> None:
+    before = said(crashes)
+
+    crashes.steer(accepted=1.0, over=0.0)
+
+    assert said(crashes)["ingest.recorded"] > before["ingest.recorded"]
+    assert said(crashes)[POINT] <= before[POINT]
+
+
 def test_no_boundary_becomes_a_wall(crashes: Crashes) -> None:
     for _ in range(50):
-        crashes.steer(1.0)
+        crashes.steer(accepted=1.0, over=1.0)
 
     assert max(said(crashes).values()) < 1
 
@@ -53,7 +62,7 @@ def test_no_boundary_becomes_a_wall(crashes: Crashes) -> None:
 def test_enough_is_enough(crashes: Crashes) -> None:
     strike(crashes, "crash", POINT, times=20)
 
-    crashes.steer(0.3)
+    crashes.steer(accepted=0.3, over=0.3)
 
     assert 0 < said(crashes)[POINT] < 0.01
 
