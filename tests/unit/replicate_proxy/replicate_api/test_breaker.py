@@ -128,6 +128,21 @@ def test_one_good_probe_closes_it_for_all(breaker: Breakers, clock: SetClock) ->
     assert breaker().call(fine) == "fine"
 
 
+def test_one_that_learns_late_that_it_is_closed_forgets_no_failure(
+    breaker: Breakers, clock: SetClock
+) -> None:
+    late, other = breaker(), breaker()
+    fail(late, ILL[0], 3)
+    clock.advance(31)
+    assert other.call(fine) == "fine"
+    fail(other, ILL[0], 2)
+
+    fail(late, ILL[0])
+
+    with pytest.raises(BreakerOpenError):
+        other.call(fine)
+
+
 def test_one_bad_probe_opens_it_again(breaker: Breakers, clock: SetClock) -> None:
     fail(breaker(), ILL[0], 3)
     clock.advance(31)

@@ -142,7 +142,7 @@ class _OfThisThread(threading.local):
 
     @cached_property
     def circuit(self) -> Any:
-        return pybreaker.CircuitBreaker(
+        return _OneOfMany(
             fail_max=self._settings.failures,
             reset_timeout=self._settings.reset_seconds,
             exclude=[lambda error: not _speaks_for_illness(error)],
@@ -151,6 +151,18 @@ class _OfThisThread(threading.local):
             # The call's own error must come out: whether a create was accepted is not the breaker's to say.
             throw_new_error_on_trip=False,
         )
+
+
+class _OneOfMany(pybreaker.CircuitBreaker):
+    """One of many circuits over the same record."""
+
+    def _create_new_state(self, new_state: str, prev_state: Any = None, notify: bool = False) -> Any:  # noqa: ARG002 - the base class's signature
+        """Without notice: pybreaker (1.4, `CircuitClosedState`) resets the counter with it, also where a
+        circuit only takes over, late, what another has closed, and would forget failures since.
+
+        The record's own transitions reset what is to be reset.
+        """
+        return super()._create_new_state(new_state, prev_state=prev_state)
 
 
 class _Reason(pybreaker.CircuitBreakerListener):
