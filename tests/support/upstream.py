@@ -89,9 +89,13 @@ class Connection:
 
 
 def answering(status: int, body: bytes | dict[str, Any], *headers: str) -> Script:
+    """Says that it hangs up after the answer: a client that keeps the connection may otherwise be quicker
+    than the hanging up, and spend its next try on a dying connection.
+    """
+
     def script(connection: Connection) -> None:
         connection.read_request()
-        connection.send(http(status, body, *headers))
+        connection.send(http(status, body, "Connection: close", *headers))
 
     return script
 
