@@ -115,13 +115,13 @@ def test_a_trickle_of_bytes_cannot_outlast_the_total_time(where: str) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
         if where == "body":
             handler.wfile.write(b"Content-Length: 100000\r\n\r\n")
-        trickle(handler, 3.0)
+        trickle(handler, 60)
 
     with serving(answer) as server:
         began = time.monotonic()
         with pytest.raises(TooSlowError):
             session().request("GET", server.url("/"), timeout=0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
 
 
 class TestRedirects:

