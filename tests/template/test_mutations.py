@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.rules import ALL, Rule, api, data, edge, functions, hops, permissions
+from tests.template.rules import ALL, Rule, api, data, edge, functions, hops, permissions, watching
 from tests.template.stack import Stack, load
 from tests.template.test_rules import VARIANTS
 
@@ -44,6 +44,16 @@ def api_method(path: str, method: str, key: str, value: Any = _DROP) -> Break:
 
 def add(name: str, kind: str, **properties: Any) -> Break:
     return lambda resources: resources.update({name: {"Type": f"AWS::{kind}", "Properties": properties}})
+
+
+def picture(shown: str, instead: str) -> Break:
+    """Another text in the dashboard."""
+
+    def mutate(resources: dict[str, Any]) -> None:
+        body = resources["OperationsDashboard"]["Properties"]["DashboardBody"]
+        body["Fn::Sub"] = body["Fn::Sub"].replace(shown, instead)
+
+    return mutate
 
 
 def statement(role: str, key: str, value: Any) -> Break:
@@ -102,7 +112,26 @@ CASES: list[Case] = [
         "default",
         put("DispatchFunction/Properties/Environment/Variables/X", {"Fn::Sub": "{{resolve:ssm-secure:/x}}"}),
     ),
-    (functions.alarms_reach_somebody, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
+    (watching.alarms_reach_somebody, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
+    (watching.alarms_reach_somebody, "everything", put("CostSubscription/Properties/Subscribers", [])),
+    (
+        watching.own_metrics_are_counted_and_told_apart,
+        "default",
+        put("JobFailuresAlarm/Properties/Metrics/1/MetricStat/Metric/MetricName", "JobsFailed"),
+    ),
+    (
+        watching.own_metrics_are_counted_and_told_apart,
+        "local",
+        put("OutputLostAlarm/Properties/Dimensions/0/Value", "another-stack"),
+    ),
+    (
+        watching.own_metrics_are_counted_and_told_apart,
+        "default",
+        put("TrackFunction/Properties/Environment/Variables/POWERTOOLS_SERVICE_NAME", "track"),
+    ),
+    (watching.own_metrics_are_counted_and_told_apart, "default", picture("JobSeconds", "JobMinutes")),
+    (watching.the_dashboard_shows_everything, "default", picture("${NotifyQueue.QueueName}", "notify")),
+    (watching.the_dashboard_shows_everything, "default", picture("${BreakerOpenAlarm.Arn}", "breaker")),
     (
         functions.invocations_name_their_source,
         "default",

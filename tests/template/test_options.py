@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.template.rules.api import body, methods
-from tests.template.stack import load, target, walk
+from tests.template.stack import TEMPLATE, load, target, walk
 from tests.template.test_rules import VARIANTS
 
 # What the local AWS cannot make, or what costs by the hour
@@ -15,6 +16,8 @@ _OPTIONAL_TYPES = (
     "ApiGateway::Account",
     "ApiGateway::DomainName",
     "ApiGateway::GatewayResponse",
+    "CE::AnomalyMonitor",
+    "CE::AnomalySubscription",
     "CodeDeploy::Application",
     "DAX::Cluster",
     "DAX::ParameterGroup",
@@ -200,6 +203,42 @@ def test_who_cannot_be_checked_raises_an_alarm_and_who_is_refused_does_not() -> 
     assert {"AuthDegraded", "AuthUnavailable", "5XXError"} <= watched
     assert "IngestFunction" in summed
     assert "AuthorizeFunction" not in summed  # its 401s are exceptions, as API Gateway wants them
+
+
+def test_every_alarm_has_a_line_in_the_runbook() -> None:
+    told = (TEMPLATE.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    alarms = {alarm.id for alarm in load(**VARIANTS["everything"]).of("CloudWatch::Alarm")}
+
+    assert sorted(name for name in alarms if f"`{name}`" not in told) == []
+
+
+def test_there_is_no_dashboard_where_none_is_wanted() -> None:
+    assert load().of("CloudWatch::Dashboard")
+    assert not load(Dashboard="false").of("CloudWatch::Dashboard")
+
+
+def test_costs_are_watched_by_parameter() -> None:
+    stack = load(CostAnomalyDollars="50", CustomerKey="true")
+    (monitor,) = stack.of("CE::AnomalyMonitor")
+    (subscription,) = stack.of("CE::AnomalySubscription")
+    watched = json.loads(monitor.properties["MonitorSpecification"]["Fn::Sub"])
+    policy = stack.resources["AlarmTopicPolicy"].properties["PolicyDocument"]["Statement"]
+    key = stack.resources["DataKey"].properties["KeyPolicy"]["Statement"]
+
+    assert watched["Tags"]["Values"] == ["${AWS::StackName}"]
+    assert target(subscription.properties["MonitorArnList"][0]) == monitor.id
+    assert json.loads(subscription.properties["ThresholdExpression"]["Fn::Sub"])["Dimensions"]["Values"] == [
+        "${CostAnomalyDollars}"
+    ]
+    for statements in (policy, key):
+        assert any("costalerts.amazonaws.com" in one["Principal"].get("Service", []) for one in statements)
+
+
+def test_size_is_watched_unless_told_otherwise() -> None:
+    alarm = load(StorageAlarmGigabytes="20").resources["StorageAlarm"]
+
+    assert alarm.properties["Threshold"] == "20"
+    assert "StorageAlarm" not in load(StorageAlarmGigabytes="0").resources
 
 
 def test_uploads_are_accelerated_by_parameter() -> None:

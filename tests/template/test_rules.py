@@ -16,6 +16,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "ApiCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/api",
         "ApiDomainName": "api.example.com",
         "CorsAllowedOrigins": "https://app.example.com",
+        "CostAnomalyDollars": "50",
         "CustomerKey": "true",
         "Dax": "true",
         "EventArchive": "true",
@@ -36,6 +37,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "CorsAllowedOrigins": "https://app.example.com,https://admin.example.com",
         "JobRetentionDays": "1",
         "ReplicateWebhooks": "false",
+        "StorageAlarmGigabytes": "0",
     },
     "local": {"LocalStack": "true", "LocalSettings": '{"allow_loopback": true}', "RetainData": "false"},
 }

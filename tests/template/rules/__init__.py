@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.template.rules import api, data, edge, functions, hops, permissions
+from tests.template.rules import api, data, edge, functions, hops, permissions, watching
 from tests.template.stack import Stack
 
 __all__ = ["ALL", "Rule"]
@@ -22,7 +22,6 @@ ALL: tuple[Rule, ...] = (
     functions.roles_are_own,
     functions.traced_and_bounded,
     functions.no_secret_in_the_environment,
-    functions.alarms_reach_somebody,
     functions.invocations_name_their_source,
     permissions.no_star_action,
     permissions.stars_have_reasons,
@@ -41,4 +40,7 @@ ALL: tuple[Rule, ...] = (
     edge.networks_are_closed,
     edge.firewalls,
     edge.local_settings_stay_local,
+    watching.alarms_reach_somebody,
+    watching.own_metrics_are_counted_and_told_apart,
+    watching.the_dashboard_shows_everything,
 )

@@ -1,4 +1,4 @@
-"""Every function: log group, role, limits, an environment without secrets; alarms reach somebody."""
+"""Every function: log group, role, limits, an environment without secrets, who may invoke it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import Counter
 from tests.template.stack import Stack, target, walk
 
 __all__ = [
-    "alarms_reach_somebody",
     "invocations_name_their_source",
     "log_groups",
     "no_secret_in_the_environment",
@@ -76,15 +75,6 @@ def no_secret_in_the_environment(stack: Stack) -> list[str]:
                 if isinstance(part, str) and "{{resolve:" in part:
                     found.append(f"{function.id}: {name} is a secret by dynamic reference")
     return found
-
-
-def alarms_reach_somebody(stack: Stack) -> list[str]:
-    topics = {topic.id for topic in stack.of("SNS::Topic")}
-    return [
-        f"{alarm.id}: tells nobody"
-        for alarm in stack.of("CloudWatch::Alarm")
-        if not topics & {target(action) for action in alarm.properties.get("AlarmActions", [])}
-    ]
 
 
 def invocations_name_their_source(stack: Stack) -> list[str]:
