@@ -16,7 +16,7 @@ LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes 
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js
 CHAOS := tests/integration/test_chaos.py
-SOURCES := layers/common/python/replicate_proxy functions local tests $(wildcard bench)
+SOURCES := layers/common/python/replicate_proxy functions local release tests $(wildcard bench)
 
 export SAM_CLI_TELEMETRY := 0
 
@@ -97,6 +97,15 @@ security: env .venvs/security/.stamp ## bandit, pip-audit, checkov, template rul
 
 bench: env ## Measure; writes bench/results.json
 	$(BIN)/python -m bench
+
+##@ Releases to AWS
+.PHONY: release validate
+release: env ## Deploy this commit, validate it by real requests, go back if it fails  [CONFIG=dev GRADUAL=Canary10Percent5Minutes]
+	@$(BIN)/python -m release deploy $(if $(CONFIG),--config-env "$$CONFIG") $(if $(GRADUAL),--gradual "$$GRADUAL") \
+		$(if $(MODEL),--model "$$MODEL")
+
+validate: env ## The same requests to any stack, with the key in PROXY_API_KEY  URL=https://…/prod [MODEL=owner/name]
+	@$(BIN)/python -m release validate --url "$${URL:?which stack? URL=https://…/prod}" $(if $(MODEL),--model "$$MODEL")
 
 ##@ Environments
 .PHONY: env lock clean help

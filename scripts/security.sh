@@ -60,7 +60,7 @@ secrets_in_tree() { # what git tracks, against what was looked at and found harm
 mkdir -p "$scan"
 .venv/bin/python -m tests.template.dump "$scan" || exit 1
 check bandit "$tools/bandit" -q -c checks/bandit.yaml -r layers functions
-check bandit-local "$tools/bandit" -q -c checks/bandit-local.yaml -r local
+check bandit-local "$tools/bandit" -q -c checks/bandit-local.yaml -r local release
 check pip-audit pip_audit
 check cfn-lint .venvs/sam/bin/cfn-lint -- template.yaml
 check iam-and-template-rules .venv/bin/pytest -q tests/template
