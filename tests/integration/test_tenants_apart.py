@@ -30,6 +30,8 @@ def theirs(stack: Stack) -> Iterator[dict[str, str]]:
     owner = Api(stack.api_url, key, tenant)
     with receiving() as receiver:
         job = owner.run("local/lab", {"output": "theirs"})
+        asked = {"predictions": [{"version": "local/lab", "input": {"output": "theirs"}}]}
+        batch = owner.call("POST", "/v1/batches", asked).json()
         form: dict[str, Any] = {"content": ("a.txt", b"theirs", "text/plain")}
         bearer = {"authorization": f"Bearer {key}"}
         file = requests.post(f"{stack.api_url}/v1/files", files=form, headers=bearer, timeout=60).json()
@@ -37,6 +39,7 @@ def theirs(stack: Stack) -> Iterator[dict[str, str]]:
         delivery = owner.call("POST", f"/v1/webhooks/endpoints/{endpoint['id']}/test", {}).json()
         yield {
             "prediction": job["id"],
+            "batch": batch["id"],
             "file": file["id"],
             "endpoint_id": endpoint["id"],
             "delivery_id": delivery["id"],
@@ -47,6 +50,8 @@ FOREIGN: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/v1/predictions/{prediction}", None),
     ("GET", "/?predictionId={prediction}", None),
     ("POST", "/v1/predictions/{prediction}/cancel", {}),
+    ("GET", "/v1/batches/{batch}", None),
+    ("POST", "/v1/batches/{batch}/cancel", {}),
     ("GET", "/v1/files/{file}", None),
     ("DELETE", "/v1/files/{file}", None),
     ("GET", "/v1/files/{file}/download?owner=a&expiry=9999999999&signature=00", None),
@@ -68,6 +73,7 @@ FOREIGN: tuple[tuple[str, str, Any], ...] = (
 )
 NEVER = {
     "prediction": UNKNOWN,
+    "batch": UNKNOWN,
     "file": UNKNOWN,
     "endpoint_id": f"ep_{UNKNOWN}",
     "delivery_id": f"{UNKNOWN}.1.ep_{UNKNOWN}",
@@ -89,7 +95,7 @@ def test_anothers_id_is_answered_as_one_that_never_was(
 
 def test_no_route_with_an_id_is_left_out() -> None:
     document = yaml.safe_load((Path(__file__).parents[2] / "docs/openapi.yaml").read_text(encoding="utf-8"))
-    named = {"{prediction}": "{id}", "{file}": "{id}"}
+    named = {"{prediction}": "{id}", "{batch}": "{id}", "{file}": "{id}"}
     asked = set()
     for method, path, _ in FOREIGN:
         for ours, theirs_ in named.items():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
+    from replicate_proxy.jobs.batch import Batch
 
 
 class FakeClock:
@@ -123,6 +124,32 @@ class FakeJobStore:
     def only(self) -> Job:
         (job,) = self.jobs.values()
         return job
+
+
+class FakeBatchStore:
+    """Batches beside a FakeJobStore's jobs; all or nothing."""
+
+    def __init__(self, jobs: FakeJobStore) -> None:
+        self.batches: dict[tuple[str, str], Batch] = {}
+        self.faults = Faults()
+        self._jobs = jobs
+
+    def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
+        self.faults.check("create")
+        taken = any((job.tenant, job.id) in self._jobs.jobs for job in jobs)
+        if taken or (batch.tenant, batch.id) in self.batches:
+            raise ConflictError("create batch")
+        self.batches[batch.tenant, batch.id] = batch
+        for job in jobs:
+            self._jobs.create(job)
+        self.faults.check("create_answer")
+
+    def get(self, tenant: str, batch_id: str) -> Batch | None:
+        return self.batches.get((tenant, batch_id))
+
+    def jobs(self, batch: Batch) -> Sequence[Job]:
+        kept = (self._jobs.jobs.get((batch.tenant, job_id)) for job_id in batch.job_ids)
+        return [job for job in kept if job is not None]
 
 
 def _stored(job: Job) -> Job:

@@ -22,12 +22,14 @@ from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
 from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.services.batch_ingest import BatchIngest
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
 from replicate_proxy.services.harvest import Harvest, again_event
 from replicate_proxy.services.hold import Hold
-from replicate_proxy.services.ingest import Acceptance, Ingest, NewJob
+from replicate_proxy.services.ingest import Acceptance, Ingest
+from replicate_proxy.services.intake import Intake, NewJob
 from replicate_proxy.services.keeper import JobKeeper
 from replicate_proxy.services.looks import Looks
 from replicate_proxy.services.settle import Settle
@@ -37,6 +39,7 @@ from replicate_proxy.services.upstream_url import WebhookUrls
 from replicate_proxy.services.webhook import WebhookReceiver
 from tests.support.builders import BASE_URL, TENANT, VERSION
 from tests.support.fakes import (
+    FakeBatchStore,
     FakeClock,
     FakeDocumentStore,
     FakeIdempotencyStore,
@@ -99,13 +102,10 @@ class World:
         self.receiver = WebhookReceiver(
             secrets=lambda _: [SECRET], urls=self.urls, bus=self, claim_check=claim_check, clock=self.clock
         )
+        self.idempotency = FakeIdempotencyStore()
+        self.intake = Intake(self.documents, self.Queue(self), self.policy)
         self.ingest = Ingest(
-            store=self.store,
-            documents=self.documents,
-            idempotency=FakeIdempotencyStore(),
-            queue=self.Queue(self),
-            clock=self.clock,
-            policy=self.policy,
+            store=self.store, idempotency=self.idempotency, intake=self.intake, clock=self.clock
         )
         self.dispatch = Dispatch(
             keeper=self.keeper,
@@ -136,6 +136,15 @@ class World:
         )
         hold = Hold(self.store, self.clock, lambda _: None, longest=0)
         self.cancel = Cancel(self.keeper, self.Queue(self), hold)
+        self.batches = FakeBatchStore(self.store)
+        self.batch_ingest = BatchIngest(
+            store=self.batches,
+            idempotency=self.idempotency,
+            intake=self.intake,
+            cancel=self.cancel,
+            clock=self.clock,
+            checkpoint=self.checkpoint,
+        )
         self.sweep = self._sweep(claim_check)
 
     def _sweep(self, claim_check: ClaimCheck) -> Sweep:

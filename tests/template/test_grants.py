@@ -27,6 +27,7 @@ ACTIONS = {
     "get_shard_iterator": "dynamodb:GetShardIterator",
     "put_item": "dynamodb:PutItem",
     "query": "dynamodb:Query",
+    "transact_write_items": "dynamodb:PutItem",
     "update_item": "dynamodb:UpdateItem",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
     "delete_object": "s3:DeleteObject",
@@ -58,6 +59,7 @@ ACTIONS = {
 # Where each class that calls DynamoDB does it
 TABLES = {
     "ControlTable": "ControlTable",
+    "DynamoBatchStore": "JobsTable",
     "DynamoEndpointStore": "DeliveriesTable",
     "DynamoFileStore": "AccessTable",
     "DynamoIdempotencyStore": "JobsTable",

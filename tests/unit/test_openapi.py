@@ -21,11 +21,17 @@ from replicate_proxy.admin.bodies import (
     UpdateKey,
 )
 from replicate_proxy.admin.routes import AdminApi, AdminServices
+from replicate_proxy.api.batches import batch_ingest_routes, batch_query_routes
 from replicate_proxy.api.catalog import catalog_routes
 from replicate_proxy.api.ingest import ingest_routes
 from replicate_proxy.api.query import query_routes
 from replicate_proxy.api.webhook import webhook_routes
-from replicate_proxy.contracts.requests import CreateRequest, VersionCreateRequest
+from replicate_proxy.contracts.requests import (
+    BatchEntry,
+    BatchRequest,
+    CreateRequest,
+    VersionCreateRequest,
+)
 from replicate_proxy.files.routes import file_routes
 from replicate_proxy.files.uploads import UploadRequest
 from replicate_proxy.notifications.bodies import (
@@ -37,13 +43,12 @@ from replicate_proxy.notifications.bodies import (
 )
 from replicate_proxy.notifications.routes import WebhookApi
 from replicate_proxy.services.catalog_entries import CATALOG
+from replicate_proxy.web import Routes
 from tests.template.rules.api import OPEN, methods
 from tests.template.stack import load, walk
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from replicate_proxy.web import Routes
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text(encoding="utf-8"))
@@ -60,6 +65,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "EndpointChange": UpdateEndpoint,
     "KeyChange": UpdateKey,
     "Limits": LimitsBody,
+    "NewBatch": BatchRequest,
+    "NewBatchEntry": BatchEntry,
     "NewEndpoint": CreateEndpoint,
     "NewKey": CreateKey,
     "NewModelPrediction": CreateRequest,
@@ -77,7 +84,11 @@ NOTHING = cast(Any, None)  # registering a route asks nothing of the service beh
 def registered() -> set[tuple[str, str]]:
     """Every (method, path) that some function's code answers."""
     services = AdminServices(*[NOTHING] * 6)
+    batches = Routes()
+    batch_ingest_routes(batches, reader=NOTHING, batches=NOTHING, views=NOTHING)
+    batch_query_routes(batches, batches=NOTHING, views=NOTHING)
     makers: list[Routes] = [
+        batches,
         AdminApi(services)._routes,
         WebhookApi(endpoints=NOTHING, redelivery=NOTHING, outbox=NOTHING)._routes,
         catalog_routes(NOTHING),

@@ -31,6 +31,7 @@ OPEN = {
 }
 # Writing routes whose body is not JSON or is none
 NO_BODY = {
+    ("post", "/v1/batches/{id}/cancel"): "has no body",
     ("post", "/v1/predictions/{id}/cancel"): "has no body",
     ("post", "/v1/files"): "multipart/form-data, which API Gateway does not model",
 }

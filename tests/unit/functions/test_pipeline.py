@@ -151,7 +151,9 @@ def test_harvest_finishes_the_job(world: World, name: str) -> None:
         ("create_wrong_types", 422),
         ("create_unsafe_webhook", 422),
         ("create_without_caller", 401),
+        ("create_batch_wrong_entries", 422),
         ("cancel_foreign", 404),
+        ("cancel_batch_foreign", 404),
     ],
 )
 def test_ingest_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
@@ -162,10 +164,19 @@ def test_ingest_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int)
     assert len(api.world.store.jobs) == (1 if status < 300 else 0)
 
 
+def test_ingest_takes_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    monkeypatch.setattr(ingest_app, "routes", lambda: api.writes)
+    response = ingest_app.lambda_handler(sample("ingest/create_batch"), CONTEXT)
+    assert response["statusCode"] == 201, response["body"]
+    assert len(api.world.store.jobs) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "status"),
     [
         ("get_foreign", 404),
+        ("get_batch_foreign", 404),
         ("get_plain_without_id", 400),
         ("health", 200),
         ("list", 200),

@@ -39,6 +39,12 @@ _PASSING = frozenset(
 )
 
 
+# Reasons of a canceled transaction (Amazon DynamoDB API Reference, TransactWriteItems)
+_PASSING_REASONS = frozenset(
+    {"None", "ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
+)
+
+
 def to_item(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record as PutItem takes it; attributes that are None are left out, so that sparse indexes stay
     sparse.
@@ -75,10 +81,12 @@ def translated(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        if code == "ConditionalCheckFailedException":
+        reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", ())}
+        if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
             raise ConflictError(what) from error
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        passing = code in _PASSING or (reasons and reasons <= _PASSING_REASONS)
+        if passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RetryableError(f"{what}: {code}") from error
         raise PermanentError(f"{what}: {code}") from error
     except BotoCoreError as error:

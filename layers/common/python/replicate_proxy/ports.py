@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
+    from replicate_proxy.jobs.batch import Batch
     from replicate_proxy.jobs.model import Document, Job
 
 __all__ = [
+    "BatchStore",
     "Clock",
     "CommandQueue",
     "DocumentStore",
@@ -97,9 +99,23 @@ class JobStore(Protocol):
         ...
 
 
+class BatchStore(Protocol):
+    """Batches by tenant and id."""
+
+    def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
+        """Writes the batch and all of its jobs, or nothing. Raises ConflictError where an id is taken."""
+        ...
+
+    def get(self, tenant: str, batch_id: str) -> Batch | None: ...
+
+    def jobs(self, batch: Batch) -> Sequence[Job]:
+        """Those of its jobs that are still kept, in the batch's order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """The first request under an idempotency key: what it asked (hash) and which job it became."""
+    """The first request under an idempotency key: what it asked (hash) and which job or batch it became."""
 
     tenant: str
     key: str

@@ -9,11 +9,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from replicate_proxy.api.batches import batch_ingest_routes, batch_query_routes
 from replicate_proxy.api.creates import CreateReader, CreateSettings
 from replicate_proxy.api.ingest import ingest_routes
 from replicate_proxy.api.query import query_routes
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
+from replicate_proxy.services.batches import Batches
 from replicate_proxy.services.hold import Hold
 from replicate_proxy.services.query import Query
 from replicate_proxy.services.views import Views
@@ -31,14 +33,17 @@ class Api:
         self.world = World()
         views = Views(self.world.documents, reply_bytes=reply_bytes)
         hold = Hold(self.world.store, self.world.clock, self._sleep, longest=25)
+        reader = CreateReader(CreateSettings(max_body_bytes=100_000), lambda *_: None)
         self.writes = ingest_routes(
-            reader=CreateReader(CreateSettings(max_body_bytes=100_000), lambda *_: None),
+            reader=reader,
             ingest=self.world.ingest,
             cancel=self.world.cancel,
             hold=hold,
             views=views,
         )
+        batch_ingest_routes(self.writes, reader=reader, batches=self.world.batch_ingest, views=views)
         self.reads = query_routes(Query(self.world.store, views))
+        batch_query_routes(self.reads, batches=Batches(self.world.batches), views=views)
         self.finishes_after = 1e9
 
     def _sleep(self, seconds: float) -> None:

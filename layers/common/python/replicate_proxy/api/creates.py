@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.requests import (
     NAME,
+    BatchRequest,
     CreateRequest,
     VersionCreateRequest,
     parse_request,
     refuse,
+    refuse_all,
     seconds_of,
 )
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.outputs.options import ImageOptions, InvalidImageOptionError
-from replicate_proxy.services.ingest import NewJob
+from replicate_proxy.services.intake import NewJob
 
 if TYPE_CHECKING:
+    from replicate_proxy.contracts.requests import BatchEntry
+    from replicate_proxy.errors import InvalidField
     from replicate_proxy.web import Request
 
 __all__ = ["CreateReader", "CreateSettings"]
@@ -68,6 +72,26 @@ class CreateReader:
         by_version = parse_request(VersionCreateRequest, body)
         chosen = Submission(kind=SubmissionKind.VERSION, version=by_version.version)
         return self._job(request, by_version, chosen, principal)
+
+    def read_batch(self, request: Request, principal: Principal) -> tuple[list[NewJob], str | None]:
+        """The jobs behind `POST /v1/batches`, and the idempotency key, which is the whole batch's. Every
+        entry is looked at, so that one reply names all that is wrong.
+        """
+        batch = parse_request(BatchRequest, self._body(request))
+        self._check_webhook(batch.webhook)
+        shared = {"webhook": batch.webhook, "webhook_events_filter": batch.webhook_events_filter}
+        news, wrong = [], []
+        for index, entry in enumerate(batch.predictions):
+            told = entry if entry.webhook or entry.webhook_completed else entry.model_copy(update=shared)
+            try:
+                news.append(self._job(request, told, _submission(entry), principal))
+            except ApiError as error:
+                if not error.invalid_fields:
+                    raise _of_entry(index, error) from error
+                wrong += [_field_of_entry(index, field) for field in error.invalid_fields]
+        if wrong:
+            raise refuse_all(wrong)
+        return [replace(new, idempotency_key=None) for new in news], _idempotency_key(request)
 
     def read_plain(self, request: Request, principal: Principal) -> NewJob:
         """`POST /`: `{"version", "input": {"model", "prompt", …}}`. Without a `version`, an `owner/name` in
@@ -129,6 +153,23 @@ class CreateReader:
             raise refuse("invalid_webhook", "webhook", "webhook must be an HTTPS URL")
         if url.username is not None or url.password is not None:
             raise refuse("invalid_webhook", "webhook", "webhook must not hold a user name or password")
+
+
+def _submission(entry: BatchEntry) -> Submission:
+    kinds = {SubmissionKind.MODEL: entry.model, SubmissionKind.DEPLOYMENT: entry.deployment}
+    for kind, full_name in kinds.items():
+        if full_name is not None:
+            owner, _, name = full_name.partition("/")
+            return Submission(kind=kind, owner=owner, name=name)
+    return Submission(kind=SubmissionKind.VERSION, version=entry.version)
+
+
+def _field_of_entry(index: int, field: InvalidField) -> InvalidField:
+    return replace(field, field=f"predictions.{index}.{field.field}")
+
+
+def _of_entry(index: int, error: ApiError) -> ApiError:
+    return ApiError(error.status, error.title, f"predictions.{index}: {error.detail}")
 
 
 def _check_model(submission: Submission, principal: Principal) -> None:

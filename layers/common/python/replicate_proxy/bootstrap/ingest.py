@@ -7,20 +7,23 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.api.batches import batch_ingest_routes
 from replicate_proxy.api.creates import CreateReader, CreateSettings
 from replicate_proxy.api.ingest import ingest_routes
 from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.jobs import keeper, policy, store
+from replicate_proxy.bootstrap.jobs import batch_store, keeper, policy, store
 from replicate_proxy.bootstrap.signing_keys import file_signing_key
 from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.config import local_settings
 from replicate_proxy.files.guard import check_input
 from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.services.batch_ingest import BatchIngest
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.hold import Hold
 from replicate_proxy.services.ingest import Ingest
+from replicate_proxy.services.intake import Intake
 from replicate_proxy.services.views import Views
 from replicate_proxy.storage.idempotency import DynamoIdempotencyStore
 
@@ -37,22 +40,22 @@ __all__ = ["routes"]
 def routes() -> Routes:
     queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
     hold = Hold(store(), clock, time.sleep, longest=env.number("HOLD_SECONDS", 25))
-    ingest = Ingest(
-        store=store(),
-        documents=documents(),
-        idempotency=DynamoIdempotencyStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE")),
-        queue=queue,
+    idempotency = DynamoIdempotencyStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
+    intake = Intake(documents(), queue, policy())
+    cancel = Cancel(keeper(), queue, hold, checkpoint=checkpoint)
+    ingest = Ingest(store=store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint)
+    batches = BatchIngest(
+        store=batch_store(),
+        idempotency=idempotency,
+        intake=intake,
+        cancel=cancel,
         clock=clock,
-        policy=policy(),
         checkpoint=checkpoint,
     )
-    return ingest_routes(
-        reader=_reader(),
-        ingest=ingest,
-        cancel=Cancel(keeper(), queue, hold, checkpoint=checkpoint),
-        hold=hold,
-        views=Views(documents()),
-    )
+    reader, views = _reader(), Views(documents())
+    made = ingest_routes(reader=reader, ingest=ingest, cancel=cancel, hold=hold, views=views)
+    batch_ingest_routes(made, reader=reader, batches=batches, views=views)
+    return made
 
 
 def _reader() -> CreateReader:

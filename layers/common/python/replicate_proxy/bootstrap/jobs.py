@@ -9,9 +9,10 @@ from replicate_proxy.aws import client
 from replicate_proxy.bootstrap.surroundings import clock, env
 from replicate_proxy.jobs.policy import Policy
 from replicate_proxy.services.keeper import JobKeeper
+from replicate_proxy.storage.batches import DynamoBatchStore
 from replicate_proxy.storage.jobs import DynamoJobStore
 
-__all__ = ["keeper", "policy", "store"]
+__all__ = ["batch_store", "keeper", "policy", "store"]
 
 
 @cache
@@ -22,6 +23,11 @@ def policy() -> Policy:
 @cache
 def store() -> DynamoJobStore:
     return DynamoJobStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
+
+
+@cache
+def batch_store() -> DynamoBatchStore:
+    return DynamoBatchStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"), store())
 
 
 @cache

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from replicate_proxy.api.batches import batch_query_routes
 from replicate_proxy.api.query import query_routes
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.jobs import store
+from replicate_proxy.bootstrap.jobs import batch_store, store
 from replicate_proxy.bootstrap.surroundings import env
+from replicate_proxy.services.batches import Batches
 from replicate_proxy.services.query import Query
 from replicate_proxy.services.views import Views
 
@@ -21,7 +23,10 @@ __all__ = ["routes"]
 
 @cache
 def routes() -> Routes:
-    return query_routes(Query(_jobs(), Views(documents())), public_base_url=env.text("PUBLIC_BASE_URL", ""))
+    views = Views(documents())
+    made = query_routes(Query(_jobs(), views), public_base_url=env.text("PUBLIC_BASE_URL", ""))
+    batch_query_routes(made, batches=Batches(batch_store()), views=views)
+    return made
 
 
 def _jobs() -> JobReader:

@@ -87,8 +87,10 @@ def _metrics(job: Job) -> dict[str, Any]:
 
 
 def _proxy(job: Job, files: Any) -> dict[str, Any]:
+    batch = {"batch_id": job.batch_id} if job.batch_id else {}
     return {
         "status": job.status.value,
+        **batch,
         "timeline": dict(job.timeline),
         "attempt": job.attempt,
         "past_attempts": [dict(past) for past in job.past_attempts],

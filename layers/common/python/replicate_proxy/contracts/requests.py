@@ -5,16 +5,35 @@ requests).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from replicate_proxy.errors import ApiError, InvalidField
+from replicate_proxy.jobs.batch import LARGEST_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["CreateRequest", "VersionCreateRequest", "parse_request", "refuse", "seconds_of", "wait_of"]
+__all__ = [
+    "BatchEntry",
+    "BatchRequest",
+    "CreateRequest",
+    "VersionCreateRequest",
+    "parse_request",
+    "refuse",
+    "refuse_all",
+    "seconds_of",
+    "wait_of",
+]
 
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 # A model's owner or name, as it appears in URLs.
@@ -23,6 +42,7 @@ NAME = re.compile(_NAME)
 Reference = Annotated[
     str, StringConstraints(pattern=rf"^(?:[0-9a-f]{{64}}|{_NAME}/{_NAME}(?::[0-9a-f]{{64}})?)$")
 ]
+Name = Annotated[str, StringConstraints(pattern=rf"^{_NAME}/{_NAME}$")]
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
 _WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
@@ -57,7 +77,31 @@ class VersionCreateRequest(CreateRequest):
     version: Reference
 
 
-def parse_request[T: CreateRequest](kind: type[T], body: Any) -> T:
+class BatchEntry(CreateRequest):
+    """One prediction of a batch, named by exactly one of a version reference, a model and a deployment."""
+
+    version: Reference | None = None
+    model: Name | None = None
+    deployment: Name | None = None
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if sum(name is not None for name in (self.version, self.model, self.deployment)) != 1:
+            raise ValueError("One of version, model and deployment is required, and no two of them")
+        return self
+
+
+class BatchRequest(BaseModel):
+    """The body of a batch; `webhook` and `webhook_events_filter` are for entries without a webhook."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    predictions: Annotated[list[BatchEntry], Field(min_length=1, max_length=LARGEST_BATCH)]
+    webhook: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    webhook_events_filter: Annotated[list[WebhookEvent], Field(max_length=4)] | None = None
+
+
+def parse_request[T: BaseModel](kind: type[T], body: Any) -> T:
     """The validated body; a 422 ApiError in Replicate's shape names every field that is wrong."""
     if not isinstance(body, dict):
         raise refuse("invalid_type", "", "The body must be a JSON object")
@@ -69,7 +113,13 @@ def parse_request[T: CreateRequest](kind: type[T], body: Any) -> T:
 
 def refuse(type_: str, field: str, description: str) -> ApiError:
     """A 422 about one field."""
-    return _failed([InvalidField(type_, field, description)])
+    return refuse_all([InvalidField(type_, field, description)])
+
+
+def refuse_all(fields: Sequence[InvalidField]) -> ApiError:
+    """A 422 about several fields, in Replicate's shape."""
+    detail = "".join(f"- {field.description}\n" for field in fields)
+    return ApiError(422, "Input validation failed", detail, invalid_fields=fields)
 
 
 def seconds_of(text: str) -> int:
@@ -101,7 +151,8 @@ def wait_of(text: str) -> int | None:
 
 
 def _problem_of(error: ValidationError) -> ApiError:
-    return _failed([_invalid_field(entry) for entry in error.errors(include_url=False, include_input=False)])
+    entries = error.errors(include_url=False, include_input=False)
+    return refuse_all([_invalid_field(entry) for entry in entries])
 
 
 def _invalid_field(entry: Mapping[str, Any]) -> InvalidField:
@@ -109,22 +160,20 @@ def _invalid_field(entry: Mapping[str, Any]) -> InvalidField:
     match entry["type"]:
         case "extra_forbidden":
             name = str(entry["loc"][-1])[:100]
+            holder = ".".join(str(part) for part in entry["loc"][:-1])
             return InvalidField(
-                "additional_property_not_allowed", "", f"Additional property {name} is not allowed"
+                "additional_property_not_allowed", holder, f"Additional property {name} is not allowed"
             )
         case "missing":
             return InvalidField("required", path, f"{path} is required")
-        case "string_pattern_mismatch" if path == "version":
+        case "string_pattern_mismatch" if entry["loc"][-1] == "version":
             return InvalidField(
-                "invalid_version", path, "version must be a 64-digit id, owner/name, or owner/name:id"
+                "invalid_version", path, f"{path} must be a 64-digit id, owner/name, or owner/name:id"
             )
+        case "string_pattern_mismatch" if entry["loc"][-1] in {"model", "deployment"}:
+            return InvalidField("invalid_name", path, f"{path} must be owner/name")
         case kind:
             return InvalidField(str(kind), path, str(entry["msg"]).removeprefix("Value error, "))
-
-
-def _failed(fields: list[InvalidField]) -> ApiError:
-    detail = "".join(f"- {field.description}\n" for field in fields)
-    return ApiError(422, "Input validation failed", detail, invalid_fields=fields)
 
 
 def _depth(value: Any) -> int:

@@ -97,6 +97,7 @@ class Job:
     rev: int = 0
     due_at: datetime | None = None
     key_id: str = ""
+    batch_id: str | None = None
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
     image_options: Mapping[str, Any] = field(default_factory=dict)

@@ -38,6 +38,13 @@ class Cancel:
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
+        job = self.ask(tenant, job_id)
+        if job.is_terminal or job.cancel_requested_at is None:
+            return job
+        return self._hold.until_final(job, _PATIENCE_SECONDS)
+
+    def ask(self, tenant: str, job_id: str) -> Job:
+        """The same without waiting for what comes of it."""
         if not is_id(job_id):
             raise NotFoundError("no such job")
         job = self._keeper.get(tenant, job_id)
@@ -45,11 +52,13 @@ class Cancel:
             job = self._keeper.change(job, CancelRequested())
         except ChangeDropped:
             return self._keeper.get(tenant, job_id)
-        if job.is_terminal:
-            return job
-        self._checkpoint("ingest.cancel_recorded")
+        if not job.is_terminal:
+            self._checkpoint("ingest.cancel_recorded")
+            self._send(job)
+        return job
+
+    def _send(self, job: Job) -> None:
         try:
-            self._queue.send(DispatchCommand(DispatchKind.CANCEL, tenant, job_id, job.correlation_id))
+            self._queue.send(DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id))
         except RetryableError as error:
             logger.warning("cancel not queued; the sweep will", job_id=job.id, reason=str(error))
-        return self._hold.until_final(job, _PATIENCE_SECONDS)

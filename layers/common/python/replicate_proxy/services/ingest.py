@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import iso
-from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import new_id
-from replicate_proxy.jobs.model import Job, JobStatus, Submission
-from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import (
-    Clock,
-    CommandQueue,
-    DocumentStore,
-    IdempotencyRecord,
-    IdempotencyStore,
-    JobStore,
-)
+from replicate_proxy.observability import Metric, count
+from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
 from replicate_proxy.steps import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from replicate_proxy.auth.principal import Principal
-    from replicate_proxy.jobs.policy import Policy
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.services.intake import Intake, NewJob
 
-__all__ = ["Acceptance", "Ingest", "NewJob"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
-    """A validated create request."""
-
-    submission: Submission
-    input: Mapping[str, Any]
-    base_url: str
-    correlation_id: str
-    webhook: str | None = None
-    webhook_events: tuple[str, ...] | None = None
-    image_options: Mapping[str, Any] | None = None
-    cancel_after_seconds: int | None = None
-    idempotency_key: str | None = None
-
-    def fingerprint(self) -> str:
-        """A hash of everything that makes two requests the same request."""
-        asked = [
-            self.submission.kind.value,
-            self.submission.version,
-            self.submission.owner,
-            self.submission.name,
-            self.input,
-            self.webhook,
-            self.webhook_events,
-            self.image_options,
-            self.cancel_after_seconds,
-        ]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+__all__ = ["Acceptance", "Ingest", "claim"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +39,15 @@ class Ingest:
         self,
         *,
         store: JobStore,
-        documents: DocumentStore,
         idempotency: IdempotencyStore,
-        queue: CommandQueue,
+        intake: Intake,
         clock: Clock,
-        policy: Policy,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
-        self._documents = documents
         self._idempotency = idempotency
-        self._queue = queue
+        self._intake = intake
         self._clock = clock
-        self._policy = policy
         self._checkpoint = checkpoint
 
     def accept(self, new: NewJob, principal: Principal) -> Acceptance:
@@ -107,21 +60,15 @@ class Ingest:
         wanted = IdempotencyRecord(
             tenant=principal.tenant, key=new.idempotency_key, fingerprint=new.fingerprint(), job_id=job_id
         )
-        held = self._idempotency.claim(wanted, now=self._clock.now())
+        held_id = claim(self._idempotency, wanted, self._clock)
         self._checkpoint("ingest.key_claimed")
-        if held.fingerprint != wanted.fingerprint:
-            raise ApiError(
-                409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
-            )
-        # The key holds the id that its job has or will have: whoever comes second creates or finds that very
-        # job.
-        return self._create(new, principal, held.job_id)
+        return self._create(new, principal, held_id)
 
     def _create(self, new: NewJob, principal: Principal, job_id: str) -> Acceptance:
         earlier = self._store.get(principal.tenant, job_id) if new.idempotency_key else None
         if earlier is not None:
             return self._replayed(earlier)
-        job = self._job(new, principal, job_id)
+        job = self._intake.job(new, principal, job_id, self._clock.now())
         try:
             self._store.create(job)
         except (ConflictError, RetryableError) as error:
@@ -131,10 +78,9 @@ class Ingest:
             if iso(there.created_at) != iso(job.created_at):
                 return self._replayed(there)
             # The write had reached the table and only its answer was lost.
-        count(Metric.JOB_ACCEPTED)
-        logger.info("job accepted", job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)
+        self._intake.accepted(job)
         self._checkpoint("ingest.recorded")
-        self._enqueue(job)
+        self._intake.enqueue(job)
         self._checkpoint("ingest.queued")
         return Acceptance(job)
 
@@ -142,31 +88,14 @@ class Ingest:
         count(Metric.JOB_REPLAYED)
         return Acceptance(job, replayed=True)
 
-    def _job(self, new: NewJob, principal: Principal, job_id: str) -> Job:
-        now = self._clock.now()
-        deadline = timedelta(seconds=new.cancel_after_seconds) if new.cancel_after_seconds else None
-        return Job(
-            tenant=principal.tenant,
-            id=job_id,
-            status=JobStatus.QUEUED,
-            created_at=now,
-            submission=new.submission,
-            input=self._documents.keep(principal.tenant, job_id, "input", new.input),
-            correlation_id=new.correlation_id,
-            base_url=new.base_url,
-            key_id=principal.key_id,
-            webhook=new.webhook,
-            webhook_events=new.webhook_events,
-            image_options=dict(new.image_options or {}),
-            deadline=now + deadline if deadline else None,
-            due_at=now + timedelta(seconds=self._policy.queued),
-            timeline={"accepted": iso(now)},
-            expires_at=int((now + timedelta(days=self._policy.retention_days)).timestamp()),
-        )
 
-    def _enqueue(self, job: Job) -> None:
-        command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
-        try:
-            self._queue.send(command)
-        except RetryableError as error:
-            logger.warning("accepted but not queued; the sweep will", job_id=job.id, reason=str(error))
+def claim(idempotency: IdempotencyStore, wanted: IdempotencyRecord, clock: Clock) -> str:
+    """The id that what the key stands for has or will have: whoever comes second creates or finds that very
+    one. Raises ApiError 409 where the key stands for another request.
+    """
+    held = idempotency.claim(wanted, now=clock.now())
+    if held.fingerprint != wanted.fingerprint:
+        raise ApiError(
+            409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
+        )
+    return held.job_id

@@ -3,7 +3,8 @@
 | pk                      | sk       | what                                                        |
 |-------------------------|----------|-------------------------------------------------------------|
 | JOB#<tenant>#<id>       | JOB      | the job; also in `by_tenant` (tenant, id) and `by_due`      |
-| IDEM#<tenant>#<hash>    | IDEM     | an idempotency key and the job it became                    |
+| BATCH#<tenant>#<id>     | BATCH    | jobs that were asked for together                           |
+| IDEM#<tenant>#<hash>    | IDEM     | an idempotency key and the job or batch it became           |
 | UPSTREAM#<replicate id> | UPSTREAM | which job a prediction on Replicate belongs to              |
 
 The tenant is part of the key, so that a read for another tenant's job finds nothing rather than something to
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["DUE_SHARDS", "due_shard", "idempotency_key", "job_key", "job_of", "record_of", "upstream_key"]
+__all__ = [
+    "DUE_SHARDS",
+    "batch_key",
+    "due_shard",
+    "idempotency_key",
+    "job_key",
+    "job_of",
+    "record_of",
+    "upstream_key",
+]
 
 # The due index is written by every transition; eight partitions carry 8,000 writes a second.
 DUE_SHARDS = 8
@@ -32,6 +42,7 @@ _TIMES = ("due_at", "deadline", "lease_until", "sent_at", "cancel_requested_at",
 _DOCUMENTS = ("source_output", "output", "files", "logs")
 _PLAIN = (
     "key_id",
+    "batch_id",
     "webhook",
     "attempt",
     "releases",
@@ -48,6 +59,10 @@ _PLAIN = (
 
 def job_key(tenant: str, job_id: str) -> dict[str, str]:
     return {"pk": f"JOB#{tenant}#{job_id}", "sk": "JOB"}
+
+
+def batch_key(tenant: str, batch_id: str) -> dict[str, str]:
+    return {"pk": f"BATCH#{tenant}#{batch_id}", "sk": "BATCH"}
 
 
 def idempotency_key(tenant: str, key: str) -> dict[str, str]:

@@ -90,9 +90,28 @@ class DynamoJobStore:
             )
         ids = [from_item(item)["id"] for item in reply["Items"]]
         ids = [job_id for job_id in ids if job_id != below]
-        found = self._batch(tenant, ids[:limit])
+        found = self.many(tenant, ids[:limit])
         jobs = tuple(found[job_id] for job_id in ids[:limit] if job_id in found)
         return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
+
+    def many(self, tenant: str, ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
+        """Those of the jobs that exist, by id."""
+        keys = [to_item(job_key(tenant, job_id)) for job_id in ids]
+        jobs: dict[str, Job] = {}
+        for start in range(0, len(keys), 100):
+            asked = {"Keys": keys[start : start + 100], "ConsistentRead": consistent}
+            wanted: dict[str, Any] = {self._table: asked}
+            for _ in range(_BATCH_TRIES):
+                with translated("read jobs"):
+                    reply = self._dynamodb.batch_get_item(RequestItems=wanted)
+                found = (job_of(from_item(item)) for item in reply["Responses"].get(self._table, ()))
+                jobs.update((job.id, job) for job in found)
+                wanted = reply.get("UnprocessedKeys") or {}
+                if not wanted:
+                    break
+            else:
+                raise RetryableError("read jobs: keys left unprocessed")
+        return jobs
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         """The jobs overdue the longest, over all shards of the due index that can be read."""
@@ -141,23 +160,6 @@ class DynamoJobStore:
             )
         records = [from_item(item) for item in reply["Items"]]
         return [_due_row(record) for record in records]
-
-    def _batch(self, tenant: str, ids: Sequence[str]) -> dict[str, Job]:
-        keys = [to_item(job_key(tenant, job_id)) for job_id in ids]
-        jobs: dict[str, Job] = {}
-        for start in range(0, len(keys), 100):
-            wanted: dict[str, Any] = {self._table: {"Keys": keys[start : start + 100]}}
-            for _ in range(_BATCH_TRIES):
-                with translated("read jobs"):
-                    reply = self._dynamodb.batch_get_item(RequestItems=wanted)
-                found = (job_of(from_item(item)) for item in reply["Responses"].get(self._table, ()))
-                jobs.update((job.id, job) for job in found)
-                wanted = reply.get("UnprocessedKeys") or {}
-                if not wanted:
-                    break
-            else:
-                raise RetryableError("read jobs: keys left unprocessed")
-        return jobs
 
 
 def _write_in_the_way(conflict: ConflictError) -> str | None:
