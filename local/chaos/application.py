@@ -3,7 +3,7 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,12 +39,12 @@ class Application:
     doubles: list[str] = field(default_factory=list)
     """Ids that a replay gave and that are not the first one's."""
 
-    def submit(self, order: Order) -> None:
-        """Until it is accepted; then, at times, once more."""
-        job_id = self._create(order)
-        self.accepted[order.number] = job_id
-        if self._dice(order, "replay").random() < _REPLAYED and (again := self._create(order)) != job_id:
-            self.doubles.append(again)
+    def submit(self, parcel: Sequence[Order]) -> None:
+        """One order by itself or several as a batch, until accepted; then, at times, once more."""
+        job_ids = self._create(parcel)
+        self.accepted |= {order.number: job_id for order, job_id in zip(parcel, job_ids, strict=True)}
+        if self._dice(parcel[0], "replay").random() < _REPLAYED:
+            self.doubles += set(self._create(parcel)) - set(job_ids)
 
     def cancel(self, order: Order) -> None:
         """Some at once, most while it runs."""
@@ -59,10 +59,14 @@ class Application:
     def _dice(self, order: Order, use: str) -> random.Random:
         return random.Random(f"{self.seed}/{order.number}/{use}")  # noqa: S311 - a reproducible choice
 
-    def _create(self, order: Order) -> str:
-        headers = {"Idempotency-Key": order.key}
-        answer = self._persist("POST", "/v1/predictions", json=order.body(self.webhook), headers=headers)
-        return str(answer.json()["id"])
+    def _create(self, parcel: Sequence[Order]) -> list[str]:
+        """The ids of the jobs, in order; the key of the first order is that of the request."""
+        bodies, headers = [order.body(self.webhook) for order in parcel], {"Idempotency-Key": parcel[0].key}
+        if len(parcel) == 1:
+            answer = self._persist("POST", "/v1/predictions", json=bodies[0], headers=headers)
+            return [str(answer.json()["id"])]
+        answer = self._persist("POST", "/v1/batches", json={"predictions": bodies}, headers=headers)
+        return [str(prediction["id"]) for prediction in answer.json()["predictions"]]
 
     def _persist(self, method: str, path: str, **options: Any) -> requests.Response:
         """Again on no answer, 429 and 5xx, ever slower; what a 4xx says is final."""

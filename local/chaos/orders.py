@@ -76,6 +76,20 @@ class Order:
         return asked
 
 
+_IN_TWENTY = 5
+"""Of twenty orders that follow each other so many go in one batch, the others by themselves."""
+
+
+def parcels(placed: Sequence[Order]) -> Sequence[Sequence[Order]]:
+    """What is sent in one request each, in the order of the orders."""
+    found: list[Sequence[Order]] = []
+    for start in range(0, len(placed), 20):
+        score = placed[start : start + 20]
+        found.append(score[:_IN_TWENTY])
+        found += [[order] for order in score[_IN_TWENTY:]]
+    return found
+
+
 def orders(number: int, seed: int) -> Sequence[Order]:
     """The same for the same seed."""
     dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret

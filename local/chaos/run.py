@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from local.chaos import mix, pressure, tuning
 from local.chaos.application import Application, UnreliableInbox, receiving
 from local.chaos.audit import Sightings, audit, jobs_of
 from local.chaos.crashes import Crashes
-from local.chaos.orders import Kind, Order, orders
+from local.chaos.orders import Kind, Order, orders, parcels
 from local.chaos.report import Report, offenders
 from local.down import down
 from local.errors import LocalError
@@ -145,16 +146,18 @@ class _Run:
             progress = beside.enter_context(self._progress())
             cancelers = beside.enter_context(ThreadPoolExecutor(_CANCELERS))
             clients = beside.enter_context(ThreadPoolExecutor(_CLIENTS))
-            submitted = [clients.submit(self._submit, order, cancelers) for order in self._placed]
+            submitted = [clients.submit(self._submit, one, cancelers) for one in parcels(self._placed)]
             self._follow(progress)
             for one in submitted:
                 one.result()
 
-    def _submit(self, order: Order, cancelers: ThreadPoolExecutor) -> None:
-        self._room.acquire()
-        self._application.submit(order)
-        if order.kind is Kind.CANCELED:
-            cancelers.submit(self._application.cancel, order)
+    def _submit(self, parcel: Sequence[Order], cancelers: ThreadPoolExecutor) -> None:
+        for _ in parcel:
+            self._room.acquire()
+        self._application.submit(parcel)
+        for order in parcel:
+            if order.kind is Kind.CANCELED:
+                cancelers.submit(self._application.cancel, order)
 
     def _duplicate(self) -> None:
         if sum(self._duplicator.sent.values()) < mix.DUPLICATED_COMMANDS * self._options.jobs:

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import pytest
+
 from local.chaos.mix import REFUSED
-from local.chaos.orders import ENDINGS, Kind, orders
+from local.chaos.orders import ENDINGS, Kind, orders, parcels
 
 
 def test_a_seed_gives_the_same_orders_and_another_seed_others() -> None:
@@ -31,3 +33,11 @@ def test_only_what_is_to_be_refused_carries_the_word_that_is_refused() -> None:
 def test_the_webhook_is_asked_for_where_it_is_wanted() -> None:
     for order in orders(50, 1):
         assert ("webhook" in order.body("http://127.0.0.1/hook")) == order.wants_webhook
+
+
+@pytest.mark.parametrize("number", [1, 4, 20, 23, 100])
+def test_every_order_is_in_one_parcel_and_a_quarter_in_batches(number: int) -> None:
+    placed = orders(number, 1)
+    sent = parcels(placed)
+    assert [order for parcel in sent for order in parcel] == list(placed)
+    assert number < 20 or sum(len(parcel) for parcel in sent if len(parcel) > 1) >= number // 4
