@@ -53,6 +53,7 @@ class Options:
     seed: int
     keep: bool
     report: Path
+    relents_at: float = 1.0
 
 
 @dataclass
@@ -108,7 +109,8 @@ class _Run:
         self._duplicator = pressure.Duplicator(stack, options.seed)
         self._room = threading.Semaphore(_AT_ONCE)
         wanted = -(-options.jobs // _JOBS_A_CRASH)
-        self._crashes = Crashes(home.faults_file, home.directory / "faults.jsonl", wanted)
+        log = home.directory / "faults.jsonl"
+        self._crashes = Crashes(home.faults_file, log, wanted, options.relents_at)
         self._restarts = 0
         self._faults_upstream = mix.upstream(options.jobs)
         self._upstream_counts: Counter[str] = Counter()

@@ -91,3 +91,13 @@ def test_a_new_run_counts_from_nothing(crashes: Crashes) -> None:
     crashes.begin()
 
     assert not crashes.hits()
+
+
+def test_the_last_jobs_are_spared_where_that_is_wanted(crashes: Crashes) -> None:
+    crashes.relents_at = 0.85
+    crashes.steer(accepted=1.0, over=0.8)
+    assert max(said(crashes).values()) > 0.1
+
+    crashes.steer(accepted=1.0, over=0.85)
+
+    assert max(said(crashes).values()) < 0.01
