@@ -14,7 +14,7 @@ from local.stack import Stack
 from local.status import function_names
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.messaging.harvest import SqsHarvestMessages
 from replicate_proxy.messaging.queue import SqsCommandQueue
@@ -24,12 +24,14 @@ from replicate_proxy.storage.jobs import DynamoJobStore
 
 @contextmanager
 def repeated(action: Callable[[], object], *, pause: float) -> Iterator[None]:
-    """Runs the action again and again in a thread while the block lasts; an AWS that is away is no matter."""
+    """Runs the action again and again in a thread while the block lasts; an AWS that is away is no matter,
+    nor is one that has just come back and does not know its tables yet.
+    """
     over = threading.Event()
 
     def work() -> None:
         while not over.is_set():
-            with contextlib.suppress(BotoCoreError, ClientError, RetryableError):
+            with contextlib.suppress(BotoCoreError, ClientError, ProxyError):
                 action()
             over.wait(pause)
 
