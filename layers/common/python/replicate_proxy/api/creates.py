@@ -84,14 +84,16 @@ class CreateReader:
         for index, entry in enumerate(batch.predictions):
             told = entry if entry.webhook or entry.webhook_completed else entry.model_copy(update=shared)
             try:
-                news.append(self._job(request, told, _submission(entry), principal))
+                news.append(self._entry(request, told, _submission(entry), principal))
             except ApiError as error:
                 if not error.invalid_fields:
                     raise _of_entry(index, error) from error
                 wrong += [_field_of_entry(index, field) for field in error.invalid_fields]
         if wrong:
             raise refuse_all(wrong)
-        return [replace(new, idempotency_key=None) for new in news], _idempotency_key(request)
+        headers = _headers(request)
+        key = headers.pop("idempotency_key")
+        return [replace(new, **headers) for new in news], key
 
     def read_plain(self, request: Request, principal: Principal) -> NewJob:
         """`POST /`: `{"version", "input": {"model", "prompt", …}}`. Without a `version`, an `owner/name` in
@@ -120,6 +122,12 @@ class CreateReader:
     def _job(
         self, request: Request, body: CreateRequest, submission: Submission, principal: Principal
     ) -> NewJob:
+        return replace(self._entry(request, body, submission, principal), **_headers(request))
+
+    def _entry(
+        self, request: Request, body: CreateRequest, submission: Submission, principal: Principal
+    ) -> NewJob:
+        """What the body and the caller say of a job, without what the headers say."""
         base_url = self._settings.public_base_url or request.base_url
         _check_model(submission, principal)
         self._check_input(body.input, principal, base_url)
@@ -127,7 +135,6 @@ class CreateReader:
         if webhook is None and body.webhook_completed is not None:
             webhook, events = body.webhook_completed, ["completed"]
         self._check_webhook(webhook)
-        cancel_after = request.headers.get("cancel-after")
         return NewJob(
             submission=submission,
             input=body.input,
@@ -135,9 +142,6 @@ class CreateReader:
             correlation_id=_correlation_id(request),
             webhook=webhook,
             webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,
-            image_options=_image_options(request),
-            cancel_after_seconds=seconds_of(cancel_after) if cancel_after is not None else None,
-            idempotency_key=_idempotency_key(request),
         )
 
     def _check_webhook(self, webhook: str | None) -> None:
@@ -179,6 +183,16 @@ def _check_model(submission: Submission, principal: Principal) -> None:
     names = {submission.model, f"{submission.model.partition('/')[0]}/*", submission.version_id}
     if not names & set(principal.models):
         raise ApiError(403, "Model not allowed", "This API key may not run that model")
+
+
+def _headers(request: Request) -> dict[str, Any]:
+    """The fields of a `NewJob` that headers fill."""
+    cancel_after = request.headers.get("cancel-after")
+    return {
+        "image_options": _image_options(request),
+        "cancel_after_seconds": seconds_of(cancel_after) if cancel_after is not None else None,
+        "idempotency_key": _idempotency_key(request),
+    }
 
 
 def _image_options(request: Request) -> dict[str, Any] | None:
