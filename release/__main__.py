@@ -15,7 +15,7 @@ from release.sam import Sam
 from release.source import Checkout
 from release.stack import DeployedStack
 from release.target import read_target
-from release.validation import Validation
+from release.validation import Validation, holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,11 +51,7 @@ def _deploy(options: argparse.Namespace, key: str) -> bool:
 
 
 def _validate(options: argparse.Namespace, key: str) -> bool:
-    checks = []
-    for check in _validation(options, options.url.rstrip("/"), key).run():
-        _say(f"{'✓' if check.kept else '✗'} {check.promise}: {check.seen}")
-        checks.append(check)
-    return all(check.kept for check in checks)
+    return holds(_validation(options, options.url.rstrip("/"), key).run(), _say)
 
 
 def _validation(options: argparse.Namespace, url: str, key: str) -> Validation:

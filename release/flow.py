@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from release.errors import CommandError
+from release.validation import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,7 +47,7 @@ class Release:
     def run(self, config_env: str) -> bool:
         """Whether the commit is live and good. Raises `ReleaseError` where that cannot be found out."""
         commit, good = self.source.commit(), self.ledger.last_good()
-        self.say(f"releasing {commit[:12]} to {config_env}; the last good release is {_short(good)}")
+        self.say(f"releasing {_short(commit)} to {config_env}; the last good release is {_short(good)}")
         try:
             self.deployer.deploy(self.source.root, config_env, commit)
         except CommandError as error:
@@ -54,7 +55,7 @@ class Release:
             return False
         if self._holds():
             self.ledger.remember(commit)
-            self.say(f"{commit[:12]} is live and good")
+            self.say(f"{_short(commit)} is live and good")
             return True
         self._go_back(config_env, commit, good)
         return False
@@ -71,16 +72,12 @@ class Release:
             with self.source.at(good) as checkout:
                 self.deployer.deploy(checkout, config_env, good)
         except CommandError as error:
-            self.say(f"{error}: {commit[:12]} is STILL LIVE; deploy {_short(good)} by hand")
+            self.say(f"{error}: {_short(commit)} is STILL LIVE; deploy {_short(good)} by hand")
             return
         self.say(f"{_short(good)} is back " + ("and good" if self._holds() else "and DOES NOT HOLD EITHER"))
 
     def _holds(self) -> bool:
-        kept = True
-        for check in self.validate():
-            self.say(f"{'✓' if check.kept else '✗'} {check.promise}: {check.seen}")
-            kept = kept and check.kept
-        return kept
+        return holds(self.validate(), self.say)
 
 
 def _short(commit: str | None) -> str:

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import requests
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from local.demo.files import references
 
-__all__ = ["Check", "Validation"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Check", "Validation", "holds"]
 
 _ENDED = {"succeeded", "failed", "canceled"}
 _CALL_SECONDS = 60.0
@@ -32,6 +34,18 @@ class Check:
     promise: str
     kept: bool
     seen: str
+
+    def __str__(self) -> str:
+        return f"{'✓' if self.kept else '✗'} {self.promise}: {self.seen}"
+
+
+def holds(checks: Iterable[Check], say: Callable[[str], None]) -> bool:
+    """Whether every promise is kept; each is told as it is checked."""
+    kept = True
+    for check in checks:
+        say(str(check))
+        kept = kept and check.kept
+    return kept
 
 
 @dataclass
@@ -116,7 +130,7 @@ class Validation:
         return "the same job"
 
     def _keeps_outputs(self) -> str:
-        urls = list(_urls(self._ended["output"]))
+        urls = list(references(self._ended["output"]))
         for url in urls:
             host = urlsplit(url).hostname or ""
             if host.endswith(_REPLICATES_FILES):
@@ -164,15 +178,3 @@ class Validation:
 def _expect(reply: requests.Response, *statuses: int) -> None:
     if reply.status_code not in statuses:
         raise _BrokenError(f"{reply.status_code} where {' or '.join(map(str, statuses))} was due")
-
-
-def _urls(output: Any) -> Iterator[str]:
-    match output:
-        case str() if output.startswith(("https://", "http://")):
-            yield output
-        case list():
-            for part in output:
-                yield from _urls(part)
-        case dict():
-            for part in output.values():
-                yield from _urls(part)

@@ -45,6 +45,10 @@ def send(handler: BaseHTTPRequestHandler, body: bytes = b"", *, status: int = 20
         handler.wfile.write(body)
 
 
+def void(_: object) -> None:
+    """For handlers that answer nothing."""
+
+
 @contextlib.contextmanager
 def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Served]:
     """Answers every GET and POST by `answer` until the block ends."""

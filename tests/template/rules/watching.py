@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.observability import Metric
@@ -81,5 +80,5 @@ def _watched(stack: Stack) -> Iterator[tuple[str, str, Any]]:
 def _widgets(dashboard: Resource) -> list[Any]:
     """With the stack's own name filled in, and logical ids left as they are."""
     text = dashboard.properties["DashboardBody"]["Fn::Sub"]
-    widgets: list[Any] = json.loads(re.sub(r"\$\{AWS::StackName\}", "replicate-proxy", text))["widgets"]
+    widgets: list[Any] = json.loads(text.replace("${AWS::StackName}", "replicate-proxy"))["widgets"]
     return widgets

@@ -19,7 +19,7 @@ from replicate_proxy.net.errors import (
     UnreachableError,
 )
 from replicate_proxy.net.session import GuardedSession
-from tests.support.loopback import authority, send, serving
+from tests.support.loopback import authority, send, serving, void
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -276,7 +276,3 @@ def trickle(handler: BaseHTTPRequestHandler, seconds: float) -> None:
 def always(*addresses: str) -> Resolver:
     """A resolver that knows one answer."""
     return lambda _host, _port: addresses
-
-
-def void(_: object) -> None:
-    """For handlers that answer nothing."""

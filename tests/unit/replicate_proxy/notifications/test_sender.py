@@ -11,7 +11,7 @@ from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.notifications.model import Verdict
 from replicate_proxy.notifications.sender import GuardedSender, Session
-from tests.support.loopback import send, serving
+from tests.support.loopback import send, serving, void
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -137,7 +137,3 @@ def test_what_a_receiver_asks_for_is_read(
 def test_retry_after_is_handed_on() -> None:
     with serving(lambda handler: send(handler, status=503, Retry_After="7")) as server:
         assert make_sender().post(server.url("/"), HEADERS, b"{}").retry_after == "7"
-
-
-def void(_: object) -> None:
-    """For handlers that answer nothing."""

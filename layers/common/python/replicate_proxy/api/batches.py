@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_proxy.auth.scopes import Scope
 from replicate_proxy.contracts.batches import batch_view
 from replicate_proxy.web import Request, Response, Routes, json_response
 
 if TYPE_CHECKING:
     from replicate_proxy.api.creates import CreateReader
-    from replicate_proxy.auth.principal import Principal
     from replicate_proxy.services.batch_ingest import BatchIngest
     from replicate_proxy.services.batches import Batches, BatchState
     from replicate_proxy.services.views import Views
@@ -22,7 +22,7 @@ def batch_ingest_routes(routes: Routes, *, reader: CreateReader, batches: BatchI
 
     @routes.post("/v1/batches")
     def create_batch(request: Request) -> Response:
-        principal = _allowed(request, "predictions:write")
+        principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         news, key = reader.read_batch(request, principal)
         state = batches.accept(news, principal, key)
         headers = {"location": f"{state.batch.base_url}/v1/batches/{state.batch.id}"}
@@ -32,7 +32,7 @@ def batch_ingest_routes(routes: Routes, *, reader: CreateReader, batches: BatchI
 
     @routes.post("/v1/batches/{id}/cancel")
     def cancel_batch(request: Request) -> Response:
-        tenant = _allowed(request, "predictions:write").tenant
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         return _reply(200, batches.cancel(tenant, request.params["id"]), views)
 
 
@@ -41,14 +41,8 @@ def batch_query_routes(routes: Routes, *, batches: Batches, views: Views) -> Non
 
     @routes.get("/v1/batches/{id}")
     def get_batch(request: Request) -> Response:
-        tenant = _allowed(request, "predictions:read").tenant
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         return _reply(200, batches.state(tenant, request.params["id"]), views)
-
-
-def _allowed(request: Request, scope: str) -> Principal:
-    principal = request.principal
-    principal.require(scope)
-    return principal
 
 
 def _reply(status: int, state: BatchState, views: Views, headers: dict[str, str] | None = None) -> Response:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.auth.scopes import Scope
 from replicate_proxy.contracts.requests import wait_of
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.web import Request, Response, Routes, json_response
 
 if TYPE_CHECKING:
     from replicate_proxy.api.creates import CreateReader
-    from replicate_proxy.auth.principal import Principal
     from replicate_proxy.services.cancel import Cancel
     from replicate_proxy.services.hold import Hold
     from replicate_proxy.services.ingest import Acceptance, Ingest
     from replicate_proxy.services.views import Views
 
 __all__ = ["ingest_routes"]
-
-_SCOPE = "predictions:write"
 
 
 def ingest_routes(
@@ -28,7 +26,7 @@ def ingest_routes(
     routes = Routes()
 
     def create(request: Request, submission: Submission | None) -> Response:
-        principal = _writer(request)
+        principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         accepted = ingest.accept(reader.read(request, submission, principal), principal)
         return _reply(request, accepted, hold, views)
 
@@ -46,22 +44,16 @@ def ingest_routes(
 
     @routes.post("/")
     def create_plain(request: Request) -> Response:
-        principal = _writer(request)
+        principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         accepted = ingest.accept(reader.read_plain(request, principal), principal)
         return _reply(request, accepted, hold, views)
 
     @routes.post("/v1/predictions/{id}/cancel")
     def cancel_prediction(request: Request) -> Response:
-        job = cancel.cancel(_writer(request).tenant, request.params["id"])
+        job = cancel.cancel(request.principal.require(Scope.PREDICTIONS_WRITE).tenant, request.params["id"])
         return json_response(200, views.render(job))
 
     return routes
-
-
-def _writer(request: Request) -> Principal:
-    principal = request.principal
-    principal.require(_SCOPE)
-    return principal
 
 
 def _reply(request: Request, accepted: Acceptance, hold: Hold, views: Views) -> Response:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from replicate_proxy import __version__
+from replicate_proxy.auth.scopes import Scope
 from replicate_proxy.clock import parse
 from replicate_proxy.errors import ApiError, InvalidField
 from replicate_proxy.web import Request, Response, Routes, json_response
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["query_routes"]
 
-_SCOPE = "predictions:read"
 _FILTERS = ("created_after", "created_before")
 
 
@@ -68,9 +68,7 @@ def query_routes(query: Query, *, public_base_url: str = "") -> Routes:
 
 
 def _reader(request: Request) -> str:
-    principal = request.principal
-    principal.require(_SCOPE)
-    return principal.tenant
+    return request.principal.require(Scope.PREDICTIONS_READ).tenant
 
 
 def _page_url(base_url: str, request: Request, cursor: str) -> str:

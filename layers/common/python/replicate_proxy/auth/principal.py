@@ -35,7 +35,8 @@ class Principal:
             models=tuple(str(context.get("models") or "").split()),
         )
 
-    def require(self, scope: str) -> None:
-        """Raises a 403 ApiError where the caller lacks the scope."""
+    def require(self, scope: str) -> Principal:
+        """The caller itself; raises a 403 ApiError where it lacks the scope."""
         if scope not in self.scopes:
             raise ApiError(403, "Forbidden", f"This API key lacks the scope {scope}")
+        return self

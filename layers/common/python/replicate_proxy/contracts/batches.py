@@ -20,7 +20,7 @@ def batch_view(batch: Batch, jobs: Sequence[Job], predictions: Sequence[Mapping[
     """The batch object. `predictions` are the jobs as rendered, from the first on, as many as a reply holds;
     the rest is told by id, status and address.
     """
-    counts = dict.fromkeys(("starting", "processing", "succeeded", "failed", "canceled"), 0)
+    counts = dict.fromkeys(CLIENT_STATUS.values(), 0)
     for job in jobs:
         counts[CLIENT_STATUS[job.status]] += 1
     here = f"{batch.base_url}/v1/batches/{batch.id}"

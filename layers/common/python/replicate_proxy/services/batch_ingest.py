@@ -65,7 +65,7 @@ class BatchIngest:
         found = Batches(self._store).state(tenant, batch_id)
         for job in found.jobs:
             if not job.is_terminal:
-                self._cancel.ask(tenant, job.id)
+                self._cancel.ask(job)
         return BatchState(found.batch, self._store.jobs(found.batch))
 
     def _create(self, news: Sequence[NewJob], principal: Principal, batch_id: str) -> BatchState:

@@ -38,20 +38,19 @@ class Cancel:
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
-        job = self.ask(tenant, job_id)
+        if not is_id(job_id):
+            raise NotFoundError("no such job")
+        job = self.ask(self._keeper.get(tenant, job_id))
         if job.is_terminal or job.cancel_requested_at is None:
             return job
         return self._hold.until_final(job, _PATIENCE_SECONDS)
 
-    def ask(self, tenant: str, job_id: str) -> Job:
-        """The same without waiting for what comes of it."""
-        if not is_id(job_id):
-            raise NotFoundError("no such job")
-        job = self._keeper.get(tenant, job_id)
+    def ask(self, job: Job) -> Job:
+        """The same for a job that was just read, without waiting for what comes of it."""
         try:
             job = self._keeper.change(job, CancelRequested())
         except ChangeDropped:
-            return self._keeper.get(tenant, job_id)
+            return self._keeper.get(job.tenant, job.id)
         if not job.is_terminal:
             self._checkpoint("ingest.cancel_recorded")
             self._send(job)
