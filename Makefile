@@ -9,14 +9,14 @@ PYTHON3 ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .local/bootstrap/bin/uv)
 BIN := .venv/bin
 SAM := .venvs/sam/bin
-LOCAL := $(BIN)/python -m local
+LOCAL := $(BIN)/python -m tools.local
 # Compiled once: where Python may not write byte code, each cold start of the emulator would compile boto3 anew.
 SYNC = $(UV) pip sync -q --require-hashes --compile-bytecode
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js
 CHAOS := tests/integration/test_chaos.py
-SOURCES := layers/common/python/replicate_proxy functions local release tests $(wildcard bench)
+SOURCES := layers/common/python/replicate_proxy functions tools tests
 
 export SAM_CLI_TELEMETRY := 0
 
@@ -38,7 +38,7 @@ logs: env ## What the functions logged  [FN=harvest FOLLOW=1]
 	@$(LOCAL) logs $(if $(FN),--function "$$FN") $(if $(FOLLOW),--follow)
 
 redrive: env ## Dead letters: count them, or look, or send back  [QUEUE=dispatch|all PEEK=10 TENANT= JOB= RATE=20]
-	@$(BIN)/python -m local.redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(TENANT),--tenant $(TENANT)) \
+	@$(BIN)/python -m tools.local.redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(TENANT),--tenant $(TENANT)) \
 		$(if $(JOB),--job $(JOB)) $(if $(RATE),--rate $(RATE))
 
 key: env ## API keys by the admin API  [DO="create acme --scope predictions:read" | list | "rotate ID" | "revoke ID"]
@@ -89,23 +89,23 @@ chaos-small: env ## A hundred jobs through every kind of fault, on a stack of th
 clients-js: ## The npm clients, where node is
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
 
-chaos: env ## Break everything, count on both sides; writes bench/chaos.json  [JOBS=1000 SEED=1]
-	@$(BIN)/python -m local.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
+chaos: env ## Break everything, count on both sides; writes tools/bench/chaos.json  [JOBS=1000 SEED=1]
+	@$(BIN)/python -m tools.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
 
 security: env .venvs/security/.stamp ## bandit, pip-audit, checkov, template rules, secrets in the tree
-	@scripts/security.sh
+	@tools/checks/security.sh
 
-bench: env ## Measure; writes bench/results.json
-	$(BIN)/python -m bench
+bench: env ## Measure; writes tools/bench/results.json
+	$(BIN)/python -m tools.bench
 
 ##@ Releases to AWS
 .PHONY: release validate
 release: env ## Deploy this commit, validate it by real requests, go back if it fails  [CONFIG=dev GRADUAL=Canary10Percent5Minutes]
-	@$(BIN)/python -m release deploy $(if $(CONFIG),--config-env "$$CONFIG") $(if $(GRADUAL),--gradual "$$GRADUAL") \
+	@$(BIN)/python -m tools.release deploy $(if $(CONFIG),--config-env "$$CONFIG") $(if $(GRADUAL),--gradual "$$GRADUAL") \
 		$(if $(MODEL),--model "$$MODEL")
 
 validate: env ## The same requests to any stack, with the key in PROXY_API_KEY  URL=https://…/prod [MODEL=owner/name]
-	@$(BIN)/python -m release validate --url "$${URL:?which stack? URL=https://…/prod}" $(if $(MODEL),--model "$$MODEL")
+	@$(BIN)/python -m tools.release validate --url "$${URL:?which stack? URL=https://…/prod}" $(if $(MODEL),--model "$$MODEL")
 
 ##@ Environments
 .PHONY: env lock clean help

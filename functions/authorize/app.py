@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.auth.authorizer import allowing, denying
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.policy import allowing, denying
 from replicate_proxy.bootstrap.authorize import authorizer
 from replicate_proxy.observability import Metric, count, logger, metrics, tracer
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.dispatch import dispatch
+from replicate_proxy.consumer import told
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.observability import logger, metrics, tracer
-from replicate_proxy.records import told
 from replicate_proxy.replicate_api.retry import invocation
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.bootstrap.notify import lost_batches, notifier
-from replicate_proxy.notifications.stream import change_of
 from replicate_proxy.observability import logger, metrics, tracer
+from replicate_proxy.webhooks.stream_replay import change_of
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

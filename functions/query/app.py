@@ -10,7 +10,7 @@ from replicate_proxy.observability import logger, metrics, tracer
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from replicate_proxy.web import Response
+    from replicate_proxy.api.http import Response
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.track import track
+from replicate_proxy.consumer import told
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
-from replicate_proxy.records import told
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse

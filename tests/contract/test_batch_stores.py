@@ -10,12 +10,11 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import new_id
-from replicate_proxy.jobs.batch import LARGEST_BATCH, Batch
-from replicate_proxy.jobs.model import Document, Job
-from replicate_proxy.storage.batches import DynamoBatchStore
-from replicate_proxy.storage.jobs import DynamoJobStore
+from replicate_proxy.jobs.model import LARGEST_BATCH, Batch, Document, Job
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import BASE_URL, NOW, TENANT, make_job
 from tests.support.fakes import FakeBatchStore, FakeJobStore

@@ -11,10 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import lowest_id_at, new_id
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
-from replicate_proxy.storage.jobs import DynamoJobStore
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import NOW, make_job
 from tests.support.fakes import FakeJobStore
@@ -266,8 +266,8 @@ class Throttled:
         return {"Items": [{"id": {"S": job.id}} for job in self.jobs]}
 
     def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's name
-        from replicate_proxy.dynamo import from_item, to_item  # noqa: PLC0415 - needed here alone
-        from replicate_proxy.storage.items import record_of  # noqa: PLC0415
+        from replicate_proxy.aws.dynamodb import from_item, to_item  # noqa: PLC0415 - needed here alone
+        from replicate_proxy.aws.job_records import record_of  # noqa: PLC0415
 
         self.asked += 1
         keys = [from_item(key)["pk"] for key in RequestItems[JOBS_TABLE]["Keys"]]

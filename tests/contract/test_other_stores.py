@@ -11,16 +11,15 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
+from replicate_proxy.aws.document_store import S3DocumentStore
+from replicate_proxy.aws.event_bus import EventBridgeBus
+from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestMessages
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document
-from replicate_proxy.messaging.bus import EventBridgeBus
-from replicate_proxy.messaging.harvest import SqsHarvestMessages
-from replicate_proxy.messaging.queue import SqsCommandQueue
 from replicate_proxy.ports import DocumentStore, IdempotencyRecord, IdempotencyStore
-from replicate_proxy.storage.documents import S3DocumentStore
-from replicate_proxy.storage.idempotency import DynamoIdempotencyStore
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import NOW
 from tests.support.fakes import FakeDocumentStore, FakeIdempotencyStore

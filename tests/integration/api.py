@@ -7,8 +7,8 @@ from typing import Any
 
 import requests
 
-from local import waiting
-from local.errors import LocalError
+from tools.local import waiting
+from tools.local.errors import LocalError
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 FINISH_SECONDS = 90.0

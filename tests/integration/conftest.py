@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from replicate.client import Client
 
-from local.home import Home
-from local.keys import Keyring
-from local.replicate.remote import Remote
-from local.screen import Screen
-from local.stack import Stack
-from local.temporary import temporary
 from tests.integration.api import Api
 from tests.integration.crowd import write_crowd
+from tools.local.home import Home
+from tools.local.keys import Keyring
+from tools.local.screen import Screen
+from tools.local.stack import Stack
+from tools.local.temporary import temporary
+from tools.simulator.remote import Remote
 
 HOME = Home("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
 # Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from local.stack import Stack
+from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.clock import SystemClock, iso
 from replicate_proxy.ids import new_id
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
-from replicate_proxy.storage.jobs import DynamoJobStore
+from tools.local.stack import Stack
 
 
 def write_crowd(stack: Stack, tenant: str, number: int) -> list[str]:

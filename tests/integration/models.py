@@ -1,6 +1,6 @@
 """Models of the local Replicate, by the names and versions that clients use."""
 
-from local.replicate.models.catalogue import Catalogue
+from tools.simulator.models.catalogue import Catalogue
 
 FLUX = "black-forest-labs/flux-schnell"
 SDXL = "stability-ai/sdxl"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from local import waiting
-from local.hook import listening
+from tools.local import waiting
+from tools.local.hook import listening
 
 ARRIVE_SECONDS = 60.0
 

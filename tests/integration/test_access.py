@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from replicate.client import Client
 
-    from local.stack import Stack
+    from tools.local.stack import Stack
 
 UNKNOWN = "0" * 26
 

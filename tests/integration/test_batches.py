@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from local import waiting
-from local.replicate.remote import Remote
 from tests.integration.api import Api
+from tools.local import waiting
+from tools.simulator.remote import Remote
 
 SECONDS = 120.0
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from local.chaos import mix
-from local.chaos.report import Report
-from local.chaos.run import Options, run
-from local.home import Home
-from local.screen import Screen
-from replicate_proxy.steps import STEPS
+from replicate_proxy.testing.checkpoints import STEPS
+from tools.chaos import mix
+from tools.chaos.report import Report
+from tools.chaos.run import Options, run
+from tools.local.home import Home
+from tools.local.screen import Screen
 
 JOBS = 100
 SEED = 7

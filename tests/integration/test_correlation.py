@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from local import waiting
-from local.errors import LocalError
-from local.stack import Stack
-from local.status import function_names
 from tests.integration.api import Api
 from tests.integration.receiver import receiving
+from tools.local import waiting
+from tools.local.errors import LocalError
+from tools.local.stack import Stack
+from tools.local.status import function_names
 
 HOPS = ("ingest", "dispatch", "webhook", "track", "harvest", "deliver")
 PROMPT = "a prompt that nobody may read in a log"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from local import waiting
-from local.ports import choose
-from local.stack import Stack
-from replicate_proxy.notifications.settings import SCHEDULE
+from replicate_proxy.webhooks.retry_policy import SCHEDULE
 from tests.integration.api import Api
 from tests.integration.conftest import HOME
 from tests.integration.receiver import receiving
+from tools.local import waiting
+from tools.local.ports import choose
+from tools.local.stack import Stack
 
 LONGEST_JITTER = 1.2
 ATTEMPT_SECONDS = 120.0

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from local.home import ROOT
-from local.stack import Stack
-from local.status import function_names
+from tools.local.home import ROOT
+from tools.local.stack import Stack
+from tools.local.status import function_names
 
 EVENTS = ROOT / "events"
 HTTP = ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook")

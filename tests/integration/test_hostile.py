@@ -20,8 +20,8 @@ from tests.integration.wire import over_socket, raw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local.stack import Stack
     from tests.integration.api import Api
+    from tools.local.stack import Stack
 
 CLAIMS = {"iss": "https://idp.example", "aud": "replicate-proxy", "sub": "mallory", "tenant": "acme"}
 

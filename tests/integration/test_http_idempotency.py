@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from local.replicate.remote import Remote
 from tests.integration.api import Api
+from tools.simulator.remote import Remote
 
 BODY = {"version": "local/lab", "input": {"output": "once"}}
 DUPLICATES = 10

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from local.replicate.remote import Remote
 from replicate_proxy.clock import iso, parse
 from tests.integration.api import Api
 from tests.integration.models import FLUX, LLAMA, SMALL
+from tools.simulator.remote import Remote
 
 
 def test_plain_post_and_get(api: Api) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from local.stack import Stack
 from tests.integration.api import CALL_SECONDS, Api
+from tools.local.stack import Stack
 
 GOOD = {"version": "local/lab", "input": {}}
 DEEP = b'{"version": "local/lab", "input": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"

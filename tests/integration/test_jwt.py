@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from local.stack import Stack
+    from tools.local.stack import Stack
 
 ISSUER = "https://id.example"
 AUDIENCE = "replicate-proxy"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from local.replicate.remote import Remote
-from local.stack import Stack
 from tests.integration.api import Api
 from tests.integration.models import version_of
+from tools.local.stack import Stack
+from tools.simulator.remote import Remote
 
 MEGABYTE = 1_000_000
 

@@ -16,8 +16,8 @@ from tests.integration.wire import raw
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.stack import Stack
     from tests.integration.api import Api
+    from tools.local.stack import Stack
 
 
 def test_nothing_of_a_run_is_in_any_functions_log(stack: Stack, api: Api) -> None:

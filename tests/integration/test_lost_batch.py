@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from local.stack import Stack
-from local.status import function_names
-from replicate_proxy.admin.client import AdminClient
-from replicate_proxy.admin.redrive import Redrive
 from tests.integration.api import Api
 from tests.integration.receiver import receiving
+from tools.cli.admin_client import AdminClient
+from tools.cli.redrive import Redrive
+from tools.local.stack import Stack
+from tools.local.status import function_names
 
 
 def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, api: Api) -> None:

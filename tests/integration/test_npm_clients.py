@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from local.stack import Stack
 from tests.integration.api import Api
+from tools.local.stack import Stack
 
 HERE = Path(__file__).parent / "clients_js"
 SCRIPTS = sorted(path.name for path in HERE.glob("*.test.js"))

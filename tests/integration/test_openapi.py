@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from schemathesis import APIOperation, Case
 
-    from local.stack import Stack
+    from tools.local.stack import Stack
 
     type Request = Case[Any]
 

@@ -10,11 +10,11 @@ import pytest
 import requests
 from PIL import Image
 
-from local.replicate.models.base import Model
-from local.replicate.models.catalogue import MODELS
-from local.replicate.remote import Remote
-from local.stack import Stack
 from tests.integration.api import Api
+from tools.local.stack import Stack
+from tools.simulator.models.base import Model
+from tools.simulator.models.catalogue import MODELS
+from tools.simulator.remote import Remote
 
 INPUTS: dict[str, dict[str, Any]] = {
     "black-forest-labs/flux-schnell": {"prompt": "a hare", "num_outputs": 2, "megapixels": "0.25"},

@@ -10,10 +10,10 @@ from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.helpers import FileOutput
 
-from local import waiting
-from local.replicate.remote import Remote
 from tests.integration.api import Api
 from tests.integration.models import FLUX, LLAMA, SDXL, SMALL, version_of
+from tools.local import waiting
+from tools.simulator.remote import Remote
 
 
 def image(content: bytes) -> Image.Image:

@@ -11,8 +11,8 @@ from replicate.exceptions import ModelError
 from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
 
-from local.stack import Stack
 from tests.integration.models import FLUX, LLAMA, SDXL, SMALL, version_of
+from tools.local.stack import Stack
 
 
 def with_client[T](stack: Stack, work: Callable[[Client], Awaitable[T]]) -> T:

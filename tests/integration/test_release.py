@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from local.home import ROOT
-from local.stack import Stack
+from tools.local.home import ROOT
+from tools.local.stack import Stack
 
 
 def validate(url: str, key: str) -> subprocess.CompletedProcess[str]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from local.parameters import secret_parameter, token_parameter
-from local.replicate.remote import Remote
-from local.stack import Stack
-from replicate_proxy.storage.jobs import DynamoJobStore
+from replicate_proxy.aws.job_store import DynamoJobStore
 from tests.integration.api import Api
+from tools.local.parameters import secret_parameter, token_parameter
+from tools.local.stack import Stack
+from tools.simulator.remote import Remote
 
 NEW_TOKEN = "r8_rotated"
 NEW_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

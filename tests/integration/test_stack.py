@@ -2,12 +2,12 @@
 
 import requests
 
-from local import servers
-from local.screen import Screen
-from local.stack import Stack
-from local.status import depth, function_names
-from local.up import up
 from tests.integration.conftest import HOME, OVERRIDES
+from tools.local import servers
+from tools.local.screen import Screen
+from tools.local.stack import Stack
+from tools.local.status import depth, function_names
+from tools.local.up import up
 
 
 def test_stack_file_tells_all_that_a_tool_needs(stack: Stack) -> None:

@@ -10,14 +10,14 @@ import pytest
 import requests
 import yaml
 
-from local.keys import Keyring
 from tests.integration.api import Api
 from tests.integration.receiver import receiving
+from tools.local.keys import Keyring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.stack import Stack
+    from tools.local.stack import Stack
 
 UNKNOWN = "0" * 26
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import requests
 
-from local.keys import Keyring
-from local.replicate.remote import Remote
-from local.stack import Stack
 from tests.integration.api import Api
+from tools.local.keys import Keyring
+from tools.local.stack import Stack
+from tools.simulator.remote import Remote
 
 SECONDS = 150.0
 LOSE = {"endpoint": "webhook", "kind": "lose"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from replicate_proxy.admin.ports import Stage, UsageKey
 from replicate_proxy.auth.keys import ApiKey, KeyText, Limits
-from replicate_proxy.auth.scopes import DEFAULT_SCOPES
+from replicate_proxy.auth.principal import DEFAULT_SCOPES
 from replicate_proxy.errors import ConflictError, DuplicateError, RetryableError
+from replicate_proxy.operations.ports import Stage, UsageKey
 
 if TYPE_CHECKING:
     import pytest

@@ -11,31 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
-from replicate_proxy.net.addresses import AddressPolicy
-from replicate_proxy.net.targets import parse_target
-from replicate_proxy.notifications import signing_secret
-from replicate_proxy.notifications.announcements import Announcements
-from replicate_proxy.notifications.commands import DeliverCommand
-from replicate_proxy.notifications.deliverer import Deliverer, Ready
-from replicate_proxy.notifications.due import DueDeliveries
-from replicate_proxy.notifications.endpoint import Endpoint
-from replicate_proxy.notifications.lane import Lane, LaneFullError, slots_after
-from replicate_proxy.notifications.letter import Letters
-from replicate_proxy.notifications.model import Attempt, Delivery, EventKind, StoredEvent, Verdict
-from replicate_proxy.notifications.notifier import JobChange, Notifier
-from replicate_proxy.notifications.ports import AttemptPage, DeliveryPage, DueDelivery, Sender
-from replicate_proxy.notifications.progress import Progress
-from replicate_proxy.notifications.receivers import Receivers
-from replicate_proxy.notifications.redelivery import Redelivery
-from replicate_proxy.notifications.registry import EndpointAdmin
-from replicate_proxy.notifications.sender import Answer, Failure, judge
-from replicate_proxy.notifications.settings import DeliverySettings
+from replicate_proxy.net.addresses import AddressPolicy, parse_target
+from replicate_proxy.webhooks.commands import DeliverCommand
+from replicate_proxy.webhooks.deliverer import Deliverer, Ready
+from replicate_proxy.webhooks.delivery_repository import Progress
+from replicate_proxy.webhooks.due_deliveries import DueDeliveries
+from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
+from replicate_proxy.webhooks.endpoints import (
+    Endpoint,
+    generate_signing_secret,
+)
+from replicate_proxy.webhooks.model import Attempt, Delivery, EventKind, StoredEvent, Verdict
+from replicate_proxy.webhooks.notifier import Announcements, JobChange, Notifier
+from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage, DueDelivery, Sender
+from replicate_proxy.webhooks.receiver_limits import Lane, LaneFullError, Receivers, slots_after
+from replicate_proxy.webhooks.redelivery import Redelivery
+from replicate_proxy.webhooks.request_builder import Letters
+from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.sender import Answer, Failure, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from replicate_proxy.contracts.events import Event
-    from replicate_proxy.notifications.signing_secret import SigningSecret
+    from replicate_proxy.webhooks.endpoints import SigningSecret
 
 START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 TENANT = "acme"
@@ -201,7 +200,7 @@ class FakeSecrets:
         self.kept: dict[str, tuple[SigningSecret, ...]] = {}
 
     def of(self, tenant: str, *, now: datetime) -> tuple[SigningSecret, ...]:
-        return self.kept.setdefault(tenant, (signing_secret.fresh(now),))
+        return self.kept.setdefault(tenant, (generate_signing_secret(now),))
 
     def replace(self, tenant: str, *, old: Sequence[SigningSecret], new: Sequence[SigningSecret]) -> None:
         if self.kept.get(tenant) != tuple(old):
@@ -523,7 +522,7 @@ def make_endpoint(**changes: Any) -> Endpoint:
         "tenant": TENANT,
         "id": "ep_01kgahp2x3m4n5p6q7r8s9t0vb",
         "url": "https://app.example/all",
-        "secrets": (signing_secret.fresh(START),),
+        "secrets": (generate_signing_secret(START),),
         "created_at": START,
         "updated_at": START,
     }

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from moto import mock_aws
 
-from replicate_proxy import aws
-from replicate_proxy.bootstrap import deliver, deliveries, endpoints, jobs, notify
+from replicate_proxy.aws import clients
+from replicate_proxy.bootstrap import deliver, delivery, endpoints, jobs, notify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,8 +118,8 @@ def _make_bus(queue: Any) -> None:
 
 def _forget() -> None:
     """Builders and clients are made once a process; every test has an AWS of its own."""
-    for module in (deliver, deliveries, endpoints, jobs, notify):
+    for module in (deliver, delivery, endpoints, jobs, notify):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
-    aws.client.cache_clear()
+    clients.client.cache_clear()

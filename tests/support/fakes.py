@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.job_records import job_of, record_of
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job
 from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage
-from replicate_proxy.storage.items import job_of, record_of
 from tests.support.builders import NOW
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
-    from replicate_proxy.jobs.batch import Batch
+    from replicate_proxy.jobs.model import Batch
 
 
 class FakeClock:

@@ -13,8 +13,8 @@ import boto3
 from moto import mock_aws
 
 from replicate_proxy import signing
-from replicate_proxy.auth.key_store import DynamoKeyStore
 from replicate_proxy.auth.keys import ApiKey, KeyText
+from replicate_proxy.aws.key_store import DynamoKeyStore
 from tests.support.access import TABLE, access_table, aws_environment, make_key
 
 if TYPE_CHECKING:
@@ -95,6 +95,6 @@ def _queues() -> dict[str, str]:
 def _forget() -> None:
     """Clears every cached builder and client."""
     for name, module in list(sys.modules.items()):
-        if name == "replicate_proxy.aws" or name.startswith("replicate_proxy.bootstrap."):
+        if name == "replicate_proxy.aws.clients" or name.startswith("replicate_proxy.bootstrap."):
             for thing in vars(module).values():
                 getattr(thing, "cache_clear", lambda: None)()

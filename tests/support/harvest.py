@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.images.result import ImageResult
+from replicate_proxy.images.task import ImageResult
 from replicate_proxy.outputs.fetch import Fetched
-from replicate_proxy.outputs.sniff import SNIFF_BYTES
+from replicate_proxy.outputs.file_types import SNIFF_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from replicate_proxy.outputs.options import ImageOptions
+    from replicate_proxy.images.options import ImageOptions
 
 
 @dataclass

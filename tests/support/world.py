@@ -18,25 +18,24 @@ from replicate_proxy import signing
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.errors import ProxyError, RetryableError
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
-from replicate_proxy.jobs.policy import Policy
-from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.jobs.timeouts import Policy
+from replicate_proxy.jobs.updater import JobKeeper
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
-from replicate_proxy.services.batch_ingest import BatchIngest
+from replicate_proxy.replicate_api.callback_url import WebhookUrls
+from replicate_proxy.services.batches import BatchIngest
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
 from replicate_proxy.services.harvest import Harvest, again_event
-from replicate_proxy.services.hold import Hold
-from replicate_proxy.services.ingest import Acceptance, Ingest
-from replicate_proxy.services.intake import Intake, NewJob
-from replicate_proxy.services.keeper import JobKeeper
-from replicate_proxy.services.looks import Looks
-from replicate_proxy.services.settle import Settle
+from replicate_proxy.services.ingest import Acceptance, Ingest, Intake, NewJob
+from replicate_proxy.services.reconcile import Looks
+from replicate_proxy.services.replicate_webhook import WebhookReceiver
+from replicate_proxy.services.resolve_submission import Settle
 from replicate_proxy.services.sweep import Sweep
 from replicate_proxy.services.track import Track
-from replicate_proxy.services.upstream_url import WebhookUrls
-from replicate_proxy.services.webhook import WebhookReceiver
+from replicate_proxy.services.wait import Hold
 from tests.support.builders import BASE_URL, TENANT, VERSION
 from tests.support.fakes import (
     FakeBatchStore,

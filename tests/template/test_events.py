@@ -13,7 +13,7 @@ from replicate_proxy import signing
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError
-from replicate_proxy.services.upstream_url import WebhookUrls
+from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from tests.template.rules.api import OPEN, methods
 from tests.template.stack import load, target
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from cfn_flip import load_yaml
 
-from release.gradual import ALARMS, STRATEGIES, make_gradual, rewrite
 from tests.template.rules import ALL, hops
 from tests.template.stack import TEMPLATE, Stack, source, target, transform
+from tools.release.gradual import ALARMS, STRATEGIES, make_gradual, rewrite
 
 
 @cache

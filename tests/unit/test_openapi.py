@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
-from replicate_proxy.admin.bodies import (
+from replicate_proxy.api.admin.bodies import (
     CreateKey,
     DiscardBody,
     ImagesBody,
@@ -20,30 +20,29 @@ from replicate_proxy.admin.bodies import (
     TripBody,
     UpdateKey,
 )
-from replicate_proxy.admin.routes import AdminApi, AdminServices
+from replicate_proxy.api.admin.routes import AdminApi, AdminServices
 from replicate_proxy.api.batches import batch_ingest_routes, batch_query_routes
 from replicate_proxy.api.catalog import catalog_routes
-from replicate_proxy.api.ingest import ingest_routes
-from replicate_proxy.api.query import query_routes
-from replicate_proxy.api.webhook import webhook_routes
-from replicate_proxy.contracts.requests import (
+from replicate_proxy.api.files import UploadRequest, file_routes
+from replicate_proxy.api.http import Routes
+from replicate_proxy.api.predictions.bodies import (
     BatchEntry,
     BatchRequest,
     CreateRequest,
     VersionCreateRequest,
 )
-from replicate_proxy.files.routes import file_routes
-from replicate_proxy.files.uploads import UploadRequest
-from replicate_proxy.notifications.bodies import (
+from replicate_proxy.api.predictions.read_routes import query_routes
+from replicate_proxy.api.predictions.write_routes import ingest_routes
+from replicate_proxy.api.replicate_webhook import webhook_routes
+from replicate_proxy.api.webhooks.bodies import (
     CreateEndpoint,
     EnableEndpoint,
     Redeliver,
     RotateSecret,
     UpdateEndpoint,
 )
-from replicate_proxy.notifications.routes import WebhookApi
-from replicate_proxy.services.catalog_entries import CATALOG
-from replicate_proxy.web import Routes
+from replicate_proxy.api.webhooks.endpoints import WebhookApi
+from replicate_proxy.services.catalog import CATALOG
 from tests.template.rules.api import OPEN, methods
 from tests.template.stack import load, walk
 

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from functions.authorize import app
-from replicate_proxy.auth.key_store import DynamoKeyStore
+from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import parse
 from tests.support.access import NOW, TABLE
 from tests.support.handlers import CONTEXT, account, sample, store_sample_key

@@ -10,17 +10,15 @@ import pytest
 
 from replicate_proxy.api.catalog import catalog_routes
 from replicate_proxy.replicate_api.client import ReplicateClient
-from replicate_proxy.replicate_api.retry import Retry
-from replicate_proxy.replicate_api.retrying import RetryingClient
-from replicate_proxy.replicate_api.wire import open_session
-from replicate_proxy.services.catalog import Catalog, CatalogSettings
-from replicate_proxy.services.reply_cache import ReplyCache
+from replicate_proxy.replicate_api.connection import open_session
+from replicate_proxy.replicate_api.retry import Retry, RetryingClient
+from replicate_proxy.services.catalog import Catalog, CatalogSettings, ReplyCache
 from tests.support.upstream import Script, Upstream, answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from replicate_proxy.web import Routes
+    from replicate_proxy.api.http import Routes
 
 EVENTS = Path(__file__).parents[3] / "events" / "catalog"
 

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 from functions.deliver import app
 from functions.notify import app as notify_app
 from replicate_proxy.bootstrap import deliver as bootstrap
-from replicate_proxy.bootstrap import deliveries
+from replicate_proxy.bootstrap import delivery as delivery_parts
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.net.addresses import AddressPolicy
 from tests.support.delivery_stack import DeliveryStack, delivery_stack, sample
@@ -61,7 +61,7 @@ def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliverySt
         while messages := stack.messages():
             assert call(*messages) == {"batchItemFailures": []}
 
-    secret = deliveries.tenant_secrets().of("acme", now=SystemClock().now())[0].text
+    secret = delivery_parts.tenant_secrets().of("acme", now=SystemClock().now())[0].text
     told = [Webhook(secret).verify(body, headers) for headers, body in bodies]
     assert [body["proxy"]["event"] for body in told] == ["output", "completed"]
     assert [body["status"] for body in told] == ["processing", "succeeded"]
@@ -78,7 +78,7 @@ def test_a_failure_waits_on_the_queue_for_its_retry(stack: DeliveryStack) -> Non
     )
     assert attributes["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
     command = json.loads(message)
-    (attempt,) = deliveries.outbox().attempts_of_job("acme", command["job_id"])
+    (attempt,) = delivery_parts.outbox().attempts_of_job("acme", command["job_id"])
     assert (attempt.status, attempt.answer) == (500, "no")
 
 

@@ -16,7 +16,7 @@ from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_job
 from tests.support.handlers import LambdaContext, sample
 from tests.support.world import World
-from tests.unit.replicate_proxy.api.test_predictions import Api
+from tests.unit.replicate_proxy.api.predictions.test_predictions import Api
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy import strict_json
+from replicate_proxy.strict_json import parse_strict_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -19,14 +19,14 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_json_is_read_as_it_was_written(value: object) -> None:
-    assert strict_json.loads(json.dumps(value).encode()) == value
-    assert strict_json.loads(json.dumps(value, ensure_ascii=False).encode()) == value
+    assert parse_strict_json(json.dumps(value).encode()) == value
+    assert parse_strict_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @given(st.binary())
 def test_whatever_is_read_can_be_given_back(body: bytes) -> None:
     try:
-        value = strict_json.loads(body)
+        value = parse_strict_json(body)
     except ValueError:
         return
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -49,9 +49,9 @@ def test_whatever_is_read_can_be_given_back(body: bytes) -> None:
 )
 def test_anything_else_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        strict_json.loads(body)
+        parse_strict_json(body)
 
 
 def test_a_nesting_without_end_is_refused() -> None:
     with pytest.raises((RecursionError, ValueError)):
-        strict_json.loads(b"[" * 200_000)
+        parse_strict_json(b"[" * 200_000)

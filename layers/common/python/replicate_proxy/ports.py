@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
-    from replicate_proxy.jobs.batch import Batch
-    from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.jobs.model import Batch, Document, Job
 
 __all__ = [
     "BatchStore",

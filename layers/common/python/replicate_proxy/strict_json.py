@@ -6,10 +6,10 @@ import json
 import math
 from typing import Any
 
-__all__ = ["loads"]
+__all__ = ["parse_strict_json"]
 
 
-def loads(body: bytes) -> Any:
+def parse_strict_json(body: bytes) -> Any:
     """Raises ValueError or RecursionError: UnicodeDecodeError where the body is not UTF-8, JSONDecodeError
     where it breaks off, UnicodeEncodeError for half of a surrogate pair, ValueError for a number out of
     bounds.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.jobs.batch import LARGEST_BATCH
+from replicate_proxy.jobs.model import LARGEST_BATCH
 from tests.support.builders import VERSION, make_event
-from tests.unit.replicate_proxy.api.test_predictions import ADDRESS, Api
+from tests.unit.replicate_proxy.api.predictions.test_predictions import ADDRESS, Api
 
 ENTRY = {"version": VERSION, "input": {"prompt": "a cat"}}
 HOOK = "https://app.test/hook"

@@ -9,10 +9,9 @@ import pytest
 
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.grace import GracefulKeys
 from replicate_proxy.auth.keys import KeyText
-from replicate_proxy.auth.principal import Principal
-from replicate_proxy.auth.scopes import DEFAULT_SCOPES
+from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal
+from replicate_proxy.auth.stale_key_cache import GracefulKeys
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import RetryableError
 from tests.support.access import DIGEST_KEY, NOW, FakeKeyStore, FakeTenantStore, HandClock, make_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicate_proxy.auth.ip_ranges import allows, normal_range
+from replicate_proxy.auth.keys import allows, normal_range
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import responses
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from replicate_proxy.auth.errors import UnauthenticatedError
-from replicate_proxy.auth.jwks import JwksClient, JwksSettings
+from replicate_proxy.auth.tokens import JwksClient, JwksSettings
 from replicate_proxy.errors import ConfigurationError, RetryableError
 
 if TYPE_CHECKING:

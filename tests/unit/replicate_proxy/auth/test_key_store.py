@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from replicate_proxy.auth.key_store import DynamoKeyStore
+from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.errors import ConflictError, DuplicateError, PermanentError, RetryableError
 from tests.support.access import NOW, TABLE, FakeKeyStore, make_key
 

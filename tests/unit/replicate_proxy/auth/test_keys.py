@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.auth.key_items import key_from_record, record_from_key
 from replicate_proxy.auth.keys import MAX_GRACE, KeyText, Limits, Standing, rotated, standing
-from replicate_proxy.auth.scopes import Scope
-from replicate_proxy.dynamo import from_item, to_item
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.aws.dynamodb import from_item, to_item
+from replicate_proxy.aws.key_store import key_from_record, record_from_key
 from tests.support.access import DIGEST_KEY, NOW, make_key
 
 _HOUR = timedelta(hours=1)

@@ -8,8 +8,8 @@ import pytest
 
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.errors import UnauthenticatedError
-from replicate_proxy.auth.grace import GracefulKeys
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.auth.stale_key_cache import GracefulKeys
 from tests.support.access import DIGEST_KEY, FakeKeyStore, HandClock
 
 

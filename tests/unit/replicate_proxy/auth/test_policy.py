@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-from replicate_proxy.auth.policy import Grant, allowing, denying
+from replicate_proxy.auth.authorizer import Grant, allowing, denying
 from replicate_proxy.auth.principal import Principal
 
 STAGE = "arn:aws:execute-api:eu-central-1:123456789012:abc123/prod"

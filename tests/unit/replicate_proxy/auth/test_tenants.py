@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.auth.cached_tenants import CachedTenants
 from replicate_proxy.auth.keys import Limits
-from replicate_proxy.auth.tenant_store import DynamoTenantStore
-from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant
+from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant
+from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from tests.support.access import NOW, TABLE, FakeTenantStore, HandClock
 
 if TYPE_CHECKING:

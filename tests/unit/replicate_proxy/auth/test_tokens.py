@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.auth.errors import UnauthenticatedError
-from replicate_proxy.auth.principal import Principal
-from replicate_proxy.auth.scopes import Scope
+from replicate_proxy.auth.principal import Principal, Scope
 from replicate_proxy.auth.tokens import JwtSettings, JwtVerifier
 from tests.support.access import NOW
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from replicate_proxy.files.ports import FilePage, ObjectFacts, UploadForm
+from replicate_proxy.files.model import FilePage, ObjectFacts, UploadForm
 from replicate_proxy.files.service import Files, FilesSettings
 from tests.support.access import HandClock, access_table, aws_environment
 

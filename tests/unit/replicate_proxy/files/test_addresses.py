@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.files.addresses import DownloadTicket, download_address, ticket_in
 from replicate_proxy.files.model import StoredFile
+from replicate_proxy.files.signed_downloads import DownloadTicket, download_address, ticket_in
 from tests.support.access import NOW
 
 KEY = b"s" * 32

@@ -9,9 +9,8 @@ import pytest
 
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError
-from replicate_proxy.files.addresses import download_address
-from replicate_proxy.files.guard import check_input
 from replicate_proxy.files.model import StoredFile
+from replicate_proxy.files.signed_downloads import check_input, download_address
 from tests.support.access import NOW
 
 BASE = "https://api.example/prod"

@@ -10,7 +10,7 @@ import pytest
 import requests
 from replicate.file import File
 
-from replicate_proxy.files.routes import file_routes
+from replicate_proxy.api.files import file_routes
 from tests.unit.replicate_proxy.files.conftest import KEY, FakeObjects
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate_proxy.api.files import UploadRequest
+from replicate_proxy.api.multipart_form import FileForm
 from replicate_proxy.errors import ApiError, NotFoundError
-from replicate_proxy.files.addresses import download_address, ticket_in
-from replicate_proxy.files.form import FileForm
-from replicate_proxy.files.uploads import UploadRequest
+from replicate_proxy.files.signed_downloads import download_address, ticket_in
 from tests.unit.replicate_proxy.files.conftest import KEY, FakeFileStore, FakeObjects
 
 if TYPE_CHECKING:
-    from replicate_proxy.files.addresses import DownloadTicket
     from replicate_proxy.files.model import StoredFile
     from replicate_proxy.files.service import Files
+    from replicate_proxy.files.signed_downloads import DownloadTicket
     from tests.support.access import HandClock
 
 FORM = FileForm(content=b"cat", name="cat.png", content_type="image/png", metadata={"a": 1})

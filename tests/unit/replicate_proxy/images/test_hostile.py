@@ -19,11 +19,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from replicate_proxy.images.limits import ImageLimits
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImagePool
-from replicate_proxy.images.result import ImageResult
-from replicate_proxy.outputs.options import ImageOptions
-from replicate_proxy.outputs.sniff import sniff
+from replicate_proxy.images.task import ImageLimits, ImageResult
+from replicate_proxy.outputs.file_types import sniff
 from tests.support.pictures import animation, encoded, photo, written
 
 FLOOR = 1000

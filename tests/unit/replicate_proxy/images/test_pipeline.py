@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageStat, PngImagePlugin
 
-from replicate_proxy.images.job import Job
-from replicate_proxy.images.limits import ImageLimits
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pipeline import compress
-from replicate_proxy.images.result import ImageResult
-from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.images.task import ImageLimits, ImageResult, Job
 from tests.support.pictures import animation, encoded, frames, photo, written
 
 

@@ -15,12 +15,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.errors import UnreadableImageError
-from replicate_proxy.images.limits import ImageLimits
-from replicate_proxy.images.pool import ImagePool
-from replicate_proxy.images.process import ImageProcess
-from replicate_proxy.images.result import ImageResult
-from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.images.options import ImageOptions
+from replicate_proxy.images.pool import ImagePool, ImageProcess
+from replicate_proxy.images.task import ImageLimits, ImageResult, UnreadableImageError
 from tests.support.pictures import encoded, photo, written
 
 OPTIONS = ImageOptions()

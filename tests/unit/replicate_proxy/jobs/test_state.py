@@ -28,8 +28,8 @@ from replicate_proxy.jobs.changes import (
     Resent,
 )
 from replicate_proxy.jobs.model import ACTIVE, TERMINAL, Document, Job, JobStatus
-from replicate_proxy.jobs.policy import Policy
-from replicate_proxy.jobs.state import ALLOWED, ChangeDropped, apply
+from replicate_proxy.jobs.state_machine import ALLOWED, ChangeDropped, apply
+from replicate_proxy.jobs.timeouts import Policy
 from tests.support.builders import NOW, make_job, make_report
 
 if TYPE_CHECKING:

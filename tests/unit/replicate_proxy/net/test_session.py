@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
-    from replicate_proxy.net.guard import Resolver
+    from replicate_proxy.net.transport import Resolver
 
 pytestmark = pytest.mark.enable_socket
 

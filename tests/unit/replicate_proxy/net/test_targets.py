@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.addresses import AddressPolicy, parse_target
 from replicate_proxy.net.errors import ForbiddenTargetError
-from replicate_proxy.net.targets import parse_target
 
 STRICT = AddressPolicy()
 LOCAL = AddressPolicy(allow_loopback=True)

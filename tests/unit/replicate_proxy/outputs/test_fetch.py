@@ -10,9 +10,14 @@ import pytest
 
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.outputs.errors import DeferredError, FileGoneError, FileUnavailableError
-from replicate_proxy.outputs.fetch import HttpFetcher, SpoolBudget
-from replicate_proxy.outputs.hosts import HostList
+from replicate_proxy.outputs.fetch import (
+    DeferredError,
+    FileGoneError,
+    FileUnavailableError,
+    HostList,
+    HttpFetcher,
+    SpoolBudget,
+)
 from tests.support.loopback import send, serving
 
 pytestmark = pytest.mark.enable_socket

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.images.result import ImageResult
-from replicate_proxy.outputs.errors import DeferredError, FileGoneError, FileUnavailableError
+from replicate_proxy.images.options import ImageOptions
+from replicate_proxy.images.task import ImageResult
+from replicate_proxy.outputs.fetch import DeferredError, FileGoneError, FileUnavailableError
+from replicate_proxy.outputs.file_harvester import SingleFile
 from replicate_proxy.outputs.harvester import OutputHarvester
-from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.single import SingleFile
-from replicate_proxy.outputs.store import OutputStore
+from replicate_proxy.outputs.storage import OutputStore
 from tests.support.harvest import FakeBlobs, FakeFetcher, FakeImages
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

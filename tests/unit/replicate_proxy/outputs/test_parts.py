@@ -9,15 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.config import Env
-from replicate_proxy.outputs.data_uri import decode_data_uri
-from replicate_proxy.outputs.errors import FileGoneError
-from replicate_proxy.outputs.hosts import HostList
-from replicate_proxy.outputs.keys import object_key
-from replicate_proxy.outputs.names import base_name, content_disposition, extension
-from replicate_proxy.outputs.options import ImageOptions, InvalidImageOptionError
+from replicate_proxy.images.options import ImageOptions, InvalidImageOptionError
+from replicate_proxy.outputs.fetch import FileGoneError, HostList, decode_data_uri
+from replicate_proxy.outputs.file_types import sniff
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.sniff import sniff
+from replicate_proxy.outputs.storage import base_name, content_disposition, extension, object_key
 
 
 class TestHosts:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.outputs.sniff import sniff
+from replicate_proxy.outputs.file_types import sniff
 from tests.support.pictures import animation, encoded, photo
 
 ACTIVE = {

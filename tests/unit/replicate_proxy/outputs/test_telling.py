@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from replicate_proxy.outputs.harvester import log_fields, tell
 from replicate_proxy.outputs.records import FileRecord
-from replicate_proxy.outputs.telling import log_fields, tell
 
 RECORD = FileRecord(
     ("secret-path",),

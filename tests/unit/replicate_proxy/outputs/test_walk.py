@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.outputs.walk import FileRef, Path, find_files, is_file_reference, replace_files
+from replicate_proxy.outputs.references import FileRef, JsonPath, find_files, is_file_reference, replace_files
 
 URL = "https://replicate.delivery/pbxt/abc/out-0.png"
 
@@ -41,7 +41,7 @@ outputs = st.recursive(
         ("", []),
     ],
 )
-def test_the_shapes_of_real_models(output: Any, paths: list[Path]) -> None:
+def test_the_shapes_of_real_models(output: Any, paths: list[JsonPath]) -> None:
     assert [ref.path for ref in find_files(output)] == paths
 
 

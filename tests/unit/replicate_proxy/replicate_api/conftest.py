@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
-from replicate_proxy.replicate_api.wire import open_session
+from replicate_proxy.replicate_api.connection import open_session
 from tests.support.control_table import make_control_table
 from tests.support.upstream import Script, Upstream
 

@@ -12,8 +12,8 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replicate_proxy.replicate_api.breaker import Breaker, BreakerSettings
-from replicate_proxy.replicate_api.control import ControlTable
+from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.replicate_api.circuit_breaker import Breaker, BreakerSettings
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from replicate_proxy.errors import ConfigurationError
-from replicate_proxy.replicate_api.budget import Budget
 from replicate_proxy.replicate_api.client import ReplicateClient
+from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
@@ -20,7 +20,7 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamStatus
-from replicate_proxy.replicate_api.wire import open_session
+from replicate_proxy.replicate_api.retry import Budget
 from tests.support.upstream import PREDICTION, Upstream, answering
 
 Serve = Callable[..., Upstream]

@@ -11,9 +11,8 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.replicate_api.bucket import Bucket, Pace
-from replicate_proxy.replicate_api.control import ControlTable
-from replicate_proxy.replicate_api.rate import RateLimiter
+from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.replicate_api.rate_limit import Bucket, Pace, RateLimiter
 from tests.support.control_table import TABLE, Atomic, SetClock
 
 Limiters = Callable[[], RateLimiter]

@@ -9,7 +9,6 @@ import pytest
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.replicate_api import retry as retry_module
-from replicate_proxy.replicate_api.budget import Budget
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -20,8 +19,7 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget
-from replicate_proxy.replicate_api.retry import Retry, invocation
-from replicate_proxy.replicate_api.retrying import RetryingClient
+from replicate_proxy.replicate_api.retry import Budget, Retry, RetryingClient, invocation
 from tests.support.upstream import PREDICTION, Upstream, answering
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.replicate_api.throttling import MAX_RETRY_AFTER, limit_per_minute, retry_after
+from replicate_proxy.replicate_api.error_mapping import MAX_RETRY_AFTER, limit_per_minute, retry_after
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SOON = format_datetime(NOW + timedelta(seconds=12), usegmt=True)

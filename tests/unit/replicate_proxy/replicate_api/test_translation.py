@@ -11,6 +11,7 @@ import requests
 import urllib3.exceptions
 
 from replicate_proxy.errors import ProxyError
+from replicate_proxy.replicate_api.error_mapping import Operation, check, translated
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
@@ -20,7 +21,6 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.reply import Reply
-from replicate_proxy.replicate_api.translation import Operation, check, translated
 
 
 def classes(module: object, base: type[BaseException]) -> list[type[BaseException]]:

@@ -9,7 +9,7 @@ import pytest
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.jobs.model import JobStatus, Submission, SubmissionKind
 from replicate_proxy.services.batches import BatchState
-from replicate_proxy.services.intake import NewJob
+from replicate_proxy.services.ingest import NewJob
 from tests.support.builders import BASE_URL, VERSION
 from tests.support.world import PRINCIPAL, Crash, World
 

@@ -19,9 +19,14 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.reply import Reply
-from replicate_proxy.services.catalog import Catalog, CatalogReply, CatalogSettings
-from replicate_proxy.services.catalog_entries import CATALOG, CatalogEntry
-from replicate_proxy.services.reply_cache import ReplyCache
+from replicate_proxy.services.catalog import (
+    CATALOG,
+    Catalog,
+    CatalogEntry,
+    CatalogReply,
+    CatalogSettings,
+    ReplyCache,
+)
 from tests.support.control_table import SetClock
 
 if TYPE_CHECKING:

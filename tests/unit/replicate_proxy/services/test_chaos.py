@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.policy import Policy
+from replicate_proxy.jobs.timeouts import Policy
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, ThrottledError
 from replicate_proxy.services import sweep
 from tests.support.world import World

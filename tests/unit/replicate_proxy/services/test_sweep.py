@@ -14,7 +14,7 @@ from replicate_proxy.clock import iso
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
-from replicate_proxy.jobs.policy import Policy
+from replicate_proxy.jobs.timeouts import Policy
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
 from replicate_proxy.services.sweep import Sweep
 from tests.support.builders import NOW, VERSION, make_job

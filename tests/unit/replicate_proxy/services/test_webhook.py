@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy import signing
-from replicate_proxy.api.webhook import webhook_routes
+from replicate_proxy.api.replicate_webhook import webhook_routes
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
-from replicate_proxy.services.webhook import WebhookReceiver
+from replicate_proxy.services.replicate_webhook import WebhookReceiver
 from tests.support.builders import NOW, make_event
 from tests.support.fakes import FakeBus, FakeClock, FakeDocumentStore
 from tests.support.world import SECRET

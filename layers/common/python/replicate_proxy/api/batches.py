@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.scopes import Scope
-from replicate_proxy.contracts.batches import batch_view
-from replicate_proxy.web import Request, Response, Routes, json_response
+from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.contracts.predictions import batch_view
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.creates import CreateReader
-    from replicate_proxy.services.batch_ingest import BatchIngest
-    from replicate_proxy.services.batches import Batches, BatchState
-    from replicate_proxy.services.views import Views
+    from replicate_proxy.api.predictions.create_request import CreateReader
+    from replicate_proxy.services.batches import Batches, BatchIngest, BatchState
+    from replicate_proxy.services.rendering import Views
 
-__all__ = ["batch_ingest_routes", "batch_query_routes"]
+__all__ = [
+    "batch_ingest_routes",
+    "batch_query_routes",
+]
 
 
 def batch_ingest_routes(routes: Routes, *, reader: CreateReader, batches: BatchIngest, views: Views) -> None:

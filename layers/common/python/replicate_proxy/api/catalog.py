@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.scopes import Scope
-from replicate_proxy.services.catalog_entries import CATALOG, CatalogEntry
-from replicate_proxy.web import Request, Response, Routes
+from replicate_proxy.api.http import Request, Response, Routes
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.services.catalog import CATALOG, CatalogEntry
 
 if TYPE_CHECKING:
     from replicate_proxy.services.catalog import Catalog
 
-__all__ = ["catalog_routes"]
+__all__ = [
+    "catalog_routes",
+]
 
 
 def catalog_routes(catalog: Catalog, *, public_base_url: str = "") -> Routes:

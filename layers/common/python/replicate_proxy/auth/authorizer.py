@@ -1,15 +1,21 @@
-"""Who is calling: an API key of ours or a token of the operator's identity provider."""
+"""The authorizer's answer to API Gateway: an IAM policy and the caller's context. Pure.
+
+AWS documentation, "Output from an API Gateway Lambda authorizer": principalId, policyDocument, context
+(strings, numbers or booleans only) and usageIdentifierKey. Since the answer is cached for all routes, it
+speaks of the whole stage, not of the method that was called first.
+
+Who is calling: an API key of ours or a token of the operator's identity provider.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.ip_ranges import allows
-from replicate_proxy.auth.keys import ApiKey, KeyText, Standing, standing
-from replicate_proxy.auth.policy import Grant
-from replicate_proxy.auth.principal import Principal
+from replicate_proxy.auth.keys import ApiKey, KeyText, Standing, allows, standing
+from replicate_proxy.auth.principal import Principal, Scope
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.observability import logger
 
@@ -19,7 +25,61 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import KeyLookup, TenantLookup, TokenVerifier
     from replicate_proxy.ports import Clock
 
-__all__ = ["Authorizer"]
+__all__ = [
+    "Authorizer",
+    "Grant",
+    "allowing",
+    "denying",
+]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """An accepted caller; `usage_key` is the value API Gateway's usage plan counts it by."""
+
+    principal: Principal
+    usage_key: str | None = field(default=None, repr=False)
+
+
+def allowing(grant: Grant, method_arn: str) -> dict[str, Any]:
+    """Lets the caller use the stage; /admin only with the scope `admin`, before any function runs."""
+    stage = _stage_arn(method_arn)
+    statements = [_statement("Allow", f"{stage}/*")]
+    if Scope.ADMIN not in grant.principal.scopes:
+        statements.append(_statement("Deny", f"{stage}/*/admin/*"))
+    answer = {
+        "principalId": grant.principal.key_id,
+        "policyDocument": {"Version": "2012-10-17", "Statement": statements},
+        "context": {
+            "tenant": grant.principal.tenant,
+            "key_id": grant.principal.key_id,
+            "scopes": " ".join(sorted(grant.principal.scopes)),
+            "models": " ".join(grant.principal.models),
+        },
+    }
+    return answer | ({"usageIdentifierKey": grant.usage_key} if grant.usage_key else {})
+
+
+def denying(reason: str, method_arn: str) -> dict[str, Any]:
+    """Refuses the caller the whole stage; gateway responses may quote `$context.authorizer.reason`."""
+    return {
+        "principalId": "denied",
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [_statement("Deny", f"{_stage_arn(method_arn)}/*")],
+        },
+        "context": {"reason": reason},
+    }
+
+
+def _stage_arn(method_arn: str) -> str:
+    """`arn:…:execute-api:region:account:api/stage` of `arn:…:api/stage/METHOD/path`."""
+    return "/".join(method_arn.split("/")[:2])
+
+
+def _statement(effect: str, resource: str) -> dict[str, str]:
+    return {"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource}
+
 
 _TOUCH_EVERY = timedelta(hours=1)
 _SCHEMES = frozenset({"bearer", "token"})  # Replicate's clients of before 2024 say `Token`

@@ -1,4 +1,6 @@
-"""API keys: their text, what is stored of them, and whether one is good. Pure.
+"""IP allow-lists: single addresses and CIDR ranges, v4 and v6. Pure.
+
+API keys: their text, what is stored of them, and whether one is good. Pure.
 
 The caller holds `rp_<id>_<secret>`. We hold an HMAC-SHA256 of the secret under a key derived from the
 deployment's root secret, so a copy of the table neither contains a key nor lets one be guessed offline.
@@ -11,14 +13,47 @@ import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from replicate_proxy import signing
 
 if TYPE_CHECKING:
-    from replicate_proxy.auth.scopes import Scope
+    from collections.abc import Iterable
 
-__all__ = ["MAX_GRACE", "ApiKey", "KeyText", "Limits", "Standing", "issue", "rotated", "standing"]
+    from replicate_proxy.auth.principal import Scope
+
+__all__ = [
+    "MAX_GRACE",
+    "ApiKey",
+    "KeyText",
+    "Limits",
+    "Standing",
+    "allows",
+    "issue",
+    "normal_range",
+    "rotated",
+    "standing",
+]
+
+
+def normal_range(text: str) -> str:
+    """The canonical CIDR form. Raises ValueError where the text is no range, or has host bits set."""
+    return str(ip_network(text.strip()))
+
+
+def allows(ranges: Iterable[str], source: str) -> bool:
+    """Whether the address is in any range; an unreadable one is in none, a v4 one may come mapped in v6."""
+    try:
+        address = _unmapped(ip_address(source))
+    except ValueError:
+        return False
+    return any(address in ip_network(entry) for entry in ranges)
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
 
 MAX_GRACE = timedelta(days=7)
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"

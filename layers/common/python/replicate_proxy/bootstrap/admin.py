@@ -1,4 +1,7 @@
-"""What the admin function is made of."""
+"""The deployment's dead-letter queues, and where their messages go back to.
+
+What the admin function is made of.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,57 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.admin.dead_letters import DeadLetters
-from replicate_proxy.admin.gateway import ApiGateway
-from replicate_proxy.admin.invocations import Invocations
-from replicate_proxy.admin.keys import KeyService
-from replicate_proxy.admin.parameters import SsmParameter
-from replicate_proxy.admin.routes import AdminApi, AdminServices
-from replicate_proxy.admin.seats import Seats
-from replicate_proxy.admin.sqs import SqsQueues
-from replicate_proxy.admin.tenants import TenantService
-from replicate_proxy.admin.webhook_secret import WebhookSecret
-from replicate_proxy.auth.key_store import DynamoKeyStore
+from replicate_proxy.api.admin.routes import AdminApi, AdminServices
 from replicate_proxy.auth.keys import Limits
-from replicate_proxy.auth.tenant_store import DynamoTenantStore
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.dead_letters import dead_letter_queues
+from replicate_proxy.aws.api_gateway import ApiGateway
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.dead_letter_queues import SqsQueues
+from replicate_proxy.aws.invocations import Invocations
+from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.secrets import SsmParameter
+from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.endpoints import redelivery
+from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.replicate import breaker, replicate_client
-from replicate_proxy.bootstrap.signing_keys import api_key_digest_key
-from replicate_proxy.bootstrap.surroundings import clock, env
+from replicate_proxy.bootstrap.secrets import api_key_digest_key
+from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetters
+from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.tenants import TenantService
+from replicate_proxy.operations.usage_plans import Seats
+from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from replicate_proxy.config import Env
 
-__all__ = ["admin"]
+__all__ = [
+    "admin",
+    "dead_letter_queues",
+]
+
+_WITH_SOURCE = ("dispatch", "track", "harvest", "notify")
+_STREAM_NOTE = "Holds positions in the table's stream; a redrive reads and tells the changes, for 24 hours"
+_SWEEP_NOTE = "Holds failed runs of the schedules; a redrive makes them again, as the next run does"
+
+
+def dead_letter_queues(env: Env, invocations: Invocations) -> Mapping[str, DeadLetterQueue]:
+    sources = {name: env.text(f"{name.upper()}_QUEUE_URL") for name in _WITH_SOURCE}
+    queues = {
+        name: DeadLetterQueue(env.text(f"{name.upper()}_DEAD_LETTER_QUEUE_URL"), source=url)
+        for name, url in sources.items()
+    }
+    targets = {url.rpartition("/")[2]: url for url in sources.values()}
+    return {
+        **queues,
+        "bus": DeadLetterQueue(env.text("BUS_DEAD_LETTER_QUEUE_URL"), targets=targets),
+        "notify-stream": DeadLetterQueue(
+            env.text("NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL"), again=invocations.again, note=_STREAM_NOTE
+        ),
+        "sweep": DeadLetterQueue(
+            env.text("SWEEP_DEAD_LETTER_QUEUE_URL"), again=invocations.again, note=_SWEEP_NOTE
+        ),
+    }
 
 
 @cache

@@ -8,11 +8,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.authorizer import Authorizer
-from replicate_proxy.auth.grace import GracefulKeys
-from replicate_proxy.auth.key_store import DynamoKeyStore
-from replicate_proxy.auth.tenant_store import DynamoTenantStore
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.signing_keys import api_key_digest_key
+from replicate_proxy.auth.stale_key_cache import GracefulKeys
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.tenant_store import DynamoTenantStore
+from replicate_proxy.bootstrap.secrets import api_key_digest_key
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
 

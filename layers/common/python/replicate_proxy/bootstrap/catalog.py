@@ -7,22 +7,19 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.catalog import catalog_routes
-from replicate_proxy.aws import client
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.bootstrap.secrets import secrets
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
-from replicate_proxy.replicate_api.bucket import Pace
 from replicate_proxy.replicate_api.client import ReplicateClient
-from replicate_proxy.replicate_api.control import ControlTable
-from replicate_proxy.replicate_api.rate import RateLimiter
-from replicate_proxy.replicate_api.retry import Retry
-from replicate_proxy.replicate_api.retrying import RetryingClient
-from replicate_proxy.replicate_api.wire import open_session
-from replicate_proxy.services.catalog import Catalog, CatalogSettings
-from replicate_proxy.services.reply_cache import ReplyCache
+from replicate_proxy.replicate_api.connection import open_session
+from replicate_proxy.replicate_api.rate_limit import Pace, RateLimiter
+from replicate_proxy.replicate_api.retry import Retry, RetryingClient
+from replicate_proxy.services.catalog import Catalog, CatalogSettings, ReplyCache
 
 if TYPE_CHECKING:
-    from replicate_proxy.web import Routes
+    from replicate_proxy.api.http import Routes
 
 __all__ = ["routes"]
 

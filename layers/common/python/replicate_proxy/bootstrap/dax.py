@@ -9,10 +9,10 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
+from replicate_proxy.aws.dax import DaxJobs
+from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.jobs import store
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.services.cached_jobs import CachedJobs
-from replicate_proxy.storage.dax import DaxJobs
+from replicate_proxy.services.query import CachedJobs
 
 __all__ = ["cached_jobs"]
 

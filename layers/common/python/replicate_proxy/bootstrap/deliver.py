@@ -6,8 +6,9 @@ import os
 from functools import cache
 from typing import cast
 
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.deliveries import (
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.event_bus import EventBridgeBus
+from replicate_proxy.bootstrap.delivery import (
     endpoints,
     lanes,
     outbox,
@@ -17,15 +18,13 @@ from replicate_proxy.bootstrap.deliveries import (
     webhook_policy,
 )
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.messaging.bus import EventBridgeBus
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.notifications.deliverer import Deliverer
-from replicate_proxy.notifications.letter import Letters
-from replicate_proxy.notifications.progress import Progress
-from replicate_proxy.notifications.receivers import Receivers
-from replicate_proxy.notifications.sender import GuardedSender, Session
+from replicate_proxy.webhooks.deliverer import Deliverer
+from replicate_proxy.webhooks.delivery_repository import Progress
+from replicate_proxy.webhooks.receiver_limits import Receivers
+from replicate_proxy.webhooks.request_builder import Letters
+from replicate_proxy.webhooks.sender import GuardedSender, Session
 
 __all__ = ["deliverer"]
 

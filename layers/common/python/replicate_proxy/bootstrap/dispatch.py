@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.aws import client
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import keeper, policy, store
 from replicate_proxy.bootstrap.replicate import predictions
-from replicate_proxy.bootstrap.signing_keys import root_secret
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.bootstrap.secrets import root_secret
+from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
-from replicate_proxy.services.upstream_url import WebhookUrls
 
 __all__ = ["dispatch"]
 

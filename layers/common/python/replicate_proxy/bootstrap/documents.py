@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.surroundings import env
-from replicate_proxy.storage.documents import S3DocumentStore
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.document_store import S3DocumentStore
+from replicate_proxy.bootstrap.environment import env
 
 __all__ = ["documents"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from replicate_proxy.bootstrap.deliveries import (
+from replicate_proxy.api.webhooks.endpoints import WebhookApi
+from replicate_proxy.bootstrap.delivery import (
     endpoints,
     lanes,
     outbox,
@@ -14,11 +15,10 @@ from replicate_proxy.bootstrap.deliveries import (
     tenant_secrets,
     webhook_policy,
 )
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.net.targets import parse_target
-from replicate_proxy.notifications.redelivery import Redelivery
-from replicate_proxy.notifications.registry import EndpointAdmin
-from replicate_proxy.notifications.routes import WebhookApi
+from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.net.addresses import parse_target
+from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
+from replicate_proxy.webhooks.redelivery import Redelivery
 
 __all__ = ["endpoint_admin", "redelivery", "webhook_api"]
 

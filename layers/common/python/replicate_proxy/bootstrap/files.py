@@ -6,17 +6,17 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.aws import client, presigner
-from replicate_proxy.bootstrap.signing_keys import file_signing_key
+from replicate_proxy.api.files import file_routes
+from replicate_proxy.aws.clients import client, presigner
+from replicate_proxy.aws.file_objects import S3FileObjects
+from replicate_proxy.aws.file_store import DynamoFileStore
+from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
-from replicate_proxy.files.objects import S3FileObjects
-from replicate_proxy.files.routes import file_routes
 from replicate_proxy.files.service import Files, FilesSettings
-from replicate_proxy.files.store import DynamoFileStore
 
 if TYPE_CHECKING:
-    from replicate_proxy.web import Routes
+    from replicate_proxy.api.http import Routes
 
 __all__ = ["files"]
 

@@ -6,30 +6,27 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.cached_tenants import CachedTenants
-from replicate_proxy.auth.tenant_store import DynamoTenantStore
-from replicate_proxy.aws import client
+from replicate_proxy.auth.tenants import CachedTenants
+from replicate_proxy.aws.blob_store import Encryption, S3BlobStore
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.queues import SqsHarvestMessages
+from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import keeper
-from replicate_proxy.bootstrap.signing_keys import output_key_secret
-from replicate_proxy.bootstrap.surroundings import clock, env
+from replicate_proxy.bootstrap.secrets import output_key_secret
 from replicate_proxy.config import local_settings
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImagePool
-from replicate_proxy.messaging.harvest import SqsHarvestMessages
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.outputs.fetch import HttpFetcher, SpoolBudget
-from replicate_proxy.outputs.harvester import OutputHarvester
-from replicate_proxy.outputs.hosts import DEFAULT_HOSTS, HostList
-from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.outputs.fetch import DEFAULT_HOSTS, HostList, HttpFetcher, SpoolBudget
+from replicate_proxy.outputs.file_harvester import SingleFile
+from replicate_proxy.outputs.harvester import OutputHarvester, tell
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.single import SingleFile
-from replicate_proxy.outputs.store import OutputStore
-from replicate_proxy.outputs.telling import tell
+from replicate_proxy.outputs.storage import OutputStore
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.harvest import Harvest
-from replicate_proxy.storage.blobs import Encryption, S3BlobStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

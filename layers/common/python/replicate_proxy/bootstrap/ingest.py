@@ -8,30 +8,28 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.batches import batch_ingest_routes
-from replicate_proxy.api.creates import CreateReader, CreateSettings
-from replicate_proxy.api.ingest import ingest_routes
-from replicate_proxy.aws import client
+from replicate_proxy.api.predictions.create_request import CreateReader, CreateSettings
+from replicate_proxy.api.predictions.write_routes import ingest_routes
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
+from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import batch_store, keeper, policy, store
-from replicate_proxy.bootstrap.signing_keys import file_signing_key
-from replicate_proxy.bootstrap.surroundings import clock, env
+from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.config import local_settings
-from replicate_proxy.files.guard import check_input
-from replicate_proxy.messaging.queue import SqsCommandQueue
-from replicate_proxy.services.batch_ingest import BatchIngest
+from replicate_proxy.files.signed_downloads import check_input
+from replicate_proxy.services.batches import BatchIngest
 from replicate_proxy.services.cancel import Cancel
-from replicate_proxy.services.hold import Hold
-from replicate_proxy.services.ingest import Ingest
-from replicate_proxy.services.intake import Intake
-from replicate_proxy.services.views import Views
-from replicate_proxy.storage.idempotency import DynamoIdempotencyStore
+from replicate_proxy.services.ingest import Ingest, Intake
+from replicate_proxy.services.rendering import Views
+from replicate_proxy.services.wait import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.api.http import Routes
     from replicate_proxy.auth.principal import Principal
-    from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
 

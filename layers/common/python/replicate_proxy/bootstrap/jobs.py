@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.jobs.policy import Policy
-from replicate_proxy.services.keeper import JobKeeper
-from replicate_proxy.storage.batches import DynamoBatchStore
-from replicate_proxy.storage.jobs import DynamoJobStore
+from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.jobs.timeouts import Policy
+from replicate_proxy.jobs.updater import JobKeeper
 
 __all__ = ["batch_store", "keeper", "policy", "store"]
 

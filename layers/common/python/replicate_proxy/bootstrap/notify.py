@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.deliveries import endpoints, outbox, queue, settings
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.event_bus import EventBridgeBus, SnsTopic
+from replicate_proxy.bootstrap.delivery import endpoints, outbox, queue, settings
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.messaging.bus import EventBridgeBus
-from replicate_proxy.notifications.announcements import Announcements
-from replicate_proxy.notifications.lost_batch import LostBatches
-from replicate_proxy.notifications.notifier import Notifier
-from replicate_proxy.notifications.topic import SnsTopic
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.webhooks.notifier import Announcements, Notifier
+from replicate_proxy.webhooks.stream_replay import LostBatches
 
 __all__ = ["lost_batches", "notifier"]
 

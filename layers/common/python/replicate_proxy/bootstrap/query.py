@@ -6,17 +6,17 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.batches import batch_query_routes
-from replicate_proxy.api.query import query_routes
+from replicate_proxy.api.predictions.read_routes import query_routes
 from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.jobs import batch_store, store
-from replicate_proxy.bootstrap.surroundings import env
 from replicate_proxy.services.batches import Batches
 from replicate_proxy.services.query import Query
-from replicate_proxy.services.views import Views
+from replicate_proxy.services.rendering import Views
 
 if TYPE_CHECKING:
+    from replicate_proxy.api.http import Routes
     from replicate_proxy.ports import JobReader
-    from replicate_proxy.web import Routes
 
 __all__ = ["routes"]
 

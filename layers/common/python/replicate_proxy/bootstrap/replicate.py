@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from functools import cache
 
-from replicate_proxy.aws import client
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.secrets import secrets
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.replicate_api.breaker import Breaker, BreakerSettings
-from replicate_proxy.replicate_api.bucket import Pace
+from replicate_proxy.replicate_api.circuit_breaker import Breaker, BreakerSettings
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
-from replicate_proxy.replicate_api.control import ControlTable
-from replicate_proxy.replicate_api.rate import RateLimiter
-from replicate_proxy.replicate_api.retry import Retry
-from replicate_proxy.replicate_api.retrying import RetryingClient
-from replicate_proxy.replicate_api.wire import open_session
-from replicate_proxy.services.upstream import GuardedPredictions, GuardedReads
+from replicate_proxy.replicate_api.connection import open_session
+from replicate_proxy.replicate_api.guarded import GuardedPredictions, GuardedReads
+from replicate_proxy.replicate_api.rate_limit import Pace, RateLimiter
+from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 
 __all__ = ["breaker", "predictions", "reads", "replicate_client"]
 

@@ -1,15 +1,49 @@
-"""The one cache of secrets in a process."""
+"""The one cache of secrets in a process.
+
+The keys derived from the deployment's root secret, which is read once a process: it never changes.
+"""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
-from replicate_proxy.aws import client
-from replicate_proxy.secrets import AwsSecrets
+from replicate_proxy import signing
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.secrets import AwsSecrets
+from replicate_proxy.config import Env
 
-__all__ = ["secrets"]
+__all__ = [
+    "api_key_digest_key",
+    "file_signing_key",
+    "output_key_secret",
+    "root_secret",
+    "secrets",
+]
 
 
 @cache
 def secrets() -> AwsSecrets:
     return AwsSecrets(client)
+
+
+@cache
+def root_secret() -> bytes:
+    """Not cached where reading fails, so the next call tries again."""
+    arn = Env(os.environ).text("SIGNING_SECRET_ARN")
+    return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
+
+
+@cache
+def api_key_digest_key() -> bytes:
+    return signing.derive(root_secret(), "api-keys")
+
+
+@cache
+def file_signing_key() -> bytes:
+    return signing.derive(root_secret(), "file-urls")
+
+
+@cache
+def output_key_secret() -> bytes:
+    return signing.derive(root_secret(), "output-keys")

@@ -6,23 +6,21 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.aws import client
-from replicate_proxy.bootstrap.deliveries import due_deliveries as deliveries
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.event_bus import EventBridgeBus
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestMessages
+from replicate_proxy.bootstrap.delivery import due_deliveries as deliveries
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import keeper, policy, store
 from replicate_proxy.bootstrap.replicate import reads
-from replicate_proxy.bootstrap.signing_keys import root_secret
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.messaging.bus import EventBridgeBus
-from replicate_proxy.messaging.harvest import SqsHarvestMessages
-from replicate_proxy.messaging.queue import SqsCommandQueue
+from replicate_proxy.bootstrap.secrets import root_secret
+from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.harvest import again_event
-from replicate_proxy.services.looks import Looks
-from replicate_proxy.services.settle import Settle
+from replicate_proxy.services.reconcile import Looks
+from replicate_proxy.services.resolve_submission import Settle
 from replicate_proxy.services.sweep import Sweep
-from replicate_proxy.services.upstream_url import WebhookUrls
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job

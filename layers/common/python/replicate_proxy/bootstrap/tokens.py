@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from replicate_proxy.auth.jwks import JwksClient, JwksSettings
-from replicate_proxy.auth.scopes import DEFAULT_SCOPES, known_scopes
-from replicate_proxy.auth.tokens import JwtSettings, JwtVerifier
+from replicate_proxy.auth.principal import DEFAULT_SCOPES, known_scopes
+from replicate_proxy.auth.tokens import JwksClient, JwksSettings, JwtSettings, JwtVerifier
 from replicate_proxy.config import local_settings
 
 if TYPE_CHECKING:

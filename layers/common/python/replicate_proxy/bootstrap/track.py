@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.aws import client
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
+from replicate_proxy.bootstrap.environment import checkpoint, env
 from replicate_proxy.bootstrap.jobs import keeper
-from replicate_proxy.bootstrap.surroundings import env
-from replicate_proxy.messaging.queue import SqsCommandQueue
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.track import Track
 

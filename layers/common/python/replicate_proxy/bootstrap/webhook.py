@@ -5,20 +5,18 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.webhook import webhook_routes
-from replicate_proxy.aws import client
+from replicate_proxy.api.replicate_webhook import webhook_routes
+from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.bootstrap.documents import documents
-from replicate_proxy.bootstrap.faults import checkpoint
-from replicate_proxy.bootstrap.secrets import secrets
-from replicate_proxy.bootstrap.signing_keys import root_secret
-from replicate_proxy.bootstrap.surroundings import clock, env
-from replicate_proxy.messaging.bus import EventBridgeBus
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.bootstrap.secrets import root_secret, secrets
+from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.upstream_url import WebhookUrls
-from replicate_proxy.services.webhook import WebhookReceiver
+from replicate_proxy.services.replicate_webhook import WebhookReceiver
 
 if TYPE_CHECKING:
-    from replicate_proxy.web import Routes
+    from replicate_proxy.api.http import Routes
 
 __all__ = ["routes"]
 

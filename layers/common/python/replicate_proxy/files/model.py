@@ -1,15 +1,52 @@
-"""An input file. Pure."""
+"""File names and media types as they can stand in a header. Pure.
+
+An input file. Pure.
+
+What the files need from outside.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LIFETIME", "StoredFile", "object_key"]
+__all__ = [
+    "LIFETIME",
+    "LONGEST_NAME",
+    "FileObjects",
+    "FilePage",
+    "FileStore",
+    "ObjectFacts",
+    "StoredFile",
+    "UploadForm",
+    "media_type",
+    "object_key",
+    "plain_name",
+]
+
+LONGEST_NAME = 255  # bytes (OpenAPI document, files.create)
+_MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}", re.ASCII)
+
+
+def plain_name(name: str) -> str:
+    """The last part of a path, without control characters. Raises ValueError where it is too long."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    plain = "".join(character for character in last if character.isprintable()).strip() or "file"
+    if len(plain.encode("utf-8", "replace")) > LONGEST_NAME:
+        raise ValueError(f"must not be longer than {LONGEST_NAME} bytes")
+    return plain
+
+
+def media_type(text: str) -> str:
+    """Without parameters; plain bytes where the text is not a media type."""
+    kind = text.partition(";")[0].strip().lower()
+    return kind if _MEDIA_TYPE.fullmatch(kind) else "application/octet-stream"
+
 
 LIFETIME = timedelta(hours=24)  # Replicate's own: recorded replies have expires_at one day after created_at
 
@@ -40,3 +77,60 @@ class StoredFile:
 def object_key(tenant: str, file_id: str) -> str:
     """Where the bytes lie in the bucket."""
     return f"files/{tenant}/{file_id}"
+
+
+@dataclass(frozen=True)
+class FilePage:
+    """Files of one tenant, newest first; `next_before` is the id to go on below, None on the last page."""
+
+    files: tuple[StoredFile, ...]
+    next_before: str | None
+
+
+class FileStore(Protocol):
+    """The records of files. A record that is past its `expires_at` may or may not still be there."""
+
+    def save(self, file: StoredFile) -> None: ...
+
+    def get(self, tenant: str, file_id: str) -> StoredFile | None: ...
+
+    def page(self, tenant: str, *, below: str | None, limit: int) -> FilePage:
+        """Files that are uploaded."""
+
+    def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
+        """Files that were announced and not yet seen, newest first."""
+
+    def delete(self, file: StoredFile) -> None: ...
+
+
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What the object store knows of an object: bytes, and MD5 in hex where it is known."""
+
+    size: int
+    md5: str | None
+
+
+@dataclass(frozen=True)
+class UploadForm:
+    """A form that anybody who holds it may post once filled with the file, as multipart/form-data."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+class FileObjects(Protocol):
+    """The bytes of files."""
+
+    def put(self, file: StoredFile, content: bytes) -> None: ...
+
+    def facts(self, key: str) -> ObjectFacts | None:
+        """None where there is no such object."""
+
+    def delete(self, key: str) -> None: ...
+
+    def download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
+        """An address that gives the bytes to whoever holds it, as a download and never inline."""
+
+    def upload_form(self, file: StoredFile, *, sizes: range, lifetime: timedelta) -> UploadForm:
+        """A form for exactly this key and content type and a size within `sizes`."""

@@ -7,21 +7,24 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.api.validation import invalid
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import LIFETIME, StoredFile
 from replicate_proxy.ids import is_id, new_id
-from replicate_proxy.validation import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.files.addresses import DownloadTicket
-    from replicate_proxy.files.form import FileForm
-    from replicate_proxy.files.ports import FileObjects, FilePage, FileStore, UploadForm
-    from replicate_proxy.files.uploads import UploadRequest
+    from replicate_proxy.api.files import UploadRequest
+    from replicate_proxy.api.multipart_form import FileForm
+    from replicate_proxy.files.model import FileObjects, FilePage, FileStore, UploadForm
+    from replicate_proxy.files.signed_downloads import DownloadTicket
     from replicate_proxy.ports import Clock
 
-__all__ = ["Files", "FilesSettings"]
+__all__ = [
+    "Files",
+    "FilesSettings",
+]
 
 _DOWNLOAD_LIFETIME = timedelta(minutes=15)
 _PAGE = 100

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.images.colour import to_display
-from replicate_proxy.images.encode import encode_moving
-from replicate_proxy.images.job import Job, hand_over
-from replicate_proxy.images.quality import choose_quality, sample_of
-from replicate_proxy.images.target import target_of
+from replicate_proxy.images.color import to_display
+from replicate_proxy.images.encode import choose_quality, encode_moving, sample_of, target_of
+from replicate_proxy.images.task import Job, hand_over
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from replicate_proxy.images.result import ImageResult
+    from replicate_proxy.images.task import ImageResult
 
 __all__ = ["Walk", "compress_moving", "walk"]
 

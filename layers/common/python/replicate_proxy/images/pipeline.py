@@ -1,4 +1,7 @@
-"""One image from file to file. Runs inside the child process."""
+"""A picture that does not move.
+
+One image from file to file. Runs inside the child process.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,42 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.images.animation import compress_moving, walk
-from replicate_proxy.images.colour import to_display
-from replicate_proxy.images.describe import describe
-from replicate_proxy.images.errors import EncodingFailedError, UnreadableImageError
+from replicate_proxy.images.color import to_display
+from replicate_proxy.images.encode import choose_quality, encode, encode_lossless, sample_of, target_of
 from replicate_proxy.images.metadata import copyright_exif, orientation
+from replicate_proxy.images.placeholder import describe
 from replicate_proxy.images.reading import frame_count, open_image
-from replicate_proxy.images.result import ImageResult
-from replicate_proxy.images.still import compress_still
 from replicate_proxy.images.strip import hand_over_stripped
+from replicate_proxy.images.task import EncodingFailedError, ImageResult, Job, UnreadableImageError, hand_over
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from replicate_proxy.images.job import Job
+__all__ = [
+    "compress",
+    "compress_still",
+]
 
-__all__ = ["compress"]
+_FEW_COLOURS = 256
+
+
+def compress_still(shown: Image.Image, job: Job, facts: ImageResult, *, exif: bytes) -> ImageResult:
+    """The lowest quality that reaches the floor; few colours are stored without loss where that is smaller.
+
+    `shown` is upright sRGB, `exif` all that may be kept of the metadata. Raises EncodingFailedError.
+    """
+    target = target_of(job.options, shown.size, transparent=shown.mode == "RGBA")
+    sample = sample_of(shown)
+    choice = choose_quality(sample, target, job.options, exif=exif)
+    facts = replace(facts, quality=choice.quality, similarity=choice.similarity)
+    encoded = choice.encoded if sample is shown else encode(shown, target, choice.quality, exif=exif)
+    if target == "webp" and shown.getcolors(_FEW_COLOURS) is not None:
+        lossless = encode_lossless(shown, exif=exif)
+        if len(lossless) <= len(encoded) or not choice.reached:
+            return hand_over(lossless, target, job, replace(facts, quality=None, similarity=1.0))
+    if not choice.reached:
+        return replace(facts, reason="below_similarity_floor")
+    return hand_over(encoded, target, job, facts)
 
 
 def compress(job: Job) -> ImageResult:

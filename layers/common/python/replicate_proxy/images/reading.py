@@ -22,13 +22,13 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from replicate_proxy.images.errors import UnreadableImageError
+from replicate_proxy.images.task import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from replicate_proxy.images.limits import ImageLimits
+    from replicate_proxy.images.task import ImageLimits
 
 __all__ = ["ALLOWED_FORMATS", "configure", "frame_count", "open_image"]
 

@@ -15,16 +15,12 @@ from PIL import ExifTags, Image
 
 from replicate_proxy.images.stripping.avif import strip_avif
 from replicate_proxy.images.stripping.errors import UnknownStructureError
-from replicate_proxy.images.stripping.gif import strip_gif
-from replicate_proxy.images.stripping.jpeg import strip_jpeg
-from replicate_proxy.images.stripping.png import strip_png
-from replicate_proxy.images.stripping.webp import strip_webp
+from replicate_proxy.images.stripping.simple_formats import strip_gif, strip_jpeg, strip_png, strip_webp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.images.job import Job
-    from replicate_proxy.images.result import ImageResult
+    from replicate_proxy.images.task import ImageResult, Job
 
 __all__ = ["hand_over_stripped", "strip"]
 

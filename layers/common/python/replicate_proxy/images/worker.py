@@ -16,11 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from replicate_proxy.images.job import Job
-from replicate_proxy.images.limits import ImageLimits
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pipeline import compress
 from replicate_proxy.images.reading import configure
-from replicate_proxy.outputs.options import ImageOptions
+from replicate_proxy.images.task import ImageLimits, Job
 
 __all__ = ["main"]
 

@@ -1,4 +1,7 @@
-"""A job: one prediction request on its way, from the caller's POST to the final output."""
+"""A job: one prediction request on its way, from the caller's POST to the final output.
+
+Several predictions asked for in one request.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["ACTIVE", "TERMINAL", "Document", "Job", "JobStatus", "Submission", "SubmissionKind"]
+__all__ = [
+    "ACTIVE",
+    "LARGEST_BATCH",
+    "TERMINAL",
+    "Batch",
+    "Document",
+    "Job",
+    "JobStatus",
+    "Submission",
+    "SubmissionKind",
+]
 
 
 class JobStatus(StrEnum):
@@ -130,3 +143,20 @@ class Job:
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
+
+
+# Batch and jobs are written in one transaction, which holds 100 items and 4 MB (Amazon DynamoDB, "Amazon
+# DynamoDB Transactions: How it works"); a job takes a few kilobytes, since larger inputs lie in S3.
+LARGEST_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What was asked for together. Never changes: where its jobs are is in the jobs."""
+
+    tenant: str
+    id: str
+    created_at: datetime
+    base_url: str
+    job_ids: tuple[str, ...]
+    expires_at: int | None = None

@@ -9,12 +9,17 @@ from urllib.parse import urljoin
 import requests
 from requests import exceptions
 
-from replicate_proxy.net.adapter import GuardedAdapter, default_tls
-from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.net.addresses import Target, parse_target
 from replicate_proxy.net.errors import BadResponseError, ForbiddenTargetError, TooSlowError, UnreachableError
-from replicate_proxy.net.guard import Resolver, open_checked, resolve_checked, system_resolver
-from replicate_proxy.net.response import GuardedResponse
-from replicate_proxy.net.targets import Target, parse_target
+from replicate_proxy.net.response import Deadline, GuardedResponse
+from replicate_proxy.net.transport import (
+    GuardedAdapter,
+    Resolver,
+    default_tls,
+    open_checked,
+    resolve_checked,
+    system_resolver,
+)
 
 if TYPE_CHECKING:
     import socket

@@ -1,7 +1,16 @@
-"""Files from where a model put them to our disk: streamed, counted, hashed on the way."""
+"""Why a file stays where the model put it; `reason` is a stable word for records, metrics and log lines.
+
+`data:` URIs (RFC 2397) to bytes. Pure.
+
+Which hosts files are fetched from. Pure.
+
+Files from where a model put them to our disk: streamed, counted, hashed on the way.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import shutil
 import tempfile
@@ -9,7 +18,9 @@ import threading
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote_to_bytes
 
+from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.net.errors import (
     BadResponseError,
     ForbiddenTargetError,
@@ -17,9 +28,7 @@ from replicate_proxy.net.errors import (
     TooSlowError,
     UnreachableError,
 )
-from replicate_proxy.outputs.data_uri import decode_data_uri
-from replicate_proxy.outputs.errors import DeferredError, FileGoneError, FileUnavailableError
-from replicate_proxy.outputs.sniff import SNIFF_BYTES
+from replicate_proxy.outputs.file_types import SNIFF_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +36,84 @@ if TYPE_CHECKING:
 
     from replicate_proxy.net.session import GuardedSession
 
-__all__ = ["Fetched", "Fetcher", "HttpFetcher", "SpoolBudget"]
+__all__ = [
+    "DEFAULT_HOSTS",
+    "DeferredError",
+    "Fetched",
+    "Fetcher",
+    "FileGoneError",
+    "FileUnavailableError",
+    "HostList",
+    "HttpFetcher",
+    "SpoolBudget",
+    "decode_data_uri",
+]
+
+
+class FileGoneError(PermanentError):
+    """No further try will get this file: record it as left."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class FileUnavailableError(RetryableError):
+    """This try failed; another may succeed while Replicate still has the file (one hour)."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason, retry_after=retry_after)
+        self.reason = reason
+
+
+class DeferredError(RetryableError):
+    """This invocation has no room or time left for the file: leave it to the next one."""
+
+
+def decode_data_uri(uri: str, *, max_bytes: int) -> bytes:
+    """The content; the declared media type is ignored, since the bytes tell. Raises FileGoneError."""
+    head, comma, body = uri.partition(",")
+    if not comma or head[:5].lower() != "data:":
+        raise FileGoneError("bad_data_uri")
+    # Base64 takes four characters for three bytes; percent-encoding at most three for one.
+    if len(body) > 3 * max_bytes + 4:
+        raise FileGoneError("too_large")
+    content = _base64(body) if head.lower().endswith(";base64") else unquote_to_bytes(body)
+    if len(content) > max_bytes:
+        raise FileGoneError("too_large")
+    return content
+
+
+def _base64(body: str) -> bytes:
+    raw = unquote_to_bytes(body) if "%" in body else body.encode("utf-8", "replace")
+    raw = raw.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n")
+    try:
+        return base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
+    except binascii.Error as error:
+        raise FileGoneError("bad_data_uri") from error
+
+
+# Replicate's OpenAPI document: output files lie on replicate.delivery and its subdomains.
+DEFAULT_HOSTS = ("replicate.delivery", "*.replicate.delivery")
+
+
+class HostList:
+    """Exact names, `*.name` for every subdomain of it (not itself), `*` for all. Called with a lower-case
+    host.
+
+    A subdomain is told by its dot: `evilreplicate.delivery` is none of replicate.delivery's.
+    """
+
+    def __init__(self, patterns: Iterable[str] = DEFAULT_HOSTS) -> None:
+        cleaned = [pattern.strip().lower().removesuffix(".") for pattern in patterns if pattern.strip()]
+        self._any = "*" in cleaned
+        self._names = frozenset(pattern for pattern in cleaned if not pattern.startswith("*"))
+        self._suffixes = tuple(pattern[1:] for pattern in cleaned if pattern.startswith("*."))
+
+    def __call__(self, host: str) -> bool:
+        host = host.lower().removesuffix(".")
+        return self._any or host in self._names or host.endswith(self._suffixes)
+
 
 # For the images' outputs and thumbnails, which are written beside their sources.
 _DISK_RESERVE = 64 * 1024 * 1024

@@ -1,25 +1,120 @@
-"""All files of one output: in parallel, as many as one invocation can take, the rest left to the next one."""
+"""A log line and a metric for every harvested file: hash, format, size, reason; never content or address.
+
+One invocation's share of a job: which files it still takes on, and how long each may last.
+
+All files of one output: in parallel, as many as one invocation can take, the rest left to the next one.
+"""
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools import single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+from replicate_proxy.observability import logger
+from replicate_proxy.outputs.fetch import DeferredError
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
-from replicate_proxy.outputs.run import Run
-from replicate_proxy.outputs.walk import FileRef, Path, find_files, replace_files
+from replicate_proxy.outputs.references import FileRef, JsonPath, find_files, replace_files
+from replicate_proxy.outputs.storage import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from replicate_proxy.outputs.options import ImageOptions
+    from replicate_proxy.images.options import ImageOptions
+    from replicate_proxy.outputs.file_harvester import SingleFile
     from replicate_proxy.outputs.settings import HarvestSettings
-    from replicate_proxy.outputs.single import SingleFile
     from replicate_proxy.ports import Clock
 
-__all__ = ["OutputHarvester"]
+__all__ = [
+    "OutputHarvester",
+    "Run",
+    "log_fields",
+    "tell",
+]
+
+_DEGRADED = frozenset({"left", "unreadable"})
+
+
+def log_fields(record: FileRecord) -> dict[str, Any]:
+    """What may be said about a file; the source's host is named, its address is not."""
+    return {
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "kind": record.kind,
+        "format": record.format,
+        "source_host": record.source_host,
+        "source_sha256": record.source_sha256,
+        "bytes_before": record.bytes_before,
+        "bytes_after": record.bytes_after,
+        "width": record.width,
+        "height": record.height,
+    }
+
+
+def tell(record: FileRecord) -> None:
+    """`FileHarvested` with dimensions outcome and reason; a warning where the file is not as good as it
+    should be.
+    """
+    say = logger.warning if record.outcome in _DEGRADED else logger.info
+    say("file harvested", extra=log_fields(record))
+    with single_metric(name="FileHarvested", unit=MetricUnit.Count, value=1) as metric:
+        metric.add_dimension(name="outcome", value=record.outcome)
+        metric.add_dimension(name="reason", value=record.reason or "none")
+
+
+class Run:
+    """Called by several threads, one file each."""
+
+    def __init__(
+        self,
+        *,
+        single: SingleFile,
+        settings: HarvestSettings,
+        observe: Callable[[FileRecord], None],
+        clock: Clock,
+        deadline: datetime,
+        tenant: str,
+        job_id: str,
+        options: ImageOptions,
+    ) -> None:
+        self._single = single
+        self._settings = settings
+        self._observe = observe
+        self._clock = clock
+        self._deadline = deadline
+        self._tenant = tenant
+        self._job_id = job_id
+        self._options = options
+        self._fetched = 0
+        self._lock = threading.Lock()
+
+    def take(self, ref: FileRef) -> FileRecord | None:
+        """The file's record, or None when it has to wait for the next invocation."""
+        seconds = self._seconds_left()
+        if seconds <= 0 or self._full():
+            return None
+        place = Place(self._tenant, self._job_id, ref.path)
+        allowed = min(seconds, self._settings.fetch_seconds)
+        try:
+            record = self._single.harvest(ref, place, self._options, seconds=allowed)
+        except DeferredError:
+            return None
+        with self._lock:
+            self._fetched += record.bytes_before
+        self._observe(record)
+        return record
+
+    def _seconds_left(self) -> float:
+        return (self._deadline - self._clock.now()).total_seconds() - self._settings.reserve_seconds
+
+    def _full(self) -> bool:
+        with self._lock:
+            return self._fetched >= self._settings.max_invocation_bytes
 
 
 class OutputHarvester:
@@ -74,9 +169,9 @@ class OutputHarvester:
         remaining = tuple(ref.path for ref in references if ref.path not in done)
         return HarvestResult(output=replace_files(output, urls), files=records, remaining=remaining)
 
-    def _harvest_new(self, references: list[FileRef], run: Run) -> dict[Path, FileRecord]:
+    def _harvest_new(self, references: list[FileRef], run: Run) -> dict[JsonPath, FileRecord]:
         """Each distinct URL once, however often it is named; what was put off is not in the answer."""
-        groups: dict[str, list[Path]] = {}
+        groups: dict[str, list[JsonPath]] = {}
         for ref in references:
             groups.setdefault(ref.url, []).append(ref.path)
         firsts = [FileRef(paths[0], url) for url, paths in groups.items()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.outputs.walk import Path
+    from replicate_proxy.outputs.references import JsonPath
 
 __all__ = ["FileRecord", "HarvestResult", "Outcome"]
 
@@ -25,7 +25,7 @@ class FileRecord:
     it. Sizes are in bytes and pixels; `text` is the metadata that the model wrote into the image.
     """
 
-    path: Path
+    path: JsonPath
     outcome: Outcome
     url: str
     reason: str = ""
@@ -74,7 +74,7 @@ class HarvestResult:
 
     output: Any
     files: tuple[FileRecord, ...]
-    remaining: tuple[Path, ...] = ()
+    remaining: tuple[JsonPath, ...] = ()
 
     @property
     def complete(self) -> bool:

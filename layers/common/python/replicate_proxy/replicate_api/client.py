@@ -13,7 +13,13 @@ import requests
 from replicate_proxy import __version__
 from replicate_proxy.clock import iso
 from replicate_proxy.errors import ConfigurationError
-from replicate_proxy.replicate_api.budget import Budget
+from replicate_proxy.replicate_api.error_mapping import (
+    TOKEN_RETRY_AFTER,
+    Operation,
+    check,
+    readable,
+    translated,
+)
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
@@ -22,13 +28,7 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
 from replicate_proxy.replicate_api.reply import Reply, parse_json, read_reply
-from replicate_proxy.replicate_api.translation import (
-    TOKEN_RETRY_AFTER,
-    Operation,
-    check,
-    readable,
-    translated,
-)
+from replicate_proxy.replicate_api.retry import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

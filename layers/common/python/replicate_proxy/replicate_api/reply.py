@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import requests
     from urllib3 import HTTPResponse
 
-    from replicate_proxy.replicate_api.budget import Budget
+    from replicate_proxy.replicate_api.retry import Budget
 
 __all__ = ["MAX_REPLY_BYTES", "Reply", "parse_json", "read_reply"]
 

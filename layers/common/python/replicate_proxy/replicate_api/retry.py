@@ -1,23 +1,51 @@
-"""Trying again within one invocation, for calls where that cannot cost money twice."""
+"""One span of time shared by everything an invocation does upstream.
+
+Trying again within one invocation, for calls where that cannot cost money twice.
+
+The client with another try where that is safe, all within one budget of time.
+"""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import backoff
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
-from replicate_proxy.replicate_api.budget import Budget
-from replicate_proxy.replicate_api.errors import BreakerOpenError, UnauthenticatedError
+from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError, UnauthenticatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from datetime import datetime
 
-__all__ = ["Retry", "invocation"]
+    from replicate_proxy.replicate_api.client import ReplicateClient
+    from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
+    from replicate_proxy.replicate_api.reply import Reply
+
+__all__ = [
+    "Budget",
+    "Retry",
+    "RetryingClient",
+    "invocation",
+]
+
+
+class Budget:
+    """Counts down from `seconds`; hand the same one to every call of an invocation."""
+
+    def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._ends = monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self._ends - self._monotonic())
+
 
 _shared: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
@@ -75,3 +103,50 @@ class Retry:
                 return
             logger.info("trying again", reason=type(error).__name__, seconds=round(wait, 2))
             error = yield wait
+
+
+@dataclass(frozen=True, slots=True)
+class RetryingClient:
+    """Offers what `ReplicateClient` offers, with the same errors, once the tries or the time are used up."""
+
+    client: ReplicateClient
+    retry: Retry
+
+    def create(
+        self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None = None
+    ) -> UpstreamPrediction:
+        """Sent again only where it certainly was not accepted, for an unknown outcome is no RetryableError.
+
+        A throttled create is not tried again here: it waits better in a queue than in a running function.
+        """
+        return self.retry.call(
+            lambda budget: self.client.create(
+                target, body, cancel_after_seconds=cancel_after_seconds, budget=budget
+            ),
+            never=(ThrottledError,),
+        )
+
+    def get(self, prediction_id: str) -> UpstreamPrediction:
+        return self.retry.call(lambda budget: self.client.get(prediction_id, budget=budget))
+
+    def cancel(self, prediction_id: str) -> UpstreamPrediction:
+        return self.retry.call(lambda budget: self.client.cancel(prediction_id, budget=budget))
+
+    def list(
+        self,
+        *,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        cursor: str | None = None,
+    ) -> PredictionPage:
+        return self.retry.call(
+            lambda budget: self.client.list(
+                created_after=created_after, created_before=created_before, cursor=cursor, budget=budget
+            )
+        )
+
+    def webhook_secret(self) -> str:
+        return self.retry.call(lambda budget: self.client.webhook_secret(budget=budget))
+
+    def read(self, path: str, query: Mapping[str, str] | None = None) -> Reply:
+        return self.retry.call(lambda budget: self.client.read(path, query, budget=budget))

@@ -1,21 +1,35 @@
-"""Reading batches: many predictions that were asked for together."""
+"""Reading batches: many predictions that were asked for together.
+
+Accepting batches: many predictions together or none of them; and cancelling them together.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.errors import NotFoundError
-from replicate_proxy.ids import is_id
+from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
+from replicate_proxy.ids import is_id, new_id
+from replicate_proxy.jobs.model import Batch
+from replicate_proxy.observability import Metric, count
+from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
+from replicate_proxy.services.ingest import claim
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicate_proxy.jobs.batch import Batch
+    from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import BatchStore
+    from replicate_proxy.services.cancel import Cancel
+    from replicate_proxy.services.ingest import Intake, NewJob
 
-__all__ = ["BatchState", "Batches"]
+__all__ = [
+    "BatchIngest",
+    "BatchState",
+    "Batches",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +55,84 @@ class Batches:
         if batch is None:
             raise NotFoundError("no such batch")
         return BatchState(batch, self._store.jobs(batch))
+
+
+class BatchIngest:
+    """Writes a batch and all of its jobs in one transaction, then queues them; what cannot be queued, the
+    sweep queues.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: BatchStore,
+        idempotency: IdempotencyStore,
+        intake: Intake,
+        cancel: Cancel,
+        clock: Clock,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        self._store = store
+        self._idempotency = idempotency
+        self._intake = intake
+        self._cancel = cancel
+        self._clock = clock
+        self._checkpoint = checkpoint
+
+    def accept(self, news: Sequence[NewJob], principal: Principal, key: str | None) -> BatchState:
+        """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
+        nothing durable came of this one.
+        """
+        batch_id = new_id(self._clock.now())
+        if key is not None:
+            wanted = IdempotencyRecord(principal.tenant, key, _fingerprint(news), batch_id)
+            batch_id = claim(self._idempotency, wanted, self._clock)
+            self._checkpoint("ingest.key_claimed")
+            earlier = self._store.get(principal.tenant, batch_id)
+            if earlier is not None:
+                return self._replayed(earlier)
+        return self._create(news, principal, batch_id)
+
+    def cancel(self, tenant: str, batch_id: str) -> BatchState:
+        """Asks for the end of every job that has none. Raises NotFoundError."""
+        found = Batches(self._store).state(tenant, batch_id)
+        for job in found.jobs:
+            if not job.is_terminal:
+                self._cancel.ask(job)
+        return BatchState(found.batch, self._store.jobs(found.batch))
+
+    def _create(self, news: Sequence[NewJob], principal: Principal, batch_id: str) -> BatchState:
+        now = self._clock.now()
+        jobs = [self._intake.job(new, principal, new_id(now), now, batch_id=batch_id) for new in news]
+        batch = Batch(
+            tenant=principal.tenant,
+            id=batch_id,
+            created_at=now,
+            base_url=news[0].base_url,
+            job_ids=tuple(job.id for job in jobs),
+            expires_at=self._intake.expiry(now),
+        )
+        try:
+            self._store.create(batch, jobs)
+        except (ConflictError, RetryableError) as error:
+            there = self._store.get(principal.tenant, batch_id)
+            if there is None:
+                raise RetryableError("the batch could not be recorded") from error
+            if there.job_ids != batch.job_ids:
+                return self._replayed(there)
+            # The write had reached the table and only its answer was lost.
+        for job in jobs:
+            self._intake.accepted(job)
+        self._checkpoint("ingest.recorded")
+        # One that cannot be queued takes seconds to say so: the others are left to the sweep with it.
+        all(self._intake.enqueue(job) for job in jobs)
+        self._checkpoint("ingest.queued")
+        return BatchState(batch, jobs)
+
+    def _replayed(self, batch: Batch) -> BatchState:
+        count(Metric.JOB_REPLAYED)
+        return BatchState(batch, self._store.jobs(batch), replayed=True)
+
+
+def _fingerprint(news: Sequence[NewJob]) -> str:
+    return hashlib.sha256("\n".join(["batch", *(new.fingerprint() for new in news)]).encode()).hexdigest()

@@ -8,16 +8,16 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.changes import CancelRequested
-from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.jobs.state_machine import ChangeDropped
 from replicate_proxy.observability import logger
-from replicate_proxy.steps import no_checkpoint
+from replicate_proxy.testing.checkpoints import no_checkpoint
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.updater import JobKeeper
     from replicate_proxy.ports import CommandQueue
-    from replicate_proxy.services.hold import Hold
-    from replicate_proxy.services.keeper import JobKeeper
-    from replicate_proxy.steps import Checkpoint
+    from replicate_proxy.services.wait import Hold
+    from replicate_proxy.testing.checkpoints import Checkpoint
 
 __all__ = ["Cancel"]
 

@@ -1,12 +1,22 @@
-"""Replicate's read-only endpoints, passed through with our token, a short memory and our own addresses."""
+"""What passes through to Replicate, by allow-list; anything else is not there. Pure.
+
+Source of paths and parameters: Replicate's OpenAPI document; `cursor` comes with the `next` of its pages.
+
+A bounded cache of replies in the memory of one function. Pure.
+
+Replicate's read-only endpoints, passed through with our token, a short memory and our own addresses.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import (
     RejectedError,
@@ -18,12 +28,126 @@ from replicate_proxy.replicate_api.errors import (
 from replicate_proxy.replicate_api.reply import Reply, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
-    from replicate_proxy.services.catalog_entries import CatalogEntry
-    from replicate_proxy.services.reply_cache import CachedReply, ReplyCache
+__all__ = [
+    "CATALOG",
+    "CachedReply",
+    "Catalog",
+    "CatalogEntry",
+    "CatalogReply",
+    "CatalogSettings",
+    "RateLimit",
+    "Reader",
+    "ReplyCache",
+]
 
-__all__ = ["Catalog", "CatalogReply", "CatalogSettings", "RateLimit", "Reader"]
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+"""Letters and digits first: no `..`, no empty segment, nothing that could mean another path or host."""
+
+_LONGEST_VALUE = 1000
+_SECONDS_IN_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One GET, on our side and Replicate's alike. `lifetime` is in seconds; None means the usual one."""
+
+    resource: str
+    parameters: frozenset[str] = field(default_factory=frozenset)
+    lifetime: float | None = None
+
+    def path(self, params: Mapping[str, str]) -> str:
+        """Replicate's path. Raises NotFoundError where a segment is no name."""
+        path = self.resource
+        for name, value in params.items():
+            if not _SEGMENT.fullmatch(value):
+                raise NotFoundError("no such model, version or collection")
+            path = path.replace(f"{{{name}}}", value)
+        return path
+
+    def query(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Replicate's query. Raises a 400 ApiError that names each parameter that has no place here."""
+        wrong = [
+            InvalidField("unknown_parameter", name, f"{name[:100]} is not a parameter of this endpoint")
+            for name in given
+            if name not in self.parameters
+        ] + [
+            InvalidField("too_long", name, f"{name} must have at most {_LONGEST_VALUE} characters")
+            for name, value in given.items()
+            if name in self.parameters and len(value) > _LONGEST_VALUE
+        ]
+        if wrong:
+            detail = "; ".join(entry.description for entry in wrong)
+            raise ApiError(400, "Invalid parameter", detail, invalid_fields=wrong)
+        return dict(sorted(given.items()))
+
+
+_PAGED = frozenset({"cursor"})
+
+CATALOG = (
+    CatalogEntry("/v1/models", frozenset({"cursor", "sort_by", "sort_direction"})),
+    CatalogEntry("/v1/models/{owner}/{name}"),
+    CatalogEntry("/v1/models/{owner}/{name}/versions", _PAGED),
+    CatalogEntry("/v1/models/{owner}/{name}/versions/{version}", lifetime=_SECONDS_IN_HOUR),
+    CatalogEntry("/v1/models/{owner}/{name}/examples", _PAGED),
+    CatalogEntry("/v1/models/{owner}/{name}/readme"),
+    CatalogEntry("/v1/collections", _PAGED),
+    CatalogEntry("/v1/collections/{slug}"),
+    CatalogEntry("/v1/hardware", lifetime=_SECONDS_IN_HOUR),
+    CatalogEntry("/v1/account", lifetime=_SECONDS_IN_HOUR),
+    CatalogEntry("/v1/search", frozenset({"query", "limit"})),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedReply:
+    """`fresh_for` is in seconds, and negative once the reply is out of date."""
+
+    reply: Reply
+    fresh_for: float
+
+
+class ReplyCache:
+    """Holds `max_bytes` of bodies at most; those not asked for longest go first.
+
+    Out-of-date replies stay until then: one is better than none while Replicate cannot be reached.
+    """
+
+    def __init__(self, max_bytes: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._monotonic = monotonic
+        self._entries: OrderedDict[Hashable, tuple[Reply, float]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Hashable) -> CachedReply | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        reply, fresh_until = entry
+        return CachedReply(reply, fresh_until - self._monotonic())
+
+    def put(self, key: Hashable, reply: Reply, seconds: float) -> None:
+        """Keeps the reply, unless it alone is larger than a quarter of the cache."""
+        self._drop(key)
+        if _weight(reply) > self._max_bytes // 4:
+            return
+        self._entries[key] = (reply, self._monotonic() + seconds)
+        self._bytes += _weight(reply)
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: Hashable) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= _weight(entry[0])
+
+
+def _weight(reply: Reply) -> int:
+    # An empty body takes room as well: headers, key, bookkeeping.
+    return len(reply.body) + 1024
+
 
 _OK = 200
 _CLIENT_ERROR = 400

@@ -24,8 +24,9 @@ from replicate_proxy.jobs.changes import (
     Released,
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
-from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.jobs.state_machine import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -34,12 +35,11 @@ from replicate_proxy.replicate_api.errors import (
     UnauthenticatedError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
-from replicate_proxy.services.upstream_url import JobReference, WebhookUrls
-from replicate_proxy.steps import Checkpoint, no_checkpoint
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from replicate_proxy.jobs.updater import JobKeeper
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
-    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Dispatch", "DispatchSettings"]
 

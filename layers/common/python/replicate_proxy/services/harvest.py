@@ -1,4 +1,6 @@
-"""Finishing a succeeded prediction: every output file into our bucket, then the final output, then
+"""The end of a harvest that cannot succeed any more: what is stored stays, the rest keeps its old URLs.
+
+Finishing a succeeded prediction: every output file into our bucket, then the final output, then
 `succeeded`.
 """
 
@@ -10,26 +12,56 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.changes import Harvested, HarvestTaken, Looked
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.policy import RESULT_LIFETIME
-from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.jobs.state_machine import ChangeDropped
+from replicate_proxy.jobs.timeouts import RESULT_LIFETIME
 from replicate_proxy.observability import Metric, count, logger, measure
-from replicate_proxy.outputs.options import ImageOptions
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.outputs.references import replace_files
 from replicate_proxy.replicate_api.models import UpstreamPrediction
-from replicate_proxy.services.degrade import degraded, is_hopeless
 from replicate_proxy.services.reports import reported
-from replicate_proxy.steps import Checkpoint, no_checkpoint
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicate_proxy.jobs.updater import JobKeeper
     from replicate_proxy.ports import Clock, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
-    from replicate_proxy.services.keeper import JobKeeper
 
-__all__ = ["Harvest", "HarvestMessages", "again_event"]
+__all__ = [
+    "Harvest",
+    "HarvestMessages",
+    "again_event",
+    "degraded",
+    "is_hopeless",
+]
+
+# Some time for a round that began within the hour.
+_GRACE = timedelta(minutes=10)
+
+
+def is_hopeless(job: Job, now: datetime) -> bool:
+    """Whether Replicate has deleted the files by now, so that another round can bring no more of them."""
+    return now - (job.completed_at or job.created_at) > RESULT_LIFETIME + _GRACE
+
+
+def degraded(job: Job, documents: DocumentStore) -> Harvested:
+    """The job succeeds with an output of which some or all files are where the model put them."""
+    count(Metric.FILE_DEGRADED)
+    logger.error("harvest given up, output left where it was", job_id=job.id, attempt=job.attempt)
+    try:
+        output = documents.load(job.source_output)
+    except NotFoundError:
+        count(Metric.OUTPUT_LOST)
+        return Harvested(documents.keep(job.tenant, job.id, "output", None), job.files)
+    records = [FileRecord.from_json(record) for record in documents.load(job.files) or ()]
+    stored = {record.path: record.url for record in records if record.outcome != "left"}
+    final = replace_files(output, stored)
+    return Harvested(documents.keep(job.tenant, job.id, "output", final), job.files)
+
 
 # A file that could not be fetched is tried again after these seconds; then the job ends with Replicate's own
 # URL.

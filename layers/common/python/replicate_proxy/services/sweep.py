@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.jobs.state_machine import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state import ChangeDropped
+from replicate_proxy.jobs.state_machine import ChangeDropped
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.models import UpstreamPrediction
 from replicate_proxy.services.reports import reported
-from replicate_proxy.steps import Checkpoint, no_checkpoint
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from replicate_proxy.contracts.events import PredictionReport
+    from replicate_proxy.jobs.updater import JobKeeper
     from replicate_proxy.ports import CommandQueue, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
-    from replicate_proxy.services.keeper import JobKeeper
 
 __all__ = ["Track"]
 

@@ -1,0 +1,1 @@
+"""The admin API. Every route requires the scope `admin`."""

@@ -1,0 +1,152 @@
+"""/admin/breaker
+
+/admin/queues
+
+/admin/tenants/{name}/redeliver: an operator's redelivery of any tenant's webhooks.
+
+/admin/webhook-secret
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.bodies import DiscardBody, RedriveBody, TripBody
+from replicate_proxy.api.http import json_response
+from replicate_proxy.api.validation import checked, invalid
+from replicate_proxy.api.webhooks.bodies import Redeliver
+from replicate_proxy.api.webhooks.views import delivery_view
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.clock import iso
+from replicate_proxy.observability import logger
+from replicate_proxy.operations.dead_letters import subject_of
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request, Response, Routes
+    from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetters
+    from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
+    from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
+
+__all__ = [
+    "add_breaker_routes",
+    "add_queue_routes",
+    "add_redelivery_routes",
+    "add_secret_routes",
+]
+
+
+def add_breaker_routes(routes: Routes, breaker: BreakerSwitch) -> None:
+    @routes.get("/admin/breaker")
+    def view(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        return json_response(200, dict(breaker.view()))
+
+    @routes.post("/admin/breaker/trip")
+    def trip(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        wanted = checked(TripBody, request.json() if request.body else {})
+        logger.warning("breaker opened by an operator", seconds=wanted.seconds)
+        breaker.trip("admin", seconds=wanted.seconds)
+        return json_response(200, dict(breaker.view()))
+
+    @routes.post("/admin/breaker/reset")
+    def reset(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        logger.warning("breaker closed by an operator")
+        breaker.reset()
+        return json_response(200, dict(breaker.view()))
+
+
+_MOST_SHOWN = 100
+
+
+def add_queue_routes(routes: Routes, letters: DeadLetters) -> None:
+    @routes.get("/admin/queues")
+    def depths(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        results = [
+            {
+                "name": name,
+                "dead_letters": asdict(depth),
+                "can_redrive": queue.can_redrive,
+                "note": queue.note,
+            }
+            for name, (queue, depth) in letters.depths().items()
+        ]
+        return json_response(200, {"results": results})
+
+    @routes.get("/admin/queues/{name}/dead-letters")
+    def peek(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        found = letters.peek(request.params["name"], limit=_limit(request))
+        with_body = request.query.get("body") == "true"
+        return json_response(200, {"results": [_view(letter, with_body=with_body) for letter in found]})
+
+    @routes.post("/admin/queues/{name}/redrive")
+    def redrive(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        wanted = checked(RedriveBody, request.json() if request.body else {})
+        outcome = letters.redrive(
+            request.params["name"], wanted.to_filter(), limit=wanted.limit, rate=wanted.rate_per_second
+        )
+        return json_response(200, asdict(outcome))
+
+    @routes.post("/admin/queues/{name}/discard")
+    def discard(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        wanted = checked(DiscardBody, request.json())
+        return json_response(
+            200, asdict(letters.discard(request.params["name"], wanted.to_filter(), limit=wanted.limit))
+        )
+
+
+def _limit(request: Request) -> int:
+    text = request.query.get("limit", "10")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_SHOWN):
+        raise invalid("limit", f"must be a whole number from 1 to {_MOST_SHOWN}")
+    return int(text)
+
+
+def _view(letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
+    """Bodies can hold a tenant's outputs, so they are shown on demand."""
+    shown = {
+        "message_id": letter.id,
+        **subject_of(letter.body),
+        "sent_at": iso(letter.sent_at),
+        "receive_count": letter.receive_count,
+        "target": letter.target,
+        "error": letter.error,
+        "bytes": len(letter.body.encode()),
+    }
+    return {**shown, "body": _parsed(letter.body)} if with_body else shown
+
+
+def _parsed(body: str) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body
+
+
+def add_redelivery_routes(routes: Routes, redeliveries: Redeliveries) -> None:
+    @routes.post("/admin/tenants/{name}/redeliver")
+    def redeliver_failed(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        wanted = checked(Redeliver, request.json())
+        done = redeliveries.all_failed_since(request.params["name"], wanted.since, cursor=wanted.cursor)
+        return json_response(202, {"redelivered": done.number, "next": done.next})
+
+    @routes.post("/admin/tenants/{name}/deliveries/{delivery_id}/redeliver")
+    def redeliver_one(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        delivery = redeliveries.one(request.params["name"], request.params["delivery_id"])
+        return json_response(202, delivery_view(delivery))
+
+
+def add_secret_routes(routes: Routes, secret: WebhookSecret) -> None:
+    @routes.post("/admin/webhook-secret/refresh")
+    def refresh(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        return json_response(200, asdict(secret.refresh()))

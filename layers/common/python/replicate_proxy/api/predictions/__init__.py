@@ -1,0 +1,1 @@
+"""Predictions over HTTP: request bodies, creating, reading and canceling."""

@@ -1,0 +1,26 @@
+"""The address that Replicate calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_proxy.api.http import Request, Response, Routes, json_response
+
+if TYPE_CHECKING:
+    from replicate_proxy.services.replicate_webhook import WebhookReceiver
+
+__all__ = [
+    "webhook_routes",
+]
+
+
+def webhook_routes(receiver: WebhookReceiver) -> Routes:
+    """`POST /webhooks/replicate`: 200 once the event is on the bus, so that Replicate may forget it."""
+    routes = Routes()
+
+    @routes.post("/webhooks/replicate")
+    def receive(request: Request) -> Response:
+        receiver.receive(request.headers, request.query, request.body)
+        return json_response(200, {"received": True})
+
+    return routes

@@ -1,0 +1,1 @@
+"""The webhook API: endpoints, signing secrets, deliveries and redeliveries."""

@@ -1,0 +1,172 @@
+"""/v1/webhooks/deliveries, …/attempts, …/redeliver"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.validation import checked, invalid
+from replicate_proxy.api.webhooks.bodies import Redeliver
+from replicate_proxy.api.webhooks.views import attempt_view, delivery_view
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.clock import parse
+from replicate_proxy.ids import is_id
+from replicate_proxy.webhooks.model import PREDICTION_TARGET, DeliveryStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
+    from replicate_proxy.webhooks.ports import Outbox
+    from replicate_proxy.webhooks.redelivery import Redelivered, Redelivery
+
+__all__ = [
+    "add_delivery_routes",
+]
+
+_ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
+_DELIVERY = "/v1/webhooks/deliveries/{delivery_id}"
+_PAGE = 100
+
+
+def add_delivery_routes(
+    routes: Routes,
+    *,
+    endpoints: EndpointAdmin,
+    redelivery: Redelivery,
+    outbox: Outbox,
+    public_base_url: str = "",
+) -> None:
+    """Lists by endpoint, by prediction, of predictions' own webhooks; redelivery of one and of all failed."""
+    pages = _Pages(public_base_url)
+    _add_lists(routes, endpoints, outbox, pages)
+    _add_single(routes, redelivery, outbox)
+    _add_redeliveries(routes, endpoints, redelivery)
+
+
+def _add_lists(routes: Routes, endpoints: EndpointAdmin, outbox: Outbox, pages: _Pages) -> None:
+    def deliveries_to(request: Request, tenant: str, target: str) -> Response:
+        status, since = _status(request), _since(request)
+        page = outbox.deliveries_to(
+            tenant, target, since=since, cursor=request.query.get("cursor"), limit=_PAGE, oldest_first=False
+        )
+        found = [each for each in page.deliveries if status is None or each.status is status]
+        return pages.of(request, [delivery_view(each) for each in found], page.next)
+
+    @routes.get(f"{_ENDPOINT}/deliveries")
+    def of_endpoint(request: Request) -> Response:
+        tenant = _reader(request)
+        return deliveries_to(request, tenant, endpoints.get(tenant, request.params["endpoint_id"]).id)
+
+    @routes.get(f"{_ENDPOINT}/attempts")
+    def attempts_of_endpoint(request: Request) -> Response:
+        tenant = _reader(request)
+        endpoint = endpoints.get(tenant, request.params["endpoint_id"])
+        page = outbox.attempts_to(tenant, endpoint.id, cursor=request.query.get("cursor"), limit=_PAGE)
+        return pages.of(request, [attempt_view(each) for each in page.attempts], page.next)
+
+    @routes.get("/v1/webhooks/deliveries")
+    def of_prediction(request: Request) -> Response:
+        """With `prediction`, that one's to every target; without, those to predictions' own webhooks."""
+        tenant = _reader(request)
+        if "prediction" not in request.query:
+            return deliveries_to(request, tenant, PREDICTION_TARGET)
+        found = outbox.of_job(tenant, _prediction(request))
+        return pages.of(request, [delivery_view(each) for each in found], None)
+
+    @routes.get("/v1/webhooks/attempts")
+    def attempts_of_prediction(request: Request) -> Response:
+        tenant = _reader(request)
+        if "prediction" not in request.query:
+            cursor = request.query.get("cursor")
+            page = outbox.attempts_to(tenant, PREDICTION_TARGET, cursor=cursor, limit=_PAGE)
+            return pages.of(request, [attempt_view(each) for each in page.attempts], page.next)
+        found = outbox.attempts_of_job(tenant, _prediction(request))
+        return pages.of(request, [attempt_view(each) for each in found], None)
+
+
+def _add_single(routes: Routes, redelivery: Redelivery, outbox: Outbox) -> None:
+    @routes.get(_DELIVERY)
+    def get(request: Request) -> Response:
+        return json_response(
+            200, delivery_view(redelivery.find(_reader(request), request.params["delivery_id"]))
+        )
+
+    @routes.get(f"{_DELIVERY}/attempts")
+    def attempts(request: Request) -> Response:
+        delivery = redelivery.find(_reader(request), request.params["delivery_id"])
+        results = [attempt_view(each) for each in outbox.attempts(delivery)]
+        return json_response(200, {"next": None, "previous": None, "results": results})
+
+    @routes.post(f"{_DELIVERY}/redeliver")
+    def redeliver(request: Request) -> Response:
+        return json_response(
+            202, delivery_view(redelivery.one(_writer(request), request.params["delivery_id"]))
+        )
+
+
+def _add_redeliveries(routes: Routes, endpoints: EndpointAdmin, redelivery: Redelivery) -> None:
+    @routes.post(f"{_ENDPOINT}/redeliver")
+    def to_endpoint(request: Request) -> Response:
+        tenant, wanted = _writer(request), checked(Redeliver, request.json())
+        endpoint = endpoints.get(tenant, request.params["endpoint_id"])
+        return _done(redelivery.failed_since(tenant, endpoint.id, wanted.since, cursor=wanted.cursor))
+
+    @routes.post("/v1/webhooks/redeliver")
+    def to_all(request: Request) -> Response:
+        tenant, wanted = _writer(request), checked(Redeliver, request.json())
+        return _done(redelivery.all_failed_since(tenant, wanted.since, cursor=wanted.cursor))
+
+
+class _Pages:
+    """Lists in Replicate's shape: `next` is the address of the following page."""
+
+    def __init__(self, public_base_url: str) -> None:
+        self._public_base_url = public_base_url
+
+    def of(self, request: Request, results: list[dict[str, Any]], cursor: str | None) -> Response:
+        following = None
+        if cursor is not None:
+            path = request.resource.format(**request.params)
+            query = urlencode({**request.query, "cursor": cursor})
+            following = f"{self._public_base_url or request.base_url}{path}?{query}"
+        return json_response(200, {"next": following, "previous": None, "results": results})
+
+
+def _reader(request: Request) -> str:
+    request.principal.require(Scope.PREDICTIONS_READ)
+    return request.principal.tenant
+
+
+def _writer(request: Request) -> str:
+    request.principal.require(Scope.PREDICTIONS_WRITE)
+    return request.principal.tenant
+
+
+def _done(done: Redelivered) -> Response:
+    return json_response(202, {"redelivered": done.number, "cursor": done.next})
+
+
+def _prediction(request: Request) -> str:
+    text = request.query["prediction"]
+    if not is_id(text):
+        raise invalid("prediction", "is not the id of a prediction")
+    return text
+
+
+def _status(request: Request) -> DeliveryStatus | None:
+    text = request.query.get("status")
+    if text is None:
+        return None
+    if text not in set(DeliveryStatus):
+        raise invalid("status", f"is none of {', '.join(DeliveryStatus)}")
+    return DeliveryStatus(text)
+
+
+def _since(request: Request) -> datetime | None:
+    text = request.query.get("since")
+    try:
+        return parse(text) if text else None
+    except ValueError:
+        raise invalid("since", "is not an ISO-8601 time with an offset") from None

@@ -1,0 +1,164 @@
+"""/v1/webhooks: a tenant's endpoints, secrets, deliveries and redeliveries.
+
+Reading asks for the scope predictions:read; changing anything, and seeing a signing secret, for
+predictions:write.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.routing import with_resource
+from replicate_proxy.api.validation import checked
+from replicate_proxy.api.webhooks.bodies import (
+    CreateEndpoint,
+    EnableEndpoint,
+    RotateSecret,
+    UpdateEndpoint,
+)
+from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
+from replicate_proxy.api.webhooks.views import delivery_view, endpoint_view
+from replicate_proxy.auth.principal import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
+    from replicate_proxy.webhooks.ports import Outbox
+    from replicate_proxy.webhooks.redelivery import Redelivery
+
+__all__ = ["WebhookApi"]
+
+_ENDPOINTS = "/v1/webhooks/endpoints"
+_ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
+_RESOURCES = (
+    "/v1/webhooks/default/secret",
+    "/v1/webhooks/default/secret/rotate",
+    _ENDPOINTS,
+    _ENDPOINT,
+    f"{_ENDPOINT}/secret",
+    f"{_ENDPOINT}/secret/rotate",
+    f"{_ENDPOINT}/enable",
+    f"{_ENDPOINT}/test",
+    f"{_ENDPOINT}/deliveries",
+    f"{_ENDPOINT}/attempts",
+    f"{_ENDPOINT}/redeliver",
+    "/v1/webhooks/redeliver",
+    "/v1/webhooks/attempts",
+    "/v1/webhooks/deliveries",
+    "/v1/webhooks/deliveries/{delivery_id}",
+    "/v1/webhooks/deliveries/{delivery_id}/attempts",
+    "/v1/webhooks/deliveries/{delivery_id}/redeliver",
+)
+
+
+class WebhookApi:
+    """Dispatches /v1/webhooks/… events to the services behind them."""
+
+    def __init__(
+        self, *, endpoints: EndpointAdmin, redelivery: Redelivery, outbox: Outbox, public_base_url: str = ""
+    ) -> None:
+        self._routes = Routes()
+        _add_secret_routes(self._routes, endpoints)
+        _add_endpoint_routes(self._routes, endpoints)
+        _add_action_routes(self._routes, endpoints, redelivery, public_base_url)
+        add_delivery_routes(
+            self._routes,
+            endpoints=endpoints,
+            redelivery=redelivery,
+            outbox=outbox,
+            public_base_url=public_base_url,
+        )
+
+    def handle(self, event: Mapping[str, Any]) -> Response:
+        return self._routes.handle(with_resource(event, _RESOURCES))
+
+
+def _add_secret_routes(routes: Routes, endpoints: EndpointAdmin) -> None:
+    @routes.get("/v1/webhooks/default/secret")
+    def default_secret(request: Request) -> Response:
+        """In Replicate's own shape (OpenAPI document, webhooks.default.secret.get)."""
+        return json_response(200, {"key": endpoints.default_secret(_writer(request))})
+
+    @routes.post("/v1/webhooks/default/secret/rotate")
+    def rotate_default(request: Request) -> Response:
+        return json_response(200, {"key": endpoints.rotate_default(_writer(request), _grace(request))})
+
+    @routes.get(f"{_ENDPOINT}/secret")
+    def secret(request: Request) -> Response:
+        endpoint = endpoints.get(_writer(request), request.params["endpoint_id"])
+        return json_response(200, {"key": endpoint.secrets[0].text})
+
+    @routes.post(f"{_ENDPOINT}/secret/rotate")
+    def rotate(request: Request) -> Response:
+        endpoint = endpoints.rotate(_writer(request), request.params["endpoint_id"], _grace(request))
+        return json_response(200, {"key": endpoint.secrets[0].text})
+
+
+def _add_endpoint_routes(routes: Routes, endpoints: EndpointAdmin) -> None:
+    @routes.post(_ENDPOINTS)
+    def create(request: Request) -> Response:
+        endpoint = endpoints.create(_writer(request), checked(CreateEndpoint, request.json()))
+        return json_response(201, {**endpoint_view(endpoint), "key": endpoint.secrets[0].text})
+
+    @routes.get(_ENDPOINTS)
+    def list_all(request: Request) -> Response:
+        found = endpoints.list(_reader(request))
+        results = [endpoint_view(each) for each in found]
+        return json_response(200, {"next": None, "previous": None, "results": results})
+
+    @routes.get(_ENDPOINT)
+    def get(request: Request) -> Response:
+        endpoint = endpoints.get(_reader(request), request.params["endpoint_id"])
+        return json_response(200, {**endpoint_view(endpoint), "health": endpoints.health(endpoint)})
+
+    @routes.patch(_ENDPOINT)
+    def update(request: Request) -> Response:
+        wanted = checked(UpdateEndpoint, request.json())
+        endpoint = endpoints.update(_writer(request), request.params["endpoint_id"], wanted)
+        return json_response(200, endpoint_view(endpoint))
+
+    @routes.delete(_ENDPOINT)
+    def delete(request: Request) -> Response:
+        endpoints.delete(_writer(request), request.params["endpoint_id"])
+        return json_response(204, None)
+
+
+def _add_action_routes(
+    routes: Routes, endpoints: EndpointAdmin, redelivery: Redelivery, public_base_url: str
+) -> None:
+    @routes.post(f"{_ENDPOINT}/enable")
+    def enable(request: Request) -> Response:
+        """Also sends what the endpoint missed meanwhile, unless told not to."""
+        tenant, endpoint_id = _writer(request), request.params["endpoint_id"]
+        wanted = checked(EnableEndpoint, request.json() if request.body else {})
+        disabled_at = endpoints.get(tenant, endpoint_id).disabled_at
+        endpoint = endpoints.enable(tenant, endpoint_id)
+        view = endpoint_view(endpoint)
+        if wanted.redeliver and disabled_at is not None:
+            done = redelivery.missed(endpoint, disabled_at)
+            view |= {"redelivered": done.number, "redeliver_cursor": done.next}
+        return json_response(200, view)
+
+    @routes.post(f"{_ENDPOINT}/test")
+    def test(request: Request) -> Response:
+        endpoint = endpoints.get(_writer(request), request.params["endpoint_id"])
+        delivery = redelivery.test(endpoint, base_url=public_base_url or request.base_url)
+        return json_response(202, delivery_view(delivery))
+
+
+def _reader(request: Request) -> str:
+    request.principal.require(Scope.PREDICTIONS_READ)
+    return request.principal.tenant
+
+
+def _writer(request: Request) -> str:
+    request.principal.require(Scope.PREDICTIONS_WRITE)
+    return request.principal.tenant
+
+
+def _grace(request: Request) -> timedelta:
+    wanted = checked(RotateSecret, request.json() if request.body else {})
+    return timedelta(seconds=wanted.grace_seconds)

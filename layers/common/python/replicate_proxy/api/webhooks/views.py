@@ -1,0 +1,72 @@
+"""Endpoints, deliveries and attempts as the webhook API shows them. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.clock import iso
+from replicate_proxy.webhooks.model import PREDICTION_TARGET, Attempt, Delivery, delivery_id
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.webhooks.endpoints import Endpoint
+
+__all__ = [
+    "attempt_view",
+    "delivery_view",
+    "endpoint_view",
+]
+
+
+def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+    """Without its secrets, which have a route of their own."""
+    return {
+        "id": endpoint.id,
+        "url": endpoint.url,
+        "events": [kind.value for kind in endpoint.events],
+        "description": endpoint.description,
+        "status": "enabled" if endpoint.is_enabled else "disabled",
+        "disabled_reason": endpoint.disabled_reason.value if endpoint.disabled_reason else None,
+        "disabled_at": _text(endpoint.disabled_at),
+        "created_at": iso(endpoint.created_at),
+        "updated_at": iso(endpoint.updated_at),
+    }
+
+
+def delivery_view(delivery: Delivery) -> dict[str, Any]:
+    """`endpoint` is None for a prediction's own webhook, whose address is `url`."""
+    own = delivery.target == PREDICTION_TARGET
+    return {
+        "id": delivery.id,
+        "prediction": delivery.job_id,
+        "endpoint": None if own else delivery.target,
+        "url": delivery.url,
+        "event": delivery.kind.value,
+        "sequence": delivery.sequence,
+        "webhook_id": delivery.message_id,
+        "status": delivery.status.value,
+        "reason": delivery.ending.value if delivery.ending else None,
+        "attempts": delivery.attempts,
+        "created_at": iso(delivery.created_at),
+        "next_attempt_at": _text(delivery.next_attempt_at if delivery.is_pending else None),
+        "finished_at": _text(delivery.finished_at),
+    }
+
+
+def attempt_view(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery": delivery_id(attempt.job_id, attempt.sequence, attempt.target),
+        "number": attempt.number,
+        "at": iso(attempt.at),
+        "succeeded": attempt.verdict == "taken",
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_ms": attempt.duration_ms,
+        "response": attempt.answer,
+        "next_attempt_at": _text(attempt.next_attempt_at),
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None

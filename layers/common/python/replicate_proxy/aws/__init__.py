@@ -1,0 +1,1 @@
+"""AWS clients and the adapters that implement the ports with them."""

@@ -1,0 +1,94 @@
+"""Usage plans and the authorizer's cache, by API Gateway's own API.
+
+One usage plan for each set of limits, shared by all keys that have them: plans are few (300 an account and
+region), and API Gateway counts each key for itself (AWS documentation, "Usage plans and API keys for REST
+APIs").
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.observability import logger
+from replicate_proxy.operations.ports import Stage, UsageKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicate_proxy.auth.keys import Limits
+
+__all__ = [
+    "ApiGateway",
+]
+
+
+class ApiGateway:
+    """Gateway by boto3's `apigateway` client; `prefix` sets this deployment's plans apart from others'."""
+
+    def __init__(self, client: Any, *, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+
+    def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
+        with _translated("admitting a key to a usage plan"):
+            plan = self._plan(limits, stage)
+            value = secrets.token_urlsafe(32)
+            made = self._client.create_api_key(name=f"{self._prefix}-{label}", value=value, enabled=True)
+            self._client.create_usage_plan_key(usagePlanId=plan, keyId=made["id"], keyType="API_KEY")
+        return UsageKey(made["id"], value)
+
+    def expel(self, usage_key_id: str) -> None:
+        with _translated("removing a key from its usage plan"):
+            try:
+                self._client.delete_api_key(apiKey=usage_key_id)
+            except self._client.exceptions.NotFoundException:
+                logger.info("usage key was gone", usage_key_id=usage_key_id)
+
+    def forget_callers(self, stage: Stage) -> bool:
+        try:
+            self._client.flush_stage_authorizers_cache(restApiId=stage.api_id, stageName=stage.name)
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("authorizer cache was not flushed", reason=type(error).__name__)
+            return False
+        return True
+
+    def _plan(self, limits: Limits, stage: Stage) -> str:
+        name = f"{self._prefix}-{limits.rate:g}rps-{limits.burst}burst-{limits.monthly_quota or 'no'}quota"
+        pages = self._client.get_paginator("get_usage_plans").paginate()
+        plan = next((plan for page in pages for plan in page["items"] if plan["name"] == name), None)
+        if plan is None:
+            return str(self._new_plan(name, limits, stage))
+        if not any(
+            entry["apiId"] == stage.api_id and entry["stage"] == stage.name for entry in plan["apiStages"]
+        ):
+            operation = {"op": "add", "path": "/apiStages", "value": f"{stage.api_id}:{stage.name}"}
+            self._client.update_usage_plan(usagePlanId=plan["id"], patchOperations=[operation])
+        return str(plan["id"])
+
+    def _new_plan(self, name: str, limits: Limits, stage: Stage) -> str:
+        quota = {"quota": {"limit": limits.monthly_quota, "period": "MONTH"}} if limits.monthly_quota else {}
+        made = self._client.create_usage_plan(
+            name=name,
+            apiStages=[{"apiId": stage.api_id, "stage": stage.name}],
+            throttle={"rateLimit": limits.rate, "burstLimit": limits.burst},
+            **quota,
+        )
+        return str(made["id"])
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in {"TooManyRequestsException", "ConflictException", "ServiceUnavailableException"}:
+            raise RetryableError(f"{what}: {code}") from error
+        raise PermanentError(f"{what}: {code}") from error
+    except BotoCoreError as error:
+        raise RetryableError(f"{what}: {type(error).__name__}") from error

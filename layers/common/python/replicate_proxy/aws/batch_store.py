@@ -1,0 +1,79 @@
+"""Batches in the jobs table, each written together with its jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.dynamodb import from_item, to_item, translated
+from replicate_proxy.aws.job_records import batch_key, record_of
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.jobs.model import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from replicate_proxy.aws.job_store import DynamoJobStore
+    from replicate_proxy.jobs.model import Job
+
+__all__ = [
+    "DynamoBatchStore",
+]
+
+
+class DynamoBatchStore:
+    """The BatchStore port."""
+
+    def __init__(self, dynamodb: Any, table: str, jobs: DynamoJobStore) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._jobs = jobs
+
+    def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
+        """One transaction; the SDK's own token lets it be sent again safely when its answer is lost."""
+        records = [_record(batch), *(record_of(replace(job, rev=1)) for job in jobs)]
+        with translated("create batch"):
+            self._dynamodb.transact_write_items(TransactItems=[self._put(record) for record in records])
+
+    def get(self, tenant: str, batch_id: str) -> Batch | None:
+        with translated("read batch"):
+            reply = self._dynamodb.get_item(
+                TableName=self._table, Key=to_item(batch_key(tenant, batch_id)), ConsistentRead=True
+            )
+        return _batch(from_item(reply["Item"])) if "Item" in reply else None
+
+    def jobs(self, batch: Batch) -> Sequence[Job]:
+        found = self._jobs.many(batch.tenant, batch.job_ids, consistent=True)
+        return [found[job_id] for job_id in batch.job_ids if job_id in found]
+
+    def _put(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "Put": {
+                "TableName": self._table,
+                "Item": to_item(record),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+
+
+def _record(batch: Batch) -> dict[str, Any]:
+    """Without the attributes `tenant` and `id`: those would list it among the tenant's jobs."""
+    return {
+        **batch_key(batch.tenant, batch.id),
+        "created_at": iso(batch.created_at),
+        "base_url": batch.base_url,
+        "job_ids": list(batch.job_ids),
+        "expires_at": batch.expires_at,
+    }
+
+
+def _batch(record: Mapping[str, Any]) -> Batch:
+    tenant, _, batch_id = record["pk"].removeprefix("BATCH#").rpartition("#")
+    return Batch(
+        tenant=tenant,
+        id=batch_id,
+        created_at=parse(record["created_at"]),
+        base_url=record["base_url"],
+        job_ids=tuple(record["job_ids"]),
+        expires_at=record.get("expires_at"),
+    )

@@ -1,0 +1,76 @@
+"""Records shared by all functions: what the breaker and the rate limiters know. One item each, by `pk`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.errors import ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ControlTable",
+    "OvertakenError",
+    "Record",
+]
+
+type Record = Mapping[str, Any]
+
+
+class OvertakenError(ConflictError):
+    """The condition of a change did not hold; `record` is what is stored instead."""
+
+    def __init__(self, message: str, record: Record) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class ControlTable:
+    """The table of env CONTROL_TABLE."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def read(self, key: str) -> Record:
+        """The record as it is now, empty where there is none. Raises what `dynamo.translated` raises."""
+        with translated("read control record"):
+            reply = self._dynamodb.get_item(
+                TableName=self._table, Key=to_item({"pk": key}), ConsistentRead=True
+            )
+        return from_item(reply.get("Item", {}))
+
+    def change(
+        self, key: str, update: str, values: Mapping[str, Any], *, condition: str | None = None
+    ) -> Record:
+        """Applies an update expression, with `:name` for each of `values`, and gives the whole record after
+        it.
+
+        Raises OvertakenError where `condition` does not hold.
+        """
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": to_item({"pk": key}),
+            "UpdateExpression": update,
+            "ExpressionAttributeValues": {f":{name}": to_value(value) for name, value in values.items()},
+            "ReturnValues": "ALL_NEW",
+        }
+        if "#state" in update:  # a reserved word of DynamoDB's expressions
+            request["ExpressionAttributeNames"] = {"#state": "state"}
+        if condition is not None:
+            request["ConditionExpression"] = condition
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        try:
+            with translated("change control record"):
+                return from_item(self._dynamodb.update_item(**request)["Attributes"])
+        except ConflictError as error:
+            raise OvertakenError("control record", self._other(key, error)) from error
+
+    def _other(self, key: str, error: ConflictError) -> Record:
+        cause = error.__cause__
+        item = cause.response.get("Item") if isinstance(cause, ClientError) else None
+        return from_item(cast("Mapping[str, Any]", item)) if item else self.read(key)

@@ -1,0 +1,88 @@
+"""SQS behind the admin API's queues."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.operations.dead_letters import DeadLetter, Depth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "SqsQueues",
+]
+
+_WAIT_SECONDS = 1  # long polling asks every server, so an empty answer means an empty queue
+
+
+class SqsQueues:
+    """Queues by boto3's `sqs` client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def depth(self, url: str) -> Depth:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        with _translated("counting messages"):
+            counts = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return Depth(waiting=int(counts[names[0]]), in_flight=int(counts[names[1]]))
+
+    def receive(self, url: str, *, limit: int, hidden_seconds: int) -> list[DeadLetter]:
+        with _translated("receiving messages"):
+            reply = self._client.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=limit,
+                VisibilityTimeout=hidden_seconds,
+                WaitTimeSeconds=_WAIT_SECONDS,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            )
+        return [_letter(message) for message in reply.get("Messages", [])]
+
+    def send_back(self, url: str, letter: DeadLetter) -> None:
+        group = {"MessageGroupId": letter.group} if letter.group else {}
+        with _translated("sending a message back"):
+            self._client.send_message(QueueUrl=url, MessageBody=letter.body, **group)
+
+    def delete(self, url: str, letter: DeadLetter) -> None:
+        with _translated("deleting a message"):
+            self._client.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
+
+    def release(self, url: str, letters: list[DeadLetter]) -> None:
+        """Makes them visible again; one that is not comes back by itself within a minute."""
+        for start in range(0, len(letters), 10):
+            entries = [
+                {"Id": str(index), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
+                for index, letter in enumerate(letters[start : start + 10])
+            ]
+            with _translated("releasing messages"):
+                self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+
+
+def _letter(message: Mapping[str, Any]) -> DeadLetter:
+    system = message.get("Attributes", {})
+    own = {name: value.get("StringValue") for name, value in message.get("MessageAttributes", {}).items()}
+    return DeadLetter(
+        id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        sent_at=datetime.fromtimestamp(int(system.get("SentTimestamp", 0)) / 1000, UTC),
+        receive_count=int(system.get("ApproximateReceiveCount", 0)),
+        group=system.get("MessageGroupId"),
+        target=own.get("TARGET_ARN"),
+        error=own.get("ERROR_MESSAGE"),
+    )
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise RetryableError(f"{what}: {type(error).__name__}") from error

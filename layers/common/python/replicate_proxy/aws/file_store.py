@@ -1,0 +1,122 @@
+"""Records of files in the access table.
+
+A tenant's files are one partition; ids sort by time, so newest first is a Query backwards. A file that its
+owner still has to upload has a sort key of its own and moves over when its object is first seen.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.files.model import FilePage, StoredFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "DynamoFileStore",
+]
+
+_UPLOADED = "FILE#"
+_AWAITED = "UPLOAD#"
+
+
+class DynamoFileStore:
+    """FileStore on DynamoDB. `expires_at` is the table's TTL attribute, in seconds since 1970."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def save(self, file: StoredFile) -> None:
+        with translated("saving a file's record"):
+            self._client.put_item(TableName=self._table, Item=to_item(_record(file)))
+            if file.is_uploaded:
+                self._client.delete_item(TableName=self._table, Key=_key(file.tenant, _AWAITED, file.id))
+
+    def get(self, tenant: str, file_id: str) -> StoredFile | None:
+        # Both in one call: which of the two an id has is not known, and must not show in the time it takes.
+        keys = [_key(tenant, _UPLOADED, file_id), _key(tenant, _AWAITED, file_id)]
+        with translated("reading a file's record"):
+            reply = self._client.batch_get_item(
+                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
+            )
+        if reply.get("UnprocessedKeys"):
+            raise RetryableError("reading a file's record: throttled")
+        files = [_file(from_item(item)) for item in reply["Responses"].get(self._table, [])]
+        return max(files, key=lambda file: file.is_uploaded, default=None)
+
+    def page(self, tenant: str, *, below: str | None, limit: int) -> FilePage:
+        # The end of a BETWEEN is included, so one more than asked for is read and the id itself dropped.
+        found = self._query(tenant, _UPLOADED, below=below, limit=limit + 2)
+        files = [file for file in found if file.id != below][: limit + 1]
+        more = len(files) > limit
+        return FilePage(tuple(files[:limit]), files[limit - 1].id if more else None)
+
+    def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
+        return tuple(self._query(tenant, _AWAITED, below=None, limit=limit))
+
+    def delete(self, file: StoredFile) -> None:
+        with translated("deleting a file's record"):
+            for prefix in (_UPLOADED, _AWAITED):
+                self._client.delete_item(TableName=self._table, Key=_key(file.tenant, prefix, file.id))
+
+    def _query(self, tenant: str, prefix: str, *, below: str | None, limit: int) -> list[StoredFile]:
+        values = {
+            ":pk": to_value(_partition(tenant)),
+            ":low": to_value(prefix),
+            ":high": to_value(prefix + (below or "~")),
+        }
+        with translated("listing files"):
+            reply = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
+                ExpressionAttributeValues=values,
+                ScanIndexForward=False,
+                ConsistentRead=True,
+                Limit=limit,
+            )
+        return [_file(from_item(item)) for item in reply["Items"]]
+
+
+def _partition(tenant: str) -> str:
+    return f"FILES#{tenant}"
+
+
+def _key(tenant: str, prefix: str, file_id: str) -> dict[str, Any]:
+    return to_item({"pk": _partition(tenant), "sk": prefix + file_id})
+
+
+def _record(file: StoredFile) -> dict[str, Any]:
+    return {
+        "pk": _partition(file.tenant),
+        "sk": (_UPLOADED if file.is_uploaded else _AWAITED) + file.id,
+        "id": file.id,
+        "tenant": file.tenant,
+        "name": file.name,
+        "content_type": file.content_type,
+        "created_at": iso(file.created_at),
+        "valid_until": iso(file.expires_at),
+        "expires_at": int(file.expires_at.timestamp()),
+        "size": file.size,
+        "checksums": dict(file.checksums),
+        "metadata": json.dumps(file.metadata),
+    }
+
+
+def _file(record: Mapping[str, Any]) -> StoredFile:
+    return StoredFile(
+        id=record["id"],
+        tenant=record["tenant"],
+        name=record["name"],
+        content_type=record["content_type"],
+        created_at=parse(record["created_at"]),
+        expires_at=parse(record["valid_until"]),
+        size=record.get("size"),
+        checksums=record["checksums"],
+        metadata=json.loads(record["metadata"]),
+    )

@@ -1,0 +1,70 @@
+"""Failed invocations made again: those of the schedules, and batches of the stream that were given up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicate_proxy.errors import PermanentError, RetryableError
+
+if TYPE_CHECKING:
+    from replicate_proxy.operations.dead_letters import DeadLetter
+
+__all__ = [
+    "Invocation",
+    "Invocations",
+    "invocation_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A function by ARN and what it is to be called with. `waits`: only its own success ends the letter."""
+
+    function: str
+    payload: str
+    waits: bool
+
+
+def invocation_of(letter: DeadLetter) -> Invocation:
+    """The call that a letter is about. Raises PermanentError where it is about none.
+
+    Three forms: what a rule could not hand over (the event, with its target as attribute; Amazon EventBridge,
+    dead-letter queues), and records of on-failure destinations, with the payload of an asynchronous call or
+    with the position of a stream's batch (AWS Lambda, asynchronous invocation; using Lambda with DynamoDB).
+    """
+    if letter.target is not None:
+        return Invocation(letter.target, letter.body, waits=False)
+    try:
+        record = json.loads(letter.body)
+        function = str(record["requestContext"]["functionArn"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise PermanentError(f"not a failed invocation: {type(error).__name__}") from error
+    if "requestPayload" in record:
+        return Invocation(function, json.dumps(record["requestPayload"]), waits=False)
+    # The stream's consumer has no dead-letter queue for calls like this one, so its answer is waited for.
+    return Invocation(function, letter.body, waits=True)
+
+
+class Invocations:
+    """Makes them by boto3's `lambda` client. A call that fails again comes back, or never left its queue."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def again(self, letter: DeadLetter) -> None:
+        """Raises PermanentError or RetryableError where the letter must stay."""
+        wanted = invocation_of(letter)
+        try:
+            reply = self._client.invoke(
+                FunctionName=wanted.function,
+                InvocationType="RequestResponse" if wanted.waits else "Event",
+                Payload=wanted.payload.encode(),
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise RetryableError(f"invoke again: {type(error).__name__}") from error
+        if "FunctionError" in reply:
+            raise RetryableError("invoke again: the function failed again")

@@ -1,0 +1,176 @@
+"""Jobs in DynamoDB: conditional writes only, strong reads unless said otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.aws.job_records import DUE_SHARDS, job_key, job_of, record_of, upstream_key
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.observability import logger
+from replicate_proxy.ports import DueJob, JobPage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicate_proxy.jobs.model import Job
+
+__all__ = [
+    "DynamoJobStore",
+]
+
+_BATCH_TRIES = 5
+# A marker must outlive any look through Replicate's list of recent predictions, which holds data for an hour.
+_MARKER_SECONDS = 2 * 24 * 3600
+
+
+class DynamoJobStore:
+    """The JobStore port on the jobs table."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def create(self, job: Job) -> None:
+        with translated("create job"):
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=to_item(record_of(replace(job, rev=1))),
+                ConditionExpression="attribute_not_exists(pk)",
+            )
+
+    def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
+        with translated("read job"):
+            reply = self._dynamodb.get_item(
+                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=consistent
+            )
+        return job_of(from_item(reply["Item"])) if "Item" in reply else None
+
+    def save(self, job: Job) -> Job:
+        saved, write_id = replace(job, rev=job.rev + 1), token_hex(8)
+        try:
+            with translated("save job"):
+                self._dynamodb.put_item(
+                    TableName=self._table,
+                    Item=to_item({**record_of(saved), "write_id": write_id}),
+                    ConditionExpression="#rev = :rev",
+                    ExpressionAttributeNames={"#rev": "rev"},
+                    ExpressionAttributeValues={":rev": to_value(job.rev)},
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except ConflictError as conflict:
+            # The SDK sends again what had no answer: what is in the way may be this very write.
+            if _write_in_the_way(conflict) != write_id:
+                raise
+        return saved
+
+    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
+        """Ids from the index, then the jobs in batches: the index holds keys only, so that a save costs one
+        write.
+        """
+        low, high = from_id or "0", below or "~"
+        if low > high:
+            return JobPage(jobs=(), next_before=None)
+        with translated("list jobs"):
+            reply = self._dynamodb.query(
+                TableName=self._table,
+                IndexName="by_tenant",
+                KeyConditionExpression="tenant = :tenant AND id BETWEEN :low AND :high",
+                ExpressionAttributeValues={
+                    ":tenant": to_value(tenant),
+                    ":low": to_value(low),
+                    ":high": to_value(high),
+                },
+                ScanIndexForward=False,
+                Limit=limit + 2,
+            )
+        ids = [from_item(item)["id"] for item in reply["Items"]]
+        ids = [job_id for job_id in ids if job_id != below]
+        found = self.many(tenant, ids[:limit])
+        jobs = tuple(found[job_id] for job_id in ids[:limit] if job_id in found)
+        return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
+
+    def many(self, tenant: str, ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
+        """Those of the jobs that exist, by id."""
+        keys = [to_item(job_key(tenant, job_id)) for job_id in ids]
+        jobs: dict[str, Job] = {}
+        for start in range(0, len(keys), 100):
+            asked = {"Keys": keys[start : start + 100], "ConsistentRead": consistent}
+            wanted: dict[str, Any] = {self._table: asked}
+            for _ in range(_BATCH_TRIES):
+                with translated("read jobs"):
+                    reply = self._dynamodb.batch_get_item(RequestItems=wanted)
+                found = (job_of(from_item(item)) for item in reply["Responses"].get(self._table, ()))
+                jobs.update((job.id, job) for job in found)
+                wanted = reply.get("UnprocessedKeys") or {}
+                if not wanted:
+                    break
+            else:
+                raise RetryableError("read jobs: keys left unprocessed")
+        return jobs
+
+    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+        """The jobs overdue the longest, over all shards of the due index that can be read."""
+        rows: list[DueJob] = []
+        failures: list[RetryableError] = []
+        for shard in range(DUE_SHARDS):
+            try:
+                rows += self._due_in(f"DUE#{shard}", before, limit)
+            except RetryableError as error:
+                logger.warning("due jobs left for the next pass", shard=shard, reason=str(error))
+                failures.append(error)
+        if len(failures) == DUE_SHARDS:
+            raise failures[0]
+        return sorted(rows, key=lambda row: row.due_at)[:limit]
+
+    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+        marker = {**upstream_key(replicate_id), "tenant": tenant, "job_id": job_id}
+        expires = {"expires_at": int(datetime.now(UTC).timestamp()) + _MARKER_SECONDS}
+        try:
+            with translated("mark prediction"):
+                self._dynamodb.put_item(
+                    TableName=self._table,
+                    Item=to_item({**marker, **expires}),
+                    ConditionExpression="attribute_not_exists(pk) OR job_id = :job",
+                    ExpressionAttributeValues={":job": to_value(job_id)},
+                )
+        except ConflictError:
+            return False
+        return True
+
+    def owner(self, replicate_id: str) -> str | None:
+        with translated("read mark of prediction"):
+            reply = self._dynamodb.get_item(
+                TableName=self._table, Key=to_item(upstream_key(replicate_id)), ConsistentRead=True
+            )
+        return str(from_item(reply["Item"])["job_id"]) if "Item" in reply else None
+
+    def _due_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
+        with translated("list due jobs"):
+            reply = self._dynamodb.query(
+                TableName=self._table,
+                IndexName="by_due",
+                KeyConditionExpression="due_shard = :shard AND due_at <= :before",
+                ExpressionAttributeValues={":shard": to_value(shard), ":before": to_value(iso(before))},
+                Limit=limit,
+            )
+        records = [from_item(item) for item in reply["Items"]]
+        return [_due_row(record) for record in records]
+
+
+def _write_in_the_way(conflict: ConflictError) -> str | None:
+    """Which write the record that failed the condition is of."""
+    refused = conflict.__cause__
+    item: Any = refused.response.get("Item", {}) if isinstance(refused, ClientError) else {}
+    return from_item(item).get("write_id")
+
+
+def _due_row(record: dict[str, Any]) -> DueJob:
+    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
+    return DueJob(tenant=tenant, id=job_id, due_at=parse(record["due_at"]))

@@ -1,0 +1,161 @@
+"""API keys as items of the access table. Pure.
+
+All keys share one partition: a look-up is one GetItem by id, the list one Query. `expires_at` is the table's
+TTL attribute, so the end of a key's life is called `valid_until` here; only revoked keys get a TTL.
+
+API keys in the access table.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.auth.keys import ApiKey, Limits
+from replicate_proxy.auth.principal import known_scopes
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.clock import iso, parse
+from replicate_proxy.errors import ConflictError, DuplicateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "PARTITION",
+    "DynamoKeyStore",
+    "item_key",
+    "key_from_record",
+    "limits_from_record",
+    "record_from_key",
+    "record_from_limits",
+]
+
+PARTITION = "KEYS"
+_KEEP_REVOKED = timedelta(days=90)  # for whoever reads the list after an incident
+
+
+def item_key(key_id: str) -> dict[str, str]:
+    return {"pk": PARTITION, "sk": f"KEY#{key_id}"}
+
+
+def record_from_key(key: ApiKey) -> dict[str, Any]:
+    return {
+        **item_key(key.id),
+        "id": key.id,
+        "tenant": key.tenant,
+        "digest": key.digest,
+        "created_at": iso(key.created_at),
+        "name": key.name,
+        "scopes": sorted(key.scopes),
+        "allowed_ips": list(key.allowed_ips),
+        "allowed_models": list(key.allowed_models),
+        "valid_until": _text(key.expires_at),
+        "previous_digest": key.previous_digest,
+        "previous_until": _text(key.previous_until),
+        "last_used_at": _text(key.last_used_at),
+        "revoked_at": _text(key.revoked_at),
+        "limits": record_from_limits(key.limits),
+        "usage_key_id": key.usage_key_id,
+        "usage_key": key.usage_key,
+        "expires_at": int((key.revoked_at + _KEEP_REVOKED).timestamp()) if key.revoked_at else None,
+    }
+
+
+def key_from_record(record: Mapping[str, Any]) -> ApiKey:
+    return ApiKey(
+        id=record["id"],
+        tenant=record["tenant"],
+        digest=record["digest"],
+        created_at=parse(record["created_at"]),
+        name=record["name"],
+        scopes=known_scopes(record["scopes"]),
+        allowed_ips=tuple(record["allowed_ips"]),
+        allowed_models=tuple(record["allowed_models"]),
+        expires_at=_time(record.get("valid_until")),
+        previous_digest=record.get("previous_digest"),
+        previous_until=_time(record.get("previous_until")),
+        last_used_at=_time(record.get("last_used_at")),
+        revoked_at=_time(record.get("revoked_at")),
+        limits=limits_from_record(record.get("limits")),
+        usage_key_id=record.get("usage_key_id"),
+        usage_key=record.get("usage_key"),
+    )
+
+
+def record_from_limits(limits: Limits | None) -> dict[str, Any] | None:
+    if limits is None:
+        return None
+    # As text: DynamoDB has no binary floats, and half a request a second is a sensible rate.
+    return {"rate": str(limits.rate), "burst": limits.burst, "monthly_quota": limits.monthly_quota}
+
+
+def limits_from_record(record: Mapping[str, Any] | None) -> Limits | None:
+    return Limits(float(record["rate"]), record["burst"], record["monthly_quota"]) if record else None
+
+
+def _text(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse(text) if text else None
+
+
+class DynamoKeyStore:
+    """KeyStore on DynamoDB. Reads are consistent: the next one after a revocation sees it."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def get(self, key_id: str) -> ApiKey | None:
+        with translated("reading an API key"):
+            found = self._client.get_item(
+                TableName=self._table, Key=to_item(item_key(key_id)), ConsistentRead=True
+            )
+        return key_from_record(from_item(found["Item"])) if "Item" in found else None
+
+    def touch(self, key_id: str, now: datetime) -> None:
+        with translated("recording the use of an API key"):
+            self._client.update_item(
+                TableName=self._table,
+                Key=to_item(item_key(key_id)),
+                UpdateExpression="SET last_used_at = :now",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues={":now": to_value(iso(now))},
+            )
+
+    def create(self, key: ApiKey) -> None:
+        try:
+            with translated("creating an API key"):
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=to_item(record_from_key(key)),
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+        except ConflictError as error:
+            raise DuplicateError("this key id exists") from error
+
+    def replace(self, key: ApiKey, *, digest: str) -> None:
+        with translated("changing an API key"):
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_item(record_from_key(key)),
+                ConditionExpression="digest = :digest AND attribute_not_exists(revoked_at)",
+                ExpressionAttributeValues={":digest": to_value(digest)},
+            )
+
+    def list(self, *, tenant: str | None = None) -> list[ApiKey]:
+        query: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": to_value(PARTITION)},
+            "ConsistentRead": True,
+        }
+        if tenant is not None:
+            query["FilterExpression"] = "tenant = :tenant"
+            query["ExpressionAttributeValues"][":tenant"] = to_value(tenant)
+        with translated("listing API keys"):
+            pages = self._client.get_paginator("query").paginate(**query)
+            keys = [key_from_record(from_item(item)) for page in pages for item in page["Items"]]
+        return sorted(keys, key=lambda key: (key.created_at, key.id))

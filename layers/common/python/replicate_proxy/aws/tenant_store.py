@@ -1,0 +1,82 @@
+"""Tenants in the access table: one partition, a row each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.auth.tenants import ImageDefaults, Tenant
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.aws.key_store import limits_from_record, record_from_limits
+from replicate_proxy.clock import iso, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "DynamoTenantStore",
+]
+
+_PARTITION = "TENANTS"
+
+
+class DynamoTenantStore:
+    """TenantStore on DynamoDB."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def get(self, name: str) -> Tenant | None:
+        with translated("reading a tenant"):
+            found = self._client.get_item(TableName=self._table, Key=to_item(_key(name)))
+        return _tenant(from_item(found["Item"])) if "Item" in found else None
+
+    def save(self, tenant: Tenant) -> None:
+        with translated("saving a tenant"):
+            self._client.put_item(TableName=self._table, Item=to_item(_record(tenant)))
+
+    def delete(self, name: str) -> None:
+        with translated("deleting a tenant"):
+            self._client.delete_item(TableName=self._table, Key=to_item(_key(name)))
+
+    def list(self) -> list[Tenant]:
+        """All tenants that have a row, by name."""
+        with translated("listing tenants"):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": to_value(_PARTITION)},
+            )
+            return [_tenant(from_item(item)) for page in pages for item in page["Items"]]
+
+
+def _key(name: str) -> dict[str, str]:
+    return {"pk": _PARTITION, "sk": f"TENANT#{name}"}
+
+
+def _record(tenant: Tenant) -> dict[str, Any]:
+    return {
+        **_key(tenant.name),
+        "name": tenant.name,
+        "display_name": tenant.display_name,
+        "image_format": tenant.images.format,
+        "image_quality": tenant.images.quality,
+        "token_limits": record_from_limits(tenant.token_limits),
+        "usage_key_id": tenant.usage_key_id,
+        "usage_key": tenant.usage_key,
+        "created_at": iso(tenant.created_at) if tenant.created_at else None,
+        "updated_at": iso(tenant.updated_at) if tenant.updated_at else None,
+    }
+
+
+def _tenant(record: Mapping[str, Any]) -> Tenant:
+    return Tenant(
+        name=record["name"],
+        display_name=record["display_name"],
+        images=ImageDefaults(record.get("image_format"), record.get("image_quality")),
+        token_limits=limits_from_record(record.get("token_limits")),
+        usage_key_id=record.get("usage_key_id"),
+        usage_key=record.get("usage_key"),
+        created_at=parse(record["created_at"]) if record.get("created_at") else None,
+        updated_at=parse(record["updated_at"]) if record.get("updated_at") else None,
+    )

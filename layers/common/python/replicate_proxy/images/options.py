@@ -1,0 +1,83 @@
+"""What a caller may choose about the images of a job. Pure; `from_texts` reads headers and settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from replicate_proxy.errors import PermanentError
+
+__all__ = [
+    "ImageFormat",
+    "ImageOptions",
+    "InvalidImageOptionError",
+]
+
+type ImageFormat = Literal["webp", "avif", "jpeg", "original"]
+_QUALITY = re.compile(r"100|[1-9][0-9]?")
+_FORMATS: tuple[str, ...] = get_args(ImageFormat.__value__)
+
+
+class InvalidImageOptionError(PermanentError):
+    """A value that is no option; `field` is "format" or "quality"."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """`quality` 1–100, None for the format's measured default (docs/images.md); `original` leaves the bytes
+    alone.
+
+    `floor` is the lowest structural similarity (0–1, luma) that is stored without trying a higher quality; a
+    quality asked for by number is taken at its word and no floor applies.
+    """
+
+    format: ImageFormat = "webp"
+    quality: int | None = None
+    floor: float = 0.945
+    keep_copyright: bool = False
+    thumbnail_px: int = 256
+
+    @classmethod
+    def from_texts(
+        cls,
+        *,
+        format: str | None = None,  # noqa: A002 - the header and the setting are named so
+        quality: str | int | None = None,
+        base: ImageOptions | None = None,
+    ) -> ImageOptions:
+        """`X-Image-Format` and `X-Image-Quality` (or a tenant's settings) over `base`. Raises
+        InvalidImageOptionError.
+        """
+        base = base or cls()
+        return cls(
+            format=base.format if format is None else _format(format),
+            quality=base.quality if quality is None else _quality(quality),
+            floor=base.floor,
+            keep_copyright=base.keep_copyright,
+            thumbnail_px=base.thumbnail_px,
+        )
+
+
+def _format(text: str) -> ImageFormat:
+    match text.strip().lower():
+        case "webp":
+            return "webp"
+        case "avif":
+            return "avif"
+        case "jpeg" | "jpg":
+            return "jpeg"
+        case "original":
+            return "original"
+    raise InvalidImageOptionError("format", f"the image format must be one of {', '.join(_FORMATS)}")
+
+
+def _quality(value: str | int) -> int:
+    text = str(value).strip()
+    if not _QUALITY.fullmatch(text):
+        raise InvalidImageOptionError("quality", "the image quality must be a whole number from 1 to 100")
+    return int(text)

@@ -1,1 +1,0 @@
-"""SQS and EventBridge behind the messaging ports."""

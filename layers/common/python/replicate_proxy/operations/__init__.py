@@ -1,0 +1,1 @@
+"""What operators do: keys, tenants, usage plans, dead letters."""

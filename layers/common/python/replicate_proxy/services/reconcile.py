@@ -1,0 +1,199 @@
+"""What the sweep does with an overdue job, by status. Each look sends, settles or ends something, and sets
+when to look next; the word it gives back is for the log and the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
+from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
+from replicate_proxy.jobs.changes import Given, Looked, OutcomeUnknown
+from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.state_machine import ChangeDropped
+from replicate_proxy.jobs.timeouts import RESULT_LIFETIME, Policy
+from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.replicate_api.errors import RejectedError
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
+from replicate_proxy.services.harvest import degraded, is_hopeless
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.updater import JobKeeper
+    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, EventBus
+    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.services.resolve_submission import Settle
+
+__all__ = [
+    "HarvestAgain",
+    "Looks",
+]
+
+_NOT_FOUND = 404
+_FEW_DOUBLINGS = 4
+_DOUBLINGS = 6
+_HOUR_PAST = (
+    "Replicate deletes a prediction's data one hour after it ends, and no news of this one came before that"
+)
+
+
+class Reader(Protocol):
+    """Reading one prediction from Replicate."""
+
+    def get(self, prediction_id: str) -> UpstreamPrediction: ...
+
+
+type HarvestAgain = Callable[[Job], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """The looks of a sweep, over the same ports the pipeline's own services use."""
+
+    keeper: JobKeeper
+    documents: DocumentStore
+    queue: CommandQueue
+    bus: EventBus
+    claim_check: ClaimCheck
+    reader: Reader
+    settle: Settle
+    harvest_again: HarvestAgain
+    clock: Clock
+    policy: Policy
+    checkpoint: Checkpoint = no_checkpoint
+
+    def by_status(self) -> Mapping[JobStatus, Callable[[Job], str]]:
+        looks: Mapping[JobStatus, Callable[[Job], str]] = {
+            JobStatus.QUEUED: self.queued,
+            JobStatus.SUBMITTING: self.submitting,
+            JobStatus.SUBMIT_UNKNOWN: self.submit_unknown,
+            JobStatus.SUBMITTED: self.running,
+            JobStatus.PROCESSING: self.running,
+            JobStatus.HARVESTING: self.harvesting,
+        }
+        return {status: partial(self._cared_for, look) for status, look in looks.items()}
+
+    def _cared_for(self, look: Callable[[Job], str], job: Job) -> str:
+        """A look that fails comes again, ever later: sick jobs must not stand first in line at every pass.
+
+        Minutes later, not half an hour: fruitless looks count too, and many may come before one that fails.
+        """
+        try:
+            return look(job)
+        except ChangeDropped:
+            raise
+        except Exception:
+            self._postpone(job)
+            raise
+
+    def _postpone(self, job: Job) -> None:
+        try:
+            wait = self.policy.unknown * 2 ** min(job.looks, _FEW_DOUBLINGS)
+            self._next(self.keeper.get(job.tenant, job.id), wait)
+        except ProxyError as error:
+            logger.info("not postponed", job_id=job.id, reason=type(error).__name__)
+
+    def queued(self, job: Job) -> str:
+        """Queued for too long: its message may be lost, so send another; the dispatcher ends what is past its
+        time.
+        """
+        self._next(job, self.policy.queued * 2 ** min(job.looks, _DOUBLINGS))
+        self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+        self.checkpoint("sweep.done")
+        return "queued_again"
+
+    def submitting(self, job: Job) -> str:
+        """The lease ran out: the dispatcher died somewhere between its claim and its record."""
+        if job.lease_until is not None and job.lease_until > self.clock.now():
+            self._next(job, (job.lease_until - self.clock.now()).total_seconds() + 1)
+            return "lease_running"
+        job = self.keeper.change(job, OutcomeUnknown(attempt=job.attempt))
+        self.checkpoint("sweep.unknown")
+        return self.submit_unknown(job)
+
+    def submit_unknown(self, job: Job) -> str:
+        return self.settle.settle(job)
+
+    def running(self, job: Job) -> str:
+        """No webhook for too long: ask Replicate, and publish what the webhook would have said."""
+        if job.replicate_id is None:
+            raise PermanentError("a running job without a prediction")
+        if job.cancel_requested_at is not None:
+            command = DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id)
+            self.queue.send(command)
+        try:
+            prediction = self.reader.get(job.replicate_id)
+        except RejectedError as error:
+            if error.status != _NOT_FOUND:
+                raise RetryableError(str(error)) from error
+            return self._lost(job, "Replicate no longer knows this prediction")
+        if prediction.status is UpstreamStatus.SUCCEEDED and prediction.data_removed:
+            return self._lost(job, "Replicate has deleted the output of this prediction")
+        self._next(job, self._until_next_look(job, prediction))
+        if prediction.status.terminal or job.status is JobStatus.SUBMITTED:
+            self._publish(job, prediction)
+            return f"polled_{prediction.status.value}"
+        return "still_running"
+
+    def harvesting(self, job: Job) -> str:
+        """The harvester died or its message is lost: the output URLs are on the record, so harvest again.
+        Once the files are gone, the job ends with what is stored.
+        """
+        if is_hopeless(job, self.clock.now()):
+            self.keeper.change(job, degraded(job, self.documents))
+            return "harvest_given_up"
+        self._next(job, self.policy.harvest)
+        self.harvest_again(job)
+        self.checkpoint("sweep.done")
+        return "harvest_again"
+
+    def _until_next_look(self, job: Job, prediction: UpstreamPrediction) -> float:
+        if prediction.status.terminal:
+            # The event may be lost on the bus; Replicate keeps the output for an hour only.
+            return self.policy.unknown * 2.0 ** min(job.looks, _FEW_DOUBLINGS)
+        if job.cancel_requested_at is not None:
+            return self.policy.cancel * 2.0 ** min(job.looks, _DOUBLINGS)
+        now = self.clock.now()
+        return (self.policy.next_look(now, job.looks + 1) - now).total_seconds()
+
+    def _publish(self, job: Job, prediction: UpstreamPrediction) -> None:
+        now = self.clock.now()
+        report = PredictionReport(
+            tenant=job.tenant,
+            job_id=job.id,
+            attempt=job.attempt,
+            status=prediction.status.value,
+            via="poll",
+            received_at=now,
+            correlation_id=job.correlation_id,
+            prediction=prediction.raw,
+        )
+        report = self.claim_check.lighten(report, _weight(prediction))
+        name = event_name_of(prediction.status.value, first_seen=True)
+        event = Event.new(
+            name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
+        )
+        self.bus.publish([event])
+        self.checkpoint("sweep.done")
+
+    def _lost(self, job: Job, reason: str) -> str:
+        count(Metric.OUTPUT_LOST)
+        late = self.clock.now() - (job.completed_at or job.started_at or job.created_at) > RESULT_LIFETIME
+        error = f"The output is lost: {reason}.{f' {_HOUR_PAST}.' if late else ''}"
+        self.keeper.change(job, Given(JobStatus.FAILED, error))
+        return "lost"
+
+    def _next(self, job: Job, seconds: float) -> None:
+        next_look = self.clock.now() + timedelta(seconds=max(seconds, 1.0))
+        self.keeper.change(job, Looked(seen=job.status, next_look=next_look))
+        self.checkpoint("sweep.postponed")
+
+
+def _weight(prediction: UpstreamPrediction) -> int:
+    """The size of the prediction's JSON, roughly: what is long in it is input, output and logs."""
+    return len(str(prediction.raw).encode("utf-8", "surrogatepass"))

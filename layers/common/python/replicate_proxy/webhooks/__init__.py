@@ -1,0 +1,1 @@
+"""Webhooks to the application: events, deliveries, endpoints, receiver limits."""

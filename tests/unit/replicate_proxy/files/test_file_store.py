@@ -1,0 +1,90 @@
+"""Records of files: one contract, kept by DynamoDB and by the fake that other tests use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_proxy.aws.file_store import DynamoFileStore
+from replicate_proxy.files.model import StoredFile
+from replicate_proxy.ids import new_id
+from tests.support.access import NOW, TABLE
+from tests.unit.replicate_proxy.files.conftest import FakeFileStore
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from replicate_proxy.files.model import FileStore
+
+
+@pytest.fixture(name="records", params=["dynamodb", "fake"])
+def records_of(request: pytest.FixtureRequest) -> FileStore:
+    if request.param == "fake":
+        return FakeFileStore()
+    return DynamoFileStore(request.getfixturevalue("dynamodb"), TABLE)
+
+
+def make(seconds: int = 0, **changes: Any) -> StoredFile:
+    at = NOW + timedelta(seconds=seconds)
+    file = StoredFile(
+        id=new_id(at),
+        tenant="acme",
+        name="Kätzchen.png",
+        content_type="image/png",
+        created_at=at,
+        expires_at=at + timedelta(hours=24),
+        size=3,
+        checksums={"md5": "0" * 32},
+        metadata={"a": [1.5, None]},
+    )
+    return replace(file, **changes)
+
+
+def test_a_record_comes_back_whole(records: FileStore) -> None:
+    for file in (make(), make(size=None, checksums={}, metadata={})):
+        records.save(file)
+        assert records.get("acme", file.id) == file
+
+
+def test_a_record_is_found_under_its_tenant_only(records: FileStore) -> None:
+    file = make()
+    records.save(file)
+    assert records.get("globex", file.id) is None
+    assert records.page("globex", below=None, limit=10).files == ()
+
+
+def test_pages_follow_on_without_gap_or_repetition(records: FileStore) -> None:
+    made = [make(seconds) for seconds in range(5)]
+    for file in made:
+        records.save(file)
+    first = records.page("acme", below=None, limit=2)
+    second = records.page("acme", below=first.next_before, limit=2)
+    third = records.page("acme", below=second.next_before, limit=2)
+    assert [*first.files, *second.files, *third.files] == made[::-1]
+    assert third.next_before is None
+
+
+def test_a_full_last_page_has_nothing_after_it(records: FileStore) -> None:
+    for seconds in range(2):
+        records.save(make(seconds))
+    assert records.page("acme", below=None, limit=2).next_before is None
+
+
+def test_an_awaited_file_is_not_on_a_page_until_it_is_uploaded(records: FileStore) -> None:
+    file = make(size=None)
+    records.save(file)
+    assert records.awaited("acme", limit=5) == (file,)
+    assert records.page("acme", below=None, limit=5).files == ()
+    records.save(replace(file, size=9))
+    assert records.awaited("acme", limit=5) == ()
+    assert records.page("acme", below=None, limit=5).files == (replace(file, size=9),)
+
+
+def test_a_deleted_record_is_gone_in_either_state(records: FileStore) -> None:
+    for file in (make(), make(size=None)):
+        records.save(file)
+        records.delete(file)
+        assert records.get("acme", file.id) is None

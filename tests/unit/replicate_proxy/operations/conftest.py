@@ -1,0 +1,179 @@
+"""The admin API over fakes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_proxy.api.admin.routes import AdminApi, AdminServices
+from replicate_proxy.auth.keys import Limits
+from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetters, Depth
+from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.tenants import TenantService
+from replicate_proxy.operations.usage_plans import Seats
+from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
+from replicate_proxy.webhooks.redelivery import Redelivered
+from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore, HandClock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.operations.dead_letters import DeadLetter
+    from replicate_proxy.webhooks.model import Delivery
+
+OLD_SECRET = "whsec_" + "A" * 32
+NEW_SECRET = "whsec_" + "B" * 32
+
+
+@dataclass
+class FakeQueues:
+    """Queues in memory; a received message is hidden until it is released."""
+
+    queues: dict[str, list[DeadLetter]] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
+    breaks_on_send: bool = False
+
+    def depth(self, url: str) -> Depth:
+        letters = self.queues.get(url, [])
+        in_flight = len([letter for letter in letters if letter.id in self.hidden])
+        return Depth(waiting=len(letters) - in_flight, in_flight=in_flight)
+
+    def receive(self, url: str, *, limit: int, hidden_seconds: int) -> list[DeadLetter]:
+        assert hidden_seconds > 29  # a request may take that long
+        found = [letter for letter in self.queues.get(url, []) if letter.id not in self.hidden][:limit]
+        self.hidden |= {letter.id for letter in found}
+        return found
+
+    def send_back(self, url: str, letter: DeadLetter) -> None:
+        if self.breaks_on_send:
+            raise ConnectionError
+        self.queues.setdefault(url, []).append(letter)
+        self.hidden.discard(letter.id)
+
+    def delete(self, url: str, letter: DeadLetter) -> None:
+        self.queues[url].remove(letter)
+
+    def release(self, url: str, letters: list[DeadLetter]) -> None:
+        assert all(letter in self.queues[url] for letter in letters)
+        self.hidden -= {letter.id for letter in letters}
+
+
+@dataclass
+class FakeBreaker:
+    """Open or closed."""
+
+    state: str = "closed"
+    seconds: float | None = None
+
+    def view(self) -> dict[str, Any]:
+        return {"state": self.state, "seconds": self.seconds}
+
+    def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:
+        self.state, self.seconds = f"open by {by}", seconds
+
+    def reset(self) -> None:
+        self.state = "closed"
+
+
+class FakeRedeliveries:
+    """Finds nothing by id and always five that failed."""
+
+    def one(self, tenant: str, delivery_id: str) -> Delivery:
+        raise LookupError(f"{tenant} {delivery_id}")
+
+    def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered:
+        return Redelivered(5, None if cursor else f"{tenant} {since:%Y}")
+
+
+@dataclass
+class FakeParameter:
+    """A parameter's text."""
+
+    text: str = ""
+    writes: int = 0
+
+    def read(self) -> str:
+        return self.text
+
+    def write(self, text: str) -> None:
+        self.text = text
+        self.writes += 1
+
+
+@dataclass
+class World:
+    """Everything the admin API touches."""
+
+    clock: HandClock = field(default_factory=HandClock)
+    keys: FakeKeyStore = field(default_factory=FakeKeyStore)
+    tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
+    gateway: FakeGateway = field(default_factory=FakeGateway)
+    queues: FakeQueues = field(default_factory=FakeQueues)
+    breaker: FakeBreaker = field(default_factory=FakeBreaker)
+    parameter: FakeParameter = field(default_factory=lambda: FakeParameter(OLD_SECRET))
+    secret: str = OLD_SECRET
+    slept: float = 0
+    usage_plans: bool = False
+
+    def pause(self, seconds: float) -> None:
+        self.slept += seconds
+        self.clock.pass_by(seconds=seconds)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        by_name = {
+            "dispatch": DeadLetterQueue("q/dispatch-dead", source="q/dispatch"),
+            "bus": DeadLetterQueue("q/bus-dead", targets={"Harvest": "q/harvest", "Track": "q/track"}),
+            "sweep": DeadLetterQueue("q/sweep-dead", note="The next run does the same work"),
+        }
+        return DeadLetters(self.queues, by_name, clock=self.clock, sleep=self.pause)
+
+    @property
+    def api(self) -> AdminApi:
+        seats = Seats(self.gateway, default=Limits(10, 20) if self.usage_plans else None)
+        keys = KeyService(
+            store=self.keys,
+            gateway=self.gateway,
+            seats=seats,
+            digest_key=lambda: DIGEST_KEY,
+            clock=self.clock,
+            authorizer_cache=timedelta(seconds=60),
+        )
+        return AdminApi(
+            AdminServices(
+                keys=keys,
+                tenants=TenantService(store=self.tenants, seats=seats, clock=self.clock),
+                letters=self.dead_letters,
+                breaker=self.breaker,
+                redeliveries=FakeRedeliveries(),
+                webhook_secret=WebhookSecret(lambda: self.secret, self.parameter),
+            )
+        )
+
+    def call(
+        self, method: str, path: str, body: Any = None, /, *, scopes: str | None = "admin", **query: str
+    ) -> tuple[int, Any]:
+        """Status and parsed body of a request to /admin/<path>."""
+        caller = None if scopes is None else {"tenant": "operator", "key_id": "op", "scopes": scopes}
+        reply = self.api.handle(
+            {
+                "httpMethod": method,
+                "resource": "/admin/{proxy+}",
+                "path": f"/admin/{path}",
+                "pathParameters": {"proxy": path},
+                "queryStringParameters": query or None,
+                "headers": {},
+                "body": None if body is None else json.dumps(body),
+                "requestContext": {"apiId": "api123", "stage": "prod", "authorizer": caller},
+            }
+        )
+        return reply["statusCode"], json.loads(reply["body"]) if reply["body"] else None
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

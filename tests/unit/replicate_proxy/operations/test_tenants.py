@@ -1,0 +1,68 @@
+"""/admin/tenants"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_proxy.auth.keys import Limits
+from replicate_proxy.clock import iso
+from tests.support.access import NOW
+
+if TYPE_CHECKING:
+    from tests.unit.replicate_proxy.operations.conftest import World
+
+SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}}
+
+
+def test_settings_are_put_shown_and_taken_away(world: World) -> None:
+    status, made = world.call("PUT", "tenants/acme", SETTINGS)
+    assert (status, made["images"], made["created_at"]) == (200, SETTINGS["images"], iso(NOW))
+    assert world.call("GET", "tenants/acme") == (200, made)
+    assert world.call("GET", "tenants")[1] == {"results": [made]}
+    assert world.call("DELETE", "tenants/acme") == (204, None)
+    assert world.call("GET", "tenants/acme")[0] == 404
+    assert world.call("DELETE", "tenants/acme")[0] == 404
+
+
+def test_put_replaces_the_settings_as_a_whole(world: World) -> None:
+    world.call("PUT", "tenants/acme", SETTINGS)
+    world.clock.pass_by(hours=1)
+    _, changed = world.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
+    assert changed["images"] == {"format": None, "quality": None}
+    assert changed["created_at"] == iso(NOW) != changed["updated_at"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "field"),
+    [
+        ("ACME", {}, "name"),
+        ("acme", {"images": {"format": "gif"}}, "images.format"),
+        ("acme", {"images": {"quality": 101}}, "images.quality"),
+        ("acme", {"display_name": "x" * 101}, "display_name"),
+        ("acme", {"scopes": []}, "scopes"),
+    ],
+)
+def test_a_wrong_body_is_refused_by_field(world: World, name: str, body: Any, field: str) -> None:
+    status, problem = world.call("PUT", f"tenants/{name}", body)
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
+    assert world.tenants.tenants == {}
+
+
+def test_callers_with_a_token_are_counted_by_their_tenant(world: World) -> None:
+    world.usage_plans = True
+    world.call("PUT", "tenants/acme", {"token_limits": {"rate": 5, "burst": 5}})
+    assert world.gateway.seated == {"acme-tokens": Limits(5, 5)}
+    assert world.tenants.tenants["acme"].usage_key == "value-of-acme-tokens"
+    world.call("DELETE", "tenants/acme")
+    assert world.gateway.seated == {}
+
+
+def test_the_same_limits_keep_their_seat(world: World) -> None:
+    world.usage_plans = True
+    body = {"token_limits": {"rate": 5, "burst": 5}}
+    world.call("PUT", "tenants/acme", body)
+    world.gateway.seated.clear()
+    world.call("PUT", "tenants/acme", body)
+    assert world.gateway.seated == {}

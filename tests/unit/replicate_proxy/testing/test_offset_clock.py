@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_proxy.clock import SystemClock
+from replicate_proxy.testing.offset_clock import MovedClock, clock_of
+from tests.support.deliveries import START, FakeClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_clock_moves_when_the_file_says_so(tmp_path: Path) -> None:
+    offset = tmp_path / "offset"
+    clock = MovedClock(offset, FakeClock())
+    assert clock.now() == START
+    offset.write_text("3600.5\n")
+    assert clock.now() == START + timedelta(hours=1, milliseconds=500)
+    offset.write_text("")
+    assert clock.now() == START
+
+
+@pytest.mark.parametrize("endpoint", ["", "https://dynamodb.us-east-1.amazonaws.com"])
+def test_on_aws_the_setting_moves_nothing(tmp_path: Path, endpoint: str) -> None:
+    settings = json.dumps({"clock_offset_file": str(tmp_path / "offset")})
+    values = {"LOCAL_SETTINGS": settings, "AWS_ENDPOINT_URL": endpoint}
+    assert isinstance(clock_of(values), SystemClock)
+    local = values | {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}
+    assert isinstance(clock_of(local), MovedClock)

@@ -1,0 +1,284 @@
+"""From a change of a job to the application, through the notifier, the queue, the deliverer and the sweep."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from replicate_proxy.jobs.model import Document, JobStatus
+from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
+from replicate_proxy.webhooks.retry_policy import SCHEDULE, DeliverySettings
+from tests.support.deliveries import (
+    START,
+    TENANT,
+    World,
+    answered,
+    make_endpoint,
+    make_job,
+    processing,
+    refused_connection,
+    succeeded,
+)
+
+
+def test_a_success_is_told_as_output_and_completed(world: World) -> None:
+    job = processing(make_job())
+
+    world.happen((make_job(), job), (job, succeeded(job)))
+    world.run()
+
+    assert [request.event for request in world.receiver.taken] == ["output", "completed"]
+    output, completed = (request.json() for request in world.receiver.taken)
+    assert (output["status"], completed["status"]) == ("processing", "succeeded")
+    assert output["output"] == completed["output"] == ["https://cdn.example/outputs/1.webp"]
+    assert "completed_at" not in output
+    assert completed["metrics"]["predict_time"] == 1.5
+    assert completed["urls"]["get"] == f"https://proxy.example/prod/v1/predictions/{job.id}"
+
+
+def test_each_event_has_a_sequence_number_that_grows_within_the_job(world: World) -> None:
+    job = make_job(webhook_events=("start", "output", "logs", "completed"))
+    running = processing(job)
+    logging = replace(running, rev=running.rev + 1, logs=Document(text='"50%"'))
+
+    world.happen((None, job), (job, running), (running, logging), (logging, succeeded(logging)))
+    world.run()
+
+    assert [request.event for request in world.receiver.taken] == ["start", "logs", "output", "completed"]
+    numbers = [int(request.headers["x-proxy-sequence"]) for request in world.receiver.taken]
+    assert numbers == sorted(set(numbers))
+    assert [request.json()["proxy"]["sequence"] for request in world.receiver.taken] == numbers
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
+def test_an_unsuccessful_end_is_told_as_completed_alone(world: World, status: JobStatus) -> None:
+    job = make_job()
+    world.happen((job, replace(job, status=status, rev=2, error="E1001", completed_at=START)))
+    world.run()
+
+    (request,) = world.receiver.taken
+    assert (request.event, request.json()["status"]) == ("completed", status.value)
+
+
+def test_the_same_stream_record_again_changes_nothing(world: World) -> None:
+    job = make_job()
+    change = (job, succeeded(job))
+    world.happen(change)
+    world.run()
+
+    world.happen(change)
+    world.run(3600)
+
+    assert len(world.receiver.received) == 2
+    assert len({request.headers["webhook-id"] for request in world.receiver.received}) == 2
+
+
+def test_retries_follow_the_schedule_with_the_same_id_and_bytes(world: World) -> None:
+    world.receiver.behave = lambda _: refused_connection()
+    job = make_job(webhook_events=("completed",))
+
+    world.happen((job, succeeded(job)))
+    world.run(90 * 3600)
+
+    requests = world.receiver.received
+    assert len(requests) == len(SCHEDULE) == 10
+    gaps = [(later.at - sooner.at).total_seconds() for sooner, later in pairwise(requests)]
+    assert gaps == pytest.approx(list(SCHEDULE[1:]), abs=1.1)
+    assert len({request.headers["webhook-id"] for request in requests}) == 1
+    assert len({request.body for request in requests}) == 1
+    (delivery,) = world.outbox.of_job(TENANT, job.id)
+    assert (delivery.status, delivery.ending) == (DeliveryStatus.FAILED, "exhausted")
+
+
+def test_a_receiver_that_was_down_for_days_gets_everything_on_its_return(world: World) -> None:
+    back = START + timedelta(hours=70)
+    world.receiver.behave = lambda request: answered(200) if request.at >= back else refused_connection()
+    jobs = [
+        make_job(id=f"job{number}", webhook_events=("start", "output", "completed")) for number in range(20)
+    ]
+
+    for job in jobs:
+        running = processing(job)
+        world.happen((job, running), (running, succeeded(running)))
+    world.run(80 * 3600)
+
+    for job in jobs:
+        told = [request.event for request in world.receiver.taken if request.json()["id"] == job.id]
+        assert told == ["start", "output", "completed"]
+
+
+def test_a_thousand_deliveries_to_a_flaky_receiver_all_arrive_once(world: World) -> None:
+    numbers = iter(range(10_000_000))
+    world.receiver.behave = lambda _: answered(500 if next(numbers) * 7919 % 10 < 3 else 200)
+    jobs = [make_job(id=f"job{number:04}", webhook_events=("completed",)) for number in range(1000)]
+
+    for job in jobs:
+        world.happen((job, succeeded(job)))
+    world.run(80 * 3600)
+
+    assert sorted(request.json()["id"] for request in world.receiver.taken) == [job.id for job in jobs]
+    successes = [attempt for attempt in world.outbox.kept_attempts if attempt.status == 200]
+    assert len(successes) == 1000
+
+
+def test_registered_endpoints_get_what_they_asked_for(world: World) -> None:
+    world.endpoints.create(make_endpoint(id="ep_all", url="https://a.example/"))
+    world.endpoints.create(
+        make_endpoint(id="ep_end", url="https://b.example/", events=(EventKind.COMPLETED,))
+    )
+    world.endpoints.create(make_endpoint(id="ep_foreign", tenant="other", url="https://c.example/"))
+    job = make_job(webhook=None)
+    running = processing(job)
+
+    world.happen((job, running), (running, succeeded(running)))
+    world.run()
+
+    def told(url: str) -> list[str]:
+        return [request.event for request in world.receiver.taken if request.url == url]
+
+    assert told("https://a.example/") == ["start", "output", "completed"]
+    assert told("https://b.example/") == ["completed"]
+    assert told("https://c.example/") == []
+
+
+def test_a_message_lost_on_the_way_is_found_by_the_sweep(world: World) -> None:
+    job = make_job(webhook_events=("completed",))
+    world.happen((job, succeeded(job)))
+    assert world.queue.receive() is not None  # received by a worker that died at once
+
+    world.run(600)
+
+    assert [request.event for request in world.receiver.taken] == ["completed"]
+
+
+def test_a_worker_that_dies_after_its_claim_costs_one_lease(world: World) -> None:
+    job = make_job(webhook_events=("completed",))
+    world.happen((job, succeeded(job)))
+    command = world.queue.receive()
+    assert command is not None
+    assert world.deliverer.begin(command) is not None  # and the worker is gone
+
+    world.run(30)
+    assert world.receiver.taken == []
+    world.run(300)
+
+    assert [request.event for request in world.receiver.taken] == ["completed"]
+
+
+def test_a_message_that_comes_twice_is_sent_once(world: World) -> None:
+    job = make_job(webhook_events=("completed",))
+    world.happen((job, succeeded(job)))
+    command = world.queue.receive()
+    assert command is not None
+
+    ready = world.deliverer.begin(command)
+
+    assert ready is not None
+    assert world.deliverer.begin(command) is None
+
+
+def test_retry_after_puts_the_next_attempt_off_within_bounds(world: World) -> None:
+    answers = iter(
+        [answered(503, {"Retry-After": "120"}), answered(429, {"retry-after": "999999"}), answered(200)]
+    )
+    world.receiver.behave = lambda _: next(answers)
+    job = make_job(webhook_events=("completed",))
+
+    world.happen((job, succeeded(job)))
+    world.run(24 * 3600)
+
+    at = [(request.at - START).total_seconds() for request in world.receiver.received]
+    assert at[1] == pytest.approx(120, abs=61)
+    assert at[2] - at[1] == pytest.approx(3600, abs=61)
+
+
+def test_redirects_are_failures(world: World) -> None:
+    world.receiver.behave = lambda _: answered(302, {"location": "https://elsewhere.example/"})
+    job = make_job(webhook_events=("completed",))
+    world.happen((job, succeeded(job)))
+    world.run()
+
+    (attempt,) = world.outbox.kept_attempts
+    assert (attempt.status, attempt.error) == (302, "redirect")
+
+
+def test_each_attempt_is_recorded(world: World) -> None:
+    world.receiver.behave = lambda _: answered(500, text="sorry", duration=0.25)
+    job = make_job(webhook_events=("completed",))
+    world.happen((job, succeeded(job)))
+    world.run(1)
+
+    (attempt,) = world.outbox.attempts_of_job(TENANT, job.id)
+    assert (attempt.number, attempt.status, attempt.error) == (1, 500, "http_5xx")
+    assert (attempt.duration_ms, attempt.answer) == (250, "sorry")
+    assert attempt.at == START
+    assert attempt.next_attempt_at == START + timedelta(seconds=5.25)
+
+
+def test_bodies_above_the_limit_are_sent_thin() -> None:
+    world = World(DeliverySettings(body_limit=2000))
+    job = make_job(
+        input=Document(text=json.dumps({"image": "data:" + "x" * 5000})), webhook_events=("completed",)
+    )
+    world.happen((job, succeeded(job)))
+    world.run()
+
+    body = world.receiver.taken[0].json()
+    assert body["input"] == {}
+    assert body["output"] == ["https://cdn.example/outputs/1.webp"]
+    assert body["proxy"]["omitted"] == ["input"]
+    assert (body["id"], body["status"]) == (job.id, "succeeded")
+
+
+def test_status_changes_reach_the_bus_and_the_topic(world: World) -> None:
+    job = make_job()
+    running = processing(job)
+    harvesting = replace(running, status=JobStatus.HARVESTING, rev=3)
+
+    world.happen((None, job), (job, running), (running, harvesting), (harvesting, succeeded(harvesting)))
+
+    told = [(event.data["previous_status"], event.data["status"]) for event in world.bus.events]
+    assert told == [(None, "starting"), ("starting", "processing"), ("processing", "succeeded")]
+    assert [attributes["status"] for _, attributes in world.topic.messages] == [
+        "starting",
+        "processing",
+        "succeeded",
+    ]
+
+
+def test_a_failure_while_recording_names_the_change_to_see_again(world: World) -> None:
+    job = make_job()
+    broken = make_job(id="broken", output=Document(ref="records/x"))
+    object.__setattr__(world.notifier, "_documents", _Broken(world))
+
+    assert world.happen((None, job), (broken, succeeded(broken)), (job, succeeded(job))) == 1
+
+
+def test_a_queue_that_refuses_has_the_whole_batch_seen_again(world: World) -> None:
+    world.queue.broken = True
+    job = make_job()
+    assert world.happen((job, succeeded(job))) == 0
+
+    world.queue.broken = False
+    assert world.happen((job, succeeded(job))) is None
+    world.run()
+    assert len(world.receiver.taken) == 2
+
+
+class _Broken:
+    """A document store that cannot be reached for one job."""
+
+    def __init__(self, world: World) -> None:
+        self._real = world.documents
+
+    def keep(self, job_tenant: str, job_id: str, name: str, value: object) -> Document:
+        if job_id == "broken":
+            raise OSError("no route")
+        return self._real.keep(job_tenant, job_id, name, value)
+
+    def load(self, document: Document | None) -> object:
+        return self._real.load(document)

@@ -1,0 +1,149 @@
+"""Which events a change of a job gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_proxy.contracts.predictions import CLIENT_STATUS
+from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.webhooks.events import events_of, sequence_of, status_event, wants
+from replicate_proxy.webhooks.model import EventKind
+from tests.support.deliveries import START, make_job, processing, succeeded
+
+S = JobStatus
+LOG = Document(text='"line 1"')
+
+
+def kinds(old: Job | None, new: Job) -> list[str]:
+    return [event.kind.value for event in events_of(old, new)]
+
+
+def in_status(status: JobStatus, **changes: object) -> Job:
+    return make_job(status=status, **changes)
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, S.SUBMITTING, S.SUBMIT_UNKNOWN, S.SUBMITTED])
+def test_nothing_is_told_before_a_prediction_runs(status: JobStatus) -> None:
+    assert kinds(None, in_status(status)) == []
+    assert kinds(in_status(S.QUEUED), in_status(status, rev=2)) == []
+
+
+@pytest.mark.parametrize("status", [S.PROCESSING, S.HARVESTING])
+def test_start_is_told_once(status: JobStatus) -> None:
+    running = in_status(status, rev=2, started_at=START)
+    assert kinds(in_status(S.SUBMITTED), running) == ["start"]
+    assert kinds(running, replace(running, rev=3)) == []
+    assert kinds(running, replace(running, rev=3, status=S.HARVESTING)) == []
+
+
+def test_a_job_that_ended_unseen_had_a_start_too() -> None:
+    job = in_status(S.SUBMITTED)
+    assert kinds(job, succeeded(job)) == ["start", "output", "completed"]
+    failed = replace(job, status=S.FAILED, rev=2)
+    assert kinds(job, failed) == ["completed"]
+    assert kinds(job, replace(failed, started_at=START)) == ["start", "completed"]
+
+
+def test_logs_are_told_when_they_change() -> None:
+    running = processing(in_status(S.SUBMITTED))
+    logging = replace(running, rev=3, logs=LOG)
+    assert kinds(running, logging) == ["logs"]
+    assert kinds(logging, replace(logging, rev=4)) == []
+    assert kinds(logging, succeeded(logging, logs=Document(text='"line 2"'))) == [
+        "logs",
+        "output",
+        "completed",
+    ]
+
+
+def test_output_is_told_only_when_it_is_final() -> None:
+    running = processing(in_status(S.SUBMITTED))
+    found = replace(running, status=S.HARVESTING, rev=3, source_output=Document(text='"https://r.d/1.png"'))
+    assert kinds(running, found) == []
+    assert kinds(found, succeeded(found)) == ["output", "completed"]
+    assert kinds(found, succeeded(found, output=None)) == ["completed"]
+
+
+@pytest.mark.parametrize("status", [S.SUCCEEDED, S.FAILED, S.CANCELED])
+def test_after_its_end_a_job_tells_nothing_more(status: JobStatus) -> None:
+    ended = in_status(status, started_at=START)
+    assert kinds(ended, replace(ended, rev=9, logs=LOG, output=LOG)) == []
+
+
+def test_without_a_filter_output_and_completed_are_wanted() -> None:
+    assert [kind.value for kind in EventKind if wants(make_job(), kind)] == ["output", "completed"]
+    assert [kind.value for kind in EventKind if wants(make_job(webhook_events=()), kind)] == [
+        "output",
+        "completed",
+    ]
+    picky = make_job(webhook_events=("start", "logs"))
+    assert [kind.value for kind in EventKind if wants(picky, kind)] == ["start", "logs"]
+
+
+def test_a_replayed_record_gives_the_same_ids_and_another_record_others() -> None:
+    job = make_job()
+    again = events_of(job, succeeded(job))
+    assert events_of(job, succeeded(job)) == again
+    others = [
+        events_of(job, succeeded(replace(job, rev=5))),
+        events_of(replace(job, tenant="b"), succeeded(replace(job, tenant="b"))),
+        events_of(replace(job, id="x"), succeeded(replace(job, id="x"))),
+    ]
+    ids = [event.message_id for events in (again, *others) for event in events]
+    assert len(set(ids)) == len(ids)
+    assert all(event.startswith("msg_") for event in ids)
+
+
+STATUSES = st.sampled_from(list(S))
+JOBS = st.builds(
+    lambda status, started, log, output: make_job(
+        status=status,
+        started_at=START if started else None,
+        logs=Document(text=f'"{log}"') if log else None,
+        output=Document(text='"x"') if output else None,
+    ),
+    STATUSES,
+    st.booleans(),
+    st.integers(0, 3),
+    st.booleans(),
+)
+
+
+@given(st.lists(JOBS, min_size=1, max_size=12))
+def test_over_any_history_sequences_grow_and_each_end_is_told_once(history: list[Job]) -> None:
+    saved = [replace(job, rev=number + 1) for number, job in enumerate(history)]
+    events = [
+        event
+        for old, new in zip([None, *saved], saved, strict=False)
+        for event in events_of(old, new)
+        if not any(earlier.is_terminal for earlier in saved[: new.rev - 1])
+    ]
+
+    numbers = [event.sequence for event in events]
+    assert numbers == sorted(set(numbers))
+    told = [event.kind for event in events]
+    assert told.count(EventKind.COMPLETED) == any(job.is_terminal for job in saved)
+    assert EventKind.COMPLETED not in told[:-1]
+
+
+def test_sequences_follow_the_kinds_within_one_change() -> None:
+    order = [EventKind.START, EventKind.LOGS, EventKind.OUTPUT, EventKind.COMPLETED]
+    numbers = [sequence_of(rev, kind) for rev in (1, 2, 3) for kind in order]
+    assert numbers == sorted(set(numbers))
+
+
+@given(STATUSES, STATUSES)
+def test_the_bus_hears_of_what_a_client_can_see(old: JobStatus, new: JobStatus) -> None:
+    event = status_event(in_status(old), in_status(new, rev=2), START)
+    if CLIENT_STATUS[old] == CLIENT_STATUS[new]:
+        assert event is None
+        return
+    assert event is not None
+    assert event.data["previous_status"] == CLIENT_STATUS[old]
+    assert event.data["status"] == CLIENT_STATUS[new]
+    again = status_event(in_status(old), in_status(new, rev=2), START)
+    assert again == event

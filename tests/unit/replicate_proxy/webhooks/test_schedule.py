@@ -1,0 +1,101 @@
+"""When the next attempt goes out, and the settings behind it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.webhooks.retry_policy import (
+    SCHEDULE,
+    DeliverySettings,
+    next_attempt,
+    retry_after_seconds,
+)
+from tests.support.deliveries import START
+
+DEFAULT = DeliverySettings()
+
+
+def wait(
+    tries: int, *, retry_after: float | None = None, die: float = 0.5, settings: DeliverySettings = DEFAULT
+) -> float | None:
+    at = next_attempt(settings, tries=tries, now=START, retry_after=retry_after, die=lambda: die)
+    return None if at is None else (at - START).total_seconds()
+
+
+def test_the_default_schedule_is_ten_attempts_over_75_hours() -> None:
+    assert len(SCHEDULE) == 10
+    assert 75 <= sum(SCHEDULE) / 3600 < 76
+    assert [wait(tries) for tries in range(1, 10)] == list(SCHEDULE[1:])
+    assert wait(10) is None
+
+
+@given(st.integers(1, 9), st.floats(0, 1, exclude_max=True))
+def test_jitter_stays_within_a_fifth(tries: int, die: float) -> None:
+    seconds = wait(tries, die=die)
+    assert seconds is not None
+    assert 0.8 * SCHEDULE[tries] - 1e-3 <= seconds <= 1.2 * SCHEDULE[tries] + 1e-3
+
+
+@given(st.integers(1, 9), st.floats(0, 1e9))
+def test_retry_after_only_puts_off_and_never_beyond_its_bound(tries: int, asked: float) -> None:
+    seconds = wait(tries, retry_after=asked)
+    assert seconds is not None
+    assert seconds >= SCHEDULE[tries] - 1e-3
+    assert seconds <= max(SCHEDULE[tries], DEFAULT.longest_retry_after) + 1e-3
+    if SCHEDULE[tries] <= asked <= DEFAULT.longest_retry_after:
+        assert seconds == pytest.approx(asked, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        (format_datetime(START + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(START - timedelta(seconds=90), usegmt=True), 0.0),
+        ("Sat, 31 Jan 2026 09:31:00", 60.0),
+        ("99999999999999999999", 999999999.0),
+        ("-5", None),
+        ("soon", None),
+        ("１２", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(header, START) == seconds
+
+
+@given(st.text(max_size=60))
+def test_no_retry_after_header_breaks_the_parser(header: str) -> None:
+    seconds = retry_after_seconds(header, START)
+    assert seconds is None or seconds >= 0
+
+
+def test_settings_come_from_the_environment() -> None:
+    settings = DeliverySettings.from_env(
+        {
+            "DELIVERY_SCHEDULE": "0, 1,2.5",
+            "DELIVERY_JITTER": "0",
+            "DELIVERY_LANE_SLOTS": "7",
+            "DELIVERY_TOTAL_SECONDS": "9.5",
+        }
+    )
+    assert settings.schedule == (0.0, 1.0, 2.5)
+    assert (settings.jitter, settings.lane_slots, settings.total_timeout) == (0.0, 7, 9.5)
+    assert DeliverySettings.from_env({}) == DeliverySettings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DELIVERY_SCHEDULE", "0,soon"), ("DELIVERY_SCHEDULE", "0,-1"), ("DELIVERY_LANE_SLOTS", "many")],
+)
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        DeliverySettings.from_env({name: value})

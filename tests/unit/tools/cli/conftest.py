@@ -1,0 +1,8 @@
+"""The fixtures of the admin API and of the access table."""
+
+from __future__ import annotations
+
+from tests.unit.replicate_proxy.auth.conftest import clock, dynamodb
+from tests.unit.replicate_proxy.operations.conftest import world
+
+__all__ = ["clock", "dynamodb", "world"]

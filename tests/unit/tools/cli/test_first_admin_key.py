@@ -1,0 +1,58 @@
+"""The first key of a deployment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from replicate_proxy import signing
+from replicate_proxy.auth.keys import KeyText, Standing, standing
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.aws.key_store import DynamoKeyStore
+from tests.support.access import NOW, TABLE, FakeKeyStore, HandClock, deploy_api
+from tools.cli import first_admin_key
+from tools.cli.first_admin_key import create_first_admin_key
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_first_key_is_an_operators_and_good(clock: HandClock) -> None:
+    store = FakeKeyStore()
+    text = create_first_admin_key(store, "root", clock, tenant="ops", lifetime=timedelta(days=1))
+    key = store.keys[text.id]
+    assert standing(key, text, signing.derive(b"root", "api-keys"), NOW) is Standing.GOOD
+    assert Scope.ADMIN in key.scopes
+    assert (key.tenant, key.expires_at) == ("ops", NOW + timedelta(days=1))
+
+
+def test_the_command_prints_the_key_and_nothing_else(
+    dynamodb: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        first_admin_key, "client", boto3.client
+    )  # the process keeps its clients, moto does not
+    secret = boto3.client("secretsmanager").create_secret(Name="root", SecretString="root")["ARN"]
+    first_admin_key.main(["--table", TABLE, "--secret-arn", secret])
+    text = KeyText.read(capsys.readouterr().out.strip())
+    assert text is not None
+    key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
+    assert standing(key, text, signing.derive(b"root", "api-keys"), NOW) is Standing.GOOD
+
+
+def test_with_usage_plans_the_first_key_has_its_place(
+    dynamodb: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_admin_key, "client", boto3.client)
+    secret = boto3.client("secretsmanager").create_secret(Name="root", SecretString="root")["ARN"]
+    gateway = boto3.client("apigateway")
+    api = deploy_api(gateway)
+    first_admin_key.main(["--table", TABLE, "--secret-arn", secret, "--api-id", api])
+    text = KeyText.read(capsys.readouterr().out.strip())
+    assert text is not None
+    key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
+    assert key is not None
+    assert key.usage_key_id is not None
+    assert gateway.get_api_key(apiKey=key.usage_key_id, includeValue=True)["value"] == key.usage_key

@@ -1,0 +1,108 @@
+"""python -m tools.local: the commands behind `make up`, `make demo` and the rest."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from replicate_proxy.errors import ProxyError
+from tools.cli import api_keys as keys
+from tools.local.build import build
+from tools.local.demo.run import demo
+from tools.local.down import down
+from tools.local.errors import LocalError
+from tools.local.home import DEFAULT_NAME, Home
+from tools.local.invoke import invoke
+from tools.local.keys import TENANT
+from tools.local.logs import logs
+from tools.local.restart import restart
+from tools.local.screen import Screen
+from tools.local.stack import Stack
+from tools.local.status import status
+from tools.local.up import up
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done, 1 it failed and said why, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options, Home(options.name), Screen()) or 0)
+    except LocalError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command line's error
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="python -m tools.local", description=__doc__)
+    root.add_argument("--name", default=DEFAULT_NAME, help="which stack; each has its own folder and ports")
+    commands = root.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, run: object, help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text)
+        command.set_defaults(run=run)
+        return command
+
+    add("build", _build, "sam build of template.yaml")
+    started = add("up", _up, "start and deploy; safe to repeat")
+    started.add_argument("--parameter", action="append", default=[], metavar="Key=Value")
+    add("down", _down, "end everything")
+    add("restart-aws", _restart_aws, "end the emulator in good order and start it with its state")
+    add("status", _status, "processes, queues, functions")
+    logs_options = add("logs", _logs, "what the functions logged")
+    logs_options.add_argument("--function")
+    logs_options.add_argument("--follow", action="store_true")
+    demo_options = add("demo", _demo, "run the main job and show every hop")
+    demo_options.add_argument("--prompt")
+    demo_options.add_argument("--model", metavar="owner/name")
+    invoke_options = add("invoke", _invoke, "sam local invoke")
+    invoke_options.add_argument("function")
+    invoke_options.add_argument("event")
+    key = add("key", _key, "create, list, rotate or revoke API keys, by the admin API")
+    key.add_argument("arguments", nargs=argparse.REMAINDER, help="as of tools.cli.api_keys")
+    return root
+
+
+def _build(_: argparse.Namespace, __: Home, screen: Screen) -> None:
+    with screen.step("building: sam build") as done:
+        done(f"built {build()}")
+
+
+def _up(options: argparse.Namespace, home: Home, screen: Screen) -> None:
+    stack = up(home, screen, dict(pair.split("=", 1) for pair in options.parameter))
+    screen.say(f"API {stack.api_url}   key {stack.api_key}   (all in {home.stack_file})")
+
+
+def _down(_: argparse.Namespace, home: Home, screen: Screen) -> None:
+    down(home, screen)
+
+
+def _restart_aws(_: argparse.Namespace, home: Home, screen: Screen) -> None:
+    with screen.step("restarting the local AWS") as done:
+        restart(home, Stack.load(home))
+        done("the local AWS answers again, with its state")
+
+
+def _status(_: argparse.Namespace, home: Home, screen: Screen) -> None:
+    status(home, screen)
+
+
+def _logs(options: argparse.Namespace, home: Home, screen: Screen) -> None:
+    logs(home, screen, function=options.function, follow=options.follow)
+
+
+def _demo(options: argparse.Namespace, home: Home, screen: Screen) -> int:
+    return demo(home, screen, prompt=options.prompt, model=options.model)
+
+
+def _invoke(options: argparse.Namespace, home: Home, screen: Screen) -> int:
+    return invoke(home, screen, options.function, options.event)
+
+
+def _key(options: argparse.Namespace, home: Home, screen: Screen) -> None:
+    stack = Stack.load(home)
+    access = {"REPLICATE_PROXY_URL": stack.api_url, "REPLICATE_PROXY_ADMIN_KEY": stack.admin_key}
+    try:
+        screen.console.print_json(data=keys.run(options.arguments or ["create", TENANT], access))
+    except ProxyError as error:
+        raise LocalError(str(error)) from error
