@@ -51,7 +51,7 @@ build: env ## sam build of template.yaml
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test pr fmt lint types template-check unit integration clients-js bench chaos chaos-small coverage
+.PHONY: security test pr fmt lint types template-check unit integration clients-js bench chaos chaos-smoke coverage
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
 	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
 	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
@@ -83,7 +83,7 @@ coverage: env ## The same with branch coverage
 integration: env clients-js ## On two local stacks of its own, the chaos in small on a third
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --timeout 600 --durations 10 tests/integration
 
-chaos-small: env ## A hundred jobs through every kind of fault, on a stack of their own
+chaos-smoke: env ## A hundred jobs through every kind of fault, on a stack of their own
 	$(BIN)/pytest -q --timeout 900 $(CHAOS)
 
 clients-js: ## The npm clients, where node is

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.dispatch import dispatch
-from replicate_proxy.consumer import told
+from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.observability import logger, metrics, tracer
-from replicate_proxy.replicate_api.retry import invocation
+from replicate_proxy.replicate_api.retry import retry_budget
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -25,7 +25,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 @tracer.capture_method
 def handle_record(record: SQSRecord) -> None:
-    with told():
+    with log_message_outcome():
         command = DispatchCommand.from_json(record.body)
         with logger.append_context_keys(
             job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
@@ -38,7 +38,7 @@ def handle_record(record: SQSRecord) -> None:
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     logger.info("batch received", messages=len(event["Records"]))
-    with invocation(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS):
+    with retry_budget(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS):
         return process_partial_response(
             event=event, record_handler=handle_record, processor=processor, context=context
         )

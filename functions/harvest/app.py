@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.harvest import clock, harvest
-from replicate_proxy.consumer import told
+from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -22,7 +22,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 @tracer.capture_method
 def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    with told():
+    with log_message_outcome():
         report = PredictionReport.from_queue(record.body)
         left = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
         with logger.append_context_keys(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.track import track
-from replicate_proxy.consumer import told
+from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -21,7 +21,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 @tracer.capture_method
 def handle_record(record: SQSRecord) -> None:
-    with told():
+    with log_message_outcome():
         report = PredictionReport.from_queue(record.body)
         with logger.append_context_keys(
             job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id

@@ -49,7 +49,7 @@ FULL = make_job(
     lease_until=NOW + timedelta(seconds=5),
     sent_at=NOW,
     releases=3,
-    looks=2,
+    checks=2,
     reported_via="poll",
     model="acme/model",
     version="v" * 64,
@@ -102,7 +102,7 @@ def test_a_save_grows_the_rev(store: JobStore) -> None:
     store.create(make_job(id="a" * 26))
     job = store.get("acme", "a" * 26)
     assert job is not None
-    saved = store.save(replace(job, looks=5))
+    saved = store.save(replace(job, checks=5))
     assert (saved.rev, store.get("acme", job.id)) == (2, saved)
 
 
@@ -110,12 +110,12 @@ def test_the_slower_of_two_saves_loses(store: JobStore) -> None:
     store.create(make_job(id="a" * 26))
     job = store.get("acme", "a" * 26)
     assert job is not None
-    store.save(replace(job, looks=1))
+    store.save(replace(job, checks=1))
     with pytest.raises(ConflictError):
-        store.save(replace(job, looks=2))
+        store.save(replace(job, checks=2))
     there = store.get("acme", job.id)
     assert there is not None
-    assert there.looks == 1
+    assert there.checks == 1
 
 
 class _AnswerLost:
@@ -140,7 +140,7 @@ def test_a_save_whose_answer_was_lost_is_known_as_ones_own() -> None:
         store.create(make_job(id="a" * 26))
         job = store.get("acme", "a" * 26)
         assert job is not None
-        saved = DynamoJobStore(_AnswerLost(dynamodb), JOBS_TABLE).save(replace(job, looks=7))
+        saved = DynamoJobStore(_AnswerLost(dynamodb), JOBS_TABLE).save(replace(job, checks=7))
         assert store.get("acme", job.id) == saved
 
 
@@ -249,11 +249,11 @@ def test_shards_that_cannot_be_read_keep_no_other_waiting() -> None:
 
 
 def test_a_prediction_belongs_to_one_job(store: JobStore) -> None:
-    assert store.owner("p1") is None
-    assert store.own("p1", "acme", "job-a")
-    assert store.own("p1", "acme", "job-a")
-    assert not store.own("p1", "acme", "job-b")
-    assert store.owner("p1") == "job-a"
+    assert store.prediction_owner("p1") is None
+    assert store.claim_prediction("p1", "acme", "job-a")
+    assert store.claim_prediction("p1", "acme", "job-a")
+    assert not store.claim_prediction("p1", "acme", "job-b")
+    assert store.prediction_owner("p1") == "job-a"
 
 
 class Throttled:

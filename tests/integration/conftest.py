@@ -25,9 +25,9 @@ from tools.simulator.remote import Remote
 HOME = Home("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
 # Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.
 OVERRIDES = {
-    "UnknownPatienceSeconds": "4",
-    "ResendAfterSeconds": "10",
-    "WebhookPatienceSeconds": "10",
+    "UnknownOutcomeTimeoutSeconds": "4",
+    "ResubmitAfterSeconds": "10",
+    "WebhookTimeoutSeconds": "10",
 }
 CROWD = 203
 

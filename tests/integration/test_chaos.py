@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_proxy.testing.checkpoints import STEPS
+from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos import mix
 from tools.chaos.report import Report
 from tools.chaos.run import Options, run
@@ -46,8 +46,8 @@ def test_no_job_is_lost_stuck_or_paid_for_twice(report: Report, path: Path) -> N
 
 def test_it_was_chaos_indeed(report: Report) -> None:
     """So few jobs may miss a rare fault; `make chaos` holds each boundary to its number."""
-    assert set(report.crash_points) == set(STEPS)
-    assert sum(hits > 0 for hits in report.crash_points.values()) > len(STEPS) * 0.8
+    assert set(report.crash_points) == set(CHECKPOINTS)
+    assert sum(hits > 0 for hits in report.crash_points.values()) > len(CHECKPOINTS) * 0.8
     struck = [fault.name for fault in mix.upstream(JOBS) if report.faults[fault.name]]
     assert len(struck) > len(mix.upstream(JOBS)) * 0.6
     assert min(report.faults[name] for name in FREQUENT) > 0

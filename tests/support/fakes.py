@@ -108,12 +108,12 @@ class FakeJobStore:
         ]
         return sorted(rows, key=lambda row: row.due_at)[:limit]
 
-    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
         self.faults.check("own")
         with self._lock:
             return self.owners.setdefault(replicate_id, job_id) == job_id
 
-    def owner(self, replicate_id: str) -> str | None:
+    def prediction_owner(self, replicate_id: str) -> str | None:
         return self.owners.get(replicate_id)
 
     def put(self, job: Job) -> Job:

@@ -20,8 +20,8 @@ from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.errors import ProxyError, RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
-from replicate_proxy.jobs.timeouts import Policy
-from replicate_proxy.jobs.updater import JobKeeper
+from replicate_proxy.jobs.timeouts import JobTimeouts
+from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.batches import BatchIngest
@@ -30,9 +30,9 @@ from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
 from replicate_proxy.services.harvest import Harvest, again_event
 from replicate_proxy.services.ingest import Acceptance, Ingest, Intake, NewJob
-from replicate_proxy.services.reconcile import Looks
+from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
-from replicate_proxy.services.resolve_submission import Settle
+from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweep
 from replicate_proxy.services.track import Track
 from replicate_proxy.services.wait import Hold
@@ -75,14 +75,14 @@ class World:
     def __init__(
         self,
         *,
-        policy: Policy | None = None,
+        policy: JobTimeouts | None = None,
         chance: Callable[[str], bool] = lambda _: False,
         echoes_webhook: bool = False,
         seed: int = 0,
     ) -> None:
         self.random = random.Random(seed)
         self.chance = chance
-        self.policy = policy or Policy()
+        self.policy = policy or JobTimeouts()
         self.clock = FakeClock()
         self.started = self.clock.now()
         self.store = FakeJobStore()
@@ -95,7 +95,7 @@ class World:
         self._wire()
 
     def _wire(self) -> None:
-        self.keeper = JobKeeper(self.store, self.clock, self.policy)
+        self.updater = JobUpdater(self.store, self.clock, self.policy)
         self.urls = WebhookUrls("https://hooks.test", b"root")
         claim_check = ClaimCheck(self.documents)
         self.receiver = WebhookReceiver(
@@ -107,24 +107,24 @@ class World:
             store=self.store, idempotency=self.idempotency, intake=self.intake, clock=self.clock
         )
         self.dispatch = Dispatch(
-            keeper=self.keeper,
+            updater=self.updater,
             store=self.store,
             documents=self.documents,
             queue=self.Queue(self),
             predictions=self.replicate,
             urls=self.urls,
             clock=self.clock,
-            settings=DispatchSettings(webhooks=self.policy.webhooks),
+            settings=DispatchSettings(webhooks=self.policy.webhooks_enabled),
             checkpoint=self.checkpoint,
         )
         self.track = Track(
-            keeper=self.keeper,
+            updater=self.updater,
             documents=self.documents,
             claim_check=claim_check,
             queue=self.Queue(self),
         )
         self.harvest = Harvest(
-            keeper=self.keeper,
+            updater=self.updater,
             documents=self.documents,
             claim_check=claim_check,
             outputs=self.outputs,
@@ -134,7 +134,7 @@ class World:
             checkpoint=self.checkpoint,
         )
         hold = Hold(self.store, self.clock, lambda _: None, longest=0)
-        self.cancel = Cancel(self.keeper, self.Queue(self), hold)
+        self.cancel = Cancel(self.updater, self.Queue(self), hold)
         self.batches = FakeBatchStore(self.store)
         self.batch_ingest = BatchIngest(
             store=self.batches,
@@ -147,30 +147,32 @@ class World:
         self.sweep = self._sweep(claim_check)
 
     def _sweep(self, claim_check: ClaimCheck) -> Sweep:
-        settle = Settle(
-            keeper=self.keeper,
+        settle = SubmissionResolver(
+            updater=self.updater,
             store=self.store,
             documents=self.documents,
             queue=self.Queue(self),
             lister=self.replicate,
             urls=self.urls,
             clock=self.clock,
-            policy=self.policy,
+            timeouts=self.policy,
             checkpoint=self.checkpoint,
         )
-        looks = Looks(
-            keeper=self.keeper,
+        looks = Reconciler(
+            updater=self.updater,
             documents=self.documents,
             queue=self.Queue(self),
             bus=self,
             claim_check=claim_check,
             reader=self.replicate,
-            settle=settle,
+            resolver=settle,
             harvest_again=lambda job: self.enqueue_event(again_event(job, self.clock.now())),
             clock=self.clock,
-            policy=self.policy,
+            timeouts=self.policy,
         )
-        return Sweep(store=self.store, looks=looks.by_status(), clock=self.clock, sleep=self.clock.sleep)
+        return Sweep(
+            store=self.store, looks=looks.handlers_by_status(), clock=self.clock, sleep=self.clock.sleep
+        )
 
     # The queues.
 

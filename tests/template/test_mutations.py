@@ -64,7 +64,7 @@ DISPATCH_SOURCE = "DispatchFunctionDispatch/Properties"
 STREAM_SOURCE = "NotifyFunctionJobs/Properties"
 RULE_TARGET = "CompletedRule/Properties/Targets/0"
 JOBS = "JobsTable/Properties"
-BUCKET = "ImagesBucket/Properties"
+BUCKET = "DataBucket/Properties"
 RULES = f"{BUCKET}/LifecycleConfiguration/Rules"
 POLICY = "ImagesBucketPolicy/Properties/PolicyDocument/Statement"
 BODY = "Api/Properties/Body"
@@ -160,7 +160,7 @@ CASES: list[Case] = [
     (data.bucket_policies, "default", put(f"{POLICY}/0")),
     (data.bucket_policies, "default", put(f"{POLICY}/1")),
     (data.bucket_policies, "default", put(f"{POLICY}/2/Condition")),
-    (data.bucket_policies, "default", put(f"{POLICY}/2/Resource/0", {"Fn::Sub": "${ImagesBucket.Arn}/*"})),
+    (data.bucket_policies, "default", put(f"{POLICY}/2/Resource/0", {"Fn::Sub": "${DataBucket.Arn}/*"})),
     (data.queues_are_encrypted, "default", put("DispatchQueue/Properties/SqsManagedSseEnabled")),
     (data.one_key_for_everything, "everything", put("DispatchQueue/Properties/KmsMasterKeyId")),
     (data.one_key_for_everything, "everything", put("IngestLogGroup/Properties/KmsKeyId")),

@@ -96,7 +96,7 @@ def test_cloudfront_takes_its_own_web_acl_or_one_made_elsewhere() -> None:
 
 
 def test_the_resource_policy_denies_strangers_but_leaves_the_webhook_open() -> None:
-    policy = body(load(AllowedCallers="192.0.2.0/24,2001:db8::/32"))["x-amazon-apigateway-policy"]
+    policy = body(load(AllowedCidrs="192.0.2.0/24,2001:db8::/32"))["x-amazon-apigateway-policy"]
     denial = next(statement for statement in policy["Statement"] if statement["Effect"] == "Deny")
 
     assert denial["Condition"] == {"NotIpAddress": {"aws:SourceIp": ["192.0.2.0/24", "2001:db8::/32"]}}
@@ -134,7 +134,7 @@ def test_access_logs_name_the_caller_and_carry_no_credential() -> None:
 
 
 def test_functions_that_call_nothing_but_aws_join_the_network() -> None:
-    stack = load(Network="true")
+    stack = load(EnableVpc="true")
     inside = {one.id for one in stack.of("Lambda::Function") if "VpcConfig" in one.properties}
     services = {
         one.properties["ServiceName"]["Fn::Sub"].rsplit(".", 1)[-1] for one in stack.of("EC2::VPCEndpoint")
@@ -146,7 +146,7 @@ def test_functions_that_call_nothing_but_aws_join_the_network() -> None:
 
 
 def test_dax_serves_query_alone_and_only_within_the_network() -> None:
-    stack = load(Network="true", Dax="true", DaxTtlMilliseconds="500")
+    stack = load(EnableVpc="true", Dax="true", DaxTtlMilliseconds="500")
     told = {
         one.id
         for one in stack.of("Lambda::Function")
@@ -200,7 +200,7 @@ def test_who_cannot_be_checked_raises_an_alarm_and_who_is_refused_does_not() -> 
         if alarm.id == "ApiFunctionErrorsAlarm"
     }
 
-    assert {"AuthDegraded", "AuthUnavailable", "5XXError"} <= watched
+    assert {"AuthFromStaleCache", "AuthUnavailable", "5XXError"} <= watched
     assert "IngestFunction" in summed
     assert "AuthorizeFunction" not in summed  # its 401s are exceptions, as API Gateway wants them
 
@@ -218,7 +218,7 @@ def test_there_is_no_dashboard_where_none_is_wanted() -> None:
 
 
 def test_costs_are_watched_by_parameter() -> None:
-    stack = load(CostAnomalyDollars="50", CustomerKey="true")
+    stack = load(CostAnomalyDollars="50", UseCustomerManagedKey="true")
     (monitor,) = stack.of("CE::AnomalyMonitor")
     (subscription,) = stack.of("CE::AnomalySubscription")
     watched = json.loads(monitor.properties["MonitorSpecification"]["Fn::Sub"])
@@ -244,18 +244,18 @@ def test_size_is_watched_unless_told_otherwise() -> None:
 def test_uploads_are_accelerated_by_parameter() -> None:
     on, off = load(TransferAcceleration="true"), load()
 
-    assert on.resources["ImagesBucket"].properties["AccelerateConfiguration"] == {
+    assert on.resources["DataBucket"].properties["AccelerateConfiguration"] == {
         "AccelerationStatus": "Enabled"
     }
     assert (
         on.resources["FilesFunction"].properties["Environment"]["Variables"]["UPLOAD_ACCELERATION"] == "true"
     )
-    assert "AccelerateConfiguration" not in off.resources["ImagesBucket"].properties
+    assert "AccelerateConfiguration" not in off.resources["DataBucket"].properties
 
 
 def test_outputs_stay_for_ever_unless_given_days() -> None:
     def days(**parameters: str) -> list[Any]:
-        rules = load(**parameters).resources["ImagesBucket"].properties["LifecycleConfiguration"]["Rules"]
+        rules = load(**parameters).resources["DataBucket"].properties["LifecycleConfiguration"]["Rules"]
         return [
             rule.get("ExpirationInDays") for rule in rules if rule.get("Prefix") in {"outputs/", "originals/"}
         ]

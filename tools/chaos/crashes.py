@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replicate_proxy.testing.checkpoints import STEPS
+from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos import mix
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Crashes:
 
     def begin(self) -> None:
         self.log.unlink(missing_ok=True)
-        self.rates = {name: _first_rate(name) for name in STEPS}
+        self.rates = {name: _first_rate(name) for name in CHECKPOINTS}
         self._write()
 
     def steer(self, *, accepted: float, over: float) -> None:

@@ -8,12 +8,12 @@ from tools.local.stack import Stack
 from tools.local.status import function_names
 
 PARAMETERS: Mapping[str, str] = {
-    "QueuedPatienceSeconds": "45",
-    "UnknownPatienceSeconds": "3",
-    "ResendAfterSeconds": "30",
-    "WebhookPatienceSeconds": "15",
-    "HarvestPatienceSeconds": "20",
-    "SweepLingerSeconds": "0",
+    "QueuedTimeoutSeconds": "45",
+    "UnknownOutcomeTimeoutSeconds": "3",
+    "ResubmitAfterSeconds": "30",
+    "WebhookTimeoutSeconds": "15",
+    "HarvestTimeoutSeconds": "20",
+    "SweepDurationSeconds": "0",
     "DeliverySchedule": "0,1,2,4,8,15,15,15,15,15",
 }
 """Template parameters. A create of unknown outcome must be sent again only long after Replicate lists it."""

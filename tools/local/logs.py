@@ -15,7 +15,7 @@ from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.status import function_names
 
-POLL_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 LOOK_BACK_SECONDS = 1800
 _NOISE = {
     *("level", "message", "timestamp", "location", "service", "cold_start", "xray_trace_id"),
@@ -51,7 +51,7 @@ def logs(home: Home, screen: Screen, *, function: str | None = None, follow: boo
             since[entry.function] = max(since[entry.function], entry.moment + 1)
         if not follow:
             return
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_INTERVAL_SECONDS)
 
 
 def line(entry: Entry) -> str:

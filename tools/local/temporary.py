@@ -37,7 +37,7 @@ def end_with_me(home: Home) -> None:
     """Starts the program that waits for this one's end. `down` ends it as any other part of the stack."""
     home.prepare()
     command = [sys.executable, "-m", "tools.local.temporary", str(os.getpid()), home.name]
-    Daemon(home, "keeper").start(command, environment.clean())
+    Daemon(home, "updater").start(command, environment.clean())
 
 
 def main(pid: int, name: str) -> None:

@@ -104,7 +104,7 @@ def queues_are_encrypted(stack: Stack) -> list[str]:
 
 
 def one_key_for_everything(stack: Stack) -> list[str]:
-    """With CustomerKey on: whatever can be encrypted with it is."""
+    """With UseCustomerManagedKey on: whatever can be encrypted with it is."""
     keys = {key.id for key in stack.of("KMS::Key")}
     if not keys:
         return []

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "told",
+    "log_message_outcome",
 ]
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def log_message_outcome() -> Iterator[None]:
     """Around the handling of one message: says in the log why it goes back to the queue, or why it does not.
 
     A job that is gone leaves nothing to do, so its message is done. Everything else is raised: SQS hands the

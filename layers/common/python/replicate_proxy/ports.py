@@ -89,11 +89,11 @@ class JobStore(Protocol):
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]: ...
 
-    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
         """Marks a prediction on Replicate as this job's; False where it belongs to another job already."""
         ...
 
-    def owner(self, replicate_id: str) -> str | None:
+    def prediction_owner(self, replicate_id: str) -> str | None:
         """The id of the job that the prediction is marked as, None where it is free."""
         ...
 

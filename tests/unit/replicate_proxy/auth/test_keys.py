@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.auth.keys import MAX_GRACE, KeyText, Limits, Standing, rotated, standing
+from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, KeyText, Limits, Standing, rotated, standing
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.dynamodb import from_item, to_item
 from replicate_proxy.aws.key_store import key_from_record, record_from_key
@@ -110,7 +110,7 @@ def test_a_second_rotation_ends_the_first_secret() -> None:
     assert found == [Standing.WRONG, Standing.GOOD, Standing.GOOD]
 
 
-@pytest.mark.parametrize("grace", [timedelta(seconds=-1), MAX_GRACE + timedelta(seconds=1)])
+@pytest.mark.parametrize("grace", [timedelta(seconds=-1), MAX_ROTATION_OVERLAP + timedelta(seconds=1)])
 def test_a_grace_out_of_bounds_is_refused(grace: timedelta) -> None:
     key, _ = make_key()
     with pytest.raises(ValueError, match="0 to 7 days"):

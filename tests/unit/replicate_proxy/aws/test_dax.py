@@ -133,7 +133,7 @@ def test_any_failure_falls_back_and_is_counted(error: Exception, fallbacks: list
     table.create(job(JobStatus.QUEUED))
 
     assert reader(FakeDax(breaks=error), table, FakeClock()).get(TENANT, ID) is not None
-    assert fallbacks == ["CacheFallback"]
+    assert fallbacks == ["CacheUnavailable"]
 
 
 def test_an_item_that_is_no_job_falls_back(fallbacks: list[str]) -> None:
@@ -142,7 +142,7 @@ def test_an_item_that_is_no_job_falls_back(fallbacks: list[str]) -> None:
     table.create(job(JobStatus.QUEUED))
 
     assert reader(dax, table, FakeClock()).get(TENANT, ID) is not None
-    assert fallbacks == ["CacheFallback"]
+    assert fallbacks == ["CacheUnavailable"]
 
 
 @pytest.mark.parametrize("where", ["connecting", "reading"])
@@ -170,7 +170,7 @@ def test_a_cache_that_hangs_costs_a_fifth_of_a_second_once(where: str, fallbacks
     assert all(again)
     assert 0.19 < taken < 10  # 0.2 s, and much for a busy machine
     assert all_taken < taken + 10  # a hundred waits would be twenty seconds
-    assert fallbacks == ["CacheFallback"] * 101
+    assert fallbacks == ["CacheUnavailable"] * 101
 
 
 def test_after_a_pause_the_cache_is_asked_again() -> None:

@@ -17,37 +17,37 @@ from replicate_proxy.jobs.changes import (
     Accepted,
     CancelRequested,
     Change,
+    CheckScheduled,
     Claimed,
-    Given,
+    EndedByProxy,
     Harvested,
-    HarvestTaken,
-    Looked,
+    HarvestLeaseAcquired,
     OutcomeUnknown,
     Rejected,
     Released,
-    Resent,
+    ResubmitAllowed,
 )
 from replicate_proxy.jobs.model import ACTIVE, TERMINAL, Document, Job, JobStatus
-from replicate_proxy.jobs.state_machine import ALLOWED, ChangeDropped, apply
-from replicate_proxy.jobs.timeouts import Policy
+from replicate_proxy.jobs.state_machine import ALLOWED, StaleChangeError, apply
+from replicate_proxy.jobs.timeouts import JobTimeouts
 from tests.support.builders import NOW, make_job, make_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 S = JobStatus
-POLICY = Policy()
+POLICY = JobTimeouts()
 LATER = NOW + timedelta(seconds=60)
 
 
-def step(job: Job, change: Change, now: datetime = NOW, policy: Policy = POLICY) -> Job:
-    return apply(job, change, now=now, policy=policy)
+def step(job: Job, change: Change, now: datetime = NOW, policy: JobTimeouts = POLICY) -> Job:
+    return apply(job, change, now=now, timeouts=policy)
 
 
-def run(job: Job, changes: Sequence[Change], policy: Policy = POLICY) -> Job:
+def run(job: Job, changes: Sequence[Change], policy: JobTimeouts = POLICY) -> Job:
     """The job after all changes, dropped ones skipped."""
     for seconds, change in enumerate(changes, start=1):
-        with suppress(ChangeDropped):
+        with suppress(StaleChangeError):
             job = step(job, change, NOW + timedelta(seconds=seconds), policy)
     return job
 
@@ -78,17 +78,17 @@ TABLE: dict[tuple[JobStatus, str], JobStatus] = {
 
 def changes_for(job: Job) -> dict[str, Change]:
     return {
-        "claimed": Claimed(attempt=job.attempt, until=LATER),
+        "claimed": Claimed(attempt=job.attempt, lease_until=LATER),
         "released": Released(attempt=job.attempt, retry_at=LATER),
         "rejected": Rejected(attempt=job.attempt, error="no"),
         "unknown": OutcomeUnknown(attempt=job.attempt),
         "accepted": Accepted(attempt=job.attempt, replicate_id="p1"),
-        "resent": Resent(attempt=job.attempt),
-        "taken": HarvestTaken(until=LATER),
+        "resent": ResubmitAllowed(attempt=job.attempt),
+        "taken": HarvestLeaseAcquired(lease_until=LATER),
         "harvested": Harvested(Document(text="1")),
         "cancel": CancelRequested(),
-        "gave_up": Given(S.FAILED, "gave up"),
-        "looked": Looked(seen=job.status, next_look=LATER),
+        "gave_up": EndedByProxy(S.FAILED, "gave up"),
+        "looked": CheckScheduled(expected_status=job.status, next_check_at=LATER),
         **{word: make_report(word) for word in ("starting", "processing", "succeeded", "failed")},
         **{word: make_report(word) for word in ("canceled", "aborted")},
     }
@@ -102,7 +102,7 @@ def test_every_change_finds_every_status(status: JobStatus, name: str) -> None:
 
     expected = TABLE.get((status, name))
     if expected is None:
-        with pytest.raises(ChangeDropped):
+        with pytest.raises(StaleChangeError):
             step(job, change)
         return
     after = step(job, change)
@@ -147,17 +147,22 @@ _reports = st.builds(
 _moments = st.integers(0, 900).map(lambda seconds: NOW + timedelta(seconds=seconds))
 _changes = st.one_of(
     _reports,
-    st.builds(Claimed, attempt=_attempts, until=_moments),
-    st.builds(Released, attempt=_attempts, retry_at=_moments, counts=st.booleans()),
+    st.builds(Claimed, attempt=_attempts, lease_until=_moments),
+    st.builds(Released, attempt=_attempts, retry_at=_moments, increments_backoff=st.booleans()),
     st.builds(Rejected, attempt=_attempts, error=st.just("no")),
     st.builds(OutcomeUnknown, attempt=_attempts),
-    st.builds(Resent, attempt=_attempts),
+    st.builds(ResubmitAllowed, attempt=_attempts),
     st.builds(Accepted, attempt=_attempts, replicate_id=st.sampled_from(["p1", "p2", "p3"])),
-    st.builds(HarvestTaken, until=_moments),
+    st.builds(HarvestLeaseAcquired, lease_until=_moments),
     st.just(Harvested(Document(text="1"))),
     st.just(CancelRequested()),
-    st.builds(Looked, seen=st.sampled_from(sorted(ACTIVE)), next_look=_moments, counts=st.booleans()),
-    st.builds(Given, st.sampled_from([S.FAILED, S.CANCELED])),
+    st.builds(
+        CheckScheduled,
+        expected_status=st.sampled_from(sorted(ACTIVE)),
+        next_check_at=_moments,
+        increments_backoff=st.booleans(),
+    ),
+    st.builds(EndedByProxy, st.sampled_from([S.FAILED, S.CANCELED])),
 )
 
 
@@ -168,7 +173,7 @@ def test_whatever_happens_the_job_stays_sane(changes: list[Change]) -> None:
     numbers = {job.attempt}
     for seconds, change in enumerate(changes):
         before = job
-        with suppress(ChangeDropped):
+        with suppress(StaleChangeError):
             job = step(job, change, NOW + timedelta(seconds=seconds))
         if before.is_terminal:
             assert job is before
@@ -206,8 +211,8 @@ def test_a_transient_failure_gets_one_fresh_attempt_and_no_second() -> None:
 def test_a_repeated_report_of_the_failed_attempt_does_not_touch_the_fresh_one() -> None:
     failed = make_report("failed", error="(code: PA)")
     fresh = step(make_job(S.PROCESSING), failed)
-    for job in (fresh, step(fresh, Claimed(attempt=2, until=LATER))):
-        with pytest.raises(ChangeDropped):
+    for job in (fresh, step(fresh, Claimed(attempt=2, lease_until=LATER))):
+        with pytest.raises(StaleChangeError):
             step(job, failed)
 
 
@@ -225,7 +230,7 @@ class TestAnAttemptGivenUpAsUnknown:
     """Sent, no answer, no trace, sent again: and then the first one reports after all."""
 
     def resent(self) -> Job:
-        return step(make_job(S.SUBMIT_UNKNOWN), Resent(attempt=1))
+        return step(make_job(S.SUBMIT_UNKNOWN), ResubmitAllowed(attempt=1))
 
     def test_is_adopted_while_the_next_one_waits(self) -> None:
         job = step(self.resent(), make_report("processing", attempt=1))
@@ -234,32 +239,36 @@ class TestAnAttemptGivenUpAsUnknown:
 
     @pytest.mark.parametrize("then", [[], [OutcomeUnknown(attempt=2)]])
     def test_is_adopted_while_the_next_one_is_on_its_way(self, then: list[Change]) -> None:
-        job = run(self.resent(), [Claimed(attempt=2, until=LATER), *then])
+        job = run(self.resent(), [Claimed(attempt=2, lease_until=LATER), *then])
         job = step(job, make_report("succeeded", attempt=1))
         assert (job.status, job.attempt, job.replicate_id) == (S.HARVESTING, 1, "p1")
         assert [past["attempt"] for past in job.past_attempts] == [2]
 
     def test_leaves_its_number_to_nobody(self) -> None:
-        job = run(self.resent(), [Claimed(attempt=2, until=LATER), make_report("processing", attempt=1)])
+        job = run(
+            self.resent(), [Claimed(attempt=2, lease_until=LATER), make_report("processing", attempt=1)]
+        )
         job = step(job, make_report("failed", attempt=1, error="(code: PA)"))
         assert job.attempt == 3
-        with pytest.raises(ChangeDropped):
+        with pytest.raises(StaleChangeError):
             step(job, make_report("canceled", attempt=2, replicate_id="p2"))
 
     def test_is_dropped_once_the_next_one_is_known(self) -> None:
-        job = run(self.resent(), [Claimed(attempt=2, until=LATER), Accepted(attempt=2, replicate_id="p2")])
-        with pytest.raises(ChangeDropped):
+        job = run(
+            self.resent(), [Claimed(attempt=2, lease_until=LATER), Accepted(attempt=2, replicate_id="p2")]
+        )
+        with pytest.raises(StaleChangeError):
             step(job, make_report("succeeded", attempt=1))
 
     def test_late_news_of_its_dispatcher_is_dropped(self) -> None:
-        job = step(self.resent(), Claimed(attempt=2, until=LATER))
+        job = step(self.resent(), Claimed(attempt=2, lease_until=LATER))
         for change in (
             Accepted(attempt=1, replicate_id="p1"),
             Released(attempt=1, retry_at=LATER),
             Rejected(attempt=1, error="no"),
             OutcomeUnknown(attempt=1),
         ):
-            with pytest.raises(ChangeDropped):
+            with pytest.raises(StaleChangeError):
                 step(job, change)
 
 
@@ -271,7 +280,7 @@ def test_a_report_proves_a_create_that_was_thought_refused() -> None:
 def test_a_report_by_poll_is_known_by_the_predictions_id() -> None:
     job = make_job(S.SUBMITTED, attempt=2)
     assert step(job, make_report("processing", attempt=1)).status is S.PROCESSING
-    with pytest.raises(ChangeDropped):
+    with pytest.raises(StaleChangeError):
         step(job, make_report("processing", attempt=2, replicate_id="p9"))
 
 
@@ -282,33 +291,35 @@ class TestCanceling:
 
     def test_an_unknown_one_is_not_sent_again(self) -> None:
         job = make_job(S.SUBMIT_UNKNOWN, cancel_requested_at=NOW)
-        assert step(job, Resent(attempt=1)).status is S.CANCELED
+        assert step(job, ResubmitAllowed(attempt=1)).status is S.CANCELED
 
     def test_a_running_one_falls_due_soon(self) -> None:
         job = step(make_job(S.SUBMITTING), CancelRequested())
         job = step(job, Accepted(attempt=1, replicate_id="p1"))
-        assert job.due_at == NOW + timedelta(seconds=POLICY.cancel)
+        assert job.due_at == NOW + timedelta(seconds=POLICY.cancel_seconds)
 
     def test_asking_twice_changes_nothing(self) -> None:
-        with pytest.raises(ChangeDropped):
+        with pytest.raises(StaleChangeError):
             step(make_job(S.PROCESSING, cancel_requested_at=NOW), CancelRequested())
 
 
 class TestTheLeaseOfAHarvest:
     def test_keeps_a_second_harvester_out_until_it_ends(self) -> None:
         job = step(make_job(S.PROCESSING), make_report("succeeded", lease_until=LATER))
-        with pytest.raises(ChangeDropped):
-            step(job, HarvestTaken(until=LATER))
-        assert step(job, HarvestTaken(until=LATER), LATER).lease_until == LATER
+        with pytest.raises(StaleChangeError):
+            step(job, HarvestLeaseAcquired(lease_until=LATER))
+        assert step(job, HarvestLeaseAcquired(lease_until=LATER), LATER).lease_until == LATER
 
     def test_ends_with_its_holders_look(self) -> None:
         job = make_job(S.HARVESTING, lease_until=LATER)
-        assert step(job, Looked(seen=S.HARVESTING, next_look=LATER)).lease_until is None
+        assert (
+            step(job, CheckScheduled(expected_status=S.HARVESTING, next_check_at=LATER)).lease_until is None
+        )
 
 
 def test_a_look_at_what_has_moved_on_is_dropped() -> None:
-    with pytest.raises(ChangeDropped):
-        step(make_job(S.HARVESTING), Looked(seen=S.PROCESSING, next_look=LATER))
+    with pytest.raises(StaleChangeError):
+        step(make_job(S.HARVESTING), CheckScheduled(expected_status=S.PROCESSING, next_check_at=LATER))
 
 
 def test_progress_with_logs_is_kept() -> None:

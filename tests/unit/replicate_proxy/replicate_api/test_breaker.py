@@ -20,7 +20,7 @@ from replicate_proxy.replicate_api.errors import (
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
@@ -37,7 +37,7 @@ ILL: list[Exception] = [
 WELL: list[Exception] = [
     RejectedError(422, "Invalid", "no"),
     ThrottledError("429", retry_after=5),
-    UnauthenticatedError("401"),
+    TokenRejectedError("401"),
     UnexpectedReplyError("odd"),
 ]
 

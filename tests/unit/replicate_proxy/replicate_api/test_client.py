@@ -15,7 +15,7 @@ from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
@@ -131,7 +131,7 @@ class TestToken:
     def test_the_same_token_again_is_not_tried_again(self, serve: Serve) -> None:
         upstream = serve(answering(401, UNAUTHENTICATED))
         client, _ = self.build(upstream.url, "r8_old")
-        with pytest.raises(UnauthenticatedError) as caught:
+        with pytest.raises(TokenRejectedError) as caught:
             client.get("abc")
         assert caught.value.retry_after
         assert upstream.connections == 1
@@ -139,7 +139,7 @@ class TestToken:
     def test_a_second_401_is_final(self, serve: Serve) -> None:
         upstream = serve(answering(401, UNAUTHENTICATED), answering(401, UNAUTHENTICATED))
         client, _ = self.build(upstream.url, "r8_old", "r8_new")
-        with pytest.raises(UnauthenticatedError):
+        with pytest.raises(TokenRejectedError):
             client.create(CreateTarget("predictions"), {})
         assert upstream.connections == 2
 
@@ -147,7 +147,7 @@ class TestToken:
     def test_a_token_that_is_none_is_neither_sent_nor_quoted(self, serve: Serve, token: str) -> None:
         upstream = serve(answering(201, PREDICTION))
         client, _ = self.build(upstream.url, token)
-        with pytest.raises(UnauthenticatedError) as caught:
+        with pytest.raises(TokenRejectedError) as caught:
             client.create(CreateTarget("predictions"), {})
         assert upstream.connections == 0
         assert not token or token not in str(caught.value)
@@ -210,7 +210,7 @@ class TestRead:
     @pytest.mark.parametrize(
         ("status", "error"),
         [
-            (401, UnauthenticatedError),
+            (401, TokenRejectedError),
             (429, ThrottledError),
             (503, UpstreamUnavailableError),
             (301, RejectedError),

@@ -15,11 +15,11 @@ from replicate_proxy.replicate_api.errors import (
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget
-from replicate_proxy.replicate_api.retry import Budget, Retry, RetryingClient, invocation
+from replicate_proxy.replicate_api.retry import Budget, Retry, RetryingClient, retry_budget
 from tests.support.upstream import PREDICTION, Upstream, answering
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_a_passing_failure_is_tried_again(sleeper: Sleeper, error: Exception) ->
         OutcomeUnknownError("503"),
         RejectedError(422, "t", "d"),
         BreakerOpenError("open", retry_after=1),
-        UnauthenticatedError("401", retry_after=1),
+        TokenRejectedError("401", retry_after=1),
         KeyError("bug"),
     ],
 )
@@ -128,7 +128,7 @@ def test_all_calls_of_an_invocation_share_one_budget(sleeper: Sleeper) -> None:
     """Given 10 s in all: a first call waits 6, so the second may not wait 6 as well."""
     first, _ = scripted(ThrottledError("429", retry_after=6), "done")
     second, calls = scripted(ThrottledError("429", retry_after=6), "never")
-    with invocation(10):
+    with retry_budget(10):
         assert Retry(seconds=60).call(first) == "done"
         with pytest.raises(ThrottledError):
             Retry(seconds=60).call(second)

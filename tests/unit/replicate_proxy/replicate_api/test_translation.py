@@ -17,7 +17,7 @@ from replicate_proxy.replicate_api.errors import (
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.reply import Reply
@@ -106,7 +106,7 @@ def test_every_status_of_a_create_has_one_meaning() -> None:
     by_class = {1: OutcomeUnknownError, 2: Reply, 3: RejectedError, 4: RejectedError, 5: OutcomeUnknownError}
     special = {
         303: OutcomeUnknownError,
-        401: UnauthenticatedError,
+        401: TokenRejectedError,
         408: NotAcceptedError,
         425: NotAcceptedError,
         429: ThrottledError,

@@ -14,7 +14,7 @@ from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
@@ -175,7 +175,7 @@ class TestCache:
         assert len(setting.replicate.asked) == 2
 
     @pytest.mark.parametrize(
-        "error", [UpstreamUnavailableError("503"), NotAcceptedError("down"), UnauthenticatedError("401")]
+        "error", [UpstreamUnavailableError("503"), NotAcceptedError("down"), TokenRejectedError("401")]
     )
     def test_an_old_reply_is_better_than_none(self, error: Exception) -> None:
         setting = Setting(reply({"a": 1}))
@@ -189,7 +189,7 @@ class TestCache:
 @pytest.mark.parametrize(
     ("error", "status", "retry_after"),
     [
-        (UnauthenticatedError("401", retry_after=60), 502, None),
+        (TokenRejectedError("401", retry_after=60), 502, None),
         (ThrottledError("429", retry_after=7), 429, 7),
         (UpstreamUnavailableError("503", retry_after=3), 503, 3),
         (NotAcceptedError("refused"), 503, 5),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.timeouts import Policy
+from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, ThrottledError
 from replicate_proxy.services import sweep
 from tests.support.world import World
@@ -80,7 +80,9 @@ def run_predictions(world: World) -> None:
 
 
 def play(seed: int, *, webhooks: bool, echoes: bool) -> tuple[World, list[Job]]:
-    world = World(policy=Policy(webhooks=webhooks), chance=dice(seed), seed=seed, echoes_webhook=echoes)
+    world = World(
+        policy=JobTimeouts(webhooks_enabled=webhooks), chance=dice(seed), seed=seed, echoes_webhook=echoes
+    )
     accepted: list[Job] = []
     for minute in range(240):
         if len(accepted) < JOBS:

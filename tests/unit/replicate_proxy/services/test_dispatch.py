@@ -17,7 +17,7 @@ from replicate_proxy.replicate_api.errors import (
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
 )
 from tests.support.builders import NOW, make_job
@@ -55,7 +55,7 @@ def test_a_queued_job_becomes_one_prediction(world: World) -> None:
     reference = world.urls.read_url(world.replicate.webhooks["p1"])
     assert reference is not None
     assert (reference.tenant, reference.job_id, reference.attempt) == (job.tenant, job.id, 1)
-    assert world.store.owner("p1") == job.id
+    assert world.store.prediction_owner("p1") == job.id
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_job_that_is_gone_is_not_there(world: World) -> None:
         (NotAcceptedError("no connection", retry_after=30), 30, 1),
         (ThrottledError("slow down", retry_after=7), 7, 0),
         (BreakerOpenError("open", retry_after=20), 20, 0),
-        (UnauthenticatedError("our token", retry_after=60), 60, 0),
+        (TokenRejectedError("our token", retry_after=60), 60, 0),
         (ConfigurationError("no token"), 60, 1),
         (NotAcceptedError("long", retry_after=5000), 900, 1),
     ],
@@ -116,7 +116,7 @@ def test_what_was_not_accepted_is_parked(
     job = submit(world, queued(world))
 
     assert (job.status, job.releases, job.lease_until) == (S.QUEUED, releases, None)
-    assert job.due_at == NOW + timedelta(seconds=seconds + world.policy.queued)
+    assert job.due_at == NOW + timedelta(seconds=seconds + world.policy.queued_seconds)
     assert [message.due for message in world.messages] == [seconds]
     # And it goes on by itself.
     world.pass_time(seconds + 60)

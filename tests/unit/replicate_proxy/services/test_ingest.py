@@ -23,7 +23,7 @@ def test_the_job_is_durable_and_queued(world: World) -> None:
     stored = world.store.only()
     assert stored.status is JobStatus.QUEUED
     assert (stored.webhook, stored.deadline) == ("https://app.test/hook", NOW + timedelta(seconds=60))
-    assert stored.due_at == NOW + timedelta(seconds=world.policy.queued)
+    assert stored.due_at == NOW + timedelta(seconds=world.policy.queued_seconds)
     assert stored.expires_at == int((NOW + timedelta(days=30)).timestamp())
     assert stored.id == job.id
     assert len(world.messages) == 1

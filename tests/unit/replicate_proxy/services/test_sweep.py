@@ -14,7 +14,7 @@ from replicate_proxy.clock import iso
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
-from replicate_proxy.jobs.timeouts import Policy
+from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
 from replicate_proxy.services.sweep import Sweep
 from tests.support.builders import NOW, VERSION, make_job
@@ -57,14 +57,14 @@ def test_a_lost_webhook_costs_minutes(world: World) -> None:
     job = world.accept().job
     world.settle_messages()
     world.replicate.finish("p1")
-    world.pass_time(world.policy.webhook + 60)
+    world.pass_time(world.policy.webhook_seconds + 60)
     done = world.job(job)
     assert (done.status, done.reported_via) == (S.SUCCEEDED, "poll")
 
 
 @pytest.mark.parametrize("webhooks", [True, False])
 def test_a_result_is_found_within_its_hour_however_long_the_prediction_ran(*, webhooks: bool) -> None:
-    world = World(policy=Policy(webhooks=webhooks))
+    world = World(policy=JobTimeouts(webhooks_enabled=webhooks))
     job = world.accept().job
     world.settle_messages()
     for _ in range(5):
@@ -79,7 +79,7 @@ def test_an_event_lost_on_the_bus_is_published_again(world: World) -> None:
     job = world.accept().job
     world.settle_messages()
     world.replicate.finish("p1")
-    world.clock.move(world.policy.webhook + 1)
+    world.clock.move(world.policy.webhook_seconds + 1)
     world.sweep_once()
     world.messages.clear()
     world.pass_time(90)
@@ -113,7 +113,7 @@ class TestUnknownOutcomes:
 
     def test_without_a_trace_is_sent_again_after_the_patience(self, world: World) -> None:
         job = self.unknown(world)
-        world.pass_time(world.policy.resend_after - 30)
+        world.pass_time(world.policy.resubmit_after_seconds - 30)
         assert world.replicate.predictions == {}
         world.pass_time(120)
         assert (world.job(job).status, world.job(job).attempt) == (S.SUBMITTED, 2)
@@ -130,7 +130,7 @@ class TestUnknownOutcomes:
         world.replicate.faults.fail("create", times=1000, error=OutcomeUnknownError("reset"))
         world.pass_time(3600)
         assert world.job(job).status is S.FAILED
-        assert len(world.job(job).past_attempts) == world.policy.resends
+        assert len(world.job(job).past_attempts) == world.policy.max_resubmissions
 
     def test_is_not_sent_again_where_an_old_prediction_may_be_its_own(self, world: World) -> None:
         # Given that Replicate could not be asked until it had deleted the inputs
@@ -156,7 +156,7 @@ class TestUnknownOutcomes:
             jobs.append(world.accept().job)
             world.settle_messages()
             world.clock.move(5)
-        world.store.own("p1", "acme", jobs[1].id)
+        world.store.claim_prediction("p1", "acme", jobs[1].id)
         # When that one is looked at first
         world.sweep._looks[S.SUBMIT_UNKNOWN](world.job(jobs[1]))
         world.pass_time(300)
@@ -173,7 +173,7 @@ class TestUnknownOutcomes:
         world.settle_messages()
         # When its twin, whose request never arrived, looks for its own
         twin = self.unknown(world)
-        world.pass_time(world.policy.resend_after + 120)
+        world.pass_time(world.policy.resubmit_after_seconds + 120)
         assert world.job(named).replicate_id == "p1"
         assert world.job(twin).replicate_id == "p2"
 
@@ -262,7 +262,7 @@ class TestSickJobs:
         assert world.job(job).status is S.PROCESSING
 
     def test_one_failed_look_after_many_fruitless_ones_costs_minutes(self, world: World) -> None:
-        job = world.store.put(make_job(S.SUBMIT_UNKNOWN, due_at=PAST, sent_at=NOW, looks=9))
+        job = world.store.put(make_job(S.SUBMIT_UNKNOWN, due_at=PAST, sent_at=NOW, checks=9))
         world.replicate.faults.fail("list")
         assert world.sweep_once() == {"failed": 1}
         due_at = world.job(job).due_at

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.testing.offset_clock import MovedClock, clock_of
+from replicate_proxy.testing.offset_clock import OffsetClock, clock_of
 from tests.support.deliveries import START, FakeClock
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_the_clock_moves_when_the_file_says_so(tmp_path: Path) -> None:
     offset = tmp_path / "offset"
-    clock = MovedClock(offset, FakeClock())
+    clock = OffsetClock(offset, FakeClock())
     assert clock.now() == START
     offset.write_text("3600.5\n")
     assert clock.now() == START + timedelta(hours=1, milliseconds=500)
@@ -30,4 +30,4 @@ def test_on_aws_the_setting_moves_nothing(tmp_path: Path, endpoint: str) -> None
     values = {"LOCAL_SETTINGS": settings, "AWS_ENDPOINT_URL": endpoint}
     assert isinstance(clock_of(values), SystemClock)
     local = values | {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}
-    assert isinstance(clock_of(local), MovedClock)
+    assert isinstance(clock_of(local), OffsetClock)

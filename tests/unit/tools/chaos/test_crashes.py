@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_proxy.testing.checkpoints import STEPS
+from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos.crashes import Crashes
 
 POINT, OTHER = "dispatch.created", "harvest.stored"
@@ -29,7 +29,7 @@ def said(crashes: Crashes) -> dict[str, float]:
 
 
 def test_every_boundary_is_in_danger_from_the_start(crashes: Crashes) -> None:
-    assert set(said(crashes)) == set(STEPS)
+    assert set(said(crashes)) == set(CHECKPOINTS)
     assert min(said(crashes).values()) > 0
 
 

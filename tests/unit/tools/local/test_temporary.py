@@ -27,7 +27,7 @@ time.sleep(60)
 
 @pytest.fixture
 def stack_home() -> Iterator[Home]:
-    """In the real folder of stacks, where the keeper, a program of its own, looks too."""
+    """In the real folder of stacks, where the updater, a program of its own, looks too."""
     made = Home(f"unit-{secrets.token_hex(4)}")
     yield made
     processes.end(processes.leftovers(made))
@@ -43,7 +43,7 @@ def test_a_stack_ends_with_the_program_that_wanted_it(stack_home: Home, number: 
         start_new_session=True,
     )
     waiting.until(
-        lambda: len(processes.leftovers(stack_home)) == 2 or None, seconds=20, what="keeper and server"
+        lambda: len(processes.leftovers(stack_home)) == 2 or None, seconds=20, what="updater and server"
     )
 
     user.send_signal(number)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Scope
 
 __all__ = [
-    "MAX_GRACE",
+    "MAX_ROTATION_OVERLAP",
     "ApiKey",
     "KeyText",
     "Limits",
@@ -55,7 +55,7 @@ def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
-MAX_GRACE = timedelta(days=7)
+MAX_ROTATION_OVERLAP = timedelta(days=7)
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 12
@@ -163,7 +163,7 @@ def issue(template: ApiKey, digest_key: bytes) -> tuple[ApiKey, KeyText]:
 
 def rotated(key: ApiKey, digest_key: bytes, *, now: datetime, grace: timedelta) -> tuple[ApiKey, KeyText]:
     """The key with a new secret; the old one stays good for `grace` (0 to 7 days). The id does not change."""
-    if not timedelta() <= grace <= MAX_GRACE:
+    if not timedelta() <= grace <= MAX_ROTATION_OVERLAP:
         raise ValueError("the grace is 0 to 7 days")
     text = KeyText.fresh(key.id)
     overlap = bool(grace)

@@ -68,5 +68,5 @@ class GracefulKeys:
         if seen is None or self._clock.now() - seen.at > self._grace:
             return None
         logger.warning("key store unreachable, using a remembered key", key_id=key_id)
-        count(Metric.AUTH_DEGRADED)
+        count(Metric.AUTH_FROM_STALE_CACHE)
         return seen.key

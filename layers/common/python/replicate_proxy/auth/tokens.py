@@ -97,7 +97,7 @@ class JwksClient:
         except (requests.RequestException, ValueError, jwt.PyJWTError) as error:
             self._failed = True
             logger.warning("the identity provider's keys could not be fetched", reason=type(error).__name__)
-            count(Metric.AUTH_DEGRADED)
+            count(Metric.AUTH_FROM_STALE_CACHE)
         else:
             self._failed = False
             self._fetched_at = self._tried_at

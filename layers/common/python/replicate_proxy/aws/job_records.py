@@ -46,7 +46,7 @@ _PLAIN = (
     "webhook",
     "attempt",
     "releases",
-    "looks",
+    "checks",
     "replicate_id",
     "reported_via",
     "model",

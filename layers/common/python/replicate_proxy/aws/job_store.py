@@ -129,7 +129,7 @@ class DynamoJobStore:
             raise failures[0]
         return sorted(rows, key=lambda row: row.due_at)[:limit]
 
-    def own(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
         marker = {**upstream_key(replicate_id), "tenant": tenant, "job_id": job_id}
         expires = {"expires_at": int(datetime.now(UTC).timestamp()) + _MARKER_SECONDS}
         try:
@@ -144,7 +144,7 @@ class DynamoJobStore:
             return False
         return True
 
-    def owner(self, replicate_id: str) -> str | None:
+    def prediction_owner(self, replicate_id: str) -> str | None:
         with translated("read mark of prediction"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item(upstream_key(replicate_id)), ConsistentRead=True

@@ -8,7 +8,7 @@ from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import keeper, policy, store
+from replicate_proxy.bootstrap.jobs import store, timeouts, updater
 from replicate_proxy.bootstrap.replicate import predictions
 from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
@@ -20,7 +20,7 @@ __all__ = ["dispatch"]
 @cache
 def dispatch() -> Dispatch:
     return Dispatch(
-        keeper=keeper(),
+        updater=updater(),
         store=store(),
         documents=documents(),
         queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
@@ -29,9 +29,9 @@ def dispatch() -> Dispatch:
         clock=clock,
         checkpoint=checkpoint,
         settings=DispatchSettings(
-            webhooks=policy().webhooks,
+            webhooks=timeouts().webhooks_enabled,
             lease_seconds=env.number("DISPATCH_LEASE_SECONDS", DispatchSettings().lease_seconds),
-            queue_lifetime_seconds=policy().queue_lifetime,
-            queued_seconds=policy().queued,
+            queue_lifetime_seconds=timeouts().max_queued_seconds,
+            queued_seconds=timeouts().queued_seconds,
         ),
     )

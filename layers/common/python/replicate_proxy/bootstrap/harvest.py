@@ -13,7 +13,7 @@ from replicate_proxy.aws.queues import SqsHarvestMessages
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import keeper
+from replicate_proxy.bootstrap.jobs import updater
 from replicate_proxy.bootstrap.secrets import output_key_secret
 from replicate_proxy.config import local_settings
 from replicate_proxy.images.options import ImageOptions
@@ -39,7 +39,7 @@ _REDIRECTS = 3
 @cache
 def harvest() -> Harvest:
     return Harvest(
-        keeper=keeper(),
+        updater=updater(),
         documents=documents(),
         claim_check=ClaimCheck(documents()),
         outputs=_outputs(),

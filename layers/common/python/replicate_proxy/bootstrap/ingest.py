@@ -15,7 +15,7 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import batch_store, keeper, policy, store
+from replicate_proxy.bootstrap.jobs import batch_store, store, timeouts, updater
 from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.config import local_settings
 from replicate_proxy.files.signed_downloads import check_input
@@ -37,10 +37,10 @@ __all__ = ["routes"]
 @cache
 def routes() -> Routes:
     queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    hold = Hold(store(), clock, time.sleep, longest=env.number("HOLD_SECONDS", 25))
+    hold = Hold(store(), clock, time.sleep, longest=env.number("MAX_WAIT_SECONDS", 25))
     idempotency = DynamoIdempotencyStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
-    intake = Intake(documents(), queue, policy())
-    cancel = Cancel(keeper(), queue, hold, checkpoint=checkpoint)
+    intake = Intake(documents(), queue, timeouts())
+    cancel = Cancel(updater(), queue, hold, checkpoint=checkpoint)
     ingest = Ingest(store=store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint)
     batches = BatchIngest(
         store=batch_store(),

@@ -9,15 +9,15 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.jobs.timeouts import Policy
-from replicate_proxy.jobs.updater import JobKeeper
+from replicate_proxy.jobs.timeouts import JobTimeouts
+from replicate_proxy.jobs.updater import JobUpdater
 
-__all__ = ["batch_store", "keeper", "policy", "store"]
+__all__ = ["batch_store", "store", "timeouts", "updater"]
 
 
 @cache
-def policy() -> Policy:
-    return Policy.from_env(os.environ)
+def timeouts() -> JobTimeouts:
+    return JobTimeouts.from_env(os.environ)
 
 
 @cache
@@ -31,5 +31,5 @@ def batch_store() -> DynamoBatchStore:
 
 
 @cache
-def keeper() -> JobKeeper:
-    return JobKeeper(store(), clock, policy())
+def updater() -> JobUpdater:
+    return JobUpdater(store(), clock, timeouts())

@@ -12,14 +12,14 @@ from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestMessages
 from replicate_proxy.bootstrap.delivery import due_deliveries as deliveries
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import keeper, policy, store
+from replicate_proxy.bootstrap.jobs import store, timeouts, updater
 from replicate_proxy.bootstrap.replicate import reads
 from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.harvest import again_event
-from replicate_proxy.services.reconcile import Looks
-from replicate_proxy.services.resolve_submission import Settle
+from replicate_proxy.services.reconcile import Reconciler
+from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -36,33 +36,33 @@ def sweep() -> Sweep:
     def harvest_again(job: Job) -> None:
         harvests.send(again_event(job, clock.now()), tenant=job.tenant)
 
-    looks = Looks(
-        keeper=keeper(),
+    looks = Reconciler(
+        updater=updater(),
         documents=documents(),
         queue=queue,
         bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
         claim_check=ClaimCheck(documents()),
         reader=reads(),
-        settle=Settle(
-            keeper=keeper(),
+        resolver=SubmissionResolver(
+            updater=updater(),
             store=store(),
             documents=documents(),
             queue=queue,
             lister=reads(),
             urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
             clock=clock,
-            policy=policy(),
+            timeouts=timeouts(),
             checkpoint=checkpoint,
         ),
         harvest_again=harvest_again,
         clock=clock,
-        policy=policy(),
+        timeouts=timeouts(),
         checkpoint=checkpoint,
     )
     return Sweep(
         store=store(),
-        looks=looks.by_status(),
+        looks=looks.handlers_by_status(),
         clock=clock,
         sleep=time.sleep,
-        linger_seconds=env.number("SWEEP_LINGER_SECONDS", 0),
+        linger_seconds=env.number("SWEEP_DURATION_SECONDS", 0),
     )

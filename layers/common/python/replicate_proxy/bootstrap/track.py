@@ -8,7 +8,7 @@ from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, env
-from replicate_proxy.bootstrap.jobs import keeper
+from replicate_proxy.bootstrap.jobs import updater
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.track import Track
 
@@ -18,7 +18,7 @@ __all__ = ["track"]
 @cache
 def track() -> Track:
     return Track(
-        keeper=keeper(),
+        updater=updater(),
         documents=documents(),
         claim_check=ClaimCheck(documents()),
         queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),

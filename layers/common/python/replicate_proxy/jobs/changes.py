@@ -16,16 +16,16 @@ __all__ = [
     "AttemptChange",
     "CancelRequested",
     "Change",
+    "CheckScheduled",
     "Claimed",
-    "Given",
-    "HarvestTaken",
+    "EndedByProxy",
+    "HarvestLeaseAcquired",
     "Harvested",
-    "Looked",
     "OutcomeUnknown",
     "Rejected",
     "Released",
     "Reported",
-    "Resent",
+    "ResubmitAllowed",
 ]
 
 
@@ -45,7 +45,7 @@ class AttemptChange(Change):
 class Claimed(AttemptChange):
     """A dispatcher took the job and is about to send the create request; nobody else may before `until`."""
 
-    until: datetime
+    lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Released(AttemptChange):
     """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: really sent."""
 
     retry_at: datetime
-    counts: bool = True
+    increments_backoff: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class OutcomeUnknown(AttemptChange):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resent(AttemptChange):
+class ResubmitAllowed(AttemptChange):
     """No trace of a prediction was found for an unknown outcome: the job may be sent again."""
 
 
@@ -118,27 +118,27 @@ class CancelRequested(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HarvestTaken(Change):
+class HarvestLeaseAcquired(Change):
     """A harvester goes on with the job; nobody else may before `until`."""
 
-    until: datetime
+    lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked(Change):
+class CheckScheduled(Change):
     """Somebody looked while the job was `seen`, and it goes on: when to look next, and what is stored so far.
 
     `counts`: the look brought nothing new, so that the next ones come ever later.
     """
 
-    seen: JobStatus
-    next_look: datetime
+    expected_status: JobStatus
+    next_check_at: datetime
     files: Document | None = None
-    counts: bool = True
+    increments_backoff: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Given(Change):
+class EndedByProxy(Change):
     """The proxy itself ends the job: given up, expired, or canceled before it was ever sent."""
 
     status: Literal[JobStatus.FAILED, JobStatus.CANCELED]

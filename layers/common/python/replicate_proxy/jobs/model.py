@@ -121,7 +121,7 @@ class Job:
     lease_until: datetime | None = None
     sent_at: datetime | None = None
     releases: int = 0
-    looks: int = 0
+    checks: int = 0
     replicate_id: str | None = None
     reported_via: str | None = None
     model: str | None = None

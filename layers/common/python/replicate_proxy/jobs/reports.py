@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.transitions import ChangeDropped, anew, ended, look_due, stamped
+from replicate_proxy.jobs.transitions import (
+    StaleChangeError,
+    finish,
+    next_check_due,
+    stamp_timeline,
+    start_new_attempt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicate_proxy.jobs.changes import Reported
-    from replicate_proxy.jobs.timeouts import Policy
+    from replicate_proxy.jobs.timeouts import JobTimeouts
 
 __all__ = [
+    "apply_report",
     "is_transient",
-    "reported",
 ]
 
 # Director errors and interruptions that users' projects retry by hand, as against E1001 (out of memory),
@@ -42,8 +48,8 @@ def is_transient(error: str) -> bool:
 S = JobStatus
 
 
-def reported(job: Job, change: Reported, now: datetime, policy: Policy) -> Job:
-    """The job after the news. Raises ChangeDropped where it is old, or about a prediction that is not the
+def apply_report(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
+    """The job after the news. Raises StaleChangeError where it is old, or about a prediction that is not the
     job's.
     """
     job = _recognised(job, change, now)
@@ -59,13 +65,13 @@ def reported(job: Job, change: Reported, now: datetime, policy: Policy) -> Job:
         reported_via=change.via,
         lease_until=None,
     )
-    return _REPORTS[change.status](known, change, now, policy)
+    return _REPORTS[change.status](known, change, now, timeouts)
 
 
 def _recognised(job: Job, change: Reported, now: datetime) -> Job:
     if job.replicate_id is not None:
         if change.replicate_id != job.replicate_id:
-            raise ChangeDropped("a report about a prediction that is not this job's")
+            raise StaleChangeError("a report about a prediction that is not this job's")
         return job
     if change.attempt == job.attempt:
         return job
@@ -79,7 +85,7 @@ def _taken_back(job: Job, attempt: int, now: datetime) -> Job:
     behind.
     """
     if not any(past["attempt"] == attempt and _is_open(past) for past in job.past_attempts):
-        raise ChangeDropped(f"a report about attempt {attempt} of a job at attempt {job.attempt}")
+        raise StaleChangeError(f"a report about attempt {attempt} of a job at attempt {job.attempt}")
     past_attempts = tuple(past for past in job.past_attempts if past["attempt"] != attempt)
     if job.status is not S.QUEUED:
         left: Mapping[str, Any] = {
@@ -97,57 +103,57 @@ def _is_open(past: Mapping[str, Any]) -> bool:
     return past.get("replicate_id") is None and not past.get("left")
 
 
-def _starting(job: Job, _change: Reported, now: datetime, policy: Policy) -> Job:
+def _starting(job: Job, _change: Reported, now: datetime, policy: JobTimeouts) -> Job:
     if job.status in {S.SUBMITTED, S.PROCESSING}:
-        raise ChangeDropped("already known")
+        raise StaleChangeError("already known")
     return replace(
         job,
         status=S.SUBMITTED,
-        looks=0,
-        due_at=look_due(job, now, policy),
-        timeline=stamped(job, now, "submitted"),
+        checks=0,
+        due_at=next_check_due(job, now, policy),
+        timeline=stamp_timeline(job, now, "submitted"),
     )
 
 
-def _processing(job: Job, change: Reported, now: datetime, policy: Policy) -> Job:
+def _processing(job: Job, change: Reported, now: datetime, policy: JobTimeouts) -> Job:
     if job.status is S.PROCESSING and change.logs is None:
-        raise ChangeDropped("already known")
+        raise StaleChangeError("already known")
     first_news = job.status is not S.PROCESSING
     return replace(
         job,
         status=S.PROCESSING,
-        looks=0 if first_news else job.looks,
-        due_at=look_due(job, now, policy) if first_news else job.due_at,
-        timeline=stamped(job, now, "submitted", "started"),
+        checks=0 if first_news else job.checks,
+        due_at=next_check_due(job, now, policy) if first_news else job.due_at,
+        timeline=stamp_timeline(job, now, "submitted", "started"),
     )
 
 
-def _succeeded(job: Job, change: Reported, now: datetime, policy: Policy) -> Job:
+def _succeeded(job: Job, change: Reported, now: datetime, policy: JobTimeouts) -> Job:
     return replace(
         job,
         status=S.HARVESTING,
         completed_at=change.completed_at or now,
         source_output=change.output,
-        looks=0,
+        checks=0,
         lease_until=change.lease_until,
-        due_at=change.lease_until or now + timedelta(seconds=policy.harvest),
-        timeline=stamped(job, now, "submitted", "reported", "harvesting"),
+        due_at=change.lease_until or now + timedelta(seconds=policy.harvest_seconds),
+        timeline=stamp_timeline(job, now, "submitted", "reported", "harvesting"),
     )
 
 
-def _failed(job: Job, change: Reported, now: datetime, policy: Policy) -> Job:
+def _failed(job: Job, change: Reported, now: datetime, policy: JobTimeouts) -> Job:
     error = change.error or "Prediction failed without an error message"
     failures = sum(1 for past in job.past_attempts if past.get("replicate_id"))
-    if is_transient(error) and failures < policy.fresh_attempts and job.cancel_requested_at is None:
-        return anew(job, now, policy, reason=error)
-    return ended(replace(job, completed_at=change.completed_at or now), S.FAILED, now, error=error)
+    if is_transient(error) and failures < policy.max_job_retries and job.cancel_requested_at is None:
+        return start_new_attempt(job, now, policy, reason=error)
+    return finish(replace(job, completed_at=change.completed_at or now), S.FAILED, now, error=error)
 
 
-def _canceled(job: Job, change: Reported, now: datetime, _policy: Policy) -> Job:
-    return ended(replace(job, completed_at=change.completed_at or now), S.CANCELED, now, error=change.error)
+def _canceled(job: Job, change: Reported, now: datetime, _policy: JobTimeouts) -> Job:
+    return finish(replace(job, completed_at=change.completed_at or now), S.CANCELED, now, error=change.error)
 
 
-_REPORTS: Mapping[str, Callable[[Job, Reported, datetime, Policy], Job]] = {
+_REPORTS: Mapping[str, Callable[[Job, Reported, datetime, JobTimeouts], Job]] = {
     "starting": _starting,
     "processing": _processing,
     "succeeded": _succeeded,

@@ -5,7 +5,7 @@
       │         │  └─▶ failed   └─────────────┴─▶ failed | canceled | harvesting
       └─── submit_unknown ─▶ anything that a report from Replicate says
 
-Duplicates, late and reordered news raise `ChangeDropped`; terminal states absorb everything.
+Duplicates, late and reordered news raise `StaleChangeError`; terminal states absorb everything.
 """
 
 from __future__ import annotations
@@ -19,29 +19,35 @@ from replicate_proxy.jobs.changes import (
     AttemptChange,
     CancelRequested,
     Change,
+    CheckScheduled,
     Claimed,
-    Given,
+    EndedByProxy,
     Harvested,
-    HarvestTaken,
-    Looked,
+    HarvestLeaseAcquired,
     OutcomeUnknown,
     Rejected,
     Released,
     Reported,
-    Resent,
+    ResubmitAllowed,
 )
 from replicate_proxy.jobs.model import ACTIVE, Job, JobStatus
-from replicate_proxy.jobs.reports import reported
-from replicate_proxy.jobs.transitions import ChangeDropped, anew, ended, look_due, stamped
+from replicate_proxy.jobs.reports import apply_report
+from replicate_proxy.jobs.transitions import (
+    StaleChangeError,
+    finish,
+    next_check_due,
+    stamp_timeline,
+    start_new_attempt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicate_proxy.jobs.timeouts import Policy
+    from replicate_proxy.jobs.timeouts import JobTimeouts
 
 __all__ = [
     "ALLOWED",
-    "ChangeDropped",
+    "StaleChangeError",
     "apply",
 ]
 
@@ -58,65 +64,65 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
     OutcomeUnknown: frozenset({S.SUBMITTING}),
     Accepted: frozenset({S.SUBMITTING, S.SUBMIT_UNKNOWN}),
     Reported: _BEFORE_HARVEST,
-    Resent: frozenset({S.SUBMIT_UNKNOWN}),
-    HarvestTaken: frozenset({S.HARVESTING}),
+    ResubmitAllowed: frozenset({S.SUBMIT_UNKNOWN}),
+    HarvestLeaseAcquired: frozenset({S.HARVESTING}),
     Harvested: frozenset({S.HARVESTING}),
     CancelRequested: _BEFORE_HARVEST,
-    Looked: ACTIVE,
-    Given: _BEFORE_HARVEST,
+    CheckScheduled: ACTIVE,
+    EndedByProxy: _BEFORE_HARVEST,
 }
 
 
-def apply(job: Job, change: Change, *, now: datetime, policy: Policy) -> Job:
-    """The job after the change. Raises ChangeDropped where it has nothing to say to this job any more."""
+def apply(job: Job, change: Change, *, now: datetime, timeouts: JobTimeouts) -> Job:
+    """The job after the change. Raises StaleChangeError where it has nothing to say to this job any more."""
     if job.status not in ALLOWED[type(change)]:
-        raise ChangeDropped(f"{type(change).__name__} does not move a job that is {job.status}")
+        raise StaleChangeError(f"{type(change).__name__} does not move a job that is {job.status}")
     if isinstance(change, AttemptChange) and change.attempt != job.attempt:
-        raise ChangeDropped(f"news of attempt {change.attempt} of a job at attempt {job.attempt}")
-    return _MOVES[type(change)](job, change, now, policy)
+        raise StaleChangeError(f"news of attempt {change.attempt} of a job at attempt {job.attempt}")
+    return _MOVES[type(change)](job, change, now, timeouts)
 
 
-def _claimed(job: Job, change: Claimed, now: datetime, _policy: Policy) -> Job:
+def _claimed(job: Job, change: Claimed, now: datetime, _policy: JobTimeouts) -> Job:
     return replace(
         job,
         status=S.SUBMITTING,
-        lease_until=change.until,
+        lease_until=change.lease_until,
         sent_at=now,
-        due_at=change.until,
-        timeline=stamped(job, now, "claimed"),
+        due_at=change.lease_until,
+        timeline=stamp_timeline(job, now, "claimed"),
     )
 
 
-def _released(job: Job, change: Released, now: datetime, policy: Policy) -> Job:
+def _released(job: Job, change: Released, now: datetime, policy: JobTimeouts) -> Job:
     if job.cancel_requested_at is not None:
-        return ended(job, S.CANCELED, now, error=None)
+        return finish(job, S.CANCELED, now, error=None)
     return replace(
         job,
         status=S.QUEUED,
         lease_until=None,
         sent_at=None,
-        looks=0,
-        releases=job.releases + (1 if change.counts else 0),
-        due_at=change.retry_at + timedelta(seconds=policy.queued),
+        checks=0,
+        releases=job.releases + (1 if change.increments_backoff else 0),
+        due_at=change.retry_at + timedelta(seconds=policy.queued_seconds),
     )
 
 
-def _rejected(job: Job, change: Rejected, now: datetime, _policy: Policy) -> Job:
-    return ended(job, S.FAILED, now, error=change.error)
+def _rejected(job: Job, change: Rejected, now: datetime, _policy: JobTimeouts) -> Job:
+    return finish(job, S.FAILED, now, error=change.error)
 
 
-def _outcome_unknown(job: Job, _change: OutcomeUnknown, now: datetime, policy: Policy) -> Job:
-    due = now + timedelta(seconds=policy.unknown)
-    return replace(job, status=S.SUBMIT_UNKNOWN, lease_until=None, due_at=due, looks=0)
+def _outcome_unknown(job: Job, _change: OutcomeUnknown, now: datetime, policy: JobTimeouts) -> Job:
+    due = now + timedelta(seconds=policy.unknown_outcome_seconds)
+    return replace(job, status=S.SUBMIT_UNKNOWN, lease_until=None, due_at=due, checks=0)
 
 
-def _resent(job: Job, _change: Resent, now: datetime, policy: Policy) -> Job:
+def _resent(job: Job, _change: ResubmitAllowed, now: datetime, policy: JobTimeouts) -> Job:
     if job.cancel_requested_at is not None:
-        return ended(job, S.CANCELED, now, error=None)
-    return anew(job, now, policy, reason="the outcome of the create request stayed unknown")
+        return finish(job, S.CANCELED, now, error=None)
+    return start_new_attempt(job, now, policy, reason="the outcome of the create request stayed unknown")
 
 
-def _accepted(job: Job, change: Accepted, now: datetime, policy: Policy) -> Job:
+def _accepted(job: Job, change: Accepted, now: datetime, policy: JobTimeouts) -> Job:
     return replace(
         job,
         status=S.SUBMITTED,
@@ -124,61 +130,61 @@ def _accepted(job: Job, change: Accepted, now: datetime, policy: Policy) -> Job:
         model=change.model or job.model,
         version=change.version or job.version,
         lease_until=None,
-        looks=0,
-        due_at=look_due(job, now, policy),
-        timeline=stamped(job, now, "submitted"),
+        checks=0,
+        due_at=next_check_due(job, now, policy),
+        timeline=stamp_timeline(job, now, "submitted"),
     )
 
 
-def _harvest_taken(job: Job, change: HarvestTaken, now: datetime, _policy: Policy) -> Job:
+def _harvest_taken(job: Job, change: HarvestLeaseAcquired, now: datetime, _policy: JobTimeouts) -> Job:
     if job.lease_until is not None and job.lease_until > now:
-        raise ChangeDropped("being harvested by somebody else")
-    return replace(job, lease_until=change.until, due_at=change.until)
+        raise StaleChangeError("being harvested by somebody else")
+    return replace(job, lease_until=change.lease_until, due_at=change.lease_until)
 
 
-def _harvested(job: Job, change: Harvested, now: datetime, _policy: Policy) -> Job:
-    done = ended(job, S.SUCCEEDED, now, error=None)
+def _harvested(job: Job, change: Harvested, now: datetime, _policy: JobTimeouts) -> Job:
+    done = finish(job, S.SUCCEEDED, now, error=None)
     return replace(done, output=change.output, files=change.files)
 
 
-def _cancel_requested(job: Job, _change: CancelRequested, now: datetime, policy: Policy) -> Job:
+def _cancel_requested(job: Job, _change: CancelRequested, now: datetime, policy: JobTimeouts) -> Job:
     if job.status is S.QUEUED:
-        return ended(replace(job, cancel_requested_at=now), S.CANCELED, now, error=None)
+        return finish(replace(job, cancel_requested_at=now), S.CANCELED, now, error=None)
     if job.cancel_requested_at is not None:
-        raise ChangeDropped("already asked to cancel")
+        raise StaleChangeError("already asked to cancel")
     # Due soon: should the message to the dispatcher be lost, a sweep sends it again.
-    due = min(job.due_at or now, now + timedelta(seconds=policy.cancel))
+    due = min(job.due_at or now, now + timedelta(seconds=policy.cancel_seconds))
     return replace(job, cancel_requested_at=now, due_at=due)
 
 
-def _looked(job: Job, change: Looked, _now: datetime, _policy: Policy) -> Job:
-    if job.status is not change.seen:
-        raise ChangeDropped(f"a look at a job that was {change.seen} and is {job.status}")
+def _looked(job: Job, change: CheckScheduled, _now: datetime, _policy: JobTimeouts) -> Job:
+    if job.status is not change.expected_status:
+        raise StaleChangeError(f"a look at a job that was {change.expected_status} and is {job.status}")
     return replace(
         job,
-        looks=job.looks + (1 if change.counts else 0),
-        due_at=change.next_look,
+        checks=job.checks + (1 if change.increments_backoff else 0),
+        due_at=change.next_check_at,
         # A look at a harvest is its holder's last word, or comes when the lease has run out.
         lease_until=None if job.status is S.HARVESTING else job.lease_until,
         files=change.files or job.files,
     )
 
 
-def _given(job: Job, change: Given, now: datetime, _policy: Policy) -> Job:
-    return ended(job, change.status, now, error=change.error)
+def _given(job: Job, change: EndedByProxy, now: datetime, _policy: JobTimeouts) -> Job:
+    return finish(job, change.status, now, error=change.error)
 
 
-_MOVES: Mapping[type[Change], Callable[[Job, Any, datetime, Policy], Job]] = {
+_MOVES: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], Job]] = {
     Claimed: _claimed,
     Released: _released,
     Rejected: _rejected,
     OutcomeUnknown: _outcome_unknown,
-    Resent: _resent,
+    ResubmitAllowed: _resent,
     Accepted: _accepted,
-    Reported: reported,
-    HarvestTaken: _harvest_taken,
+    Reported: apply_report,
+    HarvestLeaseAcquired: _harvest_taken,
     Harvested: _harvested,
     CancelRequested: _cancel_requested,
-    Looked: _looked,
-    Given: _given,
+    CheckScheduled: _looked,
+    EndedByProxy: _given,
 }

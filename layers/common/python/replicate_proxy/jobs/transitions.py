@@ -11,25 +11,25 @@ from replicate_proxy.errors import DuplicateError
 from replicate_proxy.jobs.model import Job, JobStatus
 
 if TYPE_CHECKING:
-    from replicate_proxy.jobs.timeouts import Policy
+    from replicate_proxy.jobs.timeouts import JobTimeouts
 
 __all__ = [
-    "ChangeDropped",
-    "anew",
-    "ended",
-    "look_due",
-    "stamped",
+    "StaleChangeError",
+    "finish",
+    "next_check_due",
+    "stamp_timeline",
+    "start_new_attempt",
 ]
 
 # The hops that every attempt goes through again.
 _OF_ONE_ATTEMPT = frozenset({"claimed", "submitted", "started"})
 
 
-class ChangeDropped(DuplicateError):  # noqa: N818 - news that came too late, not a fault
+class StaleChangeError(DuplicateError):
     """The change came too late, twice, or about another attempt; the job stays as it is."""
 
 
-def anew(job: Job, now: datetime, policy: Policy, *, reason: str) -> Job:
+def start_new_attempt(job: Job, now: datetime, timeouts: JobTimeouts, *, reason: str) -> Job:
     """Back to the queue with the next attempt; what came of this one is kept on the record.
 
     Attempts are numbered upwards for ever: webhooks of an abandoned one must never pass for a later one's.
@@ -49,13 +49,13 @@ def anew(job: Job, now: datetime, policy: Policy, *, reason: str) -> Job:
         metrics={},
         lease_until=None,
         sent_at=None,
-        looks=0,
-        due_at=now + timedelta(seconds=policy.queued),
+        checks=0,
+        due_at=now + timedelta(seconds=timeouts.queued_seconds),
         timeline=timeline,
     )
 
 
-def ended(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> Job:
+def finish(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> Job:
     """The job at its end; nobody needs to look at it again."""
     hops = ("reported", "finished") if job.replicate_status else ("finished",)
     return replace(
@@ -65,17 +65,19 @@ def ended(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> J
         lease_until=None,
         due_at=None,
         completed_at=job.completed_at or now,
-        timeline=stamped(job, now, *hops),
+        timeline=stamp_timeline(job, now, *hops),
     )
 
 
-def look_due(job: Job, now: datetime, policy: Policy) -> datetime:
+def next_check_due(job: Job, now: datetime, timeouts: JobTimeouts) -> datetime:
     """When to look first at a prediction that runs: soon where it is to be canceled."""
-    due = policy.next_look(now, 0)
-    return due if job.cancel_requested_at is None else min(due, now + timedelta(seconds=policy.cancel))
+    due = timeouts.next_check_at(now, 0)
+    return (
+        due if job.cancel_requested_at is None else min(due, now + timedelta(seconds=timeouts.cancel_seconds))
+    )
 
 
-def stamped(job: Job, now: datetime, *hops: str) -> dict[str, str]:
+def stamp_timeline(job: Job, now: datetime, *hops: str) -> dict[str, str]:
     """The timeline with the hops' first times; only a new claim replaces an earlier time."""
     added = {hop: iso(now) for hop in hops if hop not in job.timeline or hop == "claimed"}
     return {**job.timeline, **added}

@@ -11,20 +11,20 @@ from replicate_proxy.jobs.state_machine import apply
 if TYPE_CHECKING:
     from replicate_proxy.jobs.changes import Change
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.jobs.timeouts import Policy
+    from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import Clock, JobStore
 
 __all__ = [
-    "JobKeeper",
+    "JobUpdater",
 ]
 
 _TRIES = 6
 
 
-class JobKeeper:
+class JobUpdater:
     """Jobs with their state machine: each change is applied to the newest record and saved under its rev."""
 
-    def __init__(self, store: JobStore, clock: Clock, policy: Policy) -> None:
+    def __init__(self, store: JobStore, clock: Clock, policy: JobTimeouts) -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
@@ -36,16 +36,16 @@ class JobKeeper:
             raise NotFoundError("no such job")
         return job
 
-    def change(self, job: Job, change: Change) -> Job:
+    def apply(self, job: Job, change: Change) -> Job:
         """Applies to the job as given first, and to a fresh read after each lost race.
 
-        Raises ChangeDropped where the change is late or a duplicate, RetryableError where the races go on.
+        Raises StaleChangeError where the change is late or a duplicate, RetryableError where the races go on.
         """
         for _ in range(_TRIES):
-            moved = apply(job, change, now=self._clock.now(), policy=self._policy)
+            moved = apply(job, change, now=self._clock.now(), timeouts=self._policy)
             if isinstance(change, Reported) and job.replicate_id is None:
                 # The webhook's address proves whose it is: no twin of unknown outcome may take it.
-                self._store.own(change.replicate_id, job.tenant, job.id)
+                self._store.claim_prediction(change.replicate_id, job.tenant, job.id)
             try:
                 return self._store.save(moved)
             except ConflictError:

@@ -19,7 +19,7 @@ from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UpstreamUnavailableError,
 )
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _UNHEALTHY = (NotAcceptedError, OutcomeUnknownError, UpstreamUnavailableError)
-_ANSWERED = (ThrottledError, UnauthenticatedError, BreakerOpenError)
+_ANSWERED = (ThrottledError, TokenRejectedError, BreakerOpenError)
 
 
 @dataclass(frozen=True, slots=True)

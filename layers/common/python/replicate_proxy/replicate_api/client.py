@@ -23,7 +23,7 @@ from replicate_proxy.replicate_api.error_mapping import (
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
@@ -221,7 +221,7 @@ class _Bearer(requests.auth.AuthBase):
     def __init__(self, token: str) -> None:
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             # requests' own error would quote the token.
-            raise UnauthenticatedError(
+            raise TokenRejectedError(
                 "our Replicate token is empty or holds characters no token has",
                 retry_after=TOKEN_RETRY_AFTER,
             )

@@ -30,7 +30,7 @@ from replicate_proxy.replicate_api.errors import (
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
@@ -155,7 +155,7 @@ def check(reply: Reply, operation: Operation) -> Reply:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return reply
     if status == HTTPStatus.UNAUTHORIZED:
-        raise UnauthenticatedError("Replicate refuses our token", retry_after=TOKEN_RETRY_AFTER)
+        raise TokenRejectedError("Replicate refuses our token", retry_after=TOKEN_RETRY_AFTER)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise _throttled(reply)
     if status in _TOO_EARLY:

@@ -27,7 +27,7 @@ __all__ = [
     "OutcomeUnknownError",
     "RejectedError",
     "ThrottledError",
-    "UnauthenticatedError",
+    "TokenRejectedError",
     "UnexpectedReplyError",
     "UpstreamUnavailableError",
 ]
@@ -47,7 +47,7 @@ class ThrottledError(NotAcceptedError):
         self.limit_per_minute = limit_per_minute
 
 
-class UnauthenticatedError(NotAcceptedError):
+class TokenRejectedError(NotAcceptedError):
     """Replicate refuses our own token, also when read again. Never the fault of the proxy's caller."""
 
 

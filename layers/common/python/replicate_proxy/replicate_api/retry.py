@@ -17,7 +17,7 @@ import backoff
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
-from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError, UnauthenticatedError
+from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError, TokenRejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -31,7 +31,7 @@ __all__ = [
     "Budget",
     "Retry",
     "RetryingClient",
-    "invocation",
+    "retry_budget",
 ]
 
 
@@ -49,12 +49,12 @@ class Budget:
 
 _shared: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
-_POINTLESS = (BreakerOpenError, UnauthenticatedError)
+_POINTLESS = (BreakerOpenError, TokenRejectedError)
 """Passing failures that do not pass within seconds."""
 
 
 @contextmanager
-def invocation(seconds: float) -> Iterator[Budget]:
+def retry_budget(seconds: float) -> Iterator[Budget]:
     """One budget for everything that is retried inside, however many calls that are."""
     budget = Budget(seconds)
     token = _shared.set(budget)

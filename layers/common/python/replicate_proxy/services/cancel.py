@@ -8,13 +8,13 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.changes import CancelRequested
-from replicate_proxy.jobs.state_machine import ChangeDropped
+from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import no_checkpoint
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.jobs.updater import JobKeeper
+    from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import CommandQueue
     from replicate_proxy.services.wait import Hold
     from replicate_proxy.testing.checkpoints import Checkpoint
@@ -29,9 +29,9 @@ class Cancel:
     """Marks the wish on the job, then tells the dispatcher. A lost message is made good by the sweep."""
 
     def __init__(
-        self, keeper: JobKeeper, queue: CommandQueue, hold: Hold, *, checkpoint: Checkpoint = no_checkpoint
+        self, updater: JobUpdater, queue: CommandQueue, hold: Hold, *, checkpoint: Checkpoint = no_checkpoint
     ) -> None:
-        self._keeper = keeper
+        self._updater = updater
         self._queue = queue
         self._hold = hold
         self._checkpoint = checkpoint
@@ -40,7 +40,7 @@ class Cancel:
         """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
         if not is_id(job_id):
             raise NotFoundError("no such job")
-        job = self.ask(self._keeper.get(tenant, job_id))
+        job = self.ask(self._updater.get(tenant, job_id))
         if job.is_terminal or job.cancel_requested_at is None:
             return job
         return self._hold.until_final(job, _PATIENCE_SECONDS)
@@ -48,9 +48,9 @@ class Cancel:
     def ask(self, job: Job) -> Job:
         """The same for a job that was just read, without waiting for what comes of it."""
         try:
-            job = self._keeper.change(job, CancelRequested())
-        except ChangeDropped:
-            return self._keeper.get(job.tenant, job.id)
+            job = self._updater.apply(job, CancelRequested())
+        except StaleChangeError:
+            return self._updater.get(job.tenant, job.id)
         if not job.is_terminal:
             self._checkpoint("ingest.cancel_recorded")
             self._send(job)

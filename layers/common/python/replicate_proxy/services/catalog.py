@@ -21,7 +21,7 @@ from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
@@ -250,9 +250,9 @@ def _last_known(cached: CachedReply | None, error: RetryableError) -> Reply:
     """An old reply where there is one; else the failure in words that do not blame the caller."""
     logger.warning("catalog not reachable", reason=type(error).__name__, stale=cached is not None)
     if cached is not None:
-        count(Metric.CACHE_FALLBACK)
+        count(Metric.CACHE_UNAVAILABLE)
         return cached.reply
-    if isinstance(error, UnauthenticatedError):
+    if isinstance(error, TokenRejectedError):
         # Passed on as 401 it would make callers doubt their own key.
         raise ApiError(502, "Bad gateway", "The proxy could not authenticate with Replicate") from error
     seconds = max(1, round(error.retry_after or _RETRY_AFTER))

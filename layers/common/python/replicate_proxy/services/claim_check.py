@@ -35,7 +35,7 @@ class ClaimCheck:
         self._objects = objects
         self._heavy_bytes = heavy_bytes
 
-    def lighten(self, report: PredictionReport, size: int) -> PredictionReport:
+    def offload(self, report: PredictionReport, size: int) -> PredictionReport:
         if size <= self._heavy_bytes or report.prediction is None:
             return report
         key = f"events/{report.tenant}/{report.job_id}/{new_id(report.received_at)}.json"

@@ -16,15 +16,15 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
     Accepted,
+    CheckScheduled,
     Claimed,
-    Given,
-    Looked,
+    EndedByProxy,
     OutcomeUnknown,
     Rejected,
     Released,
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
-from replicate_proxy.jobs.state_machine import ChangeDropped
+from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.observability import Metric, count, logger, measure
 from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
 from replicate_proxy.replicate_api.errors import (
@@ -32,13 +32,13 @@ from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
     ThrottledError,
-    UnauthenticatedError,
+    TokenRejectedError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from replicate_proxy.jobs.updater import JobKeeper
+    from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
 
 __all__ = ["Dispatch", "DispatchSettings"]
@@ -50,7 +50,7 @@ _KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
 }
 _LONGEST_PARK_SECONDS = 900.0
 # These say nothing about the job; only real tries make its own wait grow.
-_NOT_THE_JOBS_FAULT = (ThrottledError, BreakerOpenError, UnauthenticatedError)
+_NOT_THE_JOBS_FAULT = (ThrottledError, BreakerOpenError, TokenRejectedError)
 # The pace of somebody who has to put a setting or a secret right.
 _OPERATOR_SECONDS = 60.0
 
@@ -89,7 +89,7 @@ class Dispatch:
     def __init__(  # noqa: PLR0913 - the one service that needs every port
         self,
         *,
-        keeper: JobKeeper,
+        updater: JobUpdater,
         store: JobStore,
         documents: DocumentStore,
         queue: CommandQueue,
@@ -99,7 +99,7 @@ class Dispatch:
         settings: DispatchSettings,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
-        self._keeper = keeper
+        self._updater = updater
         self._store = store
         self._documents = documents
         self._queue = queue
@@ -111,7 +111,7 @@ class Dispatch:
 
     def handle(self, command: DispatchCommand) -> None:
         """Raises NotFoundError for a job that is gone, RetryableError where the message should come again."""
-        job = self._keeper.get(command.tenant, command.job_id)
+        job = self._updater.get(command.tenant, command.job_id)
         if command.kind is DispatchKind.CANCEL:
             self._cancel(job)
         elif job.status is not JobStatus.QUEUED:
@@ -127,7 +127,7 @@ class Dispatch:
         until = self._clock.now() + timedelta(seconds=self._settings.lease_seconds)
         body = self._body(job)
         self._checkpoint("dispatch.before_claim")
-        claimed = self._change(job, Claimed(attempt=job.attempt, until=until))
+        claimed = self._change(job, Claimed(attempt=job.attempt, lease_until=until))
         if claimed is None:
             return
         self._checkpoint("dispatch.claimed")
@@ -152,7 +152,7 @@ class Dispatch:
 
     def _accepted(self, job: Job, prediction: UpstreamPrediction) -> None:
         self._checkpoint("dispatch.created")
-        self._store.own(prediction.id, job.tenant, job.id)
+        self._store.claim_prediction(prediction.id, job.tenant, job.id)
         self._checkpoint("dispatch.owned")
         count(Metric.DISPATCH_SUBMITTED)
         measure(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
@@ -163,7 +163,7 @@ class Dispatch:
             version=prediction.version or None,
         )
         # Where a webhook was faster, the job is further already.
-        saved = self._change(job, accepted) or self._keeper.get(job.tenant, job.id)
+        saved = self._change(job, accepted) or self._updater.get(job.tenant, job.id)
         self._checkpoint("dispatch.recorded")
         logger.info("submitted", replicate_id=prediction.id, attempt=job.attempt)
         if saved.replicate_id != prediction.id:
@@ -179,7 +179,9 @@ class Dispatch:
         logger.warning("not accepted, parked", reason=type(error).__name__, seconds=wait)
         counts = not isinstance(error, _NOT_THE_JOBS_FAULT)
         retry_at = self._clock.now() + timedelta(seconds=wait)
-        released = self._change(job, Released(attempt=job.attempt, retry_at=retry_at, counts=counts))
+        released = self._change(
+            job, Released(attempt=job.attempt, retry_at=retry_at, increments_backoff=counts)
+        )
         if released is not None and not released.is_terminal:
             self._checkpoint("dispatch.released")
             self._park(released, wait)
@@ -187,12 +189,18 @@ class Dispatch:
     def _wait(self, job: Job, seconds: float) -> None:
         """Not the time to send. Moving `due_at` keeps the sweep from adding messages to the waiting one."""
         next_look = self._clock.now() + timedelta(seconds=seconds + self._settings.queued_seconds)
-        if self._change(job, Looked(seen=job.status, next_look=next_look, counts=False)) is not None:
+        if (
+            self._change(
+                job,
+                CheckScheduled(expected_status=job.status, next_check_at=next_look, increments_backoff=False),
+            )
+            is not None
+        ):
             self._checkpoint("dispatch.waiting")
             self._park(job, seconds)
 
     def _park(self, job: Job, seconds: float) -> None:
-        count(Metric.DISPATCH_PARKED)
+        count(Metric.DISPATCH_REQUEUED)
         command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
         try:
             self._queue.send(command, delay_seconds=min(seconds, _LONGEST_PARK_SECONDS))
@@ -207,7 +215,7 @@ class Dispatch:
         if job.status is JobStatus.QUEUED or (
             job.replicate_id is not None and self._cancel_upstream(job.replicate_id)
         ):
-            self._change(job, Given(JobStatus.CANCELED))
+            self._change(job, EndedByProxy(JobStatus.CANCELED))
 
     def _cancel_upstream(self, replicate_id: str) -> bool:
         """Whether the prediction ended by being canceled."""
@@ -220,16 +228,16 @@ class Dispatch:
         self._checkpoint("dispatch.canceled")
         return prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
 
-    def _ended_before_sending(self, job: Job) -> Given | None:
+    def _ended_before_sending(self, job: Job) -> EndedByProxy | None:
         now = self._clock.now()
         if job.cancel_requested_at is not None:
-            return Given(JobStatus.CANCELED)
+            return EndedByProxy(JobStatus.CANCELED)
         if job.deadline is not None and job.deadline <= now:
-            return Given(
+            return EndedByProxy(
                 JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started"
             )
         if (now - job.created_at).total_seconds() > self._settings.queue_lifetime_seconds:
-            return Given(
+            return EndedByProxy(
                 JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait"
             )
         return None
@@ -247,9 +255,9 @@ class Dispatch:
     def _change(self, job: Job, change: Any) -> Job | None:
         """The changed job, or None where somebody else's news came first."""
         try:
-            return self._keeper.change(job, change)
-        except ChangeDropped as dropped:
-            count(Metric.CHANGE_DROPPED)
+            return self._updater.apply(job, change)
+        except StaleChangeError as dropped:
+            count(Metric.STALE_CHANGE_IGNORED)
             logger.info("change dropped", reason=str(dropped))
             return None
 

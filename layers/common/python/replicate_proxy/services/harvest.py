@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Protocol
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.jobs.changes import Harvested, HarvestTaken, Looked
+from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLeaseAcquired
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import ChangeDropped
+from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.jobs.timeouts import RESULT_LIFETIME
 from replicate_proxy.observability import Metric, count, logger, measure
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.outputs.references import replace_files
 from replicate_proxy.replicate_api.models import UpstreamPrediction
-from replicate_proxy.services.reports import reported
+from replicate_proxy.services.reports import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.jobs.updater import JobKeeper
+    from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
 
@@ -50,7 +50,7 @@ def is_hopeless(job: Job, now: datetime) -> bool:
 
 def degraded(job: Job, documents: DocumentStore) -> Harvested:
     """The job succeeds with an output of which some or all files are where the model put them."""
-    count(Metric.FILE_DEGRADED)
+    count(Metric.FILE_NOT_OPTIMIZED)
     logger.error("harvest given up, output left where it was", job_id=job.id, attempt=job.attempt)
     try:
         output = documents.load(job.source_output)
@@ -117,7 +117,7 @@ class Harvest:
     runs.
     """
 
-    keeper: JobKeeper
+    updater: JobUpdater
     documents: DocumentStore
     claim_check: ClaimCheck
     outputs: Outputs
@@ -132,15 +132,15 @@ class Harvest:
         """
         job = self._taken(report, deadline)
         if job is None:
-            return self.keeper.get(report.tenant, report.job_id)
+            return self.updater.get(report.tenant, report.job_id)
         self.checkpoint("harvest.taken")
         try:
             return self._round(job, deadline)
-        except ChangeDropped as dropped:
+        except StaleChangeError as dropped:
             # The lease ran out meanwhile, and somebody else brought the job to its end.
-            count(Metric.CHANGE_DROPPED)
+            count(Metric.STALE_CHANGE_IGNORED)
             logger.info("round dropped", reason=str(dropped))
-            return self.keeper.get(report.tenant, report.job_id)
+            return self.updater.get(report.tenant, report.job_id)
 
     def _round(self, job: Job, deadline: datetime) -> Job:
         already = self._already(job)
@@ -168,14 +168,14 @@ class Harvest:
 
     def _taken(self, report: PredictionReport, deadline: datetime) -> Job | None:
         """The job under our lease, or None where there is nothing to do for us."""
-        job = self.keeper.get(report.tenant, report.job_id)
+        job = self.updater.get(report.tenant, report.job_id)
         try:
             if job.status is JobStatus.HARVESTING:
                 return self._taken_again(job, deadline)
             if report.prediction is None and report.prediction_ref is None:
-                raise ChangeDropped(f"nothing to go on with in a job that is {job.status}")
+                raise StaleChangeError(f"nothing to go on with in a job that is {job.status}")
             prediction = UpstreamPrediction.parse(self.claim_check.prediction_of(report))
-            change = reported(
+            change = build_report_change(
                 prediction,
                 job,
                 attempt=report.attempt,
@@ -183,14 +183,14 @@ class Harvest:
                 documents=self.documents,
                 lease_until=deadline,
             )
-            return self.keeper.change(job, change)
-        except ChangeDropped as dropped:
-            count(Metric.CHANGE_DROPPED)
+            return self.updater.apply(job, change)
+        except StaleChangeError as dropped:
+            count(Metric.STALE_CHANGE_IGNORED)
             logger.info("report dropped", reason=str(dropped))
             return None
 
     def _taken_again(self, job: Job, deadline: datetime) -> Job:
-        return self.keeper.change(job, HarvestTaken(until=deadline))
+        return self.updater.apply(job, HarvestLeaseAcquired(lease_until=deadline))
 
     def _again(self, job: Job, result: HarvestResult | None, pause: float, *, reason: str) -> Job:
         """Keeps what is stored so far and goes on later; the sweep goes on should this message be lost."""
@@ -201,15 +201,17 @@ class Harvest:
         files = [record.to_json() for record in result.files] if result else None
         kept = self.documents.keep(job.tenant, job.id, "files", files) if files else None
         next_look = now + timedelta(seconds=pause + _MESSAGE_SECONDS)
-        looked = Looked(seen=job.status, next_look=next_look, files=kept, counts=pause > 0)
-        job = self.keeper.change(job, looked)
+        looked = CheckScheduled(
+            expected_status=job.status, next_check_at=next_look, files=kept, increments_backoff=pause > 0
+        )
+        job = self.updater.apply(job, looked)
         self.checkpoint("harvest.again")
         self.messages.send(again_event(job, now), tenant=job.tenant, delay_seconds=pause)
         self.checkpoint("harvest.sent")
         return job
 
     def _given_up(self, job: Job) -> Job:
-        job = self.keeper.change(job, degraded(job, self.documents))
+        job = self.updater.apply(job, degraded(job, self.documents))
         count(Metric.JOB_SUCCEEDED)
         return job
 
@@ -219,14 +221,14 @@ class Harvest:
             output=self.documents.keep(job.tenant, job.id, "output", result.output),
             files=self.documents.keep(job.tenant, job.id, "files", files) if files else None,
         )
-        job = self.keeper.change(job, change)
+        job = self.updater.apply(job, change)
         self.checkpoint("harvest.recorded")
         self._count(job, result)
         return job
 
     def _may_retry(self, job: Job) -> bool:
         ended = job.completed_at or self.clock.now()
-        return job.looks < len(_RETRY_PAUSES) and self.clock.now() - ended < RESULT_LIFETIME
+        return job.checks < len(_RETRY_PAUSES) and self.clock.now() - ended < RESULT_LIFETIME
 
     def _already(self, job: Job) -> tuple[FileRecord, ...]:
         """What earlier rounds stored; a file they had to leave gets another try."""
@@ -245,7 +247,9 @@ class Harvest:
         measure(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
         measure(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
         for record in result.files:
-            count(Metric.FILE_DEGRADED if record.outcome in {"left", "unreadable"} else Metric.FILE_STORED)
+            count(
+                Metric.FILE_NOT_OPTIMIZED if record.outcome in {"left", "unreadable"} else Metric.FILE_STORED
+            )
             if record.outcome == "compressed":
                 count(Metric.IMAGE_BYTES_BEFORE, record.bytes_before)
                 count(Metric.IMAGE_BYTES_AFTER, record.bytes_after)
@@ -253,4 +257,4 @@ class Harvest:
 
 
 def _pause(job: Job) -> float:
-    return _RETRY_PAUSES[min(job.looks, len(_RETRY_PAUSES) - 1)]
+    return _RETRY_PAUSES[min(job.checks, len(_RETRY_PAUSES) - 1)]

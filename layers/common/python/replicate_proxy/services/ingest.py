@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.auth.principal import Principal
-    from replicate_proxy.jobs.timeouts import Policy
+    from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import CommandQueue, DocumentStore
 
 __all__ = [
@@ -70,7 +70,7 @@ class NewJob:
 class Intake:
     """Makes the record of a new job, and sends it on once it is written."""
 
-    def __init__(self, documents: DocumentStore, queue: CommandQueue, policy: Policy) -> None:
+    def __init__(self, documents: DocumentStore, queue: CommandQueue, policy: JobTimeouts) -> None:
         self._documents = documents
         self._queue = queue
         self._policy = policy
@@ -95,7 +95,7 @@ class Intake:
             webhook_events=new.webhook_events,
             image_options=dict(new.image_options or {}),
             deadline=now + deadline if deadline else None,
-            due_at=now + timedelta(seconds=self._policy.queued),
+            due_at=now + timedelta(seconds=self._policy.queued_seconds),
             timeline={"accepted": iso(now)},
             expires_at=self.expiry(now),
         )

@@ -50,7 +50,7 @@ class CachedJobs:
         try:
             cached = self._cache.get(tenant, job_id)
         except RetryableError as error:
-            count(Metric.CACHE_FALLBACK)
+            count(Metric.CACHE_UNAVAILABLE)
             logger.warning("read past the cache", reason=str(error))
             cached = None
         if cached is not None and self._holds(cached):

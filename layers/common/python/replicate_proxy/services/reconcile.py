@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
 from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
-from replicate_proxy.jobs.changes import Given, Looked, OutcomeUnknown
+from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, OutcomeUnknown
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import ChangeDropped
-from replicate_proxy.jobs.timeouts import RESULT_LIFETIME, Policy
+from replicate_proxy.jobs.state_machine import StaleChangeError
+from replicate_proxy.jobs.timeouts import RESULT_LIFETIME, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
@@ -24,14 +24,14 @@ from replicate_proxy.services.harvest import degraded, is_hopeless
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from replicate_proxy.jobs.updater import JobKeeper
+    from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, EventBus
     from replicate_proxy.services.claim_check import ClaimCheck
-    from replicate_proxy.services.resolve_submission import Settle
+    from replicate_proxy.services.resolve_submission import SubmissionResolver
 
 __all__ = [
     "HarvestAgain",
-    "Looks",
+    "Reconciler",
 ]
 
 _NOT_FOUND = 404
@@ -52,22 +52,22 @@ type HarvestAgain = Callable[[Job], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looks:
+class Reconciler:
     """The looks of a sweep, over the same ports the pipeline's own services use."""
 
-    keeper: JobKeeper
+    updater: JobUpdater
     documents: DocumentStore
     queue: CommandQueue
     bus: EventBus
     claim_check: ClaimCheck
     reader: Reader
-    settle: Settle
+    resolver: SubmissionResolver
     harvest_again: HarvestAgain
     clock: Clock
-    policy: Policy
+    timeouts: JobTimeouts
     checkpoint: Checkpoint = no_checkpoint
 
-    def by_status(self) -> Mapping[JobStatus, Callable[[Job], str]]:
+    def handlers_by_status(self) -> Mapping[JobStatus, Callable[[Job], str]]:
         looks: Mapping[JobStatus, Callable[[Job], str]] = {
             JobStatus.QUEUED: self.queued,
             JobStatus.SUBMITTING: self.submitting,
@@ -76,16 +76,16 @@ class Looks:
             JobStatus.PROCESSING: self.running,
             JobStatus.HARVESTING: self.harvesting,
         }
-        return {status: partial(self._cared_for, look) for status, look in looks.items()}
+        return {status: partial(self._with_backoff, look) for status, look in looks.items()}
 
-    def _cared_for(self, look: Callable[[Job], str], job: Job) -> str:
+    def _with_backoff(self, look: Callable[[Job], str], job: Job) -> str:
         """A look that fails comes again, ever later: sick jobs must not stand first in line at every pass.
 
         Minutes later, not half an hour: fruitless looks count too, and many may come before one that fails.
         """
         try:
             return look(job)
-        except ChangeDropped:
+        except StaleChangeError:
             raise
         except Exception:
             self._postpone(job)
@@ -93,8 +93,8 @@ class Looks:
 
     def _postpone(self, job: Job) -> None:
         try:
-            wait = self.policy.unknown * 2 ** min(job.looks, _FEW_DOUBLINGS)
-            self._next(self.keeper.get(job.tenant, job.id), wait)
+            wait = self.timeouts.unknown_outcome_seconds * 2 ** min(job.checks, _FEW_DOUBLINGS)
+            self._next(self.updater.get(job.tenant, job.id), wait)
         except ProxyError as error:
             logger.info("not postponed", job_id=job.id, reason=type(error).__name__)
 
@@ -102,7 +102,7 @@ class Looks:
         """Queued for too long: its message may be lost, so send another; the dispatcher ends what is past its
         time.
         """
-        self._next(job, self.policy.queued * 2 ** min(job.looks, _DOUBLINGS))
+        self._next(job, self.timeouts.queued_seconds * 2 ** min(job.checks, _DOUBLINGS))
         self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
         self.checkpoint("sweep.done")
         return "queued_again"
@@ -112,12 +112,12 @@ class Looks:
         if job.lease_until is not None and job.lease_until > self.clock.now():
             self._next(job, (job.lease_until - self.clock.now()).total_seconds() + 1)
             return "lease_running"
-        job = self.keeper.change(job, OutcomeUnknown(attempt=job.attempt))
+        job = self.updater.apply(job, OutcomeUnknown(attempt=job.attempt))
         self.checkpoint("sweep.unknown")
         return self.submit_unknown(job)
 
     def submit_unknown(self, job: Job) -> str:
-        return self.settle.settle(job)
+        return self.resolver.resolve(job)
 
     def running(self, job: Job) -> str:
         """No webhook for too long: ask Replicate, and publish what the webhook would have said."""
@@ -145,9 +145,9 @@ class Looks:
         Once the files are gone, the job ends with what is stored.
         """
         if is_hopeless(job, self.clock.now()):
-            self.keeper.change(job, degraded(job, self.documents))
+            self.updater.apply(job, degraded(job, self.documents))
             return "harvest_given_up"
-        self._next(job, self.policy.harvest)
+        self._next(job, self.timeouts.harvest_seconds)
         self.harvest_again(job)
         self.checkpoint("sweep.done")
         return "harvest_again"
@@ -155,11 +155,11 @@ class Looks:
     def _until_next_look(self, job: Job, prediction: UpstreamPrediction) -> float:
         if prediction.status.terminal:
             # The event may be lost on the bus; Replicate keeps the output for an hour only.
-            return self.policy.unknown * 2.0 ** min(job.looks, _FEW_DOUBLINGS)
+            return self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _FEW_DOUBLINGS)
         if job.cancel_requested_at is not None:
-            return self.policy.cancel * 2.0 ** min(job.looks, _DOUBLINGS)
+            return self.timeouts.cancel_seconds * 2.0 ** min(job.checks, _DOUBLINGS)
         now = self.clock.now()
-        return (self.policy.next_look(now, job.looks + 1) - now).total_seconds()
+        return (self.timeouts.next_check_at(now, job.checks + 1) - now).total_seconds()
 
     def _publish(self, job: Job, prediction: UpstreamPrediction) -> None:
         now = self.clock.now()
@@ -173,7 +173,7 @@ class Looks:
             correlation_id=job.correlation_id,
             prediction=prediction.raw,
         )
-        report = self.claim_check.lighten(report, _weight(prediction))
+        report = self.claim_check.offload(report, _weight(prediction))
         name = event_name_of(prediction.status.value, first_seen=True)
         event = Event.new(
             name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
@@ -185,12 +185,12 @@ class Looks:
         count(Metric.OUTPUT_LOST)
         late = self.clock.now() - (job.completed_at or job.started_at or job.created_at) > RESULT_LIFETIME
         error = f"The output is lost: {reason}.{f' {_HOUR_PAST}.' if late else ''}"
-        self.keeper.change(job, Given(JobStatus.FAILED, error))
+        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, error))
         return "lost"
 
     def _next(self, job: Job, seconds: float) -> None:
         next_look = self.clock.now() + timedelta(seconds=max(seconds, 1.0))
-        self.keeper.change(job, Looked(seen=job.status, next_look=next_look))
+        self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_look))
         self.checkpoint("sweep.postponed")
 
 

@@ -73,7 +73,7 @@ class WebhookReceiver:
             correlation_id=job.correlation_id,
             prediction=prediction,
         )
-        report = self._claim_check.lighten(report, len(body))
+        report = self._claim_check.offload(report, len(body))
         name = event_name_of(status, first_seen=not prediction.get("logs"))
         event = Event.new(
             name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()

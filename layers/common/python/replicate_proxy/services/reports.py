@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Document, Job
     from replicate_proxy.ports import DocumentStore
 
-__all__ = ["reported"]
+__all__ = ["build_report_change"]
 
 _MOST_ERROR_CHARACTERS = 4000
 
 
-def reported(
+def build_report_change(
     prediction: UpstreamPrediction,
     job: Job,
     *,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from replicate_proxy.clock import parse
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.changes import Accepted, Given, Looked, Resent
+from replicate_proxy.jobs.changes import Accepted, CheckScheduled, EndedByProxy, ResubmitAllowed
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -21,14 +21,14 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicate_proxy.jobs.timeouts import Policy
-    from replicate_proxy.jobs.updater import JobKeeper
+    from replicate_proxy.jobs.timeouts import JobTimeouts
+    from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
     from replicate_proxy.replicate_api.callback_url import WebhookUrls
     from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
 
 __all__ = [
-    "Settle",
+    "SubmissionResolver",
 ]
 
 # Clocks differ, and a prediction may be created a while after its request was sent.
@@ -49,24 +49,24 @@ class Lister(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
+class SubmissionResolver:
     """Looks through the predictions made around the time of sending.
 
     Where Replicate echoes the webhook URL, that names the job. Where it does not, version and input must be
     equal and the prediction must not be another job's: a marker per prediction decides between twins.
     """
 
-    keeper: JobKeeper
+    updater: JobUpdater
     store: JobStore
     documents: DocumentStore
     queue: CommandQueue
     lister: Lister
     urls: WebhookUrls
     clock: Clock
-    policy: Policy
+    timeouts: JobTimeouts
     checkpoint: Checkpoint = no_checkpoint
 
-    def settle(self, job: Job) -> str:
+    def resolve(self, job: Job) -> str:
         """`adopted`, `sent_again`, `still_unknown` or `given_up`; raises RetryableError where Replicate could
         not be asked.
         """
@@ -75,13 +75,13 @@ class Settle:
             return self._adopted(job, found)
         now = self.clock.now()
         sent_at = job.sent_at or job.created_at
-        if job.looks == 0 or (now - sent_at).total_seconds() < self.policy.resend_after:
-            next_look = now + timedelta(seconds=self.policy.unknown)
-            self.keeper.change(job, Looked(seen=job.status, next_look=next_look))
+        if job.checks == 0 or (now - sent_at).total_seconds() < self.timeouts.resubmit_after_seconds:
+            next_look = now + timedelta(seconds=self.timeouts.unknown_outcome_seconds)
+            self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_look))
             return "still_unknown"
-        if doubt or _resends(job) >= self.policy.resends:
+        if doubt or _resends(job) >= self.timeouts.max_resubmissions:
             logger.error("create request given up", job_id=job.id, attempt=job.attempt)
-            self.keeper.change(job, Given(JobStatus.FAILED, _NOT_SENT_AGAIN))
+            self.updater.apply(job, EndedByProxy(JobStatus.FAILED, _NOT_SENT_AGAIN))
             return "given_up"
         return self._sent_again(job)
 
@@ -92,16 +92,21 @@ class Settle:
             model=found.model or None,
             version=found.version or None,
         )
-        job = self.keeper.change(job, accepted)
+        job = self.updater.apply(job, accepted)
         self.checkpoint("sweep.adopted")
         # The prediction may be over already: look at once.
-        self.keeper.change(job, Looked(seen=job.status, next_look=self.clock.now(), counts=False))
-        count(Metric.SWEEP_SETTLED)
+        self.updater.apply(
+            job,
+            CheckScheduled(
+                expected_status=job.status, next_check_at=self.clock.now(), increments_backoff=False
+            ),
+        )
+        count(Metric.SUBMISSION_RESOLVED)
         return "adopted"
 
     def _sent_again(self, job: Job) -> str:
         logger.warning("no trace of the create request, sending again", job_id=job.id, attempt=job.attempt)
-        job = self.keeper.change(job, Resent(attempt=job.attempt))
+        job = self.updater.apply(job, ResubmitAllowed(attempt=job.attempt))
         self.checkpoint("sweep.resent")
         if not job.is_terminal:
             self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
@@ -119,22 +124,24 @@ class Settle:
                 same_job = (echoed.tenant, echoed.job_id) == (job.tenant, job.id)
                 if same_job and self._owned(job, prediction):
                     return prediction, False
-            elif prediction.webhook is None and self._is_alike(job, prediction):
+            elif prediction.webhook is None and self._matches(job, prediction):
                 alike.append(prediction)
-        return self._first_own(job, alike)
+        return self._claim_closest(job, alike)
 
-    def _first_own(self, job: Job, alike: list[UpstreamPrediction]) -> tuple[UpstreamPrediction | None, bool]:
+    def _claim_closest(
+        self, job: Job, alike: list[UpstreamPrediction]
+    ) -> tuple[UpstreamPrediction | None, bool]:
         """Between twins: first what is marked as this job's, then what was made closest to its sending."""
-        marked = [entry for entry in alike if self.store.owner(entry.id) == job.id]
+        marked = [entry for entry in alike if self.store.prediction_owner(entry.id) == job.id]
         for prediction in marked or sorted(alike, key=partial(_distance, job)):
             if self._owned(job, prediction):
                 return (None, True) if prediction.data_removed else (prediction, False)
         return None, False
 
     def _owned(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        return self.store.own(prediction.id, job.tenant, job.id)
+        return self.store.claim_prediction(prediction.id, job.tenant, job.id)
 
-    def _is_alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
+    def _matches(self, job: Job, prediction: UpstreamPrediction) -> bool:
         """Same model and input; of a prediction whose data is gone, only the model can be told."""
         if not self._same_model(job, prediction):
             return False

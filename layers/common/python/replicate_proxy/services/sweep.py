@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import ChangeDropped
+from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.observability import Metric, count, logger
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, DueJob, JobStore
 
-__all__ = ["Look", "Sweep", "SweepResult"]
+__all__ = ["Handler", "Sweep", "SweepResult"]
 
-type Look = Callable[[Job], str]
+type Handler = Callable[[Job], str]
 
 _BATCH = 100
 _WORKERS = 8
@@ -47,7 +47,7 @@ class Sweep:
         self,
         *,
         store: JobStore,
-        looks: Mapping[JobStatus, Look],
+        looks: Mapping[JobStatus, Handler],
         clock: Clock,
         sleep: Callable[[float], None],
         linger_seconds: float = 0,
@@ -88,7 +88,7 @@ class Sweep:
     def _look(self, due: DueJob, *, until: datetime) -> str:
         try:
             return self._looked(due, until)
-        except ChangeDropped:
+        except StaleChangeError:
             return "moved_meanwhile"
         except NotFoundError:
             return "gone"

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 __all__ = [
-    "STEPS",
+    "CHECKPOINTS",
     "Checkpoint",
     "no_checkpoint",
 ]
 
 type Checkpoint = Callable[[str], None]
 
-STEPS: Mapping[str, str] = {
+CHECKPOINTS: Mapping[str, str] = {
     "ingest.key_claimed": "the idempotency key holds the job's id, and there is no job yet",
     "ingest.recorded": "the job is on record, and no message tells of it",
     "ingest.queued": "the job is queued, and the caller has no answer",

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 __all__ = [
-    "MovedClock",
+    "OffsetClock",
     "clock_of",
 ]
 
 
-class MovedClock:
+class OffsetClock:
     """The machine's time plus the seconds in a file, read each time: all functions move at once."""
 
     def __init__(self, offset_file: Path, clock: Clock | None = None) -> None:
@@ -40,4 +40,4 @@ class MovedClock:
 def clock_of(values: Mapping[str, str]) -> Clock:
     """By the local setting `clock_offset_file`, which nothing but the local stack can have."""
     offset_file = local_settings(values).get("clock_offset_file")
-    return MovedClock(Path(offset_file)) if offset_file else SystemClock()
+    return OffsetClock(Path(offset_file)) if offset_file else SystemClock()

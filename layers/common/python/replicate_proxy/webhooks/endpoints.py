@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "MAX_GRACE",
+    "MAX_ROTATION_OVERLAP",
     "SUBSCRIBABLE",
     "DisabledReason",
     "Endpoint",
@@ -36,7 +36,7 @@ __all__ = [
     "secrets_to_records",
 ]
 
-MAX_GRACE = timedelta(days=7)
+MAX_ROTATION_OVERLAP = timedelta(days=7)
 _BYTES = 32
 _MOST = 10
 
@@ -64,7 +64,7 @@ def rotate_secrets(
     secrets: Sequence[SigningSecret], *, now: datetime, grace: timedelta
 ) -> tuple[SigningSecret, ...]:
     """A fresh secret, then those that live on for `grace` (0 to 7 days), none beyond its earlier end."""
-    if not timedelta() <= grace <= MAX_GRACE:
+    if not timedelta() <= grace <= MAX_ROTATION_OVERLAP:
         raise ValueError("the grace is 0 to 7 days")
     until = now + grace
     kept = [

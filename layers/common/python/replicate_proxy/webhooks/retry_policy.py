@@ -71,7 +71,7 @@ class DeliverySettings:
             total_timeout=env.number("DELIVERY_TOTAL_SECONDS", default.total_timeout),
             lease=env.number("DELIVERY_LEASE_SECONDS", default.lease),
             handover=env.number("DELIVERY_HANDOVER_SECONDS", default.handover),
-            order_patience=env.number("DELIVERY_ORDER_PATIENCE_SECONDS", default.order_patience),
+            order_patience=env.number("DELIVERY_ORDERING_TIMEOUT_SECONDS", default.order_patience),
             lane_slots=env.integer("DELIVERY_LANE_SLOTS", default.lane_slots),
             disable_after=env.number("DELIVERY_DISABLE_AFTER_SECONDS", default.disable_after),
             disable_after_failures=env.integer(

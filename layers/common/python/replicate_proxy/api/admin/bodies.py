@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
 from replicate_proxy.api.validation import Body, invalid
-from replicate_proxy.auth.keys import MAX_GRACE, Limits, normal_range
+from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, Limits, normal_range
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant
 from replicate_proxy.images.options import ImageFormat
@@ -28,7 +28,7 @@ __all__ = [
     "future",
 ]
 
-_GRACE_SECONDS = int(MAX_GRACE / timedelta(seconds=1))
+_GRACE_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 
 
 def _tenant(name: str) -> str:
