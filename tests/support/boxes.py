@@ -5,8 +5,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-__all__ = ["EXIF", "XMP", "Avif", "Told", "box", "full_box", "inside"]
-
 EXIF, XMP = b"Exif", b"mimeXMP\0application/rdf+xml\0"
 
 

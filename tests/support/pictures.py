@@ -11,8 +11,6 @@ from PIL import Image, ImageDraw, ImageFilter
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["animation", "encoded", "frames", "photo", "written"]
-
 
 def photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
     """Soft shapes with some grain: what a camera or a model makes, as far as an encoder can tell."""

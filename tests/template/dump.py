@@ -12,8 +12,6 @@ from pathlib import Path
 from tests.template.stack import load
 from tests.template.test_rules import VARIANTS
 
-__all__ = ["main"]
-
 SCANNED = ("default", "everything")
 
 

@@ -16,7 +16,6 @@ from samtranslator.translator.translator import Translator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["TEMPLATE", "Resource", "Stack", "load", "source", "target", "transform", "walk"]
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 ACCOUNT = "111122223333"

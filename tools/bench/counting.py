@@ -18,7 +18,6 @@ from tools.local.loopback import Quiet, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Counts", "counting"]
 
 _WRITE_UNIT_BYTES = 1024
 _READ_UNIT_BYTES = 4096

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tools.local.stack import Stack
 
-__all__ = ["WARM_UP", "Driver", "JobRun", "driving", "quantile"]
 
 TERMINAL = {"succeeded", "failed", "canceled"}
 MODEL = "black-forest-labs/flux-schnell"

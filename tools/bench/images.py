@@ -12,8 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["main"]
-
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("bench.images_front", "bench.images_speed", "bench.images_memory")
 

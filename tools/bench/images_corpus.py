@@ -12,7 +12,6 @@ from PIL import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["photographs", "square"]
 
 # Package, file: scikit-image (public domain and CC0, see its data/README), scikit-learn (CC BY), matplotlib.
 _PHOTOGRAPHS = (

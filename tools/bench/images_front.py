@@ -23,8 +23,6 @@ from replicate_proxy.images.task import ImageLimits, Job
 from tools.bench.images_corpus import photographs
 from tools.bench.results import record
 
-__all__ = ["main"]
-
 PLOT = Path(__file__).resolve().parents[2] / "docs" / "images" / "size-against-similarity.svg"
 # us-east-1 list prices: a GB-second of Lambda on arm64 at 1,769 MB (one core), a GB stored a month, a GB
 # delivered.

@@ -19,8 +19,6 @@ from replicate_proxy.images.pool import ImagePool
 from tools.bench.images_corpus import photographs
 from tools.bench.results import record
 
-__all__ = ["main"]
-
 SIZE = (6000, 4000)
 
 

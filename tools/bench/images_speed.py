@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["Sharp", "main"]
 
 ROUNDS = 15
 NAMES = ("astronaut", "retina", "china")

@@ -9,8 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "record"]
-
 RESULTS = Path(__file__).with_name("results.json")
 
 

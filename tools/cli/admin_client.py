@@ -11,7 +11,6 @@ from replicate_proxy.errors import PermanentError, RetryableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AdminClient"]
 
 _TIMEOUT_SECONDS = (5, 30)
 

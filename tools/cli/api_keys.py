@@ -21,8 +21,6 @@ from tools.cli.admin_client import AdminClient
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["run"]
-
 
 def run(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
     """What the command answers, as JSON. The operator's key comes by variable: arguments can be seen."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.ports import Clock
 
-__all__ = ["create_first_admin_key"]
 
 _OPERATORS_LIMITS = Limits(rate=10, burst=20)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tools.cli.admin_client import AdminClient
 
-__all__ = ["Redrive", "run", "shown"]
 
 _TRIES = 5
 _PAUSE_SECONDS = 2.0

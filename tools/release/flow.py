@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tools.release.validation import Check
 
-__all__ = ["Release"]
-
 
 class Source(Protocol):
     @property

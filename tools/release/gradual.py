@@ -15,7 +15,6 @@ from cfn_flip import dump_yaml, load_yaml
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ALARMS", "STRATEGIES", "make_gradual", "rewrite"]
 
 STRATEGIES = (
     "AllAtOnce",

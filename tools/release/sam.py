@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Sam"]
-
 
 @dataclass(frozen=True)
 class Sam:

@@ -15,8 +15,6 @@ from tools.release.errors import ReleaseError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Checkout"]
-
 
 @dataclass(frozen=True)
 class Checkout:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tools.release.target import Target
 
-__all__ = ["DeployedStack"]
-
 
 @dataclass(frozen=True)
 class DeployedStack:

@@ -11,8 +11,6 @@ from tools.release.errors import ReleaseError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Target", "read_target"]
-
 
 @dataclass(frozen=True)
 class Target:

@@ -18,7 +18,6 @@ from tools.local.demo.files import references
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Check", "Validation", "holds"]
 
 _ENDED = {"succeeded", "failed", "canceled"}
 _CALL_SECONDS = 60.0

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from tests.template.rules import api, data, edge, functions, hops, permissions, watching
 from tests.template.stack import Stack
 
-__all__ = ["ALL", "Rule"]
-
 type Rule = Callable[[Stack], list[str]]
 
 ALL: tuple[Rule, ...] = (

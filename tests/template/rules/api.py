@@ -10,16 +10,6 @@ if TYPE_CHECKING:
 
     from tests.template.stack import Stack
 
-__all__ = [
-    "NO_BODY",
-    "OPEN",
-    "caches_keep_callers_apart",
-    "methods",
-    "methods_are_authorized",
-    "methods_are_validated",
-    "refusals_are_problems",
-    "stages_are_throttled",
-]
 
 # Routes without authorizer, and what stands in its place
 OPEN = {

@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.template.stack import Resource, Stack, target, walk
 
-__all__ = ["bucket_policies", "buckets", "one_key_for_everything", "queues_are_encrypted", "tables"]
-
 _BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tests.template.stack import Stack, source, target, walk
 
-__all__ = ["distributions", "firewalls", "local_settings_stay_local", "networks_are_closed"]
-
 _ANYWHERE = {"0.0.0.0/0", "::/0"}
 _LOCAL_TYPES = {"ApiGateway::GatewayResponse"}
 

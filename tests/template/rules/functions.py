@@ -7,14 +7,6 @@ from collections import Counter
 
 from tests.template.stack import Stack, target, walk
 
-__all__ = [
-    "invocations_name_their_source",
-    "log_groups",
-    "no_secret_in_the_environment",
-    "roles_are_own",
-    "traced_and_bounded",
-]
-
 _LONGEST_API_CALL = 29  # API Gateway cuts integrations off after 29 s by default
 _SECRETIVE = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|API_KEY")
 # Names in the environment that sound secret, and what they hold instead

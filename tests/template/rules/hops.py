@@ -6,16 +6,6 @@ from typing import Any
 
 from tests.template.stack import Resource, Stack, target
 
-__all__ = [
-    "asynchronous_invocations",
-    "dead_letter_queues",
-    "dead_letters_raise_an_alarm",
-    "event_targets",
-    "queue_consumers",
-    "queues_are_consumed_or_dead_letter",
-    "stream_consumers",
-]
-
 _VISIBILITY_FACTOR = 6  # AWS Lambda documentation, "Configuring a queue to use with Lambda"
 
 

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     from tests.template.stack import Stack
 
-__all__ = ["REASONS", "no_foreign_managed_policy", "no_star_action", "stars_have_reasons", "statements"]
 
 # (resource, first action of the statement) → why its resource is a star
 REASONS = {

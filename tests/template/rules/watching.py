@@ -11,11 +11,6 @@ from tests.template.stack import Resource, Stack, target, walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "alarms_reach_somebody",
-    "own_metrics_are_counted_and_told_apart",
-    "the_dashboard_shows_everything",
-]
 
 _NAMESPACE = "ReplicateProxy"
 _BY_PARAMETER = {"StorageAlarm"}  # a dashboard cannot leave out one alarm of its list

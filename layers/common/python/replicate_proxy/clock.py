@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["SystemClock", "iso", "parse"]
-
 
 class SystemClock:
     """The wall clock of the machine."""

@@ -11,10 +11,6 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "log_message_outcome",
-]
-
 
 @contextmanager
 def log_message_outcome() -> Iterator[None]:

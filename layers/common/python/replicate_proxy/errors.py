@@ -18,18 +18,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "ApiError",
-    "ConfigurationError",
-    "ConflictError",
-    "DuplicateError",
-    "InvalidField",
-    "NotFoundError",
-    "PermanentError",
-    "ProxyError",
-    "RetryableError",
-]
-
 
 class ProxyError(Exception):
     """Base of every error this package raises on purpose. Messages hold no inputs, outputs or secrets."""

@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools import Tracer
 
-__all__ = [
-    "Metric",
-    "SampledTracer",
-    "count",
-    "logger",
-    "measure",
-    "metrics",
-    "tracer",
-]
-
 
 class SampledTracer:
     """Decorators with the names and meaning of Powertools' own; responses are never captured."""

@@ -13,22 +13,6 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.jobs.model import Batch, Document, Job
 
-__all__ = [
-    "BatchStore",
-    "Clock",
-    "CommandQueue",
-    "DocumentStore",
-    "DueJob",
-    "EventBus",
-    "IdempotencyRecord",
-    "IdempotencyStore",
-    "JobCache",
-    "JobPage",
-    "JobReader",
-    "JobStore",
-    "Secrets",
-]
-
 
 class Clock(Protocol):
     """Where the time comes from."""

@@ -15,15 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "WEBHOOK_TOLERANCE_SECONDS",
-    "derive",
-    "sign",
-    "sign_webhook",
-    "verify",
-    "webhook_key",
-    "webhook_signature_matches",
-]
 
 WEBHOOK_TOLERANCE_SECONDS = 300
 _PREFIX = "whsec_"

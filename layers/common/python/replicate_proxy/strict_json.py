@@ -6,8 +6,6 @@ import json
 import math
 from typing import Any
 
-__all__ = ["parse_strict_json"]
-
 
 def parse_strict_json(body: bytes) -> Any:
     """Raises ValueError or RecursionError: UnicodeDecodeError where the body is not UTF-8, JSONDecodeError

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from replicate_proxy.services.batches import Batches, BatchIngest, BatchState
     from replicate_proxy.services.rendering import Views
 
-__all__ = [
-    "batch_ingest_routes",
-    "batch_query_routes",
-]
-
 
 def batch_ingest_routes(routes: Routes, *, reader: CreateReader, batches: BatchIngest, views: Views) -> None:
     """Adds `POST /v1/batches` and the cancel of one."""

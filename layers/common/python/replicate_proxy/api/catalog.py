@@ -11,10 +11,6 @@ from replicate_proxy.services.catalog import CATALOG, CatalogEntry
 if TYPE_CHECKING:
     from replicate_proxy.services.catalog import Catalog
 
-__all__ = [
-    "catalog_routes",
-]
-
 
 def catalog_routes(catalog: Catalog, *, public_base_url: str = "") -> Routes:
     """A route for each entry of the allow-list."""

@@ -13,9 +13,6 @@ from replicate_proxy.config import Env
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "Cors",
-]
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
 _REQUEST_HEADERS = (

@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
     from replicate_proxy.files.service import Files
 
-__all__ = [
-    "UploadRequest",
-    "file_routes",
-    "file_view",
-]
 
 _LARGEST_METADATA = 16 * 1024
 

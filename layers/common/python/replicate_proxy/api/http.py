@@ -20,14 +20,6 @@ from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFou
 from replicate_proxy.observability import logger
 from replicate_proxy.strict_json import parse_strict_json
 
-__all__ = [
-    "Request",
-    "Response",
-    "Routes",
-    "json_response",
-    "problem",
-]
-
 Response = dict[str, Any]
 _RETRY_AFTER_SECONDS = 5
 

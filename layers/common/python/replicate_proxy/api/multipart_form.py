@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
     from python_multipart.multipart import Field, File
 
-__all__ = [
-    "FileForm",
-    "read_form",
-]
 
 _LARGEST_METADATA = 16 * 1024
 _MOST_PARTS = 16

@@ -9,10 +9,6 @@ from replicate_proxy.api.http import Request, Response, Routes, json_response
 if TYPE_CHECKING:
     from replicate_proxy.services.replicate_webhook import WebhookReceiver
 
-__all__ = [
-    "webhook_routes",
-]
-
 
 def webhook_routes(receiver: WebhookReceiver) -> Routes:
     """`POST /webhooks/replicate`: 200 once the event is on the bus, so that Replicate may forget it."""

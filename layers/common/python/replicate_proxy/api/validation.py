@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from replicate_proxy.errors import ApiError, InvalidField
 
-__all__ = ["Body", "checked", "invalid"]
-
 
 class Body(BaseModel):
     """Base of request bodies: unknown fields are refused."""

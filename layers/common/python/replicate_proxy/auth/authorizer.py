@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import KeyLookup, TenantLookup, TokenVerifier
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "Authorizer",
-    "Grant",
-    "allowing",
-    "denying",
-]
-
 
 @dataclass(frozen=True)
 class Grant:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from replicate_proxy.errors import ProxyError
 
-__all__ = ["DeniedError", "UnauthenticatedError"]
-
 
 class UnauthenticatedError(ProxyError):
     """The credential is missing, unknown, wrong or revoked: 401, get another one."""

@@ -23,19 +23,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.principal import Scope
 
-__all__ = [
-    "MAX_ROTATION_OVERLAP",
-    "ApiKey",
-    "KeyText",
-    "Limits",
-    "Standing",
-    "allows",
-    "issue",
-    "normal_range",
-    "rotated",
-    "standing",
-]
-
 
 def normal_range(text: str) -> str:
     """The canonical CIDR form. Raises ValueError where the text is no range, or has host bits set."""

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.auth.tenants import Tenant
 
-__all__ = ["KeyLookup", "KeyStore", "TenantLookup", "TenantStore", "TokenVerifier"]
-
 
 class KeyLookup(Protocol):
     """What the authorizer needs of the keys."""

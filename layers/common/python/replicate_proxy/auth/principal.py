@@ -14,13 +14,6 @@ from replicate_proxy.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = [
-    "DEFAULT_SCOPES",
-    "Principal",
-    "Scope",
-    "known_scopes",
-]
-
 
 class Scope(StrEnum):
     """`admin` makes an operator: it opens /admin over all tenants and nothing else."""

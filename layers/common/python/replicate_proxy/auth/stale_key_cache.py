@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import KeyLookup
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "GracefulKeys",
-]
 
 _CAPACITY = 1000
 

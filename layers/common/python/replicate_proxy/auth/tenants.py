@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TenantLookup
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "CachedTenants",
-    "ImageDefaults",
-    "Tenant",
-    "is_tenant",
-]
 
 # Tenants are parts of table keys and object keys: no `#`, `/` or `.` can be in a name.
 _SHAPE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)

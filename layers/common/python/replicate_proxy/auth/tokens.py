@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "JwksClient",
-    "JwksSettings",
-    "JwtSettings",
-    "JwtVerifier",
-]
 
 _TIMEOUT_SECONDS = (2, 3)
 _LARGEST = 256 * 1024

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.keys import Limits
 
-__all__ = [
-    "ApiGateway",
-]
-
 
 class ApiGateway:
     """Gateway by boto3's `apigateway` client; `prefix` sets this deployment's plans apart from others'."""

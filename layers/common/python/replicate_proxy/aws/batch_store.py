@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.job_store import DynamoJobStore
     from replicate_proxy.jobs.model import Job
 
-__all__ = [
-    "DynamoBatchStore",
-]
-
 
 class DynamoBatchStore:
     """The BatchStore port."""

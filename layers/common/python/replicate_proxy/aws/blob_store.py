@@ -16,10 +16,6 @@ from replicate_proxy.errors import ConfigurationError, RetryableError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = [
-    "Encryption",
-    "S3BlobStore",
-]
 
 # S3: parts of at least 5 MiB, at most 10,000 of them: 8 MiB reaches 80 GB.
 _PART_BYTES = 8 * 1024 * 1024

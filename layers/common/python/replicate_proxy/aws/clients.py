@@ -12,11 +12,6 @@ from botocore.config import Config
 from replicate_proxy.config import local_settings
 from replicate_proxy.testing.fault_injection import break_calls, plan_of
 
-__all__ = [
-    "client",
-    "presigner",
-]
-
 # A hop has seconds, not minutes: the queue behind it retries with more patience than the SDK should.
 _CONFIG = Config(
     connect_timeout=2,

@@ -12,11 +12,6 @@ from replicate_proxy.errors import ConflictError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "ControlTable",
-    "OvertakenError",
-    "Record",
-]
 
 type Record = Mapping[str, Any]
 

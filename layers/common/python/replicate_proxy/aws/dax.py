@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Job
 
-__all__ = [
-    "DaxJobs",
-]
 
 _WORKERS = 2  # one may hang in a connection that died while the function was frozen
 

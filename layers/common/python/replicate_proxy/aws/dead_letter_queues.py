@@ -14,9 +14,6 @@ from replicate_proxy.operations.dead_letters import DeadLetter, Depth
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = [
-    "SqsQueues",
-]
 
 _WAIT_SECONDS = 1  # long polling asks every server, so an empty answer means an empty queue
 

@@ -37,24 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-__all__ = [
-    "attempt_of",
-    "attempt_prefix",
-    "attempt_record",
-    "attempts_index",
-    "deliveries_index",
-    "delivery_key",
-    "delivery_of",
-    "delivery_prefix",
-    "delivery_record",
-    "due_shard",
-    "event_key",
-    "event_of",
-    "event_record",
-    "job_pk",
-    "tenant_pk",
-]
-
 
 def tenant_pk(tenant: str) -> str:
     return f"TENANT#{tenant}"

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.webhooks.model import Attempt, Delivery, StoredEvent
 
-__all__ = [
-    "DynamoOutbox",
-]
 
 _BATCH_TRIES = 5
 

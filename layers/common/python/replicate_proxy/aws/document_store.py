@@ -14,11 +14,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document
 
-__all__ = [
-    "INLINE_BYTES",
-    "S3DocumentStore",
-]
-
 INLINE_BYTES = 4096
 
 

@@ -19,12 +19,6 @@ from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = [
-    "from_item",
-    "to_item",
-    "to_value",
-    "translated",
-]
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.webhooks.endpoints import SigningSecret
 
-__all__ = [
-    "DynamoEndpointStore",
-    "DynamoTenantSecrets",
-]
-
 
 class DynamoEndpointStore:
     """The EndpointStore port on the deliveries table."""

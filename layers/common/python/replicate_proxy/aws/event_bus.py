@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.events import Event
 
-__all__ = [
-    "EventBridgeBus",
-    "SnsTopic",
-]
 
 # PutEvents takes ten entries at a time (Amazon EventBridge, PutEvents).
 _ENTRIES = 10

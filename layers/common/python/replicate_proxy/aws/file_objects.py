@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.files.model import StoredFile
 
-__all__ = [
-    "S3FileObjects",
-]
 
 _MD5_DIGITS = 32
 

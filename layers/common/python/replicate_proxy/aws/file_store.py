@@ -17,9 +17,6 @@ from replicate_proxy.files.model import FilePage, StoredFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "DynamoFileStore",
-]
 
 _UPLOADED = "FILE#"
 _AWAITED = "UPLOAD#"

@@ -12,11 +12,6 @@ from replicate_proxy.aws.job_records import idempotency_key
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.ports import IdempotencyRecord
 
-__all__ = [
-    "LIFETIME",
-    "DynamoIdempotencyStore",
-]
-
 LIFETIME = timedelta(hours=24)
 
 

@@ -13,12 +13,6 @@ from replicate_proxy.errors import PermanentError, RetryableError
 if TYPE_CHECKING:
     from replicate_proxy.operations.dead_letters import DeadLetter
 
-__all__ = [
-    "Invocation",
-    "Invocations",
-    "invocation_of",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Invocation:

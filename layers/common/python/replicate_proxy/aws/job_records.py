@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = [
-    "DUE_SHARDS",
-    "batch_key",
-    "due_shard",
-    "idempotency_key",
-    "job_key",
-    "job_of",
-    "record_of",
-    "upstream_key",
-]
 
 # The due index is written by every transition; eight partitions carry 8,000 writes a second.
 DUE_SHARDS = 8

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Job
 
-__all__ = [
-    "DynamoJobStore",
-]
 
 _BATCH_TRIES = 5
 # A marker must outlive any look through Replicate's list of recent predictions, which holds data for an hour.

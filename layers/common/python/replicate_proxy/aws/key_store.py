@@ -20,15 +20,6 @@ from replicate_proxy.errors import ConflictError, DuplicateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "PARTITION",
-    "DynamoKeyStore",
-    "item_key",
-    "key_from_record",
-    "limits_from_record",
-    "record_from_key",
-    "record_from_limits",
-]
 
 PARTITION = "KEYS"
 _KEEP_REVOKED = timedelta(days=90)  # for whoever reads the list after an incident

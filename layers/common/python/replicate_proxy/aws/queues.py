@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.webhooks.commands import DeliverCommand
 
-__all__ = [
-    "LONGEST_DELAY_SECONDS",
-    "SqsCommandQueue",
-    "SqsDeliveryQueue",
-    "SqsHarvestMessages",
-    "send",
-]
 
 # The longest DelaySeconds that SQS takes (Amazon SQS, message timers).
 LONGEST_DELAY_SECONDS = 900

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
     from replicate_proxy.webhooks.sender import Answer
 
-__all__ = [
-    "DynamoLanes",
-]
-
 
 class DynamoLanes:
     """The Lanes port on the deliveries table."""

@@ -19,10 +19,6 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = [
-    "AwsSecrets",
-    "SsmParameter",
-]
 
 _WRONG = frozenset(
     {

@@ -12,9 +12,6 @@ from replicate_proxy.clock import iso, parse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "DynamoTenantStore",
-]
 
 _PARTITION = "TENANTS"
 

@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.config import Env
 
-__all__ = [
-    "admin",
-    "dead_letter_queues",
-]
 
 _WITH_SOURCE = ("dispatch", "track", "harvest", "notify")
 _STREAM_NOTE = "Holds positions in the table's stream; a redrive reads and tells the changes, for 24 hours"

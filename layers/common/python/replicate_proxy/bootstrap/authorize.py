@@ -19,8 +19,6 @@ from replicate_proxy.config import Env
 if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TokenVerifier
 
-__all__ = ["authorizer"]
-
 
 @cache
 def authorizer() -> Authorizer:

@@ -21,7 +21,6 @@ from replicate_proxy.services.catalog import Catalog, CatalogSettings, ReplyCach
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Routes
 
-__all__ = ["routes"]
 
 _REPLICATE = "https://api.replicate.com"
 _SECONDS_TO_ANSWER = 15.0

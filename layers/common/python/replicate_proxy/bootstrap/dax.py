@@ -14,8 +14,6 @@ from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.jobs import store
 from replicate_proxy.services.query import CachedJobs
 
-__all__ = ["cached_jobs"]
-
 
 def cached_jobs(endpoint: str) -> CachedJobs:
     """`endpoint` is the cluster's discovery address, `daxs://…`."""

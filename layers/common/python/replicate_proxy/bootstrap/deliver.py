@@ -26,8 +26,6 @@ from replicate_proxy.webhooks.receiver_limits import Receivers
 from replicate_proxy.webhooks.request_builder import Letters
 from replicate_proxy.webhooks.sender import GuardedSender, Session
 
-__all__ = ["deliverer"]
-
 
 @cache
 def deliverer() -> Deliverer:

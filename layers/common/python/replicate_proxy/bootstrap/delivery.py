@@ -20,17 +20,6 @@ from replicate_proxy.webhooks.retry_policy import DeliverySettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "due_deliveries",
-    "endpoints",
-    "lanes",
-    "outbox",
-    "queue",
-    "settings",
-    "tenant_secrets",
-    "webhook_policy",
-]
-
 
 @cache
 def settings() -> DeliverySettings:

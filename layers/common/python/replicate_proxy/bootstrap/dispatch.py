@@ -14,8 +14,6 @@ from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
 
-__all__ = ["dispatch"]
-
 
 @cache
 def dispatch() -> Dispatch:

@@ -8,8 +8,6 @@ from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.document_store import S3DocumentStore
 from replicate_proxy.bootstrap.environment import env
 
-__all__ = ["documents"]
-
 
 @cache
 def documents() -> S3DocumentStore:

@@ -20,8 +20,6 @@ from replicate_proxy.net.addresses import parse_target
 from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
 from replicate_proxy.webhooks.redelivery import Redelivery
 
-__all__ = ["endpoint_admin", "redelivery", "webhook_api"]
-
 
 @cache
 def webhook_api() -> WebhookApi:

@@ -11,12 +11,6 @@ from replicate_proxy.config import Env, local_settings
 from replicate_proxy.testing.fault_injection import checkpoint_of, plan_of
 from replicate_proxy.testing.offset_clock import clock_of
 
-__all__ = [
-    "checkpoint",
-    "clock",
-    "env",
-]
-
 env = Env(os.environ)
 clock = clock_of(os.environ)
 

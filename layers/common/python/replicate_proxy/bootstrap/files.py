@@ -18,7 +18,6 @@ from replicate_proxy.files.service import Files, FilesSettings
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Routes
 
-__all__ = ["files"]
 
 _MEGABYTE = 1024 * 1024
 

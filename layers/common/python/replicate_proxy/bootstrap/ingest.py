@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Routes
     from replicate_proxy.auth.principal import Principal
 
-__all__ = ["routes"]
-
 
 @cache
 def routes() -> Routes:

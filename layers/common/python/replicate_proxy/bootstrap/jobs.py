@@ -12,8 +12,6 @@ from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 
-__all__ = ["batch_store", "store", "timeouts", "updater"]
-
 
 @cache
 def timeouts() -> JobTimeouts:

@@ -12,8 +12,6 @@ from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.webhooks.notifier import Announcements, Notifier
 from replicate_proxy.webhooks.stream_replay import LostBatches
 
-__all__ = ["lost_batches", "notifier"]
-
 
 @cache
 def notifier() -> Notifier:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Routes
     from replicate_proxy.ports import JobReader
 
-__all__ = ["routes"]
-
 
 @cache
 def routes() -> Routes:

@@ -16,8 +16,6 @@ from replicate_proxy.replicate_api.guarded import GuardedPredictions, GuardedRea
 from replicate_proxy.replicate_api.rate_limit import Pace, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 
-__all__ = ["breaker", "predictions", "reads", "replicate_client"]
-
 
 @cache
 def replicate_client() -> ReplicateClient:

@@ -13,14 +13,6 @@ from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.secrets import AwsSecrets
 from replicate_proxy.config import Env
 
-__all__ = [
-    "api_key_digest_key",
-    "file_signing_key",
-    "output_key_secret",
-    "root_secret",
-    "secrets",
-]
-
 
 @cache
 def secrets() -> AwsSecrets:

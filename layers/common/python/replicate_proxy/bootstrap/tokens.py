@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from replicate_proxy.config import Env
     from replicate_proxy.ports import Clock
 
-__all__ = ["token_verifier"]
 
 _WIDEST_LEEWAY = 60
 

@@ -12,8 +12,6 @@ from replicate_proxy.bootstrap.jobs import updater
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.track import Track
 
-__all__ = ["track"]
-
 
 @cache
 def track() -> Track:

@@ -18,8 +18,6 @@ from replicate_proxy.services.replicate_webhook import WebhookReceiver
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Routes
 
-__all__ = ["routes"]
-
 
 @cache
 def routes() -> Routes:

@@ -8,8 +8,6 @@ from enum import StrEnum
 
 from replicate_proxy.errors import PermanentError
 
-__all__ = ["DispatchCommand", "DispatchKind"]
-
 
 class DispatchKind(StrEnum):
     """What the dispatcher shall do with the job."""

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["EVENT_VERSION", "Event", "EventName", "EventSource", "PredictionReport", "event_name_of"]
 
 EVENT_VERSION = 1
 

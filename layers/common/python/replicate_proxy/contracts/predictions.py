@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Batch
 
-__all__ = [
-    "CLIENT_STATUS",
-    "batch_view",
-    "prediction_view",
-]
 
 CLIENT_STATUS: Mapping[JobStatus, str] = {
     JobStatus.QUEUED: "starting",

@@ -15,19 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "LIFETIME",
-    "LONGEST_NAME",
-    "FileObjects",
-    "FilePage",
-    "FileStore",
-    "ObjectFacts",
-    "StoredFile",
-    "UploadForm",
-    "media_type",
-    "object_key",
-    "plain_name",
-]
 
 LONGEST_NAME = 255  # bytes (OpenAPI document, files.create)
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}", re.ASCII)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from replicate_proxy.files.signed_downloads import DownloadTicket
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "Files",
-    "FilesSettings",
-]
 
 _DOWNLOAD_LIFETIME = timedelta(minutes=15)
 _PAGE = 100

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.files.model import StoredFile
 
-__all__ = [
-    "DownloadTicket",
-    "check_input",
-    "download_address",
-    "ticket_in",
-]
 
 _PATH = re.compile(r"/v1/files/([^/]+)/download/?$")
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.images.task import ImageResult
 
-__all__ = ["Walk", "compress_moving", "walk"]
 
 # What browsers make of a frame that gives no duration of its own.
 _DEFAULT_MILLISECONDS = 100

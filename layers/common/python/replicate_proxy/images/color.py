@@ -8,10 +8,6 @@ import io
 
 from PIL import Image, ImageCms, ImageOps
 
-__all__ = [
-    "to_display",
-]
-
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 
 

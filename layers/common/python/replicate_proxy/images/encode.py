@@ -23,17 +23,6 @@ from replicate_proxy.images.task import EncodingFailedError
 if TYPE_CHECKING:
     from replicate_proxy.images.options import ImageOptions
 
-__all__ = [
-    "ENCODINGS",
-    "Choice",
-    "Encoding",
-    "choose_quality",
-    "encode",
-    "encode_lossless",
-    "encode_moving",
-    "sample_of",
-    "target_of",
-]
 
 # libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY and its bitstream twin, libavif's and Pillow's own words.
 _OUT_OF_MEMORY: Final = ("encoding error 1", "encoding error 2", "Out of memory", "out of memory")

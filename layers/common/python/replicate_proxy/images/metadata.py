@@ -11,7 +11,6 @@ from PIL import ExifTags, Image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["copyright_exif", "orientation", "text_metadata"]
 
 _EXIF_TEXTS = {
     ExifTags.Base.ImageDescription: "exif:ImageDescription",

@@ -8,12 +8,6 @@ from typing import Literal, get_args
 
 from replicate_proxy.errors import PermanentError
 
-__all__ = [
-    "ImageFormat",
-    "ImageOptions",
-    "InvalidImageOptionError",
-]
-
 type ImageFormat = Literal["webp", "avif", "jpeg", "original"]
 _QUALITY = re.compile(r"100|[1-9][0-9]?")
 _FORMATS: tuple[str, ...] = get_args(ImageFormat.__value__)

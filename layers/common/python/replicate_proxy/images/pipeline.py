@@ -20,10 +20,6 @@ from replicate_proxy.images.task import EncodingFailedError, ImageResult, Job, U
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "compress",
-    "compress_still",
-]
 
 _FEW_COLOURS = 256
 

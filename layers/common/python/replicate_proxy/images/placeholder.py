@@ -18,10 +18,6 @@ from replicate_proxy.images.metadata import text_metadata
 if TYPE_CHECKING:
     from replicate_proxy.images.task import ImageResult, Job
 
-__all__ = [
-    "blurhash",
-    "describe",
-]
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
 _SAMPLES = 32

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.images.options import ImageOptions
 
-__all__ = [
-    "ImagePool",
-    "ImageProcess",
-]
 
 _START_SECONDS = 20.0
 # Decoders leave some fragmentation behind; a fresh child now and then costs less than watching for it.

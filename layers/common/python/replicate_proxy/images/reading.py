@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.images.task import ImageLimits
 
-__all__ = ["ALLOWED_FORMATS", "configure", "frame_count", "open_image"]
 
 # Imported by name so that Pillow never loads its forty other decoders.
 _PLUGINS: Final = (

@@ -12,8 +12,6 @@ from typing import Any
 
 from PIL import Image, ImageMath
 
-__all__ = ["similarity"]
-
 _BLOCK = 8
 _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2

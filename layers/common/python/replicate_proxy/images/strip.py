@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.images.task import ImageResult, Job
 
-__all__ = ["hand_over_stripped", "strip"]
 
 _STRIPPERS: Final[dict[str, Callable[[bytes, bytes], bytes | None]]] = {
     "jpeg": strip_jpeg,

@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from replicate_proxy.images.encode import Target
     from replicate_proxy.images.options import ImageOptions
 
-__all__ = [
-    "LIMIT_REASONS",
-    "EncodingFailedError",
-    "ImageLimits",
-    "ImageResult",
-    "Job",
-    "Outcome",
-    "Reason",
-    "UnreadableImageError",
-    "hand_over",
-]
-
 
 @dataclass(frozen=True)
 class ImageLimits:

@@ -21,8 +21,6 @@ from replicate_proxy.images.pipeline import compress
 from replicate_proxy.images.reading import configure
 from replicate_proxy.images.task import ImageLimits, Job
 
-__all__ = ["main"]
-
 _LARGEST_FILE_BYTES = 256 * 1024 * 1024
 
 

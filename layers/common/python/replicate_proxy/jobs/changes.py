@@ -11,23 +11,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Document, JobStatus
 
-__all__ = [
-    "Accepted",
-    "AttemptChange",
-    "CancelRequested",
-    "Change",
-    "CheckScheduled",
-    "Claimed",
-    "EndedByProxy",
-    "HarvestLeaseAcquired",
-    "Harvested",
-    "OutcomeUnknown",
-    "Rejected",
-    "Released",
-    "Reported",
-    "ResubmitAllowed",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

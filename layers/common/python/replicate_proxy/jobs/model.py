@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = [
-    "ACTIVE",
-    "LARGEST_BATCH",
-    "TERMINAL",
-    "Batch",
-    "Document",
-    "Job",
-    "JobStatus",
-    "Submission",
-    "SubmissionKind",
-]
-
 
 class JobStatus(StrEnum):
     """Where a job is; docs/architecture.md has the picture, `jobs.state` the transitions."""

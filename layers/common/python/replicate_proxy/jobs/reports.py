@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.changes import Reported
     from replicate_proxy.jobs.timeouts import JobTimeouts
 
-__all__ = [
-    "apply_report",
-    "is_transient",
-]
 
 # Director errors and interruptions that users' projects retry by hand, as against E1001 (out of memory),
 # which comes again with the same input (Replicate docs, error codes; the codes as seen in public projects).

@@ -11,10 +11,6 @@ from replicate_proxy.config import Env
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "RESULT_LIFETIME",
-    "JobTimeouts",
-]
 
 # Replicate deletes inputs, outputs, files and logs of API predictions one hour after completion
 # (Replicate docs, predictions: data retention).

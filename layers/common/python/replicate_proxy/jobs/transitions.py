@@ -13,13 +13,6 @@ from replicate_proxy.jobs.model import Job, JobStatus
 if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
 
-__all__ = [
-    "StaleChangeError",
-    "finish",
-    "next_check_due",
-    "stamp_timeline",
-    "start_new_attempt",
-]
 
 # The hops that every attempt goes through again.
 _OF_ONE_ATTEMPT = frozenset({"claimed", "submitted", "started"})

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import Clock, JobStore
 
-__all__ = [
-    "JobUpdater",
-]
 
 _TRIES = 6
 

@@ -18,16 +18,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from replicate_proxy.net.errors import ForbiddenAddressError, ForbiddenTargetError
 
-__all__ = [
-    "BLOCKED_RANGES",
-    "MAX_URL_LENGTH",
-    "AddressPolicy",
-    "IPAddress",
-    "Target",
-    "check_address",
-    "parse_target",
-]
-
 type IPAddress = IPv4Address | IPv6Address
 
 BLOCKED_RANGES: tuple[tuple[str, str], ...] = (

@@ -15,15 +15,6 @@ from __future__ import annotations
 
 from replicate_proxy.errors import PermanentError, RetryableError
 
-__all__ = [
-    "BadResponseError",
-    "ForbiddenAddressError",
-    "ForbiddenTargetError",
-    "TooLargeError",
-    "TooSlowError",
-    "UnreachableError",
-]
-
 
 class UnreachableError(RetryableError):
     """The host could not be resolved, connected to or read from."""

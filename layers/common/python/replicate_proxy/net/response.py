@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
     import requests
 
-__all__ = [
-    "Deadline",
-    "GuardedResponse",
-]
-
 
 class Deadline:
     """Counts from its creation; when `seconds` are over, every watched socket is shut down under its reader.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.net.addresses import AddressPolicy
 
-__all__ = ["GuardedSession"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREDENTIALS = frozenset({"authorization", "cookie"})

@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "DeadLetter",
-    "DeadLetterQueue",
-    "DeadLetters",
-    "Depth",
-    "LetterFilter",
-    "Outcome",
-    "Queues",
-    "subject_of",
-]
-
 
 @dataclass(frozen=True)
 class DeadLetter:

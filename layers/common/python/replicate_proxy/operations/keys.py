@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.usage_plans import Seats
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "KeyService",
-]
-
 
 class KeyService:
     """Keys of all tenants. Texts of keys are returned once and kept nowhere."""

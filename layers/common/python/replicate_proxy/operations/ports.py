@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.model import Delivery
     from replicate_proxy.webhooks.redelivery import Redelivered
 
-__all__ = [
-    "BreakerSwitch",
-    "Gateway",
-    "Redeliveries",
-    "Stage",
-    "UsageKey",
-]
-
 
 @dataclass(frozen=True)
 class Stage:

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.usage_plans import Seats
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "TenantService",
-]
-
 
 class TenantService:
     """A row a tenant; keys and jobs of a tenant do not depend on it."""

@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.keys import Limits
     from replicate_proxy.operations.ports import Gateway, Stage
 
-__all__ = [
-    "Seat",
-    "Seats",
-]
-
 
 @dataclass(frozen=True)
 class Seat:

@@ -36,19 +36,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.net.session import GuardedSession
 
-__all__ = [
-    "DEFAULT_HOSTS",
-    "DeferredError",
-    "Fetched",
-    "Fetcher",
-    "FileGoneError",
-    "FileUnavailableError",
-    "HostList",
-    "HttpFetcher",
-    "SpoolBudget",
-    "decode_data_uri",
-]
-
 
 class FileGoneError(PermanentError):
     """No further try will get this file: record it as left."""

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from replicate_proxy.outputs.settings import HarvestSettings
     from replicate_proxy.outputs.storage import OutputStore, Place
 
-__all__ = [
-    "Images",
-    "SingleFile",
-]
 
 _COMPRESSIBLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"})
 _EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg", "png": "png", "gif": "gif"}

@@ -10,13 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "SNIFF_BYTES",
-    "FileType",
-    "Kind",
-    "sniff",
-]
-
 SNIFF_BYTES = 4096
 
 type Kind = Literal["image", "video", "audio", "document", "archive", "model", "text", "unknown"]

@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from replicate_proxy.outputs.settings import HarvestSettings
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "OutputHarvester",
-    "Run",
-    "log_fields",
-    "tell",
-]
 
 _DEGRADED = frozenset({"left", "unreadable"})
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.outputs.references import JsonPath
 
-__all__ = ["FileRecord", "HarvestResult", "Outcome"]
 
 type Outcome = Literal["compressed", "kept", "stored", "unreadable", "left"]
 

@@ -14,13 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = [
-    "FileRef",
-    "JsonPath",
-    "find_files",
-    "is_file_reference",
-    "replace_files",
-]
 
 type JsonPath = tuple[str | int, ...]
 """Keys and indexes from the root to a value; the root itself is ()."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from replicate_proxy.config import Env
 
-__all__ = ["HarvestSettings"]
 
 _MB = 1024 * 1024
 

@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from replicate_proxy.outputs.file_types import FileType
     from replicate_proxy.outputs.references import JsonPath
 
-__all__ = [
-    "Area",
-    "BlobStore",
-    "OutputStore",
-    "Place",
-    "Stored",
-    "base_name",
-    "content_disposition",
-    "extension",
-    "object_key",
-]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _EXTENSION = re.compile(r"[a-z0-9]{1,11}")

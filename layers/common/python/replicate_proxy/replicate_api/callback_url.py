@@ -11,10 +11,6 @@ from replicate_proxy import signing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "JobReference",
-    "WebhookUrls",
-]
 
 _MOST_DIGITS = 4
 

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "Breaker",
-    "BreakerSettings",
-    "BreakerStatus",
-]
 
 _UNHEALTHY = (NotAcceptedError, OutcomeUnknownError, UpstreamUnavailableError)
 _ANSWERED = (ThrottledError, TokenRejectedError, BreakerOpenError)

@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "BreakerRecord",
-    "DynamoBreakerStorage",
-    "ProbeTakenError",
-]
-
 
 class ProbeTakenError(Exception):
     """Somebody else is probing, or it is too early to."""

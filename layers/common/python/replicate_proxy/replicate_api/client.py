@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-__all__ = ["ReplicateClient", "Timeouts"]
 
 MIN_CANCEL_AFTER_SECONDS = 5
 

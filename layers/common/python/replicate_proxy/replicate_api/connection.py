@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
     from urllib3.poolmanager import PoolManager, ProxyManager
 
-__all__ = [
-    "Wire",
-    "WireAdapter",
-    "open_session",
-    "watch",
-]
-
 
 @dataclass(slots=True)
 class Wire:

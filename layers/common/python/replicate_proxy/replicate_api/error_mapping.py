@@ -38,17 +38,6 @@ from replicate_proxy.replicate_api.errors import (
 if TYPE_CHECKING:
     from replicate_proxy.replicate_api.reply import Reply
 
-__all__ = [
-    "DEFAULT_RETRY_AFTER",
-    "MAX_RETRY_AFTER",
-    "TOKEN_RETRY_AFTER",
-    "Operation",
-    "check",
-    "limit_per_minute",
-    "readable",
-    "retry_after",
-    "translated",
-]
 
 DEFAULT_RETRY_AFTER = 5.0
 MAX_RETRY_AFTER = 900.0

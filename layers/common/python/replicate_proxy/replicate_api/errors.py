@@ -21,17 +21,6 @@ from replicate_proxy.errors import InvalidField, PermanentError, ProxyError, Ret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "BreakerOpenError",
-    "NotAcceptedError",
-    "OutcomeUnknownError",
-    "RejectedError",
-    "ThrottledError",
-    "TokenRejectedError",
-    "UnexpectedReplyError",
-    "UpstreamUnavailableError",
-]
-
 
 class NotAcceptedError(RetryableError):
     """The request certainly was not accepted: no connection, no TLS, or refused before any work began."""

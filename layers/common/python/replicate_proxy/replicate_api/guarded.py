@@ -14,13 +14,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
 
-__all__ = [
-    "Breaker",
-    "Client",
-    "GuardedPredictions",
-    "GuardedReads",
-    "RateLimit",
-]
 
 # How long a lower limit that Replicate named is kept; it says it anew for as long as it holds.
 _SLOW_SECONDS = 120.0

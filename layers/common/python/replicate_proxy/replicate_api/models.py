@@ -15,8 +15,6 @@ from urllib.parse import quote
 
 from replicate_proxy.replicate_api.errors import UnexpectedReplyError
 
-__all__ = ["CreateTarget", "PredictionPage", "UpstreamPrediction", "UpstreamStatus"]
-
 
 class UpstreamStatus(StrEnum):
     """Replicate's words. `canceled` ended while running, `aborted` before it started."""

@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.control_table import ControlTable, Record
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "Bucket",
-    "Pace",
-    "RateLimiter",
-]
 
 _MINUTE = 60_000
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.replicate_api.retry import Budget
 
-__all__ = ["MAX_REPLY_BYTES", "Reply", "parse_json", "read_reply"]
 
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 _CHUNK = 64 * 1024

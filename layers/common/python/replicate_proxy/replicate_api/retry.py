@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
     from replicate_proxy.replicate_api.reply import Reply
 
-__all__ = [
-    "Budget",
-    "Retry",
-    "RetryingClient",
-    "retry_budget",
-]
-
 
 class Budget:
     """Counts down from `seconds`; hand the same one to every call of an invocation."""

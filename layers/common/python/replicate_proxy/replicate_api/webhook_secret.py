@@ -17,11 +17,6 @@ from replicate_proxy.signing import webhook_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "Refreshed",
-    "SecretParameter",
-    "WebhookSecret",
-]
 
 _MOST = 3
 _SEPARATORS = re.compile(r"[\s,]+")

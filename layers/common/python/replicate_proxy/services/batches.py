@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from replicate_proxy.services.cancel import Cancel
     from replicate_proxy.services.ingest import Intake, NewJob
 
-__all__ = [
-    "BatchIngest",
-    "BatchState",
-    "Batches",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class BatchState:

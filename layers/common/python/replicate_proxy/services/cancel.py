@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from replicate_proxy.services.wait import Hold
     from replicate_proxy.testing.checkpoints import Checkpoint
 
-__all__ = ["Cancel"]
 
 # Replicate answers a cancel with the canceled prediction; ours goes through a queue, so give it a moment.
 _PATIENCE_SECONDS = 3.0

@@ -30,17 +30,6 @@ from replicate_proxy.replicate_api.reply import Reply, parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-__all__ = [
-    "CATALOG",
-    "CachedReply",
-    "Catalog",
-    "CatalogEntry",
-    "CatalogReply",
-    "CatalogSettings",
-    "RateLimit",
-    "Reader",
-    "ReplyCache",
-]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 """Letters and digits first: no `..`, no empty segment, nothing that could mean another path or host."""

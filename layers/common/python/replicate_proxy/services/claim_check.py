@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.events import PredictionReport
 
-__all__ = ["ClaimCheck", "ObjectStore"]
 
 # An EventBridge entry may have 256 kB in all (Amazon EventBridge quotas); the envelope and JSON escapes need
 # room.

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
 
-__all__ = ["Dispatch", "DispatchSettings"]
 
 _KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
     SubmissionKind.VERSION: "predictions",

@@ -31,13 +31,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
 
-__all__ = [
-    "Harvest",
-    "HarvestMessages",
-    "again_event",
-    "degraded",
-    "is_hopeless",
-]
 
 # Some time for a round that began within the hour.
 _GRACE = timedelta(minutes=10)

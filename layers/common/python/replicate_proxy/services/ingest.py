@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import CommandQueue, DocumentStore
 
-__all__ = [
-    "Acceptance",
-    "Ingest",
-    "Intake",
-    "NewJob",
-    "claim",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:

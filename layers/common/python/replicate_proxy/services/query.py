@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, JobCache, JobPage, JobReader
     from replicate_proxy.services.rendering import Views
 
-__all__ = [
-    "PAGE_SIZE",
-    "CachedJobs",
-    "PredictionPage",
-    "Query",
-]
-
 
 class CachedJobs:
     """The JobReader port: what the cache says where it cannot mislead, a strong read of the table otherwise.

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from replicate_proxy.services.claim_check import ClaimCheck
     from replicate_proxy.services.resolve_submission import SubmissionResolver
 
-__all__ = [
-    "HarvestAgain",
-    "Reconciler",
-]
 
 _NOT_FOUND = 404
 _FEW_DOUBLINGS = 4

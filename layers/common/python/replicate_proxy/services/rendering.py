@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Document, Job
     from replicate_proxy.ports import DocumentStore
 
-__all__ = [
-    "REPLY_BYTES",
-    "Views",
-]
 
 # A Lambda reply may have 6 MB (AWS Lambda quotas); some are left for headers and escaping.
 REPLY_BYTES = 5_500_000

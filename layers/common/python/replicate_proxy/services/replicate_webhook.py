@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.callback_url import WebhookUrls
     from replicate_proxy.services.claim_check import ClaimCheck
 
-__all__ = [
-    "WebhookReceiver",
-]
 
 _SEEN = 2048
 _MOST_DIGITS = 12

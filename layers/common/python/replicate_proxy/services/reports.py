@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Document, Job
     from replicate_proxy.ports import DocumentStore
 
-__all__ = ["build_report_change"]
 
 _MOST_ERROR_CHARACTERS = 4000
 

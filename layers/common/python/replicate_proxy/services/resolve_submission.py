@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.callback_url import WebhookUrls
     from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
 
-__all__ = [
-    "SubmissionResolver",
-]
 
 # Clocks differ, and a prediction may be created a while after its request was sent.
 _BEFORE = timedelta(seconds=30)

@@ -18,7 +18,6 @@ from replicate_proxy.observability import Metric, count, logger
 if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, DueJob, JobStore
 
-__all__ = ["Handler", "Sweep", "SweepResult"]
 
 type Handler = Callable[[Job], str]
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import CommandQueue, DocumentStore
     from replicate_proxy.services.claim_check import ClaimCheck
 
-__all__ = ["Track"]
 
 _COUNTED = {JobStatus.FAILED: Metric.JOB_FAILED, JobStatus.CANCELED: Metric.JOB_CANCELED}
 

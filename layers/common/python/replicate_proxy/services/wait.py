@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import Clock, JobStore
 
-__all__ = [
-    "Hold",
-]
 
 _FIRST_PAUSE = 0.15
 _LONGEST_PAUSE = 1.0

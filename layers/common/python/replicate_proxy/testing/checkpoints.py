@@ -8,12 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-__all__ = [
-    "CHECKPOINTS",
-    "Checkpoint",
-    "no_checkpoint",
-]
-
 type Checkpoint = Callable[[str], None]
 
 CHECKPOINTS: Mapping[str, str] = {

@@ -31,12 +31,6 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "FaultPlan",
-    "break_calls",
-    "checkpoint_of",
-    "plan_of",
-]
 
 _CRASH_EXIT = 86
 _THROTTLED = {

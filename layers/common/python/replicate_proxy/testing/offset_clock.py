@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
 
-__all__ = [
-    "OffsetClock",
-    "clock_of",
-]
-
 
 class OffsetClock:
     """The machine's time plus the seconds in a file, read each time: all functions move at once."""

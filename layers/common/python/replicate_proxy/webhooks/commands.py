@@ -11,10 +11,6 @@ from replicate_proxy.errors import PermanentError
 if TYPE_CHECKING:
     from replicate_proxy.webhooks.model import Delivery
 
-__all__ = [
-    "DeliverCommand",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverCommand:

@@ -35,12 +35,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.request_builder import Letters
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
-__all__ = [
-    "Deliverer",
-    "Ready",
-    "blocking",
-]
-
 
 def blocking(
     delivery: Delivery, earlier: Sequence[Delivery], *, now: datetime, settings: DeliverySettings

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import DeliveryQueue, Outbox
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
-__all__ = [
-    "Progress",
-]
 
 # More than one earlier delivery is pending only while a receiver fails; their number stays small.
 _LINE = 8

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import DeliveryQueue, DueDelivery, Outbox
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
-__all__ = [
-    "DueDeliveries",
-]
 
 _PAGE = 100
 _AHEAD = timedelta(minutes=1)

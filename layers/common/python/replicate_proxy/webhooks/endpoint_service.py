@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.ports import EndpointStore, Lanes, TenantSecrets
 
-__all__ = [
-    "MOST_ENDPOINTS",
-    "EndpointAdmin",
-]
 
 MOST_ENDPOINTS = 20
 

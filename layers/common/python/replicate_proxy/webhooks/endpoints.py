@@ -22,19 +22,6 @@ from replicate_proxy.webhooks.model import EventKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "MAX_ROTATION_OVERLAP",
-    "SUBSCRIBABLE",
-    "DisabledReason",
-    "Endpoint",
-    "SigningSecret",
-    "generate_signing_secret",
-    "live_secrets",
-    "new_endpoint_id",
-    "rotate_secrets",
-    "secrets_from_records",
-    "secrets_to_records",
-]
 
 MAX_ROTATION_OVERLAP = timedelta(days=7)
 _BYTES = 32

@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = [
-    "DEFAULT_EVENTS",
-    "JobEvent",
-    "body_text",
-    "events_of",
-    "message_id",
-    "sequence_of",
-    "status_event",
-    "wants",
-]
 
 DEFAULT_EVENTS = (EventKind.OUTPUT, EventKind.COMPLETED)
 _ORDER = (EventKind.START, EventKind.LOGS, EventKind.OUTPUT, EventKind.COMPLETED)

@@ -12,18 +12,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Document
 
-__all__ = [
-    "PREDICTION_TARGET",
-    "Attempt",
-    "Delivery",
-    "DeliveryStatus",
-    "Ending",
-    "EventKind",
-    "StoredEvent",
-    "Verdict",
-    "delivery_id",
-    "lane_of",
-]
 
 PREDICTION_TARGET = "prediction"
 """The target of deliveries to a prediction's own `webhook`; every other target is an endpoint's id."""

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import DeliveryQueue, EndpointStore, Outbox, Topic
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
-__all__ = [
-    "Announcements",
-    "JobChange",
-    "Notifier",
-]
-
 
 class Announcements:
     """Publishes JobStatusChanged events; on the topic, `tenant` and `status` are attributes to filter by."""

@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.receiver_limits import Lane
     from replicate_proxy.webhooks.sender import Answer
 
-__all__ = [
-    "AttemptPage",
-    "DeliveryPage",
-    "DeliveryQueue",
-    "DueDelivery",
-    "EndpointStore",
-    "Lanes",
-    "Outbox",
-    "Sender",
-    "TenantSecrets",
-    "Topic",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:

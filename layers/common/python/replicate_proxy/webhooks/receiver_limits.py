@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import EndpointStore, Lanes
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
-__all__ = [
-    "Lane",
-    "LaneFullError",
-    "Receivers",
-    "slots_after",
-    "verdict_on",
-    "waiting_seconds",
-]
-
 
 class LaneFullError(ProxyError):
     """Every slot is taken: wait, longer the more requests in a row (`hangs`) got no answer."""

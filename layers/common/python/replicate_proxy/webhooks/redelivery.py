@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import DeliveryQueue, EndpointStore, Outbox
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
-__all__ = [
-    "Redelivered",
-    "Redelivery",
-]
 
 _PAGE = 100
 _PAGES = 5

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import DocumentStore
     from replicate_proxy.webhooks.ports import EndpointStore, Outbox, TenantSecrets
 
-__all__ = [
-    "Letter",
-    "Letters",
-]
 
 USER_AGENT = "replicate-proxy-webhooks/1"
 

@@ -16,12 +16,6 @@ from replicate_proxy.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = [
-    "SCHEDULE",
-    "DeliverySettings",
-    "next_attempt",
-    "retry_after_seconds",
-]
 
 # Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours; seconds between them.
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)

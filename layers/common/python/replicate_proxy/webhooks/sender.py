@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-__all__ = [
-    "Answer",
-    "Failure",
-    "GuardedSender",
-    "HttpAnswer",
-    "Instruction",
-    "Session",
-    "judge",
-]
 
 # The receiver, or what stands before it, says that it is not there or not now: no event would fare better.
 _NOT_NOW = frozenset({408, 425, 429, 502, 503, 504})

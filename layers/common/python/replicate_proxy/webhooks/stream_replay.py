@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.webhooks.notifier import Notifier
 
-__all__ = [
-    "LostBatches",
-    "change_of",
-]
-
 
 def change_of(record: Mapping[str, Any]) -> JobChange | None:
     """The change behind a record (Amazon DynamoDB, StreamRecord); None for anything but a job's save."""

@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.tenants import TenantService
 
-__all__ = [
-    "add_key_routes",
-    "add_tenant_routes",
-    "key_view",
-    "stage_of",
-    "tenant_view",
-]
-
 
 def key_view(key: ApiKey) -> dict[str, Any]:
     return {

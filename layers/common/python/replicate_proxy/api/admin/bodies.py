@@ -14,20 +14,6 @@ from replicate_proxy.auth.tenants import is_tenant
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.operations.dead_letters import LetterFilter
 
-__all__ = [
-    "CreateKey",
-    "DiscardBody",
-    "ImagesBody",
-    "LimitsBody",
-    "RedriveBody",
-    "RotateKey",
-    "TenantBody",
-    "TenantName",
-    "TripBody",
-    "UpdateKey",
-    "future",
-]
-
 _GRACE_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 
 

@@ -29,13 +29,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
 
-__all__ = [
-    "add_breaker_routes",
-    "add_queue_routes",
-    "add_redelivery_routes",
-    "add_secret_routes",
-]
-
 
 def add_breaker_routes(routes: Routes, breaker: BreakerSwitch) -> None:
     @routes.get("/admin/breaker")

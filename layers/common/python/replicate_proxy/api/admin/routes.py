@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.tenants import TenantService
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
 
-__all__ = [
-    "AdminApi",
-    "AdminServices",
-]
 
 _RESOURCES = (
     "/admin/breaker",

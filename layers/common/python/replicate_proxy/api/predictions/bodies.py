@@ -23,17 +23,6 @@ from replicate_proxy.jobs.model import LARGEST_BATCH
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "BatchEntry",
-    "BatchRequest",
-    "CreateRequest",
-    "VersionCreateRequest",
-    "parse_request",
-    "refuse",
-    "refuse_all",
-    "seconds_of",
-    "wait_of",
-]
 
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 # A model's owner or name, as it appears in URLs.

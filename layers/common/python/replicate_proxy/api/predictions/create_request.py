@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from replicate_proxy.api.predictions.bodies import BatchEntry
     from replicate_proxy.errors import InvalidField
 
-__all__ = [
-    "CreateReader",
-    "CreateSettings",
-]
 
 _CORRELATION = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.services.query import Query
 
-__all__ = [
-    "query_routes",
-]
 
 _FILTERS = ("created_after", "created_before")
 

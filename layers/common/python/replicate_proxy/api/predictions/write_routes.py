@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from replicate_proxy.services.rendering import Views
     from replicate_proxy.services.wait import Hold
 
-__all__ = [
-    "ingest_routes",
-]
-
 
 def ingest_routes(
     *, reader: CreateReader, ingest: Ingest, cancel: Cancel, hold: Hold, views: Views

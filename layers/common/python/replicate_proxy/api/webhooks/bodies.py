@@ -10,8 +10,6 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from replicate_proxy.api.validation import Body
 from replicate_proxy.webhooks.endpoints import MAX_ROTATION_OVERLAP
 
-__all__ = ["CreateEndpoint", "EnableEndpoint", "Redeliver", "RotateSecret", "UpdateEndpoint"]
-
 _GRACE_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 _Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 _Events = Annotated[tuple[Literal["start", "output", "logs", "completed"], ...], Field(max_length=4)]

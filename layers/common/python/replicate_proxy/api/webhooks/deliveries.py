@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import Outbox
     from replicate_proxy.webhooks.redelivery import Redelivered, Redelivery
 
-__all__ = [
-    "add_delivery_routes",
-]
 
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
 _DELIVERY = "/v1/webhooks/deliveries/{delivery_id}"

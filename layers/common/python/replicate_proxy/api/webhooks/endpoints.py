@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import Outbox
     from replicate_proxy.webhooks.redelivery import Redelivery
 
-__all__ = ["WebhookApi"]
 
 _ENDPOINTS = "/v1/webhooks/endpoints"
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"

@@ -12,12 +12,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.webhooks.endpoints import Endpoint
 
-__all__ = [
-    "attempt_view",
-    "delivery_view",
-    "endpoint_view",
-]
-
 
 def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     """Without its secrets, which have a route of their own."""

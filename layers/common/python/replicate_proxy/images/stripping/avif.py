@@ -28,15 +28,6 @@ from replicate_proxy.images.stripping.errors import UnknownStructureError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = [
-    "Item",
-    "Part",
-    "Role",
-    "chunks",
-    "items",
-    "parts",
-    "strip_avif",
-]
 
 _FILE: Final = b""
 # By the box they stand in (the file itself is nameless): the boxes that a picture is drawn from.

@@ -11,7 +11,6 @@ from replicate_proxy.images.stripping.errors import UnknownStructureError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Box", "Cursor", "Range", "boxes"]
 
 type Range = tuple[int, int]
 """From one offset in the file up to another."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["UnknownStructureError"]
-
 
 class UnknownStructureError(ValueError):
     """The file is not built as the standards say, or in a way that is not known here: leave it alone."""

@@ -18,12 +18,6 @@ from replicate_proxy.images.stripping.errors import UnknownStructureError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "strip_gif",
-    "strip_jpeg",
-    "strip_png",
-    "strip_webp",
-]
 
 _HEADER_BYTES: Final = 13
 _SCREEN_FLAGS: Final = 10
