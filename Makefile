@@ -51,21 +51,20 @@ build: env ## sam build of template.yaml
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test pr fmt lint types template-check unit integration clients-js bench chaos chaos-smoke coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js bench chaos chaos-smoke coverage
 test: lint types template-check unit integration ## Everything: set-up, lint, types, template, unit, integration, node clients
 	@if command -v node >/dev/null; then echo "all checks passed, the npm clients' among them"; \
 	else echo "all checks passed, but node is not installed: the npm clients were NOT tested"; fi
 	@echo "not part of this run: chaos with 1,000 jobs (make chaos), the slower security checks (make security)"
 
-pr: test ## What a pull request must pass
-
 fmt: env ## Format and sort imports
 	$(BIN)/ruff check -q --fix-only --select I $(SOURCES)
 	$(BIN)/ruff format -q $(SOURCES)
 
-lint: env ## ruff
+lint: env ## ruff, codespell
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/codespell
 
 types: env ## mypy --strict
 	$(BIN)/mypy

@@ -11,8 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tools.release.errors import ReleaseError
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_ssm import SSMClient
+    from types_boto3_cloudformation import CloudFormationClient
+    from types_boto3_ssm import SSMClient
 
     from tools.release.target import Target
 
