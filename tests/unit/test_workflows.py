@@ -1,4 +1,4 @@
-"""GitHub workflows follow the rules for supply-chain security: pinned actions, least permissions, bounded time."""
+"""GitHub workflows: pinned actions, least permissions, bounded time."""
 
 from __future__ import annotations
 
