@@ -16,7 +16,8 @@ from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import new_id
 from replicate_proxy.jobs.model import LARGEST_BATCH, Batch, Document, Job
 from tests.support.aws import JOBS_TABLE, create_jobs_table
-from tests.support.builders import BASE_URL, NOW, TENANT, make_job
+from tests.support.builders import BASE_URL, TENANT, make_job
+from tests.support.clock import NOW
 from tests.support.fakes import FakeBatchStore, FakeJobStore
 
 if TYPE_CHECKING:

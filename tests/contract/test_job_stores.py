@@ -16,7 +16,8 @@ from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import lowest_id_at, new_id
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from tests.support.aws import JOBS_TABLE, create_jobs_table
-from tests.support.builders import NOW, make_job
+from tests.support.builders import make_job
+from tests.support.clock import NOW
 from tests.support.fakes import FakeJobStore
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.ports import DocumentStore, IdempotencyRecord, IdempotencyStore
 from tests.support.aws import JOBS_TABLE, create_jobs_table
-from tests.support.builders import NOW
+from tests.support.clock import NOW
 from tests.support.fakes import FakeDocumentStore, FakeIdempotencyStore
 
 if TYPE_CHECKING:

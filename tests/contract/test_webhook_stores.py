@@ -32,8 +32,8 @@ from replicate_proxy.webhooks.model import (
 )
 from replicate_proxy.webhooks.receiver_limits import LaneFullError
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from tests.support.clock import NOW
 from tests.support.deliveries import (
-    START,
     TENANT,
     FakeEndpoints,
     FakeLanes,
@@ -99,10 +99,10 @@ def make_delivery(**changes: Any) -> Delivery:
         "kind": EventKind.COMPLETED,
         "message_id": "msg_1",
         "url": "https://app.example/hook",
-        "created_at": START,
-        "queued_at": START,
-        "next_attempt_at": START,
-        "due_at": START + timedelta(minutes=5),
+        "created_at": NOW,
+        "queued_at": NOW,
+        "next_attempt_at": NOW,
+        "due_at": NOW + timedelta(minutes=5),
         "expires_at": 2_000_000_000,
     }
     return Delivery(**{**values, **changes})
@@ -115,13 +115,13 @@ def make_attempt(**changes: Any) -> Attempt:
         "sequence": 7,
         "target": PREDICTION_TARGET,
         "number": 1,
-        "at": START,
+        "at": NOW,
         "verdict": Verdict.REFUSED,
         "duration_ms": 12,
         "status": 500,
         "error": "http_5xx",
         "answer": "sorry",
-        "next_attempt_at": START + timedelta(seconds=5),
+        "next_attempt_at": NOW + timedelta(seconds=5),
         "expires_at": 2_000_000_000,
     }
     return Attempt(**{**values, **changes})
@@ -135,7 +135,7 @@ class TestOutbox:
             sequence=7,
             kind=EventKind.COMPLETED,
             message_id="msg_1",
-            created_at=START,
+            created_at=NOW,
             body=Document(text='"{}"'),
             expires_at=2_000_000_000,
         )
@@ -155,10 +155,10 @@ class TestOutbox:
             status=DeliveryStatus.FAILED,
             tries=3,
             attempts=4,
-            lease_until=START,
+            lease_until=NOW,
             verdict=Verdict.DOWN,
             ending=Ending.EXHAUSTED,
-            finished_at=START,
+            finished_at=NOW,
             correlation_id="req-1",
             due_at=None,
             url=None,
@@ -189,7 +189,7 @@ class TestOutbox:
         assert outbox.following(make_delivery(sequence=100)) is None
 
     def test_attempts_are_listed_by_delivery_by_job_and_by_target(self, outbox: Outbox) -> None:
-        later = START + timedelta(seconds=5)
+        later = NOW + timedelta(seconds=5)
         for attempt in (
             make_attempt(),
             make_attempt(
@@ -206,17 +206,17 @@ class TestOutbox:
         page = outbox.attempts_to(TENANT, PREDICTION_TARGET, cursor=None, limit=2)
         assert [each.at for each in page.attempts] == [later, later]
         rest = outbox.attempts_to(TENANT, PREDICTION_TARGET, cursor=page.next, limit=2)
-        assert [each.at for each in rest.attempts] == [START]
+        assert [each.at for each in rest.attempts] == [NOW]
         assert rest.next is None
 
     def test_deliveries_are_paged_by_target_and_time(self, outbox: Outbox) -> None:
         for minute in range(5):
-            at = START + timedelta(minutes=minute)
+            at = NOW + timedelta(minutes=minute)
             outbox.record(make_delivery(sequence=minute, created_at=at, target="ep_1"))
         outbox.record(make_delivery(target="ep_2"))
         outbox.record(make_delivery(target="ep_1", tenant="other"))
 
-        since = START + timedelta(minutes=1)
+        since = NOW + timedelta(minutes=1)
         seen: list[int] = []
         cursor = None
         while True:
@@ -232,32 +232,32 @@ class TestOutbox:
         assert [each.sequence for each in newest.deliveries] == [4, 3]
 
     def test_due_are_those_whose_time_has_come_until_they_are_handed_over(self, outbox: Outbox) -> None:
-        outbox.record(make_delivery(sequence=1, due_at=START))
-        outbox.record(make_delivery(sequence=2, due_at=START + timedelta(hours=1)))
+        outbox.record(make_delivery(sequence=1, due_at=NOW))
+        outbox.record(make_delivery(sequence=2, due_at=NOW + timedelta(hours=1)))
         outbox.record(make_delivery(sequence=3, due_at=None, status=DeliveryStatus.SUCCEEDED))
 
         def due() -> list[int]:
-            rows = [row for shard in range(8) for row in outbox.due(shard, before=START, limit=10)]
+            rows = [row for shard in range(8) for row in outbox.due(shard, before=NOW, limit=10)]
             return [row.command.sequence for row in rows]
 
         assert due() == [1]
-        (row,) = [row for shard in range(8) for row in outbox.due(shard, before=START, limit=10)]
+        (row,) = [row for shard in range(8) for row in outbox.due(shard, before=NOW, limit=10)]
         assert (row.command.tenant, row.command.job_id, row.command.target) == (
             TENANT,
             JOB,
             PREDICTION_TARGET,
         )
-        outbox.hand_over(row, until=START + timedelta(minutes=5))
+        outbox.hand_over(row, until=NOW + timedelta(minutes=5))
         assert due() == []
 
     def test_a_handover_does_not_touch_a_delivery_that_moved_on(self, outbox: Outbox) -> None:
-        outbox.record(make_delivery(due_at=START))
-        (row,) = [row for shard in range(8) for row in outbox.due(shard, before=START, limit=10)]
+        outbox.record(make_delivery(due_at=NOW))
+        (row,) = [row for shard in range(8) for row in outbox.due(shard, before=NOW, limit=10)]
         stored = outbox.get(TENANT, JOB, 7, PREDICTION_TARGET)
         assert stored is not None
         outbox.save(replace(stored, due_at=None, status=DeliveryStatus.SUCCEEDED))
 
-        outbox.hand_over(row, until=START + timedelta(minutes=5))
+        outbox.hand_over(row, until=NOW + timedelta(minutes=5))
 
         stored = outbox.get(TENANT, JOB, 7, PREDICTION_TARGET)
         assert stored is not None
@@ -266,13 +266,13 @@ class TestOutbox:
 
 class TestEndpoints:
     def test_an_endpoint_survives_with_its_secrets(self, endpoints: EndpointStore) -> None:
-        secrets = rotate_secrets((generate_signing_secret(START),), now=START, grace=timedelta(days=1))
+        secrets = rotate_secrets((generate_signing_secret(NOW),), now=NOW, grace=timedelta(days=1))
         endpoint = make_endpoint(
             secrets=secrets,
             events=(EventKind.COMPLETED,),
             description="ours",
             disabled_reason=DisabledReason.GONE,
-            disabled_at=START,
+            disabled_at=NOW,
         )
         endpoints.create(endpoint)
         assert endpoints.get(TENANT, endpoint.id) == endpoint
@@ -300,62 +300,62 @@ class TestEndpoints:
 
 class TestSecrets:
     def test_a_tenants_secret_is_made_once(self, secrets: TenantSecrets) -> None:
-        (first,) = secrets.of(TENANT, now=START)
-        assert secrets.of(TENANT, now=START + timedelta(days=1)) == (first,)
-        assert secrets.of("other", now=START) != (first,)
+        (first,) = secrets.of(TENANT, now=NOW)
+        assert secrets.of(TENANT, now=NOW + timedelta(days=1)) == (first,)
+        assert secrets.of("other", now=NOW) != (first,)
 
     def test_of_two_rotations_at_once_one_conflicts(self, secrets: TenantSecrets) -> None:
-        old = secrets.of(TENANT, now=START)
-        new = rotate_secrets(old, now=START, grace=timedelta(days=1))
+        old = secrets.of(TENANT, now=NOW)
+        new = rotate_secrets(old, now=NOW, grace=timedelta(days=1))
         secrets.replace(TENANT, old=old, new=new)
         with pytest.raises(ConflictError):
             secrets.replace(TENANT, old=old, new=new)
-        assert secrets.of(TENANT, now=START) == new
+        assert secrets.of(TENANT, now=NOW) == new
 
 
 class TestLanes:
     def test_slots_are_limited_and_come_back(self, lanes: Lanes) -> None:
         for number in range(16):
-            lanes.enter(TENANT, "ep_1", f"t{number}", now=START)
+            lanes.enter(TENANT, "ep_1", f"t{number}", now=NOW)
         with pytest.raises(LaneFullError) as full:
-            lanes.enter(TENANT, "ep_1", "t16", now=START)
+            lanes.enter(TENANT, "ep_1", "t16", now=NOW)
         assert full.value.hangs == 0
-        lanes.enter(TENANT, "ep_2", "t16", now=START)
+        lanes.enter(TENANT, "ep_2", "t16", now=NOW)
 
         lanes.leave(TENANT, "ep_1", "t3")
-        lanes.enter(TENANT, "ep_1", "t16", now=START)
+        lanes.enter(TENANT, "ep_1", "t16", now=NOW)
 
     def test_a_dead_workers_slot_is_free_again_after_its_lease(self, lanes: Lanes) -> None:
         for number in range(16):
-            lanes.enter(TENANT, "ep_1", f"t{number}", now=START)
-        lanes.enter(TENANT, "ep_1", "late", now=START + timedelta(seconds=61))
+            lanes.enter(TENANT, "ep_1", f"t{number}", now=NOW)
+        lanes.enter(TENANT, "ep_1", "late", now=NOW + timedelta(seconds=61))
         state = lanes.get(TENANT, "ep_1")
         assert state is not None
         assert state.in_flight == 16
 
     def test_a_receiver_that_hangs_loses_slots_until_it_answers(self, lanes: Lanes) -> None:
-        lanes.enter(TENANT, "ep_1", "a", now=START)
-        lanes.enter(TENANT, "ep_1", "b", now=START)
-        assert lanes.settle(TENANT, "ep_1", "a", answer=hanging(), now=START).hangs == 1
-        assert lanes.settle(TENANT, "ep_1", "b", answer=hanging(), now=START).hangs == 2
+        lanes.enter(TENANT, "ep_1", "a", now=NOW)
+        lanes.enter(TENANT, "ep_1", "b", now=NOW)
+        assert lanes.settle(TENANT, "ep_1", "a", answer=hanging(), now=NOW).hangs == 1
+        assert lanes.settle(TENANT, "ep_1", "b", answer=hanging(), now=NOW).hangs == 2
 
-        lanes.enter(TENANT, "ep_1", "probe", now=START)
+        lanes.enter(TENANT, "ep_1", "probe", now=NOW)
         with pytest.raises(LaneFullError) as full:
-            lanes.enter(TENANT, "ep_1", "c", now=START)
+            lanes.enter(TENANT, "ep_1", "c", now=NOW)
         assert full.value.hangs == 2
 
-        after = lanes.settle(TENANT, "ep_1", "probe", answer=answered(200), now=START)
+        after = lanes.settle(TENANT, "ep_1", "probe", answer=answered(200), now=NOW)
         assert (after.hangs, after.failures_in_a_row, after.failing_since) == (0, 0, None)
-        assert after.last_success_at == START
+        assert after.last_success_at == NOW
         for number in range(16):
-            lanes.enter(TENANT, "ep_1", f"t{number}", now=START)
+            lanes.enter(TENANT, "ep_1", f"t{number}", now=NOW)
 
     def test_failures_are_counted_from_the_first(self, lanes: Lanes) -> None:
         for second in range(3):
-            now = START + timedelta(seconds=second)
+            now = NOW + timedelta(seconds=second)
             lanes.enter(TENANT, "ep_1", f"t{second}", now=now)
             state = lanes.settle(TENANT, "ep_1", f"t{second}", answer=answered(500), now=now)
-        assert (state.failures_in_a_row, state.failing_since, state.hangs) == (3, START, 0)
+        assert (state.failures_in_a_row, state.failing_since, state.hangs) == (3, NOW, 0)
 
         lanes.forgive(TENANT, "ep_1")
         lanes.forgive(TENANT, "never_used")

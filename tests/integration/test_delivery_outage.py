@@ -19,14 +19,14 @@ ATTEMPT_SECONDS = 120.0
 LOOKS_A_SWEEP = 10
 
 
-class Clock:
+class StackClock:
     """Moves all functions of the stack at once, then sweeps, as EventBridge would each minute."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._ahead = 0.0
 
-    def move(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self._ahead += seconds
         HOME.clock_file.write_text(str(self._ahead), encoding="utf-8")
         self.sweep()
@@ -47,13 +47,13 @@ class Clock:
 
 
 @pytest.fixture
-def clock(stack: Stack) -> Iterator[Clock]:
-    moving = Clock(stack)
+def clock(stack: Stack) -> Iterator[StackClock]:
+    moving = StackClock(stack)
     yield moving
     moving.put_right()
 
 
-def test_receiver_that_was_down_for_75_hours_gets_everything_on_its_return(api: Api, clock: Clock) -> None:
+def test_receiver_down_for_75_hours_gets_everything_on_its_return(api: Api, clock: StackClock) -> None:
     port = choose()
     url = f"http://127.0.0.1:{port}/hooks"
     job = api.finished(api.create("local/lab", {"output": "worth waiting for"}, webhook=url)["id"])
@@ -76,12 +76,12 @@ def test_receiver_that_was_down_for_75_hours_gets_everything_on_its_return(api: 
 
     tried(1)
     for times, pause in enumerate(SCHEDULE[1:-1], start=2):
-        clock.move(pause * LONGEST_JITTER)
+        clock.advance(pause * LONGEST_JITTER)
         tried(times)
     assert all(attempt["status"] is None for attempt in attempts()), "nobody was there to answer"
 
     with receiving(port=port) as application:
-        clock.move(SCHEDULE[-1] * LONGEST_JITTER)
+        clock.advance(SCHEDULE[-1] * LONGEST_JITTER)
         calls = application.wait(lambda calls: len(calls) >= 2, "output and completed")
 
     assert [call.prediction["proxy"]["event"] for call in calls] == ["output", "completed"]

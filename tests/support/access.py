@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -12,29 +12,16 @@ from replicate_proxy.auth.keys import ApiKey, KeyText, Limits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES
 from replicate_proxy.errors import ConflictError, DuplicateError, RetryableError
 from replicate_proxy.operations.ports import Stage, UsageKey
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     import pytest
 
     from replicate_proxy.auth.tenants import Tenant
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DIGEST_KEY = b"k" * 32
 STAGE = Stage("api123", "prod")
 TABLE = "access"
-
-
-class HandClock:
-    """Stands still until told."""
-
-    def __init__(self, now: datetime = NOW) -> None:
-        self.time = now
-
-    def now(self) -> datetime:
-        return self.time
-
-    def pass_by(self, **how_long: float) -> None:
-        self.time += timedelta(**how_long)
 
 
 def make_key(**changes: Any) -> tuple[ApiKey, KeyText]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import iso
 from replicate_proxy.ids import new_id
 from replicate_proxy.jobs.changes import Reported
 from replicate_proxy.jobs.model import TERMINAL, Document, Job, JobStatus, Submission, SubmissionKind
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 TENANT = "acme"
 BASE_URL = "https://proxy.test/prod"

@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 TABLE = "control"
-
-
-class SetClock:
-    """A clock that stands until moved."""
-
-    def __init__(self) -> None:
-        self._now = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._now.timestamp()
-
-    def advance(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
 
 
 def make_control_table(dynamodb: Any) -> None:

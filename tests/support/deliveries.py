@@ -6,7 +6,7 @@ import heapq
 import itertools
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
@@ -29,6 +29,7 @@ from replicate_proxy.webhooks.redelivery import Redelivery
 from replicate_proxy.webhooks.request_builder import Letters
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
 from replicate_proxy.webhooks.sender import Answer, Failure, judge
+from tests.support.clock import NOW, FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,22 +37,8 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.webhooks.endpoints import SigningSecret
 
-START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 TENANT = "acme"
 HOOK = "https://app.example/hook"
-
-
-@dataclass
-class FakeClock:
-    """Stands still until it is moved."""
-
-    moment: datetime = START
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def advance(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
 
 
 class FakeOutbox:
@@ -149,8 +136,8 @@ class FakeOutbox:
         found = [
             each for each in self.deliveries.values() if each.due_at is not None and each.due_at <= before
         ]
-        found.sort(key=lambda each: each.due_at or START)
-        return [DueDelivery(DeliverCommand.of(each), each.due_at or START) for each in found[:limit]]
+        found.sort(key=lambda each: each.due_at or NOW)
+        return [DueDelivery(DeliverCommand.of(each), each.due_at or NOW) for each in found[:limit]]
 
     def hand_over(self, due: DueDelivery, *, until: datetime) -> None:
         command = due.command
@@ -393,7 +380,7 @@ class World:
         *,
         workers: int = 50,
         sender: Sender | None = None,
-        start: datetime = START,
+        start: datetime = NOW,
     ) -> None:
         self.settings = settings or DeliverySettings(jitter=0.0)
         self.clock = FakeClock(start)
@@ -465,12 +452,12 @@ class World:
             at = self._next_at()
             if at is None or at > end:
                 break
-            self.clock.moment = max(at, self.clock.now())
+            self.clock.set(max(at, self.clock.now()))
             self._finish()
             if self._next_sweep <= self.clock.now():
                 self._next_sweep += timedelta(minutes=1)
                 self.due.run(self.clock.now(), self.clock.now() + timedelta(seconds=50))
-        self.clock.moment = end
+        self.clock.set(end)
 
     def _next_at(self) -> datetime | None:
         free = len(self._running) < self._workers
@@ -506,7 +493,7 @@ def make_job(**changes: Any) -> Job:
         "tenant": TENANT,
         "id": "01kgahp2x3m4n5p6q7r8s9t0va",
         "status": JobStatus.QUEUED,
-        "created_at": START,
+        "created_at": NOW,
         "submission": Submission(SubmissionKind.MODEL, owner="black-forest-labs", name="flux-schnell"),
         "input": Document(text='{"prompt":"a lighthouse"}'),
         "correlation_id": "req-1",
@@ -522,16 +509,16 @@ def make_endpoint(**changes: Any) -> Endpoint:
         "tenant": TENANT,
         "id": "ep_01kgahp2x3m4n5p6q7r8s9t0vb",
         "url": "https://app.example/all",
-        "secrets": (generate_signing_secret(START),),
-        "created_at": START,
-        "updated_at": START,
+        "secrets": (generate_signing_secret(NOW),),
+        "created_at": NOW,
+        "updated_at": NOW,
     }
     made = Endpoint(**{**values, **changes})
     return replace(made, events=tuple(EventKind(kind) for kind in made.events))
 
 
 def processing(job: Job, **changes: Any) -> Job:
-    return replace(job, status=JobStatus.PROCESSING, started_at=START, rev=job.rev + 1, **changes)
+    return replace(job, status=JobStatus.PROCESSING, started_at=NOW, rev=job.rev + 1, **changes)
 
 
 def succeeded(job: Job, **changes: Any) -> Job:
@@ -539,8 +526,8 @@ def succeeded(job: Job, **changes: Any) -> Job:
     values: dict[str, Any] = {
         "status": JobStatus.SUCCEEDED,
         "rev": job.rev + 1,
-        "started_at": job.started_at or START,
-        "completed_at": START + timedelta(seconds=3),
+        "started_at": job.started_at or NOW,
+        "completed_at": NOW + timedelta(seconds=3),
         "output": Document(text='["https://cdn.example/outputs/1.webp"]'),
         "metrics": {"predict_time": 1.5},
     }

@@ -12,7 +12,6 @@ from replicate_proxy.aws.job_records import job_of, record_of
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job
 from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage
-from tests.support.builders import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,22 +19,6 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.jobs.model import Batch
-
-
-class FakeClock:
-    """Stands still until told to move; `sleep` moves it."""
-
-    def __init__(self, now: datetime = NOW) -> None:
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
-
-    def move(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
-
-    def sleep(self, seconds: float) -> None:
-        self.move(seconds)
 
 
 @dataclass

@@ -37,9 +37,9 @@ from replicate_proxy.services.sweep import Sweep
 from replicate_proxy.services.track import Track
 from replicate_proxy.services.wait import Hold
 from tests.support.builders import BASE_URL, TENANT, VERSION
+from tests.support.clock import FakeClock
 from tests.support.fakes import (
     FakeBatchStore,
-    FakeClock,
     FakeDocumentStore,
     FakeIdempotencyStore,
     FakeJobStore,
@@ -276,7 +276,7 @@ class World:
     def pass_time(self, seconds: float, *, step: float = 30) -> None:
         """Lets time go by: messages, then the sweep of the minute."""
         for _ in range(int(seconds // step)):
-            self.clock.move(step)
+            self.clock.advance(step)
             self.settle_messages()
             self.sweep_once()
             self.settle_messages()

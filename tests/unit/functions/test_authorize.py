@@ -10,7 +10,8 @@ import pytest
 from functions.authorize import app
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import parse
-from tests.support.access import NOW, TABLE
+from tests.support.access import TABLE
+from tests.support.clock import NOW
 from tests.support.handlers import CONTEXT, account, sample, store_sample_key
 
 if TYPE_CHECKING:

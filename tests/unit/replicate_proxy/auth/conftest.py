@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from tests.support.access import HandClock, access_table, aws_environment
+from tests.support.access import access_table, aws_environment
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal
 from replicate_proxy.auth.stale_key_cache import GracefulKeys
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import RetryableError
-from tests.support.access import DIGEST_KEY, NOW, FakeKeyStore, FakeTenantStore, HandClock, make_key
+from tests.support.access import DIGEST_KEY, FakeKeyStore, FakeTenantStore, make_key
+from tests.support.clock import NOW, FakeClock
 
 HERE = "203.0.113.9"
 
@@ -29,7 +30,7 @@ class FakeTokens:
 
 
 def authorizer(
-    store: FakeKeyStore, clock: HandClock, *, tokens: bool = False, tenants: FakeTenantStore | None = None
+    store: FakeKeyStore, clock: FakeClock, *, tokens: bool = False, tenants: FakeTenantStore | None = None
 ) -> Authorizer:
     return Authorizer(
         keys=GracefulKeys(store, clock=clock, grace=timedelta(minutes=5)),
@@ -41,7 +42,7 @@ def authorizer(
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token", "bearer", "TOKEN"])
-def test_a_good_key_gives_the_caller_its_record_describes(scheme: str, clock: HandClock) -> None:
+def test_a_good_key_gives_the_caller_its_record_describes(scheme: str, clock: FakeClock) -> None:
     key, text = make_key(allowed_models=("acme/one",), usage_key="usage")
     grant = authorizer(FakeKeyStore({key.id: key}), clock).authorize(f"{scheme} {text}", HERE)
     assert grant.principal == Principal("acme", key.id, frozenset(DEFAULT_SCOPES), ("acme/one",))
@@ -65,13 +66,13 @@ def test_a_good_key_gives_the_caller_its_record_describes(scheme: str, clock: Ha
         "Bearer rp_\x00",
     ],
 )
-def test_what_is_no_credential_is_refused(header: str, clock: HandClock) -> None:
+def test_what_is_no_credential_is_refused(header: str, clock: FakeClock) -> None:
     key, text = make_key()
     with pytest.raises(UnauthenticatedError):
         authorizer(FakeKeyStore({key.id: key}), clock).authorize(header.replace("{key}", str(text)), HERE)
 
 
-def test_unknown_wrong_and_revoked_keys_are_refused_alike(clock: HandClock) -> None:
+def test_unknown_wrong_and_revoked_keys_are_refused_alike(clock: FakeClock) -> None:
     key, text = make_key()
     revoked, revoked_text = make_key(revoked_at=NOW)
     service = authorizer(FakeKeyStore({key.id: key, revoked.id: revoked}), clock)
@@ -81,23 +82,23 @@ def test_unknown_wrong_and_revoked_keys_are_refused_alike(clock: HandClock) -> N
     assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
 
 
-def test_the_reason_never_holds_the_secret(clock: HandClock) -> None:
+def test_the_reason_never_holds_the_secret(clock: FakeClock) -> None:
     text = KeyText.fresh()
     with pytest.raises(UnauthenticatedError) as refused:
         authorizer(FakeKeyStore(), clock).authorize(f"Bearer {text}", HERE)
     assert text.secret not in str(refused.value)
 
 
-def test_an_expired_key_is_denied(clock: HandClock) -> None:
+def test_an_expired_key_is_denied(clock: FakeClock) -> None:
     key, text = make_key(expires_at=NOW + timedelta(minutes=1))
     service = authorizer(FakeKeyStore({key.id: key}), clock)
     assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
-    clock.pass_by(minutes=1)
+    clock.advance(minutes=1)
     with pytest.raises(DeniedError, match="expired"):
         service.authorize(f"Bearer {text}", HERE)
 
 
-def test_a_key_with_an_allow_list_works_from_there_only(clock: HandClock) -> None:
+def test_a_key_with_an_allow_list_works_from_there_only(clock: FakeClock) -> None:
     key, text = make_key(allowed_ips=("203.0.113.0/24", "2001:db8::/32"))
     service = authorizer(FakeKeyStore({key.id: key}), clock)
     for source in (HERE, "2001:db8::5"):
@@ -107,20 +108,20 @@ def test_a_key_with_an_allow_list_works_from_there_only(clock: HandClock) -> Non
             service.authorize(f"Bearer {text}", source)
 
 
-def test_the_last_use_is_noted_at_most_once_an_hour(clock: HandClock) -> None:
+def test_the_last_use_is_noted_at_most_once_an_hour(clock: FakeClock) -> None:
     key, text = make_key()
     store = FakeKeyStore({key.id: key})
     service = authorizer(store, clock)
     service.authorize(f"Bearer {text}", HERE)
-    clock.pass_by(minutes=59)
+    clock.advance(minutes=59)
     service.authorize(f"Bearer {text}", HERE)
     assert store.keys[key.id].last_used_at == NOW
-    clock.pass_by(minutes=1)
+    clock.advance(minutes=1)
     service.authorize(f"Bearer {text}", HERE)
     assert store.keys[key.id].last_used_at == NOW + timedelta(hours=1)
 
 
-def test_a_refused_key_is_not_noted_as_used(clock: HandClock) -> None:
+def test_a_refused_key_is_not_noted_as_used(clock: FakeClock) -> None:
     key, text = make_key(allowed_ips=("10.0.0.0/8",))
     store = FakeKeyStore({key.id: key})
     with pytest.raises(DeniedError):
@@ -128,20 +129,20 @@ def test_a_refused_key_is_not_noted_as_used(clock: HandClock) -> None:
     assert store.keys[key.id].last_used_at is None
 
 
-def test_while_the_store_is_away_known_keys_work_for_the_grace_and_not_longer(clock: HandClock) -> None:
+def test_while_the_store_is_away_known_keys_work_for_the_grace_and_not_longer(clock: FakeClock) -> None:
     key, text = make_key()
     store = FakeKeyStore({key.id: key})
     service = authorizer(store, clock)
     service.authorize(f"Bearer {text}", HERE)
     store.down = True
-    clock.pass_by(minutes=5)
+    clock.advance(minutes=5)
     assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
-    clock.pass_by(seconds=1)
+    clock.advance(seconds=1)
     with pytest.raises(RetryableError):
         service.authorize(f"Bearer {text}", HERE)
 
 
-def test_while_the_store_is_away_nobody_new_gets_in(clock: HandClock) -> None:
+def test_while_the_store_is_away_nobody_new_gets_in(clock: FakeClock) -> None:
     known, known_text = make_key()
     stranger, stranger_text = make_key()
     store = FakeKeyStore({known.id: known, stranger.id: stranger})
@@ -154,7 +155,7 @@ def test_while_the_store_is_away_nobody_new_gets_in(clock: HandClock) -> None:
         service.authorize(f"Bearer {KeyText.fresh(known.id)}", HERE)
 
 
-def test_a_key_seen_revoked_is_not_revived_by_an_outage(clock: HandClock) -> None:
+def test_a_key_seen_revoked_is_not_revived_by_an_outage(clock: FakeClock) -> None:
     key, text = make_key()
     store = FakeKeyStore({key.id: key})
     service = authorizer(store, clock)
@@ -167,7 +168,7 @@ def test_a_key_seen_revoked_is_not_revived_by_an_outage(clock: HandClock) -> Non
         service.authorize(f"Bearer {text}", HERE)
 
 
-def test_a_key_seen_deleted_is_forgotten(clock: HandClock) -> None:
+def test_a_key_seen_deleted_is_forgotten(clock: FakeClock) -> None:
     key, text = make_key()
     store = FakeKeyStore({key.id: key})
     service = authorizer(store, clock)
@@ -180,18 +181,18 @@ def test_a_key_seen_deleted_is_forgotten(clock: HandClock) -> None:
         service.authorize(f"Bearer {text}", HERE)
 
 
-def test_an_expiry_holds_during_an_outage_too(clock: HandClock) -> None:
+def test_an_expiry_holds_during_an_outage_too(clock: FakeClock) -> None:
     key, text = make_key(expires_at=NOW + timedelta(minutes=2))
     store = FakeKeyStore({key.id: key})
     service = authorizer(store, clock)
     service.authorize(f"Bearer {text}", HERE)
     store.down = True
-    clock.pass_by(minutes=3)
+    clock.advance(minutes=3)
     with pytest.raises(DeniedError):
         service.authorize(f"Bearer {text}", HERE)
 
 
-def test_a_token_is_verified_where_an_issuer_is_set(clock: HandClock) -> None:
+def test_a_token_is_verified_where_an_issuer_is_set(clock: FakeClock) -> None:
     service = authorizer(FakeKeyStore(), clock, tokens=True)
     grant = service.authorize("Bearer eyJ.good.token", HERE)
     assert grant.principal.key_id == "jwt:alice"
@@ -200,7 +201,7 @@ def test_a_token_is_verified_where_an_issuer_is_set(clock: HandClock) -> None:
         service.authorize("Bearer eyJ.bad.token", HERE)
 
 
-def test_a_token_is_counted_by_its_tenants_usage_key(clock: HandClock) -> None:
+def test_a_token_is_counted_by_its_tenants_usage_key(clock: FakeClock) -> None:
     tenants = FakeTenantStore({"acme": Tenant("acme", usage_key="tenant-usage")})
     service = authorizer(FakeKeyStore(), clock, tokens=True, tenants=tenants)
     assert service.authorize("Bearer eyJ.good.token", HERE).usage_key == "tenant-usage"

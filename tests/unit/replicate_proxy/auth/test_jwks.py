@@ -18,7 +18,7 @@ from replicate_proxy.errors import ConfigurationError, RetryableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.access import HandClock
+    from tests.support.clock import FakeClock
 
 URL = "https://id.example/keys"
 PUBLIC = jwt.algorithms.RSAAlgorithm.to_jwk(
@@ -57,47 +57,47 @@ def provider() -> Any:
 
 
 @pytest.fixture
-def client(clock: HandClock) -> JwksClient:
+def client(clock: FakeClock) -> JwksClient:
     settings = JwksSettings(URL, fresh_seconds=3600, refresh_seconds=60, grace_seconds=7200)
     return JwksClient(settings, session=requests.Session(), clock=clock)
 
 
 def test_keys_are_fetched_once_while_they_are_fresh(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     for _ in range(3):
         assert client.key("k1").key_id == "k1"
-        clock.pass_by(minutes=20)
+        clock.advance(minutes=20)
     assert provider.asked == 1
-    clock.pass_by(minutes=1)
+    clock.advance(minutes=1)
     client.key("k1")
     assert provider.asked == 2
 
 
 def test_a_new_key_is_found_when_a_token_names_it(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.key("k1")
     provider.kids = ["k1", "k2"]
-    clock.pass_by(minutes=2)
+    clock.advance(minutes=2)
     assert client.key("k2").key_id == "k2"
 
 
 def test_a_withdrawn_key_is_gone_with_the_next_fetch(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.key("k1")
     provider.kids = ["k2"]
-    clock.pass_by(minutes=61)
+    clock.advance(minutes=61)
     with pytest.raises(UnauthenticatedError):
         client.key("k1")
 
 
 def test_invented_key_ids_ask_the_provider_once_a_minute(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.key("k1")
-    clock.pass_by(minutes=2)
+    clock.advance(minutes=2)
     for number in range(100):
         with pytest.raises(UnauthenticatedError):
             client.key(f"invented-{number}")
@@ -105,29 +105,29 @@ def test_invented_key_ids_ask_the_provider_once_a_minute(
 
 
 def test_known_keys_work_through_an_outage_for_the_grace_and_not_longer(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.key("k1")
     provider.disappear()
-    clock.pass_by(minutes=119)
+    clock.advance(minutes=119)
     assert client.key("k1").key_id == "k1"
-    clock.pass_by(minutes=2)
+    clock.advance(minutes=2)
     with pytest.raises(RetryableError):
         client.key("k1")
 
 
 def test_an_unknown_key_cannot_be_judged_during_an_outage(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.key("k1")
     provider.disappear()
-    clock.pass_by(minutes=2)
+    clock.advance(minutes=2)
     with pytest.raises(RetryableError):
         client.key("k2")
 
 
 def test_after_an_outage_keys_are_fetched_again(
-    client: JwksClient, provider: Provider, clock: HandClock
+    client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     provider.disappear()
     with pytest.raises(RetryableError):
@@ -135,7 +135,7 @@ def test_after_an_outage_keys_are_fetched_again(
     provider.answer = provider.key_set
     with pytest.raises(RetryableError):
         client.key("k1")  # not yet: at most one try a minute
-    clock.pass_by(minutes=1)
+    clock.advance(minutes=1)
     assert client.key("k1").key_id == "k1"
 
 

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.errors import ConflictError, DuplicateError, PermanentError, RetryableError
-from tests.support.access import NOW, TABLE, FakeKeyStore, make_key
+from tests.support.access import TABLE, FakeKeyStore, make_key
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.ports import KeyStore

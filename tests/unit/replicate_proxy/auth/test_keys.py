@@ -13,7 +13,8 @@ from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, KeyText, Limits, Sta
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.dynamodb import from_item, to_item
 from replicate_proxy.aws.key_store import key_from_record, record_from_key
-from tests.support.access import DIGEST_KEY, NOW, make_key
+from tests.support.access import DIGEST_KEY, make_key
+from tests.support.clock import NOW
 
 _HOUR = timedelta(hours=1)
 

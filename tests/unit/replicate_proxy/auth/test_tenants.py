@@ -10,7 +10,8 @@ import pytest
 from replicate_proxy.auth.keys import Limits
 from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from tests.support.access import NOW, TABLE, FakeTenantStore, HandClock
+from tests.support.access import TABLE, FakeTenantStore
+from tests.support.clock import NOW, FakeClock
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TenantStore
@@ -58,25 +59,25 @@ def test_a_deleted_tenant_is_gone(store: TenantStore) -> None:
     assert store.get("acme") is None
 
 
-def test_settings_are_read_once_a_minute(clock: HandClock) -> None:
+def test_settings_are_read_once_a_minute(clock: FakeClock) -> None:
     store = FakeTenantStore({"acme": Tenant("acme", images=ImageDefaults("avif"))})
     tenants = CachedTenants(store, clock)
     assert tenants.get("acme").images.format == "avif"
     store.save(Tenant("acme", images=ImageDefaults("webp")))
     assert tenants.get("acme").images.format == "avif"
-    clock.pass_by(seconds=60)
+    clock.advance(seconds=60)
     assert tenants.get("acme").images.format == "webp"
 
 
-def test_a_tenant_without_a_row_has_the_defaults(clock: HandClock) -> None:
+def test_a_tenant_without_a_row_has_the_defaults(clock: FakeClock) -> None:
     assert CachedTenants(FakeTenantStore(), clock).get("acme") == Tenant("acme")
 
 
-def test_an_outage_leaves_the_last_known_settings(clock: HandClock) -> None:
+def test_an_outage_leaves_the_last_known_settings(clock: FakeClock) -> None:
     store = FakeTenantStore({"acme": Tenant("acme", images=ImageDefaults("avif"))})
     tenants: Any = CachedTenants(store, clock)
     tenants.get("acme")
     store.down = True
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
     assert tenants.get("acme").images.format == "avif"
     assert tenants.get("globex") == Tenant("globex")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from replicate_proxy.auth.errors import UnauthenticatedError
 from replicate_proxy.auth.principal import Principal, Scope
 from replicate_proxy.auth.tokens import JwtSettings, JwtVerifier
-from tests.support.access import NOW
+from tests.support.clock import NOW
 
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -23,8 +23,9 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import TERMINAL, Job, JobStatus
 from replicate_proxy.services import query
 from replicate_proxy.services.query import CachedJobs
-from tests.support.builders import NOW, TENANT, make_job
-from tests.support.fakes import FakeClock, FakeJobStore
+from tests.support.builders import TENANT, make_job
+from tests.support.clock import NOW, FakeClock
+from tests.support.fakes import FakeJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ def test_an_unfinished_job_is_not_shown_older_than_allowed(fallbacks: list[str])
     jobs = reader(dax, table, clock)
 
     fresh = jobs.get(TENANT, ID)
-    clock.move(STALE.total_seconds() + 0.001)
+    clock.advance(STALE.total_seconds() + 0.001)
     later = jobs.get(TENANT, ID)
 
     assert fresh is not None

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from replicate_proxy.aws.invocations import Invocations, invocation_of
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterQueue, DeadLetters, LetterFilter
-from tests.support.access import NOW, HandClock
+from tests.support.clock import NOW, FakeClock
 from tests.unit.replicate_proxy.operations.conftest import FakeQueues
 
 SWEEP = "arn:aws:lambda:eu-central-1:1:function:sweep"
@@ -95,7 +95,7 @@ class TestFailure:
 class TestRedrive:
     def letters(self, queues: FakeQueues, lambdas: FakeLambda) -> DeadLetters:
         queue = DeadLetterQueue("q/dead", again=Invocations(lambdas).again)
-        return DeadLetters(queues, {"sweep": queue}, clock=HandClock(), sleep=lambda _: None)
+        return DeadLetters(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
 
     def test_what_ran_again_is_gone_from_the_queue(self) -> None:
         queues, lambdas = FakeQueues({"q/dead": [failed_run(1), failed_run(2)]}), FakeLambda()

@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from replicate_proxy.aws.secrets import AwsSecrets
 from replicate_proxy.errors import ConfigurationError, RetryableError
-from tests.support.control_table import SetClock
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ NAME = "/replicate-proxy/test/replicate-api-token"
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def secrets(aws: dict[str, Any], clock: SetClock) -> AwsSecrets:
+def secrets(aws: dict[str, Any], clock: FakeClock) -> AwsSecrets:
     return AwsSecrets(aws.__getitem__, monotonic=clock.monotonic)
 
 
@@ -59,7 +59,7 @@ def test_several_live_secrets_under_one_name(aws: dict[str, Any], secrets: AwsSe
     assert secrets.many(NAME) == ("whsec_new", "whsec_old", "whsec_older")
 
 
-def test_a_value_is_kept_for_five_minutes(aws: dict[str, Any], secrets: AwsSecrets, clock: SetClock) -> None:
+def test_a_value_is_kept_for_five_minutes(aws: dict[str, Any], secrets: AwsSecrets, clock: FakeClock) -> None:
     store(aws, "old")
     secrets.get(NAME)
     store(aws, "new")
@@ -70,7 +70,7 @@ def test_a_value_is_kept_for_five_minutes(aws: dict[str, Any], secrets: AwsSecre
 
 
 def test_refresh_reads_anew_but_not_in_a_flood(
-    aws: dict[str, Any], secrets: AwsSecrets, clock: SetClock
+    aws: dict[str, Any], secrets: AwsSecrets, clock: FakeClock
 ) -> None:
     store(aws, "1")
     secrets.get(NAME)
@@ -127,7 +127,7 @@ def test_errors_of_the_store(error: Exception, ours: type[Exception]) -> None:
         AwsSecrets(lambda _: Failing(error)).get(NAME)
 
 
-def test_the_last_value_serves_while_the_store_fails(clock: SetClock) -> None:
+def test_the_last_value_serves_while_the_store_fails(clock: FakeClock) -> None:
     ssm = Failing("r8_abc")
     secrets = AwsSecrets(lambda _: ssm, monotonic=clock.monotonic)
     secrets.get(NAME)
@@ -137,7 +137,7 @@ def test_the_last_value_serves_while_the_store_fails(clock: SetClock) -> None:
     assert secrets.get(NAME, refresh=True) == "r8_abc"
 
 
-def test_a_withdrawn_permission_is_not_papered_over(clock: SetClock) -> None:
+def test_a_withdrawn_permission_is_not_papered_over(clock: FakeClock) -> None:
     ssm = Failing("r8_abc")
     secrets = AwsSecrets(lambda _: ssm, monotonic=clock.monotonic)
     secrets.get(NAME)

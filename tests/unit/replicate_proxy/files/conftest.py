@@ -10,7 +10,8 @@ from moto import mock_aws
 
 from replicate_proxy.files.model import FilePage, ObjectFacts, UploadForm
 from replicate_proxy.files.service import Files, FilesSettings
-from tests.support.access import HandClock, access_table, aws_environment
+from tests.support.access import access_table, aws_environment
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +83,8 @@ class FakeObjects:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def objects() -> FakeObjects:
 
 
 @pytest.fixture
-def files(store: FakeFileStore, objects: FakeObjects, clock: HandClock) -> Files:
+def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> Files:
     settings = FilesSettings(largest_upload=1000)
     return Files(store=store, objects=objects, signing_key=lambda: KEY, clock=clock, settings=settings)
 

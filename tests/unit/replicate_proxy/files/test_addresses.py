@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.signed_downloads import DownloadTicket, download_address, ticket_in
-from tests.support.access import NOW
+from tests.support.clock import NOW
 
 KEY = b"s" * 32
 FILE = StoredFile("01j" + "0" * 23, "acme", "a.png", "image/png", NOW, NOW + timedelta(hours=24), size=3)

@@ -19,7 +19,8 @@ from moto import mock_aws
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.files.model import StoredFile
-from tests.support.access import NOW, aws_environment
+from tests.support.access import aws_environment
+from tests.support.clock import NOW
 
 FILE = StoredFile("01j" + "0" * 23, "acme", 'a"ä.png', "image/png", NOW, NOW + timedelta(hours=24), size=3)
 MINUTE = timedelta(minutes=1)

@@ -11,7 +11,8 @@ import pytest
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.ids import new_id
-from tests.support.access import NOW, TABLE
+from tests.support.access import TABLE
+from tests.support.clock import NOW
 from tests.unit.replicate_proxy.files.conftest import FakeFileStore
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.signed_downloads import check_input, download_address
-from tests.support.access import NOW
+from tests.support.clock import NOW
 
 BASE = "https://api.example/prod"
 KEY = b"s" * 32

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
     from replicate_proxy.files.service import Files
     from replicate_proxy.files.signed_downloads import DownloadTicket
-    from tests.support.access import HandClock
+    from tests.support.clock import FakeClock
 
 FORM = FileForm(content=b"cat", name="cat.png", content_type="image/png", metadata={"a": 1})
 UPLOAD = UploadRequest(filename="big.zip", content_type="application/zip")
@@ -65,10 +65,10 @@ def test_a_deleted_file_is_gone_with_its_bytes(files: Files, objects: FakeObject
 
 
 def test_after_a_day_a_file_is_gone_whether_or_not_the_table_has_noticed(
-    files: Files, clock: HandClock
+    files: Files, clock: FakeClock
 ) -> None:
     file = files.create("acme", FORM)
-    clock.pass_by(hours=24)
+    clock.advance(hours=24)
     with pytest.raises(NotFoundError):
         files.get("acme", file.id)
     with pytest.raises(NotFoundError):
@@ -76,11 +76,11 @@ def test_after_a_day_a_file_is_gone_whether_or_not_the_table_has_noticed(
     assert files.page("acme").files == ()
 
 
-def test_files_come_newest_first_in_pages(files: Files, clock: HandClock) -> None:
+def test_files_come_newest_first_in_pages(files: Files, clock: FakeClock) -> None:
     made = []
     for _ in range(250):
         made.append(files.create("acme", FORM).id)
-        clock.pass_by(seconds=1)
+        clock.advance(seconds=1)
     seen: list[str] = []
     below, pages = None, 0
     while pages == 0 or below:
@@ -128,7 +128,7 @@ def test_a_size_beyond_the_limit_is_refused_before_the_upload(files: Files) -> N
     assert (refused.value.status, refused.value.invalid_fields[0].field) == (422, "size")
 
 
-def test_a_download_needs_our_signature_and_its_time(files: Files, clock: HandClock) -> None:
+def test_a_download_needs_our_signature_and_its_time(files: Files, clock: FakeClock) -> None:
     file = files.create("acme", FORM)
     ticket = ticket_of(file)
     assert files.download(ticket) == f"https://objects.example/{file.key}?seconds=900"
@@ -136,6 +136,6 @@ def test_a_download_needs_our_signature_and_its_time(files: Files, clock: HandCl
     assert forged is not None
     with pytest.raises(NotFoundError):
         files.download(forged)
-    clock.pass_by(hours=25)
+    clock.advance(hours=25)
     with pytest.raises(NotFoundError):
         files.download(ticket)

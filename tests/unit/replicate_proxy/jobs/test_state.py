@@ -30,7 +30,8 @@ from replicate_proxy.jobs.changes import (
 from replicate_proxy.jobs.model import ACTIVE, TERMINAL, Document, Job, JobStatus
 from replicate_proxy.jobs.state_machine import ALLOWED, StaleChangeError, apply
 from replicate_proxy.jobs.timeouts import JobTimeouts
-from tests.support.builders import NOW, make_job, make_report
+from tests.support.builders import make_job, make_report
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import Seats
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
 from replicate_proxy.webhooks.redelivery import Redelivered
-from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore, HandClock
+from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -108,7 +109,7 @@ class FakeParameter:
 class World:
     """Everything the admin API touches."""
 
-    clock: HandClock = field(default_factory=HandClock)
+    clock: FakeClock = field(default_factory=FakeClock)
     keys: FakeKeyStore = field(default_factory=FakeKeyStore)
     tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
     gateway: FakeGateway = field(default_factory=FakeGateway)
@@ -121,7 +122,7 @@ class World:
 
     def pause(self, seconds: float) -> None:
         self.slept += seconds
-        self.clock.pass_by(seconds=seconds)
+        self.clock.advance(seconds=seconds)
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -13,7 +13,8 @@ from moto import mock_aws
 
 from replicate_proxy.aws.dead_letter_queues import SqsQueues
 from replicate_proxy.operations.dead_letters import DeadLetter, LetterFilter, subject_of
-from tests.support.access import NOW, aws_environment
+from tests.support.access import aws_environment
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from tests.unit.replicate_proxy.operations.conftest import World

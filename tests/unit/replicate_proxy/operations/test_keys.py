@@ -9,7 +9,8 @@ import pytest
 
 from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, Standing, standing
 from replicate_proxy.clock import iso
-from tests.support.access import DIGEST_KEY, NOW, STAGE, make_key
+from tests.support.access import DIGEST_KEY, STAGE, make_key
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from tests.unit.replicate_proxy.operations.conftest import World
@@ -61,7 +62,7 @@ def test_a_key_has_what_was_asked_for(world: World) -> None:
         ({"tenant": "acme", "scopes": ["root"]}, "scopes.0"),
         ({"tenant": "acme", "allowed_ips": ["10.0.0.1/8"]}, "allowed_ips.0"),
         ({"tenant": "acme", "allowed_models": ["sdxl"]}, "allowed_models.0"),
-        ({"tenant": "acme", "expires_at": "2026-03-01T11:59:59Z"}, "expires_at"),
+        ({"tenant": "acme", "expires_at": "2026-01-31T09:29:59Z"}, "expires_at"),
         ({"tenant": "acme", "expires_at": "2027-01-01T00:00:00"}, "expires_at"),
         ({"tenant": "acme", "limits": {"rate": 0, "burst": 1}}, "limits.rate"),
         ({"tenant": "acme", "limits": {"rate": 1, "burst": 1}}, "limits"),
@@ -87,7 +88,7 @@ def test_a_rotated_key_has_two_good_secrets_for_the_grace(world: World) -> None:
     assert status == 200
     assert turned["previous_secret_until"] == iso(NOW + timedelta(hours=1))
     assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.GOOD] * 2
-    world.clock.pass_by(hours=1)
+    world.clock.advance(hours=1)
     assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.WRONG, Standing.GOOD]
     assert world.gateway.flushed == []
 
@@ -127,7 +128,7 @@ def test_where_the_gateway_keeps_its_cache_the_reply_says_how_long(world: World)
 def test_revoking_twice_changes_nothing(world: World) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
     world.call("DELETE", f"keys/{made['id']}")
-    world.clock.pass_by(hours=1)
+    world.clock.advance(hours=1)
     status, again = world.call("DELETE", f"keys/{made['id']}")
     assert (status, again["revoked_at"]) == (200, iso(NOW))
 

@@ -8,7 +8,7 @@ import pytest
 
 from replicate_proxy.auth.keys import Limits
 from replicate_proxy.clock import iso
-from tests.support.access import NOW
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from tests.unit.replicate_proxy.operations.conftest import World
@@ -28,7 +28,7 @@ def test_settings_are_put_shown_and_taken_away(world: World) -> None:
 
 def test_put_replaces_the_settings_as_a_whole(world: World) -> None:
     world.call("PUT", "tenants/acme", SETTINGS)
-    world.clock.pass_by(hours=1)
+    world.clock.advance(hours=1)
     _, changed = world.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
     assert changed["images"] == {"format": None, "quality": None}
     assert changed["created_at"] == iso(NOW) != changed["updated_at"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,21 +18,13 @@ from replicate_proxy.outputs.harvester import OutputHarvester
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputStore
+from tests.support.clock import NOW, FakeClock
 from tests.support.harvest import FakeBlobs, FakeFetcher, FakeImages
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BASE = "https://cdn.example"
 PNG = b"\x89PNG\r\n\x1a\n" + b"p" * 100
 MP4 = b"\0\0\0\x18ftypisom" + b"v" * 50
 HTML = b"<html><script>alert(1)</script>"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOW
-
-    def now(self) -> datetime:
-        return self.time
 
 
 class Harvest:
@@ -46,7 +38,7 @@ class Harvest:
         image: ImageResult | None = None,
     ) -> None:
         self.settings = settings or HarvestSettings()
-        self.blobs, self.fetcher, self.clock = FakeBlobs(), FakeFetcher(files), Clock()
+        self.blobs, self.fetcher, self.clock = FakeBlobs(), FakeFetcher(files), FakeClock()
         self.observed: list[FileRecord] = []
         self.harvester = OutputHarvester(
             single=SingleFile(

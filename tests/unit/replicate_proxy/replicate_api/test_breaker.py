@@ -24,7 +24,8 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedReplyError,
     UpstreamUnavailableError,
 )
-from tests.support.control_table import TABLE, Atomic, SetClock
+from tests.support.clock import FakeClock
+from tests.support.control_table import TABLE, Atomic
 
 Breakers = Callable[[], Breaker]
 SETTINGS = BreakerSettings(failures=3, reset_seconds=30, probe_seconds=60, freshness_seconds=0)
@@ -43,12 +44,12 @@ WELL: list[Exception] = [
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def breaker(dynamodb: Any, clock: SetClock) -> Breakers:
+def breaker(dynamodb: Any, clock: FakeClock) -> Breakers:
     table = ControlTable(Atomic(dynamodb), TABLE)
     return lambda: Breaker(table, clock, SETTINGS)
 
@@ -90,7 +91,7 @@ def test_the_call_that_opens_it_still_tells_its_own_outcome(breaker: Breakers) -
         one.before()
 
 
-def test_the_probe_that_fails_still_tells_its_own_outcome(breaker: Breakers, clock: SetClock) -> None:
+def test_the_probe_that_fails_still_tells_its_own_outcome(breaker: Breakers, clock: FakeClock) -> None:
     one = breaker()
     fail(one, UpstreamUnavailableError("x"), 3)
     clock.advance(31)
@@ -120,7 +121,7 @@ def test_failures_of_all_functions_count_together(breaker: Breakers) -> None:
     assert breaker().status().state == "open"
 
 
-def test_one_good_probe_closes_it_for_all(breaker: Breakers, clock: SetClock) -> None:
+def test_one_good_probe_closes_it_for_all(breaker: Breakers, clock: FakeClock) -> None:
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     assert breaker().call(fine) == "fine"
@@ -129,7 +130,7 @@ def test_one_good_probe_closes_it_for_all(breaker: Breakers, clock: SetClock) ->
 
 
 def test_one_that_learns_late_that_it_is_closed_forgets_no_failure(
-    breaker: Breakers, clock: SetClock
+    breaker: Breakers, clock: FakeClock
 ) -> None:
     late, other = breaker(), breaker()
     fail(late, ILL[0], 3)
@@ -143,7 +144,7 @@ def test_one_that_learns_late_that_it_is_closed_forgets_no_failure(
         other.call(fine)
 
 
-def test_one_bad_probe_opens_it_again(breaker: Breakers, clock: SetClock) -> None:
+def test_one_bad_probe_opens_it_again(breaker: Breakers, clock: FakeClock) -> None:
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     fail(breaker(), ILL[2])
@@ -152,7 +153,7 @@ def test_one_bad_probe_opens_it_again(breaker: Breakers, clock: SetClock) -> Non
     assert caught.value.retry_after == pytest.approx(30)
 
 
-def test_while_one_probes_the_others_wait(breaker: Breakers, clock: SetClock) -> None:
+def test_while_one_probes_the_others_wait(breaker: Breakers, clock: FakeClock) -> None:
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     refused = []
@@ -168,7 +169,7 @@ def test_while_one_probes_the_others_wait(breaker: Breakers, clock: SetClock) ->
     assert refused == [pytest.approx(60)]
 
 
-def test_a_probe_that_died_makes_room_for_another(breaker: Breakers, clock: SetClock) -> None:
+def test_a_probe_that_died_makes_room_for_another(breaker: Breakers, clock: FakeClock) -> None:
     """Given a function that was killed in the middle of its probe."""
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
@@ -182,7 +183,7 @@ def test_a_probe_that_died_makes_room_for_another(breaker: Breakers, clock: SetC
     assert breaker().status().state == "closed"
 
 
-def test_a_probe_that_outlived_its_lease_decides_nothing(breaker: Breakers, clock: SetClock) -> None:
+def test_a_probe_that_outlived_its_lease_decides_nothing(breaker: Breakers, clock: FakeClock) -> None:
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     late, states = breaker(), []
@@ -199,7 +200,7 @@ def test_a_probe_that_outlived_its_lease_decides_nothing(breaker: Breakers, cloc
 
 
 @pytest.mark.parametrize("kind", ["eight functions", "eight threads of one"])
-def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: SetClock, kind: str) -> None:
+def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: FakeClock, kind: str) -> None:
     shared = breaker()
     callers = [breaker() if kind == "eight functions" else shared for _ in range(8)]
     fail(breaker(), ILL[0], 3)
@@ -240,7 +241,7 @@ def test_threads_of_one_function_call_at_the_same_time(breaker: Breakers) -> Non
     assert sorted(arrivals) == [0, 1, 2, 3]
 
 
-def test_by_hand(breaker: Breakers, clock: SetClock) -> None:
+def test_by_hand(breaker: Breakers, clock: FakeClock) -> None:
     breaker().trip("key_123", seconds=600)
     view = breaker().view()
     assert view["state"] == "open"
@@ -255,7 +256,7 @@ def test_by_hand(breaker: Breakers, clock: SetClock) -> None:
     assert breaker().call(fine) == "fine"
 
 
-def test_tripped_by_hand_a_probe_decides_after_the_time(breaker: Breakers, clock: SetClock) -> None:
+def test_tripped_by_hand_a_probe_decides_after_the_time(breaker: Breakers, clock: FakeClock) -> None:
     breaker().trip(seconds=600)
     clock.advance(601)
     assert breaker().call(fine) == "fine"
@@ -263,7 +264,7 @@ def test_tripped_by_hand_a_probe_decides_after_the_time(breaker: Breakers, clock
 
 
 def test_a_healthy_call_costs_no_write_and_a_read_every_few_seconds(
-    dynamodb: Any, clock: SetClock, counted: list[str]
+    dynamodb: Any, clock: FakeClock, counted: list[str]
 ) -> None:
     one = Breaker(ControlTable(dynamodb, TABLE), clock, BreakerSettings(freshness_seconds=60))
     for _ in range(20):
@@ -272,7 +273,7 @@ def test_a_healthy_call_costs_no_write_and_a_read_every_few_seconds(
     assert counted == ["GetItem"]
 
 
-def test_calls_go_on_when_the_table_cannot_be_reached(clock: SetClock) -> None:
+def test_calls_go_on_when_the_table_cannot_be_reached(clock: FakeClock) -> None:
     class Unreachable:
         def __getattr__(self, _: str) -> Any:
             def fail(**_: object) -> None:
@@ -299,7 +300,7 @@ steps = st.lists(
 @given(steps=steps)
 def test_against_a_model(dynamodb: Any, steps: list[tuple[int, str, int]]) -> None:
     """Any sequence of calls by three functions ends as the textbook's single breaker would."""
-    clock = SetClock()
+    clock = FakeClock()
     table = ControlTable(dynamodb, TABLE)
     dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "BREAKER#replicate"}})
     functions = [Breaker(table, clock, SETTINGS) for _ in range(3)]

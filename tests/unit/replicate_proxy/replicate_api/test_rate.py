@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.replicate_api.rate_limit import Bucket, Pace, RateLimiter
-from tests.support.control_table import TABLE, Atomic, SetClock
+from tests.support.clock import FakeClock
+from tests.support.control_table import TABLE, Atomic
 
 Limiters = Callable[[], RateLimiter]
 PACE = Pace(per_minute=600, burst=5)
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def limiter(dynamodb: Any, clock: SetClock) -> Limiters:
+def limiter(dynamodb: Any, clock: FakeClock) -> Limiters:
     """Each call makes another function's limiter over the same record."""
     table = ControlTable(Atomic(dynamodb), TABLE)
     return lambda: RateLimiter(table, "creates", PACE, clock)
@@ -43,7 +44,7 @@ def test_functions_share_the_burst(limiter: Limiters) -> None:
     assert sum(takes(limiter(), 3) for _ in range(4)) == 5
 
 
-def test_places_come_back_at_the_stated_rate(limiter: Limiters, clock: SetClock) -> None:
+def test_places_come_back_at_the_stated_rate(limiter: Limiters, clock: FakeClock) -> None:
     one = limiter()
     takes(one, 5)
     clock.advance(0.1)
@@ -52,14 +53,14 @@ def test_places_come_back_at_the_stated_rate(limiter: Limiters, clock: SetClock)
     assert takes(one, 5) == 2
 
 
-def test_a_long_rest_gives_a_burst_and_not_more(limiter: Limiters, clock: SetClock) -> None:
+def test_a_long_rest_gives_a_burst_and_not_more(limiter: Limiters, clock: FakeClock) -> None:
     one = limiter()
     takes(one, 5)
     clock.advance(3600)
     assert takes(one, 20) == 5
 
 
-def test_whoever_comes_back_when_told_finds_a_place(limiter: Limiters, clock: SetClock) -> None:
+def test_whoever_comes_back_when_told_finds_a_place(limiter: Limiters, clock: FakeClock) -> None:
     one = limiter()
     takes(one, 5)
     waits = [limiter().take() for _ in range(10)]
@@ -69,7 +70,7 @@ def test_whoever_comes_back_when_told_finds_a_place(limiter: Limiters, clock: Se
         assert one.take() == 0
 
 
-def test_slowed_down_for_everybody(limiter: Limiters, clock: SetClock) -> None:
+def test_slowed_down_for_everybody(limiter: Limiters, clock: FakeClock) -> None:
     one, other = limiter(), limiter()
     assert one.take() == 0
     one.slow_down(6, for_seconds=60)
@@ -82,7 +83,7 @@ def test_slowed_down_for_everybody(limiter: Limiters, clock: SetClock) -> None:
     assert passed == 6
 
 
-def test_back_to_the_usual_pace_afterwards(limiter: Limiters, clock: SetClock) -> None:
+def test_back_to_the_usual_pace_afterwards(limiter: Limiters, clock: FakeClock) -> None:
     one = limiter()
     one.slow_down(6, for_seconds=30)
     clock.advance(31)
@@ -110,7 +111,7 @@ def test_a_call_costs_one_write(limiter: Limiters, counted: list[str]) -> None:
     assert counted == ["UpdateItem"] * 4
 
 
-def test_work_goes_on_when_the_table_cannot_be_reached(clock: SetClock) -> None:
+def test_work_goes_on_when_the_table_cannot_be_reached(clock: FakeClock) -> None:
     class Unreachable:
         def update_item(self, **_: object) -> None:
             raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")

@@ -27,7 +27,7 @@ from replicate_proxy.services.catalog import (
     CatalogSettings,
     ReplyCache,
 )
-from tests.support.control_table import SetClock
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class Setting:
     def __init__(self, outcome: Reply | Exception) -> None:
         self.replicate = FakeReplicate(outcome)
         self.limit = FakeLimit()
-        self.clock = SetClock()
+        self.clock = FakeClock()
         self.catalog = Catalog(
             self.replicate,
             self.limit,

@@ -92,7 +92,7 @@ def play(seed: int, *, webhooks: bool, echoes: bool) -> tuple[World, list[Job]]:
             break
         for _ in range(6):
             disturb_creates(world)
-            world.clock.move(10)
+            world.clock.advance(10)
             world.deliver()
             if world.chance("cancel") and minute < 60:
                 world.cancel.cancel("acme", world.random.choice(accepted).id)

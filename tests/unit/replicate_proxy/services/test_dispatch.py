@@ -20,7 +20,8 @@ from replicate_proxy.replicate_api.errors import (
     TokenRejectedError,
     UnexpectedReplyError,
 )
-from tests.support.builders import NOW, make_job
+from tests.support.builders import make_job
+from tests.support.clock import NOW
 from tests.support.world import Crash, World
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
-from tests.support.builders import NOW, make_job
+from tests.support.builders import make_job
+from tests.support.clock import NOW
 from tests.support.world import Crash, World
 
 S = JobStatus

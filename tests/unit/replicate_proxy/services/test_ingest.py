@@ -9,7 +9,7 @@ import pytest
 
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.jobs.model import Job, JobStatus
-from tests.support.builders import NOW
+from tests.support.clock import NOW
 from tests.support.world import World
 
 
@@ -76,7 +76,7 @@ def test_another_body_under_the_key_is_refused(world: World) -> None:
 
 def test_a_key_is_forgotten_after_a_day(world: World) -> None:
     world.accept(idempotency_key="k")
-    world.clock.move(24 * 3600 + 1)
+    world.clock.advance(24 * 3600 + 1)
     assert not world.accept("a dog", idempotency_key="k").replayed
     assert len(world.store.jobs) == 2
 
@@ -105,7 +105,7 @@ def test_a_duplicate_that_loses_the_race_with_the_same_correlation_id_is_a_repla
         return answers.pop() if answers else get(tenant, job_id)
 
     first = world.accept(idempotency_key="k")
-    world.clock.move(1)
+    world.clock.advance(1)
     world.store.get = reads_too_early  # type: ignore[method-assign]  # one test's twist
     second = world.accept(idempotency_key="k")
 

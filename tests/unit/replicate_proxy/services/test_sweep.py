@@ -17,7 +17,8 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
 from replicate_proxy.services.sweep import Sweep
-from tests.support.builders import NOW, VERSION, make_job
+from tests.support.builders import VERSION, make_job
+from tests.support.clock import NOW
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def test_an_event_lost_on_the_bus_is_published_again(world: World) -> None:
     job = world.accept().job
     world.settle_messages()
     world.replicate.finish("p1")
-    world.clock.move(world.policy.webhook_seconds + 1)
+    world.clock.advance(world.policy.webhook_seconds + 1)
     world.sweep_once()
     world.messages.clear()
     world.pass_time(90)
@@ -90,7 +91,7 @@ def test_a_result_that_replicate_has_deleted_is_told_as_lost(world: World) -> No
     job = world.accept().job
     world.settle_messages()
     world.replicate.finish("p1")
-    world.clock.move(7200)
+    world.clock.advance(7200)
     world.replicate.forget_data(older_than=timedelta(hours=1))
     assert world.sweep_once() == {"lost": 1}
     assert world.job(job).status is S.FAILED
@@ -155,7 +156,7 @@ class TestUnknownOutcomes:
             world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
             jobs.append(world.accept().job)
             world.settle_messages()
-            world.clock.move(5)
+            world.clock.advance(5)
         world.store.claim_prediction("p1", "acme", jobs[1].id)
         # When that one is looked at first
         world.sweep._looks[S.SUBMIT_UNKNOWN](world.job(jobs[1]))
@@ -240,14 +241,14 @@ class TestSickJobs:
         read = world.replicate.get
 
         def slow(prediction_id: str) -> UpstreamPrediction:
-            world.clock.move(10 / 8)
+            world.clock.advance(10 / 8)
             return read(prediction_id)
 
         world.replicate.get = slow  # type: ignore[method-assign]  # one test's twist
         world.replicate.faults.fail("get", times=10_000)
         for _ in range(5):
             world.sweep_once()
-            world.clock.move(10)
+            world.clock.advance(10)
         assert world.job(well).status is S.QUEUED
         assert len(world.messages) == 1, "the job in good health was not looked at"
 
@@ -257,7 +258,7 @@ class TestSickJobs:
         looks = 0
         for _ in range(120):
             looks += sum(world.sweep_once().values())
-            world.clock.move(60)
+            world.clock.advance(60)
         assert 12 <= looks <= 20
         assert world.job(job).status is S.PROCESSING
 
@@ -310,7 +311,7 @@ def test_a_backlog_of_ten_thousand_is_worked_off_across_passes(world: World) -> 
     send = world.sweep._looks[S.QUEUED]
 
     def look(job: Job) -> str:
-        world.clock.move(0.02)
+        world.clock.advance(0.02)
         return send(job)
 
     sweep = Sweep(store=world.store, looks={S.QUEUED: look}, clock=world.clock, sleep=world.clock.sleep)

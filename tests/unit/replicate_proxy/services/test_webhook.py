@@ -14,8 +14,9 @@ from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
-from tests.support.builders import NOW, make_event
-from tests.support.fakes import FakeBus, FakeClock, FakeDocumentStore
+from tests.support.builders import make_event
+from tests.support.clock import NOW, FakeClock
+from tests.support.fakes import FakeBus, FakeDocumentStore
 from tests.support.world import SECRET
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def test_the_very_same_call_again_is_refused(bench: Bench) -> None:
 
 def test_a_retry_with_a_new_time_is_taken(bench: Bench) -> None:
     bench.receiver.receive(*bench.parts())
-    bench.clock.move(10)
+    bench.clock.advance(10)
     bench.receiver.receive(*bench.parts())
     assert len(bench.bus.published) == 2
 

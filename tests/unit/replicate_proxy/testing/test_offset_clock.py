@@ -8,7 +8,7 @@ import pytest
 
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.testing.offset_clock import OffsetClock, clock_of
-from tests.support.deliveries import START, FakeClock
+from tests.support.clock import NOW, FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def test_the_clock_moves_when_the_file_says_so(tmp_path: Path) -> None:
     offset = tmp_path / "offset"
     clock = OffsetClock(offset, FakeClock())
-    assert clock.now() == START
+    assert clock.now() == NOW
     offset.write_text("3600.5\n")
-    assert clock.now() == START + timedelta(hours=1, milliseconds=500)
+    assert clock.now() == NOW + timedelta(hours=1, milliseconds=500)
     offset.write_text("")
-    assert clock.now() == START
+    assert clock.now() == NOW
 
 
 @pytest.mark.parametrize("endpoint", ["", "https://dynamodb.us-east-1.amazonaws.com"])

@@ -12,8 +12,8 @@ import pytest
 from replicate_proxy.jobs.model import Document, JobStatus
 from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
 from replicate_proxy.webhooks.retry_policy import SCHEDULE, DeliverySettings
+from tests.support.clock import NOW
 from tests.support.deliveries import (
-    START,
     TENANT,
     World,
     answered,
@@ -57,7 +57,7 @@ def test_each_event_has_a_sequence_number_that_grows_within_the_job(world: World
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
 def test_an_unsuccessful_end_is_told_as_completed_alone(world: World, status: JobStatus) -> None:
     job = make_job()
-    world.happen((job, replace(job, status=status, rev=2, error="E1001", completed_at=START)))
+    world.happen((job, replace(job, status=status, rev=2, error="E1001", completed_at=NOW)))
     world.run()
 
     (request,) = world.receiver.taken
@@ -95,7 +95,7 @@ def test_retries_follow_the_schedule_with_the_same_id_and_bytes(world: World) ->
 
 
 def test_a_receiver_that_was_down_for_days_gets_everything_on_its_return(world: World) -> None:
-    back = START + timedelta(hours=70)
+    back = NOW + timedelta(hours=70)
     world.receiver.behave = lambda request: answered(200) if request.at >= back else refused_connection()
     jobs = [
         make_job(id=f"job{number}", webhook_events=("start", "output", "completed")) for number in range(20)
@@ -191,7 +191,7 @@ def test_retry_after_puts_the_next_attempt_off_within_bounds(world: World) -> No
     world.happen((job, succeeded(job)))
     world.run(24 * 3600)
 
-    at = [(request.at - START).total_seconds() for request in world.receiver.received]
+    at = [(request.at - NOW).total_seconds() for request in world.receiver.received]
     assert at[1] == pytest.approx(120, abs=61)
     assert at[2] - at[1] == pytest.approx(3600, abs=61)
 
@@ -215,8 +215,8 @@ def test_each_attempt_is_recorded(world: World) -> None:
     (attempt,) = world.outbox.attempts_of_job(TENANT, job.id)
     assert (attempt.number, attempt.status, attempt.error) == (1, 500, "http_5xx")
     assert (attempt.duration_ms, attempt.answer) == (250, "sorry")
-    assert attempt.at == START
-    assert attempt.next_attempt_at == START + timedelta(seconds=5.25)
+    assert attempt.at == NOW
+    assert attempt.next_attempt_at == NOW + timedelta(seconds=5.25)
 
 
 def test_bodies_above_the_limit_are_sent_thin() -> None:

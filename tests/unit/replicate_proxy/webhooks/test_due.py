@@ -9,7 +9,8 @@ import pytest
 
 from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
 from replicate_proxy.webhooks.due_deliveries import DueDeliveries
-from tests.support.deliveries import START, World, make_job, processing, succeeded
+from tests.support.clock import NOW
+from tests.support.deliveries import World, make_job, processing, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def waiting(world: World) -> World:
     world.queue.broken = True
     world.happen((job, succeeded(job)))
     world.queue.broken = False
-    world.clock.moment = START + timedelta(minutes=10)
+    world.clock.set(NOW + timedelta(minutes=10))
     return world
 
 

@@ -12,7 +12,8 @@ from replicate_proxy.contracts.predictions import CLIENT_STATUS
 from replicate_proxy.jobs.model import Document, Job, JobStatus
 from replicate_proxy.webhooks.events import events_of, sequence_of, status_event, wants
 from replicate_proxy.webhooks.model import EventKind
-from tests.support.deliveries import START, make_job, processing, succeeded
+from tests.support.clock import NOW
+from tests.support.deliveries import make_job, processing, succeeded
 
 S = JobStatus
 LOG = Document(text='"line 1"')
@@ -34,7 +35,7 @@ def test_nothing_is_told_before_a_prediction_runs(status: JobStatus) -> None:
 
 @pytest.mark.parametrize("status", [S.PROCESSING, S.HARVESTING])
 def test_start_is_told_once(status: JobStatus) -> None:
-    running = in_status(status, rev=2, started_at=START)
+    running = in_status(status, rev=2, started_at=NOW)
     assert kinds(in_status(S.SUBMITTED), running) == ["start"]
     assert kinds(running, replace(running, rev=3)) == []
     assert kinds(running, replace(running, rev=3, status=S.HARVESTING)) == []
@@ -45,7 +46,7 @@ def test_a_job_that_ended_unseen_had_a_start_too() -> None:
     assert kinds(job, succeeded(job)) == ["start", "output", "completed"]
     failed = replace(job, status=S.FAILED, rev=2)
     assert kinds(job, failed) == ["completed"]
-    assert kinds(job, replace(failed, started_at=START)) == ["start", "completed"]
+    assert kinds(job, replace(failed, started_at=NOW)) == ["start", "completed"]
 
 
 def test_logs_are_told_when_they_change() -> None:
@@ -70,7 +71,7 @@ def test_output_is_told_only_when_it_is_final() -> None:
 
 @pytest.mark.parametrize("status", [S.SUCCEEDED, S.FAILED, S.CANCELED])
 def test_after_its_end_a_job_tells_nothing_more(status: JobStatus) -> None:
-    ended = in_status(status, started_at=START)
+    ended = in_status(status, started_at=NOW)
     assert kinds(ended, replace(ended, rev=9, logs=LOG, output=LOG)) == []
 
 
@@ -102,7 +103,7 @@ STATUSES = st.sampled_from(list(S))
 JOBS = st.builds(
     lambda status, started, log, output: make_job(
         status=status,
-        started_at=START if started else None,
+        started_at=NOW if started else None,
         logs=Document(text=f'"{log}"') if log else None,
         output=Document(text='"x"') if output else None,
     ),
@@ -138,12 +139,12 @@ def test_sequences_follow_the_kinds_within_one_change() -> None:
 
 @given(STATUSES, STATUSES)
 def test_the_bus_hears_of_what_a_client_can_see(old: JobStatus, new: JobStatus) -> None:
-    event = status_event(in_status(old), in_status(new, rev=2), START)
+    event = status_event(in_status(old), in_status(new, rev=2), NOW)
     if CLIENT_STATUS[old] == CLIENT_STATUS[new]:
         assert event is None
         return
     assert event is not None
     assert event.data["previous_status"] == CLIENT_STATUS[old]
     assert event.data["status"] == CLIENT_STATUS[new]
-    again = status_event(in_status(old), in_status(new, rev=2), START)
+    again = status_event(in_status(old), in_status(new, rev=2), NOW)
     assert again == event

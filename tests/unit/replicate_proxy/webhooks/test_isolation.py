@@ -9,16 +9,8 @@ import pytest
 
 from replicate_proxy.webhooks.model import DeliveryStatus
 from replicate_proxy.webhooks.receiver_limits import slots_after
-from tests.support.deliveries import (
-    START,
-    TENANT,
-    World,
-    answered,
-    hanging,
-    make_endpoint,
-    make_job,
-    succeeded,
-)
+from tests.support.clock import NOW
+from tests.support.deliveries import TENANT, World, answered, hanging, make_endpoint, make_job, succeeded
 
 BAD = "https://hangs.example/hook"
 
@@ -39,7 +31,7 @@ def test_a_thousand_deliveries_are_not_delayed_by_an_endpoint_that_hangs() -> No
 
     world.run(60)
 
-    delays = sorted((request.at - START).total_seconds() for request in world.receiver.taken)
+    delays = sorted((request.at - NOW).total_seconds() for request in world.receiver.taken)
     assert len(delays) == 1000
     # 1,000 requests of 50 ms on the thirty workers that are left take 1.7 s at best.
     assert delays[500] < 1.5
@@ -64,7 +56,7 @@ def test_a_hanging_endpoint_is_probed_by_one_request_at_a_time() -> None:
 
 def test_everything_arrives_once_the_endpoint_is_back() -> None:
     world = World(workers=50)
-    back = START + timedelta(hours=2)
+    back = NOW + timedelta(hours=2)
     world.receiver.behave = lambda request: hanging() if request.at < back else answered(200)
     for number in range(100):
         tell(world, f"job{number}", BAD)

@@ -16,7 +16,7 @@ from replicate_proxy.webhooks.retry_policy import (
     next_attempt,
     retry_after_seconds,
 )
-from tests.support.deliveries import START
+from tests.support.clock import NOW
 
 DEFAULT = DeliverySettings()
 
@@ -24,8 +24,8 @@ DEFAULT = DeliverySettings()
 def wait(
     tries: int, *, retry_after: float | None = None, die: float = 0.5, settings: DeliverySettings = DEFAULT
 ) -> float | None:
-    at = next_attempt(settings, tries=tries, now=START, retry_after=retry_after, die=lambda: die)
-    return None if at is None else (at - START).total_seconds()
+    at = next_attempt(settings, tries=tries, now=NOW, retry_after=retry_after, die=lambda: die)
+    return None if at is None else (at - NOW).total_seconds()
 
 
 def test_the_default_schedule_is_ten_attempts_over_75_hours() -> None:
@@ -57,8 +57,8 @@ def test_retry_after_only_puts_off_and_never_beyond_its_bound(tries: int, asked:
     [
         ("120", 120.0),
         (" 7 ", 7.0),
-        (format_datetime(START + timedelta(seconds=90), usegmt=True), 90.0),
-        (format_datetime(START - timedelta(seconds=90), usegmt=True), 0.0),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
         ("Sat, 31 Jan 2026 09:31:00", 60.0),
         ("99999999999999999999", 999999999.0),
         ("-5", None),
@@ -69,12 +69,12 @@ def test_retry_after_only_puts_off_and_never_beyond_its_bound(tries: int, asked:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(header, START) == seconds
+    assert retry_after_seconds(header, NOW) == seconds
 
 
 @given(st.text(max_size=60))
 def test_no_retry_after_header_breaks_the_parser(header: str) -> None:
-    seconds = retry_after_seconds(header, START)
+    seconds = retry_after_seconds(header, NOW)
     assert seconds is None or seconds >= 0
 
 

@@ -58,7 +58,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(served: World) -> None:
     assert run("list", "globex") == []
     turned = run("rotate", made["id"], "--grace-hours", "0.5")
     assert turned["key"] != made["key"]
-    assert turned["previous_secret_until"] == "2026-03-01T12:30:00.000Z"
+    assert turned["previous_secret_until"] == "2026-01-31T10:00:00.000Z"
     assert run("revoke", made["id"])["revoked_at"]
 
 

@@ -11,7 +11,8 @@ from replicate_proxy import signing
 from replicate_proxy.auth.keys import KeyText, Standing, standing
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
-from tests.support.access import NOW, TABLE, FakeKeyStore, HandClock, deploy_api
+from tests.support.access import TABLE, FakeKeyStore, deploy_api
+from tests.support.clock import NOW, FakeClock
 from tools.cli import first_admin_key
 from tools.cli.first_admin_key import create_first_admin_key
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_the_first_key_is_an_operators_and_good(clock: HandClock) -> None:
+def test_the_first_key_is_an_operators_and_good(clock: FakeClock) -> None:
     store = FakeKeyStore()
     text = create_first_admin_key(store, "root", clock, tenant="ops", lifetime=timedelta(days=1))
     key = store.keys[text.id]

@@ -19,7 +19,8 @@ from replicate_proxy.services.batches import Batches
 from replicate_proxy.services.query import Query
 from replicate_proxy.services.rendering import Views
 from replicate_proxy.services.wait import Hold
-from tests.support.builders import NOW, VERSION, make_event, make_job
+from tests.support.builders import VERSION, make_event, make_job
+from tests.support.clock import NOW
 from tests.support.world import World
 
 BODY = {"version": VERSION, "input": {"prompt": "a cat"}}
@@ -47,7 +48,7 @@ class Api:
         self.finishes_after = 1e9
 
     def _sleep(self, seconds: float) -> None:
-        self.world.clock.move(seconds)
+        self.world.clock.advance(seconds)
         self.world.settle_messages()
         if self.world.elapsed >= self.finishes_after and "p1" in self.world.replicate.predictions:
             self.world.replicate.finish("p1")
@@ -190,7 +191,7 @@ class TestWaiting:
         assert api.world.elapsed < 6
 
     def test_that_ends_early_says_starting_whatever_goes_on(self, api: Api) -> None:
-        api.world.clock.move(0)
+        api.world.clock.advance(0)
         status, prediction, _ = api.post(headers={"Prefer": "wait"})
         assert (status, prediction["status"], prediction["output"]) == (202, "starting", None)
         assert 25 <= api.world.elapsed < 26
@@ -250,7 +251,7 @@ class TestPages:
     def ids(self, api: Api) -> list[str]:
         made = []
         for _ in range(230):
-            api.world.clock.move(1)
+            api.world.clock.advance(1)
             made.append(api.world.accept().job.id)
         return made[::-1]
 
