@@ -51,5 +51,5 @@ def test_sizes_around_the_limits_of_items_and_messages(api: Api, size: int) -> N
 
 def _stored(stack: Stack, api: Api, job_id: str, name: str) -> Any:
     key = f"records/{api.tenant}/{job_id}/{name}.json"
-    stored = stack.aws("s3").get_object(Bucket=stack.outputs["ImagesBucketName"], Key=key)
+    stored = stack.aws("s3").get_object(Bucket=stack.outputs["DataBucketName"], Key=key)
     return json.loads(stored["Body"].read())

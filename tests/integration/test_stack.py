@@ -61,7 +61,7 @@ def test_tables_expire_and_recover_as_the_template_says(stack: Stack) -> None:
 
 
 def test_output_front_ignores_credentials_and_hides_everything_else(stack: Stack) -> None:
-    bucket = stack.outputs["ImagesBucketName"]
+    bucket = stack.outputs["DataBucketName"]
     s3 = stack.aws("s3")
     s3.put_object(Bucket=bucket, Key="outputs/probe.txt", Body=b"hello", ContentType="text/plain")
     s3.put_object(Bucket=bucket, Key="inputs/secret.txt", Body=b"not yours")

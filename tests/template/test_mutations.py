@@ -62,11 +62,11 @@ def statement(role: str, key: str, value: Any) -> Break:
 
 DISPATCH_SOURCE = "DispatchFunctionDispatch/Properties"
 STREAM_SOURCE = "NotifyFunctionJobs/Properties"
-RULE_TARGET = "CompletedRule/Properties/Targets/0"
+RULE_TARGET = "HarvestRule/Properties/Targets/0"
 JOBS = "JobsTable/Properties"
 BUCKET = "DataBucket/Properties"
 RULES = f"{BUCKET}/LifecycleConfiguration/Rules"
-POLICY = "ImagesBucketPolicy/Properties/PolicyDocument/Statement"
+POLICY = "DataBucketPolicy/Properties/PolicyDocument/Statement"
 BODY = "Api/Properties/Body"
 ANSWERS = f"{BODY}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
@@ -113,7 +113,7 @@ CASES: list[Case] = [
         put("DispatchFunction/Properties/Environment/Variables/X", {"Fn::Sub": "{{resolve:ssm-secure:/x}}"}),
     ),
     (watching.alarms_reach_somebody, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
-    (watching.alarms_reach_somebody, "everything", put("CostSubscription/Properties/Subscribers", [])),
+    (watching.alarms_reach_somebody, "everything", put("CostAnomalySubscription/Properties/Subscribers", [])),
     (
         watching.own_metrics_are_counted_and_told_apart,
         "default",
@@ -210,7 +210,7 @@ CASES: list[Case] = [
     (
         edge.distributions,
         "default",
-        put("OutputsAccessControl/Properties/OriginAccessControlConfig/SigningBehavior", "no-override"),
+        put("OutputsOriginAccessControl/Properties/OriginAccessControlConfig/SigningBehavior", "no-override"),
     ),
     (edge.distributions, "everything", put("ApiDomain/Properties/SecurityPolicy", "TLS_1_0")),
     (

@@ -54,16 +54,16 @@ def test_no_reference_leads_to_a_resource_that_is_not_there(variant: str) -> Non
 
 
 def test_the_firewall_stands_in_front_of_the_stage() -> None:
-    stack = load(Firewall="true", FirewallDeniedIpv4="203.0.113.0/24")
+    stack = load(EnableFirewall="true", FirewallDeniedIpv4="203.0.113.0/24")
     (association,) = stack.of("WAFv2::WebACLAssociation")
     addresses = {one.id: one.properties["Addresses"] for one in stack.of("WAFv2::IPSet")}
 
     assert target(association.properties["WebACLArn"]) == "ApiWebAcl"
     assert addresses == {
-        "AllowedIpv4": [],
-        "AllowedIpv6": [],
-        "DeniedIpv4": ["203.0.113.0/24"],
-        "DeniedIpv6": [],
+        "AllowedIpv4Set": [],
+        "AllowedIpv6Set": [],
+        "DeniedIpv4Set": ["203.0.113.0/24"],
+        "DeniedIpv6Set": [],
     }
     assert [rule["Name"] for rule in stack.resources["ApiWebAcl"].properties["Rules"]] == [
         "Denied",
@@ -75,7 +75,7 @@ def test_the_firewall_stands_in_front_of_the_stage() -> None:
 
 
 def test_an_allow_list_keeps_everybody_else_out_but_for_replicate() -> None:
-    stack = load(Firewall="true", FirewallAllowedIpv4="192.0.2.0/24")
+    stack = load(EnableFirewall="true", FirewallAllowedIpv4="192.0.2.0/24")
     rule = next(
         one for one in stack.resources["ApiWebAcl"].properties["Rules"] if one["Name"] == "NotAllowed"
     )
@@ -86,7 +86,7 @@ def test_an_allow_list_keeps_everybody_else_out_but_for_replicate() -> None:
 
 
 def test_cloudfront_takes_its_own_web_acl_or_one_made_elsewhere() -> None:
-    own = load(OutputsFirewall="true").resources["OutputsDistribution"].properties["DistributionConfig"]
+    own = load(EnableOutputsFirewall="true").resources["OutputsDistribution"].properties["DistributionConfig"]
     other = load(OutputsWebAclArn="arn:acl").resources["OutputsDistribution"].properties["DistributionConfig"]
     none = load().resources["OutputsDistribution"].properties["DistributionConfig"]
 
@@ -111,11 +111,11 @@ def test_usage_plans_count_every_authorized_method() -> None:
     (api,) = load().of("ApiGateway::RestApi")
     assert api.properties["ApiKeySourceType"] == "AUTHORIZER"
     assert metered(load()) == 0
-    assert metered(load(UsagePlans="true")) > 30
+    assert metered(load(EnableUsagePlans="true")) > 30
 
 
 def test_the_cache_is_off_unless_asked_for_and_holds_the_catalog_alone() -> None:
-    (off,), (on,) = load().of("ApiGateway::Stage"), load(ResponseCache="true").of("ApiGateway::Stage")
+    (off,), (on,) = load().of("ApiGateway::Stage"), load(EnableResponseCache="true").of("ApiGateway::Stage")
     cached = [one["ResourcePath"] for one in on.properties["MethodSettings"] if one.get("CachingEnabled")]
 
     assert off.properties["CacheClusterEnabled"] is False
@@ -125,7 +125,7 @@ def test_the_cache_is_off_unless_asked_for_and_holds_the_catalog_alone() -> None
 
 
 def test_access_logs_name_the_caller_and_carry_no_credential() -> None:
-    (stage,) = load(AccessLogs="true").of("ApiGateway::Stage")
+    (stage,) = load(EnableAccessLogs="true").of("ApiGateway::Stage")
     line = stage.properties["AccessLogSetting"]["Format"]
 
     assert "$context.authorizer.tenant" in line
@@ -146,7 +146,7 @@ def test_functions_that_call_nothing_but_aws_join_the_network() -> None:
 
 
 def test_dax_serves_query_alone_and_only_within_the_network() -> None:
-    stack = load(EnableVpc="true", Dax="true", DaxTtlMilliseconds="500")
+    stack = load(EnableVpc="true", EnableDax="true", DaxTtlMilliseconds="500")
     told = {
         one.id
         for one in stack.of("Lambda::Function")
@@ -156,7 +156,7 @@ def test_dax_serves_query_alone_and_only_within_the_network() -> None:
 
     assert told == {"QueryFunction"}
     assert parameters.properties["ParameterNameValues"]["record-ttl-millis"] == "500"
-    assert load(Dax="true").of("DAX::Cluster") == []
+    assert load(EnableDax="true").of("DAX::Cluster") == []
 
 
 def test_pages_of_a_listed_origin_read_the_gateways_refusals() -> None:
@@ -182,11 +182,13 @@ def test_functions_are_given_every_listed_origin() -> None:
 def test_the_webhook_secret_is_renewed_only_where_replicate_calls_back() -> None:
     def state(**parameters: str) -> str:
         return str(
-            load(**parameters).resources["AdminFunctionRenewWebhookSecret"].properties.get("State", "ENABLED")
+            load(**parameters)
+            .resources["AdminFunctionRefreshWebhookSecret"]
+            .properties.get("State", "ENABLED")
         )
 
     assert state() == "ENABLED"
-    assert state(ReplicateWebhooks="false") == "DISABLED"
+    assert state(EnableReplicateWebhooks="false") == "DISABLED"
 
 
 def test_who_cannot_be_checked_raises_an_alarm_and_who_is_refused_does_not() -> None:
@@ -214,11 +216,11 @@ def test_every_alarm_has_a_line_in_the_runbook() -> None:
 
 def test_there_is_no_dashboard_where_none_is_wanted() -> None:
     assert load().of("CloudWatch::Dashboard")
-    assert not load(Dashboard="false").of("CloudWatch::Dashboard")
+    assert not load(EnableDashboard="false").of("CloudWatch::Dashboard")
 
 
 def test_costs_are_watched_by_parameter() -> None:
-    stack = load(CostAnomalyDollars="50", UseCustomerManagedKey="true")
+    stack = load(CostAnomalyAlarmDollars="50", UseCustomerManagedKey="true")
     (monitor,) = stack.of("CE::AnomalyMonitor")
     (subscription,) = stack.of("CE::AnomalySubscription")
     watched = json.loads(monitor.properties["MonitorSpecification"]["Fn::Sub"])
@@ -228,7 +230,7 @@ def test_costs_are_watched_by_parameter() -> None:
     assert watched["Tags"]["Values"] == ["${AWS::StackName}"]
     assert target(subscription.properties["MonitorArnList"][0]) == monitor.id
     assert json.loads(subscription.properties["ThresholdExpression"]["Fn::Sub"])["Dimensions"]["Values"] == [
-        "${CostAnomalyDollars}"
+        "${CostAnomalyAlarmDollars}"
     ]
     for statements in (policy, key):
         assert any("costalerts.amazonaws.com" in one["Principal"].get("Service", []) for one in statements)
@@ -242,7 +244,7 @@ def test_size_is_watched_unless_told_otherwise() -> None:
 
 
 def test_uploads_are_accelerated_by_parameter() -> None:
-    on, off = load(TransferAcceleration="true"), load()
+    on, off = load(EnableTransferAcceleration="true"), load()
 
     assert on.resources["DataBucket"].properties["AccelerateConfiguration"] == {
         "AccelerationStatus": "Enabled"

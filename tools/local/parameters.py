@@ -30,9 +30,9 @@ def parameters(
         "LocalStack": "true",
         "Architecture": build.architecture(),
         "ReplicateApiBaseUrl": upstream.url,
-        "ReplicateTokenParameter": token_parameter(),
+        "ReplicateApiTokenParameter": token_parameter(),
         "ReplicateWebhookSecretParameter": secret_parameter(),
-        "ReplicateWebhooks": str(upstream.webhooks).lower(),
+        "EnableReplicateWebhooks": str(upstream.webhooks).lower(),
         "PublicBaseUrl": public,
         "WebhookBaseUrl": public,
         "OutputsBaseUrl": cdn_url,
@@ -43,7 +43,7 @@ def parameters(
         "QueuedTimeoutSeconds": "20",
         "PollIntervalSeconds": "2",
         "SweepDurationSeconds": "45",
-        "RetainData": "false",
+        "EnableDeletionProtection": "false",
         "LogRetentionDays": "1",
     }
 

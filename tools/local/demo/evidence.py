@@ -71,7 +71,7 @@ class Witnesses:
             raise LocalError(
                 f"the output still lies at Replicate, not in S3: {url}; see `make logs FN=harvest`"
             )
-        bucket, key = self._stack.outputs["ImagesBucketName"], key_of(url)
+        bucket, key = self._stack.outputs["DataBucketName"], key_of(url)
         head = self._stack.aws("s3").head_object(Bucket=bucket, Key=key)
         headers = {"Authorization": f"Bearer {self._stack.api_key}"}
         answer = requests.get(url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
