@@ -100,7 +100,7 @@ def test_another_tenant_finds_none(stores: Stores) -> None:
 def test_a_batch_is_not_listed_among_jobs(stores: Stores) -> None:
     batch, jobs = made()
     stores.batches.create(batch, jobs)
-    page = stores.jobs.page(TENANT, below=None, from_id=None, limit=10)
+    page = stores.jobs.list_jobs(TENANT, before_id=None, min_id=None, limit=10)
     assert {job.id for job in page.jobs} == set(batch.job_ids)
 
 

@@ -86,7 +86,7 @@ def test_another_tenant_finds_nothing(store: JobStore) -> None:
     job = make_job()
     store.create(job)
     assert store.get("other", job.id) is None
-    assert store.page("other", below=None, from_id=None, limit=5).jobs == ()
+    assert store.list_jobs("other", before_id=None, min_id=None, limit=5).jobs == ()
 
 
 def test_an_id_is_taken_once(store: JobStore) -> None:
@@ -160,9 +160,9 @@ class TestPages:
         return ids
 
     def test_come_newest_first(self, store: JobStore, jobs: list[str]) -> None:
-        page = store.page("acme", below=None, from_id=None, limit=100)
+        page = store.list_jobs("acme", before_id=None, min_id=None, limit=100)
         assert [job.id for job in page.jobs] == jobs[::-1]
-        assert page.next_before is None
+        assert page.next_before_id is None
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
     def test_follow_each_other_without_gap_or_repeat(
@@ -171,10 +171,10 @@ class TestPages:
         seen: list[str] = []
         below: str | None = None
         for _ in range(10):
-            page = store.page("acme", below=below, from_id=None, limit=limit)
+            page = store.list_jobs("acme", before_id=below, min_id=None, limit=limit)
             assert len(page.jobs) <= limit
             seen += [job.id for job in page.jobs]
-            below = page.next_before
+            below = page.next_before_id
             if below is None:
                 break
         assert seen == jobs[::-1]
@@ -182,12 +182,12 @@ class TestPages:
     def test_are_bounded_by_time(self, store: JobStore, jobs: list[str]) -> None:
         low = lowest_id_at(NOW + timedelta(seconds=2))
         high = lowest_id_at(NOW + timedelta(seconds=5))
-        page = store.page("acme", below=high, from_id=low, limit=100)
+        page = store.list_jobs("acme", before_id=high, min_id=low, limit=100)
         assert [job.id for job in page.jobs] == jobs[2:5][::-1]
 
     def test_of_bounds_that_cross_are_empty(self, store: JobStore) -> None:
-        page = store.page("acme", below="0" * 26, from_id="z" * 26, limit=100)
-        assert (page.jobs, page.next_before) == ((), None)
+        page = store.list_jobs("acme", before_id="0" * 26, min_id="z" * 26, limit=100)
+        assert (page.jobs, page.next_before_id) == ((), None)
 
 
 class TestDueJobs:
@@ -283,14 +283,18 @@ class Throttled:
 
 def test_keys_left_unread_are_asked_for_again() -> None:
     jobs = [make_job() for _ in range(4)]
-    page = DynamoJobStore(Throttled(jobs, 2), JOBS_TABLE).page("acme", below=None, from_id=None, limit=10)
+    page = DynamoJobStore(Throttled(jobs, 2), JOBS_TABLE).list_jobs(
+        "acme", before_id=None, min_id=None, limit=10
+    )
     assert [job.id for job in page.jobs] == [job.id for job in jobs]
 
 
 def test_keys_left_unread_for_good_make_no_short_page() -> None:
     jobs = [make_job() for _ in range(9)]
     with pytest.raises(RetryableError):
-        DynamoJobStore(Throttled(jobs, 99), JOBS_TABLE).page("acme", below=None, from_id=None, limit=10)
+        DynamoJobStore(Throttled(jobs, 99), JOBS_TABLE).list_jobs(
+            "acme", before_id=None, min_id=None, limit=10
+        )
 
 
 @mock_aws()

@@ -52,7 +52,7 @@ def test_a_key_lives_from_creation_to_revocation(stack: Stack, operator: Caller,
     assert Caller(stack, made["key"])("GET", "/v1/predictions").status_code == 200
     assert Caller(stack, made["key"], scheme="Token")("GET", "/v1/predictions").status_code == 200
 
-    turned = operator("POST", f"/admin/keys/{made['id']}/rotate", json={"grace_seconds": 3600}).json()
+    turned = operator("POST", f"/admin/keys/{made['id']}/rotate", json={"overlap_seconds": 3600}).json()
     for text in (made["key"], turned["key"]):
         assert Caller(stack, text)("GET", "/v1/predictions").status_code == 200
 

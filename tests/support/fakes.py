@@ -68,17 +68,17 @@ class FakeJobStore:
             self.jobs[job.tenant, job.id] = _stored(saved)
         return saved
 
-    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
+    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
         ids = sorted(
             (
                 job_id
                 for owner, job_id in self.jobs
-                if owner == tenant and job_id < (below or "~") and job_id >= (from_id or "0")
+                if owner == tenant and job_id < (before_id or "~") and job_id >= (min_id or "0")
             ),
             reverse=True,
         )
         jobs = tuple(self.jobs[tenant, job_id] for job_id in ids[:limit])
-        return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
+        return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         self.faults.check("due")

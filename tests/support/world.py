@@ -24,18 +24,18 @@ from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
-from replicate_proxy.services.batches import BatchIngest
+from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
 from replicate_proxy.services.harvest import Harvest, again_event
-from replicate_proxy.services.ingest import Acceptance, Ingest, Intake, NewJob
+from replicate_proxy.services.ingest import CreateResult, JobCreator, JobFactory, JobRequest
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
 from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweep
 from replicate_proxy.services.track import Track
-from replicate_proxy.services.wait import Hold
+from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import BASE_URL, TENANT, VERSION
 from tests.support.clock import FakeClock
 from tests.support.fakes import (
@@ -102,8 +102,8 @@ class World:
             secrets=lambda _: [SECRET], urls=self.urls, bus=self, claim_check=claim_check, clock=self.clock
         )
         self.idempotency = FakeIdempotencyStore()
-        self.intake = Intake(self.documents, self.Queue(self), self.policy)
-        self.ingest = Ingest(
+        self.intake = JobFactory(self.documents, self.Queue(self), self.policy)
+        self.ingest = JobCreator(
             store=self.store, idempotency=self.idempotency, intake=self.intake, clock=self.clock
         )
         self.dispatch = Dispatch(
@@ -133,10 +133,10 @@ class World:
             defaults=lambda _: ImageOptions(),
             checkpoint=self.checkpoint,
         )
-        hold = Hold(self.store, self.clock, lambda _: None, longest=0)
+        hold = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.cancel = Cancel(self.updater, self.Queue(self), hold)
         self.batches = FakeBatchStore(self.store)
-        self.batch_ingest = BatchIngest(
+        self.batch_ingest = BatchService(
             store=self.batches,
             idempotency=self.idempotency,
             intake=self.intake,
@@ -234,15 +234,15 @@ class World:
     def elapsed(self) -> float:
         return (self.clock.now() - self.started).total_seconds()
 
-    def accept(self, prompt: str = "a cat", **fields: Any) -> Acceptance:
-        new = NewJob(
+    def accept(self, prompt: str = "a cat", **fields: Any) -> CreateResult:
+        new = JobRequest(
             submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
             input={"prompt": prompt},
             base_url=BASE_URL,
             correlation_id="c-1",
             **fields,
         )
-        return self.ingest.accept(new, PRINCIPAL)
+        return self.ingest.create(new, PRINCIPAL)
 
     def deliver(self) -> int:
         """Handles every message that is due; gives back how many there were."""

@@ -10,39 +10,39 @@ import pytest
 import yaml
 
 from replicate_proxy.api.admin.bodies import (
-    CreateKey,
+    CreateKeyBody,
     DiscardBody,
     ImagesBody,
     LimitsBody,
+    PutTenantBody,
     RedriveBody,
-    RotateKey,
-    TenantBody,
-    TripBody,
-    UpdateKey,
+    RotateKeyBody,
+    TripBreakerBody,
+    UpdateKeyBody,
 )
 from replicate_proxy.api.admin.routes import AdminApi, AdminServices
-from replicate_proxy.api.batches import batch_ingest_routes, batch_query_routes
+from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
 from replicate_proxy.api.catalog import catalog_routes
-from replicate_proxy.api.files import UploadRequest, file_routes
-from replicate_proxy.api.http import Routes
+from replicate_proxy.api.files import CreateUploadBody, file_routes
+from replicate_proxy.api.http import Router
 from replicate_proxy.api.predictions.bodies import (
-    BatchEntry,
-    BatchRequest,
-    CreateRequest,
-    VersionCreateRequest,
+    BatchEntryBody,
+    CreateBatchBody,
+    CreatePredictionBody,
+    CreatePredictionByVersionBody,
 )
 from replicate_proxy.api.predictions.read_routes import query_routes
 from replicate_proxy.api.predictions.write_routes import ingest_routes
 from replicate_proxy.api.replicate_webhook import webhook_routes
 from replicate_proxy.api.webhooks.bodies import (
-    CreateEndpoint,
-    EnableEndpoint,
-    Redeliver,
-    RotateSecret,
-    UpdateEndpoint,
+    CreateEndpointBody,
+    EnableEndpointBody,
+    RedeliverBody,
+    RotateSecretBody,
+    UpdateEndpointBody,
 )
 from replicate_proxy.api.webhooks.endpoints import WebhookApi
-from replicate_proxy.services.catalog import CATALOG
+from replicate_proxy.services.catalog import CATALOG_ROUTES
 from tests.template.rules.api import OPEN, methods
 from tests.template.stack import load, walk
 
@@ -60,22 +60,22 @@ OPERATIONS = {
 }
 BODIES: dict[str, type[BaseModel]] = {
     "Discard": DiscardBody,
-    "Enabling": EnableEndpoint,
-    "EndpointChange": UpdateEndpoint,
-    "KeyChange": UpdateKey,
+    "Enabling": EnableEndpointBody,
+    "EndpointChange": UpdateEndpointBody,
+    "KeyChange": UpdateKeyBody,
     "Limits": LimitsBody,
-    "NewBatch": BatchRequest,
-    "NewBatchEntry": BatchEntry,
-    "NewEndpoint": CreateEndpoint,
-    "NewKey": CreateKey,
-    "NewModelPrediction": CreateRequest,
-    "NewPrediction": VersionCreateRequest,
-    "NewUpload": UploadRequest,
-    "Redelivery": Redeliver,
+    "NewBatch": CreateBatchBody,
+    "NewBatchEntry": BatchEntryBody,
+    "NewEndpoint": CreateEndpointBody,
+    "NewKey": CreateKeyBody,
+    "NewModelPrediction": CreatePredictionBody,
+    "NewPrediction": CreatePredictionByVersionBody,
+    "NewUpload": CreateUploadBody,
+    "Redelivery": RedeliverBody,
     "Redrive": RedriveBody,
-    "Rotation": RotateKey,
-    "TenantSettings": TenantBody,
-    "Trip": TripBody,
+    "Rotation": RotateKeyBody,
+    "TenantSettings": PutTenantBody,
+    "Trip": TripBreakerBody,
 }
 NOTHING = cast(Any, None)  # registering a route asks nothing of the service behind it
 
@@ -83,10 +83,10 @@ NOTHING = cast(Any, None)  # registering a route asks nothing of the service beh
 def registered() -> set[tuple[str, str]]:
     """Every (method, path) that some function's code answers."""
     services = AdminServices(*[NOTHING] * 6)
-    batches = Routes()
-    batch_ingest_routes(batches, reader=NOTHING, batches=NOTHING, views=NOTHING)
-    batch_query_routes(batches, batches=NOTHING, views=NOTHING)
-    makers: list[Routes] = [
+    batches = Router()
+    add_batch_write_routes(batches, reader=NOTHING, batches=NOTHING, views=NOTHING)
+    add_batch_read_routes(batches, batches=NOTHING, views=NOTHING)
+    makers: list[Router] = [
         batches,
         AdminApi(services)._routes,
         WebhookApi(endpoints=NOTHING, redelivery=NOTHING, outbox=NOTHING)._routes,
@@ -147,16 +147,16 @@ def test_a_body_has_the_fields_of_its_model(name: str) -> None:
 
 
 def test_bodies_that_share_a_schema_share_their_fields() -> None:
-    assert set(RotateKey.model_fields) == set(RotateSecret.model_fields)
+    assert set(RotateKeyBody.model_fields) == set(RotateSecretBody.model_fields)
     images = DOCUMENT["components"]["schemas"]["TenantSettings"]["properties"]["images"]
     assert set(images["properties"]) == set(ImagesBody.model_fields)
 
 
 def test_catalog_parameters_are_those_passed_on() -> None:
-    for entry in CATALOG:
+    for entry in CATALOG_ROUTES:
         given = OPERATIONS["get", entry.resource].get("parameters", [])
         names = {one.get("name", "cursor") for one in given}
-        assert names == entry.parameters, entry.resource
+        assert names == entry.query_parameters, entry.resource
 
 
 def test_path_parameters_are_declared() -> None:

@@ -31,9 +31,9 @@ class AdminClient:
         query = {"tenant": tenant} if tenant else {}
         return list(self._call("GET", "/admin/keys", query=query)["results"])
 
-    def rotate_key(self, key_id: str, *, grace_seconds: int) -> dict[str, Any]:
+    def rotate_key(self, key_id: str, *, overlap_seconds: int) -> dict[str, Any]:
         """The key with its new text under `key`."""
-        return self._call("POST", f"/admin/keys/{key_id}/rotate", {"grace_seconds": grace_seconds})
+        return self._call("POST", f"/admin/keys/{key_id}/rotate", {"overlap_seconds": overlap_seconds})
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         return self._call("DELETE", f"/admin/keys/{key_id}")

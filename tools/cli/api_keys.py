@@ -2,7 +2,7 @@
 
 export REPLICATE_PROXY_URL=https://…/prod REPLICATE_PROXY_ADMIN_KEY=rp_…
 python -m tools.cli.api_keys create acme --scope predictions:read --name backend
-python -m tools.cli.api_keys list | rotate ID --grace-hours 24 | revoke ID
+python -m tools.cli.api_keys list | rotate ID --overlap-hours 24 | revoke ID
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
         case "list":
             return client.list_keys(options.tenant)
         case "rotate":
-            return client.rotate_key(options.id, grace_seconds=int(options.grace_hours * 3600))
+            return client.rotate_key(options.id, overlap_seconds=int(options.overlap_hours * 3600))
         case _:
             return client.revoke_key(options.id)
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("list", help="all keys, or one tenant's").add_argument("tenant", nargs="?")
     rotate = actions.add_parser("rotate", help="a new secret; the old one stays good for the grace")
     rotate.add_argument("id")
-    rotate.add_argument("--grace-hours", type=float, default=24)
+    rotate.add_argument("--overlap-hours", type=float, default=24)
     actions.add_parser("revoke", help="end a key at once").add_argument("id")
     return parser
 

@@ -18,7 +18,7 @@ from tests.support.upstream import Script, Upstream, answering
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from replicate_proxy.api.http import Routes
+    from replicate_proxy.api.http import Router
 
 EVENTS = Path(__file__).parents[3] / "events" / "catalog"
 
@@ -34,11 +34,11 @@ def event(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def routes_to() -> Iterator[Callable[..., tuple[Routes, Upstream]]]:
+def routes_to() -> Iterator[Callable[..., tuple[Router, Upstream]]]:
     started: list[Upstream] = []
     session = open_session()
 
-    def build(*scripts: Script) -> tuple[Routes, Upstream]:
+    def build(*scripts: Script) -> tuple[Router, Upstream]:
         upstream = Upstream(list(scripts))
         started.append(upstream)
         client = RetryingClient(

@@ -34,7 +34,7 @@ class JobPage:
     """Jobs of one tenant, newest first; `next_before` is the id to go on below, None on the last page."""
 
     jobs: tuple[Job, ...]
-    next_before: str | None
+    next_before_id: str | None
 
 
 class JobReader(Protocol):
@@ -42,7 +42,7 @@ class JobReader(Protocol):
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None: ...
 
-    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage: ...
+    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage: ...
 
 
 class JobCache(Protocol):
@@ -69,7 +69,7 @@ class JobStore(Protocol):
         """
         ...
 
-    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage: ...
+    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage: ...
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]: ...
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.api.cors import Cors
-from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.cors import CorsPolicy
+from replicate_proxy.api.http import Request, Response, Router, json_response
 from replicate_proxy.errors import ApiError
 
 APP = "https://app.example.com"
-LISTED = Cors(frozenset({APP, "https://other.example.com"}))
+LISTED = CorsPolicy(frozenset({APP, "https://other.example.com"}))
 
 
-def call(cors: Cors | None, method: str, origin: str | None) -> Response:
-    routes = Routes(cors)
+def call(cors: CorsPolicy | None, method: str, origin: str | None) -> Response:
+    routes = Router(cors)
 
     @routes.add("OPTIONS", "/{proxy+}")
     @routes.get("/{proxy+}")
@@ -62,7 +62,9 @@ def test_any_other_origin_is_told_nothing(method: str, origin: str | None) -> No
 
 def test_a_star_stands_for_everybody() -> None:
     assert (
-        call(Cors(frozenset({"*"})), "GET", "https://any.example")["headers"]["access-control-allow-origin"]
+        call(CorsPolicy(frozenset({"*"})), "GET", "https://any.example")["headers"][
+            "access-control-allow-origin"
+        ]
         == "*"
     )
 

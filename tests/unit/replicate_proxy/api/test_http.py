@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.http import Request, Response, Router, json_response
 from replicate_proxy.errors import (
     ApiError,
     ConflictError,
@@ -19,7 +19,7 @@ from replicate_proxy.errors import (
 )
 from tests.support.builders import make_event
 
-routes = Routes()
+routes = Router()
 
 
 @routes.post("/v1/predictions")
@@ -33,7 +33,7 @@ def handle(**fields: Any) -> tuple[int, dict[str, Any]]:
 
 
 def raising(error: Exception) -> Response:
-    broken = Routes()
+    broken = Router()
 
     @broken.get("/")
     def fail(_: Request) -> Response:
@@ -132,7 +132,7 @@ def test_headers_are_found_whatever_their_case() -> None:
 def test_an_event_without_its_optional_parts_is_a_request() -> None:
     event = {"httpMethod": "GET", "resource": "/health", "path": "/health", "headers": None, "body": None}
     request = Request.from_event(event)
-    assert (request.body, request.query, request.params, request.request_id) == (b"", {}, {}, "")
+    assert (request.body, request.query, request.path_params, request.request_id) == (b"", {}, {}, "")
     with pytest.raises(ApiError) as refused:
         _ = request.principal
     assert refused.value.status == 401

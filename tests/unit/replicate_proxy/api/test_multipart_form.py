@@ -10,7 +10,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.api.multipart_form import read_form
+from replicate_proxy.api.multipart_form import parse_file_form
 from replicate_proxy.errors import ApiError
 
 
@@ -24,12 +24,14 @@ def form(files: Any, data: Any = None) -> tuple[str, bytes]:
 
 def refusal(content_type: str, body: bytes) -> ApiError:
     with pytest.raises(ApiError) as refused:
-        read_form(content_type, body)
+        parse_file_form(content_type, body)
     return refused.value
 
 
 def test_the_python_clients_form() -> None:
-    found = read_form(*form({"content": ("cat.png", b"\x00\xff", "image/png")}, {"metadata": '{"a": 1}'}))
+    found = parse_file_form(
+        *form({"content": ("cat.png", b"\x00\xff", "image/png")}, {"metadata": '{"a": 1}'})
+    )
     assert (found.content, found.name, found.content_type, found.metadata) == (
         b"\x00\xff",
         "cat.png",
@@ -43,16 +45,16 @@ def test_the_javascript_clients_form_has_its_metadata_as_a_file() -> None:
         "content": ("blob_1", b"x", "application/octet-stream"),
         "metadata": ("blob", b'{"a": 1}', "application/json"),
     }
-    assert read_form(*form(parts)).metadata == {"a": 1}
+    assert parse_file_form(*form(parts)).metadata == {"a": 1}
 
 
 def test_name_and_type_may_come_as_parts_of_their_own() -> None:
-    found = read_form(*form({"content": ("x", b"x")}, {"filename": "a.zip", "type": "application/zip"}))
+    found = parse_file_form(*form({"content": ("x", b"x")}, {"filename": "a.zip", "type": "application/zip"}))
     assert (found.name, found.content_type) == ("a.zip", "application/zip")
 
 
 def test_what_is_not_said_has_defaults() -> None:
-    found = read_form(*form({"content": (None, b"x")}))
+    found = parse_file_form(*form({"content": (None, b"x")}))
     assert (found.name, found.content_type, found.metadata) == ("file", "application/octet-stream", {})
 
 
@@ -67,14 +69,14 @@ def test_what_is_not_said_has_defaults() -> None:
     ],
 )
 def test_a_name_is_the_last_part_of_a_path(sent: str, kept: str) -> None:
-    assert read_form(*form({"content": ("x", b"x")}, {"filename": sent})).name == kept
+    assert parse_file_form(*form({"content": ("x", b"x")}, {"filename": sent})).name == kept
 
 
 @pytest.mark.parametrize(
     "kind", ["text/html\r\nX-Evil: 1", "nonsense", "a/b/c", "", "text/plain; charset=utf-8"]
 )
 def test_a_type_that_cannot_stand_in_a_header_becomes_plain_bytes(kind: str) -> None:
-    found = read_form(*form({"content": ("x", b"x")}, {"type": kind})).content_type
+    found = parse_file_form(*form({"content": ("x", b"x")}, {"type": kind})).content_type
     assert found == ("text/plain" if kind.startswith("text/plain") else "application/octet-stream")
 
 
@@ -123,9 +125,9 @@ def test_a_form_that_breaks_off_is_refused(cut: int) -> None:
 @given(st.binary(max_size=300))
 def test_no_body_does_more_than_being_refused(body: bytes) -> None:
     with suppress(ApiError):  # and nothing else
-        read_form("multipart/form-data; boundary=b", b"--b\r\n" + body + b"\r\n--b--\r\n")
+        parse_file_form("multipart/form-data; boundary=b", b"--b\r\n" + body + b"\r\n--b--\r\n")
 
 
 @given(st.binary(max_size=2000))
 def test_any_bytes_come_through_unchanged(content: bytes) -> None:
-    assert read_form(*form({"content": ("x", content)})).content == content
+    assert parse_file_form(*form({"content": ("x", content)})).content == content

@@ -22,7 +22,7 @@ from replicate_proxy.clock import iso
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import TERMINAL, Job, JobStatus
 from replicate_proxy.services import query
-from replicate_proxy.services.query import CachedJobs
+from replicate_proxy.services.query import CachedJobReader
 from tests.support.builders import TENANT, make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeJobStore
@@ -65,8 +65,8 @@ def fallbacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def reader(
     dax: FakeDax, table: FakeJobStore, clock: FakeClock, connect: Callable[[], Any] | None = None
-) -> CachedJobs:
-    return CachedJobs(table, DaxJobs(connect or (lambda: dax), "jobs"), clock, stale=STALE)
+) -> CachedJobReader:
+    return CachedJobReader(table, DaxJobs(connect or (lambda: dax), "jobs"), clock, max_staleness=STALE)
 
 
 def job(status: JobStatus, seconds: float = 0, **fields: Any) -> Job:
@@ -212,7 +212,7 @@ def test_pages_come_from_the_table() -> None:
     dax, table = FakeDax(breaks=AssertionError("asked")), FakeJobStore()
     table.create(job(JobStatus.QUEUED))
 
-    page = reader(dax, table, FakeClock()).page(TENANT, below=None, from_id=None, limit=10)
+    page = reader(dax, table, FakeClock()).list_jobs(TENANT, before_id=None, min_id=None, limit=10)
 
     assert [one.id for one in page.jobs] == [ID]
     assert dax.asked == 0

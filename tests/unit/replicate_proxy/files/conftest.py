@@ -34,11 +34,11 @@ class FakeFileStore:
     def get(self, tenant: str, file_id: str) -> StoredFile | None:
         return self.files.get((tenant, file_id))
 
-    def page(self, tenant: str, *, below: str | None, limit: int) -> FilePage:
+    def list_files(self, tenant: str, *, before_id: str | None, limit: int) -> FilePage:
         found = [
             file
             for file in self._newest_first(tenant)
-            if file.is_uploaded and (below is None or file.id < below)
+            if file.is_uploaded and (before_id is None or file.id < before_id)
         ]
         return FilePage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 

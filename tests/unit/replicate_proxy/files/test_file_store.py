@@ -54,34 +54,34 @@ def test_a_record_is_found_under_its_tenant_only(records: FileStore) -> None:
     file = make()
     records.save(file)
     assert records.get("globex", file.id) is None
-    assert records.page("globex", below=None, limit=10).files == ()
+    assert records.list_files("globex", before_id=None, limit=10).files == ()
 
 
 def test_pages_follow_on_without_gap_or_repetition(records: FileStore) -> None:
     made = [make(seconds) for seconds in range(5)]
     for file in made:
         records.save(file)
-    first = records.page("acme", below=None, limit=2)
-    second = records.page("acme", below=first.next_before, limit=2)
-    third = records.page("acme", below=second.next_before, limit=2)
+    first = records.list_files("acme", before_id=None, limit=2)
+    second = records.list_files("acme", before_id=first.next_before_id, limit=2)
+    third = records.list_files("acme", before_id=second.next_before_id, limit=2)
     assert [*first.files, *second.files, *third.files] == made[::-1]
-    assert third.next_before is None
+    assert third.next_before_id is None
 
 
 def test_a_full_last_page_has_nothing_after_it(records: FileStore) -> None:
     for seconds in range(2):
         records.save(make(seconds))
-    assert records.page("acme", below=None, limit=2).next_before is None
+    assert records.list_files("acme", before_id=None, limit=2).next_before_id is None
 
 
 def test_an_awaited_file_is_not_on_a_page_until_it_is_uploaded(records: FileStore) -> None:
     file = make(size=None)
     records.save(file)
     assert records.awaited("acme", limit=5) == (file,)
-    assert records.page("acme", below=None, limit=5).files == ()
+    assert records.list_files("acme", before_id=None, limit=5).files == ()
     records.save(replace(file, size=9))
     assert records.awaited("acme", limit=5) == ()
-    assert records.page("acme", below=None, limit=5).files == (replace(file, size=9),)
+    assert records.list_files("acme", before_id=None, limit=5).files == (replace(file, size=9),)
 
 
 def test_a_deleted_record_is_gone_in_either_state(records: FileStore) -> None:

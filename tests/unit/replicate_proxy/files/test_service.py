@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_proxy.api.files import UploadRequest
+from replicate_proxy.api.files import CreateUploadBody
 from replicate_proxy.api.multipart_form import FileForm
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.files.signed_downloads import download_address, ticket_in
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.clock import FakeClock
 
 FORM = FileForm(content=b"cat", name="cat.png", content_type="image/png", metadata={"a": 1})
-UPLOAD = UploadRequest(filename="big.zip", content_type="application/zip")
+UPLOAD = CreateUploadBody(filename="big.zip", content_type="application/zip")
 
 
 def ticket_of(file: StoredFile) -> DownloadTicket:
@@ -45,7 +45,7 @@ def test_another_tenant_sees_nothing_of_it(files: Files, objects: FakeObjects) -
         files.get("globex", file.id)
     with pytest.raises(NotFoundError):
         files.delete("globex", file.id)
-    assert files.page("globex").files == ()
+    assert files.list_files("globex").files == ()
     assert objects.objects
 
 
@@ -73,7 +73,7 @@ def test_after_a_day_a_file_is_gone_whether_or_not_the_table_has_noticed(
         files.get("acme", file.id)
     with pytest.raises(NotFoundError):
         files.download(ticket_of(file))
-    assert files.page("acme").files == ()
+    assert files.list_files("acme").files == ()
 
 
 def test_files_come_newest_first_in_pages(files: Files, clock: FakeClock) -> None:
@@ -84,9 +84,9 @@ def test_files_come_newest_first_in_pages(files: Files, clock: FakeClock) -> Non
     seen: list[str] = []
     below, pages = None, 0
     while pages == 0 or below:
-        page = files.page("acme", below=below)
+        page = files.list_files("acme", before_id=below)
         seen += [file.id for file in page.files]
-        below, pages = page.next_before, pages + 1
+        below, pages = page.next_before_id, pages + 1
     assert seen == made[::-1]
     assert pages == 3
 
@@ -97,7 +97,7 @@ def test_an_announced_file_is_awaited_until_its_bytes_are_there(
     file, form = files.announce("acme", UPLOAD)
     assert form.fields == {"key": f"files/acme/{file.id}", "sizes": "1-1000", "seconds": "900"}
     assert not files.get("acme", file.id).is_uploaded
-    assert files.page("acme").files == ()
+    assert files.list_files("acme").files == ()
     with pytest.raises(NotFoundError):
         files.download(ticket_of(file))
     objects.objects[file.key] = b"12345"
@@ -108,7 +108,7 @@ def test_an_announced_file_is_awaited_until_its_bytes_are_there(
 def test_a_list_finds_announced_files_that_have_arrived(files: Files, objects: FakeObjects) -> None:
     file, _ = files.announce("acme", UPLOAD)
     objects.objects[file.key] = b"12345"
-    assert [found.id for found in files.page("acme").files] == [file.id]
+    assert [found.id for found in files.list_files("acme").files] == [file.id]
 
 
 def test_a_file_can_be_fetched_before_anybody_looked_at_it(files: Files, objects: FakeObjects) -> None:
@@ -118,13 +118,13 @@ def test_a_file_can_be_fetched_before_anybody_looked_at_it(files: Files, objects
 
 
 def test_a_size_that_was_announced_is_the_only_one_accepted(files: Files) -> None:
-    _, form = files.announce("acme", UploadRequest(filename="a", size=7))
+    _, form = files.announce("acme", CreateUploadBody(filename="a", size=7))
     assert form.fields["sizes"] == "7-7"
 
 
 def test_a_size_beyond_the_limit_is_refused_before_the_upload(files: Files) -> None:
     with pytest.raises(ApiError) as refused:
-        files.announce("acme", UploadRequest(filename="a", size=1001))
+        files.announce("acme", CreateUploadBody(filename="a", size=1001))
     assert (refused.value.status, refused.value.invalid_fields[0].field) == (422, "size")
 
 

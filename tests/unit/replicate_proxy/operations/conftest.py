@@ -148,7 +148,7 @@ class World:
             AdminServices(
                 keys=keys,
                 tenants=TenantService(store=self.tenants, seats=seats, clock=self.clock),
-                letters=self.dead_letters,
+                dead_letters=self.dead_letters,
                 breaker=self.breaker,
                 redeliveries=FakeRedeliveries(),
                 webhook_secret=WebhookSecret(lambda: self.secret, self.parameter),

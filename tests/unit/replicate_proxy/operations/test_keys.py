@@ -84,7 +84,7 @@ def test_keys_are_listed_by_tenant(world: World) -> None:
 
 def test_a_rotated_key_has_two_good_secrets_for_the_grace(world: World) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
-    status, turned = world.call("POST", f"keys/{made['id']}/rotate", {"grace_seconds": 3600})
+    status, turned = world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": 3600})
     assert status == 200
     assert turned["previous_secret_until"] == iso(NOW + timedelta(hours=1))
     assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.GOOD] * 2
@@ -95,7 +95,7 @@ def test_a_rotated_key_has_two_good_secrets_for_the_grace(world: World) -> None:
 
 def test_a_rotation_without_grace_is_effective_at_once_at_the_gateway_too(world: World) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
-    world.call("POST", f"keys/{made['id']}/rotate", {"grace_seconds": 0})
+    world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": 0})
     assert worth(world, made["key"]) is Standing.WRONG
     assert world.gateway.flushed == [STAGE]
 
@@ -103,8 +103,8 @@ def test_a_rotation_without_grace_is_effective_at_once_at_the_gateway_too(world:
 @pytest.mark.parametrize("grace", [-1, 7 * 86_400 + 1, "a day"])
 def test_a_grace_is_0_to_7_days(world: World, grace: Any) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
-    status, problem = world.call("POST", f"keys/{made['id']}/rotate", {"grace_seconds": grace})
-    assert (status, problem["invalid_fields"][0]["field"]) == (422, "grace_seconds")
+    status, problem = world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": grace})
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, "overlap_seconds")
     assert worth(world, made["key"]) is Standing.GOOD
 
 

@@ -9,11 +9,11 @@ import pytest
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.jobs.model import JobStatus, Submission, SubmissionKind
 from replicate_proxy.services.batches import BatchState
-from replicate_proxy.services.ingest import NewJob
+from replicate_proxy.services.ingest import JobRequest
 from tests.support.builders import BASE_URL, VERSION
 from tests.support.world import PRINCIPAL, Crash, World
 
-NEW = NewJob(
+NEW = JobRequest(
     submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
     input={"prompt": "a cat"},
     base_url=BASE_URL,
@@ -23,7 +23,7 @@ NEWS = [replace(NEW, input={"prompt": f"cat {number}"}) for number in range(3)]
 
 
 def accept(world: World, key: str | None = None) -> BatchState:
-    return world.batch_ingest.accept(NEWS, PRINCIPAL, key)
+    return world.batch_ingest.create(NEWS, PRINCIPAL, key)
 
 
 def test_jobs_know_their_batch_and_the_batch_its_jobs() -> None:
@@ -45,7 +45,7 @@ def test_nothing_is_accepted_that_cannot_be_kept(part: str) -> None:
     with pytest.raises(RetryableError):
         accept(world, "k")
     assert (world.store.jobs, world.messages) == ({}, [])
-    assert not accept(world, "k").replayed, "the key is free for the caller's retry"
+    assert not accept(world, "k").is_replay, "the key is free for the caller's retry"
     assert len(world.store.jobs) == 3
 
 
@@ -53,7 +53,7 @@ def test_a_lost_answer_of_the_table_is_no_failure() -> None:
     world = World()
     world.batches.faults.fail("create_answer")
     state = accept(world)
-    assert not state.replayed
+    assert not state.is_replay
     assert len(world.store.jobs) == len(world.messages) == 3
 
 
@@ -64,7 +64,7 @@ def test_of_two_at_once_under_a_key_one_creates(monkeypatch: pytest.MonkeyPatch)
     get, looks = world.batches.get, [None, first.batch]
     monkeypatch.setattr(world.batches, "get", lambda *_: looks.pop(0) if looks else get(*_))
     second = accept(world, "k")
-    assert second.replayed
+    assert second.is_replay
     assert second.batch == first.batch
     assert len(world.store.jobs) == 3
 
@@ -97,6 +97,6 @@ def test_a_crash_after_the_write_loses_nothing() -> None:
     with pytest.raises(Crash):
         accept(world, "k")
     world.chance = lambda _: False
-    assert accept(world, "k").replayed
+    assert accept(world, "k").is_replay
     world.pass_time(180)
     assert len(world.replicate.predictions) == len(world.store.jobs) == 3

@@ -20,10 +20,10 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.reply import Reply
 from replicate_proxy.services.catalog import (
-    CATALOG,
+    CATALOG_ROUTES,
     Catalog,
-    CatalogEntry,
     CatalogReply,
+    CatalogRoute,
     CatalogSettings,
     ReplyCache,
 )
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BASE = "https://proxy.example/prod"
 JSON = {"content-type": "application/json; charset=utf-8"}
-ENTRIES = {entry.resource: entry for entry in CATALOG}
+ENTRIES = {entry.resource: entry for entry in CATALOG_ROUTES}
 MODEL = ENTRIES["/v1/models/{owner}/{name}"]
 MODELS = ENTRIES["/v1/models"]
 NAMES = {"owner": "replicate", "name": "hello-world"}
@@ -82,7 +82,7 @@ class Setting:
 
     def get(
         self,
-        entry: CatalogEntry = MODEL,
+        entry: CatalogRoute = MODEL,
         params: Mapping[str, str] = NAMES,
         query: Mapping[str, str] | None = None,
     ) -> CatalogReply:
@@ -93,7 +93,7 @@ def test_a_model_passes_with_its_status_and_content() -> None:
     setting = Setting(reply({"name": "hello-world", "run_count": 3}))
     got = setting.get()
     assert json.loads(got.body) == {"name": "hello-world", "run_count": 3}
-    assert (got.status, got.max_age) == (200, 60)
+    assert (got.status, got.max_age_seconds) == (200, 60)
     assert setting.replicate.asked == [("/v1/models/replicate/hello-world", {})]
 
 
@@ -125,7 +125,7 @@ class TestCache:
         setting = Setting(reply({"a": 1}))
         setting.get()
         setting.clock.advance(59)
-        assert setting.get().max_age <= 1
+        assert setting.get().max_age_seconds <= 1
         assert len(setting.replicate.asked) == 1
         setting.clock.advance(2)
         setting.get()
@@ -183,7 +183,7 @@ class TestCache:
         setting.clock.advance(3600)
         setting.replicate.outcome = error
         got = setting.get()
-        assert (json.loads(got.body), got.max_age) == ({"a": 1}, 0)
+        assert (json.loads(got.body), got.max_age_seconds) == ({"a": 1}, 0)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ class TestNoOpenRelay:
     @given(owner=st.text(max_size=20), name=st.text(max_size=20))
     def test_whatever_the_segments_the_path_stays_where_it_is(self, owner: str, name: str) -> None:
         try:
-            path = MODEL.path({"owner": owner, "name": name})
+            path = MODEL.build_path({"owner": owner, "name": name})
         except NotFoundError:
             return
         assert path == f"/v1/models/{owner}/{name}"

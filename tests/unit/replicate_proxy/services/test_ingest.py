@@ -53,14 +53,14 @@ def test_the_key_is_free_for_the_callers_retry_after_a_failure(world: World) -> 
     with pytest.raises(RetryableError):
         world.accept(idempotency_key="k")
     again = world.accept(idempotency_key="k")
-    assert not again.replayed
+    assert not again.is_replay
     assert world.store.only().id == again.job.id
 
 
 def test_a_key_stands_for_one_job(world: World) -> None:
     first = world.accept(idempotency_key="k")
     second = world.accept(idempotency_key="k")
-    assert (first.replayed, second.replayed) == (False, True)
+    assert (first.is_replay, second.is_replay) == (False, True)
     assert second.job.id == world.store.only().id == first.job.id
     world.settle_messages()
     assert len(world.replicate.predictions) == 1
@@ -77,7 +77,7 @@ def test_another_body_under_the_key_is_refused(world: World) -> None:
 def test_a_key_is_forgotten_after_a_day(world: World) -> None:
     world.accept(idempotency_key="k")
     world.clock.advance(24 * 3600 + 1)
-    assert not world.accept("a dog", idempotency_key="k").replayed
+    assert not world.accept("a dog", idempotency_key="k").is_replay
     assert len(world.store.jobs) == 2
 
 
@@ -109,7 +109,7 @@ def test_a_duplicate_that_loses_the_race_with_the_same_correlation_id_is_a_repla
     world.store.get = reads_too_early  # type: ignore[method-assign]  # one test's twist
     second = world.accept(idempotency_key="k")
 
-    assert second.replayed
+    assert second.is_replay
     assert second.job.created_at == first.job.created_at
 
 
@@ -117,6 +117,6 @@ def test_a_write_whose_answer_was_lost_counts_as_written(world: World) -> None:
     # The SDK's own retry then finds the job there.
     world.store.faults.fail("create_answer", error=ConflictError("create job"))
     accepted = world.accept()
-    assert not accepted.replayed
+    assert not accepted.is_replay
     assert world.store.only().id == accepted.job.id
     assert len(world.messages) == 1

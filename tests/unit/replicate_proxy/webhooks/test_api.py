@@ -113,7 +113,7 @@ def test_the_default_secret_is_in_replicates_shape_and_stays(client: Client) -> 
     first = client.ok("GET", "default/secret")
     assert set(first) == {"key"}
     assert client.ok("GET", "default/secret") == first
-    rotated = client.ok("POST", "default/secret/rotate", {"grace_seconds": 3600})
+    rotated = client.ok("POST", "default/secret/rotate", {"overlap_seconds": 3600})
     assert rotated["key"] != first["key"]
     assert client.ok("GET", "default/secret") == rotated
 
@@ -131,8 +131,8 @@ def test_an_endpoints_secret_is_read_and_rotated(client: Client, world: World) -
 
 @pytest.mark.parametrize("grace", [-1, 7 * 86400 + 1, "soon"])
 def test_the_grace_is_0_to_7_days(client: Client, grace: Any) -> None:
-    status, problem = client.call("POST", "default/secret/rotate", {"grace_seconds": grace})
-    assert (status, problem["invalid_fields"][0]["field"]) == (422, "grace_seconds")
+    status, problem = client.call("POST", "default/secret/rotate", {"overlap_seconds": grace})
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, "overlap_seconds")
 
 
 def test_a_test_event_is_sent_and_its_attempt_is_seen(client: Client, world: World) -> None:

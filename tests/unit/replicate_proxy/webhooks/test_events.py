@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.contracts.predictions import CLIENT_STATUS
+from replicate_proxy.contracts.predictions import PREDICTION_STATUS
 from replicate_proxy.jobs.model import Document, Job, JobStatus
 from replicate_proxy.webhooks.events import events_of, sequence_of, status_event, wants
 from replicate_proxy.webhooks.model import EventKind
@@ -140,11 +140,11 @@ def test_sequences_follow_the_kinds_within_one_change() -> None:
 @given(STATUSES, STATUSES)
 def test_the_bus_hears_of_what_a_client_can_see(old: JobStatus, new: JobStatus) -> None:
     event = status_event(in_status(old), in_status(new, rev=2), NOW)
-    if CLIENT_STATUS[old] == CLIENT_STATUS[new]:
+    if PREDICTION_STATUS[old] == PREDICTION_STATUS[new]:
         assert event is None
         return
     assert event is not None
-    assert event.data["previous_status"] == CLIENT_STATUS[old]
-    assert event.data["status"] == CLIENT_STATUS[new]
+    assert event.data["previous_status"] == PREDICTION_STATUS[old]
+    assert event.data["status"] == PREDICTION_STATUS[new]
     again = status_event(in_status(old), in_status(new, rev=2), NOW)
     assert again == event

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.contracts.predictions import prediction_view
+from replicate_proxy.contracts.predictions import build_prediction_view
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.webhooks.events import JobEvent, body_text
 from replicate_proxy.webhooks.model import EventKind
@@ -19,7 +19,7 @@ LIMIT = 256 * 1024
 
 def view_of(job: Job, **parts: Any) -> dict[str, Any]:
     values = {"input": {"prompt": "a"}, "output": ["https://cdn.example/1.webp"], "logs": "done"}
-    return prediction_view(job, **{**values, **parts})
+    return build_prediction_view(job, **{**values, **parts})
 
 
 def body(view: dict[str, Any], kind: EventKind, limit: int = LIMIT) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(served: World) -> None:
     assert (made["scopes"], made["allowed_ips"]) == (["predictions:read"], ["10.0.0.0/8"])
     assert [key["id"] for key in run("list")] == [key["id"] for key in run("list", "acme")] == [made["id"]]
     assert run("list", "globex") == []
-    turned = run("rotate", made["id"], "--grace-hours", "0.5")
+    turned = run("rotate", made["id"], "--overlap-hours", "0.5")
     assert turned["key"] != made["key"]
     assert turned["previous_secret_until"] == "2026-01-31T10:00:00.000Z"
     assert run("revoke", made["id"])["revoked_at"]

@@ -24,17 +24,17 @@ _PREFLIGHT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Cors:
+class CorsPolicy:
     """`origins` such as `https://app.example.com`; `*` stands for every one."""
 
     origins: frozenset[str] = frozenset()
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Cors:
+    def from_env(cls, environ: Mapping[str, str]) -> CorsPolicy:
         """CORS_ALLOWED_ORIGINS, a comma list; none where it is absent."""
         return cls(frozenset(Env(environ).names("CORS_ALLOWED_ORIGINS")))
 
-    def headers(self, origin: str, *, preflight: bool = False) -> dict[str, str]:
+    def build_headers(self, origin: str, *, preflight: bool = False) -> dict[str, str]:
         """What lets a page of the origin read the reply; for a preflight, what it may send."""
         if not self.origins:
             return {}

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from replicate_proxy.api.http import Routes, json_response
-from replicate_proxy.api.multipart_form import read_form
-from replicate_proxy.api.validation import Body, checked, invalid
+from replicate_proxy.api.http import Router, json_response
+from replicate_proxy.api.multipart_form import parse_file_form
+from replicate_proxy.api.validation import RequestBody, field_error, parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import iso
 from replicate_proxy.errors import NotFoundError
@@ -42,7 +42,7 @@ def _small(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-class UploadRequest(Body):
+class CreateUploadBody(RequestBody):
     """What the caller is about to upload; `size` in bytes, where given, is the only one accepted."""
 
     filename: Annotated[str, AfterValidator(plain_name)]
@@ -53,7 +53,7 @@ class UploadRequest(Body):
     metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
 
 
-def file_view(file: StoredFile, *, base_url: str, signing_key: bytes) -> dict[str, Any]:
+def build_file_view(file: StoredFile, *, base_url: str, signing_key: bytes) -> dict[str, Any]:
     """`urls.get` is what clients put into a prediction's input, so it is the signed address."""
     return {
         "id": file.id,
@@ -81,49 +81,51 @@ class _Views:
         return self.public_base_url or request.base_url
 
     def of(self, request: Request, file: StoredFile) -> dict[str, Any]:
-        return file_view(file, base_url=self.base_url(request), signing_key=self.signing_key())
+        return build_file_view(file, base_url=self.base_url(request), signing_key=self.signing_key())
 
 
-def file_routes(files: Files, *, signing_key: Callable[[], bytes], public_base_url: str = "") -> Routes:
+def file_routes(files: Files, *, signing_key: Callable[[], bytes], public_base_url: str = "") -> Router:
     """Writing asks for the scope files:write, reading for predictions:read, a download for its signature."""
-    routes = Routes()
+    routes = Router()
     views = _Views(signing_key, public_base_url)
     _add_writing(routes, files, views)
     _add_reading(routes, files, views)
     return routes
 
 
-def _add_writing(routes: Routes, files: Files, views: _Views) -> None:
+def _add_writing(routes: Router, files: Files, views: _Views) -> None:
     @routes.post("/v1/files")
     def create(request: Request) -> Response:
         request.principal.require(Scope.FILES_WRITE)
-        form = read_form(request.headers.get("content-type", ""), request.body)
+        form = parse_file_form(request.headers.get("content-type", ""), request.body)
         return json_response(201, views.of(request, files.create(request.principal.tenant, form)))
 
     @routes.post("/v1/uploads")
     def announce(request: Request) -> Response:
         request.principal.require(Scope.FILES_WRITE)
-        file, form = files.announce(request.principal.tenant, checked(UploadRequest, request.json()))
+        file, form = files.announce(request.principal.tenant, parse_body(CreateUploadBody, request.json()))
         upload = {"method": "POST", "url": form.url, "fields": dict(form.fields)}
         return json_response(201, {**views.of(request, file), "upload": upload})
 
     @routes.delete("/v1/files/{id}")
     def delete(request: Request) -> Response:
         request.principal.require(Scope.FILES_WRITE)
-        files.delete(request.principal.tenant, request.params["id"])
+        files.delete(request.principal.tenant, request.path_params["id"])
         return json_response(204, None)
 
 
-def _add_reading(routes: Routes, files: Files, views: _Views) -> None:
+def _add_reading(routes: Router, files: Files, views: _Views) -> None:
     @routes.get("/v1/files")
     def list_files(request: Request) -> Response:
         request.principal.require(Scope.PREDICTIONS_READ)
         cursor = request.query.get("cursor")
         if cursor is not None and not is_id(cursor):
-            raise invalid("cursor", "is not one that an earlier page gave")
-        page = files.page(request.principal.tenant, below=cursor)
+            raise field_error("cursor", "is not one that an earlier page gave")
+        page = files.list_files(request.principal.tenant, before_id=cursor)
         following = (
-            f"{views.base_url(request)}/v1/files?cursor={page.next_before}" if page.next_before else None
+            f"{views.base_url(request)}/v1/files?cursor={page.next_before_id}"
+            if page.next_before_id
+            else None
         )
         results = [views.of(request, file) for file in page.files]
         return json_response(200, {"next": following, "previous": None, "results": results})
@@ -132,12 +134,12 @@ def _add_reading(routes: Routes, files: Files, views: _Views) -> None:
     def get(request: Request) -> Response:
         request.principal.require(Scope.PREDICTIONS_READ)
         return json_response(
-            200, views.of(request, files.get(request.principal.tenant, request.params["id"]))
+            200, views.of(request, files.get(request.principal.tenant, request.path_params["id"]))
         )
 
     @routes.get("/v1/files/{id}/download")
     def download(request: Request) -> Response:
-        ticket = DownloadTicket.read(request.params["id"], request.query)
+        ticket = DownloadTicket.read(request.path_params["id"], request.query)
         if ticket is None:
             raise NotFoundError("no such file")
         # Bytes cannot pass through a function beyond 6 MB; the store gives any size, and ranges of it.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from replicate_proxy.api.cors import Cors
+from replicate_proxy.api.cors import CorsPolicy
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
 from replicate_proxy.observability import logger
@@ -31,7 +31,7 @@ class Request:
     method: str
     resource: str
     path: str
-    params: Mapping[str, str]
+    path_params: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
@@ -44,7 +44,7 @@ class Request:
             method=event["httpMethod"],
             resource=event["resource"],
             path=event.get("path") or "/",
-            params=event.get("pathParameters") or {},
+            path_params=event.get("pathParameters") or {},
             query=event.get("queryStringParameters") or {},
             headers=headers,
             body=_body(event),
@@ -88,12 +88,12 @@ class Request:
 Handler = Callable[[Request], Response]
 
 
-class Routes:
+class Router:
     """The routes of one function: `(method, resource)` to handler. `cors` None takes the environment's."""
 
-    def __init__(self, cors: Cors | None = None) -> None:
+    def __init__(self, cors: CorsPolicy | None = None) -> None:
         self._handlers: dict[tuple[str, str], Handler] = {}
-        self._cors = Cors.from_env(os.environ) if cors is None else cors
+        self._cors = CorsPolicy.from_env(os.environ) if cors is None else cors
 
     def add(self, method: str, resource: str) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
@@ -120,7 +120,7 @@ class Routes:
     def handle(self, event: Mapping[str, Any]) -> Response:
         """The reply to the event; every error becomes a problem, none escapes."""
         response = self._answer(event)
-        allowed = self._cors.headers(_origin(event), preflight=event.get("httpMethod") == "OPTIONS")
+        allowed = self._cors.build_headers(_origin(event), preflight=event.get("httpMethod") == "OPTIONS")
         return {**response, "headers": {**response["headers"], **allowed}} if allowed else response
 
     def _answer(self, event: Mapping[str, Any]) -> Response:
@@ -141,7 +141,7 @@ def json_response(status: int, body: Any, headers: Mapping[str, str] | None = No
     return {"statusCode": status, "headers": sent, "body": text, "isBase64Encoded": False}
 
 
-def problem(
+def problem_response(
     status: int,
     title: str,
     detail: str,
@@ -195,7 +195,7 @@ def _as_problem(error: Exception) -> Response:
     match error:
         case ApiError():
             logger.info("request refused", status=error.status, title=error.title)
-            return problem(
+            return problem_response(
                 error.status,
                 error.title,
                 error.detail,
@@ -204,12 +204,12 @@ def _as_problem(error: Exception) -> Response:
                 retry_after=error.retry_after,
             )
         case NotFoundError():
-            return problem(404, "Not found", "The requested resource could not be found")
+            return problem_response(404, "Not found", "The requested resource could not be found")
         case RetryableError() | ConflictError():
             logger.warning("request failed for now", reason=str(error))
             wait = error.retry_after if isinstance(error, RetryableError) else None
             seconds = int(wait or _RETRY_AFTER_SECONDS)
-            return problem(503, "Service unavailable", "Try again in a moment", retry_after=seconds)
+            return problem_response(503, "Service unavailable", "Try again in a moment", retry_after=seconds)
         case _:
             logger.exception("unexpected error")
-            return problem(500, "Internal server error", "Something went wrong on our side")
+            return problem_response(500, "Internal server error", "Something went wrong on our side")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import FormParser, parse_options_header
 
-from replicate_proxy.api.validation import invalid
+from replicate_proxy.api.validation import field_error
 from replicate_proxy.errors import ApiError
 from replicate_proxy.files.model import media_type, plain_name
 from replicate_proxy.strict_json import parse_strict_json
@@ -41,7 +41,7 @@ class _Part:
     content_type: str | None
 
 
-def read_form(content_type: str, body: bytes) -> FileForm:
+def parse_file_form(content_type: str, body: bytes) -> FileForm:
     """Raises an ApiError that says which part is missing or wrong.
 
     `filename` and `type` may come as parts of their own or with the content, as the clients differ; so may
@@ -50,12 +50,12 @@ def read_form(content_type: str, body: bytes) -> FileForm:
     parts = _parts(content_type, body)
     content = parts.get("content")
     if content is None:
-        raise invalid("content", "the form has no such part")
+        raise field_error("content", "the form has no such part")
     name = _text(parts, "filename") or content.file_name or "file"
     try:
         plain = plain_name(name)
     except ValueError as error:
-        raise invalid("filename", str(error)) from None
+        raise field_error("filename", str(error)) from None
     return FileForm(
         content=content.value,
         name=plain,
@@ -90,7 +90,7 @@ def _parsed(boundary: bytes, body: bytes) -> dict[str, _Part]:
     def keep(name: bytes | None, part: _Part) -> None:
         key = _decoded(name or b"")
         if key in parts or len(parts) == _MOST_PARTS:
-            raise invalid(key, "comes twice, or the form has too many parts")
+            raise field_error(key, "comes twice, or the form has too many parts")
         parts[key] = part
 
     try:
@@ -127,11 +127,11 @@ def _metadata(part: _Part | None) -> Mapping[str, Any]:
     if part is None or not part.value.strip():
         return {}
     if len(part.value) > _LARGEST_METADATA:
-        raise invalid("metadata", f"is larger than {_LARGEST_METADATA} bytes")
+        raise field_error("metadata", f"is larger than {_LARGEST_METADATA} bytes")
     try:
         loaded = parse_strict_json(part.value)
     except (ValueError, RecursionError):
-        raise invalid("metadata", "is not JSON") from None
+        raise field_error("metadata", "is not JSON") from None
     if not isinstance(loaded, dict):
-        raise invalid("metadata", "is not a JSON object")
+        raise field_error("metadata", "is not a JSON object")
     return loaded

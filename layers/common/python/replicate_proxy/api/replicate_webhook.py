@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.http import Request, Response, Router, json_response
 
 if TYPE_CHECKING:
     from replicate_proxy.services.replicate_webhook import WebhookReceiver
 
 
-def webhook_routes(receiver: WebhookReceiver) -> Routes:
+def webhook_routes(receiver: WebhookReceiver) -> Router:
     """`POST /webhooks/replicate`: 200 once the event is on the bus, so that Replicate may forget it."""
-    routes = Routes()
+    routes = Router()
 
     @routes.post("/webhooks/replicate")
     def receive(request: Request) -> Response:

@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from replicate_proxy.errors import ApiError, InvalidField
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """Base of request bodies: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def checked[T: BaseModel](kind: type[T], body: Any) -> T:
+def parse_body[T: BaseModel](kind: type[T], body: Any) -> T:
     """The body as `kind`; a 422 ApiError names every field that is wrong."""
     if not isinstance(body, dict):
         raise ApiError(422, "Input validation failed", "The body must be a JSON object")
@@ -34,9 +34,9 @@ def checked[T: BaseModel](kind: type[T], body: Any) -> T:
         ) from None
 
 
-def invalid(field: str, description: str, *, kind: str = "invalid") -> ApiError:
+def field_error(field: str, description: str, *, error_type: str = "invalid") -> ApiError:
     """A 422 ApiError about one field."""
-    return _failed([InvalidField(kind, field, description)])
+    return _failed([InvalidField(error_type, field, description)])
 
 
 def _failed(fields: list[InvalidField]) -> ApiError:

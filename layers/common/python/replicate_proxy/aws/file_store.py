@@ -47,26 +47,26 @@ class DynamoFileStore:
         files = [_file(from_item(item)) for item in reply["Responses"].get(self._table, [])]
         return max(files, key=lambda file: file.is_uploaded, default=None)
 
-    def page(self, tenant: str, *, below: str | None, limit: int) -> FilePage:
+    def list_files(self, tenant: str, *, before_id: str | None, limit: int) -> FilePage:
         # The end of a BETWEEN is included, so one more than asked for is read and the id itself dropped.
-        found = self._query(tenant, _UPLOADED, below=below, limit=limit + 2)
-        files = [file for file in found if file.id != below][: limit + 1]
+        found = self._query(tenant, _UPLOADED, before_id=before_id, limit=limit + 2)
+        files = [file for file in found if file.id != before_id][: limit + 1]
         more = len(files) > limit
         return FilePage(tuple(files[:limit]), files[limit - 1].id if more else None)
 
     def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
-        return tuple(self._query(tenant, _AWAITED, below=None, limit=limit))
+        return tuple(self._query(tenant, _AWAITED, before_id=None, limit=limit))
 
     def delete(self, file: StoredFile) -> None:
         with translated("deleting a file's record"):
             for prefix in (_UPLOADED, _AWAITED):
                 self._client.delete_item(TableName=self._table, Key=_key(file.tenant, prefix, file.id))
 
-    def _query(self, tenant: str, prefix: str, *, below: str | None, limit: int) -> list[StoredFile]:
+    def _query(self, tenant: str, prefix: str, *, before_id: str | None, limit: int) -> list[StoredFile]:
         values = {
             ":pk": to_value(_partition(tenant)),
             ":low": to_value(prefix),
-            ":high": to_value(prefix + (below or "~")),
+            ":high": to_value(prefix + (before_id or "~")),
         }
         with translated("listing files"):
             reply = self._client.query(

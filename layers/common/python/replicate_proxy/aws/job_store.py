@@ -67,13 +67,13 @@ class DynamoJobStore:
                 raise
         return saved
 
-    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
+    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
         """Ids from the index, then the jobs in batches: the index holds keys only, so that a save costs one
         write.
         """
-        low, high = from_id or "0", below or "~"
+        low, high = min_id or "0", before_id or "~"
         if low > high:
-            return JobPage(jobs=(), next_before=None)
+            return JobPage(jobs=(), next_before_id=None)
         with translated("list jobs"):
             reply = self._dynamodb.query(
                 TableName=self._table,
@@ -88,10 +88,10 @@ class DynamoJobStore:
                 Limit=limit + 2,
             )
         ids = [from_item(item)["id"] for item in reply["Items"]]
-        ids = [job_id for job_id in ids if job_id != below]
+        ids = [job_id for job_id in ids if job_id != before_id]
         found = self.many(tenant, ids[:limit])
         jobs = tuple(found[job_id] for job_id in ids[:limit] if job_id in found)
-        return JobPage(jobs=jobs, next_before=ids[limit - 1] if len(ids) > limit else None)
+        return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
     def many(self, tenant: str, ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
         """Those of the jobs that exist, by id."""

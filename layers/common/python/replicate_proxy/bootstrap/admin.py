@@ -78,7 +78,7 @@ def admin() -> AdminApi:
             tenants=TenantService(
                 store=DynamoTenantStore(client("dynamodb"), table), seats=seats, clock=clock
             ),
-            letters=DeadLetters(
+            dead_letters=DeadLetters(
                 SqsQueues(client("sqs")),
                 dead_letter_queues(env, Invocations(client("lambda"))),
                 clock=clock,

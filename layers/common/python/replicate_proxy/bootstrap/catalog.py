@@ -19,7 +19,7 @@ from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.services.catalog import Catalog, CatalogSettings, ReplyCache
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Routes
+    from replicate_proxy.api.http import Router
 
 
 _REPLICATE = "https://api.replicate.com"
@@ -28,7 +28,7 @@ _CACHE_BYTES = 32 * 1024 * 1024
 
 
 @cache
-def routes() -> Routes:
+def routes() -> Router:
     """Without the breaker: an ill search must not stop jobs from being sent, nor the other way round."""
     env = Env(os.environ)
     base_url = env.text("REPLICATE_API_BASE_URL", _REPLICATE).rstrip("/")
@@ -44,7 +44,7 @@ def routes() -> Routes:
         ),
         ReplyCache(_CACHE_BYTES),
         CatalogSettings(
-            lifetime=env.number("CATALOG_SECONDS", CatalogSettings().lifetime),
+            cache_seconds=env.number("CATALOG_SECONDS", CatalogSettings().cache_seconds),
             origins=tuple(dict.fromkeys((base_url, _REPLICATE))),
         ),
     )

@@ -12,14 +12,14 @@ from botocore.config import Config
 from replicate_proxy.aws.dax import DaxJobs
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.jobs import store
-from replicate_proxy.services.query import CachedJobs
+from replicate_proxy.services.query import CachedJobReader
 
 
-def cached_jobs(endpoint: str) -> CachedJobs:
+def cached_jobs(endpoint: str) -> CachedJobReader:
     """`endpoint` is the cluster's discovery address, `daxs://…`."""
     cache = DaxJobs(partial(_connect, endpoint), env.text("REPLICATE_PROXY_TABLE"))
     stale = timedelta(milliseconds=env.integer("DAX_STALE_MILLISECONDS", 1000))
-    return CachedJobs(store(), cache, clock, stale=stale)
+    return CachedJobReader(store(), cache, clock, max_staleness=stale)
 
 
 def _connect(endpoint: str) -> Any:

@@ -16,14 +16,14 @@ from replicate_proxy.config import Env
 from replicate_proxy.files.service import Files, FilesSettings
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Routes
+    from replicate_proxy.api.http import Router
 
 
 _MEGABYTE = 1024 * 1024
 
 
 @cache
-def files() -> Routes:
+def files() -> Router:
     env = Env(os.environ)
     bucket = env.text("IMAGES_BUCKET")
     accelerated = (

@@ -7,8 +7,8 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.batches import batch_ingest_routes
-from replicate_proxy.api.predictions.create_request import CreateReader, CreateSettings
+from replicate_proxy.api.batches import add_batch_write_routes
+from replicate_proxy.api.predictions.create_request import JobRequestParser, ParserSettings
 from replicate_proxy.api.predictions.write_routes import ingest_routes
 from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
@@ -19,28 +19,30 @@ from replicate_proxy.bootstrap.jobs import batch_store, store, timeouts, updater
 from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.config import local_settings
 from replicate_proxy.files.signed_downloads import check_input
-from replicate_proxy.services.batches import BatchIngest
+from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import Cancel
-from replicate_proxy.services.ingest import Ingest, Intake
-from replicate_proxy.services.rendering import Views
-from replicate_proxy.services.wait import Hold
+from replicate_proxy.services.ingest import JobCreator, JobFactory
+from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.wait import JobWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.api.http import Routes
+    from replicate_proxy.api.http import Router
     from replicate_proxy.auth.principal import Principal
 
 
 @cache
-def routes() -> Routes:
+def routes() -> Router:
     queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    hold = Hold(store(), clock, time.sleep, longest=env.number("MAX_WAIT_SECONDS", 25))
+    hold = JobWaiter(store(), clock, time.sleep, max_wait_seconds=env.number("MAX_WAIT_SECONDS", 25))
     idempotency = DynamoIdempotencyStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
-    intake = Intake(documents(), queue, timeouts())
+    intake = JobFactory(documents(), queue, timeouts())
     cancel = Cancel(updater(), queue, hold, checkpoint=checkpoint)
-    ingest = Ingest(store=store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint)
-    batches = BatchIngest(
+    ingest = JobCreator(
+        store=store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint
+    )
+    batches = BatchService(
         store=batch_store(),
         idempotency=idempotency,
         intake=intake,
@@ -48,19 +50,19 @@ def routes() -> Routes:
         clock=clock,
         checkpoint=checkpoint,
     )
-    reader, views = _reader(), Views(documents())
+    reader, views = _reader(), PredictionRenderer(documents())
     made = ingest_routes(reader=reader, ingest=ingest, cancel=cancel, hold=hold, views=views)
-    batch_ingest_routes(made, reader=reader, batches=batches, views=views)
+    add_batch_write_routes(made, reader=reader, batches=batches, views=views)
     return made
 
 
-def _reader() -> CreateReader:
-    settings = CreateSettings(
+def _reader() -> JobRequestParser:
+    settings = ParserSettings(
         public_base_url=env.text("PUBLIC_BASE_URL", ""),
-        max_body_bytes=env.integer("MAX_BODY_BYTES", CreateSettings().max_body_bytes),
+        max_body_bytes=env.integer("MAX_BODY_BYTES", ParserSettings().max_body_bytes),
         allow_loopback_webhooks=bool(local_settings(os.environ).get("allow_loopback")),
     )
-    return CreateReader(settings, _check_input)
+    return JobRequestParser(settings, _check_input)
 
 
 def _check_input(value: Mapping[str, Any], principal: Principal, base_url: str) -> None:

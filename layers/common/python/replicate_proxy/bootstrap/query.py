@@ -5,25 +5,25 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.batches import batch_query_routes
+from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.predictions.read_routes import query_routes
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.jobs import batch_store, store
-from replicate_proxy.services.batches import Batches
-from replicate_proxy.services.query import Query
-from replicate_proxy.services.rendering import Views
+from replicate_proxy.services.batches import BatchReader
+from replicate_proxy.services.query import PredictionReader
+from replicate_proxy.services.rendering import PredictionRenderer
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Routes
+    from replicate_proxy.api.http import Router
     from replicate_proxy.ports import JobReader
 
 
 @cache
-def routes() -> Routes:
-    views = Views(documents())
-    made = query_routes(Query(_jobs(), views), public_base_url=env.text("PUBLIC_BASE_URL", ""))
-    batch_query_routes(made, batches=Batches(batch_store()), views=views)
+def routes() -> Router:
+    views = PredictionRenderer(documents())
+    made = query_routes(PredictionReader(_jobs(), views), public_base_url=env.text("PUBLIC_BASE_URL", ""))
+    add_batch_read_routes(made, batches=BatchReader(batch_store()), views=views)
     return made
 
 

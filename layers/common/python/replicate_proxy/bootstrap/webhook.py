@@ -16,11 +16,11 @@ from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Routes
+    from replicate_proxy.api.http import Router
 
 
 @cache
-def routes() -> Routes:
+def routes() -> Router:
     name = env.text("REPLICATE_WEBHOOK_SECRET")
     receiver = WebhookReceiver(
         secrets=lambda refresh: secrets().many(name, refresh=refresh),

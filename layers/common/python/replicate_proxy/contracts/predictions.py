@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch
 
 
-CLIENT_STATUS: Mapping[JobStatus, str] = {
+PREDICTION_STATUS: Mapping[JobStatus, str] = {
     JobStatus.QUEUED: "starting",
     JobStatus.SUBMITTING: "starting",
     JobStatus.SUBMIT_UNKNOWN: "starting",
@@ -34,17 +34,17 @@ CLIENT_STATUS: Mapping[JobStatus, str] = {
 }
 
 
-def prediction_view(
+def build_prediction_view(
     job: Job,
     *,
     input: Any,  # noqa: A002 - the field's own name
     output: Any = None,
     logs: Any = None,
     files: Any = None,
-    still_waiting: bool = False,
+    wait_expired: bool = False,
 ) -> dict[str, Any]:
     """The prediction object. `still_waiting`: the caller asked to wait and the answer is not final."""
-    status = CLIENT_STATUS[job.status]
+    status = PREDICTION_STATUS[job.status]
     here = f"{job.base_url}/v1/predictions/{job.id}"
     view: dict[str, Any] = {
         "id": job.id,
@@ -54,7 +54,7 @@ def prediction_view(
         "output": output if job.status is JobStatus.SUCCEEDED else None,
         "logs": logs or "",
         "error": job.error,
-        "status": "starting" if still_waiting and status == "processing" else status,
+        "status": "starting" if wait_expired and status == "processing" else status,
         "created_at": iso(job.created_at),
         "data_removed": False,
         "source": "api",
@@ -104,13 +104,15 @@ def _proxy(job: Job, files: Any) -> dict[str, Any]:
     }
 
 
-def batch_view(batch: Batch, jobs: Sequence[Job], predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def build_batch_view(
+    batch: Batch, jobs: Sequence[Job], predictions: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """The batch object. `predictions` are the jobs as rendered, from the first on, as many as a reply holds;
     the rest is told by id, status and address.
     """
-    counts = dict.fromkeys(CLIENT_STATUS.values(), 0)
+    counts = dict.fromkeys(PREDICTION_STATUS.values(), 0)
     for job in jobs:
-        counts[CLIENT_STATUS[job.status]] += 1
+        counts[PREDICTION_STATUS[job.status]] += 1
     here = f"{batch.base_url}/v1/batches/{batch.id}"
     view: dict[str, Any] = {
         "id": batch.id,
@@ -132,7 +134,7 @@ def _short(job: Job) -> dict[str, Any]:
     here = f"{job.base_url}/v1/predictions/{job.id}"
     return {
         "id": job.id,
-        "status": CLIENT_STATUS[job.status],
+        "status": PREDICTION_STATUS[job.status],
         "created_at": iso(job.created_at),
         "urls": {"get": here, "cancel": f"{here}/cancel"},
         "proxy": {"omitted": ["input", "logs", "output"]},

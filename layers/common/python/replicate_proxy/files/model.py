@@ -71,7 +71,7 @@ class FilePage:
     """Files of one tenant, newest first; `next_before` is the id to go on below, None on the last page."""
 
     files: tuple[StoredFile, ...]
-    next_before: str | None
+    next_before_id: str | None
 
 
 class FileStore(Protocol):
@@ -81,7 +81,7 @@ class FileStore(Protocol):
 
     def get(self, tenant: str, file_id: str) -> StoredFile | None: ...
 
-    def page(self, tenant: str, *, below: str | None, limit: int) -> FilePage:
+    def list_files(self, tenant: str, *, before_id: str | None, limit: int) -> FilePage:
         """Files that are uploaded."""
 
     def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import invalid
+from replicate_proxy.api.validation import field_error
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import LIFETIME, StoredFile
 from replicate_proxy.ids import is_id, new_id
@@ -15,7 +15,7 @@ from replicate_proxy.ids import is_id, new_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.api.files import UploadRequest
+    from replicate_proxy.api.files import CreateUploadBody
     from replicate_proxy.api.multipart_form import FileForm
     from replicate_proxy.files.model import FileObjects, FilePage, FileStore, UploadForm
     from replicate_proxy.files.signed_downloads import DownloadTicket
@@ -69,11 +69,11 @@ class Files:
         self._store.save(file)
         return file
 
-    def announce(self, tenant: str, request: UploadRequest) -> tuple[StoredFile, UploadForm]:
+    def announce(self, tenant: str, request: CreateUploadBody) -> tuple[StoredFile, UploadForm]:
         """A form for a file that the caller posts straight to the object store."""
         largest = self._settings.largest_upload
         if (request.size or 0) > largest:
-            raise invalid("size", f"must not be larger than {largest} bytes", kind="too_large")
+            raise field_error("size", f"must not be larger than {largest} bytes", error_type="too_large")
         file = replace(
             self._new(tenant, request.filename, request.content_type), metadata=dict(request.metadata)
         )
@@ -89,11 +89,11 @@ class Files:
             raise NotFoundError("no such file")
         return file if file.is_uploaded else (self._seen(file) or file)
 
-    def page(self, tenant: str, *, below: str | None = None) -> FilePage:
-        if below is None:
+    def list_files(self, tenant: str, *, before_id: str | None = None) -> FilePage:
+        if before_id is None:
             for file in self._store.awaited(tenant, limit=_AWAITED_LOOKED_AT):
                 self._seen(file)
-        page = self._store.page(tenant, below=below, limit=_PAGE)
+        page = self._store.list_files(tenant, before_id=before_id, limit=_PAGE)
         now = self._clock.now()
         return replace(page, files=tuple(file for file in page.files if file.expires_at > now))
 

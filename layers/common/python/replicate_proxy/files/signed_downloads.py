@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from replicate_proxy import signing
-from replicate_proxy.api.validation import invalid
+from replicate_proxy.api.validation import field_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -90,7 +90,7 @@ def check_input(
         if (ours and "/v1/files/" in text) or ticket_in(text):
             problem = _problem(text, principal.tenant, key(), now, ours=ours)
             if problem:
-                raise invalid(path, problem, kind="file_not_usable")
+                raise field_error(path, problem, error_type="file_not_usable")
 
 
 def _problem(url: str, tenant: str, key: bytes, now: datetime, *, ours: bool) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.bodies import future
+from replicate_proxy.api.admin.bodies import require_future_expiry
 from replicate_proxy.auth.keys import ApiKey, KeyText, issue, rotated
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.observability import logger
@@ -14,7 +14,7 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.api.admin.bodies import CreateKey, LimitsBody, RotateKey, UpdateKey
+    from replicate_proxy.api.admin.bodies import CreateKeyBody, LimitsBody, RotateKeyBody, UpdateKeyBody
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.operations.ports import Gateway, Stage
     from replicate_proxy.operations.usage_plans import Seats
@@ -42,7 +42,7 @@ class KeyService:
         self._clock = clock
         self._authorizer_cache = authorizer_cache
 
-    def create(self, wanted: CreateKey, stage: Stage) -> tuple[ApiKey, KeyText]:
+    def create(self, wanted: CreateKeyBody, stage: Stage) -> tuple[ApiKey, KeyText]:
         now = self._clock.now()
         key, text = issue(
             ApiKey(
@@ -54,7 +54,7 @@ class KeyService:
                 scopes=wanted.scopes,
                 allowed_ips=wanted.allowed_ips,
                 allowed_models=wanted.allowed_models,
-                expires_at=future(wanted.expires_at, now),
+                expires_at=require_future_expiry(wanted.expires_at, now),
             ),
             self._digest_key(),
         )
@@ -73,11 +73,11 @@ class KeyService:
             raise NotFoundError("no such key")
         return key
 
-    def update(self, key_id: str, wanted: UpdateKey, stage: Stage) -> ApiKey:
+    def update(self, key_id: str, wanted: UpdateKeyBody, stage: Stage) -> ApiKey:
         """Changes the fields that the body names; effective at once."""
         key = self._live(key_id)
         changes = wanted.model_dump(include=wanted.model_fields_set - {"limits"})
-        future(changes.get("expires_at"), self._clock.now())
+        require_future_expiry(changes.get("expires_at"), self._clock.now())
         changed = replace(key, **changes)
         if "limits" in wanted.model_fields_set:
             changed = self._limited(changed, wanted.limits, stage)
@@ -87,10 +87,10 @@ class KeyService:
         self._gateway.forget_callers(stage)
         return changed
 
-    def rotate(self, key_id: str, wanted: RotateKey, stage: Stage) -> tuple[ApiKey, KeyText]:
+    def rotate(self, key_id: str, wanted: RotateKeyBody, stage: Stage) -> tuple[ApiKey, KeyText]:
         """A new secret under the same id; the old one stays good for the grace, if any."""
         key = self._live(key_id)
-        grace = timedelta(seconds=wanted.grace_seconds)
+        grace = timedelta(seconds=wanted.overlap_seconds)
         changed, text = rotated(key, self._digest_key(), now=self._clock.now(), grace=grace)
         self._store.replace(changed, digest=key.digest)
         if not grace:

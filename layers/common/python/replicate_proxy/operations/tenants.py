@@ -9,7 +9,7 @@ from replicate_proxy.auth.tenants import ImageDefaults, Tenant
 from replicate_proxy.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.admin.bodies import TenantBody
+    from replicate_proxy.api.admin.bodies import PutTenantBody
     from replicate_proxy.auth.ports import TenantStore
     from replicate_proxy.operations.ports import Stage
     from replicate_proxy.operations.usage_plans import Seats
@@ -34,7 +34,7 @@ class TenantService:
             raise NotFoundError("no such tenant")
         return tenant
 
-    def put(self, name: str, wanted: TenantBody, stage: Stage) -> Tenant:
+    def put(self, name: str, wanted: PutTenantBody, stage: Stage) -> Tenant:
         """Replaces the settings as a whole; repeating it changes nothing but `updated_at`."""
         now = self._clock.now()
         before = self._store.get(name) or Tenant(name, created_at=now)

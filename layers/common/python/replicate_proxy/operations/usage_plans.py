@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import invalid
+from replicate_proxy.api.validation import field_error
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.keys import Limits
@@ -32,7 +32,7 @@ class Seats:
     def take(self, label: str, wanted: Limits | None, stage: Stage) -> Seat:
         if self._default is None:
             if wanted is not None:
-                raise invalid("limits", "this deployment has no usage plans", kind="not_enabled")
+                raise field_error("limits", "this deployment has no usage plans", error_type="not_enabled")
             return Seat()
         limits = wanted or self._default
         usage = self._gateway.admit(label, limits, stage)

@@ -14,7 +14,7 @@ from replicate_proxy.ids import is_id, new_id
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
-from replicate_proxy.services.ingest import claim
+from replicate_proxy.services.ingest import claim_idempotency_key
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.services.cancel import Cancel
-    from replicate_proxy.services.ingest import Intake, NewJob
+    from replicate_proxy.services.ingest import JobFactory, JobRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class BatchState:
 
     batch: Batch
     jobs: Sequence[Job]
-    replayed: bool = False
+    is_replay: bool = False
 
 
-class Batches:
+class BatchReader:
     """Reading batches under the caller's tenant."""
 
     def __init__(self, store: BatchStore) -> None:
         self._store = store
 
-    def state(self, tenant: str, batch_id: str) -> BatchState:
+    def get(self, tenant: str, batch_id: str) -> BatchState:
         """Raises NotFoundError."""
         batch = self._store.get(tenant, batch_id) if is_id(batch_id) else None
         if batch is None:
@@ -51,7 +51,7 @@ class Batches:
         return BatchState(batch, self._store.jobs(batch))
 
 
-class BatchIngest:
+class BatchService:
     """Writes a batch and all of its jobs in one transaction, then queues them; what cannot be queued, the
     sweep queues.
     """
@@ -61,7 +61,7 @@ class BatchIngest:
         *,
         store: BatchStore,
         idempotency: IdempotencyStore,
-        intake: Intake,
+        intake: JobFactory,
         cancel: Cancel,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
@@ -73,14 +73,14 @@ class BatchIngest:
         self._clock = clock
         self._checkpoint = checkpoint
 
-    def accept(self, news: Sequence[NewJob], principal: Principal, key: str | None) -> BatchState:
+    def create(self, news: Sequence[JobRequest], principal: Principal, key: str | None) -> BatchState:
         """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
         nothing durable came of this one.
         """
         batch_id = new_id(self._clock.now())
         if key is not None:
             wanted = IdempotencyRecord(principal.tenant, key, _fingerprint(news), batch_id)
-            batch_id = claim(self._idempotency, wanted, self._clock)
+            batch_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
             self._checkpoint("ingest.key_claimed")
             earlier = self._store.get(principal.tenant, batch_id)
             if earlier is not None:
@@ -89,22 +89,22 @@ class BatchIngest:
 
     def cancel(self, tenant: str, batch_id: str) -> BatchState:
         """Asks for the end of every job that has none. Raises NotFoundError."""
-        found = Batches(self._store).state(tenant, batch_id)
+        found = BatchReader(self._store).get(tenant, batch_id)
         for job in found.jobs:
             if not job.is_terminal:
                 self._cancel.ask(job)
         return BatchState(found.batch, self._store.jobs(found.batch))
 
-    def _create(self, news: Sequence[NewJob], principal: Principal, batch_id: str) -> BatchState:
+    def _create(self, news: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
         now = self._clock.now()
-        jobs = [self._intake.job(new, principal, new_id(now), now, batch_id=batch_id) for new in news]
+        jobs = [self._intake.build_job(new, principal, new_id(now), now, batch_id=batch_id) for new in news]
         batch = Batch(
             tenant=principal.tenant,
             id=batch_id,
             created_at=now,
             base_url=news[0].base_url,
             job_ids=tuple(job.id for job in jobs),
-            expires_at=self._intake.expiry(now),
+            expires_at=self._intake.calculate_expiry(now),
         )
         try:
             self._store.create(batch, jobs)
@@ -116,7 +116,7 @@ class BatchIngest:
                 return self._replayed(there)
             # The write had reached the table and only its answer was lost.
         for job in jobs:
-            self._intake.accepted(job)
+            self._intake.record_acceptance(job)
         self._checkpoint("ingest.recorded")
         # One that cannot be queued takes seconds to say so: the others are left to the sweep with it.
         all(self._intake.enqueue(job) for job in jobs)
@@ -125,8 +125,10 @@ class BatchIngest:
 
     def _replayed(self, batch: Batch) -> BatchState:
         count(Metric.JOB_REPLAYED)
-        return BatchState(batch, self._store.jobs(batch), replayed=True)
+        return BatchState(batch, self._store.jobs(batch), is_replay=True)
 
 
-def _fingerprint(news: Sequence[NewJob]) -> str:
-    return hashlib.sha256("\n".join(["batch", *(new.fingerprint() for new in news)]).encode()).hexdigest()
+def _fingerprint(news: Sequence[JobRequest]) -> str:
+    return hashlib.sha256(
+        "\n".join(["batch", *(new.calculate_fingerprint() for new in news)]).encode()
+    ).hexdigest()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import CommandQueue
-    from replicate_proxy.services.wait import Hold
+    from replicate_proxy.services.wait import JobWaiter
     from replicate_proxy.testing.checkpoints import Checkpoint
 
 
@@ -28,11 +28,16 @@ class Cancel:
     """Marks the wish on the job, then tells the dispatcher. A lost message is made good by the sweep."""
 
     def __init__(
-        self, updater: JobUpdater, queue: CommandQueue, hold: Hold, *, checkpoint: Checkpoint = no_checkpoint
+        self,
+        updater: JobUpdater,
+        queue: CommandQueue,
+        waiter: JobWaiter,
+        *,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._updater = updater
         self._queue = queue
-        self._hold = hold
+        self._waiter = waiter
         self._checkpoint = checkpoint
 
     def cancel(self, tenant: str, job_id: str) -> Job:
@@ -42,7 +47,7 @@ class Cancel:
         job = self.ask(self._updater.get(tenant, job_id))
         if job.is_terminal or job.cancel_requested_at is None:
             return job
-        return self._hold.until_final(job, _PATIENCE_SECONDS)
+        return self._waiter.wait_until_final(job, _PATIENCE_SECONDS)
 
     def ask(self, job: Job) -> Job:
         """The same for a job that was just read, without waiting for what comes of it."""

@@ -39,14 +39,14 @@ _SECONDS_IN_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogEntry:
+class CatalogRoute:
     """One GET, on our side and Replicate's alike. `lifetime` is in seconds; None means the usual one."""
 
     resource: str
-    parameters: frozenset[str] = field(default_factory=frozenset)
-    lifetime: float | None = None
+    query_parameters: frozenset[str] = field(default_factory=frozenset)
+    cache_seconds: float | None = None
 
-    def path(self, params: Mapping[str, str]) -> str:
+    def build_path(self, params: Mapping[str, str]) -> str:
         """Replicate's path. Raises NotFoundError where a segment is no name."""
         path = self.resource
         for name, value in params.items():
@@ -55,16 +55,16 @@ class CatalogEntry:
             path = path.replace(f"{{{name}}}", value)
         return path
 
-    def query(self, given: Mapping[str, str]) -> dict[str, str]:
+    def build_query(self, given: Mapping[str, str]) -> dict[str, str]:
         """Replicate's query. Raises a 400 ApiError that names each parameter that has no place here."""
         wrong = [
             InvalidField("unknown_parameter", name, f"{name[:100]} is not a parameter of this endpoint")
             for name in given
-            if name not in self.parameters
+            if name not in self.query_parameters
         ] + [
             InvalidField("too_long", name, f"{name} must have at most {_LONGEST_VALUE} characters")
             for name, value in given.items()
-            if name in self.parameters and len(value) > _LONGEST_VALUE
+            if name in self.query_parameters and len(value) > _LONGEST_VALUE
         ]
         if wrong:
             detail = "; ".join(entry.description for entry in wrong)
@@ -74,18 +74,18 @@ class CatalogEntry:
 
 _PAGED = frozenset({"cursor"})
 
-CATALOG = (
-    CatalogEntry("/v1/models", frozenset({"cursor", "sort_by", "sort_direction"})),
-    CatalogEntry("/v1/models/{owner}/{name}"),
-    CatalogEntry("/v1/models/{owner}/{name}/versions", _PAGED),
-    CatalogEntry("/v1/models/{owner}/{name}/versions/{version}", lifetime=_SECONDS_IN_HOUR),
-    CatalogEntry("/v1/models/{owner}/{name}/examples", _PAGED),
-    CatalogEntry("/v1/models/{owner}/{name}/readme"),
-    CatalogEntry("/v1/collections", _PAGED),
-    CatalogEntry("/v1/collections/{slug}"),
-    CatalogEntry("/v1/hardware", lifetime=_SECONDS_IN_HOUR),
-    CatalogEntry("/v1/account", lifetime=_SECONDS_IN_HOUR),
-    CatalogEntry("/v1/search", frozenset({"query", "limit"})),
+CATALOG_ROUTES = (
+    CatalogRoute("/v1/models", frozenset({"cursor", "sort_by", "sort_direction"})),
+    CatalogRoute("/v1/models/{owner}/{name}"),
+    CatalogRoute("/v1/models/{owner}/{name}/versions", _PAGED),
+    CatalogRoute("/v1/models/{owner}/{name}/versions/{version}", cache_seconds=_SECONDS_IN_HOUR),
+    CatalogRoute("/v1/models/{owner}/{name}/examples", _PAGED),
+    CatalogRoute("/v1/models/{owner}/{name}/readme"),
+    CatalogRoute("/v1/collections", _PAGED),
+    CatalogRoute("/v1/collections/{slug}"),
+    CatalogRoute("/v1/hardware", cache_seconds=_SECONDS_IN_HOUR),
+    CatalogRoute("/v1/account", cache_seconds=_SECONDS_IN_HOUR),
+    CatalogRoute("/v1/search", frozenset({"query", "limit"})),
 )
 
 
@@ -94,7 +94,7 @@ class CachedReply:
     """`fresh_for` is in seconds, and negative once the reply is out of date."""
 
     reply: Reply
-    fresh_for: float
+    fresh_seconds: float
 
 
 class ReplyCache:
@@ -145,13 +145,13 @@ _LARGEST_ANSWER = 5_500_000
 """Bytes; Lambda answers with 6 MB at most, envelope and escapes included."""
 
 
-class Reader(Protocol):
+class ReplicateReader(Protocol):
     """`RetryingClient.read`: 2xx and 4xx as they came, all else as errors of `replicate_api.errors`."""
 
     def read(self, path: str, query: Mapping[str, str] | None = None) -> Reply: ...
 
 
-class RateLimit(Protocol):
+class ReadLimiter(Protocol):
     """Keeps curious callers from using up the read limit that running jobs need."""
 
     def take(self) -> float: ...
@@ -161,7 +161,7 @@ class RateLimit(Protocol):
 class CatalogSettings:
     """`lifetime` (seconds) is how long a reply is fresh; `origins` are what Replicate's URLs start with."""
 
-    lifetime: float = 60.0
+    cache_seconds: float = 60.0
     origins: tuple[str, ...] = ("https://api.replicate.com",)
 
 
@@ -172,14 +172,14 @@ class CatalogReply:
     status: int
     body: str
     content_type: str
-    max_age: int
+    max_age_seconds: int
 
 
 class Catalog:
     """Raises ApiError for what is not the caller's doing: our token refused, Replicate throttling or down."""
 
     def __init__(
-        self, reader: Reader, limit: RateLimit, cache: ReplyCache, settings: CatalogSettings
+        self, reader: ReplicateReader, limit: ReadLimiter, cache: ReplyCache, settings: CatalogSettings
     ) -> None:
         self._reader = reader
         self._limit = limit
@@ -187,15 +187,15 @@ class Catalog:
         self._settings = settings
 
     def get(
-        self, entry: CatalogEntry, params: Mapping[str, str], query: Mapping[str, str], base_url: str
+        self, entry: CatalogRoute, params: Mapping[str, str], query: Mapping[str, str], base_url: str
     ) -> CatalogReply:
         """`base_url` takes the place of Replicate's origin in every address of the body."""
-        path, wanted = entry.path(params), entry.query(query)
+        path, wanted = entry.build_path(params), entry.build_query(query)
         key = (path, tuple(wanted.items()))
         cached = self._cache.get(key)
-        if cached is not None and cached.fresh_for > 0:
-            return self._answer(cached.reply, base_url, cached.fresh_for)
-        lifetime = self._settings.lifetime if entry.lifetime is None else entry.lifetime
+        if cached is not None and cached.fresh_seconds > 0:
+            return self._answer(cached.reply, base_url, cached.fresh_seconds)
+        lifetime = self._settings.cache_seconds if entry.cache_seconds is None else entry.cache_seconds
         try:
             reply = self._ask(path, wanted)
         except RetryableError as error:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+class JobRequest:
     """A validated create request."""
 
     submission: Submission
@@ -43,7 +43,7 @@ class NewJob:
     cancel_after_seconds: int | None = None
     idempotency_key: str | None = None
 
-    def fingerprint(self) -> str:
+    def calculate_fingerprint(self) -> str:
         """A hash of everything that makes two requests the same request."""
         asked = [
             self.submission.kind.value,
@@ -59,7 +59,7 @@ class NewJob:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-class Intake:
+class JobFactory:
     """Makes the record of a new job, and sends it on once it is written."""
 
     def __init__(self, documents: DocumentStore, queue: CommandQueue, policy: JobTimeouts) -> None:
@@ -67,8 +67,14 @@ class Intake:
         self._queue = queue
         self._policy = policy
 
-    def job(
-        self, new: NewJob, principal: Principal, job_id: str, now: datetime, *, batch_id: str | None = None
+    def build_job(
+        self,
+        new: JobRequest,
+        principal: Principal,
+        job_id: str,
+        now: datetime,
+        *,
+        batch_id: str | None = None,
     ) -> Job:
         """The job, not yet written; its input is kept already. Raises RetryableError where it cannot be."""
         deadline = timedelta(seconds=new.cancel_after_seconds) if new.cancel_after_seconds else None
@@ -89,13 +95,13 @@ class Intake:
             deadline=now + deadline if deadline else None,
             due_at=now + timedelta(seconds=self._policy.queued_seconds),
             timeline={"accepted": iso(now)},
-            expires_at=self.expiry(now),
+            expires_at=self.calculate_expiry(now),
         )
 
-    def expiry(self, now: datetime) -> int:
+    def calculate_expiry(self, now: datetime) -> int:
         return int((now + timedelta(days=self._policy.retention_days)).timestamp())
 
-    def accepted(self, job: Job) -> None:
+    def record_acceptance(self, job: Job) -> None:
         """Counts and tells that the job is durable."""
         count(Metric.JOB_ACCEPTED)
         logger.info("job accepted", job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)
@@ -112,16 +118,16 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
+class CreateResult:
     """The job a request became; `replayed` where an earlier request with the same idempotency key had made
     it.
     """
 
     job: Job
-    replayed: bool = False
+    is_replay: bool = False
 
 
-class Ingest:
+class JobCreator:
     """Writes the job first and queues it second: if queueing fails, the sweep finds the job and queues it
     again.
     """
@@ -131,7 +137,7 @@ class Ingest:
         *,
         store: JobStore,
         idempotency: IdempotencyStore,
-        intake: Intake,
+        intake: JobFactory,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -141,7 +147,7 @@ class Ingest:
         self._clock = clock
         self._checkpoint = checkpoint
 
-    def accept(self, new: NewJob, principal: Principal) -> Acceptance:
+    def create(self, new: JobRequest, principal: Principal) -> CreateResult:
         """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
         nothing durable came of this one.
         """
@@ -149,17 +155,20 @@ class Ingest:
         if new.idempotency_key is None:
             return self._create(new, principal, job_id)
         wanted = IdempotencyRecord(
-            tenant=principal.tenant, key=new.idempotency_key, fingerprint=new.fingerprint(), job_id=job_id
+            tenant=principal.tenant,
+            key=new.idempotency_key,
+            fingerprint=new.calculate_fingerprint(),
+            job_id=job_id,
         )
-        held_id = claim(self._idempotency, wanted, self._clock)
+        held_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
         self._checkpoint("ingest.key_claimed")
         return self._create(new, principal, held_id)
 
-    def _create(self, new: NewJob, principal: Principal, job_id: str) -> Acceptance:
+    def _create(self, new: JobRequest, principal: Principal, job_id: str) -> CreateResult:
         earlier = self._store.get(principal.tenant, job_id) if new.idempotency_key else None
         if earlier is not None:
             return self._replayed(earlier)
-        job = self._intake.job(new, principal, job_id, self._clock.now())
+        job = self._intake.build_job(new, principal, job_id, self._clock.now())
         try:
             self._store.create(job)
         except (ConflictError, RetryableError) as error:
@@ -169,18 +178,18 @@ class Ingest:
             if iso(there.created_at) != iso(job.created_at):
                 return self._replayed(there)
             # The write had reached the table and only its answer was lost.
-        self._intake.accepted(job)
+        self._intake.record_acceptance(job)
         self._checkpoint("ingest.recorded")
         self._intake.enqueue(job)
         self._checkpoint("ingest.queued")
-        return Acceptance(job)
+        return CreateResult(job)
 
-    def _replayed(self, job: Job) -> Acceptance:
+    def _replayed(self, job: Job) -> CreateResult:
         count(Metric.JOB_REPLAYED)
-        return Acceptance(job, replayed=True)
+        return CreateResult(job, is_replay=True)
 
 
-def claim(idempotency: IdempotencyStore, wanted: IdempotencyRecord, clock: Clock) -> str:
+def claim_idempotency_key(idempotency: IdempotencyStore, wanted: IdempotencyRecord, clock: Clock) -> str:
     """The id that what the key stands for has or will have: whoever comes second creates or finds that very
     one. Raises ApiError 409 where the key stands for another request.
     """

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import Clock, JobCache, JobPage, JobReader
-    from replicate_proxy.services.rendering import Views
+    from replicate_proxy.services.rendering import PredictionRenderer
 
 
-class CachedJobs:
+class CachedJobReader:
     """The JobReader port: what the cache says where it cannot mislead, a strong read of the table otherwise.
 
     A finished job never changes, so it is taken from the cache whatever its age. An unfinished one is taken
@@ -33,11 +33,11 @@ class CachedJobs:
     younger still. Pages are read from the table, since a cached list would miss what was created last.
     """
 
-    def __init__(self, jobs: JobReader, cache: JobCache, clock: Clock, *, stale: timedelta) -> None:
+    def __init__(self, jobs: JobReader, cache: JobCache, clock: Clock, *, max_staleness: timedelta) -> None:
         self._jobs = jobs
         self._cache = cache
         self._clock = clock
-        self._stale = stale
+        self._stale = max_staleness
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         try:
@@ -50,8 +50,8 @@ class CachedJobs:
             return cached
         return self._jobs.get(tenant, job_id, consistent=consistent)
 
-    def page(self, tenant: str, *, below: str | None, from_id: str | None, limit: int) -> JobPage:
-        return self._jobs.page(tenant, below=below, from_id=from_id, limit=limit)
+    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
+        return self._jobs.list_jobs(tenant, before_id=before_id, min_id=min_id, limit=limit)
 
     def _holds(self, job: Job) -> bool:
         if job.is_terminal:
@@ -72,10 +72,10 @@ class PredictionPage:
     next_cursor: str | None
 
 
-class Query:
+class PredictionReader:
     """Everything is read under the caller's tenant; another tenant's job does not exist here."""
 
-    def __init__(self, store: JobReader, views: Views) -> None:
+    def __init__(self, store: JobReader, views: PredictionRenderer) -> None:
         self._store = store
         self._views = views
 
@@ -86,10 +86,10 @@ class Query:
             raise NotFoundError("no such job")
         return job
 
-    def prediction(self, tenant: str, job_id: str) -> dict[str, Any]:
+    def get(self, tenant: str, job_id: str) -> dict[str, Any]:
         return self._views.render(self.job(tenant, job_id))
 
-    def page(
+    def list_predictions(
         self,
         tenant: str,
         *,
@@ -100,14 +100,14 @@ class Query:
         """`created_after` counts inclusive, `created_before` exclusive, as at Replicate."""
         bounds = [lowest_id_at(created_before)] if created_before else []
         bounds += [_id_of(cursor)] if cursor else []
-        found = self._store.page(
+        found = self._store.list_jobs(
             tenant,
-            below=min(bounds, default=None),
-            from_id=lowest_id_at(created_after) if created_after else None,
+            before_id=min(bounds, default=None),
+            min_id=lowest_id_at(created_after) if created_after else None,
             limit=PAGE_SIZE,
         )
         results = self._views.render_page(found.jobs)
-        following = found.next_before
+        following = found.next_before_id
         if len(results) < len(found.jobs):
             following = found.jobs[len(results) - 1].id
         return PredictionPage(results=results, next_cursor=_cursor_of(following) if following else None)

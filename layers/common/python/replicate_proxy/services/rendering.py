@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.contracts.predictions import prediction_view
+from replicate_proxy.contracts.predictions import build_prediction_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 # A Lambda reply may have 6 MB (AWS Lambda quotas); some are left for headers and escaping.
-REPLY_BYTES = 5_500_000
+MAX_REPLY_BYTES = 5_500_000
 _READERS = 16
 
 
-class Views:
+class PredictionRenderer:
     """Renders jobs. A prediction that is too large for one reply loses logs, then input, and says so."""
 
-    def __init__(self, documents: DocumentStore, *, reply_bytes: int = REPLY_BYTES) -> None:
+    def __init__(self, documents: DocumentStore, *, max_reply_bytes: int = MAX_REPLY_BYTES) -> None:
         self._documents = documents
-        self._reply_bytes = reply_bytes
+        self._reply_bytes = max_reply_bytes
 
-    def render(self, job: Job, *, still_waiting: bool = False) -> dict[str, Any]:
-        view = prediction_view(
+    def render(self, job: Job, *, wait_expired: bool = False) -> dict[str, Any]:
+        view = build_prediction_view(
             job,
             input=self._documents.load(job.input),
             output=self._documents.load(job.output),
             logs=self._documents.load(job.logs),
             files=self._documents.load(job.files),
-            still_waiting=still_waiting,
+            wait_expired=wait_expired,
         )
         return self._fitted(view)
 

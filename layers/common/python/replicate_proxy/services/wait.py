@@ -16,22 +16,22 @@ _FIRST_PAUSE = 0.15
 _LONGEST_PAUSE = 1.0
 
 
-class Hold:
+class JobWaiter:
     """Looks at the job again and again, ever less often. `longest` seconds bounds every hold: API Gateway
     ends a request after 29 seconds (Amazon API Gateway, quotas).
     """
 
     def __init__(
-        self, store: JobStore, clock: Clock, sleep: Callable[[float], None], *, longest: float
+        self, store: JobStore, clock: Clock, sleep: Callable[[float], None], *, max_wait_seconds: float
     ) -> None:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._longest = longest
+        self._longest = max_wait_seconds
 
-    def until_final(self, job: Job, seconds: float) -> Job:
+    def wait_until_final(self, job: Job, timeout_seconds: float) -> Job:
         """The newest record, final or not."""
-        ends = self._clock.now() + timedelta(seconds=min(seconds, self._longest))
+        ends = self._clock.now() + timedelta(seconds=min(timeout_seconds, self._longest))
         pause = _FIRST_PAUSE
         while not job.is_terminal and (left := (ends - self._clock.now()).total_seconds()) > 0:
             self._sleep(min(pause, left))

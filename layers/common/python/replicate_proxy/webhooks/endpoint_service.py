@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import invalid
+from replicate_proxy.api.validation import field_error
 from replicate_proxy.clock import iso
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.net.errors import ForbiddenTargetError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from replicate_proxy.api.webhooks.bodies import CreateEndpoint, UpdateEndpoint
+    from replicate_proxy.api.webhooks.bodies import CreateEndpointBody, UpdateEndpointBody
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.ports import EndpointStore, Lanes, TenantSecrets
 
@@ -52,7 +52,7 @@ class EndpointAdmin:
         self._check_url = check_url
         self._clock = clock
 
-    def create(self, tenant: str, wanted: CreateEndpoint) -> Endpoint:
+    def create(self, tenant: str, wanted: CreateEndpointBody) -> Endpoint:
         """Raises a 422 ApiError for an address that is not called, a 409 where there are too many."""
         self._check(wanted.url)
         if len(self._endpoints.all(tenant)) >= MOST_ENDPOINTS:
@@ -84,7 +84,7 @@ class EndpointAdmin:
             raise NotFoundError("no such endpoint")
         return endpoint
 
-    def update(self, tenant: str, endpoint_id: str, wanted: UpdateEndpoint) -> Endpoint:
+    def update(self, tenant: str, endpoint_id: str, wanted: UpdateEndpointBody) -> Endpoint:
         endpoint = self.get(tenant, endpoint_id)
         now = self._clock.now()
         if wanted.url is not None:
@@ -147,7 +147,7 @@ class EndpointAdmin:
         try:
             self._check_url(url)
         except ForbiddenTargetError as error:
-            raise invalid("url", error.reason, kind="forbidden_url") from error
+            raise field_error("url", error.reason, error_type="forbidden_url") from error
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.events import Event, EventName, EventSource
-from replicate_proxy.contracts.predictions import CLIENT_STATUS
+from replicate_proxy.contracts.predictions import PREDICTION_STATUS
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.webhooks.model import EventKind
 
@@ -75,7 +75,7 @@ def _event(job: Job, kind: EventKind) -> JobEvent:
 
 def _has_started(job: Job) -> bool:
     """Visible as `processing` now, or ended after Replicate had started it."""
-    return CLIENT_STATUS[job.status] == "processing" or (job.is_terminal and job.started_at is not None)
+    return PREDICTION_STATUS[job.status] == "processing" or (job.is_terminal and job.started_at is not None)
 
 
 _ENDS = ("completed_at", "metrics")
@@ -131,8 +131,8 @@ def _json(body: Mapping[str, Any]) -> str:
 
 def status_event(old: Job | None, new: Job, now: datetime) -> Event | None:
     """JobStatusChanged, None where a client would see no other status. Replays give the same `event_id`."""
-    previous = CLIENT_STATUS[old.status] if old is not None else None
-    status = CLIENT_STATUS[new.status]
+    previous = PREDICTION_STATUS[old.status] if old is not None else None
+    status = PREDICTION_STATUS[new.status]
     if previous == status:
         return None
     here = f"{new.base_url}/v1/predictions/{new.id}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.contracts.predictions import prediction_view
+from replicate_proxy.contracts.predictions import build_prediction_view
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -169,7 +169,7 @@ class Notifier:
         )
 
     def _rendered(self, job: Job, event: JobEvent, now: datetime) -> StoredEvent:
-        view = prediction_view(
+        view = build_prediction_view(
             job,
             input=self._load(job.input),
             output=self._load(job.output),

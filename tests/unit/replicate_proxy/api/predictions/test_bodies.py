@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.api.predictions.bodies import (
-    CreateRequest,
-    VersionCreateRequest,
+    CreatePredictionBody,
+    CreatePredictionByVersionBody,
+    parse_cancel_after,
+    parse_prefer_wait,
     parse_request,
-    seconds_of,
-    wait_of,
 )
 from replicate_proxy.errors import ApiError
 from tests.support.builders import VERSION
@@ -24,7 +24,7 @@ GOOD = {"version": VERSION, "input": {"prompt": "a cat"}}
 
 def refused(body: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        parse_request(VersionCreateRequest, body)
+        parse_request(CreatePredictionByVersionBody, body)
     return caught.value
 
 
@@ -33,7 +33,7 @@ def refused(body: Any) -> ApiError:
     [VERSION, "acme/model", f"acme/model:{VERSION}", "a/b", "stability-ai/sdxl_1.0", "0/9"],
 )
 def test_references_to_versions_are_taken(version: str) -> None:
-    assert parse_request(VersionCreateRequest, {**GOOD, "version": version}).version == version
+    assert parse_request(CreatePredictionByVersionBody, {**GOOD, "version": version}).version == version
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_nesting_has_a_limit(levels: int, *, fine: bool) -> None:
         deep = [deep] if number % 2 else {"a": deep}
     body = {"input": {"x": deep}}
     if fine:
-        assert parse_request(CreateRequest, body).input == body["input"]
+        assert parse_request(CreatePredictionBody, body).input == body["input"]
         return
     with pytest.raises(ApiError) as caught:
-        parse_request(CreateRequest, body)
+        parse_request(CreatePredictionBody, body)
     assert caught.value.invalid_fields[0].field == "input"
 
 
@@ -116,23 +116,23 @@ def test_durations_add_up(hours: int, minutes: int, seconds: int) -> None:
     total = hours * 3600 + minutes * 60 + seconds
     text = f"{hours}h{minutes}m{seconds}s"
     if total >= 5:
-        assert seconds_of(text) == total
+        assert parse_cancel_after(text) == total
     else:
         with pytest.raises(ApiError):
-            seconds_of(text)
+            parse_cancel_after(text)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30s", 30), ("5m", 300), ("1h30m45s", 5445), ("30", 30), (" 1h ", 3600), ("5", 5)]
 )
 def test_documented_durations(text: str, seconds: int) -> None:
-    assert seconds_of(text) == seconds
+    assert parse_cancel_after(text) == seconds
 
 
 @given(st.text(max_size=12))
 def test_any_other_text_is_refused_as_such(text: str) -> None:
     with suppress(ApiError):
-        assert seconds_of(text) >= 5
+        assert parse_cancel_after(text) >= 5
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def test_any_other_text_is_refused_as_such(text: str) -> None:
     ],
 )
 def test_prefer_wait(text: str, seconds: int | None) -> None:
-    assert wait_of(text) == seconds
+    assert parse_prefer_wait(text) == seconds
 
 
 @given(st.text(max_size=30))
 def test_no_prefer_header_breaks_us(text: str) -> None:
-    seconds = wait_of(text)
+    seconds = parse_prefer_wait(text)
     assert seconds is None or 0 <= seconds <= 60
 
 
 @given(st.integers(0, 9999))
 def test_waits_are_at_most_a_minute(seconds: int) -> None:
-    assert wait_of(f"wait={seconds}") == min(seconds, 60)
+    assert parse_prefer_wait(f"wait={seconds}") == min(seconds, 60)

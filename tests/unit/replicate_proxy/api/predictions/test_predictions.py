@@ -9,16 +9,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from replicate_proxy.api.batches import batch_ingest_routes, batch_query_routes
-from replicate_proxy.api.predictions.create_request import CreateReader, CreateSettings
+from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
+from replicate_proxy.api.predictions.create_request import JobRequestParser, ParserSettings
 from replicate_proxy.api.predictions.read_routes import query_routes
 from replicate_proxy.api.predictions.write_routes import ingest_routes
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
-from replicate_proxy.services.batches import Batches
-from replicate_proxy.services.query import Query
-from replicate_proxy.services.rendering import Views
-from replicate_proxy.services.wait import Hold
+from replicate_proxy.services.batches import BatchReader
+from replicate_proxy.services.query import PredictionReader
+from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import VERSION, make_event, make_job
 from tests.support.clock import NOW
 from tests.support.world import World
@@ -32,9 +32,9 @@ class Api:
 
     def __init__(self, *, reply_bytes: int = 5_500_000) -> None:
         self.world = World()
-        views = Views(self.world.documents, reply_bytes=reply_bytes)
-        hold = Hold(self.world.store, self.world.clock, self._sleep, longest=25)
-        reader = CreateReader(CreateSettings(max_body_bytes=100_000), lambda *_: None)
+        views = PredictionRenderer(self.world.documents, max_reply_bytes=reply_bytes)
+        hold = JobWaiter(self.world.store, self.world.clock, self._sleep, max_wait_seconds=25)
+        reader = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None)
         self.writes = ingest_routes(
             reader=reader,
             ingest=self.world.ingest,
@@ -42,9 +42,9 @@ class Api:
             hold=hold,
             views=views,
         )
-        batch_ingest_routes(self.writes, reader=reader, batches=self.world.batch_ingest, views=views)
-        self.reads = query_routes(Query(self.world.store, views))
-        batch_query_routes(self.reads, batches=Batches(self.world.batches), views=views)
+        add_batch_write_routes(self.writes, reader=reader, batches=self.world.batch_ingest, views=views)
+        self.reads = query_routes(PredictionReader(self.world.store, views))
+        add_batch_read_routes(self.reads, batches=BatchReader(self.world.batches), views=views)
         self.finishes_after = 1e9
 
     def _sleep(self, seconds: float) -> None:

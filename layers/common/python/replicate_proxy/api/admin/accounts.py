@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.bodies import CreateKey, RotateKey, TenantBody, UpdateKey
+from replicate_proxy.api.admin.bodies import CreateKeyBody, PutTenantBody, RotateKeyBody, UpdateKeyBody
 from replicate_proxy.api.http import json_response
-from replicate_proxy.api.validation import checked, invalid
+from replicate_proxy.api.validation import field_error, parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import is_tenant
 from replicate_proxy.clock import iso
@@ -21,14 +21,14 @@ from replicate_proxy.operations.ports import Stage
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.api.http import Request, Response, Routes
+    from replicate_proxy.api.http import Request, Response, Router
     from replicate_proxy.auth.keys import ApiKey
     from replicate_proxy.auth.tenants import Tenant
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.tenants import TenantService
 
 
-def key_view(key: ApiKey) -> dict[str, Any]:
+def build_key_view(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "tenant": key.tenant,
@@ -45,7 +45,7 @@ def key_view(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def tenant_view(tenant: Tenant) -> dict[str, Any]:
+def build_tenant_view(tenant: Tenant) -> dict[str, Any]:
     return {
         "name": tenant.name,
         "display_name": tenant.display_name,
@@ -60,42 +60,44 @@ def _time(moment: datetime | None) -> str | None:
     return iso(moment) if moment else None
 
 
-def add_key_routes(routes: Routes, keys: KeyService) -> None:
+def add_key_routes(routes: Router, keys: KeyService) -> None:
     @routes.post("/admin/keys")
     def create(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        key, text = keys.create(checked(CreateKey, request.json()), stage_of(request))
-        return json_response(201, {**key_view(key), "key": str(text)})
+        key, text = keys.create(parse_body(CreateKeyBody, request.json()), stage_of(request))
+        return json_response(201, {**build_key_view(key), "key": str(text)})
 
     @routes.get("/admin/keys")
     def list_keys(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         found = keys.list(tenant=request.query.get("tenant"))
-        return json_response(200, {"results": [key_view(key) for key in found]})
+        return json_response(200, {"results": [build_key_view(key) for key in found]})
 
     @routes.get("/admin/keys/{id}")
     def get(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        return json_response(200, key_view(keys.get(request.params["id"])))
+        return json_response(200, build_key_view(keys.get(request.path_params["id"])))
 
     @routes.patch("/admin/keys/{id}")
     def update(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        wanted = checked(UpdateKey, request.json())
-        return json_response(200, key_view(keys.update(request.params["id"], wanted, stage_of(request))))
+        wanted = parse_body(UpdateKeyBody, request.json())
+        return json_response(
+            200, build_key_view(keys.update(request.path_params["id"], wanted, stage_of(request)))
+        )
 
     @routes.post("/admin/keys/{id}/rotate")
     def rotate(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        wanted = checked(RotateKey, request.json() if request.body else {})
-        key, text = keys.rotate(request.params["id"], wanted, stage_of(request))
-        return json_response(200, {**key_view(key), "key": str(text)})
+        wanted = parse_body(RotateKeyBody, request.json() if request.body else {})
+        key, text = keys.rotate(request.path_params["id"], wanted, stage_of(request))
+        return json_response(200, {**build_key_view(key), "key": str(text)})
 
     @routes.delete("/admin/keys/{id}")
     def revoke(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        key, effective = keys.revoke(request.params["id"], stage_of(request))
-        return json_response(200, {**key_view(key), "effective_at": iso(effective)})
+        key, effective = keys.revoke(request.path_params["id"], stage_of(request))
+        return json_response(200, {**build_key_view(key), "effective_at": iso(effective)})
 
 
 def stage_of(request: Request) -> Stage:
@@ -103,29 +105,32 @@ def stage_of(request: Request) -> Stage:
     return Stage(str(request.context.get("apiId", "")), str(request.context.get("stage", "")))
 
 
-def add_tenant_routes(routes: Routes, tenants: TenantService) -> None:
+def add_tenant_routes(routes: Router, tenants: TenantService) -> None:
     @routes.get("/admin/tenants")
     def list_tenants(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        return json_response(200, {"results": [tenant_view(tenant) for tenant in tenants.list()]})
+        return json_response(200, {"results": [build_tenant_view(tenant) for tenant in tenants.list()]})
 
     @routes.get("/admin/tenants/{name}")
     def get(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        return json_response(200, tenant_view(tenants.get(request.params["name"])))
+        return json_response(200, build_tenant_view(tenants.get(request.path_params["name"])))
 
     @routes.put("/admin/tenants/{name}")
     def put(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        name = request.params["name"]
+        name = request.path_params["name"]
         if not is_tenant(name):
-            raise invalid("name", "must be 1 to 63 lower-case letters, digits and inner hyphens")
+            raise field_error("name", "must be 1 to 63 lower-case letters, digits and inner hyphens")
         return json_response(
-            200, tenant_view(tenants.put(name, checked(TenantBody, request.json()), stage_of(request)))
+            200,
+            build_tenant_view(
+                tenants.put(name, parse_body(PutTenantBody, request.json()), stage_of(request))
+            ),
         )
 
     @routes.delete("/admin/tenants/{name}")
     def delete(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        tenants.delete(request.params["name"])
+        tenants.delete(request.path_params["name"])
         return json_response(204, None)

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
-from replicate_proxy.api.validation import Body, invalid
+from replicate_proxy.api.validation import RequestBody, field_error
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, Limits, normal_range
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant
@@ -42,7 +42,7 @@ _Format = Annotated[ImageFormat | None, Field()]
 _Models = Annotated[tuple[_Model, ...], Field(max_length=50)]
 
 
-class LimitsBody(Body):
+class LimitsBody(RequestBody):
     """Requests a second, burst, and requests a month (absent: no quota), counted by API Gateway."""
 
     rate: Annotated[float, Field(gt=0, le=10_000)]
@@ -53,7 +53,7 @@ class LimitsBody(Body):
         return Limits(self.rate, self.burst, self.monthly_quota)
 
 
-class CreateKey(Body):
+class CreateKeyBody(RequestBody):
     """POST /admin/keys."""
 
     tenant: TenantName
@@ -65,7 +65,7 @@ class CreateKey(Body):
     limits: LimitsBody | None = None
 
 
-class UpdateKey(Body):
+class UpdateKeyBody(RequestBody):
     """PATCH /admin/keys/{id}: absent fields stay as they are; null clears `expires_at` and `limits`."""
 
     name: _Label = ""
@@ -76,20 +76,20 @@ class UpdateKey(Body):
     limits: LimitsBody | None = None
 
 
-class RotateKey(Body):
+class RotateKeyBody(RequestBody):
     """POST /admin/keys/{id}/rotate: how long the old secret stays good beside the new one."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
+    overlap_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
 
 
-class ImagesBody(Body):
+class ImagesBody(RequestBody):
     """What is done to a tenant's images unless a request says otherwise."""
 
     format: _Format = None
     quality: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
-class TenantBody(Body):
+class PutTenantBody(RequestBody):
     """PUT /admin/tenants/{name}: the settings as a whole."""
 
     display_name: _Label = ""
@@ -97,7 +97,7 @@ class TenantBody(Body):
     token_limits: LimitsBody | None = None
 
 
-class _Letters(Body):
+class _Letters(RequestBody):
     tenant: TenantName | None = None
     job_id: Annotated[str, StringConstraints(max_length=64)] | None = None
     message_ids: Annotated[frozenset[str], Field(max_length=1000)] = frozenset()
@@ -123,14 +123,14 @@ class DiscardBody(_Letters):
         return self
 
 
-class TripBody(Body):
+class TripBreakerBody(RequestBody):
     """POST /admin/breaker/trip: for how long, by default as long as the breaker stays open by itself."""
 
     seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
 
-def future(moment: datetime | None, now: datetime) -> datetime | None:
+def require_future_expiry(moment: datetime | None, now: datetime) -> datetime | None:
     """A 422 ApiError where an end of validity lies in the past."""
     if moment is not None and moment <= now:
-        raise invalid("expires_at", "must lie in the future", kind="in_the_past")
+        raise field_error("expires_at", "must lie in the future", error_type="in_the_past")
     return moment

@@ -13,24 +13,24 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.bodies import DiscardBody, RedriveBody, TripBody
+from replicate_proxy.api.admin.bodies import DiscardBody, RedriveBody, TripBreakerBody
 from replicate_proxy.api.http import json_response
-from replicate_proxy.api.validation import checked, invalid
-from replicate_proxy.api.webhooks.bodies import Redeliver
-from replicate_proxy.api.webhooks.views import delivery_view
+from replicate_proxy.api.validation import field_error, parse_body
+from replicate_proxy.api.webhooks.bodies import RedeliverBody
+from replicate_proxy.api.webhooks.views import build_delivery_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import iso
 from replicate_proxy.observability import logger
 from replicate_proxy.operations.dead_letters import subject_of
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Request, Response, Routes
+    from replicate_proxy.api.http import Request, Response, Router
     from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetters
     from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
 
 
-def add_breaker_routes(routes: Routes, breaker: BreakerSwitch) -> None:
+def add_breaker_routes(routes: Router, breaker: BreakerSwitch) -> None:
     @routes.get("/admin/breaker")
     def view(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
@@ -39,7 +39,7 @@ def add_breaker_routes(routes: Routes, breaker: BreakerSwitch) -> None:
     @routes.post("/admin/breaker/trip")
     def trip(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        wanted = checked(TripBody, request.json() if request.body else {})
+        wanted = parse_body(TripBreakerBody, request.json() if request.body else {})
         logger.warning("breaker opened by an operator", seconds=wanted.seconds)
         breaker.trip("admin", seconds=wanted.seconds)
         return json_response(200, dict(breaker.view()))
@@ -55,7 +55,7 @@ def add_breaker_routes(routes: Routes, breaker: BreakerSwitch) -> None:
 _MOST_SHOWN = 100
 
 
-def add_queue_routes(routes: Routes, letters: DeadLetters) -> None:
+def add_queue_routes(routes: Router, letters: DeadLetters) -> None:
     @routes.get("/admin/queues")
     def depths(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
@@ -73,32 +73,32 @@ def add_queue_routes(routes: Routes, letters: DeadLetters) -> None:
     @routes.get("/admin/queues/{name}/dead-letters")
     def peek(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        found = letters.peek(request.params["name"], limit=_limit(request))
+        found = letters.peek(request.path_params["name"], limit=_limit(request))
         with_body = request.query.get("body") == "true"
         return json_response(200, {"results": [_view(letter, with_body=with_body) for letter in found]})
 
     @routes.post("/admin/queues/{name}/redrive")
     def redrive(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        wanted = checked(RedriveBody, request.json() if request.body else {})
+        wanted = parse_body(RedriveBody, request.json() if request.body else {})
         outcome = letters.redrive(
-            request.params["name"], wanted.to_filter(), limit=wanted.limit, rate=wanted.rate_per_second
+            request.path_params["name"], wanted.to_filter(), limit=wanted.limit, rate=wanted.rate_per_second
         )
         return json_response(200, asdict(outcome))
 
     @routes.post("/admin/queues/{name}/discard")
     def discard(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        wanted = checked(DiscardBody, request.json())
+        wanted = parse_body(DiscardBody, request.json())
         return json_response(
-            200, asdict(letters.discard(request.params["name"], wanted.to_filter(), limit=wanted.limit))
+            200, asdict(letters.discard(request.path_params["name"], wanted.to_filter(), limit=wanted.limit))
         )
 
 
 def _limit(request: Request) -> int:
     text = request.query.get("limit", "10")
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_SHOWN):
-        raise invalid("limit", f"must be a whole number from 1 to {_MOST_SHOWN}")
+        raise field_error("limit", f"must be a whole number from 1 to {_MOST_SHOWN}")
     return int(text)
 
 
@@ -123,22 +123,22 @@ def _parsed(body: str) -> Any:
         return body
 
 
-def add_redelivery_routes(routes: Routes, redeliveries: Redeliveries) -> None:
+def add_redelivery_routes(routes: Router, redeliveries: Redeliveries) -> None:
     @routes.post("/admin/tenants/{name}/redeliver")
     def redeliver_failed(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        wanted = checked(Redeliver, request.json())
-        done = redeliveries.all_failed_since(request.params["name"], wanted.since, cursor=wanted.cursor)
+        wanted = parse_body(RedeliverBody, request.json())
+        done = redeliveries.all_failed_since(request.path_params["name"], wanted.since, cursor=wanted.cursor)
         return json_response(202, {"redelivered": done.number, "next": done.next})
 
     @routes.post("/admin/tenants/{name}/deliveries/{delivery_id}/redeliver")
     def redeliver_one(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        delivery = redeliveries.one(request.params["name"], request.params["delivery_id"])
-        return json_response(202, delivery_view(delivery))
+        delivery = redeliveries.one(request.path_params["name"], request.path_params["delivery_id"])
+        return json_response(202, build_delivery_view(delivery))
 
 
-def add_secret_routes(routes: Routes, secret: WebhookSecret) -> None:
+def add_secret_routes(routes: Router, secret: WebhookSecret) -> None:
     @routes.post("/admin/webhook-secret/refresh")
     def refresh(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)

@@ -12,7 +12,7 @@ from replicate_proxy.api.admin.operations import (
     add_redelivery_routes,
     add_secret_routes,
 )
-from replicate_proxy.api.http import Routes
+from replicate_proxy.api.http import Router
 from replicate_proxy.api.routing import with_resource
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class AdminServices:
 
     keys: KeyService
     tenants: TenantService
-    letters: DeadLetters
+    dead_letters: DeadLetters
     breaker: BreakerSwitch
     redeliveries: Redeliveries
     webhook_secret: WebhookSecret
@@ -62,10 +62,10 @@ class AdminApi:
 
     def __init__(self, services: AdminServices) -> None:
         self._webhook_secret = services.webhook_secret
-        self._routes = Routes()
+        self._routes = Router()
         add_breaker_routes(self._routes, services.breaker)
         add_key_routes(self._routes, services.keys)
-        add_queue_routes(self._routes, services.letters)
+        add_queue_routes(self._routes, services.dead_letters)
         add_redelivery_routes(self._routes, services.redeliveries)
         add_secret_routes(self._routes, services.webhook_secret)
         add_tenant_routes(self._routes, services.tenants)

@@ -40,7 +40,7 @@ _LONGEST_WAIT = 60
 _DEEPEST = 64
 
 
-class CreateRequest(BaseModel):
+class CreatePredictionBody(BaseModel):
     """The body of a create by model or deployment; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -60,13 +60,13 @@ class CreateRequest(BaseModel):
         return value
 
 
-class VersionCreateRequest(CreateRequest):
+class CreatePredictionByVersionBody(CreatePredictionBody):
     """The body of a create by version: a 64-digit id, `owner/name`, or `owner/name:id`."""
 
     version: Reference
 
 
-class BatchEntry(CreateRequest):
+class BatchEntryBody(CreatePredictionBody):
     """One prediction of a batch, named by exactly one of a version reference, a model and a deployment."""
 
     version: Reference | None = None
@@ -80,12 +80,12 @@ class BatchEntry(CreateRequest):
         return self
 
 
-class BatchRequest(BaseModel):
+class CreateBatchBody(BaseModel):
     """The body of a batch; `webhook` and `webhook_events_filter` are for entries without a webhook."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    predictions: Annotated[list[BatchEntry], Field(min_length=1, max_length=LARGEST_BATCH)]
+    predictions: Annotated[list[BatchEntryBody], Field(min_length=1, max_length=LARGEST_BATCH)]
     webhook: Annotated[str, StringConstraints(max_length=2048)] | None = None
     webhook_events_filter: Annotated[list[WebhookEvent], Field(max_length=4)] | None = None
 
@@ -111,7 +111,7 @@ def refuse_all(fields: Sequence[InvalidField]) -> ApiError:
     return ApiError(422, "Input validation failed", detail, invalid_fields=fields)
 
 
-def seconds_of(text: str) -> int:
+def parse_cancel_after(text: str) -> int:
     """`Cancel-After` in seconds: `30s`, `5m`, `1h30m45s` or `30`; at least 5 (OpenAPI document,
     Cancel-After).
     """
@@ -129,7 +129,7 @@ def seconds_of(text: str) -> int:
     return total
 
 
-def wait_of(text: str) -> int | None:
+def parse_prefer_wait(text: str) -> int | None:
     """Seconds of a `Prefer: wait[=n]` header, 60 where it names none; None where the caller does not want to
     wait.
     """

@@ -10,23 +10,23 @@ from urllib.parse import urlsplit
 
 from replicate_proxy.api.predictions.bodies import (
     NAME,
-    BatchRequest,
-    CreateRequest,
-    VersionCreateRequest,
+    CreateBatchBody,
+    CreatePredictionBody,
+    CreatePredictionByVersionBody,
+    parse_cancel_after,
     parse_request,
     refuse,
     refuse_all,
-    seconds_of,
 )
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError
 from replicate_proxy.images.options import ImageOptions, InvalidImageOptionError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
-from replicate_proxy.services.ingest import NewJob
+from replicate_proxy.services.ingest import JobRequest
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request
-    from replicate_proxy.api.predictions.bodies import BatchEntry
+    from replicate_proxy.api.predictions.bodies import BatchEntryBody
     from replicate_proxy.errors import InvalidField
 
 
@@ -37,7 +37,7 @@ type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class CreateSettings:
+class ParserSettings:
     """`public_base_url` is empty where our own URLs follow the request's host; `max_body_bytes` bounds a
     body; a local stack also tells applications on this machine, by plain http.
     """
@@ -47,36 +47,36 @@ class CreateSettings:
     allow_loopback_webhooks: bool = False
 
 
-class CreateReader:
+class JobRequestParser:
     """Validates all of a create request before anything is written. Every fault is an ApiError naming the
     field.
     """
 
-    def __init__(self, settings: CreateSettings, check_input: InputCheck) -> None:
+    def __init__(self, settings: ParserSettings, check_input: InputCheck) -> None:
         self._settings = settings
         self._check_input = check_input
 
-    def named(self, kind: SubmissionKind, params: Mapping[str, str]) -> Submission:
+    def build_submission(self, kind: SubmissionKind, params: Mapping[str, str]) -> Submission:
         """The submission of a create by model or deployment. Raises a 404 ApiError for impossible names."""
         owner, name = params.get("owner", ""), params.get("name", "")
         if not NAME.fullmatch(owner) or not NAME.fullmatch(name):
             raise ApiError(404, "Not found", "The requested resource could not be found")
         return Submission(kind=kind, owner=owner, name=name)
 
-    def read(self, request: Request, submission: Submission | None, principal: Principal) -> NewJob:
+    def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """The job behind the request; `submission` None takes it from the body's `version`."""
         body = self._body(request)
         if submission is not None:
-            return self._job(request, parse_request(CreateRequest, body), submission, principal)
-        by_version = parse_request(VersionCreateRequest, body)
+            return self._job(request, parse_request(CreatePredictionBody, body), submission, principal)
+        by_version = parse_request(CreatePredictionByVersionBody, body)
         chosen = Submission(kind=SubmissionKind.VERSION, version=by_version.version)
         return self._job(request, by_version, chosen, principal)
 
-    def read_batch(self, request: Request, principal: Principal) -> tuple[list[NewJob], str | None]:
+    def parse_batch(self, request: Request, principal: Principal) -> tuple[list[JobRequest], str | None]:
         """The jobs behind `POST /v1/batches`, and the idempotency key, which is the whole batch's. Every
         entry is looked at, so that one reply names all that is wrong.
         """
-        batch = parse_request(BatchRequest, self._body(request))
+        batch = parse_request(CreateBatchBody, self._body(request))
         self._check_webhook(batch.webhook)
         shared = {"webhook": batch.webhook, "webhook_events_filter": batch.webhook_events_filter}
         news, wrong = [], []
@@ -94,7 +94,7 @@ class CreateReader:
         key = headers.pop("idempotency_key")
         return [replace(new, **headers) for new in news], key
 
-    def read_plain(self, request: Request, principal: Principal) -> NewJob:
+    def parse_plain(self, request: Request, principal: Principal) -> JobRequest:
         """`POST /`: `{"version", "input": {"model", "prompt", …}}`. Without a `version`, an `owner/name` in
         `input.model` names the model and is not passed on.
         """
@@ -103,7 +103,7 @@ class CreateReader:
         if isinstance(given, dict) and not body.get("version") and "/" in str(given.get("model", "")):
             rest = {name: value for name, value in given.items() if name != "model"}
             body = {**body, "version": given["model"], "input": rest}
-        by_version = parse_request(VersionCreateRequest, body)
+        by_version = parse_request(CreatePredictionByVersionBody, body)
         chosen = Submission(kind=SubmissionKind.VERSION, version=by_version.version)
         return self._job(request, by_version, chosen, principal)
 
@@ -119,13 +119,13 @@ class CreateReader:
         return request.json()
 
     def _job(
-        self, request: Request, body: CreateRequest, submission: Submission, principal: Principal
-    ) -> NewJob:
+        self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
+    ) -> JobRequest:
         return replace(self._entry(request, body, submission, principal), **_headers(request))
 
     def _entry(
-        self, request: Request, body: CreateRequest, submission: Submission, principal: Principal
-    ) -> NewJob:
+        self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
+    ) -> JobRequest:
         """What the body and the caller say of a job, without what the headers say."""
         base_url = self._settings.public_base_url or request.base_url
         _check_model(submission, principal)
@@ -134,7 +134,7 @@ class CreateReader:
         if webhook is None and body.webhook_completed is not None:
             webhook, events = body.webhook_completed, ["completed"]
         self._check_webhook(webhook)
-        return NewJob(
+        return JobRequest(
             submission=submission,
             input=body.input,
             base_url=base_url,
@@ -158,7 +158,7 @@ class CreateReader:
             raise refuse("invalid_webhook", "webhook", "webhook must not hold a user name or password")
 
 
-def _submission(entry: BatchEntry) -> Submission:
+def _submission(entry: BatchEntryBody) -> Submission:
     kinds = {SubmissionKind.MODEL: entry.model, SubmissionKind.DEPLOYMENT: entry.deployment}
     for kind, full_name in kinds.items():
         if full_name is not None:
@@ -189,7 +189,7 @@ def _headers(request: Request) -> dict[str, Any]:
     cancel_after = request.headers.get("cancel-after")
     return {
         "image_options": _image_options(request),
-        "cancel_after_seconds": seconds_of(cancel_after) if cancel_after is not None else None,
+        "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
         "idempotency_key": _idempotency_key(request),
     }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from replicate_proxy import __version__
-from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.http import Request, Response, Router, json_response
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import parse
 from replicate_proxy.errors import ApiError, InvalidField
@@ -14,22 +14,22 @@ from replicate_proxy.errors import ApiError, InvalidField
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.services.query import Query
+    from replicate_proxy.services.query import PredictionReader
 
 
 _FILTERS = ("created_after", "created_before")
 
 
-def query_routes(query: Query, *, public_base_url: str = "") -> Routes:
+def query_routes(query: PredictionReader, *, public_base_url: str = "") -> Router:
     """GETs of one prediction and of pages; the plain `GET /`; health; the preflight of every path."""
-    routes = Routes()
+    routes = Router()
 
     def one(request: Request, job_id: str) -> Response:
-        return json_response(200, query.prediction(_reader(request), job_id))
+        return json_response(200, query.get(_reader(request), job_id))
 
     @routes.get("/v1/predictions/{id}")
     def get_prediction(request: Request) -> Response:
-        return one(request, request.params["id"])
+        return one(request, request.path_params["id"])
 
     @routes.get("/")
     def get_plain(request: Request) -> Response:
@@ -42,7 +42,7 @@ def query_routes(query: Query, *, public_base_url: str = "") -> Routes:
     @routes.get("/v1/predictions")
     def list_predictions(request: Request) -> Response:
         tenant = _reader(request)
-        page = query.page(
+        page = query.list_predictions(
             tenant,
             cursor=request.query.get("cursor"),
             created_after=_time(request, "created_after"),

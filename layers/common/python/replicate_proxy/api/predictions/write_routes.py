@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.http import Request, Response, Routes, json_response
-from replicate_proxy.api.predictions.bodies import wait_of
+from replicate_proxy.api.http import Request, Response, Router, json_response
+from replicate_proxy.api.predictions.bodies import parse_prefer_wait
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.predictions.create_request import CreateReader
+    from replicate_proxy.api.predictions.create_request import JobRequestParser
     from replicate_proxy.services.cancel import Cancel
-    from replicate_proxy.services.ingest import Acceptance, Ingest
-    from replicate_proxy.services.rendering import Views
-    from replicate_proxy.services.wait import Hold
+    from replicate_proxy.services.ingest import CreateResult, JobCreator
+    from replicate_proxy.services.rendering import PredictionRenderer
+    from replicate_proxy.services.wait import JobWaiter
 
 
 def ingest_routes(
-    *, reader: CreateReader, ingest: Ingest, cancel: Cancel, hold: Hold, views: Views
-) -> Routes:
+    *,
+    reader: JobRequestParser,
+    ingest: JobCreator,
+    cancel: Cancel,
+    hold: JobWaiter,
+    views: PredictionRenderer,
+) -> Router:
     """POSTs of predictions by version, model and deployment; cancel; the plain `POST /`."""
-    routes = Routes()
+    routes = Router()
 
     def create(request: Request, submission: Submission | None) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
-        accepted = ingest.accept(reader.read(request, submission, principal), principal)
+        accepted = ingest.create(reader.parse(request, submission, principal), principal)
         return _reply(request, accepted, hold, views)
 
     @routes.post("/v1/predictions")
@@ -34,37 +39,39 @@ def ingest_routes(
 
     @routes.post("/v1/models/{owner}/{name}/predictions")
     def create_by_model(request: Request) -> Response:
-        return create(request, reader.named(SubmissionKind.MODEL, request.params))
+        return create(request, reader.build_submission(SubmissionKind.MODEL, request.path_params))
 
     @routes.post("/v1/deployments/{owner}/{name}/predictions")
     def create_by_deployment(request: Request) -> Response:
-        return create(request, reader.named(SubmissionKind.DEPLOYMENT, request.params))
+        return create(request, reader.build_submission(SubmissionKind.DEPLOYMENT, request.path_params))
 
     @routes.post("/")
     def create_plain(request: Request) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
-        accepted = ingest.accept(reader.read_plain(request, principal), principal)
+        accepted = ingest.create(reader.parse_plain(request, principal), principal)
         return _reply(request, accepted, hold, views)
 
     @routes.post("/v1/predictions/{id}/cancel")
     def cancel_prediction(request: Request) -> Response:
-        job = cancel.cancel(request.principal.require(Scope.PREDICTIONS_WRITE).tenant, request.params["id"])
+        job = cancel.cancel(
+            request.principal.require(Scope.PREDICTIONS_WRITE).tenant, request.path_params["id"]
+        )
         return json_response(200, views.render(job))
 
     return routes
 
 
-def _reply(request: Request, accepted: Acceptance, hold: Hold, views: Views) -> Response:
+def _reply(request: Request, accepted: CreateResult, hold: JobWaiter, views: PredictionRenderer) -> Response:
     """201 with the prediction; 202 where the caller's wait ended before the output was there (OpenAPI
     document).
     """
     job, headers = accepted.job, {"location": f"{accepted.job.base_url}/v1/predictions/{accepted.job.id}"}
-    if accepted.replayed:
+    if accepted.is_replay:
         headers["idempotent-replayed"] = "true"
-    wait = wait_of(request.headers.get("prefer", ""))
+    wait = parse_prefer_wait(request.headers.get("prefer", ""))
     if wait is None:
         return json_response(201, views.render(job), headers)
-    job = hold.until_final(job, wait)
+    job = hold.wait_until_final(job, wait)
     headers["preference-applied"] = f"wait={wait}"
-    body: dict[str, Any] = views.render(job, still_waiting=not job.is_terminal)
+    body: dict[str, Any] = views.render(job, wait_expired=not job.is_terminal)
     return json_response(201 if job.is_terminal else 202, body, headers)

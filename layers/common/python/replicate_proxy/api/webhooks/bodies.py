@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from replicate_proxy.api.validation import Body
+from replicate_proxy.api.validation import RequestBody
 from replicate_proxy.webhooks.endpoints import MAX_ROTATION_OVERLAP
 
 _GRACE_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
@@ -17,7 +17,7 @@ _Description = Annotated[str, StringConstraints(max_length=500)]
 _Cursor = Annotated[str, StringConstraints(max_length=1024)]
 
 
-class CreateEndpoint(Body):
+class CreateEndpointBody(RequestBody):
     """POST /v1/webhooks/endpoints; no `events` means all of them."""
 
     url: _Url
@@ -25,7 +25,7 @@ class CreateEndpoint(Body):
     description: _Description = ""
 
 
-class UpdateEndpoint(Body):
+class UpdateEndpointBody(RequestBody):
     """PATCH /v1/webhooks/endpoints/{id}: fields that are absent stay as they are."""
 
     url: _Url | None = None
@@ -34,19 +34,19 @@ class UpdateEndpoint(Body):
     enabled: bool | None = None
 
 
-class RotateSecret(Body):
+class RotateSecretBody(RequestBody):
     """How long the old secret signs beside the new one: 0 to 7 days, a day where nothing is said."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
+    overlap_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
 
 
-class EnableEndpoint(Body):
+class EnableEndpointBody(RequestBody):
     """POST /v1/webhooks/endpoints/{id}/enable; `redeliver` false lets what was missed lie."""
 
     redeliver: bool = True
 
 
-class Redeliver(Body):
+class RedeliverBody(RequestBody):
     """All failed deliveries of events since a time; `cursor` goes on where an earlier call stopped."""
 
     since: AwareDatetime

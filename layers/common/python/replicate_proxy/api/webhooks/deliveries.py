@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from replicate_proxy.api.http import Request, Response, Routes, json_response
-from replicate_proxy.api.validation import checked, invalid
-from replicate_proxy.api.webhooks.bodies import Redeliver
-from replicate_proxy.api.webhooks.views import attempt_view, delivery_view
+from replicate_proxy.api.http import Request, Response, Router, json_response
+from replicate_proxy.api.validation import field_error, parse_body
+from replicate_proxy.api.webhooks.bodies import RedeliverBody
+from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import parse
 from replicate_proxy.ids import is_id
@@ -28,7 +28,7 @@ _PAGE = 100
 
 
 def add_delivery_routes(
-    routes: Routes,
+    routes: Router,
     *,
     endpoints: EndpointAdmin,
     redelivery: Redelivery,
@@ -42,26 +42,26 @@ def add_delivery_routes(
     _add_redeliveries(routes, endpoints, redelivery)
 
 
-def _add_lists(routes: Routes, endpoints: EndpointAdmin, outbox: Outbox, pages: _Pages) -> None:
+def _add_lists(routes: Router, endpoints: EndpointAdmin, outbox: Outbox, pages: _Pages) -> None:
     def deliveries_to(request: Request, tenant: str, target: str) -> Response:
         status, since = _status(request), _since(request)
         page = outbox.deliveries_to(
             tenant, target, since=since, cursor=request.query.get("cursor"), limit=_PAGE, oldest_first=False
         )
         found = [each for each in page.deliveries if status is None or each.status is status]
-        return pages.of(request, [delivery_view(each) for each in found], page.next)
+        return pages.of(request, [build_delivery_view(each) for each in found], page.next)
 
     @routes.get(f"{_ENDPOINT}/deliveries")
     def of_endpoint(request: Request) -> Response:
         tenant = _reader(request)
-        return deliveries_to(request, tenant, endpoints.get(tenant, request.params["endpoint_id"]).id)
+        return deliveries_to(request, tenant, endpoints.get(tenant, request.path_params["endpoint_id"]).id)
 
     @routes.get(f"{_ENDPOINT}/attempts")
     def attempts_of_endpoint(request: Request) -> Response:
         tenant = _reader(request)
-        endpoint = endpoints.get(tenant, request.params["endpoint_id"])
+        endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
         page = outbox.attempts_to(tenant, endpoint.id, cursor=request.query.get("cursor"), limit=_PAGE)
-        return pages.of(request, [attempt_view(each) for each in page.attempts], page.next)
+        return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next)
 
     @routes.get("/v1/webhooks/deliveries")
     def of_prediction(request: Request) -> Response:
@@ -70,7 +70,7 @@ def _add_lists(routes: Routes, endpoints: EndpointAdmin, outbox: Outbox, pages: 
         if "prediction" not in request.query:
             return deliveries_to(request, tenant, PREDICTION_TARGET)
         found = outbox.of_job(tenant, _prediction(request))
-        return pages.of(request, [delivery_view(each) for each in found], None)
+        return pages.of(request, [build_delivery_view(each) for each in found], None)
 
     @routes.get("/v1/webhooks/attempts")
     def attempts_of_prediction(request: Request) -> Response:
@@ -78,41 +78,41 @@ def _add_lists(routes: Routes, endpoints: EndpointAdmin, outbox: Outbox, pages: 
         if "prediction" not in request.query:
             cursor = request.query.get("cursor")
             page = outbox.attempts_to(tenant, PREDICTION_TARGET, cursor=cursor, limit=_PAGE)
-            return pages.of(request, [attempt_view(each) for each in page.attempts], page.next)
+            return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next)
         found = outbox.attempts_of_job(tenant, _prediction(request))
-        return pages.of(request, [attempt_view(each) for each in found], None)
+        return pages.of(request, [build_attempt_view(each) for each in found], None)
 
 
-def _add_single(routes: Routes, redelivery: Redelivery, outbox: Outbox) -> None:
+def _add_single(routes: Router, redelivery: Redelivery, outbox: Outbox) -> None:
     @routes.get(_DELIVERY)
     def get(request: Request) -> Response:
         return json_response(
-            200, delivery_view(redelivery.find(_reader(request), request.params["delivery_id"]))
+            200, build_delivery_view(redelivery.find(_reader(request), request.path_params["delivery_id"]))
         )
 
     @routes.get(f"{_DELIVERY}/attempts")
     def attempts(request: Request) -> Response:
-        delivery = redelivery.find(_reader(request), request.params["delivery_id"])
-        results = [attempt_view(each) for each in outbox.attempts(delivery)]
+        delivery = redelivery.find(_reader(request), request.path_params["delivery_id"])
+        results = [build_attempt_view(each) for each in outbox.attempts(delivery)]
         return json_response(200, {"next": None, "previous": None, "results": results})
 
     @routes.post(f"{_DELIVERY}/redeliver")
     def redeliver(request: Request) -> Response:
         return json_response(
-            202, delivery_view(redelivery.one(_writer(request), request.params["delivery_id"]))
+            202, build_delivery_view(redelivery.one(_writer(request), request.path_params["delivery_id"]))
         )
 
 
-def _add_redeliveries(routes: Routes, endpoints: EndpointAdmin, redelivery: Redelivery) -> None:
+def _add_redeliveries(routes: Router, endpoints: EndpointAdmin, redelivery: Redelivery) -> None:
     @routes.post(f"{_ENDPOINT}/redeliver")
     def to_endpoint(request: Request) -> Response:
-        tenant, wanted = _writer(request), checked(Redeliver, request.json())
-        endpoint = endpoints.get(tenant, request.params["endpoint_id"])
+        tenant, wanted = _writer(request), parse_body(RedeliverBody, request.json())
+        endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
         return _done(redelivery.failed_since(tenant, endpoint.id, wanted.since, cursor=wanted.cursor))
 
     @routes.post("/v1/webhooks/redeliver")
     def to_all(request: Request) -> Response:
-        tenant, wanted = _writer(request), checked(Redeliver, request.json())
+        tenant, wanted = _writer(request), parse_body(RedeliverBody, request.json())
         return _done(redelivery.all_failed_since(tenant, wanted.since, cursor=wanted.cursor))
 
 
@@ -125,7 +125,7 @@ class _Pages:
     def of(self, request: Request, results: list[dict[str, Any]], cursor: str | None) -> Response:
         following = None
         if cursor is not None:
-            path = request.resource.format(**request.params)
+            path = request.resource.format(**request.path_params)
             query = urlencode({**request.query, "cursor": cursor})
             following = f"{self._public_base_url or request.base_url}{path}?{query}"
         return json_response(200, {"next": following, "previous": None, "results": results})
@@ -148,7 +148,7 @@ def _done(done: Redelivered) -> Response:
 def _prediction(request: Request) -> str:
     text = request.query["prediction"]
     if not is_id(text):
-        raise invalid("prediction", "is not the id of a prediction")
+        raise field_error("prediction", "is not the id of a prediction")
     return text
 
 
@@ -157,7 +157,7 @@ def _status(request: Request) -> DeliveryStatus | None:
     if text is None:
         return None
     if text not in set(DeliveryStatus):
-        raise invalid("status", f"is none of {', '.join(DeliveryStatus)}")
+        raise field_error("status", f"is none of {', '.join(DeliveryStatus)}")
     return DeliveryStatus(text)
 
 
@@ -166,4 +166,4 @@ def _since(request: Request) -> datetime | None:
     try:
         return parse(text) if text else None
     except ValueError:
-        raise invalid("since", "is not an ISO-8601 time with an offset") from None
+        raise field_error("since", "is not an ISO-8601 time with an offset") from None

@@ -9,17 +9,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.http import Request, Response, Routes, json_response
+from replicate_proxy.api.http import Request, Response, Router, json_response
 from replicate_proxy.api.routing import with_resource
-from replicate_proxy.api.validation import checked
+from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import (
-    CreateEndpoint,
-    EnableEndpoint,
-    RotateSecret,
-    UpdateEndpoint,
+    CreateEndpointBody,
+    EnableEndpointBody,
+    RotateSecretBody,
+    UpdateEndpointBody,
 )
 from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
-from replicate_proxy.api.webhooks.views import delivery_view, endpoint_view
+from replicate_proxy.api.webhooks.views import build_delivery_view, build_endpoint_view
 from replicate_proxy.auth.principal import Scope
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class WebhookApi:
     def __init__(
         self, *, endpoints: EndpointAdmin, redelivery: Redelivery, outbox: Outbox, public_base_url: str = ""
     ) -> None:
-        self._routes = Routes()
+        self._routes = Router()
         _add_secret_routes(self._routes, endpoints)
         _add_endpoint_routes(self._routes, endpoints)
         _add_action_routes(self._routes, endpoints, redelivery, public_base_url)
@@ -75,7 +75,7 @@ class WebhookApi:
         return self._routes.handle(with_resource(event, _RESOURCES))
 
 
-def _add_secret_routes(routes: Routes, endpoints: EndpointAdmin) -> None:
+def _add_secret_routes(routes: Router, endpoints: EndpointAdmin) -> None:
     @routes.get("/v1/webhooks/default/secret")
     def default_secret(request: Request) -> Response:
         """In Replicate's own shape (OpenAPI document, webhooks.default.secret.get)."""
@@ -87,55 +87,55 @@ def _add_secret_routes(routes: Routes, endpoints: EndpointAdmin) -> None:
 
     @routes.get(f"{_ENDPOINT}/secret")
     def secret(request: Request) -> Response:
-        endpoint = endpoints.get(_writer(request), request.params["endpoint_id"])
+        endpoint = endpoints.get(_writer(request), request.path_params["endpoint_id"])
         return json_response(200, {"key": endpoint.secrets[0].text})
 
     @routes.post(f"{_ENDPOINT}/secret/rotate")
     def rotate(request: Request) -> Response:
-        endpoint = endpoints.rotate(_writer(request), request.params["endpoint_id"], _grace(request))
+        endpoint = endpoints.rotate(_writer(request), request.path_params["endpoint_id"], _grace(request))
         return json_response(200, {"key": endpoint.secrets[0].text})
 
 
-def _add_endpoint_routes(routes: Routes, endpoints: EndpointAdmin) -> None:
+def _add_endpoint_routes(routes: Router, endpoints: EndpointAdmin) -> None:
     @routes.post(_ENDPOINTS)
     def create(request: Request) -> Response:
-        endpoint = endpoints.create(_writer(request), checked(CreateEndpoint, request.json()))
-        return json_response(201, {**endpoint_view(endpoint), "key": endpoint.secrets[0].text})
+        endpoint = endpoints.create(_writer(request), parse_body(CreateEndpointBody, request.json()))
+        return json_response(201, {**build_endpoint_view(endpoint), "key": endpoint.secrets[0].text})
 
     @routes.get(_ENDPOINTS)
     def list_all(request: Request) -> Response:
         found = endpoints.list(_reader(request))
-        results = [endpoint_view(each) for each in found]
+        results = [build_endpoint_view(each) for each in found]
         return json_response(200, {"next": None, "previous": None, "results": results})
 
     @routes.get(_ENDPOINT)
     def get(request: Request) -> Response:
-        endpoint = endpoints.get(_reader(request), request.params["endpoint_id"])
-        return json_response(200, {**endpoint_view(endpoint), "health": endpoints.health(endpoint)})
+        endpoint = endpoints.get(_reader(request), request.path_params["endpoint_id"])
+        return json_response(200, {**build_endpoint_view(endpoint), "health": endpoints.health(endpoint)})
 
     @routes.patch(_ENDPOINT)
     def update(request: Request) -> Response:
-        wanted = checked(UpdateEndpoint, request.json())
-        endpoint = endpoints.update(_writer(request), request.params["endpoint_id"], wanted)
-        return json_response(200, endpoint_view(endpoint))
+        wanted = parse_body(UpdateEndpointBody, request.json())
+        endpoint = endpoints.update(_writer(request), request.path_params["endpoint_id"], wanted)
+        return json_response(200, build_endpoint_view(endpoint))
 
     @routes.delete(_ENDPOINT)
     def delete(request: Request) -> Response:
-        endpoints.delete(_writer(request), request.params["endpoint_id"])
+        endpoints.delete(_writer(request), request.path_params["endpoint_id"])
         return json_response(204, None)
 
 
 def _add_action_routes(
-    routes: Routes, endpoints: EndpointAdmin, redelivery: Redelivery, public_base_url: str
+    routes: Router, endpoints: EndpointAdmin, redelivery: Redelivery, public_base_url: str
 ) -> None:
     @routes.post(f"{_ENDPOINT}/enable")
     def enable(request: Request) -> Response:
         """Also sends what the endpoint missed meanwhile, unless told not to."""
-        tenant, endpoint_id = _writer(request), request.params["endpoint_id"]
-        wanted = checked(EnableEndpoint, request.json() if request.body else {})
+        tenant, endpoint_id = _writer(request), request.path_params["endpoint_id"]
+        wanted = parse_body(EnableEndpointBody, request.json() if request.body else {})
         disabled_at = endpoints.get(tenant, endpoint_id).disabled_at
         endpoint = endpoints.enable(tenant, endpoint_id)
-        view = endpoint_view(endpoint)
+        view = build_endpoint_view(endpoint)
         if wanted.redeliver and disabled_at is not None:
             done = redelivery.missed(endpoint, disabled_at)
             view |= {"redelivered": done.number, "redeliver_cursor": done.next}
@@ -143,9 +143,9 @@ def _add_action_routes(
 
     @routes.post(f"{_ENDPOINT}/test")
     def test(request: Request) -> Response:
-        endpoint = endpoints.get(_writer(request), request.params["endpoint_id"])
+        endpoint = endpoints.get(_writer(request), request.path_params["endpoint_id"])
         delivery = redelivery.test(endpoint, base_url=public_base_url or request.base_url)
-        return json_response(202, delivery_view(delivery))
+        return json_response(202, build_delivery_view(delivery))
 
 
 def _reader(request: Request) -> str:
@@ -159,5 +159,5 @@ def _writer(request: Request) -> str:
 
 
 def _grace(request: Request) -> timedelta:
-    wanted = checked(RotateSecret, request.json() if request.body else {})
-    return timedelta(seconds=wanted.grace_seconds)
+    wanted = parse_body(RotateSecretBody, request.json() if request.body else {})
+    return timedelta(seconds=wanted.overlap_seconds)

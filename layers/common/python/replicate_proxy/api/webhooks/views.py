@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoints import Endpoint
 
 
-def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+def build_endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     """Without its secrets, which have a route of their own."""
     return {
         "id": endpoint.id,
@@ -28,7 +28,7 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def delivery_view(delivery: Delivery) -> dict[str, Any]:
+def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
     """`endpoint` is None for a prediction's own webhook, whose address is `url`."""
     own = delivery.target == PREDICTION_TARGET
     return {
@@ -48,7 +48,7 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def attempt_view(attempt: Attempt) -> dict[str, Any]:
+def build_attempt_view(attempt: Attempt) -> dict[str, Any]:
     return {
         "delivery": delivery_id(attempt.job_id, attempt.sequence, attempt.target),
         "number": attempt.number,
