@@ -1,4 +1,4 @@
-"""Brings the outputs of succeeded predictions home: fetches, compresses, stores, finishes the job."""
+"""Store the output files of succeeded predictions and finish their jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.harvest import clock, harvest
+from replicate_proxy.bootstrap.harvest import claim_check, clock, harvester
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
@@ -24,11 +24,12 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
     with log_message_outcome():
         report = PredictionReport.from_queue(record.body)
-        left = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
+        remaining_time = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
         with logger.append_context_keys(
             job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
         ):
-            harvest().harvest(report, clock.now() + left)
+            report = claim_check().load(report)
+            harvester().harvest(report, clock.now() + remaining_time)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -14,7 +14,7 @@ from moto import mock_aws
 from replicate_proxy.aws.document_store import S3DocumentStore
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
-from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestMessages
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
@@ -140,7 +140,7 @@ def make_event(number: int = 0) -> Event:
 def test_a_further_harvest_looks_like_what_the_rule_delivers() -> None:
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName="harvest")["QueueUrl"]
-    SqsHarvestMessages(sqs, url).send(make_event(), tenant="acme")
+    SqsHarvestQueue(sqs, url).send(make_event(), tenant="acme")
     (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
     report = PredictionReport.from_queue(message["Body"])
     assert (report.job_id, report.correlation_id) == ("job-0", "c-1")

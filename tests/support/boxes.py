@@ -8,16 +8,16 @@ from dataclasses import dataclass
 EXIF, XMP = b"Exif", b"mimeXMP\0application/rdf+xml\0"
 
 
-def box(kind: bytes, *body: bytes) -> bytes:
+def build_box(kind: bytes, *body: bytes) -> bytes:
     joined = b"".join(body)
     return struct.pack(">I4s", len(joined) + 8, kind) + joined
 
 
-def full_box(kind: bytes, version: int, *body: bytes) -> bytes:
-    return box(kind, bytes((version, 0, 0, 0)), *body)
+def build_full_box(kind: bytes, version: int, *body: bytes) -> bytes:
+    return build_box(kind, bytes((version, 0, 0, 0)), *body)
 
 
-def inside(content: bytes, *path: bytes) -> bytes:
+def find_box_body(content: bytes, *path: bytes) -> bytes:
     """The body of the box at that path of types."""
     for kind in path:
         at = 0
@@ -30,7 +30,7 @@ def inside(content: bytes, *path: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Told:
+class MetadataItem:
     """One item of metadata: `kind` as in an infe box, from its type on; `pieces` are its extents."""
 
     kind: bytes
@@ -43,7 +43,7 @@ class Avif:
     """A still AVIF file around the AV1 data and properties of one that Pillow wrote without metadata."""
 
     still: bytes
-    told: tuple[Told, ...] = ()
+    items: tuple[MetadataItem, ...] = ()
     iloc_version: int = 1
     base_offset: int = 0
     properties: bytes = b""
@@ -57,28 +57,28 @@ class Avif:
         return self._content(self._content(self.base_offset).index(b"mdat") + 4)
 
     def _content(self, mdat: int) -> bytes:
-        picture = inside(self.still, b"mdat")
-        told = b"".join(b"".join(one.pieces) for one in self.told if not one.in_idat)
-        idat = b"".join(b"".join(one.pieces) for one in self.told if one.in_idat)
-        meta = full_box(
+        picture = find_box_body(self.still, b"mdat")
+        told = b"".join(b"".join(one.pieces) for one in self.items if not one.in_idat)
+        idat = b"".join(b"".join(one.pieces) for one in self.items if one.in_idat)
+        meta = build_full_box(
             b"meta",
             0,
-            box(b"hdlr", inside(self.still, b"meta", b"hdlr")),
-            box(b"pitm", inside(self.still, b"meta", b"pitm")),
+            build_box(b"hdlr", find_box_body(self.still, b"meta", b"hdlr")),
+            build_box(b"pitm", find_box_body(self.still, b"meta", b"pitm")),
             self._iloc(mdat, len(picture)),
             self._iinf(),
             self._iref(),
             self._iprp(),
-            *([box(b"idat", idat)] if idat else []),
+            *([build_box(b"idat", idat)] if idat else []),
             self.in_meta,
         )
-        ftyp = box(b"ftyp", inside(self.still, b"ftyp"))
-        return ftyp + self.before + meta + box(b"mdat", picture, told) + self.after
+        ftyp = build_box(b"ftyp", find_box_body(self.still, b"ftyp"))
+        return ftyp + self.before + meta + build_box(b"mdat", picture, told) + self.after
 
     def _iloc(self, mdat: int, picture: int) -> bytes:
         entries = [self._location(1, False, [(mdat, picture)])]
         at = {False: mdat + picture, True: 0}
-        for number, one in enumerate(self.told, 2):
+        for number, one in enumerate(self.items, 2):
             extents = []
             for piece in one.pieces:
                 extents.append((at[one.in_idat], len(piece)))
@@ -86,7 +86,7 @@ class Avif:
             entries.append(self._location(number, one.in_idat, extents))
         sizes = bytes((0x44, 0x40))
         count = len(entries).to_bytes(4 if self.iloc_version == 2 else 2)
-        return full_box(b"iloc", self.iloc_version, sizes, count, *entries)
+        return build_full_box(b"iloc", self.iloc_version, sizes, count, *entries)
 
     def _location(self, number: int, in_idat: bool, extents: list[tuple[int, int]]) -> bytes:
         head = number.to_bytes(4 if self.iloc_version == 2 else 2)
@@ -97,24 +97,28 @@ class Avif:
         return b"".join((head, method, rest, *table))
 
     def _iinf(self) -> bytes:
-        kinds = [b"av01\0", *(one.kind + b"\0" for one in self.told)]
+        kinds = [b"av01\0", *(one.kind + b"\0" for one in self.items)]
         entries = [
-            full_box(b"infe", 2, struct.pack(">HH", number, 0), kind) for number, kind in enumerate(kinds, 1)
+            build_full_box(b"infe", 2, struct.pack(">HH", number, 0), kind)
+            for number, kind in enumerate(kinds, 1)
         ]
-        return full_box(b"iinf", 0, struct.pack(">H", len(entries)), *entries)
+        return build_full_box(b"iinf", 0, struct.pack(">H", len(entries)), *entries)
 
     def _iref(self) -> bytes:
         """Each item of metadata describes the picture; without that libavif does not tell it."""
-        return full_box(
+        return build_full_box(
             b"iref",
             0,
-            *(box(b"cdsc", struct.pack(">HHH", number, 1, 1)) for number in range(2, 2 + len(self.told))),
+            *(
+                build_box(b"cdsc", struct.pack(">HHH", number, 1, 1))
+                for number in range(2, 2 + len(self.items))
+            ),
         )
 
     def _iprp(self) -> bytes:
-        iprp = inside(self.still, b"meta", b"iprp")
-        return box(
+        iprp = find_box_body(self.still, b"meta", b"iprp")
+        return build_box(
             b"iprp",
-            box(b"ipco", inside(iprp, b"ipco"), self.properties),
-            box(b"ipma", inside(iprp, b"ipma")),
+            build_box(b"ipco", find_box_body(iprp, b"ipco"), self.properties),
+            build_box(b"ipma", find_box_body(iprp, b"ipma")),
         )

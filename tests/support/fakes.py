@@ -219,7 +219,7 @@ class FakeBus:
         return [queue_body(event) for event in self.published]
 
 
-class FakeHarvestMessages:
+class FakeHarvestQueue:
     """The harvest queue, for further rounds."""
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.images.task import ImageResult
-from replicate_proxy.outputs.fetch import Fetched
-from replicate_proxy.outputs.file_types import SNIFF_BYTES
+from replicate_proxy.images.task import ImageOutcome, ImageResult
+from replicate_proxy.outputs.fetch import FetchedFile
+from replicate_proxy.outputs.file_types import HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class FakeBlobs:
+class FakeBlobStore:
     """Keeps what is put; `broken` makes every write fail as S3 does when it is unwell."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, dict[str, Any]] = field(default_factory=dict)
     writes: int = 0
-    broken: bool = False
+    is_failing: bool = False
 
     def put_file(self, key: str, file: BinaryIO, *, if_none_match: bool = True, **headers: Any) -> bool:
-        if self.broken:
+        if self.is_failing:
             raise RetryableError("S3 answered SlowDown")
         if if_none_match and key in self.objects:
             return False
@@ -40,40 +40,40 @@ class FakeBlobs:
 
 
 @dataclass
-class FakeFetcher:
+class FakeFileFetcher:
     """Answers from `files` (bytes, or an exception to raise); remembers calls and how many ran at once."""
 
     files: Mapping[str, bytes | Exception]
-    asked: list[tuple[str, float]] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
-    meanwhile: Callable[[str], None] = lambda _: None
+    requests: list[tuple[str, float]] = field(default_factory=list)
+    concurrent: int = 0
+    max_concurrent: int = 0
+    on_fetch: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
-    def fetch(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+    def fetch(self, url: str, target: Path, *, max_bytes: int, timeout_seconds: float) -> FetchedFile:
         with self._lock:
-            self.asked.append((url, seconds))
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.requests.append((url, timeout_seconds))
+            self.concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self.concurrent)
         try:
-            self.meanwhile(url)
+            self.on_fetch(url)
             content = self.files[url]
             if isinstance(content, Exception):
                 raise content
             target.write_bytes(content)
-            return Fetched(len(content), hashlib.sha256(content).hexdigest(), content[:SNIFF_BYTES])
+            return FetchedFile(len(content), hashlib.sha256(content).hexdigest(), content[:HEAD_BYTES])
         finally:
             with self._lock:
-                self.at_once -= 1
+                self.concurrent -= 1
 
     def discard(self, target: Path, size: int) -> None:
         target.unlink()
 
 
 @dataclass
-class FakeImages:
+class FakeImageCompressor:
     """Gives the same result for every image; writes `output` where the result says compressed."""
 
     result: ImageResult | None = None
@@ -89,7 +89,7 @@ class FakeImages:
         output.write_bytes(small)
         thumbnail.write_bytes(b"thumb")
         return ImageResult(
-            "compressed",
+            ImageOutcome.COMPRESSED,
             format="webp",
             width=4,
             height=3,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
+def make_photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
     """Soft shapes with some grain: what a camera or a model makes, as far as an encoder can tell."""
     random_numbers = random.Random(seed)
     image = Image.new("RGB", (width, height), tuple(random_numbers.choices(range(256), k=3)))
@@ -30,14 +30,14 @@ def photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RG
     return image.convert(mode)
 
 
-def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's own name
+def encode_image(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's own name
     """The image's bytes in a format."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
-def animation(
+def make_animation(
     count: int = 4,
     format: str = "GIF",  # noqa: A002 - Pillow's own name
     *,
@@ -45,12 +45,12 @@ def animation(
     **options: Any,
 ) -> bytes:
     """Frames that differ, 80 ms each, for ever."""
-    pictures = [photo(*size, seed=seed) for seed in range(count)]
+    pictures = [make_photo(*size, seed=seed) for seed in range(count)]
     moving = {"save_all": True, "append_images": pictures[1:], "duration": 80, "loop": 0}
-    return encoded(pictures[0], format, **moving, **options)
+    return encode_image(pictures[0], format, **moving, **options)
 
 
-def frames(content: bytes) -> list[tuple[str, bytes, object]]:
+def decode_frames(content: bytes) -> list[tuple[str, bytes, object]]:
     """All that is to be seen: each frame's mode, pixels and duration; the number of rounds goes with it."""
     with Image.open(io.BytesIO(content)) as image:
         shown: list[tuple[str, bytes, object]] = []
@@ -62,7 +62,7 @@ def frames(content: bytes) -> list[tuple[str, bytes, object]]:
         return shown
 
 
-def written(folder: Path, content: bytes, name: str = "source") -> Path:
+def write_file(folder: Path, content: bytes, name: str = "source") -> Path:
     """A file with that content."""
     path = folder / name
     path.write_bytes(content)

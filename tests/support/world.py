@@ -22,13 +22,13 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
-from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
-from replicate_proxy.services.harvest import Harvest, again_event
+from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import CreateResult, JobCreator, JobFactory, JobRequest
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
@@ -88,7 +88,7 @@ class World:
         self.store = FakeJobStore()
         self.documents = FakeDocumentStore()
         self.replicate = FakeReplicate(self.clock, echoes_webhook=echoes_webhook)
-        self.outputs = FakeOutputs()
+        self.output_harvester = FakeOutputHarvester()
         self.messages: list[Message] = []
         self.dead_letters: list[Message] = []
         self._numbers = itertools.count(1)
@@ -97,7 +97,7 @@ class World:
     def _wire(self) -> None:
         self.updater = JobUpdater(self.store, self.clock, self.policy)
         self.urls = WebhookUrls("https://hooks.test", b"root")
-        claim_check = ClaimCheck(self.documents)
+        self.claim_check = claim_check = ClaimCheck(self.documents)
         self.receiver = WebhookReceiver(
             secrets=lambda _: [SECRET], urls=self.urls, bus=self, claim_check=claim_check, clock=self.clock
         )
@@ -123,14 +123,13 @@ class World:
             claim_check=claim_check,
             queue=self.Queue(self),
         )
-        self.harvest = Harvest(
+        self.harvest = JobHarvester(
             updater=self.updater,
             documents=self.documents,
-            claim_check=claim_check,
-            outputs=self.outputs,
-            messages=self.Harvests(self),
+            output_harvester=self.output_harvester,
+            queue=self.Harvests(self),
             clock=self.clock,
-            defaults=lambda _: ImageOptions(),
+            default_image_options=lambda _: ImageOptions(),
             checkpoint=self.checkpoint,
         )
         hold = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
@@ -166,7 +165,7 @@ class World:
             claim_check=claim_check,
             reader=self.replicate,
             resolver=settle,
-            harvest_again=lambda job: self.enqueue_event(again_event(job, self.clock.now())),
+            resume_harvest=lambda job: self.enqueue_event(build_continuation_event(job, self.clock.now())),
             clock=self.clock,
             timeouts=self.policy,
         )
@@ -209,7 +208,7 @@ class World:
 
     def _receive(self, report: PredictionReport) -> None:
         if report.status == "succeeded":
-            self.harvest.harvest(report, self.clock.now() + timedelta(seconds=300))
+            self.harvest.harvest(self.claim_check.load(report), self.clock.now() + timedelta(seconds=300))
         else:
             self.track.track(report)
 
@@ -302,18 +301,18 @@ class World:
         return self.store.jobs[job.tenant, job.id]
 
 
-class FakeOutputs:
-    """The harvest library: `rounds` are the results to give, then every file is stored."""
+class FakeOutputHarvester:
+    """The harvest library: Return the queued `results` one by one, then a result with every file stored."""
 
     def __init__(self) -> None:
         self.faults = Faults()
-        self.rounds: list[HarvestResult] = []
+        self.results: list[HarvestResult] = []
         self.calls: list[tuple[FileRecord, ...]] = []
 
-    def harvest(self, *, already: tuple[FileRecord, ...] = (), **given: Any) -> HarvestResult:
-        self.calls.append(already)
+    def harvest(self, *, earlier_records: tuple[FileRecord, ...] = (), **given: Any) -> HarvestResult:
+        self.calls.append(earlier_records)
         self.faults.check("harvest")
-        if self.rounds:
-            return self.rounds.pop(0)
+        if self.results:
+            return self.results.pop(0)
         url = f"https://outputs.test/{given['job_id']}.webp"
-        return HarvestResult(output=[url], files=(FileRecord((0,), "stored", url),))
+        return HarvestResult(output=[url], records=(FileRecord((0,), FileOutcome.STORED, url),))

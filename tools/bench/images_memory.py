@@ -15,7 +15,7 @@ import psutil
 from PIL import Image
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.images.pool import ImageWorkerPool
 from tools.bench.images_corpus import photographs
 from tools.bench.results import record
 
@@ -44,7 +44,7 @@ def one(path: Path) -> None:
     for name in ("fetch", "harvester", "telling"):
         importlib.import_module(f"replicate_proxy.outputs.{name}")
     boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
-    pool = ImagePool()
+    pool = ImageWorkerPool()
     result = pool.compress(path, path.with_name("output"), path.with_name("thumbnail"), ImageOptions())
     (child,) = psutil.Process().children()
     print(result.outcome, peak("self"), peak(child.pid))

@@ -28,7 +28,7 @@ import pyvips
 from PIL import Image
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.images.task import ImageLimits
 from tools.bench.images_corpus import square
 from tools.bench.results import record
@@ -100,7 +100,7 @@ def on_one_core() -> Iterator[None]:
 def one_core(folder: Path) -> None:
     times: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
-    pool = ImagePool(limits=ImageLimits())
+    pool = ImageWorkerPool(limits=ImageLimits())
     with Sharp() as sharp:
         for name in NAMES:
             path = square(1024, folder, name=name)
@@ -128,7 +128,7 @@ def one_core(folder: Path) -> None:
         print("sharp was NOT measured: node or its package is missing")
 
 
-def measured(path: Path, folder: Path, pool: ImagePool, sharp: Sharp, rounds: int) -> dict[str, float]:
+def measured(path: Path, folder: Path, pool: ImageWorkerPool, sharp: Sharp, rounds: int) -> dict[str, float]:
     """Milliseconds of processor time an image, by tool."""
     ours(path, folder, pool)
     clocks: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
@@ -163,10 +163,10 @@ def family_clock() -> Callable[[], float]:
     return seconds
 
 
-def ours(path: Path, folder: Path, pool: ImagePool) -> None:
+def ours(path: Path, folder: Path, pool: ImageWorkerPool) -> None:
     hashlib.sha256(path.read_bytes()).hexdigest()
     result = pool.compress(path, folder / "output", folder / "thumbnail", ImageOptions())
-    assert result.outcome in {"compressed", "kept"}, result
+    assert result.outcome in {"compressed", "unmodified"}, result
 
 
 def pillow(path: Path) -> None:
@@ -200,7 +200,7 @@ def all_cores(folder: Path, cores: int) -> None:
 
 
 def a_second(path: Path, folder: Path, workers: int) -> float:
-    pool = ImagePool(workers=workers)
+    pool = ImageWorkerPool(workers=workers)
     count = 12
 
     def work(index: int) -> None:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestMessages
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import JobStatus
-from replicate_proxy.services.harvest import again_event
+from replicate_proxy.services.harvest import build_continuation_event
 from tools.local.keys import TENANT
 from tools.local.stack import Stack
 from tools.local.status import function_names
@@ -55,7 +55,7 @@ class Duplicator:
         sqs = stack.aws("sqs")
         self._jobs = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"])
         self._commands = SqsCommandQueue(sqs, stack.outputs["DispatchQueueUrl"])
-        self._harvests = SqsHarvestMessages(sqs, stack.outputs["HarvestQueueUrl"])
+        self._harvests = SqsHarvestQueue(sqs, stack.outputs["HarvestQueueUrl"])
         self._dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
         self.sent: Counter[str] = Counter()
 
@@ -65,7 +65,7 @@ class Duplicator:
         if job is None:
             return
         if job.status in {JobStatus.HARVESTING, JobStatus.SUCCEEDED}:
-            self._harvests.send(again_event(job, SystemClock().now()), tenant=job.tenant)
+            self._harvests.send(build_continuation_event(job, SystemClock().now()), tenant=job.tenant)
             self.sent["harvest message duplicated"] += 1
         else:
             self._commands.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))

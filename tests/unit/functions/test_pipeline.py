@@ -38,8 +38,10 @@ CONTEXT: Any = Context()
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    for app, name in ((dispatch_app, "dispatch"), (track_app, "track"), (harvest_app, "harvest")):
+    for app, name in ((dispatch_app, "dispatch"), (track_app, "track")):
         monkeypatch.setattr(app, name, lambda service=name: getattr(world, service))
+    monkeypatch.setattr(harvest_app, "claim_check", lambda: world.claim_check)
+    monkeypatch.setattr(harvest_app, "harvester", lambda: world.harvest)
     monkeypatch.setattr(harvest_app, "clock", world.clock)
     return world
 

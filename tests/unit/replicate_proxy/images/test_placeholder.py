@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.placeholder import blurhash
-from tests.support.pictures import photo
+from replicate_proxy.images.placeholder import encode_blurhash
+from tests.support.pictures import make_photo
 
 
 @pytest.mark.parametrize(
@@ -20,25 +20,25 @@ from tests.support.pictures import photo
     ],
 )
 def test_the_reference_gives_the_same_characters(seed: int, expected: str) -> None:
-    assert blurhash(photo(32, 32, seed=seed)) == expected
+    assert encode_blurhash(make_photo(32, 32, seed=seed)) == expected
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (300, 200)])
 def test_any_shape_has_one(mode: str, size: tuple[int, int]) -> None:
-    assert len(blurhash(photo(*size, mode=mode))) == 28
+    assert len(encode_blurhash(make_photo(*size, mode=mode))) == 28
 
 
 def test_what_cannot_be_seen_counts_as_white() -> None:
     clear = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
 
-    assert blurhash(clear) == blurhash(Image.new("RGB", (40, 40), "white"))
+    assert encode_blurhash(clear) == encode_blurhash(Image.new("RGB", (40, 40), "white"))
 
 
 def test_a_plain_colour_is_its_own_mean() -> None:
     digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
     value = 0
-    for character in blurhash(Image.new("RGB", (50, 50), (200, 100, 50)))[2:6]:
+    for character in encode_blurhash(Image.new("RGB", (50, 50), (200, 100, 50)))[2:6]:
         value = value * 83 + digits.index(character)
 
     assert (value >> 16, value >> 8 & 255, value & 255) == (200, 100, 50)

@@ -16,22 +16,22 @@ import pytest
 from PIL import Image
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pool import ImagePool, ImageProcess
+from replicate_proxy.images.pool import ImageWorker, ImageWorkerPool
 from replicate_proxy.images.task import ImageLimits, ImageResult, UnreadableImageError
-from tests.support.pictures import encoded, photo, written
+from tests.support.pictures import encode_image, make_photo, write_file
 
 OPTIONS = ImageOptions()
 
 
 @pytest.fixture
 def pool():  # type: ignore[no-untyped-def] # a generator of ImagePool, which the tests' signatures name
-    made = ImagePool(workers=1, limits=ImageLimits(seconds=20))
+    made = ImageWorkerPool(workers=1, limits=ImageLimits(timeout_seconds=20))
     yield made
     made.close()
 
 
-def run(pool: ImagePool, folder: Path, content: bytes, name: str = "source") -> ImageResult:
-    return pool.compress(written(folder, content, name), folder / "out", folder / "small", OPTIONS)
+def run(pool: ImageWorkerPool, folder: Path, content: bytes, name: str = "source") -> ImageResult:
+    return pool.compress(write_file(folder, content, name), folder / "out", folder / "small", OPTIONS)
 
 
 def children() -> list[psutil.Process]:
@@ -40,65 +40,65 @@ def children() -> list[psutil.Process]:
     ]
 
 
-def test_one_child_serves_many_images(pool: ImagePool, tmp_path: Path) -> None:
-    results = [run(pool, tmp_path, encoded(photo(seed=seed))) for seed in range(4)]
+def test_one_child_serves_many_images(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    results = [run(pool, tmp_path, encode_image(make_photo(seed=seed))) for seed in range(4)]
 
     assert {result.outcome for result in results} == {"compressed"}
     assert len({result.sha256 for result in results}) == 4
     assert len(children()) == 1
 
 
-def test_a_broken_image_does_not_cost_the_child(pool: ImagePool, tmp_path: Path) -> None:
-    run(pool, tmp_path, encoded(photo()))
+def test_a_broken_image_does_not_cost_the_child(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    run(pool, tmp_path, encode_image(make_photo()))
     before = children()[0].pid
 
-    result = run(pool, tmp_path, encoded(photo())[:300])
+    result = run(pool, tmp_path, encode_image(make_photo())[:300])
 
     assert (result.outcome, result.reason) == ("unreadable", "broken")
     assert children()[0].pid == before
 
 
 def test_an_image_beyond_the_memory_wall_is_kept_and_the_next_one_served(tmp_path: Path) -> None:
-    pool = ImagePool(limits=ImageLimits(memory_mb=64))
+    pool = ImageWorkerPool(limits=ImageLimits(max_memory_mb=64))
     try:
         large = Image.new("RGB", (4500, 4500), "teal")
-        result = run(pool, tmp_path, encoded(large))
-        assert (result.outcome, result.reason) == ("kept", "memory_limit")
-        assert run(pool, tmp_path, encoded(photo())).outcome == "compressed"
+        result = run(pool, tmp_path, encode_image(large))
+        assert (result.outcome, result.reason) == ("unmodified", "memory_limit")
+        assert run(pool, tmp_path, encode_image(make_photo())).outcome == "compressed"
     finally:
         pool.close()
 
 
-def test_a_child_that_hangs_is_killed_in_time_and_replaced(pool: ImagePool, tmp_path: Path) -> None:
+def test_a_child_that_hangs_is_killed_in_time_and_replaced(pool: ImageWorkerPool, tmp_path: Path) -> None:
     """Given a source that never ends (a pipe nobody writes to), when the time is up, then only that file
     suffers.
     """
     pool.close()
-    pool = ImagePool(limits=ImageLimits(seconds=0.5))
-    run(pool, tmp_path, encoded(photo()))
+    pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=0.5))
+    run(pool, tmp_path, encode_image(make_photo()))
     hanging = tmp_path / "pipe"
     os.mkfifo(hanging)
     try:
         result = pool.compress(hanging, tmp_path / "out", tmp_path / "small", OPTIONS)
-        assert (result.outcome, result.reason) == ("kept", "time_limit")
-        assert run(pool, tmp_path, encoded(photo())).outcome == "compressed"
+        assert (result.outcome, result.reason) == ("unmodified", "time_limit")
+        assert run(pool, tmp_path, encode_image(make_photo())).outcome == "compressed"
     finally:
         pool.close()
 
 
-def test_a_child_that_dies_is_replaced(pool: ImagePool, tmp_path: Path) -> None:
-    run(pool, tmp_path, encoded(photo()))
+def test_a_child_that_dies_is_replaced(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    run(pool, tmp_path, encode_image(make_photo()))
     victim = children()[0]
     victim.send_signal(signal.SIGSEGV)
     os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
 
-    assert run(pool, tmp_path, encoded(photo())).outcome == "compressed"
+    assert run(pool, tmp_path, encode_image(make_photo())).outcome == "compressed"
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_an_image_is_tried_twice_before_it_is_blamed_for_a_death(deaths: int, tmp_path: Path) -> None:
-    pool = ImagePool(limits=ImageLimits(seconds=5))
-    run(pool, tmp_path, encoded(photo()))
+    pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=5))
+    run(pool, tmp_path, encode_image(make_photo()))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     killer = threading.Thread(target=kill_then_feed, args=(pipe, deaths))
@@ -128,10 +128,10 @@ def kill_then_feed(pipe: Path, deaths: int) -> None:
 
 
 def test_the_child_finds_no_secrets_in_its_environment(
-    pool: ImagePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: ImageWorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
-    run(pool, tmp_path, encoded(photo()))
+    run(pool, tmp_path, encode_image(make_photo()))
 
     environment = children()[0].environ()
 
@@ -141,13 +141,13 @@ def test_the_child_finds_no_secrets_in_its_environment(
 
 
 def test_two_workers_work_at_the_same_time(tmp_path: Path) -> None:
-    pool = ImagePool(workers=2)
+    pool = ImageWorkerPool(workers=2)
     results: list[ImageResult] = []
 
     def work(index: int) -> None:
         folder = tmp_path / str(index)
         folder.mkdir()
-        results.append(run(pool, folder, encoded(photo(600, 400, seed=index))))
+        results.append(run(pool, folder, encode_image(make_photo(600, 400, seed=index))))
 
     try:
         threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
@@ -161,15 +161,15 @@ def test_two_workers_work_at_the_same_time(tmp_path: Path) -> None:
         pool.close()
 
 
-def test_nothing_is_left_running_after_close(pool: ImagePool, tmp_path: Path) -> None:
-    run(pool, tmp_path, encoded(photo()))
+def test_nothing_is_left_running_after_close(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    run(pool, tmp_path, encode_image(make_photo()))
     pool.close()
 
     assert children() == []
 
 
-def test_warming_starts_the_child_before_the_first_image(pool: ImagePool) -> None:
-    pool.warm()
+def test_warming_starts_the_child_before_the_first_image(pool: ImageWorkerPool) -> None:
+    pool.start_one()
 
     assert len(children()) == 1
 
@@ -183,8 +183,8 @@ def test_garbage_on_the_pipe_counts_as_a_crash(tmp_path: Path, monkeypatch: pyte
         return real([sys.executable, "-c", "print('{}', flush=True);" + chatter.read_text()], **options)  # type: ignore[call-overload, no-any-return] # Popen's overloads do not take **object
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    process = ImageProcess(ImageLimits(seconds=5))
+    process = ImageWorker(ImageLimits(timeout_seconds=5))
     with pytest.raises(UnreadableImageError) as caught:
-        process.ask(tmp_path, tmp_path, tmp_path, OPTIONS)
+        process.request(tmp_path, tmp_path, tmp_path, OPTIONS)
 
     assert caught.value.reason == "worker_crashed"

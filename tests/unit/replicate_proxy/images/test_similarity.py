@@ -9,8 +9,8 @@ import io
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.similarity import similarity
-from tests.support.pictures import encoded, photo
+from replicate_proxy.images.similarity import calculate_similarity
+from tests.support.pictures import encode_image, make_photo
 
 
 @pytest.mark.parametrize(
@@ -29,27 +29,27 @@ from tests.support.pictures import encoded, photo
 def test_it_says_nearly_what_the_reference_says(
     size: tuple[int, int], quality: int, reference: float
 ) -> None:
-    original = photo(*size)
-    copy = Image.open(io.BytesIO(encoded(original, "JPEG", quality=quality)))
+    original = make_photo(*size)
+    copy = Image.open(io.BytesIO(encode_image(original, "JPEG", quality=quality)))
 
-    assert similarity(original, copy) == pytest.approx(reference, abs=0.01)
+    assert calculate_similarity(original, copy) == pytest.approx(reference, abs=0.01)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (8, 8), (900, 700), (1, 400_000)])
 def test_an_image_is_like_itself(mode: str, size: tuple[int, int]) -> None:
-    image = photo(*size, mode=mode)
+    image = make_photo(*size, mode=mode)
 
-    assert similarity(image, image.copy()) == pytest.approx(1, abs=1e-4)
+    assert calculate_similarity(image, image.copy()) == pytest.approx(1, abs=1e-4)
 
 
 def test_opposites_are_unlike() -> None:
     black, white = Image.new("L", (64, 64), 0), Image.new("L", (64, 64), 255)
 
-    assert similarity(black, white) < 0.01
+    assert calculate_similarity(black, white) < 0.01
 
 
 def test_colour_under_full_transparency_does_not_count() -> None:
     red, blue = Image.new("RGBA", (64, 64), (255, 0, 0, 0)), Image.new("RGBA", (64, 64), (0, 0, 255, 0))
 
-    assert similarity(red, blue) == pytest.approx(1)
+    assert calculate_similarity(red, blue) == pytest.approx(1)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from replicate_proxy.images.strip import strip
-from tests.support.pictures import animation, encoded, frames, photo
+from replicate_proxy.images.strip import strip_metadata
+from tests.support.pictures import decode_frames, encode_image, make_animation, make_photo
 
 KINDS = ["jpeg", "png", "webp", "gif", "avif"]
 TOLD = b"geo:52.52,13.40"
@@ -29,11 +29,13 @@ def located() -> Image.Exif:
 
 def sources() -> dict[str, list[bytes]]:
     """Of each kind a still and a moving picture, with something told in both."""
-    still, size = photo(48, 32), (32, 24)
+    still, size = make_photo(48, 32), (32, 24)
     told: dict[str, dict[str, Any]] = {name: {"exif": located()} for name in KINDS}
     told["gif"] = {"comment": TOLD}
-    stills = {name: encoded(still, name.upper(), **told[name]) for name in KINDS}
-    moving = {name: animation(2, name.upper(), size=size, **told[name]) for name in KINDS if name != "jpeg"}
+    stills = {name: encode_image(still, name.upper(), **told[name]) for name in KINDS}
+    moving = {
+        name: make_animation(2, name.upper(), size=size, **told[name]) for name in KINDS if name != "jpeg"
+    }
     return {name: [stills[name], moving.get(name, stills[name])] for name in KINDS}
 
 
@@ -46,11 +48,11 @@ def test_what_is_told_goes_and_what_is_shown_stays(name: str, moves: bool) -> No
     content = SOURCES[name][moves]
     assert TOLD in content
 
-    stripped = strip(content, name)
+    stripped = strip_metadata(content, name)
 
     assert stripped is not None
     assert TOLD not in stripped
-    assert frames(stripped) == frames(content)
+    assert decode_frames(stripped) == decode_frames(content)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp", "avif"])
@@ -59,21 +61,21 @@ def test_what_may_stay_takes_its_place(name: str, moves: bool) -> None:
     kept = Image.Exif()
     kept[0x8298] = "(c) me"
 
-    stripped = strip(SOURCES[name][moves], name, exif=kept.tobytes())
+    stripped = strip_metadata(SOURCES[name][moves], name, exif=kept.tobytes())
 
     assert stripped is not None
-    assert frames(stripped) == frames(SOURCES[name][moves])
+    assert decode_frames(stripped) == decode_frames(SOURCES[name][moves])
     with Image.open(io.BytesIO(stripped)) as image:
         assert dict(image.getexif()) == {0x8298: "(c) me"}
 
 
 def test_other_formats_are_not_taken_apart() -> None:
-    assert strip(b"II*\0", "tiff") is None
+    assert strip_metadata(b"II*\0", "tiff") is None
 
 
 @given(st.sampled_from(KINDS), st.binary(max_size=200))
 def test_any_bytes_are_stripped_or_not_taken_apart(name: str, content: bytes) -> None:
-    stripped = strip(content, name)
+    stripped = strip_metadata(content, name)
 
     assert stripped is None or isinstance(stripped, bytes)
 
@@ -86,7 +88,7 @@ def test_a_damaged_file_is_no_reason_to_fail(name: str, data: st.DataObject) -> 
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(content[: data.draw(st.integers(0, len(content)))])
 
-    stripped = strip(damaged, name)
+    stripped = strip_metadata(damaged, name)
 
     # One VP8X chunk is rewritten, none is added: what comes out is what went in, less some of it.
     assert stripped is None or len(stripped) <= max(len(damaged), 12)
@@ -101,7 +103,7 @@ def test_one_wrong_byte_changes_nothing_of_what_is_shown(name: str, data: st.Dat
     content = bytearray(data.draw(st.sampled_from(SOURCES[name])))
     content[data.draw(st.integers(0, min(1300, len(content) - 1)))] ^= 1 << data.draw(st.integers(0, 7))
 
-    stripped = strip(bytes(content), name)
+    stripped = strip_metadata(bytes(content), name)
 
     if stripped is not None and (before := shown(bytes(content))):
         assert shown(stripped) == before
@@ -112,6 +114,6 @@ def shown(content: bytes) -> list[tuple[str, bytes, object]] | None:
     with mock.patch.object(Image, "MAX_IMAGE_PIXELS", FEW_PIXELS), warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            return frames(content)
+            return decode_frames(content)
         except Exception:  # noqa: BLE001 - whatever a decoder makes of a damaged file, it is not shown
             return None

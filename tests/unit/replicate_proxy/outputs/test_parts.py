@@ -10,11 +10,16 @@ from hypothesis import strategies as st
 
 from replicate_proxy.config import Env
 from replicate_proxy.images.options import ImageOptions, InvalidImageOptionError
-from replicate_proxy.outputs.fetch import FileGoneError, HostList, decode_data_uri
-from replicate_proxy.outputs.file_types import sniff
-from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.outputs.fetch import FileUnobtainableError, HostAllowlist, decode_data_uri
+from replicate_proxy.outputs.file_types import detect_file_type
+from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.storage import base_name, content_disposition, extension, object_key
+from replicate_proxy.outputs.storage import (
+    build_base_name,
+    build_content_disposition,
+    build_object_key,
+    choose_extension,
+)
 
 
 class TestHosts:
@@ -22,7 +27,7 @@ class TestHosts:
         "host", ["replicate.delivery", "pbxt.replicate.delivery", "A.B.Replicate.Delivery."]
     )
     def test_replicates_own_are_allowed(self, host: str) -> None:
-        assert HostList()(host)
+        assert HostAllowlist()(host)
 
     @pytest.mark.parametrize(
         "host",
@@ -36,13 +41,13 @@ class TestHosts:
         ],
     )
     def test_no_others_are(self, host: str) -> None:
-        assert not HostList()(host)
+        assert not HostAllowlist()(host)
 
     def test_a_star_allows_all_and_a_pattern_not_the_name_itself(self) -> None:
-        assert HostList(["*"])("storage.googleapis.com")
-        assert HostList(["*.example.com"])("a.example.com")
-        assert not HostList(["*.example.com"])("example.com")
-        assert not HostList([" ", ""])("example.com")
+        assert HostAllowlist(["*"])("storage.googleapis.com")
+        assert HostAllowlist(["*.example.com"])("a.example.com")
+        assert not HostAllowlist(["*.example.com"])("example.com")
+        assert not HostAllowlist([" ", ""])("example.com")
 
 
 class TestNames:
@@ -61,7 +66,7 @@ class TestNames:
         ],
     )
     def test_base_names(self, url: str, name: str) -> None:
-        assert base_name(url) == name
+        assert build_base_name(url) == name
 
     @pytest.mark.parametrize(
         ("url", "content", "expected"),
@@ -80,15 +85,16 @@ class TestNames:
         ],
     )
     def test_extensions(self, url: str, content: bytes, expected: str) -> None:
-        assert extension(url, sniff(content)) == expected
+        assert choose_extension(url, detect_file_type(content)) == expected
 
     @given(st.text(max_size=80))
     def test_any_url_makes_a_name_that_needs_no_escaping(self, tail: str) -> None:
-        name = f"{base_name('https://x/' + tail)}.{extension('https://x/' + tail, sniff(b'text'))}"
+        url = "https://x/" + tail
+        name = f"{build_base_name(url)}.{choose_extension(url, detect_file_type(b'text'))}"
 
         assert name.replace("-", "").replace("_", "").replace(".", "").isalnum()
         assert name.isascii()
-        assert content_disposition(name, inline=False) == f'attachment; filename="{name}"'
+        assert build_content_disposition(name, inline=False) == f'attachment; filename="{name}"'
 
 
 class TestKeys:
@@ -100,7 +106,7 @@ class TestKeys:
             "sha256": "ab",
             "name": "out.webp",
         }
-        return object_key(b"secret", "outputs", **(given | changes))  # type: ignore[arg-type] # one dict, many types
+        return build_object_key(b"secret", "outputs", **(given | changes))  # type: ignore[arg-type] # one dict, many types
 
     def test_a_repeat_finds_the_same_key(self) -> None:
         assert self.key() == self.key()
@@ -123,7 +129,7 @@ class TestKeys:
         assert self.key(**change).split("/")[1] != self.key().split("/")[1]
 
     def test_it_cannot_be_made_without_the_secret(self) -> None:
-        other = object_key(
+        other = build_object_key(
             b"guess", "outputs", tenant="t", job_id="j", path=(0,), sha256="ab", name="out.webp"
         )
         assert other != self.key()
@@ -133,21 +139,21 @@ class TestOptions:
     def test_texts_override_the_base(self) -> None:
         base = ImageOptions(format="avif", keep_copyright=True)
 
-        assert ImageOptions.from_texts(base=base) == base
-        assert ImageOptions.from_texts(format=" JPG ", quality="90", base=base) == ImageOptions(
+        assert ImageOptions.parse(defaults=base) == base
+        assert ImageOptions.parse(format=" JPG ", quality="90", defaults=base) == ImageOptions(
             "jpeg", 90, keep_copyright=True
         )
 
     @pytest.mark.parametrize("quality", ["0", "101", "-1", "8.5", "high", "", "٣", 0, 1000])
     def test_qualities_that_are_none(self, quality: str | int) -> None:
         with pytest.raises(InvalidImageOptionError) as caught:
-            ImageOptions.from_texts(quality=quality)
+            ImageOptions.parse(quality=quality)
         assert caught.value.field == "quality"
 
     @pytest.mark.parametrize("name", ["", "png", "webp2", "../webp"])
     def test_formats_that_are_none(self, name: str) -> None:
         with pytest.raises(InvalidImageOptionError) as caught:
-            ImageOptions.from_texts(format=name)
+            ImageOptions.parse(format=name)
         assert caught.value.field == "format"
 
 
@@ -164,12 +170,12 @@ class TestDataUris:
 
     @pytest.mark.parametrize("uri", ["data:image/png;base64,***", "data:nothing", "data:;base64,A"])
     def test_what_cannot_be_decoded_is_left(self, uri: str) -> None:
-        with pytest.raises(FileGoneError, match="bad_data_uri"):
+        with pytest.raises(FileUnobtainableError, match="bad_data_uri"):
             decode_data_uri(uri, max_bytes=100)
 
     @pytest.mark.parametrize("uri", ["data:," + "a" * 11, "data:;base64," + "A" * 100])
     def test_what_is_too_large_is_left(self, uri: str) -> None:
-        with pytest.raises(FileGoneError, match="too_large"):
+        with pytest.raises(FileUnobtainableError, match="too_large"):
             decode_data_uri(uri, max_bytes=10)
 
     @given(st.text(max_size=60))
@@ -177,20 +183,25 @@ class TestDataUris:
         for uri in (f"data:{text}", f"data:;base64,{text}"):
             try:
                 decode_data_uri(uri, max_bytes=1000)
-            except FileGoneError:
+            except FileUnobtainableError:
                 continue
 
 
 class TestRecords:
     def test_they_survive_json(self) -> None:
         record = FileRecord(
-            ("a", 0), "left", "https://x/a", reason="too_slow", text={"seed": "1"}, retry=True
+            ("a", 0),
+            FileOutcome.NOT_STORED,
+            "https://x/a",
+            reason="too_slow",
+            text={"seed": "1"},
+            retryable=True,
         )
 
         assert FileRecord.from_json(record.to_json()) == record
 
     def test_what_is_empty_is_not_told(self) -> None:
-        assert FileRecord((), "stored", "https://x").to_json() == {
+        assert FileRecord((), FileOutcome.STORED, "https://x").to_json() == {
             "path": [],
             "outcome": "stored",
             "url": "https://x",
@@ -198,14 +209,17 @@ class TestRecords:
         }
 
     def test_fields_of_a_later_version_are_passed_over(self) -> None:
-        assert FileRecord.from_json({"path": [], "outcome": "left", "url": "u", "colour": "red"}).url == "u"
+        assert (
+            FileRecord.from_json({"path": [], "outcome": "not_stored", "url": "u", "colour": "red"}).url
+            == "u"
+        )
 
     def test_a_result_knows_whether_to_go_on(self) -> None:
-        left = FileRecord((0,), "left", "u", retry=True)
+        left = FileRecord((0,), FileOutcome.NOT_STORED, "u", retryable=True)
 
-        assert HarvestResult([], (left,)).complete
-        assert HarvestResult([], (left,)).retry_worthwhile
-        assert not HarvestResult([], (), remaining=((0,),)).complete
+        assert HarvestResult([], (left,)).is_complete
+        assert HarvestResult([], (left,)).has_retryable_files
+        assert not HarvestResult([], (), remaining=((0,),)).is_complete
 
 
 def test_settings_come_from_the_environment() -> None:

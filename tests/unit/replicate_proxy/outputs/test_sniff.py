@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.outputs.file_types import sniff
-from tests.support.pictures import animation, encoded, photo
+from replicate_proxy.outputs.file_types import detect_file_type
+from tests.support.pictures import encode_image, make_animation, make_photo
 
 ACTIVE = {
     "text/html; charset=utf-8",
@@ -44,14 +44,14 @@ def zipped() -> bytes:
 @pytest.mark.parametrize(
     ("content", "content_type"),
     [
-        (encoded(photo()), "image/png"),
-        (encoded(photo(), "JPEG"), "image/jpeg"),
-        (encoded(photo(), "WEBP"), "image/webp"),
-        (encoded(photo(), "AVIF"), "image/avif"),
-        (encoded(photo(), "GIF"), "image/gif"),
-        (encoded(photo(), "BMP"), "image/bmp"),
-        (encoded(photo(), "TIFF"), "image/tiff"),
-        (animation(2, "AVIF"), "image/avif"),
+        (encode_image(make_photo()), "image/png"),
+        (encode_image(make_photo(), "JPEG"), "image/jpeg"),
+        (encode_image(make_photo(), "WEBP"), "image/webp"),
+        (encode_image(make_photo(), "AVIF"), "image/avif"),
+        (encode_image(make_photo(), "GIF"), "image/gif"),
+        (encode_image(make_photo(), "BMP"), "image/bmp"),
+        (encode_image(make_photo(), "TIFF"), "image/tiff"),
+        (make_animation(2, "AVIF"), "image/avif"),
         (b"\0\0\0\x18ftypisom\0\0\2\0isommp42", "video/mp4"),
         (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video/quicktime"),
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "image/avif"),
@@ -89,22 +89,22 @@ def zipped() -> bytes:
     ],
 )
 def test_known_files(content: bytes, content_type: str) -> None:
-    assert sniff(content).content_type == content_type
+    assert detect_file_type(content).content_type == content_type
 
 
 @pytest.mark.parametrize("name", [b"<html>", b"<svg ", b"<script>", b"<body "])
 @pytest.mark.parametrize("lead", [b"", b"\n\n ", b"<!-- x -->", b"GIF8", b"text first, then "])
 def test_markup_is_never_shown_inline(name: bytes, lead: bytes) -> None:
-    assert not sniff(lead + name + b" onload=alert(1)>").inline
+    assert not detect_file_type(lead + name + b" onload=alert(1)>").is_inline
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_have_a_type_and_only_harmless_ones_are_inline(content: bytes) -> None:
-    found = sniff(content)
+    found = detect_file_type(content)
 
     assert found.extension
-    assert not found.inline or found.content_type in INLINE
-    assert found.content_type not in ACTIVE or not found.inline
+    assert not found.is_inline or found.content_type in INLINE
+    assert found.content_type not in ACTIVE or not found.is_inline
 
 
 @given(
@@ -114,9 +114,11 @@ def test_any_bytes_have_a_type_and_only_harmless_ones_are_inline(content: bytes)
     st.binary(max_size=64),
 )
 def test_a_known_start_and_any_rest_is_no_reason_to_fail(start: bytes, rest: bytes) -> None:
-    assert sniff(start + rest).content_type
+    assert detect_file_type(start + rest).content_type
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_json_with_markup_in_it_is_not_inline_either(value: object) -> None:
-    assert not sniff(json.dumps([value, "<script>x</script>"], ensure_ascii=False).encode()).inline
+    assert not detect_file_type(
+        json.dumps([value, "<script>x</script>"], ensure_ascii=False).encode()
+    ).is_inline

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from replicate_proxy.outputs.harvester import log_fields, tell
-from replicate_proxy.outputs.records import FileRecord
+from replicate_proxy.outputs.harvester import build_log_fields, record
+from replicate_proxy.outputs.records import FileOutcome, FileRecord
 
 RECORD = FileRecord(
     ("secret-path",),
-    "left",
+    FileOutcome.NOT_STORED,
     url="https://cdn/secret-url",
     placeholder="secret-hash",
     original_key="secret-key",
@@ -22,8 +22,8 @@ RECORD = FileRecord(
 
 
 def test_no_content_and_no_address_is_ever_logged() -> None:
-    assert "secret" not in json.dumps(log_fields(RECORD))
-    assert log_fields(RECORD)["reason"] == "too_slow"
+    assert "secret" not in json.dumps(build_log_fields(RECORD))
+    assert build_log_fields(RECORD)["reason"] == "too_slow"
 
 
 def test_each_file_counts_by_outcome_and_reason(
@@ -31,9 +31,9 @@ def test_each_file_counts_by_outcome_and_reason(
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ReplicateProxy")
 
-    tell(RECORD)
+    record(RECORD)
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "FileHarvested" in line]
     assert [(line["FileHarvested"], line["outcome"], line["reason"]) for line in lines] == [
-        ([1.0], "left", "too_slow")
+        ([1.0], "not_stored", "too_slow")
     ]

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.outputs.references import FileRef, JsonPath, find_files, is_file_reference, replace_files
+from replicate_proxy.outputs.references import (
+    FileReference,
+    JsonPath,
+    find_references,
+    is_file_reference,
+    replace_references,
+)
 
 URL = "https://replicate.delivery/pbxt/abc/out-0.png"
 
@@ -42,7 +48,7 @@ outputs = st.recursive(
     ],
 )
 def test_the_shapes_of_real_models(output: Any, paths: list[JsonPath]) -> None:
-    assert [ref.path for ref in find_files(output)] == paths
+    assert [ref.path for ref in find_references(output)] == paths
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_no_references(text: str) -> None:
 def test_249_files_keep_their_order() -> None:
     output = {"frames": [f"{URL}?{index}" for index in range(249)], "fps": 24}
 
-    found = find_files(output)
+    found = find_references(output)
 
     assert [ref.url for ref in found] == output["frames"]
 
@@ -94,35 +100,35 @@ def test_nesting_deeper_than_the_stack_is_no_danger() -> None:
     for _ in range(50_000):
         output = [output]
 
-    (found,) = find_files(output)
+    (found,) = find_references(output)
 
     assert len(found.path) == 50_000
-    assert find_files(replace_files(output, {found.path: "https://ours/1"})) == [
-        FileRef(found.path, "https://ours/1")
+    assert find_references(replace_references(output, {found.path: "https://ours/1"})) == [
+        FileReference(found.path, "https://ours/1")
     ]
 
 
 @given(outputs)
 def test_replacing_nothing_changes_nothing(output: Any) -> None:
-    assert replace_files(output, {}) == output
+    assert replace_references(output, {}) == output
 
 
 @given(outputs)
 def test_only_references_change_and_the_order_of_keys_stays(output: Any) -> None:
     before = copy.deepcopy(output)
-    mapping = {ref.path: f"https://ours.example/{index}" for index, ref in enumerate(find_files(output))}
+    mapping = {ref.path: f"https://ours.example/{index}" for index, ref in enumerate(find_references(output))}
 
-    replaced = replace_files(output, mapping)
+    replaced = replace_references(output, mapping)
 
     assert output == before
-    assert [ref.url for ref in find_files(replaced)] == list(mapping.values())
-    back = replace_files(replaced, {ref.path: ref.url for ref in find_files(before)})
+    assert [ref.url for ref in find_references(replaced)] == list(mapping.values())
+    back = replace_references(replaced, {ref.path: ref.url for ref in find_references(before)})
     assert json.dumps(back) == json.dumps(before)
 
 
 @given(outputs)
 def test_every_reference_is_found_where_it_lies(output: Any) -> None:
-    for ref in find_files(output):
+    for ref in find_references(output):
         value = output
         for step in ref.path:
             value = value[step]

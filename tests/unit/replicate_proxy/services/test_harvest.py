@@ -11,25 +11,27 @@ import pytest
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus
-from replicate_proxy.outputs.records import FileRecord, HarvestResult
+from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from tests.support.builders import make_job
 from tests.support.clock import NOW
 from tests.support.world import Crash, World
 
 S = JobStatus
 SOURCE = ["https://replicate.delivery/a.png", "https://replicate.delivery/b.png"]
-STORED = FileRecord((0,), "compressed", "https://outputs.test/a.webp", bytes_before=100, bytes_after=9)
-LEFT = FileRecord((1,), "left", SOURCE[1], reason="timeout", retry=True)
-UNFINISHED = HarvestResult(output=SOURCE, files=(STORED,), remaining=((1,),))
-FAILED_ONCE = HarvestResult(output=[STORED.url, SOURCE[1]], files=(STORED, LEFT))
+STORED = FileRecord(
+    (0,), FileOutcome.COMPRESSED, "https://outputs.test/a.webp", bytes_before=100, bytes_after=9
+)
+LEFT = FileRecord((1,), FileOutcome.NOT_STORED, SOURCE[1], reason="timeout", retryable=True)
+UNFINISHED = HarvestResult(output=SOURCE, records=(STORED,), remaining=((1,),))
+FAILED_ONCE = HarvestResult(output=[STORED.url, SOURCE[1]], records=(STORED, LEFT))
 
 
 def unfinished(files: int) -> HarvestResult:
     """A round after which so many files are stored, and one is not."""
     stored = tuple(
-        FileRecord((number,), "stored", f"https://outputs.test/{number}") for number in range(files)
+        FileRecord((number,), FileOutcome.STORED, f"https://outputs.test/{number}") for number in range(files)
     )
-    return HarvestResult(output=SOURCE, files=stored, remaining=((files,),))
+    return HarvestResult(output=SOURCE, records=stored, remaining=((files,),))
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_a_second_delivery_of_the_message_changes_nothing(world: World) -> None:
     job = succeeded(world)
     done = harvest(world, job)
     assert harvest(world, job) == done
-    assert len(world.outputs.calls) == 1
+    assert len(world.output_harvester.calls) == 1
 
 
 def test_a_second_harvester_keeps_out_while_the_first_works(world: World) -> None:
@@ -89,15 +91,17 @@ def test_a_second_harvester_keeps_out_while_the_first_works(world: World) -> Non
     world.harvest = replace(
         first,
         checkpoint=lambda name: (
-            second.append(first.harvest(report(job), _deadline(world))) if name == "harvest.taken" else None
+            second.append(first.harvest(report(job), _deadline(world)))
+            if name == "harvest.lease_acquired"
+            else None
         ),
     )
     assert harvest(world, job).status is S.SUCCEEDED
     assert [job.status for job in second] == [S.HARVESTING]
-    assert len(world.outputs.calls) == 1
+    assert len(world.output_harvester.calls) == 1
 
 
-@pytest.mark.parametrize("place", ["taken", "stored", "recorded"])
+@pytest.mark.parametrize("place", ["lease_acquired", "files_stored", "finished"])
 def test_a_harvester_that_dies_is_followed_by_another(place: str) -> None:
     died: list[str] = []
 
@@ -117,48 +121,48 @@ def test_a_harvester_that_dies_is_followed_by_another(place: str) -> None:
 
 def test_many_files_take_several_rounds_and_are_not_fetched_twice(world: World) -> None:
     job = succeeded(world)
-    world.outputs.rounds = [UNFINISHED]
+    world.output_harvester.results = [UNFINISHED]
     waiting = harvest(world, job)
     assert (waiting.status, waiting.lease_until) == (S.HARVESTING, None)
     world.settle_messages()
     assert world.job(job).status is S.SUCCEEDED
-    assert world.outputs.calls == [(), (STORED,)]
+    assert world.output_harvester.calls == [(), (STORED,)]
 
 
 def test_rounds_that_go_on_do_not_use_up_the_retries(world: World) -> None:
     job = succeeded(world)
-    world.outputs.rounds = [unfinished(files) for files in range(1, 7)] + [FAILED_ONCE]
+    world.output_harvester.results = [unfinished(files) for files in range(1, 7)] + [FAILED_ONCE]
     harvest(world, job)
     world.pass_time(120)
     assert world.job(job).status is S.SUCCEEDED
-    assert len(world.outputs.calls) == 8
+    assert len(world.output_harvester.calls) == 8
 
 
 def test_a_round_that_stored_nothing_new_is_not_followed_by_the_next_at_once(world: World) -> None:
     job = succeeded(world)
-    world.outputs.rounds = [UNFINISHED] * 50
+    world.output_harvester.results = [UNFINISHED] * 50
     harvest(world, job)
     world.settle_messages()
-    assert len(world.outputs.calls) == 2
+    assert len(world.output_harvester.calls) == 2
     world.pass_time(120)
-    assert 3 <= len(world.outputs.calls) <= 5
+    assert 3 <= len(world.output_harvester.calls) <= 5
 
 
 def test_a_file_that_cannot_be_had_is_tried_again_then_left(world: World) -> None:
     job = succeeded(world)
-    world.outputs.rounds = [FAILED_ONCE] * 10
+    world.output_harvester.results = [FAILED_ONCE] * 10
     harvest(world, job)
     world.pass_time(300)
     done = world.job(job)
     assert done.status is S.SUCCEEDED
     assert world.documents.load(done.output) == [STORED.url, SOURCE[1]]
-    assert [record["outcome"] for record in world.documents.load(done.files)] == ["compressed", "left"]
-    assert len(world.outputs.calls) == 4
+    assert [record["outcome"] for record in world.documents.load(done.files)] == ["compressed", "not_stored"]
+    assert len(world.output_harvester.calls) == 4
 
 
 def test_storage_that_fails_for_now_is_tried_again(world: World) -> None:
     job = succeeded(world)
-    world.outputs.faults.fail("harvest", times=3)
+    world.output_harvester.faults.fail("harvest", times=3)
     harvest(world, job)
     world.pass_time(300)
     assert world.job(job).status is S.SUCCEEDED
@@ -166,7 +170,7 @@ def test_storage_that_fails_for_now_is_tried_again(world: World) -> None:
 
 def test_storage_that_fails_for_good_has_an_end(world: World) -> None:
     job = succeeded(world)
-    world.outputs.faults.fail("harvest", times=10_000)
+    world.output_harvester.faults.fail("harvest", times=10_000)
     harvest(world, job)
     world.pass_time(2 * 3600)
     done = world.job(job)
@@ -176,13 +180,13 @@ def test_storage_that_fails_for_good_has_an_end(world: World) -> None:
 
 def test_a_message_for_a_further_round_that_cannot_be_sent_is_made_good_by_the_sweep(world: World) -> None:
     job = succeeded(world)
-    world.outputs.rounds = [UNFINISHED]
+    world.output_harvester.results = [UNFINISHED]
 
     class Broken:
         def send(self, *args: object, **kwargs: object) -> None:
             raise RetryableError("send failed")
 
-    broken = replace(world.harvest, messages=Broken())
+    broken = replace(world.harvest, queue=Broken())
     with pytest.raises(RetryableError):
         broken.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
     world.pass_time(300)
@@ -202,7 +206,7 @@ def test_a_harvest_that_somebody_else_ended_meanwhile_is_no_error(world: World) 
     job = succeeded(world)
 
     def other_ends_it(name: str) -> None:
-        if name == "harvest.stored":
+        if name == "harvest.files_stored":
             there = world.job(job)
             world.store.put(replace(there, status=S.SUCCEEDED, due_at=None, rev=there.rev + 1))
 

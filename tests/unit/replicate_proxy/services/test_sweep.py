@@ -219,14 +219,14 @@ class TestUnknownOutcomes:
 class TestHarvests:
     def test_that_died_are_taken_up_when_the_lease_has_run_out(self, world: World) -> None:
         job = world.store.put(make_job(S.HARVESTING, due_at=PAST, lease_until=PAST, completed_at=NOW))
-        assert world.sweep_once() == {"harvest_again": 1}
+        assert world.sweep_once() == {"harvest_resumed": 1}
         world.settle_messages()
         assert world.job(job).status is S.SUCCEEDED
 
     def test_that_always_die_end_with_what_there_is(self, world: World) -> None:
         ended = NOW - timedelta(hours=2)
         job = world.store.put(make_job(S.HARVESTING, due_at=PAST, completed_at=ended))
-        assert world.sweep_once() == {"harvest_given_up": 1}
+        assert world.sweep_once() == {"harvest_fell_back": 1}
         done = world.job(job)
         assert done.status is S.SUCCEEDED
         assert world.documents.load(done.output) == "https://replicate.delivery/a.png"

@@ -8,7 +8,7 @@ import pytest
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos.crashes import Crashes
 
-POINT, OTHER = "dispatch.created", "harvest.stored"
+POINT, OTHER = "dispatch.created", "harvest.files_stored"
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class SqsCommandQueue:
         send(self._sqs, self._queue_url, command.to_json(), group=command.tenant, delay_seconds=delay_seconds)
 
 
-class SqsHarvestMessages:
+class SqsHarvestQueue:
     """The HarvestMessages port."""
 
     def __init__(self, sqs: Any, queue_url: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.auth.tenants import CachedTenants
 from replicate_proxy.aws.blob_store import Encryption, S3BlobStore
 from replicate_proxy.aws.clients import client
-from replicate_proxy.aws.queues import SqsHarvestMessages
+from replicate_proxy.aws.queues import SqsHarvestQueue
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
@@ -17,75 +17,81 @@ from replicate_proxy.bootstrap.jobs import updater
 from replicate_proxy.bootstrap.secrets import output_key_secret
 from replicate_proxy.config import local_settings
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pool import ImagePool
+from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.outputs.fetch import DEFAULT_HOSTS, HostList, HttpFetcher, SpoolBudget
-from replicate_proxy.outputs.file_harvester import SingleFile
-from replicate_proxy.outputs.harvester import OutputHarvester, tell
+from replicate_proxy.outputs.fetch import DEFAULT_HOSTS, DiskBudget, HostAllowlist, HttpFileFetcher
+from replicate_proxy.outputs.file_harvester import FileHarvester
+from replicate_proxy.outputs.harvester import ParallelOutputHarvester, record
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.storage import OutputStore
+from replicate_proxy.outputs.storage import OutputFileStore
 from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.harvest import Harvest
+from replicate_proxy.services.harvest import JobHarvester
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["clock", "harvest"]
+__all__ = ["claim_check", "clock", "harvester"]
 
 _REDIRECTS = 3
 
 
 @cache
-def harvest() -> Harvest:
-    return Harvest(
+def claim_check() -> ClaimCheck:
+    return ClaimCheck(documents())
+
+
+@cache
+def harvester() -> JobHarvester:
+    return JobHarvester(
         updater=updater(),
         documents=documents(),
-        claim_check=ClaimCheck(documents()),
-        outputs=_outputs(),
-        messages=SqsHarvestMessages(client("sqs"), env.text("HARVEST_QUEUE_URL")),
+        output_harvester=_outputs(),
+        queue=SqsHarvestQueue(client("sqs"), env.text("HARVEST_QUEUE_URL")),
         clock=clock,
         checkpoint=checkpoint,
-        defaults=_image_defaults(),
+        default_image_options=_image_defaults(),
     )
 
 
 def _image_defaults() -> Callable[[str], ImageOptions]:
     """A tenant's own wishes over the deployment's."""
     tenants = CachedTenants(DynamoTenantStore(client("dynamodb"), env.text("ACCESS_TABLE")), clock)
-    deployment = ImageOptions.from_texts(
+    deployment = ImageOptions.parse(
         format=env.text("IMAGE_FORMAT", "") or None,
         quality=env.text("IMAGE_QUALITY", "") or None,
-        base=ImageOptions(keep_copyright=env.flag("KEEP_COPYRIGHT")),
+        defaults=ImageOptions(keep_copyright=env.flag("KEEP_COPYRIGHT")),
     )
 
     def defaults(tenant: str) -> ImageOptions:
         images = tenants.get(tenant).images
-        return ImageOptions.from_texts(format=images.format, quality=images.quality, base=deployment)
+        return ImageOptions.parse(format=images.format, quality=images.quality, defaults=deployment)
 
     return defaults
 
 
-def _outputs() -> OutputHarvester:
+def _outputs() -> ParallelOutputHarvester:
     settings = HarvestSettings.from_env(env)
     bucket = S3BlobStore(
         client("s3"), env.text("IMAGES_BUCKET"), encryption=Encryption(env.text("KMS_KEY_ID", ""))
     )
-    images = ImagePool(workers=env.integer("IMAGE_WORKERS", 1))
-    images.warm()
-    single = SingleFile(
-        fetcher=HttpFetcher(_session(), budget=SpoolBudget(settings.spool_bytes)),
-        store=OutputStore(bucket, base_url=env.text("OUTPUTS_BASE_URL"), secret=output_key_secret()),
-        images=images,
+    images = ImageWorkerPool(workers=env.integer("IMAGE_WORKERS", 1))
+    images.start_one()
+    single = FileHarvester(
+        fetcher=HttpFileFetcher(_session(), budget=DiskBudget(settings.max_disk_bytes)),
+        store=OutputFileStore(bucket, base_url=env.text("OUTPUTS_BASE_URL"), secret=output_key_secret()),
+        compressor=images,
         settings=settings,
     )
-    return OutputHarvester(single=single, settings=settings, clock=clock, observe=tell)
+    return ParallelOutputHarvester(
+        file_harvester=single, settings=settings, clock=clock, on_file_harvested=record
+    )
 
 
 def _session() -> GuardedSession:
     allow_loopback = bool(local_settings(os.environ).get("allow_loopback"))
     return GuardedSession(
         AddressPolicy(allow_loopback=allow_loopback),
-        allowed_hosts=HostList(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
+        allowed_hosts=HostAllowlist(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
         max_redirects=_REDIRECTS,
     )

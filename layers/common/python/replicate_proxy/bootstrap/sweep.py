@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.clients import client
 from replicate_proxy.aws.event_bus import EventBridgeBus
-from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestMessages
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.bootstrap.delivery import due_deliveries as deliveries
 from replicate_proxy.bootstrap.documents import documents
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
@@ -17,7 +17,7 @@ from replicate_proxy.bootstrap.replicate import reads
 from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.harvest import again_event
+from replicate_proxy.services.harvest import build_continuation_event
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweep
@@ -31,10 +31,10 @@ __all__ = ["clock", "deliveries", "sweep"]
 @cache
 def sweep() -> Sweep:
     queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    harvests = SqsHarvestMessages(client("sqs"), env.text("HARVEST_QUEUE_URL"))
+    harvests = SqsHarvestQueue(client("sqs"), env.text("HARVEST_QUEUE_URL"))
 
-    def harvest_again(job: Job) -> None:
-        harvests.send(again_event(job, clock.now()), tenant=job.tenant)
+    def resume_harvest(job: Job) -> None:
+        harvests.send(build_continuation_event(job, clock.now()), tenant=job.tenant)
 
     looks = Reconciler(
         updater=updater(),
@@ -54,7 +54,7 @@ def sweep() -> Sweep:
             timeouts=timeouts(),
             checkpoint=checkpoint,
         ),
-        harvest_again=harvest_again,
+        resume_harvest=resume_harvest,
         clock=clock,
         timeouts=timeouts(),
         checkpoint=checkpoint,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.images.color import to_display
-from replicate_proxy.images.encode import choose_quality, encode_moving, sample_of, target_of
-from replicate_proxy.images.task import Job, hand_over
+from replicate_proxy.images.color import normalize_pixels
+from replicate_proxy.images.encode import build_sample, choose_format, choose_quality, encode_frames
+from replicate_proxy.images.task import ImageTask, write_result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
 
 
 # What browsers make of a frame that gives no duration of its own.
-_DEFAULT_MILLISECONDS = 100
+_DEFAULT_DURATION_MS = 100
 
 
 @dataclass(frozen=True)
-class Walk:
+class FrameInfo:
     """Each frame's milliseconds; the first, middle and last frame as they are shown."""
 
-    durations: list[int]
-    shown: list[Image.Image]
+    durations_ms: list[int]
+    samples: list[Image.Image]
 
 
-def walk(image: Image.Image, frames: int) -> Walk:
+def read_frames(image: Image.Image, frame_count: int) -> FrameInfo:
     """Decodes every frame once, so that a broken one is found before anything is written."""
     durations: list[int] = []
     shown: list[Image.Image] = []
-    looked_at = {0, frames // 2, frames - 1}
-    for index in range(frames):
+    looked_at = {0, frame_count // 2, frame_count - 1}
+    for index in range(frame_count):
         image.seek(index)
         image.load()
-        durations.append(int(image.info.get("duration") or _DEFAULT_MILLISECONDS))
+        durations.append(int(image.info.get("duration") or _DEFAULT_DURATION_MS))
         if index in looked_at:
-            shown.append(to_display(image.copy()))
+            shown.append(normalize_pixels(image.copy()))
     image.seek(0)
-    return Walk(durations, shown)
+    return FrameInfo(durations, shown)
 
 
-def compress_moving(
-    image: Image.Image, walked: Walk, job: Job, facts: ImageResult, *, exif: bytes
+def encode_animation(
+    image: Image.Image, frames: FrameInfo, task: ImageTask, result: ImageResult, *, exif: bytes
 ) -> ImageResult:
     """One quality for all frames, the highest that any of the three looked at needs. Raises
     EncodingFailedError.
     """
-    target = target_of(job.options, (image.width, image.height * facts.frames), moving=True)
-    choices = [choose_quality(sample_of(frame), target, job.options) for frame in walked.shown]
+    target = choose_format(task.options, (image.width, image.height * result.frame_count), is_animated=True)
+    choices = [choose_quality(build_sample(frame), target, task.options) for frame in frames.samples]
     hardest = max(choices, key=lambda choice: choice.quality)
-    facts = replace(facts, quality=hardest.quality, similarity=min(choice.similarity for choice in choices))
-    if not all(choice.reached for choice in choices):
-        return replace(facts, reason="below_similarity_floor")
-    encoded = encode_moving(image, target, hardest.quality, durations=walked.durations, exif=exif)
-    return hand_over(encoded, target, job, facts)
+    result = replace(result, quality=hardest.quality, similarity=min(choice.similarity for choice in choices))
+    if not all(choice.is_similar_enough for choice in choices):
+        return replace(result, reason="below_min_similarity")
+    encoded = encode_frames(image, target, hardest.quality, durations_ms=frames.durations_ms, exif=exif)
+    return write_result(encoded, target, task, result)

@@ -8,24 +8,24 @@ import io
 
 from PIL import Image, ImageCms, ImageOps
 
-_SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_16_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
-def to_display(image: Image.Image) -> Image.Image:
+def normalize_pixels(image: Image.Image) -> Image.Image:
     """The current frame, decoded and normalised; it carries no metadata any more."""
     image.load()
     profile = image.info.get("icc_profile")
     # In place: a copy of a 24-megapixel image is another 96 MB.
     ImageOps.exif_transpose(image, in_place=True)
-    flat = _eight_bit(image)
-    shown = _to_srgb(flat, profile) if profile and not _is_srgb(profile) else _plain(flat)
+    flat = _reduce_to_8_bit(image)
+    shown = _convert_to_srgb(flat, profile) if profile and not _is_srgb(profile) else _reduce_mode(flat)
     bare = shown if shown is not image else image.copy() if image.readonly else image
     bare.info = {}
     return bare
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
+def _reduce_to_8_bit(image: Image.Image) -> Image.Image:
+    if image.mode in _16_BIT_MODES:
         wide = image if image.mode == "I" else image.convert("I")
         return wide.point(lambda value: value * (1 / 257)).convert("L")
     if image.mode == "F":
@@ -35,7 +35,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _reduce_mode(image: Image.Image) -> Image.Image:
     """RGB, RGBA or L; a transparent colour named in the header (PNG tRNS) becomes alpha."""
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
@@ -50,7 +50,7 @@ def _is_srgb(profile: bytes) -> bool:
     return b"sRGB" in head or "sRGB".encode("utf-16-be") in head
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def _convert_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     colour = image.convert("L" if image.mode == "LA" else "RGB") if alpha is not None else image
     try:
@@ -59,9 +59,9 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         converted = ImageCms.profileToProfile(colour, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         # A profile that does not fit its pixels is what other viewers ignore as well.
-        return _plain(image)
+        return _reduce_mode(image)
     if converted is None:
-        return _plain(image)
+        return _reduce_mode(image)
     if alpha is not None:
         converted.putalpha(alpha)
-    return _plain(converted)
+    return _reduce_mode(converted)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from PIL import Image
 
 from replicate_proxy.images.reading import ALLOWED_FORMATS
-from replicate_proxy.images.similarity import similarity
+from replicate_proxy.images.similarity import calculate_similarity
 from replicate_proxy.images.task import EncodingFailedError
 
 if TYPE_CHECKING:
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 # libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY and its bitstream twin, libavif's and Pillow's own words.
 _OUT_OF_MEMORY: Final = ("encoding error 1", "encoding error 2", "Out of memory", "out of memory")
 
-type Target = Literal["webp", "avif", "jpeg"]
+type TargetFormat = Literal["webp", "avif", "jpeg"]
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncoderSettings:
     """`ladder`: the default quality and the steps up from it; `settings` are Pillow's for this format."""
 
     pillow_name: str
-    ladder: tuple[int, ...]
-    settings: dict[str, Any]
+    qualities: tuple[int, ...]
+    pillow_options: dict[str, Any]
 
 
-ENCODINGS: Final[dict[Target, Encoding]] = {
-    "webp": Encoding("WEBP", (80, 87, 92, 96), {"method": 2}),
-    "avif": Encoding("AVIF", (63, 72, 80, 88), {"speed": 9, "max_threads": 1}),
-    "jpeg": Encoding("JPEG", (82, 88, 92, 95), {}),
+ENCODERS: Final[dict[TargetFormat, EncoderSettings]] = {
+    "webp": EncoderSettings("WEBP", (80, 87, 92, 96), {"method": 2}),
+    "avif": EncoderSettings("AVIF", (63, 72, 80, 88), {"speed": 9, "max_threads": 1}),
+    "jpeg": EncoderSettings("JPEG", (82, 88, 92, 95), {}),
 }
 
 
-def encode(image: Image.Image, target: Target, quality: int, *, exif: bytes = b"") -> bytes:
+def encode_still(image: Image.Image, format_name: TargetFormat, quality: int, *, exif: bytes = b"") -> bytes:
     """A still image; RGBA must not go to JPEG. `exif` is all the metadata that gets into the file."""
-    return _save(image, target, quality=quality, exif=exif, **ENCODINGS[target].settings)
+    return _save(image, format_name, quality=quality, exif=exif, **ENCODERS[format_name].pillow_options)
 
 
 def encode_lossless(image: Image.Image, *, exif: bytes = b"") -> bytes:
@@ -56,28 +56,28 @@ def encode_lossless(image: Image.Image, *, exif: bytes = b"") -> bytes:
     return _save(image, "webp", lossless=True, quality=40, method=2, exif=exif)
 
 
-def encode_moving(
-    image: Image.Image, target: Target, quality: int, *, durations: list[int], exif: bytes = b""
+def encode_frames(
+    image: Image.Image, format_name: TargetFormat, quality: int, *, durations_ms: list[int], exif: bytes = b""
 ) -> bytes:
     """All frames of an animation with their durations in milliseconds; its colour profile goes along."""
     return _save(
         image,
-        target,
+        format_name,
         quality=quality,
         exif=exif,
         xmp=b"",
         icc_profile=image.info.get("icc_profile", b""),
         save_all=True,
-        duration=durations,
+        duration=durations_ms,
         loop=int(image.info.get("loop", 0) or 0),
-        **ENCODINGS[target].settings,
+        **ENCODERS[format_name].pillow_options,
     )
 
 
-def _save(image: Image.Image, target: Target, **settings: Any) -> bytes:
+def _save(image: Image.Image, target: TargetFormat, **settings: Any) -> bytes:
     buffer = io.BytesIO()
     try:
-        image.save(buffer, ENCODINGS[target].pillow_name, **settings)
+        image.save(buffer, ENCODERS[target].pillow_name, **settings)
     except MemoryError as error:
         raise EncodingFailedError("memory_limit") from error
     except (OSError, ValueError, RuntimeError) as error:
@@ -86,34 +86,34 @@ def _save(image: Image.Image, target: Target, **settings: Any) -> bytes:
     return buffer.getvalue()
 
 
-_AVIF_PIXELS = 8_000_000
-_WEBP_PIXELS = 20_000_000
+_MAX_AVIF_PIXELS = 8_000_000
+_MAX_WEBP_PIXELS = 20_000_000
 # RFC 9649: 14 bits for each edge.
-_WEBP_EDGE = 16_383
+_MAX_WEBP_EDGE_PIXELS = 16_383
 
 
-def target_of(
-    options: ImageOptions, size: tuple[int, int], *, transparent: bool = False, moving: bool = False
-) -> Target:
+def choose_format(
+    options: ImageOptions, size: tuple[int, int], *, is_transparent: bool = False, is_animated: bool = False
+) -> TargetFormat:
     """JPEG has neither transparency nor motion: such an image becomes WebP. Very large ones become JPEG."""
     pixels = size[0] * size[1]
-    fits_webp = pixels <= _WEBP_PIXELS and max(size) <= _WEBP_EDGE
-    jpeg_will_do = not transparent and not moving
+    fits_webp = pixels <= _MAX_WEBP_PIXELS and max(size) <= _MAX_WEBP_EDGE_PIXELS
+    jpeg_will_do = not is_transparent and not is_animated
     if options.format == "jpeg" and jpeg_will_do:
         return "jpeg"
-    if options.format == "avif" and pixels <= _AVIF_PIXELS:
+    if options.format == "avif" and pixels <= _MAX_AVIF_PIXELS:
         return "avif"
     return "jpeg" if jpeg_will_do and not fits_webp else "webp"
 
 
 # Up to here the whole image is its own sample and what was encoded to be judged is what gets stored.
-_WHOLE_PIXELS = 4_000_000
+_MAX_WHOLE_SAMPLE_PIXELS = 4_000_000
 _TILE = 256
 _TILES_ACROSS, _TILES_DOWN = 6, 4
 
 
 @dataclass(frozen=True)
-class Choice:
+class QualityChoice:
     """`encoded` are the sample's bytes at that quality; `reached` is False when even the last step stayed
     below.
     """
@@ -121,29 +121,29 @@ class Choice:
     quality: int
     similarity: float
     encoded: bytes
-    reached: bool
+    is_similar_enough: bool
 
 
 def choose_quality(
-    sample: Image.Image, target: Target, options: ImageOptions, *, exif: bytes = b""
-) -> Choice:
+    sample: Image.Image, format_name: TargetFormat, options: ImageOptions, *, exif: bytes = b""
+) -> QualityChoice:
     """Encodes, decodes and compares step by step. A quality asked for by number is taken, only measured."""
-    ladder = (options.quality,) if options.quality is not None else ENCODINGS[target].ladder
-    floor = options.floor if options.quality is None else 0.0
+    ladder = (options.quality,) if options.quality is not None else ENCODERS[format_name].qualities
+    floor = options.min_similarity if options.quality is None else 0.0
     for quality in ladder:
-        encoded = encode(sample, target, quality, exif=exif)
+        encoded = encode_still(sample, format_name, quality, exif=exif)
         score = _score(sample, encoded)
-        choice = Choice(quality, round(score, 4), encoded, reached=score >= floor)
-        if choice.reached:
+        choice = QualityChoice(quality, round(score, 4), encoded, is_similar_enough=score >= floor)
+        if choice.is_similar_enough:
             break
     return choice
 
 
-def sample_of(image: Image.Image) -> Image.Image:
+def build_sample(image: Image.Image) -> Image.Image:
     """The image itself, or of a large one 24 tiles spread over it: the same judgement at bounded time and
     memory.
     """
-    if image.width * image.height <= _WHOLE_PIXELS or min(image.size) < _TILE:
+    if image.width * image.height <= _MAX_WHOLE_SAMPLE_PIXELS or min(image.size) < _TILE:
         return image
     mosaic = Image.new(image.mode, (_TILES_ACROSS * _TILE, _TILES_DOWN * _TILE))
     for row in range(_TILES_DOWN):
@@ -157,4 +157,4 @@ def sample_of(image: Image.Image) -> Image.Image:
 
 def _score(sample: Image.Image, encoded: bytes) -> float:
     with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as decoded:
-        return similarity(sample, decoded)
+        return calculate_similarity(sample, decoded)

@@ -26,7 +26,7 @@ _LONGEST_NAME = 80
 _CUT = "… (cut)"
 
 
-def text_metadata(image: Image.Image, *, max_bytes: int) -> dict[str, str]:
+def extract_text(image: Image.Image, *, max_bytes: int) -> dict[str, str]:
     """PNG text chunks (prompt, seed, workflow), comments and EXIF descriptions, together at most `max_bytes`
     of UTF-8.
 
@@ -45,7 +45,7 @@ def text_metadata(image: Image.Image, *, max_bytes: int) -> dict[str, str]:
     return kept
 
 
-def copyright_exif(image: Image.Image) -> bytes:
+def build_copyright_exif(image: Image.Image) -> bytes:
     """An EXIF block with nothing but copyright and artist of the source, empty where it names neither."""
     source = image.getexif()
     kept = Image.Exif()
@@ -55,7 +55,7 @@ def copyright_exif(image: Image.Image) -> bytes:
     return kept.tobytes() if len(kept) else b""
 
 
-def orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """EXIF orientation 1–8, 1 where nothing sensible is said."""
     value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in _ORIENTATIONS else 1

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 from replicate_proxy.errors import PermanentError
 
 type ImageFormat = Literal["webp", "avif", "jpeg", "original"]
-_QUALITY = re.compile(r"100|[1-9][0-9]?")
-_FORMATS: tuple[str, ...] = get_args(ImageFormat.__value__)
+_QUALITY_PATTERN = re.compile(r"100|[1-9][0-9]?")
+_FORMAT_NAMES: tuple[str, ...] = get_args(ImageFormat.__value__)
 
 
 class InvalidImageOptionError(PermanentError):
@@ -32,32 +32,32 @@ class ImageOptions:
 
     format: ImageFormat = "webp"
     quality: int | None = None
-    floor: float = 0.945
+    min_similarity: float = 0.945
     keep_copyright: bool = False
     thumbnail_px: int = 256
 
     @classmethod
-    def from_texts(
+    def parse(
         cls,
         *,
         format: str | None = None,  # noqa: A002 - the header and the setting are named so
         quality: str | int | None = None,
-        base: ImageOptions | None = None,
+        defaults: ImageOptions | None = None,
     ) -> ImageOptions:
         """`X-Image-Format` and `X-Image-Quality` (or a tenant's settings) over `base`. Raises
         InvalidImageOptionError.
         """
-        base = base or cls()
+        defaults = defaults or cls()
         return cls(
-            format=base.format if format is None else _format(format),
-            quality=base.quality if quality is None else _quality(quality),
-            floor=base.floor,
-            keep_copyright=base.keep_copyright,
-            thumbnail_px=base.thumbnail_px,
+            format=defaults.format if format is None else _parse_format(format),
+            quality=defaults.quality if quality is None else _parse_quality(quality),
+            min_similarity=defaults.min_similarity,
+            keep_copyright=defaults.keep_copyright,
+            thumbnail_px=defaults.thumbnail_px,
         )
 
 
-def _format(text: str) -> ImageFormat:
+def _parse_format(text: str) -> ImageFormat:
     match text.strip().lower():
         case "webp":
             return "webp"
@@ -67,11 +67,11 @@ def _format(text: str) -> ImageFormat:
             return "jpeg"
         case "original":
             return "original"
-    raise InvalidImageOptionError("format", f"the image format must be one of {', '.join(_FORMATS)}")
+    raise InvalidImageOptionError("format", f"the image format must be one of {', '.join(_FORMAT_NAMES)}")
 
 
-def _quality(value: str | int) -> int:
+def _parse_quality(value: str | int) -> int:
     text = str(value).strip()
-    if not _QUALITY.fullmatch(text):
+    if not _QUALITY_PATTERN.fullmatch(text):
         raise InvalidImageOptionError("quality", "the image quality must be a whole number from 1 to 100")
     return int(text)

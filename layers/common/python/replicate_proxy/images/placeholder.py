@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from replicate_proxy.images.encode import encode
-from replicate_proxy.images.metadata import text_metadata
+from replicate_proxy.images.encode import encode_still
+from replicate_proxy.images.metadata import extract_text
 
 if TYPE_CHECKING:
-    from replicate_proxy.images.task import ImageResult, Job
+    from replicate_proxy.images.task import ImageResult, ImageTask
 
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
@@ -30,17 +30,17 @@ _LINEAR = tuple(
 type _Colour = tuple[float, float, float]
 
 
-def blurhash(image: Image.Image, *, across: int = 4, down: int = 3) -> str:
+def encode_blurhash(image: Image.Image, *, x_components: int = 4, y_components: int = 3) -> str:
     """28 characters for 4×3 components; transparent parts count as white. The image is sampled at 32×32
     pixels.
     """
-    factors = _factors(_flat(image), across, down)
+    factors = _factors(_flat(image), x_components, y_components)
     constant, rest = factors[0], factors[1:]
     largest = max(abs(value) for colour in rest for value in colour)
     step = max(0, min(82, math.floor(largest * 166 - 0.5)))
     scale = (step + 1) / 166
     return (
-        _base83((across - 1) + (down - 1) * 9, 1)
+        _base83((x_components - 1) + (y_components - 1) * 9, 1)
         + _base83(step, 1)
         + _base83(_constant(constant), 4)
         + "".join(_base83(_quantised(colour, scale), 2) for colour in rest)
@@ -108,7 +108,7 @@ _THUMBNAIL_QUALITY = 75
 _REDUCING_GAP = 1.1
 
 
-def describe(facts: ImageResult, shown: Image.Image, source: Image.Image, job: Job) -> ImageResult:
+def describe(facts: ImageResult, shown: Image.Image, source: Image.Image, job: ImageTask) -> ImageResult:
     """`facts` completed from the normalised pixels and the source's metadata; writes the thumbnail file
     (WebP).
     """
@@ -116,12 +116,12 @@ def describe(facts: ImageResult, shown: Image.Image, source: Image.Image, job: J
     scale = min(1.0, edge / shown.width, edge / shown.height)
     size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
     small = shown.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
-    written = job.thumbnail.write_bytes(encode(small, "webp", _THUMBNAIL_QUALITY))
+    written = job.thumbnail.write_bytes(encode_still(small, "webp", _THUMBNAIL_QUALITY))
     return replace(
         facts,
         width=shown.width,
         height=shown.height,
-        placeholder=blurhash(small),
+        placeholder=encode_blurhash(small),
         thumbnail_bytes=written,
-        text=text_metadata(source, max_bytes=job.limits.text_bytes),
+        text=extract_text(source, max_bytes=job.limits.max_text_bytes),
     )

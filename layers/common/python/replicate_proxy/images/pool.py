@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.images.task import ImageLimits, ImageResult, UnreadableImageError
+from replicate_proxy.images.task import ImageLimits, ImageOutcome, ImageResult, UnreadableImageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ _ENVIRONMENT = {
 }
 
 
-class ImageProcess:
+class ImageWorker:
     """Used by one thread at a time. `start` returns at once: the child's start overlaps the caller's
     download.
     """
@@ -65,7 +65,7 @@ class ImageProcess:
         )
         self._unread, self._served = b"", 0
 
-    def ask(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
+    def request(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
         """The child's reply. Raises UnreadableImageError("time_limit" | "memory_limit" | "worker_crashed"),
         child ended.
         """
@@ -81,7 +81,7 @@ class ImageProcess:
                 self._line(_START_SECONDS)
             self._served += 1
             self._write(json.dumps(request).encode() + b"\n")
-            reply: dict[str, Any] = json.loads(self._line(self._limits.seconds))
+            reply: dict[str, Any] = json.loads(self._line(self._limits.timeout_seconds))
         except TimeoutError as error:
             self.stop()
             raise UnreadableImageError("time_limit") from error
@@ -133,18 +133,18 @@ def _bare_environment() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), **_ENVIRONMENT}
 
 
-class ImagePool:
+class ImageWorkerPool:
     """Threads share it: a `compress` waits until one of the `workers` children is free."""
 
     def __init__(self, *, workers: int = 1, limits: ImageLimits | None = None) -> None:
         self._limits = limits or ImageLimits()
-        self._all = [ImageProcess(self._limits) for _ in range(workers)]
+        self._all = [ImageWorker(self._limits) for _ in range(workers)]
         # A last-in first-out queue keeps the same few children warm. Threads only: Lambda has no /dev/shm.
-        self._free: queue.LifoQueue[ImageProcess] = queue.LifoQueue()
+        self._free: queue.LifoQueue[ImageWorker] = queue.LifoQueue()
         for process in self._all:
             self._free.put(process)
 
-    def warm(self) -> None:
+    def start_one(self) -> None:
         """Starts a child without waiting for it."""
         process = self._free.get()
         try:
@@ -163,20 +163,22 @@ class ImagePool:
         try:
             return self._asked(process, source, output, thumbnail, options)
         except UnreadableImageError as error:
-            return ImageResult("unreadable", bytes_before=size, bytes_after=size).failed(error.reason)
+            return ImageResult(ImageOutcome.UNREADABLE, bytes_before=size, bytes_after=size).with_failure(
+                error.reason
+            )
         finally:
             self._free.put(process)
 
     def _asked(
-        self, process: ImageProcess, source: Path, output: Path, thumbnail: Path, options: ImageOptions
+        self, process: ImageWorker, source: Path, output: Path, thumbnail: Path, options: ImageOptions
     ) -> ImageResult:
         """A child may die of what came before: only a second death is this image's own."""
         try:
-            return ImageResult.from_json(process.ask(source, output, thumbnail, options))
+            return ImageResult.from_json(process.request(source, output, thumbnail, options))
         except UnreadableImageError as error:
             if error.reason != "worker_crashed":
                 raise
-            return ImageResult.from_json(process.ask(source, output, thumbnail, options))
+            return ImageResult.from_json(process.request(source, output, thumbnail, options))
 
     def close(self) -> None:
         """Ends every child."""

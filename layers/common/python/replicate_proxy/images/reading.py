@@ -56,9 +56,9 @@ _BROKEN = (
 )
 
 
-def configure(limits: ImageLimits) -> None:
+def configure_pillow(limits: ImageLimits) -> None:
     """Pillow's process-wide switches; called once when the child starts."""
-    Image.MAX_IMAGE_PIXELS = limits.pixels
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     PngImagePlugin.MAX_TEXT_CHUNK = _TEXT_CHUNK_BYTES
@@ -70,7 +70,7 @@ def open_image(path: Path, limits: ImageLimits) -> Iterator[Image.Image]:
     """The opened image, its first frame current. Raises UnreadableImageError, also for what fails inside the
     block.
     """
-    if path.stat().st_size > limits.bytes:
+    if path.stat().st_size > limits.max_bytes:
         raise UnreadableImageError("too_many_bytes")
     with _translated(), Image.open(path, formats=ALLOWED_FORMATS) as image:
         _check_size(image, limits)
@@ -86,12 +86,12 @@ def frame_count(image: Image.Image) -> int:
 
 def _check_size(image: Image.Image, limits: ImageLimits) -> None:
     pixels = image.width * image.height
-    if pixels > limits.pixels:
+    if pixels > limits.max_pixels:
         raise UnreadableImageError("too_many_pixels")
     frames = frame_count(image)
-    if frames > limits.frames:
+    if frames > limits.max_frames:
         raise UnreadableImageError("too_many_frames")
-    if frames * pixels > limits.pixels:
+    if frames * pixels > limits.max_pixels:
         raise UnreadableImageError("too_many_pixels")
 
 

@@ -24,7 +24,7 @@ _LOOK_AT_ALL_PIXELS = 300_000
 _BAND, _EVERY = 32, 128
 
 
-def similarity(one: Image.Image, other: Image.Image) -> float:
+def calculate_similarity(one: Image.Image, other: Image.Image) -> float:
     """0–1 for two images of the same size; alpha is laid over mid-grey in both, so that hidden colour does
     not count.
     """

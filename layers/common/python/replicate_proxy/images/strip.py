@@ -20,7 +20,7 @@ from replicate_proxy.images.stripping.simple_formats import strip_gif, strip_jpe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.images.task import ImageResult, Job
+    from replicate_proxy.images.task import ImageResult, ImageTask
 
 
 _STRIPPERS: Final[dict[str, Callable[[bytes, bytes], bytes | None]]] = {
@@ -32,25 +32,25 @@ _STRIPPERS: Final[dict[str, Callable[[bytes, bytes], bytes | None]]] = {
 }
 
 
-def hand_over_stripped(job: Job, facts: ImageResult, *, exif: bytes, turned: int) -> ImageResult:
+def write_stripped(job: ImageTask, facts: ImageResult, *, exif: bytes, turned: int) -> ImageResult:
     """Writes the source without its metadata as the output; a file that has none is left to be stored as it
     is.
     """
     source = job.source.read_bytes()
     # Which way is up is a property of an AVIF item, which stays (ISO/IEC 23008-12, irot and imir).
     kept = exif if facts.source_format == "avif" else _small_exif(exif, turned)
-    stripped = strip(source, facts.source_format, exif=kept)
+    stripped = strip_metadata(source, facts.source_format, exif=kept)
     if stripped is None or stripped == source or len(stripped) > len(source):
         return facts
     job.output.write_bytes(stripped)
     return replace(facts, bytes_after=len(stripped), sha256=hashlib.sha256(stripped).hexdigest())
 
 
-def strip(source: bytes, name: str, *, exif: bytes = b"") -> bytes | None:
+def strip_metadata(source: bytes, format_name: str, *, exif: bytes = b"") -> bytes | None:
     """The file with `exif` as its only metadata, where the format has room for it; None for a format or
     structure that is not taken apart.
     """
-    stripper = _STRIPPERS.get(name)
+    stripper = _STRIPPERS.get(format_name)
     if stripper is None:
         return None
     try:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pipeline import compress
-from replicate_proxy.images.reading import configure
-from replicate_proxy.images.task import ImageLimits, Job
+from replicate_proxy.images.pipeline import compress_image
+from replicate_proxy.images.reading import configure_pillow
+from replicate_proxy.images.task import ImageLimits, ImageTask
 
 _LARGEST_FILE_BYTES = 256 * 1024 * 1024
 
@@ -29,16 +29,16 @@ def main() -> None:
     limits = ImageLimits(**json.loads(sys.argv[1]))
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    configure(limits)
+    configure_pillow(limits)
     _build_walls(limits)
     replies.write('{"ready": true}\n')
     for line in sys.stdin:
         request = json.loads(line)
-        replies.write(json.dumps(asdict(compress(_job(request, limits)))) + "\n")
+        replies.write(json.dumps(asdict(compress_image(_job(request, limits)))) + "\n")
 
 
-def _job(request: dict[str, Any], limits: ImageLimits) -> Job:
-    return Job(
+def _job(request: dict[str, Any], limits: ImageLimits) -> ImageTask:
+    return ImageTask(
         source=Path(request["source"]),
         output=Path(request["output"]),
         thumbnail=Path(request["thumbnail"]),
@@ -48,7 +48,7 @@ def _job(request: dict[str, Any], limits: ImageLimits) -> Job:
 
 
 def _build_walls(limits: ImageLimits) -> None:
-    memory = limits.memory_mb * 1024 * 1024
+    memory = limits.max_memory_mb * 1024 * 1024
     # Address space counts the libraries' mappings too, which cost no memory; RLIMIT_DATA is the wall proper.
     for what, value in (
         (resource.RLIMIT_DATA, memory),

@@ -28,7 +28,7 @@ from replicate_proxy.net.errors import (
     TooSlowError,
     UnreachableError,
 )
-from replicate_proxy.outputs.file_types import SNIFF_BYTES
+from replicate_proxy.outputs.file_types import HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from replicate_proxy.net.session import GuardedSession
 
 
-class FileGoneError(PermanentError):
+class FileUnobtainableError(PermanentError):
     """No further try will get this file: record it as left."""
 
     def __init__(self, reason: str) -> None:
@@ -53,7 +53,7 @@ class FileUnavailableError(RetryableError):
         self.reason = reason
 
 
-class DeferredError(RetryableError):
+class FileDeferredError(RetryableError):
     """This invocation has no room or time left for the file: leave it to the next one."""
 
 
@@ -61,13 +61,13 @@ def decode_data_uri(uri: str, *, max_bytes: int) -> bytes:
     """The content; the declared media type is ignored, since the bytes tell. Raises FileGoneError."""
     head, comma, body = uri.partition(",")
     if not comma or head[:5].lower() != "data:":
-        raise FileGoneError("bad_data_uri")
+        raise FileUnobtainableError("bad_data_uri")
     # Base64 takes four characters for three bytes; percent-encoding at most three for one.
     if len(body) > 3 * max_bytes + 4:
-        raise FileGoneError("too_large")
+        raise FileUnobtainableError("too_large")
     content = _base64(body) if head.lower().endswith(";base64") else unquote_to_bytes(body)
     if len(content) > max_bytes:
-        raise FileGoneError("too_large")
+        raise FileUnobtainableError("too_large")
     return content
 
 
@@ -77,14 +77,14 @@ def _base64(body: str) -> bytes:
     try:
         return base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
     except binascii.Error as error:
-        raise FileGoneError("bad_data_uri") from error
+        raise FileUnobtainableError("bad_data_uri") from error
 
 
 # Replicate's OpenAPI document: output files lie on replicate.delivery and its subdomains.
 DEFAULT_HOSTS = ("replicate.delivery", "*.replicate.delivery")
 
 
-class HostList:
+class HostAllowlist:
     """Exact names, `*.name` for every subdomain of it (not itself), `*` for all. Called with a lower-case
     host.
 
@@ -110,7 +110,7 @@ _PASSING = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedFile:
     """A file on disk at the path that was asked for; `head` are its first bytes, `sha256` is in hex."""
 
     size: int
@@ -118,7 +118,7 @@ class Fetched:
     head: bytes
 
 
-class SpoolBudget:
+class DiskBudget:
     """Bytes of temporary disk that all downloads of a process share: `limit`, or what the disk has if that is
     less.
     """
@@ -128,24 +128,24 @@ class SpoolBudget:
         self._total = self._left = min(limit, there_is - _DISK_RESERVE)
         self._lock = threading.Lock()
 
-    def take(self, amount: int, *, held: int) -> None:
+    def reserve(self, size: int, *, already_reserved: int) -> None:
         """Raises DeferredError when there is no room for `amount` more bytes now, FileGoneError("too_large")
         when the file, of which `held` bytes lie there already, would not fit on the empty disk either.
         """
         with self._lock:
-            if held + amount > self._total:
-                raise FileGoneError("too_large")
-            if amount > self._left:
-                raise DeferredError("the temporary disk is full")
-            self._left -= amount
+            if already_reserved + size > self._total:
+                raise FileUnobtainableError("too_large")
+            if size > self._left:
+                raise FileDeferredError("the temporary disk is full")
+            self._left -= size
 
-    def give_back(self, amount: int) -> None:
+    def release(self, size: int) -> None:
         with self._lock:
-            self._left += amount
+            self._left += size
 
 
-class Fetcher(Protocol):
-    def fetch(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+class FileFetcher(Protocol):
+    def fetch(self, url: str, target: Path, *, max_bytes: int, timeout_seconds: float) -> FetchedFile:
         """Writes the file to `target`. Raises FileGoneError, FileUnavailableError, DeferredError."""
         ...
 
@@ -154,24 +154,24 @@ class Fetcher(Protocol):
         ...
 
 
-class HttpFetcher:
+class HttpFileFetcher:
     """URLs through a guarded session (its `allowed_hosts` decide which), and `data:` URIs."""
 
-    def __init__(self, session: GuardedSession, *, budget: SpoolBudget) -> None:
+    def __init__(self, session: GuardedSession, *, budget: DiskBudget) -> None:
         self._session = session
         self._budget = budget
 
-    def fetch(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+    def fetch(self, url: str, target: Path, *, max_bytes: int, timeout_seconds: float) -> FetchedFile:
         if url[:5].lower() == "data:":
             return self._spool([decode_data_uri(url, max_bytes=max_bytes)], target)
         try:
-            return self._download(url, target, max_bytes=max_bytes, seconds=seconds)
+            return self._download(url, target, max_bytes=max_bytes, seconds=timeout_seconds)
         except ForbiddenTargetError as error:
-            raise FileGoneError("address_not_allowed") from error
+            raise FileUnobtainableError("address_not_allowed") from error
         except TooLargeError as error:
-            raise FileGoneError("too_large") from error
+            raise FileUnobtainableError("too_large") from error
         except BadResponseError as error:
-            raise FileGoneError("bad_response") from error
+            raise FileUnobtainableError("bad_response") from error
         except TooSlowError as error:
             raise FileUnavailableError("too_slow") from error
         except UnreachableError as error:
@@ -179,38 +179,38 @@ class HttpFetcher:
 
     def discard(self, target: Path, size: int) -> None:
         target.unlink(missing_ok=True)
-        self._budget.give_back(size)
+        self._budget.release(size)
 
-    def _download(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> Fetched:
+    def _download(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> FetchedFile:
         with self._session.request("GET", url, timeout=seconds, stream=True, max_bytes=max_bytes) as response:
             _check_status(response.status, response.headers.get("Retry-After", ""))
             return self._spool(response.chunks(), target)
 
-    def _spool(self, chunks: Iterable[bytes], target: Path) -> Fetched:
+    def _spool(self, chunks: Iterable[bytes], target: Path) -> FetchedFile:
         digest, head, size = hashlib.sha256(), b"", 0
         try:
             with target.open("wb") as file:
                 for chunk in chunks:
-                    self._budget.take(len(chunk), held=size)
+                    self._budget.reserve(len(chunk), already_reserved=size)
                     size += len(chunk)
                     digest.update(chunk)
-                    if len(head) < SNIFF_BYTES:
-                        head += chunk[: SNIFF_BYTES - len(head)]
+                    if len(head) < HEAD_BYTES:
+                        head += chunk[: HEAD_BYTES - len(head)]
                     file.write(chunk)
         except BaseException:
             self.discard(target, size)
             raise
-        return Fetched(size=size, sha256=digest.hexdigest(), head=head)
+        return FetchedFile(size=size, sha256=digest.hexdigest(), head=head)
 
 
 def _check_status(status: int, retry_after: str) -> None:
     if status == HTTPStatus.OK:
         return
     if status in _NOT_FOUND:
-        raise FileGoneError("not_found")
+        raise FileUnobtainableError("not_found")
     if status in _DENIED:
-        raise FileGoneError("denied")
+        raise FileUnobtainableError("denied")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
         wait = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
         raise FileUnavailableError("upstream_error", retry_after=wait)
-    raise FileGoneError("bad_response")
+    raise FileUnobtainableError("bad_response")

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.outputs.fetch import DeferredError, FileGoneError, FileUnavailableError
-from replicate_proxy.outputs.file_types import FileType, sniff
-from replicate_proxy.outputs.records import FileRecord
-from replicate_proxy.outputs.storage import base_name, extension
+from replicate_proxy.images.task import ImageOutcome
+from replicate_proxy.outputs.fetch import FileDeferredError, FileUnavailableError, FileUnobtainableError
+from replicate_proxy.outputs.file_types import FileType, detect_file_type
+from replicate_proxy.outputs.records import FileOutcome, FileRecord
+from replicate_proxy.outputs.storage import build_base_name, choose_extension
 
 if TYPE_CHECKING:
     from replicate_proxy.images.options import ImageOptions
     from replicate_proxy.images.task import ImageResult
-    from replicate_proxy.outputs.fetch import Fetched, Fetcher
-    from replicate_proxy.outputs.references import FileRef
+    from replicate_proxy.outputs.fetch import FetchedFile, FileFetcher
+    from replicate_proxy.outputs.references import FileReference
     from replicate_proxy.outputs.settings import HarvestSettings
-    from replicate_proxy.outputs.storage import OutputStore, Place
+    from replicate_proxy.outputs.storage import ObjectLocation, OutputFileStore
 
 
 _COMPRESSIBLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"})
@@ -29,51 +30,58 @@ _EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg", "png": "png", "gif
 _DOWNLOAD = "application/octet-stream"
 
 
-class Images(Protocol):
+class ImageCompressor(Protocol):
     """What `images.pool.ImagePool` offers; a Protocol, so that nothing here asks for Pillow."""
 
     def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult: ...
 
 
-class SingleFile:
+class FileHarvester:
     """Fetch, look at, compress if it is an image, store. One instance serves all threads of a harvest."""
 
     def __init__(
-        self, *, fetcher: Fetcher, store: OutputStore, images: Images, settings: HarvestSettings
+        self,
+        *,
+        fetcher: FileFetcher,
+        store: OutputFileStore,
+        compressor: ImageCompressor,
+        settings: HarvestSettings,
     ) -> None:
         self._fetcher = fetcher
         self._store = store
-        self._images = images
+        self._images = compressor
         self._settings = settings
 
-    def harvest(self, ref: FileRef, place: Place, options: ImageOptions, *, seconds: float) -> FileRecord:
+    def harvest(
+        self, ref: FileReference, location: ObjectLocation, options: ImageOptions, *, timeout_seconds: float
+    ) -> FileRecord:
         """The file's record; `left` with a reason where it could not be had. Raises DeferredError alone.
 
         `seconds` bound the download. One cut short by less than the full allowance is deferred, not given up.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
-                return self._harvest(ref, place, options, Path(folder), seconds)
-        except FileGoneError as error:
+                return self._harvest(ref, location, options, Path(folder), timeout_seconds)
+        except FileUnobtainableError as error:
             return _left(ref, error.reason)
         except FileUnavailableError as error:
-            if error.reason == "too_slow" and seconds < self._settings.fetch_seconds:
-                raise DeferredError("no time left for this file") from error
+            if error.reason == "too_slow" and timeout_seconds < self._settings.fetch_timeout_seconds:
+                raise FileDeferredError("no time left for this file") from error
             return _left(ref, error.reason, retry=True)
-        except DeferredError:
+        except FileDeferredError:
             raise
         except RetryableError:
             return _left(ref, "store_failed", retry=True)
 
     def _harvest(
-        self, ref: FileRef, place: Place, options: ImageOptions, folder: Path, seconds: float
+        self, ref: FileReference, place: ObjectLocation, options: ImageOptions, folder: Path, seconds: float
     ) -> FileRecord:
         source = folder / "source"
         fetched = self._fetcher.fetch(
-            ref.url, source, max_bytes=self._settings.max_file_bytes, seconds=seconds
+            ref.url, source, max_bytes=self._settings.max_file_bytes, timeout_seconds=seconds
         )
         try:
-            found = sniff(fetched.head)
+            found = detect_file_type(fetched.head)
             if found.content_type in _COMPRESSIBLE:
                 return self._image(ref, place, options, folder, fetched, found)
             return self._as_it_is(ref, place, source, fetched, found)
@@ -81,21 +89,21 @@ class SingleFile:
             self._fetcher.discard(source, fetched.size)
 
     def _as_it_is(
-        self, ref: FileRef, place: Place, source: Path, fetched: Fetched, found: FileType
+        self, ref: FileReference, place: ObjectLocation, source: Path, fetched: FetchedFile, found: FileType
     ) -> FileRecord:
-        ending = extension(ref.url, found)
+        ending = choose_extension(ref.url, found)
         stored = self._store.put(
             "outputs",
             place,
             source,
-            name=f"{base_name(ref.url)}.{ending}",
+            name=f"{build_base_name(ref.url)}.{ending}",
             content_type=found.content_type,
-            inline=found.inline,
+            is_inline=found.is_inline,
             sha256=fetched.sha256,
         )
         return FileRecord(
             path=ref.path,
-            outcome="stored",
+            outcome=FileOutcome.STORED,
             url=stored.url,
             kind=found.kind,
             source_host=_host(ref),
@@ -109,11 +117,11 @@ class SingleFile:
 
     def _image(
         self,
-        ref: FileRef,
-        place: Place,
+        ref: FileReference,
+        place: ObjectLocation,
         options: ImageOptions,
         folder: Path,
-        fetched: Fetched,
+        fetched: FetchedFile,
         found: FileType,
     ) -> FileRecord:
         source, output, thumbnail = folder / "source", folder / "output", folder / "thumbnail"
@@ -134,30 +142,30 @@ class SingleFile:
             "thumbs",
             place,
             thumbnail,
-            name=f"{base_name(ref.url)}.webp",
+            name=f"{build_base_name(ref.url)}.webp",
             content_type="image/webp",
-            inline=True,
+            is_inline=True,
             sha256=_digest(thumbnail),
         )
         return replace(record, thumbnail_url=small.url)
 
     def _stored_image(
         self,
-        ref: FileRef,
-        place: Place,
+        ref: FileReference,
+        place: ObjectLocation,
         source: Path,
         output: Path,
-        fetched: Fetched,
+        fetched: FetchedFile,
         found: FileType,
         result: ImageResult,
     ) -> FileRecord:
-        stem = base_name(ref.url)
+        stem = build_base_name(ref.url)
         if not result.sha256:
             # What we could not decode may still be something else to a browser: it is served as a download.
-            readable = result.outcome == "kept"
-            shown = found if readable else replace(found, content_type=_DOWNLOAD, inline=False)
+            readable = result.outcome is ImageOutcome.UNMODIFIED
+            shown = found if readable else replace(found, content_type=_DOWNLOAD, is_inline=False)
             record = self._as_it_is(ref, place, source, fetched, shown)
-            return replace(record, outcome=result.outcome, kind="image")
+            return replace(record, outcome=FileOutcome(result.outcome), kind="image")
         ending, content_type = _EXTENSIONS[result.format], f"image/{result.format}"
         stored = self._store.put(
             "outputs",
@@ -165,12 +173,12 @@ class SingleFile:
             output,
             name=f"{stem}.{ending}",
             content_type=content_type,
-            inline=True,
+            is_inline=True,
             sha256=result.sha256,
         )
         return FileRecord(
             path=ref.path,
-            outcome=result.outcome,
+            outcome=FileOutcome(result.outcome),
             url=stored.url,
             kind="image",
             source_host=_host(ref),
@@ -184,7 +192,7 @@ class SingleFile:
         )
 
     def _original(
-        self, ref: FileRef, place: Place, source: Path, fetched: Fetched, found: FileType
+        self, ref: FileReference, place: ObjectLocation, source: Path, fetched: FetchedFile, found: FileType
     ) -> str | None:
         if not self._settings.keep_originals:
             return None
@@ -192,22 +200,27 @@ class SingleFile:
             "originals",
             place,
             source,
-            name=f"{base_name(ref.url)}.{found.extension}",
+            name=f"{build_base_name(ref.url)}.{found.extension}",
             content_type=found.content_type,
-            inline=False,
+            is_inline=False,
             sha256=fetched.sha256,
         ).key
 
 
-def _left(ref: FileRef, reason: str, *, retry: bool = False) -> FileRecord:
+def _left(ref: FileReference, reason: str, *, retry: bool = False) -> FileRecord:
     return FileRecord(
-        path=ref.path, outcome="left", url=ref.url, reason=reason, source_host=_host(ref), retry=retry
+        path=ref.path,
+        outcome=FileOutcome.NOT_STORED,
+        url=ref.url,
+        reason=reason,
+        source_host=_host(ref),
+        retryable=retry,
     )
 
 
-def _host(ref: FileRef) -> str:
+def _host(ref: FileReference) -> str:
     try:
-        return "data:" if ref.is_data else (urlsplit(ref.url).hostname or "")
+        return "data:" if ref.is_data_uri else (urlsplit(ref.url).hostname or "")
     except ValueError:
         return ""
 

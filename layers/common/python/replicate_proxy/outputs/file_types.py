@@ -10,41 +10,41 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-SNIFF_BYTES = 4096
+HEAD_BYTES = 4096
 
-type Kind = Literal["image", "video", "audio", "document", "archive", "model", "text", "unknown"]
+type FileKind = Literal["image", "video", "audio", "document", "archive", "model", "text", "unknown"]
 
 
 @dataclass(frozen=True)
 class FileType:
     """`inline` says whether a browser may show it; all else is served as a download."""
 
-    kind: Kind
+    kind: FileKind
     extension: str
     content_type: str
-    inline: bool = False
+    is_inline: bool = False
 
 
 _UNKNOWN = FileType("unknown", "bin", "application/octet-stream")
-_TEXT = FileType("text", "txt", "text/plain; charset=utf-8", inline=True)
+_TEXT = FileType("text", "txt", "text/plain; charset=utf-8", is_inline=True)
 _JSON = FileType("text", "json", "application/json")
 _HTML = FileType("document", "html", "text/html; charset=utf-8")
 _SVG = FileType("document", "svg", "image/svg+xml")
 _XML = FileType("document", "xml", "application/xml")
 
 _PREFIXES: tuple[tuple[bytes, FileType], ...] = (
-    (b"\x89PNG\r\n\x1a\n", FileType("image", "png", "image/png", inline=True)),
-    (b"\xff\xd8\xff", FileType("image", "jpg", "image/jpeg", inline=True)),
-    (b"GIF87a", FileType("image", "gif", "image/gif", inline=True)),
-    (b"GIF89a", FileType("image", "gif", "image/gif", inline=True)),
+    (b"\x89PNG\r\n\x1a\n", FileType("image", "png", "image/png", is_inline=True)),
+    (b"\xff\xd8\xff", FileType("image", "jpg", "image/jpeg", is_inline=True)),
+    (b"GIF87a", FileType("image", "gif", "image/gif", is_inline=True)),
+    (b"GIF89a", FileType("image", "gif", "image/gif", is_inline=True)),
     (b"BM", FileType("image", "bmp", "image/bmp")),
     (b"II*\0", FileType("image", "tiff", "image/tiff")),
     (b"MM\0*", FileType("image", "tiff", "image/tiff")),
     (b"8BPS", FileType("image", "psd", "image/vnd.adobe.photoshop")),
-    (b"\x1a\x45\xdf\xa3", FileType("video", "webm", "video/webm", inline=True)),
-    (b"ID3", FileType("audio", "mp3", "audio/mpeg", inline=True)),
-    (b"fLaC", FileType("audio", "flac", "audio/flac", inline=True)),
-    (b"OggS", FileType("audio", "ogg", "audio/ogg", inline=True)),
+    (b"\x1a\x45\xdf\xa3", FileType("video", "webm", "video/webm", is_inline=True)),
+    (b"ID3", FileType("audio", "mp3", "audio/mpeg", is_inline=True)),
+    (b"fLaC", FileType("audio", "flac", "audio/flac", is_inline=True)),
+    (b"OggS", FileType("audio", "ogg", "audio/ogg", is_inline=True)),
     (b"MThd", FileType("audio", "mid", "audio/midi")),
     (b"%PDF-", FileType("document", "pdf", "application/pdf")),
     (b"PK\x03\x04", FileType("archive", "zip", "application/zip")),
@@ -60,24 +60,24 @@ _PREFIXES: tuple[tuple[bytes, FileType], ...] = (
     (b"\x93NUMPY", FileType("model", "npy", "application/octet-stream")),
 )
 _RIFF = {
-    b"WEBP": FileType("image", "webp", "image/webp", inline=True),
-    b"WAVE": FileType("audio", "wav", "audio/wav", inline=True),
+    b"WEBP": FileType("image", "webp", "image/webp", is_inline=True),
+    b"WAVE": FileType("audio", "wav", "audio/wav", is_inline=True),
     b"AVI ": FileType("video", "avi", "video/x-msvideo"),
 }
 _BRANDS = {
-    b"avif": FileType("image", "avif", "image/avif", inline=True),
-    b"avis": FileType("image", "avif", "image/avif", inline=True),
+    b"avif": FileType("image", "avif", "image/avif", is_inline=True),
+    b"avis": FileType("image", "avif", "image/avif", is_inline=True),
     b"heic": FileType("image", "heic", "image/heic"),
     b"heix": FileType("image", "heic", "image/heic"),
     b"mif1": FileType("image", "heif", "image/heif"),
-    b"M4A ": FileType("audio", "m4a", "audio/mp4", inline=True),
+    b"M4A ": FileType("audio", "m4a", "audio/mp4", is_inline=True),
     b"qt  ": FileType("video", "mov", "video/quicktime"),
 }
-_MP4 = FileType("video", "mp4", "video/mp4", inline=True)
+_MP4 = FileType("video", "mp4", "video/mp4", is_inline=True)
 _TAR = FileType("archive", "tar", "application/x-tar")
 _SAFETENSORS = FileType("model", "safetensors", "application/octet-stream")
-_MPEG_AUDIO = FileType("audio", "mp3", "audio/mpeg", inline=True)
-_AAC = FileType("audio", "aac", "audio/aac", inline=True)
+_MPEG_AUDIO = FileType("audio", "mp3", "audio/mpeg", is_inline=True)
+_AAC = FileType("audio", "aac", "audio/aac", is_inline=True)
 _LONGEST_SAFETENSORS_HEADER = 1 << 32
 # ISO/IEC 11172-3 and 13818-7 frame headers: sync, version, layer; layer III with a bit rate.
 _MPEG_LAYER_3 = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]", re.DOTALL)
@@ -94,9 +94,9 @@ _MARKUP = re.compile(
 _SVG_TAG = re.compile(rb"<\s*(?:[a-z0-9_-]+:)?svg[\s/>]", re.IGNORECASE)
 
 
-def sniff(head: bytes) -> FileType:
+def detect_file_type(head: bytes) -> FileType:
     """Judges by the first `SNIFF_BYTES` of a file; fewer are enough for small files."""
-    head = head[:SNIFF_BYTES]
+    head = head[:HEAD_BYTES]
     for prefix, found in _PREFIXES:
         if head.startswith(prefix) and (prefix != b"BM" or _is_bitmap(head)):
             return found

@@ -1,34 +1,53 @@
-"""What is known about each file of a job: kept in its record and told in its reply (`proxy.files`). Pure."""
+"""Records of an output's files: stored with the job and shown as `proxy.files` by the API. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.outputs.file_types import FileKind
     from replicate_proxy.outputs.references import JsonPath
 
 
-type Outcome = Literal["compressed", "kept", "stored", "unreadable", "left"]
+class FileOutcome(StrEnum):
+    """What the harvest did with a file. All but NOT_STORED are in the bucket."""
+
+    COMPRESSED = "compressed"
+    """An image, stored smaller than its source."""
+    UNMODIFIED = "unmodified"
+    """An image, stored with its source's pixels; the record's `reason` says why it was not compressed."""
+    STORED = "stored"
+    """A file of any other kind, stored as it is."""
+    UNREADABLE = "unreadable"
+    """An image that could not be decoded, stored as it is and served as a download."""
+    NOT_STORED = "not_stored"
+    """A file that could not be fetched or stored; its URL is the source URL."""
+
+    @property
+    def is_degraded(self) -> bool:
+        """Return whether the file is not served in the form that the caller asked for."""
+        return self in {FileOutcome.UNREADABLE, FileOutcome.NOT_STORED}
 
 
 @dataclass(frozen=True)
 class FileRecord:
     """One file of an output.
 
-    `compressed`: an image, stored smaller. `kept`: an image, stored as it came (`reason` says why). `stored`:
-    any other file. `unreadable`: an image we could not decode, stored as it came and served as a download.
-    `left`: not stored, `url` is the address the model gave; `retry` says whether another try may still get
-    it. Sizes are in bytes and pixels; `text` is the metadata that the model wrote into the image.
+    `url` is where the file is served; `source_host` is where it came from ("data:" for a data URI). Sizes are
+    in bytes and pixels, hashes in hex. `similarity` (0–1) compares a compressed image with its source;
+    `placeholder` is a BlurHash; `text` is the metadata that the model wrote into the image. `retryable`: the
+    file is not stored, and another try may still succeed.
     """
 
     path: JsonPath
-    outcome: Outcome
+    outcome: FileOutcome
     url: str
     reason: str = ""
-    kind: str = "unknown"
+    kind: FileKind = "unknown"
     source_host: str = ""
     bytes_before: int = 0
     bytes_after: int = 0
@@ -44,42 +63,48 @@ class FileRecord:
     thumbnail_url: str | None = None
     original_key: str | None = None
     text: Mapping[str, str] = field(default_factory=dict)
-    retry: bool = False
+    retryable: bool = False
+
+    @property
+    def is_stored(self) -> bool:
+        return self.outcome is not FileOutcome.NOT_STORED
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; empty ones are left out."""
+        """Return the record as plain JSON values, without empty ones."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values["path"], values["text"] = list(self.path), dict(self.text)
-        needed = {"path", "outcome", "url"}
+        values |= {"path": list(self.path), "outcome": self.outcome.value, "text": dict(self.text)}
+        required = {"path", "outcome", "url"}
         return {
             name: value
             for name, value in values.items()
-            if name in needed or value not in (None, "", {}, False)
+            if name in required or value not in (None, "", {}, False)
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FileRecord:
-        known = {item.name for item in fields(cls)}
-        return cls(**{**{k: v for k, v in values.items() if k in known}, "path": tuple(values["path"])})
+        """Return the record of `to_json`; fields that this version does not know are ignored."""
+        names = {item.name for item in fields(cls)}
+        known = {name: value for name, value in values.items() if name in names}
+        return cls(**{**known, "path": tuple(values["path"]), "outcome": FileOutcome(values["outcome"])})
 
 
 @dataclass(frozen=True)
 class HarvestResult:
-    """`output` has the shape of the model's with our URLs; it is final only when `complete`.
+    """The state of an output's harvest after one invocation.
 
-    `files` are in document order, those of earlier invocations included; `remaining` are the paths still to
-    do, to be handed to a further invocation together with `files` as its `already`.
+    `output` has the shape of the source output, with the URLs of stored files in it; it is final if the
+    result is complete. `records` are in document order and include those of earlier invocations. `remaining`
+    are the paths of files that a later invocation has to handle.
     """
 
     output: Any
-    files: tuple[FileRecord, ...]
+    records: tuple[FileRecord, ...]
     remaining: tuple[JsonPath, ...] = ()
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         return not self.remaining
 
     @property
-    def retry_worthwhile(self) -> bool:
-        """Whether some file was left where it was for a reason that may pass."""
-        return any(record.retry for record in self.files)
+    def has_retryable_files(self) -> bool:
+        return any(record.retryable for record in self.records)

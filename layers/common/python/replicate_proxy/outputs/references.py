@@ -24,14 +24,14 @@ _LONGEST_URL = 8192
 
 
 @dataclass(frozen=True)
-class FileRef:
+class FileReference:
     """One string of the output that stands for a file."""
 
     path: JsonPath
     url: str
 
     @property
-    def is_data(self) -> bool:
+    def is_data_uri(self) -> bool:
         return self.url[:5].lower() == "data:"
 
 
@@ -42,16 +42,16 @@ def is_file_reference(text: str) -> bool:
     return _DATA.match(text) is not None
 
 
-def find_files(output: Any) -> list[FileRef]:
+def find_references(output: Any) -> list[FileReference]:
     """All references in document order, repeats included; keys of objects are never references."""
-    return [FileRef(path, value) for path, value in _strings(output) if is_file_reference(value)]
+    return [FileReference(path, value) for path, value in _strings(output) if is_file_reference(value)]
 
 
-def replace_files(output: Any, mapping: Mapping[JsonPath, str]) -> Any:
+def replace_references(output: Any, urls: Mapping[JsonPath, str]) -> Any:
     """A copy of the output with the strings at the paths replaced; everything else and all order stays."""
     root: list[Any] = [output]
     copied: set[int] = set()
-    for path, url in mapping.items():
+    for path, url in urls.items():
         _put(root, (0, *path), url, copied)
     return root[0]
 

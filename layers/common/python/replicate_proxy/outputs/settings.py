@@ -18,11 +18,11 @@ class HarvestSettings:
 
     max_file_bytes: int = 500 * _MB
     max_invocation_bytes: int = 4096 * _MB
-    spool_bytes: int = 1536 * _MB
+    max_disk_bytes: int = 1536 * _MB
     max_files: int = 1000
-    parallel_files: int = 6
-    fetch_seconds: float = 120.0
-    reserve_seconds: float = 45.0
+    max_parallel_files: int = 6
+    fetch_timeout_seconds: float = 120.0
+    reserved_seconds: float = 45.0
     keep_originals: bool = True
     max_text_bytes_per_job: int = 65_536
 
@@ -31,10 +31,10 @@ class HarvestSettings:
         return cls(
             max_file_bytes=env.integer("HARVEST_MAX_FILE_MB", 500) * _MB,
             max_invocation_bytes=env.integer("HARVEST_MAX_INVOCATION_MB", 4096) * _MB,
-            spool_bytes=env.integer("HARVEST_SPOOL_MB", 1536) * _MB,
+            max_disk_bytes=env.integer("HARVEST_SPOOL_MB", 1536) * _MB,
             max_files=env.integer("HARVEST_MAX_FILES", 1000),
-            parallel_files=env.integer("HARVEST_PARALLEL_FILES", 6),
-            fetch_seconds=env.number("HARVEST_FETCH_SECONDS", 120),
-            reserve_seconds=env.number("HARVEST_RESERVE_SECONDS", 45),
+            max_parallel_files=env.integer("HARVEST_PARALLEL_FILES", 6),
+            fetch_timeout_seconds=env.number("HARVEST_FETCH_SECONDS", 120),
+            reserved_seconds=env.number("HARVEST_RESERVE_SECONDS", 45),
             keep_originals=env.flag("KEEP_ORIGINALS", default=True),
         )

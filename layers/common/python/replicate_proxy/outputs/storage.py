@@ -37,7 +37,7 @@ _ACTIVE = frozenset(
 )
 
 
-def base_name(url: str) -> str:
+def build_base_name(url: str) -> str:
     """The last part of a URL's path without extension, at most 60 of [A-Za-z0-9_-]; "output" when nothing is
     left.
     """
@@ -47,7 +47,7 @@ def base_name(url: str) -> str:
     return _UNSAFE.sub("-", stem).strip("-_")[:60] or "output"
 
 
-def extension(url: str, found: FileType) -> str:
+def choose_extension(url: str, found: FileType) -> str:
     """By the sniffed type; where that only says text, archive or data, the URL's own unless a browser would
     run it.
     """
@@ -57,7 +57,7 @@ def extension(url: str, found: FileType) -> str:
     return found.extension if own in _ACTIVE | _TOLD_APART else own
 
 
-def content_disposition(name: str, *, inline: bool) -> str:
+def build_content_disposition(name: str, *, inline: bool) -> str:
     """RFC 6266; `name` must come from `base_name` and `extension`, which leave nothing to escape."""
     return f'{"inline" if inline else "attachment"}; filename="{name}"'
 
@@ -69,12 +69,12 @@ def _last(url: str) -> str:
         return ""
 
 
-type Area = Literal["outputs", "originals", "thumbs"]
+type KeyPrefix = Literal["outputs", "originals", "thumbs"]
 _DIGITS = 40
 
 
-def object_key(
-    secret: bytes, area: Area, *, tenant: str, job_id: str, path: JsonPath, sha256: str, name: str
+def build_object_key(
+    secret: bytes, area: KeyPrefix, *, tenant: str, job_id: str, path: JsonPath, sha256: str, name: str
 ) -> str:
     """`<area>/<40 hex digits>/<name>`: an HMAC over tenant, job, place in the output and content.
 
@@ -109,7 +109,7 @@ class BlobStore(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class ObjectLocation:
     """Whose file it is and where it stands in the output."""
 
     tenant: str
@@ -118,14 +118,14 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredObject:
     """The object's key and the URL that serves it."""
 
     key: str
     url: str
 
 
-class OutputStore:
+class OutputFileStore:
     """Puts files under unguessable keys, with headers that keep a browser from running any of them."""
 
     def __init__(self, blobs: BlobStore, *, base_url: str, secret: bytes) -> None:
@@ -134,15 +134,23 @@ class OutputStore:
         self._secret = secret
 
     def put(
-        self, area: Area, place: Place, file: Path, *, name: str, content_type: str, inline: bool, sha256: str
-    ) -> Stored:
+        self,
+        prefix: KeyPrefix,
+        location: ObjectLocation,
+        file: Path,
+        *,
+        name: str,
+        content_type: str,
+        is_inline: bool,
+        sha256: str,
+    ) -> StoredObject:
         """A repeat with the same content finds the object there and writes nothing. Raises RetryableError."""
-        key = object_key(
+        key = build_object_key(
             self._secret,
-            area,
-            tenant=place.tenant,
-            job_id=place.job_id,
-            path=place.path,
+            prefix,
+            tenant=location.tenant,
+            job_id=location.job_id,
+            path=location.path,
             sha256=sha256,
             name=name,
         )
@@ -151,9 +159,9 @@ class OutputStore:
                 key,
                 opened,
                 content_type=content_type,
-                content_disposition=content_disposition(name, inline=inline),
+                content_disposition=build_content_disposition(name, inline=is_inline),
                 cache_control=_CACHE_CONTROL,
-                metadata={"sha256": sha256, "job": place.job_id},
+                metadata={"sha256": sha256, "job": location.job_id},
                 sha256=sha256,
             )
-        return Stored(key, f"{self._base_url}/{key}")
+        return StoredObject(key, f"{self._base_url}/{key}")

@@ -43,6 +43,12 @@ class ClaimCheck:
         )
         return replace(report, prediction=None, prediction_ref=key)
 
+    def load(self, report: PredictionReport) -> PredictionReport:
+        """Return the report with its prediction inline. Raises NotFoundError, RetryableError."""
+        if report.prediction_ref is None:
+            return report
+        return replace(report, prediction=self.prediction_of(report), prediction_ref=None)
+
     def prediction_of(self, report: PredictionReport) -> Mapping[str, Any]:
         """The prediction of a report, wherever it lies."""
         if report.prediction_ref is None:

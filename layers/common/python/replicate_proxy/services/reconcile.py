@@ -20,7 +20,7 @@ from replicate_proxy.jobs.timeouts import RESULT_LIFETIME, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
-from replicate_proxy.services.harvest import degraded, is_hopeless
+from replicate_proxy.services.harvest import finish_with_source_urls, source_expired
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Reader(Protocol):
     def get(self, prediction_id: str) -> UpstreamPrediction: ...
 
 
-type HarvestAgain = Callable[[Job], None]
+type ResumeHarvest = Callable[[Job], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Reconciler:
     claim_check: ClaimCheck
     reader: Reader
     resolver: SubmissionResolver
-    harvest_again: HarvestAgain
+    resume_harvest: ResumeHarvest
     clock: Clock
     timeouts: JobTimeouts
     checkpoint: Checkpoint = no_checkpoint
@@ -140,13 +140,13 @@ class Reconciler:
         """The harvester died or its message is lost: the output URLs are on the record, so harvest again.
         Once the files are gone, the job ends with what is stored.
         """
-        if is_hopeless(job, self.clock.now()):
-            self.updater.apply(job, degraded(job, self.documents))
-            return "harvest_given_up"
+        if source_expired(job, self.clock.now()):
+            finish_with_source_urls(job, self.updater, self.documents)
+            return "harvest_fell_back"
         self._next(job, self.timeouts.harvest_seconds)
-        self.harvest_again(job)
+        self.resume_harvest(job)
         self.checkpoint("sweep.done")
-        return "harvest_again"
+        return "harvest_resumed"
 
     def _until_next_look(self, job: Job, prediction: UpstreamPrediction) -> float:
         if prediction.status.terminal:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.strip import strip
-from tests.support.boxes import EXIF, XMP, Avif, Told, box, full_box
-from tests.support.pictures import encoded, frames, photo
+from replicate_proxy.images.strip import strip_metadata
+from tests.support.boxes import EXIF, XMP, Avif, MetadataItem, build_box, build_full_box
+from tests.support.pictures import decode_frames, encode_image, make_photo
 
 SECRET = b"geo:52.52,13.40"
 PACKET = b"<x:xmpmeta>" + SECRET + b"</x:xmpmeta>"
-STILL = encoded(photo(48, 32), "AVIF", speed=10)
+STILL = encode_image(make_photo(48, 32), "AVIF", speed=10)
 UUID = bytes(range(16))
 
 
@@ -40,13 +40,13 @@ def exif_item(exif: bytes | None = None) -> bytes:
 
 
 def moving(**options: Any) -> bytes:
-    pictures = [photo(48, 32, seed=seed) for seed in range(3)]
+    pictures = [make_photo(48, 32, seed=seed) for seed in range(3)]
     settings = {"save_all": True, "append_images": pictures[1:], "duration": 80, "speed": 10}
-    return encoded(pictures[0], "AVIF", **settings, **options)
+    return encode_image(pictures[0], "AVIF", **settings, **options)
 
 
 def still(**options: Any) -> bytes:
-    return encoded(photo(48, 32), "AVIF", speed=10, **options)
+    return encode_image(make_photo(48, 32), "AVIF", speed=10, **options)
 
 
 def with_box_in_moov(content: bytes, extra: bytes) -> bytes:
@@ -64,9 +64,9 @@ def with_box_in_moov(content: bytes, extra: bytes) -> bytes:
 
 def stripped(content: bytes, exif: bytes = b"") -> bytes:
     """Without its metadata; whatever the file, it shows what it showed and is no longer than it was."""
-    result = strip(content, "avif", exif=exif)
+    result = strip_metadata(content, "avif", exif=exif)
     assert result is not None
-    assert frames(result) == frames(content)
+    assert decode_frames(result) == decode_frames(content)
     assert len(result) <= len(content)
     assert SECRET not in result
     return result
@@ -84,7 +84,7 @@ def test_pillows_file_loses_position_and_xmp() -> None:
 
 def test_a_sequence_keeps_moving_in_time_and_loses_them_as_well() -> None:
     content = moving(exif=located(), xmp=PACKET)
-    assert len(frames(content)) == 3
+    assert len(decode_frames(content)) == 3
 
     result = stripped(content)
 
@@ -105,7 +105,7 @@ def test_the_copyright_takes_the_place_of_what_was_told(make: Any) -> None:
 def test_a_copyright_longer_than_the_room_is_left_out() -> None:
     short = Image.Exif()
     short[0x0112] = 1
-    content = Avif(STILL, (Told(EXIF, (exif_item(short.tobytes()),)),)).content()
+    content = Avif(STILL, (MetadataItem(EXIF, (exif_item(short.tobytes()),)),)).content()
 
     result = stripped(content, copyright_only())
 
@@ -136,7 +136,7 @@ def test_the_colour_profile_stays() -> None:
 @pytest.mark.parametrize("iloc_version", [0, 1, 2])
 @pytest.mark.parametrize("base_offset", [0, 40])
 def test_items_are_found_however_they_are_placed(iloc_version: int, base_offset: int) -> None:
-    told = (Told(EXIF, (exif_item(),)), Told(XMP, (PACKET,)))
+    told = (MetadataItem(EXIF, (exif_item(),)), MetadataItem(XMP, (PACKET,)))
     content = Avif(STILL, told, iloc_version=iloc_version, base_offset=base_offset).content()
     with Image.open(io.BytesIO(content)) as image:
         assert image.getexif()[0x8298]
@@ -147,7 +147,7 @@ def test_items_are_found_however_they_are_placed(iloc_version: int, base_offset:
 
 @pytest.mark.parametrize("iloc_version", [1, 2])
 def test_items_in_the_meta_box_itself_are_found(iloc_version: int) -> None:
-    told = (Told(EXIF, (exif_item(),), in_idat=True), Told(XMP, (PACKET,), in_idat=True))
+    told = (MetadataItem(EXIF, (exif_item(),), in_idat=True), MetadataItem(XMP, (PACKET,), in_idat=True))
     content = Avif(STILL, told, iloc_version=iloc_version).content()
     with Image.open(io.BytesIO(content)) as image:
         assert image.getexif()[0x8298]
@@ -157,7 +157,7 @@ def test_items_in_the_meta_box_itself_are_found(iloc_version: int) -> None:
 
 def test_an_item_in_pieces_is_written_over_as_one() -> None:
     whole = exif_item()
-    content = Avif(STILL, (Told(EXIF, (whole[:9], whole[9:30], whole[30:])),)).content()
+    content = Avif(STILL, (MetadataItem(EXIF, (whole[:9], whole[9:30], whole[30:])),)).content()
 
     result = stripped(content, copyright_only())
 
@@ -166,7 +166,7 @@ def test_an_item_in_pieces_is_written_over_as_one() -> None:
 
 
 def test_any_text_item_is_written_over() -> None:
-    told = (Told(b"mimenote\0text/plain\0", (SECRET,)), Told(b"uri \0urn:x\0", (SECRET,)))
+    told = (MetadataItem(b"mimenote\0text/plain\0", (SECRET,)), MetadataItem(b"uri \0urn:x\0", (SECRET,)))
 
     stripped(Avif(STILL, told).content())
 
@@ -174,15 +174,15 @@ def test_any_text_item_is_written_over() -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        {"before": box(b"uuid", UUID, SECRET)},
-        {"after": box(b"uuid", UUID, SECRET)},
-        {"after": box(b"free", SECRET)},
+        {"before": build_box(b"uuid", UUID, SECRET)},
+        {"after": build_box(b"uuid", UUID, SECRET)},
+        {"after": build_box(b"free", SECRET)},
         {"after": struct.pack(">I4sQ", 1, b"jumb", 16 + len(SECRET)) + SECRET},
         {"after": struct.pack(">I4s", 0, b"mpvd") + SECRET},
-        {"in_meta": box(b"uuid", UUID, SECRET)},
-        {"in_meta": full_box(b"xml ", 0, SECRET + b"\0")},
-        {"properties": full_box(b"udes", 0, b"en\0", SECRET, b"\0\0\0")},
-        {"properties": box(b"uuid", UUID, SECRET)},
+        {"in_meta": build_box(b"uuid", UUID, SECRET)},
+        {"in_meta": build_full_box(b"xml ", 0, SECRET + b"\0")},
+        {"properties": build_full_box(b"udes", 0, b"en\0", SECRET, b"\0\0\0")},
+        {"properties": build_box(b"uuid", UUID, SECRET)},
     ],
 )
 def test_boxes_that_nothing_is_drawn_from_say_nothing_any_more(where: dict[str, Any]) -> None:
@@ -193,7 +193,7 @@ def test_boxes_that_nothing_is_drawn_from_say_nothing_any_more(where: dict[str, 
 
 
 def test_user_data_of_a_sequence_is_cleared() -> None:
-    stripped(with_box_in_moov(moving(), box(b"udta", box(b"\xa9xyz", SECRET))))
+    stripped(with_box_in_moov(moving(), build_box(b"udta", build_box(b"\xa9xyz", SECRET))))
 
 
 @pytest.mark.parametrize("tail", [b"<html>" + SECRET, SECRET, b"\0", b"PK\3\4" + SECRET])
@@ -207,19 +207,19 @@ def test_a_file_that_tells_nothing_stays_as_it_is() -> None:
 
 class TestNotTakenApart:
     def test_metadata_that_shares_bytes_with_the_pixels(self) -> None:
-        content = Avif(STILL, (Told(XMP, (PACKET,)),)).content()
+        content = Avif(STILL, (MetadataItem(XMP, (PACKET,)),)).content()
 
-        assert strip(self.moved(content, content.index(PACKET) - 1), "avif") is None
+        assert strip_metadata(self.moved(content, content.index(PACKET) - 1), "avif") is None
 
     def test_metadata_that_lies_in_the_file_structure(self) -> None:
-        content = Avif(STILL, (Told(XMP, (PACKET,)),)).content()
+        content = Avif(STILL, (MetadataItem(XMP, (PACKET,)),)).content()
 
-        assert strip(self.moved(content, 4), "avif") is None
+        assert strip_metadata(self.moved(content, 4), "avif") is None
 
     def test_metadata_behind_the_end_of_the_file(self) -> None:
-        content = Avif(STILL, (Told(XMP, (PACKET,)),)).content()
+        content = Avif(STILL, (MetadataItem(XMP, (PACKET,)),)).content()
 
-        assert strip(self.moved(content, content.index(PACKET) + 1), "avif") is None
+        assert strip_metadata(self.moved(content, content.index(PACKET) + 1), "avif") is None
 
     def moved(self, content: bytes, start: int) -> bytes:
         """The file with the place of its packet told as another one."""
@@ -228,11 +228,14 @@ class TestNotTakenApart:
         return content.replace(where, struct.pack(">II", start, len(PACKET)))
 
     def test_items_in_another_file(self) -> None:
-        assert strip(Avif(STILL, (Told(XMP, (PACKET,)),), reference=1).content(), "avif") is None
+        assert (
+            strip_metadata(Avif(STILL, (MetadataItem(XMP, (PACKET,)),), reference=1).content(), "avif")
+            is None
+        )
 
     @pytest.mark.parametrize("kind", [b"moof", b"mini"])
     def test_pictures_told_of_in_boxes_not_known(self, kind: bytes) -> None:
-        assert strip(Avif(STILL, after=box(kind, b"\0" * 8)).content(), "avif") is None
+        assert strip_metadata(Avif(STILL, after=build_box(kind, b"\0" * 8)).content(), "avif") is None
 
     def test_a_file_without_a_picture(self) -> None:
-        assert strip(box(b"ftyp", b"avif\0\0\0\0"), "avif") is None
+        assert strip_metadata(build_box(b"ftyp", b"avif\0\0\0\0"), "avif") is None

@@ -7,12 +7,12 @@ import io
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.strip import strip
-from tests.support.pictures import animation, encoded, frames, photo
+from replicate_proxy.images.strip import strip_metadata
+from tests.support.pictures import decode_frames, encode_image, make_animation, make_photo
 
 SECRET = b"geo:52.52,13.40"
-STILL = encoded(photo(48, 32), "GIF")
-MOVING = animation(4, "GIF", size=(48, 32))
+STILL = encode_image(make_photo(48, 32), "GIF")
+MOVING = make_animation(4, "GIF", size=(48, 32))
 GRAPHIC_CONTROL = b"!\xf9\4"
 # XMP specification part 3, GIF: whatever byte one comes from, counting on ends at the last.
 MAGIC_TRAILER = b"\1" + bytes(range(255, -1, -1)) + b"\0"
@@ -38,15 +38,15 @@ def before_each_frame(content: bytes, block: bytes) -> bytes:
 
 def stripped(content: bytes) -> bytes:
     """Without its metadata; whatever the file, it shows what it showed and is no longer than it was."""
-    result = strip(content, "gif")
+    result = strip_metadata(content, "gif")
     assert result is not None
-    assert frames(result) == frames(content)
+    assert decode_frames(result) == decode_frames(content)
     assert SECRET not in result
     assert len(result) <= len(content)
     return result
 
 
-@pytest.mark.parametrize("sound", [encoded(photo(48, 32).convert("P"), "GIF"), MOVING])
+@pytest.mark.parametrize("sound", [encode_image(make_photo(48, 32).convert("P"), "GIF"), MOVING])
 @pytest.mark.parametrize(
     "block",
     [
@@ -71,15 +71,15 @@ def test_what_is_told_goes_and_the_frames_stay(sound: bytes, block: bytes) -> No
 
 
 def test_pillows_comment_goes() -> None:
-    result = stripped(encoded(photo(48, 32), "GIF", comment=SECRET))
+    result = stripped(encode_image(make_photo(48, 32), "GIF", comment=SECRET))
 
     with Image.open(io.BytesIO(result)) as image:
         assert "comment" not in image.info
 
 
 def test_an_animation_keeps_its_frames_times_and_rounds() -> None:
-    pictures = [photo(48, 32, seed=seed) for seed in range(4)]
-    content = encoded(
+    pictures = [make_photo(48, 32, seed=seed) for seed in range(4)]
+    content = encode_image(
         pictures[0],
         "GIF",
         save_all=True,
@@ -90,7 +90,7 @@ def test_an_animation_keeps_its_frames_times_and_rounds() -> None:
         comment=SECRET,
     )
 
-    shown = frames(stripped(content))
+    shown = decode_frames(stripped(content))
 
     assert [timing for _, _, timing in shown] == [(time, 3, (48, 32)) for time in (40, 80, 120, 160)]
 
@@ -109,8 +109,8 @@ def test_plain_text_is_part_of_the_picture() -> None:
 
 
 def test_colour_tables_of_its_own_stay_with_each_frame() -> None:
-    pictures = [photo(48, 32, seed=seed).quantize(2 << seed) for seed in range(4)]
-    content = encoded(pictures[0], "GIF", save_all=True, append_images=pictures[1:], comment=SECRET)
+    pictures = [make_photo(48, 32, seed=seed).quantize(2 << seed) for seed in range(4)]
+    content = encode_image(pictures[0], "GIF", save_all=True, append_images=pictures[1:], comment=SECRET)
 
     stripped(content)
 
@@ -134,9 +134,9 @@ def test_a_file_that_tells_nothing_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("size", [0, 6, 10])
 def test_a_file_that_ends_in_its_header_is_not_taken_apart(size: int) -> None:
-    assert strip(STILL[:size], "gif") is None
+    assert strip_metadata(STILL[:size], "gif") is None
 
 
 @pytest.mark.parametrize("block", [b"!\xf9\0", b"!\xce\0", b"!\xff\x0bNETSCAPE2.0\0"])
 def test_an_extension_without_content_is_read_in_two_ways_and_left_alone(block: bytes) -> None:
-    assert strip(before_each_frame(MOVING, block), "gif") is None
+    assert strip_metadata(before_each_frame(MOVING, block), "gif") is None

@@ -201,7 +201,7 @@ def _image_options(request: Request) -> dict[str, Any] | None:
         if f"x-image-{name}" in request.headers
     }
     try:
-        options = ImageOptions.from_texts(format=wanted.get("format"), quality=wanted.get("quality"))
+        options = ImageOptions.parse(format=wanted.get("format"), quality=wanted.get("quality"))
     except InvalidImageOptionError as error:
         header = f"X-Image-{error.field.title()}"
         raise refuse("invalid_header", header, f"{header}: {error}") from None
