@@ -13,7 +13,7 @@ from moto import mock_aws
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
-from replicate_proxy.ids import new_id
+from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import LARGEST_BATCH, Batch, Document, Job
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import BASE_URL, TENANT, make_job
@@ -46,7 +46,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
 
 
 def made(count: int = 3) -> tuple[Batch, list[Job]]:
-    batch_id = new_id(NOW)
+    batch_id = generate_id(NOW)
     jobs = [make_job(rev=0, batch_id=batch_id) for _ in range(count)]
     return (
         Batch(

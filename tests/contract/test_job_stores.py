@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
-from replicate_proxy.ids import lowest_id_at, new_id
+from replicate_proxy.ids import generate_id, min_id_at
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import make_job
@@ -153,7 +153,7 @@ def test_a_job_that_is_gone_cannot_be_saved(store: JobStore) -> None:
 class TestPages:
     @pytest.fixture(autouse=True)
     def jobs(self, store: JobStore) -> list[str]:
-        ids = [new_id(NOW + timedelta(seconds=number)) for number in range(7)]
+        ids = [generate_id(NOW + timedelta(seconds=number)) for number in range(7)]
         for job_id in ids:
             store.create(make_job(id=job_id))
         store.create(make_job(tenant="other"))
@@ -180,8 +180,8 @@ class TestPages:
         assert seen == jobs[::-1]
 
     def test_are_bounded_by_time(self, store: JobStore, jobs: list[str]) -> None:
-        low = lowest_id_at(NOW + timedelta(seconds=2))
-        high = lowest_id_at(NOW + timedelta(seconds=5))
+        low = min_id_at(NOW + timedelta(seconds=2))
+        high = min_id_at(NOW + timedelta(seconds=5))
         page = store.list_jobs("acme", before_id=high, min_id=low, limit=100)
         assert [job.id for job in page.jobs] == jobs[2:5][::-1]
 
@@ -268,12 +268,12 @@ class Throttled:
 
     def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's name
         from replicate_proxy.aws.dynamodb import from_item, to_item  # noqa: PLC0415 - needed here alone
-        from replicate_proxy.aws.job_records import record_of  # noqa: PLC0415
+        from replicate_proxy.aws.job_records import record_from_job  # noqa: PLC0415
 
         self.asked += 1
         keys = [from_item(key)["pk"] for key in RequestItems[JOBS_TABLE]["Keys"]]
         ready = keys if self.asked > self.times else keys[:1]
-        items = [to_item(record_of(job)) for job in self.jobs if f"JOB#acme#{job.id}" in ready]
+        items = [to_item(record_from_job(job)) for job in self.jobs if f"JOB#acme#{job.id}" in ready]
         left = [key for key in RequestItems[JOBS_TABLE]["Keys"] if from_item(key)["pk"] not in ready]
         return {
             "Responses": {JOBS_TABLE: items},

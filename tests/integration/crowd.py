@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.clock import SystemClock, iso
-from replicate_proxy.ids import new_id
+from replicate_proxy.clock import SystemClock, format_timestamp
+from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from tools.local.stack import Stack
 
@@ -26,7 +26,7 @@ def _jobs(base_url: str, tenant: str, number: int) -> Iterator[Job]:
         at = now - timedelta(seconds=age)
         yield Job(
             tenant=tenant,
-            id=new_id(at),
+            id=generate_id(at),
             status=JobStatus.SUCCEEDED,
             created_at=at,
             submission=Submission(kind=SubmissionKind.VERSION, version="local/lab"),
@@ -38,6 +38,6 @@ def _jobs(base_url: str, tenant: str, number: int) -> Iterator[Job]:
             started_at=at,
             completed_at=at,
             output=Document(text=str(age)),
-            timeline={"accepted": iso(at), "finished": iso(at)},
+            timeline={"accepted": format_timestamp(at), "finished": format_timestamp(at)},
             expires_at=int((now + timedelta(days=1)).timestamp()),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from tests.integration.api import Api
 from tests.integration.models import FLUX, LLAMA, SMALL
 from tools.simulator.remote import Remote
@@ -52,8 +52,8 @@ def test_deadline_cancels_what_is_not_over_by_then(api: Api, simulator: Remote) 
     [upstream] = simulator.control("GET", f"predictions?webhook={created['id']}")["results"]
 
     assert ended["status"] == upstream["status"] == "canceled"
-    assert parse(ended["deadline"]) - parse(ended["created_at"]) == timedelta(seconds=6)
-    assert parse(ended["completed_at"]) >= parse(ended["deadline"]) - timedelta(seconds=1)
+    assert parse_timestamp(ended["deadline"]) - parse_timestamp(ended["created_at"]) == timedelta(seconds=6)
+    assert parse_timestamp(ended["completed_at"]) >= parse_timestamp(ended["deadline"]) - timedelta(seconds=1)
 
 
 def test_cancel_of_what_is_over_changes_nothing(api: Api) -> None:
@@ -109,7 +109,7 @@ def test_timeline_names_every_hop_in_order(api: Api) -> None:
     proxy = api.run(FLUX, SMALL)["proxy"]
 
     hops = ("accepted", "claimed", "submitted", "reported", "harvesting", "finished")
-    times = [parse(proxy["timeline"][hop]) for hop in hops]
-    assert [iso(time) for time in times] == [iso(time) for time in sorted(times)]
+    times = [parse_timestamp(proxy["timeline"][hop]) for hop in hops]
+    assert [format_timestamp(time) for time in times] == [format_timestamp(time) for time in sorted(times)]
     assert proxy["reported_via"] in {"webhook", "poll"}
     assert proxy["attempt"] == 1

@@ -6,8 +6,8 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso
-from replicate_proxy.ids import new_id
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.changes import Reported
 from replicate_proxy.jobs.model import TERMINAL, Document, Job, JobStatus, Submission, SubmissionKind
 from tests.support.clock import NOW
@@ -23,7 +23,7 @@ RUNNING = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVES
 
 def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
     """A job of tenant acme made at NOW and due in two minutes; one that runs has the prediction `p1`."""
-    job_id = fields.pop("id", None) or new_id(fields.get("created_at", NOW))
+    job_id = fields.pop("id", None) or generate_id(fields.get("created_at", NOW))
     defaults: dict[str, Any] = {
         "tenant": TENANT,
         "created_at": NOW,
@@ -38,7 +38,7 @@ def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
         "source_output": Document(text='"https://replicate.delivery/a.png"')
         if status is JobStatus.HARVESTING
         else None,
-        "timeline": {"accepted": iso(NOW)},
+        "timeline": {"accepted": format_timestamp(NOW)},
     }
     return Job(id=job_id, status=status, **{**defaults, **fields})
 

@@ -122,4 +122,4 @@ def _forget() -> None:
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
-    clients.client.cache_clear()
+    clients.get_client.cache_clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.job_records import job_of, record_of
+from replicate_proxy.aws.job_records import job_from_record, record_from_job
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job
 from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage
@@ -30,7 +30,7 @@ class Faults:
     def fail(self, name: str, times: int = 1, error: Exception | None = None) -> None:
         self.planned.setdefault(name, []).extend([error or RetryableError(f"{name} failed")] * times)
 
-    def check(self, name: str) -> None:
+    def raise_planned(self, name: str) -> None:
         if self.planned.get(name):
             raise self.planned[name].pop(0)
 
@@ -46,19 +46,19 @@ class FakeJobStore:
         self._lock = threading.Lock()
 
     def create(self, job: Job) -> None:
-        self.faults.check("create")
+        self.faults.raise_planned("create")
         with self._lock:
             if (job.tenant, job.id) in self.jobs:
                 raise ConflictError("create job")
             self.jobs[job.tenant, job.id] = _stored(replace(job, rev=1))
-        self.faults.check("create_answer")
+        self.faults.raise_planned("create_answer")
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
-        self.faults.check("get")
+        self.faults.raise_planned("get")
         return self.jobs.get((tenant, job_id))
 
     def save(self, job: Job) -> Job:
-        self.faults.check("save")
+        self.faults.raise_planned("save")
         self.before_save(job)
         with self._lock:
             there = self.jobs.get((job.tenant, job.id))
@@ -81,7 +81,7 @@ class FakeJobStore:
         return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
-        self.faults.check("due")
+        self.faults.raise_planned("due")
         with self._lock:
             jobs = list(self.jobs.values())
         rows = [
@@ -92,7 +92,7 @@ class FakeJobStore:
         return sorted(rows, key=lambda row: row.due_at)[:limit]
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
-        self.faults.check("own")
+        self.faults.raise_planned("own")
         with self._lock:
             return self.owners.setdefault(replicate_id, job_id) == job_id
 
@@ -104,7 +104,7 @@ class FakeJobStore:
         self.jobs[job.tenant, job.id] = job
         return job
 
-    def only(self) -> Job:
+    def only_job(self) -> Job:
         (job,) = self.jobs.values()
         return job
 
@@ -118,14 +118,14 @@ class FakeBatchStore:
         self._jobs = jobs
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
-        self.faults.check("create")
+        self.faults.raise_planned("create")
         taken = any((job.tenant, job.id) in self._jobs.jobs for job in jobs)
         if taken or (batch.tenant, batch.id) in self.batches:
             raise ConflictError("create batch")
         self.batches[batch.tenant, batch.id] = batch
         for job in jobs:
             self._jobs.create(job)
-        self.faults.check("create_answer")
+        self.faults.raise_planned("create_answer")
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         return self.batches.get((tenant, batch_id))
@@ -136,7 +136,7 @@ class FakeBatchStore:
 
 
 def _stored(job: Job) -> Job:
-    return job_of({name: value for name, value in record_of(job).items() if value is not None})
+    return job_from_record({name: value for name, value in record_from_job(job).items() if value is not None})
 
 
 class FakeIdempotencyStore:
@@ -162,14 +162,14 @@ class FakeDocumentStore:
         self.faults = Faults()
 
     def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document:
-        self.faults.check("keep")
+        self.faults.raise_planned("keep")
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if len(text.encode("utf-8", "surrogatepass")) <= self.inline_bytes:
             return Document(text=text)
         return Document(ref=self.put(f"records/{job_tenant}/{job_id}/{name}.json", text.encode()))
 
     def put(self, key: str, body: bytes) -> str:
-        self.faults.check("put")
+        self.faults.raise_planned("put")
         self.objects[key] = body
         return key
 
@@ -181,13 +181,13 @@ class FakeDocumentStore:
         return json.loads(self.read(document.ref))
 
     def read(self, key: str) -> bytes:
-        self.faults.check("read")
+        self.faults.raise_planned("read")
         if key not in self.objects:
             raise NotFoundError("the stored document is gone")
         return self.objects[key]
 
 
-class FakeQueue:
+class FakeCommandQueue:
     """The dispatch queue; `sent` are the messages with their delays."""
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ class FakeQueue:
         self.faults = Faults()
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-        self.faults.check("send")
+        self.faults.raise_planned("send")
         self.sent.append((command, delay_seconds))
 
     @property
@@ -203,7 +203,7 @@ class FakeQueue:
         return [command for command, _ in self.sent]
 
 
-class FakeBus:
+class FakeEventBus:
     """The service's bus."""
 
     def __init__(self) -> None:
@@ -211,12 +211,12 @@ class FakeBus:
         self.faults = Faults()
 
     def publish(self, events: Sequence[Event]) -> None:
-        self.faults.check("publish")
+        self.faults.raise_planned("publish")
         self.published += events
 
-    def bodies(self) -> list[str]:
+    def queue_bodies(self) -> list[str]:
         """The published events as a rule puts them on a queue."""
-        return [queue_body(event) for event in self.published]
+        return [build_queue_body(event) for event in self.published]
 
 
 class FakeHarvestQueue:
@@ -227,11 +227,11 @@ class FakeHarvestQueue:
         self.faults = Faults()
 
     def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
-        self.faults.check("send")
+        self.faults.raise_planned("send")
         self.sent.append((event, delay_seconds))
 
 
-def queue_body(event: Event) -> str:
+def build_queue_body(event: Event) -> str:
     return json.dumps(
         {"detail-type": event.name.value, "source": event.source.value, "detail": json.loads(event.detail())}
     )

@@ -42,14 +42,14 @@ class LambdaContext:
 CONTEXT: Any = LambdaContext()
 
 
-def sample(name: str) -> dict[str, Any]:
+def load_event(name: str) -> dict[str, Any]:
     """The sample event `events/<name>.json`."""
     loaded: dict[str, Any] = json.loads((_EVENTS / f"{name}.json").read_text(encoding="utf-8"))
     return loaded
 
 
 @contextmanager
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An account with access table, bucket, queues and signing secret, and the functions' variables.
 
     What the functions keep for the life of a process is forgotten before and after.
@@ -69,9 +69,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        _forget()
+        _clear_caches()
         yield
-    _forget()
+    _clear_caches()
 
 
 def store_sample_key(**changes: Any) -> ApiKey:
@@ -92,7 +92,7 @@ def _queues() -> dict[str, str]:
     return {f"{name.upper()}_URL": sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
 
 
-def _forget() -> None:
+def _clear_caches() -> None:
     """Clears every cached builder and client."""
     for name, module in list(sys.modules.items()):
         if name == "replicate_proxy.aws.clients" or name.startswith("replicate_proxy.bootstrap."):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
 from tests.support.fakes import Faults
@@ -39,7 +39,7 @@ class FakeReplicate:
     def create(
         self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None
     ) -> UpstreamPrediction:
-        self.faults.check("create")
+        self.faults.raise_planned("create")
         prediction_id = f"p{next(self._numbers)}"
         self.predictions[prediction_id] = {
             "id": prediction_id,
@@ -51,23 +51,23 @@ class FakeReplicate:
             "error": None,
             "logs": "",
             "metrics": {},
-            "created_at": iso(self.clock.now()),
+            "created_at": format_timestamp(self.clock.now()),
         }
         if "webhook" in body:
             self.webhooks[prediction_id] = body["webhook"]
             if self._echoes:
                 self.predictions[prediction_id]["webhook"] = body["webhook"]
-        self.faults.check("create_answer")
+        self.faults.raise_planned("create_answer")
         return self._shown(prediction_id)
 
     def get(self, prediction_id: str) -> UpstreamPrediction:
-        self.faults.check("get")
+        self.faults.raise_planned("get")
         if prediction_id not in self.predictions:
             raise RejectedError(404, "Not found", "The requested resource could not be found")
         return self._shown(prediction_id)
 
     def cancel(self, prediction_id: str) -> UpstreamPrediction:
-        self.faults.check("cancel")
+        self.faults.raise_planned("cancel")
         if self.predictions[prediction_id]["status"] in {"starting", "processing"}:
             self.finish(prediction_id, "canceled")
             self.canceled.append(prediction_id)
@@ -76,12 +76,12 @@ class FakeReplicate:
     def list(
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
     ) -> PredictionPage:
-        self.faults.check("list")
+        self.faults.raise_planned("list")
         fitting = [
             entry
             for entry in self.predictions.values()
-            if (created_after is None or created_after <= parse(entry["created_at"]))
-            and (created_before is None or parse(entry["created_at"]) < created_before)
+            if (created_after is None or created_after <= parse_timestamp(entry["created_at"]))
+            and (created_before is None or parse_timestamp(entry["created_at"]) < created_before)
         ]
         fitting.sort(key=lambda entry: int(entry["id"][1:]), reverse=True)
         start = int(cursor or 0)
@@ -90,20 +90,25 @@ class FakeReplicate:
         return PredictionPage(tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), following)
 
     def start(self, prediction_id: str) -> None:
-        self._set(prediction_id, status="processing", started_at=iso(self.clock.now()))
+        self._set(prediction_id, status="processing", started_at=format_timestamp(self.clock.now()))
 
     def finish(self, prediction_id: str, status: str = "succeeded", **fields: Any) -> None:
         output = OUTPUT if status == "succeeded" else None
         self._set(
             prediction_id,
-            **{"status": status, "output": output, "completed_at": iso(self.clock.now()), **fields},
+            **{
+                "status": status,
+                "output": output,
+                "completed_at": format_timestamp(self.clock.now()),
+                **fields,
+            },
         )
 
     def forget_data(self, *, older_than: timedelta) -> None:
         """What Replicate does an hour after completion."""
         for entry in self.predictions.values():
             ended = entry.get("completed_at")
-            if ended and parse(ended) <= self.clock.now() - older_than:
+            if ended and parse_timestamp(ended) <= self.clock.now() - older_than:
                 entry.update(input={}, output=None, logs="", data_removed=True)
 
     def _set(self, prediction_id: str, **fields: Any) -> None:

@@ -44,7 +44,7 @@ from tests.support.fakes import (
     FakeIdempotencyStore,
     FakeJobStore,
     Faults,
-    queue_body,
+    build_queue_body,
 )
 from tests.support.replicate import FakeReplicate
 
@@ -202,7 +202,7 @@ class World:
     def enqueue_event(self, event: Event, delay_seconds: float = 0) -> None:
         if self.chance("queue.lost"):
             return
-        report = PredictionReport.from_queue(queue_body(event))
+        report = PredictionReport.from_queue(build_queue_body(event))
         for _ in range(2 if self.chance("queue.twice") else 1):
             self.enqueue(lambda: self._receive(report), delay_seconds)
 
@@ -311,7 +311,7 @@ class FakeOutputHarvester:
 
     def harvest(self, *, earlier_records: tuple[FileRecord, ...] = (), **given: Any) -> HarvestResult:
         self.calls.append(earlier_records)
-        self.faults.check("harvest")
+        self.faults.raise_planned("harvest")
         if self.results:
             return self.results.pop(0)
         url = f"https://outputs.test/{given['job_id']}.webp"

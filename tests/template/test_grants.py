@@ -19,7 +19,7 @@ type Grant = tuple[str, str]  # IAM action, and for DynamoDB the table
 type Body = tuple[str, str, ast.AST]  # class and method, each empty where there is none, and the code
 
 ACTIONS = {
-    "batch_get_item": "dynamodb:BatchGetItem",
+    "batch_get_records": "dynamodb:BatchGetItem",
     "delete_item": "dynamodb:DeleteItem",
     "describe_stream": "dynamodb:DescribeStream",
     "get_item": "dynamodb:GetItem",
@@ -101,8 +101,10 @@ def used(nodes: list[ast.AST]) -> list[Body]:
 
 
 def calls(node: ast.AST) -> Iterator[str]:
-    """Names of methods called, and of the operations that paginators call."""
+    """Names of functions and methods called, and of the operations that paginators call."""
     for part in ast.walk(node):
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
+            yield part.func.id
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
             given = part.args[0] if part.func.attr == "get_paginator" else None
             yield str(given.value) if isinstance(given, ast.Constant) else part.func.attr
@@ -113,7 +115,7 @@ def asked(function: str) -> set[Grant]:
     found = set()
     for owner, _, node in used(reachable(ROOT / "functions" / function / "app.py", "lambda_handler")):
         for action in (ACTIONS[name] for name in calls(node) if name in ACTIONS):
-            if owner == "DaxJobs":
+            if owner == "DaxJobCache":
                 found.add((action.replace("dynamodb", "dax"), ""))
             elif not action.startswith("dynamodb:"):
                 found.add((action, ""))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replicate_proxy.aws.dynamodb import from_item
-from replicate_proxy.aws.job_records import job_of
+from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.jobs.model import TERMINAL, Job
 from tools.chaos.application import Application, UnreliableInbox
 from tools.chaos.orders import ENDINGS, Order
@@ -22,7 +22,7 @@ def jobs_of(stack: Stack) -> Iterator[Job]:
     for page in pages:
         for item in page["Items"]:
             if item["sk"]["S"] == "JOB":
-                yield job_of(from_item(item))
+                yield job_from_record(from_item(item))
 
 
 @dataclass

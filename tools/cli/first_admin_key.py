@@ -16,7 +16,7 @@ from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, issue
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.api_gateway import ApiGateway
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.operations.ports import Stage
@@ -78,8 +78,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--stage", default="prod")
     parser.add_argument("--usage-plan-prefix", default="replicate-proxy", help="the stack's name")
     options = parser.parse_args(arguments)
-    root = client("secretsmanager").get_secret_value(SecretId=options.secret_arn)["SecretString"]
-    store = DynamoKeyStore(client("dynamodb"), options.table)
+    root = get_client("secretsmanager").get_secret_value(SecretId=options.secret_arn)["SecretString"]
+    store = DynamoKeyStore(get_client("dynamodb"), options.table)
     text = create_first_admin_key(
         store, root, SystemClock(), tenant=options.tenant, name=options.name, seat=_seat(options)
     )
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
 def _seat(options: argparse.Namespace) -> Seat | None:
     if not options.api_id:
         return None
-    gateway = ApiGateway(client("apigateway"), prefix=options.usage_plan_prefix)
+    gateway = ApiGateway(get_client("apigateway"), prefix=options.usage_plan_prefix)
     stage = Stage(options.api_id, options.stage)
     return Seats(gateway, default=_OPERATORS_LIMITS).take(f"{options.tenant}-first", None, stage)
 

@@ -12,7 +12,7 @@ import responses
 
 from functions.admin import app
 from functions.authorize import app as authorize
-from tests.support.handlers import CONTEXT, account, sample
+from tests.support.handlers import CONTEXT, aws_account, load_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with account(monkeypatch):
+    with aws_account(monkeypatch):
         boto3.client("dynamodb").create_table(
             TableName="control",
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
@@ -45,7 +45,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def call(name: str) -> tuple[int, Any]:
-    reply = app.lambda_handler(sample(f"admin/{name}"), CONTEXT)
+    reply = app.lambda_handler(load_event(f"admin/{name}"), CONTEXT)
     assert reply is not None
     return reply["statusCode"], json.loads(reply["body"])
 
@@ -53,7 +53,7 @@ def call(name: str) -> tuple[int, Any]:
 def test_a_created_key_is_let_in_by_the_authorizer() -> None:
     status, made = call("create_key")
     assert status == 201
-    event = sample("authorize/api_key")
+    event = load_event("authorize/api_key")
     event["multiValueHeaders"]["Authorization"] = [f"Bearer {made['key']}"]
     assert authorize.lambda_handler(event, CONTEXT)["context"]["tenant"] == "acme"
     assert [key["id"] for key in call("list_keys")[1]["results"]] == [made["id"]]
@@ -90,6 +90,6 @@ def test_the_schedule_renews_replicates_webhook_secret() -> None:
     ssm.put_parameter(Name=os.environ["REPLICATE_API_TOKEN"], Value="r8_ours", Type="SecureString")
     with responses.RequestsMock() as replicate:
         replicate.get("https://api.replicate.com/v1/webhooks/default/secret", json={"key": SECRET})
-        assert app.lambda_handler(sample("admin/schedule"), CONTEXT) is None
+        assert app.lambda_handler(load_event("admin/schedule"), CONTEXT) is None
     found = ssm.get_parameter(Name=os.environ["REPLICATE_WEBHOOK_SECRET"], WithDecryption=True)
     assert found["Parameter"]["Value"] == SECRET

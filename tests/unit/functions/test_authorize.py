@@ -9,10 +9,10 @@ import pytest
 
 from functions.authorize import app
 from replicate_proxy.aws.key_store import DynamoKeyStore
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_timestamp
 from tests.support.access import TABLE
 from tests.support.clock import NOW
-from tests.support.handlers import CONTEXT, account, sample, store_sample_key
+from tests.support.handlers import CONTEXT, aws_account, load_event, store_sample_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publis
 
 @pytest.fixture(autouse=True)
 def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with account(monkeypatch):
+    with aws_account(monkeypatch):
         yield
 
 
 def authorize(name: str) -> dict[str, Any]:
-    answer: dict[str, Any] = app.lambda_handler(sample(f"authorize/{name}"), CONTEXT)
+    answer: dict[str, Any] = app.lambda_handler(load_event(f"authorize/{name}"), CONTEXT)
     return answer
 
 
@@ -72,7 +72,7 @@ def test_an_unknown_and_a_revoked_key_are_401() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"expires_at": parse("2020-01-01T00:00:00Z")}, "The API key has expired"),
+        ({"expires_at": parse_timestamp("2020-01-01T00:00:00Z")}, "The API key has expired"),
         ({"allowed_ips": ("198.51.100.0/24",)}, "The API key does not allow this address"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_key_that_does_not_hold_here_and_now_is_403(changes: dict[str, Any], r
 
 def test_a_store_that_is_away_is_neither_401_nor_403(capsys: pytest.CaptureFixture[str]) -> None:
     boto3.client("dynamodb").delete_table(TableName=TABLE)
-    with pytest.raises(Exception, match="reading an API key") as raised:
+    with pytest.raises(Exception, match="read API key") as raised:
         authorize("api_key")
     assert str(raised.value) != "Unauthorized"
     assert '"AuthUnavailable":[1.0]' in capsys.readouterr().out

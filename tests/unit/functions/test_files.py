@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from functions.files import app
-from tests.support.handlers import CONTEXT, account, sample
+from tests.support.handlers import CONTEXT, aws_account, load_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ CONTENT = b"\x89PNG\r\n\x1a\n not really"
 
 @pytest.fixture(autouse=True)
 def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with account(monkeypatch):
+    with aws_account(monkeypatch):
         yield
 
 
@@ -33,10 +33,10 @@ def call(event: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
 
 
 def test_bytes_come_back_from_the_address_that_replicate_is_given() -> None:
-    status, made, _ = call(sample("files/create"))
+    status, made, _ = call(load_event("files/create"))
     assert (status, made["name"], made["metadata"]) == (201, "cat.png", {"album": 7})
     address = urlsplit(made["urls"]["get"])
-    event = sample("files/download_forged")
+    event = load_event("files/download_forged")
     event |= {"pathParameters": {"id": made["id"]}, "queryStringParameters": dict(parse_qsl(address.query))}
     status, _, headers = call(event)
     assert status == 302
@@ -45,22 +45,22 @@ def test_bytes_come_back_from_the_address_that_replicate_is_given() -> None:
 
 
 def test_a_listed_file_is_the_one_that_was_made() -> None:
-    _, made, _ = call(sample("files/create"))
-    assert call(sample("files/list"))[1]["results"] == [made]
+    _, made, _ = call(load_event("files/create"))
+    assert call(load_event("files/list"))[1]["results"] == [made]
 
 
 def test_a_large_file_goes_straight_to_the_bucket() -> None:
-    status, made, _ = call(sample("files/upload") | {"body": '{"filename": "big.zip", "size": 5000}'})
-    assert (status, call(sample("files/upload"))[0]) == (201, 201)
+    status, made, _ = call(load_event("files/upload") | {"body": '{"filename": "big.zip", "size": 5000}'})
+    assert (status, call(load_event("files/upload"))[0]) == (201, 201)
     form = made["upload"]
     assert requests.post(form["url"], data=form["fields"], files={"file": b"x" * 5000}, timeout=5).ok
-    assert call(sample("files/list"))[1]["results"][0]["size"] == 5000
+    assert call(load_event("files/list"))[1]["results"][0]["size"] == 5000
 
 
 @pytest.mark.parametrize(
     ("name", "status"), [("create_broken", 400), ("get_unknown", 404), ("download_forged", 404)]
 )
 def test_what_is_refused(name: str, status: int) -> None:
-    answered, problem, headers = call(sample(f"files/{name}"))
+    answered, problem, headers = call(load_event(f"files/{name}"))
     assert answered == problem["status"] == status
     assert headers["content-type"] == "application/problem+json"

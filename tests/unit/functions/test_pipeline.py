@@ -14,7 +14,7 @@ from functions.query import app as query_app
 from functions.track import app as track_app
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_job
-from tests.support.handlers import LambdaContext, sample
+from tests.support.handlers import LambdaContext, load_event
 from tests.support.world import World
 from tests.unit.replicate_proxy.api.predictions.test_predictions import Api
 
@@ -64,14 +64,14 @@ def call(app: ModuleType, event: dict[str, Any]) -> list[str]:
 
 
 def test_dispatch_submits(world: World) -> None:
-    event = sample("dispatch/submit")
+    event = load_event("dispatch/submit")
     job = job_of(event, world, JobStatus.QUEUED)
     assert call(dispatch_app, event) == []
     assert world.job(job).status is JobStatus.SUBMITTED
 
 
 def test_dispatch_cancels(world: World) -> None:
-    event = sample("dispatch/cancel")
+    event = load_event("dispatch/cancel")
     world.accept()
     world.settle_messages()
     job = job_of(event, world, JobStatus.SUBMITTED, cancel_requested_at=world.clock.now())
@@ -80,7 +80,7 @@ def test_dispatch_cancels(world: World) -> None:
 
 
 def test_a_poisonous_message_goes_back_alone(world: World) -> None:
-    event = sample("dispatch/batch_with_poison")
+    event = load_event("dispatch/batch_with_poison")
     job = job_of(event, world, JobStatus.QUEUED)
     failed = call(dispatch_app, event)
     assert len(failed) < len(event["Records"])
@@ -92,13 +92,13 @@ def test_a_poisonous_message_goes_back_alone(world: World) -> None:
     ("app", "name"), [(dispatch_app, "dispatch"), (track_app, "track"), (harvest_app, "harvest")]
 )
 def test_poison_goes_back_to_end_as_a_dead_letter(world: World, app: ModuleType, name: str) -> None:
-    event = sample(f"{name}/poison")
+    event = load_event(f"{name}/poison")
     assert call(app, event) == [record["messageId"] for record in event["Records"]]
 
 
 def test_a_message_about_a_job_that_is_gone_is_done(world: World) -> None:
-    assert call(dispatch_app, sample("dispatch/unknown_job")) == []
-    assert call(track_app, sample("track/failed")) == []
+    assert call(dispatch_app, load_event("dispatch/unknown_job")) == []
+    assert call(track_app, load_event("track/failed")) == []
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_a_message_about_a_job_that_is_gone_is_done(world: World) -> None:
     ],
 )
 def test_track_applies_the_news(world: World, name: str, status: JobStatus) -> None:
-    event = sample(f"track/{name}")
+    event = load_event(f"track/{name}")
     job = job_of(event, world, JobStatus.SUBMIT_UNKNOWN, replicate_id=None)
     assert call(track_app, event) == []
     assert world.job(job).status is status
 
 
 def test_track_takes_a_batch_in_any_order(world: World) -> None:
-    event = sample("track/batch_out_of_order")
+    event = load_event("track/batch_out_of_order")
     job = job_of(event, world, JobStatus.SUBMITTED)
     assert call(track_app, event) == []
     ended = world.job(job)
@@ -129,7 +129,7 @@ def test_track_takes_a_batch_in_any_order(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["completed", "completed_nested", "completed_text", "foreign_host"])
 def test_harvest_finishes_the_job(world: World, name: str) -> None:
-    event = sample(f"harvest/{name}")
+    event = load_event(f"harvest/{name}")
     job = job_of(event, world, JobStatus.PROCESSING)
     assert call(harvest_app, event) == []
     assert world.job(job).status is JobStatus.SUCCEEDED
@@ -161,7 +161,7 @@ def test_harvest_finishes_the_job(world: World, name: str) -> None:
 def test_ingest_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
     api = Api()
     monkeypatch.setattr(ingest_app, "routes", lambda: api.writes)
-    response = ingest_app.lambda_handler(sample(f"ingest/{name}"), CONTEXT)
+    response = ingest_app.lambda_handler(load_event(f"ingest/{name}"), CONTEXT)
     assert response["statusCode"] == status, response["body"]
     assert len(api.world.store.jobs) == (1 if status < 300 else 0)
 
@@ -169,7 +169,7 @@ def test_ingest_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int)
 def test_ingest_takes_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Api()
     monkeypatch.setattr(ingest_app, "routes", lambda: api.writes)
-    response = ingest_app.lambda_handler(sample("ingest/create_batch"), CONTEXT)
+    response = ingest_app.lambda_handler(load_event("ingest/create_batch"), CONTEXT)
     assert response["statusCode"] == 201, response["body"]
     assert len(api.world.store.jobs) == 3
 
@@ -187,4 +187,4 @@ def test_ingest_takes_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_query_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
     monkeypatch.setattr(query_app, "routes", lambda: Api().reads)
-    assert query_app.lambda_handler(sample(f"query/{name}"), CONTEXT)["statusCode"] == status
+    assert query_app.lambda_handler(load_event(f"query/{name}"), CONTEXT)["statusCode"] == status

@@ -1,4 +1,7 @@
-"""Time: one clock, one text form. All times are UTC; text is ISO-8601 with milliseconds and Z."""
+"""The system clock, and timestamps as text.
+
+All times are in UTC. As text they are ISO 8601 with milliseconds and `Z`: `2026-01-31T09:30:00.125Z`.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,32 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """The wall clock of the machine."""
+    """The clock of the machine."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
 
-def iso(moment: datetime) -> str:
-    """`2026-01-31T09:30:00.125Z`: fixed width, so that text order is time order."""
+def format_timestamp(moment: datetime) -> str:
+    """Return the time as text of fixed width, so that sorting the texts sorts the times."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parse(text: str) -> datetime:
-    """Any ISO-8601 time with an offset; Replicate sends 3 to 9 fractional digits, of which microseconds are
-    kept.
+def parse_timestamp(text: str) -> datetime:
+    """Parse an ISO 8601 time that has a UTC offset.
 
-    Raises ValueError where the text is not a time or has no offset.
+    Replicate sends 3 to 9 fractional digits; digits after the microseconds are ignored. Raises ValueError
+    if the text is not a time or has no offset.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError("the time has no offset from UTC")
+        raise ValueError("the time has no UTC offset")
     return moment.astimezone(UTC)
+
+
+def format_optional_timestamp(moment: datetime | None) -> str | None:
+    return format_timestamp(moment) if moment else None
+
+
+def parse_optional_timestamp(text: str | None) -> datetime | None:
+    return parse_timestamp(text) if text else None

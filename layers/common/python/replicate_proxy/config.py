@@ -58,7 +58,7 @@ class Env:
         return tuple(part.strip() for part in self.text(name, default).split(",") if part.strip())
 
 
-def local_settings(values: Mapping[str, str]) -> Mapping[str, Any]:
+def read_local_settings(values: Mapping[str, str]) -> Mapping[str, Any]:
     """What only the local stack may set (`LOCAL_SETTINGS`, JSON object), for instance `allow_loopback`.
 
     Read only where the AWS endpoint itself is on loopback: a deployment to AWS cannot switch a guard off with

@@ -21,12 +21,12 @@ _SHAPE = re.compile(r"[0-9a-z]{26}")
 _RANDOM_BITS = 80
 
 
-def new_id(now: datetime) -> str:
+def generate_id(now: datetime) -> str:
     """A fresh id for something made at `now`."""
     return _encode(_milliseconds(now) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 
 
-def lowest_id_at(moment: datetime) -> str:
+def min_id_at(moment: datetime) -> str:
     """The id below every id made at or after `moment`: turns a time filter into a key range."""
     return _encode(_milliseconds(moment) << _RANDOM_BITS)
 

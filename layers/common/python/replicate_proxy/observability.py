@@ -114,6 +114,6 @@ def count(metric: Metric, value: float = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
-def measure(metric: Metric, seconds: float) -> None:
+def measure_seconds(metric: Metric, seconds: float) -> None:
     """Records a duration in seconds."""
     metrics.add_metric(name=metric.value, unit=MetricUnit.Seconds, value=seconds)

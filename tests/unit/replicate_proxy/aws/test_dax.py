@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.aws.dax import DaxJobs
+from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.aws.dynamodb import from_item, to_item
-from replicate_proxy.aws.job_records import job_key, record_of
-from replicate_proxy.clock import iso
+from replicate_proxy.aws.job_records import job_key, record_from_job
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import TERMINAL, Job, JobStatus
 from replicate_proxy.services import query
@@ -44,7 +44,7 @@ class FakeDax:
     asked: int = 0
 
     def holds(self, job: Job) -> None:
-        self.items[job_key(job.tenant, job.id)["pk"]] = to_item(record_of(job))
+        self.items[job_key(job.tenant, job.id)["pk"]] = to_item(record_from_job(job))
 
     def get_item(self, *, TableName: str, Key: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - boto's names
         self.asked += 1
@@ -66,12 +66,15 @@ def fallbacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def reader(
     dax: FakeDax, table: FakeJobStore, clock: FakeClock, connect: Callable[[], Any] | None = None
 ) -> CachedJobReader:
-    return CachedJobReader(table, DaxJobs(connect or (lambda: dax), "jobs"), clock, max_staleness=STALE)
+    return CachedJobReader(table, DaxJobCache(connect or (lambda: dax), "jobs"), clock, max_staleness=STALE)
 
 
 def job(status: JobStatus, seconds: float = 0, **fields: Any) -> Job:
     """The job as written `seconds` after NOW."""
-    timeline = {"accepted": iso(NOW), "claimed": iso(NOW + timedelta(seconds=seconds))}
+    timeline = {
+        "accepted": format_timestamp(NOW),
+        "claimed": format_timestamp(NOW + timedelta(seconds=seconds)),
+    }
     return make_job(status, id=ID, timeline=timeline, **fields)
 
 
@@ -178,7 +181,7 @@ def test_after_a_pause_the_cache_is_asked_again() -> None:
     now = [0.0]
     dax = FakeDax(breaks=ConnectionResetError())
     dax.holds(job(JobStatus.SUCCEEDED))
-    cache = DaxJobs(lambda: dax, "jobs", pause=5, monotonic=lambda: now[0])
+    cache = DaxJobCache(lambda: dax, "jobs", retry_after_seconds=5, monotonic=lambda: now[0])
     for _ in range(3):
         with pytest.raises(RetryableError):
             cache.get(TENANT, ID)
@@ -201,7 +204,7 @@ def test_a_failed_connection_is_made_again() -> None:
             raise OSError("no cluster")
         return dax
 
-    cache = DaxJobs(connect, "jobs", monotonic=lambda: now[0])
+    cache = DaxJobCache(connect, "jobs", monotonic=lambda: now[0])
     with pytest.raises(RetryableError):
         cache.get(TENANT, ID)
     now[0] = 10.0
@@ -238,7 +241,9 @@ def test_whatever_is_cached_and_whenever_it_is_read(gaps: list[int], cached: int
     times = [sum(gaps[: step + 1]) for step in range(len(_LIFE))]
     written: list[Job] = []
     for step, status in enumerate(_LIFE):
-        stamps = {hops[at]: iso(NOW + timedelta(milliseconds=times[at])) for at in range(step + 1)}
+        stamps = {
+            hops[at]: format_timestamp(NOW + timedelta(milliseconds=times[at])) for at in range(step + 1)
+        }
         written.append(make_job(status, id=ID, timeline=stamps))
     passed = max(read_at, times[cached])
     clock = FakeClock(NOW + timedelta(milliseconds=passed))

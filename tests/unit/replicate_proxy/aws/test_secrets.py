@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from replicate_proxy.aws.secrets import AwsSecrets
+from replicate_proxy.aws.secrets import SecretReader
 from replicate_proxy.errors import ConfigurationError, RetryableError
 from tests.support.clock import FakeClock
 
@@ -34,8 +34,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def secrets(aws: dict[str, Any], clock: FakeClock) -> AwsSecrets:
-    return AwsSecrets(aws.__getitem__, monotonic=clock.monotonic)
+def secrets(aws: dict[str, Any], clock: FakeClock) -> SecretReader:
+    return SecretReader(aws.__getitem__, monotonic=clock.monotonic)
 
 
 def store(aws: dict[str, Any], value: str) -> None:
@@ -43,23 +43,25 @@ def store(aws: dict[str, Any], value: str) -> None:
 
 
 def test_a_secure_string_decrypted_and_without_the_newline_of_whoever_stored_it(
-    aws: dict[str, Any], secrets: AwsSecrets
+    aws: dict[str, Any], secrets: SecretReader
 ) -> None:
     store(aws, "r8_abc\n")
     assert secrets.get(NAME) == "r8_abc"
 
 
-def test_a_secret_of_secrets_manager_by_arn(aws: dict[str, Any], secrets: AwsSecrets) -> None:
+def test_a_secret_of_secrets_manager_by_arn(aws: dict[str, Any], secrets: SecretReader) -> None:
     arn = aws["secretsmanager"].create_secret(Name="signing", SecretString="0123")["ARN"]
     assert secrets.get(arn) == "0123"
 
 
-def test_several_live_secrets_under_one_name(aws: dict[str, Any], secrets: AwsSecrets) -> None:
+def test_several_live_secrets_under_one_name(aws: dict[str, Any], secrets: SecretReader) -> None:
     store(aws, "whsec_new, whsec_old\nwhsec_older")
-    assert secrets.many(NAME) == ("whsec_new", "whsec_old", "whsec_older")
+    assert secrets.get_list(NAME) == ("whsec_new", "whsec_old", "whsec_older")
 
 
-def test_a_value_is_kept_for_five_minutes(aws: dict[str, Any], secrets: AwsSecrets, clock: FakeClock) -> None:
+def test_a_value_is_kept_for_five_minutes(
+    aws: dict[str, Any], secrets: SecretReader, clock: FakeClock
+) -> None:
     store(aws, "old")
     secrets.get(NAME)
     store(aws, "new")
@@ -70,7 +72,7 @@ def test_a_value_is_kept_for_five_minutes(aws: dict[str, Any], secrets: AwsSecre
 
 
 def test_refresh_reads_anew_but_not_in_a_flood(
-    aws: dict[str, Any], secrets: AwsSecrets, clock: FakeClock
+    aws: dict[str, Any], secrets: SecretReader, clock: FakeClock
 ) -> None:
     store(aws, "1")
     secrets.get(NAME)
@@ -86,12 +88,12 @@ def test_refresh_reads_anew_but_not_in_a_flood(
 @pytest.mark.parametrize(
     "name", ["/missing", "arn:aws:secretsmanager:us-east-1:123456789012:secret:missing-abcdef"]
 )
-def test_a_missing_secret_is_for_an_operator(secrets: AwsSecrets, name: str) -> None:
+def test_a_missing_secret_is_for_an_operator(secrets: SecretReader, name: str) -> None:
     with pytest.raises(ConfigurationError, match="missing"):
         secrets.get(name)
 
 
-def test_an_empty_secret_is_for_an_operator(aws: dict[str, Any], secrets: AwsSecrets) -> None:
+def test_an_empty_secret_is_for_an_operator(aws: dict[str, Any], secrets: SecretReader) -> None:
     store(aws, " \n")
     with pytest.raises(ConfigurationError, match="empty"):
         secrets.get(NAME)
@@ -124,12 +126,12 @@ def client_error(code: str) -> ClientError:
 )
 def test_errors_of_the_store(error: Exception, ours: type[Exception]) -> None:
     with pytest.raises(ours):
-        AwsSecrets(lambda _: Failing(error)).get(NAME)
+        SecretReader(lambda _: Failing(error)).get(NAME)
 
 
 def test_the_last_value_serves_while_the_store_fails(clock: FakeClock) -> None:
     ssm = Failing("r8_abc")
-    secrets = AwsSecrets(lambda _: ssm, monotonic=clock.monotonic)
+    secrets = SecretReader(lambda _: ssm, monotonic=clock.monotonic)
     secrets.get(NAME)
     clock.advance(301)
     ssm.outcome = client_error("ThrottlingException")
@@ -139,7 +141,7 @@ def test_the_last_value_serves_while_the_store_fails(clock: FakeClock) -> None:
 
 def test_a_withdrawn_permission_is_not_papered_over(clock: FakeClock) -> None:
     ssm = Failing("r8_abc")
-    secrets = AwsSecrets(lambda _: ssm, monotonic=clock.monotonic)
+    secrets = SecretReader(lambda _: ssm, monotonic=clock.monotonic)
     secrets.get(NAME)
     clock.advance(301)
     ssm.outcome = client_error("AccessDeniedException")
@@ -147,7 +149,7 @@ def test_a_withdrawn_permission_is_not_papered_over(clock: FakeClock) -> None:
         secrets.get(NAME)
 
 
-def test_values_are_not_in_the_repr(aws: dict[str, Any], secrets: AwsSecrets) -> None:
+def test_values_are_not_in_the_repr(aws: dict[str, Any], secrets: SecretReader) -> None:
     store(aws, "r8_abc")
     secrets.get(NAME)
     assert "r8_abc" not in repr(secrets) + repr(vars(secrets))

@@ -10,7 +10,7 @@ import pytest
 
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.files.model import StoredFile
-from replicate_proxy.ids import new_id
+from replicate_proxy.ids import generate_id
 from tests.support.access import TABLE
 from tests.support.clock import NOW
 from tests.unit.replicate_proxy.files.conftest import FakeFileStore
@@ -31,7 +31,7 @@ def records_of(request: pytest.FixtureRequest) -> FileStore:
 def make(seconds: int = 0, **changes: Any) -> StoredFile:
     at = NOW + timedelta(seconds=seconds)
     file = StoredFile(
-        id=new_id(at),
+        id=generate_id(at),
         tenant="acme",
         name="Kätzchen.png",
         content_type="image/png",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.jobs.changes import (
     Accepted,
     CancelRequested,
@@ -183,7 +183,7 @@ def test_whatever_happens_the_job_stays_sane(changes: list[Change]) -> None:
         assert (job.lease_until is None) or job.status in {S.SUBMITTING, S.HARVESTING}
         assert set(before.timeline) - set(job.timeline) <= {"claimed", "submitted", "started"}
         assert ("finished" in job.timeline) == job.is_terminal
-        assert all(parse(time) >= NOW for time in job.timeline.values())
+        assert all(parse_timestamp(time) >= NOW for time in job.timeline.values())
         if job.status in {S.SUBMITTED, S.PROCESSING, S.HARVESTING}:
             assert job.replicate_id is not None
         if job.status is S.QUEUED:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, Standing, standing
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from tests.support.access import DIGEST_KEY, STAGE, make_key
 from tests.support.clock import NOW
 
@@ -86,7 +86,7 @@ def test_a_rotated_key_has_two_good_secrets_for_the_grace(world: World) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
     status, turned = world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": 3600})
     assert status == 200
-    assert turned["previous_secret_until"] == iso(NOW + timedelta(hours=1))
+    assert turned["previous_secret_until"] == format_timestamp(NOW + timedelta(hours=1))
     assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.GOOD] * 2
     world.clock.advance(hours=1)
     assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.WRONG, Standing.GOOD]
@@ -111,7 +111,11 @@ def test_a_grace_is_0_to_7_days(world: World, grace: Any) -> None:
 def test_a_revoked_key_is_refused_at_once_and_for_good(world: World) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
     status, gone = world.call("DELETE", f"keys/{made['id']}")
-    assert (status, gone["revoked_at"], gone["effective_at"]) == (200, iso(NOW), iso(NOW))
+    assert (status, gone["revoked_at"], gone["effective_at"]) == (
+        200,
+        format_timestamp(NOW),
+        format_timestamp(NOW),
+    )
     assert worth(world, made["key"]) is Standing.REVOKED
     assert world.gateway.flushed == [STAGE]
     assert world.call("POST", f"keys/{made['id']}/rotate", {})[0] == 409
@@ -122,7 +126,7 @@ def test_where_the_gateway_keeps_its_cache_the_reply_says_how_long(world: World)
     world.gateway.can_flush = False
     _, made = world.call("POST", "keys", {"tenant": "acme"})
     _, gone = world.call("DELETE", f"keys/{made['id']}")
-    assert gone["effective_at"] == iso(NOW + timedelta(seconds=60))
+    assert gone["effective_at"] == format_timestamp(NOW + timedelta(seconds=60))
 
 
 def test_revoking_twice_changes_nothing(world: World) -> None:
@@ -130,7 +134,7 @@ def test_revoking_twice_changes_nothing(world: World) -> None:
     world.call("DELETE", f"keys/{made['id']}")
     world.clock.advance(hours=1)
     status, again = world.call("DELETE", f"keys/{made['id']}")
-    assert (status, again["revoked_at"]) == (200, iso(NOW))
+    assert (status, again["revoked_at"]) == (200, format_timestamp(NOW))
 
 
 def test_a_change_touches_only_the_fields_it_names(world: World) -> None:

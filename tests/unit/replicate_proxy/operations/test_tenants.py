@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.auth.keys import Limits
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}}
 
 def test_settings_are_put_shown_and_taken_away(world: World) -> None:
     status, made = world.call("PUT", "tenants/acme", SETTINGS)
-    assert (status, made["images"], made["created_at"]) == (200, SETTINGS["images"], iso(NOW))
+    assert (status, made["images"], made["created_at"]) == (200, SETTINGS["images"], format_timestamp(NOW))
     assert world.call("GET", "tenants/acme") == (200, made)
     assert world.call("GET", "tenants")[1] == {"results": [made]}
     assert world.call("DELETE", "tenants/acme") == (204, None)
@@ -31,7 +31,7 @@ def test_put_replaces_the_settings_as_a_whole(world: World) -> None:
     world.clock.advance(hours=1)
     _, changed = world.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
     assert changed["images"] == {"format": None, "quality": None}
-    assert changed["created_at"] == iso(NOW) != changed["updated_at"]
+    assert changed["created_at"] == format_timestamp(NOW) != changed["updated_at"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def world() -> World:
 
 def test_the_job_is_durable_and_queued(world: World) -> None:
     job = world.accept(webhook="https://app.test/hook", cancel_after_seconds=60).job
-    stored = world.store.only()
+    stored = world.store.only_job()
     assert stored.status is JobStatus.QUEUED
     assert (stored.webhook, stored.deadline) == ("https://app.test/hook", NOW + timedelta(seconds=60))
     assert stored.due_at == NOW + timedelta(seconds=world.policy.queued_seconds)
@@ -54,14 +54,14 @@ def test_the_key_is_free_for_the_callers_retry_after_a_failure(world: World) -> 
         world.accept(idempotency_key="k")
     again = world.accept(idempotency_key="k")
     assert not again.is_replay
-    assert world.store.only().id == again.job.id
+    assert world.store.only_job().id == again.job.id
 
 
 def test_a_key_stands_for_one_job(world: World) -> None:
     first = world.accept(idempotency_key="k")
     second = world.accept(idempotency_key="k")
     assert (first.is_replay, second.is_replay) == (False, True)
-    assert second.job.id == world.store.only().id == first.job.id
+    assert second.job.id == world.store.only_job().id == first.job.id
     world.settle_messages()
     assert len(world.replicate.predictions) == 1
 
@@ -118,5 +118,5 @@ def test_a_write_whose_answer_was_lost_counts_as_written(world: World) -> None:
     world.store.faults.fail("create_answer", error=ConflictError("create job"))
     accepted = world.accept()
     assert not accepted.is_replay
-    assert world.store.only().id == accepted.job.id
+    assert world.store.only_job().id == accepted.job.id
     assert len(world.messages) == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
@@ -200,7 +200,7 @@ class TestUnknownOutcomes:
             "error": None,
             "logs": "",
             "metrics": {},
-            "created_at": iso(world.clock.now()),
+            "created_at": format_timestamp(world.clock.now()),
         }
         world.pass_time(600)
         assert world.job(job).replicate_id not in {None, "p7"}

@@ -16,7 +16,7 @@ from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
 from tests.support.builders import make_event
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeBus, FakeDocumentStore
+from tests.support.fakes import FakeDocumentStore, FakeEventBus
 from tests.support.world import SECRET
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Bench:
     """A receiver with its fakes; `call` makes a proper webhook of which a test spoils one part."""
 
     def __init__(self) -> None:
-        self.clock, self.bus, self.documents = FakeClock(), FakeBus(), FakeDocumentStore()
+        self.clock, self.bus, self.documents = FakeClock(), FakeEventBus(), FakeDocumentStore()
         self.urls = WebhookUrls("https://hooks.test", b"root")
         self.secrets: dict[bool, Sequence[str]] = {False: [SECRET], True: [SECRET]}
         self.reads: list[bool] = []
@@ -67,7 +67,7 @@ class Bench:
         return refused.value.status
 
     def reports(self) -> list[PredictionReport]:
-        return [PredictionReport.from_queue(body) for body in self.bus.bodies()]
+        return [PredictionReport.from_queue(body) for body in self.bus.queue_bodies()]
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_what_is_no_prediction_is_refused(bench: Bench, body: bytes) -> None:
 
 def test_broken_unicode_and_numbers_do_not_lose_the_news(bench: Bench) -> None:
     bench.receiver.receive(*bench.parts(b'{"id": "p1", "status": "failed", "error": "\\ud800", "n": NaN}'))
-    (body,) = bench.bus.bodies()
+    (body,) = bench.bus.queue_bodies()
     assert body.encode()
     assert bench.reports()[0].status == "failed"
 
@@ -192,7 +192,7 @@ def test_a_large_body_travels_by_claim_check(bench: Bench) -> None:
     assert report.prediction_ref is not None
     assert report.prediction_ref.startswith(f"events/acme/{JOB.job_id}/")
     assert ClaimCheck(bench.documents).prediction_of(report) == large
-    assert len(bench.bus.bodies()[0]) < 2000
+    assert len(bench.bus.queue_bodies()[0]) < 2000
 
 
 def test_a_bus_that_fails_makes_replicate_try_again(bench: Bench) -> None:

@@ -14,10 +14,15 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from replicate_proxy.config import local_settings
+from replicate_proxy.config import read_local_settings
 from replicate_proxy.testing import fault_injection
 from replicate_proxy.testing.checkpoints import no_checkpoint
-from replicate_proxy.testing.fault_injection import FaultPlan, break_calls, checkpoint_of, plan_of
+from replicate_proxy.testing.fault_injection import (
+    FaultPlan,
+    build_checkpoint,
+    inject_aws_faults,
+    load_fault_plan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,9 +56,9 @@ def struck(log: Path) -> list[dict[str, str]]:
 
 class TestWhere:
     def test_no_settings_no_plan(self) -> None:
-        assert plan_of({}) is None
-        assert plan_of({"faults_file": None}) is None
-        assert checkpoint_of(None) is no_checkpoint
+        assert load_fault_plan({}) is None
+        assert load_fault_plan({"faults_file": None}) is None
+        assert build_checkpoint(None) is no_checkpoint
 
     @pytest.mark.parametrize(
         "endpoint",
@@ -72,7 +77,7 @@ class TestWhere:
         if endpoint is not None:
             said["AWS_ENDPOINT_URL"] = endpoint
 
-        assert plan_of(local_settings(said)) is None
+        assert load_fault_plan(read_local_settings(said)) is None
 
     def test_on_loopback_they_count(self) -> None:
         said = {
@@ -80,7 +85,7 @@ class TestWhere:
             "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
         }
 
-        plan = plan_of(local_settings(said))
+        plan = load_fault_plan(read_local_settings(said))
         assert plan is not None
         assert plan.path == Path("/faults.json")
 
@@ -97,46 +102,46 @@ class TestWhere:
 
 class TestFile:
     def test_no_file_no_faults(self, plan: FaultPlan) -> None:
-        assert not plan.strikes("crash", "dispatch.claimed")
+        assert not plan.should_fail("crash", "dispatch.claimed")
 
     def test_broken_file_no_faults(self, plan: FaultPlan) -> None:
         plan.path.write_text("{", encoding="utf-8")
 
-        assert not plan.strikes("crash", "dispatch.claimed")
+        assert not plan.should_fail("crash", "dispatch.claimed")
 
     def test_named_rate_comes_before_the_general_one(self, plan: FaultPlan) -> None:
         install(plan, crash={"dispatch.claimed": 0, "*": 1})
 
-        assert not plan.strikes("crash", "dispatch.claimed")
-        assert plan.strikes("crash", "dispatch.created")
+        assert not plan.should_fail("crash", "dispatch.claimed")
+        assert plan.should_fail("crash", "dispatch.created")
 
     def test_a_kind_that_is_not_named_never_strikes(self, plan: FaultPlan) -> None:
         install(plan, crash={"*": 1})
 
-        assert not plan.strikes("aws", "sqs")
+        assert not plan.should_fail("aws", "sqs")
 
     def test_what_strikes_is_on_record(self, plan: FaultPlan) -> None:
         log = install(plan, crash={"*": 1})
 
-        plan.strikes("crash", "track.changed")
+        plan.should_fail("crash", "track.changed")
 
         assert struck(log) == [{"kind": "crash", "name": "track.changed"}]
 
     def test_a_changed_file_counts_at_once(self, plan: FaultPlan) -> None:
         install(plan, crash={"*": 1})
-        assert plan.strikes("crash", "track.changed")
+        assert plan.should_fail("crash", "track.changed")
 
         install(plan, crash={"*": 0})
         os.utime(plan.path, ns=(1, 1))
 
-        assert not plan.strikes("crash", "track.changed")
+        assert not plan.should_fail("crash", "track.changed")
 
 
 class TestCalls:
     def test_refused_before_anything_happens(self, plan: FaultPlan, sqs: Any) -> None:
         url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
         log = install(plan, aws={"sqs": 1})
-        break_calls(sqs, "sqs", plan)
+        inject_aws_faults(sqs, "sqs", plan)
 
         with pytest.raises(ClientError, match="ThrottlingException"):
             sqs.send_message(QueueUrl=url, MessageBody="lost")
@@ -149,7 +154,7 @@ class TestCalls:
     def test_answer_lost_after_it_happened(self, plan: FaultPlan, sqs: Any) -> None:
         url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
         install(plan, aws_answer={"sqs": 1})
-        break_calls(sqs, "sqs", plan)
+        inject_aws_faults(sqs, "sqs", plan)
 
         with pytest.raises(ReadTimeoutError):
             sqs.send_message(QueueUrl=url, MessageBody="sent all the same")
@@ -161,7 +166,7 @@ class TestCalls:
     def test_a_service_without_faults_is_left_alone(self, plan: FaultPlan, sqs: Any) -> None:
         install(plan, aws={"*": 1}, aws_answer={"*": 1})
 
-        break_calls(sqs, "sts", plan)
+        inject_aws_faults(sqs, "sts", plan)
 
         assert sqs.create_queue(QueueName="jobs")["QueueUrl"]
 

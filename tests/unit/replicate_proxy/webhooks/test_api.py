@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from replicate_proxy.api.webhooks.endpoints import WebhookApi
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.webhooks.endpoint_service import MOST_ENDPOINTS
 from tests.support.clock import NOW
 from tests.support.deliveries import TENANT, World, answered, hanging, make_endpoint, make_job, succeeded
@@ -186,7 +186,7 @@ def test_lists_are_paged(client: Client, world: World) -> None:
     seen = [each["prediction"] for each in first["results"] + second["results"]]
     assert seen == [f"job{number:03}" for number in reversed(range(130))]
     assert second["next"] is None
-    since = iso(NOW + timedelta(seconds=125))
+    since = format_timestamp(NOW + timedelta(seconds=125))
     assert len(client.ok("GET", f"deliveries?since={since}")["results"]) == 5
 
 
@@ -231,14 +231,14 @@ def test_all_that_failed_since_a_time_are_redelivered(client: Client, world: Wor
     world.run(100 * 3600)
     world.receiver.behave = lambda _: answered(200)
 
-    since = iso(NOW + timedelta(minutes=30))
+    since = format_timestamp(NOW + timedelta(minutes=30))
     done = client.ok("POST", f"endpoints/{endpoint.id}/redeliver", {"since": since})
     world.run(60)
     assert done == {"redelivered": 2, "cursor": None}
     assert {request.json()["id"] for request in world.receiver.taken} == {"job1", "job2"}
 
     world.receiver.taken.clear()
-    done = client.ok("POST", "redeliver", {"since": iso(NOW)})
+    done = client.ok("POST", "redeliver", {"since": format_timestamp(NOW)})
     world.run(60)
     assert done == {"redelivered": 4, "cursor": None}
     targets = sorted((request.json()["id"], request.url) for request in world.receiver.taken)
@@ -257,7 +257,9 @@ def test_a_long_redelivery_goes_on_where_it_stopped(client: Client, world: World
 
     total, calls, cursor = 0, 0, None
     while calls == 0 or cursor:
-        done = client.ok("POST", "redeliver", {"since": iso(NOW)} | ({"cursor": cursor} if cursor else {}))
+        done = client.ok(
+            "POST", "redeliver", {"since": format_timestamp(NOW)} | ({"cursor": cursor} if cursor else {})
+        )
         total, calls, cursor = total + done["redelivered"], calls + 1, done["cursor"]
     assert total == 550 * 3
     assert calls > 3

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from replicate_proxy.aws.dynamodb import to_item
-from replicate_proxy.aws.job_records import record_of
+from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.webhooks.stream_replay import LostBatches
 from tests.support.deliveries import make_job, processing, succeeded
@@ -52,11 +52,11 @@ class FakeStreams:
 def _record(old: Job | None, new: Job) -> dict[str, Any]:
     data = {
         "Keys": to_item({"pk": f"JOB#acme#{new.id}", "sk": "JOB"}),
-        "NewImage": to_item(record_of(new)),
+        "NewImage": to_item(record_from_job(new)),
         # Longer than the one before: such numbers are compared as numbers.
         "SequenceNumber": str(10**new.rev),
     }
-    return {"dynamodb": data if old is None else data | {"OldImage": to_item(record_of(old))}}
+    return {"dynamodb": data if old is None else data | {"OldImage": to_item(record_from_job(old))}}
 
 
 @pytest.fixture

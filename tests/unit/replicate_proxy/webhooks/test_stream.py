@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.aws.dynamodb import to_item
-from replicate_proxy.aws.job_records import record_of
+from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, lane_of
@@ -21,8 +21,8 @@ def test_a_save_is_a_change_from_the_old_job_to_the_new() -> None:
         "eventName": "MODIFY",
         "dynamodb": {
             "Keys": {"pk": {"S": "JOB#acme#x"}, "sk": {"S": "JOB"}},
-            "OldImage": to_item(record_of(job)),
-            "NewImage": to_item(record_of(succeeded(job))),
+            "OldImage": to_item(record_from_job(job)),
+            "NewImage": to_item(record_from_job(succeeded(job))),
         },
     }
     change = change_of(record)
@@ -32,7 +32,7 @@ def test_a_save_is_a_change_from_the_old_job_to_the_new() -> None:
 
 def test_a_new_job_has_no_old_one() -> None:
     record = {
-        "dynamodb": {"Keys": {"sk": {"S": "JOB"}}, "NewImage": to_item(record_of(make_job()))},
+        "dynamodb": {"Keys": {"sk": {"S": "JOB"}}, "NewImage": to_item(record_from_job(make_job()))},
     }
     change = change_of(record)
     assert change is not None

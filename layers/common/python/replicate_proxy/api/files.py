@@ -19,7 +19,7 @@ from replicate_proxy.api.http import Router, json_response
 from replicate_proxy.api.multipart_form import parse_file_form
 from replicate_proxy.api.validation import RequestBody, field_error, parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import media_type, plain_name
 from replicate_proxy.files.signed_downloads import DownloadTicket, download_address
@@ -63,8 +63,8 @@ def build_file_view(file: StoredFile, *, base_url: str, signing_key: bytes) -> d
         "etag": file.checksums.get("md5", ""),
         "checksums": dict(file.checksums),
         "metadata": dict(file.metadata),
-        "created_at": iso(file.created_at),
-        "expires_at": iso(file.expires_at),
+        "created_at": format_timestamp(file.created_at),
+        "expires_at": format_timestamp(file.expires_at),
         "urls": {"get": download_address(base_url, file, signing_key)},
         **({} if file.is_uploaded else {"status": "awaiting_upload"}),
     }

@@ -8,19 +8,21 @@ APIs").
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.observability import logger
 from replicate_proxy.operations.ports import Stage, UsageKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from replicate_proxy.auth.keys import Limits
+
+
+_RETRYABLE = frozenset({"ConflictException", "ServiceUnavailableException", "TooManyRequestsException"})
 
 
 class ApiGateway:
@@ -31,7 +33,7 @@ class ApiGateway:
         self._prefix = prefix
 
     def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
-        with _translated("admitting a key to a usage plan"):
+        with _translate_errors("add key to usage plan"):
             plan = self._plan(limits, stage)
             value = secrets.token_urlsafe(32)
             made = self._client.create_api_key(name=f"{self._prefix}-{label}", value=value, enabled=True)
@@ -39,7 +41,7 @@ class ApiGateway:
         return UsageKey(made["id"], value)
 
     def expel(self, usage_key_id: str) -> None:
-        with _translated("removing a key from its usage plan"):
+        with _translate_errors("remove key from usage plan"):
             try:
                 self._client.delete_api_key(apiKey=usage_key_id)
             except self._client.exceptions.NotFoundException:
@@ -77,14 +79,5 @@ class ApiGateway:
         return str(made["id"])
 
 
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        if code in {"TooManyRequestsException", "ConflictException", "ServiceUnavailableException"}:
-            raise RetryableError(f"{what}: {code}") from error
-        raise PermanentError(f"{what}: {code}") from error
-    except BotoCoreError as error:
-        raise RetryableError(f"{what}: {type(error).__name__}") from error
+def _translate_errors(operation: str) -> AbstractContextManager[None]:
+    return translate_aws_errors(operation, retryable=_RETRYABLE)

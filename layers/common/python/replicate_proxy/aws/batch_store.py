@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.dynamodb import from_item, to_item, translated
-from replicate_proxy.aws.job_records import batch_key, record_of
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.aws.dynamodb import from_item, to_item, translate_dynamodb_errors
+from replicate_proxy.aws.job_records import batch_key, record_from_job
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ class DynamoBatchStore:
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
         """One transaction; the SDK's own token lets it be sent again safely when its answer is lost."""
-        records = [_record(batch), *(record_of(replace(job, rev=1)) for job in jobs)]
-        with translated("create batch"):
+        records = [_record(batch), *(record_from_job(replace(job, rev=1)) for job in jobs)]
+        with translate_dynamodb_errors("create batch"):
             self._dynamodb.transact_write_items(TransactItems=[self._put(record) for record in records])
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
-        with translated("read batch"):
+        with translate_dynamodb_errors("read batch"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item(batch_key(tenant, batch_id)), ConsistentRead=True
             )
         return _batch(from_item(reply["Item"])) if "Item" in reply else None
 
     def jobs(self, batch: Batch) -> Sequence[Job]:
-        found = self._jobs.many(batch.tenant, batch.job_ids, consistent=True)
+        found = self._jobs.get_many(batch.tenant, batch.job_ids, consistent=True)
         return [found[job_id] for job_id in batch.job_ids if job_id in found]
 
     def _put(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _record(batch: Batch) -> dict[str, Any]:
     """Without the attributes `tenant` and `id`: those would list it among the tenant's jobs."""
     return {
         **batch_key(batch.tenant, batch.id),
-        "created_at": iso(batch.created_at),
+        "created_at": format_timestamp(batch.created_at),
         "base_url": batch.base_url,
         "job_ids": list(batch.job_ids),
         "expires_at": batch.expires_at,
@@ -68,7 +68,7 @@ def _batch(record: Mapping[str, Any]) -> Batch:
     return Batch(
         tenant=tenant,
         id=batch_id,
-        created_at=parse(record["created_at"]),
+        created_at=parse_timestamp(record["created_at"]),
         base_url=record["base_url"],
         job_ids=tuple(record["job_ids"]),
         expires_at=record.get("expires_at"),

@@ -31,7 +31,7 @@ class Encryption:
     kms_key_id: str = ""
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def request_parameters(self) -> dict[str, Any]:
         if not self.kms_key_id:
             return {}
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key_id, "BucketKeyEnabled": True}
@@ -45,7 +45,7 @@ class S3BlobStore:
     def __init__(self, client: Any, bucket: str, *, encryption: Encryption | None = None) -> None:
         self._client = client
         self._bucket = bucket
-        self._encryption = (encryption or Encryption()).arguments
+        self._encryption = (encryption or Encryption()).request_parameters
 
     def put_file(
         self,

@@ -9,8 +9,8 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from replicate_proxy.config import local_settings
-from replicate_proxy.testing.fault_injection import break_calls, plan_of
+from replicate_proxy.config import read_local_settings
+from replicate_proxy.testing.fault_injection import inject_aws_faults, load_fault_plan
 
 # A hop has seconds, not minutes: the queue behind it retries with more patience than the SDK should.
 _CONFIG = Config(
@@ -22,16 +22,16 @@ _CONFIG = Config(
 
 
 @cache
-def client(service: str) -> Any:
+def get_client(service: str) -> Any:
     """A low-level client, as in `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
     made = _session().create_client(service, config=_CONFIG)
-    if (plan := plan_of(local_settings(os.environ))) is not None:
-        break_calls(made, service, plan)
+    if (plan := load_fault_plan(read_local_settings(os.environ))) is not None:
+        inject_aws_faults(made, service, plan)
     return made
 
 
 @cache
-def presigner() -> Any:
+def get_presigning_client() -> Any:
     """An S3 client for addresses and forms that others use: signature version 4, the region's own endpoint.
 
     By default boto3 signs for the global endpoint, which redirects to the region where the bucket is new; a

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.aws.dynamodb import (
+    from_item,
+    stored_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
 from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -32,8 +36,8 @@ class ControlTable:
         self._table = table
 
     def read(self, key: str) -> Record:
-        """The record as it is now, empty where there is none. Raises what `dynamo.translated` raises."""
-        with translated("read control record"):
+        """Return the current record, empty if there is none."""
+        with translate_dynamodb_errors("read control record"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item({"pk": key}), ConsistentRead=True
             )
@@ -60,12 +64,7 @@ class ControlTable:
             request["ConditionExpression"] = condition
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            with translated("change control record"):
+            with translate_dynamodb_errors("change control record"):
                 return from_item(self._dynamodb.update_item(**request)["Attributes"])
         except ConflictError as error:
-            raise OvertakenError("control record", self._other(key, error)) from error
-
-    def _other(self, key: str, error: ConflictError) -> Record:
-        cause = error.__cause__
-        item = cause.response.get("Item") if isinstance(cause, ClientError) else None
-        return from_item(cast("Mapping[str, Any]", item)) if item else self.read(key)
+            raise OvertakenError("control record", stored_record(error) or self.read(key)) from error

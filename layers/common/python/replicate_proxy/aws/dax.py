@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item, to_item
-from replicate_proxy.aws.job_records import job_key, job_of
+from replicate_proxy.aws.job_records import job_from_record, job_key
 from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WORKERS = 2  # one may hang in a connection that died while the function was frozen
 
 
-class DaxJobs:
+class DaxJobCache:
     """The JobCache port. `connect` makes the client, beside the first read, which does not wait for it.
 
     A read may take `patience` seconds; after one that failed, nobody tries for `pause` seconds.
@@ -35,14 +35,14 @@ class DaxJobs:
         connect: Callable[[], Any],
         table: str,
         *,
-        patience: float = 0.2,
-        pause: float = 5.0,
+        timeout_seconds: float = 0.2,
+        retry_after_seconds: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
         self._table = table
-        self._patience = patience
-        self._pause = pause
+        self._patience = timeout_seconds
+        self._pause = retry_after_seconds
         self._monotonic = monotonic
         self._away_until = float("-inf")
         self._client: Any = None
@@ -67,4 +67,4 @@ class DaxJobs:
             if self._client is None:
                 self._client = self._connect()
         reply = self._client.get_item(TableName=self._table, Key=to_item(job_key(tenant, job_id)))
-        return job_of(from_item(reply["Item"])) if reply.get("Item") else None
+        return job_from_record(from_item(reply["Item"])) if reply.get("Item") else None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.operations.dead_letters import DeadLetter, Depth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 
 _WAIT_SECONDS = 1  # long polling asks every server, so an empty answer means an empty queue
@@ -26,12 +23,12 @@ class SqsQueues:
 
     def depth(self, url: str) -> Depth:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        with _translated("counting messages"):
+        with translate_aws_errors("count messages"):
             counts = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return Depth(waiting=int(counts[names[0]]), in_flight=int(counts[names[1]]))
 
     def receive(self, url: str, *, limit: int, hidden_seconds: int) -> list[DeadLetter]:
-        with _translated("receiving messages"):
+        with translate_aws_errors("receive messages"):
             reply = self._client.receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=limit,
@@ -44,11 +41,11 @@ class SqsQueues:
 
     def send_back(self, url: str, letter: DeadLetter) -> None:
         group = {"MessageGroupId": letter.group} if letter.group else {}
-        with _translated("sending a message back"):
+        with translate_aws_errors("send message back"):
             self._client.send_message(QueueUrl=url, MessageBody=letter.body, **group)
 
     def delete(self, url: str, letter: DeadLetter) -> None:
-        with _translated("deleting a message"):
+        with translate_aws_errors("delete message"):
             self._client.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
 
     def release(self, url: str, letters: list[DeadLetter]) -> None:
@@ -58,7 +55,7 @@ class SqsQueues:
                 {"Id": str(index), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
                 for index, letter in enumerate(letters[start : start + 10])
             ]
-            with _translated("releasing messages"):
+            with translate_aws_errors("release messages"):
                 self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
 
 
@@ -75,11 +72,3 @@ def _letter(message: Mapping[str, Any]) -> DeadLetter:
         target=own.get("TARGET_ARN"),
         error=own.get("ERROR_MESSAGE"),
     )
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise RetryableError(f"{what}: {type(error).__name__}") from error

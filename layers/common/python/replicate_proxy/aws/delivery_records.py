@@ -21,7 +21,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.clock import (
+    format_optional_timestamp,
+    format_timestamp,
+    parse_optional_timestamp,
+    parse_timestamp,
+)
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.webhooks.model import (
     Attempt,
@@ -35,7 +40,6 @@ from replicate_proxy.webhooks.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
 
 def tenant_pk(tenant: str) -> str:
@@ -82,7 +86,7 @@ def event_record(event: StoredEvent) -> dict[str, Any]:
         "sequence": event.sequence,
         "kind": event.kind.value,
         "message_id": event.message_id,
-        "created_at": iso(event.created_at),
+        "created_at": format_timestamp(event.created_at),
         "body_text": event.body.text,
         "body_ref": event.body.ref,
         "expires_at": event.expires_at,
@@ -96,7 +100,7 @@ def event_of(record: Mapping[str, Any]) -> StoredEvent:
         sequence=record["sequence"],
         kind=EventKind(record["kind"]),
         message_id=record["message_id"],
-        created_at=parse(record["created_at"]),
+        created_at=parse_timestamp(record["created_at"]),
         body=Document(text=record.get("body_text"), ref=record.get("body_ref")),
         expires_at=record["expires_at"],
     )
@@ -122,14 +126,14 @@ def delivery_record(delivery: Delivery, *, shards: int) -> dict[str, Any]:
     return {
         **delivery_key(delivery.tenant, delivery.job_id, delivery.sequence, delivery.target),
         "endpoint": deliveries_index(delivery.tenant, delivery.target),
-        "at": iso(delivery.created_at),
+        "at": format_timestamp(delivery.created_at),
         "due_shard": due_shard(delivery, shards) if delivery.due_at else None,
         "kind": delivery.kind.value,
         "status": delivery.status.value,
         "verdict": delivery.verdict.value if delivery.verdict else None,
         "ending": delivery.ending.value if delivery.ending else None,
         **{name: getattr(delivery, name) for name in _DELIVERY_PLAIN},
-        **{name: _text(getattr(delivery, name)) for name in _DELIVERY_TIMES},
+        **{name: format_optional_timestamp(getattr(delivery, name)) for name in _DELIVERY_TIMES},
     }
 
 
@@ -164,24 +168,20 @@ def attempt_record(attempt: Attempt) -> dict[str, Any]:
         "pk": job_pk(attempt.tenant, attempt.job_id),
         "sk": sk,
         "endpoint": attempts_index(attempt.tenant, attempt.target),
-        "at": iso(attempt.at),
+        "at": format_timestamp(attempt.at),
         "verdict": attempt.verdict.value,
-        "next_attempt_at": _text(attempt.next_attempt_at),
+        "next_attempt_at": format_optional_timestamp(attempt.next_attempt_at),
         **{name: getattr(attempt, name) for name in _ATTEMPT_PLAIN},
     }
 
 
 def attempt_of(record: Mapping[str, Any]) -> Attempt:
     return Attempt(
-        at=parse(record["at"]),
+        at=parse_timestamp(record["at"]),
         verdict=Verdict(record["verdict"]),
         **_picked(record, _ATTEMPT_PLAIN),
         **_times(record, ("next_attempt_at",)),
     )
-
-
-def _text(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None
 
 
 def _picked(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -189,4 +189,4 @@ def _picked(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _times(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: parse(record[name]) if record.get(name) else None for name in names}
+    return {name: parse_optional_timestamp(record.get(name)) for name in names}

@@ -10,9 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws import delivery_records
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
-from replicate_proxy.clock import iso, parse
-from replicate_proxy.errors import ApiError, ConflictError, RetryableError
+from replicate_proxy.aws.dynamodb import (
+    batch_get_records,
+    from_item,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.clock import format_timestamp, parse_timestamp
+from replicate_proxy.errors import ApiError, ConflictError
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage, DueDelivery
 
@@ -21,9 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.webhooks.model import Attempt, Delivery, StoredEvent
-
-
-_BATCH_TRIES = 5
 
 
 class DynamoOutbox:
@@ -69,7 +72,7 @@ class DynamoOutbox:
 
     def save(self, delivery: Delivery) -> Delivery:
         saved = replace(delivery, rev=delivery.rev + 1)
-        with translated("save delivery"):
+        with translate_dynamodb_errors("save delivery"):
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item=to_item(self._record_of(saved)),
@@ -80,7 +83,7 @@ class DynamoOutbox:
         return saved
 
     def record_attempt(self, attempt: Attempt) -> None:
-        with translated("record attempt"):
+        with translate_dynamodb_errors("record attempt"):
             self._dynamodb.put_item(
                 TableName=self._table, Item=to_item(delivery_records.attempt_record(attempt))
             )
@@ -120,14 +123,14 @@ class DynamoOutbox:
         return AttemptPage(tuple(delivery_records.attempt_of(record) for record in records), following)
 
     def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
-        with translated("list due deliveries"):
+        with translate_dynamodb_errors("list due deliveries"):
             reply = self._dynamodb.query(
                 TableName=self._table,
                 IndexName="by_due",
                 KeyConditionExpression="due_shard = :shard AND due_at <= :before",
                 ExpressionAttributeValues={
                     ":shard": to_value(f"DUE#{shard}"),
-                    ":before": to_value(iso(before)),
+                    ":before": to_value(format_timestamp(before)),
                 },
                 Limit=limit,
             )
@@ -136,15 +139,15 @@ class DynamoOutbox:
     def hand_over(self, due: DueDelivery, *, until: datetime) -> None:
         command = due.command
         key = delivery_records.delivery_key(command.tenant, command.job_id, command.sequence, command.target)
-        with suppress(ConflictError), translated("hand over delivery"):
+        with suppress(ConflictError), translate_dynamodb_errors("hand over delivery"):
             self._dynamodb.update_item(
                 TableName=self._table,
                 Key=to_item(key),
                 UpdateExpression="SET due_at = :until",
                 ConditionExpression="due_at = :seen",
                 ExpressionAttributeValues={
-                    ":until": to_value(iso(until)),
-                    ":seen": to_value(iso(due.due_at)),
+                    ":until": to_value(format_timestamp(until)),
+                    ":seen": to_value(format_timestamp(due.due_at)),
                 },
             )
 
@@ -152,7 +155,7 @@ class DynamoOutbox:
         return delivery_records.delivery_record(delivery, shards=self._due_shards)
 
     def _put_new(self, record: Mapping[str, Any], what: str) -> bool:
-        with suppress(ConflictError), translated(what):
+        with suppress(ConflictError), translate_dynamodb_errors(what):
             self._dynamodb.put_item(
                 TableName=self._table, Item=to_item(record), ConditionExpression="attribute_not_exists(pk)"
             )
@@ -160,12 +163,12 @@ class DynamoOutbox:
         return False
 
     def _get(self, key: Mapping[str, str], what: str) -> dict[str, Any] | None:
-        with translated(what):
+        with translate_dynamodb_errors(what):
             reply = self._dynamodb.get_item(TableName=self._table, Key=to_item(key), ConsistentRead=True)
         return from_item(reply["Item"]) if "Item" in reply else None
 
     def _range(self, pk: str, low: str, high: str, **options: Any) -> list[dict[str, Any]]:
-        with translated("list deliveries"):
+        with translate_dynamodb_errors("list deliveries"):
             reply = self._dynamodb.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
@@ -183,7 +186,7 @@ class DynamoOutbox:
         records: list[dict[str, Any]] = []
         more: dict[str, Any] = {}
         while True:
-            with translated("list records of a job"):
+            with translate_dynamodb_errors("list records of a job"):
                 reply = self._dynamodb.query(
                     TableName=self._table,
                     KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
@@ -201,8 +204,11 @@ class DynamoOutbox:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Keys from the index, then the records in one batch: an index of keys only keeps writes cheap."""
         start = {"ExclusiveStartKey": _start_key(cursor, hash_key)} if cursor else {}
-        values = {":endpoint": to_value(hash_key), ":since": to_value(iso(since) if since else "0")}
-        with translated("list by endpoint"):
+        values = {
+            ":endpoint": to_value(hash_key),
+            ":since": to_value(format_timestamp(since) if since else "0"),
+        }
+        with translate_dynamodb_errors("list by endpoint"):
             reply = self._dynamodb.query(
                 TableName=self._table,
                 IndexName="by_endpoint",
@@ -219,19 +225,8 @@ class DynamoOutbox:
 
     def _batch(self, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """In the order of the keys; those whose record has expired meanwhile are left out."""
-        found: dict[tuple[str, str], dict[str, Any]] = {}
-        for start in range(0, len(keys), 100):
-            wanted: dict[str, Any] = {self._table: {"Keys": list(keys[start : start + 100])}}
-            for _ in range(_BATCH_TRIES):
-                with translated("read records"):
-                    reply = self._dynamodb.batch_get_item(RequestItems=wanted)
-                records = [from_item(item) for item in reply["Responses"].get(self._table, ())]
-                found.update(((record["pk"], record["sk"]), record) for record in records)
-                wanted = reply.get("UnprocessedKeys") or {}
-                if not wanted:
-                    break
-            else:
-                raise RetryableError("read records: keys left unprocessed")
+        records = batch_get_records(self._dynamodb, self._table, keys, "read records")
+        found = {(record["pk"], record["sk"]): record for record in records}
         order = [(from_item(key)["pk"], from_item(key)["sk"]) for key in keys]
         return [found[name] for name in order if name in found]
 
@@ -240,7 +235,7 @@ def _due_row(record: Mapping[str, Any]) -> DueDelivery:
     tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
     target, _, sequence = record["sk"].removeprefix("DELIVERY#").rpartition("#")
     command = DeliverCommand(tenant=tenant, job_id=job_id, sequence=int(sequence), target=target)
-    return DueDelivery(command, parse(record["due_at"]))
+    return DueDelivery(command, parse_timestamp(record["due_at"]))
 
 
 def _cursor(last: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document
 
-INLINE_BYTES = 4096
+MAX_INLINE_BYTES = 4096
 
 
 class S3DocumentStore:
@@ -22,10 +22,10 @@ class S3DocumentStore:
     itself.
     """
 
-    def __init__(self, s3: Any, bucket: str, *, inline_bytes: int = INLINE_BYTES) -> None:
+    def __init__(self, s3: Any, bucket: str, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> None:
         self._s3 = s3
         self._bucket = bucket
-        self._inline_bytes = inline_bytes
+        self._inline_bytes = max_inline_bytes
 
     def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,92 +1,118 @@
-"""Plain Python values to DynamoDB's attribute values and back, and its errors as ours.
+"""What all DynamoDB adapters share: items to plain records and back, errors, and reading many items.
 
-Our items hold text, whole numbers, flags, lists and maps; free JSON (inputs, outputs) is stored as text,
-since DynamoDB has no floats and no empty-key maps.
+A record is a dict of plain values: text, whole numbers, booleans, lists and dicts. Free JSON (inputs,
+outputs) is stored as text, because DynamoDB has neither floats nor empty attribute names.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from decimal import Decimal
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
+from replicate_proxy.aws.errors import translate_aws_errors
+from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from replicate_proxy.errors import ConflictError
 
 
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+# BatchGetItem reads at most 100 items (Amazon DynamoDB API Reference).
+_MAX_BATCH_KEYS = 100
+_MAX_BATCH_ATTEMPTS = 5
 
-_PASSING = frozenset(
+# Error codes, and the reasons of a canceled transaction (Amazon DynamoDB API Reference, TransactWriteItems)
+_CONFLICT = frozenset({"ConditionalCheckFailed", "ConditionalCheckFailedException"})
+_RETRYABLE = frozenset(
     {
         "InternalServerError",
         "ItemCollectionSizeLimitExceededException",
         "LimitExceededException",
+        "ProvisionedThroughputExceeded",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "ServiceUnavailable",
+        "ThrottlingError",
         "ThrottlingException",
+        "TransactionConflict",
         "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
 
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
 
-# Reasons of a canceled transaction (Amazon DynamoDB API Reference, TransactWriteItems)
-_PASSING_REASONS = frozenset(
-    {"None", "ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
-)
+
+def translate_dynamodb_errors(operation: str) -> AbstractContextManager[None]:
+    """Raise ConflictError, RetryableError or PermanentError for errors of DynamoDB.
+
+    ConflictError means that a condition failed, RetryableError that the failure is temporary.
+    """
+    return translate_aws_errors(operation, conflict=_CONFLICT, retryable=_RETRYABLE)
 
 
 def to_item(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as PutItem takes it; attributes that are None are left out, so that sparse indexes stay
-    sparse.
+    """Return the record as a DynamoDB item.
+
+    Attributes that are None are left out: an item without an index's key attributes is not in that index.
     """
     return {name: _serialize(value) for name, value in record.items() if value is not None}
 
 
 def to_value(value: Any) -> Any:
-    """One value as an expression takes it."""
+    """Return a value in the form that expressions take."""
     return _serialize(value)
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The record behind an item; numbers come back as int where whole, else float."""
-    return {name: _plain(_deserialize(value)) for name, value in item.items()}
+    """Return the record of an item; numbers are int if whole, else float."""
+    return {name: _to_plain(_deserialize(value)) for name, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
+def batch_get_records(
+    dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], operation: str, *, consistent: bool = False
+) -> list[dict[str, Any]]:
+    """Return the records that exist under the keys (`to_item` form), in no particular order.
+
+    Raises RetryableError if DynamoDB leaves keys unprocessed in several calls in a row.
+    """
+    records: list[dict[str, Any]] = []
+    for start in range(0, len(keys), _MAX_BATCH_KEYS):
+        batch = {"Keys": list(keys[start : start + _MAX_BATCH_KEYS]), "ConsistentRead": consistent}
+        unprocessed: Any = {table: batch}
+        for _ in range(_MAX_BATCH_ATTEMPTS):
+            with translate_dynamodb_errors(operation):
+                response = dynamodb.batch_get_item(RequestItems=unprocessed)
+            records += map(from_item, response["Responses"].get(table, ()))
+            unprocessed = response.get("UnprocessedKeys")
+            if not unprocessed:
+                break
+        else:
+            raise RetryableError(f"cannot {operation}: DynamoDB left keys unprocessed")
+    return records
+
+
+def stored_record(conflict: ConflictError) -> dict[str, Any] | None:
+    """Return the record that made a condition fail, or None if there is none.
+
+    The request must set `ReturnValuesOnConditionCheckFailure` to `ALL_OLD`.
+    """
+    error = conflict.__cause__
+    item: Any = error.response.get("Item") if isinstance(error, ClientError) else None
+    return from_item(item) if item else None
+
+
+def _to_plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: _to_plain(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_plain(entry) for entry in value]
+        return [_to_plain(entry) for entry in value]
     return value
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turns DynamoDB's errors into ours: a failed condition is a ConflictError, a passing failure a
-    RetryableError.
-    """
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", ())}
-        if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
-            raise ConflictError(what) from error
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        passing = code in _PASSING or (reasons and reasons <= _PASSING_REASONS)
-        if passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise RetryableError(f"{what}: {code}") from error
-        raise PermanentError(f"{what}: {code}") from error
-    except BotoCoreError as error:
-        raise RetryableError(f"{what}: {type(error).__name__}") from error

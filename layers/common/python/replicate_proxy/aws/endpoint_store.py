@@ -7,8 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.delivery_records import tenant_pk
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.clock import (
+    format_optional_timestamp,
+    format_timestamp,
+    parse_optional_timestamp,
+    parse_timestamp,
+)
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.webhooks.endpoints import (
     DisabledReason,
@@ -34,7 +39,7 @@ class DynamoEndpointStore:
         self._table = table
 
     def create(self, endpoint: Endpoint) -> None:
-        with translated("create endpoint"):
+        with translate_dynamodb_errors("create endpoint"):
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item=to_item(_record(endpoint)),
@@ -42,7 +47,7 @@ class DynamoEndpointStore:
             )
 
     def get(self, tenant: str, endpoint_id: str) -> Endpoint | None:
-        with translated("read endpoint"):
+        with translate_dynamodb_errors("read endpoint"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=_key(tenant, endpoint_id), ConsistentRead=True
             )
@@ -50,7 +55,7 @@ class DynamoEndpointStore:
 
     def all(self, tenant: str) -> Sequence[Endpoint]:
         # Their number is limited (`EndpointAdmin`), so one page holds them all.
-        with translated("list endpoints"):
+        with translate_dynamodb_errors("list endpoints"):
             reply = self._dynamodb.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
@@ -64,7 +69,7 @@ class DynamoEndpointStore:
 
     def save(self, endpoint: Endpoint) -> Endpoint:
         saved = replace(endpoint, rev=endpoint.rev + 1)
-        with translated("save endpoint"):
+        with translate_dynamodb_errors("save endpoint"):
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item=to_item(_record(saved)),
@@ -75,7 +80,7 @@ class DynamoEndpointStore:
         return saved
 
     def delete(self, tenant: str, endpoint_id: str) -> bool:
-        with translated("delete endpoint"):
+        with translate_dynamodb_errors("delete endpoint"):
             reply = self._dynamodb.delete_item(
                 TableName=self._table, Key=_key(tenant, endpoint_id), ReturnValues="ALL_OLD"
             )
@@ -106,7 +111,7 @@ class DynamoTenantSecrets:
         self._put(tenant, new, "secrets = :old", seen)
 
     def _read(self, tenant: str) -> tuple[SigningSecret, ...]:
-        with translated("read signing secret"):
+        with translate_dynamodb_errors("read signing secret"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=_secret_key(tenant), ConsistentRead=True
             )
@@ -117,7 +122,7 @@ class DynamoTenantSecrets:
     ) -> None:
         item = {**_secret_key(tenant), **to_item({"secrets": secrets_to_records(secrets)})}
         options = {"ExpressionAttributeValues": dict(values)} if values else {}
-        with translated("write signing secret"):
+        with translate_dynamodb_errors("write signing secret"):
             self._dynamodb.put_item(
                 TableName=self._table, Item=item, ConditionExpression=condition, **options
             )
@@ -142,9 +147,9 @@ def _record(endpoint: Endpoint) -> dict[str, Any]:
         "events": [kind.value for kind in endpoint.events],
         "description": endpoint.description,
         "disabled_reason": endpoint.disabled_reason.value if endpoint.disabled_reason else None,
-        "disabled_at": iso(endpoint.disabled_at) if endpoint.disabled_at else None,
-        "created_at": iso(endpoint.created_at),
-        "updated_at": iso(endpoint.updated_at),
+        "disabled_at": format_optional_timestamp(endpoint.disabled_at),
+        "created_at": format_timestamp(endpoint.created_at),
+        "updated_at": format_timestamp(endpoint.updated_at),
         "rev": endpoint.rev,
     }
 
@@ -159,8 +164,8 @@ def _endpoint(record: Mapping[str, Any]) -> Endpoint:
         events=tuple(EventKind(word) for word in record["events"]),
         description=record["description"],
         disabled_reason=DisabledReason(reason) if reason else None,
-        disabled_at=parse(record["disabled_at"]) if record.get("disabled_at") else None,
-        created_at=parse(record["created_at"]),
-        updated_at=parse(record["updated_at"]),
+        disabled_at=parse_optional_timestamp(record.get("disabled_at")),
+        created_at=parse_timestamp(record["created_at"]),
+        updated_at=parse_timestamp(record["updated_at"]),
         rev=record["rev"],
     )

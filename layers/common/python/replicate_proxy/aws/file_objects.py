@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.aws.errors import translate_aws_errors
+from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import ObjectFacts, UploadForm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import timedelta
 
     from replicate_proxy.files.model import StoredFile
 
 
 _MD5_DIGITS = 32
+# Without permission to list the bucket, S3 answers 403 for a missing object (HeadObject, Permissions).
+_MISSING = frozenset({"403", "404"})
+_RETRYABLE = frozenset({"SlowDown"})
 
 
 class S3FileObjects:
-    """FileObjects on one bucket. `client` signs with version 4 for the bucket's region; see aws.presigner."""
+    """FileObjects on one bucket. `client` signs with version 4 for the bucket's region; see aws.clients."""
 
     def __init__(self, client: Any, bucket: str, *, upload_url: str | None = None) -> None:
         """`upload_url` replaces the address of upload forms (transfer acceleration), which is not signed."""
@@ -34,7 +33,7 @@ class S3FileObjects:
         self._upload_url = upload_url
 
     def put(self, file: StoredFile, content: bytes) -> None:
-        with _translated("storing a file"):
+        with translate_aws_errors("store file", retryable=_RETRYABLE):
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=file.key,
@@ -45,9 +44,9 @@ class S3FileObjects:
 
     def facts(self, key: str) -> ObjectFacts | None:
         try:
-            with _translated("looking at a file"):
+            with translate_aws_errors("read file metadata", not_found=_MISSING, retryable=_RETRYABLE):
                 head = self._client.head_object(Bucket=self._bucket, Key=key)
-        except FileNotFoundError:
+        except NotFoundError:
             return None
         # The ETag of an object encrypted with a key of the customer's is not its MD5 (S3 documentation,
         # Object).
@@ -56,7 +55,7 @@ class S3FileObjects:
         return ObjectFacts(size=head["ContentLength"], md5=etag if plain else None)
 
     def delete(self, key: str) -> None:
-        with _translated("deleting a file"):
+        with translate_aws_errors("delete file", retryable=_RETRYABLE):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
@@ -84,23 +83,3 @@ class S3FileObjects:
             ExpiresIn=int(lifetime.total_seconds()),
         )
         return UploadForm(url=self._upload_url or form["url"], fields=form["fields"])
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        # Without the right to list a bucket, S3 says 403 for an object that is not there (HeadObject,
-        # Permissions).
-        if status == HTTPStatus.NOT_FOUND or (
-            status == HTTPStatus.FORBIDDEN and error.operation_name == "HeadObject"
-        ):
-            raise FileNotFoundError(what) from error
-        code = error.response.get("Error", {}).get("Code", "")
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code == "SlowDown":
-            raise RetryableError(f"{what}: {code}") from error
-        raise PermanentError(f"{what}: {code}") from error
-    except BotoCoreError as error:
-        raise RetryableError(f"{what}: {type(error).__name__}") from error

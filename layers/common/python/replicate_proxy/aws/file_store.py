@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
-from replicate_proxy.clock import iso, parse
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.aws.dynamodb import (
+    batch_get_records,
+    from_item,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.files.model import FilePage, StoredFile
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ class DynamoFileStore:
         self._table = table
 
     def save(self, file: StoredFile) -> None:
-        with translated("saving a file's record"):
+        with translate_dynamodb_errors("save file record"):
             self._client.put_item(TableName=self._table, Item=to_item(_record(file)))
             if file.is_uploaded:
                 self._client.delete_item(TableName=self._table, Key=_key(file.tenant, _AWAITED, file.id))
@@ -38,13 +43,8 @@ class DynamoFileStore:
     def get(self, tenant: str, file_id: str) -> StoredFile | None:
         # Both in one call: which of the two an id has is not known, and must not show in the time it takes.
         keys = [_key(tenant, _UPLOADED, file_id), _key(tenant, _AWAITED, file_id)]
-        with translated("reading a file's record"):
-            reply = self._client.batch_get_item(
-                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
-            )
-        if reply.get("UnprocessedKeys"):
-            raise RetryableError("reading a file's record: throttled")
-        files = [_file(from_item(item)) for item in reply["Responses"].get(self._table, [])]
+        records = batch_get_records(self._client, self._table, keys, "read file record", consistent=True)
+        files = [_file(record) for record in records]
         return max(files, key=lambda file: file.is_uploaded, default=None)
 
     def list_files(self, tenant: str, *, before_id: str | None, limit: int) -> FilePage:
@@ -58,7 +58,7 @@ class DynamoFileStore:
         return tuple(self._query(tenant, _AWAITED, before_id=None, limit=limit))
 
     def delete(self, file: StoredFile) -> None:
-        with translated("deleting a file's record"):
+        with translate_dynamodb_errors("delete file record"):
             for prefix in (_UPLOADED, _AWAITED):
                 self._client.delete_item(TableName=self._table, Key=_key(file.tenant, prefix, file.id))
 
@@ -68,7 +68,7 @@ class DynamoFileStore:
             ":low": to_value(prefix),
             ":high": to_value(prefix + (before_id or "~")),
         }
-        with translated("listing files"):
+        with translate_dynamodb_errors("list files"):
             reply = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
@@ -96,8 +96,8 @@ def _record(file: StoredFile) -> dict[str, Any]:
         "tenant": file.tenant,
         "name": file.name,
         "content_type": file.content_type,
-        "created_at": iso(file.created_at),
-        "valid_until": iso(file.expires_at),
+        "created_at": format_timestamp(file.created_at),
+        "valid_until": format_timestamp(file.expires_at),
         "expires_at": int(file.expires_at.timestamp()),
         "size": file.size,
         "checksums": dict(file.checksums),
@@ -111,8 +111,8 @@ def _file(record: Mapping[str, Any]) -> StoredFile:
         tenant=record["tenant"],
         name=record["name"],
         content_type=record["content_type"],
-        created_at=parse(record["created_at"]),
-        expires_at=parse(record["valid_until"]),
+        created_at=parse_timestamp(record["created_at"]),
+        expires_at=parse_timestamp(record["valid_until"]),
         size=record.get("size"),
         checksums=record["checksums"],
         metadata=json.loads(record["metadata"]),

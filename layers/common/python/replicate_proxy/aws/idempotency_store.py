@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.job_records import idempotency_key
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.ports import IdempotencyRecord
@@ -30,7 +30,7 @@ class DynamoIdempotencyStore:
             "expires_at": int((now + LIFETIME).timestamp()),
         }
         try:
-            with translated("claim idempotency key"):
+            with translate_dynamodb_errors("claim idempotency key"):
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item=to_item(item),
@@ -42,7 +42,7 @@ class DynamoIdempotencyStore:
         return record
 
     def _holder(self, record: IdempotencyRecord) -> IdempotencyRecord:
-        with translated("read idempotency key"):
+        with translate_dynamodb_errors("read idempotency key"):
             reply = self._dynamodb.get_item(
                 TableName=self._table,
                 Key=to_item(idempotency_key(record.tenant, record.key)),

@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
@@ -52,13 +51,11 @@ class Invocations:
     def again(self, letter: DeadLetter) -> None:
         """Raises PermanentError or RetryableError where the letter must stay."""
         wanted = invocation_of(letter)
-        try:
+        with translate_aws_errors("invoke again"):
             reply = self._client.invoke(
                 FunctionName=wanted.function,
                 InvocationType="RequestResponse" if wanted.waits else "Event",
                 Payload=wanted.payload.encode(),
             )
-        except (ClientError, BotoCoreError) as error:
-            raise RetryableError(f"invoke again: {type(error).__name__}") from error
         if "FunctionError" in reply:
             raise RetryableError("invoke again: the function failed again")

@@ -17,16 +17,20 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.clock import (
+    format_optional_timestamp,
+    format_timestamp,
+    parse_optional_timestamp,
+    parse_timestamp,
+)
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 
 # The due index is written by every transition; eight partitions carry 8,000 writes a second.
-DUE_SHARDS = 8
+DUE_SHARD_COUNT = 8
 
 _TIMES = ("due_at", "deadline", "lease_until", "sent_at", "cancel_requested_at", "started_at", "completed_at")
 _DOCUMENTS = ("source_output", "output", "files", "logs")
@@ -59,16 +63,16 @@ def idempotency_key(tenant: str, key: str) -> dict[str, str]:
     return {"pk": f"IDEM#{tenant}#{hashlib.sha256(key.encode()).hexdigest()}", "sk": "IDEM"}
 
 
-def upstream_key(replicate_id: str) -> dict[str, str]:
+def prediction_owner_key(replicate_id: str) -> dict[str, str]:
     return {"pk": f"UPSTREAM#{replicate_id}", "sk": "UPSTREAM"}
 
 
 def due_shard(job_id: str) -> str:
     """The partition of the due index, by the id's random end."""
-    return f"DUE#{int(job_id[-1], 36) % DUE_SHARDS}"
+    return f"DUE#{int(job_id[-1], 36) % DUE_SHARD_COUNT}"
 
 
-def record_of(job: Job) -> dict[str, Any]:
+def record_from_job(job: Job) -> dict[str, Any]:
     """The job as a flat record for `dynamo.to_item`; None stands for an absent attribute."""
     submission = {"kind": job.submission.kind.value, **_known(job.submission)}
     return {
@@ -77,7 +81,7 @@ def record_of(job: Job) -> dict[str, Any]:
         "id": job.id,
         "status": job.status.value,
         "rev": job.rev,
-        "created_at": iso(job.created_at),
+        "created_at": format_timestamp(job.created_at),
         "submission": submission,
         "input": _document_record(job.input),
         "correlation_id": job.correlation_id,
@@ -88,18 +92,18 @@ def record_of(job: Job) -> dict[str, Any]:
         "past_attempts": [dict(past) for past in job.past_attempts] or None,
         "timeline": dict(job.timeline),
         "due_shard": due_shard(job.id) if job.due_at else None,
-        **{name: _time_text(getattr(job, name)) for name in _TIMES},
+        **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMES},
         **{name: _document_record(getattr(job, name)) for name in _DOCUMENTS},
         **{name: getattr(job, name) for name in _PLAIN},
     }
 
 
-def job_of(record: Mapping[str, Any]) -> Job:
+def job_from_record(record: Mapping[str, Any]) -> Job:
     """The job behind a record as `dynamo.from_item` gives it."""
     submission = record["submission"]
     events = record.get("webhook_events")
     others: dict[str, Any] = {
-        **{name: parse(record[name]) if record.get(name) else None for name in _TIMES},
+        **{name: parse_optional_timestamp(record.get(name)) for name in _TIMES},
         **{name: _document(record.get(name)) for name in _DOCUMENTS},
         **{name: record[name] for name in _PLAIN if name in record},
     }
@@ -108,7 +112,7 @@ def job_of(record: Mapping[str, Any]) -> Job:
         id=record["id"],
         status=JobStatus(record["status"]),
         rev=record["rev"],
-        created_at=parse(record["created_at"]),
+        created_at=parse_timestamp(record["created_at"]),
         submission=Submission(
             kind=SubmissionKind(submission["kind"]),
             version=submission.get("version"),
@@ -130,10 +134,6 @@ def job_of(record: Mapping[str, Any]) -> Job:
 def _known(submission: Submission) -> dict[str, str]:
     names = ("version", "owner", "name")
     return {name: getattr(submission, name) for name in names if getattr(submission, name) is not None}
-
-
-def _time_text(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None
 
 
 def _document_record(document: Document | None) -> dict[str, str] | None:

@@ -7,11 +7,22 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
-from replicate_proxy.aws.job_records import DUE_SHARDS, job_key, job_of, record_of, upstream_key
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.aws.dynamodb import (
+    batch_get_records,
+    from_item,
+    stored_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.aws.job_records import (
+    DUE_SHARD_COUNT,
+    job_from_record,
+    job_key,
+    prediction_owner_key,
+    record_from_job,
+)
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.ports import DueJob, JobPage
@@ -22,7 +33,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 
-_BATCH_TRIES = 5
 # A marker must outlive any look through Replicate's list of recent predictions, which holds data for an hour.
 _MARKER_SECONDS = 2 * 24 * 3600
 
@@ -35,27 +45,27 @@ class DynamoJobStore:
         self._table = table
 
     def create(self, job: Job) -> None:
-        with translated("create job"):
+        with translate_dynamodb_errors("create job"):
             self._dynamodb.put_item(
                 TableName=self._table,
-                Item=to_item(record_of(replace(job, rev=1))),
+                Item=to_item(record_from_job(replace(job, rev=1))),
                 ConditionExpression="attribute_not_exists(pk)",
             )
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
-        with translated("read job"):
+        with translate_dynamodb_errors("read job"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=consistent
             )
-        return job_of(from_item(reply["Item"])) if "Item" in reply else None
+        return job_from_record(from_item(reply["Item"])) if "Item" in reply else None
 
     def save(self, job: Job) -> Job:
         saved, write_id = replace(job, rev=job.rev + 1), token_hex(8)
         try:
-            with translated("save job"):
+            with translate_dynamodb_errors("save job"):
                 self._dynamodb.put_item(
                     TableName=self._table,
-                    Item=to_item({**record_of(saved), "write_id": write_id}),
+                    Item=to_item({**record_from_job(saved), "write_id": write_id}),
                     ConditionExpression="#rev = :rev",
                     ExpressionAttributeNames={"#rev": "rev"},
                     ExpressionAttributeValues={":rev": to_value(job.rev)},
@@ -63,7 +73,7 @@ class DynamoJobStore:
                 )
         except ConflictError as conflict:
             # The SDK sends again what had no answer: what is in the way may be this very write.
-            if _write_in_the_way(conflict) != write_id:
+            if (stored_record(conflict) or {}).get("write_id") != write_id:
                 raise
         return saved
 
@@ -74,7 +84,7 @@ class DynamoJobStore:
         low, high = min_id or "0", before_id or "~"
         if low > high:
             return JobPage(jobs=(), next_before_id=None)
-        with translated("list jobs"):
+        with translate_dynamodb_errors("list jobs"):
             reply = self._dynamodb.query(
                 TableName=self._table,
                 IndexName="by_tenant",
@@ -89,48 +99,36 @@ class DynamoJobStore:
             )
         ids = [from_item(item)["id"] for item in reply["Items"]]
         ids = [job_id for job_id in ids if job_id != before_id]
-        found = self.many(tenant, ids[:limit])
+        found = self.get_many(tenant, ids[:limit])
         jobs = tuple(found[job_id] for job_id in ids[:limit] if job_id in found)
         return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
-    def many(self, tenant: str, ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
+    def get_many(self, tenant: str, ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
         """Those of the jobs that exist, by id."""
         keys = [to_item(job_key(tenant, job_id)) for job_id in ids]
-        jobs: dict[str, Job] = {}
-        for start in range(0, len(keys), 100):
-            asked = {"Keys": keys[start : start + 100], "ConsistentRead": consistent}
-            wanted: dict[str, Any] = {self._table: asked}
-            for _ in range(_BATCH_TRIES):
-                with translated("read jobs"):
-                    reply = self._dynamodb.batch_get_item(RequestItems=wanted)
-                found = (job_of(from_item(item)) for item in reply["Responses"].get(self._table, ()))
-                jobs.update((job.id, job) for job in found)
-                wanted = reply.get("UnprocessedKeys") or {}
-                if not wanted:
-                    break
-            else:
-                raise RetryableError("read jobs: keys left unprocessed")
-        return jobs
+        records = batch_get_records(self._dynamodb, self._table, keys, "read jobs", consistent=consistent)
+        jobs = map(job_from_record, records)
+        return {job.id: job for job in jobs}
 
     def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         """The jobs overdue the longest, over all shards of the due index that can be read."""
         rows: list[DueJob] = []
         failures: list[RetryableError] = []
-        for shard in range(DUE_SHARDS):
+        for shard in range(DUE_SHARD_COUNT):
             try:
                 rows += self._due_in(f"DUE#{shard}", before, limit)
             except RetryableError as error:
                 logger.warning("due jobs left for the next pass", shard=shard, reason=str(error))
                 failures.append(error)
-        if len(failures) == DUE_SHARDS:
+        if len(failures) == DUE_SHARD_COUNT:
             raise failures[0]
         return sorted(rows, key=lambda row: row.due_at)[:limit]
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
-        marker = {**upstream_key(replicate_id), "tenant": tenant, "job_id": job_id}
+        marker = {**prediction_owner_key(replicate_id), "tenant": tenant, "job_id": job_id}
         expires = {"expires_at": int(datetime.now(UTC).timestamp()) + _MARKER_SECONDS}
         try:
-            with translated("mark prediction"):
+            with translate_dynamodb_errors("mark prediction"):
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item=to_item({**marker, **expires}),
@@ -142,32 +140,28 @@ class DynamoJobStore:
         return True
 
     def prediction_owner(self, replicate_id: str) -> str | None:
-        with translated("read mark of prediction"):
+        with translate_dynamodb_errors("read mark of prediction"):
             reply = self._dynamodb.get_item(
-                TableName=self._table, Key=to_item(upstream_key(replicate_id)), ConsistentRead=True
+                TableName=self._table, Key=to_item(prediction_owner_key(replicate_id)), ConsistentRead=True
             )
         return str(from_item(reply["Item"])["job_id"]) if "Item" in reply else None
 
     def _due_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
-        with translated("list due jobs"):
+        with translate_dynamodb_errors("list due jobs"):
             reply = self._dynamodb.query(
                 TableName=self._table,
                 IndexName="by_due",
                 KeyConditionExpression="due_shard = :shard AND due_at <= :before",
-                ExpressionAttributeValues={":shard": to_value(shard), ":before": to_value(iso(before))},
+                ExpressionAttributeValues={
+                    ":shard": to_value(shard),
+                    ":before": to_value(format_timestamp(before)),
+                },
                 Limit=limit,
             )
         records = [from_item(item) for item in reply["Items"]]
         return [_due_row(record) for record in records]
 
 
-def _write_in_the_way(conflict: ConflictError) -> str | None:
-    """Which write the record that failed the condition is of."""
-    refused = conflict.__cause__
-    item: Any = refused.response.get("Item", {}) if isinstance(refused, ClientError) else {}
-    return from_item(item).get("write_id")
-
-
 def _due_row(record: dict[str, Any]) -> DueJob:
     tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
-    return DueJob(tenant=tenant, id=job_id, due_at=parse(record["due_at"]))
+    return DueJob(tenant=tenant, id=job_id, due_at=parse_timestamp(record["due_at"]))

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.keys import ApiKey, Limits
 from replicate_proxy.auth.principal import known_scopes
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.clock import (
+    format_optional_timestamp,
+    format_timestamp,
+    parse_optional_timestamp,
+    parse_timestamp,
+)
 from replicate_proxy.errors import ConflictError, DuplicateError
 
 if TYPE_CHECKING:
@@ -35,16 +40,16 @@ def record_from_key(key: ApiKey) -> dict[str, Any]:
         "id": key.id,
         "tenant": key.tenant,
         "digest": key.digest,
-        "created_at": iso(key.created_at),
+        "created_at": format_timestamp(key.created_at),
         "name": key.name,
         "scopes": sorted(key.scopes),
         "allowed_ips": list(key.allowed_ips),
         "allowed_models": list(key.allowed_models),
-        "valid_until": _text(key.expires_at),
+        "valid_until": format_optional_timestamp(key.expires_at),
         "previous_digest": key.previous_digest,
-        "previous_until": _text(key.previous_until),
-        "last_used_at": _text(key.last_used_at),
-        "revoked_at": _text(key.revoked_at),
+        "previous_until": format_optional_timestamp(key.previous_until),
+        "last_used_at": format_optional_timestamp(key.last_used_at),
+        "revoked_at": format_optional_timestamp(key.revoked_at),
         "limits": record_from_limits(key.limits),
         "usage_key_id": key.usage_key_id,
         "usage_key": key.usage_key,
@@ -57,16 +62,16 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
         id=record["id"],
         tenant=record["tenant"],
         digest=record["digest"],
-        created_at=parse(record["created_at"]),
+        created_at=parse_timestamp(record["created_at"]),
         name=record["name"],
         scopes=known_scopes(record["scopes"]),
         allowed_ips=tuple(record["allowed_ips"]),
         allowed_models=tuple(record["allowed_models"]),
-        expires_at=_time(record.get("valid_until")),
+        expires_at=parse_optional_timestamp(record.get("valid_until")),
         previous_digest=record.get("previous_digest"),
-        previous_until=_time(record.get("previous_until")),
-        last_used_at=_time(record.get("last_used_at")),
-        revoked_at=_time(record.get("revoked_at")),
+        previous_until=parse_optional_timestamp(record.get("previous_until")),
+        last_used_at=parse_optional_timestamp(record.get("last_used_at")),
+        revoked_at=parse_optional_timestamp(record.get("revoked_at")),
         limits=limits_from_record(record.get("limits")),
         usage_key_id=record.get("usage_key_id"),
         usage_key=record.get("usage_key"),
@@ -84,14 +89,6 @@ def limits_from_record(record: Mapping[str, Any] | None) -> Limits | None:
     return Limits(float(record["rate"]), record["burst"], record["monthly_quota"]) if record else None
 
 
-def _text(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return parse(text) if text else None
-
-
 class DynamoKeyStore:
     """KeyStore on DynamoDB. Reads are consistent: the next one after a revocation sees it."""
 
@@ -100,25 +97,25 @@ class DynamoKeyStore:
         self._table = table
 
     def get(self, key_id: str) -> ApiKey | None:
-        with translated("reading an API key"):
+        with translate_dynamodb_errors("read API key"):
             found = self._client.get_item(
                 TableName=self._table, Key=to_item(item_key(key_id)), ConsistentRead=True
             )
         return key_from_record(from_item(found["Item"])) if "Item" in found else None
 
     def touch(self, key_id: str, now: datetime) -> None:
-        with translated("recording the use of an API key"):
+        with translate_dynamodb_errors("record use of API key"):
             self._client.update_item(
                 TableName=self._table,
                 Key=to_item(item_key(key_id)),
                 UpdateExpression="SET last_used_at = :now",
                 ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={":now": to_value(iso(now))},
+                ExpressionAttributeValues={":now": to_value(format_timestamp(now))},
             )
 
     def create(self, key: ApiKey) -> None:
         try:
-            with translated("creating an API key"):
+            with translate_dynamodb_errors("create API key"):
                 self._client.put_item(
                     TableName=self._table,
                     Item=to_item(record_from_key(key)),
@@ -128,7 +125,7 @@ class DynamoKeyStore:
             raise DuplicateError("this key id exists") from error
 
     def replace(self, key: ApiKey, *, digest: str) -> None:
-        with translated("changing an API key"):
+        with translate_dynamodb_errors("change API key"):
             self._client.put_item(
                 TableName=self._table,
                 Item=to_item(record_from_key(key)),
@@ -146,7 +143,7 @@ class DynamoKeyStore:
         if tenant is not None:
             query["FilterExpression"] = "tenant = :tenant"
             query["ExpressionAttributeValues"][":tenant"] = to_value(tenant)
-        with translated("listing API keys"):
+        with translate_dynamodb_errors("list API keys"):
             pages = self._client.get_paginator("query").paginate(**query)
             keys = [key_from_record(from_item(item)) for page in pages for item in page["Items"]]
         return sorted(keys, key=lambda key: (key.created_at, key.id))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 # The longest DelaySeconds that SQS takes (Amazon SQS, message timers).
-LONGEST_DELAY_SECONDS = 900
+MAX_DELAY_SECONDS = 900
 
 
-def send(sqs: Any, queue_url: str, body: str, *, group: str, delay_seconds: float = 0) -> None:
+def send_message(sqs: Any, queue_url: str, body: str, *, group: str, delay_seconds: float = 0) -> None:
     """Sends one message. `group` makes a standard queue fair between tenants (Amazon SQS, fair queues)."""
-    delay = min(max(math.ceil(delay_seconds), 0), LONGEST_DELAY_SECONDS)
+    delay = min(max(math.ceil(delay_seconds), 0), MAX_DELAY_SECONDS)
     try:
         sqs.send_message(QueueUrl=queue_url, MessageBody=body, MessageGroupId=group, DelaySeconds=delay)
     except (ClientError, BotoCoreError) as error:
@@ -45,7 +45,9 @@ class SqsCommandQueue:
         self._queue_url = queue_url
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-        send(self._sqs, self._queue_url, command.to_json(), group=command.tenant, delay_seconds=delay_seconds)
+        send_message(
+            self._sqs, self._queue_url, command.to_json(), group=command.tenant, delay_seconds=delay_seconds
+        )
 
 
 class SqsHarvestQueue:
@@ -61,10 +63,10 @@ class SqsHarvestQueue:
             "id": event.event_id,
             "detail-type": event.name.value,
             "source": event.source.value,
-            "time": iso(event.created_at),
+            "time": format_timestamp(event.created_at),
             "detail": json.loads(event.detail()),
         }
-        send(self._sqs, self._queue_url, json.dumps(entry), group=tenant, delay_seconds=delay_seconds)
+        send_message(self._sqs, self._queue_url, json.dumps(entry), group=tenant, delay_seconds=delay_seconds)
 
 
 # SendMessageBatch takes ten messages (Amazon SQS, SendMessageBatch).
@@ -79,7 +81,7 @@ class SqsDeliveryQueue:
         self._queue_url = queue_url
 
     def send(self, commands: Sequence[DeliverCommand], *, delay: float = 0) -> None:
-        seconds = min(max(math.ceil(delay), 0), LONGEST_DELAY_SECONDS)
+        seconds = min(max(math.ceil(delay), 0), MAX_DELAY_SECONDS)
         for start in range(0, len(commands), _ENTRIES):
             self._send(commands[start : start + _ENTRIES], seconds)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from replicate_proxy.aws import delivery_records
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.aws.dynamodb import (
+    from_item,
+    stored_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.clock import format_timestamp, parse_optional_timestamp, parse_timestamp
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.webhooks.model import Verdict
 from replicate_proxy.webhooks.receiver_limits import Lane, LaneFullError, slots_after
@@ -28,15 +32,15 @@ class DynamoLanes:
         self._settings = settings
 
     def enter(self, tenant: str, lane: str, token: str, *, now: datetime) -> None:
-        until = iso(now + timedelta(seconds=self._settings.lease))
+        until = format_timestamp(now + timedelta(seconds=self._settings.lease))
         try:
             self._take(tenant, lane, token, until)
         except ConflictError as conflict:
-            stored = _stored(conflict)
+            stored = stored_record(conflict)
             if stored is None:
                 self._make(tenant, lane, token, until, now)
                 return
-            stale = [name for name, end in stored["slots"].items() if parse(end) <= now]
+            stale = [name for name, end in stored["slots"].items() if parse_timestamp(end) <= now]
             if not stale or not self._take_over(
                 tenant, lane, token, until, (stale[0], stored["slots"][stale[0]])
             ):
@@ -46,7 +50,7 @@ class DynamoLanes:
         self._update(tenant, lane, "REMOVE slots.#token", {"#token": token}, {})
 
     def settle(self, tenant: str, lane: str, token: str, *, answer: Answer, now: datetime) -> Lane:
-        values: dict[str, Any] = {":now": iso(now), ":zero": 0, ":expires": self._expiry(now)}
+        values: dict[str, Any] = {":now": format_timestamp(now), ":zero": 0, ":expires": self._expiry(now)}
         if answer.verdict is Verdict.TAKEN:
             change = "SET hangs = :zero, failures = :zero, last_success_at = :now, expires_at = :expires"
             change += " REMOVE slots.#token, failing_since"
@@ -60,7 +64,7 @@ class DynamoLanes:
         return _lane(self._update(tenant, lane, change, {"#token": token}, values))
 
     def get(self, tenant: str, lane: str) -> Lane | None:
-        with translated("read lane"):
+        with translate_dynamodb_errors("read lane"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=_key(tenant, lane), ConsistentRead=True
             )
@@ -77,7 +81,7 @@ class DynamoLanes:
         limits = {f":limit{hangs}": slots_after(hangs, most) for hangs in range(3)}
         room = "(hangs = :none AND size(slots) < :limit0) OR (hangs = :one AND size(slots) < :limit1)"
         room += " OR (hangs > :one AND size(slots) < :limit2)"
-        with translated("enter lane"):
+        with translate_dynamodb_errors("enter lane"):
             self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(tenant, lane),
@@ -91,7 +95,7 @@ class DynamoLanes:
     def _make(self, tenant: str, lane: str, token: str, until: str, now: datetime) -> None:
         record = {"slots": {token: until}, "hangs": 0, "failures": 0, "expires_at": self._expiry(now)}
         try:
-            with translated("make lane"):
+            with translate_dynamodb_errors("make lane"):
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item={**_key(tenant, lane), **to_item(record)},
@@ -104,7 +108,7 @@ class DynamoLanes:
         """The slot of a worker that died."""
         names = {"#token": token, "#stale": stale[0]}
         try:
-            with translated("take over slot"):
+            with translate_dynamodb_errors("take over slot"):
                 self._dynamodb.update_item(
                     TableName=self._table,
                     Key=_key(tenant, lane),
@@ -125,7 +129,7 @@ class DynamoLanes:
             options["ExpressionAttributeNames"] = names
         if values:
             options["ExpressionAttributeValues"] = _values(values)
-        with translated("settle lane"):
+        with translate_dynamodb_errors("settle lane"):
             reply = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(tenant, lane),
@@ -147,18 +151,11 @@ def _values(values: dict[str, Any]) -> dict[str, Any]:
     return {name: to_value(value) for name, value in values.items()}
 
 
-def _stored(conflict: ConflictError) -> dict[str, Any] | None:
-    """The item that failed the condition, None where there is none yet."""
-    cause = conflict.__cause__
-    item = cause.response.get("Item") if isinstance(cause, ClientError) else None
-    return from_item(item) if isinstance(item, dict) and item else None
-
-
 def _lane(record: dict[str, Any]) -> Lane:
     return Lane(
         in_flight=len(record["slots"]),
         hangs=record["hangs"],
         failures_in_a_row=record["failures"],
-        failing_since=parse(record["failing_since"]) if record.get("failing_since") else None,
-        last_success_at=parse(record["last_success_at"]) if record.get("last_success_at") else None,
+        failing_since=parse_optional_timestamp(record.get("failing_since")),
+        last_success_at=parse_optional_timestamp(record.get("last_success_at")),
     )

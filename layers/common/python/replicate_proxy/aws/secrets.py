@@ -43,7 +43,7 @@ class _Cached:
     read_at: float
 
 
-class AwsSecrets:
+class SecretReader:
     """`client(service)` gives a boto3 client, made only when first needed.
 
     A value is read again after `ttl` seconds, or at once with `refresh`, but then no more than once in
@@ -55,13 +55,13 @@ class AwsSecrets:
         self,
         client: Callable[[str], Any],
         *,
-        ttl: float = 300.0,
-        refresh_interval: float = 5.0,
+        ttl_seconds: float = 300.0,
+        min_refresh_seconds: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._ttl = ttl
-        self._refresh_interval = refresh_interval
+        self._ttl = ttl_seconds
+        self._refresh_interval = min_refresh_seconds
         self._monotonic = monotonic
         self._cache: dict[str, _Cached] = {}
 
@@ -84,7 +84,7 @@ class AwsSecrets:
         self._cache[name] = _Cached(value, self._monotonic())
         return value
 
-    def many(self, name: str, *, refresh: bool = False) -> tuple[str, ...]:
+    def get_list(self, name: str, *, refresh: bool = False) -> tuple[str, ...]:
         """Several live secrets kept under one name, separated by white space or commas, newest first."""
         return tuple(part for part in _SEPARATORS.split(self.get(name, refresh=refresh)) if part)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translated
+from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.key_store import limits_from_record, record_from_limits
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.clock import format_optional_timestamp, parse_optional_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,21 +24,21 @@ class DynamoTenantStore:
         self._table = table
 
     def get(self, name: str) -> Tenant | None:
-        with translated("reading a tenant"):
+        with translate_dynamodb_errors("read tenant"):
             found = self._client.get_item(TableName=self._table, Key=to_item(_key(name)))
         return _tenant(from_item(found["Item"])) if "Item" in found else None
 
     def save(self, tenant: Tenant) -> None:
-        with translated("saving a tenant"):
+        with translate_dynamodb_errors("save tenant"):
             self._client.put_item(TableName=self._table, Item=to_item(_record(tenant)))
 
     def delete(self, name: str) -> None:
-        with translated("deleting a tenant"):
+        with translate_dynamodb_errors("delete tenant"):
             self._client.delete_item(TableName=self._table, Key=to_item(_key(name)))
 
     def list(self) -> list[Tenant]:
         """All tenants that have a row, by name."""
-        with translated("listing tenants"):
+        with translate_dynamodb_errors("list tenants"):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk",
@@ -61,8 +61,8 @@ def _record(tenant: Tenant) -> dict[str, Any]:
         "token_limits": record_from_limits(tenant.token_limits),
         "usage_key_id": tenant.usage_key_id,
         "usage_key": tenant.usage_key,
-        "created_at": iso(tenant.created_at) if tenant.created_at else None,
-        "updated_at": iso(tenant.updated_at) if tenant.updated_at else None,
+        "created_at": format_optional_timestamp(tenant.created_at),
+        "updated_at": format_optional_timestamp(tenant.updated_at),
     }
 
 
@@ -74,6 +74,6 @@ def _tenant(record: Mapping[str, Any]) -> Tenant:
         token_limits=limits_from_record(record.get("token_limits")),
         usage_key_id=record.get("usage_key_id"),
         usage_key=record.get("usage_key"),
-        created_at=parse(record["created_at"]) if record.get("created_at") else None,
-        updated_at=parse(record["updated_at"]) if record.get("updated_at") else None,
+        created_at=parse_optional_timestamp(record.get("created_at")),
+        updated_at=parse_optional_timestamp(record.get("updated_at")),
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.api.admin.routes import AdminApi, AdminServices
 from replicate_proxy.auth.keys import Limits
 from replicate_proxy.aws.api_gateway import ApiGateway
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueues
 from replicate_proxy.aws.invocations import Invocations
 from replicate_proxy.aws.key_store import DynamoKeyStore
@@ -62,10 +62,10 @@ def dead_letter_queues(env: Env, invocations: Invocations) -> Mapping[str, DeadL
 @cache
 def admin() -> AdminApi:
     table = env.text("ACCESS_TABLE")
-    gateway = ApiGateway(client("apigateway"), prefix=env.text("USAGE_PLAN_PREFIX", "replicate-proxy"))
+    gateway = ApiGateway(get_client("apigateway"), prefix=env.text("USAGE_PLAN_PREFIX", "replicate-proxy"))
     seats = Seats(gateway, default=_default_limits(env))
     keys = KeyService(
-        store=DynamoKeyStore(client("dynamodb"), table),
+        store=DynamoKeyStore(get_client("dynamodb"), table),
         gateway=gateway,
         seats=seats,
         digest_key=api_key_digest_key,
@@ -76,11 +76,11 @@ def admin() -> AdminApi:
         AdminServices(
             keys=keys,
             tenants=TenantService(
-                store=DynamoTenantStore(client("dynamodb"), table), seats=seats, clock=clock
+                store=DynamoTenantStore(get_client("dynamodb"), table), seats=seats, clock=clock
             ),
             dead_letters=DeadLetters(
-                SqsQueues(client("sqs")),
-                dead_letter_queues(env, Invocations(client("lambda"))),
+                SqsQueues(get_client("sqs")),
+                dead_letter_queues(env, Invocations(get_client("lambda"))),
                 clock=clock,
                 sleep=time.sleep,
             ),
@@ -88,7 +88,7 @@ def admin() -> AdminApi:
             redeliveries=redelivery(),
             webhook_secret=WebhookSecret(
                 replicate_client().webhook_secret,
-                SsmParameter(client("ssm"), env.text("REPLICATE_WEBHOOK_SECRET")),
+                SsmParameter(get_client("ssm"), env.text("REPLICATE_WEBHOOK_SECRET")),
             ),
         )
     )

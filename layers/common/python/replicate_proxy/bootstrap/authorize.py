@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.stale_key_cache import GracefulKeys
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.secrets import api_key_digest_key
@@ -26,7 +26,7 @@ def authorizer() -> Authorizer:
     clock = SystemClock()
     table = env.text("ACCESS_TABLE")
     keys = GracefulKeys(
-        DynamoKeyStore(client("dynamodb"), table),
+        DynamoKeyStore(get_client("dynamodb"), table),
         clock=clock,
         grace=timedelta(seconds=env.number("KEY_GRACE_SECONDS", 300)),
     )
@@ -35,7 +35,7 @@ def authorizer() -> Authorizer:
         tokens=_tokens(env, clock),
         digest_key=api_key_digest_key,
         clock=clock,
-        tenants=DynamoTenantStore(client("dynamodb"), table) if env.flag("USAGE_PLANS") else None,
+        tenants=DynamoTenantStore(get_client("dynamodb"), table) if env.flag("USAGE_PLANS") else None,
     )
 
 

@@ -7,9 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.catalog import catalog_routes
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
-from replicate_proxy.bootstrap.secrets import secrets
+from replicate_proxy.bootstrap.secrets import secret_reader
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
 from replicate_proxy.replicate_api.client import ReplicateClient
@@ -34,13 +34,13 @@ def routes() -> Router:
     base_url = env.text("REPLICATE_API_BASE_URL", _REPLICATE).rstrip("/")
     token = env.text("REPLICATE_API_TOKEN")
     replicate = ReplicateClient(
-        open_session(), base_url, lambda refresh: secrets().get(token, refresh=refresh)
+        open_session(), base_url, lambda refresh: secret_reader().get(token, refresh=refresh)
     )
     pace = Pace(env.number("CATALOG_PER_MINUTE", 300), env.integer("CATALOG_BURST", 100))
     catalog = Catalog(
         RetryingClient(replicate, Retry(tries=3, seconds=_SECONDS_TO_ANSWER)),
         RateLimiter(
-            ControlTable(client("dynamodb"), env.text("CONTROL_TABLE")), "catalog", pace, SystemClock()
+            ControlTable(get_client("dynamodb"), env.text("CONTROL_TABLE")), "catalog", pace, SystemClock()
         ),
         ReplyCache(_CACHE_BYTES),
         CatalogSettings(

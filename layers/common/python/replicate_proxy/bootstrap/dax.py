@@ -9,21 +9,21 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from replicate_proxy.aws.dax import DaxJobs
+from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.jobs import store
 from replicate_proxy.services.query import CachedJobReader
 
 
-def cached_jobs(endpoint: str) -> CachedJobReader:
+def build_cached_jobs(endpoint: str) -> CachedJobReader:
     """`endpoint` is the cluster's discovery address, `daxs://…`."""
-    cache = DaxJobs(partial(_connect, endpoint), env.text("REPLICATE_PROXY_TABLE"))
+    cache = DaxJobCache(partial(_connect, endpoint), env.text("REPLICATE_PROXY_TABLE"))
     stale = timedelta(milliseconds=env.integer("DAX_STALE_MILLISECONDS", 1000))
     return CachedJobReader(store(), cache, clock, max_staleness=stale)
 
 
 def _connect(endpoint: str) -> Any:
-    # Imported on DaxJobs' own thread: no request waits for a library, or for a cluster, that may not answer.
+    # DaxJobCache connects on a thread of its own, so that no request waits for the import or the cluster.
     from amazondax import AmazonDaxClient  # noqa: PLC0415
 
     timeouts = Config(connect_timeout=1, read_timeout=1, retries={"max_attempts": 0})

@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import cast
 
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.bootstrap.delivery import (
     endpoints,
@@ -17,7 +17,7 @@ from replicate_proxy.bootstrap.delivery import (
     tenant_secrets,
     webhook_policy,
 )
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.webhooks.deliverer import Deliverer
@@ -30,11 +30,11 @@ from replicate_proxy.webhooks.sender import GuardedSender, Session
 @cache
 def deliverer() -> Deliverer:
     chosen = settings()
-    bus = EventBridgeBus(client("events"), env.text("EVENT_BUS"))
+    bus = EventBridgeBus(get_client("events"), env.text("EVENT_BUS"))
     return Deliverer(
         progress=Progress(outbox=outbox(), queue=queue(), settings=chosen),
         letters=Letters(
-            outbox=outbox(), endpoints=endpoints(), secrets=tenant_secrets(), documents=documents()
+            outbox=outbox(), endpoints=endpoints(), secrets=tenant_secrets(), documents=document_store()
         ),
         receivers=Receivers(lanes=lanes(), endpoints=endpoints(), bus=bus, settings=chosen),
         sender=GuardedSender(

@@ -6,13 +6,13 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.delivery_store import DynamoOutbox
 from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoTenantSecrets
 from replicate_proxy.aws.queues import SqsDeliveryQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoLanes
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.config import Env, local_settings
+from replicate_proxy.config import Env, read_local_settings
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.webhooks.due_deliveries import DueDeliveries
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
@@ -28,27 +28,27 @@ def settings() -> DeliverySettings:
 
 @cache
 def outbox() -> DynamoOutbox:
-    return DynamoOutbox(client("dynamodb"), _table(), due_shards=settings().due_shards)
+    return DynamoOutbox(get_client("dynamodb"), _table(), due_shards=settings().due_shards)
 
 
 @cache
 def endpoints() -> DynamoEndpointStore:
-    return DynamoEndpointStore(client("dynamodb"), _table())
+    return DynamoEndpointStore(get_client("dynamodb"), _table())
 
 
 @cache
 def tenant_secrets() -> DynamoTenantSecrets:
-    return DynamoTenantSecrets(client("dynamodb"), _table())
+    return DynamoTenantSecrets(get_client("dynamodb"), _table())
 
 
 @cache
 def lanes() -> DynamoLanes:
-    return DynamoLanes(client("dynamodb"), _table(), settings())
+    return DynamoLanes(get_client("dynamodb"), _table(), settings())
 
 
 @cache
 def queue() -> SqsDeliveryQueue:
-    return SqsDeliveryQueue(client("sqs"), env.text("NOTIFY_QUEUE_URL"))
+    return SqsDeliveryQueue(get_client("sqs"), env.text("NOTIFY_QUEUE_URL"))
 
 
 @cache
@@ -62,7 +62,7 @@ def due_deliveries() -> DueDeliveries:
 def webhook_policy(values: Mapping[str, str]) -> AddressPolicy:
     """Which addresses are called: https on `WEBHOOK_PORTS`; on the local stack loopback too."""
     return AddressPolicy(
-        allow_loopback=bool(local_settings(values).get("allow_loopback")),
+        allow_loopback=bool(read_local_settings(values).get("allow_loopback")),
         ports=frozenset(int(port) for port in Env(values).names("WEBHOOK_PORTS", "443")),
     )
 

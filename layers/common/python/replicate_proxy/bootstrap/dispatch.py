@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import store, timeouts, updater
 from replicate_proxy.bootstrap.replicate import predictions
@@ -20,8 +20,8 @@ def dispatch() -> Dispatch:
     return Dispatch(
         updater=updater(),
         store=store(),
-        documents=documents(),
-        queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+        documents=document_store(),
+        queue=SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL")),
         predictions=predictions(),
         urls=WebhookUrls(env.text("WEBHOOK_BASE_URL"), root_secret()),
         clock=clock,

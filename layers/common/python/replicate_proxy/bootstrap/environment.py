@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 
-from replicate_proxy.config import Env, local_settings
-from replicate_proxy.testing.fault_injection import checkpoint_of, plan_of
-from replicate_proxy.testing.offset_clock import clock_of
+from replicate_proxy.config import Env, read_local_settings
+from replicate_proxy.testing.fault_injection import build_checkpoint, load_fault_plan
+from replicate_proxy.testing.offset_clock import build_clock
 
 env = Env(os.environ)
-clock = clock_of(os.environ)
+clock = build_clock(os.environ)
 
 
-checkpoint = checkpoint_of(plan_of(local_settings(os.environ)))
+checkpoint = build_checkpoint(load_fault_plan(read_local_settings(os.environ)))

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.files import file_routes
-from replicate_proxy.aws.clients import client, presigner
+from replicate_proxy.aws.clients import get_client, get_presigning_client
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.bootstrap.secrets import file_signing_key
@@ -30,8 +30,8 @@ def files() -> Router:
         f"https://{bucket}.s3-accelerate.amazonaws.com/" if env.flag("UPLOAD_ACCELERATION") else None
     )
     service = Files(
-        store=DynamoFileStore(client("dynamodb"), env.text("ACCESS_TABLE")),
-        objects=S3FileObjects(presigner(), bucket, upload_url=accelerated),
+        store=DynamoFileStore(get_client("dynamodb"), env.text("ACCESS_TABLE")),
+        objects=S3FileObjects(get_presigning_client(), bucket, upload_url=accelerated),
         signing_key=file_signing_key,
         clock=SystemClock(),
         settings=FilesSettings(largest_upload=env.integer("LARGEST_UPLOAD_MB", 100) * _MEGABYTE),

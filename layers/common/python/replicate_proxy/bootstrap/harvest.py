@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.tenants import CachedTenants
 from replicate_proxy.aws.blob_store import Encryption, S3BlobStore
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsHarvestQueue
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import updater
 from replicate_proxy.bootstrap.secrets import output_key_secret
-from replicate_proxy.config import local_settings
+from replicate_proxy.config import read_local_settings
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
@@ -38,16 +38,16 @@ _REDIRECTS = 3
 
 @cache
 def claim_check() -> ClaimCheck:
-    return ClaimCheck(documents())
+    return ClaimCheck(document_store())
 
 
 @cache
 def harvester() -> JobHarvester:
     return JobHarvester(
         updater=updater(),
-        documents=documents(),
+        documents=document_store(),
         output_harvester=_outputs(),
-        queue=SqsHarvestQueue(client("sqs"), env.text("HARVEST_QUEUE_URL")),
+        queue=SqsHarvestQueue(get_client("sqs"), env.text("HARVEST_QUEUE_URL")),
         clock=clock,
         checkpoint=checkpoint,
         default_image_options=_image_defaults(),
@@ -56,7 +56,7 @@ def harvester() -> JobHarvester:
 
 def _image_defaults() -> Callable[[str], ImageOptions]:
     """A tenant's own wishes over the deployment's."""
-    tenants = CachedTenants(DynamoTenantStore(client("dynamodb"), env.text("ACCESS_TABLE")), clock)
+    tenants = CachedTenants(DynamoTenantStore(get_client("dynamodb"), env.text("ACCESS_TABLE")), clock)
     deployment = ImageOptions.parse(
         format=env.text("IMAGE_FORMAT", "") or None,
         quality=env.text("IMAGE_QUALITY", "") or None,
@@ -73,7 +73,7 @@ def _image_defaults() -> Callable[[str], ImageOptions]:
 def _outputs() -> ParallelOutputHarvester:
     settings = HarvestSettings.from_env(env)
     bucket = S3BlobStore(
-        client("s3"), env.text("IMAGES_BUCKET"), encryption=Encryption(env.text("KMS_KEY_ID", ""))
+        get_client("s3"), env.text("IMAGES_BUCKET"), encryption=Encryption(env.text("KMS_KEY_ID", ""))
     )
     images = ImageWorkerPool(workers=env.integer("IMAGE_WORKERS", 1))
     images.start_one()
@@ -89,7 +89,7 @@ def _outputs() -> ParallelOutputHarvester:
 
 
 def _session() -> GuardedSession:
-    allow_loopback = bool(local_settings(os.environ).get("allow_loopback"))
+    allow_loopback = bool(read_local_settings(os.environ).get("allow_loopback"))
     return GuardedSession(
         AddressPolicy(allow_loopback=allow_loopback),
         allowed_hosts=HostAllowlist(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.api.batches import add_batch_write_routes
 from replicate_proxy.api.predictions.create_request import JobRequestParser, ParserSettings
 from replicate_proxy.api.predictions.write_routes import ingest_routes
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import batch_store, store, timeouts, updater
 from replicate_proxy.bootstrap.secrets import file_signing_key
-from replicate_proxy.config import local_settings
+from replicate_proxy.config import read_local_settings
 from replicate_proxy.files.signed_downloads import check_input
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import Cancel
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @cache
 def routes() -> Router:
-    queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
+    queue = SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL"))
     hold = JobWaiter(store(), clock, time.sleep, max_wait_seconds=env.number("MAX_WAIT_SECONDS", 25))
-    idempotency = DynamoIdempotencyStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
-    intake = JobFactory(documents(), queue, timeouts())
+    idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
+    intake = JobFactory(document_store(), queue, timeouts())
     cancel = Cancel(updater(), queue, hold, checkpoint=checkpoint)
     ingest = JobCreator(
         store=store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint
@@ -50,7 +50,7 @@ def routes() -> Router:
         clock=clock,
         checkpoint=checkpoint,
     )
-    reader, views = _reader(), PredictionRenderer(documents())
+    reader, views = _reader(), PredictionRenderer(document_store())
     made = ingest_routes(reader=reader, ingest=ingest, cancel=cancel, hold=hold, views=views)
     add_batch_write_routes(made, reader=reader, batches=batches, views=views)
     return made
@@ -60,7 +60,7 @@ def _reader() -> JobRequestParser:
     settings = ParserSettings(
         public_base_url=env.text("PUBLIC_BASE_URL", ""),
         max_body_bytes=env.integer("MAX_BODY_BYTES", ParserSettings().max_body_bytes),
-        allow_loopback_webhooks=bool(local_settings(os.environ).get("allow_loopback")),
+        allow_loopback_webhooks=bool(read_local_settings(os.environ).get("allow_loopback")),
     )
     return JobRequestParser(settings, _check_input)
 

@@ -6,7 +6,7 @@ import os
 from functools import cache
 
 from replicate_proxy.aws.batch_store import DynamoBatchStore
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.jobs.timeouts import JobTimeouts
@@ -20,12 +20,12 @@ def timeouts() -> JobTimeouts:
 
 @cache
 def store() -> DynamoJobStore:
-    return DynamoJobStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
+    return DynamoJobStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
 
 
 @cache
 def batch_store() -> DynamoBatchStore:
-    return DynamoBatchStore(client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"), store())
+    return DynamoBatchStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"), store())
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.predictions.read_routes import query_routes
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.jobs import batch_store, store
 from replicate_proxy.services.batches import BatchReader
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def routes() -> Router:
-    views = PredictionRenderer(documents())
+    views = PredictionRenderer(document_store())
     made = query_routes(PredictionReader(_jobs(), views), public_base_url=env.text("PUBLIC_BASE_URL", ""))
     add_batch_read_routes(made, batches=BatchReader(batch_store()), views=views)
     return made
@@ -32,6 +32,6 @@ def _jobs() -> JobReader:
     if not endpoint:
         return store()
     # Here and not above: who has no DAX does not pay for it in cold starts.
-    from replicate_proxy.bootstrap.dax import cached_jobs  # noqa: PLC0415
+    from replicate_proxy.bootstrap.dax import build_cached_jobs  # noqa: PLC0415
 
-    return cached_jobs(endpoint)
+    return build_cached_jobs(endpoint)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from functools import cache
 
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.secrets import secrets
+from replicate_proxy.bootstrap.secrets import secret_reader
 from replicate_proxy.replicate_api.circuit_breaker import Breaker, BreakerSettings
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.connection import open_session
@@ -23,7 +23,7 @@ def replicate_client() -> ReplicateClient:
     return ReplicateClient(
         open_session(),
         env.text("REPLICATE_API_BASE_URL", "https://api.replicate.com"),
-        lambda refresh: secrets().get(name, refresh=refresh),
+        lambda refresh: secret_reader().get(name, refresh=refresh),
         Timeouts(read=env.number("UPSTREAM_READ_SECONDS", Timeouts().read)),
     )
 
@@ -56,7 +56,7 @@ def _retrying() -> RetryingClient:
 
 @cache
 def _control() -> ControlTable:
-    return ControlTable(client("dynamodb"), env.text("CONTROL_TABLE"))
+    return ControlTable(get_client("dynamodb"), env.text("CONTROL_TABLE"))
 
 
 def _limiter(name: str, per_minute: int, burst: int) -> RateLimiter:

@@ -9,21 +9,21 @@ import os
 from functools import cache
 
 from replicate_proxy import signing
-from replicate_proxy.aws.clients import client
-from replicate_proxy.aws.secrets import AwsSecrets
+from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.secrets import SecretReader
 from replicate_proxy.config import Env
 
 
 @cache
-def secrets() -> AwsSecrets:
-    return AwsSecrets(client)
+def secret_reader() -> SecretReader:
+    return SecretReader(get_client)
 
 
 @cache
 def root_secret() -> bytes:
     """Not cached where reading fails, so the next call tries again."""
     arn = Env(os.environ).text("SIGNING_SECRET_ARN")
-    return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
+    return str(get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
 
 
 @cache

@@ -6,11 +6,11 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.bootstrap.delivery import due_deliveries as deliveries
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import store, timeouts, updater
 from replicate_proxy.bootstrap.replicate import reads
@@ -30,23 +30,23 @@ __all__ = ["clock", "deliveries", "sweep"]
 
 @cache
 def sweep() -> Sweep:
-    queue = SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    harvests = SqsHarvestQueue(client("sqs"), env.text("HARVEST_QUEUE_URL"))
+    queue = SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL"))
+    harvests = SqsHarvestQueue(get_client("sqs"), env.text("HARVEST_QUEUE_URL"))
 
     def resume_harvest(job: Job) -> None:
         harvests.send(build_continuation_event(job, clock.now()), tenant=job.tenant)
 
     looks = Reconciler(
         updater=updater(),
-        documents=documents(),
+        documents=document_store(),
         queue=queue,
-        bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
-        claim_check=ClaimCheck(documents()),
+        bus=EventBridgeBus(get_client("events"), env.text("EVENT_BUS")),
+        claim_check=ClaimCheck(document_store()),
         reader=reads(),
         resolver=SubmissionResolver(
             updater=updater(),
             store=store(),
-            documents=documents(),
+            documents=document_store(),
             queue=queue,
             lister=reads(),
             urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),

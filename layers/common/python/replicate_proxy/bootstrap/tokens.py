@@ -9,7 +9,7 @@ import requests
 
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, known_scopes
 from replicate_proxy.auth.tokens import JwksClient, JwksSettings, JwtSettings, JwtVerifier
-from replicate_proxy.config import local_settings
+from replicate_proxy.config import read_local_settings
 
 if TYPE_CHECKING:
     from replicate_proxy.config import Env
@@ -32,6 +32,6 @@ def token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
         url=env.text("JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
         refresh_seconds=env.number("JWKS_REFRESH_SECONDS", 60),
         grace_seconds=env.number("JWKS_GRACE_SECONDS", 6 * 3600),
-        allow_loopback=bool(local_settings(os.environ).get("allow_loopback")),
+        allow_loopback=bool(read_local_settings(os.environ).get("allow_loopback")),
     )
     return JwtVerifier(settings, JwksClient(keys, session=requests.Session(), clock=clock))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, env
 from replicate_proxy.bootstrap.jobs import updater
 from replicate_proxy.services.claim_check import ClaimCheck
@@ -17,8 +17,8 @@ from replicate_proxy.services.track import Track
 def track() -> Track:
     return Track(
         updater=updater(),
-        documents=documents(),
-        claim_check=ClaimCheck(documents()),
-        queue=SqsCommandQueue(client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+        documents=document_store(),
+        claim_check=ClaimCheck(document_store()),
+        queue=SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL")),
         checkpoint=checkpoint,
     )

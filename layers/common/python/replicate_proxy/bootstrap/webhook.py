@@ -6,11 +6,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.replicate_webhook import webhook_routes
-from replicate_proxy.aws.clients import client
+from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
-from replicate_proxy.bootstrap.documents import documents
+from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.secrets import root_secret, secrets
+from replicate_proxy.bootstrap.secrets import root_secret, secret_reader
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.replicate_webhook import WebhookReceiver
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def routes() -> Router:
     name = env.text("REPLICATE_WEBHOOK_SECRET")
     receiver = WebhookReceiver(
-        secrets=lambda refresh: secrets().many(name, refresh=refresh),
+        secrets=lambda refresh: secret_reader().get_list(name, refresh=refresh),
         urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
-        bus=EventBridgeBus(client("events"), env.text("EVENT_BUS")),
-        claim_check=ClaimCheck(documents()),
+        bus=EventBridgeBus(get_client("events"), env.text("EVENT_BUS")),
+        claim_check=ClaimCheck(document_store()),
         clock=clock,
         checkpoint=checkpoint,
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso, parse
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.errors import PermanentError
-from replicate_proxy.ids import new_id
+from replicate_proxy.ids import generate_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class Event:
         return cls(
             name=name,
             source=source,
-            event_id=new_id(now),
+            event_id=generate_id(now),
             correlation_id=correlation_id,
             created_at=now,
             data=data,
@@ -76,7 +76,7 @@ class Event:
             "event_source": self.source,
             "event_version": EVENT_VERSION,
             "correlation_id": self.correlation_id,
-            "created_at": iso(self.created_at),
+            "created_at": format_timestamp(self.created_at),
         }
         return json.dumps({"metadata": metadata, "data": self.data}, ensure_ascii=False)
 
@@ -105,7 +105,7 @@ class PredictionReport:
             "attempt": self.attempt,
             "status": self.status,
             "via": self.via,
-            "received_at": iso(self.received_at),
+            "received_at": format_timestamp(self.received_at),
         }
         if self.prediction_ref is not None:
             return {**data, "prediction_ref": self.prediction_ref}
@@ -125,7 +125,7 @@ class PredictionReport:
                 attempt=int(data["attempt"]),
                 status=data["status"],
                 via=data["via"],
-                received_at=parse(data["received_at"]),
+                received_at=parse_timestamp(data["received_at"]),
                 correlation_id=metadata["correlation_id"],
                 prediction=data.get("prediction"),
                 prediction_ref=data.get("prediction_ref"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.jobs.model import Job, JobStatus
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def build_prediction_view(
         "logs": logs or "",
         "error": job.error,
         "status": "starting" if wait_expired and status == "processing" else status,
-        "created_at": iso(job.created_at),
+        "created_at": format_timestamp(job.created_at),
         "data_removed": False,
         "source": "api",
         "urls": {"get": here, "cancel": f"{here}/cancel", "web": here},
@@ -70,11 +70,11 @@ def build_prediction_view(
 def _where_known(job: Job) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if job.started_at:
-        known["started_at"] = iso(job.started_at)
+        known["started_at"] = format_timestamp(job.started_at)
     if job.is_terminal and job.completed_at:
-        known["completed_at"] = iso(job.completed_at)
+        known["completed_at"] = format_timestamp(job.completed_at)
     if job.deadline:
-        known["deadline"] = iso(job.deadline)
+        known["deadline"] = format_timestamp(job.deadline)
     if job.webhook:
         known["webhook"] = job.webhook
     if job.webhook_events is not None:
@@ -117,7 +117,7 @@ def build_batch_view(
     view: dict[str, Any] = {
         "id": batch.id,
         "status": "processing",
-        "created_at": iso(batch.created_at),
+        "created_at": format_timestamp(batch.created_at),
         "total": len(batch.job_ids),
         "counts": counts,
         "predictions": [*predictions, *(_short(job) for job in jobs[len(predictions) :])],
@@ -126,7 +126,7 @@ def build_batch_view(
     ends = [job.completed_at for job in jobs if job.is_terminal and job.completed_at]
     if all(job.is_terminal for job in jobs):
         view["status"] = "completed"
-        view["completed_at"] = iso(max(ends, default=batch.created_at))
+        view["completed_at"] = format_timestamp(max(ends, default=batch.created_at))
     return view
 
 
@@ -135,7 +135,7 @@ def _short(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "status": PREDICTION_STATUS[job.status],
-        "created_at": iso(job.created_at),
+        "created_at": format_timestamp(job.created_at),
         "urls": {"get": here, "cancel": f"{here}/cancel"},
         "proxy": {"omitted": ["input", "logs", "output"]},
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.api.validation import field_error
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import LIFETIME, StoredFile
-from replicate_proxy.ids import is_id, new_id
+from replicate_proxy.ids import generate_id, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ class Files:
     def _new(self, tenant: str, name: str, content_type: str) -> StoredFile:
         now = self._clock.now()
         return StoredFile(
-            id=new_id(now),
+            id=generate_id(now),
             tenant=tenant,
             name=name,
             content_type=content_type,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.transitions import (
     StaleChangeError,
@@ -88,7 +88,7 @@ def _taken_back(job: Job, attempt: int, now: datetime) -> Job:
             "attempt": job.attempt,
             "replicate_id": None,
             "error": f"attempt {attempt} had been accepted after all",
-            "ended_at": iso(now),
+            "ended_at": format_timestamp(now),
             "left": True,
         }
         past_attempts = (*past_attempts, left)

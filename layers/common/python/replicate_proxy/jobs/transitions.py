@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import DuplicateError
 from replicate_proxy.jobs.model import Job, JobStatus
 
@@ -27,7 +27,12 @@ def start_new_attempt(job: Job, now: datetime, timeouts: JobTimeouts, *, reason:
 
     Attempts are numbered upwards for ever: webhooks of an abandoned one must never pass for a later one's.
     """
-    past = {"attempt": job.attempt, "replicate_id": job.replicate_id, "error": reason, "ended_at": iso(now)}
+    past = {
+        "attempt": job.attempt,
+        "replicate_id": job.replicate_id,
+        "error": reason,
+        "ended_at": format_timestamp(now),
+    }
     timeline = {hop: time for hop, time in job.timeline.items() if hop not in _OF_ONE_ATTEMPT}
     return replace(
         job,
@@ -72,5 +77,5 @@ def next_check_due(job: Job, now: datetime, timeouts: JobTimeouts) -> datetime:
 
 def stamp_timeline(job: Job, now: datetime, *hops: str) -> dict[str, str]:
     """The timeline with the hops' first times; only a new claim replaces an earlier time."""
-    added = {hop: iso(now) for hop in hops if hop not in job.timeline or hop == "claimed"}
+    added = {hop: format_timestamp(now) for hop in hops if hop not in job.timeline or hop == "claimed"}
     return {**job.timeline, **added}

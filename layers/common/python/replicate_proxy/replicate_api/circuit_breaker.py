@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybreaker
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.replicate_api.circuit_breaker_storage import DynamoBreakerStorage, ProbeTakenError
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -106,7 +106,7 @@ class Breaker:
             "state": status.state,
             "failures": status.failures,
             "opened_by": status.opened_by,
-            **{name: iso(moment) if moment else None for name, moment in shown.items()},
+            **{name: format_timestamp(moment) if moment else None for name, moment in shown.items()},
         }
 
     def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import requests
 
 from replicate_proxy import __version__
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import ConfigurationError
 from replicate_proxy.replicate_api.error_mapping import (
     TOKEN_RETRY_AFTER,
@@ -128,8 +128,8 @@ class ReplicateClient:
     ) -> PredictionPage:
         """A page of predictions, newest first; `created_after` is inclusive, `created_before` is not."""
         query = {
-            "created_after": iso(created_after) if created_after else None,
-            "created_before": iso(created_before) if created_before else None,
+            "created_after": format_optional_timestamp(created_after),
+            "created_before": format_optional_timestamp(created_before),
             "cursor": cursor,
         }
         given = {name: value for name, value in query.items() if value}

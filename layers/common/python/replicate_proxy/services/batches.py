@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
-from replicate_proxy.ids import is_id, new_id
+from replicate_proxy.ids import generate_id, is_id
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
@@ -77,7 +77,7 @@ class BatchService:
         """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
         nothing durable came of this one.
         """
-        batch_id = new_id(self._clock.now())
+        batch_id = generate_id(self._clock.now())
         if key is not None:
             wanted = IdempotencyRecord(principal.tenant, key, _fingerprint(news), batch_id)
             batch_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
@@ -97,7 +97,9 @@ class BatchService:
 
     def _create(self, news: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
         now = self._clock.now()
-        jobs = [self._intake.build_job(new, principal, new_id(now), now, batch_id=batch_id) for new in news]
+        jobs = [
+            self._intake.build_job(new, principal, generate_id(now), now, batch_id=batch_id) for new in news
+        ]
         batch = Batch(
             tenant=principal.tenant,
             id=batch_id,

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.ids import new_id
+from replicate_proxy.ids import generate_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class ClaimCheck:
     def offload(self, report: PredictionReport, size: int) -> PredictionReport:
         if size <= self._heavy_bytes or report.prediction is None:
             return report
-        key = f"events/{report.tenant}/{report.job_id}/{new_id(report.received_at)}.json"
+        key = f"events/{report.tenant}/{report.job_id}/{generate_id(report.received_at)}.json"
         self._objects.put(
             key, json.dumps(report.prediction, ensure_ascii=False).encode("utf-8", "surrogatepass")
         )

@@ -25,7 +25,7 @@ from replicate_proxy.jobs.changes import (
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.jobs.state_machine import StaleChangeError
-from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -154,7 +154,7 @@ class Dispatch:
         self._store.claim_prediction(prediction.id, job.tenant, job.id)
         self._checkpoint("dispatch.owned")
         count(Metric.DISPATCH_SUBMITTED)
-        measure(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
+        measure_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
         accepted = Accepted(
             attempt=job.attempt,
             replicate_id=prediction.id,

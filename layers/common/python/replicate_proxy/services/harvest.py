@@ -20,7 +20,7 @@ from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLease
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.jobs.timeouts import RESULT_LIFETIME
-from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import replace_references
 from replicate_proxy.replicate_api.models import UpstreamPrediction
@@ -180,8 +180,8 @@ class JobHarvester:
     def _record_metrics(self, job: Job, result: HarvestResult) -> None:
         now = self.clock.now()
         count(Metric.JOB_SUCCEEDED)
-        measure(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
-        measure(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
+        measure_seconds(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
+        measure_seconds(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
         for record in result.records:
             count(Metric.FILE_NOT_OPTIMIZED if record.outcome.is_degraded else Metric.FILE_STORED)
             if record.outcome is FileOutcome.COMPRESSED:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
-from replicate_proxy.ids import new_id
+from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Job, JobStatus, Submission
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
@@ -94,7 +94,7 @@ class JobFactory:
             image_options=dict(new.image_options or {}),
             deadline=now + deadline if deadline else None,
             due_at=now + timedelta(seconds=self._policy.queued_seconds),
-            timeline={"accepted": iso(now)},
+            timeline={"accepted": format_timestamp(now)},
             expires_at=self.calculate_expiry(now),
         )
 
@@ -151,7 +151,7 @@ class JobCreator:
         """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
         nothing durable came of this one.
         """
-        job_id = new_id(self._clock.now())
+        job_id = generate_id(self._clock.now())
         if new.idempotency_key is None:
             return self._create(new, principal, job_id)
         wanted = IdempotencyRecord(
@@ -175,7 +175,7 @@ class JobCreator:
             there = self._store.get(principal.tenant, job_id)
             if there is None:
                 raise RetryableError("the job could not be recorded") from error
-            if iso(there.created_at) != iso(job.created_at):
+            if format_timestamp(there.created_at) != format_timestamp(job.created_at):
                 return self._replayed(there)
             # The write had reached the table and only its answer was lost.
         self._intake.record_acceptance(job)

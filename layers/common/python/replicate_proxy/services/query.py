@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError
-from replicate_proxy.ids import is_id, lowest_id_at
+from replicate_proxy.ids import is_id, min_id_at
 from replicate_proxy.observability import Metric, count, logger
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class CachedJobReader:
     def _holds(self, job: Job) -> bool:
         if job.is_terminal:
             return True
-        newest = max((parse(time) for time in job.timeline.values()), default=job.created_at)
+        newest = max((parse_timestamp(time) for time in job.timeline.values()), default=job.created_at)
         return timedelta(0) <= self._clock.now() - newest <= self._stale
 
 
@@ -98,12 +98,12 @@ class PredictionReader:
         created_before: datetime | None = None,
     ) -> PredictionPage:
         """`created_after` counts inclusive, `created_before` exclusive, as at Replicate."""
-        bounds = [lowest_id_at(created_before)] if created_before else []
+        bounds = [min_id_at(created_before)] if created_before else []
         bounds += [_id_of(cursor)] if cursor else []
         found = self._store.list_jobs(
             tenant,
             before_id=min(bounds, default=None),
-            min_id=lowest_id_at(created_after) if created_after else None,
+            min_id=min_id_at(created_after) if created_after else None,
             limit=PAGE_SIZE,
         )
         results = self._views.render_page(found.jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_optional_timestamp
 from replicate_proxy.jobs.changes import Reported
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 
@@ -54,6 +54,6 @@ def build_report_change(
 def _time(text: str | None) -> datetime | None:
     """None also for a time that cannot be read: a wrong clock text must not stop a result."""
     try:
-        return parse(text) if text else None
+        return parse_optional_timestamp(text)
     except ValueError:
         return None

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.changes import Accepted, CheckScheduled, EndedByProxy, ResubmitAllowed
@@ -185,7 +185,7 @@ def _made_after(prediction: UpstreamPrediction, job: Job) -> bool:
 def _distance(job: Job, prediction: UpstreamPrediction) -> tuple[float, float]:
     """Seconds between the sending and the making: without and with their sign."""
     try:
-        made = parse(prediction.created_at or "")
+        made = parse_timestamp(prediction.created_at or "")
     except ValueError:
         return math.inf, -math.inf
     seconds = (made - (job.sent_at or job.created_at)).total_seconds()

@@ -51,7 +51,7 @@ class FaultPlan:
     # Which process is struck is chance by nature; the run's seed decides the upstream's faults and the jobs.
     _random: random.Random = field(default_factory=random.SystemRandom)
 
-    def current(self) -> Mapping[str, Any]:
+    def load(self) -> Mapping[str, Any]:
         try:
             changed_at = self.path.stat().st_mtime_ns
             if changed_at != self._read_at:
@@ -61,11 +61,11 @@ class FaultPlan:
             return {}
         return self._faults
 
-    def strikes(self, kind: str, name: str) -> bool:
+    def should_fail(self, kind: str, name: str) -> bool:
         """Whether the fault strikes this time; if so it is on record before it does."""
         if kind != "crash" and self._is_spared():
             return False
-        rates = self.current().get(kind, {})
+        rates = self.load().get(kind, {})
         if self._random.random() >= float(rates.get(name, rates.get("*", 0))):
             return False
         self._record({"kind": kind, "name": name})
@@ -73,36 +73,36 @@ class FaultPlan:
 
     def _is_spared(self) -> bool:
         function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        return any(word in function for word in self.current().get("aws_spares", ()))
+        return any(word in function for word in self.load().get("aws_spares", ()))
 
     def _record(self, line: Mapping[str, str]) -> None:
-        with Path(self.current()["log"]).open("a", encoding="utf-8") as log:
+        with Path(self.load()["log"]).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
 
-def plan_of(settings: Mapping[str, Any]) -> FaultPlan | None:
+def load_fault_plan(settings: Mapping[str, Any]) -> FaultPlan | None:
     """The plan that local settings name, None everywhere else."""
     path = settings.get("faults_file")
     return FaultPlan(Path(path)) if isinstance(path, str) else None
 
 
-def checkpoint_of(plan: FaultPlan | None) -> Checkpoint:
+def build_checkpoint(plan: FaultPlan | None) -> Checkpoint:
     """Ends the process on the spot, as a crash or a timeout would, where the plan says so."""
     if plan is None:
         return no_checkpoint
 
     def checkpoint(name: str) -> None:
-        if plan.strikes("crash", name):
+        if plan.should_fail("crash", name):
             os._exit(_CRASH_EXIT)
 
     return checkpoint
 
 
-def break_calls(client: Any, service: str, plan: FaultPlan) -> None:
+def inject_aws_faults(client: Any, service: str, plan: FaultPlan) -> None:
     """Makes calls of a botocore client fail as the plan says."""
 
     def before(**_: Any) -> tuple[Any, Mapping[str, Any]] | None:
-        if not plan.strikes("aws", service):
+        if not plan.should_fail("aws", service):
             return None
         code, status = _THROTTLED[service]
         metadata = {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0}
@@ -110,7 +110,7 @@ def break_calls(client: Any, service: str, plan: FaultPlan) -> None:
         return _Refused(status), {"Error": error, "ResponseMetadata": metadata}
 
     def after(**_: Any) -> None:
-        if plan.strikes("aws_answer", service):
+        if plan.should_fail("aws_answer", service):
             raise ReadTimeoutError(endpoint_url=f"{service} (injected)")
 
     if service not in _THROTTLED:

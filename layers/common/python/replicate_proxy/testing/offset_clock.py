@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import local_settings
+from replicate_proxy.config import read_local_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ class OffsetClock:
             return 0.0
 
 
-def clock_of(values: Mapping[str, str]) -> Clock:
+def build_clock(values: Mapping[str, str]) -> Clock:
     """By the local setting `clock_offset_file`, which nothing but the local stack can have."""
-    offset_file = local_settings(values).get("clock_offset_file")
+    offset_file = read_local_settings(values).get("clock_offset_file")
     return OffsetClock(Path(offset_file)) if offset_file else SystemClock()

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError
-from replicate_proxy.ids import new_id
-from replicate_proxy.observability import Metric, count, logger, measure
+from replicate_proxy.ids import generate_id
+from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.model import Attempt, Delivery, Ending, Verdict
 from replicate_proxy.webhooks.receiver_limits import LaneFullError, waiting_seconds
@@ -162,7 +162,7 @@ class Deliverer:
         if isinstance(letter, Ending):
             self._progress.wake(self._progress.fail(delivery, letter, now))
             return None
-        token = new_id(now)
+        token = generate_id(now)
         try:
             self._receivers.enter(delivery, token, now)
         except LaneFullError as full:
@@ -201,7 +201,7 @@ class Deliverer:
         )
         taken = answer.verdict is Verdict.TAKEN
         count(Metric.DELIVERY_SUCCEEDED if taken else Metric.DELIVERY_FAILED)
-        measure(Metric.DELIVERY_SECONDS, answer.duration)
+        measure_seconds(Metric.DELIVERY_SECONDS, answer.duration)
         logger.info(
             "delivery attempted",
             delivery_id=delivery.id,

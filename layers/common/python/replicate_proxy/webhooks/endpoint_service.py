@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.validation import field_error
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.net.errors import ForbiddenTargetError
 from replicate_proxy.observability import logger
@@ -21,7 +21,7 @@ from replicate_proxy.webhooks.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from replicate_proxy.api.webhooks.bodies import CreateEndpointBody, UpdateEndpointBody
     from replicate_proxy.ports import Clock
@@ -135,8 +135,8 @@ class EndpointAdmin:
         return {
             "in_flight": lane.in_flight if lane else 0,
             "failures_in_a_row": lane.failures_in_a_row if lane else 0,
-            "failing_since": _text(lane.failing_since if lane else None),
-            "last_success_at": _text(lane.last_success_at if lane else None),
+            "failing_since": format_optional_timestamp(lane.failing_since if lane else None),
+            "last_success_at": format_optional_timestamp(lane.last_success_at if lane else None),
         }
 
     def _enabled(self, endpoint: Endpoint) -> Endpoint:
@@ -148,7 +148,3 @@ class EndpointAdmin:
             self._check_url(url)
         except ForbiddenTargetError as error:
             raise field_error("url", error.reason, error_type="forbidden_url") from error
-
-
-def _text(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None

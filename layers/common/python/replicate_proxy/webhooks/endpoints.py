@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso, parse
-from replicate_proxy.ids import new_id
+from replicate_proxy.clock import format_timestamp, parse_optional_timestamp, parse_timestamp
+from replicate_proxy.ids import generate_id
 from replicate_proxy.webhooks.model import EventKind
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def secrets_to_records(secrets: Sequence[SigningSecret]) -> list[dict[str, Any]]
     return [
         {
             "text": secret.text,
-            "created_at": iso(secret.created_at),
-            **({"expires_at": iso(secret.expires_at)} if secret.expires_at else {}),
+            "created_at": format_timestamp(secret.created_at),
+            **({"expires_at": format_timestamp(secret.expires_at)} if secret.expires_at else {}),
         }
         for secret in secrets
     ]
@@ -79,8 +79,8 @@ def secrets_from_records(records: Sequence[Mapping[str, Any]]) -> tuple[SigningS
     return tuple(
         SigningSecret(
             text=record["text"],
-            created_at=parse(record["created_at"]),
-            expires_at=parse(record["expires_at"]) if record.get("expires_at") else None,
+            created_at=parse_timestamp(record["created_at"]),
+            expires_at=parse_optional_timestamp(record.get("expires_at")),
         )
         for record in records
     )
@@ -125,4 +125,4 @@ class Endpoint:
 
 def new_endpoint_id(now: datetime) -> str:
     """`ep_` and 26 characters that sort by time."""
-    return f"ep_{new_id(now)}"
+    return f"ep_{generate_id(now)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.events import Event, EventName, EventSource
 from replicate_proxy.errors import ConflictError, ProxyError, RetryableError
 from replicate_proxy.observability import Metric, count, logger
@@ -116,7 +116,7 @@ class Receivers:
             "tenant": endpoint.tenant,
             "endpoint_id": endpoint.id,
             "reason": reason,
-            "disabled_at": iso(now),
+            "disabled_at": format_timestamp(now),
         }
         event = Event.new(
             EventName.ENDPOINT_DISABLED,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ApiError, ConflictError, NotFoundError
-from replicate_proxy.ids import new_id
+from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.commands import DeliverCommand
@@ -131,7 +131,7 @@ class Redelivery:
     def test(self, endpoint: Endpoint, *, base_url: str) -> Delivery:
         """Sends an event that is about nothing, to see whether the receiver is there and verifies."""
         now = self._clock.now()
-        job_id = new_id(now)
+        job_id = generate_id(now)
         expires_at = int((now + timedelta(days=self._settings.retention_days)).timestamp())
         identity = message_id(endpoint.tenant, job_id, EventKind.TEST, 0)
         text = json.dumps(_sample(job_id, now, base_url))
@@ -225,7 +225,7 @@ def _sample(job_id: str, now: datetime, base_url: str) -> dict[str, object]:
         "logs": "",
         "error": None,
         "status": "starting",
-        "created_at": iso(now),
+        "created_at": format_timestamp(now),
         "data_removed": False,
         "urls": {"get": here, "cancel": f"{here}/cancel"},
         "proxy": {"event": EventKind.TEST.value, "sequence": 0},

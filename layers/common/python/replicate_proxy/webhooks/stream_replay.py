@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate_proxy.aws.dynamodb import from_item
-from replicate_proxy.aws.job_records import job_of
+from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.webhooks.notifier import JobChange
 
@@ -28,11 +28,11 @@ def change_of(record: Mapping[str, Any]) -> JobChange | None:
     new = data.get("NewImage")
     if new is None or data["Keys"]["sk"].get("S") != "JOB":
         return None
-    return JobChange(_job(data.get("OldImage")), job_of(from_item(new)))
+    return JobChange(_job(data.get("OldImage")), job_from_record(from_item(new)))
 
 
 def _job(image: Mapping[str, Any] | None) -> Job | None:
-    return job_of(from_item(image)) if image else None
+    return job_from_record(from_item(image)) if image else None
 
 
 # A stream keeps its records for 24 hours (Amazon DynamoDB, Streams).

@@ -311,7 +311,7 @@ class TestCanceling:
         job_id = api.post()[1]["id"]
         assert self.cancel(api, job_id, tenant="other")[0] == 404
         assert self.cancel(api, "x" * 3000)[0] == 404
-        assert api.world.store.only().status is JobStatus.QUEUED
+        assert api.world.store.only_job().status is JobStatus.QUEUED
 
 
 def test_health_needs_no_caller(api: Api) -> None:

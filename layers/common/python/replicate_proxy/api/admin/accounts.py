@@ -15,12 +15,10 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import field_error, parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import is_tenant
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.operations.ports import Stage
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.api.http import Request, Response, Router
     from replicate_proxy.auth.keys import ApiKey
     from replicate_proxy.auth.tenants import Tenant
@@ -34,11 +32,11 @@ def build_key_view(key: ApiKey) -> dict[str, Any]:
         "tenant": key.tenant,
         "name": key.name,
         "scopes": sorted(key.scopes),
-        "created_at": iso(key.created_at),
-        "expires_at": _time(key.expires_at),
-        "last_used_at": _time(key.last_used_at),
-        "revoked_at": _time(key.revoked_at),
-        "previous_secret_until": _time(key.previous_until),
+        "created_at": format_timestamp(key.created_at),
+        "expires_at": format_optional_timestamp(key.expires_at),
+        "last_used_at": format_optional_timestamp(key.last_used_at),
+        "revoked_at": format_optional_timestamp(key.revoked_at),
+        "previous_secret_until": format_optional_timestamp(key.previous_until),
         "allowed_ips": list(key.allowed_ips),
         "allowed_models": list(key.allowed_models),
         "limits": asdict(key.limits) if key.limits else None,
@@ -51,13 +49,9 @@ def build_tenant_view(tenant: Tenant) -> dict[str, Any]:
         "display_name": tenant.display_name,
         "images": asdict(tenant.images),
         "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
-        "created_at": _time(tenant.created_at),
-        "updated_at": _time(tenant.updated_at),
+        "created_at": format_optional_timestamp(tenant.created_at),
+        "updated_at": format_optional_timestamp(tenant.updated_at),
     }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None
 
 
 def add_key_routes(routes: Router, keys: KeyService) -> None:
@@ -97,7 +91,7 @@ def add_key_routes(routes: Router, keys: KeyService) -> None:
     def revoke(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         key, effective = keys.revoke(request.path_params["id"], stage_of(request))
-        return json_response(200, {**build_key_view(key), "effective_at": iso(effective)})
+        return json_response(200, {**build_key_view(key), "effective_at": format_timestamp(effective)})
 
 
 def stage_of(request: Request) -> Stage:

@@ -19,7 +19,7 @@ from replicate_proxy.api.validation import field_error, parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_delivery_view
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.observability import logger
 from replicate_proxy.operations.dead_letters import subject_of
 
@@ -107,7 +107,7 @@ def _view(letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
     shown = {
         "message_id": letter.id,
         **subject_of(letter.body),
-        "sent_at": iso(letter.sent_at),
+        "sent_at": format_timestamp(letter.sent_at),
         "receive_count": letter.receive_count,
         "target": letter.target,
         "error": letter.error,

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from replicate_proxy import __version__
 from replicate_proxy.api.http import Request, Response, Router, json_response
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import ApiError, InvalidField
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _time(request: Request, name: str) -> datetime | None:
         return None
     try:
         # An unescaped plus sign arrives as a space.
-        return parse(text.replace(" ", "+"))
+        return parse_timestamp(text.replace(" ", "+"))
     except ValueError:
         field = InvalidField("invalid_time", name, f"{name} must be an ISO-8601 time with an offset")
         raise ApiError(400, "Invalid parameter", field.description, invalid_fields=[field]) from None

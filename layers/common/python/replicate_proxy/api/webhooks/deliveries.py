@@ -10,7 +10,7 @@ from replicate_proxy.api.validation import field_error, parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import parse
+from replicate_proxy.clock import parse_optional_timestamp
 from replicate_proxy.ids import is_id
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, DeliveryStatus
 
@@ -164,6 +164,6 @@ def _status(request: Request) -> DeliveryStatus | None:
 def _since(request: Request) -> datetime | None:
     text = request.query.get("since")
     try:
-        return parse(text) if text else None
+        return parse_optional_timestamp(text)
     except ValueError:
         raise field_error("since", "is not an ISO-8601 time with an offset") from None

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import iso
+from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, Attempt, Delivery, delivery_id
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.webhooks.endpoints import Endpoint
 
 
@@ -22,9 +20,9 @@ def build_endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "description": endpoint.description,
         "status": "enabled" if endpoint.is_enabled else "disabled",
         "disabled_reason": endpoint.disabled_reason.value if endpoint.disabled_reason else None,
-        "disabled_at": _text(endpoint.disabled_at),
-        "created_at": iso(endpoint.created_at),
-        "updated_at": iso(endpoint.updated_at),
+        "disabled_at": format_optional_timestamp(endpoint.disabled_at),
+        "created_at": format_timestamp(endpoint.created_at),
+        "updated_at": format_timestamp(endpoint.updated_at),
     }
 
 
@@ -42,9 +40,11 @@ def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
         "status": delivery.status.value,
         "reason": delivery.ending.value if delivery.ending else None,
         "attempts": delivery.attempts,
-        "created_at": iso(delivery.created_at),
-        "next_attempt_at": _text(delivery.next_attempt_at if delivery.is_pending else None),
-        "finished_at": _text(delivery.finished_at),
+        "created_at": format_timestamp(delivery.created_at),
+        "next_attempt_at": format_optional_timestamp(
+            delivery.next_attempt_at if delivery.is_pending else None
+        ),
+        "finished_at": format_optional_timestamp(delivery.finished_at),
     }
 
 
@@ -52,15 +52,11 @@ def build_attempt_view(attempt: Attempt) -> dict[str, Any]:
     return {
         "delivery": delivery_id(attempt.job_id, attempt.sequence, attempt.target),
         "number": attempt.number,
-        "at": iso(attempt.at),
+        "at": format_timestamp(attempt.at),
         "succeeded": attempt.verdict == "taken",
         "status": attempt.status,
         "error": attempt.error,
         "duration_ms": attempt.duration_ms,
         "response": attempt.answer,
-        "next_attempt_at": _text(attempt.next_attempt_at),
+        "next_attempt_at": format_optional_timestamp(attempt.next_attempt_at),
     }
-
-
-def _text(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None
