@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.integration.api import Api
-from tests.support.loopback import send, serving
+from tests.support.loopback import send_response, serve_http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,9 +60,9 @@ class Provider:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         if self.away:
-            send(handler, status=503)
+            send_response(handler, status=503)
         else:
-            send(handler, json.dumps({"keys": self.keys}).encode(), Content_Type="application/json")
+            send_response(handler, json.dumps({"keys": self.keys}).encode(), Content_Type="application/json")
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def authorizer_told(stack: Stack, **variables: str) -> Iterator[None]:
 def provider(stack: Stack) -> Iterator[Provider]:
     """The identity provider that the stack trusts; it is asked again for every key that it has not named."""
     made = Provider(keys=[public(RSA_KEY, "r1"), public(EC_KEY, "e1")])
-    with serving(made.answer) as served:
+    with serve_http(made.answer) as served:
         made.url = served.url("/keys")
         with trusting(stack, made):
             yield made

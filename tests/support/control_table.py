@@ -8,7 +8,7 @@ from typing import Any
 TABLE = "control"
 
 
-def make_control_table(dynamodb: Any) -> None:
+def create_control_table(dynamodb: Any) -> None:
     dynamodb.create_table(
         TableName=TABLE,
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
@@ -17,7 +17,7 @@ def make_control_table(dynamodb: Any) -> None:
     )
 
 
-class Atomic:
+class SerializedDynamoDb:
     """moto's client, one operation at a time: DynamoDB's writes are atomic, moto's among threads are not."""
 
     def __init__(self, dynamodb: Any) -> None:

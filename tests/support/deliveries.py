@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
-from replicate_proxy.net.addresses import AddressPolicy, parse_target
+from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.deliverer import Deliverer, Ready
 from replicate_proxy.webhooks.delivery_repository import Progress
@@ -426,7 +426,7 @@ class World:
             endpoints=self.endpoints,
             secrets=self.secrets,
             lanes=self.lanes,
-            check_url=lambda url: parse_target(url, AddressPolicy()),
+            check_url=lambda url: parse_url(url, AddressPolicy()),
             clock=self.clock,
         )
         self.redelivery = Redelivery(

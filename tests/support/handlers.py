@@ -78,7 +78,7 @@ def store_sample_key(**changes: Any) -> ApiKey:
     """Puts the key of the sample events into the access table."""
     key, _ = make_key(
         id=SAMPLE_KEY.id,
-        digest=SAMPLE_KEY.digest(signing.derive(ROOT_SECRET.encode(), "api-keys")),
+        digest=SAMPLE_KEY.digest(signing.derive_key(ROOT_SECRET.encode(), "api-keys")),
         **changes,
     )
     DynamoKeyStore(boto3.client("dynamodb"), TABLE).create(key)

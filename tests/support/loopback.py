@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-type Answer = Callable[[BaseHTTPRequestHandler], None]
+type Respond = Callable[[BaseHTTPRequestHandler], None]
 
 
 @dataclass
-class Served:
+class LoopbackServer:
     """A running server: its port, and the requests it saw as (method, path, headers)."""
 
     port: int
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def url(self, path: str, *, scheme: str = "http", host: str = "127.0.0.1") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
 
-def send(handler: BaseHTTPRequestHandler, body: bytes = b"", *, status: int = 200, **headers: str) -> None:
+def send_response(
+    handler: BaseHTTPRequestHandler, body: bytes = b"", *, status: int = 200, **headers: str
+) -> None:
     """A whole answer with Content-Length; underscores in header names stand for hyphens."""
     handler.send_response(status)
     for name, value in headers.items():
@@ -45,18 +47,18 @@ def send(handler: BaseHTTPRequestHandler, body: bytes = b"", *, status: int = 20
         handler.wfile.write(body)
 
 
-def void(_: object) -> None:
+def discard(_: object) -> None:
     """For handlers that answer nothing."""
 
 
 @contextlib.contextmanager
-def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Served]:
+def serve_http(answer: Respond, *, tls: ssl.SSLContext | None = None) -> Iterator[LoopbackServer]:
     """Answers every GET and POST by `answer` until the block ends."""
-    served: list[Served] = []
+    served: list[LoopbackServer] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            served[0].seen.append((self.command, self.path, dict(self.headers)))
+            served[0].requests.append((self.command, self.path, dict(self.headers)))
             answer(self)
 
         do_POST = do_GET  # noqa: N815 - http.server's naming
@@ -73,7 +75,7 @@ def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Se
     server = Server(("127.0.0.1", 0), Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    served.append(Served(server.server_port))
+    served.append(LoopbackServer(server.server_port))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -85,14 +87,14 @@ def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Se
 
 
 @dataclass(frozen=True)
-class Authority:
+class TlsContexts:
     """TLS contexts for a server that is `host` and for a client that trusts only this authority."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
 
 
-def authority(host: str, folder: Path) -> Authority:
+def create_tls_contexts(host: str, folder: Path) -> TlsContexts:
     """A self-signed certificate for `host`, its files in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
@@ -120,4 +122,4 @@ def authority(host: str, folder: Path) -> Authority:
     )
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pem)
-    return Authority(server, ssl.create_default_context(cafile=str(pem)))
+    return TlsContexts(server, ssl.create_default_context(cafile=str(pem)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.replicate_api.errors import RejectedError
-from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
+from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
 from tests.support.fakes import Faults
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
 
-PAGE = 100
+PAGE_SIZE = 100
 OUTPUT = ["https://replicate.delivery/out-0.png"]
 
 
@@ -28,13 +28,13 @@ class FakeReplicate:
         self.predictions: dict[str, dict[str, Any]] = {}
         self.webhooks: dict[str, str] = {}
         self.faults = Faults()
-        self.wait: float = 0
+        self.create_delay_seconds: float = 0
         self.canceled: list[str] = []
         self._echoes = echoes_webhook
         self._numbers = itertools.count(1)
 
-    def wait_before_create(self) -> float:
-        return self.wait
+    def acquire_create_slot(self) -> float:
+        return self.create_delay_seconds
 
     def create(
         self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None
@@ -75,7 +75,7 @@ class FakeReplicate:
 
     def list(
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
-    ) -> PredictionPage:
+    ) -> UpstreamPredictionPage:
         self.faults.raise_planned("list")
         fitting = [
             entry
@@ -85,9 +85,11 @@ class FakeReplicate:
         ]
         fitting.sort(key=lambda entry: int(entry["id"][1:]), reverse=True)
         start = int(cursor or 0)
-        page = fitting[start : start + PAGE]
-        following = str(start + PAGE) if len(fitting) > start + PAGE else None
-        return PredictionPage(tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), following)
+        page = fitting[start : start + PAGE_SIZE]
+        following = str(start + PAGE_SIZE) if len(fitting) > start + PAGE_SIZE else None
+        return UpstreamPredictionPage(
+            tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), following
+        )
 
     def start(self, prediction_id: str) -> None:
         self._set(prediction_id, status="processing", started_at=format_timestamp(self.clock.now()))
@@ -104,7 +106,7 @@ class FakeReplicate:
             },
         )
 
-    def forget_data(self, *, older_than: timedelta) -> None:
+    def remove_data(self, *, older_than: timedelta) -> None:
         """What Replicate does an hour after completion."""
         for entry in self.predictions.values():
             ended = entry.get("completed_at")

@@ -60,7 +60,7 @@ def create_first_admin_key(
             usage_key_id=seat.usage_key_id if seat else None,
             usage_key=seat.usage_key if seat else None,
         ),
-        signing.derive(root_secret.encode(), "api-keys"),
+        signing.derive_key(root_secret.encode(), "api-keys"),
     )
     store.create(key)
     return text

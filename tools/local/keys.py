@@ -19,7 +19,7 @@ class Keyring:
     def __init__(self, endpoint_url: str, outputs: Mapping[str, str]) -> None:
         secrets = client("secretsmanager", endpoint_url)
         root = str(secrets.get_secret_value(SecretId=outputs["SigningSecretArn"])["SecretString"])
-        self._digest_key = signing.derive(root.encode(), "api-keys")
+        self._digest_key = signing.derive_key(root.encode(), "api-keys")
         self._store = DynamoKeyStore(client("dynamodb", endpoint_url), outputs["AccessTableName"])
 
     def holds(self, text: str) -> bool:

@@ -14,7 +14,7 @@ from replicate_proxy.bootstrap import delivery as delivery_parts
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.net.addresses import AddressPolicy
 from tests.support.delivery_stack import DeliveryStack, delivery_stack, sample
-from tests.support.loopback import send, serving
+from tests.support.loopback import send_response, serve_http
 from tests.unit.functions.test_notify import Context
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliverySt
     def receive(handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["content-length"]))
         bodies.append((dict(handler.headers), body))
-        send(handler)
+        send_response(handler)
 
-    with serving(receive) as server:
+    with serve_http(receive) as server:
         tell_of_success(server.url("/hook"))
         while messages := stack.messages():
             assert call(*messages) == {"batchItemFailures": []}
@@ -68,7 +68,7 @@ def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliverySt
 
 
 def test_a_failure_waits_on_the_queue_for_its_retry(stack: DeliveryStack) -> None:
-    with serving(lambda handler: send(handler, b"no", status=500)) as server:
+    with serve_http(lambda handler: send_response(handler, b"no", status=500)) as server:
         tell_of_success(server.url("/hook"))
         (message,) = stack.messages()
         assert call(message) == {"batchItemFailures": []}

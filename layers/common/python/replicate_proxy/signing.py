@@ -20,7 +20,7 @@ WEBHOOK_TOLERANCE_SECONDS = 300
 _PREFIX = "whsec_"
 
 
-def derive(root: bytes, purpose: str) -> bytes:
+def derive_key(root: bytes, purpose: str) -> bytes:
     """A key for one purpose from the deployment's root secret; knowing one says nothing about another."""
     return hmac.new(root, b"replicate-proxy/" + purpose.encode(), hashlib.sha256).digest()
 
@@ -36,7 +36,7 @@ def verify(key: bytes, signature: str, *parts: str) -> bool:
     return hmac.compare_digest(sign(key, *parts).encode(), signature.encode())
 
 
-def webhook_key(secret: str) -> bytes:
+def decode_webhook_secret(secret: str) -> bytes:
     """The HMAC key inside a `whsec_…` secret (standard or URL-safe base64). Raises ValueError where there is
     none.
     """
@@ -53,7 +53,7 @@ def webhook_key(secret: str) -> bytes:
 def sign_webhook(secrets: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
     """The `webhook-signature` header: one `v1` signature for each live secret, newest first as given."""
     return " ".join(
-        f"v1,{_signature(webhook_key(secret), message_id, timestamp, body)}" for secret in secrets
+        f"v1,{_signature(decode_webhook_secret(secret), message_id, timestamp, body)}" for secret in secrets
     )
 
 
@@ -64,7 +64,9 @@ def webhook_signature_matches(
     time.
     """
     given = [part.partition(",")[2].encode() for part in header.split() if part.startswith("v1,")]
-    expected = [_signature(webhook_key(secret), message_id, timestamp, body).encode() for secret in secrets]
+    expected = [
+        _signature(decode_webhook_secret(secret), message_id, timestamp, body).encode() for secret in secrets
+    ]
     return any(_compare_all(expected, given))
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.net.addresses import AddressPolicy, parse_target
-from replicate_proxy.net.errors import ForbiddenTargetError
+from replicate_proxy.net.addresses import AddressPolicy, parse_url
+from replicate_proxy.net.errors import ForbiddenUrlError
 
 STRICT = AddressPolicy()
 LOCAL = AddressPolicy(allow_loopback=True)
@@ -25,7 +25,7 @@ LOCAL = AddressPolicy(allow_loopback=True)
     ],
 )
 def test_plain_https_urls_are_taken(url: str, host: str, port: int) -> None:
-    target = parse_target(url, STRICT)
+    target = parse_url(url, STRICT)
 
     assert (target.host, target.port) == (host, port)
 
@@ -74,24 +74,24 @@ def test_plain_https_urls_are_taken(url: str, host: str, port: int) -> None:
     ],
 )
 def test_everything_else_is_refused(url: str) -> None:
-    with pytest.raises(ForbiddenTargetError):
-        parse_target(url, STRICT)
+    with pytest.raises(ForbiddenUrlError):
+        parse_url(url, STRICT)
 
 
 def test_the_local_stack_may_use_http_and_any_port_on_this_machine() -> None:
-    target = parse_target("http://127.0.0.1:8123/file.png", LOCAL)
+    target = parse_url("http://127.0.0.1:8123/file.png", LOCAL)
 
     assert (target.scheme, target.host, target.port) == ("http", "127.0.0.1", 8123)
-    with pytest.raises(ForbiddenTargetError):
-        parse_target("http://10.0.0.1:8123/", LOCAL)
+    with pytest.raises(ForbiddenUrlError):
+        parse_url("http://10.0.0.1:8123/", LOCAL)
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_taken_or_refused_and_nothing_else(text: str) -> None:
     for url in (text, f"https://{text}", f"https://{text}/x", f"https://a.example:{text}"):
         try:
-            target = parse_target(url, STRICT)
-        except ForbiddenTargetError:
+            target = parse_url(url, STRICT)
+        except ForbiddenUrlError:
             continue
         assert target.scheme == "https"
         assert target.port == 443

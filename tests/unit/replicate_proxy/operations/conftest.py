@@ -15,7 +15,7 @@ from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetters
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import Seats
-from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
+from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.webhooks.redelivery import Redelivered
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import FakeClock
@@ -70,11 +70,11 @@ class FakeBreaker:
     state: str = "closed"
     seconds: float | None = None
 
-    def view(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {"state": self.state, "seconds": self.seconds}
 
-    def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:
-        self.state, self.seconds = f"open by {by}", seconds
+    def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
+        self.state, self.seconds = f"open by {opened_by}", seconds
 
     def reset(self) -> None:
         self.state = "closed"
@@ -151,7 +151,7 @@ class World:
                 dead_letters=self.dead_letters,
                 breaker=self.breaker,
                 redeliveries=FakeRedeliveries(),
-                webhook_secret=WebhookSecret(lambda: self.secret, self.parameter),
+                webhook_secret=WebhookSecretRefresher(lambda: self.secret, self.parameter),
             )
         )
 

@@ -18,7 +18,7 @@ from replicate_proxy.outputs.fetch import (
     HostAllowlist,
     HttpFileFetcher,
 )
-from tests.support.loopback import send, serving
+from tests.support.loopback import send_response, serve_http
 
 pytestmark = pytest.mark.enable_socket
 
@@ -30,16 +30,16 @@ def fetcher(
 ) -> HttpFileFetcher:
     session = GuardedSession(
         AddressPolicy(allow_loopback=True),
-        allowed_hosts=HostAllowlist(hosts),
+        is_allowed_host=HostAllowlist(hosts),
         max_redirects=redirects,
-        read_timeout=2,
+        read_timeout_seconds=2,
     )
     return HttpFileFetcher(session, budget=DiskBudget(budget))
 
 
 def test_a_file_is_counted_and_hashed_on_its_way_to_disk(tmp_path: Path) -> None:
     target = tmp_path / "file"
-    with serving(lambda handler: send(handler, BODY)) as server:
+    with serve_http(lambda handler: send_response(handler, BODY)) as server:
         fetched = fetcher().fetch(server.url("/a.bin"), target, max_bytes=len(BODY), timeout_seconds=10)
 
     assert target.read_bytes() == BODY
@@ -69,7 +69,9 @@ def test_a_data_uri_needs_no_server(tmp_path: Path) -> None:
 )
 def test_answers_that_will_not_change(tmp_path: Path, status: int, reason: str) -> None:
     with (
-        serving(lambda handler: send(handler, b"x" if status != 204 else b"", status=status)) as server,
+        serve_http(
+            lambda handler: send_response(handler, b"x" if status != 204 else b"", status=status)
+        ) as server,
         pytest.raises(FileUnobtainableError) as caught,
     ):
         fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
@@ -81,7 +83,7 @@ def test_answers_that_will_not_change(tmp_path: Path, status: int, reason: str) 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
 def test_answers_that_may_pass(tmp_path: Path, status: int) -> None:
     with (
-        serving(lambda handler: send(handler, b"x", status=status, Retry_After="7")) as server,
+        serve_http(lambda handler: send_response(handler, b"x", status=status, Retry_After="7")) as server,
         pytest.raises(FileUnavailableError) as caught,
     ):
         fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
@@ -96,7 +98,7 @@ def test_a_file_over_the_cap_is_left_and_its_disk_given_back(tmp_path: Path) -> 
         handler.wfile.write(BODY)
 
     limited = fetcher(budget=len(BODY))
-    with serving(endless) as server:
+    with serve_http(endless) as server:
         with pytest.raises(FileUnobtainableError, match="too_large"):
             limited.fetch(server.url("/"), tmp_path / "file", max_bytes=1000, timeout_seconds=5)
         assert not (tmp_path / "file").exists()
@@ -107,7 +109,7 @@ def test_a_file_over_the_cap_is_left_and_its_disk_given_back(tmp_path: Path) -> 
 
 def test_a_full_disk_puts_a_file_off_until_another_is_discarded(tmp_path: Path) -> None:
     small = fetcher(budget=len(BODY))
-    with serving(lambda handler: send(handler, BODY)) as server:
+    with serve_http(lambda handler: send_response(handler, BODY)) as server:
         first = small.fetch(server.url("/"), tmp_path / "one", max_bytes=len(BODY), timeout_seconds=5)
         with pytest.raises(FileDeferredError):
             small.fetch(server.url("/"), tmp_path / "two", max_bytes=len(BODY), timeout_seconds=5)
@@ -135,7 +137,9 @@ def test_hosts_off_the_list_are_not_called(tmp_path: Path, url: str) -> None:
 
 def test_a_redirect_off_the_list_is_not_followed(tmp_path: Path) -> None:
     with (
-        serving(lambda handler: send(handler, status=302, Location="http://127.0.0.2/")) as server,
+        serve_http(
+            lambda handler: send_response(handler, status=302, Location="http://127.0.0.2/")
+        ) as server,
         pytest.raises(FileUnobtainableError, match="address_not_allowed"),
     ):
         fetcher(redirects=3).fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
@@ -144,7 +148,7 @@ def test_a_redirect_off_the_list_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("redirects", [0, 2])
 def test_redirects_that_do_not_end_are_no_file(tmp_path: Path, redirects: int) -> None:
     with (
-        serving(lambda handler: send(handler, status=302, Location="/again")) as server,
+        serve_http(lambda handler: send_response(handler, status=302, Location="/again")) as server,
         pytest.raises(FileUnobtainableError, match="bad_response"),
     ):
         fetcher(redirects=redirects).fetch(
@@ -154,7 +158,7 @@ def test_redirects_that_do_not_end_are_no_file(tmp_path: Path, redirects: int) -
 
 def test_a_body_cut_short_may_come_whole_next_time(tmp_path: Path) -> None:
     with (
-        serving(lambda handler: send(handler, b"half", Content_Length="8")) as server,
+        serve_http(lambda handler: send_response(handler, b"half", Content_Length="8")) as server,
         pytest.raises(FileUnavailableError, match="unreachable"),
     ):
         fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
@@ -164,7 +168,7 @@ def test_a_body_cut_short_may_come_whole_next_time(tmp_path: Path) -> None:
 
 def test_a_file_that_would_not_even_fit_alone_is_left(tmp_path: Path) -> None:
     with (
-        serving(lambda handler: send(handler, BODY)) as server,
+        serve_http(lambda handler: send_response(handler, BODY)) as server,
         pytest.raises(FileUnobtainableError, match="too_large"),
     ):
         fetcher(budget=len(BODY) - 1).fetch(

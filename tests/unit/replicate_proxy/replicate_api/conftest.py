@@ -10,8 +10,8 @@ from moto import mock_aws
 
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.connection import open_session
-from tests.support.control_table import make_control_table
-from tests.support.upstream import Script, Upstream
+from tests.support.control_table import create_control_table
+from tests.support.scripted_server import Script, ScriptedServer
 
 if TYPE_CHECKING:
     import ssl
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Upstream]]:
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ScriptedServer]]:
     """`serve(script, …, tls=None)` starts an Upstream; all of them stop after the test."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    started: list[Upstream] = []
+    started: list[ScriptedServer] = []
 
-    def start(*scripts: Script, tls: ssl.SSLContext | None = None) -> Upstream:
-        started.append(Upstream(list(scripts), tls))
+    def start(*scripts: Script, tls: ssl.SSLContext | None = None) -> ScriptedServer:
+        started.append(ScriptedServer(list(scripts), tls))
         return started[-1]
 
     yield start
@@ -44,7 +44,7 @@ def client_for() -> Iterator[Callable[[str], ReplicateClient]]:
             session,
             url,
             lambda _: "r8_test",
-            Timeouts(connect=0.5, read=0.5, total=1.5),
+            Timeouts(connect_seconds=0.5, read_seconds=0.5, total_seconds=1.5),
             "replicate-proxy/test",
         )
 
@@ -60,7 +60,7 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
-        make_control_table(client)
+        create_control_table(client)
         yield client
 
 

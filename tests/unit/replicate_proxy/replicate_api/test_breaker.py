@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replicate_proxy.aws.control_table import ControlTable
-from replicate_proxy.replicate_api.circuit_breaker import Breaker, BreakerSettings
+from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -21,14 +21,14 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
     UpstreamUnavailableError,
 )
 from tests.support.clock import FakeClock
-from tests.support.control_table import TABLE, Atomic
+from tests.support.control_table import TABLE, SerializedDynamoDb
 
-Breakers = Callable[[], Breaker]
-SETTINGS = BreakerSettings(failures=3, reset_seconds=30, probe_seconds=60, freshness_seconds=0)
+Breakers = Callable[[], CircuitBreaker]
+SETTINGS = BreakerSettings(failure_threshold=3, open_seconds=30, probe_lease_seconds=60, cache_seconds=0)
 
 ILL: list[Exception] = [
     NotAcceptedError("refused"),
@@ -39,7 +39,7 @@ WELL: list[Exception] = [
     RejectedError(422, "Invalid", "no"),
     ThrottledError("429", retry_after=5),
     TokenRejectedError("401"),
-    UnexpectedReplyError("odd"),
+    UnexpectedResponseError("odd"),
 ]
 
 
@@ -50,8 +50,8 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def breaker(dynamodb: Any, clock: FakeClock) -> Breakers:
-    table = ControlTable(Atomic(dynamodb), TABLE)
-    return lambda: Breaker(table, clock, SETTINGS)
+    table = ControlTable(SerializedDynamoDb(dynamodb), TABLE)
+    return lambda: CircuitBreaker(table, clock, SETTINGS)
 
 
 def failing(error: Exception) -> Callable[[], str]:
@@ -61,7 +61,7 @@ def failing(error: Exception) -> Callable[[], str]:
     return call
 
 
-def fail(breaker: Breaker, error: Exception, times: int = 1) -> None:
+def fail(breaker: CircuitBreaker, error: Exception, times: int = 1) -> None:
     for _ in range(times):
         with pytest.raises(type(error)):
             breaker.call(failing(error))
@@ -77,7 +77,7 @@ def test_opens_for_all_after_failures_in_a_row(breaker: Breakers, error: Excepti
     with pytest.raises(BreakerOpenError) as caught:
         breaker().call(fine)
     assert caught.value.retry_after == pytest.approx(30)
-    status = breaker().status()
+    status = breaker().read_status()
     assert (status.state, status.opened_by) == ("open", type(error).__name__)
 
 
@@ -88,7 +88,7 @@ def test_the_call_that_opens_it_still_tells_its_own_outcome(breaker: Breakers) -
     with pytest.raises(OutcomeUnknownError):
         one.call(failing(OutcomeUnknownError("sent, no answer")))
     with pytest.raises(BreakerOpenError):
-        one.before()
+        one.raise_if_open()
 
 
 def test_the_probe_that_fails_still_tells_its_own_outcome(breaker: Breakers, clock: FakeClock) -> None:
@@ -104,7 +104,7 @@ def test_an_answer_of_whatever_kind_is_health(breaker: Breakers, error: Exceptio
     one = breaker()
     fail(one, error, 10)
     assert one.call(fine) == "fine"
-    assert one.status().failures == 0
+    assert one.read_status().failures == 0
 
 
 def test_failures_count_in_a_row_only(breaker: Breakers) -> None:
@@ -112,20 +112,20 @@ def test_failures_count_in_a_row_only(breaker: Breakers) -> None:
     for _ in range(5):
         fail(one, ILL[0], 2)
         assert other.call(fine) == "fine"
-    assert one.status().state == "closed"
+    assert one.read_status().state == "closed"
 
 
 def test_failures_of_all_functions_count_together(breaker: Breakers) -> None:
     for _ in range(3):
         fail(breaker(), ILL[1])
-    assert breaker().status().state == "open"
+    assert breaker().read_status().state == "open"
 
 
 def test_one_good_probe_closes_it_for_all(breaker: Breakers, clock: FakeClock) -> None:
     fail(breaker(), ILL[0], 3)
     clock.advance(31)
     assert breaker().call(fine) == "fine"
-    assert breaker().status().state == "closed"
+    assert breaker().read_status().state == "closed"
     assert breaker().call(fine) == "fine"
 
 
@@ -149,7 +149,7 @@ def test_one_bad_probe_opens_it_again(breaker: Breakers, clock: FakeClock) -> No
     clock.advance(31)
     fail(breaker(), ILL[2])
     with pytest.raises(BreakerOpenError) as caught:
-        breaker().before()
+        breaker().raise_if_open()
     assert caught.value.retry_after == pytest.approx(30)
 
 
@@ -180,7 +180,7 @@ def test_a_probe_that_died_makes_room_for_another(breaker: Breakers, clock: Fake
         breaker().call(fine)
     clock.advance(61)
     assert breaker().call(fine) == "fine"
-    assert breaker().status().state == "closed"
+    assert breaker().read_status().state == "closed"
 
 
 def test_a_probe_that_outlived_its_lease_decides_nothing(breaker: Breakers, clock: FakeClock) -> None:
@@ -191,12 +191,12 @@ def test_a_probe_that_outlived_its_lease_decides_nothing(breaker: Breakers, cloc
     def slow_probe() -> str:
         clock.advance(61)
         fail(breaker(), ILL[0])
-        states.append(breaker().status().state)
+        states.append(breaker().read_status().state)
         return "fine"
 
     late.call(slow_probe)
     assert states == ["open"]
-    assert breaker().status().state == "open", "a stale success must not close what a newer probe opened"
+    assert breaker().read_status().state == "open", "a stale success must not close what a newer probe opened"
 
 
 @pytest.mark.parametrize("kind", ["eight functions", "eight threads of one"])
@@ -214,7 +214,7 @@ def test_exactly_one_of_many_gets_the_probe(breaker: Breakers, clock: FakeClock,
         release.wait(20)
         return "fine"
 
-    def attempt(one: Breaker) -> bool:
+    def attempt(one: CircuitBreaker) -> bool:
         everybody.wait(20)
         try:
             one.call(probe)
@@ -243,16 +243,16 @@ def test_threads_of_one_function_call_at_the_same_time(breaker: Breakers) -> Non
 
 def test_by_hand(breaker: Breakers, clock: FakeClock) -> None:
     breaker().trip("key_123", seconds=600)
-    view = breaker().view()
+    view = breaker().describe()
     assert view["state"] == "open"
     assert view["opened_by"] == "key_123"
     assert view["open_until"] == "2026-01-31T09:40:00.000Z"
     clock.advance(599)
     with pytest.raises(BreakerOpenError):
-        breaker().before()
+        breaker().raise_if_open()
 
     breaker().reset()
-    assert breaker().view() == {**view, "state": "closed", "closed_at": "2026-01-31T09:39:59.000Z"}
+    assert breaker().describe() == {**view, "state": "closed", "closed_at": "2026-01-31T09:39:59.000Z"}
     assert breaker().call(fine) == "fine"
 
 
@@ -260,15 +260,15 @@ def test_tripped_by_hand_a_probe_decides_after_the_time(breaker: Breakers, clock
     breaker().trip(seconds=600)
     clock.advance(601)
     assert breaker().call(fine) == "fine"
-    assert breaker().status().state == "closed"
+    assert breaker().read_status().state == "closed"
 
 
 def test_a_healthy_call_costs_no_write_and_a_read_every_few_seconds(
     dynamodb: Any, clock: FakeClock, counted: list[str]
 ) -> None:
-    one = Breaker(ControlTable(dynamodb, TABLE), clock, BreakerSettings(freshness_seconds=60))
+    one = CircuitBreaker(ControlTable(dynamodb, TABLE), clock, BreakerSettings(cache_seconds=60))
     for _ in range(20):
-        one.before()
+        one.raise_if_open()
         one.call(fine)
     assert counted == ["GetItem"]
 
@@ -281,7 +281,7 @@ def test_calls_go_on_when_the_table_cannot_be_reached(clock: FakeClock) -> None:
 
             return fail
 
-    one = Breaker(ControlTable(Unreachable(), TABLE), clock, SETTINGS)
+    one = CircuitBreaker(ControlTable(Unreachable(), TABLE), clock, SETTINGS)
     assert one.call(fine) == "fine"
     fail(one, ILL[1], 10)
     assert one.call(fine) == "fine"
@@ -303,7 +303,7 @@ def test_against_a_model(dynamodb: Any, steps: list[tuple[int, str, int]]) -> No
     clock = FakeClock()
     table = ControlTable(dynamodb, TABLE)
     dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "BREAKER#replicate"}})
-    functions = [Breaker(table, clock, SETTINGS) for _ in range(3)]
+    functions = [CircuitBreaker(table, clock, SETTINGS) for _ in range(3)]
     failures, open_until = 0, None
     for who, what, pause in steps:
         clock.advance(pause)
@@ -324,5 +324,5 @@ def test_against_a_model(dynamodb: Any, steps: list[tuple[int, str, int]]) -> No
             failures, open_until = 0, None
         else:
             failures += 1
-            if open_until is not None or failures >= SETTINGS.failures:
-                open_until = now + SETTINGS.reset_seconds
+            if open_until is not None or failures >= SETTINGS.failure_threshold:
+                open_until = now + SETTINGS.open_seconds

@@ -16,22 +16,29 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from replicate_proxy.replicate_api import reply as reply_module
+from replicate_proxy.replicate_api import response as response_module
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
     RejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget
-from tests.support.upstream import PREDICTION, Connection, Script, Upstream, answering, http
+from tests.support.scripted_server import (
+    PREDICTION,
+    Connection,
+    Script,
+    ScriptedServer,
+    build_http_response,
+    respond_with,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Serve = Callable[..., Upstream]
+Serve = Callable[..., ScriptedServer]
 ClientFor = Callable[[str], ReplicateClient]
 TARGET = CreateTarget("predictions")
 BODY = {"version": "abc", "input": {"text": "Alice"}}
@@ -70,7 +77,7 @@ def leave_without_answer(connection: Connection) -> None:
 
 def half_a_body(connection: Connection) -> None:
     connection.read_request()
-    connection.send(http(201, PREDICTION)[:-40])
+    connection.send(build_http_response(201, PREDICTION)[:-40])
 
 
 def half_a_head(connection: Connection) -> None:
@@ -117,17 +124,17 @@ LOST: dict[str, Script] = {
     "an answer that is not HTTP": no_http_at_all,
     "a broken chunk": broken_chunk,
     "a body that drips past the budget": drip,
-    "broken JSON": answering(201, b'{"id": "gm3q'),
-    "empty body": answering(201, b""),
-    "JSON of another kind": answering(201, b"[]"),
-    "no id": answering(201, {"status": "starting"}),
-    "an unknown status": answering(201, {**PREDICTION, "status": "pondering"}),
-    "a broken compression": answering(201, b"not gzip", "Content-Encoding: gzip"),
-    "500": answering(500, {"detail": "Internal server error"}),
-    "502 of a gateway": answering(502, b"<html>Bad Gateway</html>"),
-    "503": answering(503, b"", "Retry-After: 3"),
-    "504": answering(504, b""),
-    "303": answering(303, b"", "Location: /elsewhere"),
+    "broken JSON": respond_with(201, b'{"id": "gm3q'),
+    "empty body": respond_with(201, b""),
+    "JSON of another kind": respond_with(201, b"[]"),
+    "no id": respond_with(201, {"status": "starting"}),
+    "an unknown status": respond_with(201, {**PREDICTION, "status": "pondering"}),
+    "a broken compression": respond_with(201, b"not gzip", "Content-Encoding: gzip"),
+    "500": respond_with(500, {"detail": "Internal server error"}),
+    "502 of a gateway": respond_with(502, b"<html>Bad Gateway</html>"),
+    "503": respond_with(503, b"", "Retry-After: 3"),
+    "504": respond_with(504, b""),
+    "303": respond_with(303, b"", "Location: /elsewhere"),
 }
 
 
@@ -171,8 +178,8 @@ def test_the_same_faults_leave_a_read_to_be_asked_again(
 
 
 def test_a_read_with_an_unknown_status_fails_loudly(serve: Serve, client_for: ClientFor) -> None:
-    upstream = serve(answering(200, {**PREDICTION, "status": "pondering"}))
-    with pytest.raises(UnexpectedReplyError, match="pondering"):
+    upstream = serve(respond_with(200, {**PREDICTION, "status": "pondering"}))
+    with pytest.raises(UnexpectedResponseError, match="pondering"):
         client_for(upstream.url).get("abc")
 
 
@@ -261,18 +268,18 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("trusted")
 def test_tls_works_when_nothing_fails(serve: Serve, client_for: ClientFor, tls: ssl.SSLContext) -> None:
-    upstream = serve(answering(201, PREDICTION), tls=tls)
+    upstream = serve(respond_with(201, PREDICTION), tls=tls)
     assert client_for(upstream.url).create(TARGET, BODY).id == PREDICTION["id"]
 
 
 def test_a_certificate_that_we_do_not_trust(serve: Serve, client_for: ClientFor, tls: ssl.SSLContext) -> None:
-    upstream = serve(answering(201, PREDICTION), tls=tls)
+    upstream = serve(respond_with(201, PREDICTION), tls=tls)
     with pytest.raises(NotAcceptedError):
         create(client_for(upstream.url))
-    assert upstream.received == []
+    assert upstream.requests == []
 
 
-def secure(upstream: Upstream) -> str:
+def secure(upstream: ScriptedServer) -> str:
     return upstream.url.replace("http://", "https://")
 
 
@@ -308,7 +315,7 @@ def test_tls_that_breaks_after_the_request(serve: Serve, client_for: ClientFor, 
     upstream = serve(break_the_record_layer, tls=tls)
     with pytest.raises(OutcomeUnknownError, match="SSLError"):
         create(client_for(upstream.url))
-    assert len(upstream.received) == 1
+    assert len(upstream.requests) == 1
 
 
 def test_an_idle_connection_is_never_used_for_a_create(serve: Serve, client_for: ClientFor) -> None:
@@ -316,11 +323,11 @@ def test_an_idle_connection_is_never_used_for_a_create(serve: Serve, client_for:
 
     def answer_once_then_break(connection: Connection) -> None:
         connection.read_request()
-        connection.send(http(200, PREDICTION))
+        connection.send(build_http_response(200, PREDICTION))
         connection.read_request()
         connection.reset()
 
-    upstream = serve(answer_once_then_break, answering(201, PREDICTION))
+    upstream = serve(answer_once_then_break, respond_with(201, PREDICTION))
     client = client_for(upstream.url)
     client.get("abc")
 
@@ -332,7 +339,7 @@ def test_reads_share_a_connection(serve: Serve, client_for: ClientFor) -> None:
     def answer_twice(connection: Connection) -> None:
         for _ in range(2):
             connection.read_request()
-            connection.send(http(200, PREDICTION))
+            connection.send(build_http_response(200, PREDICTION))
 
     upstream = serve(answer_twice)
     client = client_for(upstream.url)
@@ -347,8 +354,8 @@ def test_reads_share_a_connection(serve: Serve, client_for: ClientFor) -> None:
 def test_a_redirect_is_refused_and_not_followed(
     serve: Serve, client_for: ClientFor, status: int, location: str
 ) -> None:
-    elsewhere = serve(answering(201, PREDICTION))
-    upstream = serve(answering(status, b"", f"Location: {location.format(elsewhere=elsewhere.url)}"))
+    elsewhere = serve(respond_with(201, PREDICTION))
+    upstream = serve(respond_with(status, b"", f"Location: {location.format(elsewhere=elsewhere.url)}"))
     with pytest.raises(RejectedError) as caught:
         create(client_for(upstream.url))
     assert caught.value.status == 502
@@ -358,9 +365,9 @@ def test_a_redirect_is_refused_and_not_followed(
 def test_an_endless_reply_is_cut_off(
     serve: Serve, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply_module, "MAX_REPLY_BYTES", 1000)
-    upstream = serve(answering(200, b" " * 5000), answering(201, b" " * 5000))
-    with pytest.raises(UnexpectedReplyError, match="larger than"):
+    monkeypatch.setattr(response_module, "MAX_RESPONSE_BYTES", 1000)
+    upstream = serve(respond_with(200, b" " * 5000), respond_with(201, b" " * 5000))
+    with pytest.raises(UnexpectedResponseError, match="larger than"):
         client_for(upstream.url).get("abc")
     with pytest.raises(OutcomeUnknownError, match="larger than"):
         create(client_for(upstream.url))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.replicate_api.errors import UnexpectedReplyError, UpstreamUnavailableError
+from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
-from replicate_proxy.replicate_api.reply import parse_json
-from tests.support.upstream import PREDICTION
+from replicate_proxy.replicate_api.response import parse_json
+from tests.support.scripted_server import PREDICTION
 
 
 def test_a_create_reply_without_output_and_data_removed() -> None:
@@ -42,18 +42,18 @@ def test_an_error_that_is_no_text_becomes_text() -> None:
 
 @pytest.mark.parametrize("broken", [None, [], "text", {}, {"id": ""}, {"id": 7, "status": "starting"}])
 def test_what_is_no_prediction(broken: object) -> None:
-    with pytest.raises(UnexpectedReplyError):
+    with pytest.raises(UnexpectedResponseError):
         UpstreamPrediction.parse(broken)
 
 
 @pytest.mark.parametrize("status", ["pondering", None, "", 3, "Succeeded"])
 def test_an_unknown_status_fails_loudly(status: object) -> None:
-    with pytest.raises(UnexpectedReplyError, match="status"):
+    with pytest.raises(UnexpectedResponseError, match="status"):
         UpstreamPrediction.parse({**PREDICTION, "status": status})
 
 
 def test_which_statuses_are_final() -> None:
-    final = {status for status in UpstreamStatus if status.terminal}
+    final = {status for status in UpstreamStatus if status.is_terminal}
     assert final == {"succeeded", "failed", "canceled", "aborted"}
 
 

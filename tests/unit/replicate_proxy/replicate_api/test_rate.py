@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.aws.control_table import ControlTable
-from replicate_proxy.replicate_api.rate_limit import Bucket, Pace, RateLimiter
+from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter, RateLimitRecord
 from tests.support.clock import FakeClock
-from tests.support.control_table import TABLE, Atomic
+from tests.support.control_table import TABLE, SerializedDynamoDb
 
 Limiters = Callable[[], RateLimiter]
-PACE = Pace(per_minute=600, burst=5)
+PACE = RateLimit(per_minute=600, burst=5)
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def clock() -> FakeClock:
 @pytest.fixture
 def limiter(dynamodb: Any, clock: FakeClock) -> Limiters:
     """Each call makes another function's limiter over the same record."""
-    table = ControlTable(Atomic(dynamodb), TABLE)
+    table = ControlTable(SerializedDynamoDb(dynamodb), TABLE)
     return lambda: RateLimiter(table, "creates", PACE, clock)
 
 
 def takes(limiter: RateLimiter, tries: int) -> int:
-    return sum(limiter.take() == 0 for _ in range(tries))
+    return sum(limiter.acquire_slot() == 0 for _ in range(tries))
 
 
 def test_a_burst_passes_and_no_more(limiter: Limiters) -> None:
@@ -63,29 +63,29 @@ def test_a_long_rest_gives_a_burst_and_not_more(limiter: Limiters, clock: FakeCl
 def test_whoever_comes_back_when_told_finds_a_place(limiter: Limiters, clock: FakeClock) -> None:
     one = limiter()
     takes(one, 5)
-    waits = [limiter().take() for _ in range(10)]
+    waits = [limiter().acquire_slot() for _ in range(10)]
     assert waits == pytest.approx([0.1 * place for place in range(1, 11)])
     for _ in waits:
         clock.advance(0.1)
-        assert one.take() == 0
+        assert one.acquire_slot() == 0
 
 
 def test_slowed_down_for_everybody(limiter: Limiters, clock: FakeClock) -> None:
     one, other = limiter(), limiter()
-    assert one.take() == 0
-    one.slow_down(6, for_seconds=60)
+    assert one.acquire_slot() == 0
+    one.reduce_limit(6, for_seconds=60)
 
-    assert other.take() >= 10, "the answer to 'slow down' is not another call at once"
+    assert other.acquire_slot() >= 10, "the answer to 'slow down' is not another call at once"
     passed = 0
     for _ in range(60):
         clock.advance(1)
-        passed += other.take() == 0
+        passed += other.acquire_slot() == 0
     assert passed == 6
 
 
 def test_back_to_the_usual_pace_afterwards(limiter: Limiters, clock: FakeClock) -> None:
     one = limiter()
-    one.slow_down(6, for_seconds=30)
+    one.reduce_limit(6, for_seconds=30)
     clock.advance(31)
     assert takes(limiter(), 10) == 5
     assert takes(one, 10) == 0
@@ -93,15 +93,15 @@ def test_back_to_the_usual_pace_afterwards(limiter: Limiters, clock: FakeClock) 
 
 def test_nobody_is_sent_away_for_longer_than_a_queue_can_delay(limiter: Limiters) -> None:
     one = limiter()
-    one.slow_down(0.01, for_seconds=10**6)
-    assert one.take() == 900
+    one.reduce_limit(0.01, for_seconds=10**6)
+    assert one.acquire_slot() == 900
 
 
 def test_a_burst_from_many_functions_at_once(limiter: Limiters) -> None:
     """Twenty functions, each with its own outdated picture, never get more than there is."""
     ours = [limiter() for _ in range(20)]
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda one: one.take() == 0, ours * 3))
+        got = list(pool.map(lambda one: one.acquire_slot() == 0, ours * 3))
     assert sum(got) == 5
 
 
@@ -117,8 +117,8 @@ def test_work_goes_on_when_the_table_cannot_be_reached(clock: FakeClock) -> None
             raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
 
     limiter = RateLimiter(ControlTable(Unreachable(), TABLE), "creates", PACE, clock)
-    assert limiter.take() == 0
-    limiter.slow_down(6, for_seconds=60)
+    assert limiter.acquire_slot() == 0
+    limiter.reduce_limit(6, for_seconds=60)
 
 
 @given(
@@ -130,14 +130,14 @@ def test_in_no_window_more_than_a_burst_and_the_refill(
     per_minute: float, burst: int, gaps: list[int]
 ) -> None:
     """The promise of the arithmetic itself, for any pace and any arrivals."""
-    pace = Pace(per_minute, burst)
-    bucket, now, served = Bucket(), 10**12, []
+    pace = RateLimit(per_minute, burst)
+    bucket, now, served = RateLimitRecord(), 10**12, []
     for gap in gaps:
         now += gap
-        if bucket.wait(now, pace) == 0:
-            bucket = Bucket(next_free=max(bucket.next_free, now) + pace.interval)
+        if bucket.wait_ms(now, pace) == 0:
+            bucket = RateLimitRecord(next_free_at=max(bucket.next_free_at, now) + pace.interval_ms)
             served.append(now)
     for start in served:
         for end in [moment for moment in served if moment >= start]:
             within = sum(start <= moment <= end for moment in served)
-            assert within <= burst + (end - start) // pace.interval + 1
+            assert within <= burst + (end - start) // pace.interval_ms + 1

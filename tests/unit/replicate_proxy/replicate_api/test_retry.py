@@ -20,7 +20,7 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.models import CreateTarget
 from replicate_proxy.replicate_api.retry import Budget, Retry, RetryingClient, retry_budget
-from tests.support.upstream import PREDICTION, Upstream, answering
+from tests.support.scripted_server import PREDICTION, ScriptedServer, respond_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ def test_anything_else_is_not(sleeper: Sleeper, error: Exception) -> None:
 def test_what_the_caller_excludes_is_not(sleeper: Sleeper) -> None:
     call, calls = scripted(ThrottledError("429", retry_after=0.1), "never")
     with pytest.raises(ThrottledError):
-        Retry().call(call, never=(ThrottledError,))
+        Retry().call(call, no_retry_on=(ThrottledError,))
     assert calls == [1]
 
 
@@ -97,14 +97,14 @@ def test_the_last_error_comes_out_when_the_tries_are_used_up(sleeper: Sleeper) -
     last = NotAcceptedError("last")
     call, calls = scripted(NotAcceptedError("1"), NotAcceptedError("2"), last, "never")
     with pytest.raises(NotAcceptedError) as caught:
-        Retry(tries=3).call(call)
+        Retry(max_attempts=3).call(call)
     assert caught.value is last
     assert calls == [3]
 
 
 def test_waits_grow_and_stay_below_the_cap(sleeper: Sleeper) -> None:
     call, _ = scripted(*[NotAcceptedError("x")] * 7, "done")
-    Retry(tries=8, base=0.5, cap=2.0, seconds=100).call(call)
+    Retry(max_attempts=8, base_delay_seconds=0.5, max_delay_seconds=2.0, budget_seconds=100).call(call)
     ceilings = [0.5, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
     assert all(0 <= wait <= ceiling for wait, ceiling in zip(sleeper.slept, ceilings, strict=True))
     assert len(set(sleeper.slept)) > 1, "full jitter"
@@ -112,14 +112,14 @@ def test_waits_grow_and_stay_below_the_cap(sleeper: Sleeper) -> None:
 
 def test_retry_after_is_honoured(sleeper: Sleeper) -> None:
     call, _ = scripted(ThrottledError("429", retry_after=5), "done")
-    Retry(seconds=20).call(call)
+    Retry(budget_seconds=20).call(call)
     assert sleeper.slept[0] >= 5
 
 
 def test_a_wait_beyond_the_budget_is_not_begun(sleeper: Sleeper) -> None:
     call, calls = scripted(ThrottledError("429", retry_after=30), "never")
     with pytest.raises(ThrottledError):
-        Retry(seconds=20).call(call)
+        Retry(budget_seconds=20).call(call)
     assert calls == [1]
     assert sleeper.slept == []
 
@@ -129,9 +129,9 @@ def test_all_calls_of_an_invocation_share_one_budget(sleeper: Sleeper) -> None:
     first, _ = scripted(ThrottledError("429", retry_after=6), "done")
     second, calls = scripted(ThrottledError("429", retry_after=6), "never")
     with retry_budget(10):
-        assert Retry(seconds=60).call(first) == "done"
+        assert Retry(budget_seconds=60).call(first) == "done"
         with pytest.raises(ThrottledError):
-            Retry(seconds=60).call(second)
+            Retry(budget_seconds=60).call(second)
     assert calls == [1]
     assert sum(sleeper.slept) < 10
 
@@ -141,26 +141,26 @@ class TestRetryingClient:
 
     @pytest.fixture
     def client_to(self, client_for: Callable[[str], object]) -> Callable[[str], RetryingClient]:
-        retry = Retry(tries=3, base=0.01, cap=0.02, seconds=5)
+        retry = Retry(max_attempts=3, base_delay_seconds=0.01, max_delay_seconds=0.02, budget_seconds=5)
         return lambda url: RetryingClient(client_for(url), retry)  # type: ignore[arg-type]  # the fixture's type
 
     def test_a_read_survives_a_bad_moment(
-        self, serve: Callable[..., Upstream], client_to: Callable[[str], RetryingClient]
+        self, serve: Callable[..., ScriptedServer], client_to: Callable[[str], RetryingClient]
     ) -> None:
-        upstream = serve(answering(503, b""), answering(502, b""), answering(200, PREDICTION))
+        upstream = serve(respond_with(503, b""), respond_with(502, b""), respond_with(200, PREDICTION))
         assert client_to(upstream.url).get("abc").id == PREDICTION["id"]
 
     @pytest.mark.parametrize("status", [500, 503, 429, 422])
     def test_a_create_is_sent_once_whatever_the_answer(
-        self, serve: Callable[..., Upstream], client_to: Callable[[str], RetryingClient], status: int
+        self, serve: Callable[..., ScriptedServer], client_to: Callable[[str], RetryingClient], status: int
     ) -> None:
-        upstream = serve(answering(status, b"{}"), answering(201, PREDICTION))
+        upstream = serve(respond_with(status, b"{}"), respond_with(201, PREDICTION))
         with pytest.raises((OutcomeUnknownError, ThrottledError, RejectedError)):
             client_to(upstream.url).create(CreateTarget("predictions"), {})
         assert upstream.connections == 1
 
     def test_a_create_that_was_refused_before_any_work_is_sent_again(
-        self, serve: Callable[..., Upstream], client_to: Callable[[str], RetryingClient]
+        self, serve: Callable[..., ScriptedServer], client_to: Callable[[str], RetryingClient]
     ) -> None:
-        upstream = serve(answering(425, b""), answering(201, PREDICTION))
+        upstream = serve(respond_with(425, b""), respond_with(201, PREDICTION))
         assert client_to(upstream.url).create(CreateTarget("predictions"), {}).id == PREDICTION["id"]

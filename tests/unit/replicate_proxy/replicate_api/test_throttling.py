@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.replicate_api.error_mapping import MAX_RETRY_AFTER, limit_per_minute, retry_after
+from replicate_proxy.replicate_api.error_mapping import (
+    MAX_RETRY_AFTER_SECONDS,
+    parse_reduced_limit,
+    parse_retry_delay,
+)
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SOON = format_datetime(NOW + timedelta(seconds=12), usegmt=True)
@@ -27,7 +31,7 @@ PAST = format_datetime(NOW - timedelta(hours=1), usegmt=True)
         ({}, PAST, 0.0),
         ({"retry_after": 5}, "9", 9.0),
         ({"retry_after": 9}, "5", 9.0),
-        ({"retry_after": 86400}, None, MAX_RETRY_AFTER),
+        ({"retry_after": 86400}, None, MAX_RETRY_AFTER_SECONDS),
         ({"retry_after": -1}, None, None),
         ({"retry_after": True}, None, None),
         ({"retry_after": None}, "soon", None),
@@ -38,7 +42,7 @@ PAST = format_datetime(NOW - timedelta(hours=1), usegmt=True)
     ],
 )
 def test_how_long_to_wait(body: dict[str, Any], header: str | None, expected: float | None) -> None:
-    assert retry_after(body, header, now=NOW) == expected
+    assert parse_retry_delay(body, header, now=NOW) == expected
 
 
 json_values = st.recursive(
@@ -54,9 +58,9 @@ json_values = st.recursive(
 def test_whatever_replicate_sends_gives_a_wait_within_bounds(
     body: dict[str, Any], header: str | None
 ) -> None:
-    wait = retry_after(body, header, now=NOW)
-    assert wait is None or 0 <= wait <= MAX_RETRY_AFTER
-    limit = limit_per_minute(body)
+    wait = parse_retry_delay(body, header, now=NOW)
+    assert wait is None or 0 <= wait <= MAX_RETRY_AFTER_SECONDS
+    limit = parse_reduced_limit(body)
     assert limit is None or limit > 0
 
 
@@ -74,4 +78,4 @@ def test_whatever_replicate_sends_gives_a_wait_within_bounds(
     ],
 )
 def test_the_limit_that_replicate_names(detail: object, expected: int | None) -> None:
-    assert limit_per_minute({"detail": detail}) == expected
+    assert parse_reduced_limit({"detail": detail}) == expected

@@ -11,7 +11,11 @@ import requests
 import urllib3.exceptions
 
 from replicate_proxy.errors import ProxyError
-from replicate_proxy.replicate_api.error_mapping import Operation, check, translated
+from replicate_proxy.replicate_api.error_mapping import (
+    Operation,
+    raise_for_status,
+    translate_transport_errors,
+)
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
@@ -20,7 +24,7 @@ from replicate_proxy.replicate_api.errors import (
     TokenRejectedError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.reply import Reply
+from replicate_proxy.replicate_api.response import UpstreamResponse
 
 
 def classes(module: object, base: type[BaseException]) -> list[type[BaseException]]:
@@ -52,8 +56,8 @@ def outcome(operation: Operation, cause: BaseException, *, watched: bool = True,
     """What a request ends in whose transport raises `cause`."""
 
     def send() -> None:
-        with translated(operation) as wire:
-            wire.handed, wire.watched, wire.sent = True, watched, sent
+        with translate_transport_errors(operation) as wire:
+            wire.handed_to_transport, wire.transport_tracks_sending, wire.send_started = True, watched, sent
             raise cause
 
     with pytest.raises(ProxyError) as caught:
@@ -75,7 +79,7 @@ class TestEveryForeignException:
         assert type(error) is OutcomeUnknownError
 
     def test_after_sending_anything_else_may_be_asked_again(self, kind: type[BaseException]) -> None:
-        assert type(outcome(Operation.REPEATABLE, made(kind), sent=True)) is UpstreamUnavailableError
+        assert type(outcome(Operation.IDEMPOTENT, made(kind), sent=True)) is UpstreamUnavailableError
 
 
 def test_the_cause_is_kept_and_its_text_is_not_repeated() -> None:
@@ -86,24 +90,30 @@ def test_the_cause_is_kept_and_its_text_is_not_repeated() -> None:
 
 
 def test_our_own_bugs_are_not_taken_for_network_trouble() -> None:
-    with pytest.raises(KeyError), translated(Operation.CREATE):
+    with pytest.raises(KeyError), translate_transport_errors(Operation.CREATE):
         raise KeyError("a bug")
 
 
-def reply(status: int, body: bytes = b"") -> Reply:
-    return Reply(status, {}, body)
+def reply(status: int, body: bytes = b"") -> UpstreamResponse:
+    return UpstreamResponse(status, {}, body)
 
 
 def meaning(status: int) -> type:
     try:
-        check(reply(status), Operation.CREATE)
+        raise_for_status(reply(status), Operation.CREATE)
     except ProxyError as error:
         return type(error)
-    return Reply
+    return UpstreamResponse
 
 
 def test_every_status_of_a_create_has_one_meaning() -> None:
-    by_class = {1: OutcomeUnknownError, 2: Reply, 3: RejectedError, 4: RejectedError, 5: OutcomeUnknownError}
+    by_class = {
+        1: OutcomeUnknownError,
+        2: UpstreamResponse,
+        3: RejectedError,
+        4: RejectedError,
+        5: OutcomeUnknownError,
+    }
     special = {
         303: OutcomeUnknownError,
         401: TokenRejectedError,
@@ -118,13 +128,13 @@ def test_every_status_of_a_create_has_one_meaning() -> None:
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
 def test_a_5xx_of_a_read_may_be_asked_again_when_the_server_says(status: int) -> None:
     with pytest.raises(UpstreamUnavailableError) as caught:
-        check(Reply(status, {"retry-after": "7"}, b""), Operation.REPEATABLE)
+        raise_for_status(UpstreamResponse(status, {"retry-after": "7"}, b""), Operation.IDEMPOTENT)
     assert caught.value.retry_after == 7.0
 
 
 def test_a_429_without_any_hint_still_says_when() -> None:
     with pytest.raises(ThrottledError) as caught:
-        check(reply(429), Operation.CREATE)
+        raise_for_status(reply(429), Operation.CREATE)
     assert caught.value.retry_after > 0
     assert caught.value.limit_per_minute is None
 
@@ -137,7 +147,7 @@ def test_the_429_of_an_account_low_on_credit() -> None:
         b'"status":429,"retry_after":5}'
     )
     with pytest.raises(ThrottledError) as caught:
-        check(reply(429, body), Operation.CREATE)
+        raise_for_status(reply(429, body), Operation.CREATE)
     assert caught.value.retry_after == 5.0
     assert caught.value.limit_per_minute == 6
 
@@ -149,7 +159,7 @@ def test_a_rejection_keeps_replicates_words() -> None:
         b'"description":"not allowed"},"odd"]}'
     )
     with pytest.raises(RejectedError) as caught:
-        check(reply(422, body), Operation.CREATE)
+        raise_for_status(reply(422, body), Operation.CREATE)
     error = caught.value
     assert (error.status, error.title) == (422, "Input validation failed")
     assert error.detail == "- Additional property signal is not allowed\n"
@@ -162,6 +172,6 @@ def test_a_rejection_keeps_replicates_words() -> None:
 )
 def test_a_rejection_in_any_other_form_has_a_title_and_a_detail(body: bytes) -> None:
     with pytest.raises(RejectedError) as caught:
-        check(reply(404, body), Operation.CREATE)
+        raise_for_status(reply(404, body), Operation.CREATE)
     assert caught.value.title
     assert caught.value.detail

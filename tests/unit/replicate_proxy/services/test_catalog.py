@@ -15,10 +15,10 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.reply import Reply
+from replicate_proxy.replicate_api.response import UpstreamResponse
 from replicate_proxy.services.catalog import (
     CATALOG_ROUTES,
     Catalog,
@@ -43,11 +43,11 @@ NAMES = {"owner": "replicate", "name": "hello-world"}
 class FakeReplicate:
     """Answers every read with `outcome` and remembers what was asked."""
 
-    def __init__(self, outcome: Reply | Exception) -> None:
+    def __init__(self, outcome: UpstreamResponse | Exception) -> None:
         self.outcome = outcome
         self.asked: list[tuple[str, dict[str, str]]] = []
 
-    def read(self, path: str, query: Mapping[str, str] | None = None) -> Reply:
+    def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse:
         self.asked.append((path, dict(query or {})))
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -58,18 +58,18 @@ class FakeLimit:
     def __init__(self) -> None:
         self.wait = 0.0
 
-    def take(self) -> float:
+    def acquire_slot(self) -> float:
         return self.wait
 
 
-def reply(body: object, status: int = 200, headers: Mapping[str, str] = JSON) -> Reply:
-    return Reply(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
+def reply(body: object, status: int = 200, headers: Mapping[str, str] = JSON) -> UpstreamResponse:
+    return UpstreamResponse(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 class Setting:
     """A catalog over a fake Replicate, with a clock for its cache."""
 
-    def __init__(self, outcome: Reply | Exception) -> None:
+    def __init__(self, outcome: UpstreamResponse | Exception) -> None:
         self.replicate = FakeReplicate(outcome)
         self.limit = FakeLimit()
         self.clock = FakeClock()
@@ -194,7 +194,7 @@ class TestCache:
         (UpstreamUnavailableError("503", retry_after=3), 503, 3),
         (NotAcceptedError("refused"), 503, 5),
         (RejectedError(502, "redirect", "d"), 502, None),
-        (UnexpectedReplyError("too large"), 502, None),
+        (UnexpectedResponseError("too large"), 502, None),
     ],
 )
 def test_failures_in_words_for_the_caller(error: Exception, status: int, retry_after: int | None) -> None:

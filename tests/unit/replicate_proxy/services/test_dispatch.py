@@ -18,7 +18,7 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
 )
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -133,7 +133,11 @@ def test_a_refusal_is_told_in_replicates_words(world: World) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [OutcomeUnknownError("reset"), UnexpectedReplyError("no id"), RetryableError("breaker's table is down")],
+    [
+        OutcomeUnknownError("reset"),
+        UnexpectedResponseError("no id"),
+        RetryableError("breaker's table is down"),
+    ],
 )
 def test_an_unknown_outcome_is_never_simply_sent_again(world: World, error: Exception) -> None:
     world.replicate.faults.fail("create_answer", error=error)
@@ -191,24 +195,24 @@ def test_dying_after_the_release_leaves_the_job_to_the_sweep() -> None:
 
 class TestWaiting:
     def test_parks_without_a_claim(self, world: World) -> None:
-        world.replicate.wait = 40
+        world.replicate.create_delay_seconds = 40
         job = submit(world, queued(world))
         assert (job.status, job.sent_at) == (S.QUEUED, None)
         assert [message.due for message in world.messages] == [40]
 
     def test_for_an_hour_keeps_one_message_a_job(self, world: World) -> None:
-        world.replicate.wait = 60
+        world.replicate.create_delay_seconds = 60
         job = world.accept().job
         world.pass_time(3600)
         assert len(world.messages) == 1
         assert world.dead_letters == []
-        world.replicate.wait = 0
+        world.replicate.create_delay_seconds = 0
         world.pass_time(120)
         assert world.job(job).status is S.SUBMITTED
 
     def test_never_raises_when_parking_fails(self) -> None:
         world = World(chance=lambda name: name == "queue.failed")
-        world.replicate.wait = 40
+        world.replicate.create_delay_seconds = 40
         job = submit(world, queued(world))
         assert job.status is S.QUEUED
         assert job.due_at is not None

@@ -92,7 +92,7 @@ def test_a_result_that_replicate_has_deleted_is_told_as_lost(world: World) -> No
     world.settle_messages()
     world.replicate.finish("p1")
     world.clock.advance(7200)
-    world.replicate.forget_data(older_than=timedelta(hours=1))
+    world.replicate.remove_data(older_than=timedelta(hours=1))
     assert world.sweep_once() == {"lost": 1}
     assert world.job(job).status is S.FAILED
     assert "lost" in (world.job(job).error or "")
@@ -142,7 +142,7 @@ class TestUnknownOutcomes:
         world.replicate.faults.fail("list", times=1000)
         world.pass_time(7200)
         world.replicate.faults.planned.clear()
-        world.replicate.forget_data(older_than=timedelta(hours=1))
+        world.replicate.remove_data(older_than=timedelta(hours=1))
 
         world.pass_time(3600)
         assert len(world.replicate.predictions) == 1

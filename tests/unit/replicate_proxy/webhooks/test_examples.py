@@ -19,7 +19,9 @@ from tests.support.example_receivers import EXAMPLES, RECEIVERS, running
 
 @pytest.mark.parametrize("language", RECEIVERS)
 def test_a_receiver_gets_every_event_once(language: str) -> None:
-    session = GuardedSession(AddressPolicy(allow_loopback=True), connect_timeout=3.0, read_timeout=15.0)
+    session = GuardedSession(
+        AddressPolicy(allow_loopback=True), connect_timeout_seconds=3.0, read_timeout_seconds=15.0
+    )
     sender = GuardedSender(cast("Session", session), timeout=15.0, answer_limit=8192)
     world = World(sender=sender, start=datetime.now(UTC))
     secret = world.secrets.of(TENANT, now=world.clock.now())[0].text

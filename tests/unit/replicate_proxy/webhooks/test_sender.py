@@ -11,7 +11,7 @@ from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.webhooks.model import Verdict
 from replicate_proxy.webhooks.sender import GuardedSender, Session
-from tests.support.loopback import send, serving, void
+from tests.support.loopback import discard, send_response, serve_http
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -22,18 +22,18 @@ HEADERS = {"content-type": "application/json", "webhook-id": "msg_1"}
 
 def make_sender(*, loopback: bool = True, timeout: float = 15.0) -> GuardedSender:
     session = GuardedSession(
-        AddressPolicy(allow_loopback=loopback), connect_timeout=3.0, read_timeout=timeout
+        AddressPolicy(allow_loopback=loopback), connect_timeout_seconds=3.0, read_timeout_seconds=timeout
     )
     return GuardedSender(cast("Session", session), timeout=timeout, answer_limit=8192)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_2xx_is_success(status: int) -> None:
-    with serving(lambda handler: send(handler, status=status)) as server:
+    with serve_http(lambda handler: send_response(handler, status=status)) as server:
         answer = make_sender().post(server.url("/hook"), HEADERS, b"{}")
 
     assert (answer.verdict, answer.status, answer.failure) == (Verdict.TAKEN, status, None)
-    method, path, headers = server.seen[0]
+    method, path, headers = server.requests[0]
     assert (method, path, headers["webhook-id"]) == ("POST", "/hook", "msg_1")
 
 
@@ -50,34 +50,34 @@ def test_any_2xx_is_success(status: int) -> None:
     ],
 )
 def test_anything_else_is_not(status: int, verdict: Verdict, failure: str) -> None:
-    with serving(lambda handler: send(handler, status=status)) as server:
+    with serve_http(lambda handler: send_response(handler, status=status)) as server:
         answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
     assert (answer.verdict, answer.status, answer.failure) == (verdict, status, failure)
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_redirect_is_not_followed() -> None:
-    with serving(send) as elsewhere:
+    with serve_http(send_response) as elsewhere:
 
         def redirect(handler: BaseHTTPRequestHandler) -> None:
-            send(handler, status=307, location=elsewhere.url("/"))
+            send_response(handler, status=307, location=elsewhere.url("/"))
 
-        with serving(redirect) as server:
+        with serve_http(redirect) as server:
             answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
-    assert (answer.status, answer.failure, elsewhere.seen) == (307, "redirect", [])
+    assert (answer.status, answer.failure, elsewhere.requests) == (307, "redirect", [])
 
 
 def test_the_first_8_kib_of_the_answer_are_kept() -> None:
-    with serving(lambda handler: send(handler, b"x" * 100_000)) as server:
+    with serve_http(lambda handler: send_response(handler, b"x" * 100_000)) as server:
         answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
     assert answer.text == "x" * 8192
 
 
 def test_an_answer_that_is_no_text_is_kept_readable() -> None:
-    with serving(lambda handler: send(handler, b"\xff\xfeok")) as server:
+    with serve_http(lambda handler: send_response(handler, b"\xff\xfeok")) as server:
         answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
     assert answer.text.endswith("ok")
@@ -85,7 +85,7 @@ def test_an_answer_that_is_no_text_is_kept_readable() -> None:
 
 def test_a_receiver_that_hangs_is_given_up_after_the_total_time() -> None:
     wait = threading.Event()
-    with serving(lambda _: void(wait.wait(60))) as server:
+    with serve_http(lambda _: discard(wait.wait(60))) as server:
         answer = make_sender(timeout=0.3).post(server.url("/"), HEADERS, b"{}")
         wait.set()
 
@@ -95,7 +95,7 @@ def test_a_receiver_that_hangs_is_given_up_after_the_total_time() -> None:
 
 
 def test_nobody_there_is_unreachable() -> None:
-    with serving(send) as server:
+    with serve_http(send_response) as server:
         url = server.url("/")
 
     answer = make_sender().post(url, HEADERS, b"{}")
@@ -130,10 +130,10 @@ def test_addresses_inside_are_never_called(url: str) -> None:
 def test_what_a_receiver_asks_for_is_read(
     status: int, headers: dict[str, Any], instruction: str | None
 ) -> None:
-    with serving(lambda handler: send(handler, status=status, **headers)) as server:
+    with serve_http(lambda handler: send_response(handler, status=status, **headers)) as server:
         assert make_sender().post(server.url("/"), HEADERS, b"{}").instruction == instruction
 
 
 def test_retry_after_is_handed_on() -> None:
-    with serving(lambda handler: send(handler, status=503, Retry_After="7")) as server:
+    with serve_http(lambda handler: send_response(handler, status=503, Retry_After="7")) as server:
         assert make_sender().post(server.url("/"), HEADERS, b"{}").retry_after == "7"

@@ -24,7 +24,7 @@ def test_the_first_key_is_an_operators_and_good(clock: FakeClock) -> None:
     store = FakeKeyStore()
     text = create_first_admin_key(store, "root", clock, tenant="ops", lifetime=timedelta(days=1))
     key = store.keys[text.id]
-    assert standing(key, text, signing.derive(b"root", "api-keys"), NOW) is Standing.GOOD
+    assert standing(key, text, signing.derive_key(b"root", "api-keys"), NOW) is Standing.GOOD
     assert Scope.ADMIN in key.scopes
     assert (key.tenant, key.expires_at) == ("ops", NOW + timedelta(days=1))
 
@@ -40,7 +40,7 @@ def test_the_command_prints_the_key_and_nothing_else(
     text = KeyText.read(capsys.readouterr().out.strip())
     assert text is not None
     key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
-    assert standing(key, text, signing.derive(b"root", "api-keys"), NOW) is Standing.GOOD
+    assert standing(key, text, signing.derive_key(b"root", "api-keys"), NOW) is Standing.GOOD
 
 
 def test_with_usage_plans_the_first_key_has_its_place(

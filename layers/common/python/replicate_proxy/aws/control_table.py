@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 type Record = Mapping[str, Any]
 
 
-class OvertakenError(ConflictError):
+class ConditionFailedError(ConflictError):
     """The condition of a change did not hold; `record` is what is stored instead."""
 
     def __init__(self, message: str, record: Record) -> None:
@@ -43,13 +43,13 @@ class ControlTable:
             )
         return from_item(reply.get("Item", {}))
 
-    def change(
+    def update(
         self, key: str, update: str, values: Mapping[str, Any], *, condition: str | None = None
     ) -> Record:
         """Applies an update expression, with `:name` for each of `values`, and gives the whole record after
         it.
 
-        Raises OvertakenError where `condition` does not hold.
+        Raises ConditionFailedError where `condition` does not hold.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -67,4 +67,4 @@ class ControlTable:
             with translate_dynamodb_errors("change control record"):
                 return from_item(self._dynamodb.update_item(**request)["Attributes"])
         except ConflictError as error:
-            raise OvertakenError("control record", stored_record(error) or self.read(key)) from error
+            raise ConditionFailedError("control record", stored_record(error) or self.read(key)) from error

@@ -21,13 +21,13 @@ from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.endpoints import redelivery
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.replicate import breaker, replicate_client
+from replicate_proxy.bootstrap.replicate import circuit_breaker, replicate_client
 from replicate_proxy.bootstrap.secrets import api_key_digest_key
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetters
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import Seats
-from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
+from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,10 +84,10 @@ def admin() -> AdminApi:
                 clock=clock,
                 sleep=time.sleep,
             ),
-            breaker=breaker(),
+            breaker=circuit_breaker(),
             redeliveries=redelivery(),
-            webhook_secret=WebhookSecret(
-                replicate_client().webhook_secret,
+            webhook_secret=WebhookSecretRefresher(
+                replicate_client().get_webhook_secret,
                 SsmParameter(get_client("ssm"), env.text("REPLICATE_WEBHOOK_SECRET")),
             ),
         )

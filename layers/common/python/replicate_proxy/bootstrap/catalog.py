@@ -14,7 +14,7 @@ from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Env
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
-from replicate_proxy.replicate_api.rate_limit import Pace, RateLimiter
+from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.services.catalog import Catalog, CatalogSettings, ReplyCache
 
@@ -36,11 +36,11 @@ def routes() -> Router:
     replicate = ReplicateClient(
         open_session(), base_url, lambda refresh: secret_reader().get(token, refresh=refresh)
     )
-    pace = Pace(env.number("CATALOG_PER_MINUTE", 300), env.integer("CATALOG_BURST", 100))
+    limit = RateLimit(env.number("CATALOG_PER_MINUTE", 300), env.integer("CATALOG_BURST", 100))
     catalog = Catalog(
-        RetryingClient(replicate, Retry(tries=3, seconds=_SECONDS_TO_ANSWER)),
+        RetryingClient(replicate, Retry(max_attempts=3, budget_seconds=_SECONDS_TO_ANSWER)),
         RateLimiter(
-            ControlTable(get_client("dynamodb"), env.text("CONTROL_TABLE")), "catalog", pace, SystemClock()
+            ControlTable(get_client("dynamodb"), env.text("CONTROL_TABLE")), "catalog", limit, SystemClock()
         ),
         ReplyCache(_CACHE_BYTES),
         CatalogSettings(

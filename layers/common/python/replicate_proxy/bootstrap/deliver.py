@@ -49,6 +49,6 @@ def deliverer() -> Deliverer:
 def _session() -> GuardedSession:
     return GuardedSession(
         webhook_policy(os.environ),
-        connect_timeout=settings().connect_timeout,
-        read_timeout=settings().total_timeout,
+        connect_timeout_seconds=settings().connect_timeout,
+        read_timeout_seconds=settings().total_timeout,
     )

@@ -9,7 +9,7 @@ from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import store, timeouts, updater
-from replicate_proxy.bootstrap.replicate import predictions
+from replicate_proxy.bootstrap.replicate import prediction_writer
 from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
@@ -22,7 +22,7 @@ def dispatch() -> Dispatch:
         store=store(),
         documents=document_store(),
         queue=SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL")),
-        predictions=predictions(),
+        predictions=prediction_writer(),
         urls=WebhookUrls(env.text("WEBHOOK_BASE_URL"), root_secret()),
         clock=clock,
         checkpoint=checkpoint,

@@ -16,7 +16,7 @@ from replicate_proxy.bootstrap.delivery import (
     webhook_policy,
 )
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.net.addresses import parse_target
+from replicate_proxy.net.addresses import parse_url
 from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
 from replicate_proxy.webhooks.redelivery import Redelivery
 
@@ -38,7 +38,7 @@ def endpoint_admin() -> EndpointAdmin:
         endpoints=endpoints(),
         secrets=tenant_secrets(),
         lanes=lanes(),
-        check_url=lambda url: parse_target(url, policy),
+        check_url=lambda url: parse_url(url, policy),
         clock=clock,
     )
 

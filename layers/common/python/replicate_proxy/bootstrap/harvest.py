@@ -92,6 +92,6 @@ def _session() -> GuardedSession:
     allow_loopback = bool(read_local_settings(os.environ).get("allow_loopback"))
     return GuardedSession(
         AddressPolicy(allow_loopback=allow_loopback),
-        allowed_hosts=HostAllowlist(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
+        is_allowed_host=HostAllowlist(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
         max_redirects=_REDIRECTS,
     )

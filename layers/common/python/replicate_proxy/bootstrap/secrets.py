@@ -28,14 +28,14 @@ def root_secret() -> bytes:
 
 @cache
 def api_key_digest_key() -> bytes:
-    return signing.derive(root_secret(), "api-keys")
+    return signing.derive_key(root_secret(), "api-keys")
 
 
 @cache
 def file_signing_key() -> bytes:
-    return signing.derive(root_secret(), "file-urls")
+    return signing.derive_key(root_secret(), "file-urls")
 
 
 @cache
 def output_key_secret() -> bytes:
-    return signing.derive(root_secret(), "output-keys")
+    return signing.derive_key(root_secret(), "output-keys")

@@ -13,7 +13,7 @@ from replicate_proxy.bootstrap.delivery import due_deliveries as deliveries
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import store, timeouts, updater
-from replicate_proxy.bootstrap.replicate import reads
+from replicate_proxy.bootstrap.replicate import prediction_reader
 from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import WebhookUrls
 from replicate_proxy.services.claim_check import ClaimCheck
@@ -42,13 +42,13 @@ def sweep() -> Sweep:
         queue=queue,
         bus=EventBridgeBus(get_client("events"), env.text("EVENT_BUS")),
         claim_check=ClaimCheck(document_store()),
-        reader=reads(),
+        reader=prediction_reader(),
         resolver=SubmissionResolver(
             updater=updater(),
             store=store(),
             documents=document_store(),
             queue=queue,
-            lister=reads(),
+            lister=prediction_reader(),
             urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
             clock=clock,
             timeouts=timeouts(),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
-from replicate_proxy.net.errors import ForbiddenAddressError, ForbiddenTargetError
+from replicate_proxy.net.errors import ForbiddenAddressError, ForbiddenUrlError
 
 type IPAddress = IPv4Address | IPv6Address
 
@@ -102,7 +102,7 @@ _NUMERIC_END = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$")
 
 
 @dataclass(frozen=True)
-class Target:
+class ParsedUrl:
     """Scheme, host (lower-case, ASCII, no trailing dot), port and the URL as it will be sent."""
 
     scheme: str
@@ -111,41 +111,41 @@ class Target:
     url: str
 
 
-def parse_target(url: str, policy: AddressPolicy) -> Target:
-    """Raises ForbiddenTargetError unless `url` is a plain https URL (http only with `allow_loopback`).
+def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
+    """Raises ForbiddenUrlError unless `url` is a plain https URL (http only with `allow_loopback`).
 
     Refused: user names, fragments' whitespace and control characters, backslashes, IPv6 zones, other ports
     than the policy's, and every spelling of an IPv4 address but the dotted decimal one, which differ between
     parsers.
     """
     if len(url) > MAX_URL_LENGTH:
-        raise ForbiddenTargetError("the URL is too long")
+        raise ForbiddenUrlError("the URL is too long")
     if _FORBIDDEN.search(url):
-        raise ForbiddenTargetError("the URL has whitespace, control characters or backslashes")
+        raise ForbiddenUrlError("the URL has whitespace, control characters or backslashes")
     parts = _split(url)
     if parts.scheme not in _PORTS or (parts.scheme == "http" and not policy.allow_loopback):
-        raise ForbiddenTargetError("only https is called")
+        raise ForbiddenUrlError("only https is called")
     if "@" in parts.netloc:
-        raise ForbiddenTargetError("the URL has a user name")
+        raise ForbiddenUrlError("the URL has a user name")
     host = _host(parts.hostname or "", policy)
     port = _port(parts)
     if port not in policy.ports and not policy.allow_loopback:
-        raise ForbiddenTargetError(f"port {port} is not called")
-    return Target(scheme=parts.scheme, host=host, port=port, url=url)
+        raise ForbiddenUrlError(f"port {port} is not called")
+    return ParsedUrl(scheme=parts.scheme, host=host, port=port, url=url)
 
 
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise ForbiddenTargetError("the URL cannot be parsed") from None
+        raise ForbiddenUrlError("the URL cannot be parsed") from None
 
 
 def _port(parts: SplitResult) -> int:
     try:
         return parts.port if parts.port is not None else _PORTS[parts.scheme]
     except ValueError:
-        raise ForbiddenTargetError("the port is not a number") from None
+        raise ForbiddenUrlError("the port is not a number") from None
 
 
 def _host(host: str, policy: AddressPolicy) -> str:
@@ -156,17 +156,17 @@ def _host(host: str, policy: AddressPolicy) -> str:
     if _NUMERIC_END.search(host):
         return _literal(host, IPv4Address, policy)
     if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise ForbiddenTargetError("the host name is not valid")
+        raise ForbiddenUrlError("the host name is not valid")
     return host
 
 
 def _literal(host: str, kind: type[IPv4Address | IPv6Address], policy: AddressPolicy) -> str:
     if "%" in host:
-        raise ForbiddenTargetError("the host has an IPv6 zone")
+        raise ForbiddenUrlError("the host has an IPv6 zone")
     try:
         address = kind(host)
     except ValueError:
-        raise ForbiddenTargetError("the host is not a plain IP address") from None
+        raise ForbiddenUrlError("the host is not a plain IP address") from None
     check_address(address, policy)
     return str(address)
 
@@ -176,4 +176,4 @@ def _ascii(host: str) -> str:
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise ForbiddenTargetError("the host name is not valid") from None
+        raise ForbiddenUrlError("the host name is not valid") from None

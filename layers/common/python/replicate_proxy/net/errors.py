@@ -3,12 +3,12 @@
 ProxyError
 ├── RetryableError
 │   ├── UnreachableError        DNS, connect, TLS or transfer failed
-│   └── TooSlowError            a timeout, or the total time of the request is up
+│   └── RequestTimeoutError            a timeout, or the total time of the request is up
 └── PermanentError
-    ├── ForbiddenTargetError    the URL may not be called at all (`reason` is a stable word)
+    ├── ForbiddenUrlError    the URL may not be called at all (`reason` is a stable word)
     │   └── ForbiddenAddressError   its host is, or resolves to, an address on the block list
-    ├── TooLargeError           the body is longer than the caller allows
-    └── BadResponseError        the answer cannot be used (redirect loop, unasked-for encoding)
+    ├── ResponseTooLargeError           the body is longer than the caller allows
+    └── InvalidResponseError        the answer cannot be used (redirect loop, unasked-for encoding)
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class UnreachableError(RetryableError):
     """The host could not be resolved, connected to or read from."""
 
 
-class TooSlowError(RetryableError):
+class RequestTimeoutError(RetryableError):
     """Connect, read or total time ran out."""
 
 
-class ForbiddenTargetError(PermanentError):
+class ForbiddenUrlError(PermanentError):
     """The URL is not one we call; `reason` is safe to show to its owner."""
 
     def __init__(self, reason: str) -> None:
@@ -32,13 +32,13 @@ class ForbiddenTargetError(PermanentError):
         self.reason = reason
 
 
-class ForbiddenAddressError(ForbiddenTargetError):
+class ForbiddenAddressError(ForbiddenUrlError):
     """The IP address lies in a range that no outside party may make us call."""
 
 
-class TooLargeError(PermanentError):
+class ResponseTooLargeError(PermanentError):
     """The body exceeds the caller's limit in bytes."""
 
 
-class BadResponseError(PermanentError):
+class InvalidResponseError(PermanentError):
     """The server answered with something we refuse to interpret."""

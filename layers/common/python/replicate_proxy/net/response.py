@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Self
 
 from urllib3.exceptions import HTTPError
 
-from replicate_proxy.net.errors import BadResponseError, TooLargeError, TooSlowError, UnreachableError
+from replicate_proxy.net.errors import (
+    InvalidResponseError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,30 +97,31 @@ class GuardedResponse:
         self.url = response.url or ""
 
     @property
-    def announced_bytes(self) -> int | None:
+    def content_length(self) -> int | None:
         """Content-Length, where the server sent a usable one."""
         text = self.headers.get("Content-Length", "")
         return int(text) if _LENGTH.fullmatch(text) else None
 
-    def chunks(self) -> Iterator[bytes]:
-        """The body piece by piece. Raises TooLargeError beyond `max_bytes`, TooSlowError, UnreachableError
-        when cut short.
+    def iter_chunks(self) -> Iterator[bytes]:
+        """Yield the body in pieces.
+
+        Raises ResponseTooLargeError beyond `max_bytes`, RequestTimeoutError, UnreachableError when cut short.
         """
         if self.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise BadResponseError("the server compressed the body although it was asked not to")
-        if (self.announced_bytes or 0) > self._max_bytes:
-            raise TooLargeError(f"the body is announced with more than {self._max_bytes} bytes")
+            raise InvalidResponseError("the server compressed the body although it was asked not to")
+        if (self.content_length or 0) > self._max_bytes:
+            raise ResponseTooLargeError(f"the body is announced with more than {self._max_bytes} bytes")
         seen = 0
         while chunk := self._read():
             seen += len(chunk)
             if seen > self._max_bytes:
-                raise TooLargeError(f"the body has more than {self._max_bytes} bytes")
+                raise ResponseTooLargeError(f"the body has more than {self._max_bytes} bytes")
             yield chunk
         if self._deadline.expired:
-            raise TooSlowError("the total time of the request is up")
+            raise RequestTimeoutError("the total time of the request is up")
         if (
-            self.announced_bytes is not None
-            and seen < self.announced_bytes
+            self.content_length is not None
+            and seen < self.content_length
             and self._response.request.method != "HEAD"
         ):
             raise UnreachableError("the body ended early")
@@ -123,18 +129,18 @@ class GuardedResponse:
     def read(self) -> bytes:
         """The whole body; same errors as `chunks`. Repeated calls give the same bytes."""
         if self._body is None:
-            self._body = b"".join(self.chunks())
+            self._body = b"".join(self.iter_chunks())
         return self._body
 
-    def read_up_to(self, limit: int) -> bytes:
+    def read_prefix(self, max_bytes: int) -> bytes:
         """The first `limit` bytes of the body; what follows is not fetched, and a broken tail is no error."""
         head = bytearray()
         try:
-            while len(head) < limit and (chunk := self._read()):
+            while len(head) < max_bytes and (chunk := self._read()):
                 head += chunk
-        except (TooSlowError, UnreachableError):
-            return bytes(head[:limit])
-        return bytes(head[:limit])
+        except (RequestTimeoutError, UnreachableError):
+            return bytes(head[:max_bytes])
+        return bytes(head[:max_bytes])
 
     def close(self) -> None:
         self._response.close()
@@ -147,9 +153,9 @@ class GuardedResponse:
             return bytes(self._response.raw.read1(_CHUNK, decode_content=False))
         except (HTTPError, OSError) as error:
             if self._deadline.expired:
-                raise TooSlowError("the total time of the request is up") from error
+                raise RequestTimeoutError("the total time of the request is up") from error
             if isinstance(error, TimeoutError) or "timed out" in str(error):
-                raise TooSlowError("the server stopped sending") from error
+                raise RequestTimeoutError("the server stopped sending") from error
             raise UnreachableError("the connection broke while reading") from error
 
     def __enter__(self) -> Self:

@@ -9,8 +9,13 @@ from urllib.parse import urljoin
 import requests
 from requests import exceptions
 
-from replicate_proxy.net.addresses import Target, parse_target
-from replicate_proxy.net.errors import BadResponseError, ForbiddenTargetError, TooSlowError, UnreachableError
+from replicate_proxy.net.addresses import ParsedUrl, parse_url
+from replicate_proxy.net.errors import (
+    ForbiddenUrlError,
+    InvalidResponseError,
+    RequestTimeoutError,
+    UnreachableError,
+)
 from replicate_proxy.net.response import Deadline, GuardedResponse
 from replicate_proxy.net.transport import (
     GuardedAdapter,
@@ -45,11 +50,11 @@ class GuardedSession:
     """
 
     policy: AddressPolicy
-    connect_timeout: float = 5.0
-    read_timeout: float = 10.0
-    allowed_hosts: Callable[[str], bool] | None = None
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 10.0
+    is_allowed_host: Callable[[str], bool] | None = None
     max_redirects: int = 0
-    tls: ssl.SSLContext | None = None
+    tls_context: ssl.SSLContext | None = None
     resolver: Resolver = field(default=system_resolver, repr=False)
 
     def request(
@@ -57,7 +62,7 @@ class GuardedSession:
         method: str,
         url: str,
         *,
-        timeout: float,
+        timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
         stream: bool = False,
@@ -69,7 +74,7 @@ class GuardedSession:
         was read and the connection closed. Raises the classes of `net.errors`; a 4xx or 5xx is an answer, not
         an error.
         """
-        deadline = Deadline(timeout)
+        deadline = Deadline(timeout_seconds)
         try:
             response = self._follow(method, url, dict(headers or {}), data, deadline)
         except BaseException:
@@ -81,11 +86,11 @@ class GuardedSession:
                 guarded.read()
         return guarded
 
-    def check_url(self, url: str) -> Target:
-        """The parsed URL, or ForbiddenTargetError saying why it would not be called. Resolves no name."""
-        target = parse_target(url, self.policy)
-        if self.allowed_hosts is not None and not self.allowed_hosts(target.host):
-            raise ForbiddenTargetError("the host is not on the list of allowed hosts")
+    def check_url(self, url: str) -> ParsedUrl:
+        """The parsed URL, or ForbiddenUrlError saying why it would not be called. Resolves no name."""
+        target = parse_url(url, self.policy)
+        if self.is_allowed_host is not None and not self.is_allowed_host(target.host):
+            raise ForbiddenUrlError("the host is not on the list of allowed hosts")
         return target
 
     def _follow(
@@ -100,7 +105,7 @@ class GuardedSession:
                 return response
             response.close()
             if hops == 0:
-                raise BadResponseError("too many redirects")
+                raise InvalidResponseError("too many redirects")
             hops -= 1
             following = self.check_url(urljoin(target.url, location))
             if (following.scheme, following.host, following.port) != (
@@ -112,13 +117,18 @@ class GuardedSession:
             target = following
 
     def _send(
-        self, method: str, target: Target, headers: Mapping[str, str], data: bytes | None, deadline: Deadline
+        self,
+        method: str,
+        target: ParsedUrl,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        deadline: Deadline,
     ) -> requests.Response:
         # Plain http is for this machine alone: a request in clear text never leaves it.
         loopback_only = target.scheme == "http"
 
         def open_socket(host: str, port: int, timeout: float | None) -> socket.socket:
-            wait = min(timeout or self.connect_timeout, deadline.remaining)
+            wait = min(timeout or self.connect_timeout_seconds, deadline.remaining)
             addresses = resolve_checked(
                 host, port, policy=self.policy, resolver=self.resolver, loopback_only=loopback_only
             )
@@ -127,16 +137,18 @@ class GuardedSession:
             return connection
 
         request = requests.Request(method, target.url, headers=_headers(headers), data=data).prepare()
-        adapter = GuardedAdapter(open_socket, self.tls or default_tls())
+        adapter = GuardedAdapter(open_socket, self.tls_context or default_tls())
         try:
-            return adapter.send(request, stream=True, timeout=(self.connect_timeout, self.read_timeout))
+            return adapter.send(
+                request, stream=True, timeout=(self.connect_timeout_seconds, self.read_timeout_seconds)
+            )
         except exceptions.SSLError as error:
             raise UnreachableError("the TLS handshake failed") from error
         except exceptions.Timeout as error:
-            raise TooSlowError("the host did not answer in time") from error
+            raise RequestTimeoutError("the host did not answer in time") from error
         except exceptions.RequestException as error:
             if deadline.expired:
-                raise TooSlowError("the total time of the request is up") from error
+                raise RequestTimeoutError("the total time of the request is up") from error
             raise UnreachableError("the connection failed") from error
 
 

@@ -25,8 +25,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from replicate_proxy.net.addresses import AddressPolicy, check_address
 from replicate_proxy.net.errors import (
     ForbiddenAddressError,
-    ForbiddenTargetError,
-    TooSlowError,
+    ForbiddenUrlError,
+    RequestTimeoutError,
     UnreachableError,
 )
 
@@ -76,7 +76,7 @@ def resolve_checked(
         bare = address.partition("%")[0]
         check_address(bare, policy)
         if loopback_only and not ip_address(bare).is_loopback:
-            raise ForbiddenTargetError("only https is called")
+            raise ForbiddenUrlError("only https is called")
     return addresses
 
 
@@ -93,7 +93,7 @@ def open_checked(addresses: Sequence[str], port: int, timeout: float | None) -> 
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
     if isinstance(failure, TimeoutError):
-        raise TooSlowError("the host did not answer in time") from failure
+        raise RequestTimeoutError("the host did not answer in time") from failure
     raise UnreachableError("the host refused the connection") from failure
 
 

@@ -47,9 +47,9 @@ class Gateway(Protocol):
 class BreakerSwitch(Protocol):
     """The circuit breaker in front of Replicate, by hand."""
 
-    def view(self) -> Mapping[str, Any]: ...
+    def describe(self) -> Mapping[str, Any]: ...
 
-    def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:
+    def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
         """Opens it, for `seconds` or as long as it would stay open by itself."""
 
     def reset(self) -> None: ...

@@ -22,10 +22,10 @@ from urllib.parse import unquote_to_bytes
 
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.net.errors import (
-    BadResponseError,
-    ForbiddenTargetError,
-    TooLargeError,
-    TooSlowError,
+    ForbiddenUrlError,
+    InvalidResponseError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
     UnreachableError,
 )
 from replicate_proxy.outputs.file_types import HEAD_BYTES
@@ -166,13 +166,13 @@ class HttpFileFetcher:
             return self._spool([decode_data_uri(url, max_bytes=max_bytes)], target)
         try:
             return self._download(url, target, max_bytes=max_bytes, seconds=timeout_seconds)
-        except ForbiddenTargetError as error:
+        except ForbiddenUrlError as error:
             raise FileUnobtainableError("address_not_allowed") from error
-        except TooLargeError as error:
+        except ResponseTooLargeError as error:
             raise FileUnobtainableError("too_large") from error
-        except BadResponseError as error:
+        except InvalidResponseError as error:
             raise FileUnobtainableError("bad_response") from error
-        except TooSlowError as error:
+        except RequestTimeoutError as error:
             raise FileUnavailableError("too_slow") from error
         except UnreachableError as error:
             raise FileUnavailableError("unreachable") from error
@@ -182,9 +182,11 @@ class HttpFileFetcher:
         self._budget.release(size)
 
     def _download(self, url: str, target: Path, *, max_bytes: int, seconds: float) -> FetchedFile:
-        with self._session.request("GET", url, timeout=seconds, stream=True, max_bytes=max_bytes) as response:
+        with self._session.request(
+            "GET", url, timeout_seconds=seconds, stream=True, max_bytes=max_bytes
+        ) as response:
             _check_status(response.status, response.headers.get("Retry-After", ""))
-            return self._spool(response.chunks(), target)
+            return self._spool(response.iter_chunks(), target)
 
     def _spool(self, chunks: Iterable[bytes], target: Path) -> FetchedFile:
         digest, head, size = hashlib.sha256(), b"", 0

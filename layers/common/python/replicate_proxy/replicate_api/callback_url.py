@@ -32,7 +32,7 @@ class WebhookUrls:
 
     def __init__(self, base_url: str, root_secret: bytes) -> None:
         self._base_url = base_url
-        self._key = signing.derive(root_secret, "replicate-webhook-url")
+        self._key = signing.derive_key(root_secret, "replicate-webhook-url")
 
     def make(self, job: JobReference) -> str:
         query = {

@@ -40,10 +40,10 @@ class BreakerSettings:
     dead.
     """
 
-    failures: int = 8
-    reset_seconds: float = 30.0
-    probe_seconds: float = 60.0
-    freshness_seconds: float = 2.0
+    failure_threshold: int = 8
+    open_seconds: float = 30.0
+    probe_lease_seconds: float = 60.0
+    cache_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class BreakerStatus:
     probe_until: datetime | None
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts only what speaks for an ill Replicate: no connection, no answer, 5xx. A 4xx is an answer."""
 
     def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings | None = None) -> None:
@@ -67,7 +67,7 @@ class Breaker:
         self._clock = clock
         self._mine = _OfThisThread(table, clock, self._settings)
 
-    def before(self) -> None:
+    def raise_if_open(self) -> None:
         """Raises BreakerOpenError where a call now would not be made. Cheap: a look at the last reading."""
         wait = self._wait()
         if wait > 0:
@@ -75,7 +75,7 @@ class Breaker:
 
     def call[T](self, function: Callable[[], T]) -> T:
         """What `function` gives or raises; BreakerOpenError where it was not called."""
-        self.before()
+        self.raise_if_open()
         try:
             result: T = self._mine.circuit.call(function)
         except (pybreaker.CircuitBreakerError, ProbeTakenError) as error:
@@ -84,7 +84,7 @@ class Breaker:
             ) from error
         return result
 
-    def status(self) -> BreakerStatus:
+    def read_status(self) -> BreakerStatus:
         """The state as stored now."""
         record = self._mine.storage.record(fresh=True)
         return BreakerStatus(
@@ -97,9 +97,9 @@ class Breaker:
             probe_until=_moment(record.probe_until),
         )
 
-    def view(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The status as JSON for the admin API."""
-        status = self.status()
+        status = self.read_status()
         times = ("opened_at", "open_until", "closed_at", "probe_until")
         shown = {name: getattr(status, name) for name in times}
         return {
@@ -109,9 +109,9 @@ class Breaker:
             **{name: format_timestamp(moment) if moment else None for name, moment in shown.items()},
         }
 
-    def trip(self, by: str = "admin", *, seconds: float | None = None) -> None:
+    def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
         """Opens it by hand, for `seconds` or the usual time; then one probe decides."""
-        self._mine.storage.trip(by, self._settings.reset_seconds if seconds is None else seconds)
+        self._mine.storage.trip(opened_by, self._settings.open_seconds if seconds is None else seconds)
 
     def reset(self) -> None:
         """Closes it by hand."""
@@ -134,16 +134,16 @@ class _OfThisThread(threading.local):
         self.storage = DynamoBreakerStorage(
             table,
             clock,
-            reset_timeout=settings.reset_seconds,
-            probe_lease=settings.probe_seconds,
-            freshness=settings.freshness_seconds,
+            reset_timeout=settings.open_seconds,
+            probe_lease=settings.probe_lease_seconds,
+            freshness=settings.cache_seconds,
         )
 
     @cached_property
     def circuit(self) -> Any:
         return _OneOfMany(
-            fail_max=self._settings.failures,
-            reset_timeout=self._settings.reset_seconds,
+            fail_max=self._settings.failure_threshold,
+            reset_timeout=self._settings.open_seconds,
             exclude=[lambda error: not _speaks_for_illness(error)],
             listeners=[_Reason(self.storage)],
             state_storage=self.storage,

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreakerStorage
 
-from replicate_proxy.aws.control_table import OvertakenError
+from replicate_proxy.aws.control_table import ConditionFailedError
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import Metric, count, logger
 
@@ -201,8 +201,8 @@ class DynamoBreakerStorage(CircuitBreakerStorage):
     def _change(self, update: str, values: Mapping[str, Any], *, condition: str | None = None) -> bool:
         """Whether it was written; if not, the record was read anew or the table could not be reached."""
         try:
-            self._see(self._table.change(self._key, update, values, condition=condition))
-        except OvertakenError as overtaken:
+            self._see(self._table.update(self._key, update, values, condition=condition))
+        except ConditionFailedError as overtaken:
             self._see(overtaken.record)
             return False
         except RetryableError as error:

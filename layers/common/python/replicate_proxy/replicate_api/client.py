@@ -14,20 +14,20 @@ from replicate_proxy import __version__
 from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import ConfigurationError
 from replicate_proxy.replicate_api.error_mapping import (
-    TOKEN_RETRY_AFTER,
+    TOKEN_REJECTED_RETRY_SECONDS,
     Operation,
-    check,
-    readable,
-    translated,
+    raise_for_status,
+    translate_parse_errors,
+    translate_transport_errors,
 )
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
     TokenRejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
 )
-from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
-from replicate_proxy.replicate_api.reply import Reply, parse_json, read_reply
+from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+from replicate_proxy.replicate_api.response import UpstreamResponse, parse_json, read_response
 from replicate_proxy.replicate_api.retry import Budget
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ MIN_CANCEL_AFTER_SECONDS = 5
 class Timeouts:
     """Seconds: to connect, to the next byte of an answer, and for a whole call where no budget is given."""
 
-    connect: float = 3.0
-    read: float = 20.0
-    total: float = 30.0
+    connect_seconds: float = 3.0
+    read_seconds: float = 20.0
+    total_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class ReplicateClient:
         self,
         session: requests.Session,
         base_url: str,
-        token: Callable[[bool], str],
+        get_token: Callable[[bool], str],
         timeouts: Timeouts | None = None,
         user_agent: str = f"replicate-proxy/{__version__}",
     ) -> None:
@@ -79,7 +79,7 @@ class ReplicateClient:
             raise ConfigurationError("the base URL of Replicate's API must be an http(s) origin")
         self._session = session
         self._base_url = base_url.rstrip("/")
-        self._token = token
+        self._token = get_token
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
 
@@ -125,7 +125,7 @@ class ReplicateClient:
         created_before: datetime | None = None,
         cursor: str | None = None,
         budget: Budget | None = None,
-    ) -> PredictionPage:
+    ) -> UpstreamPredictionPage:
         """A page of predictions, newest first; `created_after` is inclusive, `created_before` is not."""
         query = {
             "created_after": format_optional_timestamp(created_after),
@@ -135,13 +135,13 @@ class ReplicateClient:
         given = {name: value for name, value in query.items() if value}
         return self._ask(self._call("GET", "/v1/predictions", query=given, budget=budget), _page)
 
-    def webhook_secret(self, *, budget: Budget | None = None) -> str:
+    def get_webhook_secret(self, *, budget: Budget | None = None) -> str:
         """The account's `whsec_…` secret that signs Replicate's webhooks."""
         return self._ask(self._call("GET", "/v1/webhooks/default/secret", budget=budget), _key)
 
     def read(
         self, path: str, query: Mapping[str, str] | None = None, *, budget: Budget | None = None
-    ) -> Reply:
+    ) -> UpstreamResponse:
         """A GET passed through: any 2xx or 4xx reply as it came; 401, 429, 5xx and broken connections raise.
 
         `path` starts with /v1/ and is trusted: its segments must have been validated.
@@ -149,7 +149,7 @@ class ReplicateClient:
         call = self._call("GET", path, query=query or {}, budget=budget)
         reply = self._send_authenticated(call)
         try:
-            return check(reply, call.operation)
+            return raise_for_status(reply, call.operation)
         except RejectedError:
             if reply.status >= HTTPStatus.BAD_REQUEST:
                 return reply
@@ -160,23 +160,29 @@ class ReplicateClient:
         method: str,
         path: str,
         *,
-        operation: Operation = Operation.REPEATABLE,
+        operation: Operation = Operation.IDEMPOTENT,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         budget: Budget | None = None,
     ) -> _Call:
         return _Call(
-            operation, method, path, query or {}, body, headers or {}, budget or Budget(self._timeouts.total)
+            operation,
+            method,
+            path,
+            query or {},
+            body,
+            headers or {},
+            budget or Budget(self._timeouts.total_seconds),
         )
 
     def _ask[T](self, call: _Call, parse: Callable[[Any], T]) -> T:
         reply = self._send_authenticated(call)
-        checked = check(reply, call.operation)
-        with readable(call.operation):
+        checked = raise_for_status(reply, call.operation)
+        with translate_parse_errors(call.operation):
             return parse(parse_json(checked.body))
 
-    def _send_authenticated(self, call: _Call) -> Reply:
+    def _send_authenticated(self, call: _Call) -> UpstreamResponse:
         token = self._token(False)
         reply = self._send(call, token)
         if reply.status == HTTPStatus.UNAUTHORIZED:
@@ -185,11 +191,11 @@ class ReplicateClient:
                 reply = self._send(call, renewed)
         return reply
 
-    def _send(self, call: _Call, token: str) -> Reply:
+    def _send(self, call: _Call, token: str) -> UpstreamResponse:
         left = call.budget.remaining()
         if left <= 0:
             raise NotAcceptedError("no time was left for the call")
-        timeout = (min(self._timeouts.connect, left), min(self._timeouts.read, left))
+        timeout = (min(self._timeouts.connect_seconds, left), min(self._timeouts.read_seconds, left))
         request = requests.Request(
             call.method,
             self._base_url + call.path,
@@ -198,12 +204,12 @@ class ReplicateClient:
             headers=self._headers(call),
             auth=_Bearer(token),
         )
-        with translated(call.operation) as wire:
+        with translate_transport_errors(call.operation) as wire:
             prepared = self._session.prepare_request(request)
             settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
-            wire.handed = True
+            wire.handed_to_transport = True
             with self._session.send(prepared, timeout=timeout, allow_redirects=False, **settings) as response:
-                return read_reply(response, call.budget)
+                return read_response(response, call.budget)
 
     def _headers(self, call: _Call) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": self._user_agent, **call.headers}
@@ -222,7 +228,7 @@ class _Bearer(requests.auth.AuthBase):
             # requests' own error would quote the token.
             raise TokenRejectedError(
                 "our Replicate token is empty or holds characters no token has",
-                retry_after=TOKEN_RETRY_AFTER,
+                retry_after=TOKEN_REJECTED_RETRY_SECONDS,
             )
         self._token = token
 
@@ -238,12 +244,12 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         raise RejectedError(422, "Input validation failed", "The input cannot be written as JSON.") from error
 
 
-def _page(parsed: Any) -> PredictionPage:
+def _page(parsed: Any) -> UpstreamPredictionPage:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("results"), list):
-        raise UnexpectedReplyError("a page of predictions must have results")
+        raise UnexpectedResponseError("a page of predictions must have results")
     following = parsed.get("next")
     cursors = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
-    return PredictionPage(
+    return UpstreamPredictionPage(
         results=tuple(UpstreamPrediction.parse(entry) for entry in parsed["results"]),
         next_cursor=cursors[0] if cursors else None,
     )
@@ -252,5 +258,5 @@ def _page(parsed: Any) -> PredictionPage:
 def _key(parsed: Any) -> str:
     key = parsed.get("key") if isinstance(parsed, dict) else None
     if not isinstance(key, str) or not key:
-        raise UnexpectedReplyError("the webhook secret must have a key")
+        raise UnexpectedResponseError("the webhook secret must have a key")
     return key

@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Wire:
+class SendTracker:
     """How far one request got: `handed` to a transport, to one that is `watched`, `sent` at least in part."""
 
-    fresh: bool
-    handed: bool = False
-    watched: bool = False
-    sent: bool = False
+    requires_new_connection: bool
+    handed_to_transport: bool = False
+    transport_tracks_sending: bool = False
+    send_started: bool = False
 
     @property
-    def certainly_unsent(self) -> bool:
-        return not self.handed or (self.watched and not self.sent)
+    def definitely_not_sent(self) -> bool:
+        return not self.handed_to_transport or (self.transport_tracks_sending and not self.send_started)
 
 
-_current: ContextVar[Wire | None] = ContextVar("wire", default=None)
+_current: ContextVar[SendTracker | None] = ContextVar("wire", default=None)
 
 
 @contextmanager
-def watch(*, fresh: bool = False) -> Iterator[Wire]:
+def track_send(*, requires_new_connection: bool = False) -> Iterator[SendTracker]:
     """Watches the request made inside; `fresh` keeps it off pooled connections.
 
     A pooled connection that the other side closed while idle breaks only after the request was written, which
     leaves the outcome unknown; a fresh one has no such past.
     """
-    wire = Wire(fresh=fresh)
+    wire = SendTracker(requires_new_connection=requires_new_connection)
     token = _current.set(wire)
     try:
         yield wire
@@ -58,12 +58,12 @@ def watch(*, fresh: bool = False) -> Iterator[Wire]:
 def _note_sending() -> None:
     wire = _current.get()
     if wire is not None:
-        wire.sent = True
+        wire.send_started = True
 
 
 def _wants_fresh() -> bool:
     wire = _current.get()
-    return wire is not None and wire.fresh
+    return wire is not None and wire.requires_new_connection
 
 
 class _PlainConnection(HTTPConnection):
@@ -103,7 +103,7 @@ _MOST_THREADS = 32
 _POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
 
 
-class WireAdapter(HTTPAdapter):
+class TrackingAdapter(HTTPAdapter):
     """A requests adapter on the connections above, without retries of its own."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class WireAdapter(HTTPAdapter):
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         wire = _current.get()
         if wire is not None:
-            wire.watched = True
+            wire.transport_tracks_sending = True
         return super().send(*args, **kwargs)
 
 
@@ -134,6 +134,6 @@ class _Session(requests.Session):
 def open_session() -> requests.Session:
     """A session whose every request can be watched, and which knows no redirects."""
     session = _Session()
-    session.mount("https://", WireAdapter())
-    session.mount("http://", WireAdapter())
+    session.mount("https://", TrackingAdapter())
+    session.mount("http://", TrackingAdapter())
     return session

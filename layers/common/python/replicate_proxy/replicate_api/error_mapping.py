@@ -24,39 +24,39 @@ from requests import RequestException
 from urllib3.exceptions import HTTPError
 
 from replicate_proxy.errors import InvalidField, ProxyError
-from replicate_proxy.replicate_api.connection import Wire, watch
+from replicate_proxy.replicate_api.connection import SendTracker, track_send
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
     RejectedError,
     ThrottledError,
     TokenRejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
     UpstreamUnavailableError,
 )
 
 if TYPE_CHECKING:
-    from replicate_proxy.replicate_api.reply import Reply
+    from replicate_proxy.replicate_api.response import UpstreamResponse
 
 
-DEFAULT_RETRY_AFTER = 5.0
-MAX_RETRY_AFTER = 900.0
+DEFAULT_RETRY_AFTER_SECONDS = 5.0
+MAX_RETRY_AFTER_SECONDS = 900.0
 """Seconds; the longest a queue message can be delayed."""
 
 _RESETS = re.compile(r"resets? in ~?\s*(\d{1,6}(?:\.\d{1,6})?)\s*s", re.IGNORECASE)
 _REDUCED = re.compile(r"reduced to (\d{1,6}) requests? per minute", re.IGNORECASE)
 
 
-def retry_after(body: Mapping[str, Any], header: str | None, *, now: datetime) -> float | None:
+def parse_retry_delay(body: Mapping[str, Any], header: str | None, *, now: datetime) -> float | None:
     """Seconds to wait: the longest of body, header and text, at most MAX_RETRY_AFTER; None where nothing
     says.
     """
     stated = [_number(body.get("retry_after")), _header(header, now), _from_text(body.get("detail"))]
     known = [seconds for seconds in stated if seconds is not None]
-    return min(max(known), MAX_RETRY_AFTER) if known else None
+    return min(max(known), MAX_RETRY_AFTER_SECONDS) if known else None
 
 
-def limit_per_minute(body: Mapping[str, Any]) -> int | None:
+def parse_reduced_limit(body: Mapping[str, Any]) -> int | None:
     """Creates a minute that Replicate allows for now, where it says so."""
     found = _REDUCED.search(str(body.get("detail", "")))
     limit = int(found.group(1)) if found else 0
@@ -92,7 +92,7 @@ def _from_text(detail: object) -> float | None:
     return float(found.group(1)) if found else None
 
 
-TOKEN_RETRY_AFTER = 60.0
+TOKEN_REJECTED_RETRY_SECONDS = 60.0
 """Seconds to wait while our token is refused: an operator's pace, not a network's."""
 
 _TOO_EARLY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
@@ -103,13 +103,16 @@ class Operation(Enum):
     """Whether sending a request twice can cost money."""
 
     CREATE = "create"
-    REPEATABLE = "repeatable"
+    IDEMPOTENT = "repeatable"
 
 
 @contextmanager
-def translated(operation: Operation) -> Iterator[Wire]:
+def translate_transport_errors(operation: Operation) -> Iterator[SendTracker]:
     """Watches one request; all that `requests` and `urllib3` raise leaves as an error of `errors.py`."""
-    with watch(fresh=operation is Operation.CREATE) as wire, readable(operation):
+    with (
+        track_send(requires_new_connection=operation is Operation.CREATE) as wire,
+        translate_parse_errors(operation),
+    ):
         try:
             yield wire
         # ValueError: addresses and headers that cannot be encoded.
@@ -118,33 +121,33 @@ def translated(operation: Operation) -> Iterator[Wire]:
 
 
 @contextmanager
-def readable(operation: Operation) -> Iterator[None]:
+def translate_parse_errors(operation: Operation) -> Iterator[None]:
     """For reading an answer that came: one that makes no sense leaves the outcome of a create unknown."""
     try:
         yield
-    except (UnexpectedReplyError, UpstreamUnavailableError) as error:
+    except (UnexpectedResponseError, UpstreamUnavailableError) as error:
         if operation is Operation.CREATE:
             raise OutcomeUnknownError(f"Replicate answered, but {error}") from error
         raise
 
 
-def _broken(operation: Operation, wire: Wire, error: Exception) -> ProxyError:
+def _broken(operation: Operation, wire: SendTracker, error: Exception) -> ProxyError:
     # Only the class is told: messages of these libraries can hold headers and addresses.
     kind = type(error).__name__
-    if wire.certainly_unsent:
+    if wire.definitely_not_sent:
         return NotAcceptedError(f"could not reach Replicate: {kind}")
     if operation is Operation.CREATE:
         return OutcomeUnknownError(f"no answer after sending: {kind}")
     return UpstreamUnavailableError(f"no answer from Replicate: {kind}")
 
 
-def check(reply: Reply, operation: Operation) -> Reply:
+def raise_for_status(reply: UpstreamResponse, operation: Operation) -> UpstreamResponse:
     """The reply itself where it is 2xx; raises the error that its status stands for otherwise."""
     status = reply.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return reply
     if status == HTTPStatus.UNAUTHORIZED:
-        raise TokenRejectedError("Replicate refuses our token", retry_after=TOKEN_RETRY_AFTER)
+        raise TokenRejectedError("Replicate refuses our token", retry_after=TOKEN_REJECTED_RETRY_SECONDS)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise _throttled(reply)
     if status in _TOO_EARLY:
@@ -164,21 +167,21 @@ def _says_nothing(status: int) -> bool:
     return not known or status == HTTPStatus.SEE_OTHER
 
 
-def _throttled(reply: Reply) -> ThrottledError:
+def _throttled(reply: UpstreamResponse) -> ThrottledError:
     wait = _wait(reply)
     return ThrottledError(
         "Replicate throttles us",
-        retry_after=DEFAULT_RETRY_AFTER if wait is None else wait,
-        limit_per_minute=limit_per_minute(reply.problem()),
+        retry_after=DEFAULT_RETRY_AFTER_SECONDS if wait is None else wait,
+        limit_per_minute=parse_reduced_limit(reply.parse_problem()),
     )
 
 
-def _wait(reply: Reply) -> float | None:
-    return retry_after(reply.problem(), reply.headers.get("retry-after"), now=datetime.now(UTC))
+def _wait(reply: UpstreamResponse) -> float | None:
+    return parse_retry_delay(reply.parse_problem(), reply.headers.get("retry-after"), now=datetime.now(UTC))
 
 
-def _rejected(reply: Reply) -> RejectedError:
-    problem = reply.problem()
+def _rejected(reply: UpstreamResponse) -> RejectedError:
+    problem = reply.parse_problem()
     title = problem.get("title")
     detail = problem.get("detail")
     fields = problem.get("invalid_fields")

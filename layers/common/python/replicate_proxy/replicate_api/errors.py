@@ -9,7 +9,7 @@ RetryableError
 OutcomeUnknownError            a create may or may not exist: find out before sending it again
 PermanentError
 ├── RejectedError              Replicate's own 4xx: tell the caller
-└── UnexpectedReplyError       Replicate's answer does not mean what we know
+└── UnexpectedResponseError       Replicate's answer does not mean what we know
 """
 
 from __future__ import annotations
@@ -65,5 +65,5 @@ class RejectedError(PermanentError):
         self.invalid_fields = tuple(invalid_fields)
 
 
-class UnexpectedReplyError(PermanentError):
+class UnexpectedResponseError(PermanentError):
     """A reply outside Replicate's documented form, for instance an unknown status."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from replicate_proxy.replicate_api.errors import UnexpectedReplyError
+from replicate_proxy.replicate_api.errors import UnexpectedResponseError
 
 
 class UpstreamStatus(StrEnum):
@@ -27,7 +27,7 @@ class UpstreamStatus(StrEnum):
     ABORTED = "aborted"
 
     @property
-    def terminal(self) -> bool:
+    def is_terminal(self) -> bool:
         return self not in (UpstreamStatus.STARTING, UpstreamStatus.PROCESSING)
 
 
@@ -74,12 +74,12 @@ class UpstreamPrediction:
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Raises UnexpectedReplyError where there is no id or the status is none we know."""
+        """Raises UnexpectedResponseError where there is no id or the status is none we know."""
         if not isinstance(raw, Mapping):
-            raise UnexpectedReplyError("a prediction must be a JSON object")
+            raise UnexpectedResponseError("a prediction must be a JSON object")
         prediction_id = raw.get("id")
         if not isinstance(prediction_id, str) or not prediction_id:
-            raise UnexpectedReplyError("a prediction must have an id")
+            raise UnexpectedResponseError("a prediction must have an id")
         error = raw.get("error")
         return cls(
             id=prediction_id,
@@ -102,7 +102,7 @@ class UpstreamPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionPage:
+class UpstreamPredictionPage:
     """At most 100 of the account's predictions, newest first; `next_cursor` is None on the last page."""
 
     results: tuple[UpstreamPrediction, ...]
@@ -113,7 +113,7 @@ def _status(value: object) -> UpstreamStatus:
     try:
         return UpstreamStatus(str(value))
     except ValueError:
-        raise UnexpectedReplyError(f"unknown prediction status {str(value)[:40]!r}") from None
+        raise UnexpectedResponseError(f"unknown prediction status {str(value)[:40]!r}") from None
 
 
 def _text(raw: Mapping[str, Any], name: str) -> str | None:

@@ -1,182 +1,170 @@
-"""The arithmetic of a shared rate limit, in whole milliseconds of Unix time. Pure.
+"""A rate limit that all functions share, in one record of the control table.
 
-It is the generic cell rate algorithm, which needs one number: `next_free`, the time at which a caller that
-never bursts would be served next. A place is free while that lies less than a burst ahead of now.
+The algorithm is the generic cell rate algorithm (GCRA), which stores one number: `next_free_at`, the time of
+the next call if all calls so far had been spread evenly. A slot is free while that time is less than one
+burst ahead of now. Times are Unix time in whole milliseconds.
 
-Keeping our calls below Replicate's rate limits, together with all other functions that call.
-
-Source of the limits: Replicate's rate-limit page (600 creates and 3,000 other calls a minute, short bursts
-above).
+Source of Replicate's limits: its documentation, "Rate limits" (600 creates and 3,000 other calls per minute,
+short bursts above).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from replicate_proxy.aws.control_table import OvertakenError
+from replicate_proxy.aws.control_table import ConditionFailedError
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.aws.control_table import ControlTable, Record
+    from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.ports import Clock
 
 
-_MINUTE = 60_000
+MAX_WAIT_SECONDS = 900
+"""The longest delay of an SQS message."""
+
+_MAX_UPDATE_ATTEMPTS = 6
+_MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """`per_minute` calls in the long run, `burst` of them at once."""
+class RateLimit:
+    """`per_minute` calls on average, `burst` of them at once."""
 
     per_minute: float
     burst: int
 
     @property
-    def interval(self) -> int:
-        return max(1, round(_MINUTE / self.per_minute))
+    def interval_ms(self) -> int:
+        return max(1, round(_MINUTE_MS / self.per_minute))
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """What is stored: `slow_*` while Replicate holds us to a lower rate, `back_at` for the last caller sent
-    away.
+class RateLimitRecord:
+    """The stored state. `reduced_*` hold a lower limit that Replicate has set for a while; `retry_at` is the
+    time given to the caller that was rejected last.
     """
 
-    next_free: int = 0
-    slow_until: int = 0
-    slow_interval: int = 0
-    back_at: int = 0
+    next_free_at: int = 0
+    reduced_until: int = 0
+    reduced_interval_ms: int = 0
+    retry_at: int = 0
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Bucket:
-        return cls(
-            **{
-                name: int(record.get(name, 0))
-                for name in ("next_free", "slow_until", "slow_interval", "back_at")
-            }
-        )
+    def parse(cls, attributes: Mapping[str, Any]) -> Self:
+        return cls(**{name: int(attributes.get(name, 0)) for name in cls.__dataclass_fields__})
 
-    def slow(self, now: int) -> bool:
-        return self.slow_until > now
+    def is_reduced(self, now: int) -> bool:
+        return self.reduced_until > now
 
-    def interval(self, now: int, usual: Pace) -> int:
-        return self.slow_interval if self.slow(now) else usual.interval
+    def interval_ms(self, now: int, limit: RateLimit) -> int:
+        """Return the time between two calls; `limit` applies unless it is reduced."""
+        return self.reduced_interval_ms if self.is_reduced(now) else limit.interval_ms
 
-    def latest(self, now: int, usual: Pace) -> int:
-        """A place is free while `next_free` is no later than this."""
-        return now + (0 if self.slow(now) else (usual.burst - 1) * usual.interval)
+    def latest_free_at(self, now: int, limit: RateLimit) -> int:
+        """Return the latest `next_free_at` at which a slot is free; a reduced limit allows no burst."""
+        return now + (0 if self.is_reduced(now) else (limit.burst - 1) * limit.interval_ms)
 
-    def wait(self, now: int, usual: Pace) -> int:
-        """Milliseconds until a place is free, 0 where one is."""
-        return max(0, self.next_free - self.latest(now, usual))
-
-
-MAX_WAIT_SECONDS = 900
-_TRIES = 6
-_USUAL_PACE = "(attribute_not_exists(slow_until) OR slow_until <= :now)"
-_SLOW_PACE = "slow_until = :slow_until AND slow_interval = :interval"
+    def wait_ms(self, now: int, limit: RateLimit) -> int:
+        """Return the time until a slot is free, 0 if one is free now."""
+        return max(0, self.next_free_at - self.latest_free_at(now, limit))
 
 
 class RateLimiter:
-    """A token bucket in one record. A call costs one write; where the last reading is outdated, two."""
+    """Hands out the slots of one rate limit. A call costs one write, or two if the cached record is stale."""
 
-    def __init__(self, table: ControlTable, name: str, pace: Pace, clock: Clock) -> None:
+    def __init__(self, table: ControlTable, name: str, limit: RateLimit, clock: Clock) -> None:
         self._table = table
         self._key = f"RATE#{name}"
-        self._pace = pace
+        self._limit = limit
         self._clock = clock
-        self._seen = Bucket()
+        self._record = RateLimitRecord()
 
-    def take(self) -> float:
-        """0 where a place was free and is now taken, else the seconds after which to ask again.
+    def acquire_slot(self) -> float:
+        """Return 0 if a slot was free and is now taken, else the seconds after which to try again.
 
-        Those sent away are told times one interval apart, so that a thousand parked calls do not all come
-        back at the same moment. While the table cannot be reached everybody passes: the limit that counts is
-        Replicate's own 429, and ours only spares it.
+        Rejected callers get times one interval apart, so that a thousand delayed calls do not all return at
+        the same moment. While the table is unavailable every caller gets a slot: the limit that counts is
+        Replicate's own, which answers 429, and this one only keeps us below it.
         """
         try:
-            return self._take()
+            return self._acquire_slot()
         except RetryableError as error:
-            logger.warning("rate limiter not reachable", reason=str(error))
+            logger.warning("rate limiter unavailable", reason=str(error))
             return 0.0
 
-    def slow_down(self, limit_per_minute: float, *, for_seconds: float) -> None:
-        """Holds everybody to `limit_per_minute`, one at a time, until that long from now."""
+    def reduce_limit(self, limit_per_minute: float, *, for_seconds: float) -> None:
+        """Limit all functions to `limit_per_minute`, without bursts, for `for_seconds`."""
+        now = self._now_ms()
+        interval_ms = RateLimit(limit_per_minute, burst=1).interval_ms
         try:
-            self._slow_down(limit_per_minute, for_seconds)
-        except RetryableError as error:
-            logger.warning("rate limiter not reachable", reason=str(error))
-
-    def _take(self) -> float:
-        for _ in range(_TRIES):
-            now = self._now()
-            wait = self._seen.wait(now, self._pace)
-            try:
-                if wait > 0:
-                    return self._send_away(now, wait)
-                self._spend(now)
-            except OvertakenError as overtaken:
-                self._see(overtaken.record)
-            else:
-                return 0.0
-        return self._seen.interval(self._now(), self._pace) / 1000
-
-    def _slow_down(self, limit_per_minute: float, for_seconds: float) -> None:
-        now = self._now()
-        interval = Pace(limit_per_minute, 1).interval
-        self._see(
-            self._table.change(
-                self._key,
-                "SET slow_until = :slow_until, slow_interval = :interval,"
-                " next_free = :next_free, back_at = :now",
+            self._update(
+                "SET reduced_until = :reduced_until, reduced_interval_ms = :interval_ms,"
+                " next_free_at = :next_free_at, retry_at = :now",
                 {
-                    "slow_until": now + round(for_seconds * 1000),
-                    "interval": interval,
-                    "next_free": now + interval,
+                    "reduced_until": now + round(for_seconds * 1000),
+                    "interval_ms": interval_ms,
+                    "next_free_at": now + interval_ms,
                     "now": now,
                 },
             )
-        )
+        except RetryableError as error:
+            logger.warning("rate limiter unavailable", reason=str(error))
 
-    def _spend(self, now: int) -> None:
-        bucket = self._seen
-        interval = bucket.interval(now, self._pace)
-        values: dict[str, int] = {"now": now, "interval": interval}
-        if bucket.slow(now):
-            pace, values["slow_until"] = _SLOW_PACE, bucket.slow_until
+    def _acquire_slot(self) -> float:
+        for _ in range(_MAX_UPDATE_ATTEMPTS):
+            now = self._now_ms()
+            wait_ms = self._record.wait_ms(now, self._limit)
+            try:
+                if wait_ms > 0:
+                    return self._reject(now, wait_ms)
+                self._take_slot(now)
+            except ConditionFailedError as error:
+                self._record = RateLimitRecord.parse(error.record)
+            else:
+                return 0.0
+        return self._record.interval_ms(self._now_ms(), self._limit) / 1000
+
+    def _take_slot(self, now: int) -> None:
+        """Raise ConditionFailedError if the cached record is stale (slot taken or rate changed)."""
+        record = self._record
+        interval_ms = record.interval_ms(now, self._limit)
+        values = {"now": now}
+        if record.is_reduced(now):
+            same_rate = "reduced_until = :reduced_until AND reduced_interval_ms = :interval_ms"
+            values |= {"reduced_until": record.reduced_until, "interval_ms": interval_ms}
         else:
-            pace = _USUAL_PACE
-        if bucket.next_free <= now:
-            update = "SET next_free = :next_free"
-            free = "(attribute_not_exists(next_free) OR next_free <= :now)"
-            values["next_free"] = now + interval
+            same_rate = "(attribute_not_exists(reduced_until) OR reduced_until <= :now)"
+        if record.next_free_at <= now:
+            expression = "SET next_free_at = :next_free_at"
+            slot_free = "(attribute_not_exists(next_free_at) OR next_free_at <= :now)"
+            values |= {"next_free_at": now + interval_ms}
         else:
-            update = "SET next_free = next_free + :interval"
-            free = "next_free > :now AND next_free <= :latest"
-            values["latest"] = bucket.latest(now, self._pace)
-        condition = f"{free} AND {pace}"
-        used = {name: value for name, value in values.items() if f":{name}" in update + condition}
-        self._see(self._table.change(self._key, update, used, condition=condition))
+            expression = "SET next_free_at = next_free_at + :interval_ms"
+            slot_free = "next_free_at > :now AND next_free_at <= :latest"
+            values |= {"interval_ms": interval_ms, "latest": record.latest_free_at(now, self._limit)}
+        self._update(expression, values, condition=f"{slot_free} AND {same_rate}")
 
-    def _send_away(self, now: int, wait: int) -> float:
-        # Also while slowed down: the usual pace may be back before a long line at the slow one has passed.
-        interval = self._pace.interval
-        if self._seen.back_at > now:
-            update, condition = "SET back_at = back_at + :interval", "back_at > :now"
-            values = {"interval": interval, "now": now}
+    def _reject(self, now: int, wait_ms: int) -> float:
+        # The usual interval also while the limit is reduced: a queue spread over the reduced interval would
+        # outlast the reduction.
+        if self._record.retry_at > now:
+            expression, condition = "SET retry_at = retry_at + :interval_ms", "retry_at > :now"
+            values = {"interval_ms": self._limit.interval_ms, "now": now}
         else:
-            update, condition = "SET back_at = :back_at", "attribute_not_exists(back_at) OR back_at <= :now"
-            values = {"back_at": now + wait, "now": now}
-        told = self._see(self._table.change(self._key, update, values, condition=condition))
-        return min(max(told.back_at - now, wait) / 1000, MAX_WAIT_SECONDS)
+            expression = "SET retry_at = :retry_at"
+            condition = "attribute_not_exists(retry_at) OR retry_at <= :now"
+            values = {"retry_at": now + wait_ms, "now": now}
+        self._update(expression, values, condition=condition)
+        return min(max(self._record.retry_at - now, wait_ms) / 1000, MAX_WAIT_SECONDS)
 
-    def _see(self, record: Record) -> Bucket:
-        self._seen = Bucket.of(record)
-        return self._seen
+    def _update(self, expression: str, values: Mapping[str, int], *, condition: str | None = None) -> None:
+        attributes = self._table.update(self._key, expression, values, condition=condition)
+        self._record = RateLimitRecord.parse(attributes)
 
-    def _now(self) -> int:
+    def _now_ms(self) -> int:
         return round(self._clock.now().timestamp() * 1000)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.replicate_api.client import ReplicateClient
-    from replicate_proxy.replicate_api.models import CreateTarget, PredictionPage, UpstreamPrediction
-    from replicate_proxy.replicate_api.reply import Reply
+    from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+    from replicate_proxy.replicate_api.response import UpstreamResponse
 
 
 class Budget:
@@ -67,19 +67,21 @@ class Retry:
     park in.
     """
 
-    tries: int = 4
-    base: float = 0.2
-    cap: float = 4.0
-    seconds: float = 20.0
+    max_attempts: int = 4
+    base_delay_seconds: float = 0.2
+    max_delay_seconds: float = 4.0
+    budget_seconds: float = 20.0
 
-    def call[T](self, function: Callable[[Budget], T], *, never: tuple[type[RetryableError], ...] = ()) -> T:
+    def call[T](
+        self, function: Callable[[Budget], T], *, no_retry_on: tuple[type[RetryableError], ...] = ()
+    ) -> T:
         """What `function` gives, called again on each RetryableError but those of `never`."""
-        budget = _shared.get() or Budget(self.seconds)
+        budget = _shared.get() or Budget(self.budget_seconds)
         retrying = backoff.on_exception(
             cast("Callable[[], Generator[float]]", lambda: self._waits(budget)),
             RetryableError,
-            max_tries=self.tries,
-            giveup=lambda error: isinstance(error, (*_POINTLESS, *never)),
+            max_tries=self.max_attempts,
+            giveup=lambda error: isinstance(error, (*_POINTLESS, *no_retry_on)),
             jitter=None,
             logger=None,
         )
@@ -87,7 +89,7 @@ class Retry:
 
     def _waits(self, budget: Budget) -> Generator[float, RetryableError]:
         """backoff sends in each error and sleeps for what comes out; when this ends, it raises the error."""
-        growing = backoff.expo(base=2, factor=self.base, max_value=self.cap)
+        growing = backoff.expo(base=2, factor=self.base_delay_seconds, max_value=self.max_delay_seconds)
         growing.send(None)
         error = yield 0.0
         while True:
@@ -116,7 +118,7 @@ class RetryingClient:
             lambda budget: self.client.create(
                 target, body, cancel_after_seconds=cancel_after_seconds, budget=budget
             ),
-            never=(ThrottledError,),
+            no_retry_on=(ThrottledError,),
         )
 
     def get(self, prediction_id: str) -> UpstreamPrediction:
@@ -131,15 +133,15 @@ class RetryingClient:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         cursor: str | None = None,
-    ) -> PredictionPage:
+    ) -> UpstreamPredictionPage:
         return self.retry.call(
             lambda budget: self.client.list(
                 created_after=created_after, created_before=created_before, cursor=cursor, budget=budget
             )
         )
 
-    def webhook_secret(self) -> str:
-        return self.retry.call(lambda budget: self.client.webhook_secret(budget=budget))
+    def get_webhook_secret(self) -> str:
+        return self.retry.call(lambda budget: self.client.get_webhook_secret(budget=budget))
 
-    def read(self, path: str, query: Mapping[str, str] | None = None) -> Reply:
+    def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse:
         return self.retry.call(lambda budget: self.client.read(path, query, budget=budget))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.observability import logger
-from replicate_proxy.signing import webhook_key
+from replicate_proxy.signing import decode_webhook_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,21 +32,21 @@ class SecretParameter(Protocol):
 
 
 @dataclass(frozen=True)
-class Refreshed:
+class RefreshResult:
     """Whether the secret was new, and how many are live."""
 
     changed: bool
     live: int
 
 
-class WebhookSecret:
+class WebhookSecretRefresher:
     """`fetch` asks Replicate (OpenAPI document, webhooks.default.secret.get)."""
 
     def __init__(self, fetch: Callable[[], str], parameter: SecretParameter) -> None:
         self._fetch = fetch
         self._parameter = parameter
 
-    def refresh(self) -> Refreshed:
+    def refresh(self) -> RefreshResult:
         """Puts a new secret first; the oldest beyond three is dropped. Repeating it changes nothing.
 
         Raises PermanentError where Replicate's answer is no secret, so that a good one is never pushed out
@@ -54,13 +54,13 @@ class WebhookSecret:
         """
         current = self._fetch().strip()
         try:
-            webhook_key(current)
+            decode_webhook_secret(current)
         except ValueError as error:
             raise PermanentError("Replicate's webhook secret is not readable") from error
         known = [part for part in _SEPARATORS.split(self._parameter.read()) if part]
         if current in known:
-            return Refreshed(changed=False, live=len(known))
+            return RefreshResult(changed=False, live=len(known))
         live = [current, *known][:_MOST]
         self._parameter.write(" ".join(live))
         logger.info("new webhook secret taken over", live=len(live))
-        return Refreshed(changed=True, live=len(live))
+        return RefreshResult(changed=True, live=len(live))

@@ -22,10 +22,10 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
-    UnexpectedReplyError,
+    UnexpectedResponseError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.reply import Reply, parse_json
+from replicate_proxy.replicate_api.response import UpstreamResponse, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -93,7 +93,7 @@ CATALOG_ROUTES = (
 class CachedReply:
     """`fresh_for` is in seconds, and negative once the reply is out of date."""
 
-    reply: Reply
+    reply: UpstreamResponse
     fresh_seconds: float
 
 
@@ -106,7 +106,7 @@ class ReplyCache:
     def __init__(self, max_bytes: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
         self._monotonic = monotonic
-        self._entries: OrderedDict[Hashable, tuple[Reply, float]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[UpstreamResponse, float]] = OrderedDict()
         self._bytes = 0
 
     def get(self, key: Hashable) -> CachedReply | None:
@@ -117,7 +117,7 @@ class ReplyCache:
         reply, fresh_until = entry
         return CachedReply(reply, fresh_until - self._monotonic())
 
-    def put(self, key: Hashable, reply: Reply, seconds: float) -> None:
+    def put(self, key: Hashable, reply: UpstreamResponse, seconds: float) -> None:
         """Keeps the reply, unless it alone is larger than a quarter of the cache."""
         self._drop(key)
         if _weight(reply) > self._max_bytes // 4:
@@ -133,7 +133,7 @@ class ReplyCache:
             self._bytes -= _weight(entry[0])
 
 
-def _weight(reply: Reply) -> int:
+def _weight(reply: UpstreamResponse) -> int:
     # An empty body takes room as well: headers, key, bookkeeping.
     return len(reply.body) + 1024
 
@@ -148,13 +148,13 @@ _LARGEST_ANSWER = 5_500_000
 class ReplicateReader(Protocol):
     """`RetryingClient.read`: 2xx and 4xx as they came, all else as errors of `replicate_api.errors`."""
 
-    def read(self, path: str, query: Mapping[str, str] | None = None) -> Reply: ...
+    def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse: ...
 
 
 class ReadLimiter(Protocol):
     """Keeps curious callers from using up the read limit that running jobs need."""
 
-    def take(self) -> float: ...
+    def acquire_slot(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +200,20 @@ class Catalog:
             reply = self._ask(path, wanted)
         except RetryableError as error:
             return self._answer(_last_known(cached, error), base_url, 0)
-        except (RejectedError, UnexpectedReplyError) as error:
+        except (RejectedError, UnexpectedResponseError) as error:
             raise ApiError(502, "Bad gateway", "Replicate's answer could not be understood") from error
         if reply.status != _OK:
             return self._answer(reply, base_url, 0)
         self._cache.put(key, reply, lifetime)
         return self._answer(reply, base_url, lifetime)
 
-    def _ask(self, path: str, query: Mapping[str, str]) -> Reply:
-        wait = self._limit.take()
+    def _ask(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
+        wait = self._limit.acquire_slot()
         if wait > 0:
             raise ThrottledError("the catalog's share of Replicate's read limit is used up", retry_after=wait)
         return self._reader.read(path, query)
 
-    def _answer(self, reply: Reply, base_url: str, fresh_for: float) -> CatalogReply:
+    def _answer(self, reply: UpstreamResponse, base_url: str, fresh_for: float) -> CatalogReply:
         content_type = reply.headers.get("content-type", "application/json")
         if "json" in content_type:
             body = self._own_addresses(reply, base_url)
@@ -227,7 +227,7 @@ class Catalog:
             raise ApiError(502, "Bad gateway", "Replicate's answer is too large to pass on")
         return CatalogReply(reply.status, body, content_type, int(fresh_for))
 
-    def _own_addresses(self, reply: Reply, base_url: str) -> str:
+    def _own_addresses(self, reply: UpstreamResponse, base_url: str) -> str:
         try:
             parsed = parse_json(reply.body)
         except UpstreamUnavailableError as error:
@@ -235,7 +235,7 @@ class Catalog:
         return json.dumps(_rewritten(parsed, self._settings.origins, base_url), ensure_ascii=False)
 
 
-def _last_known(cached: CachedReply | None, error: RetryableError) -> Reply:
+def _last_known(cached: CachedReply | None, error: RetryableError) -> UpstreamResponse:
     """An old reply where there is one; else the failure in words that do not blame the caller."""
     logger.warning("catalog not reachable", reason=type(error).__name__, stale=cached is not None)
     if cached is not None:

@@ -63,7 +63,7 @@ class Predictions(Protocol):
 
     def cancel(self, prediction_id: str) -> UpstreamPrediction: ...
 
-    def wait_before_create(self) -> float:
+    def acquire_create_slot(self) -> float:
         """Seconds to wait before a create may be sent, by breaker and rate limit; 0 takes a place."""
         ...
 
@@ -117,7 +117,7 @@ class Dispatch:
             logger.info("duplicate command", status=job.status.value)
         elif ended := self._ended_before_sending(job):
             self._change(job, ended)
-        elif (wait := self._predictions.wait_before_create()) > 0:
+        elif (wait := self._predictions.acquire_create_slot()) > 0:
             self._wait(job, wait)
         else:
             self._submit(job)

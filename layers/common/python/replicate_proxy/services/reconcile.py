@@ -131,7 +131,7 @@ class Reconciler:
         if prediction.status is UpstreamStatus.SUCCEEDED and prediction.data_removed:
             return self._lost(job, "Replicate has deleted the output of this prediction")
         self._next(job, self._until_next_look(job, prediction))
-        if prediction.status.terminal or job.status is JobStatus.SUBMITTED:
+        if prediction.status.is_terminal or job.status is JobStatus.SUBMITTED:
             self._publish(job, prediction)
             return f"polled_{prediction.status.value}"
         return "still_running"
@@ -149,7 +149,7 @@ class Reconciler:
         return "harvest_resumed"
 
     def _until_next_look(self, job: Job, prediction: UpstreamPrediction) -> float:
-        if prediction.status.terminal:
+        if prediction.status.is_terminal:
             # The event may be lost on the bus; Replicate keeps the output for an hour only.
             return self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _FEW_DOUBLINGS)
         if job.cancel_requested_at is not None:

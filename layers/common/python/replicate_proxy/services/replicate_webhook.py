@@ -10,7 +10,7 @@ from replicate_proxy.contracts.events import Event, EventSource, PredictionRepor
 from replicate_proxy.errors import ApiError
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
-from replicate_proxy.replicate_api.reply import parse_json
+from replicate_proxy.replicate_api.response import parse_json
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:

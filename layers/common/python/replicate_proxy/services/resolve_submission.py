@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
     from replicate_proxy.replicate_api.callback_url import WebhookUrls
-    from replicate_proxy.replicate_api.models import PredictionPage, UpstreamPrediction
+    from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
 
 
 # Clocks differ, and a prediction may be created a while after its request was sent.
@@ -42,7 +42,7 @@ class Lister(Protocol):
 
     def list(
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
-    ) -> PredictionPage: ...
+    ) -> UpstreamPredictionPage: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

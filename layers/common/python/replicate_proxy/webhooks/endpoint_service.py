@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.api.validation import field_error
 from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import ApiError, NotFoundError
-from replicate_proxy.net.errors import ForbiddenTargetError
+from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.endpoints import (
     DisabledReason,
@@ -34,7 +34,7 @@ MOST_ENDPOINTS = 20
 class EndpointAdmin:
     """Every method is given the tenant; another tenant's endpoint is as unknown as one that never was.
 
-    `check_url` raises ForbiddenTargetError for an address that would not be called.
+    `check_url` raises ForbiddenUrlError for an address that would not be called.
     """
 
     def __init__(
@@ -146,5 +146,5 @@ class EndpointAdmin:
     def _check(self, url: str) -> None:
         try:
             self._check_url(url)
-        except ForbiddenTargetError as error:
+        except ForbiddenUrlError as error:
             raise field_error("url", error.reason, error_type="forbidden_url") from error

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import PermanentError
-from replicate_proxy.net.errors import ForbiddenTargetError, TooSlowError, UnreachableError
+from replicate_proxy.net.errors import ForbiddenUrlError, RequestTimeoutError, UnreachableError
 from replicate_proxy.webhooks.model import Verdict
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class HttpAnswer(Protocol):
     status: int
     headers: Mapping[str, str]
 
-    def read_up_to(self, limit: int) -> bytes: ...
+    def read_prefix(self, max_bytes: int) -> bytes: ...
 
 
 class Session(Protocol):
@@ -77,7 +77,7 @@ class Session(Protocol):
         method: str,
         url: str,
         *,
-        timeout: float,
+        timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
         stream: bool = False,
@@ -104,15 +104,15 @@ class GuardedSender:
         start = self._timer()
         try:
             with self._session.request(
-                "POST", url, timeout=self._timeout, headers=headers, data=body, stream=True
+                "POST", url, timeout_seconds=self._timeout, headers=headers, data=body, stream=True
             ) as response:
-                head = response.read_up_to(self._answer_limit)
+                head = response.read_prefix(self._answer_limit)
                 return judge(response.status, response.headers, head, duration=self._timer() - start)
-        except TooSlowError:
+        except RequestTimeoutError:
             failure = Failure.TIMEOUT
         except UnreachableError:
             failure = Failure.UNREACHABLE
-        except ForbiddenTargetError:
+        except ForbiddenUrlError:
             failure = Failure.FORBIDDEN_ADDRESS
         except PermanentError:
             failure = Failure.BAD_ANSWER

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response, Router
     from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetters
     from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
-    from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
+    from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 
 
 def add_breaker_routes(routes: Router, breaker: BreakerSwitch) -> None:
     @routes.get("/admin/breaker")
     def view(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        return json_response(200, dict(breaker.view()))
+        return json_response(200, dict(breaker.describe()))
 
     @routes.post("/admin/breaker/trip")
     def trip(request: Request) -> Response:
@@ -42,14 +42,14 @@ def add_breaker_routes(routes: Router, breaker: BreakerSwitch) -> None:
         wanted = parse_body(TripBreakerBody, request.json() if request.body else {})
         logger.warning("breaker opened by an operator", seconds=wanted.seconds)
         breaker.trip("admin", seconds=wanted.seconds)
-        return json_response(200, dict(breaker.view()))
+        return json_response(200, dict(breaker.describe()))
 
     @routes.post("/admin/breaker/reset")
     def reset(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         logger.warning("breaker closed by an operator")
         breaker.reset()
-        return json_response(200, dict(breaker.view()))
+        return json_response(200, dict(breaker.describe()))
 
 
 _MOST_SHOWN = 100
@@ -138,7 +138,7 @@ def add_redelivery_routes(routes: Router, redeliveries: Redeliveries) -> None:
         return json_response(202, build_delivery_view(delivery))
 
 
-def add_secret_routes(routes: Router, secret: WebhookSecret) -> None:
+def add_secret_routes(routes: Router, secret: WebhookSecretRefresher) -> None:
     @routes.post("/admin/webhook-secret/refresh")
     def refresh(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
     from replicate_proxy.operations.tenants import TenantService
-    from replicate_proxy.replicate_api.webhook_secret import WebhookSecret
+    from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 
 
 _RESOURCES = (
@@ -54,7 +54,7 @@ class AdminServices:
     dead_letters: DeadLetters
     breaker: BreakerSwitch
     redeliveries: Redeliveries
-    webhook_secret: WebhookSecret
+    webhook_secret: WebhookSecretRefresher
 
 
 class AdminApi:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.replicate_api.errors import UnexpectedReplyError, UpstreamUnavailableError
+from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.retry import Budget
 
 
-MAX_REPLY_BYTES = 32 * 1024 * 1024
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 _CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class UpstreamResponse:
     """Status, headers (names in lower case) and decoded body."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
-    def problem(self) -> Mapping[str, Any]:
+    def parse_problem(self) -> Mapping[str, Any]:
         """The body of an error as a mapping, empty where it is anything else."""
         try:
             parsed = parse_json(self.body)
@@ -38,23 +38,24 @@ class Reply:
         return parsed if isinstance(parsed, dict) else {}
 
 
-def read_reply(response: requests.Response, budget: Budget) -> Reply:
+def read_response(response: requests.Response, budget: Budget) -> UpstreamResponse:
     """Reads the body as it comes, so that a server that drips cannot outlast the budget.
 
-    Raises TimeoutError when the budget ends, UnexpectedReplyError above the limit, and what urllib3 raises.
+    Raises TimeoutError when the budget ends, UnexpectedResponseError above the limit, and
+    what urllib3 raises.
     """
     raw: HTTPResponse = response.raw
     parts: list[bytes] = []
     size = 0
     while chunk := raw.read1(_CHUNK, decode_content=True):
         size += len(chunk)
-        if size > MAX_REPLY_BYTES:
-            raise UnexpectedReplyError(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
+        if size > MAX_RESPONSE_BYTES:
+            raise UnexpectedResponseError(f"the reply is larger than {MAX_RESPONSE_BYTES} bytes")
         if budget.remaining() <= 0:
             raise TimeoutError("the reply was still arriving when the time was up")
         parts.append(chunk)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.status_code, headers, b"".join(parts))
+    return UpstreamResponse(response.status_code, headers, b"".join(parts))
 
 
 def parse_json(body: bytes) -> Any:

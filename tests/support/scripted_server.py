@@ -30,7 +30,7 @@ PREDICTION: dict[str, Any] = {
 }
 
 
-def http(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
+def build_http_response(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [
         f"HTTP/1.1 {status} X",
@@ -46,7 +46,7 @@ class Connection:
     """The server's end of one connection."""
 
     sock: socket.socket
-    received: list[bytes]
+    requests: list[bytes]
 
     def read_request(self) -> bytes:
         """One whole request; kept in `received`."""
@@ -65,7 +65,7 @@ class Connection:
         while len(body) < length:
             body += self._more()
         request = head + b"\r\n\r\n" + body
-        self.received.append(request)
+        self.requests.append(request)
         return request
 
     def _more(self) -> bytes:
@@ -88,25 +88,25 @@ class Connection:
                 pass
 
 
-def answering(status: int, body: bytes | dict[str, Any], *headers: str) -> Script:
+def respond_with(status: int, body: bytes | dict[str, Any], *headers: str) -> Script:
     """Says that it hangs up after the answer: a client that keeps the connection may otherwise be quicker
     than the hanging up, and spend its next try on a dying connection.
     """
 
     def script(connection: Connection) -> None:
         connection.read_request()
-        connection.send(http(status, body, "Connection: close", *headers))
+        connection.send(build_http_response(status, body, "Connection: close", *headers))
 
     return script
 
 
 @dataclass
-class Upstream:
+class ScriptedServer:
     """Serves the scripts in order, one a connection; further connections are closed at once."""
 
     scripts: list[Script]
     tls: ssl.SSLContext | None = None
-    received: list[bytes] = field(default_factory=list)
+    requests: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -138,7 +138,7 @@ class Upstream:
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
                 self._open.append(sock)
-            script(Connection(sock, self.received))
+            script(Connection(sock, self.requests))
         with suppress(OSError):
             sock.close()
 

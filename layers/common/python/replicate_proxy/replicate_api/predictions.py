@@ -1,0 +1,92 @@
+"""Replicate's predictions behind the circuit breaker and the shared rate limits.
+
+`PredictionWriter` creates and cancels for the dispatcher, `PredictionReader` reads for the sweep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.observability import Metric, count
+from replicate_proxy.replicate_api.errors import BreakerOpenError, NotAcceptedError, ThrottledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from replicate_proxy.replicate_api.circuit_breaker import CircuitBreaker
+    from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+    from replicate_proxy.replicate_api.rate_limit import RateLimiter
+    from replicate_proxy.replicate_api.retry import RetryingClient
+
+
+_REDUCED_LIMIT_SECONDS = 120.0
+"""How long a reduced limit applies. Replicate repeats it in every 429 while it lasts."""
+
+_MAX_READ_WAIT_SECONDS = 2.0
+"""Reads get slots at tens per second. If the wait is longer, leave it to the next sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionWriter:
+    """Creates and cancels predictions."""
+
+    client: RetryingClient
+    breaker: CircuitBreaker
+    rate_limiter: RateLimiter
+
+    def acquire_create_slot(self) -> float:
+        """Return 0 if a create may be sent now, else the seconds to wait (open breaker or rate limit)."""
+        try:
+            self.breaker.raise_if_open()
+        except BreakerOpenError as error:
+            return error.retry_after or 1.0
+        return self.rate_limiter.acquire_slot()
+
+    def create(
+        self, target: CreateTarget, body: dict[str, Any], *, cancel_after_seconds: int | None
+    ) -> UpstreamPrediction:
+        try:
+            return self.breaker.call(
+                lambda: self.client.create(target, body, cancel_after_seconds=cancel_after_seconds)
+            )
+        except ThrottledError as error:
+            count(Metric.UPSTREAM_THROTTLED)
+            if error.limit_per_minute is not None:
+                self.rate_limiter.reduce_limit(error.limit_per_minute, for_seconds=_REDUCED_LIMIT_SECONDS)
+            raise
+
+    def cancel(self, prediction_id: str) -> UpstreamPrediction:
+        return self.breaker.call(lambda: self.client.cancel(prediction_id))
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionReader:
+    """Reads predictions. Every read waits for a slot of the read limit."""
+
+    client: RetryingClient
+    breaker: CircuitBreaker
+    rate_limiter: RateLimiter
+    sleep: Callable[[float], None]
+
+    def get(self, prediction_id: str) -> UpstreamPrediction:
+        self._wait_for_slot()
+        return self.breaker.call(lambda: self.client.get(prediction_id))
+
+    def list(
+        self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
+    ) -> UpstreamPredictionPage:
+        self._wait_for_slot()
+        return self.breaker.call(
+            lambda: self.client.list(
+                created_after=created_after, created_before=created_before, cursor=cursor
+            )
+        )
+
+    def _wait_for_slot(self) -> None:
+        """Raise NotAcceptedError if the wait would be longer than `_MAX_READ_WAIT_SECONDS`."""
+        wait_seconds = self.rate_limiter.acquire_slot()
+        if wait_seconds > _MAX_READ_WAIT_SECONDS:
+            raise NotAcceptedError("the read limit for Replicate is used up", retry_after=wait_seconds)
+        self.sleep(wait_seconds)
