@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.auth.authorizer import allowing, denying
+from replicate_proxy.auth.authorizer import build_allow_policy, build_deny_policy
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.bootstrap.authorize import authorizer
+from replicate_proxy.bootstrap.authorize import build_authorizer
 from replicate_proxy.observability import Metric, count, logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     method_arn = event["methodArn"]
     source_ip = event["requestContext"]["identity"]["sourceIp"]
     try:
-        grant = authorizer().authorize(_authorization(event), source_ip)
+        grant = build_authorizer().authorize(_authorization(event), source_ip)
     except UnauthenticatedError as error:
         logger.info("caller refused", reason=str(error))
         # API Gateway answers 401 for exactly this text, and 500 for any other.
         raise Exception("Unauthorized") from None
     except DeniedError as error:
         logger.info("caller denied", reason=str(error))
-        return denying(str(error), method_arn)
+        return build_deny_policy(str(error), method_arn)
     except Exception:
         # Our 401s are exceptions too, so the function's errors tell nothing: this is what the alarm watches.
         count(Metric.AUTH_UNAVAILABLE)
         raise
     logger.info("caller accepted", tenant=grant.principal.tenant, key_id=grant.principal.key_id)
-    return allowing(grant, method_arn)
+    return build_allow_policy(grant, method_arn)
 
 
 def _authorization(event: dict[str, Any]) -> str:

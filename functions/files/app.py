@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.files import files
+from replicate_proxy.bootstrap.files import build_router
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -21,6 +21,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
     logger.append_keys(
         tenant=caller.get("tenant"), method=event.get("httpMethod"), route=event.get("resource")
     )
-    response = files().handle(event)
+    response = build_router().handle(event)
     logger.info("file request answered", status=response["statusCode"])
     return response

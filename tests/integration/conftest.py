@@ -16,7 +16,7 @@ from replicate.client import Client
 from tests.integration.api import Api
 from tests.integration.crowd import write_crowd
 from tools.local.home import Home
-from tools.local.keys import Keyring
+from tools.local.keys import KeyIssuer
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.temporary import temporary
@@ -52,10 +52,10 @@ def simulator(stack: Stack) -> Iterator[Remote]:
 @pytest.fixture
 def make_key(stack: Stack) -> Callable[..., str]:
     """make_key("tenant") or make_key("operator", admin=True): a fresh key."""
-    keyring = Keyring(stack.endpoint_url, stack.outputs)
+    keyring = KeyIssuer(stack.endpoint_url, stack.outputs)
 
     def make(tenant: str, *, admin: bool = False) -> str:
-        return keyring.create(tenant, name="integration test", admin=admin)
+        return keyring.create_key(tenant, name="integration test", admin=admin)
 
     return make
 
@@ -104,7 +104,7 @@ def crowd(stack: Stack) -> tuple[Api, list[str]]:
     They are written straight to the table: running each would take minutes and show nothing more.
     """
     tenant = f"tenant-{secrets.token_hex(4)}"
-    key = Keyring(stack.endpoint_url, stack.outputs).create(tenant, name="integration test")
+    key = KeyIssuer(stack.endpoint_url, stack.outputs).create_key(tenant, name="integration test")
     return Api(stack.api_url, key, tenant), write_crowd(stack, tenant, CROWD)
 
 

@@ -94,7 +94,7 @@ def provider(stack: Stack) -> Iterator[Provider]:
 
 def trusting(stack: Stack, provider: Provider) -> Any:
     return authorizer_told(
-        stack, JWT_ISSUER=ISSUER, JWT_AUDIENCE=AUDIENCE, JWKS_URL=provider.url, JWKS_REFRESH_SECONDS="0"
+        stack, JWT_ISSUER=ISSUER, JWT_AUDIENCE=AUDIENCE, JWKS_URL=provider.url, JWKS_MIN_REFRESH_SECONDS="0"
     )
 
 
@@ -215,7 +215,7 @@ def test_nobody_gets_in_by_a_token_that_cannot_be_checked(
 ) -> None:
     provider.away = True
     try:
-        with authorizer_told(stack, JWKS_GRACE_SECONDS="60"):  # a fresh process: no key was ever fetched
+        with authorizer_told(stack, JWKS_MAX_STALE_SECONDS="60"):  # a fresh process: no key was ever fetched
             refused = call(token(), "GET", "/v1/predictions")
             by_key = call(make_key(TENANT), "GET", "/v1/predictions")
     finally:

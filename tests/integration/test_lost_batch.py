@@ -7,7 +7,7 @@ from typing import Any
 from tests.integration.api import Api
 from tests.integration.receiver import receiving
 from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import Redrive
+from tools.cli.redrive import Redriver
 from tools.local.stack import Stack
 from tools.local.status import function_names
 
@@ -22,12 +22,12 @@ def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, 
             QueueUrl=stack.outputs["NotifyStreamDeadLetterQueueUrl"],
             MessageBody=json.dumps(_letter(stack, job["id"])),
         )
-        redrive = Redrive(AdminClient(stack.api_url, stack.admin_key))
-        assert redrive.send_back("notify-stream", rate=10) == 1
+        redrive = Redriver(AdminClient(stack.api_url, stack.admin_key))
+        assert redrive.redrive_queue("notify-stream", rate=10) == 1
         [call] = application.wait(lambda calls: len(calls) == 1, "webhook of the end")
 
     assert (call.prediction["id"], call.prediction["status"]) == (job["id"], "succeeded")
-    assert redrive.waiting()["notify-stream"] == 0
+    assert redrive.count_messages()["notify-stream"] == 0
 
 
 def _letter(stack: Stack, job_id: str) -> dict[str, Any]:

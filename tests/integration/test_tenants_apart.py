@@ -12,7 +12,7 @@ import yaml
 
 from tests.integration.api import Api
 from tests.integration.receiver import receiving
-from tools.local.keys import Keyring
+from tools.local.keys import KeyIssuer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ UNKNOWN = "0" * 26
 def theirs(stack: Stack) -> Iterator[dict[str, str]]:
     """The id of one of everything, of a tenant that nobody here is."""
     tenant = f"tenant-{secrets.token_hex(4)}"
-    key = Keyring(stack.endpoint_url, stack.outputs).create(tenant, name="integration test")
+    key = KeyIssuer(stack.endpoint_url, stack.outputs).create_key(tenant, name="integration test")
     owner = Api(stack.api_url, key, tenant)
     with receiving() as receiver:
         job = owner.run("local/lab", {"output": "theirs"})

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.integration.api import Api
-from tools.local.keys import Keyring
+from tools.local.keys import KeyIssuer
 from tools.local.stack import Stack
 from tools.simulator.remote import Remote
 
@@ -84,12 +84,12 @@ def replicate(stack: Stack) -> Iterator[Remote]:
 
 @pytest.fixture(scope="module")
 def trouble(stack: Stack, replicate: Remote) -> Trouble:
-    keyring = Keyring(stack.endpoint_url, stack.outputs)
+    keyring = KeyIssuer(stack.endpoint_url, stack.outputs)
     rules_of = SURVIVED | {what: [rule] for what, (rule, _) in REFUSED.items()}
 
     def start(what: str) -> tuple[Api, str]:
         tenant = f"trouble-{secrets.token_hex(4)}"
-        api = Api(stack.api_url, keyring.create(tenant, name="integration test"), tenant)
+        api = Api(stack.api_url, keyring.create_key(tenant, name="integration test"), tenant)
         replicate.control("POST", "faults", [{**rule, "contains": tenant} for rule in rules_of[what]])
         output = {"what": what, "file": {"$file": "png", "width": 64, "height": 64, "name": f"{tenant}.png"}}
         return api, api.create("local/lab", {"output": output})["id"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from replicate_proxy.auth.keys import ApiKey, KeyText, Limits
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES
 from replicate_proxy.errors import ConflictError, DuplicateError, RetryableError
 from replicate_proxy.operations.ports import Stage, UsageKey
@@ -24,11 +24,11 @@ STAGE = Stage("api123", "prod")
 TABLE = "access"
 
 
-def make_key(**changes: Any) -> tuple[ApiKey, KeyText]:
+def make_key(**changes: Any) -> tuple[ApiKey, ApiKeySecret]:
     """A good key of tenant acme and its text; `changes` are fields of the record."""
-    text = KeyText.fresh(changes.pop("id", None))
+    text = ApiKeySecret.generate(changes.pop("id", None))
     key = ApiKey(
-        id=text.id,
+        id=text.key_id,
         tenant="acme",
         digest=text.digest(DIGEST_KEY),
         created_at=NOW,
@@ -48,7 +48,7 @@ class FakeKeyStore:
         self._reach()
         return self.keys.get(key_id)
 
-    def touch(self, key_id: str, now: datetime) -> None:
+    def record_use(self, key_id: str, now: datetime) -> None:
         self._reach()
         if key_id not in self.keys:
             raise ConflictError("no such key")
@@ -60,10 +60,10 @@ class FakeKeyStore:
             raise DuplicateError("exists")
         self.keys[key.id] = key
 
-    def replace(self, key: ApiKey, *, digest: str) -> None:
+    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
         self._reach()
         stored = self.keys.get(key.id)
-        if stored is None or stored.digest != digest or stored.revoked_at is not None:
+        if stored is None or stored.digest != expected_digest or stored.revoked_at is not None:
             raise ConflictError("changed meanwhile")
         self.keys[key.id] = key
 
@@ -103,21 +103,21 @@ class FakeTenantStore:
 class FakeGateway:
     """API Gateway as far as keys go: who sits in which plan, and whether the cache was dropped."""
 
-    seated: dict[str, Limits] = field(default_factory=dict)
+    limits_by_label: dict[str, UsageLimits] = field(default_factory=dict)
     stages: set[Stage] = field(default_factory=set)
-    flushed: list[Stage] = field(default_factory=list)
+    flushed_stages: list[Stage] = field(default_factory=list)
     can_flush: bool = True
 
-    def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
-        self.seated[label] = limits
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
+        self.limits_by_label[label] = limits
         self.stages.add(stage)
         return UsageKey(id=label, value=f"value-of-{label}")
 
-    def expel(self, usage_key_id: str) -> None:
-        self.seated.pop(usage_key_id, None)
+    def delete_key(self, usage_key_id: str) -> None:
+        self.limits_by_label.pop(usage_key_id, None)
 
-    def forget_callers(self, stage: Stage) -> bool:
-        self.flushed.append(stage)
+    def flush_authorizer_cache(self, stage: Stage) -> bool:
+        self.flushed_stages.append(stage)
         return self.can_flush
 
 

@@ -13,7 +13,7 @@ import boto3
 from moto import mock_aws
 
 from replicate_proxy import signing
-from replicate_proxy.auth.keys import ApiKey, KeyText
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from tests.support.access import TABLE, access_table, aws_environment, make_key
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
 ROOT_SECRET = "r" * 64
-SAMPLE_KEY = KeyText("sample234567", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
+SAMPLE_KEY = ApiKeySecret("sample234567", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
 _EVENTS = Path(__file__).parents[2] / "events"
 _QUEUES = ("dispatch", "track", "harvest", "notify")
 _DEAD_ONLY = ("bus", "notify_stream", "sweep")
@@ -77,7 +77,7 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def store_sample_key(**changes: Any) -> ApiKey:
     """Puts the key of the sample events into the access table."""
     key, _ = make_key(
-        id=SAMPLE_KEY.id,
+        id=SAMPLE_KEY.key_id,
         digest=SAMPLE_KEY.digest(signing.derive_key(ROOT_SECRET.encode(), "api-keys")),
         **changes,
     )

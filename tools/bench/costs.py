@@ -17,7 +17,7 @@ from tools.bench.driving import WARM_UP, Driver, driving
 from tools.bench.results import record
 from tools.local import waiting
 from tools.local.errors import LocalError
-from tools.local.keys import TENANT
+from tools.local.keys import DEMO_TENANT
 from tools.local.status import function_names
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _job(driver: Driver, jobs: DynamoJobStore) -> None:
 
 
 def _ended(jobs: DynamoJobStore, job_id: str) -> bool | None:
-    job = jobs.get(TENANT, job_id)
+    job = jobs.get(DEMO_TENANT, job_id)
     return True if job is not None and job.is_terminal else None
 
 

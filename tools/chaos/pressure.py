@@ -16,7 +16,7 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.services.harvest import build_continuation_event
-from tools.local.keys import TENANT
+from tools.local.keys import DEMO_TENANT
 from tools.local.stack import Stack
 from tools.local.status import function_names
 
@@ -61,7 +61,7 @@ class Duplicator:
 
     def duplicate(self, job_ids: Sequence[str]) -> None:
         """The message that a job had, has or will have."""
-        job = self._jobs.get(TENANT, self._dice.choice(job_ids)) if job_ids else None
+        job = self._jobs.get(DEMO_TENANT, self._dice.choice(job_ids)) if job_ids else None
         if job is None:
             return
         if job.status in {JobStatus.HARVESTING, JobStatus.SUCCEEDED}:

@@ -21,7 +21,7 @@ from tools.chaos.crashes import Crashes
 from tools.chaos.orders import Kind, Order, orders, parcels
 from tools.chaos.report import Report, offenders
 from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import Redrive
+from tools.cli.redrive import Redriver
 from tools.local.down import down
 from tools.local.errors import LocalError
 from tools.local.home import Home
@@ -190,16 +190,16 @@ class _Run:
 
     def _redrive(self) -> tuple[int, int]:
         """How many dead letters were sent back, and how many are there in the end."""
-        letters, redriven = Redrive(AdminClient(self._stack.api_url, self._stack.admin_key)), 0
+        letters, redriven = Redriver(AdminClient(self._stack.api_url, self._stack.admin_key)), 0
         for _ in range(_REDRIVE_ROUNDS):
             with self._screen.step("redriving dead letters") as done:
-                handled = letters.send_all_back(rate=_REDRIVE_RATE)
+                handled = letters.redrive_all(rate=_REDRIVE_RATE)
                 redriven += sum(handled.values())
                 done(f"redriven {handled or 'nothing'}")
             self._settle()
-            if not sum(letters.waiting().values()):
+            if not sum(letters.count_messages().values()):
                 break
-        return redriven, sum(letters.waiting().values())
+        return redriven, sum(letters.count_messages().values())
 
     def _settle(self) -> None:
         """Until the queues are empty."""

@@ -38,11 +38,11 @@ class AdminClient:
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         return self._call("DELETE", f"/admin/keys/{key_id}")
 
-    def queues(self) -> list[dict[str, Any]]:
+    def list_queues(self) -> list[dict[str, Any]]:
         """Every dead-letter queue with its depth."""
         return list(self._call("GET", "/admin/queues")["results"])
 
-    def dead_letters(self, queue: str, *, limit: int, with_bodies: bool = False) -> list[dict[str, Any]]:
+    def list_dead_letters(self, queue: str, *, limit: int, with_bodies: bool = False) -> list[dict[str, Any]]:
         """Some of a queue's letters; they stay where they are."""
         query = {"limit": str(limit), "body": str(with_bodies).lower()}
         return list(self._call("GET", f"/admin/queues/{queue}/dead-letters", query=query)["results"])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def run(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
+def run_command(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
     """What the command answers, as JSON. The operator's key comes by variable: arguments can be seen."""
     options = _parser().parse_args(arguments)
     env = Env(values)
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--ip", action="append", default=[], help="an address or CIDR range that may use it")
     create.add_argument("--model", action="append", default=[], help="owner/name or owner/* that it may run")
     actions.add_parser("list", help="all keys, or one tenant's").add_argument("tenant", nargs="?")
-    rotate = actions.add_parser("rotate", help="a new secret; the old one stays good for the grace")
+    rotate = actions.add_parser("rotate", help="a new secret; the old one stays valid for the overlap")
     rotate.add_argument("id")
     rotate.add_argument("--overlap-hours", type=float, default=24)
     actions.add_parser("revoke", help="end a key at once").add_argument("id")
@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     try:
-        sys.stdout.write(json.dumps(run(sys.argv[1:], os.environ), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(
+            json.dumps(run_command(sys.argv[1:], os.environ), indent=2, ensure_ascii=False) + "\n"
+        )
     except ProxyError as error:
         sys.exit(str(error))
 

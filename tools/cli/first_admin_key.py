@@ -13,14 +13,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from replicate_proxy import signing
-from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, issue
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits, issue_key
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.operations.ports import Stage
-from replicate_proxy.operations.usage_plans import Seat, Seats
+from replicate_proxy.operations.usage_plans import UsageAssignment, UsagePlanKeys
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
-_OPERATORS_LIMITS = Limits(rate=10, burst=20)
+_OPERATORS_LIMITS = UsageLimits(rate=10, burst=20)
 
 
 def create_first_admin_key(
@@ -40,14 +40,14 @@ def create_first_admin_key(
     tenant: str = "operator",
     name: str = "first admin key",
     lifetime: timedelta | None = None,
-    seat: Seat | None = None,
-) -> KeyText:
+    usage: UsageAssignment | None = None,
+) -> ApiKeySecret:
     """Stores a key with every scope and gives its text, which cannot be had again.
 
     `seat` is its place in a usage plan, where API Gateway counts callers and would refuse one without.
     """
     now = clock.now()
-    key, text = issue(
+    key, text = issue_key(
         ApiKey(
             id="",
             tenant=tenant,
@@ -56,9 +56,9 @@ def create_first_admin_key(
             name=name,
             scopes=DEFAULT_SCOPES | {Scope.ADMIN},
             expires_at=now + lifetime if lifetime else None,
-            limits=seat.limits if seat else None,
-            usage_key_id=seat.usage_key_id if seat else None,
-            usage_key=seat.usage_key if seat else None,
+            limits=usage.limits if usage else None,
+            usage_key_id=usage.usage_key_id if usage else None,
+            usage_key=usage.usage_key if usage else None,
         ),
         signing.derive_key(root_secret.encode(), "api-keys"),
     )
@@ -81,17 +81,19 @@ def main(arguments: list[str]) -> None:
     root = get_client("secretsmanager").get_secret_value(SecretId=options.secret_arn)["SecretString"]
     store = DynamoKeyStore(get_client("dynamodb"), options.table)
     text = create_first_admin_key(
-        store, root, SystemClock(), tenant=options.tenant, name=options.name, seat=_seat(options)
+        store, root, SystemClock(), tenant=options.tenant, name=options.name, usage=_seat(options)
     )
     sys.stdout.write(f"{text}\n")
 
 
-def _seat(options: argparse.Namespace) -> Seat | None:
+def _seat(options: argparse.Namespace) -> UsageAssignment | None:
     if not options.api_id:
         return None
     gateway = ApiGateway(get_client("apigateway"), prefix=options.usage_plan_prefix)
     stage = Stage(options.api_id, options.stage)
-    return Seats(gateway, default=_OPERATORS_LIMITS).take(f"{options.tenant}-first", None, stage)
+    return UsagePlanKeys(gateway, default_limits=_OPERATORS_LIMITS).assign(
+        f"{options.tenant}-first", None, stage
+    )
 
 
 if __name__ == "__main__":

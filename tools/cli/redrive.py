@@ -21,40 +21,40 @@ _PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Redrive:
+class Redriver:
     """Goes on over as many requests as it takes; what fails for a passing reason is asked again."""
 
     client: AdminClient
     sleep: Callable[[float], None] = time.sleep
 
-    def waiting(self) -> dict[str, int]:
+    def count_messages(self) -> dict[str, int]:
         """Dead letters by queue, with those that somebody is looking at."""
-        rows = self._patiently(self.client.queues)
+        rows = self._with_retries(self.client.list_queues)
         return {
             row["name"]: row["dead_letters"]["waiting"] + row["dead_letters"]["in_flight"] for row in rows
         }
 
-    def send_back(self, queue: str, *, rate: float, **which: Any) -> int:
+    def redrive_queue(self, queue: str, *, rate: float, **which: Any) -> int:
         """Sends back all letters, or those that `which` means (tenant, job_id, message_ids); their number.
 
         Harmless to repeat: a letter that went back is no longer there, and consumers take one twice.
         """
         handled: int = 0
         while True:
-            outcome = self._patiently(lambda: self.client.redrive(queue, rate_per_second=rate, **which))
+            outcome = self._with_retries(lambda: self.client.redrive(queue, rate_per_second=rate, **which))
             handled += int(outcome["handled"])
             if outcome["done"] or not outcome["handled"]:
                 return handled
 
-    def send_all_back(self, *, rate: float, **which: Any) -> dict[str, int]:
+    def redrive_all(self, *, rate: float, **which: Any) -> dict[str, int]:
         """The same for every queue that has any."""
         return {
-            queue: self.send_back(queue, rate=rate, **which)
-            for queue, letters in self.waiting().items()
+            queue: self.redrive_queue(queue, rate=rate, **which)
+            for queue, letters in self.count_messages().items()
             if letters
         }
 
-    def _patiently[T](self, call: Callable[[], T]) -> T:
+    def _with_retries[T](self, call: Callable[[], T]) -> T:
         for _ in range(_TRIES - 1):
             try:
                 return call()
@@ -63,18 +63,18 @@ class Redrive:
         return call()
 
 
-def run(arguments: Sequence[str], client: AdminClient) -> Any:
+def run_command(arguments: Sequence[str], client: AdminClient) -> Any:
     """What the command answers, as JSON. Raises ProxyError with the API's own words."""
     options = _parser().parse_args(arguments)
-    redrive = Redrive(client)
+    redrive = Redriver(client)
     if options.queue is None:
-        return redrive.waiting()
+        return redrive.count_messages()
     if options.peek is not None:
-        return client.dead_letters(options.queue, limit=options.peek, with_bodies=options.bodies)
+        return client.list_dead_letters(options.queue, limit=options.peek, with_bodies=options.bodies)
     which = _which(options)
     if options.queue == "all":
-        return redrive.send_all_back(rate=options.rate, **which)
-    return {options.queue: redrive.send_back(options.queue, rate=options.rate, **which)}
+        return redrive.redrive_all(rate=options.rate, **which)
+    return {options.queue: redrive.redrive_queue(options.queue, rate=options.rate, **which)}
 
 
 def _which(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -94,6 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def shown(answer: Any) -> str:
+def format_json(answer: Any) -> str:
     """The answer as an operator reads it."""
     return json.dumps(answer, indent=2, ensure_ascii=False)

@@ -12,7 +12,7 @@ from tools.local.down import down
 from tools.local.errors import LocalError
 from tools.local.home import DEFAULT_NAME, Home
 from tools.local.invoke import invoke
-from tools.local.keys import TENANT
+from tools.local.keys import DEMO_TENANT
 from tools.local.logs import logs
 from tools.local.restart import restart
 from tools.local.screen import Screen
@@ -103,6 +103,6 @@ def _key(options: argparse.Namespace, home: Home, screen: Screen) -> None:
     stack = Stack.load(home)
     access = {"REPLICATE_PROXY_URL": stack.api_url, "REPLICATE_PROXY_ADMIN_KEY": stack.admin_key}
     try:
-        screen.console.print_json(data=keys.run(options.arguments or ["create", TENANT], access))
+        screen.console.print_json(data=keys.run_command(options.arguments or ["create", DEMO_TENANT], access))
     except ProxyError as error:
         raise LocalError(str(error)) from error

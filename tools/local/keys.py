@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 
 from replicate_proxy import signing
-from replicate_proxy.auth.keys import ApiKey, KeyText, issue
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, issue_key
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
 from tools.local.stack import client
 
-TENANT = "demo"
-OPERATOR = "operator"
+DEMO_TENANT = "demo"
+OPERATOR_TENANT = "operator"
 
 
-class Keyring:
+class KeyIssuer:
     """Makes keys in one stack's access table; `outputs` are the stack's."""
 
     def __init__(self, endpoint_url: str, outputs: Mapping[str, str]) -> None:
@@ -22,17 +22,17 @@ class Keyring:
         self._digest_key = signing.derive_key(root.encode(), "api-keys")
         self._store = DynamoKeyStore(client("dynamodb", endpoint_url), outputs["AccessTableName"])
 
-    def holds(self, text: str) -> bool:
+    def is_stored(self, text: str) -> bool:
         """Whether a key of an earlier `up` is still there: the emulator may have forgotten it."""
-        key = KeyText.read(text)
-        return key is not None and self._store.get(key.id) is not None
+        key = ApiKeySecret.parse(text)
+        return key is not None and self._store.get(key.key_id) is not None
 
-    def create(self, tenant: str, *, name: str, admin: bool = False) -> str:
+    def create_key(self, tenant: str, *, name: str, admin: bool = False) -> str:
         """A fresh key's text, which cannot be had again."""
         scopes = DEFAULT_SCOPES | ({Scope.ADMIN} if admin else set())
         template = ApiKey(
             id="", tenant=tenant, digest="", created_at=SystemClock().now(), name=name, scopes=scopes
         )
-        key, text = issue(template, self._digest_key)
+        key, text = issue_key(template, self._digest_key)
         self._store.create(key)
         return str(text)

@@ -11,7 +11,7 @@ from filelock import FileLock
 from tools.local import build, deploy, environment, layer, servers, upstream, waiting
 from tools.local.errors import LocalError
 from tools.local.home import LOCAL, ROOT, Home
-from tools.local.keys import OPERATOR, TENANT, Keyring
+from tools.local.keys import DEMO_TENANT, OPERATOR_TENANT, KeyIssuer
 from tools.local.parameters import parameters, public_url, secret_parameter, token_parameter
 from tools.local.screen import Screen
 from tools.local.settle import settle
@@ -121,12 +121,14 @@ def _distribution_host(domain: str) -> str:
 
 
 def _keys(home: Home, endpoint_url: str, outputs: Mapping[str, str]) -> tuple[str, str]:
-    keyring = Keyring(endpoint_url, outputs)
+    keyring = KeyIssuer(endpoint_url, outputs)
     if home.stack_file.exists():
         known = Stack.load(home)
-        if keyring.holds(known.api_key) and keyring.holds(known.admin_key):
+        if keyring.is_stored(known.api_key) and keyring.is_stored(known.admin_key):
             return known.api_key, known.admin_key
-    return keyring.create(TENANT, name="local"), keyring.create(OPERATOR, name="local operator", admin=True)
+    return keyring.create_key(DEMO_TENANT, name="local"), keyring.create_key(
+        OPERATOR_TENANT, name="local operator", admin=True
+    )
 
 
 def _wait_for_answer(stack: Stack) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.keys import KeyText
+from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal
-from replicate_proxy.auth.stale_key_cache import GracefulKeys
+from replicate_proxy.auth.stale_key_cache import StaleKeyCache
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import RetryableError
 from tests.support.access import DIGEST_KEY, FakeKeyStore, FakeTenantStore, make_key
@@ -33,7 +33,7 @@ def authorizer(
     store: FakeKeyStore, clock: FakeClock, *, tokens: bool = False, tenants: FakeTenantStore | None = None
 ) -> Authorizer:
     return Authorizer(
-        keys=GracefulKeys(store, clock=clock, grace=timedelta(minutes=5)),
+        keys=StaleKeyCache(store, clock=clock, max_stale=timedelta(minutes=5)),
         tokens=FakeTokens() if tokens else None,
         digest_key=lambda: DIGEST_KEY,
         clock=clock,
@@ -76,14 +76,14 @@ def test_unknown_wrong_and_revoked_keys_are_refused_alike(clock: FakeClock) -> N
     key, text = make_key()
     revoked, revoked_text = make_key(revoked_at=NOW)
     service = authorizer(FakeKeyStore({key.id: key, revoked.id: revoked}), clock)
-    for wrong in (KeyText.fresh(), KeyText.fresh(key.id), revoked_text):
+    for wrong in (ApiKeySecret.generate(), ApiKeySecret.generate(key.id), revoked_text):
         with pytest.raises(UnauthenticatedError):
             service.authorize(f"Bearer {wrong}", HERE)
     assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
 
 
 def test_the_reason_never_holds_the_secret(clock: FakeClock) -> None:
-    text = KeyText.fresh()
+    text = ApiKeySecret.generate()
     with pytest.raises(UnauthenticatedError) as refused:
         authorizer(FakeKeyStore(), clock).authorize(f"Bearer {text}", HERE)
     assert text.secret not in str(refused.value)
@@ -152,7 +152,7 @@ def test_while_the_store_is_away_nobody_new_gets_in(clock: FakeClock) -> None:
     with pytest.raises(RetryableError):
         service.authorize(f"Bearer {stranger_text}", HERE)
     with pytest.raises(UnauthenticatedError):
-        service.authorize(f"Bearer {KeyText.fresh(known.id)}", HERE)
+        service.authorize(f"Bearer {ApiKeySecret.generate(known.id)}", HERE)
 
 
 def test_a_key_seen_revoked_is_not_revived_by_an_outage(clock: FakeClock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicate_proxy.auth.keys import allows, normal_range
+from replicate_proxy.auth.keys import is_ip_allowed, normalize_ip_range
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from replicate_proxy.auth.keys import allows, normal_range
 def test_an_address_is_allowed_where_a_range_holds_it(
     ranges: list[str], source: str, *, allowed: bool
 ) -> None:
-    assert allows(ranges, source) is allowed
+    assert is_ip_allowed(ranges, source) is allowed
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_an_address_is_allowed_where_a_range_holds_it(
     [("203.0.113.7", "203.0.113.7/32"), (" 10.0.0.0/8 ", "10.0.0.0/8"), ("2001:DB8::1", "2001:db8::1/128")],
 )
 def test_ranges_have_one_form(text: str, normal: str) -> None:
-    assert normal_range(text) == normal
+    assert normalize_ip_range(text) == normal
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_ranges_have_one_form(text: str, normal: str) -> None:
 )
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"IPv4 or IPv6|host bits"):
-        normal_range(text)
+        normalize_ip_range(text)

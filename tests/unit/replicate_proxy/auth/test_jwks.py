@@ -58,7 +58,9 @@ def provider() -> Any:
 
 @pytest.fixture
 def client(clock: FakeClock) -> JwksClient:
-    settings = JwksSettings(URL, fresh_seconds=3600, refresh_seconds=60, grace_seconds=7200)
+    settings = JwksSettings(
+        URL, max_age_seconds=3600, min_refresh_interval_seconds=60, max_stale_seconds=7200
+    )
     return JwksClient(settings, session=requests.Session(), clock=clock)
 
 
@@ -66,64 +68,64 @@ def test_keys_are_fetched_once_while_they_are_fresh(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     for _ in range(3):
-        assert client.key("k1").key_id == "k1"
+        assert client.get_signing_key("k1").key_id == "k1"
         clock.advance(minutes=20)
     assert provider.asked == 1
     clock.advance(minutes=1)
-    client.key("k1")
+    client.get_signing_key("k1")
     assert provider.asked == 2
 
 
 def test_a_new_key_is_found_when_a_token_names_it(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
-    client.key("k1")
+    client.get_signing_key("k1")
     provider.kids = ["k1", "k2"]
     clock.advance(minutes=2)
-    assert client.key("k2").key_id == "k2"
+    assert client.get_signing_key("k2").key_id == "k2"
 
 
 def test_a_withdrawn_key_is_gone_with_the_next_fetch(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
-    client.key("k1")
+    client.get_signing_key("k1")
     provider.kids = ["k2"]
     clock.advance(minutes=61)
     with pytest.raises(UnauthenticatedError):
-        client.key("k1")
+        client.get_signing_key("k1")
 
 
 def test_invented_key_ids_ask_the_provider_once_a_minute(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
-    client.key("k1")
+    client.get_signing_key("k1")
     clock.advance(minutes=2)
     for number in range(100):
         with pytest.raises(UnauthenticatedError):
-            client.key(f"invented-{number}")
+            client.get_signing_key(f"invented-{number}")
     assert provider.asked == 2
 
 
 def test_known_keys_work_through_an_outage_for_the_grace_and_not_longer(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
-    client.key("k1")
+    client.get_signing_key("k1")
     provider.disappear()
     clock.advance(minutes=119)
-    assert client.key("k1").key_id == "k1"
+    assert client.get_signing_key("k1").key_id == "k1"
     clock.advance(minutes=2)
     with pytest.raises(RetryableError):
-        client.key("k1")
+        client.get_signing_key("k1")
 
 
 def test_an_unknown_key_cannot_be_judged_during_an_outage(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
-    client.key("k1")
+    client.get_signing_key("k1")
     provider.disappear()
     clock.advance(minutes=2)
     with pytest.raises(RetryableError):
-        client.key("k2")
+        client.get_signing_key("k2")
 
 
 def test_after_an_outage_keys_are_fetched_again(
@@ -131,12 +133,12 @@ def test_after_an_outage_keys_are_fetched_again(
 ) -> None:
     provider.disappear()
     with pytest.raises(RetryableError):
-        client.key("k1")
+        client.get_signing_key("k1")
     provider.answer = provider.key_set
     with pytest.raises(RetryableError):
-        client.key("k1")  # not yet: at most one try a minute
+        client.get_signing_key("k1")  # not yet: at most one try a minute
     clock.advance(minutes=1)
-    assert client.key("k1").key_id == "k1"
+    assert client.get_signing_key("k1").key_id == "k1"
 
 
 @pytest.mark.parametrize(
@@ -158,15 +160,15 @@ def test_an_answer_that_is_no_key_set_counts_as_none(
 ) -> None:
     provider.answer = lambda: answer
     with pytest.raises(RetryableError):
-        client.key("k1")
+        client.get_signing_key("k1")
 
 
 def test_encryption_keys_sign_nothing(client: JwksClient, provider: Provider) -> None:
     keys = [{**PUBLIC, "kid": "enc", "use": "enc"}, {**PUBLIC, "kid": "sig"}]
     provider.answer = lambda: (200, {}, json.dumps({"keys": keys}))
-    assert client.key("sig").key_id == "sig"
+    assert client.get_signing_key("sig").key_id == "sig"
     with pytest.raises(UnauthenticatedError):
-        client.key("enc")
+        client.get_signing_key("enc")
 
 
 @pytest.mark.parametrize(

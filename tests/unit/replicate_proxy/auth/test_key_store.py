@@ -43,9 +43,9 @@ def test_an_id_cannot_be_taken_twice(store: KeyStore) -> None:
 def test_a_change_needs_the_digest_it_was_made_from(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
-    store.replace(replace(key, digest="1" * 64), digest=key.digest)
+    store.replace(replace(key, digest="1" * 64), expected_digest=key.digest)
     with pytest.raises(ConflictError):
-        store.replace(replace(key, digest="2" * 64), digest=key.digest)
+        store.replace(replace(key, digest="2" * 64), expected_digest=key.digest)
     found = store.get(key.id)
     assert found is not None
     assert found.digest == "1" * 64
@@ -54,24 +54,24 @@ def test_a_change_needs_the_digest_it_was_made_from(store: KeyStore) -> None:
 def test_a_revoked_key_cannot_be_changed_back(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
-    store.replace(replace(key, revoked_at=NOW), digest=key.digest)
+    store.replace(replace(key, revoked_at=NOW), expected_digest=key.digest)
     with pytest.raises(ConflictError):
-        store.replace(key, digest=key.digest)
+        store.replace(key, expected_digest=key.digest)
 
 
 def test_an_unknown_key_cannot_be_changed_or_touched(store: KeyStore) -> None:
     key, _ = make_key()
     with pytest.raises(ConflictError):
-        store.replace(key, digest=key.digest)
+        store.replace(key, expected_digest=key.digest)
     with pytest.raises(ConflictError):
-        store.touch(key.id, NOW)
+        store.record_use(key.id, NOW)
     assert store.get(key.id) is None
 
 
 def test_touching_changes_the_last_use_alone(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
-    store.touch(key.id, NOW)
+    store.record_use(key.id, NOW)
     assert store.get(key.id) == replace(key, last_used_at=NOW)
 
 

@@ -9,7 +9,7 @@ import pytest
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.errors import UnauthenticatedError
 from replicate_proxy.auth.principal import Principal
-from replicate_proxy.auth.stale_key_cache import GracefulKeys
+from replicate_proxy.auth.stale_key_cache import StaleKeyCache
 from tests.support.access import DIGEST_KEY, FakeKeyStore
 from tests.support.clock import FakeClock
 
@@ -24,7 +24,7 @@ class Gullible:
 @pytest.mark.parametrize(("length", "taken"), [(8192, True), (8193, False), (1_000_000, False)])
 def test_length_decides_before_content(clock: FakeClock, length: int, *, taken: bool) -> None:
     authorizer = Authorizer(
-        keys=GracefulKeys(FakeKeyStore({}), clock=clock, grace=timedelta(minutes=5)),
+        keys=StaleKeyCache(FakeKeyStore({}), clock=clock, max_stale=timedelta(minutes=5)),
         tokens=Gullible(),
         digest_key=lambda: DIGEST_KEY,
         clock=clock,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.auth.keys import Limits
-from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant
+from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from tests.support.access import TABLE, FakeTenantStore
 from tests.support.clock import NOW, FakeClock
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["a", "acme", "acme-2", "0", "a" * 63])
 def test_names(name: str) -> None:
-    assert is_tenant(name)
+    assert is_tenant_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["", "-a", "a-", "A", "a_b", "a#b", "a/b", "..", "a" * 64, "a\n", "\N{FULLWIDTH DIGIT ONE}"]
 )
 def test_what_is_no_name(name: str) -> None:
-    assert not is_tenant(name)
+    assert not is_tenant_name(name)
 
 
 @pytest.fixture(params=["dynamodb", "fake"])
@@ -41,7 +41,7 @@ def test_a_saved_tenant_comes_back_whole(store: TenantStore) -> None:
         "acme",
         display_name="Ácme GmbH",
         images=ImageDefaults("avif", 60),
-        token_limits=Limits(0.5, 1),
+        token_limits=UsageLimits(0.5, 1),
         usage_key_id="u1",
         usage_key="value",
         created_at=NOW,

@@ -54,7 +54,7 @@ class Keys:
             "e1": jwt.PyJWK({**ec_key, "kid": "e1"}),
         }
 
-    def key(self, kid: str) -> jwt.PyJWK:
+    def get_signing_key(self, kid: str) -> jwt.PyJWK:
         if kid not in self._keys:
             raise UnauthenticatedError("no such key")
         return self._keys[kid]
@@ -163,7 +163,7 @@ def test_clocks_may_differ_by_the_leeway_only() -> None:
 def test_a_token_cannot_make_an_operator_unless_the_settings_say_so() -> None:
     assert VERIFIER.verify(token(scope="admin predictions:read")).scopes == {Scope.PREDICTIONS_READ}
     generous = JwtSettings(
-        issuer=SETTINGS.issuer, audience=SETTINGS.audience, scopes=frozenset({Scope.ADMIN})
+        issuer=SETTINGS.issuer, audience=SETTINGS.audience, grantable_scopes=frozenset({Scope.ADMIN})
     )
     assert JwtVerifier(generous, Keys()).verify(token(scope="admin")).scopes == {Scope.ADMIN}
 

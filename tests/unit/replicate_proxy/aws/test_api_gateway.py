@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from replicate_proxy.auth.keys import Limits
+from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
@@ -31,9 +31,9 @@ def stage(client: Any) -> Stage:
 
 def test_keys_with_the_same_limits_share_a_plan(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
-    first = gateway.admit("acme-1", Limits(10, 20, 1000), stage)
-    second = gateway.admit("acme-2", Limits(10, 20, 1000), stage)
-    gateway.admit("acme-3", Limits(0.5, 1), stage)
+    first = gateway.create_key("acme-1", UsageLimits(10, 20, 1000), stage)
+    second = gateway.create_key("acme-2", UsageLimits(10, 20, 1000), stage)
+    gateway.create_key("acme-3", UsageLimits(0.5, 1), stage)
     plans = {plan["name"]: plan for plan in client.get_usage_plans()["items"]}
     assert set(plans) == {"stack-10rps-20burst-1000quota", "stack-0.5rps-1burst-noquota"}
     shared = plans["stack-10rps-20burst-1000quota"]
@@ -48,24 +48,24 @@ def test_keys_with_the_same_limits_share_a_plan(client: Any, stage: Stage) -> No
 
 def test_an_expelled_key_is_gone_and_may_be_expelled_again(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
-    seat = gateway.admit("acme-1", Limits(10, 20), stage)
+    seat = gateway.create_key("acme-1", UsageLimits(10, 20), stage)
     for _ in range(2):
-        gateway.expel(seat.id)
+        gateway.delete_key(seat.id)
     assert client.get_api_keys()["items"] == []
 
 
 def test_a_plan_takes_in_the_stage_of_a_redeployed_api(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
-    gateway.admit("acme-1", Limits(10, 20), stage)
+    gateway.create_key("acme-1", UsageLimits(10, 20), stage)
     again = Stage(deploy_api(client), "prod")
-    gateway.admit("acme-2", Limits(10, 20), again)
+    gateway.create_key("acme-2", UsageLimits(10, 20), again)
     (plan,) = client.get_usage_plans()["items"]
     assert {entry["apiId"] for entry in plan["apiStages"]} == {stage.api_id, again.api_id}
 
 
 def test_plans_of_other_deployments_are_left_alone(client: Any, stage: Stage) -> None:
-    ApiGateway(client, prefix="one").admit("a", Limits(1, 1), stage)
-    ApiGateway(client, prefix="two").admit("a", Limits(1, 1), stage)
+    ApiGateway(client, prefix="one").create_key("a", UsageLimits(1, 1), stage)
+    ApiGateway(client, prefix="two").create_key("a", UsageLimits(1, 1), stage)
     assert len(client.get_usage_plans()["items"]) == 2
 
 
@@ -86,12 +86,13 @@ class _Refusing:
 )
 def test_failures_say_whether_to_try_again(code: str, expected: type[Exception]) -> None:
     with pytest.raises(expected):
-        ApiGateway(_Refusing(code), prefix="x").admit("a", Limits(1, 1), Stage("a", "prod"))
+        ApiGateway(_Refusing(code), prefix="x").create_key("a", UsageLimits(1, 1), Stage("a", "prod"))
 
 
 def test_a_cache_that_cannot_be_flushed_is_told_and_no_error() -> None:
     assert (
-        ApiGateway(_Refusing("AccessDeniedException"), prefix="x").forget_callers(Stage("a", "prod")) is False
+        ApiGateway(_Refusing("AccessDeniedException"), prefix="x").flush_authorizer_cache(Stage("a", "prod"))
+        is False
     )
 
 
@@ -102,7 +103,7 @@ def test_the_cache_of_that_stage_is_flushed() -> None:
         def flush_stage_authorizers_cache(self, **which: Any) -> None:
             flushed.append(which)
 
-    assert ApiGateway(Client(), prefix="x").forget_callers(Stage("a", "prod"))
+    assert ApiGateway(Client(), prefix="x").flush_authorizer_cache(Stage("a", "prod"))
     assert flushed == [{"restApiId": "a", "stageName": "prod"}]
 
 

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from replicate_proxy.aws.invocations import Invocations, invocation_of
+from replicate_proxy.aws.invocations import FailedInvocations, parse_invocation
 from replicate_proxy.errors import PermanentError, RetryableError
-from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterQueue, DeadLetters, LetterFilter
+from replicate_proxy.operations.dead_letters import (
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterQueue,
+    DeadLetterService,
+)
 from tests.support.clock import NOW, FakeClock
-from tests.unit.replicate_proxy.operations.conftest import FakeQueues
+from tests.unit.replicate_proxy.operations.conftest import FakeQueueClient
 
 SWEEP = "arn:aws:lambda:eu-central-1:1:function:sweep"
 NOTIFY = "arn:aws:lambda:eu-central-1:1:function:notify"
@@ -23,7 +28,9 @@ BATCH = {"shardId": "s-1", "startSequenceNumber": "1", "endSequenceNumber": "3",
 
 def letter(body: Any, *, number: int = 1, target: str | None = None) -> DeadLetter:
     text = body if isinstance(body, str) else json.dumps(body)
-    return DeadLetter(id=f"m{number}", receipt="r", body=text, sent_at=NOW, receive_count=1, target=target)
+    return DeadLetter(
+        id=f"m{number}", receipt_handle="r", body=text, sent_at=NOW, receive_count=1, target_arn=target
+    )
 
 
 def failed_run(number: int = 1) -> DeadLetter:
@@ -55,24 +62,24 @@ class FakeLambda:
 class TestWhich:
     def test_a_run_that_failed_is_made_again_with_its_own_payload(self) -> None:
         lambdas = FakeLambda()
-        Invocations(lambdas).again(failed_run())
+        FailedInvocations(lambdas).retry(failed_run())
         assert lambdas.ran == [(SWEEP, "Event", TICK)]
 
     def test_an_event_that_no_function_took_goes_to_its_target(self) -> None:
         lambdas = FakeLambda()
-        Invocations(lambdas).again(letter(TICK, target=SWEEP))
+        FailedInvocations(lambdas).retry(letter(TICK, target=SWEEP))
         assert lambdas.ran == [(SWEEP, "Event", TICK)]
 
     def test_a_lost_batch_goes_to_the_streams_consumer_whole_and_is_waited_for(self) -> None:
         lambdas = FakeLambda()
-        Invocations(lambdas).again(lost_batch())
+        FailedInvocations(lambdas).retry(lost_batch())
         ((function, how, payload),) = lambdas.ran
         assert (function, how, payload["DDBStreamBatchInfo"]) == (NOTIFY, "RequestResponse", BATCH)
 
     @pytest.mark.parametrize("body", ["", "{", "[]", "null", "{}", '{"requestContext": {}}'])
     def test_anything_else_is_no_invocation(self, body: str) -> None:
         with pytest.raises(PermanentError, match="not a failed invocation"):
-            invocation_of(letter(body))
+            parse_invocation(letter(body))
 
 
 class TestFailure:
@@ -85,29 +92,31 @@ class TestFailure:
     )
     def test_a_call_that_was_refused_may_be_made_later(self, refuses: Exception) -> None:
         with pytest.raises(RetryableError, match="invoke again"):
-            Invocations(FakeLambda(refuses=refuses)).again(failed_run())
+            FailedInvocations(FakeLambda(refuses=refuses)).retry(failed_run())
 
     def test_a_function_that_fails_again_says_so(self) -> None:
         with pytest.raises(RetryableError, match="failed again"):
-            Invocations(FakeLambda(fails=True)).again(lost_batch())
+            FailedInvocations(FakeLambda(fails=True)).retry(lost_batch())
 
 
 class TestRedrive:
-    def letters(self, queues: FakeQueues, lambdas: FakeLambda) -> DeadLetters:
-        queue = DeadLetterQueue("q/dead", again=Invocations(lambdas).again)
-        return DeadLetters(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
+    def letters(self, queues: FakeQueueClient, lambdas: FakeLambda) -> DeadLetterService:
+        queue = DeadLetterQueue("q/dead", retry=FailedInvocations(lambdas).retry)
+        return DeadLetterService(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
 
     def test_what_ran_again_is_gone_from_the_queue(self) -> None:
-        queues, lambdas = FakeQueues({"q/dead": [failed_run(1), failed_run(2)]}), FakeLambda()
-        outcome = self.letters(queues, lambdas).redrive("sweep", LetterFilter(), limit=10, rate=100)
+        queues, lambdas = FakeQueueClient({"q/dead": [failed_run(1), failed_run(2)]}), FakeLambda()
+        outcome = self.letters(queues, lambdas).redrive(
+            "sweep", DeadLetterFilter(), limit=10, rate_per_second=100
+        )
         assert (outcome.handled, outcome.skipped, queues.queues) == (2, 0, {"q/dead": []})
         assert len(lambdas.ran) == 2
 
     def test_what_fails_again_or_makes_no_sense_stays_to_be_seen(self) -> None:
         lost, nonsense = lost_batch(1), letter("{}", number=2)
-        queues = FakeQueues({"q/dead": [lost, nonsense]})
+        queues = FakeQueueClient({"q/dead": [lost, nonsense]})
         outcome = self.letters(queues, FakeLambda(fails=True)).redrive(
-            "sweep", LetterFilter(), limit=10, rate=100
+            "sweep", DeadLetterFilter(), limit=10, rate_per_second=100
         )
         assert (outcome.handled, outcome.skipped) == (0, 2)
         assert (queues.queues, queues.hidden) == ({"q/dead": [lost, nonsense]}, set())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from replicate_proxy.files.model import FilePage, ObjectFacts, UploadForm
-from replicate_proxy.files.service import Files, FilesSettings
+from replicate_proxy.files.model import FilePage, ObjectMetadata, UploadForm
+from replicate_proxy.files.service import FileService, FileSettings
 from tests.support.access import access_table, aws_environment
 from tests.support.clock import FakeClock
 
@@ -42,7 +42,7 @@ class FakeFileStore:
         ]
         return FilePage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
-    def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
+    def list_pending(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
         return tuple([file for file in self._newest_first(tenant) if not file.is_uploaded][:limit])
 
     def delete(self, file: StoredFile) -> None:
@@ -59,24 +59,26 @@ class FakeObjects:
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def put(self, file: StoredFile, content: bytes) -> None:
-        self.objects[file.key] = content
+        self.objects[file.object_key] = content
 
-    def facts(self, key: str) -> ObjectFacts | None:
+    def get_metadata(self, key: str) -> ObjectMetadata | None:
         content = self.objects.get(key)
-        return None if content is None else ObjectFacts(len(content), "0" * 32)
+        return None if content is None else ObjectMetadata(len(content), "0" * 32)
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
-    def download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
-        return f"https://objects.example/{file.key}?seconds={lifetime.total_seconds():.0f}"
+    def create_download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
+        return f"https://objects.example/{file.object_key}?seconds={lifetime.total_seconds():.0f}"
 
-    def upload_form(self, file: StoredFile, *, sizes: range, lifetime: timedelta) -> UploadForm:
+    def create_upload_form(
+        self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta
+    ) -> UploadForm:
         return UploadForm(
             "https://objects.example/",
             {
-                "key": file.key,
-                "sizes": f"{sizes.start}-{sizes.stop - 1}",
+                "key": file.object_key,
+                "sizes": f"{allowed_sizes.start}-{allowed_sizes.stop - 1}",
                 "seconds": f"{lifetime.total_seconds():.0f}",
             },
         )
@@ -98,9 +100,9 @@ def objects() -> FakeObjects:
 
 
 @pytest.fixture
-def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> Files:
-    settings = FilesSettings(largest_upload=1000)
-    return Files(store=store, objects=objects, signing_key=lambda: KEY, clock=clock, settings=settings)
+def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> FileService:
+    settings = FileSettings(max_upload_bytes=1000)
+    return FileService(store=store, objects=objects, signing_key=lambda: KEY, clock=clock, settings=settings)
 
 
 @pytest.fixture

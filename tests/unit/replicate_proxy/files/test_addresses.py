@@ -12,25 +12,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.files.model import StoredFile
-from replicate_proxy.files.signed_downloads import DownloadTicket, download_address, ticket_in
+from replicate_proxy.files.signed_downloads import SignedDownload, build_download_url, parse_download_url
 from tests.support.clock import NOW
 
 KEY = b"s" * 32
-FILE = StoredFile("01j" + "0" * 23, "acme", "a.png", "image/png", NOW, NOW + timedelta(hours=24), size=3)
-ADDRESS = download_address("https://api.example/prod", FILE, KEY)
+FILE = StoredFile(
+    "01j" + "0" * 23, "acme", "a.png", "image/png", NOW, NOW + timedelta(hours=24), size_bytes=3
+)
+ADDRESS = build_download_url("https://api.example/prod", FILE, KEY)
 
 
-def ticket() -> DownloadTicket:
-    found = ticket_in(ADDRESS)
+def ticket() -> SignedDownload:
+    found = parse_download_url(ADDRESS)
     assert found is not None
     return found
 
 
 def test_an_address_carries_a_ticket_that_is_good_as_long_as_the_file_lives() -> None:
-    assert ticket().is_ours(KEY)
+    assert ticket().has_valid_signature(KEY)
     assert (ticket().owner, ticket().file_id) == ("acme", FILE.id)
-    assert not ticket().is_over(FILE.expires_at - timedelta(seconds=1))
-    assert ticket().is_over(FILE.expires_at)
+    assert not ticket().is_expired(FILE.expires_at - timedelta(seconds=1))
+    assert ticket().is_expired(FILE.expires_at)
 
 
 def test_the_query_has_the_names_of_replicates_own_addresses() -> None:
@@ -42,20 +44,20 @@ def test_the_query_has_the_names_of_replicates_own_addresses() -> None:
     [{"owner": "globex"}, {"file_id": "02j" + "0" * 23}, {"expiry": 9_999_999_999}, {"signature": ""}],
 )
 def test_no_part_can_be_changed(change: dict[str, Any]) -> None:
-    assert not replace(ticket(), **change).is_ours(KEY)
+    assert not replace(ticket(), **change).has_valid_signature(KEY)
 
 
 def test_another_deployments_signature_is_not_ours() -> None:
-    assert not ticket().is_ours(b"t" * 32)
+    assert not ticket().has_valid_signature(b"t" * 32)
 
 
 @pytest.mark.parametrize("expiry", ["", "soon", "-1", "1e9", "\N{ARABIC-INDIC DIGIT ONE}", "9" * 11])
 def test_an_expiry_that_is_no_time_is_no_ticket(expiry: str) -> None:
-    assert DownloadTicket.read("x", {"owner": "acme", "expiry": expiry, "signature": "00"}) is None
+    assert SignedDownload.parse("x", {"owner": "acme", "expiry": expiry, "signature": "00"}) is None
 
 
 @given(st.text(max_size=100))
 def test_no_text_breaks_the_reading(text: str) -> None:
     for candidate in (text, f"https://x/v1/files/{text}/download?owner=a&expiry=1&signature={text}"):
-        found = ticket_in(candidate)
-        assert found is None or not found.is_ours(KEY)
+        found = parse_download_url(candidate)
+        assert found is None or not found.has_valid_signature(KEY)

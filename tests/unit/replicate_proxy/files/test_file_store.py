@@ -37,7 +37,7 @@ def make(seconds: int = 0, **changes: Any) -> StoredFile:
         content_type="image/png",
         created_at=at,
         expires_at=at + timedelta(hours=24),
-        size=3,
+        size_bytes=3,
         checksums={"md5": "0" * 32},
         metadata={"a": [1.5, None]},
     )
@@ -45,7 +45,7 @@ def make(seconds: int = 0, **changes: Any) -> StoredFile:
 
 
 def test_a_record_comes_back_whole(records: FileStore) -> None:
-    for file in (make(), make(size=None, checksums={}, metadata={})):
+    for file in (make(), make(size_bytes=None, checksums={}, metadata={})):
         records.save(file)
         assert records.get("acme", file.id) == file
 
@@ -75,17 +75,17 @@ def test_a_full_last_page_has_nothing_after_it(records: FileStore) -> None:
 
 
 def test_an_awaited_file_is_not_on_a_page_until_it_is_uploaded(records: FileStore) -> None:
-    file = make(size=None)
+    file = make(size_bytes=None)
     records.save(file)
-    assert records.awaited("acme", limit=5) == (file,)
+    assert records.list_pending("acme", limit=5) == (file,)
     assert records.list_files("acme", before_id=None, limit=5).files == ()
-    records.save(replace(file, size=9))
-    assert records.awaited("acme", limit=5) == ()
-    assert records.list_files("acme", before_id=None, limit=5).files == (replace(file, size=9),)
+    records.save(replace(file, size_bytes=9))
+    assert records.list_pending("acme", limit=5) == ()
+    assert records.list_files("acme", before_id=None, limit=5).files == (replace(file, size_bytes=9),)
 
 
 def test_a_deleted_record_is_gone_in_either_state(records: FileStore) -> None:
-    for file in (make(), make(size=None)):
+    for file in (make(), make(size_bytes=None)):
         records.save(file)
         records.delete(file)
         assert records.get("acme", file.id) is None

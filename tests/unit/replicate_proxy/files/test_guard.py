@@ -10,7 +10,7 @@ import pytest
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError
 from replicate_proxy.files.model import StoredFile
-from replicate_proxy.files.signed_downloads import check_input, download_address
+from replicate_proxy.files.signed_downloads import build_download_url, check_input_files
 from tests.support.clock import NOW
 
 BASE = "https://api.example/prod"
@@ -19,12 +19,14 @@ ACME = Principal("acme", "k1")
 
 
 def address(tenant: str, base_url: str = BASE) -> str:
-    file = StoredFile("01j" + "0" * 23, tenant, "a", "image/png", NOW, NOW + timedelta(hours=24), size=3)
-    return download_address(base_url, file, KEY)
+    file = StoredFile(
+        "01j" + "0" * 23, tenant, "a", "image/png", NOW, NOW + timedelta(hours=24), size_bytes=3
+    )
+    return build_download_url(base_url, file, KEY)
 
 
 def check(value: Any, *, later: timedelta = timedelta()) -> None:
-    check_input(value, ACME, key=lambda: KEY, base_url=BASE, now=NOW + later)
+    check_input_files(value, ACME, load_signing_key=lambda: KEY, base_url=BASE, now=NOW + later)
 
 
 def refusal(value: Any, **options: Any) -> ApiError:
@@ -90,7 +92,7 @@ def test_without_a_suspect_address_the_key_is_not_asked_for() -> None:
         raise AssertionError("the signing key was read")
 
     value = {"image": "https://example.com/cat.png", "prompt": "a cat"}
-    check_input(value, ACME, key=no_key, base_url=BASE, now=NOW)
+    check_input_files(value, ACME, load_signing_key=no_key, base_url=BASE, now=NOW)
 
 
 def test_depth_is_no_problem() -> None:

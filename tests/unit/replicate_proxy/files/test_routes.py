@@ -16,7 +16,7 @@ from tests.unit.replicate_proxy.files.conftest import KEY, FakeObjects
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.files.service import Files
+    from replicate_proxy.files.service import FileService
 
     Call = Callable[..., tuple[int, Any, dict[str, str]]]
 
@@ -24,7 +24,7 @@ ALL = "files:write predictions:read"
 
 
 @pytest.fixture
-def call(files: Files) -> Call:
+def call(files: FileService) -> Call:
     routes = file_routes(files, signing_key=lambda: KEY)
 
     def send(

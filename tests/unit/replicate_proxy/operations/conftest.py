@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.api.admin.routes import AdminApi, AdminServices
-from replicate_proxy.auth.keys import Limits
-from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetters, Depth
+from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
-from replicate_proxy.operations.usage_plans import Seats
+from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.webhooks.redelivery import Redelivered
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
@@ -31,25 +31,25 @@ NEW_SECRET = "whsec_" + "B" * 32
 
 
 @dataclass
-class FakeQueues:
+class FakeQueueClient:
     """Queues in memory; a received message is hidden until it is released."""
 
     queues: dict[str, list[DeadLetter]] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
     breaks_on_send: bool = False
 
-    def depth(self, url: str) -> Depth:
+    def get_depth(self, url: str) -> QueueDepth:
         letters = self.queues.get(url, [])
         in_flight = len([letter for letter in letters if letter.id in self.hidden])
-        return Depth(waiting=len(letters) - in_flight, in_flight=in_flight)
+        return QueueDepth(waiting=len(letters) - in_flight, in_flight=in_flight)
 
-    def receive(self, url: str, *, limit: int, hidden_seconds: int) -> list[DeadLetter]:
-        assert hidden_seconds > 29  # a request may take that long
+    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
+        assert visibility_timeout_seconds > 29  # a request may take that long
         found = [letter for letter in self.queues.get(url, []) if letter.id not in self.hidden][:limit]
         self.hidden |= {letter.id for letter in found}
         return found
 
-    def send_back(self, url: str, letter: DeadLetter) -> None:
+    def send(self, url: str, letter: DeadLetter) -> None:
         if self.breaks_on_send:
             raise ConnectionError
         self.queues.setdefault(url, []).append(letter)
@@ -113,7 +113,7 @@ class World:
     keys: FakeKeyStore = field(default_factory=FakeKeyStore)
     tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
     gateway: FakeGateway = field(default_factory=FakeGateway)
-    queues: FakeQueues = field(default_factory=FakeQueues)
+    queues: FakeQueueClient = field(default_factory=FakeQueueClient)
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
     parameter: FakeParameter = field(default_factory=lambda: FakeParameter(OLD_SECRET))
     secret: str = OLD_SECRET
@@ -125,29 +125,31 @@ class World:
         self.clock.advance(seconds=seconds)
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetterService:
         by_name = {
-            "dispatch": DeadLetterQueue("q/dispatch-dead", source="q/dispatch"),
-            "bus": DeadLetterQueue("q/bus-dead", targets={"Harvest": "q/harvest", "Track": "q/track"}),
+            "dispatch": DeadLetterQueue("q/dispatch-dead", source_url="q/dispatch"),
+            "bus": DeadLetterQueue(
+                "q/bus-dead", source_urls_by_target={"Harvest": "q/harvest", "Track": "q/track"}
+            ),
             "sweep": DeadLetterQueue("q/sweep-dead", note="The next run does the same work"),
         }
-        return DeadLetters(self.queues, by_name, clock=self.clock, sleep=self.pause)
+        return DeadLetterService(self.queues, by_name, clock=self.clock, sleep=self.pause)
 
     @property
     def api(self) -> AdminApi:
-        seats = Seats(self.gateway, default=Limits(10, 20) if self.usage_plans else None)
+        seats = UsagePlanKeys(self.gateway, default_limits=UsageLimits(10, 20) if self.usage_plans else None)
         keys = KeyService(
             store=self.keys,
             gateway=self.gateway,
-            seats=seats,
+            usage_plan_keys=seats,
             digest_key=lambda: DIGEST_KEY,
             clock=self.clock,
-            authorizer_cache=timedelta(seconds=60),
+            authorizer_cache_ttl=timedelta(seconds=60),
         )
         return AdminApi(
             AdminServices(
                 keys=keys,
-                tenants=TenantService(store=self.tenants, seats=seats, clock=self.clock),
+                tenants=TenantService(store=self.tenants, usage_plan_keys=seats, clock=self.clock),
                 dead_letters=self.dead_letters,
                 breaker=self.breaker,
                 redeliveries=FakeRedeliveries(),

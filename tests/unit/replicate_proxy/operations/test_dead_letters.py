@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from replicate_proxy.aws.dead_letter_queues import SqsQueues
-from replicate_proxy.operations.dead_letters import DeadLetter, LetterFilter, subject_of
+from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
+from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterFilter, parse_subject
 from tests.support.access import aws_environment
 from tests.support.clock import NOW
 
@@ -24,8 +24,8 @@ DEAD, LIVE = "q/dispatch-dead", "q/dispatch"
 
 def letter(number: int, *, tenant: str = "acme", **changes: Any) -> DeadLetter:
     body = json.dumps({"kind": "submit", "tenant": tenant, "job_id": f"job{number}", "secret": "output"})
-    fields = {"body": body, "group": tenant, **changes}
-    return DeadLetter(id=f"m{number}", receipt=f"r{number}", sent_at=NOW, receive_count=5, **fields)
+    fields = {"body": body, "message_group": tenant, **changes}
+    return DeadLetter(id=f"m{number}", receipt_handle=f"r{number}", sent_at=NOW, receive_count=5, **fields)
 
 
 def test_depths_of_all_queues(world: World) -> None:
@@ -111,9 +111,9 @@ def test_a_failure_between_receive_and_send_loses_nothing(world: World) -> None:
 def test_messages_of_the_bus_go_to_the_target_they_were_meant_for(world: World) -> None:
     arn = "arn:aws:sqs:eu-central-1:1:"
     lost = [
-        letter(1, target=f"{arn}Harvest"),
-        letter(2, target=f"{arn}Track"),
-        letter(3, target=f"{arn}Gone"),
+        letter(1, target_arn=f"{arn}Harvest"),
+        letter(2, target_arn=f"{arn}Track"),
+        letter(3, target_arn=f"{arn}Gone"),
         letter(4),
     ]
     world.queues.queues["q/bus-dead"] = list(lost)
@@ -142,14 +142,14 @@ def test_an_unknown_queue_is_not_found(world: World, path: str) -> None:
 
 def test_the_subject_of_a_bus_event_lies_in_its_data() -> None:
     event = {"detail": {"metadata": {}, "data": {"tenant": "acme", "job_id": "j", "prediction": {}}}}
-    assert subject_of(json.dumps(event)) == {"tenant": "acme", "job_id": "j"}
+    assert parse_subject(json.dumps(event)) == {"tenant": "acme", "job_id": "j"}
 
 
 @given(st.text(max_size=50) | st.recursive(st.none(), st.lists).map(json.dumps))
 def test_any_body_has_a_subject_or_none(body: str) -> None:
-    assert subject_of(body) == {}
-    assert LetterFilter().takes(letter(1, body=body))
-    assert not LetterFilter(tenant="acme").takes(letter(1, body=body))
+    assert parse_subject(body) == {}
+    assert DeadLetterFilter().matches(letter(1, body=body))
+    assert not DeadLetterFilter(tenant="acme").matches(letter(1, body=body))
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def queues(monkeypatch: pytest.MonkeyPatch) -> Any:
     aws_environment(monkeypatch)
     with mock_aws():
         client = boto3.client("sqs")
-        yield client, SqsQueues(client), client.create_queue(QueueName="dead")["QueueUrl"]
+        yield client, SqsQueueClient(client), client.create_queue(QueueName="dead")["QueueUrl"]
 
 
 def test_sqs_gives_a_message_with_group_target_and_times(queues: Any) -> None:
@@ -167,27 +167,31 @@ def test_sqs_gives_a_message_with_group_target_and_times(queues: Any) -> None:
         "ERROR_MESSAGE": {"DataType": "String", "StringValue": "no permission"},
     }
     client.send_message(QueueUrl=url, MessageBody="{}", MessageAttributes=attributes)
-    (found,) = adapter.receive(url, limit=10, hidden_seconds=60)
-    assert (found.body, found.target, found.error) == ("{}", "arn:aws:sqs:x:1:Harvest", "no permission")
+    (found,) = adapter.receive(url, limit=10, visibility_timeout_seconds=60)
+    assert (found.body, found.target_arn, found.error_message) == (
+        "{}",
+        "arn:aws:sqs:x:1:Harvest",
+        "no permission",
+    )
     assert found.receive_count == 1
-    assert adapter.depth(url).in_flight == 1
+    assert adapter.get_depth(url).in_flight == 1
 
 
 def test_sqs_hides_releases_and_deletes(queues: Any) -> None:
     client, adapter, url = queues
     for number in range(12):
         client.send_message(QueueUrl=url, MessageBody=str(number))
-    found = adapter.receive(url, limit=10, hidden_seconds=60)
-    found += adapter.receive(url, limit=10, hidden_seconds=60)
+    found = adapter.receive(url, limit=10, visibility_timeout_seconds=60)
+    found += adapter.receive(url, limit=10, visibility_timeout_seconds=60)
     assert len(found) == 12
     adapter.delete(url, found[0])
     adapter.release(url, found[1:])
-    assert adapter.depth(url).waiting == 11
+    assert adapter.get_depth(url).waiting == 11
 
 
 def test_sqs_sends_a_message_back(queues: Any) -> None:
     client, adapter, _ = queues
     other = client.create_queue(QueueName="live")["QueueUrl"]
-    adapter.send_back(other, letter(1, group=None))
-    (found,) = adapter.receive(other, limit=1, hidden_seconds=60)
+    adapter.send(other, letter(1, message_group=None))
+    (found,) = adapter.receive(other, limit=1, visibility_timeout_seconds=60)
     assert json.loads(found.body)["job_id"] == "job1"

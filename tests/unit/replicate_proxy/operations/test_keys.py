@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.auth.keys import ApiKey, KeyText, Limits, Standing, standing
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, UsageLimits, verify_key
 from replicate_proxy.clock import format_timestamp
 from tests.support.access import DIGEST_KEY, STAGE, make_key
 from tests.support.clock import NOW
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from tests.unit.replicate_proxy.operations.conftest import World
 
 
-def worth(world: World, text: str) -> Standing:
-    presented = KeyText.read(text)
+def worth(world: World, text: str) -> KeyStatus:
+    presented = ApiKeySecret.parse(text)
     assert presented is not None
-    return standing(world.keys.get(presented.id), presented, DIGEST_KEY, world.clock.now())
+    return verify_key(world.keys.get(presented.key_id), presented, DIGEST_KEY, world.clock.now())
 
 
 def test_a_created_key_is_good_and_shown_once(world: World) -> None:
     status, made = world.call("POST", "keys", {"tenant": "acme", "name": "ci"})
     assert status == 201
-    assert worth(world, made["key"]) is Standing.GOOD
+    assert worth(world, made["key"]) is KeyStatus.VALID
     _, shown = world.call("GET", f"keys/{made['id']}")
     assert shown == {name: value for name, value in made.items() if name != "key"}
     _, listed = world.call("GET", "keys")
@@ -87,17 +87,17 @@ def test_a_rotated_key_has_two_good_secrets_for_the_grace(world: World) -> None:
     status, turned = world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": 3600})
     assert status == 200
     assert turned["previous_secret_until"] == format_timestamp(NOW + timedelta(hours=1))
-    assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.GOOD] * 2
+    assert [worth(world, text["key"]) for text in (made, turned)] == [KeyStatus.VALID] * 2
     world.clock.advance(hours=1)
-    assert [worth(world, text["key"]) for text in (made, turned)] == [Standing.WRONG, Standing.GOOD]
-    assert world.gateway.flushed == []
+    assert [worth(world, text["key"]) for text in (made, turned)] == [KeyStatus.INVALID, KeyStatus.VALID]
+    assert world.gateway.flushed_stages == []
 
 
 def test_a_rotation_without_grace_is_effective_at_once_at_the_gateway_too(world: World) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
     world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": 0})
-    assert worth(world, made["key"]) is Standing.WRONG
-    assert world.gateway.flushed == [STAGE]
+    assert worth(world, made["key"]) is KeyStatus.INVALID
+    assert world.gateway.flushed_stages == [STAGE]
 
 
 @pytest.mark.parametrize("grace", [-1, 7 * 86_400 + 1, "a day"])
@@ -105,7 +105,7 @@ def test_a_grace_is_0_to_7_days(world: World, grace: Any) -> None:
     _, made = world.call("POST", "keys", {"tenant": "acme"})
     status, problem = world.call("POST", f"keys/{made['id']}/rotate", {"overlap_seconds": grace})
     assert (status, problem["invalid_fields"][0]["field"]) == (422, "overlap_seconds")
-    assert worth(world, made["key"]) is Standing.GOOD
+    assert worth(world, made["key"]) is KeyStatus.VALID
 
 
 def test_a_revoked_key_is_refused_at_once_and_for_good(world: World) -> None:
@@ -116,8 +116,8 @@ def test_a_revoked_key_is_refused_at_once_and_for_good(world: World) -> None:
         format_timestamp(NOW),
         format_timestamp(NOW),
     )
-    assert worth(world, made["key"]) is Standing.REVOKED
-    assert world.gateway.flushed == [STAGE]
+    assert worth(world, made["key"]) is KeyStatus.REVOKED
+    assert world.gateway.flushed_stages == [STAGE]
     assert world.call("POST", f"keys/{made['id']}/rotate", {})[0] == 409
     assert world.call("PATCH", f"keys/{made['id']}", {"name": "x"})[0] == 409
 
@@ -142,8 +142,8 @@ def test_a_change_touches_only_the_fields_it_names(world: World) -> None:
     status, changed = world.call("PATCH", f"keys/{made['id']}", {"name": "new", "scopes": ["admin"]})
     assert status == 200
     assert changed == {**{k: v for k, v in made.items() if k != "key"}, "name": "new", "scopes": ["admin"]}
-    assert worth(world, made["key"]) is Standing.GOOD
-    assert world.gateway.flushed == [STAGE]
+    assert worth(world, made["key"]) is KeyStatus.VALID
+    assert world.gateway.flushed_stages == [STAGE]
 
 
 def test_null_ends_an_expiry(world: World) -> None:
@@ -163,13 +163,13 @@ def test_with_usage_plans_every_key_has_a_seat_and_loses_it_with_its_life(world:
     _, plain = world.call("POST", "keys", {"tenant": "acme"})
     _, fast = world.call("POST", "keys", {"tenant": "acme", "limits": {"rate": 50, "burst": 100}})
     assert plain["limits"] == {"rate": 10, "burst": 20, "monthly_quota": None}
-    assert world.gateway.seated == {
-        f"acme-{plain['id']}": Limits(10, 20),
-        f"acme-{fast['id']}": Limits(50, 100),
+    assert world.gateway.limits_by_label == {
+        f"acme-{plain['id']}": UsageLimits(10, 20),
+        f"acme-{fast['id']}": UsageLimits(50, 100),
     }
     assert world.keys.keys[fast["id"]].usage_key == f"value-of-acme-{fast['id']}"
     world.call("DELETE", f"keys/{fast['id']}")
-    assert list(world.gateway.seated) == [f"acme-{plain['id']}"]
+    assert list(world.gateway.limits_by_label) == [f"acme-{plain['id']}"]
 
 
 def test_the_usage_key_is_not_shown(world: World) -> None:
@@ -183,9 +183,9 @@ def test_a_key_changed_by_somebody_else_meanwhile_is_left_alone(world: World) ->
     world.keys.create(key)
     replaced = world.keys.replace
 
-    def late(key: ApiKey, *, digest: str) -> None:
-        replaced(make_key(id=key.id)[0], digest=digest)
-        replaced(key, digest=digest)
+    def late(key: ApiKey, *, expected_digest: str) -> None:
+        replaced(make_key(id=key.id)[0], expected_digest=expected_digest)
+        replaced(key, expected_digest=expected_digest)
 
     world.keys.replace = late  # type: ignore[method-assign] # another operator in between
     assert world.call("POST", f"keys/{key.id}/rotate", {})[0] == 503

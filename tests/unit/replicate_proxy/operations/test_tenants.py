@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.auth.keys import Limits
+from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.clock import format_timestamp
 from tests.support.clock import NOW
 
@@ -53,16 +53,16 @@ def test_a_wrong_body_is_refused_by_field(world: World, name: str, body: Any, fi
 def test_callers_with_a_token_are_counted_by_their_tenant(world: World) -> None:
     world.usage_plans = True
     world.call("PUT", "tenants/acme", {"token_limits": {"rate": 5, "burst": 5}})
-    assert world.gateway.seated == {"acme-tokens": Limits(5, 5)}
+    assert world.gateway.limits_by_label == {"acme-tokens": UsageLimits(5, 5)}
     assert world.tenants.tenants["acme"].usage_key == "value-of-acme-tokens"
     world.call("DELETE", "tenants/acme")
-    assert world.gateway.seated == {}
+    assert world.gateway.limits_by_label == {}
 
 
 def test_the_same_limits_keep_their_seat(world: World) -> None:
     world.usage_plans = True
     body = {"token_limits": {"rate": 5, "burst": 5}}
     world.call("PUT", "tenants/acme", body)
-    world.gateway.seated.clear()
+    world.gateway.limits_by_label.clear()
     world.call("PUT", "tenants/acme", body)
-    assert world.gateway.seated == {}
+    assert world.gateway.limits_by_label == {}

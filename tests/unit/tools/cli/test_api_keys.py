@@ -12,7 +12,7 @@ import pytest
 import requests
 import responses
 
-from replicate_proxy.auth.keys import KeyText
+from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
 from tools.cli import api_keys
 from tools.cli.admin_client import AdminClient
@@ -47,12 +47,12 @@ def served(world: World) -> Iterator[World]:
 
 
 def run(*arguments: str) -> Any:
-    return api_keys.run(arguments, VARIABLES)
+    return api_keys.run_command(arguments, VARIABLES)
 
 
 def test_a_key_is_made_listed_rotated_and_revoked(served: World) -> None:
     made = run("create", "acme", "--scope", "predictions:read", "--ip", "10.0.0.0/8", "--model", "acme/*")
-    assert KeyText.read(made["key"])
+    assert ApiKeySecret.parse(made["key"])
     assert (made["scopes"], made["allowed_ips"]) == (["predictions:read"], ["10.0.0.0/8"])
     assert [key["id"] for key in run("list")] == [key["id"] for key in run("list", "acme")] == [made["id"]]
     assert run("list", "globex") == []
@@ -91,7 +91,7 @@ def test_no_answer_is_a_passing_failure(body: Any) -> None:
 
 def test_a_missing_variable_is_named() -> None:
     with pytest.raises(ConfigurationError, match="REPLICATE_PROXY_URL"):
-        api_keys.run(["list"], {})
+        api_keys.run_command(["list"], {})
 
 
 def test_the_program_prints_json_or_one_line_of_what_is_wrong(

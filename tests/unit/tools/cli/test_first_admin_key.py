@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from replicate_proxy import signing
-from replicate_proxy.auth.keys import KeyText, Standing, standing
+from replicate_proxy.auth.keys import ApiKeySecret, KeyStatus, verify_key
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from tests.support.access import TABLE, FakeKeyStore, deploy_api
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def test_the_first_key_is_an_operators_and_good(clock: FakeClock) -> None:
     store = FakeKeyStore()
     text = create_first_admin_key(store, "root", clock, tenant="ops", lifetime=timedelta(days=1))
-    key = store.keys[text.id]
-    assert standing(key, text, signing.derive_key(b"root", "api-keys"), NOW) is Standing.GOOD
+    key = store.keys[text.key_id]
+    assert verify_key(key, text, signing.derive_key(b"root", "api-keys"), NOW) is KeyStatus.VALID
     assert Scope.ADMIN in key.scopes
     assert (key.tenant, key.expires_at) == ("ops", NOW + timedelta(days=1))
 
@@ -37,10 +37,10 @@ def test_the_command_prints_the_key_and_nothing_else(
     )  # the process keeps its clients, moto does not
     secret = boto3.client("secretsmanager").create_secret(Name="root", SecretString="root")["ARN"]
     first_admin_key.main(["--table", TABLE, "--secret-arn", secret])
-    text = KeyText.read(capsys.readouterr().out.strip())
+    text = ApiKeySecret.parse(capsys.readouterr().out.strip())
     assert text is not None
-    key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
-    assert standing(key, text, signing.derive_key(b"root", "api-keys"), NOW) is Standing.GOOD
+    key = DynamoKeyStore(dynamodb, TABLE).get(text.key_id)
+    assert verify_key(key, text, signing.derive_key(b"root", "api-keys"), NOW) is KeyStatus.VALID
 
 
 def test_with_usage_plans_the_first_key_has_its_place(
@@ -51,9 +51,9 @@ def test_with_usage_plans_the_first_key_has_its_place(
     gateway = boto3.client("apigateway")
     api = deploy_api(gateway)
     first_admin_key.main(["--table", TABLE, "--secret-arn", secret, "--api-id", api])
-    text = KeyText.read(capsys.readouterr().out.strip())
+    text = ApiKeySecret.parse(capsys.readouterr().out.strip())
     assert text is not None
-    key = DynamoKeyStore(dynamodb, TABLE).get(text.id)
+    key = DynamoKeyStore(dynamodb, TABLE).get(text.key_id)
     assert key is not None
     assert key.usage_key_id is not None
     assert gateway.get_api_key(apiKey=key.usage_key_id, includeValue=True)["value"] == key.usage_key

@@ -11,7 +11,7 @@ import responses
 
 from replicate_proxy.errors import PermanentError, RetryableError
 from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import Redrive, run, shown
+from tools.cli.redrive import Redriver, format_json, run_command
 
 URL = "https://api.example/prod"
 
@@ -24,7 +24,7 @@ class FakeClient:
     fails: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)
 
-    def queues(self) -> list[dict[str, Any]]:
+    def list_queues(self) -> list[dict[str, Any]]:
         self._fail()
         return [
             {"name": name, "dead_letters": {"waiting": count, "in_flight": 0}}
@@ -44,13 +44,13 @@ class FakeClient:
             raise RetryableError("503: busy")
 
 
-def redrive(client: FakeClient) -> Redrive:
-    return Redrive(client, sleep=lambda _: None)  # type: ignore[arg-type] # has what Redrive calls
+def redrive(client: FakeClient) -> Redriver:
+    return Redriver(client, sleep=lambda _: None)  # type: ignore[arg-type] # has what Redrive calls
 
 
 def test_it_goes_on_until_nothing_is_left() -> None:
     client = FakeClient({"dispatch": 25})
-    assert redrive(client).send_back("dispatch", rate=5) == 25
+    assert redrive(client).redrive_queue("dispatch", rate=5) == 25
     assert client.letters == {"dispatch": 0}
 
 
@@ -59,19 +59,19 @@ def test_a_queue_whose_letters_must_stay_ends_it_too() -> None:
         def redrive(self, queue: str, **fields: Any) -> dict[str, Any]:
             return {"handled": 0, "skipped": 3, "done": False}
 
-    assert redrive(Stuck({"bus": 3})).send_back("bus", rate=5) == 0
+    assert redrive(Stuck({"bus": 3})).redrive_queue("bus", rate=5) == 0
 
 
 def test_all_means_every_queue_that_has_any() -> None:
     client = FakeClient({"dispatch": 3, "track": 0, "bus": 12})
-    assert redrive(client).send_all_back(rate=5) == {"dispatch": 3, "bus": 12}
+    assert redrive(client).redrive_all(rate=5) == {"dispatch": 3, "bus": 12}
     assert {request["queue"] for request in client.asked} == {"dispatch", "bus"}
 
 
 def test_a_passing_failure_is_asked_again_a_lasting_one_is_told() -> None:
-    assert redrive(FakeClient({"dispatch": 2}, fails=4)).waiting() == {"dispatch": 2}
+    assert redrive(FakeClient({"dispatch": 2}, fails=4)).count_messages() == {"dispatch": 2}
     with pytest.raises(RetryableError, match="busy"):
-        redrive(FakeClient({"dispatch": 2}, fails=5)).waiting()
+        redrive(FakeClient({"dispatch": 2}, fails=5)).count_messages()
 
 
 @pytest.fixture
@@ -81,13 +81,13 @@ def api() -> Any:
 
 
 def call(*arguments: str) -> Any:
-    return run(arguments, AdminClient(URL, "rp_operator"))
+    return run_command(arguments, AdminClient(URL, "rp_operator"))
 
 
 def test_without_a_queue_they_are_counted(api: responses.RequestsMock) -> None:
     rows = [{"name": "bus", "dead_letters": {"waiting": 2, "in_flight": 1}}]
     api.get(f"{URL}/admin/queues", json={"results": rows})
-    assert shown(call()) == '{\n  "bus": 3\n}'
+    assert format_json(call()) == '{\n  "bus": 3\n}'
 
 
 def test_peeking_shows_and_moves_nothing(api: responses.RequestsMock) -> None:

@@ -8,7 +8,7 @@ from tools.local.home import Home
 
 
 def test_the_deployment_that_the_variables_name() -> None:
-    client = redrive.client_of(
+    client = redrive.connect(
         {"REPLICATE_PROXY_URL": "https://api.example/prod/", "REPLICATE_PROXY_ADMIN_KEY": "rp_operator"}
     )
 
@@ -18,7 +18,7 @@ def test_the_deployment_that_the_variables_name() -> None:
 @pytest.mark.parametrize("name", ["REPLICATE_PROXY_URL", "REPLICATE_PROXY_ADMIN_KEY"])
 def test_one_variable_alone_is_a_mistake_that_is_told(name: str) -> None:
     with pytest.raises(LocalError, match="go together"):
-        redrive.client_of({name: "x"})
+        redrive.connect({name: "x"})
 
 
 def test_without_a_deployment_it_says_what_to_do(

@@ -21,8 +21,8 @@ from replicate_proxy.api.validation import RequestBody, field_error, parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import NotFoundError
-from replicate_proxy.files.model import media_type, plain_name
-from replicate_proxy.files.signed_downloads import DownloadTicket, download_address
+from replicate_proxy.files.model import normalize_media_type, sanitize_file_name
+from replicate_proxy.files.signed_downloads import SignedDownload, build_download_url
 from replicate_proxy.ids import is_id
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.files.model import StoredFile
-    from replicate_proxy.files.service import Files
+    from replicate_proxy.files.service import FileService
 
 
 _LARGEST_METADATA = 16 * 1024
@@ -45,8 +45,8 @@ def _small(metadata: dict[str, Any]) -> dict[str, Any]:
 class CreateUploadBody(RequestBody):
     """What the caller is about to upload; `size` in bytes, where given, is the only one accepted."""
 
-    filename: Annotated[str, AfterValidator(plain_name)]
-    content_type: Annotated[str, StringConstraints(max_length=200), AfterValidator(media_type)] = (
+    filename: Annotated[str, AfterValidator(sanitize_file_name)]
+    content_type: Annotated[str, StringConstraints(max_length=200), AfterValidator(normalize_media_type)] = (
         "application/octet-stream"
     )
     size: Annotated[int, Field(ge=1)] | None = None
@@ -59,13 +59,13 @@ def build_file_view(file: StoredFile, *, base_url: str, signing_key: bytes) -> d
         "id": file.id,
         "name": file.name,
         "content_type": file.content_type,
-        "size": file.size or 0,
+        "size": file.size_bytes or 0,
         "etag": file.checksums.get("md5", ""),
         "checksums": dict(file.checksums),
         "metadata": dict(file.metadata),
         "created_at": format_timestamp(file.created_at),
         "expires_at": format_timestamp(file.expires_at),
-        "urls": {"get": download_address(base_url, file, signing_key)},
+        "urls": {"get": build_download_url(base_url, file, signing_key)},
         **({} if file.is_uploaded else {"status": "awaiting_upload"}),
     }
 
@@ -84,7 +84,7 @@ class _Views:
         return build_file_view(file, base_url=self.base_url(request), signing_key=self.signing_key())
 
 
-def file_routes(files: Files, *, signing_key: Callable[[], bytes], public_base_url: str = "") -> Router:
+def file_routes(files: FileService, *, signing_key: Callable[[], bytes], public_base_url: str = "") -> Router:
     """Writing asks for the scope files:write, reading for predictions:read, a download for its signature."""
     routes = Router()
     views = _Views(signing_key, public_base_url)
@@ -93,7 +93,7 @@ def file_routes(files: Files, *, signing_key: Callable[[], bytes], public_base_u
     return routes
 
 
-def _add_writing(routes: Router, files: Files, views: _Views) -> None:
+def _add_writing(routes: Router, files: FileService, views: _Views) -> None:
     @routes.post("/v1/files")
     def create(request: Request) -> Response:
         request.principal.require(Scope.FILES_WRITE)
@@ -103,7 +103,9 @@ def _add_writing(routes: Router, files: Files, views: _Views) -> None:
     @routes.post("/v1/uploads")
     def announce(request: Request) -> Response:
         request.principal.require(Scope.FILES_WRITE)
-        file, form = files.announce(request.principal.tenant, parse_body(CreateUploadBody, request.json()))
+        file, form = files.create_upload(
+            request.principal.tenant, parse_body(CreateUploadBody, request.json())
+        )
         upload = {"method": "POST", "url": form.url, "fields": dict(form.fields)}
         return json_response(201, {**views.of(request, file), "upload": upload})
 
@@ -114,7 +116,7 @@ def _add_writing(routes: Router, files: Files, views: _Views) -> None:
         return json_response(204, None)
 
 
-def _add_reading(routes: Router, files: Files, views: _Views) -> None:
+def _add_reading(routes: Router, files: FileService, views: _Views) -> None:
     @routes.get("/v1/files")
     def list_files(request: Request) -> Response:
         request.principal.require(Scope.PREDICTIONS_READ)
@@ -139,8 +141,8 @@ def _add_reading(routes: Router, files: Files, views: _Views) -> None:
 
     @routes.get("/v1/files/{id}/download")
     def download(request: Request) -> Response:
-        ticket = DownloadTicket.read(request.path_params["id"], request.query)
+        ticket = SignedDownload.parse(request.path_params["id"], request.query)
         if ticket is None:
             raise NotFoundError("no such file")
         # Bytes cannot pass through a function beyond 6 MB; the store gives any size, and ranges of it.
-        return json_response(302, None, {"location": files.download(ticket)})
+        return json_response(302, None, {"location": files.create_download_url(ticket)})

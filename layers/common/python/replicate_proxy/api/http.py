@@ -54,7 +54,7 @@ class Request:
     @property
     def principal(self) -> Principal:
         """The authenticated caller; a 401 ApiError where the route let an anonymous one through."""
-        return Principal.from_authorizer(self.context.get("authorizer") or {})
+        return Principal.from_authorizer_context(self.context.get("authorizer") or {})
 
     @property
     def request_id(self) -> str:

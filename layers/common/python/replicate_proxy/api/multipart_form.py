@@ -10,7 +10,7 @@ from python_multipart.multipart import FormParser, parse_options_header
 
 from replicate_proxy.api.validation import field_error
 from replicate_proxy.errors import ApiError
-from replicate_proxy.files.model import media_type, plain_name
+from replicate_proxy.files.model import normalize_media_type, sanitize_file_name
 from replicate_proxy.strict_json import parse_strict_json
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def parse_file_form(content_type: str, body: bytes) -> FileForm:
         raise field_error("content", "the form has no such part")
     name = _text(parts, "filename") or content.file_name or "file"
     try:
-        plain = plain_name(name)
+        plain = sanitize_file_name(name)
     except ValueError as error:
         raise field_error("filename", str(error)) from None
     return FileForm(
         content=content.value,
         name=plain,
-        content_type=media_type(_text(parts, "type") or content.content_type or ""),
+        content_type=normalize_media_type(_text(parts, "type") or content.content_type or ""),
         metadata=_metadata(parts.get("metadata")),
     )
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.keys import ApiKey, KeyText, Standing, allows, standing
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, is_ip_allowed, verify_key
 from replicate_proxy.auth.principal import Principal, Scope
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.observability import logger
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Grant:
+class AuthorizedCaller:
     """An accepted caller; `usage_key` is the value API Gateway's usage plan counts it by."""
 
     principal: Principal
     usage_key: str | None = field(default=None, repr=False)
 
 
-def allowing(grant: Grant, method_arn: str) -> dict[str, Any]:
+def build_allow_policy(caller: AuthorizedCaller, method_arn: str) -> dict[str, Any]:
     """Lets the caller use the stage; /admin only with the scope `admin`, before any function runs."""
     stage = _stage_arn(method_arn)
     statements = [_statement("Allow", f"{stage}/*")]
-    if Scope.ADMIN not in grant.principal.scopes:
+    if Scope.ADMIN not in caller.principal.scopes:
         statements.append(_statement("Deny", f"{stage}/*/admin/*"))
     answer = {
-        "principalId": grant.principal.key_id,
+        "principalId": caller.principal.key_id,
         "policyDocument": {"Version": "2012-10-17", "Statement": statements},
         "context": {
-            "tenant": grant.principal.tenant,
-            "key_id": grant.principal.key_id,
-            "scopes": " ".join(sorted(grant.principal.scopes)),
-            "models": " ".join(grant.principal.models),
+            "tenant": caller.principal.tenant,
+            "key_id": caller.principal.key_id,
+            "scopes": " ".join(sorted(caller.principal.scopes)),
+            "models": " ".join(caller.principal.models),
         },
     }
-    return answer | ({"usageIdentifierKey": grant.usage_key} if grant.usage_key else {})
+    return answer | ({"usageIdentifierKey": caller.usage_key} if caller.usage_key else {})
 
 
-def denying(reason: str, method_arn: str) -> dict[str, Any]:
+def build_deny_policy(reason: str, method_arn: str) -> dict[str, Any]:
     """Refuses the caller the whole stage; gateway responses may quote `$context.authorizer.reason`."""
     return {
         "principalId": "denied",
@@ -101,32 +101,32 @@ class Authorizer:
         self._clock = clock
         self._tenants = tenants
 
-    def authorize(self, header: str, source_ip: str) -> Grant:
+    def authorize(self, header: str, source_ip: str) -> AuthorizedCaller:
         """Raises UnauthenticatedError (401), DeniedError (403), RetryableError where none can tell (503)."""
         credential = _credential(header)
-        presented = KeyText.read(credential)
+        presented = ApiKeySecret.parse(credential)
         if presented is not None:
             return self._by_key(presented, source_ip)
         if self._tokens is not None and credential.startswith("eyJ"):
             return self._by_token(self._tokens.verify(credential))
         raise UnauthenticatedError("the credential is neither an API key nor a token")
 
-    def _by_token(self, principal: Principal) -> Grant:
+    def _by_token(self, principal: Principal) -> AuthorizedCaller:
         tenant = self._tenants.get(principal.tenant) if self._tenants else None
-        return Grant(principal, tenant.usage_key if tenant else None)
+        return AuthorizedCaller(principal, tenant.usage_key if tenant else None)
 
-    def _by_key(self, presented: KeyText, source_ip: str) -> Grant:
+    def _by_key(self, presented: ApiKeySecret, source_ip: str) -> AuthorizedCaller:
         now = self._clock.now()
-        key = self._keys.get(presented.id)
-        worth = standing(key, presented, self._digest_key(), now)
-        if key is None or worth in {Standing.WRONG, Standing.REVOKED}:
+        key = self._keys.get(presented.key_id)
+        worth = verify_key(key, presented, self._digest_key(), now)
+        if key is None or worth in {KeyStatus.INVALID, KeyStatus.REVOKED}:
             raise UnauthenticatedError(f"the API key is {worth.value}")
-        if worth is Standing.EXPIRED:
+        if worth is KeyStatus.EXPIRED:
             raise DeniedError("The API key has expired")
-        if key.allowed_ips and not allows(key.allowed_ips, source_ip):
+        if key.allowed_ips and not is_ip_allowed(key.allowed_ips, source_ip):
             raise DeniedError("The API key does not allow this address")
         self._touch(key)
-        return Grant(
+        return AuthorizedCaller(
             Principal(tenant=key.tenant, key_id=key.id, scopes=key.scopes, models=key.allowed_models),
             key.usage_key,
         )
@@ -137,7 +137,7 @@ class Authorizer:
         if key.last_used_at is not None and now - key.last_used_at < _TOUCH_EVERY:
             return
         try:
-            self._keys.touch(key.id, now)
+            self._keys.record_use(key.id, now)
         except ProxyError:
             logger.warning("could not record the use of a key", key_id=key.id)
 

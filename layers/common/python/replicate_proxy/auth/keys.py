@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Scope
 
 
-def normal_range(text: str) -> str:
+def normalize_ip_range(text: str) -> str:
     """The canonical CIDR form. Raises ValueError where the text is no range, or has host bits set."""
     return str(ip_network(text.strip()))
 
 
-def allows(ranges: Iterable[str], source: str) -> bool:
+def is_ip_allowed(ranges: Iterable[str], source: str) -> bool:
     """Whether the address is in any range; an unreadable one is in none, a v4 one may come mapped in v6."""
     try:
         address = _unmapped(ip_address(source))
@@ -51,29 +51,29 @@ _SHAPE = re.compile(rf"rp_([a-z2-7]{{{_ID_LENGTH}}})_([0-9A-Za-z]{{{_SECRET_LENG
 
 
 @dataclass(frozen=True)
-class KeyText:
+class ApiKeySecret:
     """A key as its holder sees it. Never stored, never logged: `repr` shows the id alone."""
 
-    id: str
+    key_id: str
     secret: str = field(repr=False)
 
     def __str__(self) -> str:
-        return f"rp_{self.id}_{self.secret}"
+        return f"rp_{self.key_id}_{self.secret}"
 
     @classmethod
-    def fresh(cls, key_id: str | None = None) -> KeyText:
+    def generate(cls, key_id: str | None = None) -> ApiKeySecret:
         """A new random key; with `key_id`, a new secret for an existing one."""
         return cls(key_id or _random(_BASE32, _ID_LENGTH), _random(_BASE62, _SECRET_LENGTH))
 
     @classmethod
-    def read(cls, text: str) -> KeyText | None:
+    def parse(cls, text: str) -> ApiKeySecret | None:
         """The key in a credential, None where the text is not one of ours."""
         match = _SHAPE.fullmatch(text)
         return cls(match[1], match[2]) if match else None
 
     def digest(self, digest_key: bytes) -> str:
         """What is stored: bound to the id, so that digests cannot be moved between records."""
-        return signing.sign(digest_key, self.id, self.secret)
+        return signing.sign(digest_key, self.key_id, self.secret)
 
 
 def _random(alphabet: str, length: int) -> str:
@@ -81,7 +81,7 @@ def _random(alphabet: str, length: int) -> str:
 
 
 @dataclass(frozen=True)
-class Limits:
+class UsageLimits:
     """What API Gateway's usage plan lets a key do: a second, at once, and a month (None: no quota)."""
 
     rate: float
@@ -107,56 +107,62 @@ class ApiKey:
     allowed_models: tuple[str, ...] = ()
     expires_at: datetime | None = None
     previous_digest: str | None = None
-    previous_until: datetime | None = None
+    previous_digest_expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
-    limits: Limits | None = None
+    limits: UsageLimits | None = None
     usage_key_id: str | None = None
     usage_key: str | None = field(default=None, repr=False)
 
 
-class Standing(Enum):
+class KeyStatus(Enum):
     """What a presented key is worth."""
 
-    GOOD = "good"
-    WRONG = "wrong"
+    VALID = "good"
+    INVALID = "wrong"
     REVOKED = "revoked"
     EXPIRED = "expired"
 
 
-_NOBODY = "0" * 64
+_DUMMY_DIGEST = "0" * 64
 
 
-def standing(key: ApiKey | None, presented: KeyText, digest_key: bytes, now: datetime) -> Standing:
+def verify_key(key: ApiKey | None, presented: ApiKeySecret, digest_key: bytes, now: datetime) -> KeyStatus:
     """Judges a presented key against the record under its id; None (no such id) costs as much work."""
     given = presented.digest(digest_key)
-    in_grace = bool(key and key.previous_digest and key.previous_until and now < key.previous_until)
-    current = secrets.compare_digest(given, key.digest if key else _NOBODY)
-    previous = secrets.compare_digest(given, (key and key.previous_digest) or _NOBODY)
-    if key is None or not (current or (previous and in_grace)):
-        return Standing.WRONG
+    in_overlap = bool(
+        key
+        and key.previous_digest
+        and key.previous_digest_expires_at
+        and now < key.previous_digest_expires_at
+    )
+    current = secrets.compare_digest(given, key.digest if key else _DUMMY_DIGEST)
+    previous = secrets.compare_digest(given, (key and key.previous_digest) or _DUMMY_DIGEST)
+    if key is None or not (current or (previous and in_overlap)):
+        return KeyStatus.INVALID
     if key.revoked_at is not None:
-        return Standing.REVOKED
+        return KeyStatus.REVOKED
     if key.expires_at is not None and now >= key.expires_at:
-        return Standing.EXPIRED
-    return Standing.GOOD
+        return KeyStatus.EXPIRED
+    return KeyStatus.VALID
 
 
-def issue(template: ApiKey, digest_key: bytes) -> tuple[ApiKey, KeyText]:
+def issue_key(template: ApiKey, digest_key: bytes) -> tuple[ApiKey, ApiKeySecret]:
     """A record with a fresh id and secret and everything else of the template; the text is shown once."""
-    text = KeyText.fresh()
-    return replace(template, id=text.id, digest=text.digest(digest_key)), text
+    text = ApiKeySecret.generate()
+    return replace(template, id=text.key_id, digest=text.digest(digest_key)), text
 
 
-def rotated(key: ApiKey, digest_key: bytes, *, now: datetime, grace: timedelta) -> tuple[ApiKey, KeyText]:
-    """The key with a new secret; the old one stays good for `grace` (0 to 7 days). The id does not change."""
-    if not timedelta() <= grace <= MAX_ROTATION_OVERLAP:
-        raise ValueError("the grace is 0 to 7 days")
-    text = KeyText.fresh(key.id)
-    overlap = bool(grace)
+def rotate_key(
+    key: ApiKey, digest_key: bytes, *, now: datetime, overlap: timedelta
+) -> tuple[ApiKey, ApiKeySecret]:
+    """The key with a new secret; the old one stays valid for `overlap` (0 to 7 days)."""
+    if not timedelta() <= overlap <= MAX_ROTATION_OVERLAP:
+        raise ValueError("the rotation overlap must be 0 to 7 days")
+    text = ApiKeySecret.generate(key.id)
     return replace(
         key,
         digest=text.digest(digest_key),
         previous_digest=key.digest if overlap else None,
-        previous_until=now + grace if overlap else None,
+        previous_digest_expires_at=now + overlap if overlap else None,
     ), text

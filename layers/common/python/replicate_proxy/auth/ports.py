@@ -18,7 +18,7 @@ class KeyLookup(Protocol):
     def get(self, key_id: str) -> ApiKey | None:
         """Raises RetryableError where the store cannot be asked."""
 
-    def touch(self, key_id: str, now: datetime) -> None:
+    def record_use(self, key_id: str, now: datetime) -> None:
         """Records the use of a key."""
 
 
@@ -28,7 +28,7 @@ class KeyStore(KeyLookup, Protocol):
     def create(self, key: ApiKey) -> None:
         """Raises DuplicateError where the id is taken."""
 
-    def replace(self, key: ApiKey, *, digest: str) -> None:
+    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
         """Raises ConflictError unless the stored key still has this digest and is not revoked."""
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:

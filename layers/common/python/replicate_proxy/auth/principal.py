@@ -27,7 +27,7 @@ class Scope(StrEnum):
 DEFAULT_SCOPES = frozenset({Scope.PREDICTIONS_READ, Scope.PREDICTIONS_WRITE, Scope.FILES_WRITE})
 
 
-def known_scopes(words: Iterable[str]) -> frozenset[Scope]:
+def parse_scopes(words: Iterable[str]) -> frozenset[Scope]:
     """Those words that are scopes of ours; a token may carry others, which grant nothing."""
     return frozenset(Scope(word) for word in words if word in Scope)
 
@@ -42,7 +42,7 @@ class Principal:
     models: tuple[str, ...] = ()
 
     @classmethod
-    def from_authorizer(cls, context: Mapping[str, Any]) -> Principal:
+    def from_authorizer_context(cls, context: Mapping[str, Any]) -> Principal:
         """From `requestContext.authorizer`, whose values API Gateway hands over as strings."""
         tenant = str(context.get("tenant") or "")
         if not tenant:

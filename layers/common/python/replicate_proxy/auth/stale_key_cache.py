@@ -26,16 +26,16 @@ class _Seen:
     at: datetime
 
 
-class GracefulKeys:
+class StaleKeyCache:
     """A KeyLookup over another. The memory serves outages only: as long as the store answers, it decides.
 
     Only keys that exist are remembered (those read last), so that invented ids cannot push real ones out.
     """
 
-    def __init__(self, keys: KeyLookup, *, clock: Clock, grace: timedelta) -> None:
+    def __init__(self, keys: KeyLookup, *, clock: Clock, max_stale: timedelta) -> None:
         self._keys = keys
         self._clock = clock
-        self._grace = grace
+        self._grace = max_stale
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
 
     def get(self, key_id: str) -> ApiKey | None:
@@ -49,8 +49,8 @@ class GracefulKeys:
         self._remember(key_id, key)
         return key
 
-    def touch(self, key_id: str, now: datetime) -> None:
-        self._keys.touch(key_id, now)
+    def record_use(self, key_id: str, now: datetime) -> None:
+        self._keys.record_use(key_id, now)
 
     def _remember(self, key_id: str, key: ApiKey | None) -> None:
         self._seen.pop(key_id, None)

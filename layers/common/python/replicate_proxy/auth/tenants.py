@@ -16,7 +16,7 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.auth.keys import Limits
+    from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.auth.ports import TenantLookup
     from replicate_proxy.ports import Clock
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SHAPE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
-def is_tenant(name: str) -> bool:
+def is_tenant_name(name: str) -> bool:
     """1 to 63 lower-case letters, digits and inner hyphens."""
     return _SHAPE.fullmatch(name) is not None
 
@@ -52,7 +52,7 @@ class Tenant:
     name: str
     display_name: str = ""
     images: ImageDefaults = _NO_DEFAULTS
-    token_limits: Limits | None = None
+    token_limits: UsageLimits | None = None
     usage_key_id: str | None = None
     usage_key: str | None = field(default=None, repr=False)
     created_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 Keys are fetched again when they are old, and when a token names a key that is not among them, since that is
 what a key rotation looks like; at most once per `refresh_seconds`, so that invented key ids cost nothing.
-While the provider cannot be reached, keys fetched within `grace_seconds` go on being used.
+While the provider cannot be reached, keys fetched within `max_stale_seconds` go on being used.
 
 JSON Web Tokens of the operator's identity provider (RFC 7519), verified by PyJWT.
 """
@@ -20,8 +20,8 @@ import jwt
 import requests
 
 from replicate_proxy.auth.errors import UnauthenticatedError
-from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal, Scope, known_scopes
-from replicate_proxy.auth.tenants import is_tenant
+from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal, Scope, parse_scopes
+from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.errors import ConfigurationError, RetryableError
 from replicate_proxy.observability import Metric, count, logger
 
@@ -43,9 +43,9 @@ class JwksSettings:
     """
 
     url: str
-    fresh_seconds: float = 3600
-    refresh_seconds: float = 60
-    grace_seconds: float = 6 * 3600
+    max_age_seconds: float = 3600
+    min_refresh_interval_seconds: float = 60
+    max_stale_seconds: float = 6 * 3600
     allow_loopback: bool = False
 
     def __post_init__(self) -> None:
@@ -67,12 +67,12 @@ class JwksClient:
         self._tried_at: datetime | None = None
         self._failed = False
 
-    def key(self, kid: str) -> jwt.PyJWK:
+    def get_signing_key(self, kid: str) -> jwt.PyJWK:
         """Raises UnauthenticatedError where there is no such key, RetryableError where nobody can tell."""
-        if kid not in self._keys or self._age(self._fetched_at) > self._settings.fresh_seconds:
+        if kid not in self._keys or self._age(self._fetched_at) > self._settings.max_age_seconds:
             self._refresh()
         found = self._keys.get(kid)
-        usable = self._age(self._fetched_at) <= self._settings.grace_seconds
+        usable = self._age(self._fetched_at) <= self._settings.max_stale_seconds
         if found is not None and usable:
             return found
         if self._failed or not usable:
@@ -83,7 +83,7 @@ class JwksClient:
         return float("inf") if moment is None else (self._clock.now() - moment) / timedelta(seconds=1)
 
     def _refresh(self) -> None:
-        if self._age(self._tried_at) < self._settings.refresh_seconds:
+        if self._age(self._tried_at) < self._settings.min_refresh_interval_seconds:
             return
         self._tried_at = self._clock.now()
         try:
@@ -137,12 +137,12 @@ class JwtSettings:
     audience: str
     tenant_claim: str = "tenant"
     scope_claim: str = "scope"
-    scopes: frozenset[Scope] = DEFAULT_SCOPES
+    grantable_scopes: frozenset[Scope] = DEFAULT_SCOPES
     leeway_seconds: float = 30
 
 
 class _Keys(Protocol):
-    def key(self, kid: str) -> jwt.PyJWK: ...
+    def get_signing_key(self, kid: str) -> jwt.PyJWK: ...
 
 
 class JwtVerifier:
@@ -165,7 +165,7 @@ class JwtVerifier:
             raise UnauthenticatedError("the token names no key, or an algorithm that is not accepted")
         return jwt.decode(
             token,
-            self._keys.key(kid),
+            self._keys.get_signing_key(kid),
             algorithms=_ALGORITHMS,
             issuer=self._settings.issuer,
             audience=self._settings.audience,
@@ -175,13 +175,15 @@ class JwtVerifier:
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
         tenant, subject = claims.get(self._settings.tenant_claim), claims["sub"]
-        if not isinstance(tenant, str) or not is_tenant(tenant):
+        if not isinstance(tenant, str) or not is_tenant_name(tenant):
             raise UnauthenticatedError(
                 f"the token's claim {self._settings.tenant_claim} is not a tenant name"
             )
         if not _SUBJECT.fullmatch(subject):
             raise UnauthenticatedError("the token's subject is not 1 to 128 printable ASCII characters")
-        granted = known_scopes(_words(claims.get(self._settings.scope_claim))) & self._settings.scopes
+        granted = (
+            parse_scopes(_words(claims.get(self._settings.scope_claim))) & self._settings.grantable_scopes
+        )
         return Principal(tenant=tenant, key_id=f"jwt:{subject}", scopes=granted)
 
 

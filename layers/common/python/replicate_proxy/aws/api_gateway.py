@@ -19,7 +19,7 @@ from replicate_proxy.operations.ports import Stage, UsageKey
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from replicate_proxy.auth.keys import Limits
+    from replicate_proxy.auth.keys import UsageLimits
 
 
 _RETRYABLE = frozenset({"ConflictException", "ServiceUnavailableException", "TooManyRequestsException"})
@@ -32,7 +32,7 @@ class ApiGateway:
         self._client = client
         self._prefix = prefix
 
-    def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
         with _translate_errors("add key to usage plan"):
             plan = self._plan(limits, stage)
             value = secrets.token_urlsafe(32)
@@ -40,14 +40,14 @@ class ApiGateway:
             self._client.create_usage_plan_key(usagePlanId=plan, keyId=made["id"], keyType="API_KEY")
         return UsageKey(made["id"], value)
 
-    def expel(self, usage_key_id: str) -> None:
+    def delete_key(self, usage_key_id: str) -> None:
         with _translate_errors("remove key from usage plan"):
             try:
                 self._client.delete_api_key(apiKey=usage_key_id)
             except self._client.exceptions.NotFoundException:
                 logger.info("usage key was gone", usage_key_id=usage_key_id)
 
-    def forget_callers(self, stage: Stage) -> bool:
+    def flush_authorizer_cache(self, stage: Stage) -> bool:
         try:
             self._client.flush_stage_authorizers_cache(restApiId=stage.api_id, stageName=stage.name)
         except (BotoCoreError, ClientError) as error:
@@ -55,7 +55,7 @@ class ApiGateway:
             return False
         return True
 
-    def _plan(self, limits: Limits, stage: Stage) -> str:
+    def _plan(self, limits: UsageLimits, stage: Stage) -> str:
         name = f"{self._prefix}-{limits.rate:g}rps-{limits.burst}burst-{limits.monthly_quota or 'no'}quota"
         pages = self._client.get_paginator("get_usage_plans").paginate()
         plan = next((plan for page in pages for plan in page["items"] if plan["name"] == name), None)
@@ -68,7 +68,7 @@ class ApiGateway:
             self._client.update_usage_plan(usagePlanId=plan["id"], patchOperations=[operation])
         return str(plan["id"])
 
-    def _new_plan(self, name: str, limits: Limits, stage: Stage) -> str:
+    def _new_plan(self, name: str, limits: UsageLimits, stage: Stage) -> str:
         quota = {"quota": {"limit": limits.monthly_quota, "period": "MONTH"}} if limits.monthly_quota else {}
         made = self._client.create_usage_plan(
             name=name,

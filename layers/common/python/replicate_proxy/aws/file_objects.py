@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import NotFoundError
-from replicate_proxy.files.model import ObjectFacts, UploadForm
+from replicate_proxy.files.model import ObjectMetadata, UploadForm
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -36,13 +36,13 @@ class S3FileObjects:
         with translate_aws_errors("store file", retryable=_RETRYABLE):
             self._client.put_object(
                 Bucket=self._bucket,
-                Key=file.key,
+                Key=file.object_key,
                 Body=content,
                 ContentType=file.content_type,
                 ContentMD5=base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
             )
 
-    def facts(self, key: str) -> ObjectFacts | None:
+    def get_metadata(self, key: str) -> ObjectMetadata | None:
         try:
             with translate_aws_errors("read file metadata", not_found=_MISSING, retryable=_RETRYABLE):
                 head = self._client.head_object(Bucket=self._bucket, Key=key)
@@ -52,16 +52,16 @@ class S3FileObjects:
         # Object).
         etag = head["ETag"].strip('"')
         plain = head.get("ServerSideEncryption") in {None, "AES256"} and len(etag) == _MD5_DIGITS
-        return ObjectFacts(size=head["ContentLength"], md5=etag if plain else None)
+        return ObjectMetadata(size_bytes=head["ContentLength"], md5=etag if plain else None)
 
     def delete(self, key: str) -> None:
         with translate_aws_errors("delete file", retryable=_RETRYABLE):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
+    def create_download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
         wanted = {
             "Bucket": self._bucket,
-            "Key": file.key,
+            "Key": file.object_key,
             "ResponseContentType": file.content_type,
             "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
         }
@@ -71,14 +71,16 @@ class S3FileObjects:
             )
         )
 
-    def upload_form(self, file: StoredFile, *, sizes: range, lifetime: timedelta) -> UploadForm:
+    def create_upload_form(
+        self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta
+    ) -> UploadForm:
         form = self._client.generate_presigned_post(
             self._bucket,
-            file.key,
+            file.object_key,
             Fields={"Content-Type": file.content_type},
             Conditions=[
                 {"Content-Type": file.content_type},
-                ["content-length-range", sizes.start, sizes.stop - 1],
+                ["content-length-range", allowed_sizes.start, allowed_sizes.stop - 1],
             ],
             ExpiresIn=int(lifetime.total_seconds()),
         )

@@ -54,7 +54,7 @@ class DynamoFileStore:
         more = len(files) > limit
         return FilePage(tuple(files[:limit]), files[limit - 1].id if more else None)
 
-    def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
+    def list_pending(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
         return tuple(self._query(tenant, _AWAITED, before_id=None, limit=limit))
 
     def delete(self, file: StoredFile) -> None:
@@ -99,7 +99,7 @@ def _record(file: StoredFile) -> dict[str, Any]:
         "created_at": format_timestamp(file.created_at),
         "valid_until": format_timestamp(file.expires_at),
         "expires_at": int(file.expires_at.timestamp()),
-        "size": file.size,
+        "size": file.size_bytes,
         "checksums": dict(file.checksums),
         "metadata": json.dumps(file.metadata),
     }
@@ -113,7 +113,7 @@ def _file(record: Mapping[str, Any]) -> StoredFile:
         content_type=record["content_type"],
         created_at=parse_timestamp(record["created_at"]),
         expires_at=parse_timestamp(record["valid_until"]),
-        size=record.get("size"),
+        size_bytes=record.get("size"),
         checksums=record["checksums"],
         metadata=json.loads(record["metadata"]),
     )

@@ -11,8 +11,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.auth.keys import ApiKey, Limits
-from replicate_proxy.auth.principal import known_scopes
+from replicate_proxy.auth.keys import ApiKey, UsageLimits
+from replicate_proxy.auth.principal import parse_scopes
 from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.clock import (
     format_optional_timestamp,
@@ -47,7 +47,7 @@ def record_from_key(key: ApiKey) -> dict[str, Any]:
         "allowed_models": list(key.allowed_models),
         "valid_until": format_optional_timestamp(key.expires_at),
         "previous_digest": key.previous_digest,
-        "previous_until": format_optional_timestamp(key.previous_until),
+        "previous_until": format_optional_timestamp(key.previous_digest_expires_at),
         "last_used_at": format_optional_timestamp(key.last_used_at),
         "revoked_at": format_optional_timestamp(key.revoked_at),
         "limits": record_from_limits(key.limits),
@@ -64,12 +64,12 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
         digest=record["digest"],
         created_at=parse_timestamp(record["created_at"]),
         name=record["name"],
-        scopes=known_scopes(record["scopes"]),
+        scopes=parse_scopes(record["scopes"]),
         allowed_ips=tuple(record["allowed_ips"]),
         allowed_models=tuple(record["allowed_models"]),
         expires_at=parse_optional_timestamp(record.get("valid_until")),
         previous_digest=record.get("previous_digest"),
-        previous_until=parse_optional_timestamp(record.get("previous_until")),
+        previous_digest_expires_at=parse_optional_timestamp(record.get("previous_until")),
         last_used_at=parse_optional_timestamp(record.get("last_used_at")),
         revoked_at=parse_optional_timestamp(record.get("revoked_at")),
         limits=limits_from_record(record.get("limits")),
@@ -78,15 +78,15 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
     )
 
 
-def record_from_limits(limits: Limits | None) -> dict[str, Any] | None:
+def record_from_limits(limits: UsageLimits | None) -> dict[str, Any] | None:
     if limits is None:
         return None
     # As text: DynamoDB has no binary floats, and half a request a second is a sensible rate.
     return {"rate": str(limits.rate), "burst": limits.burst, "monthly_quota": limits.monthly_quota}
 
 
-def limits_from_record(record: Mapping[str, Any] | None) -> Limits | None:
-    return Limits(float(record["rate"]), record["burst"], record["monthly_quota"]) if record else None
+def limits_from_record(record: Mapping[str, Any] | None) -> UsageLimits | None:
+    return UsageLimits(float(record["rate"]), record["burst"], record["monthly_quota"]) if record else None
 
 
 class DynamoKeyStore:
@@ -103,7 +103,7 @@ class DynamoKeyStore:
             )
         return key_from_record(from_item(found["Item"])) if "Item" in found else None
 
-    def touch(self, key_id: str, now: datetime) -> None:
+    def record_use(self, key_id: str, now: datetime) -> None:
         with translate_dynamodb_errors("record use of API key"):
             self._client.update_item(
                 TableName=self._table,
@@ -124,13 +124,13 @@ class DynamoKeyStore:
         except ConflictError as error:
             raise DuplicateError("this key id exists") from error
 
-    def replace(self, key: ApiKey, *, digest: str) -> None:
+    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
         with translate_dynamodb_errors("change API key"):
             self._client.put_item(
                 TableName=self._table,
                 Item=to_item(record_from_key(key)),
                 ConditionExpression="digest = :digest AND attribute_not_exists(revoked_at)",
-                ExpressionAttributeValues={":digest": to_value(digest)},
+                ExpressionAttributeValues={":digest": to_value(expected_digest)},
             )
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:

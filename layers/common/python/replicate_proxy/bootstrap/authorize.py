@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.authorizer import Authorizer
-from replicate_proxy.auth.stale_key_cache import GracefulKeys
+from replicate_proxy.auth.stale_key_cache import StaleKeyCache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @cache
-def authorizer() -> Authorizer:
+def build_authorizer() -> Authorizer:
     env = Env(os.environ)
     clock = SystemClock()
     table = env.text("ACCESS_TABLE")
-    keys = GracefulKeys(
+    keys = StaleKeyCache(
         DynamoKeyStore(get_client("dynamodb"), table),
         clock=clock,
-        grace=timedelta(seconds=env.number("KEY_GRACE_SECONDS", 300)),
+        max_stale=timedelta(seconds=env.number("KEY_MAX_STALE_SECONDS", 300)),
     )
     return Authorizer(
         keys=keys,
@@ -47,6 +47,6 @@ def _tokens(env: Env, clock: SystemClock) -> TokenVerifier | None:
     if not issuer:
         return None
     # Here and not above: a tenth of a second of every cold start for those who use no tokens.
-    from replicate_proxy.bootstrap.tokens import token_verifier  # noqa: PLC0415
+    from replicate_proxy.bootstrap.tokens import build_token_verifier  # noqa: PLC0415
 
-    return token_verifier(issuer, env, clock)
+    return build_token_verifier(issuer, env, clock)

@@ -18,7 +18,7 @@ from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import batch_store, store, timeouts, updater
 from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.config import read_local_settings
-from replicate_proxy.files.signed_downloads import check_input
+from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import Cancel
 from replicate_proxy.services.ingest import JobCreator, JobFactory
@@ -66,4 +66,4 @@ def _reader() -> JobRequestParser:
 
 
 def _check_input(value: Mapping[str, Any], principal: Principal, base_url: str) -> None:
-    check_input(value, principal, key=file_signing_key, base_url=base_url, now=clock.now())
+    check_input_files(value, principal, load_signing_key=file_signing_key, base_url=base_url, now=clock.now())

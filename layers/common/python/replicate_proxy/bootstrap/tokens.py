@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from replicate_proxy.auth.principal import DEFAULT_SCOPES, known_scopes
+from replicate_proxy.auth.principal import DEFAULT_SCOPES, parse_scopes
 from replicate_proxy.auth.tokens import JwksClient, JwksSettings, JwtSettings, JwtVerifier
 from replicate_proxy.config import read_local_settings
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _WIDEST_LEEWAY = 60
 
 
-def token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
+def build_token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
     settings = JwtSettings(
         issuer=issuer,
         audience=env.text("JWT_AUDIENCE"),
         tenant_claim=env.text("JWT_TENANT_CLAIM", "tenant"),
         scope_claim=env.text("JWT_SCOPE_CLAIM", "scope"),
-        scopes=known_scopes(env.names("JWT_SCOPES", ",".join(DEFAULT_SCOPES))),
+        grantable_scopes=parse_scopes(env.names("JWT_GRANTABLE_SCOPES", ",".join(DEFAULT_SCOPES))),
         leeway_seconds=min(env.number("JWT_LEEWAY_SECONDS", 30), _WIDEST_LEEWAY),
     )
     keys = JwksSettings(
         url=env.text("JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
-        refresh_seconds=env.number("JWKS_REFRESH_SECONDS", 60),
-        grace_seconds=env.number("JWKS_GRACE_SECONDS", 6 * 3600),
+        min_refresh_interval_seconds=env.number("JWKS_MIN_REFRESH_SECONDS", 60),
+        max_stale_seconds=env.number("JWKS_MAX_STALE_SECONDS", 6 * 3600),
         allow_loopback=bool(read_local_settings(os.environ).get("allow_loopback")),
     )
     return JwtVerifier(settings, JwksClient(keys, session=requests.Session(), clock=clock))

@@ -16,26 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-LONGEST_NAME = 255  # bytes (OpenAPI document, files.create)
+MAX_FILE_NAME_BYTES = 255  # bytes (OpenAPI document, files.create)
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}", re.ASCII)
 
 
-def plain_name(name: str) -> str:
+def sanitize_file_name(name: str) -> str:
     """The last part of a path, without control characters. Raises ValueError where it is too long."""
     last = name.replace("\\", "/").rpartition("/")[2]
     plain = "".join(character for character in last if character.isprintable()).strip() or "file"
-    if len(plain.encode("utf-8", "replace")) > LONGEST_NAME:
-        raise ValueError(f"must not be longer than {LONGEST_NAME} bytes")
+    if len(plain.encode("utf-8", "replace")) > MAX_FILE_NAME_BYTES:
+        raise ValueError(f"must not be longer than {MAX_FILE_NAME_BYTES} bytes")
     return plain
 
 
-def media_type(text: str) -> str:
+def normalize_media_type(text: str) -> str:
     """Without parameters; plain bytes where the text is not a media type."""
     kind = text.partition(";")[0].strip().lower()
     return kind if _MEDIA_TYPE.fullmatch(kind) else "application/octet-stream"
 
 
-LIFETIME = timedelta(hours=24)  # Replicate's own: recorded replies have expires_at one day after created_at
+# As at Replicate, whose recorded replies have an `expires_at` one day after `created_at`.
+FILE_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,20 @@ class StoredFile:
     content_type: str
     created_at: datetime
     expires_at: datetime
-    size: int | None = None
+    size_bytes: int | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def key(self) -> str:
-        return object_key(self.tenant, self.id)
+    def object_key(self) -> str:
+        return build_object_key(self.tenant, self.id)
 
     @property
     def is_uploaded(self) -> bool:
-        return self.size is not None
+        return self.size_bytes is not None
 
 
-def object_key(tenant: str, file_id: str) -> str:
+def build_object_key(tenant: str, file_id: str) -> str:
     """Where the bytes lie in the bucket."""
     return f"files/{tenant}/{file_id}"
 
@@ -84,17 +85,17 @@ class FileStore(Protocol):
     def list_files(self, tenant: str, *, before_id: str | None, limit: int) -> FilePage:
         """Files that are uploaded."""
 
-    def awaited(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
+    def list_pending(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
         """Files that were announced and not yet seen, newest first."""
 
     def delete(self, file: StoredFile) -> None: ...
 
 
 @dataclass(frozen=True)
-class ObjectFacts:
+class ObjectMetadata:
     """What the object store knows of an object: bytes, and MD5 in hex where it is known."""
 
-    size: int
+    size_bytes: int
     md5: str | None
 
 
@@ -111,13 +112,15 @@ class FileObjects(Protocol):
 
     def put(self, file: StoredFile, content: bytes) -> None: ...
 
-    def facts(self, key: str) -> ObjectFacts | None:
+    def get_metadata(self, key: str) -> ObjectMetadata | None:
         """None where there is no such object."""
 
     def delete(self, key: str) -> None: ...
 
-    def download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
+    def create_download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
         """An address that gives the bytes to whoever holds it, as a download and never inline."""
 
-    def upload_form(self, file: StoredFile, *, sizes: range, lifetime: timedelta) -> UploadForm:
+    def create_upload_form(
+        self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta
+    ) -> UploadForm:
         """A form for exactly this key and content type and a size within `sizes`."""

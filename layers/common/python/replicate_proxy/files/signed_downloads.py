@@ -32,7 +32,7 @@ _PATH = re.compile(r"/v1/files/([^/]+)/download/?$")
 
 
 @dataclass(frozen=True)
-class DownloadTicket:
+class SignedDownload:
     """What a download address claims. `expiry` is in seconds since 1970."""
 
     file_id: str
@@ -41,22 +41,22 @@ class DownloadTicket:
     signature: str
 
     @classmethod
-    def read(cls, file_id: str, query: Mapping[str, str]) -> DownloadTicket | None:
+    def parse(cls, file_id: str, query: Mapping[str, str]) -> SignedDownload | None:
         """None where a part is missing or the expiry is no number."""
         expiry = query.get("expiry", "")
         if not (expiry.isascii() and expiry.isdigit() and len(expiry) <= len("9999999999")):
             return None
         return cls(file_id, query.get("owner", ""), int(expiry), query.get("signature", ""))
 
-    def is_ours(self, key: bytes) -> bool:
+    def has_valid_signature(self, key: bytes) -> bool:
         """Whether we signed it, whatever the time."""
         return signing.verify(key, self.signature, self.owner, self.file_id, str(self.expiry))
 
-    def is_over(self, now: datetime) -> bool:
+    def is_expired(self, now: datetime) -> bool:
         return self.expiry <= now.timestamp()
 
 
-def download_address(base_url: str, file: StoredFile, key: bytes) -> str:
+def build_download_url(base_url: str, file: StoredFile, key: bytes) -> str:
     """The address of a file, good for as long as the file lives."""
     expiry = str(int(file.expires_at.timestamp()))
     signature = signing.sign(key, file.tenant, file.id, expiry)
@@ -64,7 +64,7 @@ def download_address(base_url: str, file: StoredFile, key: bytes) -> str:
     return f"{base_url}/v1/files/{file.id}/download?{query}"
 
 
-def ticket_in(url: str) -> DownloadTicket | None:
+def parse_download_url(url: str) -> SignedDownload | None:
     """The ticket in an address that has the form of ours, on whatever host."""
     try:
         parts = urlsplit(url)
@@ -74,11 +74,11 @@ def ticket_in(url: str) -> DownloadTicket | None:
     if path is None:
         return None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    return DownloadTicket.read(path[1], query)
+    return SignedDownload.parse(path[1], query)
 
 
-def check_input(
-    value: Any, principal: Principal, *, key: Callable[[], bytes], base_url: str, now: datetime
+def check_input_files(
+    value: Any, principal: Principal, *, load_signing_key: Callable[[], bytes], base_url: str, now: datetime
 ) -> None:
     """Raises a 422 ApiError for a file that is not the caller's own, or past its time; it says which field.
 
@@ -87,19 +87,19 @@ def check_input(
     origin = urlsplit(base_url).netloc.lower()
     for path, text in _addresses(value):
         ours = urlsplit(text).netloc.lower() == origin
-        if (ours and "/v1/files/" in text) or ticket_in(text):
-            problem = _problem(text, principal.tenant, key(), now, ours=ours)
+        if (ours and "/v1/files/" in text) or parse_download_url(text):
+            problem = _problem(text, principal.tenant, load_signing_key(), now, ours=ours)
             if problem:
                 raise field_error(path, problem, error_type="file_not_usable")
 
 
 def _problem(url: str, tenant: str, key: bytes, now: datetime, *, ours: bool) -> str | None:
-    ticket = ticket_in(url)
-    if ticket is None or not ticket.is_ours(key):
+    ticket = parse_download_url(url)
+    if ticket is None or not ticket.has_valid_signature(key):
         return "is not a download address of a file; use urls.get of the file" if ours else None
     if ticket.owner != tenant:
         return "names no file of yours"
-    return "names a file that has expired; upload it again" if ticket.is_over(now) else None
+    return "names a file that has expired; upload it again" if ticket.is_expired(now) else None
 
 
 def _addresses(value: Any) -> Iterator[tuple[str, str]]:

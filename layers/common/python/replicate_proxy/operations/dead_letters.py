@@ -32,25 +32,25 @@ class DeadLetter:
     """
 
     id: str
-    receipt: str = field(repr=False)
+    receipt_handle: str = field(repr=False)
     body: str = field(repr=False)
     sent_at: datetime
     receive_count: int
-    group: str | None = None
-    target: str | None = None
-    error: str | None = None
+    message_group: str | None = None
+    target_arn: str | None = None
+    error_message: str | None = None
 
 
 @dataclass(frozen=True)
-class LetterFilter:
+class DeadLetterFilter:
     """Empty means all."""
 
     tenant: str | None = None
     job_id: str | None = None
     message_ids: frozenset[str] = frozenset()
 
-    def takes(self, letter: DeadLetter) -> bool:
-        subject = subject_of(letter.body)
+    def matches(self, letter: DeadLetter) -> bool:
+        subject = parse_subject(letter.body)
         return (
             (self.tenant is None or self.tenant == subject.get("tenant"))
             and (self.job_id is None or self.job_id == subject.get("job_id"))
@@ -58,7 +58,7 @@ class LetterFilter:
         )
 
 
-def subject_of(body: str) -> Mapping[str, Any]:
+def parse_subject(body: str) -> Mapping[str, Any]:
     """`tenant` and `job_id` of a command or a bus event; empty where the body says neither."""
     try:
         loaded = json.loads(body)
@@ -88,22 +88,22 @@ class DeadLetterQueue:
     """
 
     url: str
-    source: str | None = None
-    targets: Mapping[str, str] = field(default_factory=dict)
-    again: Callable[[DeadLetter], None] | None = None
+    source_url: str | None = None
+    source_urls_by_target: Mapping[str, str] = field(default_factory=dict)
+    retry: Callable[[DeadLetter], None] | None = None
     note: str = ""
 
-    def source_of(self, letter: DeadLetter) -> str | None:
+    def find_source_url(self, letter: DeadLetter) -> str | None:
         """The URL of the queue that the message belongs into."""
-        return self.source or self.targets.get((letter.target or "").rpartition(":")[2])
+        return self.source_url or self.source_urls_by_target.get((letter.target_arn or "").rpartition(":")[2])
 
     @property
     def can_redrive(self) -> bool:
-        return bool(self.source or self.targets or self.again)
+        return bool(self.source_url or self.source_urls_by_target or self.retry)
 
 
 @dataclass(frozen=True)
-class Depth:
+class QueueDepth:
     """Messages that wait and messages that are being worked on; SQS counts approximately."""
 
     waiting: int
@@ -111,7 +111,7 @@ class Depth:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BulkResult:
     """What a redrive or discard did; `done` is False where time or the limit ended it."""
 
     handled: int
@@ -119,40 +119,40 @@ class Outcome:
     done: bool
 
 
-class Queues(Protocol):
+class QueueClient(Protocol):
     """What this needs of SQS."""
 
-    def depth(self, url: str) -> Depth: ...
+    def get_depth(self, url: str) -> QueueDepth: ...
 
-    def receive(self, url: str, *, limit: int, hidden_seconds: int) -> list[DeadLetter]: ...
+    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]: ...
 
-    def send_back(self, url: str, letter: DeadLetter) -> None: ...
+    def send(self, url: str, letter: DeadLetter) -> None: ...
 
     def delete(self, url: str, letter: DeadLetter) -> None: ...
 
     def release(self, url: str, letters: list[DeadLetter]) -> None: ...
 
 
-class DeadLetters:
+class DeadLetterService:
     """All dead-letter queues by name. One redrive or discard takes `seconds`; callers repeat until `done`."""
 
     def __init__(
         self,
-        queues: Queues,
-        by_name: Mapping[str, DeadLetterQueue],
+        client: QueueClient,
+        queues_by_name: Mapping[str, DeadLetterQueue],
         *,
         clock: Clock,
         sleep: Callable[[float], None],
-        seconds: float = 20,
+        max_duration_seconds: float = 20,
     ) -> None:
-        self._queues = queues
-        self._by_name = by_name
+        self._queues = client
+        self._by_name = queues_by_name
         self._clock = clock
         self._sleep = sleep
-        self._seconds = timedelta(seconds=seconds)
+        self._seconds = timedelta(seconds=max_duration_seconds)
 
-    def depths(self) -> dict[str, tuple[DeadLetterQueue, Depth]]:
-        return {name: (queue, self._queues.depth(queue.url)) for name, queue in self._by_name.items()}
+    def get_depths(self) -> dict[str, tuple[DeadLetterQueue, QueueDepth]]:
+        return {name: (queue, self._queues.get_depth(queue.url)) for name, queue in self._by_name.items()}
 
     def peek(self, name: str, *, limit: int) -> list[DeadLetter]:
         """Some messages; they stay where they are."""
@@ -160,7 +160,7 @@ class DeadLetters:
         seen: dict[str, DeadLetter] = {}
         while len(seen) < limit:
             letters = self._queues.receive(
-                url, limit=min(_BATCH, limit - len(seen)), hidden_seconds=_HIDDEN_SECONDS
+                url, limit=min(_BATCH, limit - len(seen)), visibility_timeout_seconds=_HIDDEN_SECONDS
             )
             if not letters:
                 break
@@ -168,7 +168,9 @@ class DeadLetters:
         self._queues.release(url, list(seen.values()))
         return list(seen.values())
 
-    def redrive(self, name: str, which: LetterFilter, *, limit: int, rate: float) -> Outcome:
+    def redrive(
+        self, name: str, message_filter: DeadLetterFilter, *, limit: int, rate_per_second: float
+    ) -> BulkResult:
         """Sends messages back, at most `rate` a second."""
         queue = self._named(name)
         if not queue.can_redrive:
@@ -178,26 +180,26 @@ class DeadLetters:
             if not self._sent_back(queue, letter):
                 return False
             self._queues.delete(queue.url, letter)
-            self._sleep(1 / rate)
+            self._sleep(1 / rate_per_second)
             return True
 
-        return self._each(queue, which, limit, back)
+        return self._each(queue, message_filter, limit, back)
 
     def _sent_back(self, queue: DeadLetterQueue, letter: DeadLetter) -> bool:
-        source = queue.source_of(letter)
+        source = queue.find_source_url(letter)
         if source is not None:
-            self._queues.send_back(source, letter)
+            self._queues.send(source, letter)
             return True
-        if queue.again is None:
+        if queue.retry is None:
             return False
         try:
-            queue.again(letter)
+            queue.retry(letter)
         except ProxyError as error:
             logger.warning("dead letter stays", message_id=letter.id, reason=str(error))
             return False
         return True
 
-    def discard(self, name: str, which: LetterFilter, *, limit: int) -> Outcome:
+    def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> BulkResult:
         queue = self._named(name)
 
         def away(letter: DeadLetter) -> bool:
@@ -205,27 +207,27 @@ class DeadLetters:
             logger.info("dead letter discarded", queue=name, message_id=letter.id)
             return True
 
-        return self._each(queue, which, limit, away)
+        return self._each(queue, message_filter, limit, away)
 
     def _each(
-        self, queue: DeadLetterQueue, which: LetterFilter, limit: int, act: Callable[[DeadLetter], bool]
-    ) -> Outcome:
+        self, queue: DeadLetterQueue, which: DeadLetterFilter, limit: int, act: Callable[[DeadLetter], bool]
+    ) -> BulkResult:
         ends = self._clock.now() + self._seconds
         handled, left, done = 0, [], False
         try:
             while handled < limit and self._clock.now() < ends and not done:
                 letters = self._queues.receive(
-                    queue.url, limit=min(_BATCH, limit - handled), hidden_seconds=_HIDDEN_SECONDS
+                    queue.url, limit=min(_BATCH, limit - handled), visibility_timeout_seconds=_HIDDEN_SECONDS
                 )
                 done = not letters
                 for letter in letters:
-                    if which.takes(letter) and act(letter):
+                    if which.matches(letter) and act(letter):
                         handled += 1
                     else:
                         left.append(letter)
         finally:
             self._queues.release(queue.url, left)
-        return Outcome(handled=handled, skipped=len(left), done=done)
+        return BulkResult(handled=handled, skipped=len(left), done=done)
 
     def _named(self, name: str) -> DeadLetterQueue:
         queue = self._by_name.get(name)

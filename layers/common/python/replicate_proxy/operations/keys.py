@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import require_future_expiry
-from replicate_proxy.auth.keys import ApiKey, KeyText, issue, rotated
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, issue_key, rotate_key
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.observability import logger
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replicate_proxy.api.admin.bodies import CreateKeyBody, LimitsBody, RotateKeyBody, UpdateKeyBody
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.operations.ports import Gateway, Stage
-    from replicate_proxy.operations.usage_plans import Seats
+    from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
 
 
@@ -29,22 +29,22 @@ class KeyService:
         *,
         store: KeyStore,
         gateway: Gateway,
-        seats: Seats,
+        usage_plan_keys: UsagePlanKeys,
         digest_key: Callable[[], bytes],
         clock: Clock,
-        authorizer_cache: timedelta,
+        authorizer_cache_ttl: timedelta,
     ) -> None:
         """`authorizer_cache`: how long API Gateway believes an earlier answer of the authorizer."""
         self._store = store
         self._gateway = gateway
-        self._seats = seats
+        self._seats = usage_plan_keys
         self._digest_key = digest_key
         self._clock = clock
-        self._authorizer_cache = authorizer_cache
+        self._authorizer_cache = authorizer_cache_ttl
 
-    def create(self, wanted: CreateKeyBody, stage: Stage) -> tuple[ApiKey, KeyText]:
+    def create(self, wanted: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
         now = self._clock.now()
-        key, text = issue(
+        key, text = issue_key(
             ApiKey(
                 id="",
                 digest="",
@@ -81,20 +81,20 @@ class KeyService:
         changed = replace(key, **changes)
         if "limits" in wanted.model_fields_set:
             changed = self._limited(changed, wanted.limits, stage)
-        self._store.replace(changed, digest=key.digest)
+        self._store.replace(changed, expected_digest=key.digest)
         if changed.usage_key_id != key.usage_key_id:
-            self._seats.give_up(key.usage_key_id)
-        self._gateway.forget_callers(stage)
+            self._seats.remove(key.usage_key_id)
+        self._gateway.flush_authorizer_cache(stage)
         return changed
 
-    def rotate(self, key_id: str, wanted: RotateKeyBody, stage: Stage) -> tuple[ApiKey, KeyText]:
+    def rotate(self, key_id: str, wanted: RotateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
         """A new secret under the same id; the old one stays good for the grace, if any."""
         key = self._live(key_id)
         grace = timedelta(seconds=wanted.overlap_seconds)
-        changed, text = rotated(key, self._digest_key(), now=self._clock.now(), grace=grace)
-        self._store.replace(changed, digest=key.digest)
+        changed, text = rotate_key(key, self._digest_key(), now=self._clock.now(), overlap=grace)
+        self._store.replace(changed, expected_digest=key.digest)
         if not grace:
-            self._gateway.forget_callers(stage)
+            self._gateway.flush_authorizer_cache(stage)
         logger.info("key rotated", rotated_key_id=key.id, for_tenant=key.tenant)
         return changed, text
 
@@ -104,10 +104,10 @@ class KeyService:
         key = self.get(key_id)
         if key.revoked_at is None:
             key = replace(key, revoked_at=now)
-            self._store.replace(key, digest=key.digest)
+            self._store.replace(key, expected_digest=key.digest)
             logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
-        self._seats.give_up(key.usage_key_id)
-        forgotten = self._gateway.forget_callers(stage)
+        self._seats.remove(key.usage_key_id)
+        forgotten = self._gateway.flush_authorizer_cache(stage)
         return key, now if forgotten else now + self._authorizer_cache
 
     def _live(self, key_id: str) -> ApiKey:
@@ -117,5 +117,5 @@ class KeyService:
         return key
 
     def _limited(self, key: ApiKey, limits: LimitsBody | None, stage: Stage) -> ApiKey:
-        seat = self._seats.take(f"{key.tenant}-{key.id}", limits.to_limits() if limits else None, stage)
+        seat = self._seats.assign(f"{key.tenant}-{key.id}", limits.to_limits() if limits else None, stage)
         return replace(key, limits=seat.limits, usage_key_id=seat.usage_key_id, usage_key=seat.usage_key)

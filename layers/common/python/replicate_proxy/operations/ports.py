@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from replicate_proxy.auth.keys import Limits
+    from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.webhooks.model import Delivery
     from replicate_proxy.webhooks.redelivery import Redelivered
 
@@ -34,17 +34,17 @@ class UsageKey:
 class Gateway(Protocol):
     """What API Gateway does for keys."""
 
-    def admit(self, label: str, limits: Limits, stage: Stage) -> UsageKey:
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
         """Gives a caller its place in the usage plan that has these limits, if need be by making it."""
 
-    def expel(self, usage_key_id: str) -> None:
+    def delete_key(self, usage_key_id: str) -> None:
         """Takes the place away; one that is gone already is no error."""
 
-    def forget_callers(self, stage: Stage) -> bool:
+    def flush_authorizer_cache(self, stage: Stage) -> bool:
         """Drops the authorizer's cached answers; False where they have to run out by themselves."""
 
 
-class BreakerSwitch(Protocol):
+class BreakerControl(Protocol):
     """The circuit breaker in front of Replicate, by hand."""
 
     def describe(self) -> Mapping[str, Any]: ...

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from replicate_proxy.api.admin.bodies import PutTenantBody
     from replicate_proxy.auth.ports import TenantStore
     from replicate_proxy.operations.ports import Stage
-    from replicate_proxy.operations.usage_plans import Seats
+    from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
 
 
 class TenantService:
     """A row a tenant; keys and jobs of a tenant do not depend on it."""
 
-    def __init__(self, *, store: TenantStore, seats: Seats, clock: Clock) -> None:
+    def __init__(self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock) -> None:
         self._store = store
-        self._seats = seats
+        self._seats = usage_plan_keys
         self._clock = clock
 
     def list(self) -> list[Tenant]:
@@ -46,16 +46,16 @@ class TenantService:
         )
         limits = wanted.token_limits.to_limits() if wanted.token_limits else None
         if before.usage_key_id is None or limits != before.token_limits:
-            seat = self._seats.take(f"{name}-tokens", limits, stage)
+            seat = self._seats.assign(f"{name}-tokens", limits, stage)
             after = replace(
                 after, token_limits=seat.limits, usage_key_id=seat.usage_key_id, usage_key=seat.usage_key
             )
         self._store.save(after)
         if after.usage_key_id != before.usage_key_id:
-            self._seats.give_up(before.usage_key_id)
+            self._seats.remove(before.usage_key_id)
         return after
 
     def delete(self, name: str) -> None:
         """Back to the defaults. Keys go on working; revoke them to shut a tenant out."""
-        self._seats.give_up(self.get(name).usage_key_id)
+        self._seats.remove(self.get(name).usage_key_id)
         self._store.delete(name)

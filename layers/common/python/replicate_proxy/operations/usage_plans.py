@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING
 from replicate_proxy.api.validation import field_error
 
 if TYPE_CHECKING:
-    from replicate_proxy.auth.keys import Limits
+    from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.operations.ports import Gateway, Stage
 
 
 @dataclass(frozen=True)
-class Seat:
+class UsageAssignment:
     """A caller's limits and how API Gateway knows it; all None where nobody is counted."""
 
-    limits: Limits | None = None
+    limits: UsageLimits | None = None
     usage_key_id: str | None = None
     usage_key: str | None = None
 
 
-class Seats:
+class UsagePlanKeys:
     """With usage plans every caller needs a seat, if need be with the `default` limits; without, nobody."""
 
-    def __init__(self, gateway: Gateway, *, default: Limits | None) -> None:
+    def __init__(self, gateway: Gateway, *, default_limits: UsageLimits | None) -> None:
         """`default` None: this deployment has no usage plans."""
         self._gateway = gateway
-        self._default = default
+        self._default = default_limits
 
-    def take(self, label: str, wanted: Limits | None, stage: Stage) -> Seat:
+    def assign(self, label: str, requested_limits: UsageLimits | None, stage: Stage) -> UsageAssignment:
         if self._default is None:
-            if wanted is not None:
+            if requested_limits is not None:
                 raise field_error("limits", "this deployment has no usage plans", error_type="not_enabled")
-            return Seat()
-        limits = wanted or self._default
-        usage = self._gateway.admit(label, limits, stage)
-        return Seat(limits, usage.id, usage.value)
+            return UsageAssignment()
+        limits = requested_limits or self._default
+        usage = self._gateway.create_key(label, limits, stage)
+        return UsageAssignment(limits, usage.id, usage.value)
 
-    def give_up(self, usage_key_id: str | None) -> None:
+    def remove(self, usage_key_id: str | None) -> None:
         if usage_key_id is not None:
-            self._gateway.expel(usage_key_id)
+            self._gateway.delete_key(usage_key_id)

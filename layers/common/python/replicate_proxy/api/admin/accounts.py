@@ -14,7 +14,7 @@ from replicate_proxy.api.admin.bodies import CreateKeyBody, PutTenantBody, Rotat
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import field_error, parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant
+from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.operations.ports import Stage
 
@@ -36,7 +36,7 @@ def build_key_view(key: ApiKey) -> dict[str, Any]:
         "expires_at": format_optional_timestamp(key.expires_at),
         "last_used_at": format_optional_timestamp(key.last_used_at),
         "revoked_at": format_optional_timestamp(key.revoked_at),
-        "previous_secret_until": format_optional_timestamp(key.previous_until),
+        "previous_secret_until": format_optional_timestamp(key.previous_digest_expires_at),
         "allowed_ips": list(key.allowed_ips),
         "allowed_models": list(key.allowed_models),
         "limits": asdict(key.limits) if key.limits else None,
@@ -114,7 +114,7 @@ def add_tenant_routes(routes: Router, tenants: TenantService) -> None:
     def put(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         name = request.path_params["name"]
-        if not is_tenant(name):
+        if not is_tenant_name(name):
             raise field_error("name", "must be 1 to 63 lower-case letters, digits and inner hyphens")
         return json_response(
             200,

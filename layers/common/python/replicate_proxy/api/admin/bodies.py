@@ -8,24 +8,24 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
 from replicate_proxy.api.validation import RequestBody, field_error
-from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, Limits, normal_range
+from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits, normalize_ip_range
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
-from replicate_proxy.auth.tenants import is_tenant
+from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.images.options import ImageFormat
-from replicate_proxy.operations.dead_letters import LetterFilter
+from replicate_proxy.operations.dead_letters import DeadLetterFilter
 
-_GRACE_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
+_MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 
 
 def _tenant(name: str) -> str:
-    if not is_tenant(name):
+    if not is_tenant_name(name):
         raise ValueError("must be 1 to 63 lower-case letters, digits and inner hyphens")
     return name
 
 
 def _range(text: str) -> str:
     try:
-        return normal_range(text)
+        return normalize_ip_range(text)
     except ValueError:
         raise ValueError("must be an IP address or a CIDR range such as 203.0.113.0/24") from None
 
@@ -49,8 +49,8 @@ class LimitsBody(RequestBody):
     burst: Annotated[int, Field(ge=1, le=5_000)]
     monthly_quota: Annotated[int, Field(ge=1, le=2_000_000_000)] | None = None
 
-    def to_limits(self) -> Limits:
-        return Limits(self.rate, self.burst, self.monthly_quota)
+    def to_limits(self) -> UsageLimits:
+        return UsageLimits(self.rate, self.burst, self.monthly_quota)
 
 
 class CreateKeyBody(RequestBody):
@@ -79,7 +79,7 @@ class UpdateKeyBody(RequestBody):
 class RotateKeyBody(RequestBody):
     """POST /admin/keys/{id}/rotate: how long the old secret stays good beside the new one."""
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
+    overlap_seconds: Annotated[int, Field(ge=0, le=_MAX_OVERLAP_SECONDS)] = 24 * 3600
 
 
 class ImagesBody(RequestBody):
@@ -103,8 +103,8 @@ class _Letters(RequestBody):
     message_ids: Annotated[frozenset[str], Field(max_length=1000)] = frozenset()
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
-    def to_filter(self) -> LetterFilter:
-        return LetterFilter(self.tenant, self.job_id, self.message_ids)
+    def to_filter(self) -> DeadLetterFilter:
+        return DeadLetterFilter(self.tenant, self.job_id, self.message_ids)
 
 
 class RedriveBody(_Letters):

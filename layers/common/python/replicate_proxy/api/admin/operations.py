@@ -21,16 +21,16 @@ from replicate_proxy.api.webhooks.views import build_delivery_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.observability import logger
-from replicate_proxy.operations.dead_letters import subject_of
+from replicate_proxy.operations.dead_letters import parse_subject
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response, Router
-    from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetters
-    from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
+    from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterService
+    from replicate_proxy.operations.ports import BreakerControl, Redeliveries
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 
 
-def add_breaker_routes(routes: Router, breaker: BreakerSwitch) -> None:
+def add_breaker_routes(routes: Router, breaker: BreakerControl) -> None:
     @routes.get("/admin/breaker")
     def view(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
@@ -55,7 +55,7 @@ def add_breaker_routes(routes: Router, breaker: BreakerSwitch) -> None:
 _MOST_SHOWN = 100
 
 
-def add_queue_routes(routes: Router, letters: DeadLetters) -> None:
+def add_queue_routes(routes: Router, letters: DeadLetterService) -> None:
     @routes.get("/admin/queues")
     def depths(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
@@ -66,7 +66,7 @@ def add_queue_routes(routes: Router, letters: DeadLetters) -> None:
                 "can_redrive": queue.can_redrive,
                 "note": queue.note,
             }
-            for name, (queue, depth) in letters.depths().items()
+            for name, (queue, depth) in letters.get_depths().items()
         ]
         return json_response(200, {"results": results})
 
@@ -82,7 +82,10 @@ def add_queue_routes(routes: Router, letters: DeadLetters) -> None:
         request.principal.require(Scope.ADMIN)
         wanted = parse_body(RedriveBody, request.json() if request.body else {})
         outcome = letters.redrive(
-            request.path_params["name"], wanted.to_filter(), limit=wanted.limit, rate=wanted.rate_per_second
+            request.path_params["name"],
+            wanted.to_filter(),
+            limit=wanted.limit,
+            rate_per_second=wanted.rate_per_second,
         )
         return json_response(200, asdict(outcome))
 
@@ -106,11 +109,11 @@ def _view(letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
     """Bodies can hold a tenant's outputs, so they are shown on demand."""
     shown = {
         "message_id": letter.id,
-        **subject_of(letter.body),
+        **parse_subject(letter.body),
         "sent_at": format_timestamp(letter.sent_at),
         "receive_count": letter.receive_count,
-        "target": letter.target,
-        "error": letter.error,
+        "target": letter.target_arn,
+        "error": letter.error_message,
         "bytes": len(letter.body.encode()),
     }
     return {**shown, "body": _parsed(letter.body)} if with_body else shown

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicate_proxy.api.http import Response
-    from replicate_proxy.operations.dead_letters import DeadLetters
+    from replicate_proxy.operations.dead_letters import DeadLetterService
     from replicate_proxy.operations.keys import KeyService
-    from replicate_proxy.operations.ports import BreakerSwitch, Redeliveries
+    from replicate_proxy.operations.ports import BreakerControl, Redeliveries
     from replicate_proxy.operations.tenants import TenantService
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 
@@ -51,8 +51,8 @@ class AdminServices:
 
     keys: KeyService
     tenants: TenantService
-    dead_letters: DeadLetters
-    breaker: BreakerSwitch
+    dead_letters: DeadLetterService
+    breaker: BreakerControl
     redeliveries: Redeliveries
     webhook_secret: WebhookSecretRefresher
 

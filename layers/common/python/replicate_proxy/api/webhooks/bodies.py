@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from replicate_proxy.api.validation import RequestBody
 from replicate_proxy.webhooks.endpoints import MAX_ROTATION_OVERLAP
 
-_GRACE_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
+_MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 _Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 _Events = Annotated[tuple[Literal["start", "output", "logs", "completed"], ...], Field(max_length=4)]
 _Description = Annotated[str, StringConstraints(max_length=500)]
@@ -37,7 +37,7 @@ class UpdateEndpointBody(RequestBody):
 class RotateSecretBody(RequestBody):
     """How long the old secret signs beside the new one: 0 to 7 days, a day where nothing is said."""
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=_GRACE_SECONDS)] = 24 * 3600
+    overlap_seconds: Annotated[int, Field(ge=0, le=_MAX_OVERLAP_SECONDS)] = 24 * 3600
 
 
 class EnableEndpointBody(RequestBody):
