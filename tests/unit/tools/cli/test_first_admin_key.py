@@ -33,7 +33,7 @@ def test_the_command_prints_the_key_and_nothing_else(
     dynamodb: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        first_admin_key, "client", boto3.client
+        first_admin_key, "get_client", boto3.client
     )  # the process keeps its clients, moto does not
     secret = boto3.client("secretsmanager").create_secret(Name="root", SecretString="root")["ARN"]
     first_admin_key.main(["--table", TABLE, "--secret-arn", secret])
@@ -46,7 +46,7 @@ def test_the_command_prints_the_key_and_nothing_else(
 def test_with_usage_plans_the_first_key_has_its_place(
     dynamodb: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(first_admin_key, "client", boto3.client)
+    monkeypatch.setattr(first_admin_key, "get_client", boto3.client)
     secret = boto3.client("secretsmanager").create_secret(Name="root", SecretString="root")["ARN"]
     gateway = boto3.client("apigateway")
     api = deploy_api(gateway)
