@@ -1,4 +1,4 @@
-"""Small servers on 127.0.0.1 for tests whose point is a real connection, and certificates for them."""
+"""HTTP servers on 127.0.0.1 for tests that need real connections, and TLS contexts for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,21 +22,61 @@ if TYPE_CHECKING:
 type Respond = Callable[[BaseHTTPRequestHandler], None]
 
 
+class ReceivedRequest(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
 @dataclass
 class LoopbackServer:
-    """A running server: its port, and the requests it saw as (method, path, headers)."""
+    """A running server."""
 
     port: int
-    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
 
     def url(self, path: str, *, scheme: str = "http", host: str = "127.0.0.1") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
 
+@contextlib.contextmanager
+def serve_http(respond: Respond, *, tls_context: ssl.SSLContext | None = None) -> Iterator[LoopbackServer]:
+    """Run a server that answers every GET and POST with `respond`."""
+    received: list[ReceivedRequest] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            received.append(ReceivedRequest(self.command, self.path, dict(self.headers)))
+            respond(self)
+
+        do_POST = do_GET  # noqa: N815 - http.server's naming
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
+            """Log nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Ignore clients that disconnect or reject the certificate: some tests make them do so."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls_context is not None:
+        server.socket = tls_context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield LoopbackServer(server.server_port, received)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def send_response(
     handler: BaseHTTPRequestHandler, body: bytes = b"", *, status: int = 200, **headers: str
 ) -> None:
-    """A whole answer with Content-Length; underscores in header names stand for hyphens."""
+    """Send a response with Content-Length. Underscores in header names stand for hyphens."""
     handler.send_response(status)
     for name, value in headers.items():
         handler.send_header(name.replace("_", "-"), value)
@@ -48,56 +88,29 @@ def send_response(
 
 
 def discard(_: object) -> None:
-    """For handlers that answer nothing."""
-
-
-@contextlib.contextmanager
-def serve_http(answer: Respond, *, tls: ssl.SSLContext | None = None) -> Iterator[LoopbackServer]:
-    """Answers every GET and POST by `answer` until the block ends."""
-    served: list[LoopbackServer] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served[0].requests.append((self.command, self.path, dict(self.headers)))
-            answer(self)
-
-        do_POST = do_GET  # noqa: N815 - http.server's naming
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
-            """Quiet."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Clients that hang up, or do not trust us, are what some tests are about."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    served.append(LoopbackServer(server.server_port))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield served[0]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """Drop a value, so that a lambda can be a `Respond`."""
 
 
 @dataclass(frozen=True)
 class TlsContexts:
-    """TLS contexts for a server that is `host` and for a client that trusts only this authority."""
+    """The context of a server, and that of a client that trusts only this server's certificate."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
 
 
 def create_tls_contexts(host: str, folder: Path) -> TlsContexts:
-    """A self-signed certificate for `host`, its files in `folder`."""
+    """Create TLS contexts around a new self-signed certificate for `host`, stored in `folder`."""
+    certificate = create_certificate(x509.DNSName(host), folder)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    return TlsContexts(server, ssl.create_default_context(cafile=str(certificate)))
+
+
+def create_certificate(host: x509.DNSName | x509.IPAddress, folder: Path) -> Path:
+    """Create a PEM file with a self-signed certificate for `host` and its private key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(host.value))])
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -107,7 +120,7 @@ def create_tls_contexts(host: str, folder: Path) -> TlsContexts:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -120,6 +133,4 @@ def create_tls_contexts(host: str, folder: Path) -> TlsContexts:
         )
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(pem)
-    return TlsContexts(server, ssl.create_default_context(cafile=str(pem)))
+    return pem

@@ -1,4 +1,4 @@
-"""Every range of the block list, at both ends, in every spelling of an address."""
+"""The block list: every range at both ends, in every notation of an address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ V4_RANGES = [network for network in RANGES if ":" not in network]
 
 
 @pytest.mark.parametrize("text", RANGES)
-def test_first_and_last_address_of_each_range_are_refused(text: str) -> None:
+def test_check_address_rejects_first_and_last_of_blocked_range(text: str) -> None:
     network = ip_network(text)
     for address in (network[0], network[-1]):
         with pytest.raises(ForbiddenAddressError):
@@ -24,7 +24,7 @@ def test_first_and_last_address_of_each_range_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", V4_RANGES)
-def test_ipv4_mapped_spelling_of_each_range_is_refused(text: str) -> None:
+def test_check_address_rejects_ipv4_mapped_blocked_range(text: str) -> None:
     with pytest.raises(ForbiddenAddressError):
         check_address(f"::ffff:{ip_network(text)[0]}")
 
@@ -52,7 +52,7 @@ def test_ipv4_mapped_spelling_of_each_range_is_refused(text: str) -> None:
         "2a00:1450:4001::200:5efe:10.0.0.1",  # ISATAP with the universal bit
     ],
 )
-def test_ways_to_reach_inside_are_refused(address: str) -> None:
+def test_check_address_rejects_internal_addresses(address: str) -> None:
     with pytest.raises(ForbiddenAddressError):
         check_address(address)
 
@@ -65,43 +65,43 @@ def test_ways_to_reach_inside_are_refused(address: str) -> None:
         *("223.255.255.255", "2a00:1450:4001:829::200e", "2606:4700:4700::1111", "::ffff:8.8.8.8"),
     ],
 )
-def test_public_neighbours_are_allowed(address: str) -> None:
+def test_check_address_accepts_public_neighbors_of_blocked_ranges(address: str) -> None:
     check_address(address)
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_an_ipv4_address_is_judged_alike_plain_and_mapped(number: int) -> None:
+def test_check_address_treats_plain_and_mapped_ipv4_alike(number: int) -> None:
     plain = IPv4Address(number)
     mapped = IPv6Address(f"::ffff:{plain}")
 
-    assert refused(str(plain)) == refused(str(mapped))
-    assert refused(str(plain)) == any(plain in IPv4Network(text) for text in V4_RANGES)
+    assert is_forbidden(str(plain)) == is_forbidden(str(mapped))
+    assert is_forbidden(str(plain)) == any(plain in IPv4Network(text) for text in V4_RANGES)
 
 
 @given(st.integers(0, 2**128 - 1))
-def test_nothing_the_standard_library_calls_private_passes(number: int) -> None:
+def test_check_address_rejects_what_ipaddress_calls_private(number: int) -> None:
     address = IPv6Address(number)
     if address.is_private or address.is_link_local or address.is_multicast or address.is_loopback:
-        assert refused(str(address))
+        assert is_forbidden(str(address))
 
 
 @given(st.ip_addresses(v=4))
-def test_no_special_ipv4_address_passes(address: IPv4Address) -> None:
+def test_check_address_rejects_every_non_global_ipv4(address: IPv4Address) -> None:
     if not address.is_global:
-        assert refused(str(address))
+        assert is_forbidden(str(address))
 
 
-def test_the_local_stack_may_reach_this_machine_and_nothing_else_inside() -> None:
+def test_check_address_with_loopback_policy_accepts_only_loopback() -> None:
     local = AddressPolicy(allow_loopback=True)
 
     for address in ("127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"):
         check_address(address, local)
-    for address in ("10.0.0.1", "169.254.169.254", "::", "0.0.0.0"):  # noqa: S104 - an address to be refused
+    for address in ("10.0.0.1", "169.254.169.254", "::", "0.0.0.0"):  # noqa: S104 - an address that must be forbidden
         with pytest.raises(ForbiddenAddressError):
             check_address(address, local)
 
 
-def refused(address: str) -> bool:
+def is_forbidden(address: str) -> bool:
     try:
         check_address(ip_address(address))
     except ForbiddenAddressError:

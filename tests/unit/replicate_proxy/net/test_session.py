@@ -1,4 +1,4 @@
-"""Guarded requests over real sockets on this machine."""
+"""Guarded requests over real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -32,114 +32,116 @@ pytestmark = pytest.mark.enable_socket
 LOCAL = AddressPolicy(allow_loopback=True)
 
 
-def session(**options: object) -> GuardedSession:
-    return GuardedSession(LOCAL, connect_timeout_seconds=1, read_timeout_seconds=1, **options)  # type: ignore[arg-type] # any field
+def build_session(**options: object) -> GuardedSession:
+    return GuardedSession(LOCAL, connect_timeout_seconds=1, read_timeout_seconds=1, **options)  # type: ignore[arg-type] # options are fields of any type
 
 
-def test_a_body_is_read_whole_with_status_and_headers() -> None:
+def test_request_returns_status_headers_and_body() -> None:
     with serve_http(lambda handler: send_response(handler, b"hello", ETag="abc")) as server:
-        response = session().request("GET", server.url("/a?b=c"), timeout_seconds=5)
+        response = build_session().request("GET", server.url("/a?b=c"), timeout_seconds=5)
 
     assert (response.status, response.read(), response.headers["etag"]) == (200, b"hello", "abc")
-    assert server.requests[0][1] == "/a?b=c"
-    assert server.requests[0][2]["Accept-Encoding"] == "identity"
+    assert server.requests[0].path == "/a?b=c"
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_a_post_carries_body_and_headers() -> None:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+def test_post_sends_body_and_headers() -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         send_response(handler, handler.rfile.read(int(handler.headers["Content-Length"])))
 
-    with serve_http(answer) as server:
-        response = session().request(
+    with serve_http(respond) as server:
+        response = build_session().request(
             "POST", server.url("/hook"), timeout_seconds=5, headers={"webhook-id": "m1"}, data=b'{"a":1}'
         )
 
     assert response.read() == b'{"a":1}'
-    assert server.requests[0][2]["webhook-id"] == "m1"
+    assert server.requests[0].headers["webhook-id"] == "m1"
 
 
-def test_an_error_status_is_an_answer() -> None:
+def test_request_returns_response_when_status_is_error() -> None:
     with serve_http(lambda handler: send_response(handler, b"gone", status=410)) as server:
-        assert session().request("GET", server.url("/"), timeout_seconds=5).status == 410
+        assert build_session().request("GET", server.url("/"), timeout_seconds=5).status == 410
 
 
-def test_the_first_bytes_can_be_had_without_the_rest() -> None:
+def test_read_prefix_returns_first_bytes_of_oversized_body() -> None:
     with (
         serve_http(lambda handler: send_response(handler, b"x" * 1_000_000)) as server,
-        session().request("GET", server.url("/"), timeout_seconds=5, stream=True, max_bytes=10) as response,
+        build_session().request(
+            "GET", server.url("/"), timeout_seconds=5, stream=True, max_bytes=10
+        ) as response,
     ):
         assert response.read_prefix(100) == b"x" * 100
 
 
-@pytest.mark.parametrize("announced", [True, False])
-def test_a_body_beyond_the_limit_is_refused(announced: bool) -> None:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        if announced:
+@pytest.mark.parametrize("with_content_length", [True, False])
+def test_request_raises_when_body_exceeds_limit(with_content_length: bool) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        if with_content_length:
             send_response(handler, b"x" * 2000)
         else:
             handler.send_response(200)
             handler.end_headers()
             handler.wfile.write(b"x" * 2000)
 
-    with serve_http(answer) as server, pytest.raises(ResponseTooLargeError):
-        session().request("GET", server.url("/"), timeout_seconds=5, max_bytes=1999)
+    with serve_http(respond) as server, pytest.raises(ResponseTooLargeError):
+        build_session().request("GET", server.url("/"), timeout_seconds=5, max_bytes=1999)
 
 
-def test_a_body_that_ends_early_is_no_body() -> None:
+def test_request_raises_when_body_is_shorter_than_content_length() -> None:
     with (
         serve_http(lambda handler: send_response(handler, b"half", Content_Length="8")) as server,
         pytest.raises(UnreachableError),
     ):
-        session().request("GET", server.url("/"), timeout_seconds=5)
+        build_session().request("GET", server.url("/"), timeout_seconds=5)
 
 
-def test_a_compressed_body_is_not_unpacked() -> None:
+def test_request_raises_when_body_is_compressed() -> None:
     with (
         serve_http(lambda handler: send_response(handler, b"\x1f\x8b", Content_Encoding="gzip")) as server,
         pytest.raises(InvalidResponseError),
     ):
-        session().request("GET", server.url("/"), timeout_seconds=5)
+        build_session().request("GET", server.url("/"), timeout_seconds=5)
 
 
-def test_silence_ends_after_the_read_timeout() -> None:
-    wait = threading.Event()
-    with serve_http(lambda _: discard(wait.wait(10))) as server:
+def test_request_raises_when_server_is_silent_for_read_timeout() -> None:
+    request_failed = threading.Event()
+    with serve_http(lambda _: discard(request_failed.wait(10))) as server:
         with pytest.raises(RequestTimeoutError):
             GuardedSession(LOCAL, read_timeout_seconds=0.2).request(
                 "GET", server.url("/"), timeout_seconds=30
             )
-        wait.set()
+        request_failed.set()
 
 
-@pytest.mark.parametrize("where", ["body", "headers"])
-def test_a_trickle_of_bytes_cannot_outlast_the_total_time(where: str) -> None:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+@pytest.mark.parametrize("slow_part", ["body", "headers"])
+def test_request_raises_when_slow_stream_exceeds_total_timeout(slow_part: str) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        if where == "body":
+        if slow_part == "body":
             handler.wfile.write(b"Content-Length: 100000\r\n\r\n")
-        trickle(handler, 60)
+        send_slowly(handler, seconds=60)
 
-    with serve_http(answer) as server:
-        began = time.monotonic()
+    with serve_http(respond) as server:
+        start = time.monotonic()
         with pytest.raises(RequestTimeoutError):
-            session().request("GET", server.url("/"), timeout_seconds=0.5)
-        assert time.monotonic() - began < 30
+            build_session().request("GET", server.url("/"), timeout_seconds=0.5)
+        assert time.monotonic() - start < 30
 
 
 class TestRedirects:
-    def test_are_not_followed_unless_asked_for(self) -> None:
+    def test_redirect_is_returned_by_default(self) -> None:
         with serve_http(lambda handler: send_response(handler, status=302, Location="/next")) as server:
-            response = session().request("GET", server.url("/"), timeout_seconds=5)
+            response = build_session().request("GET", server.url("/"), timeout_seconds=5)
 
         assert response.status == 302
         assert len(server.requests) == 1
 
-    def test_are_followed_up_to_the_limit(self) -> None:
-        with serve_http(self.down_to_zero) as server:
-            response = session(max_redirects=2).request("GET", server.url("/2"), timeout_seconds=5)
+    def test_redirects_are_followed_up_to_the_limit(self) -> None:
+        with serve_http(self.count_down) as server:
+            response = build_session(max_redirects=2).request("GET", server.url("/2"), timeout_seconds=5)
             assert response.read() == b"there"
             with pytest.raises(InvalidResponseError):
-                session(max_redirects=2).request("GET", server.url("/3"), timeout_seconds=5)
+                build_session(max_redirects=2).request("GET", server.url("/3"), timeout_seconds=5)
 
     @pytest.mark.parametrize(
         "location",
@@ -152,14 +154,14 @@ class TestRedirects:
             "http://user@127.0.0.1/",
         ],
     )
-    def test_each_hop_is_checked_as_the_first_one_was(self, location: str) -> None:
+    def test_redirect_to_forbidden_url_raises(self, location: str) -> None:
         with (
             serve_http(lambda handler: send_response(handler, status=302, Location=location)) as server,
             pytest.raises(ForbiddenUrlError),
         ):
-            session(max_redirects=3).request("GET", server.url("/"), timeout_seconds=5)
+            build_session(max_redirects=3).request("GET", server.url("/"), timeout_seconds=5)
 
-    def test_a_hop_to_a_host_that_is_not_allowed_is_refused(self) -> None:
+    def test_redirect_to_host_off_the_allowlist_raises(self) -> None:
         allowed = {"127.0.0.1"}.__contains__
         with (
             serve_http(
@@ -167,49 +169,49 @@ class TestRedirects:
             ) as server,
             pytest.raises(ForbiddenUrlError),
         ):
-            session(max_redirects=3, is_allowed_host=allowed).request(
+            build_session(max_redirects=3, is_allowed_host=allowed).request(
                 "GET", server.url("/"), timeout_seconds=5
             )
 
-    def test_credentials_do_not_cross_to_another_origin(self) -> None:
+    def test_redirect_to_other_origin_drops_credentials(self) -> None:
         with (
             serve_http(lambda handler: send_response(handler, b"there")) as other,
             serve_http(lambda handler: send_response(handler, status=302, Location=other.url("/"))) as first,
         ):
-            session(max_redirects=1).request(
+            build_session(max_redirects=1).request(
                 "GET",
                 first.url("/"),
                 timeout_seconds=5,
                 headers={"Authorization": "Bearer x", "Accept": "*/*"},
             )
 
-        assert "Authorization" in first.requests[0][2]
-        assert "Authorization" not in other.requests[0][2]
-        assert other.requests[0][2]["Accept"] == "*/*"
+        assert "Authorization" in first.requests[0].headers
+        assert "Authorization" not in other.requests[0].headers
+        assert other.requests[0].headers["Accept"] == "*/*"
 
     @staticmethod
-    def down_to_zero(handler: BaseHTTPRequestHandler) -> None:
-        left = int(handler.path[1:])
-        if left:
-            send_response(handler, status=302, Location=f"/{left - 1}")
+    def count_down(handler: BaseHTTPRequestHandler) -> None:
+        redirects_left = int(handler.path[1:])
+        if redirects_left:
+            send_response(handler, status=302, Location=f"/{redirects_left - 1}")
         else:
             send_response(handler, b"there")
 
 
-class TestPinning:
-    def test_the_name_stays_for_sni_host_and_certificate(self, tmp_path: Path) -> None:
-        trusted = create_tls_contexts("files.example", tmp_path)
-        with serve_http(lambda handler: send_response(handler, b"ok"), tls=trusted.server) as server:
-            guarded = session(tls_context=trusted.client, resolver=always("127.0.0.1"))
+class TestResolvedAddress:
+    def test_host_name_is_used_for_sni_host_header_and_certificate(self, tmp_path: Path) -> None:
+        tls = create_tls_contexts("files.example", tmp_path)
+        with serve_http(lambda handler: send_response(handler, b"ok"), tls_context=tls.server) as server:
+            guarded = build_session(tls_context=tls.client, resolver=resolve_to("127.0.0.1"))
             url = server.url("/", scheme="https", host="files.example")
             assert guarded.request("GET", url, timeout_seconds=5).read() == b"ok"
 
-        assert server.requests[0][2]["Host"] == f"files.example:{server.port}"
+        assert server.requests[0].headers["Host"] == f"files.example:{server.port}"
 
-    def test_a_certificate_for_another_name_is_refused(self, tmp_path: Path) -> None:
-        trusted = create_tls_contexts("files.example", tmp_path)
-        with serve_http(lambda handler: send_response(handler, b"ok"), tls=trusted.server) as server:
-            guarded = session(tls_context=trusted.client, resolver=always("127.0.0.1"))
+    def test_certificate_for_other_name_raises(self, tmp_path: Path) -> None:
+        tls = create_tls_contexts("files.example", tmp_path)
+        with serve_http(lambda handler: send_response(handler, b"ok"), tls_context=tls.server) as server:
+            guarded = build_session(tls_context=tls.client, resolver=resolve_to("127.0.0.1"))
             with pytest.raises(UnreachableError):
                 guarded.request(
                     "GET", server.url("/", scheme="https", host="other.example"), timeout_seconds=5
@@ -217,75 +219,75 @@ class TestPinning:
 
         assert server.requests == []
 
-    def test_an_unknown_authority_is_refused(self, tmp_path: Path) -> None:
-        trusted = create_tls_contexts("files.example", tmp_path)
-        with serve_http(lambda handler: send_response(handler, b"ok"), tls=trusted.server) as server:
-            guarded = session(resolver=always("127.0.0.1"))
+    def test_certificate_of_unknown_authority_raises(self, tmp_path: Path) -> None:
+        tls = create_tls_contexts("files.example", tmp_path)
+        with serve_http(lambda handler: send_response(handler, b"ok"), tls_context=tls.server) as server:
+            guarded = build_session(resolver=resolve_to("127.0.0.1"))
             with pytest.raises(UnreachableError):
                 guarded.request(
                     "GET", server.url("/", scheme="https", host="files.example"), timeout_seconds=5
                 )
 
-    def test_one_private_answer_among_public_ones_refuses_the_host(self) -> None:
-        guarded = GuardedSession(AddressPolicy(), resolver=always("8.8.8.8", "10.0.0.1"))
+    def test_private_address_among_public_ones_raises(self) -> None:
+        guarded = GuardedSession(AddressPolicy(), resolver=resolve_to("8.8.8.8", "10.0.0.1"))
         with pytest.raises(ForbiddenAddressError):
             guarded.request("GET", "https://files.example/", timeout_seconds=5)
 
-    def test_a_name_is_resolved_once_so_that_a_second_answer_cannot_differ(self) -> None:
-        answers = iter([["127.0.0.1"], ["10.0.0.1"]])
+    def test_host_name_is_resolved_once(self) -> None:
+        resolutions = iter([["127.0.0.1"], ["10.0.0.1"]])
         with serve_http(lambda handler: send_response(handler, b"ok")) as server:
-            guarded = session(resolver=lambda *_: next(answers))
+            guarded = build_session(resolver=lambda *_: next(resolutions))
             guarded.request("GET", server.url("/", host="files.example"), timeout_seconds=5)
 
         assert len(server.requests) == 1
-        assert next(answers) == ["10.0.0.1"]
+        assert next(resolutions) == ["10.0.0.1"]
 
-    def test_http_never_leaves_this_machine(self) -> None:
-        guarded = session(resolver=always("8.8.8.8"))
+    def test_http_to_public_address_raises(self) -> None:
+        guarded = build_session(resolver=resolve_to("8.8.8.8"))
         with pytest.raises(ForbiddenUrlError):
             guarded.request("GET", "http://files.example/", timeout_seconds=5)
 
-    def test_a_name_without_address_may_get_one_later(self) -> None:
-        guarded = GuardedSession(AddressPolicy(), resolver=always())
+    def test_host_without_address_raises_retryable_error(self) -> None:
+        guarded = GuardedSession(AddressPolicy(), resolver=resolve_to())
         with pytest.raises(UnreachableError):
             guarded.request("GET", "https://files.example/", timeout_seconds=5)
 
-    def test_a_refused_connection_may_succeed_later(self) -> None:
+    def test_refused_connection_raises_retryable_error(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
         with pytest.raises(UnreachableError):
-            session().request("GET", f"http://127.0.0.1:{port}/", timeout_seconds=5)
+            build_session().request("GET", f"http://127.0.0.1:{port}/", timeout_seconds=5)
 
 
-def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     with serve_http(lambda handler: send_response(handler, b"direct")) as server:
-        assert session().request("GET", server.url("/"), timeout_seconds=5).read() == b"direct"
+        assert build_session().request("GET", server.url("/"), timeout_seconds=5).read() == b"direct"
 
 
-def test_no_socket_is_left_open_behind_a_failed_read() -> None:
+def test_failed_read_leaves_no_socket_open() -> None:
     with serve_http(lambda handler: send_response(handler, b"x" * 10_000)) as server:
         for _ in range(3):
             with pytest.raises(ResponseTooLargeError):
-                session().request("GET", server.url("/"), timeout_seconds=5, max_bytes=10)
-    # pytest turns an unclosed socket into a failure: filterwarnings = error.
+                build_session().request("GET", server.url("/"), timeout_seconds=5, max_bytes=10)
+    # pytest fails on the ResourceWarning of an unclosed socket (filterwarnings = error).
 
 
-def trickle(handler: BaseHTTPRequestHandler, seconds: float) -> None:
-    """One byte every fiftieth of a second, each in time for any read timeout."""
+def send_slowly(handler: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Send a byte every 20 ms, within any read timeout."""
     end = time.monotonic() + seconds
-    pause = threading.Event()
+    never_set = threading.Event()
     try:
         while time.monotonic() < end:
             handler.wfile.write(b"x")
             handler.wfile.flush()
-            pause.wait(0.02)
+            never_set.wait(0.02)
     except OSError:
         return
 
 
-def always(*addresses: str) -> Resolver:
-    """A resolver that knows one answer."""
+def resolve_to(*addresses: str) -> Resolver:
+    """Return a resolver that always returns `addresses`."""
     return lambda _host, _port: addresses

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from email.utils import format_datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +11,6 @@ from replicate_proxy.webhooks.retry_policy import (
     SCHEDULE,
     DeliverySettings,
     next_attempt,
-    retry_after_seconds,
 )
 from tests.support.clock import NOW
 
@@ -50,32 +46,6 @@ def test_retry_after_only_puts_off_and_never_beyond_its_bound(tries: int, asked:
     assert seconds <= max(SCHEDULE[tries], DEFAULT.longest_retry_after) + 1e-3
     if SCHEDULE[tries] <= asked <= DEFAULT.longest_retry_after:
         assert seconds == pytest.approx(asked, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("120", 120.0),
-        (" 7 ", 7.0),
-        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
-        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
-        ("Sat, 31 Jan 2026 09:31:00", 60.0),
-        ("99999999999999999999", 999999999.0),
-        ("-5", None),
-        ("soon", None),
-        ("１２", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(header, NOW) == seconds
-
-
-@given(st.text(max_size=60))
-def test_no_retry_after_header_breaks_the_parser(header: str) -> None:
-    seconds = retry_after_seconds(header, NOW)
-    assert seconds is None or seconds >= 0
 
 
 def test_settings_come_from_the_environment() -> None:

@@ -1,1 +1,1 @@
-"""Outbound HTTP to addresses that others chose: checked, pinned, bounded."""
+"""Outbound HTTP. Requests to URLs from outside parties are checked, pinned to an address, and bounded."""

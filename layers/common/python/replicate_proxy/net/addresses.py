@@ -1,12 +1,10 @@
-"""The IP ranges that no outside party may make us call. Pure.
+"""Which URLs and IP addresses may be called on behalf of an outside party. Resolves no names.
 
-Sources: IANA special-purpose address registries (IPv4, IPv6), RFC 6890, RFC 6598 (shared space), RFC 6052 and
-8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP), RFC 2765 (IPv4-translated), Amazon EC2
-guide, instance metadata (169.254.169.254, fd00:ec2::254) and its DNS and ECS endpoints in 169.254.0.0/16.
-`ipaddress.is_global` is not enough: it lets multicast and most ways of writing an IPv4 address inside IPv6
-pass.
-
-From the text of a URL to what would be called. Pure: no name is resolved here.
+Sources of the blocked ranges: IANA special-purpose address registries (IPv4, IPv6), RFC 6890, RFC 6598
+(shared space), RFC 6052 and 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP), RFC 2765
+(IPv4-translated), Amazon EC2 guide (instance metadata at 169.254.169.254 and fd00:ec2::254; DNS and ECS
+endpoints in 169.254.0.0/16). `ipaddress.is_global` is not enough: it accepts multicast and most ways of
+embedding an IPv4 address in IPv6.
 """
 
 from __future__ import annotations
@@ -56,124 +54,125 @@ BLOCKED_RANGES: tuple[tuple[str, str], ...] = (
     ("fec0::/10", "site-local"),
     ("ff00::/8", "multicast"),
 )
-_NETWORKS = tuple((ip_network(text), name) for text, name in BLOCKED_RANGES)
-_ISATAP_MARKS = (0x0000_5EFE, 0x0200_5EFE)
+MAX_URL_CHARACTERS = 4096
+_MAX_HOST_CHARACTERS = 253
+
+_BLOCKED_NETWORKS = tuple((ip_network(text), name) for text, name in BLOCKED_RANGES)
+_ISATAP_IDENTIFIERS = (0x0000_5EFE, 0x0200_5EFE)
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_FORBIDDEN_CHARACTERS = re.compile(r"[\\\x00-\x20\x7f]")
+_HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+# The WHATWG URL standard ("ends in a number") reads such hosts as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1
+_ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$")
 
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """What may be called: https on `ports` of public addresses; with `allow_loopback` also http on this
-    machine.
+    """What may be called: https on `ports` of public addresses.
 
-    `allow_loopback` is for the local stack alone and opens nothing but 127.0.0.0/8 and ::1.
+    `allow_loopback` is for the local stack. It adds http and any port on 127.0.0.0/8 and ::1, nothing else.
     """
 
     allow_loopback: bool = False
     ports: frozenset[int] = frozenset({443})
 
 
-def check_address(address: str | IPAddress, policy: AddressPolicy | None = None) -> None:
-    """Raises ForbiddenAddressError when `address` lies in a blocked range, also inside an IPv4-mapped IPv6
-    address.
-    """
-    parsed = _canonical(ip_address(address))
-    if policy is not None and policy.allow_loopback and parsed.is_loopback:
-        return
-    if isinstance(parsed, IPv6Address) and (int(parsed) >> 32) & 0xFFFF_FFFF in _ISATAP_MARKS:
-        raise ForbiddenAddressError("ISATAP")
-    for network, name in _NETWORKS:
-        if parsed in network:
-            raise ForbiddenAddressError(name)
-
-
-def _canonical(address: IPAddress) -> IPAddress:
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
-MAX_URL_LENGTH = 4096
-_LONGEST_HOST = 253
-_FORBIDDEN = re.compile(r"[\\\x00-\x20\x7f]")
-_PORTS = {"https": 443, "http": 80}
-_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# The WHATWG URL standard ("ends in a number") reads such hosts as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1
-_NUMERIC_END = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$")
-
-
 @dataclass(frozen=True)
 class ParsedUrl:
-    """Scheme, host (lower-case, ASCII, no trailing dot), port and the URL as it will be sent."""
+    """A URL that passed the policy. `host` is lower-case ASCII without a trailing dot."""
 
     scheme: str
     host: str
     port: int
     url: str
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        return self.scheme, self.host, self.port
+
 
 def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
-    """Raises ForbiddenUrlError unless `url` is a plain https URL (http only with `allow_loopback`).
+    """Parse a plain https URL (http only with `allow_loopback`). Raise ForbiddenUrlError for anything else.
 
-    Refused: user names, fragments' whitespace and control characters, backslashes, IPv6 zones, other ports
-    than the policy's, and every spelling of an IPv4 address but the dotted decimal one, which differ between
-    parsers.
+    Anything else includes user names, whitespace, control characters, backslashes, IPv6 zones, ports outside
+    the policy, and every notation of an IPv4 address except dotted decimal, because parsers disagree on them.
     """
-    if len(url) > MAX_URL_LENGTH:
+    if len(url) > MAX_URL_CHARACTERS:
         raise ForbiddenUrlError("the URL is too long")
-    if _FORBIDDEN.search(url):
+    if _FORBIDDEN_CHARACTERS.search(url):
         raise ForbiddenUrlError("the URL has whitespace, control characters or backslashes")
-    parts = _split(url)
-    if parts.scheme not in _PORTS or (parts.scheme == "http" and not policy.allow_loopback):
-        raise ForbiddenUrlError("only https is called")
+    parts = _split_url(url)
+    if parts.scheme not in _DEFAULT_PORTS or (parts.scheme == "http" and not policy.allow_loopback):
+        raise ForbiddenUrlError("only https is allowed")
     if "@" in parts.netloc:
         raise ForbiddenUrlError("the URL has a user name")
-    host = _host(parts.hostname or "", policy)
-    port = _port(parts)
+    host = _parse_host(parts.hostname or "", policy)
+    port = _parse_port(parts)
     if port not in policy.ports and not policy.allow_loopback:
-        raise ForbiddenUrlError(f"port {port} is not called")
+        raise ForbiddenUrlError(f"port {port} is not allowed")
     return ParsedUrl(scheme=parts.scheme, host=host, port=port, url=url)
 
 
-def _split(url: str) -> SplitResult:
+def check_address(address: str | IPAddress, policy: AddressPolicy | None = None) -> None:
+    """Raise ForbiddenAddressError if `address` is in a blocked range, also as an IPv4-mapped IPv6 address."""
+    parsed = _unmap_ipv4(ip_address(address))
+    if policy is not None and policy.allow_loopback and parsed.is_loopback:
+        return
+    if isinstance(parsed, IPv6Address) and (int(parsed) >> 32) & 0xFFFF_FFFF in _ISATAP_IDENTIFIERS:
+        raise ForbiddenAddressError("ISATAP")
+    for network, name in _BLOCKED_NETWORKS:
+        if parsed in network:
+            raise ForbiddenAddressError(name)
+
+
+def _split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
         raise ForbiddenUrlError("the URL cannot be parsed") from None
 
 
-def _port(parts: SplitResult) -> int:
+def _parse_port(parts: SplitResult) -> int:
     try:
-        return parts.port if parts.port is not None else _PORTS[parts.scheme]
+        return parts.port if parts.port is not None else _DEFAULT_PORTS[parts.scheme]
     except ValueError:
         raise ForbiddenUrlError("the port is not a number") from None
 
 
-def _host(host: str, policy: AddressPolicy) -> str:
+def _parse_host(host: str, policy: AddressPolicy) -> str:
     host = host.lower().removesuffix(".")
     if ":" in host:
-        return _literal(host, IPv6Address, policy)
-    host = _ascii(host)
-    if _NUMERIC_END.search(host):
-        return _literal(host, IPv4Address, policy)
-    if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        return _parse_literal_address(host, IPv6Address, policy)
+    host = _encode_idna(host)
+    if _ENDS_IN_NUMBER.search(host):
+        return _parse_literal_address(host, IPv4Address, policy)
+    if len(host) > _MAX_HOST_CHARACTERS or not all(_HOST_LABEL.fullmatch(label) for label in host.split(".")):
         raise ForbiddenUrlError("the host name is not valid")
     return host
 
 
-def _literal(host: str, kind: type[IPv4Address | IPv6Address], policy: AddressPolicy) -> str:
+def _encode_idna(host: str) -> str:
+    """Return the ASCII form of a host name; full-width digits and dots become what a resolver would see."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        raise ForbiddenUrlError("the host name is not valid") from None
+
+
+def _parse_literal_address(
+    host: str, address_class: type[IPv4Address | IPv6Address], policy: AddressPolicy
+) -> str:
     if "%" in host:
         raise ForbiddenUrlError("the host has an IPv6 zone")
     try:
-        address = kind(host)
+        address = address_class(host)
     except ValueError:
         raise ForbiddenUrlError("the host is not a plain IP address") from None
     check_address(address, policy)
     return str(address)
 
 
-def _ascii(host: str) -> str:
-    """Names outside ASCII as their punycode: full-width digits and dots become what a resolver would see."""
-    try:
-        return host if host.isascii() else host.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        raise ForbiddenUrlError("the host name is not valid") from None
+def _unmap_ipv4(address: IPAddress) -> IPAddress:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,14 +1,14 @@
-"""What can go wrong on a guarded request; the class says whether another try may help.
+"""Errors of a guarded request. The base class says whether a retry may help.
 
 ProxyError
 ├── RetryableError
-│   ├── UnreachableError        DNS, connect, TLS or transfer failed
-│   └── RequestTimeoutError            a timeout, or the total time of the request is up
+│   ├── UnreachableError          DNS, connect, TLS or transfer failed
+│   └── RequestTimeoutError       the connect, read or total timeout expired
 └── PermanentError
-    ├── ForbiddenUrlError    the URL may not be called at all (`reason` is a stable word)
-    │   └── ForbiddenAddressError   its host is, or resolves to, an address on the block list
-    ├── ResponseTooLargeError           the body is longer than the caller allows
-    └── InvalidResponseError        the answer cannot be used (redirect loop, unasked-for encoding)
+    ├── ForbiddenUrlError         the URL may not be called (`reason` says why)
+    │   └── ForbiddenAddressError     its host is, or resolves to, an IP address on the block list
+    ├── ResponseTooLargeError     the body is longer than the caller allows
+    └── InvalidResponseError      the response is unusable (too many redirects, unrequested compression)
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ class UnreachableError(RetryableError):
 
 
 class RequestTimeoutError(RetryableError):
-    """Connect, read or total time ran out."""
+    """The connect, read or total timeout expired."""
 
 
 class ForbiddenUrlError(PermanentError):
-    """The URL is not one we call; `reason` is safe to show to its owner."""
+    """The URL may not be called. `reason` can be shown to the person who gave the URL."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the address may not be called: {reason}")
+        super().__init__(f"the URL is not allowed: {reason}")
         self.reason = reason
 
 
 class ForbiddenAddressError(ForbiddenUrlError):
-    """The IP address lies in a range that no outside party may make us call."""
+    """The IP address is in a range that outside parties must not make us call."""
 
 
 class ResponseTooLargeError(PermanentError):
@@ -41,4 +41,4 @@ class ResponseTooLargeError(PermanentError):
 
 
 class InvalidResponseError(PermanentError):
-    """The server answered with something we refuse to interpret."""
+    """The server sent a response that the client refuses to interpret."""

@@ -1,4 +1,4 @@
-"""Guarded requests: the only way in this package to call an address that somebody else chose."""
+"""Guarded requests: the only way to call a URL that an outside party gave."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import requests
 from requests import exceptions
 
 from replicate_proxy.net.addresses import ParsedUrl, parse_url
+from replicate_proxy.net.deadline import Deadline, SocketWatchdog
 from replicate_proxy.net.errors import (
     ForbiddenUrlError,
     InvalidResponseError,
     RequestTimeoutError,
     UnreachableError,
 )
-from replicate_proxy.net.response import Deadline, GuardedResponse
+from replicate_proxy.net.response import GuardedResponse
 from replicate_proxy.net.transport import (
     GuardedAdapter,
     Resolver,
-    default_tls,
-    open_checked,
-    resolve_checked,
-    system_resolver,
+    connect,
+    default_tls_context,
+    resolve_with_system,
 )
 
 if TYPE_CHECKING:
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from replicate_proxy.net.addresses import AddressPolicy
 
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CREDENTIALS = frozenset({"authorization", "cookie"})
-_UNLIMITED = 1 << 62
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_CREDENTIAL_HEADERS = frozenset({"authorization", "cookie"})
+_NO_BYTE_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
 class GuardedSession:
-    """Settings of guarded requests; safe to share between threads.
+    """The settings of guarded requests. Threads can share a session.
 
-    `connect_timeout` and `read_timeout` (longest silence) are in seconds. `allowed_hosts` narrows the hosts
-    further than the address policy does. `max_redirects` of GET and HEAD are followed, each hop checked as
-    the first one was and stripped of credentials when the origin changes; 0 hands the 3xx back. `tls` and
-    `resolver` are seams for a private certificate authority and for tests.
+    `read_timeout_seconds` is the longest pause between two bytes. `is_allowed_host` restricts the hosts
+    beyond the address policy. GET and HEAD follow up to `max_redirects`: each hop is checked like the first
+    URL and loses the credentials when the origin changes; 0 returns the 3xx response itself. `tls_context`
+    and `resolver` can be replaced for a private certificate authority and for tests.
     """
 
     policy: AddressPolicy
@@ -55,7 +55,7 @@ class GuardedSession:
     is_allowed_host: Callable[[str], bool] | None = None
     max_redirects: int = 0
     tls_context: ssl.SSLContext | None = None
-    resolver: Resolver = field(default=system_resolver, repr=False)
+    resolver: Resolver = field(default=resolve_with_system, repr=False)
 
     def request(
         self,
@@ -66,78 +66,81 @@ class GuardedSession:
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
         stream: bool = False,
-        max_bytes: int = _UNLIMITED,
+        max_bytes: int = _NO_BYTE_LIMIT,
     ) -> GuardedResponse:
-        """One request within `timeout` seconds in total, redirects and body included.
+        """Send a request; `timeout_seconds` bounds it in total, redirects and body included.
 
-        With `stream` the caller reads and closes (`with session.request(…) as response`); without, the body
-        was read and the connection closed. Raises the classes of `net.errors`; a 4xx or 5xx is an answer, not
-        an error.
+        With `stream` the caller reads the body and closes the response (`with session.request(…) as
+        response`); without it the body is read and the connection closed before this returns. Raises the
+        errors of `net.errors`. A 4xx or 5xx status is a response, not an error.
         """
-        deadline = Deadline(timeout_seconds)
+        watchdog = SocketWatchdog(Deadline(timeout_seconds))
         try:
-            response = self._follow(method, url, dict(headers or {}), data, deadline)
+            response = self._send_following_redirects(method, url, dict(headers or {}), data, watchdog)
         except BaseException:
-            deadline.close()
+            watchdog.close()
             raise
-        guarded = GuardedResponse(response, deadline, max_bytes=max_bytes)
+        guarded = GuardedResponse(response, watchdog, max_bytes=max_bytes)
         if not stream:
             with guarded:
                 guarded.read()
         return guarded
 
     def check_url(self, url: str) -> ParsedUrl:
-        """The parsed URL, or ForbiddenUrlError saying why it would not be called. Resolves no name."""
-        target = parse_url(url, self.policy)
-        if self.is_allowed_host is not None and not self.is_allowed_host(target.host):
+        """Return the parsed URL, or raise ForbiddenUrlError if it may not be called. Resolves no name."""
+        parsed = parse_url(url, self.policy)
+        if self.is_allowed_host is not None and not self.is_allowed_host(parsed.host):
             raise ForbiddenUrlError("the host is not on the list of allowed hosts")
-        return target
+        return parsed
 
-    def _follow(
-        self, method: str, url: str, headers: dict[str, str], data: bytes | None, deadline: Deadline
+    def _send_following_redirects(
+        self, method: str, url: str, headers: dict[str, str], data: bytes | None, watchdog: SocketWatchdog
     ) -> requests.Response:
-        hops = self.max_redirects if method in {"GET", "HEAD"} else 0
-        target = self.check_url(url)
+        redirects_left = self.max_redirects if method in {"GET", "HEAD"} else 0
+        current = self.check_url(url)
         while True:
-            response = self._send(method, target, headers, data, deadline)
+            response = self._send(method, current, headers, data, watchdog)
             location = response.headers.get("Location", "")
-            if response.status_code not in _REDIRECTS or not location or self.max_redirects == 0:
+            if response.status_code not in _REDIRECT_STATUSES or not location or self.max_redirects == 0:
                 return response
             response.close()
-            if hops == 0:
+            if redirects_left == 0:
                 raise InvalidResponseError("too many redirects")
-            hops -= 1
-            following = self.check_url(urljoin(target.url, location))
-            if (following.scheme, following.host, following.port) != (
-                target.scheme,
-                target.host,
-                target.port,
-            ):
-                headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
-            target = following
+            redirects_left -= 1
+            following = self.check_url(urljoin(current.url, location))
+            if following.origin != current.origin:
+                headers = _without_credentials(headers)
+            current = following
 
     def _send(
         self,
         method: str,
-        target: ParsedUrl,
+        url: ParsedUrl,
         headers: Mapping[str, str],
         data: bytes | None,
-        deadline: Deadline,
+        watchdog: SocketWatchdog,
     ) -> requests.Response:
-        # Plain http is for this machine alone: a request in clear text never leaves it.
-        loopback_only = target.scheme == "http"
+        # Plain http is allowed on loopback only: no unencrypted request leaves the machine.
+        loopback_only = url.scheme == "http"
 
-        def open_socket(host: str, port: int, timeout: float | None) -> socket.socket:
-            wait = min(timeout or self.connect_timeout_seconds, deadline.remaining)
-            addresses = resolve_checked(
-                host, port, policy=self.policy, resolver=self.resolver, loopback_only=loopback_only
+        def open_socket(host: str, port: int, timeout_seconds: float | None) -> socket.socket:
+            connection = connect(
+                host,
+                port,
+                policy=self.policy,
+                resolver=self.resolver,
+                timeout_seconds=min(
+                    timeout_seconds or self.connect_timeout_seconds, watchdog.deadline.remaining_seconds
+                ),
+                loopback_only=loopback_only,
             )
-            connection = open_checked(addresses, port, wait)
-            deadline.watch(connection)
+            watchdog.watch(connection)
             return connection
 
-        request = requests.Request(method, target.url, headers=_headers(headers), data=data).prepare()
-        adapter = GuardedAdapter(open_socket, self.tls_context or default_tls())
+        request = requests.Request(
+            method, url.url, headers=_add_default_headers(headers), data=data
+        ).prepare()
+        adapter = GuardedAdapter(open_socket, self.tls_context or default_tls_context())
         try:
             return adapter.send(
                 request, stream=True, timeout=(self.connect_timeout_seconds, self.read_timeout_seconds)
@@ -147,10 +150,14 @@ class GuardedSession:
         except exceptions.Timeout as error:
             raise RequestTimeoutError("the host did not answer in time") from error
         except exceptions.RequestException as error:
-            if deadline.expired:
-                raise RequestTimeoutError("the total time of the request is up") from error
+            if watchdog.deadline.has_passed:
+                raise RequestTimeoutError("the total timeout of the request expired") from error
             raise UnreachableError("the connection failed") from error
 
 
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _add_default_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {"Accept-Encoding": "identity", "User-Agent": "replicate-proxy", "Connection": "close", **headers}
+
+
+def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _CREDENTIAL_HEADERS}

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.ids import generate_id
+from replicate_proxy.net.retry_after import parse_retry_after
 from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.model import Attempt, Delivery, Ending, Verdict
 from replicate_proxy.webhooks.receiver_limits import LaneFullError, waiting_seconds
-from replicate_proxy.webhooks.retry_policy import next_attempt, retry_after_seconds
+from replicate_proxy.webhooks.retry_policy import next_attempt
 from replicate_proxy.webhooks.sender import Answer, Instruction
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Deliverer:
         return Ready(claimed, letter.url, letter.headers, letter.body, token, earlier)
 
     def _next(self, delivery: Delivery, answer: Answer, now: datetime) -> datetime | None:
-        asked = retry_after_seconds(answer.retry_after, now)
+        asked = parse_retry_after(answer.retry_after, now)
         return next_attempt(self._settings, tries=delivery.tries, now=now, retry_after=asked, die=self._die)
 
     def _record(self, delivery: Delivery, answer: Answer, again: datetime | None, now: datetime) -> None:

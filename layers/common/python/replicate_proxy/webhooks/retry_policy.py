@@ -6,8 +6,7 @@ When the next attempt goes out. Pure but for the die it is given.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.config import Env
@@ -105,17 +104,3 @@ def next_attempt(
     delay = settings.schedule[tries] * (1 + settings.jitter * (2 * die() - 1))
     asked = min(retry_after or 0.0, settings.longest_retry_after)
     return now + timedelta(seconds=max(delay, asked))
-
-
-def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """The seconds a Retry-After header asks for: a number or an HTTP date (RFC 9110, section 10.2.3)."""
-    text = (header or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())

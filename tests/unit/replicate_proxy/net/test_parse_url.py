@@ -1,4 +1,4 @@
-"""What counts as a URL that may be called, before any name is resolved."""
+"""Which URLs may be called, before any name is resolved."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LOCAL = AddressPolicy(allow_loopback=True)
         ("https://[2606:4700:4700::1111]/", "2606:4700:4700::1111", 443),
     ],
 )
-def test_plain_https_urls_are_taken(url: str, host: str, port: int) -> None:
-    target = parse_url(url, STRICT)
+def test_parse_url_accepts_plain_https(url: str, host: str, port: int) -> None:
+    parsed = parse_url(url, STRICT)
 
-    assert (target.host, target.port) == (host, port)
+    assert (parsed.host, parsed.port) == (host, port)
 
 
 @pytest.mark.parametrize(
@@ -73,27 +73,27 @@ def test_plain_https_urls_are_taken(url: str, host: str, port: int) -> None:
         "",
     ],
 )
-def test_everything_else_is_refused(url: str) -> None:
+def test_parse_url_rejects_any_other_url(url: str) -> None:
     with pytest.raises(ForbiddenUrlError):
         parse_url(url, STRICT)
 
 
-def test_the_local_stack_may_use_http_and_any_port_on_this_machine() -> None:
-    target = parse_url("http://127.0.0.1:8123/file.png", LOCAL)
+def test_parse_url_with_loopback_policy_accepts_http_and_any_port_on_loopback() -> None:
+    parsed = parse_url("http://127.0.0.1:8123/file.png", LOCAL)
 
-    assert (target.scheme, target.host, target.port) == ("http", "127.0.0.1", 8123)
+    assert (parsed.scheme, parsed.host, parsed.port) == ("http", "127.0.0.1", 8123)
     with pytest.raises(ForbiddenUrlError):
         parse_url("http://10.0.0.1:8123/", LOCAL)
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_taken_or_refused_and_nothing_else(text: str) -> None:
+def test_parse_url_accepts_or_rejects_any_text(text: str) -> None:
     for url in (text, f"https://{text}", f"https://{text}/x", f"https://a.example:{text}"):
         try:
-            target = parse_url(url, STRICT)
+            parsed = parse_url(url, STRICT)
         except ForbiddenUrlError:
             continue
-        assert target.scheme == "https"
-        assert target.port == 443
-        assert target.host
-        assert target.host.isascii()
+        assert parsed.scheme == "https"
+        assert parsed.port == 443
+        assert parsed.host
+        assert parsed.host.isascii()

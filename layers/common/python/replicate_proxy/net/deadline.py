@@ -1,0 +1,65 @@
+"""Deadlines, and their enforcement on open sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Deadline:
+    """A point in time, `seconds` after its creation, by which work must be done."""
+
+    def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._ends_at = monotonic() + seconds
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._ends_at - self._monotonic())
+
+    @property
+    def has_passed(self) -> bool:
+        return self._monotonic() >= self._ends_at
+
+
+class SocketWatchdog:
+    """Shuts down the watched sockets when the deadline passes, which ends every blocked read.
+
+    Read timeouts alone do not bound a slow stream, because each byte restarts them. The watchdog duplicates
+    the file descriptors, because TLS takes over the original ones.
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(deadline.remaining_seconds, self._shut_down)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def watch(self, connection: socket.socket) -> None:
+        """Watch a connected socket."""
+        with self._lock:
+            self._sockets.append(connection.dup())
+        if self.deadline.has_passed:
+            self._shut_down()
+
+    def close(self) -> None:
+        """Stop the timer and release the sockets without shutting them down."""
+        self._timer.cancel()
+        with self._lock:
+            while self._sockets:
+                self._sockets.pop().close()
+
+    def _shut_down(self) -> None:
+        with self._lock:
+            for connection in self._sockets:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
