@@ -70,7 +70,7 @@ types: env ## mypy --strict
 	$(BIN)/mypy
 
 template-check: env ## cfn-lint with the serverless rules, sam validate --lint
-	$(SAM)/cfn-lint -a cfn_lint_serverless.rules -- template.yaml
+	$(SAM)/cfn-lint -a cfn_lint_serverless.rules -- template.yaml infrastructure/*.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
 
 unit: env clients-js ## Unit, contract and template tests; no network

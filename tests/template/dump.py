@@ -1,4 +1,4 @@
-"""Writes the transformed template, by default and with every option on, for scanners.
+"""Write the transformed template, with defaults and with every option on, for scanners.
 
 `python -m tests.template.dump FOLDER`
 """
@@ -9,18 +9,18 @@ import json
 import sys
 from pathlib import Path
 
-from tests.template.stack import load
+from tests.template.stack import load_stack
 from tests.template.test_rules import VARIANTS
 
-SCANNED = ("default", "everything")
+_SCANNED_VARIANTS = ("default", "everything")
 
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for variant in SCANNED:
+    for variant in _SCANNED_VARIANTS:
         resources = {
             resource.id: {**resource.declared, "Properties": resource.properties}
-            for resource in load(**VARIANTS[variant]).resources.values()
+            for resource in load_stack(**VARIANTS[variant]).resources.values()
         }
         for resource in resources.values():
             resource.pop("Condition", None)

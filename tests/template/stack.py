@@ -1,9 +1,10 @@
-"""template.yaml as CloudFormation would see it: transformed by SAM, conditions decided, branches taken."""
+"""The templates as CloudFormation sees them: transformed, evaluated, and with their nested stacks."""
 
 from __future__ import annotations
 
 import copy
 import os
+import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,21 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
-TEMPLATE = Path(__file__).parents[2] / "template.yaml"
-ACCOUNT = "111122223333"
+ROOT = Path(__file__).parents[2]
+MAIN = "template.yaml"
+ACCOUNT_ID = "111122223333"
 REGION = "us-east-1"
-_PSEUDO = {
-    "AWS::AccountId": ACCOUNT,
-    "AWS::Region": REGION,
-    "AWS::Partition": "aws",
-    "AWS::StackName": "replicate-proxy",
-}
+STACK_NAME = "replicate-proxy"
+
+type Template = dict[str, Any]
+type Templates = dict[str, Template]
+"""Templates by path in the repository; `MAIN` includes the others as nested stacks."""
+
+_NESTED_STACK = "AWS::CloudFormation::Stack"
 _NO_VALUE = {"Ref": "AWS::NoValue"}
+_NAME_PROPERTIES = {"FunctionName": "Lambda::Function", "QueueName": "SQS::Queue"}
+_PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource as declared; `properties` has no Fn::If left, and values in place of parameters."""
+    """One resource as declared; `properties` has branches taken and parameters replaced by their values."""
 
     id: str
     declared: Mapping[str, Any]
@@ -47,78 +52,180 @@ class Resource:
         return resolved
 
 
-class Stack:
-    """The resources that exist with these parameters."""
+class _Scope:
+    """One template with the values of its parameters: the main stack, or a stack nested in it."""
 
-    def __init__(self, template: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
-        self.template = template
+    def __init__(
+        self, templates: Mapping[str, Template], path: str, stack_name: str, parameters: Mapping[str, Any]
+    ) -> None:
+        self._templates = templates
+        self._stack_name = stack_name
+        self.template = templates[path]
+        declared = self.template["Parameters"]
+        unknown = parameters.keys() - declared.keys()
+        if unknown:
+            raise AssertionError(f"{path} has no parameters {sorted(unknown)}")
         self.parameters = {
-            name: str(parameters.get(name, declared.get("Default", "")))
-            for name, declared in template["Parameters"].items()
-        }
-        self.resources = {
-            name: Resource(name, declared, self._resolve)
-            for name, declared in template["Resources"].items()
-            if "Condition" not in declared or self.holds(declared["Condition"])
+            name: parameters.get(name, str(parameter.get("Default", "")))
+            for name, parameter in declared.items()
         }
 
-    def of(self, kind: str) -> list[Resource]:
-        """Resources of a type, without the leading `AWS::`."""
-        return [resource for resource in self.resources.values() if resource.type == f"AWS::{kind}"]
+    @cached_property
+    def resources(self) -> dict[str, Resource]:
+        """Resources whose condition holds."""
+        return {
+            name: Resource(name, declared, self.resolve)
+            for name, declared in self.template["Resources"].items()
+            if "Condition" not in declared or self.condition_holds(declared["Condition"])
+        }
 
-    def holds(self, condition: str) -> bool:
-        return self._truth(self.template["Conditions"][condition])
+    @cached_property
+    def nested(self) -> dict[str, _Scope]:
+        """Nested stacks by logical ID; their parameters are resolved here."""
+        return {
+            name: _Scope(
+                self._templates,
+                resource.declared["Properties"]["TemplateURL"],
+                f"{self._stack_name}-{name}",
+                resource.properties.get("Parameters", {}),
+            )
+            for name, resource in self.resources.items()
+            if resource.type == _NESTED_STACK
+        }
 
-    def _truth(self, expression: Any) -> bool:
+    def condition_holds(self, name: str) -> bool:
+        return self._evaluate(self.template["Conditions"][name])
+
+    def _evaluate(self, expression: Any) -> bool:
         match expression:
             case {"Fn::Equals": [left, right]}:
-                return bool(self._resolve(left) == str(self._resolve(right)))
+                return str(self.resolve(left)) == str(self.resolve(right))
             case {"Fn::And": parts}:
-                return all(self._truth(part) for part in parts)
+                return all(self._evaluate(part) for part in parts)
             case {"Fn::Or": parts}:
-                return any(self._truth(part) for part in parts)
+                return any(self._evaluate(part) for part in parts)
             case {"Fn::Not": [part]}:
-                return not self._truth(part)
+                return not self._evaluate(part)
             case {"Condition": name}:
-                return self.holds(name)
+                return self.condition_holds(name)
         raise AssertionError(f"not a condition: {expression}")
 
-    def _resolve(self, value: Any) -> Any:
+    def resolve(self, value: Any) -> Any:
+        """Return `value` with everything evaluated that does not depend on a deployed resource."""
         match value:
             case {"Fn::If": [condition, then, otherwise]}:
-                resolved = self._resolve(then if self.holds(condition) else otherwise)
+                resolved = self.resolve(then if self.condition_holds(condition) else otherwise)
             case {"Ref": name}:
-                resolved = self._reference(name)
-            case {"Fn::Select": [index, {"Ref": name}]} if name in self.parameters:
-                resolved = self.parameters[name].split(",")[int(index)]
-            case {"Fn::Join": [separator, {"Ref": name}]} if name in self.parameters:
-                resolved = separator.join(self.parameters[name].split(","))
-            case {"Fn::Sub": [str(text), dict(names)]} if len(names) == 1:
-                resolved = self._filled(text, names)
+                resolved = self._resolve_ref(name)
+            case {"Fn::GetAtt": [str(name), str(attribute)]}:
+                resolved = self._resolve_attribute(name, attribute)
+            case {"Fn::Select": [index, options]}:
+                options = self.resolve(options)
+                found = isinstance(options, list)
+                resolved = options[int(index)] if found else {"Fn::Select": [index, options]}
+            case {"Fn::Join": [separator, parts]}:
+                parts = self.resolve(parts)
+                known = isinstance(parts, list) and all(isinstance(part, str) for part in parts)
+                resolved = separator.join(parts) if known else {"Fn::Join": [separator, parts]}
+            case {"Fn::Sub": [str(text), dict(names)]}:
+                resolved = self._substitute(text, {name: self.resolve(part) for name, part in names.items()})
+            case {"Fn::Sub": str(text)}:
+                resolved = self._substitute(text, {})
             case dict():
-                parts = {key: self._resolve(part) for key, part in value.items()}
-                resolved = {key: part for key, part in parts.items() if part != _NO_VALUE}
+                entries = {key: self.resolve(part) for key, part in value.items()}
+                resolved = {key: part for key, part in entries.items() if part != _NO_VALUE}
             case list():
-                resolved = [part for part in map(self._resolve, value) if part != _NO_VALUE]
+                resolved = [part for part in map(self.resolve, value) if part != _NO_VALUE]
             case _:
                 resolved = value
         return resolved
 
-    def _filled(self, text: str, names: dict[str, Any]) -> Any:
-        """A Sub with one name of its own, where that is all that it names and its value is known."""
-        ((name, value),) = ((name, self._resolve(value)) for name, value in names.items())
-        known = isinstance(value, str) and text.count("${") == 1
-        return text.replace(f"${{{name}}}", value) if known else {"Fn::Sub": [text, {name: value}]}
-
-    def _reference(self, name: str) -> Any:
+    def _resolve_ref(self, name: str) -> Any:
         if name not in self.parameters:
-            return _PSEUDO.get(name, {"Ref": name})
-        text = self.parameters[name]
-        return text.split(",") if self.template["Parameters"][name]["Type"] == "CommaDelimitedList" else text
+            return self._pseudo_parameters.get(name, {"Ref": name})
+        value = self.parameters[name]
+        is_list = self.template["Parameters"][name]["Type"] == "CommaDelimitedList"
+        return value.split(",") if is_list and isinstance(value, str) else value
+
+    def _resolve_attribute(self, name: str, attribute: str) -> Any:
+        if name in self.nested and attribute.startswith("Outputs."):
+            nested = self.nested[name]
+            return nested.resolve(nested.template["Outputs"][attribute.removeprefix("Outputs.")]["Value"])
+        return {"Fn::GetAtt": [name, attribute]}
+
+    def _substitute(self, text: str, names: Mapping[str, Any]) -> Any:
+        """Return the text where every name in it is known, else a Sub of the names that are left."""
+        left: dict[str, Any] = {}
+
+        def replace(placeholder: re.Match[str]) -> str:
+            name, _, attribute = placeholder[1].partition(".")
+            if name in names:
+                value = names[name]
+            else:
+                value = self._resolve_attribute(name, attribute) if attribute else self._resolve_ref(name)
+            match value:
+                case str() | int():
+                    return str(value)
+                case {"Ref": str(other)}:
+                    return f"${{{other}}}"
+                case {"Fn::GetAtt": [str(other), str(other_attribute)]}:
+                    return f"${{{other}.{other_attribute}}}"
+                case {"Fn::Sub": str(other_text)}:
+                    return other_text
+            left[name] = value
+            return placeholder[0]
+
+        replaced = _PLACEHOLDER.sub(replace, text)
+        if "${" not in replaced:
+            return replaced
+        return {"Fn::Sub": [replaced, left] if left else replaced}
+
+    @property
+    def _pseudo_parameters(self) -> dict[str, str]:
+        return {
+            "AWS::AccountId": ACCOUNT_ID,
+            "AWS::Region": REGION,
+            "AWS::Partition": "aws",
+            "AWS::StackName": self._stack_name,
+            "AWS::URLSuffix": "amazonaws.com",
+        }
 
 
-def target(value: Any) -> str:
-    """Logical id that a Ref, GetAtt or Sub of a single resource points at; empty for anything else."""
+class Stack:
+    """The resources that exist with these parameters, those of nested stacks included."""
+
+    def __init__(self, templates: Templates, parameters: Mapping[str, str]) -> None:
+        self.templates = templates
+        self._main = _Scope(templates, MAIN, STACK_NAME, parameters)
+        self.template = self._main.template
+        self.parameters: dict[str, str] = self._main.parameters
+        self.resources: dict[str, Resource] = {}
+        self.declared_ids: set[str] = set()
+        for scope in (self._main, *self._main.nested.values()):
+            duplicates = self.declared_ids & scope.template["Resources"].keys()
+            if duplicates:
+                raise AssertionError(f"logical IDs of two templates: {sorted(duplicates)}")
+            self.declared_ids |= scope.template["Resources"].keys()
+            self.resources |= scope.resources
+
+    def of_type(self, kind: str) -> list[Resource]:
+        """Return the resources of a type, named without the leading `AWS::`."""
+        return [resource for resource in self.resources.values() if resource.type == f"AWS::{kind}"]
+
+    def condition_holds(self, name: str) -> bool:
+        """Evaluate a condition of the main template."""
+        return self._main.condition_holds(name)
+
+    def find_by_name(self, property_name: str, name: Any) -> str:
+        """Return the logical ID of the function or queue whose FunctionName or QueueName is `name`, or ""."""
+        for resource in self.of_type(_NAME_PROPERTIES[property_name]):
+            if resource.properties.get(property_name) == name:
+                return resource.id
+        return ""
+
+
+def referenced_id(value: Any) -> str:
+    """Return the logical ID that a Ref, a GetAtt or a Sub of one name refers to; "" for anything else."""
     match value:
         case {"Ref": str(name)}:
             return name
@@ -131,8 +238,8 @@ def target(value: Any) -> str:
     return ""
 
 
-def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every part of a value with its path, itself first."""
+def iterate_parts(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every part of a value with its path, the value itself first."""
     yield path, value
     children: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(value, dict):
@@ -140,43 +247,47 @@ def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         children = iter(enumerate(value))
     for key, part in children:
-        yield from walk(part, f"{path}/{key}")
+        yield from iterate_parts(part, f"{path}/{key}")
 
 
 @cache
-def _source() -> dict[str, Any]:
-    loaded: dict[str, Any] = load_yaml(TEMPLATE.read_text(encoding="utf-8"))
+def _read_template(path: str) -> Template:
+    loaded: Template = load_yaml((ROOT / path).read_text(encoding="utf-8"))
     return loaded
 
 
-def source() -> dict[str, Any]:
-    """template.yaml as written, short forms of functions written out; a copy that the caller may change."""
-    return copy.deepcopy(_source())
+def read_template(path: str = MAIN) -> Template:
+    """Return a template as written, with intrinsic functions in their long form; a copy to change freely."""
+    return copy.deepcopy(_read_template(path))
 
 
-def transform(template: dict[str, Any]) -> dict[str, Any]:
-    """What SAM makes of a template; the argument is used up."""
-    os.environ.setdefault(
-        "AWS_DEFAULT_REGION", REGION
-    )  # the translator asks boto3 for the region's partition
-    for resource in template["Resources"].values():
-        for where in ("CodeUri", "ContentUri"):
-            if where in resource.get("Properties", {}):
-                resource["Properties"][where] = "s3://artifacts/code.zip"  # as `sam package` leaves it
-    translated: dict[str, Any] = Translator({}, Parser()).translate(template, {})
-    return translated
+def transform(main: Template) -> Templates:
+    """Apply the SAM transform to a main template, which is used up, and add the templates that it nests."""
+    # The translator asks boto3 for the partition of the region.
+    os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
+    nested = {
+        resource["Properties"]["TemplateURL"]
+        for resource in main["Resources"].values()
+        if resource["Type"] == _NESTED_STACK
+    }
+    for resource in main["Resources"].values():
+        for name in ("CodeUri", "ContentUri"):
+            if name in resource.get("Properties", {}):
+                resource["Properties"][name] = "s3://artifacts/code.zip"  # as `sam package` leaves it
+    translated: Template = Translator({}, Parser()).translate(main, {})
+    return {MAIN: translated} | {path: read_template(path) for path in sorted(nested)}
 
 
 @cache
-def _template() -> dict[str, Any]:
-    return transform(source())  # parameters stay references in all that SAM makes of this template
+def _transformed() -> Templates:
+    return transform(read_template())
 
 
 @cache
 def _load(parameters: frozenset[tuple[str, str]]) -> Stack:
-    return Stack(_template(), dict(parameters))
+    return Stack(_transformed(), dict(parameters))
 
 
-def load(**parameters: str) -> Stack:
-    """The stack with these parameters, the others at their defaults; shared, so not to be changed."""
+def load_stack(**parameters: str) -> Stack:
+    """Return the stack with these parameters and defaults for the rest. It is shared: do not change it."""
     return _load(frozenset(parameters.items()))

@@ -1,82 +1,91 @@
-"""A gradual release of the real template, as CloudFormation would see it."""
+"""A gradual release of the real template, as CloudFormation sees it."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cfn_flip import load_yaml
 
-from tests.template.rules import ALL, hops
-from tests.template.stack import TEMPLATE, Stack, source, target, transform
-from tools.release.gradual import ALARMS, STRATEGIES, make_gradual, rewrite
+from tests.template.rules import RULES, messaging
+from tests.template.stack import MAIN, ROOT, Stack, read_template, referenced_id, transform
+from tools.release.gradual import ROLLBACK_ALARMS, STRATEGIES, make_gradual, rewrite_template
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @cache
-def released(strategy: str = "Linear10PercentEvery1Minute", release: str = "abc") -> Stack:
-    return Stack(transform(make_gradual(source(), strategy, release)), {})
+def load_gradual_stack(strategy: str = "Linear10PercentEvery1Minute", release: str = "abc") -> Stack:
+    return Stack(transform(make_gradual(read_template(), strategy, release)), {})
 
 
-def functions(stack: Stack) -> set[str]:
-    return {function.id for function in stack.of("Lambda::Function")}
+def get_function_ids(stack: Stack) -> set[str]:
+    return {function.id for function in stack.of_type("Lambda::Function")}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES[::4])
-def test_every_function_has_a_deployment_of_its_own_with_alarms_that_stop_it(strategy: str) -> None:
-    stack = released(strategy)
-    groups = stack.of("CodeDeploy::DeploymentGroup")
+def test_every_function_has_a_deployment_group_with_the_rollback_alarms(strategy: str) -> None:
+    stack = load_gradual_stack(strategy)
+    groups = stack.of_type("CodeDeploy::DeploymentGroup")
 
-    assert len(groups) == len(functions(stack))
+    assert len(groups) == len(get_function_ids(stack))
+    assert set(ROLLBACK_ALARMS) <= {alarm.id for alarm in stack.of_type("CloudWatch::Alarm")}
     for group in groups:
-        watched = [target(alarm["Name"]) for alarm in group.properties["AlarmConfiguration"]["Alarms"]]
+        alarms = group.properties["AlarmConfiguration"]["Alarms"]
         assert group.properties["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{strategy}"
-        assert watched == list(ALARMS)
-        assert set(ALARMS) <= set(stack.resources)
+        assert [referenced_id(alarm["Name"]) for alarm in alarms] == list(ROLLBACK_ALARMS)
 
 
-def test_all_that_calls_a_function_calls_the_version_that_traffic_is_on() -> None:
-    stack = released()
-    aliases = {alias.id for alias in stack.of("Lambda::Alias")}
-    sources = [*stack.of("Lambda::EventSourceMapping"), *stack.of("Lambda::EventInvokeConfig")]
-    called = [target(one.properties["FunctionName"]) for one in stack.of("Lambda::EventSourceMapping")]
-    targets = [target(one["Arn"]) for rule in stack.of("Events::Rule") for one in rule.properties["Targets"]]
-    integrated = {
-        part
+def test_everything_that_invokes_a_function_invokes_its_alias() -> None:
+    stack = load_gradual_stack()
+    aliases = {alias.id for alias in stack.of_type("Lambda::Alias")}
+    invoked_by_sources = [
+        referenced_id(mapping.properties["FunctionName"])
+        for mapping in stack.of_type("Lambda::EventSourceMapping")
+    ]
+    invoked_by_rules = [
+        referenced_id(target["Arn"])
+        for rule in stack.of_type("Events::Rule")
+        for target in rule.properties["Targets"]
+    ]
+    integrations = {
+        uri
         for path in stack.resources["Api"].properties["Body"]["paths"].values()
         for method in path.values()
-        for part in [str(method.get("x-amazon-apigateway-integration", {}).get("uri", ""))]
-        if "Function" in part
+        for uri in [str(method.get("x-amazon-apigateway-integration", {}).get("uri", ""))]
+        if "Function" in uri
     }
 
-    assert sources
-    assert set(called) <= aliases
-    assert not functions(stack) & set(targets)
-    assert integrated
-    assert all("Function.Alias" in uri or any(alias in uri for alias in aliases) for uri in integrated)
+    assert invoked_by_sources
+    assert set(invoked_by_sources) <= aliases
+    assert not get_function_ids(stack) & set(invoked_by_rules)
+    assert integrations
+    assert all("Function.Alias" in uri or any(alias in uri for alias in aliases) for uri in integrations)
 
 
-def test_a_new_release_publishes_every_function_anew_even_where_no_code_changed() -> None:
-    def versions(release: str) -> set[str]:
-        return {version.id for version in released(release=release).of("Lambda::Version")}
+def test_new_release_publishes_every_function_even_where_no_code_changed() -> None:
+    def get_versions(release: str) -> set[str]:
+        return {version.id for version in load_gradual_stack(release=release).of_type("Lambda::Version")}
 
-    assert len(versions("abc")) == len(functions(released()))
-    assert versions("abc") == versions("abc")
-    assert not versions("abc") & versions("abd")
-
-
-def test_the_rules_hold_for_it_too() -> None:
-    """But for those that look for a function where there is an alias now, and CodeDeploy's own role."""
-    by_name = {hops.queue_consumers, hops.asynchronous_invocations}
-    stack = released()
-    found = [line for rule in ALL if rule not in by_name for line in rule(stack)]
-    assert [line for line in found if not line.startswith("CodeDeployServiceRole: ")] == []
+    assert len(get_versions("abc")) == len(get_function_ids(load_gradual_stack()))
+    assert not get_versions("abc") & get_versions("abd")
 
 
-def test_the_built_template_is_rewritten_in_place(tmp_path: Any) -> None:
+def test_gradual_template_keeps_the_rules() -> None:
+    """Except those that expect a function where there is an alias now, and CodeDeploy's own role."""
+    excepted = {messaging.check_queue_consumers, messaging.check_asynchronous_invocations}
+    stack = load_gradual_stack()
+    violations = [line for rule in RULES if rule not in excepted for line in rule(stack)]
+
+    assert [line for line in violations if not line.startswith("CodeDeployServiceRole: ")] == []
+
+
+def test_built_template_is_rewritten_in_place(tmp_path: Path) -> None:
     built = tmp_path / "template.yaml"
-    built.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
+    built.write_text((ROOT / MAIN).read_text(encoding="utf-8"), encoding="utf-8")
 
-    rewrite(built, "AllAtOnce", "abc")
+    rewrite_template(built, "AllAtOnce", "abc")
 
-    assert load_yaml(built.read_text(encoding="utf-8")) == make_gradual(source(), "AllAtOnce", "abc")
+    assert load_yaml(built.read_text(encoding="utf-8")) == make_gradual(read_template(), "AllAtOnce", "abc")

@@ -1,22 +1,24 @@
-"""No function may do what its code never asks for: each role's grants against the AWS calls within reach."""
+"""Each function's role grants exactly the AWS calls that its code can reach."""
 
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.template.rules.permissions import statements
-from tests.template.stack import Resource, Stack, load, target
-from tests.template.test_environment import FUNCTIONS, ROOT, reachable
+from tests.template.reachable_code import FUNCTIONS, find_reachable_code
+from tests.template.rules.permissions import as_list, iterate_allow_statements
+from tests.template.stack import Resource, Stack, load_stack, referenced_id
 from tests.template.test_rules import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-type Grant = tuple[str, str]  # IAM action, and for DynamoDB the table
-type Body = tuple[str, str, ast.AST]  # class and method, each empty where there is none, and the code
+type Grant = tuple[str, str]
+"""IAM action, and for DynamoDB the table."""
+type Body = tuple[str, str, ast.AST]
+"""Names of class and method, each empty where there is none, and the code."""
 
 ACTIONS = {
     "batch_get_records": "dynamodb:BatchGetItem",
@@ -56,7 +58,7 @@ ACTIONS = {
     "put_events": "events:PutEvents",
     "put_parameter": "ssm:PutParameter",
 }
-# Where each class that calls DynamoDB does it
+# The table that each class calls DynamoDB for.
 TABLES = {
     "ControlTable": "ControlTable",
     "DynamoBatchStore": "JobsTable",
@@ -71,14 +73,37 @@ TABLES = {
     "DynamoTenantStore": "AccessTable",
     "LostBatches": "JobsTable",
 }
-# What Lambda itself does in a function's name: logs, traces, networks, and reading what feeds the function
-BASICS = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-QUEUE_SOURCE = {"ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"}
-STREAM_SOURCE = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
+# What Lambda itself does with a function's role: logs, traces, and reading an event source.
+BASIC_ACTIONS = {
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+}
+QUEUE_SOURCE_ACTIONS = {"ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"}
+STREAM_SOURCE_ACTIONS = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
+# Calls are found by the names of methods alone. The code uses these names, but for methods of other classes.
+NAME_COLLISIONS: dict[str, set[Grant]] = {
+    "admin": {("dynamodb:DeleteItem", "DeliveriesTable")},
+    "authorize": {("dynamodb:PutItem", "AccessTable")},
+    "catalog": {("secretsmanager:GetSecretValue", "")},
+    "deliver": {("sns:Publish", "")},
+    "harvest": {("dynamodb:PutItem", "AccessTable")},
+    "notify": {("dynamodb:GetItem", "DeliveriesTable")},
+    "sweep": {
+        ("dynamodb:GetItem", "DeliveriesTable"),
+        ("dynamodb:PutItem", "DeliveriesTable"),
+        ("sns:Publish", ""),
+    },
+    "webhook": {("s3:GetObject", ""), ("s3:ListBucket", ""), ("sns:Publish", "")},
+}
 
 
-def bodies(nodes: list[ast.AST]) -> Iterator[Body]:
-    """Functions, and the methods of classes one by one; those of a class with a base can be called by it."""
+def split_bodies(nodes: list[ast.AST]) -> Iterator[Body]:
+    """Yield functions, and methods one by one; the methods of a class with a base have no name.
+
+    The base can call those, so they count as used with their class.
+    """
     for node in nodes:
         if not isinstance(node, ast.ClassDef):
             yield "", "", node
@@ -88,141 +113,154 @@ def bodies(nodes: list[ast.AST]) -> Iterator[Body]:
             yield node.name, "" if method.startswith("__") else method, part
 
 
-def used(nodes: list[ast.AST]) -> list[Body]:
-    """Those that anything used speaks of, by name: whatever object they are called on."""
-    waiting, found, named = list(bodies(nodes)), [], {""}
-    while fresh := [body for body in waiting if body[1] in named]:
-        waiting = [body for body in waiting if body[1] not in named]
-        found += fresh
-        named |= {
-            part.attr for _, _, node in fresh for part in ast.walk(node) if isinstance(part, ast.Attribute)
+def select_used(nodes: list[ast.AST]) -> list[Body]:
+    """Return the bodies whose method name is used as an attribute of any object in another used body."""
+    pending, used, names = list(split_bodies(nodes)), [], {""}
+    while found := [body for body in pending if body[1] in names]:
+        pending = [body for body in pending if body[1] not in names]
+        used += found
+        names |= {
+            part.attr for _, _, node in found for part in ast.walk(node) if isinstance(part, ast.Attribute)
         }
-    return found
+    return used
 
 
-def calls(node: ast.AST) -> Iterator[str]:
-    """Names of functions and methods called, and of the operations that paginators call."""
+def iterate_calls(node: ast.AST) -> Iterator[str]:
+    """Yield the names of functions and methods called, and of the operations that paginators call."""
     for part in ast.walk(node):
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
             yield part.func.id
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
-            given = part.args[0] if part.func.attr == "get_paginator" else None
-            yield str(given.value) if isinstance(given, ast.Constant) else part.func.attr
+            operation = part.args[0] if part.func.attr == "get_paginator" else None
+            yield str(operation.value) if isinstance(operation, ast.Constant) else part.func.attr
 
 
-def asked(function: str) -> set[Grant]:
-    """What the function's code can ask of AWS."""
-    found = set()
-    for owner, _, node in used(reachable(ROOT / "functions" / function / "app.py", "lambda_handler")):
-        for action in (ACTIONS[name] for name in calls(node) if name in ACTIONS):
+def find_called(function: str) -> set[Grant]:
+    """Return what the function's code can call."""
+    called = set()
+    for owner, _, node in select_used(find_reachable_code(function)):
+        for action in (ACTIONS[name] for name in iterate_calls(node) if name in ACTIONS):
             if owner == "DaxJobCache":
-                found.add((action.replace("dynamodb", "dax"), ""))
+                called.add((action.replace("dynamodb", "dax"), ""))
             elif not action.startswith("dynamodb:"):
-                found.add((action, ""))
+                called.add((action, ""))
             elif owner in TABLES:  # other classes have methods of these names
-                found.add((action, TABLES[owner]))
-    return found
+                called.add((action, TABLES[owner]))
+    return called
 
 
-def granted(stack: Stack, role: Resource) -> set[Grant]:
-    """What the role's own and its managed policies allow."""
-    attached = [stack.resources[target(one)] for one in role.properties["ManagedPolicyArns"]]
-    documents = [one["PolicyDocument"] for one in role.properties["Policies"]]
+def get_grants(stack: Stack, role: Resource) -> set[Grant]:
+    """Return what the role's own and its managed policies allow."""
+    attached = [stack.resources[referenced_id(policy)] for policy in role.properties["ManagedPolicyArns"]]
+    documents = [policy["PolicyDocument"] for policy in role.properties["Policies"]]
+    documents += [policy.properties["PolicyDocument"] for policy in attached]
     return {
-        (action, target(resource) if action.startswith("dynamodb:") else "")
-        for document in (*documents, *(one.properties["PolicyDocument"] for one in attached))
+        (action, referenced_id(resource) if action.startswith("dynamodb:") else "")
+        for document in documents
         for statement in document["Statement"]
-        for action in listed(statement["Action"])
-        for resource in listed(statement["Resource"])
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
     }
 
 
-def lambdas_own(stack: Stack, function: Resource) -> set[Grant]:
-    """What the service needs of the role beside the code."""
-    found = {(action, "") for action in BASICS}
+def get_service_needs(stack: Stack, function: Resource) -> set[Grant]:
+    """Return what the Lambda service does with the function's role."""
+    needs = {(action, "") for action in BASIC_ACTIONS}
     if "VpcConfig" in function.properties:
-        (joining,) = stack.resources["NetworkAccess"].properties["PolicyDocument"]["Statement"]
-        found |= {(action, "") for action in joining["Action"]}
-    for one in (*stack.of("Lambda::EventSourceMapping"), *stack.of("Lambda::EventInvokeConfig")):
-        if target(one.properties["FunctionName"]) != function.id:
+        (statement,) = stack.resources["NetworkAccess"].properties["PolicyDocument"]["Statement"]
+        needs |= {(action, "") for action in statement["Action"]}
+    for resource in (
+        *stack.of_type("Lambda::EventSourceMapping"),
+        *stack.of_type("Lambda::EventInvokeConfig"),
+    ):
+        if referenced_id(resource.properties["FunctionName"]) != function.id:
             continue
-        if "DestinationConfig" in one.properties:
-            found.add(("sqs:SendMessage", ""))
-        source = target(one.properties.get("EventSourceArn"))
+        if "DestinationConfig" in resource.properties:
+            needs.add(("sqs:SendMessage", ""))
+        source = referenced_id(resource.properties.get("EventSourceArn"))
         if source.endswith("Table"):
-            found |= {(f"dynamodb:{action}", source) for action in STREAM_SOURCE}
+            needs |= {(f"dynamodb:{action}", source) for action in STREAM_SOURCE_ACTIONS}
         elif source:
-            found |= {(f"sqs:{action}", "") for action in QUEUE_SOURCE}
-    return found
+            needs |= {(f"sqs:{action}", "") for action in QUEUE_SOURCE_ACTIONS}
+    return needs
 
 
-def service(action: str) -> str:
-    """The service as its endpoint names it; a stream is not read where its table is."""
-    stream = action.removeprefix("dynamodb:") in STREAM_SOURCE
-    return "dynamodb-streams" if stream else action.partition(":")[0]
+def get_endpoint_service(action: str) -> str:
+    """Return the service as its endpoint names it; streams have an endpoint of their own."""
+    is_stream = action.removeprefix("dynamodb:") in STREAM_SOURCE_ACTIONS
+    return "dynamodb-streams" if is_stream else action.partition(":")[0]
 
 
-def function_id(function: str) -> str:
-    return f"{function.title()}Function"
+def get_function(stack: Stack, function: str) -> Resource:
+    return stack.resources[f"{function.title()}Function"]
 
 
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def get_role(stack: Stack, function: str) -> Resource:
+    return stack.resources[referenced_id(get_function(stack, function).properties["Role"])]
 
 
 @pytest.mark.parametrize("variant", ["default", "everything"])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_role_grants_what_the_code_asks_for_and_no_more(function: str, variant: str) -> None:
-    stack = load(**VARIANTS[variant])
-    resource = stack.resources[function_id(function)]
-    grants = granted(stack, stack.resources[target(resource.properties["Role"])])
+def test_role_grants_nothing_that_the_code_does_not_call(function: str, variant: str) -> None:
+    stack = load_stack(**VARIANTS[variant])
+    needs = find_called(function) | get_service_needs(stack, get_function(stack, function))
 
-    assert grants - asked(function) - lambdas_own(stack, resource) == set()
+    assert get_grants(stack, get_role(stack, function)) - needs == set()
 
 
-def test_who_reads_documents_can_see_whether_one_is_gone() -> None:
-    stack = load()
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_role_grants_everything_that_the_code_calls(function: str) -> None:
+    stack = load_stack(**VARIANTS["everything"])
+    called = find_called(function) - NAME_COLLISIONS.get(function, set())
+    needs = called | get_service_needs(stack, get_function(stack, function))
+
+    assert needs - get_grants(stack, get_role(stack, function)) == set()
+
+
+def test_readers_of_documents_can_tell_a_missing_one() -> None:
+    stack = load_stack()
     readers = {
         name
-        for name, statement in statements(stack)
-        for resource in listed(statement["Resource"])
-        if "s3:GetObject" in listed(statement["Action"])
+        for name, statement in iterate_allow_statements(stack)
+        for resource in as_list(statement["Resource"])
+        if "s3:GetObject" in as_list(statement["Action"])
+        if isinstance(resource, dict)
         if str(resource.get("Fn::Sub")).endswith(("/records/*", "/events/*"))
     }
-    listing = {
+    listers = {
         role.id
-        for role in stack.of("IAM::Role")
-        if "ListDocuments" in {target(one) for one in role.properties["ManagedPolicyArns"]}
+        for role in stack.of_type("IAM::Role")
+        if "ListDocuments" in {referenced_id(policy) for policy in role.properties["ManagedPolicyArns"]}
     }
     (statement,) = stack.resources["ListDocuments"].properties["PolicyDocument"]["Statement"]
 
-    assert readers == listing
+    assert readers == listers
     assert statement["Condition"] == {"StringLike": {"s3:prefix": ["records/*", "events/*"]}}
 
 
-def test_inside_the_network_functions_call_what_has_an_endpoint_there() -> None:
-    stack = load(**VARIANTS["everything"])
-    inside = {
-        function for function in FUNCTIONS if "VpcConfig" in stack.resources[function_id(function)].properties
-    }
+def test_functions_in_the_vpc_call_only_services_with_an_endpoint() -> None:
+    stack = load_stack(**VARIANTS["everything"])
+    inside = [name for name in FUNCTIONS if "VpcConfig" in get_function(stack, name).properties]
     called = {
-        service(action)
+        get_endpoint_service(action)
         for function in inside
-        for action, _ in asked(function) & granted(stack, stack.resources[f"{function.title()}Role"])
+        for action, _ in find_called(function) & get_grants(stack, get_role(stack, function))
     }
-    endpoints = [one.properties["ServiceName"]["Fn::Sub"] for one in stack.of("EC2::VPCEndpoint")]
+    endpoints = {
+        endpoint.properties["ServiceName"].rpartition(".")[2]
+        for endpoint in stack.of_type("EC2::VPCEndpoint")
+    }
 
-    assert called == {
-        "dax",
-        *(name.rpartition(".")[2] for name in endpoints),
-    }  # DAX's nodes are in the network
+    assert called == {"dax", *endpoints}  # the nodes of DAX are in the VPC themselves
 
 
-def test_a_call_is_found_where_only_a_used_method_makes_it() -> None:
+def test_calls_of_unused_methods_are_not_counted() -> None:
     module = ast.parse(
         "class Store:\n"
         "    def read(self): return self._client.get_item()\n"
         "    def drop(self): return self._client.delete_item()\n"
         "def handle(store): return store.read()\n"
     )
-    assert [name for _, _, node in used(list(module.body)) for name in calls(node)] == ["read", "get_item"]
+    called = [name for _, _, node in select_used(list(module.body)) for name in iterate_calls(node)]
+
+    assert called == ["read", "get_item"]

@@ -1,234 +1,284 @@
-"""Each rule can fail: break the template in one place, and the rule that watches that place says so."""
+"""Each rule can fail: break the templates in one place, and the rule for that place reports it."""
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.template.rules import ALL, Rule, api, data, edge, functions, hops, permissions, watching
-from tests.template.stack import Stack, load
+from tests.template.rules import RULES, Rule, api, data, edge, functions, messaging, monitoring, permissions
+from tests.template.stack import MAIN, Stack, Templates, load_stack
 from tests.template.test_rules import VARIANTS
 
-type Break = Callable[[dict[str, Any]], None]
-type Case = tuple[Rule, str, Break]
+type Mutation = Callable[[Templates], None]
+type Case = tuple[Rule, str, Mutation]
 
-_DROP: Any = object()
+_REMOVED: Any = object()
 
 
-def put(path: str, value: Any = _DROP) -> Break:
-    """Replaces the part of the transformed resources at `path`, or drops it."""
+def put(path: str, value: Any = _REMOVED) -> Mutation:
+    """Replace the part at `path`, which begins with a logical ID of any template, or remove it."""
 
-    def mutate(resources: dict[str, Any]) -> None:
-        *way, last = path.split("/")
-        place: Any = resources
-        for step in way:
-            place = place[int(step) if isinstance(place, list) else step]
-        key: Any = int(last) if isinstance(place, list) else last
-        if value is _DROP:
-            del place[key]
+    def mutate(templates: Templates) -> None:
+        *steps, last = path.split("/")
+        part: Any = _find_resources(templates, path.split("/", maxsplit=1)[0])
+        for step in steps:
+            part = part[int(step) if isinstance(part, list) else step]
+        key: Any = int(last) if isinstance(part, list) else last
+        if value is _REMOVED:
+            del part[key]
         else:
-            place[key] = value
+            part[key] = value
 
     return mutate
 
 
-def api_method(path: str, method: str, key: str, value: Any = _DROP) -> Break:
-    def mutate(resources: dict[str, Any]) -> None:
-        put(key, value)(resources["Api"]["Properties"]["Body"]["paths"][path][method])
+def put_in_method(path: str, method: str, key: str, value: Any = _REMOVED) -> Mutation:
+    """Replace the part at `key` of one method of the API, or remove it."""
+
+    def mutate(templates: Templates) -> None:
+        definition = templates[MAIN]["Resources"]["Api"]["Properties"]["Body"]["paths"][path][method]
+        put(f"method/{key}", value)({MAIN: {"Resources": {"method": definition}}})
 
     return mutate
 
 
-def add(name: str, kind: str, **properties: Any) -> Break:
-    return lambda resources: resources.update({name: {"Type": f"AWS::{kind}", "Properties": properties}})
+def add(name: str, kind: str, **properties: Any) -> Mutation:
+    """Add a resource to the main template."""
+    resource = {"Type": f"AWS::{kind}", "Properties": properties}
+    return lambda templates: templates[MAIN]["Resources"].update({name: resource})
 
 
-def picture(shown: str, instead: str) -> Break:
-    """Another text in the dashboard."""
+def append(path: str, value: Any) -> Mutation:
+    """Append to the list at `path` of the main template."""
 
-    def mutate(resources: dict[str, Any]) -> None:
-        body = resources["OperationsDashboard"]["Properties"]["DashboardBody"]
-        body["Fn::Sub"] = body["Fn::Sub"].replace(shown, instead)
+    def mutate(templates: Templates) -> None:
+        part: Any = templates[MAIN]["Resources"]
+        for step in path.split("/"):
+            part = part[step]
+        part.append(value)
 
     return mutate
 
 
-def statement(role: str, key: str, value: Any) -> Break:
+def replace_in_dashboard(old: str, new: str) -> Mutation:
+    def mutate(templates: Templates) -> None:
+        dashboard = _find_resources(templates, "OperationsDashboard")["OperationsDashboard"]
+        body = dashboard["Properties"]["DashboardBody"]
+        body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+
+    return mutate
+
+
+def put_in_statement(role: str, key: str, value: Any) -> Mutation:
+    """Replace a part of the first statement of a role."""
     return put(f"{role}/Properties/Policies/0/PolicyDocument/Statement/0/{key}", value)
+
+
+def _find_resources(templates: Templates, logical_id: str) -> dict[str, Any]:
+    (resources,) = [
+        template["Resources"] for template in templates.values() if logical_id in template["Resources"]
+    ]
+    found: dict[str, Any] = resources
+    return found
 
 
 DISPATCH_SOURCE = "DispatchFunctionDispatch/Properties"
 STREAM_SOURCE = "NotifyFunctionJobs/Properties"
 RULE_TARGET = "HarvestRule/Properties/Targets/0"
-JOBS = "JobsTable/Properties"
+JOBS_TABLE = "JobsTable/Properties"
 BUCKET = "DataBucket/Properties"
-RULES = f"{BUCKET}/LifecycleConfiguration/Rules"
-POLICY = "DataBucketPolicy/Properties/PolicyDocument/Statement"
-BODY = "Api/Properties/Body"
-ANSWERS = f"{BODY}/x-amazon-apigateway-gateway-responses"
+LIFECYCLE = f"{BUCKET}/LifecycleConfiguration/Rules"
+BUCKET_POLICY = "DataBucketPolicy/Properties/PolicyDocument/Statement"
+API = "Api/Properties/Body"
+RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 STAGE = "ApiStage/Properties"
-OPEN_GROUP = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
+DISTRIBUTION = "OutputsDistribution/Properties/DistributionConfig"
+OPEN_INGRESS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
 
 CASES: list[Case] = [
-    (hops.queues_are_consumed_or_dead_letter, "default", add("Forgotten", "SQS::Queue")),
-    (hops.queue_consumers, "default", put(f"{DISPATCH_SOURCE}/FunctionResponseTypes")),
-    (hops.queue_consumers, "default", put(f"{DISPATCH_SOURCE}/ScalingConfig")),
-    (hops.queue_consumers, "default", put("DispatchFunction/Properties/Timeout", 61)),
-    (hops.queue_consumers, "default", put("HarvestQueue/Properties/VisibilityTimeout", 300)),
-    (hops.queue_consumers, "default", put("TrackQueue/Properties/RedrivePolicy")),
-    (hops.queue_consumers, "default", put("TrackQueue/Properties/RedrivePolicy/maxReceiveCount", 1)),
-    (hops.stream_consumers, "default", put(f"{STREAM_SOURCE}/BisectBatchOnFunctionError")),
-    (hops.stream_consumers, "default", put(f"{STREAM_SOURCE}/MaximumRetryAttempts")),
-    (hops.stream_consumers, "default", put(f"{STREAM_SOURCE}/MaximumRecordAgeInSeconds", -1)),
-    (hops.stream_consumers, "default", put(f"{STREAM_SOURCE}/DestinationConfig")),
-    (hops.stream_consumers, "default", put(f"{STREAM_SOURCE}/FunctionResponseTypes", [])),
-    (hops.event_targets, "default", put(f"{RULE_TARGET}/RetryPolicy")),
-    (hops.event_targets, "default", put(f"{RULE_TARGET}/DeadLetterConfig")),
-    (hops.event_targets, "default", put("EventQueuesPolicy")),
-    (hops.asynchronous_invocations, "default", put("SweepFunctionEventInvokeConfig")),
-    (hops.dead_letters_raise_an_alarm, "default", put("SweepDeadLetterAlarm")),
-    (hops.dead_letters_raise_an_alarm, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),
-    (functions.log_groups, "default", put("HarvestLogGroup")),
-    (functions.log_groups, "default", put("HarvestLogGroup/Properties/RetentionInDays")),
+    (messaging.check_no_orphan_queues, "default", add("OrphanQueue", "SQS::Queue", QueueName="orphan")),
+    (messaging.check_queue_consumers, "default", put(f"{DISPATCH_SOURCE}/FunctionResponseTypes")),
+    (messaging.check_queue_consumers, "default", put(f"{DISPATCH_SOURCE}/ScalingConfig")),
+    (messaging.check_queue_consumers, "default", put("DispatchFunction/Properties/Timeout", 61)),
+    (messaging.check_queue_consumers, "default", put("HarvestQueue/Properties/VisibilityTimeout", 300)),
+    (messaging.check_queue_consumers, "default", put("TrackQueue/Properties/RedrivePolicy")),
     (
-        functions.roles_are_own,
+        messaging.check_queue_consumers,
+        "default",
+        put("TrackQueue/Properties/RedrivePolicy/maxReceiveCount", 1),
+    ),
+    (messaging.check_stream_consumers, "default", put(f"{STREAM_SOURCE}/BisectBatchOnFunctionError")),
+    (messaging.check_stream_consumers, "default", put(f"{STREAM_SOURCE}/MaximumRetryAttempts")),
+    (messaging.check_stream_consumers, "default", put(f"{STREAM_SOURCE}/MaximumRecordAgeInSeconds", -1)),
+    (messaging.check_stream_consumers, "default", put(f"{STREAM_SOURCE}/DestinationConfig")),
+    (messaging.check_stream_consumers, "default", put(f"{STREAM_SOURCE}/FunctionResponseTypes", [])),
+    (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/RetryPolicy")),
+    (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/DeadLetterConfig")),
+    (messaging.check_event_targets, "default", put("EventQueuesPolicy")),
+    (messaging.check_asynchronous_invocations, "default", put("SweepFunctionEventInvokeConfig")),
+    (messaging.check_dead_letter_alarms, "default", put("SweepDeadLetterAlarm")),
+    (messaging.check_dead_letter_alarms, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),
+    (
+        messaging.check_dead_letter_alarms,
+        "default",
+        put("TrackDeadLetterQueue/Properties/QueueName", "renamed-without-its-alarm"),
+    ),
+    (functions.check_log_groups, "default", put("HarvestLogGroup")),
+    (functions.check_log_groups, "default", put("HarvestLogGroup/Properties/RetentionInDays")),
+    (
+        functions.check_roles_not_shared,
         "default",
         put("TrackFunction/Properties/Role", {"Fn::GetAtt": ["SweepRole", "Arn"]}),
     ),
-    (functions.traced_and_bounded, "default", put("QueryFunction/Properties/TracingConfig")),
-    (functions.traced_and_bounded, "default", put("QueryFunction/Properties/Timeout", 30)),
-    (functions.traced_and_bounded, "default", put("QueryFunction/Properties/Environment/Variables/STAGE")),
+    (functions.check_tracing_and_limits, "default", put("QueryFunction/Properties/TracingConfig")),
+    (functions.check_tracing_and_limits, "default", put("QueryFunction/Properties/Timeout", 30)),
     (
-        functions.no_secret_in_the_environment,
+        functions.check_tracing_and_limits,
+        "default",
+        put("QueryFunction/Properties/Environment/Variables/STAGE"),
+    ),
+    (
+        functions.check_no_secrets_in_environment,
         "default",
         put("DispatchFunction/Properties/Environment/Variables/REPLICATE_TOKEN", "r8_made_up"),
     ),
     (
-        functions.no_secret_in_the_environment,
+        functions.check_no_secrets_in_environment,
         "default",
         put("DispatchFunction/Properties/Environment/Variables/X", {"Fn::Sub": "{{resolve:ssm-secure:/x}}"}),
     ),
-    (watching.alarms_reach_somebody, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
-    (watching.alarms_reach_somebody, "everything", put("CostAnomalySubscription/Properties/Subscribers", [])),
     (
-        watching.own_metrics_are_counted_and_told_apart,
+        functions.check_invoke_permissions,
+        "default",
+        put("IngestFunctionCreatePredictionPermissionStage/Properties/SourceArn"),
+    ),
+    (monitoring.check_alarm_actions, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
+    (monitoring.check_alarm_actions, "everything", put("CostAnomalySubscription/Properties/Subscribers", [])),
+    (
+        monitoring.check_metrics,
         "default",
         put("JobFailuresAlarm/Properties/Metrics/1/MetricStat/Metric/MetricName", "JobsFailed"),
     ),
     (
-        watching.own_metrics_are_counted_and_told_apart,
-        "local",
+        monitoring.check_metrics,
+        "polling",
         put("OutputLostAlarm/Properties/Dimensions/0/Value", "another-stack"),
     ),
     (
-        watching.own_metrics_are_counted_and_told_apart,
+        monitoring.check_metrics,
         "default",
         put("TrackFunction/Properties/Environment/Variables/POWERTOOLS_SERVICE_NAME", "track"),
     ),
-    (watching.own_metrics_are_counted_and_told_apart, "default", picture("JobSeconds", "JobMinutes")),
-    (watching.the_dashboard_shows_everything, "default", picture("${NotifyQueue.QueueName}", "notify")),
-    (watching.the_dashboard_shows_everything, "default", picture("${BreakerOpenAlarm.Arn}", "breaker")),
+    (monitoring.check_metrics, "default", replace_in_dashboard("JobSeconds", "JobMinutes")),
     (
-        functions.invocations_name_their_source,
+        monitoring.check_dashboard,
         "default",
-        put("IngestFunctionCreatePredictionPermissionStage/Properties/SourceArn"),
+        replace_in_dashboard('"QueueName", "${ServiceName}-notify"', '"QueueName", "x"'),
     ),
-    (permissions.no_star_action, "default", statement("TrackRole", "Action", "sqs:*")),
-    (permissions.no_star_action, "default", statement("TrackRole", "Action", ["sqs:SendMessage", "*"])),
-    (permissions.stars_have_reasons, "default", statement("TrackRole", "Resource", "*")),
-    (permissions.stars_have_reasons, "everything", put("SqsEndpoint/Properties/PolicyDocument")),
+    (monitoring.check_dashboard, "default", replace_in_dashboard("${BreakerOpenAlarm.Arn}", "breaker")),
+    (permissions.check_no_wildcard_actions, "default", put_in_statement("TrackRole", "Action", "sqs:*")),
     (
-        permissions.no_foreign_managed_policy,
+        permissions.check_no_wildcard_actions,
+        "default",
+        put_in_statement("TrackRole", "Action", ["sqs:SendMessage", "*"]),
+    ),
+    (permissions.check_wildcard_resources, "default", put_in_statement("TrackRole", "Resource", "*")),
+    (permissions.check_wildcard_resources, "everything", put("SqsEndpoint/Properties/PolicyDocument")),
+    (
+        permissions.check_no_aws_managed_policies,
         "default",
         put("TrackRole/Properties/ManagedPolicyArns/0", "arn:aws:iam::aws:policy/AdministratorAccess"),
     ),
-    (data.tables, "default", put(f"{JOBS}/PointInTimeRecoverySpecification")),
-    (data.tables, "default", put(f"{JOBS}/TimeToLiveSpecification")),
-    (data.tables, "default", put(f"{JOBS}/SSESpecification")),
-    (data.tables, "default", put(f"{JOBS}/BillingMode", "PROVISIONED")),
-    (data.tables, "default", put("JobsTable/DeletionPolicy", "Delete")),
-    (data.buckets, "default", put(f"{BUCKET}/PublicAccessBlockConfiguration/BlockPublicPolicy", value=False)),
-    (data.buckets, "default", put(f"{BUCKET}/BucketEncryption")),
-    (data.buckets, "default", put(f"{BUCKET}/LifecycleConfiguration")),
-    (data.buckets, "default", put(f"{RULES}/1/ExpirationInDays", 2)),
-    (data.buckets, "default", put(f"{RULES}/3/ExpirationInDays", 0)),
-    (data.buckets, "everything", put(f"{RULES}/4/Transitions/0/TransitionInDays", 30)),
-    (data.bucket_policies, "default", put(f"{POLICY}/0")),
-    (data.bucket_policies, "default", put(f"{POLICY}/1")),
-    (data.bucket_policies, "default", put(f"{POLICY}/2/Condition")),
-    (data.bucket_policies, "default", put(f"{POLICY}/2/Resource/0", {"Fn::Sub": "${DataBucket.Arn}/*"})),
-    (data.queues_are_encrypted, "default", put("DispatchQueue/Properties/SqsManagedSseEnabled")),
-    (data.one_key_for_everything, "everything", put("DispatchQueue/Properties/KmsMasterKeyId")),
-    (data.one_key_for_everything, "everything", put("IngestLogGroup/Properties/KmsKeyId")),
-    (data.one_key_for_everything, "everything", put("DataKey/Properties/EnableKeyRotation")),
-    (api.methods_are_authorized, "default", api_method("/v1/predictions", "post", "security")),
+    (data.check_tables, "default", put(f"{JOBS_TABLE}/PointInTimeRecoverySpecification")),
+    (data.check_tables, "default", put(f"{JOBS_TABLE}/TimeToLiveSpecification")),
+    (data.check_tables, "default", put(f"{JOBS_TABLE}/SSESpecification")),
+    (data.check_tables, "default", put(f"{JOBS_TABLE}/BillingMode", "PROVISIONED")),
+    (data.check_tables, "default", put("JobsTable/DeletionPolicy", "Delete")),
     (
-        api.methods_are_authorized,
+        data.check_buckets,
         "default",
-        api_method("/admin/{proxy+}", "delete", "security", [{"NONE": []}]),
+        put(f"{BUCKET}/PublicAccessBlockConfiguration/BlockPublicPolicy", value=False),
     ),
-    (api.methods_are_authorized, "everything", api_method("/v1/files", "get", "security", [{"Keys": []}])),
+    (data.check_buckets, "default", put(f"{BUCKET}/BucketEncryption")),
+    (data.check_buckets, "default", put(f"{BUCKET}/LifecycleConfiguration")),
+    (data.check_buckets, "default", put(f"{LIFECYCLE}/1/ExpirationInDays", 2)),
+    (data.check_buckets, "default", put(f"{LIFECYCLE}/3/ExpirationInDays", 0)),
+    (data.check_buckets, "everything", put(f"{LIFECYCLE}/4/Transitions/0/TransitionInDays", 30)),
+    (data.check_bucket_policies, "default", put(f"{BUCKET_POLICY}/0")),
+    (data.check_bucket_policies, "default", put(f"{BUCKET_POLICY}/1")),
+    (data.check_bucket_policies, "default", put(f"{BUCKET_POLICY}/2/Condition")),
     (
-        api.methods_are_validated,
+        data.check_bucket_policies,
         "default",
-        api_method("/v1/predictions", "post", "x-amazon-apigateway-request-validator", "params-only"),
+        put(f"{BUCKET_POLICY}/2/Resource/0", {"Fn::Sub": "${DataBucket.Arn}/*"}),
     ),
-    (api.methods_are_validated, "default", api_method("/v1/predictions", "post", "parameters", [])),
-    (api.methods_are_validated, "default", put(f"{BODY}/x-amazon-apigateway-request-validator")),
+    (data.check_queue_encryption, "default", put("DispatchQueue/Properties/SqsManagedSseEnabled")),
+    (data.check_customer_managed_key, "everything", put("DispatchQueue/Properties/KmsMasterKeyId")),
+    (data.check_customer_managed_key, "everything", put("AlarmTopic/Properties/KmsMasterKeyId")),
+    (data.check_customer_managed_key, "everything", put("IngestLogGroup/Properties/KmsKeyId")),
+    (data.check_customer_managed_key, "everything", put("DataKey/Properties/EnableKeyRotation")),
+    (api.check_authorization, "default", put_in_method("/v1/predictions", "post", "security")),
     (
-        api.caches_keep_callers_apart,
+        api.check_authorization,
+        "default",
+        put_in_method("/admin/{proxy+}", "delete", "security", [{"NONE": []}]),
+    ),
+    (api.check_authorization, "everything", put_in_method("/v1/files", "get", "security", [{"Keys": []}])),
+    (
+        api.check_request_validation,
+        "default",
+        put_in_method("/v1/predictions", "post", "x-amazon-apigateway-request-validator", "params-only"),
+    ),
+    (api.check_request_validation, "default", put_in_method("/v1/predictions", "post", "parameters", [])),
+    (api.check_request_validation, "default", put(f"{API}/x-amazon-apigateway-request-validator")),
+    (
+        api.check_cache_keys,
         "everything",
-        api_method("/v1/account", "get", "x-amazon-apigateway-integration/cacheKeyParameters", []),
+        put_in_method("/v1/account", "get", "x-amazon-apigateway-integration/cacheKeyParameters", []),
     ),
     (
-        api.caches_keep_callers_apart,
+        api.check_cache_keys,
         "everything",
-        lambda resources: resources["ApiStage"]["Properties"]["MethodSettings"].append(
-            {"HttpMethod": "GET", "ResourcePath": "/~1v1~1predictions~1{id}", "CachingEnabled": True}
+        append(
+            f"{STAGE}/MethodSettings",
+            {"HttpMethod": "GET", "ResourcePath": "/~1v1~1predictions~1{id}", "CachingEnabled": True},
         ),
     ),
-    (api.refusals_are_problems, "default", put(f"{ANSWERS}/UNAUTHORIZED")),
-    (api.refusals_are_problems, "default", put(f"{ANSWERS}/THROTTLED/responseParameters", {})),
-    (api.refusals_are_problems, "default", put(f"{ANSWERS}/BAD_REQUEST_BODY/statusCode", 400)),
-    (api.refusals_are_problems, "default", put(f"{ANSWERS}/AUTHORIZER_CONFIGURATION_ERROR")),
-    (api.refusals_are_problems, "default", put(f"{ANSWERS}/THROTTLED/{ALLOW_ORIGIN}", "'*'")),
-    (api.refusals_are_problems, "everything", put(f"{ANSWERS}/UNAUTHORIZED/{ALLOW_ORIGIN}", "'*'")),
-    (api.refusals_are_problems, "everything", put(f"{ANSWERS}/DEFAULT_5XX/{ALLOW_ORIGIN}")),
-    (api.stages_are_throttled, "default", put(f"{STAGE}/MethodSettings/0/ThrottlingRateLimit")),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/UNAUTHORIZED")),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/responseParameters", {})),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/BAD_REQUEST_BODY/statusCode", 400)),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/AUTHORIZER_CONFIGURATION_ERROR")),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/{ALLOW_ORIGIN}", "'*'")),
+    (api.check_gateway_responses, "everything", put(f"{RESPONSES}/UNAUTHORIZED/{ALLOW_ORIGIN}", "'*'")),
+    (api.check_gateway_responses, "everything", put(f"{RESPONSES}/DEFAULT_5XX/{ALLOW_ORIGIN}")),
+    (api.check_throttling, "default", put(f"{STAGE}/MethodSettings/0/ThrottlingRateLimit")),
     (
-        edge.distributions,
+        edge.check_distributions,
         "default",
-        put(
-            "OutputsDistribution/Properties/DistributionConfig/DefaultCacheBehavior/ViewerProtocolPolicy",
-            "allow-all",
-        ),
+        put(f"{DISTRIBUTION}/DefaultCacheBehavior/ViewerProtocolPolicy", "allow-all"),
     ),
     (
-        edge.distributions,
+        edge.check_distributions,
         "default",
         put("OutputsOriginAccessControl/Properties/OriginAccessControlConfig/SigningBehavior", "no-override"),
     ),
-    (edge.distributions, "everything", put("ApiDomain/Properties/SecurityPolicy", "TLS_1_0")),
+    (edge.check_distributions, "everything", put("ApiDomain/Properties/SecurityPolicy", "TLS_1_0")),
     (
-        edge.networks_are_closed,
+        edge.check_networks,
         "everything",
-        put("EndpointsSecurityGroup/Properties/SecurityGroupIngress/0", OPEN_GROUP),
+        put("EndpointsSecurityGroup/Properties/SecurityGroupIngress/0", OPEN_INGRESS),
     ),
-    (edge.networks_are_closed, "everything", add("Gateway", "EC2::InternetGateway")),
-    (edge.networks_are_closed, "everything", put("DaxCluster/Properties/SSESpecification")),
+    (edge.check_networks, "everything", add("Gateway", "EC2::InternetGateway")),
+    (edge.check_networks, "everything", put("DaxCluster/Properties/SSESpecification")),
+    (edge.check_networks, "everything", put("DaxCluster/Properties/ClusterEndpointEncryptionType", "NONE")),
+    (edge.check_firewalls, "everything", put("ApiWebAclAssociation")),
+    (edge.check_firewalls, "everything", put("ApiWebAcl/Properties/Rules", [])),
     (
-        edge.networks_are_closed,
-        "everything",
-        put("DaxCluster/Properties/ClusterEndpointEncryptionType", "NONE"),
-    ),
-    (edge.firewalls, "everything", put("ApiWebAclAssociation")),
-    (edge.firewalls, "everything", put("ApiWebAcl/Properties/Rules", [])),
-    (
-        edge.local_settings_stay_local,
+        edge.check_no_local_settings,
         "default",
         put("TrackFunction/Properties/Environment/Variables/LOCAL_SETTINGS", "{}"),
     ),
@@ -236,14 +286,13 @@ CASES: list[Case] = [
 
 
 @pytest.mark.parametrize(("rule", "variant", "mutate"), CASES, ids=lambda part: getattr(part, "__name__", ""))
-def test_a_rule_tells_what_was_broken(rule: Rule, variant: str, mutate: Break) -> None:
-    whole = load(**VARIANTS[variant])
-    template = json.loads(json.dumps(whole.template))
+def test_rule_reports_what_was_broken(rule: Rule, variant: str, mutate: Mutation) -> None:
+    templates = copy.deepcopy(load_stack(**VARIANTS[variant]).templates)
 
-    mutate(template["Resources"])
+    mutate(templates)
 
-    assert rule(Stack(template, VARIANTS[variant])) != []
+    assert rule(Stack(templates, VARIANTS[variant])) != []
 
 
 def test_every_rule_is_broken_at_least_once() -> None:
-    assert {rule.__name__ for rule, _, _ in CASES} == {rule.__name__ for rule in ALL}
+    assert {rule.__name__ for rule, _, _ in CASES} == {rule.__name__ for rule in RULES}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.template.rules.api import body, methods
-from tests.template.stack import TEMPLATE, load, target, walk
+from tests.template.rules.api import get_definition, iterate_methods
+from tests.template.stack import ROOT, iterate_parts, load_stack, referenced_id
 from tests.template.test_rules import VARIANTS
 
-# What the local AWS cannot make, or what costs by the hour
+# Types that cost by the hour or that the local AWS cannot create.
 _OPTIONAL_TYPES = (
     "ApiGateway::Account",
     "ApiGateway::DomainName",
@@ -35,30 +35,36 @@ _OPTIONAL_TYPES = (
 )
 
 
-def test_nothing_optional_exists_by_default() -> None:
-    stack = load()
-    assert [resource.id for kind in _OPTIONAL_TYPES for resource in stack.of(kind)] == []
+def test_optional_resources_do_not_exist_by_default() -> None:
+    stack = load_stack()
+
+    assert [resource.id for kind in _OPTIONAL_TYPES for resource in stack.of_type(kind)] == []
+
+
+def test_local_stack_has_no_nested_stacks() -> None:
+    assert load_stack(**VARIANTS["local"]).of_type("CloudFormation::Stack") == []
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_reference_leads_to_a_resource_that_is_not_there(variant: str) -> None:
-    stack = load(**VARIANTS[variant])
-    declared = set(stack.template["Resources"])
-    missing = [
-        f"{resource.id}{path} → {target(part)}"
+def test_every_reference_leads_to_an_existing_resource(variant: str) -> None:
+    stack = load_stack(**VARIANTS[variant])
+    absent = stack.declared_ids - set(stack.resources)
+    dangling = [
+        f"{resource.id}{path} → {referenced_id(part)}"
         for resource in stack.resources.values()
-        for path, part in walk(resource.properties)
-        if isinstance(part, dict) and target(part) in declared - set(stack.resources)
+        for path, part in iterate_parts(resource.properties)
+        if referenced_id(part) in absent
     ]
-    assert missing == []
+
+    assert dangling == []
 
 
-def test_the_firewall_stands_in_front_of_the_stage() -> None:
-    stack = load(EnableFirewall="true", FirewallDeniedIpv4="203.0.113.0/24")
-    (association,) = stack.of("WAFv2::WebACLAssociation")
-    addresses = {one.id: one.properties["Addresses"] for one in stack.of("WAFv2::IPSet")}
+def test_firewall_protects_the_stage_of_the_api() -> None:
+    stack = load_stack(EnableFirewall="true", FirewallDeniedIpv4="203.0.113.0/24")
+    (association,) = stack.of_type("WAFv2::WebACLAssociation")
+    addresses = {one.id: one.properties["Addresses"] for one in stack.of_type("WAFv2::IPSet")}
 
-    assert target(association.properties["WebACLArn"]) == "ApiWebAcl"
+    assert referenced_id(association.properties["WebACLArn"]) == "ApiWebAcl"
     assert addresses == {
         "AllowedIpv4Set": [],
         "AllowedIpv6Set": [],
@@ -74,206 +80,230 @@ def test_the_firewall_stands_in_front_of_the_stage() -> None:
     ]
 
 
-def test_an_allow_list_keeps_everybody_else_out_but_for_replicate() -> None:
-    stack = load(EnableFirewall="true", FirewallAllowedIpv4="192.0.2.0/24")
+def test_firewall_blocks_addresses_not_on_the_allow_list_except_for_webhooks_of_replicate() -> None:
+    stack = load_stack(EnableFirewall="true", FirewallAllowedIpv4="192.0.2.0/24")
     rule = next(
-        one for one in stack.resources["ApiWebAcl"].properties["Rules"] if one["Name"] == "NotAllowed"
+        rule for rule in stack.resources["ApiWebAcl"].properties["Rules"] if rule["Name"] == "NotAllowed"
     )
-    refused = [one["NotStatement"]["Statement"] for one in rule["Statement"]["AndStatement"]["Statements"]]
+    negated = [
+        statement["NotStatement"]["Statement"]
+        for statement in rule["Statement"]["AndStatement"]["Statements"]
+    ]
 
     assert rule["Action"] == {"Block": {}}
-    assert refused[-1]["ByteMatchStatement"]["SearchString"] == "/webhooks/replicate"
+    assert negated[-1]["ByteMatchStatement"]["SearchString"] == "/webhooks/replicate"
 
 
-def test_cloudfront_takes_its_own_web_acl_or_one_made_elsewhere() -> None:
-    own = load(EnableOutputsFirewall="true").resources["OutputsDistribution"].properties["DistributionConfig"]
-    other = load(OutputsWebAclArn="arn:acl").resources["OutputsDistribution"].properties["DistributionConfig"]
-    none = load().resources["OutputsDistribution"].properties["DistributionConfig"]
+def test_distribution_has_its_own_web_acl_or_a_given_one_or_none() -> None:
+    def get_web_acl(**parameters: str) -> Any:
+        distribution = load_stack(**parameters).resources["OutputsDistribution"]
+        return distribution.properties["DistributionConfig"].get("WebACLId")
 
-    assert target(own["WebACLId"]) == "OutputsWebAcl"
-    assert other["WebACLId"] == "arn:acl"
-    assert "WebACLId" not in none
+    assert referenced_id(get_web_acl(EnableOutputsFirewall="true")) == "OutputsWebAcl"
+    assert get_web_acl(OutputsWebAclArn="arn:acl") == "arn:acl"
+    assert get_web_acl() is None
 
 
-def test_the_resource_policy_denies_strangers_but_leaves_the_webhook_open() -> None:
-    policy = body(load(AllowedCidrs="192.0.2.0/24,2001:db8::/32"))["x-amazon-apigateway-policy"]
+def test_resource_policy_denies_other_addresses_except_for_webhooks_of_replicate() -> None:
+    stack = load_stack(AllowedCidrs="192.0.2.0/24,2001:db8::/32")
+    policy = get_definition(stack)["x-amazon-apigateway-policy"]
     denial = next(statement for statement in policy["Statement"] if statement["Effect"] == "Deny")
 
     assert denial["Condition"] == {"NotIpAddress": {"aws:SourceIp": ["192.0.2.0/24", "2001:db8::/32"]}}
     assert denial["NotResource"] == "execute-api:/*/POST/webhooks/replicate"
-    assert "x-amazon-apigateway-policy" not in body(load())
+    assert "x-amazon-apigateway-policy" not in get_definition(load_stack())
 
 
 def test_usage_plans_count_every_authorized_method() -> None:
-    def metered(stack: Any) -> int:
-        return sum({"api_key": []} in method.get("security", []) for _, _, method in methods(stack))
+    def count_metered(**parameters: str) -> int:
+        methods = iterate_methods(load_stack(**parameters))
+        return sum({"api_key": []} in method.get("security", []) for _, _, method in methods)
 
-    (api,) = load().of("ApiGateway::RestApi")
+    (api,) = load_stack().of_type("ApiGateway::RestApi")
     assert api.properties["ApiKeySourceType"] == "AUTHORIZER"
-    assert metered(load()) == 0
-    assert metered(load(EnableUsagePlans="true")) > 30
+    assert count_metered() == 0
+    assert count_metered(EnableUsagePlans="true") > 30
 
 
-def test_the_cache_is_off_unless_asked_for_and_holds_the_catalog_alone() -> None:
-    (off,), (on,) = load().of("ApiGateway::Stage"), load(EnableResponseCache="true").of("ApiGateway::Stage")
-    cached = [one["ResourcePath"] for one in on.properties["MethodSettings"] if one.get("CachingEnabled")]
+def test_response_cache_is_off_by_default_and_holds_the_catalog_only() -> None:
+    (default,) = load_stack().of_type("ApiGateway::Stage")
+    (caching,) = load_stack(EnableResponseCache="true").of_type("ApiGateway::Stage")
+    settings = caching.properties["MethodSettings"]
+    cached = [setting["ResourcePath"] for setting in settings if setting.get("CachingEnabled")]
 
-    assert off.properties["CacheClusterEnabled"] is False
-    assert on.properties["CacheClusterEnabled"] is True
+    assert default.properties["CacheClusterEnabled"] is False
+    assert caching.properties["CacheClusterEnabled"] is True
     assert not [path for path in cached if "predictions" in path or "files" in path or "admin" in path]
     assert len(cached) == 11
 
 
-def test_access_logs_name_the_caller_and_carry_no_credential() -> None:
-    (stage,) = load(EnableAccessLogs="true").of("ApiGateway::Stage")
-    line = stage.properties["AccessLogSetting"]["Format"]
+def test_access_log_names_the_tenant_and_contains_no_credential() -> None:
+    (stage,) = load_stack(EnableAccessLogs="true").of_type("ApiGateway::Stage")
+    log_format = stage.properties["AccessLogSetting"]["Format"]
 
-    assert "$context.authorizer.tenant" in line
-    assert "authorization" not in line.lower()
-    assert "AccessLogSetting" not in load().of("ApiGateway::Stage")[0].properties
+    assert "$context.authorizer.tenant" in log_format
+    assert "authorization" not in log_format.lower()
+    assert "AccessLogSetting" not in load_stack().of_type("ApiGateway::Stage")[0].properties
 
 
-def test_functions_that_call_nothing_but_aws_join_the_network() -> None:
-    stack = load(EnableVpc="true")
-    inside = {one.id for one in stack.of("Lambda::Function") if "VpcConfig" in one.properties}
+def test_functions_that_call_only_aws_join_the_vpc() -> None:
+    stack = load_stack(EnableVpc="true")
+    inside = {one.id for one in stack.of_type("Lambda::Function") if "VpcConfig" in one.properties}
     services = {
-        one.properties["ServiceName"]["Fn::Sub"].rsplit(".", 1)[-1] for one in stack.of("EC2::VPCEndpoint")
+        endpoint.properties["ServiceName"].rsplit(".", 1)[-1]
+        for endpoint in stack.of_type("EC2::VPCEndpoint")
     }
 
     assert inside == {"IngestFunction", "QueryFunction", "WebhookFunction", "TrackFunction"}
     assert services == {"s3", "dynamodb", "sqs", "events", "ssm", "secretsmanager"}
-    assert not [one.id for one in load().of("Lambda::Function") if "VpcConfig" in one.properties]
+    assert not [one.id for one in load_stack().of_type("Lambda::Function") if "VpcConfig" in one.properties]
 
 
-def test_dax_serves_query_alone_and_only_within_the_network() -> None:
-    stack = load(EnableVpc="true", EnableDax="true", DaxTtlMilliseconds="500")
-    told = {
+def test_dax_serves_query_only_and_needs_the_vpc() -> None:
+    stack = load_stack(EnableVpc="true", EnableDax="true", DaxTtlMilliseconds="500")
+    users = {
         one.id
-        for one in stack.of("Lambda::Function")
+        for one in stack.of_type("Lambda::Function")
         if "DAX_ENDPOINT" in one.properties["Environment"]["Variables"]
     }
-    (parameters,) = stack.of("DAX::ParameterGroup")
+    (parameters,) = stack.of_type("DAX::ParameterGroup")
 
-    assert told == {"QueryFunction"}
+    assert users == {"QueryFunction"}
     assert parameters.properties["ParameterNameValues"]["record-ttl-millis"] == "500"
-    assert load(EnableDax="true").of("DAX::Cluster") == []
+    assert load_stack(EnableDax="true").of_type("DAX::Cluster") == []
 
 
-def test_pages_of_a_listed_origin_read_the_gateways_refusals() -> None:
-    def readers(origins: str) -> set[str | None]:
-        answers = body(load(CorsAllowedOrigins=origins))["x-amazon-apigateway-gateway-responses"].values()
+def test_gateway_responses_allow_the_listed_origins() -> None:
+    def get_allowed_origins(origins: str) -> set[str | None]:
+        definition = get_definition(load_stack(CorsAllowedOrigins=origins))
         header = "gatewayresponse.header.Access-Control-Allow-Origin"
-        return {answer["responseParameters"].get(header) for answer in answers}
+        return {
+            response["responseParameters"].get(header)
+            for response in definition["x-amazon-apigateway-gateway-responses"].values()
+        }
 
-    assert readers("") == {None}
-    assert readers("https://app.example.com") == {"'https://app.example.com'"}
-    assert readers("https://app.example.com,https://admin.example.com") == {"'*'"}
+    assert get_allowed_origins("") == {None}
+    assert get_allowed_origins("https://app.example.com") == {"'https://app.example.com'"}
+    assert get_allowed_origins("https://app.example.com,https://admin.example.com") == {"'*'"}
 
 
-def test_functions_are_given_every_listed_origin() -> None:
-    listed = "https://app.example.com,https://admin.example.com"
-    given = {
+def test_functions_receive_every_listed_origin() -> None:
+    origins = "https://app.example.com,https://admin.example.com"
+    received = {
         one.properties["Environment"]["Variables"].get("CORS_ALLOWED_ORIGINS")
-        for one in load(CorsAllowedOrigins=listed).of("Lambda::Function")
+        for one in load_stack(CorsAllowedOrigins=origins).of_type("Lambda::Function")
     }
-    assert given == {None, listed}
+
+    assert received == {None, origins}
 
 
-def test_the_webhook_secret_is_renewed_only_where_replicate_calls_back() -> None:
-    def state(**parameters: str) -> str:
-        return str(
-            load(**parameters)
-            .resources["AdminFunctionRefreshWebhookSecret"]
-            .properties.get("State", "ENABLED")
+def test_webhook_secret_is_refreshed_only_where_replicate_sends_webhooks() -> None:
+    def get_state(**parameters: str) -> str:
+        rule = load_stack(**parameters).resources["AdminFunctionRefreshWebhookSecret"]
+        return str(rule.properties.get("State", "ENABLED"))
+
+    assert get_state() == "ENABLED"
+    assert get_state(EnableReplicateWebhooks="false") == "DISABLED"
+
+
+def test_failing_authentication_raises_an_alarm_and_rejected_callers_do_not() -> None:
+    stack = load_stack()
+    metrics = {alarm.properties.get("MetricName") for alarm in stack.of_type("CloudWatch::Alarm")}
+    functions_with_error_alarm = {
+        stack.find_by_name("FunctionName", part["Value"])
+        for _, part in iterate_parts(stack.resources["ApiFunctionErrorsAlarm"].properties["Metrics"])
+        if isinstance(part, dict) and part.get("Name") == "FunctionName"
+    }
+
+    assert {"AuthFromStaleCache", "AuthUnavailable", "5XXError"} <= metrics
+    assert "IngestFunction" in functions_with_error_alarm
+    # API Gateway wants an exception for each 401.
+    assert "AuthorizeFunction" not in functions_with_error_alarm
+
+
+def test_every_alarm_is_in_the_runbook() -> None:
+    runbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    alarms = {alarm.id for alarm in load_stack(**VARIANTS["everything"]).of_type("CloudWatch::Alarm")}
+
+    assert sorted(name for name in alarms if f"`{name}`" not in runbook) == []
+
+
+def test_alarm_is_named_after_the_stack_and_its_row_in_the_runbook() -> None:
+    for alarm in load_stack(**VARIANTS["everything"]).of_type("CloudWatch::Alarm"):
+        assert alarm.properties["AlarmName"] == f"replicate-proxy-{alarm.id}"
+
+
+def test_dashboard_exists_unless_switched_off() -> None:
+    assert load_stack().of_type("CloudWatch::Dashboard")
+    assert not load_stack(EnableDashboard="false").of_type("CloudWatch::Dashboard")
+
+
+def test_monitoring_exists_unless_switched_off() -> None:
+    stack = load_stack(EnableMonitoring="false", CostAnomalyAlarmDollars="50")
+
+    for kind in ("CloudWatch::Alarm", "CloudWatch::Dashboard", "CE::AnomalyMonitor", "SNS::Topic"):
+        assert load_stack(CostAnomalyAlarmDollars="50").of_type(kind)
+        assert not stack.of_type(kind)
+
+
+def test_cost_anomalies_raise_an_alarm_where_dollars_are_set() -> None:
+    stack = load_stack(CostAnomalyAlarmDollars="50", UseCustomerManagedKey="true")
+    (monitor,) = stack.of_type("CE::AnomalyMonitor")
+    (subscription,) = stack.of_type("CE::AnomalySubscription")
+    specification = json.loads(monitor.properties["MonitorSpecification"])
+    threshold = json.loads(subscription.properties["ThresholdExpression"])
+    policy = stack.resources["AlarmTopicPolicy"].properties["PolicyDocument"]["Statement"]
+    key_policy = stack.resources["DataKey"].properties["KeyPolicy"]["Statement"]
+
+    assert specification["Tags"]["Values"] == ["replicate-proxy", "replicate-proxy-MonitoringStack"]
+    assert referenced_id(subscription.properties["MonitorArnList"][0]) == monitor.id
+    assert threshold["Dimensions"]["Values"] == ["50"]
+    for statements in (policy, key_policy):
+        assert any(
+            "costalerts.amazonaws.com" in statement["Principal"].get("Service", [])
+            for statement in statements
         )
 
-    assert state() == "ENABLED"
-    assert state(EnableReplicateWebhooks="false") == "DISABLED"
 
-
-def test_who_cannot_be_checked_raises_an_alarm_and_who_is_refused_does_not() -> None:
-    alarms = load().of("CloudWatch::Alarm")
-    watched = {alarm.properties.get("MetricName") for alarm in alarms}
-    summed = {
-        target(part["Value"])
-        for alarm in alarms
-        for _, part in walk(alarm.properties.get("Metrics", []))
-        if isinstance(part, dict) and part.get("Name") == "FunctionName"
-        if alarm.id == "ApiFunctionErrorsAlarm"
-    }
-
-    assert {"AuthFromStaleCache", "AuthUnavailable", "5XXError"} <= watched
-    assert "IngestFunction" in summed
-    assert "AuthorizeFunction" not in summed  # its 401s are exceptions, as API Gateway wants them
-
-
-def test_every_alarm_has_a_line_in_the_runbook() -> None:
-    told = (TEMPLATE.parent / "docs" / "operations.md").read_text(encoding="utf-8")
-    alarms = {alarm.id for alarm in load(**VARIANTS["everything"]).of("CloudWatch::Alarm")}
-
-    assert sorted(name for name in alarms if f"`{name}`" not in told) == []
-
-
-def test_there_is_no_dashboard_where_none_is_wanted() -> None:
-    assert load().of("CloudWatch::Dashboard")
-    assert not load(EnableDashboard="false").of("CloudWatch::Dashboard")
-
-
-def test_costs_are_watched_by_parameter() -> None:
-    stack = load(CostAnomalyAlarmDollars="50", UseCustomerManagedKey="true")
-    (monitor,) = stack.of("CE::AnomalyMonitor")
-    (subscription,) = stack.of("CE::AnomalySubscription")
-    watched = json.loads(monitor.properties["MonitorSpecification"]["Fn::Sub"])
-    policy = stack.resources["AlarmTopicPolicy"].properties["PolicyDocument"]["Statement"]
-    key = stack.resources["DataKey"].properties["KeyPolicy"]["Statement"]
-
-    assert watched["Tags"]["Values"] == ["${AWS::StackName}"]
-    assert target(subscription.properties["MonitorArnList"][0]) == monitor.id
-    assert json.loads(subscription.properties["ThresholdExpression"]["Fn::Sub"])["Dimensions"]["Values"] == [
-        "${CostAnomalyAlarmDollars}"
-    ]
-    for statements in (policy, key):
-        assert any("costalerts.amazonaws.com" in one["Principal"].get("Service", []) for one in statements)
-
-
-def test_size_is_watched_unless_told_otherwise() -> None:
-    alarm = load(StorageAlarmGigabytes="20").resources["StorageAlarm"]
+def test_storage_alarm_exists_unless_its_limit_is_0() -> None:
+    alarm = load_stack(StorageAlarmGigabytes="20").resources["StorageAlarm"]
 
     assert alarm.properties["Threshold"] == "20"
-    assert "StorageAlarm" not in load(StorageAlarmGigabytes="0").resources
+    assert "StorageAlarm" not in load_stack(StorageAlarmGigabytes="0").resources
 
 
-def test_uploads_are_accelerated_by_parameter() -> None:
-    on, off = load(EnableTransferAcceleration="true"), load()
+def test_uploads_are_accelerated_where_asked_for() -> None:
+    accelerated, default = load_stack(EnableTransferAcceleration="true"), load_stack()
+    configuration = accelerated.resources["DataBucket"].properties["AccelerateConfiguration"]
+    variables = accelerated.resources["FilesFunction"].properties["Environment"]["Variables"]
 
-    assert on.resources["DataBucket"].properties["AccelerateConfiguration"] == {
-        "AccelerationStatus": "Enabled"
-    }
-    assert (
-        on.resources["FilesFunction"].properties["Environment"]["Variables"]["UPLOAD_ACCELERATION"] == "true"
-    )
-    assert "AccelerateConfiguration" not in off.resources["DataBucket"].properties
+    assert configuration == {"AccelerationStatus": "Enabled"}
+    assert variables["UPLOAD_ACCELERATION"] == "true"
+    assert "AccelerateConfiguration" not in default.resources["DataBucket"].properties
 
 
-def test_outputs_stay_for_ever_unless_given_days() -> None:
-    def days(**parameters: str) -> list[Any]:
-        rules = load(**parameters).resources["DataBucket"].properties["LifecycleConfiguration"]["Rules"]
+def test_outputs_expire_only_where_days_are_set() -> None:
+    def get_expirations(**parameters: str) -> list[Any]:
+        bucket = load_stack(**parameters).resources["DataBucket"]
         return [
-            rule.get("ExpirationInDays") for rule in rules if rule.get("Prefix") in {"outputs/", "originals/"}
+            rule.get("ExpirationInDays")
+            for rule in bucket.properties["LifecycleConfiguration"]["Rules"]
+            if rule.get("Prefix") in {"outputs/", "originals/"}
         ]
 
-    assert days() == [None, None]
-    assert days(OutputRetentionDays="90") == ["90", "90"]
+    assert get_expirations() == [None, None]
+    assert get_expirations(OutputRetentionDays="90") == ["90", "90"]
 
 
-def test_the_local_stack_has_a_stable_address_and_readable_refusals() -> None:
-    stack = load(**VARIANTS["local"])
-    (domain,) = stack.of("ApiGateway::DomainName")
+def test_local_stack_has_a_stable_address_and_problem_documents() -> None:
+    stack = load_stack(**VARIANTS["local"])
+    (domain,) = stack.of_type("ApiGateway::DomainName")
     settings = {
-        one.properties["Environment"]["Variables"]["LOCAL_SETTINGS"] for one in stack.of("Lambda::Function")
+        one.properties["Environment"]["Variables"]["LOCAL_SETTINGS"]
+        for one in stack.of_type("Lambda::Function")
     }
 
     assert domain.properties["DomainName"] == "127.0.0.1"
     assert settings == {'{"allow_loopback": true}'}
-    # made before the deployment, which takes them in, only if their names sort before its own
-    assert all(one.id < "ApiDeployment" for one in stack.of("ApiGateway::GatewayResponse"))
+    # The emulator creates resources in alphabetical order and deploys the API with the responses so far.
+    assert all(one.id < "ApiDeployment" for one in stack.of_type("ApiGateway::GatewayResponse"))

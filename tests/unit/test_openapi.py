@@ -43,8 +43,8 @@ from replicate_proxy.api.webhooks.bodies import (
 )
 from replicate_proxy.api.webhooks.endpoints import WebhookApi
 from replicate_proxy.services.catalog import CATALOG_ROUTES
-from tests.template.rules.api import OPEN, methods
-from tests.template.stack import load, walk
+from tests.template.rules.api import OPEN_ROUTES, iterate_methods
+from tests.template.stack import iterate_parts, load_stack
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -100,7 +100,7 @@ def registered() -> set[tuple[str, str]]:
 
 
 def gateway() -> set[tuple[str, str]]:
-    return {(method, path) for method, path, _ in methods(load())}
+    return {(method, path) for method, path, _ in iterate_methods(load_stack())}
 
 
 def reached(route: tuple[str, str], by: tuple[str, str]) -> bool:
@@ -127,7 +127,7 @@ def test_every_event_of_the_template_leads_to_some_route() -> None:
 
 def test_what_needs_no_key_is_what_the_template_leaves_open() -> None:
     open_ = {route for route, operation in OPERATIONS.items() if operation.get("security") == []}
-    assert {(method, path.replace("{proxy}", "{proxy+}")) for method, path in open_} == set(OPEN)
+    assert {(method, path.replace("{proxy}", "{proxy+}")) for method, path in open_} == set(OPEN_ROUTES)
 
 
 def test_all_others_ask_for_a_key() -> None:
@@ -166,7 +166,7 @@ def test_path_parameters_are_declared() -> None:
 
 
 def test_references_lead_somewhere() -> None:
-    for where, part in walk(DOCUMENT):
+    for where, part in iterate_parts(DOCUMENT):
         if isinstance(part, dict) and isinstance(part.get("$ref"), str):
             found: Any = DOCUMENT
             for step in part["$ref"].removeprefix("#/").split("/"):

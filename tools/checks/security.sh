@@ -62,7 +62,7 @@ mkdir -p "$scan"
 check bandit "$tools/bandit" -q -c tools/checks/bandit.yaml -r layers functions
 check bandit-local "$tools/bandit" -q -c tools/checks/bandit-local.yaml -r tools
 check pip-audit pip_audit
-check cfn-lint .venvs/sam/bin/cfn-lint -- template.yaml
+check cfn-lint .venvs/sam/bin/cfn-lint -- template.yaml infrastructure/*.yaml
 check iam-and-template-rules .venv/bin/pytest -q tests/template
 check checkov-default "$tools/checkov" --config-file tools/checks/checkov-default.yaml --file "$scan/default.json"
 check checkov-everything "$tools/checkov" --config-file tools/checks/checkov-everything.yaml --file "$scan/everything.json"

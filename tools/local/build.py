@@ -14,7 +14,7 @@ TEMPLATE = DIRECTORY / "artifacts" / "template.yaml"
 SAM = ROOT / ".venvs/sam/bin"
 EMULATOR_PYTHON = ROOT / ".venvs/ministack/bin/python"
 
-_SOURCES = ("template.yaml", "functions/**/*", "layers/common/**/*")
+_SOURCES = ("template.yaml", "infrastructure/*.yaml", "functions/**/*", "layers/common/**/*")
 _IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
 _BUILT = DIRECTORY / "built"
 """Holds the fingerprint of what was built, from the end of a build to the beginning of the next."""

@@ -44,6 +44,7 @@ def parameters(
         "PollIntervalSeconds": "2",
         "SweepDurationSeconds": "45",
         "EnableDeletionProtection": "false",
+        "EnableMonitoring": "false",
         "LogRetentionDays": "1",
     }
 

@@ -73,7 +73,7 @@ def functions(stack: Stack) -> Table:
 
 
 def function_names(stack: Stack) -> dict[str, str]:
-    """Deployed name by short name: {"ingest": "replicate-proxy-IngestFunction-…"}."""
+    """Deployed name by short name: {"ingest": "replicate-proxy-ingest"}."""
     suffix = "FunctionName"
     found = {key.removesuffix(suffix): value for key, value in stack.outputs.items() if key.endswith(suffix)}
     return {short.lower(): name for short, name in sorted(found.items())}

@@ -1,9 +1,9 @@
-"""A built template whose functions take over traffic step by step, back at once when an alarm rings.
+"""Make a built template deploy gradually: traffic moves step by step, and back when an alarm fires.
 
-This is a way of deploying, not of the service, so template.yaml knows nothing of it: published versions would
-keep their settings when only a parameter changes. Here every release marks its functions, so every release
-publishes versions with the settings of the day (AWS SAM Developer Guide, "Deploying serverless applications
-gradually"; AutoPublishAlias).
+How to deploy is not a property of the service, so template.yaml has no aliases: behind an alias, a published
+version would keep its settings when only the value of a parameter changes. Here every release marks all
+functions, so it publishes a version of each with the current settings (AWS SAM Developer Guide, "Deploying
+serverless applications gradually"; `AutoPublishAlias`).
 """
 
 from __future__ import annotations
@@ -27,22 +27,29 @@ STRATEGIES = (
     "Linear10PercentEvery3Minutes",
     "Linear10PercentEvery10Minutes",
 )
-"""CodeDeploy's own (AWS CodeDeploy User Guide, "Predefined deployment configurations for Lambda")."""
+"""AWS CodeDeploy User Guide, "Predefined deployment configurations for an AWS Lambda compute platform"."""
 
-ALARMS = ("ApiErrorsAlarm", "ApiFunctionErrorsAlarm", "WorkerFunctionErrorsAlarm", "OutputLostAlarm")
-"""Any of them while traffic moves brings all of it back to the old version."""
+ROLLBACK_ALARMS = ("ApiErrorsAlarm", "ApiFunctionErrorsAlarm", "WorkerFunctionErrorsAlarm", "OutputLostAlarm")
+"""Alarms of infrastructure/monitoring.yaml. One that fires while traffic moves rolls the release back."""
 
 
 def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[str, Any]:
-    """The same template, changed in place; `release` is in every function's environment as RELEASE."""
+    """Change the template in place and return it; `release` goes to every function as RELEASE.
+
+    The alarms are outputs of the nested stack, so CloudFormation updates them before it moves any traffic.
+    A stack with EnableMonitoring=false has none and cannot be released gradually: CloudFormation rejects it.
+    """
     function = template["Globals"]["Function"]
     function["Environment"]["Variables"]["RELEASE"] = release
     function["AutoPublishAlias"] = "live"
-    function["DeploymentPreference"] = {"Type": strategy, "Alarms": [{"Ref": name} for name in ALARMS]}
+    function["DeploymentPreference"] = {
+        "Type": strategy,
+        "Alarms": [{"Fn::GetAtt": ["MonitoringStack", f"Outputs.{name}Name"]} for name in ROLLBACK_ALARMS],
+    }
     return template
 
 
-def rewrite(built: Path, strategy: str, release: str) -> None:
-    """Does that to the template that `sam build` left at `built`."""
+def rewrite_template(built: Path, strategy: str, release: str) -> None:
+    """Make the template gradual that `sam build` left at `built`."""
     template = load_yaml(built.read_text(encoding="utf-8"))
     built.write_text(dump_yaml(make_gradual(template, strategy, release)), encoding="utf-8")

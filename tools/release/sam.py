@@ -28,7 +28,7 @@ class Sam:
         self._run(checkout, "build", "--config-env", config_env)
         built = checkout / ".aws-sam" / "build" / "template.yaml"
         if self.strategy:
-            gradual.rewrite(built, self.strategy, release)
+            gradual.rewrite_template(built, self.strategy, release)
         self._run(
             checkout,
             *("deploy", "--config-env", config_env, "--template-file", str(built)),

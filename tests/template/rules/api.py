@@ -1,4 +1,4 @@
-"""The API: who may call, what is checked before a function runs, how a refusal reads."""
+"""The API: authorization, request validation, caching, gateway responses and throttling."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from tests.template.stack import Stack
 
 
-# Routes without authorizer, and what stands in its place
-OPEN = {
-    ("get", "/health"): "says nothing but that the service answers",
-    ("options", "/{proxy+}"): "a browser's preflight carries no credentials",
-    ("options", "/"): "a browser's preflight carries no credentials",
-    ("post", "/webhooks/replicate"): "Replicate signs the body, and the address carries the job's token",
-    ("get", "/v1/files/{id}/download"): "the address is signed and expires",
+# Routes without an authorizer, and why each needs none.
+OPEN_ROUTES = {
+    ("get", "/health"): "says only whether the service answers",
+    ("options", "/{proxy+}"): "a preflight request carries no credentials",
+    ("options", "/"): "a preflight request carries no credentials",
+    ("post", "/webhooks/replicate"): "Replicate signs the body, and the URL carries a token of the job",
+    ("get", "/v1/files/{id}/download"): "the URL is signed and expires",
 }
-# Writing routes whose body is not JSON or is none
-NO_BODY = {
+# Routes with a writing method whose body has no model, and why.
+ROUTES_WITHOUT_MODEL = {
     ("post", "/v1/batches/{id}/cancel"): "has no body",
     ("post", "/v1/predictions/{id}/cancel"): "has no body",
-    ("post", "/v1/files"): "multipart/form-data, which API Gateway does not model",
+    ("post", "/v1/files"): "multipart/form-data, for which API Gateway has no models",
 }
-_REFUSALS = {
+_STATUS_BY_RESPONSE = {
     "UNAUTHORIZED": 401,
     "ACCESS_DENIED": 403,
     "MISSING_AUTHENTICATION_TOKEN": 404,
@@ -40,118 +40,126 @@ _REFUSALS = {
     "AUTHORIZER_CONFIGURATION_ERROR": 503,
     "INTEGRATION_TIMEOUT": 504,
 }
-_JSON_BODIES = {"post", "put", "patch"}
+_METHODS_WITH_JSON_BODY = {"post", "put", "patch"}
 
 type Method = tuple[str, str, dict[str, Any]]
+"""HTTP method in lower case, path, and its definition."""
 
 
-def body(stack: Stack) -> dict[str, Any]:
-    (api,) = stack.of("ApiGateway::RestApi")
+def get_definition(stack: Stack) -> dict[str, Any]:
+    """Return the Swagger document of the API."""
+    (api,) = stack.of_type("ApiGateway::RestApi")
     document: dict[str, Any] = api.properties["Body"]
     return document
 
 
-def methods(stack: Stack) -> Iterator[Method]:
-    for path, item in body(stack)["paths"].items():
+def iterate_methods(stack: Stack) -> Iterator[Method]:
+    for path, item in get_definition(stack)["paths"].items():
         for name, method in item.items():
             yield name.lower(), path, method
 
 
-def methods_are_authorized(stack: Stack) -> list[str]:
-    defined = body(stack)["securityDefinitions"]
-    authorizers = {name for name, one in defined.items() if "x-amazon-apigateway-authorizer" in one}
-    found = []
-    for name, path, method in methods(stack):
-        asked = {scheme for entry in method.get("security", []) for scheme in entry}
-        if (name, path) in OPEN:
-            if asked & authorizers:
-                found.append(f"{name} {path}: listed as open, yet authorized")
-        elif not asked & authorizers:
-            found.append(f"{name} {path}: anybody may call")
-        elif stack.holds("HasUsagePlans") and "api_key" not in asked:
-            found.append(f"{name} {path}: usage plans do not count it")
-    return found
+def check_authorization(stack: Stack) -> list[str]:
+    """Every route has the authorizer, except the open ones; usage plans count every authorized route."""
+    schemes = get_definition(stack)["securityDefinitions"]
+    authorizers = {name for name, scheme in schemes.items() if "x-amazon-apigateway-authorizer" in scheme}
+    violations = []
+    for name, path, method in iterate_methods(stack):
+        required = {scheme for entry in method.get("security", []) for scheme in entry}
+        if (name, path) in OPEN_ROUTES:
+            if required & authorizers:
+                violations.append(f"{name} {path}: listed as open but has an authorizer")
+        elif not required & authorizers:
+            violations.append(f"{name} {path}: has no authorizer")
+        elif stack.condition_holds("HasUsagePlans") and "api_key" not in required:
+            violations.append(f"{name} {path}: usage plans do not count it")
+    return violations
 
 
-def methods_are_validated(stack: Stack) -> list[str]:
-    document = body(stack)
+def check_request_validation(stack: Stack) -> list[str]:
+    document = get_definition(stack)
     validators = document["x-amazon-apigateway-request-validators"]
     default = document.get("x-amazon-apigateway-request-validator", "")
-    found = []
-    for name, path, method in methods(stack):
+    violations = []
+    for name, path, method in iterate_methods(stack):
         validator = validators.get(method.get("x-amazon-apigateway-request-validator", default), {})
         if not validator.get("validateRequestParameters"):
-            found.append(f"{name} {path}: parameters are not checked")
-        if name not in _JSON_BODIES or (name, path) in NO_BODY:
+            violations.append(f"{name} {path}: parameters are not validated")
+        if name not in _METHODS_WITH_JSON_BODY or (name, path) in ROUTES_WITHOUT_MODEL:
             continue
         models = [
-            one["schema"]["$ref"].rsplit("/", 1)[-1]
-            for one in method.get("parameters", [])
-            if one["in"] == "body"
+            parameter["schema"]["$ref"].rsplit("/", 1)[-1]
+            for parameter in method.get("parameters", [])
+            if parameter["in"] == "body"
         ]
         if not validator.get("validateRequestBody") or not models or models[0] not in document["definitions"]:
-            found.append(f"{name} {path}: the body is not checked")
-    return found
+            violations.append(f"{name} {path}: the body is not validated")
+    return violations
 
 
-def caches_keep_callers_apart(stack: Stack) -> list[str]:
-    """No cached method answers one caller with what another asked for."""
-    (stage,) = stack.of("ApiGateway::Stage")
-    cached = [one for one in stage.properties["MethodSettings"] if one.get("CachingEnabled")]
-    keys = {
+def check_cache_keys(stack: Stack) -> list[str]:
+    """No cached response reaches another caller, or another path, than it was made for."""
+    (stage,) = stack.of_type("ApiGateway::Stage")
+    cached = [setting for setting in stage.properties["MethodSettings"] if setting.get("CachingEnabled")]
+    keys_by_route = {
         (name, path): method["x-amazon-apigateway-integration"].get("cacheKeyParameters", [])
-        for name, path, method in methods(stack)
+        for name, path, method in iterate_methods(stack)
     }
-    found = []
+    violations = []
     for setting in cached:
         route = (setting["HttpMethod"].lower(), setting["ResourcePath"][1:].replace("~1", "/"))
+        keys = keys_by_route.get(route, [])
         if route[0] != "get":
-            found.append(f"{route}: only reads may be cached")
-        if "method.request.header.Authorization" not in keys.get(route, []):
-            found.append(f"{route}: the caller is not part of the cache key")
-        missing = {
+            violations.append(f"{route}: only GET may be cached")
+        if "method.request.header.Authorization" not in keys:
+            violations.append(f"{route}: the cache key lacks the caller")
+        path_parameters = {
             f"method.request.path.{part[1:-1]}" for part in route[1].split("/") if part.startswith("{")
-        } - set(keys.get(route, []))
-        found += [f"{route}: {name} is not part of the cache key" for name in sorted(missing)]
+        }
+        missing = sorted(path_parameters - set(keys))
+        violations += [f"{route}: the cache key lacks {name}" for name in missing]
         if not setting.get("CacheDataEncrypted"):
-            found.append(f"{route}: the cache is not encrypted")
-    return found
+            violations.append(f"{route}: the cache is not encrypted")
+    return violations
 
 
-def refusals_are_problems(stack: Stack) -> list[str]:
-    answers = body(stack)["x-amazon-apigateway-gateway-responses"]
-    found = [
-        f"{name}: not {status}"
-        for name, status in _REFUSALS.items()
-        if int(answers.get(name, {}).get("statusCode", 0)) != status
+def check_gateway_responses(stack: Stack) -> list[str]:
+    """Errors of API Gateway itself are problem documents with the right status, headers and CORS origin."""
+    responses = get_definition(stack)["x-amazon-apigateway-gateway-responses"]
+    violations = [
+        f"{name}: status is not {status}"
+        for name, status in _STATUS_BY_RESPONSE.items()
+        if int(responses.get(name, {}).get("statusCode", 0)) != status
     ]
-    for name, answer in answers.items():
-        headers = answer["responseParameters"]
-        problem = json.loads(answer["responseTemplates"]["application/json"])
+    allowed_origin = _get_allowed_origin(stack)
+    for name, response in responses.items():
+        headers = response["responseParameters"]
+        problem = json.loads(response["responseTemplates"]["application/json"])
         if headers.get("gatewayresponse.header.Content-Type") != "'application/problem+json'":
-            found.append(f"{name}: not problem+json")
-        if "detail" not in problem or problem.get("status", 0) != int(answer.get("statusCode", 0)):
-            found.append(f"{name}: body and status disagree")
-        waits = problem.get("status") in {429, 503}
-        if waits and headers.get("gatewayresponse.header.Retry-After") != f"'{problem.get('retry_after')}'":
-            found.append(f"{name}: does not say when to try again")
-        if headers.get("gatewayresponse.header.Access-Control-Allow-Origin") != _reader(stack):
-            found.append(f"{name}: not what {_reader(stack)} may read")
-    return found
+            violations.append(f"{name}: content type is not application/problem+json")
+        if "detail" not in problem or problem.get("status", 0) != int(response.get("statusCode", 0)):
+            violations.append(f"{name}: status of body and response differ")
+        retryable = problem.get("status") in {429, 503}
+        retry_after = f"'{problem.get('retry_after')}'"
+        if retryable and headers.get("gatewayresponse.header.Retry-After") != retry_after:
+            violations.append(f"{name}: Retry-After is missing or differs from the body")
+        if headers.get("gatewayresponse.header.Access-Control-Allow-Origin") != allowed_origin:
+            violations.append(f"{name}: allowed origin is not {allowed_origin}")
+    return violations
 
 
-def _reader(stack: Stack) -> str | None:
-    """Whose pages may read a refusal: the listed origin; with several, which it cannot choose among, any."""
+def _get_allowed_origin(stack: Stack) -> str | None:
+    """Return the header's value: the single listed origin, or any, since the response cannot choose one."""
     origins = stack.parameters["CorsAllowedOrigins"].split(",")
     if origins == [""]:
         return None
     return f"'{origins[0]}'" if len(origins) == 1 else "'*'"
 
 
-def stages_are_throttled(stack: Stack) -> list[str]:
+def check_throttling(stack: Stack) -> list[str]:
     return [
         f"{stage.id}: no throttling"
-        for stage in stack.of("ApiGateway::Stage")
+        for stage in stack.of_type("ApiGateway::Stage")
         if not any(
             setting["ResourcePath"] == "/*"
             and "ThrottlingRateLimit" in setting

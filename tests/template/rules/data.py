@@ -1,141 +1,154 @@
-"""What is kept: recoverable, encrypted, expiring, closed to the public and to other accounts."""
+"""Stored data: recoverable, encrypted, expiring, and closed to the public and to other accounts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.template.stack import Resource, Stack, target, walk
+from tests.template.stack import Resource, Stack, iterate_parts, referenced_id
 
-_BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+_PUBLIC_ACCESS_BLOCKS = (
+    "BlockPublicAcls",
+    "BlockPublicPolicy",
+    "IgnorePublicAcls",
+    "RestrictPublicBuckets",
+)
+_ENCRYPTED_TYPES = (
+    "DynamoDB::Table",
+    "S3::Bucket",
+    "SQS::Queue",
+    "SNS::Topic",
+    "SecretsManager::Secret",
+    "Logs::LogGroup",
+    "Events::EventBus",
+)
 
 
-def tables(stack: Stack) -> list[str]:
-    found = []
-    for table in stack.of("DynamoDB::Table"):
+def check_tables(stack: Stack) -> list[str]:
+    violations = []
+    for table in stack.of_type("DynamoDB::Table"):
         properties = table.properties
         if properties.get("BillingMode") != "PAY_PER_REQUEST":
-            found.append(f"{table.id}: not on demand")
+            violations.append(f"{table.id}: not on demand")
         if not properties.get("PointInTimeRecoverySpecification", {}).get("PointInTimeRecoveryEnabled"):
-            found.append(f"{table.id}: no point-in-time recovery")
+            violations.append(f"{table.id}: no point-in-time recovery")
         if properties.get("TimeToLiveSpecification") != {"AttributeName": "expires_at", "Enabled": True}:
-            found.append(f"{table.id}: items never expire")
+            violations.append(f"{table.id}: items do not expire")
         if not properties.get("SSESpecification", {}).get("SSEEnabled"):
-            found.append(f"{table.id}: not encrypted with KMS")
-        found += _kept(table)
-    return found
+            violations.append(f"{table.id}: not encrypted with KMS")
+        violations += _check_retained(table)
+    return violations
 
 
-def buckets(stack: Stack) -> list[str]:
-    found = []
-    for bucket in stack.of("S3::Bucket"):
+def check_buckets(stack: Stack) -> list[str]:
+    violations = []
+    for bucket in stack.of_type("S3::Bucket"):
         properties = bucket.properties
         block = properties.get("PublicAccessBlockConfiguration", {})
-        found += [f"{bucket.id}: {name} is off" for name in _BLOCKS if block.get(name) is not True]
+        violations += [
+            f"{bucket.id}: {name} is off" for name in _PUBLIC_ACCESS_BLOCKS if block.get(name) is not True
+        ]
         if "BucketEncryption" not in properties:
-            found.append(f"{bucket.id}: not encrypted")
+            violations.append(f"{bucket.id}: not encrypted")
         lifecycle = properties.get("LifecycleConfiguration", {}).get("Rules", [])
         if not any("AbortIncompleteMultipartUpload" in rule for rule in lifecycle):
-            found.append(f"{bucket.id}: abandoned uploads stay")
-        found += _lifecycle(bucket, lifecycle, stack)
+            violations.append(f"{bucket.id}: incomplete uploads are not removed")
+        violations += _check_lifecycle(bucket, lifecycle, stack)
         if properties.get("OwnershipControls") != {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}:
-            found.append(f"{bucket.id}: has access control lists")
-        found += _kept(bucket)
-    return found
+            violations.append(f"{bucket.id}: has access control lists")
+        violations += _check_retained(bucket)
+    return violations
 
 
-def _lifecycle(bucket: Resource, rules: list[dict[str, Any]], stack: Stack) -> list[str]:
-    """Nothing stays for ever but output files; nothing goes before what points at it; S3 takes the rules."""
+def _check_lifecycle(bucket: Resource, rules: list[dict[str, Any]], stack: Stack) -> list[str]:
+    """All but output files expires, nothing expires before what refers to it, and S3 accepts the rules."""
     days = {rule["Prefix"]: int(rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule}
-    queued = max(int(queue.properties["MessageRetentionPeriod"]) for queue in stack.of("SQS::Queue")) / 86400
-    shortest = {"events/": queued, "records/": int(stack.parameters["JobRetentionDays"]), "files/": 1}
-    found = [
-        f"{bucket.id}: {prefix} never expires, or before {least:g} days are over"
-        for prefix, least in shortest.items()
+    retention_seconds = [
+        int(queue.properties["MessageRetentionPeriod"]) for queue in stack.of_type("SQS::Queue")
+    ]
+    min_days = {
+        "events/": max(retention_seconds) / 86400,
+        "records/": int(stack.parameters["JobRetentionDays"]),
+        "files/": 1,
+    }
+    violations = [
+        f"{bucket.id}: {prefix} does not expire, or expires within {least:g} days"
+        for prefix, least in min_days.items()
         if days.get(prefix, 0) < least
     ]
-    return found + [
-        f"{bucket.id}: {rule['Prefix']} expires before it changes class, which S3 refuses"
+    return violations + [
+        f"{bucket.id}: {rule['Prefix']} expires before it changes class, which S3 rejects"
         for rule in rules
         for transition in rule.get("Transitions", ())
         if "ExpirationInDays" in rule and int(transition["TransitionInDays"]) >= days[rule["Prefix"]]
     ]
 
 
-def bucket_policies(stack: Stack) -> list[str]:
-    if stack.holds("IsLocal"):
+def check_bucket_policies(stack: Stack) -> list[str]:
+    if stack.condition_holds("IsLocal"):
         return []  # the local AWS speaks plain HTTP on loopback
-    found = []
-    for bucket in stack.of("S3::Bucket"):
+    violations = []
+    for bucket in stack.of_type("S3::Bucket"):
         statements = [
             statement
-            for policy in stack.of("S3::BucketPolicy")
-            if target(policy.properties["Bucket"]) == bucket.id
+            for policy in stack.of_type("S3::BucketPolicy")
+            if referenced_id(policy.properties["Bucket"]) == bucket.id
             for statement in policy.properties["PolicyDocument"]["Statement"]
         ]
-        denied = [
-            one["Condition"]
-            for one in statements
-            if one["Effect"] == "Deny" and one["Principal"] == "*" and len(one["Resource"]) == 2
+        denials = [
+            statement["Condition"]
+            for statement in statements
+            if statement["Effect"] == "Deny"
+            and statement["Principal"] == "*"
+            and len(statement["Resource"]) == 2
         ]
-        if {"Bool": {"aws:SecureTransport": "false"}} not in denied:
-            found.append(f"{bucket.id}: answers without TLS")
-        if not any("aws:PrincipalAccount" in condition.get("StringNotEquals", {}) for condition in denied):
-            found.append(f"{bucket.id}: open to other accounts")
-        for one in statements:
-            if one["Effect"] == "Allow" and "aws:SourceArn" not in one.get("Condition", {}).get(
-                "StringEquals", {}
-            ):
-                found.append(f"{bucket.id}: allows without naming the caller")
-            if one["Effect"] == "Allow" and any(
-                not _within_outputs(resource) for resource in one["Resource"]
-            ):
-                found.append(f"{bucket.id}: the distribution reads more than output files")
-    return found
+        if {"Bool": {"aws:SecureTransport": "false"}} not in denials:
+            violations.append(f"{bucket.id}: answers without TLS")
+        if not any("aws:PrincipalAccount" in condition.get("StringNotEquals", {}) for condition in denials):
+            violations.append(f"{bucket.id}: open to other accounts")
+        for statement in statements:
+            if statement["Effect"] != "Allow":
+                continue
+            if "aws:SourceArn" not in statement.get("Condition", {}).get("StringEquals", {}):
+                violations.append(f"{bucket.id}: allows a service without naming its resource")
+            if not all(_is_output_prefix(resource) for resource in statement["Resource"]):
+                violations.append(f"{bucket.id}: the distribution reads more than output files")
+    return violations
 
 
-def queues_are_encrypted(stack: Stack) -> list[str]:
+def check_queue_encryption(stack: Stack) -> list[str]:
     return [
         f"{queue.id}: not encrypted"
-        for queue in stack.of("SQS::Queue")
+        for queue in stack.of_type("SQS::Queue")
         if not (queue.properties.get("SqsManagedSseEnabled") is True or "KmsMasterKeyId" in queue.properties)
     ]
 
 
-def one_key_for_everything(stack: Stack) -> list[str]:
-    """With UseCustomerManagedKey on: whatever can be encrypted with it is."""
-    keys = {key.id for key in stack.of("KMS::Key")}
+def check_customer_managed_key(stack: Stack) -> list[str]:
+    """With UseCustomerManagedKey on, everything that can be encrypted with the key is."""
+    keys = {key.id for key in stack.of_type("KMS::Key")}
     if not keys:
         return []
-    found = [
+    violations = [
         f"{key}: not rotated" for key in keys if not stack.resources[key].properties.get("EnableKeyRotation")
     ]
-    kinds = (
-        "DynamoDB::Table",
-        "S3::Bucket",
-        "SQS::Queue",
-        "SNS::Topic",
-        "SecretsManager::Secret",
-        "Logs::LogGroup",
-        "Events::EventBus",
-    )
-    return found + [
-        f"{resource.id}: not encrypted with the customer's key"
-        for kind in kinds
-        for resource in stack.of(kind)
-        if not keys & {target(part) for _, part in walk(resource.properties) if isinstance(part, dict)}
+    return violations + [
+        f"{resource.id}: not encrypted with the customer-managed key"
+        for kind in _ENCRYPTED_TYPES
+        for resource in stack.of_type(kind)
+        if not keys & {referenced_id(part) for _, part in iterate_parts(resource.properties)}
     ]
 
 
-def _kept(resource: Resource) -> list[str]:
-    wanted = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+def _check_retained(resource: Resource) -> list[str]:
+    required = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
     return [
         f"{resource.id}: {name} is not {value}"
-        for name, value in wanted.items()
+        for name, value in required.items()
         if resource.declared.get(name) != value
     ]
 
 
-def _within_outputs(resource: object) -> bool:
+def _is_output_prefix(resource: object) -> bool:
     return isinstance(resource, dict) and str(resource.get("Fn::Sub", "")).endswith(
         ("/outputs/*", "/thumbs/*")
     )

@@ -1,0 +1,160 @@
+"""Every asynchronous hop: its queue, dead-letter queue and alarm, and settings that lose no message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.template.stack import Resource, Stack, referenced_id
+
+_VISIBILITY_FACTOR = 6  # AWS Lambda Developer Guide, "Configuring a queue to use with Lambda"
+_MIN_RECEIVES = 5
+
+
+def check_no_orphan_queues(stack: Stack) -> list[str]:
+    consumed = {
+        referenced_id(mapping.properties["EventSourceArn"]) for mapping in _get_mappings(stack, "SQS::Queue")
+    }
+    dead_letter_queues = find_dead_letter_queues(stack)
+    return [
+        f"{queue.id}: neither consumed nor a dead-letter queue"
+        for queue in stack.of_type("SQS::Queue")
+        if queue.id not in consumed | dead_letter_queues
+    ]
+
+
+def check_queue_consumers(stack: Stack) -> list[str]:
+    violations = []
+    for mapping in _get_mappings(stack, "SQS::Queue"):
+        queue = stack.resources[referenced_id(mapping.properties["EventSourceArn"])]
+        function = stack.resources[referenced_id(mapping.properties["FunctionName"])]
+        violations += _check_partial_batches(mapping)
+        if not mapping.properties.get("ScalingConfig", {}).get("MaximumConcurrency"):
+            violations.append(f"{mapping.id}: no MaximumConcurrency")
+        expected_seconds = _VISIBILITY_FACTOR * int(function.properties["Timeout"])
+        if queue.properties.get("VisibilityTimeout") != expected_seconds:
+            violations.append(f"{queue.id}: VisibilityTimeout is not {expected_seconds}")
+        redrive = queue.properties.get("RedrivePolicy", {})
+        if stack.resources.get(referenced_id(redrive.get("deadLetterTargetArn"))) is None:
+            violations.append(f"{queue.id}: no dead-letter queue")
+        if int(redrive.get("maxReceiveCount", 0)) < _MIN_RECEIVES:
+            violations.append(f"{queue.id}: maxReceiveCount is below {_MIN_RECEIVES}")
+    return violations
+
+
+def check_stream_consumers(stack: Stack) -> list[str]:
+    violations = []
+    for mapping in _get_mappings(stack, "DynamoDB::Table"):
+        properties = mapping.properties
+        violations += _check_partial_batches(mapping)
+        if not properties.get("BisectBatchOnFunctionError"):
+            violations.append(f"{mapping.id}: a record that always fails takes its batch along")
+        if int(properties.get("MaximumRetryAttempts", -1)) < 0:
+            violations.append(f"{mapping.id}: retries without end")
+        if int(properties.get("MaximumRecordAgeInSeconds", -1)) < 0:
+            violations.append(f"{mapping.id}: no maximum record age")
+        if _get_failure_destination(mapping) not in stack.resources:
+            violations.append(f"{mapping.id}: records that fail for good are lost")
+    return violations
+
+
+def check_event_targets(stack: Stack) -> list[str]:
+    violations = []
+    queue_ids = {queue.id for queue in stack.of_type("SQS::Queue")}
+    for rule in stack.of_type("Events::Rule"):
+        for target in rule.properties["Targets"]:
+            name = f"{rule.id}/{target['Id']}"
+            if "RetryPolicy" not in target:
+                violations.append(f"{name}: no retry policy")
+            dead_letter_queue = referenced_id(target.get("DeadLetterConfig", {}).get("Arn"))
+            if dead_letter_queue not in stack.resources:
+                violations.append(f"{name}: no dead-letter queue")
+            queues = {dead_letter_queue, referenced_id(target["Arn"])} & queue_ids
+            violations += [
+                f"{name}: the policy of {queue} does not let the rule send"
+                for queue in sorted(queues)
+                if not _policy_lets_send(stack, rule, queue)
+            ]
+    return violations
+
+
+def check_asynchronous_invocations(stack: Stack) -> list[str]:
+    """A function that a rule invokes has a destination for invocations that fail for good."""
+    invoked = {
+        referenced_id(target["Arn"])
+        for rule in stack.of_type("Events::Rule")
+        for target in rule.properties["Targets"]
+    }
+    configured = {
+        referenced_id(config.properties["FunctionName"])
+        for config in stack.of_type("Lambda::EventInvokeConfig")
+        if _get_failure_destination(config) in stack.resources
+    }
+    functions = {function.id for function in stack.of_type("Lambda::Function")}
+    return [
+        f"{name}: failed asynchronous invocations are lost"
+        for name in sorted(invoked & functions - configured)
+    ]
+
+
+def check_dead_letter_alarms(stack: Stack) -> list[str]:
+    if not stack.condition_holds("HasMonitoring"):
+        return []
+    watched = {
+        stack.find_by_name("QueueName", dimension["Value"])
+        for alarm in stack.of_type("CloudWatch::Alarm")
+        if alarm.properties.get("MetricName") == "ApproximateNumberOfMessagesVisible"
+        and float(alarm.properties["Threshold"]) == 0
+        and alarm.properties["ComparisonOperator"] == "GreaterThanThreshold"
+        for dimension in alarm.properties["Dimensions"]
+    }
+    return [f"{name}: no alarm on its depth" for name in sorted(find_dead_letter_queues(stack) - watched)]
+
+
+def find_dead_letter_queues(stack: Stack) -> set[str]:
+    """Return the queues named by redrive policies, targets, destinations and event sources."""
+    references: list[Any] = [
+        queue.properties.get("RedrivePolicy", {}).get("deadLetterTargetArn")
+        for queue in stack.of_type("SQS::Queue")
+    ]
+    for rule in stack.of_type("Events::Rule"):
+        references += [target.get("DeadLetterConfig", {}).get("Arn") for target in rule.properties["Targets"]]
+    named = {referenced_id(reference) for reference in references}
+    named |= {
+        _get_failure_destination(resource)
+        for kind in ("Lambda::EventSourceMapping", "Lambda::EventInvokeConfig")
+        for resource in stack.of_type(kind)
+    }
+    return named & {queue.id for queue in stack.of_type("SQS::Queue")}
+
+
+def _get_mappings(stack: Stack, source_type: str) -> list[Resource]:
+    sources = {resource.id for resource in stack.of_type(source_type)}
+    return [
+        mapping
+        for mapping in stack.of_type("Lambda::EventSourceMapping")
+        if referenced_id(mapping.properties["EventSourceArn"]) in sources
+    ]
+
+
+def _get_failure_destination(resource: Resource) -> str:
+    return referenced_id(
+        resource.properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+    )
+
+
+def _check_partial_batches(mapping: Resource) -> list[str]:
+    if mapping.properties.get("FunctionResponseTypes") == ["ReportBatchItemFailures"]:
+        return []
+    return [f"{mapping.id}: one failed message fails the batch"]
+
+
+def _policy_lets_send(stack: Stack, rule: Resource, queue: str) -> bool:
+    for policy in stack.of_type("SQS::QueuePolicy"):
+        if queue not in {referenced_id(reference) for reference in policy.properties["Queues"]}:
+            continue
+        for statement in policy.properties["PolicyDocument"]["Statement"]:
+            senders = {referenced_id(arn) for arn in statement["Condition"]["ArnEquals"]["aws:SourceArn"]}
+            resources = {referenced_id(arn) for arn in statement["Resource"]}
+            if statement["Effect"] == "Allow" and queue in resources and rule.id in senders:
+                return True
+    return False

@@ -1,0 +1,85 @@
+"""Monitoring: alarms have an action, watched metrics exist, and the dashboard is complete."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.observability import Metric
+from tests.template.stack import Resource, Stack, iterate_parts, referenced_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_NAMESPACE = "ReplicateProxy"
+_OPTIONAL_ALARMS = {"StorageAlarm"}  # the dashboard's list of alarms cannot depend on a condition
+_SHOWN_TYPES = ("CloudWatch::Alarm", "Lambda::Function", "SQS::Queue")
+
+
+def check_alarm_actions(stack: Stack) -> list[str]:
+    topics = {topic.id for topic in stack.of_type("SNS::Topic")}
+    violations = [
+        f"{alarm.id}: has no topic as its action"
+        for alarm in stack.of_type("CloudWatch::Alarm")
+        if not topics & {referenced_id(action) for action in alarm.properties.get("AlarmActions", [])}
+    ]
+    return violations + [
+        f"{subscription.id}: has no topic as its subscriber"
+        for subscription in stack.of_type("CE::AnomalySubscription")
+        if not topics
+        & {referenced_id(subscriber["Address"]) for subscriber in subscription.properties["Subscribers"]}
+    ]
+
+
+def check_metrics(stack: Stack) -> list[str]:
+    """Alarms and dashboard name metrics that the code emits, and the service that the functions name."""
+    services = {
+        json.dumps(function.properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"])
+        for function in stack.of_type("Lambda::Function")
+    }
+    violations = [] if len(services) == 1 else [f"the functions have {len(services)} service names"]
+    for watcher, metric, service in _iterate_own_metrics(stack):
+        if metric not in list(Metric):
+            violations.append(f"{watcher}: nothing emits {metric}")
+        if json.dumps(service) not in services:
+            violations.append(f"{watcher}: {metric} is of another service")
+    return violations
+
+
+def check_dashboard(stack: Stack) -> list[str]:
+    violations = []
+    expected = {resource.id for kind in _SHOWN_TYPES for resource in stack.of_type(kind)} - _OPTIONAL_ALARMS
+    for dashboard in stack.of_type("CloudWatch::Dashboard"):
+        shown = set(_iterate_shown(stack, dashboard))
+        violations += [f"{dashboard.id}: does not show {name}" for name in sorted(expected - shown)]
+    return violations
+
+
+def _iterate_shown(stack: Stack, dashboard: Resource) -> Iterator[str]:
+    """Yield the logical ID of each alarm, function and queue that a widget shows."""
+    for _, part in iterate_parts(_read_widgets(dashboard)):
+        match part:
+            case str():
+                yield referenced_id({"Fn::Sub": part})
+            case [_, _, ("FunctionName" | "QueueName") as property_name, name, *_]:
+                yield stack.find_by_name(property_name, name)
+
+
+def _iterate_own_metrics(stack: Stack) -> Iterator[tuple[str, str, Any]]:
+    """Yield the alarm or dashboard, the metric and its service, for each use of one of our metrics."""
+    for alarm in stack.of_type("CloudWatch::Alarm"):
+        for _, part in iterate_parts(alarm.properties):
+            if isinstance(part, dict) and part.get("Namespace") == _NAMESPACE:
+                (dimension,) = part["Dimensions"]
+                yield alarm.id, part["MetricName"], dimension["Value"]
+    for dashboard in stack.of_type("CloudWatch::Dashboard"):
+        for _, part in iterate_parts(_read_widgets(dashboard)):
+            if isinstance(part, list) and part[:1] == [_NAMESPACE]:
+                yield dashboard.id, part[1], part[3]
+
+
+def _read_widgets(dashboard: Resource) -> list[Any]:
+    """Return the widgets; references to resources stay as `${LogicalId.Attribute}`."""
+    widgets: list[Any] = json.loads(dashboard.properties["DashboardBody"]["Fn::Sub"])["widgets"]
+    return widgets
