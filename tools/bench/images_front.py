@@ -18,7 +18,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pipeline import compress_image
+from replicate_proxy.images.pipeline import process_image
 from replicate_proxy.images.task import ImageLimits, ImageTask
 from tools.bench.images_corpus import photographs
 from tools.bench.results import record
@@ -136,7 +136,7 @@ def ours(pngs: dict[str, bytes]) -> None:
         source, output, thumbnail = (Path(folder, name) for name in ("source", "output", "thumbnail"))
         for name, content in pngs.items():
             source.write_bytes(content)
-            result = compress_image(ImageTask(source, output, thumbnail, ImageOptions(), ImageLimits()))
+            result = process_image(ImageTask(source, output, thumbnail, ImageOptions(), ImageLimits()))
             after += result.bytes_after
             with Image.open(output) as stored:
                 scores.append(ssim(photographs()[name], stored))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, ImageStat, PngImagePlugin
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pipeline import compress_image
+from replicate_proxy.images.pipeline import process_image
 from replicate_proxy.images.task import ImageLimits, ImageResult, ImageTask
 from tests.support.pictures import decode_frames, encode_image, make_animation, make_photo, write_file
 
@@ -28,7 +28,7 @@ class Bench:
         self, source: bytes, options: ImageOptions | None = None, limits: ImageLimits | None = None
     ) -> ImageResult:
         path = write_file(self.folder, source)
-        return compress_image(
+        return process_image(
             ImageTask(path, self.output, self.thumbnail, options or ImageOptions(), limits or ImageLimits())
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.placeholder import encode_blurhash
+from replicate_proxy.images.blurhash import encode_blurhash
 from tests.support.pictures import make_photo
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from replicate_proxy.images.strip import strip_metadata
+from replicate_proxy.images.stripping.strip import strip_metadata
 from tests.support.pictures import decode_frames, encode_image, make_animation, make_photo
 
 KINDS = ["jpeg", "png", "webp", "gif", "avif"]

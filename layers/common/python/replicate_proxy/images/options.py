@@ -1,4 +1,4 @@
-"""What a caller may choose about the images of a job. Pure; `from_texts` reads headers and settings."""
+"""Image options that a request or a tenant may choose. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal, get_args
 from replicate_proxy.errors import PermanentError
 
 type ImageFormat = Literal["webp", "avif", "jpeg", "original"]
-_QUALITY_PATTERN = re.compile(r"100|[1-9][0-9]?")
 _FORMAT_NAMES: tuple[str, ...] = get_args(ImageFormat.__value__)
+_QUALITY_PATTERN = re.compile(r"100|[1-9][0-9]?")
 
 
 class InvalidImageOptionError(PermanentError):
-    """A value that is no option; `field` is "format" or "quality"."""
+    """An option has an invalid value; `field` is "format" or "quality"."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class InvalidImageOptionError(PermanentError):
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """`quality` 1–100, None for the format's measured default (docs/images.md); `original` leaves the bytes
-    alone.
+    """How images are compressed; docs/images.md explains the defaults.
 
-    `floor` is the lowest structural similarity (0–1, luma) that is stored without trying a higher quality; a
-    quality asked for by number is taken at its word and no floor applies.
+    `format` "original" stores the bytes as they are. `quality` is 1–100, or None for the lowest quality of
+    the format's list whose structural similarity (0–1, luma) to the source reaches `min_similarity`; a
+    quality given as a number is used as it is. `thumbnail_px` is the longest edge of the thumbnail.
     """
 
     format: ImageFormat = "webp"
@@ -44,8 +44,9 @@ class ImageOptions:
         quality: str | int | None = None,
         defaults: ImageOptions | None = None,
     ) -> ImageOptions:
-        """`X-Image-Format` and `X-Image-Quality` (or a tenant's settings) over `base`. Raises
-        InvalidImageOptionError.
+        """Return the options of header or setting values; None takes the value from `defaults`.
+
+        Raises InvalidImageOptionError.
         """
         defaults = defaults or cls()
         return cls(

@@ -1,9 +1,11 @@
-"""A cheap structural similarity: SSIM on luma over 8×8 blocks, with nothing but Pillow (numpy is 60 MB in a
-Lambda).
+"""Structural similarity (SSIM) of two images: on luma, over blocks of 8×8 pixels, with Pillow alone.
 
-Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment" (2004): mean over windows of (2μxμy + C1)(2σxy +
-C2) / ((μx² + μy² + C1)(σx² + σy² + C2)). Blocks that do not overlap stand for the sliding window;
-docs/images.md shows how close that comes to scikit-image's.
+numpy and scikit-image would add 60 MB to the function. The formula is that of Wang, Bovik, Sheikh and
+Simoncelli, "Image quality assessment" (2004), the mean over all windows of
+
+    (2μxμy + C1)(2σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2))
+
+Blocks that do not overlap replace the sliding window; docs/images.md compares the result with scikit-image's.
 """
 
 from __future__ import annotations
@@ -12,57 +14,59 @@ from typing import Any
 
 from PIL import Image, ImageMath
 
-_BLOCK = 8
+_BLOCK_PIXELS = 8
 _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2
-# Sample variance, as in scikit-image: n / (n - 1)
-_UNBIASED = _BLOCK**2 / (_BLOCK**2 - 1)
+# n / (n - 1) for the sample variance, as in scikit-image.
+_UNBIASED_FACTOR = _BLOCK_PIXELS**2 / (_BLOCK_PIXELS**2 - 1)
+
+# Of larger images only bands of full width are compared, 32 of every 128 rows.
+_MAX_WHOLE_PIXELS = 300_000
+_BAND_ROWS, _BAND_INTERVAL_ROWS = 32, 128
 
 
-# Of more pixels than these, bands of whole rows are looked at: a quarter of the image, spread over all of it.
-_LOOK_AT_ALL_PIXELS = 300_000
-_BAND, _EVERY = 32, 128
+def calculate_similarity(first: Image.Image, second: Image.Image) -> float:
+    """Return the similarity, 0–1, of two images of the same size.
 
-
-def calculate_similarity(one: Image.Image, other: Image.Image) -> float:
-    """0–1 for two images of the same size; alpha is laid over mid-grey in both, so that hidden colour does
-    not count.
+    Both are laid over the same gray, so that colors under full transparency do not count.
     """
-    x, y = _luma(_sampled(one)), _luma(_sampled(other))
-    mean_x, mean_y = x.reduce(_BLOCK), y.reduce(_BLOCK)
-    square_x, square_y, product = (_multiply(a, b).reduce(_BLOCK) for a, b in ((x, x), (y, y), (x, y)))
-    scores = ImageMath.lambda_eval(_ssim, mx=mean_x, my=mean_y, xx=square_x, yy=square_y, xy=product)
-    # ImageStat would count a histogram of 256 steps; a reduction to one pixel is the exact mean.
+    x, y = _extract_luma(_sample_bands(first)), _extract_luma(_sample_bands(second))
+    mean_x, mean_y = x.reduce(_BLOCK_PIXELS), y.reduce(_BLOCK_PIXELS)
+    mean_xx, mean_yy, mean_xy = (_multiply(a, b).reduce(_BLOCK_PIXELS) for a, b in ((x, x), (y, y), (x, y)))
+    scores = ImageMath.lambda_eval(_calculate_ssim, mx=mean_x, my=mean_y, xx=mean_xx, yy=mean_yy, xy=mean_xy)
+    # A reduction to one pixel is the exact mean; ImageStat would count a histogram of 256 steps.
     mean = scores.reduce(scores.size).getpixel((0, 0))
     return max(0.0, min(1.0, float(mean)))
 
 
-def _ssim(a: dict[str, Any]) -> Any:
-    mx, my = a["mx"], a["my"]
-    both, squares = mx * my, mx * mx + my * my
-    covariance = (a["xy"] - both) * _UNBIASED
-    variances = (a["xx"] + a["yy"] - squares) * _UNBIASED
-    return ((both * 2 + _C1) * (covariance * 2 + _C2)) / ((squares + _C1) * (variances + _C2))
+def _calculate_ssim(blocks: dict[str, Any]) -> Any:
+    """Return each block's SSIM from its means: of x, y, and their products."""
+    mx, my = blocks["mx"], blocks["my"]
+    product, squares = mx * my, mx * mx + my * my
+    covariance = (blocks["xy"] - product) * _UNBIASED_FACTOR
+    variances = (blocks["xx"] + blocks["yy"] - squares) * _UNBIASED_FACTOR
+    return ((product * 2 + _C1) * (covariance * 2 + _C2)) / ((squares + _C1) * (variances + _C2))
 
 
-def _multiply(one: Image.Image, other: Image.Image) -> Image.Image:
-    product: Image.Image = ImageMath.lambda_eval(lambda a: a["x"] * a["y"], x=one, y=other)
+def _multiply(x: Image.Image, y: Image.Image) -> Image.Image:
+    product: Image.Image = ImageMath.lambda_eval(lambda images: images["x"] * images["y"], x=x, y=y)
     return product
 
 
-def _sampled(image: Image.Image) -> Image.Image:
-    bands = image.height // _EVERY
-    if image.width * image.height <= _LOOK_AT_ALL_PIXELS or not bands:
+def _sample_bands(image: Image.Image) -> Image.Image:
+    band_count = image.height // _BAND_INTERVAL_ROWS
+    if image.width * image.height <= _MAX_WHOLE_PIXELS or not band_count:
         return image
-    sample = Image.new(image.mode, (image.width, bands * _BAND))
-    for band in range(bands):
-        top = band * _EVERY + (_EVERY - _BAND) // 2
-        sample.paste(image.crop((0, top, image.width, top + _BAND)), (0, band * _BAND))
+    sample = Image.new(image.mode, (image.width, band_count * _BAND_ROWS))
+    for index in range(band_count):
+        top = index * _BAND_INTERVAL_ROWS + (_BAND_INTERVAL_ROWS - _BAND_ROWS) // 2
+        band = image.crop((0, top, image.width, top + _BAND_ROWS))
+        sample.paste(band, (0, index * _BAND_ROWS))
     return sample
 
 
-def _luma(image: Image.Image) -> Image.Image:
+def _extract_luma(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA":
-        ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        image = Image.alpha_composite(ground, image)
+        background = Image.new("RGBA", image.size, (128, 128, 128, 255))
+        image = Image.alpha_composite(background, image)
     return image.convert("L").convert("F")

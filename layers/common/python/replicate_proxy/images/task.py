@@ -1,10 +1,6 @@
-"""What an image may cost. Pure.
+"""One image's task, its limits and its result, as parent and child process exchange them. Pure.
 
-What compressing an image came to. Pure; crosses the pipe between child and parent as JSON.
-
-Why an image cannot be used, as a `Reason`.
-
-What the child is asked to do with one file, and how a compressed one is handed back.
+Tasks and results cross the pipe between the processes as JSON; the files themselves are passed by path.
 """
 
 from __future__ import annotations
@@ -26,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """`pixels` are summed over all frames; `memory_mb` and `seconds` are walls around the child process."""
+    """Limits on one image. `max_pixels` counts the pixels of all frames.
+
+    `max_memory_mb` and `timeout_seconds` are enforced on the child process from outside.
+    """
 
     max_pixels: int = 50_000_000
     max_bytes: int = 50_000_000
@@ -36,15 +35,26 @@ class ImageLimits:
     timeout_seconds: float = 25.0
 
 
+@dataclass(frozen=True)
+class ImageTask:
+    """The source to read, and the files to write: `output` (see `ImageResult.sha256`) and `thumbnail`."""
+
+    source: Path
+    output: Path
+    thumbnail: Path
+    options: ImageOptions
+    limits: ImageLimits
+
+
 class ImageOutcome(StrEnum):
     """What became of an image."""
 
     COMPRESSED = "compressed"
     """The output file holds the image, smaller than its source."""
     UNMODIFIED = "unmodified"
-    """The image was read and its pixels are to be stored as they are; `reason` says why."""
+    """The pixels are to be stored as they came; the result's `reason` says why."""
     UNREADABLE = "unreadable"
-    """The image could not be decoded; `reason` says why."""
+    """The image could not be decoded; the result's `reason` says why."""
 
 
 type ImageReason = Literal[
@@ -64,21 +74,20 @@ type ImageReason = Literal[
     "worker_crashed",
 ]
 
-# The file was not found broken, it only costs more than we spend: it is kept as an image.
-LIMIT_REASONS: frozenset[ImageReason] = frozenset(
+# The file exceeds a limit but was not found broken: it is stored as an image.
+_LIMIT_REASONS: frozenset[ImageReason] = frozenset(
     {"too_many_pixels", "too_many_bytes", "too_many_frames", "memory_limit", "time_limit"}
 )
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of one image.
+    """What became of one image, and what is known about it.
 
-    `compressed`: the new bytes are in the output file. `kept`: readable, the source stays. `unreadable`:
-    not decoded.
-
-    Sizes in pixels and bytes, `format` lower-case of what is to be stored, `similarity` 0–1 or None where not
-    measured, `placeholder` a BlurHash, `text` the models' own metadata (PNG text chunks, EXIF, comments).
+    `sha256` is set exactly if the output file was written, compressed or without its metadata; otherwise the
+    source itself is to be stored. Sizes are in bytes and pixels. `format` (lower case) is that of the file to
+    store, `source_format` that of the source. `similarity` is 0–1, or None where it was not measured.
+    `placeholder` is a BlurHash. `text` is the metadata that the model wrote: PNG text chunks, EXIF, comments.
     """
 
     outcome: ImageOutcome
@@ -98,8 +107,8 @@ class ImageResult:
     text: Mapping[str, str] = field(default_factory=dict)
 
     def with_failure(self, reason: ImageReason) -> ImageResult:
-        """This result for a file that could not be decoded."""
-        outcome = ImageOutcome.UNMODIFIED if reason in LIMIT_REASONS else ImageOutcome.UNREADABLE
+        """Return this result for an image that was not decoded, for that reason."""
+        outcome = ImageOutcome.UNMODIFIED if reason in _LIMIT_REASONS else ImageOutcome.UNREADABLE
         return replace(self, outcome=outcome, reason=reason)
 
     @classmethod
@@ -107,41 +116,33 @@ class ImageResult:
         return cls(**{**values, "outcome": ImageOutcome(values["outcome"])})
 
 
-class EncodingFailedError(PermanentError):
-    """The image was read but could not be written in the format wanted; the source is kept."""
-
-    def __init__(self, reason: ImageReason) -> None:
-        super().__init__(reason)
-        self.reason: ImageReason = reason
-
-
 class UnreadableImageError(PermanentError):
-    """The file is not an image that we decode; the original is kept as it is."""
+    """The image could not be decoded."""
 
     def __init__(self, reason: ImageReason) -> None:
         super().__init__(reason)
         self.reason: ImageReason = reason
 
 
-@dataclass(frozen=True)
-class ImageTask:
-    """Files to read and to write; `output` is written where the result names a `sha256`."""
+class EncodingFailedError(PermanentError):
+    """The image was decoded but could not be encoded in the target format."""
 
-    source: Path
-    output: Path
-    thumbnail: Path
-    options: ImageOptions
-    limits: ImageLimits
+    def __init__(self, reason: ImageReason) -> None:
+        super().__init__(reason)
+        self.reason: ImageReason = reason
 
 
 def write_result(
     encoded: bytes, format_name: TargetFormat, task: ImageTask, result: ImageResult
 ) -> ImageResult:
-    """Writes the output file, unless it would be no smaller than the source."""
+    """Write the compressed image to the output file, unless it is not smaller than the source."""
     if len(encoded) >= result.bytes_before:
         return replace(result, reason="not_smaller")
     task.output.write_bytes(encoded)
-    digest = hashlib.sha256(encoded).hexdigest()
     return replace(
-        result, outcome=ImageOutcome.COMPRESSED, format=format_name, bytes_after=len(encoded), sha256=digest
+        result,
+        outcome=ImageOutcome.COMPRESSED,
+        format=format_name,
+        bytes_after=len(encoded),
+        sha256=hashlib.sha256(encoded).hexdigest(),
     )

@@ -1,9 +1,9 @@
-"""The child process: one JSON line in, one JSON line out, behind walls the kernel keeps.
+"""The child process: reads one image task a line from standard input, writes one result a line, both as JSON.
 
-`python -m replicate_proxy.images.worker '<limits as JSON>'`. It is started with an empty environment (no
-credentials), may not take more memory than allowed, write large files or leave core dumps, and is killed by
-its parent when it is late. Standard output is taken away from the libraries, so that nothing but replies can
-appear on the pipe.
+`python -m replicate_proxy.images.worker '<limits as JSON>'`. The parent starts it with an environment that
+holds no credentials and kills it when it exceeds the time limit. The kernel enforces the limits that the
+process sets for itself: memory, size of written files, no core dumps. Standard output is redirected, so that
+libraries cannot write between the results.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from replicate_proxy.images.decode import configure_pillow
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pipeline import compress_image
-from replicate_proxy.images.reading import configure_pillow
+from replicate_proxy.images.pipeline import process_image
 from replicate_proxy.images.task import ImageLimits, ImageTask
 
-_LARGEST_FILE_BYTES = 256 * 1024 * 1024
+_MAX_WRITTEN_FILE_BYTES = 256 * 1024 * 1024
 
 
 def main() -> None:
-    """Serves requests until standard input ends."""
+    """Process tasks until standard input ends."""
     limits = ImageLimits(**json.loads(sys.argv[1]))
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     configure_pillow(limits)
-    _build_walls(limits)
-    replies.write('{"ready": true}\n')
+    _set_rlimits(limits)
+    results.write('{"ready": true}\n')
     for line in sys.stdin:
-        request = json.loads(line)
-        replies.write(json.dumps(asdict(compress_image(_job(request, limits)))) + "\n")
+        task = _parse_task(json.loads(line), limits)
+        results.write(json.dumps(asdict(process_image(task))) + "\n")
 
 
-def _job(request: dict[str, Any], limits: ImageLimits) -> ImageTask:
+def _parse_task(request: dict[str, Any], limits: ImageLimits) -> ImageTask:
     return ImageTask(
         source=Path(request["source"]),
         output=Path(request["output"]),
@@ -47,19 +47,19 @@ def _job(request: dict[str, Any], limits: ImageLimits) -> ImageTask:
     )
 
 
-def _build_walls(limits: ImageLimits) -> None:
-    memory = limits.max_memory_mb * 1024 * 1024
-    # Address space counts the libraries' mappings too, which cost no memory; RLIMIT_DATA is the wall proper.
-    for what, value in (
-        (resource.RLIMIT_DATA, memory),
-        (resource.RLIMIT_AS, 2 * memory),
-        (resource.RLIMIT_FSIZE, _LARGEST_FILE_BYTES),
+def _set_rlimits(limits: ImageLimits) -> None:
+    memory_bytes = limits.max_memory_mb * 1024 * 1024
+    for limited_resource, value in (
+        (resource.RLIMIT_DATA, memory_bytes),
+        # Address space includes the mapped libraries, which take hardly any memory.
+        (resource.RLIMIT_AS, 2 * memory_bytes),
+        (resource.RLIMIT_FSIZE, _MAX_WRITTEN_FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         try:
-            resource.setrlimit(what, (value, value))
+            resource.setrlimit(limited_resource, (value, value))
         except (ValueError, OSError):
-            # macOS has no settable memory limit; the time limit and the parent's eye on the size remain.
+            # macOS cannot limit memory. The time limit still holds there.
             continue
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.strip import strip_metadata
+from replicate_proxy.images.stripping.strip import strip_metadata
 from tests.support.boxes import EXIF, XMP, Avif, MetadataItem, build_box, build_full_box
 from tests.support.pictures import decode_frames, encode_image, make_photo
 

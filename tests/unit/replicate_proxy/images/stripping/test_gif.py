@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.strip import strip_metadata
+from replicate_proxy.images.stripping.strip import strip_metadata
 from tests.support.pictures import decode_frames, encode_image, make_animation, make_photo
 
 SECRET = b"geo:52.52,13.40"

@@ -1,4 +1,4 @@
-"""The boxes that an ISO base media file is made of: ISO/IEC 14496-12, section 4.2."""
+"""Read the boxes of an ISO base media file (ISO/IEC 14496-12, section 4.2)."""
 
 from __future__ import annotations
 
@@ -6,70 +6,72 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.images.stripping.errors import UnknownStructureError
+from replicate_proxy.images.stripping import UnknownStructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-type Range = tuple[int, int]
-"""From one offset in the file up to another."""
+type ByteRange = tuple[int, int]
+"""Start and end offset in the file."""
 
-_SIZE_FOLLOWS, _TO_THE_END = 1, 0
-_FULL_BOX_BYTES = 4
+# Special values of a box's size: 64 bits of size follow the type; the box extends to the end.
+_LARGE_SIZE, _SIZE_TO_END = 1, 0
+_VERSION_AND_FLAGS_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Box:
-    """Offsets in the file: of the box, of what follows its size and type, and of its end."""
+    """A box's type, and offsets in the file: of the box, of the body after size and type, and of the end."""
 
     kind: bytes
     start: int
     body: int
     end: int
 
-    def cursor(self, data: bytes) -> Cursor:
+    def open(self, data: bytes) -> Cursor:
+        """Return a cursor at the start of the body."""
         return Cursor(data, self.body, self.end)
 
     @property
-    def full_body(self) -> int:
-        """Of a full box: what follows version and flags."""
-        return self.body + _FULL_BOX_BYTES
+    def full_box_body(self) -> int:
+        """The offset after version and flags, if this is a full box."""
+        return self.body + _VERSION_AND_FLAGS_BYTES
 
 
-def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
-    """The boxes that fill this part of the file. Raises UnknownStructureError where they do not fill it."""
+def read_boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
+    """Yield the boxes of this part of the file. Raises UnknownStructureError unless they fill it."""
     while start < end:
         cursor = Cursor(data, start, end)
-        size, kind = cursor.number(4), cursor.take(4)
-        if size == _SIZE_FOLLOWS:
-            size = cursor.number(8)
-        elif size == _TO_THE_END:
+        size, kind = cursor.read_number(4), cursor.read(4)
+        if size == _LARGE_SIZE:
+            size = cursor.read_number(8)
+        elif size == _SIZE_TO_END:
             size = end - start
-        if not cursor.at - start <= size <= end - start:
+        if not cursor.position - start <= size <= end - start:
             raise UnknownStructureError
-        yield Box(kind, start, cursor.at, start + size)
+        yield Box(kind, start, cursor.position, start + size)
         start += size
 
 
 class Cursor:
-    """Reads one value after the other and no further than `end`: then it raises UnknownStructureError."""
+    """Reads one value after another. Reading past `end` raises UnknownStructureError."""
 
-    def __init__(self, data: bytes, at: int, end: int) -> None:
+    def __init__(self, data: bytes, position: int, end: int) -> None:
         self._data = data
-        self.at = at
+        self.position = position
         self._end = end
 
-    def take(self, size: int) -> bytes:
-        start, self.at = self.at, self.at + size
-        if self.at > self._end:
+    def read(self, size: int) -> bytes:
+        start, self.position = self.position, self.position + size
+        if self.position > self._end:
             raise UnknownStructureError
-        return self._data[start : self.at]
+        return self._data[start : self.position]
 
-    def number(self, size: int) -> int:
-        """An unsigned number of that many bytes; of none it is 0."""
-        return int.from_bytes(self.take(size))
+    def read_number(self, size: int) -> int:
+        """Read an unsigned number of that many bytes; one of no bytes is 0."""
+        return int.from_bytes(self.read(size))
 
-    def numbers(self, count: int) -> tuple[int, ...]:
-        """A table of 32-bit numbers."""
-        return struct.unpack(f">{count}I", self.take(4 * count))
+    def read_numbers(self, count: int) -> tuple[int, ...]:
+        """Read a table of 32-bit numbers."""
+        return struct.unpack(f">{count}I", self.read(4 * count))

@@ -1,7 +1,8 @@
-"""Opening a file as an image, with every limit looked at before pixels are decoded.
+"""Open an image file with Pillow, within limits.
 
-After Pillow's own threat model (Pillow handbook, "Security"): a format allow-list, decompression-bomb
-warnings as errors, limits on text chunks, truncated files refused.
+The limits are checked before any pixel is decoded. The measures are those of Pillow's handbook, section
+"Security": an allowlist of formats, decompression-bomb warnings as errors, limits on text chunks, no
+truncated files.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from replicate_proxy.images.task import ImageLimits
 
 
-# Imported by name so that Pillow never loads its forty other decoders.
+# Imported by name so that Pillow does not load its forty other decoders.
 _PLUGINS: Final = (
     PngImagePlugin.PngImageFile,
     JpegImagePlugin.JpegImageFile,
@@ -40,9 +41,10 @@ _PLUGINS: Final = (
     GifImagePlugin.GifImageFile,
 )
 ALLOWED_FORMATS: Final = tuple(plugin.format for plugin in _PLUGINS)
-_TEXT_CHUNK_BYTES: Final = 1024 * 1024
-_TEXT_TOTAL_BYTES: Final = 4 * 1024 * 1024
-_BROKEN = (
+_MAX_TEXT_CHUNK_BYTES: Final = 1024 * 1024
+_MAX_TOTAL_TEXT_BYTES: Final = 4 * 1024 * 1024
+# What Pillow's plugins raise on broken files.
+_DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -57,47 +59,52 @@ _BROKEN = (
 
 
 def configure_pillow(limits: ImageLimits) -> None:
-    """Pillow's process-wide switches; called once when the child starts."""
+    """Set Pillow's process-wide limits."""
     Image.MAX_IMAGE_PIXELS = limits.max_pixels
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    PngImagePlugin.MAX_TEXT_CHUNK = _TEXT_CHUNK_BYTES
-    PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_TOTAL_BYTES
+    PngImagePlugin.MAX_TEXT_CHUNK = _MAX_TEXT_CHUNK_BYTES
+    PngImagePlugin.MAX_TEXT_MEMORY = _MAX_TOTAL_TEXT_BYTES
 
 
 @contextmanager
 def open_image(path: Path, limits: ImageLimits) -> Iterator[Image.Image]:
-    """The opened image, its first frame current. Raises UnreadableImageError, also for what fails inside the
-    block.
+    """Open the image at its first frame.
+
+    Raises UnreadableImageError, also in place of decoder errors within the `with` block: pixels are decoded
+    there.
     """
     if path.stat().st_size > limits.max_bytes:
         raise UnreadableImageError("too_many_bytes")
-    with _translated(), Image.open(path, formats=ALLOWED_FORMATS) as image:
-        _check_size(image, limits)
+    with _translate_decoder_errors(), Image.open(path, formats=ALLOWED_FORMATS) as image:
+        _check_dimensions(image, limits)
         yield image
 
 
-def frame_count(image: Image.Image) -> int:
-    """Frames of an animation, 1 for a still. MPO's further pictures are no frames."""
+def count_frames(image: Image.Image) -> int:
+    """Return the number of frames of an animation, 1 for a still image.
+
+    The further pictures of an MPO file (a JPEG variant) are not frames.
+    """
     if image.format in {"MPO", "JPEG"}:
         return 1
     return int(getattr(image, "n_frames", 1))
 
 
-def _check_size(image: Image.Image, limits: ImageLimits) -> None:
+def _check_dimensions(image: Image.Image, limits: ImageLimits) -> None:
+    # First the size of one frame: counting the frames of a GIF reads the whole file.
     pixels = image.width * image.height
     if pixels > limits.max_pixels:
         raise UnreadableImageError("too_many_pixels")
-    frames = frame_count(image)
-    if frames > limits.max_frames:
+    frame_count = count_frames(image)
+    if frame_count > limits.max_frames:
         raise UnreadableImageError("too_many_frames")
-    if frames * pixels > limits.max_pixels:
+    if frame_count * pixels > limits.max_pixels:
         raise UnreadableImageError("too_many_pixels")
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Decoders' errors become one of ours; the list is what Pillow's plugins raise on broken input."""
+def _translate_decoder_errors() -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -106,6 +113,6 @@ def _translated() -> Iterator[None]:
         raise UnreadableImageError("format_not_allowed") from error
     except MemoryError as error:
         raise UnreadableImageError("memory_limit") from error
-    except _BROKEN as error:
-        text_limit = isinstance(error, ValueError) and "text" in str(error).lower()
-        raise UnreadableImageError("text_limit" if text_limit else "broken") from error
+    except _DECODER_ERRORS as error:
+        exceeds_text_limit = isinstance(error, ValueError) and "text" in str(error).lower()
+        raise UnreadableImageError("text_limit" if exceeds_text_limit else "broken") from error

@@ -1,0 +1,76 @@
+"""Choose the lowest quality at which an encoded image is similar enough to its source."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from replicate_proxy.images.decode import ALLOWED_FORMATS
+from replicate_proxy.images.encode import ENCODERS, encode_still
+from replicate_proxy.images.similarity import calculate_similarity
+
+if TYPE_CHECKING:
+    from replicate_proxy.images.encode import TargetFormat
+    from replicate_proxy.images.options import ImageOptions
+
+
+# Up to this size an image is its own sample, so that the encoded sample is the encoded image.
+_MAX_WHOLE_SAMPLE_PIXELS = 4_000_000
+_TILE_PIXELS = 256
+_TILE_COLUMNS, _TILE_ROWS = 6, 4
+
+
+@dataclass(frozen=True)
+class QualityChoice:
+    """`encoded` is the sample at that quality.
+
+    `is_similar_enough` is False if no quality was; the choice is then the highest.
+    """
+
+    quality: int
+    similarity: float
+    encoded: bytes
+    is_similar_enough: bool
+
+
+def choose_quality(
+    sample: Image.Image, format_name: TargetFormat, options: ImageOptions, *, exif: bytes = b""
+) -> QualityChoice:
+    """Encode the sample at rising qualities until it is similar enough; the last try is returned in any case.
+
+    A quality in the options is the only one tried, and always similar enough. Raises EncodingFailedError.
+    """
+    qualities = ENCODERS[format_name].qualities if options.quality is None else (options.quality,)
+    min_similarity = options.min_similarity if options.quality is None else 0.0
+    for quality in qualities:
+        encoded = encode_still(sample, format_name, quality, exif=exif)
+        similarity = _compare(sample, encoded)
+        choice = QualityChoice(quality, round(similarity, 4), encoded, similarity >= min_similarity)
+        if choice.is_similar_enough:
+            break
+    return choice
+
+
+def build_sample(image: Image.Image) -> Image.Image:
+    """Return the image itself, or a mosaic of 24 tiles spread over a large one.
+
+    The mosaic bounds time and memory, and its similarity is close to that of the whole image.
+    """
+    if image.width * image.height <= _MAX_WHOLE_SAMPLE_PIXELS or min(image.size) < _TILE_PIXELS:
+        return image
+    mosaic = Image.new(image.mode, (_TILE_COLUMNS * _TILE_PIXELS, _TILE_ROWS * _TILE_PIXELS))
+    for row in range(_TILE_ROWS):
+        for column in range(_TILE_COLUMNS):
+            left = (image.width - _TILE_PIXELS) * column // (_TILE_COLUMNS - 1)
+            top = (image.height - _TILE_PIXELS) * row // (_TILE_ROWS - 1)
+            tile = image.crop((left, top, left + _TILE_PIXELS, top + _TILE_PIXELS))
+            mosaic.paste(tile, (column * _TILE_PIXELS, row * _TILE_PIXELS))
+    return mosaic
+
+
+def _compare(sample: Image.Image, encoded: bytes) -> float:
+    with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as decoded:
+        return calculate_similarity(sample, decoded)
