@@ -1,4 +1,4 @@
-"""The child processes: kept, walled in, killed and replaced."""
+"""The pool's child processes: reused, limited, killed and replaced."""
 
 from __future__ import annotations
 
@@ -17,137 +17,138 @@ from PIL import Image
 
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorker, ImageWorkerPool
-from replicate_proxy.images.task import ImageLimits, ImageResult, UnreadableImageError
-from tests.support.pictures import encode_image, make_photo, write_file
+from replicate_proxy.images.task import ImageLimits, ImageOutcome, ImageResult, UnreadableImageError
+from tests.support.images import encode_image, make_photo, write_file
 
 OPTIONS = ImageOptions()
 
 
 @pytest.fixture
-def pool():  # type: ignore[no-untyped-def] # a generator of ImagePool, which the tests' signatures name
-    made = ImageWorkerPool(workers=1, limits=ImageLimits(timeout_seconds=20))
-    yield made
-    made.close()
+def pool():  # type: ignore[no-untyped-def] # a generator of ImageWorkerPool, which the tests' signatures name
+    pool = ImageWorkerPool(workers=1, limits=ImageLimits(timeout_seconds=20))
+    yield pool
+    pool.close()
 
 
-def run(pool: ImageWorkerPool, folder: Path, content: bytes, name: str = "source") -> ImageResult:
-    return pool.compress(write_file(folder, content, name), folder / "out", folder / "small", OPTIONS)
+def compress(pool: ImageWorkerPool, folder: Path, content: bytes) -> ImageResult:
+    source = write_file(folder, content)
+    return pool.compress(source, folder / "output", folder / "thumbnail", OPTIONS)
 
 
-def children() -> list[psutil.Process]:
+def list_children() -> list[psutil.Process]:
     return [
         child for child in psutil.Process().children() if "replicate_proxy.images.worker" in child.cmdline()
     ]
 
 
-def test_one_child_serves_many_images(pool: ImageWorkerPool, tmp_path: Path) -> None:
-    results = [run(pool, tmp_path, encode_image(make_photo(seed=seed))) for seed in range(4)]
+def test_pool_uses_one_child_for_many_images(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    results = [compress(pool, tmp_path, encode_image(make_photo(seed=seed))) for seed in range(4)]
 
-    assert {result.outcome for result in results} == {"compressed"}
+    assert {result.outcome for result in results} == {ImageOutcome.COMPRESSED}
     assert len({result.sha256 for result in results}) == 4
-    assert len(children()) == 1
+    assert len(list_children()) == 1
 
 
-def test_a_broken_image_does_not_cost_the_child(pool: ImageWorkerPool, tmp_path: Path) -> None:
-    run(pool, tmp_path, encode_image(make_photo()))
-    before = children()[0].pid
+def test_pool_keeps_child_when_image_is_broken(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    compress(pool, tmp_path, encode_image(make_photo()))
+    pid = list_children()[0].pid
 
-    result = run(pool, tmp_path, encode_image(make_photo())[:300])
+    result = compress(pool, tmp_path, encode_image(make_photo())[:300])
 
-    assert (result.outcome, result.reason) == ("unreadable", "broken")
-    assert children()[0].pid == before
+    assert (result.outcome, result.reason) == (ImageOutcome.UNREADABLE, "broken")
+    assert list_children()[0].pid == pid
 
 
-def test_an_image_beyond_the_memory_wall_is_kept_and_the_next_one_served(tmp_path: Path) -> None:
+def test_image_is_unmodified_when_memory_limit_is_exceeded(tmp_path: Path) -> None:
     pool = ImageWorkerPool(limits=ImageLimits(max_memory_mb=64))
     try:
         large = Image.new("RGB", (4500, 4500), "teal")
-        result = run(pool, tmp_path, encode_image(large))
-        assert (result.outcome, result.reason) == ("unmodified", "memory_limit")
-        assert run(pool, tmp_path, encode_image(make_photo())).outcome == "compressed"
+        result = compress(pool, tmp_path, encode_image(large))
+        assert (result.outcome, result.reason) == (ImageOutcome.UNMODIFIED, "memory_limit")
+        next_result = compress(pool, tmp_path, encode_image(make_photo()))
+        assert next_result.outcome is ImageOutcome.COMPRESSED
     finally:
         pool.close()
 
 
-def test_a_child_that_hangs_is_killed_in_time_and_replaced(pool: ImageWorkerPool, tmp_path: Path) -> None:
-    """Given a source that never ends (a pipe nobody writes to), when the time is up, then only that file
-    suffers.
-    """
+def test_child_is_killed_and_replaced_when_time_limit_is_exceeded(
+    pool: ImageWorkerPool, tmp_path: Path
+) -> None:
+    """The source is a pipe that never ends, as nothing writes to it."""
     pool.close()
     pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=0.5))
-    run(pool, tmp_path, encode_image(make_photo()))
-    hanging = tmp_path / "pipe"
-    os.mkfifo(hanging)
+    compress(pool, tmp_path, encode_image(make_photo()))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     try:
-        result = pool.compress(hanging, tmp_path / "out", tmp_path / "small", OPTIONS)
-        assert (result.outcome, result.reason) == ("unmodified", "time_limit")
-        assert run(pool, tmp_path, encode_image(make_photo())).outcome == "compressed"
+        result = pool.compress(pipe, tmp_path / "output", tmp_path / "thumbnail", OPTIONS)
+        assert (result.outcome, result.reason) == (ImageOutcome.UNMODIFIED, "time_limit")
+        next_result = compress(pool, tmp_path, encode_image(make_photo()))
+        assert next_result.outcome is ImageOutcome.COMPRESSED
     finally:
         pool.close()
 
 
-def test_a_child_that_dies_is_replaced(pool: ImageWorkerPool, tmp_path: Path) -> None:
-    run(pool, tmp_path, encode_image(make_photo()))
-    victim = children()[0]
-    victim.send_signal(signal.SIGSEGV)
-    os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
+def test_child_is_replaced_when_it_crashed(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    compress(pool, tmp_path, encode_image(make_photo()))
+    child = list_children()[0]
+    child.send_signal(signal.SIGSEGV)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    assert run(pool, tmp_path, encode_image(make_photo())).outcome == "compressed"
+    assert compress(pool, tmp_path, encode_image(make_photo())).outcome is ImageOutcome.COMPRESSED
 
 
-@pytest.mark.parametrize("deaths", [1, 2])
-def test_an_image_is_tried_twice_before_it_is_blamed_for_a_death(deaths: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_image_is_unreadable_only_when_child_crashes_twice(crashes: int, tmp_path: Path) -> None:
     pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=5))
-    run(pool, tmp_path, encode_image(make_photo()))
+    compress(pool, tmp_path, encode_image(make_photo()))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    killer = threading.Thread(target=kill_then_feed, args=(pipe, deaths))
+    killer = threading.Thread(target=kill_readers, args=(pipe, crashes))
     killer.start()
     try:
-        result = pool.compress(pipe, tmp_path / "out", tmp_path / "small", OPTIONS)
-        # A pipe cannot be read as an image, but the child that says so has survived it.
-        expected = "format_not_allowed" if deaths == 1 else "worker_crashed"
-        assert (result.outcome, result.reason) == ("unreadable", expected)
+        result = pool.compress(pipe, tmp_path / "output", tmp_path / "thumbnail", OPTIONS)
+        # A child that survives says that the pipe is not an image.
+        expected_reason = "format_not_allowed" if crashes == 1 else "worker_crashed"
+        assert (result.outcome, result.reason) == (ImageOutcome.UNREADABLE, expected_reason)
     finally:
         killer.join()
         pool.close()
 
 
-def kill_then_feed(pipe: Path, deaths: int) -> None:
-    """Waits until a child reads from the pipe and kills it there, `deaths` times; then lets one read to the
-    end.
-    """
-    for _ in range(deaths):
+def kill_readers(pipe: Path, crashes: int) -> None:
+    """Kill each child that opens the pipe, `crashes` times; after a single crash let the next one read it."""
+    for _ in range(crashes):
         with pipe.open("wb"):
-            child = children()[0]
+            child = list_children()[0]
             child.send_signal(signal.SIGSEGV)
             while psutil.pid_exists(child.pid):
                 time.sleep(0.01)
-    if deaths == 1:
+    if crashes == 1:
         pipe.open("wb").close()
 
 
-def test_the_child_finds_no_secrets_in_its_environment(
+def test_child_environment_holds_no_credentials(
     pool: ImageWorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
-    run(pool, tmp_path, encode_image(make_photo()))
+    compress(pool, tmp_path, encode_image(make_photo()))
 
-    environment = children()[0].environ()
+    environment = list_children()[0].environ()
 
     assert "very secret" not in json.dumps(environment)
     unknown = {name for name in environment if not name.startswith(("PYTHON", "MALLOC_", "LC_"))}
     assert unknown == set()
 
 
-def test_two_workers_work_at_the_same_time(tmp_path: Path) -> None:
+def test_pool_of_two_runs_two_children(tmp_path: Path) -> None:
     pool = ImageWorkerPool(workers=2)
     results: list[ImageResult] = []
 
     def work(index: int) -> None:
         folder = tmp_path / str(index)
         folder.mkdir()
-        results.append(run(pool, folder, encode_image(make_photo(600, 400, seed=index))))
+        results.append(compress(pool, folder, encode_image(make_photo(600, 400, seed=index))))
 
     try:
         threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
@@ -155,36 +156,39 @@ def test_two_workers_work_at_the_same_time(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert [result.outcome for result in results] == ["compressed"] * 6
-        assert len(children()) == 2
+        assert [result.outcome for result in results] == [ImageOutcome.COMPRESSED] * 6
+        assert len(list_children()) == 2
     finally:
         pool.close()
 
 
-def test_nothing_is_left_running_after_close(pool: ImageWorkerPool, tmp_path: Path) -> None:
-    run(pool, tmp_path, encode_image(make_photo()))
+def test_close_ends_all_children(pool: ImageWorkerPool, tmp_path: Path) -> None:
+    compress(pool, tmp_path, encode_image(make_photo()))
     pool.close()
 
-    assert children() == []
+    assert list_children() == []
 
 
-def test_warming_starts_the_child_before_the_first_image(pool: ImageWorkerPool) -> None:
+def test_start_one_starts_child_before_first_image(pool: ImageWorkerPool) -> None:
     pool.start_one()
 
-    assert len(children()) == 1
+    assert len(list_children()) == 1
 
 
-def test_garbage_on_the_pipe_counts_as_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chatter = tmp_path / "chatter.py"
-    chatter.write_text("import sys\nfor line in sys.stdin:\n    print('not json', flush=True)\n")
-    real = subprocess.Popen
+def test_worker_reports_crash_when_child_writes_invalid_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import sys\nprint('{}', flush=True)\nfor line in sys.stdin:\n    print('not json', flush=True)\n"
+    )
+    start_process = subprocess.Popen
 
-    def start(arguments: list[str], **options: object) -> subprocess.Popen[bytes]:
-        return real([sys.executable, "-c", "print('{}', flush=True);" + chatter.read_text()], **options)  # type: ignore[call-overload, no-any-return] # Popen's overloads do not take **object
+    def start_script(arguments: list[str], **options: object) -> subprocess.Popen[bytes]:
+        return start_process([sys.executable, "-c", script], **options)  # type: ignore[call-overload, no-any-return] # Popen's overloads do not take **object
 
-    monkeypatch.setattr(subprocess, "Popen", start)
-    process = ImageWorker(ImageLimits(timeout_seconds=5))
+    monkeypatch.setattr(subprocess, "Popen", start_script)
+    worker = ImageWorker(ImageLimits(timeout_seconds=5))
     with pytest.raises(UnreadableImageError) as caught:
-        process.request(tmp_path, tmp_path, tmp_path, OPTIONS)
+        worker.request(tmp_path, tmp_path, tmp_path, OPTIONS)
 
     assert caught.value.reason == "worker_crashed"

@@ -1,6 +1,4 @@
-"""The cheap similarity against scikit-image's `structural_similarity` (0.26, luma, 7×7 window) on the same
-pictures.
-"""
+"""Similarity, compared with scikit-image's `structural_similarity` (0.26, luma, 7×7 window)."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import pytest
 from PIL import Image
 
 from replicate_proxy.images.similarity import calculate_similarity
-from tests.support.pictures import encode_image, make_photo
+from tests.support.images import encode_image, make_photo
 
 
 @pytest.mark.parametrize(
@@ -26,7 +24,7 @@ from tests.support.pictures import encode_image, make_photo
         ((1024, 768), 95, 0.9593),
     ],
 )
-def test_it_says_nearly_what_the_reference_says(
+def test_similarity_is_close_to_reference_implementation(
     size: tuple[int, int], quality: int, reference: float
 ) -> None:
     original = make_photo(*size)
@@ -37,19 +35,19 @@ def test_it_says_nearly_what_the_reference_says(
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (8, 8), (900, 700), (1, 400_000)])
-def test_an_image_is_like_itself(mode: str, size: tuple[int, int]) -> None:
+def test_similarity_of_equal_images_is_one(mode: str, size: tuple[int, int]) -> None:
     image = make_photo(*size, mode=mode)
 
     assert calculate_similarity(image, image.copy()) == pytest.approx(1, abs=1e-4)
 
 
-def test_opposites_are_unlike() -> None:
+def test_similarity_of_black_and_white_is_near_zero() -> None:
     black, white = Image.new("L", (64, 64), 0), Image.new("L", (64, 64), 255)
 
     assert calculate_similarity(black, white) < 0.01
 
 
-def test_colour_under_full_transparency_does_not_count() -> None:
+def test_similarity_ignores_color_under_full_transparency() -> None:
     red, blue = Image.new("RGBA", (64, 64), (255, 0, 0, 0)), Image.new("RGBA", (64, 64), (0, 0, 255, 0))
 
     assert calculate_similarity(red, blue) == pytest.approx(1)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.outputs.file_types import detect_file_type
-from tests.support.pictures import encode_image, make_animation, make_photo
+from tests.support.images import encode_image, make_animation, make_photo
 
 ACTIVE = {
     "text/html; charset=utf-8",

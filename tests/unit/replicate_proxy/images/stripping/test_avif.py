@@ -1,25 +1,29 @@
-"""Metadata out of AVIF: the file as long as before, its pixels untouched, what was told in it gone."""
+"""Stripping metadata from AVIF files: same length, same pixels, metadata overwritten."""
 
 from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
 from replicate_proxy.images.stripping.strip import strip_metadata
-from tests.support.boxes import EXIF, XMP, Avif, MetadataItem, build_box, build_full_box
-from tests.support.pictures import decode_frames, encode_image, make_photo
+from tests.support.avif import EXIF, XMP, AvifFile, MetadataItem, build_box, build_full_box
+from tests.support.images import decode_frames, encode_image, make_photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECRET = b"geo:52.52,13.40"
-PACKET = b"<x:xmpmeta>" + SECRET + b"</x:xmpmeta>"
+XMP_PACKET = b"<x:xmpmeta>" + SECRET + b"</x:xmpmeta>"
 STILL = encode_image(make_photo(48, 32), "AVIF", speed=10)
 UUID = bytes(range(16))
 
 
-def located() -> Image.Exif:
+def make_exif() -> Image.Exif:
+    """Return copyright, a description that holds the secret, and a position."""
     exif = Image.Exif()
     exif[0x8298] = "(c) A. Person"
     exif[0x010E] = SECRET.decode()
@@ -28,214 +32,220 @@ def located() -> Image.Exif:
     return exif
 
 
-def copyright_only() -> bytes:
+def make_copyright_exif() -> bytes:
     exif = Image.Exif()
     exif[0x8298] = "(c) A. Person"
     return exif.tobytes()
 
 
-def exif_item(exif: bytes | None = None) -> bytes:
-    """The TIFF header is six bytes further on, as libavif writes it."""
-    return struct.pack(">I", 6) + (exif or located().tobytes())
+def build_exif_item(exif: bytes | None = None) -> bytes:
+    """Return an EXIF item as libavif writes it: the TIFF header follows after six more bytes."""
+    return struct.pack(">I", 6) + (exif or make_exif().tobytes())
 
 
-def moving(**options: Any) -> bytes:
-    pictures = [make_photo(48, 32, seed=seed) for seed in range(3)]
-    settings = {"save_all": True, "append_images": pictures[1:], "duration": 80, "speed": 10}
-    return encode_image(pictures[0], "AVIF", **settings, **options)
+def make_sequence(**options: Any) -> bytes:
+    photos = [make_photo(48, 32, seed=seed) for seed in range(3)]
+    settings = {"save_all": True, "append_images": photos[1:], "duration": 80, "speed": 10}
+    return encode_image(photos[0], "AVIF", **settings, **options)
 
 
-def still(**options: Any) -> bytes:
+def make_still(**options: Any) -> bytes:
     return encode_image(make_photo(48, 32), "AVIF", speed=10, **options)
 
 
-def with_box_in_moov(content: bytes, extra: bytes) -> bytes:
-    """Appends a box to moov and moves the samples' one chunk, and the items, on with it."""
-    at = content.index(b"moov") - 4
-    size = int.from_bytes(content[at : at + 4])
-    data = bytearray(content[: at + size] + extra + content[at + size :])
-    struct.pack_into(">I", data, at, size + len(extra))
-    chunk = data.index(b"stco") + 12
-    items = data.index(b"iloc") + 18
-    for offset in (chunk, items):
-        struct.pack_into(">I", data, offset, int.from_bytes(data[offset : offset + 4]) + len(extra))
+def append_to_moov(content: bytes, box: bytes) -> bytes:
+    """Append a box to moov and correct the offsets of the only chunk and of the items."""
+    start = content.index(b"moov") - 4
+    size = int.from_bytes(content[start : start + 4])
+    data = bytearray(content[: start + size] + box + content[start + size :])
+    struct.pack_into(">I", data, start, size + len(box))
+    chunk_offset = data.index(b"stco") + 12
+    item_offset = data.index(b"iloc") + 18
+    for position in (chunk_offset, item_offset):
+        offset = int.from_bytes(data[position : position + 4])
+        struct.pack_into(">I", data, position, offset + len(box))
     return bytes(data)
 
 
-def stripped(content: bytes, exif: bytes = b"") -> bytes:
-    """Without its metadata; whatever the file, it shows what it showed and is no longer than it was."""
-    result = strip_metadata(content, "avif", exif=exif)
-    assert result is not None
-    assert decode_frames(result) == decode_frames(content)
-    assert len(result) <= len(content)
-    assert SECRET not in result
-    return result
+def strip_checked(content: bytes, exif: bytes = b"") -> bytes:
+    """Strip the file; check that the frames are the same, no secret is left and the file is not longer."""
+    stripped = strip_metadata(content, "avif", exif=exif)
+    assert stripped is not None
+    assert decode_frames(stripped) == decode_frames(content)
+    assert len(stripped) <= len(content)
+    assert SECRET not in stripped
+    return stripped
 
 
-def test_pillows_file_loses_position_and_xmp() -> None:
-    result = stripped(still(exif=located(), xmp=PACKET))
+def test_strip_removes_position_and_xmp_written_by_pillow() -> None:
+    stripped = strip_checked(make_still(exif=make_exif(), xmp=XMP_PACKET))
 
-    with Image.open(io.BytesIO(result)) as image:
+    with Image.open(io.BytesIO(stripped)) as image:
         assert not image.getexif()
         assert not image.getexif().get_ifd(0x8825)
         assert not image.info["xmp"].strip()
-    assert b"A. Person" not in result
+    assert b"A. Person" not in stripped
 
 
-def test_a_sequence_keeps_moving_in_time_and_loses_them_as_well() -> None:
-    content = moving(exif=located(), xmp=PACKET)
+def test_strip_keeps_frames_of_sequence_and_clears_its_times() -> None:
+    content = make_sequence(exif=make_exif(), xmp=XMP_PACKET)
     assert len(decode_frames(content)) == 3
 
-    result = stripped(content)
+    stripped = strip_checked(content)
 
-    assert b"A. Person" not in result
-    made = content.index(b"mvhd") + 8
-    assert content[made : made + 16].strip(b"\0")
-    assert not result[made : made + 16].strip(b"\0")
+    assert b"A. Person" not in stripped
+    times_start = content.index(b"mvhd") + 8
+    assert content[times_start : times_start + 16].strip(b"\0")
+    assert not stripped[times_start : times_start + 16].strip(b"\0")
 
 
-@pytest.mark.parametrize("make", [still, moving])
-def test_the_copyright_takes_the_place_of_what_was_told(make: Any) -> None:
-    result = stripped(make(exif=located()), copyright_only())
+@pytest.mark.parametrize("make_source", [make_still, make_sequence])
+def test_strip_replaces_exif_with_copyright(make_source: Callable[..., bytes]) -> None:
+    stripped = strip_checked(make_source(exif=make_exif()), make_copyright_exif())
 
-    with Image.open(io.BytesIO(result)) as image:
+    with Image.open(io.BytesIO(stripped)) as image:
         assert dict(image.getexif()) == {0x8298: "(c) A. Person"}
 
 
-def test_a_copyright_longer_than_the_room_is_left_out() -> None:
+def test_strip_drops_copyright_longer_than_old_exif_block() -> None:
     short = Image.Exif()
     short[0x0112] = 1
-    content = Avif(STILL, (MetadataItem(EXIF, (exif_item(short.tobytes()),)),)).content()
+    content = AvifFile(STILL, (MetadataItem(EXIF, (build_exif_item(short.tobytes()),)),)).build()
 
-    result = stripped(content, copyright_only())
+    stripped = strip_checked(content, make_copyright_exif())
 
-    with Image.open(io.BytesIO(result)) as image:
+    with Image.open(io.BytesIO(stripped)) as image:
         assert not image.getexif()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_picture_stays_as_it_was_turned(orientation: int) -> None:
-    exif = located()
+def test_strip_keeps_orientation(orientation: int) -> None:
+    exif = make_exif()
     exif[0x0112] = orientation
 
-    result = stripped(still(exif=exif), copyright_only())
+    stripped = strip_checked(make_still(exif=exif), make_copyright_exif())
 
-    with Image.open(io.BytesIO(result)) as image:
+    with Image.open(io.BytesIO(stripped)) as image:
         assert image.getexif().get(0x0112, 1) == orientation
 
 
-def test_the_colour_profile_stays() -> None:
+def test_strip_keeps_color_profile() -> None:
     profile = b"\0" * 36 + b"acsp" + b"\0" * 200
 
-    result = stripped(still(exif=located(), icc_profile=profile))
+    stripped = strip_checked(make_still(exif=make_exif(), icc_profile=profile))
 
-    with Image.open(io.BytesIO(result)) as image:
+    with Image.open(io.BytesIO(stripped)) as image:
         assert image.info["icc_profile"] == profile
 
 
 @pytest.mark.parametrize("iloc_version", [0, 1, 2])
 @pytest.mark.parametrize("base_offset", [0, 40])
-def test_items_are_found_however_they_are_placed(iloc_version: int, base_offset: int) -> None:
-    told = (MetadataItem(EXIF, (exif_item(),)), MetadataItem(XMP, (PACKET,)))
-    content = Avif(STILL, told, iloc_version=iloc_version, base_offset=base_offset).content()
+def test_strip_finds_items_by_any_kind_of_offset(iloc_version: int, base_offset: int) -> None:
+    items = (MetadataItem(EXIF, (build_exif_item(),)), MetadataItem(XMP, (XMP_PACKET,)))
+    content = AvifFile(STILL, items, iloc_version=iloc_version, base_offset=base_offset).build()
     with Image.open(io.BytesIO(content)) as image:
         assert image.getexif()[0x8298]
-        assert image.info["xmp"] == PACKET
+        assert image.info["xmp"] == XMP_PACKET
 
-    stripped(content)
+    strip_checked(content)
 
 
 @pytest.mark.parametrize("iloc_version", [1, 2])
-def test_items_in_the_meta_box_itself_are_found(iloc_version: int) -> None:
-    told = (MetadataItem(EXIF, (exif_item(),), in_idat=True), MetadataItem(XMP, (PACKET,), in_idat=True))
-    content = Avif(STILL, told, iloc_version=iloc_version).content()
+def test_strip_finds_items_in_idat(iloc_version: int) -> None:
+    items = (
+        MetadataItem(EXIF, (build_exif_item(),), is_in_idat=True),
+        MetadataItem(XMP, (XMP_PACKET,), is_in_idat=True),
+    )
+    content = AvifFile(STILL, items, iloc_version=iloc_version).build()
     with Image.open(io.BytesIO(content)) as image:
         assert image.getexif()[0x8298]
 
-    stripped(content)
+    strip_checked(content)
 
 
-def test_an_item_in_pieces_is_written_over_as_one() -> None:
-    whole = exif_item()
-    content = Avif(STILL, (MetadataItem(EXIF, (whole[:9], whole[9:30], whole[30:])),)).content()
+def test_strip_overwrites_item_of_several_extents_as_one() -> None:
+    exif = build_exif_item()
+    content = AvifFile(STILL, (MetadataItem(EXIF, (exif[:9], exif[9:30], exif[30:])),)).build()
 
-    result = stripped(content, copyright_only())
+    stripped = strip_checked(content, make_copyright_exif())
 
-    with Image.open(io.BytesIO(result)) as image:
+    with Image.open(io.BytesIO(stripped)) as image:
         assert dict(image.getexif()) == {0x8298: "(c) A. Person"}
 
 
-def test_any_text_item_is_written_over() -> None:
-    told = (MetadataItem(b"mimenote\0text/plain\0", (SECRET,)), MetadataItem(b"uri \0urn:x\0", (SECRET,)))
+def test_strip_overwrites_text_items_of_any_type() -> None:
+    items = (
+        MetadataItem(b"mimenote\0text/plain\0", (SECRET,)),
+        MetadataItem(b"uri \0urn:x\0", (SECRET,)),
+    )
 
-    stripped(Avif(STILL, told).content())
+    strip_checked(AvifFile(STILL, items).build())
 
 
 @pytest.mark.parametrize(
-    "where",
+    "fields",
     [
-        {"before": build_box(b"uuid", UUID, SECRET)},
-        {"after": build_box(b"uuid", UUID, SECRET)},
-        {"after": build_box(b"free", SECRET)},
-        {"after": struct.pack(">I4sQ", 1, b"jumb", 16 + len(SECRET)) + SECRET},
-        {"after": struct.pack(">I4s", 0, b"mpvd") + SECRET},
-        {"in_meta": build_box(b"uuid", UUID, SECRET)},
-        {"in_meta": build_full_box(b"xml ", 0, SECRET + b"\0")},
+        {"before_meta": build_box(b"uuid", UUID, SECRET)},
+        {"after_mdat": build_box(b"uuid", UUID, SECRET)},
+        {"after_mdat": build_box(b"free", SECRET)},
+        {"after_mdat": struct.pack(">I4sQ", 1, b"jumb", 16 + len(SECRET)) + SECRET},
+        {"after_mdat": struct.pack(">I4s", 0, b"mpvd") + SECRET},
+        {"meta_boxes": build_box(b"uuid", UUID, SECRET)},
+        {"meta_boxes": build_full_box(b"xml ", 0, SECRET + b"\0")},
         {"properties": build_full_box(b"udes", 0, b"en\0", SECRET, b"\0\0\0")},
         {"properties": build_box(b"uuid", UUID, SECRET)},
     ],
 )
-def test_boxes_that_nothing_is_drawn_from_say_nothing_any_more(where: dict[str, Any]) -> None:
-    content = Avif(STILL, **where).content()
+def test_strip_clears_boxes_that_no_image_is_drawn_from(fields: dict[str, Any]) -> None:
+    content = AvifFile(STILL, **fields).build()
     assert SECRET in content
 
-    stripped(content)
+    strip_checked(content)
 
 
-def test_user_data_of_a_sequence_is_cleared() -> None:
-    stripped(with_box_in_moov(moving(), build_box(b"udta", build_box(b"\xa9xyz", SECRET))))
+def test_strip_clears_user_data_of_sequence() -> None:
+    strip_checked(append_to_moov(make_sequence(), build_box(b"udta", build_box(b"\xa9xyz", SECRET))))
 
 
-@pytest.mark.parametrize("tail", [b"<html>" + SECRET, SECRET, b"\0", b"PK\3\4" + SECRET])
-def test_what_follows_the_last_box_is_cut_off(tail: bytes) -> None:
-    assert len(stripped(STILL + tail)) == len(STILL)
+@pytest.mark.parametrize("trailer", [b"<html>" + SECRET, SECRET, b"\0", b"PK\3\4" + SECRET])
+def test_strip_removes_bytes_after_last_box(trailer: bytes) -> None:
+    assert len(strip_checked(STILL + trailer)) == len(STILL)
 
 
-def test_a_file_that_tells_nothing_stays_as_it_is() -> None:
-    assert stripped(STILL) == STILL
+def test_strip_returns_same_bytes_when_there_is_no_metadata() -> None:
+    assert strip_checked(STILL) == STILL
 
 
-class TestNotTakenApart:
-    def test_metadata_that_shares_bytes_with_the_pixels(self) -> None:
-        content = Avif(STILL, (MetadataItem(XMP, (PACKET,)),)).content()
+class TestUnknownStructure:
+    def relocate_packet(self, content: bytes, start: int) -> bytes:
+        """Return the file with another offset in the location of its XMP packet."""
+        location = struct.pack(">II", content.index(XMP_PACKET), len(XMP_PACKET))
+        assert content.count(location) == 1
+        return content.replace(location, struct.pack(">II", start, len(XMP_PACKET)))
 
-        assert strip_metadata(self.moved(content, content.index(PACKET) - 1), "avif") is None
+    def test_strip_returns_none_when_metadata_and_pixels_share_bytes(self) -> None:
+        content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),)).build()
 
-    def test_metadata_that_lies_in_the_file_structure(self) -> None:
-        content = Avif(STILL, (MetadataItem(XMP, (PACKET,)),)).content()
+        assert strip_metadata(self.relocate_packet(content, content.index(XMP_PACKET) - 1), "avif") is None
 
-        assert strip_metadata(self.moved(content, 4), "avif") is None
+    def test_strip_returns_none_when_metadata_overlaps_file_structure(self) -> None:
+        content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),)).build()
 
-    def test_metadata_behind_the_end_of_the_file(self) -> None:
-        content = Avif(STILL, (MetadataItem(XMP, (PACKET,)),)).content()
+        assert strip_metadata(self.relocate_packet(content, 4), "avif") is None
 
-        assert strip_metadata(self.moved(content, content.index(PACKET) + 1), "avif") is None
+    def test_strip_returns_none_when_metadata_extends_beyond_file(self) -> None:
+        content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),)).build()
 
-    def moved(self, content: bytes, start: int) -> bytes:
-        """The file with the place of its packet told as another one."""
-        where = struct.pack(">I", content.index(PACKET)) + struct.pack(">I", len(PACKET))
-        assert content.count(where) == 1
-        return content.replace(where, struct.pack(">II", start, len(PACKET)))
+        assert strip_metadata(self.relocate_packet(content, content.index(XMP_PACKET) + 1), "avif") is None
 
-    def test_items_in_another_file(self) -> None:
-        assert (
-            strip_metadata(Avif(STILL, (MetadataItem(XMP, (PACKET,)),), reference=1).content(), "avif")
-            is None
-        )
+    def test_strip_returns_none_when_items_are_in_another_file(self) -> None:
+        content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),), data_reference=1).build()
+
+        assert strip_metadata(content, "avif") is None
 
     @pytest.mark.parametrize("kind", [b"moof", b"mini"])
-    def test_pictures_told_of_in_boxes_not_known(self, kind: bytes) -> None:
-        assert strip_metadata(Avif(STILL, after=build_box(kind, b"\0" * 8)).content(), "avif") is None
+    def test_strip_returns_none_when_unsupported_box_may_locate_pixels(self, kind: bytes) -> None:
+        assert strip_metadata(AvifFile(STILL, after_mdat=build_box(kind, b"\0" * 8)).build(), "avif") is None
 
-    def test_a_file_without_a_picture(self) -> None:
+    def test_strip_returns_none_when_there_is_no_image(self) -> None:
         assert strip_metadata(build_box(b"ftyp", b"avif\0\0\0\0"), "avif") is None

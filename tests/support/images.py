@@ -1,4 +1,4 @@
-"""Pictures made from a seed with Pillow alone: the same bytes' worth of pixels on every machine."""
+"""Test images made from a seed with Pillow alone, the same pixels on every machine."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def make_photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
-    """Soft shapes with some grain: what a camera or a model makes, as far as an encoder can tell."""
+    """Return soft shapes with some grain, which to an encoder resemble a photograph."""
     random_numbers = random.Random(seed)
     image = Image.new("RGB", (width, height), tuple(random_numbers.choices(range(256), k=3)))
     draw = ImageDraw.Draw(image)
     for _ in range(24):
         x, y = random_numbers.randrange(width), random_numbers.randrange(height)
         radius = random_numbers.randrange(4, max(5, width // 3))
-        colour = tuple(random_numbers.choices(range(256), k=3))
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        color = tuple(random_numbers.choices(range(256), k=3))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
     image = image.filter(ImageFilter.GaussianBlur(2))
     grain = Image.frombytes("L", (width, height), random_numbers.randbytes(width * height))
     image = Image.blend(image, Image.merge("RGB", (grain, grain, grain)), 0.04)
@@ -31,7 +31,7 @@ def make_photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str 
 
 
 def encode_image(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's own name
-    """The image's bytes in a format."""
+    """Return the image file with Pillow's format and options."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
@@ -44,26 +44,25 @@ def make_animation(
     size: tuple[int, int] = (64, 48),
     **options: Any,
 ) -> bytes:
-    """Frames that differ, 80 ms each, for ever."""
-    pictures = [make_photo(*size, seed=seed) for seed in range(count)]
-    moving = {"save_all": True, "append_images": pictures[1:], "duration": 80, "loop": 0}
-    return encode_image(pictures[0], format, **moving, **options)
+    """Return an animation file of different frames, 80 ms each, that loops forever."""
+    photos = [make_photo(*size, seed=seed) for seed in range(count)]
+    animation = {"save_all": True, "append_images": photos[1:], "duration": 80, "loop": 0}
+    return encode_image(photos[0], format, **animation, **options)
 
 
 def decode_frames(content: bytes) -> list[tuple[str, bytes, object]]:
-    """All that is to be seen: each frame's mode, pixels and duration; the number of rounds goes with it."""
+    """Return each frame's mode and pixels, and its duration, loop count and size."""
     with Image.open(io.BytesIO(content)) as image:
-        shown: list[tuple[str, bytes, object]] = []
+        frames: list[tuple[str, bytes, object]] = []
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
             image.load()
             timing = (image.info.get("duration"), image.info.get("loop"), image.size)
-            shown.append((image.mode, image.convert("RGBA").tobytes(), timing))
-        return shown
+            frames.append((image.mode, image.convert("RGBA").tobytes(), timing))
+        return frames
 
 
 def write_file(folder: Path, content: bytes, name: str = "source") -> Path:
-    """A file with that content."""
     path = folder / name
     path.write_bytes(content)
     return path
