@@ -1,4 +1,4 @@
-"""API Gateway's Lambda authorizer: says who is calling, or that they may not."""
+"""API Gateway's Lambda authorizer: identifies the caller of a request or turns the caller away."""
 
 from __future__ import annotations
 
@@ -17,30 +17,38 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Any other exception becomes gateway response AUTHORIZER_FAILURE, which the template turns into 503."""
+    """Return a policy, or raise "Unauthorized" for 401.
+
+    Any other exception becomes the gateway response AUTHORIZER_FAILURE, which the template turns into 503.
+    """
     method_arn = event["methodArn"]
     source_ip = event["requestContext"]["identity"]["sourceIp"]
     try:
-        grant = build_authorizer().authorize(_authorization(event), source_ip)
+        caller = build_authorizer().authorize(_read_authorization_header(event), source_ip)
     except UnauthenticatedError as error:
-        logger.info("caller refused", reason=str(error))
-        # API Gateway answers 401 for exactly this text, and 500 for any other.
+        logger.info("caller not authenticated", reason=str(error))
+        # API Gateway responds with 401 only to exactly this text.
         raise Exception("Unauthorized") from None
     except DeniedError as error:
         logger.info("caller denied", reason=str(error))
         return build_deny_policy(str(error), method_arn)
     except Exception:
-        # Our 401s are exceptions too, so the function's errors tell nothing: this is what the alarm watches.
+        # Our 401s are exceptions too, so the alarm watches this metric and not the function's errors.
         count(Metric.AUTH_UNAVAILABLE)
         raise
-    logger.info("caller accepted", tenant=grant.principal.tenant, key_id=grant.principal.key_id)
-    return build_allow_policy(grant, method_arn)
+    logger.info("caller accepted", tenant=caller.principal.tenant, key_id=caller.principal.key_id)
+    return build_allow_policy(caller, method_arn)
 
 
-def _authorization(event: dict[str, Any]) -> str:
-    """The header's one value; none or several (which one would the next hop read?) count as no credential."""
-    sent = event.get("multiValueHeaders") or {
+def _read_authorization_header(event: dict[str, Any]) -> str:
+    """Return the value of the header, or nothing if it is absent or repeated.
+
+    A repeated header is ambiguous: the next server might read another of the values.
+    """
+    headers = event.get("multiValueHeaders") or {
         name: [value] for name, value in (event.get("headers") or {}).items()
     }
-    values = [value for name, values in sent.items() if name.lower() == "authorization" for value in values]
+    values = [
+        value for name, values in headers.items() if name.lower() == "authorization" for value in values
+    ]
     return values[0] if len(values) == 1 else ""

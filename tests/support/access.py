@@ -1,4 +1,4 @@
-"""Builders and fakes of the access part: keys, tenants, files."""
+"""Builders and fakes for keys, tenants and API Gateway, and the AWS resources behind them in moto."""
 
 from __future__ import annotations
 
@@ -25,67 +25,67 @@ TABLE = "access"
 
 
 def make_key(**changes: Any) -> tuple[ApiKey, ApiKeySecret]:
-    """A good key of tenant acme and its text; `changes` are fields of the record."""
-    text = ApiKeySecret.generate(changes.pop("id", None))
+    """Return a valid key of the tenant acme, and its secret; `changes` are fields of the record."""
+    secret = ApiKeySecret.generate(changes.pop("id", None))
     key = ApiKey(
-        id=text.key_id,
+        id=secret.key_id,
         tenant="acme",
-        digest=text.digest(DIGEST_KEY),
+        digest=secret.compute_digest(DIGEST_KEY),
         created_at=NOW,
         scopes=frozenset(DEFAULT_SCOPES),
     )
-    return replace(key, **changes), text
+    return replace(key, **changes), secret
 
 
 @dataclass
 class FakeKeyStore:
-    """Keys in memory; `down` makes it fail as a store does that cannot be reached."""
+    """A KeyStore in memory; every call fails while it is unavailable."""
 
     keys: dict[str, ApiKey] = field(default_factory=dict)
-    down: bool = False
+    is_unavailable: bool = False
 
     def get(self, key_id: str) -> ApiKey | None:
-        self._reach()
+        self._check_availability()
         return self.keys.get(key_id)
 
     def record_use(self, key_id: str, now: datetime) -> None:
-        self._reach()
+        self._check_availability()
         if key_id not in self.keys:
             raise ConflictError("no such key")
         self.keys[key_id] = replace(self.keys[key_id], last_used_at=now)
 
     def create(self, key: ApiKey) -> None:
-        self._reach()
+        self._check_availability()
         if key.id in self.keys:
             raise DuplicateError("exists")
         self.keys[key.id] = key
 
     def replace(self, key: ApiKey, *, expected_digest: str) -> None:
-        self._reach()
+        self._check_availability()
         stored = self.keys.get(key.id)
         if stored is None or stored.digest != expected_digest or stored.revoked_at is not None:
-            raise ConflictError("changed meanwhile")
+            raise ConflictError("changed by another writer")
         self.keys[key.id] = key
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
-        self._reach()
-        found = [key for key in self.keys.values() if tenant in {None, key.tenant}]
-        return sorted(found, key=lambda key: (key.created_at, key.id))
+        self._check_availability()
+        keys = [key for key in self.keys.values() if tenant in {None, key.tenant}]
+        return sorted(keys, key=lambda key: (key.created_at, key.id))
 
-    def _reach(self) -> None:
-        if self.down:
+    def _check_availability(self) -> None:
+        if self.is_unavailable:
             raise RetryableError("the store cannot be reached")
 
 
 @dataclass
 class FakeTenantStore:
-    """Tenants in memory."""
+    """A TenantStore in memory; reads fail while it is unavailable."""
 
     tenants: dict[str, Tenant] = field(default_factory=dict)
-    down: bool = False
+    is_unavailable: bool = False
 
     def get(self, name: str) -> Tenant | None:
-        if self.down:
+        if self.is_unavailable:
             raise RetryableError("the store cannot be reached")
         return self.tenants.get(name)
 
@@ -101,7 +101,7 @@ class FakeTenantStore:
 
 @dataclass
 class FakeGateway:
-    """API Gateway as far as keys go: who sits in which plan, and whether the cache was dropped."""
+    """A Gateway that records the limits of its keys and the stages whose authorizer cache was flushed."""
 
     limits_by_label: dict[str, UsageLimits] = field(default_factory=dict)
     stages: set[Stage] = field(default_factory=set)
@@ -121,8 +121,8 @@ class FakeGateway:
         return self.can_flush
 
 
-def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made-up credentials and no way to a real account."""
+def set_aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set fake credentials and remove settings that could lead to a real account."""
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
@@ -130,8 +130,8 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
 
 
-def access_table() -> Any:
-    """The access table inside moto, as the template declares it; gives the client."""
+def create_access_table() -> Any:
+    """Create the access table as the template declares it, and return the DynamoDB client."""
     client = boto3.client("dynamodb")
     client.create_table(
         TableName=TABLE,
@@ -146,11 +146,11 @@ def access_table() -> Any:
 
 
 def deploy_api(client: Any) -> str:
-    """A REST API with one method and a stage named prod."""
-    api = client.create_rest_api(name="api")["id"]
-    root = client.get_resources(restApiId=api)["items"][0]["id"]
-    where = {"restApiId": api, "resourceId": root, "httpMethod": "GET"}
-    client.put_method(**where, authorizationType="NONE")
-    client.put_integration(**where, type="HTTP", uri="https://example.com", integrationHttpMethod="GET")
-    client.create_deployment(restApiId=api, stageName="prod")
-    return str(api)
+    """Create a REST API with one method and a stage named prod, and return its ID."""
+    api_id = client.create_rest_api(name="api")["id"]
+    root_id = client.get_resources(restApiId=api_id)["items"][0]["id"]
+    method = {"restApiId": api_id, "resourceId": root_id, "httpMethod": "GET"}
+    client.put_method(**method, authorizationType="NONE")
+    client.put_integration(**method, type="HTTP", uri="https://example.com", integrationHttpMethod="GET")
+    client.create_deployment(restApiId=api_id, stageName="prod")
+    return str(api_id)

@@ -15,7 +15,7 @@ from moto import mock_aws
 from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
 from replicate_proxy.aws.key_store import DynamoKeyStore
-from tests.support.access import TABLE, access_table, aws_environment, make_key
+from tests.support.access import TABLE, create_access_table, make_key, set_aws_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     What the functions keep for the life of a process is forgotten before and after.
     """
-    aws_environment(monkeypatch)
+    set_aws_environment(monkeypatch)
     with mock_aws():
-        access_table()
+        create_access_table()
         boto3.client("s3").create_bucket(
             Bucket="images", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
@@ -78,7 +78,7 @@ def store_sample_key(**changes: Any) -> ApiKey:
     """Puts the key of the sample events into the access table."""
     key, _ = make_key(
         id=SAMPLE_KEY.key_id,
-        digest=SAMPLE_KEY.digest(signing.derive_key(ROOT_SECRET.encode(), "api-keys")),
+        digest=SAMPLE_KEY.compute_digest(signing.derive_key(ROOT_SECRET.encode(), "api-keys")),
         **changes,
     )
     DynamoKeyStore(boto3.client("dynamodb"), TABLE).create(key)

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from replicate_proxy import signing
-from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits, issue_key
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.clients import get_client
@@ -47,11 +47,12 @@ def create_first_admin_key(
     `seat` is its place in a usage plan, where API Gateway counts callers and would refuse one without.
     """
     now = clock.now()
-    key, text = issue_key(
+    text = ApiKeySecret.generate()
+    store.create(
         ApiKey(
-            id="",
+            id=text.key_id,
             tenant=tenant,
-            digest="",
+            digest=text.compute_digest(signing.derive_key(root_secret.encode(), "api-keys")),
             created_at=now,
             name=name,
             scopes=DEFAULT_SCOPES | {Scope.ADMIN},
@@ -59,10 +60,8 @@ def create_first_admin_key(
             limits=usage.limits if usage else None,
             usage_key_id=usage.usage_key_id if usage else None,
             usage_key=usage.usage_key if usage else None,
-        ),
-        signing.derive_key(root_secret.encode(), "api-keys"),
+        )
     )
-    store.create(key)
     return text
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from replicate_proxy import signing
-from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, issue_key
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
@@ -30,9 +30,15 @@ class KeyIssuer:
     def create_key(self, tenant: str, *, name: str, admin: bool = False) -> str:
         """A fresh key's text, which cannot be had again."""
         scopes = DEFAULT_SCOPES | ({Scope.ADMIN} if admin else set())
-        template = ApiKey(
-            id="", tenant=tenant, digest="", created_at=SystemClock().now(), name=name, scopes=scopes
+        secret = ApiKeySecret.generate()
+        self._store.create(
+            ApiKey(
+                id=secret.key_id,
+                tenant=tenant,
+                digest=secret.compute_digest(self._digest_key),
+                created_at=SystemClock().now(),
+                name=name,
+                scopes=scopes,
+            )
         )
-        key, text = issue_key(template, self._digest_key)
-        self._store.create(key)
-        return str(text)
+        return str(secret)

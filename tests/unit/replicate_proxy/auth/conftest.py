@@ -1,4 +1,4 @@
-"""A clock that stands still, and the access table."""
+"""Fixtures: a fake clock, and the access table in moto."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from tests.support.access import access_table, aws_environment
+from tests.support.access import create_access_table, set_aws_environment
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of an account that has the access table and nothing else."""
-    aws_environment(monkeypatch)
+    """A DynamoDB client of an account that contains only the access table."""
+    set_aws_environment(monkeypatch)
     with mock_aws():
-        yield access_table()
+        yield create_access_table()

@@ -1,4 +1,4 @@
-"""Who gets in, with what, and what happens while the key store is away."""
+"""Authorizer: credentials, key status, allow-lists, and outages of the key store."""
 
 from __future__ import annotations
 
@@ -17,36 +17,48 @@ from replicate_proxy.errors import RetryableError
 from tests.support.access import DIGEST_KEY, FakeKeyStore, FakeTenantStore, make_key
 from tests.support.clock import NOW, FakeClock
 
-HERE = "203.0.113.9"
+SOURCE_IP = "203.0.113.9"
 
 
-class FakeTokens:
-    """Knows one token."""
+class FakeTokenVerifier:
+    """Accepts one token."""
 
     def verify(self, token: str) -> Principal:
         if token != "eyJ.good.token":
-            raise UnauthenticatedError("not that token")
+            raise UnauthenticatedError("unknown token")
         return Principal("acme", "jwt:alice", frozenset({"predictions:read"}))
 
 
-def authorizer(
-    store: FakeKeyStore, clock: FakeClock, *, tokens: bool = False, tenants: FakeTenantStore | None = None
+class AcceptingTokenVerifier:
+    """Accepts every token; the subject is its length."""
+
+    def verify(self, token: str) -> Principal:
+        return Principal("acme", f"jwt:{len(token)}", frozenset())
+
+
+def make_authorizer(
+    store: FakeKeyStore,
+    clock: FakeClock,
+    *,
+    token_verifier: FakeTokenVerifier | AcceptingTokenVerifier | None = None,
+    tenants: FakeTenantStore | None = None,
 ) -> Authorizer:
     return Authorizer(
         keys=StaleKeyCache(store, clock=clock, max_stale=timedelta(minutes=5)),
-        tokens=FakeTokens() if tokens else None,
-        digest_key=lambda: DIGEST_KEY,
+        token_verifier=token_verifier,
+        load_digest_key=lambda: DIGEST_KEY,
         clock=clock,
         tenants=tenants,
     )
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token", "bearer", "TOKEN"])
-def test_a_good_key_gives_the_caller_its_record_describes(scheme: str, clock: FakeClock) -> None:
-    key, text = make_key(allowed_models=("acme/one",), usage_key="usage")
-    grant = authorizer(FakeKeyStore({key.id: key}), clock).authorize(f"{scheme} {text}", HERE)
-    assert grant.principal == Principal("acme", key.id, frozenset(DEFAULT_SCOPES), ("acme/one",))
-    assert grant.usage_key == "usage"
+def test_authorize_returns_principal_of_valid_key(scheme: str, clock: FakeClock) -> None:
+    key, secret = make_key(allowed_models=("acme/one",), usage_key="usage")
+    authorizer = make_authorizer(FakeKeyStore({key.id: key}), clock)
+    caller = authorizer.authorize(f"{scheme} {secret}", SOURCE_IP)
+    assert caller.principal == Principal("acme", key.id, frozenset(DEFAULT_SCOPES), ("acme/one",))
+    assert caller.usage_key == "usage"
 
 
 @pytest.mark.parametrize(
@@ -66,144 +78,158 @@ def test_a_good_key_gives_the_caller_its_record_describes(scheme: str, clock: Fa
         "Bearer rp_\x00",
     ],
 )
-def test_what_is_no_credential_is_refused(header: str, clock: FakeClock) -> None:
-    key, text = make_key()
+def test_authorize_rejects_header_without_credential(header: str, clock: FakeClock) -> None:
+    key, secret = make_key()
+    authorizer = make_authorizer(FakeKeyStore({key.id: key}), clock)
     with pytest.raises(UnauthenticatedError):
-        authorizer(FakeKeyStore({key.id: key}), clock).authorize(header.replace("{key}", str(text)), HERE)
+        authorizer.authorize(header.replace("{key}", str(secret)), SOURCE_IP)
 
 
-def test_unknown_wrong_and_revoked_keys_are_refused_alike(clock: FakeClock) -> None:
-    key, text = make_key()
-    revoked, revoked_text = make_key(revoked_at=NOW)
-    service = authorizer(FakeKeyStore({key.id: key, revoked.id: revoked}), clock)
-    for wrong in (ApiKeySecret.generate(), ApiKeySecret.generate(key.id), revoked_text):
+@pytest.mark.parametrize(("length", "is_accepted"), [(8192, True), (8193, False), (1_000_000, False)])
+def test_authorize_rejects_oversized_credential_unread(
+    clock: FakeClock, length: int, *, is_accepted: bool
+) -> None:
+    authorizer = make_authorizer(FakeKeyStore(), clock, token_verifier=AcceptingTokenVerifier())
+    header = "Bearer eyJ" + "A" * (length - 3)
+    if is_accepted:
+        assert authorizer.authorize(header, SOURCE_IP).principal.key_id == f"jwt:{length}"
+    else:
         with pytest.raises(UnauthenticatedError):
-            service.authorize(f"Bearer {wrong}", HERE)
-    assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
+            authorizer.authorize(header, SOURCE_IP)
 
 
-def test_the_reason_never_holds_the_secret(clock: FakeClock) -> None:
-    text = ApiKeySecret.generate()
-    with pytest.raises(UnauthenticatedError) as refused:
-        authorizer(FakeKeyStore(), clock).authorize(f"Bearer {text}", HERE)
-    assert text.secret not in str(refused.value)
+def test_authorize_rejects_unknown_wrong_and_revoked_keys(clock: FakeClock) -> None:
+    key, secret = make_key()
+    revoked_key, revoked_secret = make_key(revoked_at=NOW)
+    authorizer = make_authorizer(FakeKeyStore({key.id: key, revoked_key.id: revoked_key}), clock)
+    for bad_secret in (ApiKeySecret.generate(), ApiKeySecret.generate(key.id), revoked_secret):
+        with pytest.raises(UnauthenticatedError):
+            authorizer.authorize(f"Bearer {bad_secret}", SOURCE_IP)
+    assert authorizer.authorize(f"Bearer {secret}", SOURCE_IP).principal.tenant == "acme"
 
 
-def test_an_expired_key_is_denied(clock: FakeClock) -> None:
-    key, text = make_key(expires_at=NOW + timedelta(minutes=1))
-    service = authorizer(FakeKeyStore({key.id: key}), clock)
-    assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
+def test_rejection_does_not_reveal_secret(clock: FakeClock) -> None:
+    secret = ApiKeySecret.generate()
+    with pytest.raises(UnauthenticatedError) as raised:
+        make_authorizer(FakeKeyStore(), clock).authorize(f"Bearer {secret}", SOURCE_IP)
+    assert secret.secret not in str(raised.value)
+
+
+def test_authorize_denies_expired_key(clock: FakeClock) -> None:
+    key, secret = make_key(expires_at=NOW + timedelta(minutes=1))
+    authorizer = make_authorizer(FakeKeyStore({key.id: key}), clock)
+    assert authorizer.authorize(f"Bearer {secret}", SOURCE_IP).principal.tenant == "acme"
     clock.advance(minutes=1)
     with pytest.raises(DeniedError, match="expired"):
-        service.authorize(f"Bearer {text}", HERE)
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
 
 
-def test_a_key_with_an_allow_list_works_from_there_only(clock: FakeClock) -> None:
-    key, text = make_key(allowed_ips=("203.0.113.0/24", "2001:db8::/32"))
-    service = authorizer(FakeKeyStore({key.id: key}), clock)
-    for source in (HERE, "2001:db8::5"):
-        assert service.authorize(f"Bearer {text}", source).principal.tenant == "acme"
-    for source in ("198.51.100.1", "2001:db9::5", ""):
+def test_authorize_denies_key_outside_its_ip_allow_list(clock: FakeClock) -> None:
+    key, secret = make_key(allowed_ips=("203.0.113.0/24", "2001:db8::/32"))
+    authorizer = make_authorizer(FakeKeyStore({key.id: key}), clock)
+    for source_ip in (SOURCE_IP, "2001:db8::5"):
+        assert authorizer.authorize(f"Bearer {secret}", source_ip).principal.tenant == "acme"
+    for source_ip in ("198.51.100.1", "2001:db9::5", ""):
         with pytest.raises(DeniedError, match="address"):
-            service.authorize(f"Bearer {text}", source)
+            authorizer.authorize(f"Bearer {secret}", source_ip)
 
 
-def test_the_last_use_is_noted_at_most_once_an_hour(clock: FakeClock) -> None:
-    key, text = make_key()
+def test_last_use_is_recorded_at_most_once_an_hour(clock: FakeClock) -> None:
+    key, secret = make_key()
     store = FakeKeyStore({key.id: key})
-    service = authorizer(store, clock)
-    service.authorize(f"Bearer {text}", HERE)
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
     clock.advance(minutes=59)
-    service.authorize(f"Bearer {text}", HERE)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
     assert store.keys[key.id].last_used_at == NOW
     clock.advance(minutes=1)
-    service.authorize(f"Bearer {text}", HERE)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
     assert store.keys[key.id].last_used_at == NOW + timedelta(hours=1)
 
 
-def test_a_refused_key_is_not_noted_as_used(clock: FakeClock) -> None:
-    key, text = make_key(allowed_ips=("10.0.0.0/8",))
+def test_last_use_is_not_recorded_when_key_is_denied(clock: FakeClock) -> None:
+    key, secret = make_key(allowed_ips=("10.0.0.0/8",))
     store = FakeKeyStore({key.id: key})
     with pytest.raises(DeniedError):
-        authorizer(store, clock).authorize(f"Bearer {text}", HERE)
+        make_authorizer(store, clock).authorize(f"Bearer {secret}", SOURCE_IP)
     assert store.keys[key.id].last_used_at is None
 
 
-def test_while_the_store_is_away_known_keys_work_for_the_grace_and_not_longer(clock: FakeClock) -> None:
-    key, text = make_key()
+def test_cached_key_works_during_outage_until_max_stale(clock: FakeClock) -> None:
+    key, secret = make_key()
     store = FakeKeyStore({key.id: key})
-    service = authorizer(store, clock)
-    service.authorize(f"Bearer {text}", HERE)
-    store.down = True
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
+    store.is_unavailable = True
     clock.advance(minutes=5)
-    assert service.authorize(f"Bearer {text}", HERE).principal.tenant == "acme"
+    assert authorizer.authorize(f"Bearer {secret}", SOURCE_IP).principal.tenant == "acme"
     clock.advance(seconds=1)
     with pytest.raises(RetryableError):
-        service.authorize(f"Bearer {text}", HERE)
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
 
 
-def test_while_the_store_is_away_nobody_new_gets_in(clock: FakeClock) -> None:
-    known, known_text = make_key()
-    stranger, stranger_text = make_key()
-    store = FakeKeyStore({known.id: known, stranger.id: stranger})
-    service = authorizer(store, clock)
-    service.authorize(f"Bearer {known_text}", HERE)
-    store.down = True
+def test_uncached_key_is_retryable_and_wrong_secret_is_rejected_during_outage(clock: FakeClock) -> None:
+    cached_key, cached_secret = make_key()
+    other_key, other_secret = make_key()
+    store = FakeKeyStore({cached_key.id: cached_key, other_key.id: other_key})
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {cached_secret}", SOURCE_IP)
+    store.is_unavailable = True
     with pytest.raises(RetryableError):
-        service.authorize(f"Bearer {stranger_text}", HERE)
+        authorizer.authorize(f"Bearer {other_secret}", SOURCE_IP)
     with pytest.raises(UnauthenticatedError):
-        service.authorize(f"Bearer {ApiKeySecret.generate(known.id)}", HERE)
+        authorizer.authorize(f"Bearer {ApiKeySecret.generate(cached_key.id)}", SOURCE_IP)
 
 
-def test_a_key_seen_revoked_is_not_revived_by_an_outage(clock: FakeClock) -> None:
-    key, text = make_key()
+def test_key_seen_revoked_stays_revoked_during_outage(clock: FakeClock) -> None:
+    key, secret = make_key()
     store = FakeKeyStore({key.id: key})
-    service = authorizer(store, clock)
-    service.authorize(f"Bearer {text}", HERE)
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
     store.keys[key.id] = replace(key, revoked_at=NOW)
     with pytest.raises(UnauthenticatedError):
-        service.authorize(f"Bearer {text}", HERE)
-    store.down = True
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
+    store.is_unavailable = True
     with pytest.raises(UnauthenticatedError):
-        service.authorize(f"Bearer {text}", HERE)
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
 
 
-def test_a_key_seen_deleted_is_forgotten(clock: FakeClock) -> None:
-    key, text = make_key()
+def test_key_seen_deleted_is_removed_from_cache(clock: FakeClock) -> None:
+    key, secret = make_key()
     store = FakeKeyStore({key.id: key})
-    service = authorizer(store, clock)
-    service.authorize(f"Bearer {text}", HERE)
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
     del store.keys[key.id]
     with pytest.raises(UnauthenticatedError):
-        service.authorize(f"Bearer {text}", HERE)
-    store.down = True
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
+    store.is_unavailable = True
     with pytest.raises(RetryableError):
-        service.authorize(f"Bearer {text}", HERE)
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
 
 
-def test_an_expiry_holds_during_an_outage_too(clock: FakeClock) -> None:
-    key, text = make_key(expires_at=NOW + timedelta(minutes=2))
+def test_cached_key_expires_during_outage(clock: FakeClock) -> None:
+    key, secret = make_key(expires_at=NOW + timedelta(minutes=2))
     store = FakeKeyStore({key.id: key})
-    service = authorizer(store, clock)
-    service.authorize(f"Bearer {text}", HERE)
-    store.down = True
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
+    store.is_unavailable = True
     clock.advance(minutes=3)
     with pytest.raises(DeniedError):
-        service.authorize(f"Bearer {text}", HERE)
+        authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
 
 
-def test_a_token_is_verified_where_an_issuer_is_set(clock: FakeClock) -> None:
-    service = authorizer(FakeKeyStore(), clock, tokens=True)
-    grant = service.authorize("Bearer eyJ.good.token", HERE)
-    assert grant.principal.key_id == "jwt:alice"
-    assert grant.usage_key is None
+def test_token_is_verified_when_token_verifier_is_set(clock: FakeClock) -> None:
+    authorizer = make_authorizer(FakeKeyStore(), clock, token_verifier=FakeTokenVerifier())
+    caller = authorizer.authorize("Bearer eyJ.good.token", SOURCE_IP)
+    assert caller.principal.key_id == "jwt:alice"
+    assert caller.usage_key is None
     with pytest.raises(UnauthenticatedError):
-        service.authorize("Bearer eyJ.bad.token", HERE)
+        authorizer.authorize("Bearer eyJ.bad.token", SOURCE_IP)
 
 
-def test_a_token_is_counted_by_its_tenants_usage_key(clock: FakeClock) -> None:
-    tenants = FakeTenantStore({"acme": Tenant("acme", usage_key="tenant-usage")})
-    service = authorizer(FakeKeyStore(), clock, tokens=True, tenants=tenants)
-    assert service.authorize("Bearer eyJ.good.token", HERE).usage_key == "tenant-usage"
-    tenants.tenants.clear()
-    assert service.authorize("Bearer eyJ.good.token", HERE).usage_key is None
+def test_token_has_usage_key_of_its_tenant(clock: FakeClock) -> None:
+    store = FakeTenantStore({"acme": Tenant("acme", usage_key="tenant-usage")})
+    authorizer = make_authorizer(FakeKeyStore(), clock, token_verifier=FakeTokenVerifier(), tenants=store)
+    assert authorizer.authorize("Bearer eyJ.good.token", SOURCE_IP).usage_key == "tenant-usage"
+    store.tenants.clear()
+    assert authorizer.authorize("Bearer eyJ.good.token", SOURCE_IP).usage_key is None

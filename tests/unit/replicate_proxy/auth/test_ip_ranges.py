@@ -1,14 +1,14 @@
-"""IP allow-lists."""
+"""IP allow-lists of API keys."""
 
 from __future__ import annotations
 
 import pytest
 
-from replicate_proxy.auth.keys import is_ip_allowed, normalize_ip_range
+from replicate_proxy.auth.ip_ranges import is_ip_allowed, normalize_ip_range
 
 
 @pytest.mark.parametrize(
-    ("ranges", "source", "allowed"),
+    ("allowed_ranges", "source_ip", "is_allowed"),
     [
         (["203.0.113.7/32"], "203.0.113.7", True),
         (["203.0.113.7/32"], "203.0.113.8", False),
@@ -22,23 +22,23 @@ from replicate_proxy.auth.keys import is_ip_allowed, normalize_ip_range
         ([], "203.0.113.9", False),
     ],
 )
-def test_an_address_is_allowed_where_a_range_holds_it(
-    ranges: list[str], source: str, *, allowed: bool
+def test_ip_is_allowed_when_a_range_contains_it(
+    allowed_ranges: list[str], source_ip: str, *, is_allowed: bool
 ) -> None:
-    assert is_ip_allowed(ranges, source) is allowed
+    assert is_ip_allowed(source_ip, allowed_ranges) is is_allowed
 
 
 @pytest.mark.parametrize(
-    ("text", "normal"),
+    ("text", "normalized"),
     [("203.0.113.7", "203.0.113.7/32"), (" 10.0.0.0/8 ", "10.0.0.0/8"), ("2001:DB8::1", "2001:db8::1/128")],
 )
-def test_ranges_have_one_form(text: str, normal: str) -> None:
-    assert normalize_ip_range(text) == normal
+def test_normalize_returns_canonical_form(text: str, normalized: str) -> None:
+    assert normalize_ip_range(text) == normalized
 
 
 @pytest.mark.parametrize(
     "text", ["", "10.0.0.1/8", "300.1.1.1", "10.0.0.0/33", "example.com", "2001:db8::1/32"]
 )
-def test_what_is_no_range_is_refused(text: str) -> None:
+def test_normalize_rejects_text_that_is_not_a_range(text: str) -> None:
     with pytest.raises(ValueError, match=r"IPv4 or IPv6|host bits"):
         normalize_ip_range(text)

@@ -1,4 +1,4 @@
-"""The identity provider's keys: fetched rarely, refreshed on rotation, kept through an outage."""
+"""JwksClient: caching, key rotation and outages of the identity provider."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ PUBLIC = jwt.algorithms.RSAAlgorithm.to_jwk(
 
 
 class Provider:
-    """Answers with its present keys, or not at all; counts."""
+    """An identity provider that counts the requests for its key set."""
 
     def __init__(self) -> None:
         self.kids = ["k1"]
-        self.asked = 0
-        self.answer: Callable[[], tuple[int, dict[str, str], str]] = self.key_set
+        self.requests = 0
+        self.respond: Callable[[], tuple[int, dict[str, str], str]] = self.respond_with_key_set
 
-    def key_set(self) -> tuple[int, dict[str, str], str]:
+    def respond_with_key_set(self) -> tuple[int, dict[str, str], str]:
         return 200, {}, json.dumps({"keys": [{**PUBLIC, "kid": kid, "use": "sig"} for kid in self.kids]})
 
     def __call__(self, _: Any) -> tuple[int, dict[str, str], str]:
-        self.asked += 1
-        return self.answer()
+        self.requests += 1
+        return self.respond()
 
-    def disappear(self) -> None:
-        def nobody() -> tuple[int, dict[str, str], str]:
+    def fail(self) -> None:
+        def refuse_connection() -> tuple[int, dict[str, str], str]:
             raise requests.ConnectionError
 
-        self.answer = nobody
+        self.respond = refuse_connection
 
 
 @pytest.fixture
 def provider() -> Any:
-    found = Provider()
+    provider = Provider()
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        mock.add_callback(responses.GET, URL, callback=found)
-        yield found
+        mock.add_callback(responses.GET, URL, callback=provider)
+        yield provider
 
 
 @pytest.fixture
@@ -64,28 +64,26 @@ def client(clock: FakeClock) -> JwksClient:
     return JwksClient(settings, session=requests.Session(), clock=clock)
 
 
-def test_keys_are_fetched_once_while_they_are_fresh(
+def test_key_set_is_fetched_again_after_max_age(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     for _ in range(3):
         assert client.get_signing_key("k1").key_id == "k1"
         clock.advance(minutes=20)
-    assert provider.asked == 1
+    assert provider.requests == 1
     clock.advance(minutes=1)
     client.get_signing_key("k1")
-    assert provider.asked == 2
+    assert provider.requests == 2
 
 
-def test_a_new_key_is_found_when_a_token_names_it(
-    client: JwksClient, provider: Provider, clock: FakeClock
-) -> None:
+def test_unknown_key_id_refreshes_key_set(client: JwksClient, provider: Provider, clock: FakeClock) -> None:
     client.get_signing_key("k1")
     provider.kids = ["k1", "k2"]
     clock.advance(minutes=2)
     assert client.get_signing_key("k2").key_id == "k2"
 
 
-def test_a_withdrawn_key_is_gone_with_the_next_fetch(
+def test_withdrawn_key_is_rejected_after_refresh(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.get_signing_key("k1")
@@ -95,22 +93,22 @@ def test_a_withdrawn_key_is_gone_with_the_next_fetch(
         client.get_signing_key("k1")
 
 
-def test_invented_key_ids_ask_the_provider_once_a_minute(
+def test_unknown_key_ids_refresh_at_most_once_a_minute(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.get_signing_key("k1")
     clock.advance(minutes=2)
     for number in range(100):
         with pytest.raises(UnauthenticatedError):
-            client.get_signing_key(f"invented-{number}")
-    assert provider.asked == 2
+            client.get_signing_key(f"unknown-{number}")
+    assert provider.requests == 2
 
 
-def test_known_keys_work_through_an_outage_for_the_grace_and_not_longer(
+def test_cached_key_works_during_outage_until_max_stale(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.get_signing_key("k1")
-    provider.disappear()
+    provider.fail()
     clock.advance(minutes=119)
     assert client.get_signing_key("k1").key_id == "k1"
     clock.advance(minutes=2)
@@ -118,31 +116,31 @@ def test_known_keys_work_through_an_outage_for_the_grace_and_not_longer(
         client.get_signing_key("k1")
 
 
-def test_an_unknown_key_cannot_be_judged_during_an_outage(
+def test_unknown_key_id_is_retryable_during_outage(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
     client.get_signing_key("k1")
-    provider.disappear()
+    provider.fail()
     clock.advance(minutes=2)
     with pytest.raises(RetryableError):
         client.get_signing_key("k2")
 
 
-def test_after_an_outage_keys_are_fetched_again(
+def test_key_set_is_fetched_again_after_outage(
     client: JwksClient, provider: Provider, clock: FakeClock
 ) -> None:
-    provider.disappear()
+    provider.fail()
     with pytest.raises(RetryableError):
         client.get_signing_key("k1")
-    provider.answer = provider.key_set
+    provider.respond = provider.respond_with_key_set
     with pytest.raises(RetryableError):
-        client.get_signing_key("k1")  # not yet: at most one try a minute
+        client.get_signing_key("k1")  # at most one attempt a minute
     clock.advance(minutes=1)
     assert client.get_signing_key("k1").key_id == "k1"
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         (500, {}, ""),
         (302, {"location": "https://evil.example/keys"}, ""),
@@ -155,17 +153,17 @@ def test_after_an_outage_keys_are_fetched_again(
         (200, {}, '{"keys": "' + "x" * 300_000 + '"}'),
     ],
 )
-def test_an_answer_that_is_no_key_set_counts_as_none(
-    client: JwksClient, provider: Provider, answer: tuple[int, dict[str, str], str]
+def test_response_that_is_not_a_key_set_is_retryable(
+    client: JwksClient, provider: Provider, response: tuple[int, dict[str, str], str]
 ) -> None:
-    provider.answer = lambda: answer
+    provider.respond = lambda: response
     with pytest.raises(RetryableError):
         client.get_signing_key("k1")
 
 
-def test_encryption_keys_sign_nothing(client: JwksClient, provider: Provider) -> None:
+def test_encryption_key_is_not_a_signing_key(client: JwksClient, provider: Provider) -> None:
     keys = [{**PUBLIC, "kid": "enc", "use": "enc"}, {**PUBLIC, "kid": "sig"}]
-    provider.answer = lambda: (200, {}, json.dumps({"keys": keys}))
+    provider.respond = lambda: (200, {}, json.dumps({"keys": keys}))
     assert client.get_signing_key("sig").key_id == "sig"
     with pytest.raises(UnauthenticatedError):
         client.get_signing_key("enc")
@@ -175,12 +173,12 @@ def test_encryption_keys_sign_nothing(client: JwksClient, provider: Provider) ->
     "url",
     ["http://id.example/keys", "http://127.0.0.1:8080/keys", "https:///keys", "file:///keys", "id.example"],
 )
-def test_keys_come_over_tls_or_not_at_all(url: str) -> None:
+def test_settings_reject_url_without_tls(url: str) -> None:
     with pytest.raises(ConfigurationError):
         JwksSettings(url)
 
 
-def test_loopback_is_for_the_local_stack_alone() -> None:
+def test_settings_accept_loopback_only_when_allowed() -> None:
     JwksSettings("http://127.0.0.1:8080/keys", allow_loopback=True)
     for host in ("id.example", "127.0.0.1:8080@id.example", "127.0.0.1.id.example"):
         with pytest.raises(ConfigurationError):

@@ -1,4 +1,4 @@
-"""The key store's contract, kept by DynamoDB and by the fake that other tests use."""
+"""The KeyStore contract, for DynamoDB and for the fake that other tests use."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ def store(request: pytest.FixtureRequest) -> KeyStore:
     return DynamoKeyStore(request.getfixturevalue("dynamodb"), TABLE)
 
 
-def test_a_created_key_is_found_by_its_id(store: KeyStore) -> None:
+def test_get_returns_created_key(store: KeyStore) -> None:
     key, _ = make_key(name="one")
     store.create(key)
     assert store.get(key.id) == key
     assert store.get("aaaaaaaaaaaa") is None
 
 
-def test_an_id_cannot_be_taken_twice(store: KeyStore) -> None:
+def test_create_rejects_existing_id(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
     with pytest.raises(DuplicateError):
-        store.create(replace(key, tenant="intruder"))
+        store.create(replace(key, tenant="globex"))
     assert store.get(key.id) == key
 
 
-def test_a_change_needs_the_digest_it_was_made_from(store: KeyStore) -> None:
+def test_replace_requires_expected_digest(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
     store.replace(replace(key, digest="1" * 64), expected_digest=key.digest)
     with pytest.raises(ConflictError):
         store.replace(replace(key, digest="2" * 64), expected_digest=key.digest)
-    found = store.get(key.id)
-    assert found is not None
-    assert found.digest == "1" * 64
+    stored = store.get(key.id)
+    assert stored is not None
+    assert stored.digest == "1" * 64
 
 
-def test_a_revoked_key_cannot_be_changed_back(store: KeyStore) -> None:
+def test_replace_rejects_revoked_key(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
     store.replace(replace(key, revoked_at=NOW), expected_digest=key.digest)
@@ -59,7 +59,7 @@ def test_a_revoked_key_cannot_be_changed_back(store: KeyStore) -> None:
         store.replace(key, expected_digest=key.digest)
 
 
-def test_an_unknown_key_cannot_be_changed_or_touched(store: KeyStore) -> None:
+def test_replace_and_record_use_reject_unknown_key(store: KeyStore) -> None:
     key, _ = make_key()
     with pytest.raises(ConflictError):
         store.replace(key, expected_digest=key.digest)
@@ -68,25 +68,27 @@ def test_an_unknown_key_cannot_be_changed_or_touched(store: KeyStore) -> None:
     assert store.get(key.id) is None
 
 
-def test_touching_changes_the_last_use_alone(store: KeyStore) -> None:
+def test_record_use_changes_only_last_use(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
     store.record_use(key.id, NOW)
     assert store.get(key.id) == replace(key, last_used_at=NOW)
 
 
-def test_keys_are_listed_oldest_first_and_by_tenant(store: KeyStore) -> None:
+def test_list_returns_keys_oldest_first_and_filters_by_tenant(store: KeyStore) -> None:
     old, _ = make_key()
-    young, _ = make_key(created_at=NOW + timedelta(hours=1))
+    newer, _ = make_key(created_at=NOW + timedelta(hours=1))
     other, _ = make_key(tenant="globex", created_at=NOW + timedelta(hours=2))
-    for key in (other, young, old):
+    for key in (other, newer, old):
         store.create(key)
-    assert store.list() == [old, young, other]
+    assert store.list() == [old, newer, other]
     assert store.list(tenant="globex") == [other]
-    assert store.list(tenant="nobody") == []
+    assert store.list(tenant="unknown") == []
 
 
-class _Failing:
+class FailingDynamoDb:
+    """Raises the error from every read."""
+
     def __init__(self, error: Exception) -> None:
         self._error = error
 
@@ -95,13 +97,13 @@ class _Failing:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "expected_class"),
     [
         (ConnectTimeoutError(endpoint_url="https://x"), RetryableError),
         (ClientError({"Error": {"Code": "ThrottlingException"}}, "GetItem"), RetryableError),
         (ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetItem"), PermanentError),
     ],
 )
-def test_failures_say_whether_to_try_again(error: Exception, expected: type[Exception]) -> None:
-    with pytest.raises(expected):
-        DynamoKeyStore(_Failing(error), TABLE).get("aaaaaaaaaaaa")
+def test_get_translates_aws_errors(error: Exception, expected_class: type[Exception]) -> None:
+    with pytest.raises(expected_class):
+        DynamoKeyStore(FailingDynamoDb(error), TABLE).get("aaaaaaaaaaaa")

@@ -1,4 +1,4 @@
-"""Tenants: names, rows, and settings read through the cache."""
+"""Tenants: names, the store, and the cache of settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", ["a", "acme", "acme-2", "0", "a" * 63])
-def test_names(name: str) -> None:
+def test_is_tenant_name_accepts_valid_name(name: str) -> None:
     assert is_tenant_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["", "-a", "a-", "A", "a_b", "a#b", "a/b", "..", "a" * 64, "a\n", "\N{FULLWIDTH DIGIT ONE}"]
 )
-def test_what_is_no_name(name: str) -> None:
+def test_is_tenant_name_rejects_invalid_name(name: str) -> None:
     assert not is_tenant_name(name)
 
 
@@ -36,7 +36,7 @@ def store(request: pytest.FixtureRequest) -> TenantStore:
     return DynamoTenantStore(request.getfixturevalue("dynamodb"), TABLE)
 
 
-def test_a_saved_tenant_comes_back_whole(store: TenantStore) -> None:
+def test_saved_tenant_round_trips(store: TenantStore) -> None:
     tenant = Tenant(
         "acme",
         display_name="Ácme GmbH",
@@ -48,18 +48,18 @@ def test_a_saved_tenant_comes_back_whole(store: TenantStore) -> None:
         updated_at=NOW + timedelta(seconds=1),
     )
     store.save(tenant)
-    store.save(Tenant("bare"))
+    store.save(Tenant("minimal"))
     assert store.get("acme") == tenant
-    assert store.list() == [tenant, Tenant("bare")]
+    assert store.list() == [tenant, Tenant("minimal")]
 
 
-def test_a_deleted_tenant_is_gone(store: TenantStore) -> None:
+def test_get_returns_none_for_deleted_tenant(store: TenantStore) -> None:
     store.save(Tenant("acme"))
     store.delete("acme")
     assert store.get("acme") is None
 
 
-def test_settings_are_read_once_a_minute(clock: FakeClock) -> None:
+def test_cache_reads_settings_at_most_once_a_minute(clock: FakeClock) -> None:
     store = FakeTenantStore({"acme": Tenant("acme", images=ImageDefaults("avif"))})
     tenants = CachedTenants(store, clock)
     assert tenants.get("acme").images.format == "avif"
@@ -69,15 +69,15 @@ def test_settings_are_read_once_a_minute(clock: FakeClock) -> None:
     assert tenants.get("acme").images.format == "webp"
 
 
-def test_a_tenant_without_a_row_has_the_defaults(clock: FakeClock) -> None:
+def test_cache_returns_defaults_for_tenant_without_settings(clock: FakeClock) -> None:
     assert CachedTenants(FakeTenantStore(), clock).get("acme") == Tenant("acme")
 
 
-def test_an_outage_leaves_the_last_known_settings(clock: FakeClock) -> None:
+def test_cache_returns_last_known_settings_during_outage(clock: FakeClock) -> None:
     store = FakeTenantStore({"acme": Tenant("acme", images=ImageDefaults("avif"))})
     tenants: Any = CachedTenants(store, clock)
     tenants.get("acme")
-    store.down = True
+    store.is_unavailable = True
     clock.advance(hours=1)
     assert tenants.get("acme").images.format == "avif"
     assert tenants.get("globex") == Tenant("globex")

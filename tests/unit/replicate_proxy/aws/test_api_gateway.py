@@ -14,12 +14,12 @@ from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
 from replicate_proxy.operations.ports import Stage
-from tests.support.access import aws_environment, deploy_api
+from tests.support.access import deploy_api, set_aws_environment
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Any:
-    aws_environment(monkeypatch)
+    set_aws_environment(monkeypatch)
     with mock_aws():
         yield boto3.client("apigateway")
 
@@ -108,7 +108,7 @@ def test_the_cache_of_that_stage_is_flushed() -> None:
 
 
 def test_a_parameter_is_written_encrypted_and_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    aws_environment(monkeypatch)
+    set_aws_environment(monkeypatch)
     with mock_aws():
         ssm: Any = boto3.client("ssm")
         parameter = SsmParameter(ssm, "/replicate-proxy/prod/secret")

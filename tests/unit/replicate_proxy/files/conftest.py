@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from replicate_proxy.files.model import FilePage, ObjectMetadata, UploadForm
 from replicate_proxy.files.service import FileService, FileSettings
-from tests.support.access import access_table, aws_environment
+from tests.support.access import create_access_table, set_aws_environment
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -108,6 +108,6 @@ def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> FileS
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of an account that has the access table."""
-    aws_environment(monkeypatch)
+    set_aws_environment(monkeypatch)
     with mock_aws():
-        yield access_table()
+        yield create_access_table()

@@ -19,7 +19,7 @@ from moto import mock_aws
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.files.model import StoredFile
-from tests.support.access import aws_environment
+from tests.support.access import set_aws_environment
 from tests.support.clock import NOW
 
 FILE = StoredFile(
@@ -30,7 +30,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Any:
-    aws_environment(monkeypatch)
+    set_aws_environment(monkeypatch)
     with mock_aws():
         client: Any = boto3.client("s3", config=Config(signature_version="s3v4"))
         client.create_bucket(

@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterFilter, parse_subject
-from tests.support.access import aws_environment
+from tests.support.access import set_aws_environment
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_any_body_has_a_subject_or_none(body: str) -> None:
 
 @pytest.fixture
 def queues(monkeypatch: pytest.MonkeyPatch) -> Any:
-    aws_environment(monkeypatch)
+    set_aws_environment(monkeypatch)
     with mock_aws():
         client = boto3.client("sqs")
         yield client, SqsQueueClient(client), client.create_queue(QueueName="dead")["QueueUrl"]

@@ -1,1 +1,1 @@
-"""Who is calling, and what they may do."""
+"""Authentication and authorization: API keys, identity-provider tokens, scopes and tenants."""

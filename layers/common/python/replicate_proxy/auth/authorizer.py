@@ -1,10 +1,10 @@
-"""The authorizer's answer to API Gateway: an IAM policy and the caller's context. Pure.
+"""The decision of the Lambda authorizer, and the response that tells it to API Gateway.
 
-AWS documentation, "Output from an API Gateway Lambda authorizer": principalId, policyDocument, context
-(strings, numbers or booleans only) and usageIdentifierKey. Since the answer is cached for all routes, it
-speaks of the whole stage, not of the method that was called first.
-
-Who is calling: an API key of ours or a token of the operator's identity provider.
+`Authorizer` checks a credential: an API key of ours or a token of the operator's identity provider.
+`build_allow_policy` and `build_deny_policy` turn the result into the response format of AWS documentation,
+"Output from an API Gateway Lambda authorizer": an IAM policy, a context of strings, and the usage key. API
+Gateway caches that response for all routes, so the policy covers the whole stage and not only the method that
+was called.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, is_ip_allowed, verify_key
+from replicate_proxy.auth.ip_ranges import is_ip_allowed
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, verify_key
 from replicate_proxy.auth.principal import Principal, Scope
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.observability import logger
@@ -26,125 +27,131 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
+_LAST_USED_INTERVAL = timedelta(hours=1)
+_ACCEPTED_SCHEMES = frozenset({"bearer", "token"})  # Replicate's clients of before 2024 send `Token`
+_MAX_CREDENTIAL_LENGTH = 8192
+_TOKEN_PREFIX = "eyJ"  # noqa: S105 - base64 of `{"`, with which every JSON Web Token begins
+
+
 @dataclass(frozen=True)
 class AuthorizedCaller:
-    """An accepted caller; `usage_key` is the value API Gateway's usage plan counts it by."""
+    """An accepted caller. API Gateway counts it in its usage plan by `usage_key`."""
 
     principal: Principal
     usage_key: str | None = field(default=None, repr=False)
 
 
-def build_allow_policy(caller: AuthorizedCaller, method_arn: str) -> dict[str, Any]:
-    """Lets the caller use the stage; /admin only with the scope `admin`, before any function runs."""
-    stage = _stage_arn(method_arn)
-    statements = [_statement("Allow", f"{stage}/*")]
-    if Scope.ADMIN not in caller.principal.scopes:
-        statements.append(_statement("Deny", f"{stage}/*/admin/*"))
-    answer = {
-        "principalId": caller.principal.key_id,
-        "policyDocument": {"Version": "2012-10-17", "Statement": statements},
-        "context": {
-            "tenant": caller.principal.tenant,
-            "key_id": caller.principal.key_id,
-            "scopes": " ".join(sorted(caller.principal.scopes)),
-            "models": " ".join(caller.principal.models),
-        },
-    }
-    return answer | ({"usageIdentifierKey": caller.usage_key} if caller.usage_key else {})
-
-
-def build_deny_policy(reason: str, method_arn: str) -> dict[str, Any]:
-    """Refuses the caller the whole stage; gateway responses may quote `$context.authorizer.reason`."""
-    return {
-        "principalId": "denied",
-        "policyDocument": {
-            "Version": "2012-10-17",
-            "Statement": [_statement("Deny", f"{_stage_arn(method_arn)}/*")],
-        },
-        "context": {"reason": reason},
-    }
-
-
-def _stage_arn(method_arn: str) -> str:
-    """`arn:…:execute-api:region:account:api/stage` of `arn:…:api/stage/METHOD/path`."""
-    return "/".join(method_arn.split("/")[:2])
-
-
-def _statement(effect: str, resource: str) -> dict[str, str]:
-    return {"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource}
-
-
-_TOUCH_EVERY = timedelta(hours=1)
-_SCHEMES = frozenset({"bearer", "token"})  # Replicate's clients of before 2024 say `Token`
-_LONGEST_CREDENTIAL = 8192
-
-
 class Authorizer:
-    """Turns an Authorization header into a Grant.
+    """Identifies the caller by the Authorization header.
 
-    `digest_key` gives the key of the stored digests; it is asked on every call, since reading it can fail.
-    `tenants` is asked for the usage key of callers with a token; None where the stage counts nobody.
+    `load_digest_key` returns the key of the stored digests; it may fail, so it is called for every API key.
+    `token_verifier` is None if only API keys are accepted. `tenants` supplies the usage keys of callers with
+    a token; it is None if the stage has no usage plans.
     """
 
     def __init__(
         self,
         *,
         keys: KeyLookup,
-        tokens: TokenVerifier | None,
-        digest_key: Callable[[], bytes],
+        token_verifier: TokenVerifier | None,
+        load_digest_key: Callable[[], bytes],
         clock: Clock,
         tenants: TenantLookup | None = None,
     ) -> None:
         self._keys = keys
-        self._tokens = tokens
-        self._digest_key = digest_key
+        self._token_verifier = token_verifier
+        self._load_digest_key = load_digest_key
         self._clock = clock
         self._tenants = tenants
 
     def authorize(self, header: str, source_ip: str) -> AuthorizedCaller:
-        """Raises UnauthenticatedError (401), DeniedError (403), RetryableError where none can tell (503)."""
-        credential = _credential(header)
+        """Return the caller.
+
+        Raises UnauthenticatedError (401), DeniedError (403), or RetryableError if a store or the identity
+        provider cannot be reached (503).
+        """
+        credential = _extract_credential(header)
         presented = ApiKeySecret.parse(credential)
         if presented is not None:
-            return self._by_key(presented, source_ip)
-        if self._tokens is not None and credential.startswith("eyJ"):
-            return self._by_token(self._tokens.verify(credential))
+            return self._authorize_key(presented, source_ip)
+        if self._token_verifier is not None and credential.startswith(_TOKEN_PREFIX):
+            return self._authorize_token(self._token_verifier, credential)
         raise UnauthenticatedError("the credential is neither an API key nor a token")
 
-    def _by_token(self, principal: Principal) -> AuthorizedCaller:
+    def _authorize_key(self, presented: ApiKeySecret, source_ip: str) -> AuthorizedCaller:
+        now = self._clock.now()
+        key = self._keys.get(presented.key_id)
+        status = verify_key(key, presented, self._load_digest_key(), now)
+        if key is None or status in {KeyStatus.INVALID, KeyStatus.REVOKED}:
+            raise UnauthenticatedError(f"the API key is {status.value}")
+        if status is KeyStatus.EXPIRED:
+            raise DeniedError("The API key has expired")
+        if key.allowed_ips and not is_ip_allowed(source_ip, key.allowed_ips):
+            raise DeniedError("The API key does not allow this address")
+        self._record_use(key)
+        principal = Principal(tenant=key.tenant, key_id=key.id, scopes=key.scopes, models=key.allowed_models)
+        return AuthorizedCaller(principal, key.usage_key)
+
+    def _authorize_token(self, token_verifier: TokenVerifier, token: str) -> AuthorizedCaller:
+        principal = token_verifier.verify(token)
         tenant = self._tenants.get(principal.tenant) if self._tenants else None
         return AuthorizedCaller(principal, tenant.usage_key if tenant else None)
 
-    def _by_key(self, presented: ApiKeySecret, source_ip: str) -> AuthorizedCaller:
+    def _record_use(self, key: ApiKey) -> None:
+        """Update `last_used_at` at most once an hour. A failure must not fail the request."""
         now = self._clock.now()
-        key = self._keys.get(presented.key_id)
-        worth = verify_key(key, presented, self._digest_key(), now)
-        if key is None or worth in {KeyStatus.INVALID, KeyStatus.REVOKED}:
-            raise UnauthenticatedError(f"the API key is {worth.value}")
-        if worth is KeyStatus.EXPIRED:
-            raise DeniedError("The API key has expired")
-        if key.allowed_ips and not is_ip_allowed(key.allowed_ips, source_ip):
-            raise DeniedError("The API key does not allow this address")
-        self._touch(key)
-        return AuthorizedCaller(
-            Principal(tenant=key.tenant, key_id=key.id, scopes=key.scopes, models=key.allowed_models),
-            key.usage_key,
-        )
-
-    def _touch(self, key: ApiKey) -> None:
-        """Notes the use, at most once an hour; failing to must not cost the request."""
-        now = self._clock.now()
-        if key.last_used_at is not None and now - key.last_used_at < _TOUCH_EVERY:
+        if key.last_used_at is not None and now - key.last_used_at < _LAST_USED_INTERVAL:
             return
         try:
             self._keys.record_use(key.id, now)
         except ProxyError:
-            logger.warning("could not record the use of a key", key_id=key.id)
+            logger.warning("cannot record use of API key", key_id=key.id)
 
 
-def _credential(header: str) -> str:
+def _extract_credential(header: str) -> str:
     scheme, _, credential = header.strip().partition(" ")
     credential = credential.strip()
-    if scheme.lower() not in _SCHEMES or not credential or len(credential) > _LONGEST_CREDENTIAL:
+    if scheme.lower() not in _ACCEPTED_SCHEMES or not credential or len(credential) > _MAX_CREDENTIAL_LENGTH:
         raise UnauthenticatedError("there is no usable Authorization header")
     return credential
+
+
+def build_allow_policy(caller: AuthorizedCaller, method_arn: str) -> dict[str, Any]:
+    """Build the response that lets the caller use the stage, but /admin only with the scope `admin`."""
+    stage_arn = _parse_stage_arn(method_arn)
+    principal = caller.principal
+    statements = [_build_statement("Allow", f"{stage_arn}/*")]
+    if Scope.ADMIN not in principal.scopes:
+        statements.append(_build_statement("Deny", f"{stage_arn}/*/admin/*"))
+    response = {
+        "principalId": principal.key_id,
+        "policyDocument": {"Version": "2012-10-17", "Statement": statements},
+        "context": {
+            "tenant": principal.tenant,
+            "key_id": principal.key_id,
+            "scopes": " ".join(sorted(principal.scopes)),
+            "models": " ".join(principal.models),
+        },
+    }
+    return response | ({"usageIdentifierKey": caller.usage_key} if caller.usage_key else {})
+
+
+def build_deny_policy(reason: str, method_arn: str) -> dict[str, Any]:
+    """Build the response that denies the stage; gateway responses show `$context.authorizer.reason`."""
+    return {
+        "principalId": "denied",
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [_build_statement("Deny", f"{_parse_stage_arn(method_arn)}/*")],
+        },
+        "context": {"reason": reason},
+    }
+
+
+def _parse_stage_arn(method_arn: str) -> str:
+    """Return `arn:…:execute-api:region:account:api/stage` of `arn:…:api/stage/METHOD/path`."""
+    return "/".join(method_arn.split("/")[:2])
+
+
+def _build_statement(effect: str, resource: str) -> dict[str, str]:
+    return {"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource}

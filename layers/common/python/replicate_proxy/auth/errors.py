@@ -1,4 +1,4 @@
-"""Why a caller is not let in."""
+"""Reasons to turn a caller away."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from replicate_proxy.errors import ProxyError
 
 
 class UnauthenticatedError(ProxyError):
-    """The credential is missing, unknown, wrong or revoked: 401, get another one."""
+    """The credential is missing, unknown, invalid or revoked. The caller gets 401."""
 
 
 class DeniedError(ProxyError):
-    """The credential is real but does not hold here and now (expired, foreign address): 403."""
+    """The credential is genuine but has expired or is used from a foreign IP address. The caller gets 403."""

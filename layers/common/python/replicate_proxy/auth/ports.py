@@ -1,4 +1,4 @@
-"""What the access part needs from outside."""
+"""Interfaces to the stores of keys and tenants and to the identity provider."""
 
 from __future__ import annotations
 
@@ -13,47 +13,48 @@ if TYPE_CHECKING:
 
 
 class KeyLookup(Protocol):
-    """What the authorizer needs of the keys."""
+    """The access to API keys that the authorizer needs."""
 
     def get(self, key_id: str) -> ApiKey | None:
-        """Raises RetryableError where the store cannot be asked."""
+        """Raise RetryableError if the store cannot be reached."""
 
     def record_use(self, key_id: str, now: datetime) -> None:
-        """Records the use of a key."""
+        """Set the `last_used_at` of a key. Raise ConflictError if the key does not exist."""
 
 
 class KeyStore(KeyLookup, Protocol):
-    """What administration needs of the keys."""
+    """The access to API keys that their administration needs."""
 
     def create(self, key: ApiKey) -> None:
-        """Raises DuplicateError where the id is taken."""
+        """Raise DuplicateError if a key with this ID exists."""
 
     def replace(self, key: ApiKey, *, expected_digest: str) -> None:
-        """Raises ConflictError unless the stored key still has this digest and is not revoked."""
+        """Raise ConflictError unless the stored key has the expected digest and is not revoked."""
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
-        """All keys, or one tenant's, oldest first."""
+        """Return all keys, or those of one tenant, oldest first."""
 
 
 class TokenVerifier(Protocol):
-    """What the authorizer needs of an identity provider."""
+    """Verifies tokens of an identity provider."""
 
     def verify(self, token: str) -> Principal:
-        """Raises UnauthenticatedError where it proves nothing, RetryableError where nobody can tell."""
+        """Raise UnauthenticatedError for a bad token, RetryableError if the provider cannot be reached."""
 
 
 class TenantLookup(Protocol):
-    """What functions need of the tenants."""
+    """The access to tenants' settings that functions need while they serve requests and jobs."""
 
     def get(self, name: str) -> Tenant | None:
-        """None for a tenant without settings of its own. Raises RetryableError where nobody can tell."""
+        """Return None for a tenant without settings. Raise RetryableError if they cannot be read."""
 
 
 class TenantStore(TenantLookup, Protocol):
-    """What administration needs of the tenants."""
+    """The access to tenants' settings that their administration needs."""
 
     def save(self, tenant: Tenant) -> None: ...
 
     def delete(self, name: str) -> None: ...
 
-    def list(self) -> list[Tenant]: ...
+    def list(self) -> list[Tenant]:
+        """Return all tenants that have settings, by name."""

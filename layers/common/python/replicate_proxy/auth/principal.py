@@ -1,7 +1,4 @@
-"""What a caller may do, and the words that requests and keys use for it. Pure.
-
-The caller behind a request, as the authorizer described it. Pure.
-"""
+"""Scopes, and the principal: the authenticated caller of a request."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Scope(StrEnum):
-    """`admin` makes an operator: it opens /admin over all tenants and nothing else."""
+    """What a caller may do. `admin` allows the admin API, for all tenants, and nothing else."""
 
     PREDICTIONS_READ = "predictions:read"
     PREDICTIONS_WRITE = "predictions:write"
@@ -27,14 +24,17 @@ class Scope(StrEnum):
 DEFAULT_SCOPES = frozenset({Scope.PREDICTIONS_READ, Scope.PREDICTIONS_WRITE, Scope.FILES_WRITE})
 
 
-def parse_scopes(words: Iterable[str]) -> frozenset[Scope]:
-    """Those words that are scopes of ours; a token may carry others, which grant nothing."""
-    return frozenset(Scope(word) for word in words if word in Scope)
+def parse_scopes(names: Iterable[str]) -> frozenset[Scope]:
+    """Return the scopes with these names. Others are ignored: tokens may carry scopes of other services."""
+    return frozenset(Scope(name) for name in names if name in Scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A tenant's key or token. `scopes`: see auth/scopes.py. `models` are `owner/name`; empty allows all."""
+    """The caller of a request: a tenant's API key, or a user with a token (`key_id` is `jwt:<subject>`).
+
+    `models` are the models that the caller may run, as `owner/name`; if it is empty, all are allowed.
+    """
 
     tenant: str
     key_id: str
@@ -43,7 +43,10 @@ class Principal:
 
     @classmethod
     def from_authorizer_context(cls, context: Mapping[str, Any]) -> Principal:
-        """From `requestContext.authorizer`, whose values API Gateway hands over as strings."""
+        """Parse `requestContext.authorizer`, whose values are strings (see auth/authorizer.py).
+
+        Raises a 401 ApiError if it names no tenant.
+        """
         tenant = str(context.get("tenant") or "")
         if not tenant:
             raise ApiError(401, "Unauthenticated", "You did not pass a valid authentication token")
@@ -55,7 +58,7 @@ class Principal:
         )
 
     def require(self, scope: str) -> Principal:
-        """The caller itself; raises a 403 ApiError where it lacks the scope."""
+        """Return the principal itself; raise a 403 ApiError if it lacks the scope."""
         if scope not in self.scopes:
             raise ApiError(403, "Forbidden", f"This API key lacks the scope {scope}")
         return self

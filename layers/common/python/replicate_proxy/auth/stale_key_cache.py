@@ -1,4 +1,4 @@
-"""Keys that were read a short while ago stay usable while the key store cannot be asked."""
+"""A cache of API keys that answers only while the key store cannot be reached."""
 
 from __future__ import annotations
 
@@ -17,53 +17,55 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
-_CAPACITY = 1000
+_MAX_CACHED_KEYS = 1000
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _CachedKey:
     key: ApiKey
-    at: datetime
+    read_at: datetime
 
 
 class StaleKeyCache:
-    """A KeyLookup over another. The memory serves outages only: as long as the store answers, it decides.
+    """A KeyLookup that falls back to keys read at most `max_stale` ago when the store behind it fails.
 
-    Only keys that exist are remembered (those read last), so that invented ids cannot push real ones out.
+    As long as the store answers, its answer counts. Only existing keys are cached, so that requests with
+    invented IDs cannot displace them.
     """
 
     def __init__(self, keys: KeyLookup, *, clock: Clock, max_stale: timedelta) -> None:
         self._keys = keys
         self._clock = clock
-        self._grace = max_stale
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._max_stale = max_stale
+        self._cache: OrderedDict[str, _CachedKey] = OrderedDict()
 
     def get(self, key_id: str) -> ApiKey | None:
+        """Return the key. Raise RetryableError if the store fails and the cache has no recent copy."""
         try:
             key = self._keys.get(key_id)
         except RetryableError:
-            remembered = self._remembered(key_id)
-            if remembered is None:
+            cached_key = self._find_cached(key_id)
+            if cached_key is None:
                 raise
-            return remembered
-        self._remember(key_id, key)
+            return cached_key
+        self._update_cache(key_id, key)
         return key
 
     def record_use(self, key_id: str, now: datetime) -> None:
         self._keys.record_use(key_id, now)
 
-    def _remember(self, key_id: str, key: ApiKey | None) -> None:
-        self._seen.pop(key_id, None)
+    def _update_cache(self, key_id: str, key: ApiKey | None) -> None:
+        self._cache.pop(key_id, None)
         if key is None:
             return
-        self._seen[key_id] = _Seen(key, self._clock.now())
-        if len(self._seen) > _CAPACITY:
-            self._seen.popitem(last=False)
+        self._cache[key_id] = _CachedKey(key, self._clock.now())
+        if len(self._cache) > _MAX_CACHED_KEYS:
+            self._cache.popitem(last=False)
 
-    def _remembered(self, key_id: str) -> ApiKey | None:
-        seen = self._seen.get(key_id)
-        if seen is None or self._clock.now() - seen.at > self._grace:
+    def _find_cached(self, key_id: str) -> ApiKey | None:
+        cached = self._cache.get(key_id)
+        if cached is None or self._clock.now() - cached.read_at > self._max_stale:
             return None
-        logger.warning("key store unreachable, using a remembered key", key_id=key_id)
+        logger.warning("key store unavailable, using cached key", key_id=key_id)
         count(Metric.AUTH_FROM_STALE_CACHE)
-        return seen.key
+        return cached.key

@@ -1,7 +1,4 @@
-"""A tenant's name and settings. Pure.
-
-Tenants' settings for functions that need them on every job: read at most once a minute.
-"""
+"""Tenants: names, settings, and a cache for functions that need the settings for every job."""
 
 from __future__ import annotations
 
@@ -21,37 +18,39 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
-# Tenants are parts of table keys and object keys: no `#`, `/` or `.` can be in a name.
-_SHAPE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# Tenant names are parts of table keys and object keys, so they must not contain `#`, `/` or `.`.
+_NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_CACHE_TTL = timedelta(minutes=1)
+_MAX_CACHED_TENANTS = 1000
 
 
 def is_tenant_name(name: str) -> bool:
-    """1 to 63 lower-case letters, digits and inner hyphens."""
-    return _SHAPE.fullmatch(name) is not None
+    """Return whether the name is 1 to 63 lower-case letters, digits and inner hyphens."""
+    return _NAME_PATTERN.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class ImageDefaults:
-    """What harvest does to images where a request does not say; None leaves it to the deployment."""
+    """Image options for requests that set none; None means the deployment's default."""
 
     format: str | None = None
     quality: int | None = None
 
 
-_NO_DEFAULTS = ImageDefaults()
+_NO_IMAGE_DEFAULTS = ImageDefaults()
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """One tenant. Without a row it has these defaults: a key is enough to begin.
+    """The settings of a tenant. A tenant without stored settings has these defaults.
 
-    `token_limits` and the usage key are those of callers with a token of the identity provider; API keys
-    have their own.
+    `token_limits`, `usage_key_id` and `usage_key` are for callers with a token of the identity provider; API
+    keys have their own.
     """
 
     name: str
     display_name: str = ""
-    images: ImageDefaults = _NO_DEFAULTS
+    images: ImageDefaults = _NO_IMAGE_DEFAULTS
     token_limits: UsageLimits | None = None
     usage_key_id: str | None = None
     usage_key: str | None = field(default=None, repr=False)
@@ -59,29 +58,30 @@ class Tenant:
     updated_at: datetime | None = None
 
 
-_FRESH = timedelta(minutes=1)
-_CAPACITY = 1000
-
-
 class CachedTenants:
-    """Settings are preferences: where they cannot be read, the last known or the defaults do."""
+    """Tenants' settings, read at most once a minute for each tenant.
+
+    If they cannot be read, the last known settings or else the defaults apply: a job must not fail because
+    a preference is unknown.
+    """
 
     def __init__(self, tenants: TenantLookup, clock: Clock) -> None:
         self._tenants = tenants
         self._clock = clock
-        self._known: dict[str, tuple[Tenant, datetime]] = {}
+        self._cache: dict[str, tuple[Tenant, datetime]] = {}
 
     def get(self, name: str) -> Tenant:
+        """Return the tenant's settings. Never raise for an unavailable store."""
         now = self._clock.now()
-        tenant, read_at = self._known.get(name, (Tenant(name), None))
-        if read_at is not None and now - read_at < _FRESH:
+        tenant, read_at = self._cache.get(name, (Tenant(name), None))
+        if read_at is not None and now - read_at < _CACHE_TTL:
             return tenant
         try:
             tenant = self._tenants.get(name) or Tenant(name)
         except RetryableError:
-            logger.warning("a tenant's settings could not be read", tenant=name)
+            logger.warning("cannot read tenant settings, using last known ones", tenant=name)
             return tenant
-        if len(self._known) >= _CAPACITY:
-            self._known.clear()
-        self._known[name] = tenant, now
+        if len(self._cache) >= _MAX_CACHED_TENANTS:
+            self._cache.clear()
+        self._cache[name] = tenant, now
         return tenant

@@ -32,8 +32,8 @@ def build_authorizer() -> Authorizer:
     )
     return Authorizer(
         keys=keys,
-        tokens=_tokens(env, clock),
-        digest_key=api_key_digest_key,
+        token_verifier=_tokens(env, clock),
+        load_digest_key=api_key_digest_key,
         clock=clock,
         tenants=DynamoTenantStore(get_client("dynamodb"), table) if env.flag("USAGE_PLANS") else None,
     )

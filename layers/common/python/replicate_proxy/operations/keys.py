@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import require_future_expiry
-from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, issue_key, rotate_key
+from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.observability import logger
 
@@ -44,19 +44,17 @@ class KeyService:
 
     def create(self, wanted: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
         now = self._clock.now()
-        key, text = issue_key(
-            ApiKey(
-                id="",
-                digest="",
-                tenant=wanted.tenant,
-                created_at=now,
-                name=wanted.name,
-                scopes=wanted.scopes,
-                allowed_ips=wanted.allowed_ips,
-                allowed_models=wanted.allowed_models,
-                expires_at=require_future_expiry(wanted.expires_at, now),
-            ),
-            self._digest_key(),
+        text = ApiKeySecret.generate()
+        key = ApiKey(
+            id=text.key_id,
+            digest=text.compute_digest(self._digest_key()),
+            tenant=wanted.tenant,
+            created_at=now,
+            name=wanted.name,
+            scopes=wanted.scopes,
+            allowed_ips=wanted.allowed_ips,
+            allowed_models=wanted.allowed_models,
+            expires_at=require_future_expiry(wanted.expires_at, now),
         )
         key = self._limited(key, wanted.limits, stage)
         self._store.create(key)

@@ -8,7 +8,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
 from replicate_proxy.api.validation import RequestBody, field_error
-from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits, normalize_ip_range
+from replicate_proxy.auth.ip_ranges import normalize_ip_range
+from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.images.options import ImageFormat
