@@ -1,4 +1,4 @@
-"""Runs queued jobs on Replicate, and cancels them there."""
+"""Handler of the dispatch function: create predictions of queued jobs on Replicate, and cancel them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.dispatch import dispatch
+from replicate_proxy.bootstrap.dispatch import build_dispatcher
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.observability import logger, metrics, tracer
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-# What is kept back of the invocation's time to record what came of a call.
-_RESERVE_SECONDS = 5
+# The time of an invocation that is kept in reserve for recording the outcome of a call.
+_RESERVED_SECONDS = 5
 
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
@@ -30,7 +30,7 @@ def handle_record(record: SQSRecord) -> None:
         with logger.append_context_keys(
             job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
         ):
-            dispatch().handle(command)
+            build_dispatcher().handle(command)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -38,7 +38,7 @@ def handle_record(record: SQSRecord) -> None:
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     logger.info("batch received", messages=len(event["Records"]))
-    with retry_budget(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS):
+    with retry_budget(context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS):
         return process_partial_response(
             event=event, record_handler=handle_record, processor=processor, context=context
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.harvest import claim_check, clock, harvester
+from replicate_proxy.bootstrap.harvest import build_report_loader, clock, harvester
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
@@ -23,12 +23,12 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 @tracer.capture_method
 def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
     with log_message_outcome():
-        report = PredictionReport.from_queue(record.body)
+        report = PredictionReport.from_queue_message(record.body)
         remaining_time = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
         with logger.append_context_keys(
             job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
         ):
-            report = claim_check().load(report)
+            report = build_report_loader().load(report)
             harvester().harvest(report, clock.now() + remaining_time)
 
 

@@ -1,33 +1,34 @@
-"""Looks, every minute, at everything that is overdue: jobs first, then deliveries."""
+"""Handler of the sweep function: every minute, enqueue due deliveries, then check overdue jobs."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.sweep import clock, deliveries, sweep
+from replicate_proxy.bootstrap.sweep import build_sweeper, clock, due_deliveries
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-# What is kept back of the invocation's time to end in good order.
-_RESERVE = timedelta(seconds=8)
-# The most that handing over deliveries may take of a pass.
-_DELIVERIES = timedelta(seconds=12)
+# The time kept in reserve for the checks that are running when the sweep's time is up.
+_RESERVED_TIME = timedelta(seconds=8)
+# The longest that deliveries may take of one sweep.
+_MAX_DELIVERIES_TIME = timedelta(seconds=12)
 
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Gives back how many jobs were looked at, by outcome, and whether the pass came to its end."""
+    """Return how many jobs were checked, by outcome, and whether all due jobs were."""
     now = clock.now()
-    until = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVE
+    deadline = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVED_TIME
     try:
-        sent = deliveries().run(now, min(until, now + _DELIVERIES))
+        sent = due_deliveries().run(now, min(deadline, now + _MAX_DELIVERIES_TIME))
     finally:
-        # Whatever becomes of deliveries: no job waits for them.
-        result = sweep().run(until)
-    logger.info("sweep done", jobs=result.outcomes, deliveries=sent, finished=result.finished)
-    return {"jobs": dict(result.outcomes), "deliveries": sent, "finished": result.finished}
+        # Jobs are checked even if the deliveries fail.
+        result = build_sweeper().sweep_jobs(deadline)
+    outcomes = {outcome.value: jobs for outcome, jobs in result.outcomes.items()}
+    logger.info("sweep finished", jobs=outcomes, deliveries=sent, finished=result.finished)
+    return {"jobs": outcomes, "deliveries": sent, "finished": result.finished}

@@ -1,4 +1,4 @@
-"""Applies Replicate's news about running, failed and canceled predictions to their jobs."""
+"""Handler of the track function: apply reports about running, failed and canceled predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.track import track
+from replicate_proxy.bootstrap.track import build_report_loader, build_tracker
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
@@ -22,11 +22,11 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 @tracer.capture_method
 def handle_record(record: SQSRecord) -> None:
     with log_message_outcome():
-        report = PredictionReport.from_queue(record.body)
+        report = PredictionReport.from_queue_message(record.body)
         with logger.append_context_keys(
             job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
         ):
-            track().track(report)
+            build_tracker().track_report(build_report_loader().load(report))
 
 
 @logger.inject_lambda_context(clear_state=True)

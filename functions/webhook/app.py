@@ -1,10 +1,10 @@
-"""Takes Replicate's signed webhooks and publishes them on the bus."""
+"""Handler of the webhook function: accept Replicate's signed webhooks and publish them on the bus."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.webhook import routes
+from replicate_proxy.bootstrap.webhook import build_routes
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    response = routes().handle(event)
+    response = build_routes().handle(event)
     logger.info(
         "answered",
         method=event.get("httpMethod"),

@@ -14,7 +14,7 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import LARGEST_BATCH, Batch, Document, Job
+from replicate_proxy.jobs.model import MAX_BATCH_JOBS, Batch, Document, Job
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import BASE_URL, TENANT, make_job
 from tests.support.clock import NOW
@@ -47,13 +47,13 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
 
 def made(count: int = 3) -> tuple[Batch, list[Job]]:
     batch_id = generate_id(NOW)
-    jobs = [make_job(rev=0, batch_id=batch_id) for _ in range(count)]
+    jobs = [make_job(revision=0, batch_id=batch_id) for _ in range(count)]
     return (
         Batch(
             tenant=TENANT,
             id=batch_id,
             created_at=NOW,
-            base_url=BASE_URL,
+            public_base_url=BASE_URL,
             job_ids=tuple(job.id for job in jobs),
             expires_at=1_800_000_000,
         ),
@@ -61,18 +61,18 @@ def made(count: int = 3) -> tuple[Batch, list[Job]]:
     )
 
 
-@pytest.mark.parametrize("count", [1, LARGEST_BATCH])
+@pytest.mark.parametrize("count", [1, MAX_BATCH_JOBS])
 def test_a_batch_comes_back_as_it_was_with_its_jobs_in_order(stores: Stores, count: int) -> None:
     batch, jobs = made(count)
     stores.batches.create(batch, jobs)
     assert stores.batches.get(TENANT, batch.id) == batch
-    assert list(stores.batches.jobs(batch)) == [replace(job, rev=1) for job in jobs]
+    assert list(stores.batches.list_jobs(batch)) == [replace(job, revision=1) for job in jobs]
 
 
 def test_a_largest_batch_of_large_jobs_fits(stores: Stores) -> None:
-    batch, jobs = made(LARGEST_BATCH)
+    batch, jobs = made(MAX_BATCH_JOBS)
     stores.batches.create(batch, [replace(job, input=Document(text='"' + "x" * 4_000 + '"')) for job in jobs])
-    assert len(stores.batches.jobs(batch)) == LARGEST_BATCH
+    assert len(stores.batches.list_jobs(batch)) == MAX_BATCH_JOBS
 
 
 def test_all_is_written_or_nothing(stores: Stores) -> None:

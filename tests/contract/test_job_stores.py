@@ -14,7 +14,16 @@ from moto import mock_aws
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import generate_id, min_id_at
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import (
+    AttemptOutcome,
+    Document,
+    Job,
+    JobStatus,
+    PastAttempt,
+    ReportChannel,
+    Submission,
+    SubmissionKind,
+)
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -39,26 +48,34 @@ def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
 
 FULL = make_job(
     JobStatus.HARVESTING,
-    rev=0,
+    revision=0,
     key_id="key-1",
     webhook="https://app.test/hook?ä=1",
     webhook_events=("start", "completed"),
     image_options={"format": "avif", "quality": 40},
     deadline=NOW + timedelta(seconds=90),
     attempt=2,
-    past_attempts=({"attempt": 1, "replicate_id": None, "error": "unknown", "ended_at": "x", "left": True},),
+    past_attempts=(
+        PastAttempt(
+            attempt=1,
+            outcome=AttemptOutcome.REPLACED,
+            replicate_id=None,
+            error="unknown",
+            ended_at=NOW + timedelta(milliseconds=125),
+        ),
+    ),
     lease_until=NOW + timedelta(seconds=5),
-    sent_at=NOW,
-    releases=3,
+    create_sent_at=NOW,
+    failed_submissions=3,
     checks=2,
-    reported_via="poll",
+    report_channel=ReportChannel.POLL,
     model="acme/model",
     version="v" * 64,
     cancel_requested_at=NOW,
     started_at=NOW,
     completed_at=NOW + timedelta(milliseconds=125),
     replicate_status="succeeded",
-    output=Document(ref="records/a/b/output.json"),
+    output=Document(object_key="records/a/b/output.json"),
     files=Document(text="[1]"),
     logs=Document(text='"ü🙂"'),
     error="no",
@@ -71,15 +88,15 @@ FULL = make_job(
     "job",
     [
         FULL,
-        make_job(rev=0),
-        make_job(rev=0, webhook_events=()),
-        make_job(JobStatus.SUCCEEDED, rev=0, output=Document(text="null")),
-        make_job(rev=0, submission=Submission(kind=SubmissionKind.MODEL, owner="o", name="n.1")),
+        make_job(revision=0),
+        make_job(revision=0, webhook_events=()),
+        make_job(JobStatus.SUCCEEDED, revision=0, output=Document(text="null")),
+        make_job(revision=0, submission=Submission(kind=SubmissionKind.MODEL, owner="o", name="n.1")),
     ],
 )
 def test_a_job_comes_back_as_it_was(store: JobStore, job: Job) -> None:
     store.create(job)
-    assert store.get(job.tenant, job.id) == replace(job, rev=1)
+    assert store.get(job.tenant, job.id) == replace(job, revision=1)
 
 
 def test_another_tenant_finds_nothing(store: JobStore) -> None:
@@ -104,7 +121,7 @@ def test_a_save_grows_the_rev(store: JobStore) -> None:
     job = store.get("acme", "a" * 26)
     assert job is not None
     saved = store.save(replace(job, checks=5))
-    assert (saved.rev, store.get("acme", job.id)) == (2, saved)
+    assert (saved.revision, store.get("acme", job.id)) == (2, saved)
 
 
 def test_the_slower_of_two_saves_loses(store: JobStore) -> None:
@@ -193,32 +210,32 @@ class TestPages:
 class TestDueJobs:
     def test_come_longest_overdue_first_over_all_shards(self, store: JobStore) -> None:
         jobs = [
-            make_job(due_at=NOW - timedelta(seconds=number), id=f"{'a' * 24}{number:02d}")
+            make_job(next_check_at=NOW - timedelta(seconds=number), id=f"{'a' * 24}{number:02d}")
             for number in range(30)
         ]
         for job in jobs:
             store.create(job)
-        rows = store.due(before=NOW, limit=10)
+        rows = store.list_due_jobs(before=NOW, limit=10)
         assert [row.id for row in rows] == [job.id for job in jobs[::-1][:10]]
         assert {row.tenant for row in rows} == {"acme"}
-        assert rows[0].due_at == jobs[29].due_at
+        assert rows[0].next_check_at == jobs[29].next_check_at
 
     def test_are_only_those_whose_time_has_come(self, store: JobStore) -> None:
-        store.create(make_job(due_at=NOW + timedelta(milliseconds=1)))
+        store.create(make_job(next_check_at=NOW + timedelta(milliseconds=1)))
         store.create(make_job(JobStatus.SUCCEEDED))
-        assert list(store.due(before=NOW, limit=10)) == []
-        assert len(store.due(before=NOW + timedelta(milliseconds=1), limit=10)) == 1
+        assert list(store.list_due_jobs(before=NOW, limit=10)) == []
+        assert len(store.list_due_jobs(before=NOW + timedelta(milliseconds=1), limit=10)) == 1
 
     def test_leave_the_index_when_they_end(self, store: JobStore) -> None:
-        store.create(make_job(id="a" * 26, due_at=NOW))
+        store.create(make_job(id="a" * 26, next_check_at=NOW))
         job = store.get("acme", "a" * 26)
         assert job is not None
-        store.save(replace(job, status=JobStatus.FAILED, due_at=None))
-        assert list(store.due(before=NOW, limit=10)) == []
+        store.save(replace(job, status=JobStatus.FAILED, next_check_at=None))
+        assert list(store.list_due_jobs(before=NOW, limit=10)) == []
 
     def test_keep_a_tenant_with_a_strange_name(self, store: JobStore) -> None:
-        store.create(make_job(tenant="a#b", due_at=NOW))
-        assert [row.tenant for row in store.due(before=NOW, limit=1)] == ["a#b"]
+        store.create(make_job(tenant="a#b", next_check_at=NOW))
+        assert [row.tenant for row in store.list_due_jobs(before=NOW, limit=1)] == ["a#b"]
 
 
 class _Throttled:
@@ -239,22 +256,22 @@ def test_shards_that_cannot_be_read_keep_no_other_waiting() -> None:
     with mock_aws():
         dynamodb = boto3.client("dynamodb", region_name="us-east-1")
         create_jobs_table(dynamodb)
-        jobs = [make_job(id=f"{'a' * 25}{number}", due_at=NOW) for number in range(8)]
+        jobs = [make_job(id=f"{'a' * 25}{number}", next_check_at=NOW) for number in range(8)]
         for job in jobs:
             DynamoJobStore(dynamodb, JOBS_TABLE).create(job)
 
         partly = DynamoJobStore(_Throttled(dynamodb, 0, 3, 7), JOBS_TABLE)
-        assert {row.id[-1] for row in partly.due(before=NOW, limit=9)} == set("12456")
+        assert {row.id[-1] for row in partly.list_due_jobs(before=NOW, limit=9)} == set("12456")
         with pytest.raises(RetryableError):
-            DynamoJobStore(_Throttled(dynamodb, *range(8)), JOBS_TABLE).due(before=NOW, limit=9)
+            DynamoJobStore(_Throttled(dynamodb, *range(8)), JOBS_TABLE).list_due_jobs(before=NOW, limit=9)
 
 
 def test_a_prediction_belongs_to_one_job(store: JobStore) -> None:
-    assert store.prediction_owner("p1") is None
+    assert store.get_prediction_owner("p1") is None
     assert store.claim_prediction("p1", "acme", "job-a")
     assert store.claim_prediction("p1", "acme", "job-a")
     assert not store.claim_prediction("p1", "acme", "job-b")
-    assert store.prediction_owner("p1") == "job-a"
+    assert store.get_prediction_owner("p1") == "job-a"
 
 
 class Throttled:

@@ -18,7 +18,7 @@ from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
-from replicate_proxy.jobs.model import Document
+from replicate_proxy.jobs.model import Document, ReportChannel
 from replicate_proxy.ports import DocumentStore, IdempotencyRecord, IdempotencyStore
 from tests.support.aws import JOBS_TABLE, create_jobs_table
 from tests.support.clock import NOW
@@ -79,14 +79,14 @@ def test_a_claim_lasts_a_day(keys: IdempotencyStore) -> None:
 
 @pytest.mark.parametrize("value", [None, "", 0, [], {"": {"a": [1.5, "ü🙂"]}}, "x" * 4094, "x" * 5000])
 def test_a_document_comes_back_as_it_was(documents: DocumentStore, value: Any) -> None:
-    kept = documents.keep("acme", "job-1", "output", value)
+    kept = documents.save("acme", "job-1", "output", value)
     assert documents.load(kept) == value
-    assert (kept.ref is None) == (len(json.dumps(value)) <= 4096)
+    assert (kept.object_key is None) == (len(json.dumps(value)) <= 4096)
 
 
 def test_a_large_document_lies_under_the_jobs_own_key(documents: DocumentStore) -> None:
-    kept = documents.keep("acme", "job-1", "output", "x" * 5000)
-    assert kept.ref == "records/acme/job-1/output.json"
+    kept = documents.save("acme", "job-1", "output", "x" * 5000)
+    assert kept.object_key == "records/acme/job-1/output.json"
 
 
 def test_no_document_is_none(documents: DocumentStore) -> None:
@@ -95,7 +95,7 @@ def test_no_document_is_none(documents: DocumentStore) -> None:
 
 def test_a_document_that_is_gone_is_said_so(documents: DocumentStore) -> None:
     with pytest.raises(NotFoundError):
-        documents.load(Document(ref="records/acme/job-1/gone.json"))
+        documents.load(Document(object_key="records/acme/job-1/gone.json"))
 
 
 def test_commands_arrive_in_their_form_with_delay_and_tenant() -> None:
@@ -123,12 +123,12 @@ def make_event(number: int = 0) -> Event:
         job_id=f"job-{number}",
         attempt=1,
         status="succeeded",
-        via="poll",
+        channel=ReportChannel.POLL,
         received_at=NOW,
         prediction={"id": "p1", "logs": "ü🙂"},
         correlation_id="c-1",
     )
-    return Event.new(
+    return Event.create(
         EventName.PREDICTION_COMPLETED,
         EventSource.UPSTREAM,
         correlation_id="c-1",
@@ -142,7 +142,7 @@ def test_a_further_harvest_looks_like_what_the_rule_delivers() -> None:
     url = sqs.create_queue(QueueName="harvest")["QueueUrl"]
     SqsHarvestQueue(sqs, url).send(make_event(), tenant="acme")
     (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
-    report = PredictionReport.from_queue(message["Body"])
+    report = PredictionReport.from_queue_message(message["Body"])
     assert (report.job_id, report.correlation_id) == ("job-0", "c-1")
     assert report.prediction == {"id": "p1", "logs": "ü🙂"}
 
@@ -199,6 +199,6 @@ def test_aws_errors_become_retryable(error: Exception) -> None:
     with pytest.raises(RetryableError):
         EventBridgeBus(Broken(), "bus").publish([make_event()])
     with pytest.raises(RetryableError):
-        S3DocumentStore(Broken(), "images").keep("acme", "job-1", "output", "x" * 5000)
+        S3DocumentStore(Broken(), "images").save("acme", "job-1", "output", "x" * 5000)
     with pytest.raises(RetryableError):
-        S3DocumentStore(Broken(), "images").load(Document(ref="key"))
+        S3DocumentStore(Broken(), "images").load(Document(object_key="key"))

@@ -140,7 +140,7 @@ class TestOutbox:
             expires_at=2_000_000_000,
         )
         outbox.record_event(event)
-        outbox.record_event(replace(event, body=Document(ref="records/other")))
+        outbox.record_event(replace(event, body=Document(object_key="records/other")))
 
         assert outbox.event(TENANT, JOB, 7) == event
         assert outbox.event("other", JOB, 7) is None

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.clock import SystemClock, format_timestamp
+from replicate_proxy.clock import SystemClock
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind, TimelineStep
 from tools.local.stack import Stack
 
 
@@ -32,12 +32,12 @@ def _jobs(base_url: str, tenant: str, number: int) -> Iterator[Job]:
             submission=Submission(kind=SubmissionKind.VERSION, version="local/lab"),
             input=Document(text=f'{{"output": {age}}}'),
             correlation_id="crowd",
-            base_url=base_url,
+            public_base_url=base_url,
             model="local/lab",
             version="hidden",
             started_at=at,
             completed_at=at,
             output=Document(text=str(age)),
-            timeline={"accepted": format_timestamp(at), "finished": format_timestamp(at)},
+            timeline={TimelineStep.ACCEPTED: at, TimelineStep.FINISHED: at},
             expires_at=int((now + timedelta(days=1)).timestamp()),
         )

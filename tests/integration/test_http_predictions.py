@@ -111,5 +111,5 @@ def test_timeline_names_every_hop_in_order(api: Api) -> None:
     hops = ("accepted", "claimed", "submitted", "reported", "harvesting", "finished")
     times = [parse_timestamp(proxy["timeline"][hop]) for hop in hops]
     assert [format_timestamp(time) for time in times] == [format_timestamp(time) for time in sorted(times)]
-    assert proxy["reported_via"] in {"webhook", "poll"}
+    assert proxy["report_channel"] in {"webhook", "poll"}
     assert proxy["attempt"] == 1

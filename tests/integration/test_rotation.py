@@ -68,4 +68,4 @@ def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
 def _told_by_webhook(stack: Stack, api: Api) -> bool:
     job_id = api.run("local/lab", {"output": "done"})["id"]
     job = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"]).get(api.tenant, job_id)
-    return job is not None and job.reported_via == "webhook"
+    return job is not None and job.report_channel == "webhook"

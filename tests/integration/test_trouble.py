@@ -110,7 +110,7 @@ def test_job_succeeds_by_exactly_one_prediction(trouble: Trouble, replicate: Rem
 
 @pytest.mark.parametrize("what", [what for what, rules in SURVIVED.items() if LOSE in rules])
 def test_lost_webhooks_are_made_good_by_polling(trouble: Trouble, what: str) -> None:
-    assert trouble.ended(what)["proxy"]["reported_via"] == "poll"
+    assert trouble.ended(what)["proxy"]["report_channel"] == "poll"
 
 
 @pytest.mark.parametrize("what", REFUSED)

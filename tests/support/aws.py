@@ -9,7 +9,7 @@ JOBS_TABLE = "jobs"
 
 def create_jobs_table(dynamodb: Any) -> None:
     """Keys and indexes of `JobsTable`."""
-    strings = ("pk", "sk", "tenant", "id", "due_shard", "due_at")
+    strings = ("pk", "sk", "tenant", "id", "due_shard", "next_check_at")
     dynamodb.create_table(
         TableName=JOBS_TABLE,
         BillingMode="PAY_PER_REQUEST",
@@ -17,7 +17,7 @@ def create_jobs_table(dynamodb: Any) -> None:
         KeySchema=_keys("pk", "sk"),
         GlobalSecondaryIndexes=[
             _index("by_tenant", "tenant", "id"),
-            _index("by_due", "due_shard", "due_at"),
+            _index("by_due", "due_shard", "next_check_at"),
         ],
     )
 

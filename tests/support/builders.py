@@ -6,10 +6,18 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import format_timestamp
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.changes import Reported
-from replicate_proxy.jobs.model import TERMINAL, Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import (
+    TERMINAL_STATUSES,
+    Document,
+    Job,
+    JobStatus,
+    ReportChannel,
+    Submission,
+    SubmissionKind,
+    TimelineStep,
+)
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
@@ -30,22 +38,22 @@ def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
         "submission": Submission(kind=SubmissionKind.VERSION, version=VERSION),
         "input": Document(text=json.dumps({"prompt": "a cat"})),
         "correlation_id": "c-1",
-        "base_url": BASE_URL,
-        "rev": 1,
-        "due_at": None if status in TERMINAL else NOW + timedelta(minutes=2),
+        "public_base_url": BASE_URL,
+        "revision": 1,
+        "next_check_at": None if status in TERMINAL_STATUSES else NOW + timedelta(minutes=2),
         "replicate_id": "p1" if status in RUNNING else None,
-        "sent_at": NOW if status in {JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN} else None,
-        "source_output": Document(text='"https://replicate.delivery/a.png"')
+        "create_sent_at": NOW if status in {JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN} else None,
+        "replicate_output": Document(text='"https://replicate.delivery/a.png"')
         if status is JobStatus.HARVESTING
         else None,
-        "timeline": {"accepted": format_timestamp(NOW)},
+        "timeline": {TimelineStep.ACCEPTED: NOW},
     }
     return Job(id=job_id, status=status, **{**defaults, **fields})
 
 
 def make_report(status: str, **fields: Any) -> Reported:
     """What Replicate says about attempt 1 of a job, prediction `p1`."""
-    defaults: dict[str, Any] = {"attempt": 1, "replicate_id": "p1", "via": "webhook"}
+    defaults: dict[str, Any] = {"attempt": 1, "replicate_id": "p1", "channel": ReportChannel.WEBHOOK}
     if status == "succeeded":
         defaults["output"] = Document(text='"https://replicate.delivery/a.png"')
     if status == "failed":

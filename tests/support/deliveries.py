@@ -248,21 +248,21 @@ class FakeDocuments:
         self.objects: dict[str, str] = {}
         self._inline = inline
 
-    def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document:
+    def save(self, tenant: str, job_id: str, name: str, value: Any) -> Document:
         text = json.dumps(value)
         if len(text) <= self._inline:
             return Document(text=text)
-        self.objects[f"records/{job_tenant}/{job_id}/{name}.json"] = text
-        return Document(ref=f"records/{job_tenant}/{job_id}/{name}.json")
+        self.objects[f"records/{tenant}/{job_id}/{name}.json"] = text
+        return Document(object_key=f"records/{tenant}/{job_id}/{name}.json")
 
     def load(self, document: Document | None) -> Any:
         if document is None:
             return None
-        if document.ref is None:
+        if document.object_key is None:
             return json.loads(document.text or "null")
-        if document.ref not in self.objects:
+        if document.object_key not in self.objects:
             raise NotFoundError("the stored document is gone")
-        return json.loads(self.objects[document.ref])
+        return json.loads(self.objects[document.object_key])
 
 
 @dataclass
@@ -497,8 +497,8 @@ def make_job(**changes: Any) -> Job:
         "submission": Submission(SubmissionKind.MODEL, owner="black-forest-labs", name="flux-schnell"),
         "input": Document(text='{"prompt":"a lighthouse"}'),
         "correlation_id": "req-1",
-        "base_url": "https://proxy.example/prod",
-        "rev": 1,
+        "public_base_url": "https://proxy.example/prod",
+        "revision": 1,
         "webhook": HOOK,
     }
     return Job(**{**values, **changes})
@@ -518,14 +518,14 @@ def make_endpoint(**changes: Any) -> Endpoint:
 
 
 def processing(job: Job, **changes: Any) -> Job:
-    return replace(job, status=JobStatus.PROCESSING, started_at=NOW, rev=job.rev + 1, **changes)
+    return replace(job, status=JobStatus.PROCESSING, started_at=NOW, revision=job.revision + 1, **changes)
 
 
 def succeeded(job: Job, **changes: Any) -> Job:
     """The job with a final output, as harvest leaves it."""
     values: dict[str, Any] = {
         "status": JobStatus.SUCCEEDED,
-        "rev": job.rev + 1,
+        "revision": job.revision + 1,
         "started_at": job.started_at or NOW,
         "completed_at": NOW + timedelta(seconds=3),
         "output": Document(text='["https://cdn.example/outputs/1.webp"]'),

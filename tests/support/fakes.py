@@ -50,7 +50,7 @@ class FakeJobStore:
         with self._lock:
             if (job.tenant, job.id) in self.jobs:
                 raise ConflictError("create job")
-            self.jobs[job.tenant, job.id] = _stored(replace(job, rev=1))
+            self.jobs[job.tenant, job.id] = _stored(replace(job, revision=1))
         self.faults.raise_planned("create_answer")
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
@@ -62,9 +62,9 @@ class FakeJobStore:
         self.before_save(job)
         with self._lock:
             there = self.jobs.get((job.tenant, job.id))
-            if there is None or there.rev != job.rev:
+            if there is None or there.revision != job.revision:
                 raise ConflictError("save job")
-            saved = replace(job, rev=job.rev + 1)
+            saved = replace(job, revision=job.revision + 1)
             self.jobs[job.tenant, job.id] = _stored(saved)
         return saved
 
@@ -80,23 +80,23 @@ class FakeJobStore:
         jobs = tuple(self.jobs[tenant, job_id] for job_id in ids[:limit])
         return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
-    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+    def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         self.faults.raise_planned("due")
         with self._lock:
             jobs = list(self.jobs.values())
         rows = [
-            DueJob(job.tenant, job.id, job.due_at)
+            DueJob(job.tenant, job.id, job.next_check_at)
             for job in jobs
-            if job.due_at is not None and job.due_at <= before
+            if job.next_check_at is not None and job.next_check_at <= before
         ]
-        return sorted(rows, key=lambda row: row.due_at)[:limit]
+        return sorted(rows, key=lambda row: row.next_check_at)[:limit]
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
         self.faults.raise_planned("own")
         with self._lock:
             return self.owners.setdefault(replicate_id, job_id) == job_id
 
-    def prediction_owner(self, replicate_id: str) -> str | None:
+    def get_prediction_owner(self, replicate_id: str) -> str | None:
         return self.owners.get(replicate_id)
 
     def put(self, job: Job) -> Job:
@@ -130,7 +130,7 @@ class FakeBatchStore:
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         return self.batches.get((tenant, batch_id))
 
-    def jobs(self, batch: Batch) -> Sequence[Job]:
+    def list_jobs(self, batch: Batch) -> Sequence[Job]:
         kept = (self._jobs.jobs.get((batch.tenant, job_id)) for job_id in batch.job_ids)
         return [job for job in kept if job is not None]
 
@@ -161,12 +161,12 @@ class FakeDocumentStore:
         self.inline_bytes = inline_bytes
         self.faults = Faults()
 
-    def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document:
+    def save(self, tenant: str, job_id: str, name: str, value: Any) -> Document:
         self.faults.raise_planned("keep")
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if len(text.encode("utf-8", "surrogatepass")) <= self.inline_bytes:
             return Document(text=text)
-        return Document(ref=self.put(f"records/{job_tenant}/{job_id}/{name}.json", text.encode()))
+        return Document(object_key=self.put(f"records/{tenant}/{job_id}/{name}.json", text.encode()))
 
     def put(self, key: str, body: bytes) -> str:
         self.faults.raise_planned("put")
@@ -176,9 +176,9 @@ class FakeDocumentStore:
     def load(self, document: Document | None) -> Any:
         if document is None:
             return None
-        if document.ref is None:
+        if document.object_key is None:
             return json.loads(document.text or "null")
-        return json.loads(self.read(document.ref))
+        return json.loads(self.read(document.object_key))
 
     def read(self, key: str) -> bytes:
         self.faults.raise_planned("read")
@@ -233,5 +233,9 @@ class FakeHarvestQueue:
 
 def build_queue_body(event: Event) -> str:
     return json.dumps(
-        {"detail-type": event.name.value, "source": event.source.value, "detail": json.loads(event.detail())}
+        {
+            "detail-type": event.name.value,
+            "source": event.source.value,
+            "detail": json.loads(event.to_detail()),
+        }
     )

@@ -23,18 +23,18 @@ from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
-from replicate_proxy.replicate_api.callback_url import WebhookUrls
+from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.batches import BatchService
-from replicate_proxy.services.cancel import Cancel
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.dispatch import Dispatch, DispatchSettings
+from replicate_proxy.services.cancel import JobCanceler
+from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import CreateResult, JobCreator, JobFactory, JobRequest
 from replicate_proxy.services.reconcile import Reconciler
-from replicate_proxy.services.replicate_webhook import WebhookReceiver
+from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
+from replicate_proxy.services.reports import ReportLoader, ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
-from replicate_proxy.services.sweep import Sweep
-from replicate_proxy.services.track import Track
+from replicate_proxy.services.sweep import Sweeper
+from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import BASE_URL, TENANT, VERSION
 from tests.support.clock import FakeClock
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from replicate_proxy.contracts.commands import DispatchCommand
+    from replicate_proxy.services.check_outcome import CheckOutcome
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PRINCIPAL = Principal(TENANT, "key-1", frozenset({"predictions:read", "predictions:write"}))
@@ -75,14 +76,14 @@ class World:
     def __init__(
         self,
         *,
-        policy: JobTimeouts | None = None,
+        timeouts: JobTimeouts | None = None,
         chance: Callable[[str], bool] = lambda _: False,
         echoes_webhook: bool = False,
         seed: int = 0,
     ) -> None:
         self.random = random.Random(seed)
         self.chance = chance
-        self.policy = policy or JobTimeouts()
+        self.timeouts = timeouts or JobTimeouts()
         self.clock = FakeClock()
         self.started = self.clock.now()
         self.store = FakeJobStore()
@@ -95,99 +96,98 @@ class World:
         self._wire()
 
     def _wire(self) -> None:
-        self.updater = JobUpdater(self.store, self.clock, self.policy)
-        self.urls = WebhookUrls("https://hooks.test", b"root")
-        self.claim_check = claim_check = ClaimCheck(self.documents)
-        self.receiver = WebhookReceiver(
-            secrets=lambda _: [SECRET], urls=self.urls, bus=self, claim_check=claim_check, clock=self.clock
+        self.updater = JobUpdater(self.store, self.clock, self.timeouts)
+        self.urls = CallbackUrls("https://hooks.test", b"root")
+        publisher = ReportPublisher(self, self.documents)
+        self.report_loader = ReportLoader(self.documents)
+        self.webhook_handler = ReplicateWebhookHandler(
+            secrets=lambda _: [SECRET], urls=self.urls, reports=publisher, clock=self.clock
         )
         self.idempotency = FakeIdempotencyStore()
-        self.intake = JobFactory(self.documents, self.Queue(self), self.policy)
+        self.intake = JobFactory(self.documents, self.FakeDispatchQueue(self), self.timeouts)
         self.ingest = JobCreator(
             store=self.store, idempotency=self.idempotency, intake=self.intake, clock=self.clock
         )
-        self.dispatch = Dispatch(
+        self.dispatcher = Dispatcher(
             updater=self.updater,
             store=self.store,
             documents=self.documents,
-            queue=self.Queue(self),
+            queue=self.FakeDispatchQueue(self),
             predictions=self.replicate,
             urls=self.urls,
             clock=self.clock,
-            settings=DispatchSettings(webhooks=self.policy.webhooks_enabled),
+            timeouts=self.timeouts,
             checkpoint=self.checkpoint,
         )
-        self.track = Track(
+        self.tracker = Tracker(
             updater=self.updater,
             documents=self.documents,
-            claim_check=claim_check,
-            queue=self.Queue(self),
+            queue=self.FakeDispatchQueue(self),
         )
         self.harvest = JobHarvester(
             updater=self.updater,
             documents=self.documents,
             output_harvester=self.output_harvester,
-            queue=self.Harvests(self),
+            queue=self.FakeHarvestQueue(self),
             clock=self.clock,
             default_image_options=lambda _: ImageOptions(),
             checkpoint=self.checkpoint,
         )
         hold = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
-        self.cancel = Cancel(self.updater, self.Queue(self), hold)
+        self.canceler = JobCanceler(self.updater, self.FakeDispatchQueue(self), hold)
         self.batches = FakeBatchStore(self.store)
         self.batch_ingest = BatchService(
             store=self.batches,
             idempotency=self.idempotency,
             intake=self.intake,
-            cancel=self.cancel,
+            cancel=self.canceler,
             clock=self.clock,
             checkpoint=self.checkpoint,
         )
-        self.sweep = self._sweep(claim_check)
+        self.sweeper = self._build_sweeper(publisher)
 
-    def _sweep(self, claim_check: ClaimCheck) -> Sweep:
-        settle = SubmissionResolver(
+    def _build_sweeper(self, publisher: ReportPublisher) -> Sweeper:
+        resolver = SubmissionResolver(
             updater=self.updater,
             store=self.store,
             documents=self.documents,
-            queue=self.Queue(self),
+            queue=self.FakeDispatchQueue(self),
             lister=self.replicate,
             urls=self.urls,
             clock=self.clock,
-            timeouts=self.policy,
+            timeouts=self.timeouts,
             checkpoint=self.checkpoint,
         )
-        looks = Reconciler(
+        reconciler = Reconciler(
             updater=self.updater,
             documents=self.documents,
-            queue=self.Queue(self),
-            bus=self,
-            claim_check=claim_check,
+            queue=self.FakeDispatchQueue(self),
+            reports=publisher,
             reader=self.replicate,
-            resolver=settle,
+            resolver=resolver,
             resume_harvest=lambda job: self.enqueue_event(build_continuation_event(job, self.clock.now())),
             clock=self.clock,
-            timeouts=self.policy,
+            timeouts=self.timeouts,
         )
-        return Sweep(
-            store=self.store, looks=looks.handlers_by_status(), clock=self.clock, sleep=self.clock.sleep
+        return Sweeper(
+            store=self.store, handlers=reconciler.build_handlers(), clock=self.clock, sleep=self.clock.sleep
         )
 
     # The queues.
 
     @dataclass
-    class Queue:
+    class FakeDispatchQueue:
         world: World
 
         def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-            self.world.fault("queue.failed")
+            self.world.raise_fault("queue.failed")
             if self.world.chance("queue.lost"):
                 return
             for _ in range(2 if self.world.chance("queue.twice") else 1):
-                self.world.enqueue(lambda: self.world.dispatch.handle(command), delay_seconds)
+                self.world.enqueue(lambda: self.world.dispatcher.handle(command), delay_seconds)
 
     @dataclass
-    class Harvests:
+    class FakeHarvestQueue:
         world: World
 
         def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
@@ -195,22 +195,23 @@ class World:
 
     def publish(self, events: Sequence[Event]) -> None:
         """The bus: the rules put succeeded predictions on the harvest queue, all else on the track queue."""
-        self.fault("bus.failed")
+        self.raise_fault("bus.failed")
         for event in events:
             self.enqueue_event(event)
 
     def enqueue_event(self, event: Event, delay_seconds: float = 0) -> None:
         if self.chance("queue.lost"):
             return
-        report = PredictionReport.from_queue(build_queue_body(event))
+        report = PredictionReport.from_queue_message(build_queue_body(event))
         for _ in range(2 if self.chance("queue.twice") else 1):
             self.enqueue(lambda: self._receive(report), delay_seconds)
 
     def _receive(self, report: PredictionReport) -> None:
+        report = self.report_loader.load(report)
         if report.status == "succeeded":
-            self.harvest.harvest(self.claim_check.load(report), self.clock.now() + timedelta(seconds=300))
+            self.harvest.harvest(report, self.clock.now() + timedelta(seconds=300))
         else:
-            self.track.track(report)
+            self.tracker.track_report(report)
 
     def enqueue(self, run: Callable[[], None], delay_seconds: float = 0) -> None:
         jitter = self.random.random() if self.chance("reordered") else 0
@@ -223,7 +224,7 @@ class World:
         if self.chance(f"crash.{name}"):
             raise Crash(name)
 
-    def fault(self, name: str) -> None:
+    def raise_fault(self, name: str) -> None:
         if self.chance(name):
             raise RetryableError(name)
 
@@ -233,7 +234,7 @@ class World:
     def elapsed(self) -> float:
         return (self.clock.now() - self.started).total_seconds()
 
-    def accept(self, prompt: str = "a cat", **fields: Any) -> CreateResult:
+    def accept_job(self, prompt: str = "a cat", **fields: Any) -> CreateResult:
         new = JobRequest(
             submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
             input={"prompt": prompt},
@@ -243,7 +244,7 @@ class World:
         )
         return self.ingest.create(new, PRINCIPAL)
 
-    def deliver(self) -> int:
+    def handle_due_messages(self) -> int:
         """Handles every message that is due; gives back how many there were."""
         due = sorted(message for message in self.messages if message.due <= self.elapsed)
         self.messages = [message for message in self.messages if message.due > self.elapsed]
@@ -259,16 +260,16 @@ class World:
             message.due = self.elapsed + 360
             (self.messages if message.receives < 5 else self.dead_letters).append(message)
 
-    def settle_messages(self) -> None:
+    def drain_messages(self) -> None:
         """Handles messages until none is due."""
         for _ in range(1000):
-            if not self.deliver():
+            if not self.handle_due_messages():
                 return
         raise AssertionError("messages go round in circles")
 
-    def sweep_once(self) -> Mapping[str, int]:
+    def run_sweep(self) -> Mapping[CheckOutcome, int]:
         try:
-            return self.sweep.run(self.clock.now() + timedelta(seconds=50)).outcomes
+            return self.sweeper.sweep_jobs(self.clock.now() + timedelta(seconds=50)).outcomes
         except Crash:
             return {}
 
@@ -276,13 +277,13 @@ class World:
         """Lets time go by: messages, then the sweep of the minute."""
         for _ in range(int(seconds // step)):
             self.clock.advance(step)
-            self.settle_messages()
-            self.sweep_once()
-            self.settle_messages()
+            self.drain_messages()
+            self.run_sweep()
+            self.drain_messages()
 
     # Replicate's side.
 
-    def webhook(self, prediction_id: str) -> None:
+    def send_webhook(self, prediction_id: str) -> None:
         """Replicate tells what became of the prediction, signed, on the URL it was given."""
         url = self.replicate.webhooks[prediction_id]
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
@@ -295,9 +296,9 @@ class World:
             "webhook-signature": signing.sign_webhook([SECRET], message_id, sent_at, body),
         }
         with suppress(RetryableError):
-            self.receiver.receive(headers, query, body)
+            self.webhook_handler.handle_webhook(headers, query, body)
 
-    def job(self, job: Job) -> Job:
+    def get_job(self, job: Job) -> Job:
         return self.store.jobs[job.tenant, job.id]
 
 

@@ -12,7 +12,7 @@ from replicate_proxy import signing
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError
-from replicate_proxy.replicate_api.callback_url import WebhookUrls
+from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from tests.template.rules.api import OPEN_ROUTES, iterate_methods
 from tests.template.stack import ROOT, load_stack, referenced_id
 
@@ -110,7 +110,7 @@ def test_webhook_is_signed_and_fresh_unless_meant_to_be_invalid(name: str) -> No
 
 @pytest.mark.parametrize("name", list_samples("webhook"))
 def test_callback_url_of_webhook_names_the_sample_job(name: str) -> None:
-    job = WebhookUrls("", ROOT_SECRET).read(load_sample(name)["queryStringParameters"])
+    job = CallbackUrls("", ROOT_SECRET).parse_query(load_sample(name)["queryStringParameters"])
 
     assert (job is None) is (name == "webhook/other_job")
     assert job is None or (job.tenant, job.job_id) == ("acme", "01kgahp2x3m4n5p6q7r8s9t0va")
@@ -118,7 +118,7 @@ def test_callback_url_of_webhook_names_the_sample_job(name: str) -> None:
 
 @pytest.mark.parametrize("name", list_samples("dispatch", "track", "harvest"))
 def test_message_is_readable_unless_poisoned(name: str) -> None:
-    read = DispatchCommand.from_json if name.startswith("dispatch/") else PredictionReport.from_queue
+    read = DispatchCommand.from_json if name.startswith("dispatch/") else PredictionReport.from_queue_message
     failures = 0
     for record in load_sample(name)["Records"]:
         try:

@@ -65,7 +65,7 @@ def _index_units(item: Mapping[str, object]) -> int:
     """A job's first write enters both indexes; a later one moves its place in the due index (out and in) or
     leaves that for good. Both hold keys only, so each is one unit.
     """
-    if "due_at" not in item:
+    if "next_check_at" not in item and "due_at" not in item:
         return 1 if "tenant" in item and "timeline" in item else 0
     return 2
 

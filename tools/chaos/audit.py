@@ -7,13 +7,13 @@ from typing import Any
 
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
-from replicate_proxy.jobs.model import TERMINAL, Job
+from replicate_proxy.jobs.model import TERMINAL_STATUSES, AttemptOutcome, Job
 from tools.chaos.application import Application, UnreliableInbox
 from tools.chaos.orders import ENDINGS, Order
 from tools.local.stack import Stack
 from tools.simulator.remote import Remote
 
-_ENDINGS = frozenset(status.value for status in TERMINAL)
+_ENDINGS = frozenset(status.value for status in TERMINAL_STATUSES)
 
 
 def jobs_of(stack: Stack) -> Iterator[Job]:
@@ -94,7 +94,7 @@ def audit(
 
 def _fresh(job: Job) -> int:
     """Attempts that Replicate's own trouble ended: each is a prediction that was made and failed."""
-    return sum(1 for past in job.past_attempts if past.get("replicate_id"))
+    return sum(1 for past in job.past_attempts if past.outcome is AttemptOutcome.FAILED)
 
 
 def _conflicts(job: Job, sightings: Sightings, upstream: Mapping[str, Mapping[str, Any]]) -> bool:

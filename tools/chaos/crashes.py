@@ -20,15 +20,15 @@ _REST_RATE = 0.002
 _FIRST_SWEEP_RATE = 0.15
 # Few jobs come by there, and each but once: a pass that is spared is lost.
 _RARE = {
-    "sweep.adopted": 0.5,
-    "dispatch.waiting": 0.1,
-    "ingest.cancel_recorded": 0.4,
-    "dispatch.canceling": 0.2,
-    "dispatch.canceled": 0.4,
+    "sweep.acceptance_stored": 0.5,
+    "dispatch.check_postponed": 0.1,
+    "ingest.cancel_request_stored": 0.4,
+    "dispatch.before_cancel": 0.2,
+    "dispatch.prediction_canceled": 0.4,
 }
 _FASTER, _SLOWER = 1.15, 0.9
-# A crash there is what makes the sweep pass another one, `sweep.unknown`.
-_TIMES_WANTED = {"dispatch.claimed": 2}
+# A crash there is what makes the sweep pass another one, `sweep.unknown_outcome_stored`.
+_TIMES_WANTED = {"dispatch.job_claimed": 2}
 # Ahead of time, so that the last boundaries are not left to the last jobs.
 _HEAD_START = 1.25
 

@@ -138,7 +138,7 @@ class Validation:
         return f"{len(urls)} files" if urls else "no files: text"
 
     def _heard(self) -> str:
-        via = self._ended.get("proxy", {}).get("reported_via")
+        via = self._ended.get("proxy", {}).get("report_channel")
         if via != "webhook":
             raise _BrokenError(f"the end was found by {via}: docs/deploying.md, When something does not work")
         return "webhook"

@@ -38,9 +38,10 @@ CONTEXT: Any = Context()
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    for app, name in ((dispatch_app, "dispatch"), (track_app, "track")):
-        monkeypatch.setattr(app, name, lambda service=name: getattr(world, service))
-    monkeypatch.setattr(harvest_app, "claim_check", lambda: world.claim_check)
+    monkeypatch.setattr(dispatch_app, "build_dispatcher", lambda: world.dispatcher)
+    monkeypatch.setattr(track_app, "build_tracker", lambda: world.tracker)
+    for app in (track_app, harvest_app):
+        monkeypatch.setattr(app, "build_report_loader", lambda: world.report_loader)
     monkeypatch.setattr(harvest_app, "harvester", lambda: world.harvest)
     monkeypatch.setattr(harvest_app, "clock", world.clock)
     return world
@@ -67,16 +68,16 @@ def test_dispatch_submits(world: World) -> None:
     event = load_event("dispatch/submit")
     job = job_of(event, world, JobStatus.QUEUED)
     assert call(dispatch_app, event) == []
-    assert world.job(job).status is JobStatus.SUBMITTED
+    assert world.get_job(job).status is JobStatus.SUBMITTED
 
 
 def test_dispatch_cancels(world: World) -> None:
     event = load_event("dispatch/cancel")
-    world.accept()
-    world.settle_messages()
+    world.accept_job()
+    world.drain_messages()
     job = job_of(event, world, JobStatus.SUBMITTED, cancel_requested_at=world.clock.now())
     assert call(dispatch_app, event) == []
-    assert world.job(job).status is JobStatus.CANCELED
+    assert world.get_job(job).status is JobStatus.CANCELED
 
 
 def test_a_poisonous_message_goes_back_alone(world: World) -> None:
@@ -85,7 +86,7 @@ def test_a_poisonous_message_goes_back_alone(world: World) -> None:
     failed = call(dispatch_app, event)
     assert len(failed) < len(event["Records"])
     assert failed
-    assert world.job(job).status is JobStatus.SUBMITTED
+    assert world.get_job(job).status is JobStatus.SUBMITTED
 
 
 @pytest.mark.parametrize(
@@ -115,16 +116,16 @@ def test_track_applies_the_news(world: World, name: str, status: JobStatus) -> N
     event = load_event(f"track/{name}")
     job = job_of(event, world, JobStatus.SUBMIT_UNKNOWN, replicate_id=None)
     assert call(track_app, event) == []
-    assert world.job(job).status is status
+    assert world.get_job(job).status is status
 
 
 def test_track_takes_a_batch_in_any_order(world: World) -> None:
     event = load_event("track/batch_out_of_order")
     job = job_of(event, world, JobStatus.SUBMITTED)
     assert call(track_app, event) == []
-    ended = world.job(job)
+    ended = world.get_job(job)
     assert call(track_app, {"Records": event["Records"][::-1]}) == []
-    assert world.job(job) == ended
+    assert world.get_job(job) == ended
 
 
 @pytest.mark.parametrize("name", ["completed", "completed_nested", "completed_text", "foreign_host"])
@@ -132,7 +133,7 @@ def test_harvest_finishes_the_job(world: World, name: str) -> None:
     event = load_event(f"harvest/{name}")
     job = job_of(event, world, JobStatus.PROCESSING)
     assert call(harvest_app, event) == []
-    assert world.job(job).status is JobStatus.SUCCEEDED
+    assert world.get_job(job).status is JobStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize(

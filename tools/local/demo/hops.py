@@ -46,7 +46,7 @@ def verified(
     notified_at: datetime | None,
 ) -> list[Hop]:
     """All hops, each believed only where its own witness confirms it."""
-    timeline, how = record["proxy"]["timeline"], record["proxy"].get("reported_via")
+    timeline, how = record["proxy"]["timeline"], record["proxy"].get("report_channel")
     hops = dict(zip(RECORDED, recorded(timeline), strict=True))
     same = upstream.get("id") == record["proxy"].get("replicate_id")
     created = parse(upstream.get("created_at")) if same else None

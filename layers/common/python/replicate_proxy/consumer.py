@@ -1,4 +1,4 @@
-"""One message of a queue after another: what a failure means for the message."""
+"""The handling of one queue message: what an error means for the message."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def log_message_outcome() -> Iterator[None]:
-    """Around the handling of one message: says in the log why it goes back to the queue, or why it does not.
+    """Log why a message is retried or dropped.
 
-    A job that is gone leaves nothing to do, so its message is done. Everything else is raised: SQS hands the
-    message out again and, after `maxReceiveCount` tries, moves it to the dead-letter queue.
+    If its job does not exist, a message has nothing left to do and is dropped. Every other error is raised:
+    SQS delivers the message again and, after `maxReceiveCount` receives, moves it to the dead-letter queue.
     """
     try:
         yield
@@ -27,7 +27,7 @@ def log_message_outcome() -> Iterator[None]:
         logger.error("message cannot be handled", reason=f"{type(error).__name__}: {error}")
         raise
     except ProxyError as error:
-        logger.warning("message goes back to the queue", reason=f"{type(error).__name__}: {error}")
+        logger.warning("message will be retried", reason=f"{type(error).__name__}: {error}")
         raise
     except Exception:
         logger.exception("message failed unexpectedly")

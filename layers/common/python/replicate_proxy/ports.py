@@ -1,4 +1,4 @@
-"""What services need from the outside, as Protocols. Adapters and test fakes implement them."""
+"""The ports of the services: what they need from outside, as Protocols for adapters and test fakes."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """The current time, with a time zone."""
 
     def now(self) -> datetime: ...
 
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """A row of the due index: enough to fetch the job."""
+    """A row of the index of due jobs: enough to read the job."""
 
     tenant: str
     id: str
-    due_at: datetime
+    next_check_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Jobs of one tenant, newest first; `next_before` is the id to go on below, None on the last page."""
+    """Jobs of one tenant, newest first; the next page starts below `next_before_id` (None at the end)."""
 
     jobs: tuple[Job, ...]
     next_before_id: str | None
 
 
 class JobReader(Protocol):
-    """What reading jobs takes; every JobStore is one."""
+    """The reads of a JobStore, which a cache can provide as well."""
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None: ...
 
@@ -46,59 +46,57 @@ class JobReader(Protocol):
 
 
 class JobCache(Protocol):
-    """Jobs as they were when somebody read them last."""
+    """Jobs as they were at an earlier read."""
 
     def get(self, tenant: str, job_id: str) -> Job | None:
-        """Raises RetryableError where the cache cannot say."""
+        """Return the cached job, if any. Raises RetryableError if the cache is unavailable."""
         ...
 
 
-class JobStore(Protocol):
-    """Jobs by tenant and id. Every write is conditional."""
+class JobStore(JobReader, Protocol):
+    """Jobs by tenant and ID. Every write is conditional."""
 
     def create(self, job: Job) -> None:
-        """Raises ConflictError where the id is taken."""
+        """Write a new job. Raises ConflictError if the ID exists."""
         ...
 
-    def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None: ...
-
     def save(self, job: Job) -> Job:
-        """Writes the job where the stored one still has `job.rev`; gives it back with the next rev.
+        """Write the job if the stored one has the same revision, and return it with the next revision.
 
-        Raises ConflictError where somebody else was faster.
+        Raises ConflictError if the job was changed in between.
         """
         ...
 
-    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage: ...
-
-    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]: ...
-
-    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
-        """Marks a prediction on Replicate as this job's; False where it belongs to another job already."""
+    def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+        """Return the jobs whose next check is due, the longest overdue first."""
         ...
 
-    def prediction_owner(self, replicate_id: str) -> str | None:
-        """The id of the job that the prediction is marked as, None where it is free."""
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+        """Record that a prediction on Replicate is this job's; False if it is another job's already."""
+        ...
+
+    def get_prediction_owner(self, replicate_id: str) -> str | None:
+        """Return the ID of the job that claimed the prediction."""
         ...
 
 
 class BatchStore(Protocol):
-    """Batches by tenant and id."""
+    """Batches by tenant and ID."""
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
-        """Writes the batch and all of its jobs, or nothing. Raises ConflictError where an id is taken."""
+        """Write the batch and all of its jobs, or nothing. Raises ConflictError if an ID exists."""
         ...
 
     def get(self, tenant: str, batch_id: str) -> Batch | None: ...
 
-    def jobs(self, batch: Batch) -> Sequence[Job]:
-        """Those of its jobs that are still kept, in the batch's order."""
+    def list_jobs(self, batch: Batch) -> Sequence[Job]:
+        """Return the jobs of the batch that still exist, in the order of the batch."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """The first request under an idempotency key: what it asked (hash) and which job or batch it became."""
+    """The first request with an idempotency key: its fingerprint, and the job or batch it became."""
 
     tenant: str
     key: str
@@ -107,36 +105,36 @@ class IdempotencyRecord:
 
 
 class IdempotencyStore(Protocol):
-    """Idempotency keys, each remembered for a day."""
+    """Idempotency keys, each stored for a day."""
 
     def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
-        """The record that holds the key: the given one, or the earlier one that was there first."""
+        """Store the record if its key is free, and return the record that holds the key."""
         ...
 
 
 class DocumentStore(Protocol):
-    """JSON values kept with a job: small ones inline, large ones as objects."""
+    """JSON values that belong to a job: small ones inline in its record, large ones in S3."""
 
-    def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document: ...
+    def save(self, tenant: str, job_id: str, name: str, value: Any) -> Document:
+        """Store the value and return its document. Raises RetryableError."""
+        ...
 
-    def load(self, document: Document | None) -> Any: ...
+    def load(self, document: Document | None) -> Any:
+        """Return the value. Raises NotFoundError if its object is gone, RetryableError if S3 fails."""
+        ...
 
 
 class CommandQueue(Protocol):
     """The dispatch queue."""
 
-    def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None: ...
-
-
-class EventBus(Protocol):
-    """The service's own EventBridge bus."""
-
-    def publish(self, events: Sequence[Event]) -> None:
-        """Raises RetryableError where any entry was not taken."""
+    def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
+        """Send the command after the delay. Raises RetryableError."""
         ...
 
 
-class Secrets(Protocol):
-    """Secret values by name; `refresh` re-reads the store."""
+class EventBus(Protocol):
+    """The service's EventBridge bus."""
 
-    def get(self, name: str, *, refresh: bool = False) -> str: ...
+    def publish(self, events: Sequence[Event]) -> None:
+        """Publish the events. Raises RetryableError if any was not accepted."""
+        ...

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.jobs.model import LARGEST_BATCH
+from replicate_proxy.jobs.model import MAX_BATCH_JOBS
 from tests.support.builders import VERSION, make_event
 from tests.unit.replicate_proxy.api.predictions.test_predictions import ADDRESS, Api
 
@@ -30,11 +30,11 @@ def show(api: Api, batch_id: str, **fields: Any) -> tuple[int, Any, Any]:
 
 
 def finish_all(api: Api) -> None:
-    api.world.settle_messages()
+    api.world.drain_messages()
     for prediction_id in list(api.world.replicate.predictions):
         api.world.replicate.finish(prediction_id)
-        api.world.webhook(prediction_id)
-    api.world.settle_messages()
+        api.world.send_webhook(prediction_id)
+    api.world.drain_messages()
 
 
 def test_a_batch_is_accepted_as_a_whole_and_runs_entry_by_entry(api: Api) -> None:
@@ -79,7 +79,7 @@ def test_the_batchs_webhook_is_for_entries_without_one(api: Api) -> None:
     ("entries", "more", "fields"),
     [
         ([], {}, ["predictions"]),
-        ([ENTRY] * (LARGEST_BATCH + 1), {}, ["predictions"]),
+        ([ENTRY] * (MAX_BATCH_JOBS + 1), {}, ["predictions"]),
         ([ENTRY, {"version": VERSION}], {}, ["predictions.1.input"]),
         ([{"input": {}}], {}, ["predictions.0"]),
         ([{**ENTRY, "model": "a/b"}], {}, ["predictions.0"]),
@@ -135,14 +135,14 @@ def test_an_idempotency_key_stands_for_the_whole_batch(api: Api) -> None:
 def test_cancel_ends_what_is_not_over(api: Api) -> None:
     _, batch, _ = create(api, ENTRY, ENTRY, ENTRY)
     first = batch["predictions"][0]["id"]
-    api.world.settle_messages()
+    api.world.drain_messages()
     done = next(iter(api.world.replicate.predictions))
     api.world.replicate.finish(done)
-    api.world.webhook(done)
-    api.world.settle_messages()
+    api.world.send_webhook(done)
+    api.world.drain_messages()
 
     status, asked, _ = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]})
-    api.world.settle_messages()
+    api.world.drain_messages()
     counts = show(api, batch["id"])[1]["counts"]
 
     assert (status, asked["total"]) == (200, 3)

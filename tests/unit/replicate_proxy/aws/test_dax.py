@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.aws.dynamodb import from_item, to_item
 from replicate_proxy.aws.job_records import job_key, record_from_job
-from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.model import TERMINAL, Job, JobStatus
+from replicate_proxy.jobs.model import TERMINAL_STATUSES, Job, JobStatus, TimelineStep
 from replicate_proxy.services import query
 from replicate_proxy.services.query import CachedJobReader
 from tests.support.builders import TENANT, make_job
@@ -71,14 +70,11 @@ def reader(
 
 def job(status: JobStatus, seconds: float = 0, **fields: Any) -> Job:
     """The job as written `seconds` after NOW."""
-    timeline = {
-        "accepted": format_timestamp(NOW),
-        "claimed": format_timestamp(NOW + timedelta(seconds=seconds)),
-    }
+    timeline = {TimelineStep.ACCEPTED: NOW, TimelineStep.CLAIMED: NOW + timedelta(seconds=seconds)}
     return make_job(status, id=ID, timeline=timeline, **fields)
 
 
-@pytest.mark.parametrize("status", sorted(TERMINAL))
+@pytest.mark.parametrize("status", sorted(TERMINAL_STATUSES))
 def test_a_finished_job_comes_from_the_cache_whatever_its_age(
     status: JobStatus, fallbacks: list[str]
 ) -> None:
@@ -237,13 +233,11 @@ _LIFE = (
 )
 def test_whatever_is_cached_and_whenever_it_is_read(gaps: list[int], cached: int, read_at: int) -> None:
     """What is shown was the truth at most STALE ago, or is the end of the job. Times in milliseconds."""
-    hops = ["accepted", "queued", "claimed", "submitted", "finished"]
+    hops = list(TimelineStep)
     times = [sum(gaps[: step + 1]) for step in range(len(_LIFE))]
     written: list[Job] = []
     for step, status in enumerate(_LIFE):
-        stamps = {
-            hops[at]: format_timestamp(NOW + timedelta(milliseconds=times[at])) for at in range(step + 1)
-        }
+        stamps = {hops[at]: NOW + timedelta(milliseconds=times[at]) for at in range(step + 1)}
         written.append(make_job(status, id=ID, timeline=stamps))
     passed = max(read_at, times[cached])
     clock = FakeClock(NOW + timedelta(milliseconds=passed))

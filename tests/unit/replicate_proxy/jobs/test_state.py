@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.jobs.changes import (
     Accepted,
     CancelRequested,
@@ -26,9 +25,17 @@ from replicate_proxy.jobs.changes import (
     Rejected,
     Released,
     ResubmitAllowed,
+    StaleChangeError,
 )
-from replicate_proxy.jobs.model import ACTIVE, TERMINAL, Document, Job, JobStatus
-from replicate_proxy.jobs.state_machine import ALLOWED, StaleChangeError, apply
+from replicate_proxy.jobs.model import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    Document,
+    Job,
+    JobStatus,
+    TimelineStep,
+)
+from replicate_proxy.jobs.state_machine import ALLOWED, apply
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from tests.support.builders import make_job, make_report
 from tests.support.clock import NOW
@@ -66,14 +73,14 @@ TABLE: dict[tuple[JobStatus, str], JobStatus] = {
     (S.HARVESTING, "harvested"): S.SUCCEEDED,
     (S.QUEUED, "cancel"): S.CANCELED,
     **{(status, "cancel"): status for status in (S.SUBMITTING, S.SUBMIT_UNKNOWN, S.SUBMITTED, S.PROCESSING)},
-    **{(status, "gave_up"): S.FAILED for status in ACTIVE - {S.HARVESTING}},
-    **{(status, "looked"): status for status in ACTIVE},
+    **{(status, "gave_up"): S.FAILED for status in ACTIVE_STATUSES - {S.HARVESTING}},
+    **{(status, "looked"): status for status in ACTIVE_STATUSES},
     **{(status, "starting"): S.SUBMITTED for status in (S.QUEUED, S.SUBMITTING, S.SUBMIT_UNKNOWN)},
-    **{(status, "processing"): S.PROCESSING for status in ACTIVE - {S.HARVESTING, S.PROCESSING}},
-    **{(status, "succeeded"): S.HARVESTING for status in ACTIVE - {S.HARVESTING}},
-    **{(status, "failed"): S.FAILED for status in ACTIVE - {S.HARVESTING}},
-    **{(status, "canceled"): S.CANCELED for status in ACTIVE - {S.HARVESTING}},
-    **{(status, "aborted"): S.CANCELED for status in ACTIVE - {S.HARVESTING}},
+    **{(status, "processing"): S.PROCESSING for status in ACTIVE_STATUSES - {S.HARVESTING, S.PROCESSING}},
+    **{(status, "succeeded"): S.HARVESTING for status in ACTIVE_STATUSES - {S.HARVESTING}},
+    **{(status, "failed"): S.FAILED for status in ACTIVE_STATUSES - {S.HARVESTING}},
+    **{(status, "canceled"): S.CANCELED for status in ACTIVE_STATUSES - {S.HARVESTING}},
+    **{(status, "aborted"): S.CANCELED for status in ACTIVE_STATUSES - {S.HARVESTING}},
 }
 
 
@@ -109,13 +116,13 @@ def test_every_change_finds_every_status(status: JobStatus, name: str) -> None:
     after = step(job, change)
 
     assert after.status is expected
-    assert (after.due_at is None) == after.is_terminal
+    assert (after.next_check_at is None) == after.is_terminal
 
 
 def test_the_table_of_allowed_changes_knows_every_kind() -> None:
     job = make_job()
     assert {type(change) for change in changes_for(job).values()} == set(ALLOWED)
-    assert not any(TERMINAL & allowed for allowed in ALLOWED.values())
+    assert not any(TERMINAL_STATUSES & allowed for allowed in ALLOWED.values())
 
 
 STORY = (make_report("starting"), make_report("processing"), make_report("succeeded"))
@@ -130,7 +137,7 @@ def test_any_order_of_webhooks_leads_to_the_same_end(status: JobStatus, order: t
     # Then it is harvested, whatever came before or after
     assert job.status is S.HARVESTING
     assert job.replicate_id == "p1"
-    assert job.source_output == STORY[2].output
+    assert job.replicate_output == STORY[2].output
     done = run(job, [Harvested(Document(text='"ours"'), None), *order])
     assert done.status is S.SUCCEEDED
     assert done.output == Document(text='"ours"')
@@ -159,7 +166,7 @@ _changes = st.one_of(
     st.just(CancelRequested()),
     st.builds(
         CheckScheduled,
-        expected_status=st.sampled_from(sorted(ACTIVE)),
+        expected_status=st.sampled_from(sorted(ACTIVE_STATUSES)),
         next_check_at=_moments,
         increments_backoff=st.booleans(),
     ),
@@ -178,12 +185,16 @@ def test_whatever_happens_the_job_stays_sane(changes: list[Change]) -> None:
             job = step(job, change, NOW + timedelta(seconds=seconds))
         if before.is_terminal:
             assert job is before
-        assert (job.due_at is None) == job.is_terminal
-        assert job.rev == before.rev
+        assert (job.next_check_at is None) == job.is_terminal
+        assert job.revision == before.revision
         assert (job.lease_until is None) or job.status in {S.SUBMITTING, S.HARVESTING}
-        assert set(before.timeline) - set(job.timeline) <= {"claimed", "submitted", "started"}
-        assert ("finished" in job.timeline) == job.is_terminal
-        assert all(parse_timestamp(time) >= NOW for time in job.timeline.values())
+        assert set(before.timeline) - set(job.timeline) <= {
+            TimelineStep.CLAIMED,
+            TimelineStep.SUBMITTED,
+            TimelineStep.STARTED,
+        }
+        assert (TimelineStep.FINISHED in job.timeline) == job.is_terminal
+        assert all(time >= NOW for time in job.timeline.values())
         if job.status in {S.SUBMITTED, S.PROCESSING, S.HARVESTING}:
             assert job.replicate_id is not None
         if job.status is S.QUEUED:
@@ -202,7 +213,7 @@ def test_a_transient_failure_gets_one_fresh_attempt_and_no_second() -> None:
     )
     assert (again.status, again.attempt, again.replicate_id) == (S.QUEUED, 2, None)
     assert (again.started_at, again.logs) == (None, None)
-    assert again.past_attempts[0]["replicate_id"] == "p1"
+    assert again.past_attempts[0].replicate_id == "p1"
 
     running = replace(again, status=S.PROCESSING, replicate_id="p2")
     ended = step(running, make_report("failed", attempt=2, replicate_id="p2", error=transient))
@@ -243,7 +254,7 @@ class TestAnAttemptGivenUpAsUnknown:
         job = run(self.resent(), [Claimed(attempt=2, lease_until=LATER), *then])
         job = step(job, make_report("succeeded", attempt=1))
         assert (job.status, job.attempt, job.replicate_id) == (S.HARVESTING, 1, "p1")
-        assert [past["attempt"] for past in job.past_attempts] == [2]
+        assert [past.attempt for past in job.past_attempts] == [2]
 
     def test_leaves_its_number_to_nobody(self) -> None:
         job = run(
@@ -297,7 +308,7 @@ class TestCanceling:
     def test_a_running_one_falls_due_soon(self) -> None:
         job = step(make_job(S.SUBMITTING), CancelRequested())
         job = step(job, Accepted(attempt=1, replicate_id="p1"))
-        assert job.due_at == NOW + timedelta(seconds=POLICY.cancel_seconds)
+        assert job.next_check_at == NOW + timedelta(seconds=POLICY.cancel_seconds)
 
     def test_asking_twice_changes_nothing(self) -> None:
         with pytest.raises(StaleChangeError):

@@ -88,12 +88,12 @@ def test_what_cannot_be_queued_is_left_to_the_sweep() -> None:
     assert asked.count("queue.failed") == 1, "a queue that fails is not asked for every job"
     world.chance = lambda _: False
     world.pass_time(180)
-    assert {world.job(job).status for job in state.jobs} == {JobStatus.SUBMITTED}
+    assert {world.get_job(job).status for job in state.jobs} == {JobStatus.SUBMITTED}
     assert len(world.replicate.predictions) == 3
 
 
 def test_a_crash_after_the_write_loses_nothing() -> None:
-    world = World(chance=lambda name: name == "crash.ingest.recorded")
+    world = World(chance=lambda name: name == "crash.ingest.job_stored")
     with pytest.raises(Crash):
         accept(world, "k")
     world.chance = lambda _: False

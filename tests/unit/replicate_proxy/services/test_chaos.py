@@ -76,28 +76,28 @@ def run_predictions(world: World) -> None:
             world.replicate.finish(prediction_id)
         for _ in range(2 if world.chance("webhook.twice") else 1):
             if prediction_id in world.replicate.webhooks and not world.chance("webhook.lost"):
-                world.webhook(prediction_id)
+                world.send_webhook(prediction_id)
 
 
 def play(seed: int, *, webhooks: bool, echoes: bool) -> tuple[World, list[Job]]:
     world = World(
-        policy=JobTimeouts(webhooks_enabled=webhooks), chance=dice(seed), seed=seed, echoes_webhook=echoes
+        timeouts=JobTimeouts(webhooks_enabled=webhooks), chance=dice(seed), seed=seed, echoes_webhook=echoes
     )
     accepted: list[Job] = []
     for minute in range(240):
         if len(accepted) < JOBS:
             # Every prompt is asked for three times: twins must not take each other's predictions twice.
-            accepted += [world.accept(f"prompt {len(accepted) // 3}").job for _ in range(5)]
-        elif all(world.job(job).is_terminal for job in accepted):
+            accepted += [world.accept_job(f"prompt {len(accepted) // 3}").job for _ in range(5)]
+        elif all(world.get_job(job).is_terminal for job in accepted):
             break
         for _ in range(6):
             disturb_creates(world)
             world.clock.advance(10)
-            world.deliver()
+            world.handle_due_messages()
             if world.chance("cancel") and minute < 60:
-                world.cancel.cancel("acme", world.random.choice(accepted).id)
+                world.canceler.cancel_job("acme", world.random.choice(accepted).id)
         run_predictions(world)
-        world.sweep_once()
+        world.run_sweep()
     return world, accepted
 
 
@@ -111,9 +111,9 @@ def one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("webhooks", "echoes"), [(True, False), (True, True), (False, False)])
 def test_no_job_is_lost_stuck_or_paid_for_twice(seed: int, *, webhooks: bool, echoes: bool) -> None:
     world, accepted = play(seed, webhooks=webhooks, echoes=echoes)
-    jobs = [world.job(job) for job in accepted]
+    jobs = [world.get_job(job) for job in accepted]
 
-    stuck = [(job.id, job.status.value, job.due_at) for job in jobs if not job.is_terminal]
+    stuck = [(job.id, job.status.value, job.next_check_at) for job in jobs if not job.is_terminal]
     assert stuck == []
     assert len(world.store.jobs) == len(accepted)
 

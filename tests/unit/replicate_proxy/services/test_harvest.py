@@ -10,7 +10,7 @@ import pytest
 
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
-from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -41,8 +41,8 @@ def world() -> World:
 
 def succeeded(world: World, **fields: Any) -> Job:
     """A job whose prediction has just succeeded; its event is not handled yet."""
-    job = world.accept().job
-    world.settle_messages()
+    job = world.accept_job().job
+    world.drain_messages()
     world.replicate.finish("p1", output=SOURCE, **fields)
     return job
 
@@ -53,7 +53,7 @@ def report(job: Job, **fields: Any) -> PredictionReport:
         "job_id": job.id,
         "attempt": 1,
         "status": "succeeded",
-        "via": "webhook",
+        "channel": ReportChannel.WEBHOOK,
     }
     return PredictionReport(**{**given, "received_at": NOW, **fields})
 
@@ -101,7 +101,7 @@ def test_a_second_harvester_keeps_out_while_the_first_works(world: World) -> Non
     assert len(world.output_harvester.calls) == 1
 
 
-@pytest.mark.parametrize("place", ["lease_acquired", "files_stored", "finished"])
+@pytest.mark.parametrize("place", ["lease_acquired", "files_stored", "result_stored"])
 def test_a_harvester_that_dies_is_followed_by_another(place: str) -> None:
     died: list[str] = []
 
@@ -116,7 +116,7 @@ def test_a_harvester_that_dies_is_followed_by_another(place: str) -> None:
     with pytest.raises(Crash):
         harvest(world, job)
     world.pass_time(600)
-    assert world.job(job).status is S.SUCCEEDED
+    assert world.get_job(job).status is S.SUCCEEDED
 
 
 def test_many_files_take_several_rounds_and_are_not_fetched_twice(world: World) -> None:
@@ -124,8 +124,8 @@ def test_many_files_take_several_rounds_and_are_not_fetched_twice(world: World) 
     world.output_harvester.results = [UNFINISHED]
     waiting = harvest(world, job)
     assert (waiting.status, waiting.lease_until) == (S.HARVESTING, None)
-    world.settle_messages()
-    assert world.job(job).status is S.SUCCEEDED
+    world.drain_messages()
+    assert world.get_job(job).status is S.SUCCEEDED
     assert world.output_harvester.calls == [(), (STORED,)]
 
 
@@ -134,7 +134,7 @@ def test_rounds_that_go_on_do_not_use_up_the_retries(world: World) -> None:
     world.output_harvester.results = [unfinished(files) for files in range(1, 7)] + [FAILED_ONCE]
     harvest(world, job)
     world.pass_time(120)
-    assert world.job(job).status is S.SUCCEEDED
+    assert world.get_job(job).status is S.SUCCEEDED
     assert len(world.output_harvester.calls) == 8
 
 
@@ -142,7 +142,7 @@ def test_a_round_that_stored_nothing_new_is_not_followed_by_the_next_at_once(wor
     job = succeeded(world)
     world.output_harvester.results = [UNFINISHED] * 50
     harvest(world, job)
-    world.settle_messages()
+    world.drain_messages()
     assert len(world.output_harvester.calls) == 2
     world.pass_time(120)
     assert 3 <= len(world.output_harvester.calls) <= 5
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_had_is_tried_again_then_left(world: World) -> Non
     world.output_harvester.results = [FAILED_ONCE] * 10
     harvest(world, job)
     world.pass_time(300)
-    done = world.job(job)
+    done = world.get_job(job)
     assert done.status is S.SUCCEEDED
     assert world.documents.load(done.output) == [STORED.url, SOURCE[1]]
     assert [record["outcome"] for record in world.documents.load(done.files)] == ["compressed", "not_stored"]
@@ -165,7 +165,7 @@ def test_storage_that_fails_for_now_is_tried_again(world: World) -> None:
     world.output_harvester.faults.fail("harvest", times=3)
     harvest(world, job)
     world.pass_time(300)
-    assert world.job(job).status is S.SUCCEEDED
+    assert world.get_job(job).status is S.SUCCEEDED
 
 
 def test_storage_that_fails_for_good_has_an_end(world: World) -> None:
@@ -173,7 +173,7 @@ def test_storage_that_fails_for_good_has_an_end(world: World) -> None:
     world.output_harvester.faults.fail("harvest", times=10_000)
     harvest(world, job)
     world.pass_time(2 * 3600)
-    done = world.job(job)
+    done = world.get_job(job)
     assert done.status is S.SUCCEEDED
     assert world.documents.load(done.output) == SOURCE
 
@@ -190,12 +190,12 @@ def test_a_message_for_a_further_round_that_cannot_be_sent_is_made_good_by_the_s
     with pytest.raises(RetryableError):
         broken.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
     world.pass_time(300)
-    assert world.job(job).status is S.SUCCEEDED
+    assert world.get_job(job).status is S.SUCCEEDED
 
 
 def test_a_source_output_that_is_gone_ends_the_job(world: World) -> None:
     job = world.store.put(
-        make_job(S.HARVESTING, source_output=Document(ref="records/gone.json"), completed_at=NOW)
+        make_job(S.HARVESTING, replicate_output=Document(object_key="records/gone.json"), completed_at=NOW)
     )
     done = world.harvest.harvest(report(job), _deadline(world))
     assert done.status is S.SUCCEEDED
@@ -207,8 +207,10 @@ def test_a_harvest_that_somebody_else_ended_meanwhile_is_no_error(world: World) 
 
     def other_ends_it(name: str) -> None:
         if name == "harvest.files_stored":
-            there = world.job(job)
-            world.store.put(replace(there, status=S.SUCCEEDED, due_at=None, rev=there.rev + 1))
+            there = world.get_job(job)
+            world.store.put(
+                replace(there, status=S.SUCCEEDED, next_check_at=None, revision=there.revision + 1)
+            )
 
     slow = replace(world.harvest, checkpoint=other_ends_it)
     done = slow.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
@@ -231,7 +233,7 @@ def test_late_news_does_not_overwrite_what_is_stored(world: World) -> None:
     done = harvest(world, job)
     before = dict(world.documents.objects)
     running = {**world.replicate.predictions["p1"], "status": "processing", "logs": "k" * 5000}
-    world.track.track(report(job, status="processing", prediction=running))
-    assert world.documents.load(world.job(job).logs) == "l" * 9000
+    world.tracker.track_report(report(job, status="processing", prediction=running))
+    assert world.documents.load(world.get_job(job).logs) == "l" * 9000
     assert {key: world.documents.objects[key] for key in before} == before
-    assert world.job(job) == done
+    assert world.get_job(job) == done

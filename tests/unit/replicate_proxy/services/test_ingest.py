@@ -19,11 +19,11 @@ def world() -> World:
 
 
 def test_the_job_is_durable_and_queued(world: World) -> None:
-    job = world.accept(webhook="https://app.test/hook", cancel_after_seconds=60).job
+    job = world.accept_job(webhook="https://app.test/hook", cancel_after_seconds=60).job
     stored = world.store.only_job()
     assert stored.status is JobStatus.QUEUED
     assert (stored.webhook, stored.deadline) == ("https://app.test/hook", NOW + timedelta(seconds=60))
-    assert stored.due_at == NOW + timedelta(seconds=world.policy.queued_seconds)
+    assert stored.next_check_at == NOW + timedelta(seconds=world.timeouts.queued_seconds)
     assert stored.expires_at == int((NOW + timedelta(days=30)).timestamp())
     assert stored.id == job.id
     assert len(world.messages) == 1
@@ -31,11 +31,11 @@ def test_the_job_is_durable_and_queued(world: World) -> None:
 
 def test_a_queue_that_fails_does_not_fail_the_request() -> None:
     world = World(chance=lambda name: name == "queue.failed")
-    job = world.accept().job
+    job = world.accept_job().job
     world.chance = lambda _: False
     assert world.messages == []
     world.pass_time(180)
-    assert world.job(job).status is JobStatus.SUBMITTED
+    assert world.get_job(job).status is JobStatus.SUBMITTED
 
 
 @pytest.mark.parametrize("part", ["create", "keep"])
@@ -43,7 +43,7 @@ def test_nothing_is_accepted_that_cannot_be_kept(world: World, part: str) -> Non
     world.store.faults.fail("create")
     world.documents.faults.fail("keep")
     with pytest.raises(RetryableError):
-        world.accept(idempotency_key="k")
+        world.accept_job(idempotency_key="k")
     assert world.store.jobs == {}
     assert world.messages == []
 
@@ -51,48 +51,48 @@ def test_nothing_is_accepted_that_cannot_be_kept(world: World, part: str) -> Non
 def test_the_key_is_free_for_the_callers_retry_after_a_failure(world: World) -> None:
     world.store.faults.fail("create")
     with pytest.raises(RetryableError):
-        world.accept(idempotency_key="k")
-    again = world.accept(idempotency_key="k")
+        world.accept_job(idempotency_key="k")
+    again = world.accept_job(idempotency_key="k")
     assert not again.is_replay
     assert world.store.only_job().id == again.job.id
 
 
 def test_a_key_stands_for_one_job(world: World) -> None:
-    first = world.accept(idempotency_key="k")
-    second = world.accept(idempotency_key="k")
+    first = world.accept_job(idempotency_key="k")
+    second = world.accept_job(idempotency_key="k")
     assert (first.is_replay, second.is_replay) == (False, True)
     assert second.job.id == world.store.only_job().id == first.job.id
-    world.settle_messages()
+    world.drain_messages()
     assert len(world.replicate.predictions) == 1
 
 
 def test_another_body_under_the_key_is_refused(world: World) -> None:
-    world.accept(idempotency_key="k")
+    world.accept_job(idempotency_key="k")
     with pytest.raises(ApiError) as refused:
-        world.accept("a dog", idempotency_key="k")
+        world.accept_job("a dog", idempotency_key="k")
     assert refused.value.status == 409
     assert len(world.store.jobs) == 1
 
 
 def test_a_key_is_forgotten_after_a_day(world: World) -> None:
-    world.accept(idempotency_key="k")
+    world.accept_job(idempotency_key="k")
     world.clock.advance(24 * 3600 + 1)
-    assert not world.accept("a dog", idempotency_key="k").is_replay
+    assert not world.accept_job("a dog", idempotency_key="k").is_replay
     assert len(world.store.jobs) == 2
 
 
 def test_without_a_key_asking_twice_makes_two_jobs(world: World) -> None:
-    world.accept()
-    world.accept()
+    world.accept_job()
+    world.accept_job()
     assert len(world.store.jobs) == 2
 
 
 def test_duplicates_at_the_same_time_make_one_job(world: World) -> None:
     with ThreadPoolExecutor(8) as callers:
-        accepted = list(callers.map(lambda _: world.accept(idempotency_key="k"), range(16)))
+        accepted = list(callers.map(lambda _: world.accept_job(idempotency_key="k"), range(16)))
     assert len({acceptance.job.id for acceptance in accepted}) == 1
     assert len(world.store.jobs) == 1
-    world.settle_messages()
+    world.drain_messages()
     assert len(world.replicate.predictions) == 1
 
 
@@ -104,10 +104,10 @@ def test_a_duplicate_that_loses_the_race_with_the_same_correlation_id_is_a_repla
     def reads_too_early(tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         return answers.pop() if answers else get(tenant, job_id)
 
-    first = world.accept(idempotency_key="k")
+    first = world.accept_job(idempotency_key="k")
     world.clock.advance(1)
     world.store.get = reads_too_early  # type: ignore[method-assign]  # one test's twist
-    second = world.accept(idempotency_key="k")
+    second = world.accept_job(idempotency_key="k")
 
     assert second.is_replay
     assert second.job.created_at == first.job.created_at
@@ -116,7 +116,7 @@ def test_a_duplicate_that_loses_the_race_with_the_same_correlation_id_is_a_repla
 def test_a_write_whose_answer_was_lost_counts_as_written(world: World) -> None:
     # The SDK's own retry then finds the job there.
     world.store.faults.fail("create_answer", error=ConflictError("create job"))
-    accepted = world.accept()
+    accepted = world.accept_job()
     assert not accepted.is_replay
     assert world.store.only_job().id == accepted.job.id
     assert len(world.messages) == 1

@@ -16,7 +16,8 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
-from replicate_proxy.services.sweep import Sweep
+from replicate_proxy.services.check_outcome import CheckOutcome
+from replicate_proxy.services.sweep import Sweeper
 from tests.support.builders import VERSION, make_job
 from tests.support.clock import NOW
 from tests.support.world import World
@@ -34,110 +35,110 @@ def world() -> World:
 
 
 def test_nothing_due_is_nothing_done(world: World) -> None:
-    world.store.put(make_job(due_at=NOW + timedelta(seconds=1)))
-    assert world.sweep_once() == {}
+    world.store.put(make_job(next_check_at=NOW + timedelta(seconds=1)))
+    assert world.run_sweep() == {}
 
 
 def test_a_job_whose_message_was_lost_is_sent(world: World) -> None:
-    job = world.store.put(make_job(due_at=PAST))
-    assert world.sweep_once() == {"queued_again": 1}
-    world.settle_messages()
-    assert world.job(job).status is S.SUBMITTED
+    job = world.store.put(make_job(next_check_at=PAST))
+    assert world.run_sweep() == {CheckOutcome.SUBMIT_REQUEUED: 1}
+    world.drain_messages()
+    assert world.get_job(job).status is S.SUBMITTED
 
 
 def test_a_dispatcher_that_died_before_sending_costs_minutes(world: World) -> None:
-    job = world.store.put(make_job(S.SUBMITTING, due_at=PAST, lease_until=PAST))
-    assert world.sweep_once() == {"still_unknown": 1}
-    assert world.job(job).status is S.SUBMIT_UNKNOWN
+    job = world.store.put(make_job(S.SUBMITTING, next_check_at=PAST, lease_until=PAST))
+    assert world.run_sweep() == {CheckOutcome.STILL_UNKNOWN: 1}
+    assert world.get_job(job).status is S.SUBMIT_UNKNOWN
     world.pass_time(400)
-    assert (world.job(job).status, world.job(job).attempt) == (S.SUBMITTED, 2)
+    assert (world.get_job(job).status, world.get_job(job).attempt) == (S.SUBMITTED, 2)
     assert len(world.replicate.predictions) == 1
 
 
 def test_a_lost_webhook_costs_minutes(world: World) -> None:
-    job = world.accept().job
-    world.settle_messages()
+    job = world.accept_job().job
+    world.drain_messages()
     world.replicate.finish("p1")
-    world.pass_time(world.policy.webhook_seconds + 60)
-    done = world.job(job)
-    assert (done.status, done.reported_via) == (S.SUCCEEDED, "poll")
+    world.pass_time(world.timeouts.webhook_seconds + 60)
+    done = world.get_job(job)
+    assert (done.status, done.report_channel) == (S.SUCCEEDED, "poll")
 
 
 @pytest.mark.parametrize("webhooks", [True, False])
 def test_a_result_is_found_within_its_hour_however_long_the_prediction_ran(*, webhooks: bool) -> None:
-    world = World(policy=JobTimeouts(webhooks_enabled=webhooks))
-    job = world.accept().job
-    world.settle_messages()
+    world = World(timeouts=JobTimeouts(webhooks_enabled=webhooks))
+    job = world.accept_job().job
+    world.drain_messages()
     for _ in range(5):
         world.pass_time(3000)
         world.replicate.start("p1")
     world.replicate.finish("p1")
     world.pass_time(2400)
-    assert world.job(job).status is S.SUCCEEDED
+    assert world.get_job(job).status is S.SUCCEEDED
 
 
 def test_an_event_lost_on_the_bus_is_published_again(world: World) -> None:
-    job = world.accept().job
-    world.settle_messages()
+    job = world.accept_job().job
+    world.drain_messages()
     world.replicate.finish("p1")
-    world.clock.advance(world.policy.webhook_seconds + 1)
-    world.sweep_once()
+    world.clock.advance(world.timeouts.webhook_seconds + 1)
+    world.run_sweep()
     world.messages.clear()
     world.pass_time(90)
-    assert world.job(job).status is S.SUCCEEDED
+    assert world.get_job(job).status is S.SUCCEEDED
 
 
 def test_a_result_that_replicate_has_deleted_is_told_as_lost(world: World) -> None:
-    job = world.accept().job
-    world.settle_messages()
+    job = world.accept_job().job
+    world.drain_messages()
     world.replicate.finish("p1")
     world.clock.advance(7200)
     world.replicate.remove_data(older_than=timedelta(hours=1))
-    assert world.sweep_once() == {"lost": 1}
-    assert world.job(job).status is S.FAILED
-    assert "lost" in (world.job(job).error or "")
+    assert world.run_sweep() == {CheckOutcome.OUTPUT_LOST: 1}
+    assert world.get_job(job).status is S.FAILED
+    assert "lost" in (world.get_job(job).error or "")
 
 
 def test_a_prediction_replicate_does_not_know_is_lost(world: World) -> None:
-    job = world.store.put(make_job(S.PROCESSING, due_at=PAST, replicate_id="p404"))
-    assert world.sweep_once() == {"lost": 1}
-    assert world.job(job).status is S.FAILED
+    job = world.store.put(make_job(S.PROCESSING, next_check_at=PAST, replicate_id="p404"))
+    assert world.run_sweep() == {CheckOutcome.OUTPUT_LOST: 1}
+    assert world.get_job(job).status is S.FAILED
 
 
 class TestUnknownOutcomes:
     def unknown(self, world: World, prompt: str = "a cat") -> Job:
         world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
-        job = world.accept(prompt).job
-        world.settle_messages()
-        assert world.job(job).status is S.SUBMIT_UNKNOWN
+        job = world.accept_job(prompt).job
+        world.drain_messages()
+        assert world.get_job(job).status is S.SUBMIT_UNKNOWN
         return job
 
     def test_without_a_trace_is_sent_again_after_the_patience(self, world: World) -> None:
         job = self.unknown(world)
-        world.pass_time(world.policy.resubmit_after_seconds - 30)
+        world.pass_time(world.timeouts.resubmit_after_seconds - 30)
         assert world.replicate.predictions == {}
         world.pass_time(120)
-        assert (world.job(job).status, world.job(job).attempt) == (S.SUBMITTED, 2)
+        assert (world.get_job(job).status, world.get_job(job).attempt) == (S.SUBMITTED, 2)
 
     def test_is_not_sent_again_while_replicate_cannot_be_asked(self, world: World) -> None:
         job = self.unknown(world)
         world.replicate.faults.fail("list", times=1000)
         world.pass_time(1800)
         assert world.replicate.predictions == {}
-        assert world.job(job).status is S.SUBMIT_UNKNOWN
+        assert world.get_job(job).status is S.SUBMIT_UNKNOWN
 
     def test_has_an_end(self, world: World) -> None:
         job = self.unknown(world)
         world.replicate.faults.fail("create", times=1000, error=OutcomeUnknownError("reset"))
         world.pass_time(3600)
-        assert world.job(job).status is S.FAILED
-        assert len(world.job(job).past_attempts) == world.policy.max_resubmissions
+        assert world.get_job(job).status is S.FAILED
+        assert len(world.get_job(job).past_attempts) == world.timeouts.max_resubmissions
 
     def test_is_not_sent_again_where_an_old_prediction_may_be_its_own(self, world: World) -> None:
         # Given that Replicate could not be asked until it had deleted the inputs
         world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
-        job = world.accept().job
-        world.settle_messages()
+        job = world.accept_job().job
+        world.drain_messages()
         world.replicate.finish("p1")
         world.replicate.faults.fail("list", times=1000)
         world.pass_time(7200)
@@ -146,50 +147,50 @@ class TestUnknownOutcomes:
 
         world.pass_time(3600)
         assert len(world.replicate.predictions) == 1
-        assert world.job(job).status is S.FAILED
-        assert "paid twice" in (world.job(job).error or "")
+        assert world.get_job(job).status is S.FAILED
+        assert "paid twice" in (world.get_job(job).error or "")
 
     def test_adopts_what_it_marked_before_it_died(self, world: World) -> None:
         # Given twins of unknown outcome, one of which had marked the older prediction as its own
         jobs = []
         for _ in range(2):
             world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
-            jobs.append(world.accept().job)
-            world.settle_messages()
+            jobs.append(world.accept_job().job)
+            world.drain_messages()
             world.clock.advance(5)
         world.store.claim_prediction("p1", "acme", jobs[1].id)
         # When that one is looked at first
-        world.sweep._looks[S.SUBMIT_UNKNOWN](world.job(jobs[1]))
+        world.sweeper._handlers[S.SUBMIT_UNKNOWN](world.get_job(jobs[1]))
         world.pass_time(300)
-        assert {world.job(job).replicate_id for job in jobs} == {"p1", "p2"}
-        assert world.job(jobs[1]).replicate_id == "p1"
+        assert {world.get_job(job).replicate_id for job in jobs} == {"p1", "p2"}
+        assert world.get_job(jobs[1]).replicate_id == "p1"
 
     def test_does_not_take_what_a_twins_webhook_has_named(self, world: World) -> None:
         # Given that the answer of one create is lost, and its webhook tells all the same
         world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
-        named = world.accept().job
-        world.settle_messages()
+        named = world.accept_job().job
+        world.drain_messages()
         world.replicate.start("p1")
-        world.webhook("p1")
-        world.settle_messages()
+        world.send_webhook("p1")
+        world.drain_messages()
         # When its twin, whose request never arrived, looks for its own
         twin = self.unknown(world)
-        world.pass_time(world.policy.resubmit_after_seconds + 120)
-        assert world.job(named).replicate_id == "p1"
-        assert world.job(twin).replicate_id == "p2"
+        world.pass_time(world.timeouts.resubmit_after_seconds + 120)
+        assert world.get_job(named).replicate_id == "p1"
+        assert world.get_job(twin).replicate_id == "p2"
 
     @pytest.mark.parametrize("version", [VERSION, f"acme/model:{VERSION}"])
     def test_finds_a_prediction_whose_version_replicate_hides(self, world: World, version: str) -> None:
         world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
         job = world.store.put(make_job(submission=Submission(kind=SubmissionKind.VERSION, version=version)))
-        world.dispatch.handle(DispatchCommand(DispatchKind.SUBMIT, "acme", job.id, "c-1"))
+        world.dispatcher.handle(DispatchCommand(DispatchKind.SUBMIT, "acme", job.id, "c-1"))
         world.replicate.predictions["p1"]["version"] = "hidden"
         world.pass_time(600)
-        assert (world.job(job).replicate_id, len(world.replicate.predictions)) == ("p1", 1)
+        assert (world.get_job(job).replicate_id, len(world.replicate.predictions)) == ("p1", 1)
 
     def test_does_not_take_another_models_prediction_of_hidden_version(self, world: World) -> None:
         job = self.unknown(world)
-        world.store.save(replace(world.job(job), model="acme/other"))
+        world.store.save(replace(world.get_job(job), model="acme/other"))
         world.replicate.predictions["p7"] = {
             "id": "p7",
             "model": "acme/model",
@@ -203,31 +204,31 @@ class TestUnknownOutcomes:
             "created_at": format_timestamp(world.clock.now()),
         }
         world.pass_time(600)
-        assert world.job(job).replicate_id not in {None, "p7"}
+        assert world.get_job(job).replicate_id not in {None, "p7"}
 
     def test_looks_through_many_pages(self, world: World) -> None:
         world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
-        job = world.accept("mine").job
-        world.settle_messages()
+        job = world.accept_job("mine").job
+        world.drain_messages()
         for number in range(350):
             world.store.put(make_job(id=f"{number:026d}", input=Document(text=f'{{"prompt": "{number}"}}')))
-            world.dispatch.handle(DispatchCommand(DispatchKind.SUBMIT, "acme", f"{number:026d}", "c-1"))
+            world.dispatcher.handle(DispatchCommand(DispatchKind.SUBMIT, "acme", f"{number:026d}", "c-1"))
         world.pass_time(300)
-        assert world.job(job).replicate_id == "p1"
+        assert world.get_job(job).replicate_id == "p1"
 
 
 class TestHarvests:
     def test_that_died_are_taken_up_when_the_lease_has_run_out(self, world: World) -> None:
-        job = world.store.put(make_job(S.HARVESTING, due_at=PAST, lease_until=PAST, completed_at=NOW))
-        assert world.sweep_once() == {"harvest_resumed": 1}
-        world.settle_messages()
-        assert world.job(job).status is S.SUCCEEDED
+        job = world.store.put(make_job(S.HARVESTING, next_check_at=PAST, lease_until=PAST, completed_at=NOW))
+        assert world.run_sweep() == {CheckOutcome.HARVEST_RESUMED: 1}
+        world.drain_messages()
+        assert world.get_job(job).status is S.SUCCEEDED
 
     def test_that_always_die_end_with_what_there_is(self, world: World) -> None:
         ended = NOW - timedelta(hours=2)
-        job = world.store.put(make_job(S.HARVESTING, due_at=PAST, completed_at=ended))
-        assert world.sweep_once() == {"harvest_fell_back": 1}
-        done = world.job(job)
+        job = world.store.put(make_job(S.HARVESTING, next_check_at=PAST, completed_at=ended))
+        assert world.run_sweep() == {CheckOutcome.FINISHED_WITH_SOURCE_URLS: 1}
+        done = world.get_job(job)
         assert done.status is S.SUCCEEDED
         assert world.documents.load(done.output) == "https://replicate.delivery/a.png"
 
@@ -236,8 +237,8 @@ class TestSickJobs:
     def test_do_not_starve_the_others(self, world: World) -> None:
         """Replicate answers none of the older jobs, and each try costs ten seconds of the pass."""
         for _ in range(100):
-            world.store.put(make_job(S.PROCESSING, due_at=NOW - timedelta(hours=1)))
-        well = world.store.put(make_job(due_at=PAST))
+            world.store.put(make_job(S.PROCESSING, next_check_at=NOW - timedelta(hours=1)))
+        well = world.store.put(make_job(next_check_at=PAST))
         read = world.replicate.get
 
         def slow(prediction_id: str) -> UpstreamPrediction:
@@ -247,53 +248,55 @@ class TestSickJobs:
         world.replicate.get = slow  # type: ignore[method-assign]  # one test's twist
         world.replicate.faults.fail("get", times=10_000)
         for _ in range(5):
-            world.sweep_once()
+            world.run_sweep()
             world.clock.advance(10)
-        assert world.job(well).status is S.QUEUED
+        assert world.get_job(well).status is S.QUEUED
         assert len(world.messages) == 1, "the job in good health was not looked at"
 
     def test_come_again_ever_later(self, world: World) -> None:
-        job = world.store.put(make_job(S.PROCESSING, due_at=PAST))
+        job = world.store.put(make_job(S.PROCESSING, next_check_at=PAST))
         world.replicate.faults.fail("get", times=10_000)
         looks = 0
         for _ in range(120):
-            looks += sum(world.sweep_once().values())
+            looks += sum(world.run_sweep().values())
             world.clock.advance(60)
         assert 12 <= looks <= 20
-        assert world.job(job).status is S.PROCESSING
+        assert world.get_job(job).status is S.PROCESSING
 
     def test_one_failed_look_after_many_fruitless_ones_costs_minutes(self, world: World) -> None:
-        job = world.store.put(make_job(S.SUBMIT_UNKNOWN, due_at=PAST, sent_at=NOW, checks=9))
+        job = world.store.put(make_job(S.SUBMIT_UNKNOWN, next_check_at=PAST, create_sent_at=NOW, checks=9))
         world.replicate.faults.fail("list")
-        assert world.sweep_once() == {"failed": 1}
-        due_at = world.job(job).due_at
+        assert world.run_sweep() == {CheckOutcome.CHECK_FAILED: 1}
+        due_at = world.get_job(job).next_check_at
         assert due_at is not None
         assert due_at - NOW <= timedelta(minutes=10)
 
     def test_a_bug_in_one_look_is_not_the_end_of_the_pass(self, world: World) -> None:
-        broken = world.store.put(make_job(S.HARVESTING, due_at=PAST, completed_at=NOW))
-        well = world.store.put(make_job(due_at=PAST))
+        broken = world.store.put(make_job(S.HARVESTING, next_check_at=PAST, completed_at=NOW))
+        well = world.store.put(make_job(next_check_at=PAST))
 
-        def bug(_: Job) -> str:
+        def bug(_: Job) -> CheckOutcome:
             raise KeyError("bug")
 
-        looks = {S.HARVESTING: bug, S.QUEUED: lambda _: "fine"}
-        sweep = Sweep(store=world.store, looks=looks, clock=world.clock, sleep=world.clock.sleep)
-        result = sweep.run(NOW + timedelta(seconds=50))
-        assert result.outcomes == {"failed": 1, "fine": 1}
-        assert {broken.id, well.id} == {row.id for row in world.store.due(before=NOW, limit=9)}
+        looks = {S.HARVESTING: bug, S.QUEUED: lambda _: CheckOutcome.STILL_RUNNING}
+        sweep = Sweeper(store=world.store, handlers=looks, clock=world.clock, sleep=world.clock.sleep)
+        result = sweep.sweep_jobs(NOW + timedelta(seconds=50))
+        assert result.outcomes == {CheckOutcome.CHECK_FAILED: 1, CheckOutcome.STILL_RUNNING: 1}
+        assert {broken.id, well.id} == {row.id for row in world.store.list_due_jobs(before=NOW, limit=9)}
 
     def test_a_pass_ends_though_no_look_moves_anything(self, world: World) -> None:
         for _ in range(300):
-            world.store.put(make_job(due_at=PAST))
+            world.store.put(make_job(next_check_at=PAST))
         looked: Counter[str] = Counter()
 
-        def idle(job: Job) -> str:
+        def idle(job: Job) -> CheckOutcome:
             looked[job.id] += 1
-            return "idle"
+            return CheckOutcome.STILL_RUNNING
 
-        sweep = Sweep(store=world.store, looks={S.QUEUED: idle}, clock=world.clock, sleep=world.clock.sleep)
-        result = sweep.run(NOW + timedelta(seconds=50))
+        sweep = Sweeper(
+            store=world.store, handlers={S.QUEUED: idle}, clock=world.clock, sleep=world.clock.sleep
+        )
+        result = sweep.sweep_jobs(NOW + timedelta(seconds=50))
         assert result.finished
         assert len(looked) == 300
         assert set(looked.values()) == {1}
@@ -301,29 +304,29 @@ class TestSickJobs:
     def test_an_index_that_fails_fails_the_pass(self, world: World) -> None:
         world.store.faults.fail("due")
         with pytest.raises(RetryableError):
-            world.sweep_once()
+            world.run_sweep()
 
 
 def test_a_backlog_of_ten_thousand_is_worked_off_across_passes(world: World) -> None:
     # Given ten thousand queued jobs whose messages were lost, and looks that take 20 ms each
     for number in range(10_000):
-        world.store.put(make_job(id=f"{number:026d}", due_at=NOW - timedelta(seconds=10_000 - number)))
-    send = world.sweep._looks[S.QUEUED]
+        world.store.put(make_job(id=f"{number:026d}", next_check_at=NOW - timedelta(seconds=10_000 - number)))
+    send = world.sweeper._handlers[S.QUEUED]
 
-    def look(job: Job) -> str:
+    def look(job: Job) -> CheckOutcome:
         world.clock.advance(0.02)
         return send(job)
 
-    sweep = Sweep(store=world.store, looks={S.QUEUED: look}, clock=world.clock, sleep=world.clock.sleep)
+    sweep = Sweeper(store=world.store, handlers={S.QUEUED: look}, clock=world.clock, sleep=world.clock.sleep)
 
     # When the sweep runs, with fifty seconds a pass
     began, passes, seen = time.perf_counter(), 0, 0
     while True:
         started = world.clock.now()
-        result = sweep.run(started + timedelta(seconds=50))
+        result = sweep.sweep_jobs(started + timedelta(seconds=50))
         assert (world.clock.now() - started).total_seconds() < 51
         passes += 1
-        seen += result.outcomes.get("queued_again", 0)
+        seen += result.outcomes.get(CheckOutcome.SUBMIT_REQUEUED, 0)
         if result.finished:
             break
         assert passes < 20
@@ -336,14 +339,14 @@ def test_a_backlog_of_ten_thousand_is_worked_off_across_passes(world: World) -> 
 
 
 def test_lingering_catches_what_falls_due_meanwhile(world: World) -> None:
-    world.store.put(make_job(due_at=NOW + timedelta(seconds=5)))
-    sweep = Sweep(
+    world.store.put(make_job(next_check_at=NOW + timedelta(seconds=5)))
+    sweep = Sweeper(
         store=world.store,
-        looks={S.QUEUED: world.sweep._looks[S.QUEUED]},
+        handlers={S.QUEUED: world.sweeper._handlers[S.QUEUED]},
         clock=world.clock,
         sleep=world.clock.sleep,
-        linger_seconds=20,
+        duration_seconds=20,
     )
-    result = sweep.run(NOW + timedelta(seconds=50))
-    assert result.outcomes == {"queued_again": 1}
+    result = sweep.sweep_jobs(NOW + timedelta(seconds=50))
+    assert result.outcomes == {CheckOutcome.SUBMIT_REQUEUED: 1}
     assert world.clock.now() - NOW <= timedelta(seconds=22)

@@ -11,10 +11,10 @@ from replicate_proxy import signing
 from replicate_proxy.api.replicate_webhook import webhook_routes
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError, RetryableError
-from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.replicate_webhook import WebhookReceiver
-from tests.support.builders import make_event
+from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
+from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
+from replicate_proxy.services.reports import ReportLoader, ReportPublisher, build_report_change
+from tests.support.builders import make_event, make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
 from tests.support.world import SECRET
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OTHER_SECRET = "whsec_b3RoZXJvdGhlcm90aGVyb3RoZXI="
-JOB = JobReference("acme", "01kg9qjgp0ng6dewm7tv77d9xy", 1, "c-1")
+JOB = AttemptReference("acme", "01kg9qjgp0ng6dewm7tv77d9xy", 1, "c-1")
 PREDICTION = {"id": "p1", "status": "succeeded", "output": ["https://replicate.delivery/a.png"], "logs": ""}
 
 
@@ -32,14 +32,13 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock, self.bus, self.documents = FakeClock(), FakeEventBus(), FakeDocumentStore()
-        self.urls = WebhookUrls("https://hooks.test", b"root")
+        self.urls = CallbackUrls("https://hooks.test", b"root")
         self.secrets: dict[bool, Sequence[str]] = {False: [SECRET], True: [SECRET]}
         self.reads: list[bool] = []
-        self.receiver = WebhookReceiver(
+        self.receiver = ReplicateWebhookHandler(
             secrets=self._read_secrets,
             urls=self.urls,
-            bus=self.bus,
-            claim_check=ClaimCheck(self.documents),
+            reports=ReportPublisher(self.bus, self.documents),
             clock=self.clock,
         )
 
@@ -57,17 +56,17 @@ class Bench:
             "webhook-timestamp": str(sent_at),
             "webhook-signature": signing.sign_webhook([secret], "msg_1", sent_at, raw),
         }
-        query = dict(part.split("=", 1) for part in self.urls.make(JOB).partition("?")[2].split("&"))
+        query = dict(part.split("=", 1) for part in self.urls.build_url(JOB).partition("?")[2].split("&"))
         return headers, query, raw
 
     def status_of(self, headers: dict[str, str], query: dict[str, str], body: bytes) -> int:
         with pytest.raises(ApiError) as refused:
-            self.receiver.receive(headers, query, body)
+            self.receiver.handle_webhook(headers, query, body)
         assert self.bus.published == []
         return refused.value.status
 
     def reports(self) -> list[PredictionReport]:
-        return [PredictionReport.from_queue(body) for body in self.bus.queue_bodies()]
+        return [PredictionReport.from_queue_message(body) for body in self.bus.queue_bodies()]
 
 
 @pytest.fixture
@@ -76,12 +75,12 @@ def bench() -> Bench:
 
 
 def test_a_proper_webhook_becomes_an_event(bench: Bench) -> None:
-    bench.receiver.receive(*bench.parts())
+    bench.receiver.handle_webhook(*bench.parts())
     (event,) = bench.bus.published
     assert (event.name, event.source) == ("PredictionCompleted", "replicate-proxy.upstream")
     (report,) = bench.reports()
     assert (report.tenant, report.job_id, report.attempt) == ("acme", JOB.job_id, 1)
-    assert (report.status, report.via, report.received_at) == ("succeeded", "webhook", NOW)
+    assert (report.status, report.channel, report.received_at) == ("succeeded", "webhook", NOW)
     assert report.prediction == PREDICTION
 
 
@@ -97,7 +96,7 @@ def test_a_proper_webhook_becomes_an_event(bench: Bench) -> None:
     ],
 )
 def test_the_event_is_named_after_what_happened(bench: Bench, status: str, logs: str, name: str) -> None:
-    bench.receiver.receive(*bench.parts({**PREDICTION, "status": status, "logs": logs}))
+    bench.receiver.handle_webhook(*bench.parts({**PREDICTION, "status": status, "logs": logs}))
     assert [event.name.value for event in bench.bus.published] == [name]
 
 
@@ -115,7 +114,7 @@ def test_too_old_or_too_new_is_refused(bench: Bench, age: int) -> None:
 
 @pytest.mark.parametrize("age", [299, -299])
 def test_within_five_minutes_is_taken(bench: Bench, age: int) -> None:
-    bench.receiver.receive(*bench.parts(age=age))
+    bench.receiver.handle_webhook(*bench.parts(age=age))
     assert len(bench.bus.published) == 1
 
 
@@ -145,30 +144,30 @@ def test_a_url_that_we_did_not_sign_is_refused(bench: Bench, spoilt: str) -> Non
 
 def test_the_very_same_call_again_is_refused(bench: Bench) -> None:
     parts = bench.parts()
-    bench.receiver.receive(*parts)
+    bench.receiver.handle_webhook(*parts)
     with pytest.raises(ApiError) as refused:
-        bench.receiver.receive(*parts)
+        bench.receiver.handle_webhook(*parts)
     assert refused.value.status == 409
     assert len(bench.bus.published) == 1
 
 
 def test_a_retry_with_a_new_time_is_taken(bench: Bench) -> None:
-    bench.receiver.receive(*bench.parts())
+    bench.receiver.handle_webhook(*bench.parts())
     bench.clock.advance(10)
-    bench.receiver.receive(*bench.parts())
+    bench.receiver.handle_webhook(*bench.parts())
     assert len(bench.bus.published) == 2
 
 
 def test_after_a_rotation_the_secrets_are_read_anew(bench: Bench) -> None:
     bench.secrets[True] = [OTHER_SECRET]
-    bench.receiver.receive(*bench.parts(secret=OTHER_SECRET))
+    bench.receiver.handle_webhook(*bench.parts(secret=OTHER_SECRET))
     assert bench.reads == [False, True]
     assert len(bench.bus.published) == 1
 
 
 def test_during_a_rotation_both_secrets_are_good(bench: Bench) -> None:
     bench.secrets[False] = [SECRET, OTHER_SECRET]
-    bench.receiver.receive(*bench.parts(secret=OTHER_SECRET))
+    bench.receiver.handle_webhook(*bench.parts(secret=OTHER_SECRET))
     assert bench.reads == [False]
 
 
@@ -178,7 +177,9 @@ def test_what_is_no_prediction_is_refused(bench: Bench, body: bytes) -> None:
 
 
 def test_broken_unicode_and_numbers_do_not_lose_the_news(bench: Bench) -> None:
-    bench.receiver.receive(*bench.parts(b'{"id": "p1", "status": "failed", "error": "\\ud800", "n": NaN}'))
+    bench.receiver.handle_webhook(
+        *bench.parts(b'{"id": "p1", "status": "failed", "error": "\\ud800", "n": NaN}')
+    )
     (body,) = bench.bus.queue_bodies()
     assert body.encode()
     assert bench.reports()[0].status == "failed"
@@ -186,12 +187,16 @@ def test_broken_unicode_and_numbers_do_not_lose_the_news(bench: Bench) -> None:
 
 def test_a_large_body_travels_by_claim_check(bench: Bench) -> None:
     large = {**PREDICTION, "output": ["x" * 200_000]}
-    bench.receiver.receive(*bench.parts(large))
+    bench.receiver.handle_webhook(*bench.parts(large))
     (report,) = bench.reports()
     assert report.prediction is None
-    assert report.prediction_ref is not None
-    assert report.prediction_ref.startswith(f"events/acme/{JOB.job_id}/")
-    assert ClaimCheck(bench.documents).prediction_of(report) == large
+    assert report.prediction_object_key is not None
+    assert report.prediction_object_key.startswith(f"events/acme/{JOB.job_id}/")
+    assert json.loads(bench.documents.read(report.prediction_object_key)) == large
+    loaded = ReportLoader(bench.documents).load(report)
+    assert loaded.prediction == large
+    change = build_report_change(loaded, make_job(), bench.documents)
+    assert bench.documents.load(change.output) == large["output"]
     assert len(bench.bus.queue_bodies()[0]) < 2000
 
 
@@ -199,8 +204,8 @@ def test_a_bus_that_fails_makes_replicate_try_again(bench: Bench) -> None:
     bench.bus.faults.fail("publish")
     parts = bench.parts()
     with pytest.raises(RetryableError):
-        bench.receiver.receive(*parts)
-    bench.receiver.receive(*parts)
+        bench.receiver.handle_webhook(*parts)
+    bench.receiver.handle_webhook(*parts)
     assert len(bench.bus.published) == 1
 
 

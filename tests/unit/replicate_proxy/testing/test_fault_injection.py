@@ -102,18 +102,18 @@ class TestWhere:
 
 class TestFile:
     def test_no_file_no_faults(self, plan: FaultPlan) -> None:
-        assert not plan.should_fail("crash", "dispatch.claimed")
+        assert not plan.should_fail("crash", "dispatch.job_claimed")
 
     def test_broken_file_no_faults(self, plan: FaultPlan) -> None:
         plan.path.write_text("{", encoding="utf-8")
 
-        assert not plan.should_fail("crash", "dispatch.claimed")
+        assert not plan.should_fail("crash", "dispatch.job_claimed")
 
     def test_named_rate_comes_before_the_general_one(self, plan: FaultPlan) -> None:
-        install(plan, crash={"dispatch.claimed": 0, "*": 1})
+        install(plan, crash={"dispatch.job_claimed": 0, "*": 1})
 
-        assert not plan.should_fail("crash", "dispatch.claimed")
-        assert plan.should_fail("crash", "dispatch.created")
+        assert not plan.should_fail("crash", "dispatch.job_claimed")
+        assert plan.should_fail("crash", "dispatch.prediction_created")
 
     def test_a_kind_that_is_not_named_never_strikes(self, plan: FaultPlan) -> None:
         install(plan, crash={"*": 1})
@@ -123,18 +123,18 @@ class TestFile:
     def test_what_strikes_is_on_record(self, plan: FaultPlan) -> None:
         log = install(plan, crash={"*": 1})
 
-        plan.should_fail("crash", "track.changed")
+        plan.should_fail("crash", "track.change_stored")
 
-        assert struck(log) == [{"kind": "crash", "name": "track.changed"}]
+        assert struck(log) == [{"kind": "crash", "name": "track.change_stored"}]
 
     def test_a_changed_file_counts_at_once(self, plan: FaultPlan) -> None:
         install(plan, crash={"*": 1})
-        assert plan.should_fail("crash", "track.changed")
+        assert plan.should_fail("crash", "track.change_stored")
 
         install(plan, crash={"*": 0})
         os.utime(plan.path, ns=(1, 1))
 
-        assert not plan.should_fail("crash", "track.changed")
+        assert not plan.should_fail("crash", "track.change_stored")
 
 
 class TestCalls:
@@ -175,7 +175,7 @@ def run_checkpoint(faults_file: Path, endpoint: str) -> subprocess.CompletedProc
     """A process that passes a step boundary as a function would: it says `alive` where it survives."""
     code = (
         "from replicate_proxy.bootstrap.environment import checkpoint\n"
-        "checkpoint('dispatch.claimed')\n"
+        "checkpoint('dispatch.job_claimed')\n"
         "print('alive')\n"
     )
     environment = {

@@ -43,7 +43,7 @@ def test_a_success_is_told_as_output_and_completed(world: World) -> None:
 def test_each_event_has_a_sequence_number_that_grows_within_the_job(world: World) -> None:
     job = make_job(webhook_events=("start", "output", "logs", "completed"))
     running = processing(job)
-    logging = replace(running, rev=running.rev + 1, logs=Document(text='"50%"'))
+    logging = replace(running, revision=running.revision + 1, logs=Document(text='"50%"'))
 
     world.happen((None, job), (job, running), (running, logging), (logging, succeeded(logging)))
     world.run()
@@ -57,7 +57,7 @@ def test_each_event_has_a_sequence_number_that_grows_within_the_job(world: World
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
 def test_an_unsuccessful_end_is_told_as_completed_alone(world: World, status: JobStatus) -> None:
     job = make_job()
-    world.happen((job, replace(job, status=status, rev=2, error="E1001", completed_at=NOW)))
+    world.happen((job, replace(job, status=status, revision=2, error="E1001", completed_at=NOW)))
     world.run()
 
     (request,) = world.receiver.taken
@@ -237,7 +237,7 @@ def test_bodies_above_the_limit_are_sent_thin() -> None:
 def test_status_changes_reach_the_bus_and_the_topic(world: World) -> None:
     job = make_job()
     running = processing(job)
-    harvesting = replace(running, status=JobStatus.HARVESTING, rev=3)
+    harvesting = replace(running, status=JobStatus.HARVESTING, revision=3)
 
     world.happen((None, job), (job, running), (running, harvesting), (harvesting, succeeded(harvesting)))
 
@@ -252,7 +252,7 @@ def test_status_changes_reach_the_bus_and_the_topic(world: World) -> None:
 
 def test_a_failure_while_recording_names_the_change_to_see_again(world: World) -> None:
     job = make_job()
-    broken = make_job(id="broken", output=Document(ref="records/x"))
+    broken = make_job(id="broken", output=Document(object_key="records/x"))
     object.__setattr__(world.notifier, "_documents", _Broken(world))
 
     assert world.happen((None, job), (broken, succeeded(broken)), (job, succeeded(job))) == 1
@@ -275,10 +275,10 @@ class _Broken:
     def __init__(self, world: World) -> None:
         self._real = world.documents
 
-    def keep(self, job_tenant: str, job_id: str, name: str, value: object) -> Document:
+    def save(self, tenant: str, job_id: str, name: str, value: object) -> Document:
         if job_id == "broken":
             raise OSError("no route")
-        return self._real.keep(job_tenant, job_id, name, value)
+        return self._real.save(tenant, job_id, name, value)
 
     def load(self, document: Document | None) -> object:
         return self._real.load(document)

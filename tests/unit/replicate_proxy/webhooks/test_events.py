@@ -30,30 +30,30 @@ def in_status(status: JobStatus, **changes: object) -> Job:
 @pytest.mark.parametrize("status", [S.QUEUED, S.SUBMITTING, S.SUBMIT_UNKNOWN, S.SUBMITTED])
 def test_nothing_is_told_before_a_prediction_runs(status: JobStatus) -> None:
     assert kinds(None, in_status(status)) == []
-    assert kinds(in_status(S.QUEUED), in_status(status, rev=2)) == []
+    assert kinds(in_status(S.QUEUED), in_status(status, revision=2)) == []
 
 
 @pytest.mark.parametrize("status", [S.PROCESSING, S.HARVESTING])
 def test_start_is_told_once(status: JobStatus) -> None:
-    running = in_status(status, rev=2, started_at=NOW)
+    running = in_status(status, revision=2, started_at=NOW)
     assert kinds(in_status(S.SUBMITTED), running) == ["start"]
-    assert kinds(running, replace(running, rev=3)) == []
-    assert kinds(running, replace(running, rev=3, status=S.HARVESTING)) == []
+    assert kinds(running, replace(running, revision=3)) == []
+    assert kinds(running, replace(running, revision=3, status=S.HARVESTING)) == []
 
 
 def test_a_job_that_ended_unseen_had_a_start_too() -> None:
     job = in_status(S.SUBMITTED)
     assert kinds(job, succeeded(job)) == ["start", "output", "completed"]
-    failed = replace(job, status=S.FAILED, rev=2)
+    failed = replace(job, status=S.FAILED, revision=2)
     assert kinds(job, failed) == ["completed"]
     assert kinds(job, replace(failed, started_at=NOW)) == ["start", "completed"]
 
 
 def test_logs_are_told_when_they_change() -> None:
     running = processing(in_status(S.SUBMITTED))
-    logging = replace(running, rev=3, logs=LOG)
+    logging = replace(running, revision=3, logs=LOG)
     assert kinds(running, logging) == ["logs"]
-    assert kinds(logging, replace(logging, rev=4)) == []
+    assert kinds(logging, replace(logging, revision=4)) == []
     assert kinds(logging, succeeded(logging, logs=Document(text='"line 2"'))) == [
         "logs",
         "output",
@@ -63,7 +63,9 @@ def test_logs_are_told_when_they_change() -> None:
 
 def test_output_is_told_only_when_it_is_final() -> None:
     running = processing(in_status(S.SUBMITTED))
-    found = replace(running, status=S.HARVESTING, rev=3, source_output=Document(text='"https://r.d/1.png"'))
+    found = replace(
+        running, status=S.HARVESTING, revision=3, replicate_output=Document(text='"https://r.d/1.png"')
+    )
     assert kinds(running, found) == []
     assert kinds(found, succeeded(found)) == ["output", "completed"]
     assert kinds(found, succeeded(found, output=None)) == ["completed"]
@@ -72,7 +74,7 @@ def test_output_is_told_only_when_it_is_final() -> None:
 @pytest.mark.parametrize("status", [S.SUCCEEDED, S.FAILED, S.CANCELED])
 def test_after_its_end_a_job_tells_nothing_more(status: JobStatus) -> None:
     ended = in_status(status, started_at=NOW)
-    assert kinds(ended, replace(ended, rev=9, logs=LOG, output=LOG)) == []
+    assert kinds(ended, replace(ended, revision=9, logs=LOG, output=LOG)) == []
 
 
 def test_without_a_filter_output_and_completed_are_wanted() -> None:
@@ -90,7 +92,7 @@ def test_a_replayed_record_gives_the_same_ids_and_another_record_others() -> Non
     again = events_of(job, succeeded(job))
     assert events_of(job, succeeded(job)) == again
     others = [
-        events_of(job, succeeded(replace(job, rev=5))),
+        events_of(job, succeeded(replace(job, revision=5))),
         events_of(replace(job, tenant="b"), succeeded(replace(job, tenant="b"))),
         events_of(replace(job, id="x"), succeeded(replace(job, id="x"))),
     ]
@@ -116,12 +118,12 @@ JOBS = st.builds(
 
 @given(st.lists(JOBS, min_size=1, max_size=12))
 def test_over_any_history_sequences_grow_and_each_end_is_told_once(history: list[Job]) -> None:
-    saved = [replace(job, rev=number + 1) for number, job in enumerate(history)]
+    saved = [replace(job, revision=number + 1) for number, job in enumerate(history)]
     events = [
         event
         for old, new in zip([None, *saved], saved, strict=False)
         for event in events_of(old, new)
-        if not any(earlier.is_terminal for earlier in saved[: new.rev - 1])
+        if not any(earlier.is_terminal for earlier in saved[: new.revision - 1])
     ]
 
     numbers = [event.sequence for event in events]
@@ -139,12 +141,12 @@ def test_sequences_follow_the_kinds_within_one_change() -> None:
 
 @given(STATUSES, STATUSES)
 def test_the_bus_hears_of_what_a_client_can_see(old: JobStatus, new: JobStatus) -> None:
-    event = status_event(in_status(old), in_status(new, rev=2), NOW)
+    event = status_event(in_status(old), in_status(new, revision=2), NOW)
     if PREDICTION_STATUS[old] == PREDICTION_STATUS[new]:
         assert event is None
         return
     assert event is not None
     assert event.data["previous_status"] == PREDICTION_STATUS[old]
     assert event.data["status"] == PREDICTION_STATUS[new]
-    again = status_event(in_status(old), in_status(new, rev=2), NOW)
+    again = status_event(in_status(old), in_status(new, revision=2), NOW)
     assert again == event

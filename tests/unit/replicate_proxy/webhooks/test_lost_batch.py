@@ -54,7 +54,7 @@ def _record(old: Job | None, new: Job) -> dict[str, Any]:
         "Keys": to_item({"pk": f"JOB#acme#{new.id}", "sk": "JOB"}),
         "NewImage": to_item(record_from_job(new)),
         # Longer than the one before: such numbers are compared as numbers.
-        "SequenceNumber": str(10**new.rev),
+        "SequenceNumber": str(10**new.revision),
     }
     return {"dynamodb": data if old is None else data | {"OldImage": to_item(record_from_job(old))}}
 

@@ -1,11 +1,12 @@
 """The count at the end of a chaos run finds what it is there to find."""
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.jobs.model import AttemptOutcome, Document, Job, JobStatus, PastAttempt
 from tests.support.builders import make_job
 from tools.chaos.application import Application, UnreliableInbox
 from tools.chaos.audit import Findings, Sightings, audit
@@ -13,7 +14,13 @@ from tools.chaos.orders import TRANSIENT, Kind, Order
 from tools.local.stack import Stack
 from tools.simulator.remote import Remote
 
-PAST = {"attempt": 1, "replicate_id": "r0", "error": TRANSIENT, "ended_at": "2026-01-01T00:00:00.000Z"}
+PAST = PastAttempt(
+    attempt=1,
+    outcome=AttemptOutcome.FAILED,
+    replicate_id="r0",
+    error=TRANSIENT,
+    ended_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
 
 NOWHERE = Stack("", "", "", "", "", "", "", "", "", webhooks=True)
 
@@ -34,7 +41,9 @@ class Upstream(Remote):
 
 
 def succeeded(**changes: Any) -> Job:
-    return replace(make_job(), id="j1", status=JobStatus.SUCCEEDED, replicate_id="r1", due_at=None, **changes)
+    return replace(
+        make_job(), id="j1", status=JobStatus.SUCCEEDED, replicate_id="r1", next_check_at=None, **changes
+    )
 
 
 def count(
@@ -94,7 +103,7 @@ def test_a_fresh_attempt_after_a_transient_failure_is_told_apart() -> None:
 
 
 def test_a_resend_without_a_prediction_excuses_nothing() -> None:
-    past = {**PAST, "replicate_id": None}
+    past = replace(PAST, outcome=AttemptOutcome.UNKNOWN, replicate_id=None)
 
     assert bars(count(succeeded(past_attempts=(past,)), created=2)) == (0, 1, 0, 0)
 

@@ -8,7 +8,7 @@ import pytest
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos.crashes import Crashes
 
-POINT, OTHER = "dispatch.created", "harvest.files_stored"
+POINT, OTHER = "dispatch.prediction_created", "harvest.files_stored"
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_ingest_is_behind_as_soon_as_the_jobs_are_accepted(crashes: Crashes) -> 
 
     crashes.steer(accepted=1.0, over=0.0)
 
-    assert said(crashes)["ingest.recorded"] > before["ingest.recorded"]
+    assert said(crashes)["ingest.job_stored"] > before["ingest.job_stored"]
     assert said(crashes)[POINT] <= before[POINT]
 
 

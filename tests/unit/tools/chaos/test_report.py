@@ -17,7 +17,7 @@ GOOD = Report(
     conflicting_final_states=0,
     dlq_after_redrive=0,
     faults={"webhook lost": 20},
-    crash_points={"dispatch.claimed": 2},
+    crash_points={"dispatch.job_claimed": 2},
     seconds=1.5,
     jobs=100,
     fresh_attempts=3,
@@ -42,7 +42,7 @@ def test_all_at_zero_and_every_boundary_struck_is_good() -> None:
         replace(GOOD, not_terminal=1),
         replace(GOOD, conflicting_final_states=1),
         replace(GOOD, dlq_after_redrive=1),
-        replace(GOOD, crash_points={"dispatch.claimed": 2, "dispatch.created": 1}),
+        replace(GOOD, crash_points={"dispatch.job_claimed": 2, "dispatch.prediction_created": 1}),
         replace(GOOD, crash_points={}),
     ],
 )
@@ -66,5 +66,5 @@ def test_the_file_holds_the_numbers_under_their_names(tmp_path: Path) -> None:
         "conflicting_final_states",
         "dlq_after_redrive",
     ]
-    assert (written["faults"], written["crash_points"]) == ({"webhook lost": 20}, {"dispatch.claimed": 2})
+    assert (written["faults"], written["crash_points"]) == ({"webhook lost": 20}, {"dispatch.job_claimed": 2})
     assert written["seconds"] == 1.5

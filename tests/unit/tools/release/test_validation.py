@@ -15,7 +15,7 @@ CREATE = f"{URL}/v1/models/o/m/predictions"
 FILE = "https://files.example.com/outputs/x.webp"
 THEIRS = "https://replicate.delivery/x.webp"
 RUNNING: dict[str, Any] = {"id": "job1", "status": "starting", "urls": {"get": f"{URL}/v1/predictions/job1"}}
-DONE = RUNNING | {"status": "succeeded", "output": [FILE], "proxy": {"reported_via": "webhook"}}
+DONE = RUNNING | {"status": "succeeded", "output": [FILE], "proxy": {"report_channel": "webhook"}}
 
 type Break = Callable[[dict[str, Any]], None]
 
@@ -57,7 +57,7 @@ def test_a_service_that_holds_keeps_all_promises() -> None:
 
 
 def test_without_webhooks_nobody_has_to_hear_them() -> None:
-    answers = service() | {"get": (200, DONE | {"proxy": {"reported_via": "poll"}})}
+    answers = service() | {"get": (200, DONE | {"proxy": {"report_channel": "poll"}})}
     assert [check.kept for check in run(answers, polling=True)] == [True] * 6
 
 
@@ -75,7 +75,7 @@ def test_without_webhooks_nobody_has_to_hear_them() -> None:
         ("again", (409, {}), "the same request is not paid again"),
         ("file", (403, {}), "its outputs are kept here and answer"),
         ("get", (200, DONE | {"output": THEIRS}), "its outputs are kept here and answer"),
-        ("get", (200, DONE | {"proxy": {"reported_via": "poll"}}), "Replicate's webhook was heard"),
+        ("get", (200, DONE | {"proxy": {"report_channel": "poll"}}), "Replicate's webhook was heard"),
     ],
 )
 def test_a_broken_promise_is_named(question: str, answer: Any, broken: str) -> None:

@@ -24,7 +24,7 @@ def add_batch_write_routes(
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         news, key = reader.parse_batch(request, principal)
         state = batches.create(news, principal, key)
-        headers = {"location": f"{state.batch.base_url}/v1/batches/{state.batch.id}"}
+        headers = {"location": f"{state.batch.public_base_url}/v1/batches/{state.batch.id}"}
         if state.is_replay:
             headers["idempotent-replayed"] = "true"
         return _reply(201, state, views, headers)

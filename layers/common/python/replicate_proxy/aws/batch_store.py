@@ -27,7 +27,7 @@ class DynamoBatchStore:
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
         """One transaction; the SDK's own token lets it be sent again safely when its answer is lost."""
-        records = [_record(batch), *(record_from_job(replace(job, rev=1)) for job in jobs)]
+        records = [_record(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
         with translate_dynamodb_errors("create batch"):
             self._dynamodb.transact_write_items(TransactItems=[self._put(record) for record in records])
 
@@ -38,7 +38,7 @@ class DynamoBatchStore:
             )
         return _batch(from_item(reply["Item"])) if "Item" in reply else None
 
-    def jobs(self, batch: Batch) -> Sequence[Job]:
+    def list_jobs(self, batch: Batch) -> Sequence[Job]:
         found = self._jobs.get_many(batch.tenant, batch.job_ids, consistent=True)
         return [found[job_id] for job_id in batch.job_ids if job_id in found]
 
@@ -57,7 +57,7 @@ def _record(batch: Batch) -> dict[str, Any]:
     return {
         **batch_key(batch.tenant, batch.id),
         "created_at": format_timestamp(batch.created_at),
-        "base_url": batch.base_url,
+        "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),
         "expires_at": batch.expires_at,
     }
@@ -69,7 +69,7 @@ def _batch(record: Mapping[str, Any]) -> Batch:
         tenant=tenant,
         id=batch_id,
         created_at=parse_timestamp(record["created_at"]),
-        base_url=record["base_url"],
+        public_base_url=record["public_base_url"],
         job_ids=tuple(record["job_ids"]),
         expires_at=record.get("expires_at"),
     )

@@ -88,7 +88,7 @@ def event_record(event: StoredEvent) -> dict[str, Any]:
         "message_id": event.message_id,
         "created_at": format_timestamp(event.created_at),
         "body_text": event.body.text,
-        "body_ref": event.body.ref,
+        "body_ref": event.body.object_key,
         "expires_at": event.expires_at,
     }
 
@@ -101,7 +101,7 @@ def event_of(record: Mapping[str, Any]) -> StoredEvent:
         kind=EventKind(record["kind"]),
         message_id=record["message_id"],
         created_at=parse_timestamp(record["created_at"]),
-        body=Document(text=record.get("body_text"), ref=record.get("body_ref")),
+        body=Document(text=record.get("body_text"), object_key=record.get("body_ref")),
         expires_at=record["expires_at"],
     )
 

@@ -27,12 +27,12 @@ class S3DocumentStore:
         self._bucket = bucket
         self._inline_bytes = max_inline_bytes
 
-    def keep(self, job_tenant: str, job_id: str, name: str, value: Any) -> Document:
+    def save(self, tenant: str, job_id: str, name: str, value: Any) -> Document:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         body = text.encode("utf-8", "surrogatepass")
         if len(body) <= self._inline_bytes:
             return Document(text=text)
-        return Document(ref=self.put(f"records/{job_tenant}/{job_id}/{name}.json", body))
+        return Document(object_key=self.put(f"records/{tenant}/{job_id}/{name}.json", body))
 
     def put(self, key: str, body: bytes) -> str:
         """Writes a JSON object under the key and gives the key back."""
@@ -45,9 +45,9 @@ class S3DocumentStore:
     def load(self, document: Document | None) -> Any:
         if document is None:
             return None
-        if document.ref is None:
+        if document.object_key is None:
             return json.loads(document.text or "null")
-        return json.loads(self.read(document.ref))
+        return json.loads(self.read(document.object_key))
 
     def read(self, key: str) -> bytes:
         """The object's bytes. Raises NotFoundError where it is gone."""

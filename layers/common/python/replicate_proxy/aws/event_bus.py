@@ -35,7 +35,7 @@ class EventBridgeBus:
                 "Source": event.source.value,
                 "DetailType": event.name.value,
                 "Time": event.created_at,
-                "Detail": event.detail(),
+                "Detail": event.to_detail(),
             }
             for event in events
         ]

@@ -23,7 +23,17 @@ from replicate_proxy.clock import (
     parse_optional_timestamp,
     parse_timestamp,
 )
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import (
+    AttemptOutcome,
+    Document,
+    Job,
+    JobStatus,
+    PastAttempt,
+    ReportChannel,
+    Submission,
+    SubmissionKind,
+    TimelineStep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +42,24 @@ if TYPE_CHECKING:
 # The due index is written by every transition; eight partitions carry 8,000 writes a second.
 DUE_SHARD_COUNT = 8
 
-_TIMES = ("due_at", "deadline", "lease_until", "sent_at", "cancel_requested_at", "started_at", "completed_at")
-_DOCUMENTS = ("source_output", "output", "files", "logs")
+_TIMES = (
+    "next_check_at",
+    "deadline",
+    "lease_until",
+    "create_sent_at",
+    "cancel_requested_at",
+    "started_at",
+    "completed_at",
+)
+_DOCUMENTS = ("replicate_output", "output", "files", "logs")
 _PLAIN = (
     "key_id",
     "batch_id",
     "webhook",
     "attempt",
-    "releases",
+    "failed_submissions",
     "checks",
     "replicate_id",
-    "reported_via",
     "model",
     "version",
     "replicate_status",
@@ -80,18 +97,19 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "tenant": job.tenant,
         "id": job.id,
         "status": job.status.value,
-        "rev": job.rev,
+        "revision": job.revision,
         "created_at": format_timestamp(job.created_at),
         "submission": submission,
         "input": _document_record(job.input),
         "correlation_id": job.correlation_id,
-        "base_url": job.base_url,
+        "public_base_url": job.public_base_url,
         "webhook_events": list(job.webhook_events) if job.webhook_events is not None else None,
         "image_options": json.dumps(dict(job.image_options)) if job.image_options else None,
         "metrics": json.dumps(dict(job.metrics)) if job.metrics else None,
-        "past_attempts": [dict(past) for past in job.past_attempts] or None,
-        "timeline": dict(job.timeline),
-        "due_shard": due_shard(job.id) if job.due_at else None,
+        "report_channel": job.report_channel.value if job.report_channel else None,
+        "past_attempts": [_past_attempt_record(past) for past in job.past_attempts] or None,
+        "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
+        "due_shard": due_shard(job.id) if job.next_check_at else None,
         **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMES},
         **{name: _document_record(getattr(job, name)) for name in _DOCUMENTS},
         **{name: getattr(job, name) for name in _PLAIN},
@@ -111,7 +129,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         tenant=record["tenant"],
         id=record["id"],
         status=JobStatus(record["status"]),
-        rev=record["rev"],
+        revision=record["revision"],
         created_at=parse_timestamp(record["created_at"]),
         submission=Submission(
             kind=SubmissionKind(submission["kind"]),
@@ -121,12 +139,13 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         ),
         input=_document(record["input"]) or Document(),
         correlation_id=record["correlation_id"],
-        base_url=record["base_url"],
+        public_base_url=record["public_base_url"],
         webhook_events=tuple(events) if events is not None else None,
         image_options=json.loads(record.get("image_options") or "{}"),
         metrics=json.loads(record.get("metrics") or "{}"),
-        past_attempts=tuple(record.get("past_attempts") or ()),
-        timeline=record["timeline"],
+        report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
+        past_attempts=tuple(_past_attempt(past) for past in record.get("past_attempts") or ()),
+        timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
         **others,
     )
 
@@ -139,10 +158,34 @@ def _known(submission: Submission) -> dict[str, str]:
 def _document_record(document: Document | None) -> dict[str, str] | None:
     if document is None:
         return None
-    return {"ref": document.ref} if document.ref is not None else {"text": document.text or "null"}
+    return (
+        {"object_key": document.object_key}
+        if document.object_key is not None
+        else {"text": document.text or "null"}
+    )
 
 
 def _document(record: Mapping[str, str] | None) -> Document | None:
     if record is None:
         return None
-    return Document(text=record.get("text"), ref=record.get("ref"))
+    return Document(text=record.get("text"), object_key=record.get("object_key"))
+
+
+def _past_attempt_record(past: PastAttempt) -> dict[str, Any]:
+    return {
+        "attempt": past.attempt,
+        "outcome": past.outcome.value,
+        "replicate_id": past.replicate_id,
+        "error": past.error,
+        "ended_at": format_timestamp(past.ended_at),
+    }
+
+
+def _past_attempt(record: Mapping[str, Any]) -> PastAttempt:
+    return PastAttempt(
+        attempt=record["attempt"],
+        outcome=AttemptOutcome(record["outcome"]),
+        replicate_id=record.get("replicate_id"),
+        error=record["error"],
+        ended_at=parse_timestamp(record["ended_at"]),
+    )

@@ -48,7 +48,7 @@ class DynamoJobStore:
         with translate_dynamodb_errors("create job"):
             self._dynamodb.put_item(
                 TableName=self._table,
-                Item=to_item(record_from_job(replace(job, rev=1))),
+                Item=to_item(record_from_job(replace(job, revision=1))),
                 ConditionExpression="attribute_not_exists(pk)",
             )
 
@@ -60,15 +60,14 @@ class DynamoJobStore:
         return job_from_record(from_item(reply["Item"])) if "Item" in reply else None
 
     def save(self, job: Job) -> Job:
-        saved, write_id = replace(job, rev=job.rev + 1), token_hex(8)
+        saved, write_id = replace(job, revision=job.revision + 1), token_hex(8)
         try:
             with translate_dynamodb_errors("save job"):
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item=to_item({**record_from_job(saved), "write_id": write_id}),
-                    ConditionExpression="#rev = :rev",
-                    ExpressionAttributeNames={"#rev": "rev"},
-                    ExpressionAttributeValues={":rev": to_value(job.rev)},
+                    ConditionExpression="revision = :revision",
+                    ExpressionAttributeValues={":revision": to_value(job.revision)},
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
         except ConflictError as conflict:
@@ -110,7 +109,7 @@ class DynamoJobStore:
         jobs = map(job_from_record, records)
         return {job.id: job for job in jobs}
 
-    def due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+    def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         """The jobs overdue the longest, over all shards of the due index that can be read."""
         rows: list[DueJob] = []
         failures: list[RetryableError] = []
@@ -122,7 +121,7 @@ class DynamoJobStore:
                 failures.append(error)
         if len(failures) == DUE_SHARD_COUNT:
             raise failures[0]
-        return sorted(rows, key=lambda row: row.due_at)[:limit]
+        return sorted(rows, key=lambda row: row.next_check_at)[:limit]
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
         marker = {**prediction_owner_key(replicate_id), "tenant": tenant, "job_id": job_id}
@@ -139,7 +138,7 @@ class DynamoJobStore:
             return False
         return True
 
-    def prediction_owner(self, replicate_id: str) -> str | None:
+    def get_prediction_owner(self, replicate_id: str) -> str | None:
         with translate_dynamodb_errors("read mark of prediction"):
             reply = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item(prediction_owner_key(replicate_id)), ConsistentRead=True
@@ -151,7 +150,7 @@ class DynamoJobStore:
             reply = self._dynamodb.query(
                 TableName=self._table,
                 IndexName="by_due",
-                KeyConditionExpression="due_shard = :shard AND due_at <= :before",
+                KeyConditionExpression="due_shard = :shard AND next_check_at <= :before",
                 ExpressionAttributeValues={
                     ":shard": to_value(shard),
                     ":before": to_value(format_timestamp(before)),
@@ -164,4 +163,4 @@ class DynamoJobStore:
 
 def _due_row(record: dict[str, Any]) -> DueJob:
     tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
-    return DueJob(tenant=tenant, id=job_id, due_at=parse_timestamp(record["due_at"]))
+    return DueJob(tenant=tenant, id=job_id, next_check_at=parse_timestamp(record["next_check_at"]))

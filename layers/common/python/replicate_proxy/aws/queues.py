@@ -64,7 +64,7 @@ class SqsHarvestQueue:
             "detail-type": event.name.value,
             "source": event.source.value,
             "time": format_timestamp(event.created_at),
-            "detail": json.loads(event.detail()),
+            "detail": json.loads(event.to_detail()),
         }
         send_message(self._sqs, self._queue_url, json.dumps(entry), group=tenant, delay_seconds=delay_seconds)
 

@@ -11,7 +11,7 @@ from botocore.config import Config
 
 from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.jobs import store
+from replicate_proxy.bootstrap.jobs import job_store
 from replicate_proxy.services.query import CachedJobReader
 
 
@@ -19,7 +19,7 @@ def build_cached_jobs(endpoint: str) -> CachedJobReader:
     """`endpoint` is the cluster's discovery address, `daxs://…`."""
     cache = DaxJobCache(partial(_connect, endpoint), env.text("REPLICATE_PROXY_TABLE"))
     stale = timedelta(milliseconds=env.integer("DAX_STALE_MILLISECONDS", 1000))
-    return CachedJobReader(store(), cache, clock, max_staleness=stale)
+    return CachedJobReader(job_store(), cache, clock, max_staleness=stale)
 
 
 def _connect(endpoint: str) -> Any:

@@ -13,7 +13,7 @@ from replicate_proxy.aws.queues import SqsHarvestQueue
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import updater
+from replicate_proxy.bootstrap.jobs import job_updater
 from replicate_proxy.bootstrap.secrets import output_key_secret
 from replicate_proxy.config import read_local_settings
 from replicate_proxy.images.options import ImageOptions
@@ -25,26 +25,26 @@ from replicate_proxy.outputs.file_harvester import FileHarvester
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester, record
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputFileStore
-from replicate_proxy.services.claim_check import ClaimCheck
 from replicate_proxy.services.harvest import JobHarvester
+from replicate_proxy.services.reports import ReportLoader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["claim_check", "clock", "harvester"]
+__all__ = ["build_report_loader", "clock", "harvester"]
 
 _REDIRECTS = 3
 
 
 @cache
-def claim_check() -> ClaimCheck:
-    return ClaimCheck(document_store())
+def build_report_loader() -> ReportLoader:
+    return ReportLoader(document_store())
 
 
 @cache
 def harvester() -> JobHarvester:
     return JobHarvester(
-        updater=updater(),
+        updater=job_updater(),
         documents=document_store(),
         output_harvester=_outputs(),
         queue=SqsHarvestQueue(get_client("sqs"), env.text("HARVEST_QUEUE_URL")),

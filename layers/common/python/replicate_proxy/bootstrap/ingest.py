@@ -15,12 +15,12 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import batch_store, store, timeouts, updater
+from replicate_proxy.bootstrap.jobs import batch_store, job_store, job_timeouts, job_updater
 from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.config import read_local_settings
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.services.batches import BatchService
-from replicate_proxy.services.cancel import Cancel
+from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 @cache
 def routes() -> Router:
     queue = SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    hold = JobWaiter(store(), clock, time.sleep, max_wait_seconds=env.number("MAX_WAIT_SECONDS", 25))
+    hold = JobWaiter(job_store(), clock, time.sleep, max_wait_seconds=env.number("MAX_WAIT_SECONDS", 25))
     idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
-    intake = JobFactory(document_store(), queue, timeouts())
-    cancel = Cancel(updater(), queue, hold, checkpoint=checkpoint)
+    intake = JobFactory(document_store(), queue, job_timeouts())
+    cancel = JobCanceler(job_updater(), queue, hold, checkpoint=checkpoint)
     ingest = JobCreator(
-        store=store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint
+        store=job_store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint
     )
     batches = BatchService(
         store=batch_store(),

@@ -1,4 +1,4 @@
-"""What every function that works on the jobs table is made of."""
+"""The stores and the updater of jobs, shared by the functions that use the jobs table."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from replicate_proxy.jobs.updater import JobUpdater
 
 
 @cache
-def timeouts() -> JobTimeouts:
+def job_timeouts() -> JobTimeouts:
     return JobTimeouts.from_env(os.environ)
 
 
 @cache
-def store() -> DynamoJobStore:
+def job_store() -> DynamoJobStore:
     return DynamoJobStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
 
 
 @cache
 def batch_store() -> DynamoBatchStore:
-    return DynamoBatchStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"), store())
+    return DynamoBatchStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"), job_store())
 
 
 @cache
-def updater() -> JobUpdater:
-    return JobUpdater(store(), clock, timeouts())
+def job_updater() -> JobUpdater:
+    return JobUpdater(job_store(), clock, job_timeouts())

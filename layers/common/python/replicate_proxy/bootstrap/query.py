@@ -9,7 +9,7 @@ from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.predictions.read_routes import query_routes
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import env
-from replicate_proxy.bootstrap.jobs import batch_store, store
+from replicate_proxy.bootstrap.jobs import batch_store, job_store
 from replicate_proxy.services.batches import BatchReader
 from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -30,7 +30,7 @@ def routes() -> Router:
 def _jobs() -> JobReader:
     endpoint = env.text("DAX_ENDPOINT", "")
     if not endpoint:
-        return store()
+        return job_store()
     # Here and not above: who has no DAX does not pay for it in cold starts.
     from replicate_proxy.bootstrap.dax import build_cached_jobs  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What the track function is made of."""
+"""The composition root of the track function."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, env
-from replicate_proxy.bootstrap.jobs import updater
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.track import Track
+from replicate_proxy.bootstrap.jobs import job_updater
+from replicate_proxy.services.reports import ReportLoader
+from replicate_proxy.services.track import Tracker
 
 
 @cache
-def track() -> Track:
-    return Track(
-        updater=updater(),
+def build_report_loader() -> ReportLoader:
+    return ReportLoader(document_store())
+
+
+@cache
+def build_tracker() -> Tracker:
+    return Tracker(
+        updater=job_updater(),
         documents=document_store(),
-        claim_check=ClaimCheck(document_store()),
         queue=SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL")),
         checkpoint=checkpoint,
     )

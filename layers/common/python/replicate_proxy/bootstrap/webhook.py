@@ -1,4 +1,4 @@
-"""What the webhook function is made of."""
+"""The composition root of the webhook function."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.secrets import root_secret, secret_reader
-from replicate_proxy.replicate_api.callback_url import WebhookUrls
-from replicate_proxy.services.claim_check import ClaimCheck
-from replicate_proxy.services.replicate_webhook import WebhookReceiver
+from replicate_proxy.replicate_api.callback_url import CallbackUrls
+from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
+from replicate_proxy.services.reports import ReportPublisher
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Router
 
 
 @cache
-def routes() -> Router:
-    name = env.text("REPLICATE_WEBHOOK_SECRET")
-    receiver = WebhookReceiver(
-        secrets=lambda refresh: secret_reader().get_list(name, refresh=refresh),
-        urls=WebhookUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
-        bus=EventBridgeBus(get_client("events"), env.text("EVENT_BUS")),
-        claim_check=ClaimCheck(document_store()),
+def build_routes() -> Router:
+    secret_name = env.text("REPLICATE_WEBHOOK_SECRET")
+    handler = ReplicateWebhookHandler(
+        secrets=lambda refresh: secret_reader().get_list(secret_name, refresh=refresh),
+        urls=CallbackUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
+        reports=ReportPublisher(
+            EventBridgeBus(get_client("events"), env.text("EVENT_BUS")), document_store()
+        ),
         clock=clock,
         checkpoint=checkpoint,
     )
-    return webhook_routes(receiver)
+    return webhook_routes(handler)

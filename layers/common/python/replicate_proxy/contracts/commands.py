@@ -1,16 +1,20 @@
-"""Bodies of the dispatch queue's messages, in the imperative. Pure."""
+"""The messages of the dispatch queue. Pure."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import PermanentError
 
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+
 
 class DispatchKind(StrEnum):
-    """What the dispatcher shall do with the job."""
+    """What the dispatcher is to do with the job."""
 
     SUBMIT = "submit"
     CANCEL = "cancel"
@@ -18,8 +22,9 @@ class DispatchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DispatchCommand:
-    """Submit the job to Replicate, or cancel its prediction there. Carries ids only, so that it never goes
-    stale.
+    """Submit a job to Replicate, or cancel its prediction there.
+
+    It holds only IDs: the dispatcher reads the job's current record, so a command is never outdated.
     """
 
     kind: DispatchKind
@@ -27,12 +32,16 @@ class DispatchCommand:
     job_id: str
     correlation_id: str
 
+    @classmethod
+    def for_job(cls, kind: DispatchKind, job: Job) -> DispatchCommand:
+        return cls(kind, job.tenant, job.id, job.correlation_id)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> DispatchCommand:
-        """Raises PermanentError where the text is not such a command."""
+        """Parse a message body. Raises PermanentError if it is not a dispatch command."""
         try:
             fields = json.loads(text)
             return cls(
@@ -42,4 +51,4 @@ class DispatchCommand:
                 correlation_id=str(fields.get("correlation_id", "")),
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise PermanentError(f"not a dispatch command: {type(error).__name__}") from error
+            raise PermanentError(f"the message is not a dispatch command: {type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""Events on the bus: past tense, in one versioned envelope. docs/events.md documents them. Pure."""
+"""The events on the bus, in one versioned envelope; docs/events.md documents them. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import ReportChannel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 EVENT_VERSION = 1
+
+_TERMINAL_REPLICATE_STATUSES = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
 
 class EventName(StrEnum):
@@ -30,7 +33,7 @@ class EventName(StrEnum):
 
 
 class EventSource(StrEnum):
-    """Who says so: Replicate (heard by webhook or poll), or our own jobs."""
+    """Where an event originates: at Replicate (received by webhook or poll), or in our own jobs."""
 
     UPSTREAM = "replicate-proxy.upstream"
     JOBS = "replicate-proxy.jobs"
@@ -38,9 +41,7 @@ class EventSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry on the bus. `event_id` is unique per event, `correlation_id` the same from request to
-    delivery.
-    """
+    """One entry on the bus; `correlation_id` stays the same from the request to the webhook deliveries."""
 
     name: EventName
     source: EventSource
@@ -50,7 +51,7 @@ class Event:
     data: Mapping[str, Any]
 
     @classmethod
-    def new(
+    def create(
         cls,
         name: EventName,
         source: EventSource,
@@ -59,6 +60,7 @@ class Event:
         now: datetime,
         data: Mapping[str, Any],
     ) -> Event:
+        """Return an event with a new ID."""
         return cls(
             name=name,
             source=source,
@@ -68,8 +70,8 @@ class Event:
             data=data,
         )
 
-    def detail(self) -> str:
-        """The entry's `Detail`: the envelope as JSON text."""
+    def to_detail(self) -> str:
+        """Return the entry's `Detail`: the envelope as JSON text."""
         metadata = {
             "event_id": self.event_id,
             "event_name": self.name,
@@ -83,59 +85,68 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionReport:
-    """The data of the three Prediction events: what Replicate said about one attempt of one job.
+    """What Replicate reported about one attempt of one job: the data of the three Prediction events.
 
-    `prediction` is Replicate's body as it came, or None where it lies under the object key `prediction_ref`.
+    `status` is Replicate's own word. `prediction` is Replicate's body, or None where it is too large for an
+    event and stored in S3 under `prediction_object_key`. A continuation of a harvest has neither.
     """
 
     tenant: str
     job_id: str
     attempt: int
     status: str
-    via: str
+    channel: ReportChannel
     received_at: datetime
     correlation_id: str = ""
     prediction: Mapping[str, Any] | None = None
-    prediction_ref: str | None = None
+    prediction_object_key: str | None = None
+
+    def to_event(self, *, has_progress: bool = False) -> Event:
+        """Return the report's event; `has_progress` marks further news of a prediction that is running."""
+        if self.status in _TERMINAL_REPLICATE_STATUSES:
+            name = EventName.PREDICTION_COMPLETED
+        else:
+            name = EventName.PREDICTION_PROGRESSED if has_progress else EventName.PREDICTION_STARTED
+        return Event.create(
+            name,
+            EventSource.UPSTREAM,
+            correlation_id=self.correlation_id,
+            now=self.received_at,
+            data=self.to_data(),
+        )
 
     def to_data(self) -> dict[str, Any]:
+        """Return the event's `data`."""
         data: dict[str, Any] = {
             "tenant": self.tenant,
             "job_id": self.job_id,
             "attempt": self.attempt,
             "status": self.status,
-            "via": self.via,
+            "channel": self.channel.value,
             "received_at": format_timestamp(self.received_at),
         }
-        if self.prediction_ref is not None:
-            return {**data, "prediction_ref": self.prediction_ref}
+        if self.prediction_object_key is not None:
+            return {**data, "prediction_object_key": self.prediction_object_key}
         return {**data, "prediction": self.prediction}
 
     @classmethod
-    def from_queue(cls, body: str) -> PredictionReport:
-        """From the EventBridge entry that a rule put on a queue. Raises PermanentError on anything else."""
+    def from_queue_message(cls, body: str) -> PredictionReport:
+        """Parse the EventBridge entry that a rule put on a queue. Raises PermanentError on anything else."""
         try:
             detail = json.loads(body)["detail"]
             metadata, data = detail["metadata"], detail["data"]
             if metadata["event_version"] != EVENT_VERSION:
-                raise PermanentError(f"event version {metadata['event_version']} is not known here")
+                raise PermanentError(f"event_version {metadata['event_version']} is not supported")
             return cls(
                 tenant=data["tenant"],
                 job_id=data["job_id"],
                 attempt=int(data["attempt"]),
                 status=data["status"],
-                via=data["via"],
+                channel=ReportChannel(data["channel"]),
                 received_at=parse_timestamp(data["received_at"]),
                 correlation_id=metadata["correlation_id"],
                 prediction=data.get("prediction"),
-                prediction_ref=data.get("prediction_ref"),
+                prediction_object_key=data.get("prediction_object_key"),
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise PermanentError(f"not a prediction event: {type(error).__name__}") from error
-
-
-def event_name_of(status: str, *, first_seen: bool) -> EventName:
-    """The detail type for Replicate's status word."""
-    if status in {"succeeded", "failed", "canceled", "aborted"}:
-        return EventName.PREDICTION_COMPLETED
-    return EventName.PREDICTION_STARTED if first_seen else EventName.PREDICTION_PROGRESSED
+            raise PermanentError(f"the message is not a prediction event: {type(error).__name__}") from error

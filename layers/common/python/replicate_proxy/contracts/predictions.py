@@ -18,7 +18,7 @@ from replicate_proxy.jobs.model import Job, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicate_proxy.jobs.model import Batch
+    from replicate_proxy.jobs.model import Batch, PastAttempt
 
 
 PREDICTION_STATUS: Mapping[JobStatus, str] = {
@@ -45,10 +45,10 @@ def build_prediction_view(
 ) -> dict[str, Any]:
     """The prediction object. `still_waiting`: the caller asked to wait and the answer is not final."""
     status = PREDICTION_STATUS[job.status]
-    here = f"{job.base_url}/v1/predictions/{job.id}"
+    here = f"{job.public_base_url}/v1/predictions/{job.id}"
     view: dict[str, Any] = {
         "id": job.id,
-        "model": job.model or job.submission.model,
+        "model": job.model or job.submission.model_name,
         "version": job.version or job.submission.version_id,
         "input": input,
         "output": output if job.status is JobStatus.SUCCEEDED else None,
@@ -80,7 +80,7 @@ def _where_known(job: Job) -> dict[str, Any]:
     if job.webhook_events is not None:
         known["webhook_events_filter"] = list(job.webhook_events)
     if job.submission.kind == "deployments":
-        known["deployment"] = job.submission.model
+        known["deployment"] = job.submission.model_name
     return known
 
 
@@ -94,13 +94,23 @@ def _proxy(job: Job, files: Any) -> dict[str, Any]:
     return {
         "status": job.status.value,
         **batch,
-        "timeline": dict(job.timeline),
+        "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
-        "past_attempts": [dict(past) for past in job.past_attempts],
+        "past_attempts": [_build_past_attempt(past) for past in job.past_attempts],
         "replicate_id": job.replicate_id,
         "replicate_status": job.replicate_status,
-        "reported_via": job.reported_via,
+        "report_channel": job.report_channel,
         "files": files or [],
+    }
+
+
+def _build_past_attempt(past: PastAttempt) -> dict[str, Any]:
+    return {
+        "attempt": past.attempt,
+        "outcome": past.outcome.value,
+        "replicate_id": past.replicate_id,
+        "error": past.error,
+        "ended_at": format_timestamp(past.ended_at),
     }
 
 
@@ -113,7 +123,7 @@ def build_batch_view(
     counts = dict.fromkeys(PREDICTION_STATUS.values(), 0)
     for job in jobs:
         counts[PREDICTION_STATUS[job.status]] += 1
-    here = f"{batch.base_url}/v1/batches/{batch.id}"
+    here = f"{batch.public_base_url}/v1/batches/{batch.id}"
     view: dict[str, Any] = {
         "id": batch.id,
         "status": "processing",
@@ -131,7 +141,7 @@ def build_batch_view(
 
 
 def _short(job: Job) -> dict[str, Any]:
-    here = f"{job.base_url}/v1/predictions/{job.id}"
+    here = f"{job.public_base_url}/v1/predictions/{job.id}"
     return {
         "id": job.id,
         "status": PREDICTION_STATUS[job.status],

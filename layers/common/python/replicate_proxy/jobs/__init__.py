@@ -1,1 +1,1 @@
-"""What a job is, how its status moves, and when somebody must look at it again. Pure: no AWS, no HTTP."""
+"""Jobs: their records, the changes that can happen to them, the state machine, and the timeouts."""

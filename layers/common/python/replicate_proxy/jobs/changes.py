@@ -1,15 +1,21 @@
-"""What can happen to a job, past tense, one class each. `jobs.state.apply` says what follows from it."""
+"""The changes that can happen to a job, one class each; `jobs.state_machine.apply` applies them. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from replicate_proxy.errors import DuplicateError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from replicate_proxy.jobs.model import Document, JobStatus
+    from replicate_proxy.jobs.model import Document, JobStatus, ReportChannel
+
+
+class StaleChangeError(DuplicateError):
+    """The change is late, a duplicate, or about another attempt; the job stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +25,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptChange(Change):
-    """News about one attempt to send the job: it says nothing to a job that is at another attempt by now."""
+    """A change that concerns one attempt: it is stale for a job that has started another attempt since."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(AttemptChange):
-    """A dispatcher took the job and is about to send the create request; nobody else may before `until`."""
+    """A dispatcher claimed the job and is about to send the create request, alone until `lease_until`."""
 
     lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released(AttemptChange):
-    """The create request was certainly not accepted; the job waits for `retry_at`. `counts`: really sent."""
+    """The create request was definitely not accepted; the job waits in the queue until `retry_at`.
+
+    `increments_backoff` is False where the cause is not the job's: a rate limit, an open breaker, our token.
+    """
 
     retry_at: datetime
     increments_backoff: bool = True
@@ -41,19 +50,19 @@ class Released(AttemptChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(AttemptChange):
-    """Replicate refused the request for good; `error` is its own text."""
+    """Replicate rejected the request permanently; `error` is its text."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeUnknown(AttemptChange):
-    """The create request was sent and nobody knows whether a prediction exists."""
+    """The create request was sent, and whether Replicate created a prediction is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResubmitAllowed(AttemptChange):
-    """No trace of a prediction was found for an unknown outcome: the job may be sent again."""
+    """No prediction was found for a create request of unknown outcome: the job may be sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +76,15 @@ class Accepted(AttemptChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported(Change):
-    """News from Replicate, by webhook or poll, about one attempt; `status` is Replicate's own word.
+    """Replicate reported on one attempt, by webhook or poll; `status` is Replicate's own word.
 
-    `lease_until` is given by the harvester that will work on a success; others leave it None.
+    A harvester that processes the result itself sets `lease_until`; otherwise it is None.
     """
 
     attempt: int
     replicate_id: str
     status: str
-    via: str
+    channel: ReportChannel
     model: str | None = None
     version: str | None = None
     started_at: datetime | None = None
@@ -89,7 +98,7 @@ class Reported(Change):
 
 @dataclass(frozen=True, slots=True)
 class Harvested(Change):
-    """Every output file is where it will stay; `output` is final."""
+    """The harvest is complete; `output` is the final output and `files` its file records."""
 
     output: Document
     files: Document | None = None
@@ -97,21 +106,21 @@ class Harvested(Change):
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested(Change):
-    """The caller wants the job stopped."""
+    """The caller asked to cancel the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarvestLeaseAcquired(Change):
-    """A harvester goes on with the job; nobody else may before `until`."""
+    """A harvester continues the harvest, alone until `lease_until`."""
 
     lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckScheduled(Change):
-    """Somebody looked while the job was `seen`, and it goes on: when to look next, and what is stored so far.
+    """The job was found in `expected_status` and goes on: sets its next check and the files stored so far.
 
-    `counts`: the look brought nothing new, so that the next ones come ever later.
+    `increments_backoff`: the check brought no progress, so the following checks come at longer intervals.
     """
 
     expected_status: JobStatus
@@ -122,7 +131,7 @@ class CheckScheduled(Change):
 
 @dataclass(frozen=True, slots=True)
 class EndedByProxy(Change):
-    """The proxy itself ends the job: given up, expired, or canceled before it was ever sent."""
+    """The proxy ends the job without a result of Replicate: given up, expired, or canceled before sending."""
 
     status: Literal[JobStatus.FAILED, JobStatus.CANCELED]
     error: str | None = None

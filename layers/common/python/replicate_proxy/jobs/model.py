@@ -1,7 +1,4 @@
-"""A job: one prediction request on its way, from the caller's POST to the final output.
-
-Several predictions asked for in one request.
-"""
+"""The records of the pipeline: a job is one prediction request, a batch several made together. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class JobStatus(StrEnum):
-    """Where a job is; docs/architecture.md has the picture, `jobs.state` the transitions."""
+    """The states of a job; `jobs.state_machine` has the transitions."""
 
     QUEUED = "queued"
     SUBMITTING = "submitting"
@@ -28,12 +25,12 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
-TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
-ACTIVE = frozenset(JobStatus) - TERMINAL
+TERMINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
+ACTIVE_STATUSES = frozenset(JobStatus) - TERMINAL_STATUSES
 
 
 class SubmissionKind(StrEnum):
-    """Which of Replicate's three create endpoints a job goes to."""
+    """Replicate's three create endpoints."""
 
     VERSION = "predictions"
     MODEL = "models"
@@ -42,9 +39,7 @@ class SubmissionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What to create on Replicate: by `version` reference, by official model, or by deployment
-    (`owner`/`name`).
-    """
+    """The model to run: a `version` reference, an official model or a deployment (both `owner`/`name`)."""
 
     kind: SubmissionKind
     version: str | None = None
@@ -52,8 +47,8 @@ class Submission:
     name: str | None = None
 
     @property
-    def model(self) -> str:
-        """`owner/name` as far as the request tells; empty for a bare version id."""
+    def model_name(self) -> str:
+        """`owner/name`, or an empty string where the request has only a version ID."""
         if self.owner and self.name:
             return f"{self.owner}/{self.name}"
         reference = self.version or ""
@@ -61,9 +56,7 @@ class Submission:
 
     @property
     def version_id(self) -> str:
-        """The version as replies show it: an id, or `hidden` where the model has no versions (OpenAPI
-        document).
-        """
+        """The version ID, or `hidden` for models without versions, as in Replicate's OpenAPI document."""
         reference = self.version or ""
         if ":" in reference:
             return reference.partition(":")[2]
@@ -72,19 +65,61 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON value kept with the job: as text in the item itself, or (large) under an object key."""
+    """A JSON value that belongs to a job: stored inline as JSON `text`, or in S3 under `object_key`."""
 
     text: str | None = None
-    ref: str | None = None
+    object_key: str | None = None
+
+
+class ReportChannel(StrEnum):
+    """How Replicate's report about a prediction reached us."""
+
+    WEBHOOK = "webhook"
+    POLL = "poll"
+    # Not a new report: the harvest of a known result continues.
+    CONTINUATION = "continuation"
+
+
+class TimelineStep(StrEnum):
+    """The steps of a job whose times its timeline records."""
+
+    ACCEPTED = "accepted"
+    CLAIMED = "claimed"
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    REPORTED = "reported"
+    HARVESTING = "harvesting"
+    FINISHED = "finished"
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended that did not become the job's result."""
+
+    # The prediction failed with a transient error.
+    FAILED = "failed"
+    # The outcome of the create request stayed unknown: the prediction may still exist and report.
+    UNKNOWN = "unknown"
+    # An earlier attempt of unknown outcome reported and took this one's place.
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAttempt:
+    """An earlier attempt at Replicate; `replicate_id` is set where its prediction is known (and failed)."""
+
+    attempt: int
+    outcome: AttemptOutcome
+    replicate_id: str | None
+    error: str
+    ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The whole record. `rev` grows by one with each save and guards it; times are UTC; `timeline` has one
-    time a hop.
+    """The record of one prediction request. All times are UTC.
 
-    `due_at` is when the sweep must look at the job even if nothing else happens; None once the job is
-    terminal.
+    `revision` grows by one with each save and is the condition of the next. The sweep checks the job at
+    `next_check_at` even if nothing else happens; it is None once the job is terminal.
     """
 
     tenant: str
@@ -94,57 +129,59 @@ class Job:
     submission: Submission
     input: Document
     correlation_id: str
-    base_url: str
-    rev: int = 0
-    due_at: datetime | None = None
+    public_base_url: str
+    revision: int = 0
+    next_check_at: datetime | None = None
     key_id: str = ""
     batch_id: str | None = None
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
     image_options: Mapping[str, Any] = field(default_factory=dict)
     deadline: datetime | None = None
-    # The attempt on Replicate that is under way, and what came of those before it.
+    # The current attempt at Replicate and the ones before it.
     attempt: int = 1
-    past_attempts: tuple[Mapping[str, Any], ...] = ()
+    past_attempts: tuple[PastAttempt, ...] = ()
     lease_until: datetime | None = None
-    sent_at: datetime | None = None
-    releases: int = 0
+    create_sent_at: datetime | None = None
+    # Create requests that Replicate did not accept, and checks without news: both lengthen a backoff.
+    failed_submissions: int = 0
     checks: int = 0
     replicate_id: str | None = None
-    reported_via: str | None = None
+    report_channel: ReportChannel | None = None
     model: str | None = None
     version: str | None = None
     cancel_requested_at: datetime | None = None
-    # What Replicate said, and what we made of it.
+    # Replicate's result (`replicate_output` has its own URLs) and what the harvest made of it.
     started_at: datetime | None = None
     completed_at: datetime | None = None
     replicate_status: str | None = None
-    source_output: Document | None = None
+    replicate_output: Document | None = None
     output: Document | None = None
     files: Document | None = None
     logs: Document | None = None
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    timeline: Mapping[str, str] = field(default_factory=dict)
+    timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)
+    # Unix time after which DynamoDB deletes the record.
     expires_at: int | None = None
 
     @property
     def is_terminal(self) -> bool:
-        return self.status in TERMINAL
+        return self.status in TERMINAL_STATUSES
 
 
-# Batch and jobs are written in one transaction, which holds 100 items and 4 MB (Amazon DynamoDB, "Amazon
-# DynamoDB Transactions: How it works"); a job takes a few kilobytes, since larger inputs lie in S3.
-LARGEST_BATCH = 50
+# A batch and its jobs are written in one transaction, which holds 100 items and 4 MB (Amazon DynamoDB,
+# "Amazon DynamoDB Transactions: How it works"); a job takes a few kilobytes, since larger inputs are in S3.
+MAX_BATCH_JOBS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What was asked for together. Never changes: where its jobs are is in the jobs."""
+    """The jobs of one batch request. The record never changes: each job has its own status."""
 
     tenant: str
     id: str
     created_at: datetime
-    base_url: str
+    public_base_url: str
     job_ids: tuple[str, ...]
     expires_at: int | None = None

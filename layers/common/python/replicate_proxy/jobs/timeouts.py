@@ -1,4 +1,4 @@
-"""How long to wait before somebody looks again: one place for every patience of the pipeline. Pure."""
+"""The timeouts and limits of a job's life, and the interval between its checks. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ if TYPE_CHECKING:
 
 # Replicate deletes inputs, outputs, files and logs of API predictions one hour after completion
 # (Replicate docs, predictions: data retention).
-RESULT_LIFETIME = timedelta(hours=1)
+REPLICATE_RETENTION = timedelta(hours=1)
 
-_LONGEST_LOOK = timedelta(minutes=30)
+_MAX_CHECK_INTERVAL = timedelta(minutes=30)
+_MAX_POLL_INTERVAL_SECONDS = 30.0
+# Beyond this many checks the interval has reached its maximum anyway; bounds the power below.
+_MAX_BACKOFF_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTimeouts:
-    """Patience in seconds. `fresh_attempts` is how often a job that died of Replicate's own trouble starts
-    anew, `resends` how often a create request of unknown outcome, of which there is no trace, is sent again.
+    """How long the sweep leaves a job in each status before it checks it, and when a job is given up.
+
+    `max_job_retries` bounds new attempts after transient failures at Replicate, `max_resubmissions` new
+    attempts after create requests of unknown outcome that left no trace.
     """
 
     webhooks_enabled: bool = True
@@ -58,14 +63,16 @@ class JobTimeouts:
             retention_days=env.integer("JOB_RETENTION_DAYS", default.retention_days),
         )
 
-    def next_check_at(self, now: datetime, checks: int) -> datetime:
-        """When to ask Replicate again about a running prediction: by webhook patience, doubling with every
-        look.
+    def calculate_next_check(self, now: datetime, checks: int) -> datetime:
+        """Return when to ask Replicate about a running prediction that has been checked `checks` times.
 
-        Without webhooks polling is the only news there is, so it starts early and grows slowly.
+        With webhooks, the interval is the webhook timeout and doubles with each check. Without them, polling
+        is the only source of reports, so it starts early and backs off slowly.
         """
+        steps = min(checks, _MAX_BACKOFF_STEPS)
         if self.webhooks_enabled:
-            wait = timedelta(seconds=self.webhook_seconds * 2.0 ** min(checks, 16))
+            interval = timedelta(seconds=self.webhook_seconds * 2.0**steps)
         else:
-            wait = timedelta(seconds=min(max(self.poll_interval_seconds, 0.1) * 1.5 ** min(checks, 16), 30.0))
-        return now + min(wait, _LONGEST_LOOK)
+            seconds = max(self.poll_interval_seconds, 0.1) * 1.5**steps
+            interval = timedelta(seconds=min(seconds, _MAX_POLL_INTERVAL_SECONDS))
+        return now + min(interval, _MAX_CHECK_INTERVAL)

@@ -1,4 +1,4 @@
-"""Read, apply, save: how every service changes a job without overwriting somebody else's change."""
+"""Apply a change to a job and save it without overwriting a concurrent change: read, apply, save, repeat."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, JobStore
 
 
-_TRIES = 6
+_MAX_SAVE_ATTEMPTS = 6
 
 
 class JobUpdater:
-    """Jobs with their state machine: each change is applied to the newest record and saved under its rev."""
+    """Changes jobs: the state machine applies each change, and the job's revision guards the save."""
 
-    def __init__(self, store: JobStore, clock: Clock, policy: JobTimeouts) -> None:
+    def __init__(self, store: JobStore, clock: Clock, timeouts: JobTimeouts) -> None:
         self._store = store
         self._clock = clock
-        self._policy = policy
+        self._timeouts = timeouts
 
     def get(self, tenant: str, job_id: str) -> Job:
-        """The newest record. Raises NotFoundError."""
+        """Return the current record. Raises NotFoundError."""
         job = self._store.get(tenant, job_id)
         if job is None:
             raise NotFoundError("no such job")
         return job
 
     def apply(self, job: Job, change: Change) -> Job:
-        """Applies to the job as given first, and to a fresh read after each lost race.
+        """Apply the change and return the saved job; after a lost race, apply it to the current record.
 
-        Raises StaleChangeError where the change is late or a duplicate, RetryableError where the races go on.
+        Raises StaleChangeError if the change is late or a duplicate, RetryableError if the races do not end.
         """
-        for _ in range(_TRIES):
-            moved = apply(job, change, now=self._clock.now(), timeouts=self._policy)
+        for _ in range(_MAX_SAVE_ATTEMPTS):
+            changed = apply(job, change, now=self._clock.now(), timeouts=self._timeouts)
             if isinstance(change, Reported) and job.replicate_id is None:
-                # The webhook's address proves whose it is: no twin of unknown outcome may take it.
+                # The signed callback URL proves that the prediction is this job's. Claim it, so that another
+                # job of unknown outcome with an identical request cannot.
                 self._store.claim_prediction(change.replicate_id, job.tenant, job.id)
             try:
-                return self._store.save(moved)
+                return self._store.save(changed)
             except ConflictError:
                 job = self.get(job.tenant, job.id)
-        raise RetryableError("the job is being changed by many at once", retry_after=1)
+        raise RetryableError("too many concurrent changes of the job", retry_after=1)

@@ -1,4 +1,4 @@
-"""The webhook URL we give Replicate: it names the job and proves that we made it. Pure."""
+"""The URL that Replicate calls about a prediction: it names the job and is signed with our key. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_MOST_DIGITS = 4
+_MAX_ATTEMPT_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class JobReference:
-    """One attempt of one job."""
+class AttemptReference:
+    """One attempt of one job, as the callback URL names it."""
 
     tenant: str
     job_id: str
@@ -25,43 +25,42 @@ class JobReference:
     correlation_id: str = ""
 
 
-class WebhookUrls:
-    """Writes and reads them. Replicate keeps query parameters and recommends them for own ids (docs,
-    webhooks).
+class CallbackUrls:
+    """Builds and verifies callback URLs.
+
+    Replicate keeps query parameters and recommends them for the caller's own IDs (Replicate docs, webhooks).
     """
 
     def __init__(self, base_url: str, root_secret: bytes) -> None:
         self._base_url = base_url
         self._key = signing.derive_key(root_secret, "replicate-webhook-url")
 
-    def make(self, job: JobReference) -> str:
+    def build_url(self, attempt: AttemptReference) -> str:
         query = {
-            "tenant": job.tenant,
-            "job": job.job_id,
-            "attempt": str(job.attempt),
-            "correlation": job.correlation_id,
-            "sig": self._signature(job),
+            "tenant": attempt.tenant,
+            "job": attempt.job_id,
+            "attempt": str(attempt.attempt),
+            "correlation": attempt.correlation_id,
+            "sig": signing.sign(self._key, *_get_signed_parts(attempt)),
         }
         return f"{self._base_url}/webhooks/replicate?{urlencode(query)}"
 
-    def read(self, query: Mapping[str, str]) -> JobReference | None:
-        """The job that the parameters name, None where they are not ours."""
-        attempt = query.get("attempt", "")
-        if not attempt.isascii() or not attempt.isdigit() or len(attempt) > _MOST_DIGITS:
+    def parse_query(self, query: Mapping[str, str]) -> AttemptReference | None:
+        """Return the attempt that the parameters name, or None if they do not carry our signature."""
+        number = query.get("attempt", "")
+        if not number.isascii() or not number.isdigit() or len(number) > _MAX_ATTEMPT_DIGITS:
             return None
-        job = JobReference(
-            query.get("tenant", ""), query.get("job", ""), int(attempt), query.get("correlation", "")
+        attempt = AttemptReference(
+            query.get("tenant", ""), query.get("job", ""), int(number), query.get("correlation", "")
         )
-        return job if signing.verify(self._key, query.get("sig", ""), *_parts(job)) else None
+        is_ours = signing.verify(self._key, query.get("sig", ""), *_get_signed_parts(attempt))
+        return attempt if is_ours else None
 
-    def read_url(self, url: str | None) -> JobReference | None:
-        """The same from a whole URL, as Replicate echoes it."""
+    def parse_url(self, url: str | None) -> AttemptReference | None:
+        """Return the attempt that a whole URL names, as Replicate echoes it with a prediction."""
         query = parse_qs(urlsplit(url or "").query)
-        return self.read({name: values[0] for name, values in query.items()})
-
-    def _signature(self, job: JobReference) -> str:
-        return signing.sign(self._key, *_parts(job))
+        return self.parse_query({name: values[0] for name, values in query.items()})
 
 
-def _parts(job: JobReference) -> tuple[str, ...]:
-    return job.tenant, job.job_id, str(job.attempt), job.correlation_id
+def _get_signed_parts(attempt: AttemptReference) -> tuple[str, ...]:
+    return attempt.tenant, attempt.job_id, str(attempt.attempt), attempt.correlation_id

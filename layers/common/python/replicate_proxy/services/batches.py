@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.services.cancel import Cancel
+    from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobFactory, JobRequest
 
 
@@ -48,7 +48,7 @@ class BatchReader:
         batch = self._store.get(tenant, batch_id) if is_id(batch_id) else None
         if batch is None:
             raise NotFoundError("no such batch")
-        return BatchState(batch, self._store.jobs(batch))
+        return BatchState(batch, self._store.list_jobs(batch))
 
 
 class BatchService:
@@ -62,7 +62,7 @@ class BatchService:
         store: BatchStore,
         idempotency: IdempotencyStore,
         intake: JobFactory,
-        cancel: Cancel,
+        cancel: JobCanceler,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -81,7 +81,7 @@ class BatchService:
         if key is not None:
             wanted = IdempotencyRecord(principal.tenant, key, _fingerprint(news), batch_id)
             batch_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
-            self._checkpoint("ingest.key_claimed")
+            self._checkpoint("ingest.idempotency_key_claimed")
             earlier = self._store.get(principal.tenant, batch_id)
             if earlier is not None:
                 return self._replayed(earlier)
@@ -92,8 +92,8 @@ class BatchService:
         found = BatchReader(self._store).get(tenant, batch_id)
         for job in found.jobs:
             if not job.is_terminal:
-                self._cancel.ask(job)
-        return BatchState(found.batch, self._store.jobs(found.batch))
+                self._cancel.request_cancel(job)
+        return BatchState(found.batch, self._store.list_jobs(found.batch))
 
     def _create(self, news: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
         now = self._clock.now()
@@ -104,7 +104,7 @@ class BatchService:
             tenant=principal.tenant,
             id=batch_id,
             created_at=now,
-            base_url=news[0].base_url,
+            public_base_url=news[0].base_url,
             job_ids=tuple(job.id for job in jobs),
             expires_at=self._intake.calculate_expiry(now),
         )
@@ -119,15 +119,15 @@ class BatchService:
             # The write had reached the table and only its answer was lost.
         for job in jobs:
             self._intake.record_acceptance(job)
-        self._checkpoint("ingest.recorded")
+        self._checkpoint("ingest.job_stored")
         # One that cannot be queued takes seconds to say so: the others are left to the sweep with it.
         all(self._intake.enqueue(job) for job in jobs)
-        self._checkpoint("ingest.queued")
+        self._checkpoint("ingest.job_enqueued")
         return BatchState(batch, jobs)
 
     def _replayed(self, batch: Batch) -> BatchState:
         count(Metric.JOB_REPLAYED)
-        return BatchState(batch, self._store.jobs(batch), is_replay=True)
+        return BatchState(batch, self._store.list_jobs(batch), is_replay=True)
 
 
 def _fingerprint(news: Sequence[JobRequest]) -> str:

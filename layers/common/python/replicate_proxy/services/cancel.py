@@ -1,4 +1,4 @@
-"""Cancelling: at once while the job waits in our queue, through Replicate once it runs there."""
+"""Cancel jobs: at once while they wait in the queue, through Replicate once their prediction runs there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id
-from replicate_proxy.jobs.changes import CancelRequested
-from replicate_proxy.jobs.state_machine import StaleChangeError
+from replicate_proxy.jobs.changes import CancelRequested, StaleChangeError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import no_checkpoint
 
@@ -20,12 +19,16 @@ if TYPE_CHECKING:
     from replicate_proxy.testing.checkpoints import Checkpoint
 
 
-# Replicate answers a cancel with the canceled prediction; ours goes through a queue, so give it a moment.
-_PATIENCE_SECONDS = 3.0
+# Replicate answers a cancel request with the canceled prediction. Ours goes through the dispatch queue, so
+# wait a moment for the result.
+_WAIT_SECONDS = 3.0
 
 
-class Cancel:
-    """Marks the wish on the job, then tells the dispatcher. A lost message is made good by the sweep."""
+class JobCanceler:
+    """Records the cancel request on the job, then sends a command to the dispatcher.
+
+    If the command is lost, the sweep sends another.
+    """
 
     def __init__(
         self,
@@ -40,28 +43,31 @@ class Cancel:
         self._waiter = waiter
         self._checkpoint = checkpoint
 
-    def cancel(self, tenant: str, job_id: str) -> Job:
-        """The job after the request: canceled, or still what it was. Harmless on a job that is over."""
+    def cancel_job(self, tenant: str, job_id: str) -> Job:
+        """Request the cancel, wait a moment, and return the job. Does nothing if the job is terminal.
+
+        Raises NotFoundError.
+        """
         if not is_id(job_id):
             raise NotFoundError("no such job")
-        job = self.ask(self._updater.get(tenant, job_id))
+        job = self.request_cancel(self._updater.get(tenant, job_id))
         if job.is_terminal or job.cancel_requested_at is None:
             return job
-        return self._waiter.wait_until_final(job, _PATIENCE_SECONDS)
+        return self._waiter.wait_until_final(job, _WAIT_SECONDS)
 
-    def ask(self, job: Job) -> Job:
-        """The same for a job that was just read, without waiting for what comes of it."""
+    def request_cancel(self, job: Job) -> Job:
+        """Request the cancel without waiting for the result, and return the job."""
         try:
             job = self._updater.apply(job, CancelRequested())
         except StaleChangeError:
             return self._updater.get(job.tenant, job.id)
         if not job.is_terminal:
-            self._checkpoint("ingest.cancel_recorded")
-            self._send(job)
+            self._checkpoint("ingest.cancel_request_stored")
+            self._enqueue_cancel(job)
         return job
 
-    def _send(self, job: Job) -> None:
+    def _enqueue_cancel(self, job: Job) -> None:
         try:
-            self._queue.send(DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id))
+            self._queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
         except RetryableError as error:
-            logger.warning("cancel not queued; the sweep will", job_id=job.id, reason=str(error))
+            logger.warning("cancel not enqueued, left to the sweep", job_id=job.id, reason=str(error))

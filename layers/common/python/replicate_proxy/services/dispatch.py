@@ -1,14 +1,17 @@
-"""Running jobs on Replicate: the one place that creates predictions, so the one place that could pay twice.
+"""Create the predictions of queued jobs on Replicate, and cancel them there.
 
-Replicate knows no idempotency key. Hence: claim the job by conditional write, send once, and record the
-outcome by class. Certainly not accepted: back to the queue. Refused: the job failed. Anything else: unknown,
-which is for a webhook or the sweep to settle, never for a retry. A crash between any two lines leaves a claim
-whose lease runs out, and that counts as unknown as well.
+Replicate has no idempotency key, so this is the only place that could pay for a job twice. The dispatcher
+claims the job by a conditional write, sends one create request, and records its outcome:
+
+- definitely not accepted: the job goes back to the queue;
+- rejected: the job fails;
+- anything else: the outcome is unknown, which a webhook or the sweep resolves; it is never just retried.
+
+A crash after the claim leaves a lease that expires, which counts as an unknown outcome as well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,17 +19,18 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
     Accepted,
+    Change,
     CheckScheduled,
     Claimed,
     EndedByProxy,
     OutcomeUnknown,
     Rejected,
     Released,
+    StaleChangeError,
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
-from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.observability import Metric, count, logger, measure_seconds
-from replicate_proxy.replicate_api.callback_url import JobReference, WebhookUrls
+from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -38,24 +42,31 @@ from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPredictio
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
 
 
-_KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
+# Longer than the dispatch function's timeout: a lease must not expire while its holder still runs.
+DEFAULT_LEASE_SECONDS = 90.0
+
+_TARGET_KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
     SubmissionKind.VERSION: "predictions",
     SubmissionKind.MODEL: "model",
     SubmissionKind.DEPLOYMENT: "deployment",
 }
-_LONGEST_PARK_SECONDS = 900.0
-# These say nothing about the job; only real tries make its own wait grow.
-_NOT_THE_JOBS_FAULT = (ThrottledError, BreakerOpenError, TokenRejectedError)
-# The pace of somebody who has to put a setting or a secret right.
-_OPERATOR_SECONDS = 60.0
+# The longest delay of an SQS message (Amazon SQS, message quotas).
+_MAX_DELAY_SECONDS = 900.0
+_MIN_DELAY_SECONDS = 1.0
+_MAX_BACKOFF_SECONDS = 600
+# Until an operator has corrected a setting or a secret.
+_CONFIGURATION_DELAY_SECONDS = 60.0
+# These errors have nothing to do with the job, so they do not lengthen its backoff.
+_NO_BACKOFF = (ThrottledError, BreakerOpenError, TokenRejectedError)
 
 
-class Predictions(Protocol):
-    """Creating and canceling on Replicate, guarded by breaker and rate limit."""
+class PredictionClient(Protocol):
+    """Creates and cancels predictions on Replicate, behind circuit breaker and rate limit."""
 
     def create(
         self, target: CreateTarget, body: dict[str, Any], *, cancel_after_seconds: int | None
@@ -64,38 +75,29 @@ class Predictions(Protocol):
     def cancel(self, prediction_id: str) -> UpstreamPrediction: ...
 
     def acquire_create_slot(self) -> float:
-        """Seconds to wait before a create may be sent, by breaker and rate limit; 0 takes a place."""
+        """Return the seconds until a create may be sent; 0 reserves a place in the rate limit."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchSettings:
-    """`lease_seconds` must outlast the function's timeout; `queue_lifetime_seconds` is how long a job may
-    wait in all, `queued_seconds` how long beyond its time before the sweep takes its message for lost.
+class Dispatcher:
+    """Handles the commands of the dispatch queue.
+
+    A job that has to wait is requeued as a new delayed message, so that waiting does not use up the receive
+    count that leads to the dead-letter queue.
     """
 
-    webhooks: bool = True
-    lease_seconds: float = 90
-    queue_lifetime_seconds: float = 24 * 3600
-    queued_seconds: float = 120
-
-
-class Dispatch:
-    """Handles one command of the dispatch queue. Parking sends a fresh delayed message, so that waiting never
-    spends the receive count that would end in the dead-letter queue.
-    """
-
-    def __init__(  # noqa: PLR0913 - the one service that needs every port
+    def __init__(  # noqa: PLR0913 - the one service that needs nearly every port
         self,
         *,
         updater: JobUpdater,
         store: JobStore,
         documents: DocumentStore,
         queue: CommandQueue,
-        predictions: Predictions,
-        urls: WebhookUrls,
+        predictions: PredictionClient,
+        urls: CallbackUrls,
         clock: Clock,
-        settings: DispatchSettings,
+        timeouts: JobTimeouts,
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._updater = updater
@@ -105,54 +107,102 @@ class Dispatch:
         self._predictions = predictions
         self._urls = urls
         self._clock = clock
-        self._settings = settings
+        self._timeouts = timeouts
+        self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
     def handle(self, command: DispatchCommand) -> None:
-        """Raises NotFoundError for a job that is gone, RetryableError where the message should come again."""
+        """Handle one command.
+
+        Raises NotFoundError if the job does not exist, RetryableError if the message is to be received again.
+        """
         job = self._updater.get(command.tenant, command.job_id)
         if command.kind is DispatchKind.CANCEL:
             self._cancel(job)
         elif job.status is not JobStatus.QUEUED:
-            logger.info("duplicate command", status=job.status.value)
-        elif ended := self._ended_before_sending(job):
-            self._change(job, ended)
-        elif (wait := self._predictions.acquire_create_slot()) > 0:
-            self._wait(job, wait)
+            logger.info("duplicate command ignored", status=job.status.value)
+        elif end := self._find_end_before_sending(job):
+            self._apply(job, end)
+        elif (delay_seconds := self._predictions.acquire_create_slot()) > 0:
+            self._postpone(job, delay_seconds)
         else:
             self._submit(job)
 
+    def _find_end_before_sending(self, job: Job) -> EndedByProxy | None:
+        """Return the end of a job that must not be sent any more."""
+        now = self._clock.now()
+        if job.cancel_requested_at is not None:
+            return EndedByProxy(JobStatus.CANCELED)
+        if job.deadline is not None and job.deadline <= now:
+            return EndedByProxy(
+                JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started"
+            )
+        if (now - job.created_at).total_seconds() > self._timeouts.max_queued_seconds:
+            return EndedByProxy(
+                JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait"
+            )
+        return None
+
+    def _postpone(self, job: Job, delay_seconds: float) -> None:
+        """Requeue the job until a create may be sent.
+
+        The next check moves as well, so that the sweep does not add another message for the waiting job.
+        """
+        check_delay = timedelta(seconds=delay_seconds + self._timeouts.queued_seconds)
+        postponed = CheckScheduled(
+            expected_status=job.status,
+            next_check_at=self._clock.now() + check_delay,
+            increments_backoff=False,
+        )
+        if self._apply(job, postponed) is not None:
+            self._checkpoint("dispatch.check_postponed")
+            self._requeue_delayed(job, delay_seconds)
+
     def _submit(self, job: Job) -> None:
-        until = self._clock.now() + timedelta(seconds=self._settings.lease_seconds)
-        body = self._body(job)
+        """Claim the job, send the create request and record its outcome."""
+        lease_until = self._clock.now() + timedelta(seconds=self._lease_seconds)
+        body = self._build_body(job)
         self._checkpoint("dispatch.before_claim")
-        claimed = self._change(job, Claimed(attempt=job.attempt, lease_until=until))
+        claimed = self._apply(job, Claimed(attempt=job.attempt, lease_until=lease_until))
         if claimed is None:
             return
-        self._checkpoint("dispatch.claimed")
+        self._checkpoint("dispatch.job_claimed")
         try:
             prediction = self._predictions.create(
-                _target(claimed), body, cancel_after_seconds=_seconds_left(claimed, self._clock.now())
+                _build_target(claimed),
+                body,
+                cancel_after_seconds=_calculate_seconds_left(claimed, self._clock.now()),
             )
         except (NotAcceptedError, ConfigurationError) as error:
-            self._released(claimed, error)
+            self._release(claimed, error)
         except RejectedError as error:
             count(Metric.DISPATCH_REJECTED)
-            self._change(claimed, Rejected(attempt=claimed.attempt, error=_text(error)))
-            self._checkpoint("dispatch.settled")
+            self._apply(claimed, Rejected(attempt=claimed.attempt, error=_format_rejection(error)))
+            self._checkpoint("dispatch.failure_stored")
         except ProxyError as error:
-            # Whatever else went wrong, before or after the send: only what is certain may be sent again.
+            # Every other failure, before or after sending: only a definite "not accepted" may be sent again.
             count(Metric.DISPATCH_UNKNOWN)
             logger.warning("create outcome unknown", reason=type(error).__name__)
-            self._change(claimed, OutcomeUnknown(attempt=claimed.attempt))
-            self._checkpoint("dispatch.settled")
+            self._apply(claimed, OutcomeUnknown(attempt=claimed.attempt))
+            self._checkpoint("dispatch.failure_stored")
         else:
-            self._accepted(claimed, prediction)
+            self._record_acceptance(claimed, prediction)
 
-    def _accepted(self, job: Job, prediction: UpstreamPrediction) -> None:
-        self._checkpoint("dispatch.created")
+    def _build_body(self, job: Job) -> dict[str, Any]:
+        body: dict[str, Any] = {"input": self._documents.load(job.input)}
+        if job.submission.kind is SubmissionKind.VERSION:
+            body["version"] = job.submission.version
+        if self._timeouts.webhooks_enabled:
+            attempt = AttemptReference(job.tenant, job.id, job.attempt, job.correlation_id)
+            body["webhook"] = self._urls.build_url(attempt)
+            body["webhook_events_filter"] = _choose_webhook_events(job)
+        return body
+
+    def _record_acceptance(self, job: Job, prediction: UpstreamPrediction) -> None:
+        """Record the prediction on the job; cancel it where the job is canceled or has another prediction."""
+        self._checkpoint("dispatch.prediction_created")
         self._store.claim_prediction(prediction.id, job.tenant, job.id)
-        self._checkpoint("dispatch.owned")
+        self._checkpoint("dispatch.prediction_claimed")
         count(Metric.DISPATCH_SUBMITTED)
         measure_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
         accepted = Accepted(
@@ -161,122 +211,95 @@ class Dispatch:
             model=prediction.model or None,
             version=prediction.version or None,
         )
-        # Where a webhook was faster, the job is further already.
-        saved = self._change(job, accepted) or self._updater.get(job.tenant, job.id)
-        self._checkpoint("dispatch.recorded")
-        logger.info("submitted", replicate_id=prediction.id, attempt=job.attempt)
+        # If a webhook was faster, the change is stale and the job has moved on already.
+        saved = self._apply(job, accepted) or self._updater.get(job.tenant, job.id)
+        self._checkpoint("dispatch.acceptance_stored")
+        logger.info("job submitted", replicate_id=prediction.id, attempt=job.attempt)
         if saved.replicate_id != prediction.id:
-            logger.warning("the job went on without this prediction", replicate_id=prediction.id)
-            self._cancel_upstream(prediction.id)
+            logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)
+            self._cancel_prediction(prediction.id)
         elif saved.cancel_requested_at is not None:
             self._cancel(saved)
 
-    def _released(self, job: Job, error: ProxyError) -> None:
-        told = error.retry_after if isinstance(error, NotAcceptedError) else _OPERATOR_SECONDS
-        wait = told if told is not None else _growing(job.releases)
-        wait = min(max(wait, 1.0), _LONGEST_PARK_SECONDS)
-        logger.warning("not accepted, parked", reason=type(error).__name__, seconds=wait)
-        counts = not isinstance(error, _NOT_THE_JOBS_FAULT)
-        retry_at = self._clock.now() + timedelta(seconds=wait)
-        released = self._change(
-            job, Released(attempt=job.attempt, retry_at=retry_at, increments_backoff=counts)
+    def _release(self, job: Job, error: NotAcceptedError | ConfigurationError) -> None:
+        """Put a job whose create request was not accepted back into the queue."""
+        delay_seconds = _calculate_retry_delay(job, error)
+        logger.warning("create not accepted", reason=type(error).__name__, delay_seconds=delay_seconds)
+        released = Released(
+            attempt=job.attempt,
+            retry_at=self._clock.now() + timedelta(seconds=delay_seconds),
+            increments_backoff=not isinstance(error, _NO_BACKOFF),
         )
-        if released is not None and not released.is_terminal:
-            self._checkpoint("dispatch.released")
-            self._park(released, wait)
+        saved = self._apply(job, released)
+        if saved is not None and not saved.is_terminal:
+            self._checkpoint("dispatch.job_released")
+            self._requeue_delayed(saved, delay_seconds)
 
-    def _wait(self, job: Job, seconds: float) -> None:
-        """Not the time to send. Moving `due_at` keeps the sweep from adding messages to the waiting one."""
-        next_look = self._clock.now() + timedelta(seconds=seconds + self._settings.queued_seconds)
-        if (
-            self._change(
-                job,
-                CheckScheduled(expected_status=job.status, next_check_at=next_look, increments_backoff=False),
-            )
-            is not None
-        ):
-            self._checkpoint("dispatch.waiting")
-            self._park(job, seconds)
-
-    def _park(self, job: Job, seconds: float) -> None:
+    def _requeue_delayed(self, job: Job, delay_seconds: float) -> None:
         count(Metric.DISPATCH_REQUEUED)
-        command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
+        command = DispatchCommand.for_job(DispatchKind.SUBMIT, job)
         try:
-            self._queue.send(command, delay_seconds=min(seconds, _LONGEST_PARK_SECONDS))
+            self._queue.send(command, delay_seconds=min(delay_seconds, _MAX_DELAY_SECONDS))
         except RetryableError as error:
-            logger.warning("not parked; the sweep will send it again", reason=str(error))
-        self._checkpoint("dispatch.parked")
+            logger.warning("message not requeued, left to the sweep", reason=str(error))
+        self._checkpoint("dispatch.job_requeued")
 
     def _cancel(self, job: Job) -> None:
-        """Before there is a prediction to cancel, the wish stays on the job and is met once there is."""
+        """Cancel the job's prediction. If there is none yet, the request stays on the job until there is."""
         if job.is_terminal or job.cancel_requested_at is None:
             return
         if job.status is JobStatus.QUEUED or (
-            job.replicate_id is not None and self._cancel_upstream(job.replicate_id)
+            job.replicate_id is not None and self._cancel_prediction(job.replicate_id)
         ):
-            self._change(job, EndedByProxy(JobStatus.CANCELED))
+            self._apply(job, EndedByProxy(JobStatus.CANCELED))
 
-    def _cancel_upstream(self, replicate_id: str) -> bool:
-        """Whether the prediction ended by being canceled."""
-        self._checkpoint("dispatch.canceling")
+    def _cancel_prediction(self, replicate_id: str) -> bool:
+        """Cancel the prediction on Replicate and return whether it ended canceled."""
+        self._checkpoint("dispatch.before_cancel")
         try:
             prediction = self._predictions.cancel(replicate_id)
         except RejectedError as error:
-            logger.warning("Replicate refused to cancel; the sweep will look", status=error.status)
+            logger.warning("cancel rejected, left to the sweep", status=error.status)
             return False
-        self._checkpoint("dispatch.canceled")
+        self._checkpoint("dispatch.prediction_canceled")
         return prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
 
-    def _ended_before_sending(self, job: Job) -> EndedByProxy | None:
-        now = self._clock.now()
-        if job.cancel_requested_at is not None:
-            return EndedByProxy(JobStatus.CANCELED)
-        if job.deadline is not None and job.deadline <= now:
-            return EndedByProxy(
-                JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started"
-            )
-        if (now - job.created_at).total_seconds() > self._settings.queue_lifetime_seconds:
-            return EndedByProxy(
-                JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait"
-            )
-        return None
-
-    def _body(self, job: Job) -> dict[str, Any]:
-        body: dict[str, Any] = {"input": self._documents.load(job.input)}
-        if job.submission.kind is SubmissionKind.VERSION:
-            body["version"] = job.submission.version
-        if self._settings.webhooks:
-            reference = JobReference(job.tenant, job.id, job.attempt, job.correlation_id)
-            body["webhook"] = self._urls.make(reference)
-            body["webhook_events_filter"] = _wanted_events(job)
-        return body
-
-    def _change(self, job: Job, change: Any) -> Job | None:
-        """The changed job, or None where somebody else's news came first."""
+    def _apply(self, job: Job, change: Change) -> Job | None:
+        """Return the changed job, or None if another change was faster."""
         try:
             return self._updater.apply(job, change)
-        except StaleChangeError as dropped:
+        except StaleChangeError as error:
             count(Metric.STALE_CHANGE_IGNORED)
-            logger.info("change dropped", reason=str(dropped))
+            logger.info("stale change ignored", reason=str(error))
             return None
 
 
-def _target(job: Job) -> CreateTarget:
-    return CreateTarget(_KINDS[job.submission.kind], job.submission.owner or "", job.submission.name or "")
+def _build_target(job: Job) -> CreateTarget:
+    submission = job.submission
+    return CreateTarget(_TARGET_KINDS[submission.kind], submission.owner or "", submission.name or "")
 
 
-def _seconds_left(job: Job, now: datetime) -> int | None:
+def _calculate_seconds_left(job: Job, now: datetime) -> int | None:
     return None if job.deadline is None else int((job.deadline - now).total_seconds())
 
 
-def _wanted_events(job: Job) -> list[str]:
+def _choose_webhook_events(job: Job) -> list[str]:
+    """Return the events to subscribe to: logs only if the caller wants them."""
     logs = ["logs"] if "logs" in (job.webhook_events or ()) else []
     return ["start", *logs, "completed"]
 
 
-def _growing(releases: int) -> float:
-    return float(min(5 * 2 ** min(releases, 8), 600))
+def _calculate_retry_delay(job: Job, error: NotAcceptedError | ConfigurationError) -> float:
+    if isinstance(error, ConfigurationError):
+        return _CONFIGURATION_DELAY_SECONDS
+    delay_seconds = error.retry_after if error.retry_after is not None else _backoff_seconds(job)
+    return min(max(delay_seconds, _MIN_DELAY_SECONDS), _MAX_DELAY_SECONDS)
 
 
-def _text(error: RejectedError) -> str:
+def _backoff_seconds(job: Job) -> float:
+    return float(min(5 * 2 ** min(job.failed_submissions, 8), _MAX_BACKOFF_SECONDS))
+
+
+def _format_rejection(error: RejectedError) -> str:
+    """Return Replicate's own explanation."""
     return f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"

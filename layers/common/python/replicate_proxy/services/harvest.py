@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLeaseAcquired
-from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import StaleChangeError
-from replicate_proxy.jobs.timeouts import RESULT_LIFETIME
+from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLeaseAcquired, StaleChangeError
+from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
+from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION
 from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import replace_references
-from replicate_proxy.replicate_api.models import UpstreamPrediction
 from replicate_proxy.services.reports import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -80,7 +78,7 @@ class JobHarvester:
     def harvest(self, report: PredictionReport, deadline: datetime) -> Job:
         """Run one round and return the job after it.
 
-        `report` holds its prediction inline (see `ClaimCheck.load`), or none if it is a continuation.
+        `report` holds its prediction inline (see `ReportLoader.load`), or none if it is a continuation.
         `deadline` is the end of the invocation, and of the lease. Raises NotFoundError for an unknown job,
         RetryableError when the message has to be handled again.
         """
@@ -104,14 +102,7 @@ class JobHarvester:
                 return self._reacquire(job, deadline)
             if report.prediction is None:
                 raise StaleChangeError(f"continuation of a job that is {job.status}")
-            change = build_report_change(
-                UpstreamPrediction.parse(report.prediction),
-                job,
-                attempt=report.attempt,
-                via=report.via,
-                documents=self.documents,
-                lease_until=deadline,
-            )
+            change = build_report_change(report, job, self.documents, lease_until=deadline)
             return self.updater.apply(job, change)
         except StaleChangeError as error:
             count(Metric.STALE_CHANGE_IGNORED)
@@ -127,7 +118,7 @@ class JobHarvester:
             result = self.output_harvester.harvest(
                 tenant=job.tenant,
                 job_id=job.id,
-                output=self.documents.load(job.source_output),
+                output=self.documents.load(job.replicate_output),
                 options=self._build_image_options(job),
                 deadline=deadline,
                 earlier_records=earlier_records,
@@ -164,16 +155,16 @@ class JobHarvester:
     def _can_retry_files(self, job: Job) -> bool:
         now = self.clock.now()
         completed_at = job.completed_at or now
-        return job.checks < len(_RETRY_DELAYS_SECONDS) and now - completed_at < RESULT_LIFETIME
+        return job.checks < len(_RETRY_DELAYS_SECONDS) and now - completed_at < REPLICATE_RETENTION
 
     def _finish(self, job: Job, result: HarvestResult) -> Job:
         records = [record.to_json() for record in result.records]
         change = Harvested(
-            output=self.documents.keep(job.tenant, job.id, "output", result.output),
-            files=self.documents.keep(job.tenant, job.id, "files", records) if records else None,
+            output=self.documents.save(job.tenant, job.id, "output", result.output),
+            files=self.documents.save(job.tenant, job.id, "files", records) if records else None,
         )
         job = self.updater.apply(job, change)
-        self.checkpoint("harvest.finished")
+        self.checkpoint("harvest.result_stored")
         self._record_metrics(job, result)
         return job
 
@@ -201,11 +192,11 @@ class JobHarvester:
         change = CheckScheduled(
             expected_status=job.status,
             next_check_at=now + timedelta(seconds=delay_seconds + _MAX_MESSAGE_DELAY_SECONDS),
-            files=self.documents.keep(job.tenant, job.id, "files", records) if records else None,
+            files=self.documents.save(job.tenant, job.id, "files", records) if records else None,
             increments_backoff=delay_seconds > 0,
         )
         job = self.updater.apply(job, change)
-        self.checkpoint("harvest.continuation_recorded")
+        self.checkpoint("harvest.continuation_stored")
         event = build_continuation_event(job, now)
         self.queue.send(event, tenant=job.tenant, delay_seconds=delay_seconds)
         self.checkpoint("harvest.continuation_sent")
@@ -224,11 +215,11 @@ def build_continuation_event(job: Job, now: datetime) -> Event:
         job_id=job.id,
         attempt=job.attempt,
         status="succeeded",
-        via="continuation",
+        channel=ReportChannel.CONTINUATION,
         received_at=now,
         correlation_id=job.correlation_id,
     )
-    return Event.new(
+    return Event.create(
         EventName.PREDICTION_COMPLETED,
         EventSource.UPSTREAM,
         correlation_id=job.correlation_id,
@@ -239,7 +230,7 @@ def build_continuation_event(job: Job, now: datetime) -> Event:
 
 def source_expired(job: Job, now: datetime) -> bool:
     """Return whether Replicate has deleted the job's files, so that another round cannot fetch any."""
-    return now - (job.completed_at or job.created_at) > RESULT_LIFETIME + _EXPIRY_MARGIN
+    return now - (job.completed_at or job.created_at) > REPLICATE_RETENTION + _EXPIRY_MARGIN
 
 
 def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentStore) -> Job:
@@ -250,7 +241,7 @@ def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentSt
     count(Metric.FILE_NOT_OPTIMIZED)
     logger.error("harvest given up, source URLs kept", job_id=job.id, attempt=job.attempt)
     try:
-        source_output = documents.load(job.source_output)
+        source_output = documents.load(job.replicate_output)
     except NotFoundError:
         count(Metric.OUTPUT_LOST)
         output = None
@@ -259,7 +250,7 @@ def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentSt
         output = replace_references(
             source_output, {record.path: record.url for record in records if record.is_stored}
         )
-    change = Harvested(documents.keep(job.tenant, job.id, "output", output), job.files)
+    change = Harvested(documents.save(job.tenant, job.id, "output", output), job.files)
     return updater.apply(job, change)
 
 

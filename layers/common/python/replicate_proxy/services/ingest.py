@@ -15,7 +15,7 @@ from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Job, JobStatus, Submission
+from replicate_proxy.jobs.model import Job, JobStatus, Submission, TimelineStep
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -84,17 +84,17 @@ class JobFactory:
             status=JobStatus.QUEUED,
             created_at=now,
             submission=new.submission,
-            input=self._documents.keep(principal.tenant, job_id, "input", new.input),
+            input=self._documents.save(principal.tenant, job_id, "input", new.input),
             correlation_id=new.correlation_id,
-            base_url=new.base_url,
+            public_base_url=new.base_url,
             key_id=principal.key_id,
             batch_id=batch_id,
             webhook=new.webhook,
             webhook_events=new.webhook_events,
             image_options=dict(new.image_options or {}),
             deadline=now + deadline if deadline else None,
-            due_at=now + timedelta(seconds=self._policy.queued_seconds),
-            timeline={"accepted": format_timestamp(now)},
+            next_check_at=now + timedelta(seconds=self._policy.queued_seconds),
+            timeline={TimelineStep.ACCEPTED: now},
             expires_at=self.calculate_expiry(now),
         )
 
@@ -161,7 +161,7 @@ class JobCreator:
             job_id=job_id,
         )
         held_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
-        self._checkpoint("ingest.key_claimed")
+        self._checkpoint("ingest.idempotency_key_claimed")
         return self._create(new, principal, held_id)
 
     def _create(self, new: JobRequest, principal: Principal, job_id: str) -> CreateResult:
@@ -179,9 +179,9 @@ class JobCreator:
                 return self._replayed(there)
             # The write had reached the table and only its answer was lost.
         self._intake.record_acceptance(job)
-        self._checkpoint("ingest.recorded")
+        self._checkpoint("ingest.job_stored")
         self._intake.enqueue(job)
-        self._checkpoint("ingest.queued")
+        self._checkpoint("ingest.job_enqueued")
         return CreateResult(job)
 
     def _replayed(self, job: Job) -> CreateResult:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError
 from replicate_proxy.ids import is_id, min_id_at
 from replicate_proxy.observability import Metric, count, logger
@@ -56,7 +55,7 @@ class CachedJobReader:
     def _holds(self, job: Job) -> bool:
         if job.is_terminal:
             return True
-        newest = max((parse_timestamp(time) for time in job.timeline.values()), default=job.created_at)
+        newest = max(job.timeline.values(), default=job.created_at)
         return timedelta(0) <= self._clock.now() - newest <= self._stale
 
 

@@ -1,195 +1,192 @@
-"""What the sweep does with an overdue job, by status. Each look sends, settles or ends something, and sets
-when to look next; the word it gives back is for the log and the metrics.
-"""
+"""The checks of overdue jobs, by status. Each sets the next check, then repeats or ends what has stalled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
+from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
-from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, OutcomeUnknown
-from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import StaleChangeError
-from replicate_proxy.jobs.timeouts import RESULT_LIFETIME, JobTimeouts
+from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, OutcomeUnknown, StaleChangeError
+from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
+from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
+from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.harvest import finish_with_source_urls, source_expired
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from replicate_proxy.jobs.updater import JobUpdater
-    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, EventBus
-    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
+    from replicate_proxy.services.reports import ReportPublisher
     from replicate_proxy.services.resolve_submission import SubmissionResolver
+    from replicate_proxy.services.sweep import CheckHandler
 
 
 _NOT_FOUND = 404
-_FEW_DOUBLINGS = 4
-_DOUBLINGS = 6
-_HOUR_PAST = (
-    "Replicate deletes a prediction's data one hour after it ends, and no news of this one came before that"
+# Bounds of the exponent of a backoff: 16 and 64 times the first interval.
+_SHORT_BACKOFF_STEPS = 4
+_LONG_BACKOFF_STEPS = 6
+_MIN_CHECK_INTERVAL_SECONDS = 1.0
+_REPORTED_TOO_LATE = (
+    "Replicate deletes a prediction's data one hour after it ends, and no report of this one came before that"
 )
 
 
-class Reader(Protocol):
-    """Reading one prediction from Replicate."""
+class PredictionReader(Protocol):
+    """Reads one prediction from Replicate."""
 
     def get(self, prediction_id: str) -> UpstreamPrediction: ...
 
 
-type ResumeHarvest = Callable[[Job], None]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """The looks of a sweep, over the same ports the pipeline's own services use."""
+    """Brings overdue jobs back into the pipeline, by the same ports that the pipeline's services use."""
 
     updater: JobUpdater
     documents: DocumentStore
     queue: CommandQueue
-    bus: EventBus
-    claim_check: ClaimCheck
-    reader: Reader
+    reports: ReportPublisher
+    reader: PredictionReader
     resolver: SubmissionResolver
-    resume_harvest: ResumeHarvest
+    resume_harvest: Callable[[Job], None]
     clock: Clock
     timeouts: JobTimeouts
     checkpoint: Checkpoint = no_checkpoint
 
-    def handlers_by_status(self) -> Mapping[JobStatus, Callable[[Job], str]]:
-        looks: Mapping[JobStatus, Callable[[Job], str]] = {
-            JobStatus.QUEUED: self.queued,
-            JobStatus.SUBMITTING: self.submitting,
-            JobStatus.SUBMIT_UNKNOWN: self.submit_unknown,
-            JobStatus.SUBMITTED: self.running,
-            JobStatus.PROCESSING: self.running,
-            JobStatus.HARVESTING: self.harvesting,
+    def build_handlers(self) -> Mapping[JobStatus, CheckHandler]:
+        """Return the check for each active status."""
+        handlers: Mapping[JobStatus, CheckHandler] = {
+            JobStatus.QUEUED: self._check_queued,
+            JobStatus.SUBMITTING: self._check_submitting,
+            JobStatus.SUBMIT_UNKNOWN: self.resolver.resolve,
+            JobStatus.SUBMITTED: self._check_running,
+            JobStatus.PROCESSING: self._check_running,
+            JobStatus.HARVESTING: self._check_harvesting,
         }
-        return {status: partial(self._with_backoff, look) for status, look in looks.items()}
+        return {status: partial(self._with_backoff, handler) for status, handler in handlers.items()}
 
-    def _with_backoff(self, look: Callable[[Job], str], job: Job) -> str:
-        """A look that fails comes again, ever later: sick jobs must not stand first in line at every pass.
-
-        Minutes later, not half an hour: fruitless looks count too, and many may come before one that fails.
-        """
+    def _with_backoff(self, handler: CheckHandler, job: Job) -> CheckOutcome:
+        """Run the check; if it fails, back off the job, so that failing jobs do not starve others."""
         try:
-            return look(job)
+            return handler(job)
         except StaleChangeError:
             raise
         except Exception:
-            self._postpone(job)
+            self._postpone_failed_check(job)
             raise
 
-    def _postpone(self, job: Job) -> None:
-        try:
-            wait = self.timeouts.unknown_outcome_seconds * 2 ** min(job.checks, _FEW_DOUBLINGS)
-            self._next(self.updater.get(job.tenant, job.id), wait)
-        except ProxyError as error:
-            logger.info("not postponed", job_id=job.id, reason=type(error).__name__)
+    def _postpone_failed_check(self, job: Job) -> None:
+        """Schedule the next check some minutes later, up to 16 times the timeout of an unknown outcome.
 
-    def queued(self, job: Job) -> str:
-        """Queued for too long: its message may be lost, so send another; the dispatcher ends what is past its
-        time.
+        Checks without progress count as well, so a check that fails may be preceded by many of those: the
+        short backoff keeps one failure from costing half an hour.
         """
-        self._next(job, self.timeouts.queued_seconds * 2 ** min(job.checks, _DOUBLINGS))
-        self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
-        self.checkpoint("sweep.done")
-        return "queued_again"
+        try:
+            seconds = self.timeouts.unknown_outcome_seconds * 2 ** min(job.checks, _SHORT_BACKOFF_STEPS)
+            self._schedule_next_check(self.updater.get(job.tenant, job.id), seconds)
+        except ProxyError as error:
+            logger.info("failed check not postponed", job_id=job.id, reason=type(error).__name__)
 
-    def submitting(self, job: Job) -> str:
-        """The lease ran out: the dispatcher died somewhere between its claim and its record."""
-        if job.lease_until is not None and job.lease_until > self.clock.now():
-            self._next(job, (job.lease_until - self.clock.now()).total_seconds() + 1)
-            return "lease_running"
+    def _check_queued(self, job: Job) -> CheckOutcome:
+        """Send another message for the job, as its own may be lost. The dispatcher ends expired jobs."""
+        seconds = self.timeouts.queued_seconds * 2 ** min(job.checks, _LONG_BACKOFF_STEPS)
+        self._schedule_next_check(job, seconds)
+        self.queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
+        self.checkpoint("sweep.message_sent")
+        return CheckOutcome.SUBMIT_REQUEUED
+
+    def _check_submitting(self, job: Job) -> CheckOutcome:
+        """Treat an expired lease as an unknown outcome: the dispatcher crashed before it recorded one."""
+        now = self.clock.now()
+        if job.lease_until is not None and job.lease_until > now:
+            self._schedule_next_check(job, (job.lease_until - now).total_seconds() + 1)
+            return CheckOutcome.LEASE_ACTIVE
         job = self.updater.apply(job, OutcomeUnknown(attempt=job.attempt))
-        self.checkpoint("sweep.unknown")
-        return self.submit_unknown(job)
-
-    def submit_unknown(self, job: Job) -> str:
+        self.checkpoint("sweep.unknown_outcome_stored")
         return self.resolver.resolve(job)
 
-    def running(self, job: Job) -> str:
-        """No webhook for too long: ask Replicate, and publish what the webhook would have said."""
+    def _check_running(self, job: Job) -> CheckOutcome:
+        """Ask Replicate, since no webhook came for too long, and publish what the webhook would have said."""
         if job.replicate_id is None:
-            raise PermanentError("a running job without a prediction")
+            raise PermanentError("a running job has no replicate_id")
         if job.cancel_requested_at is not None:
-            command = DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id)
-            self.queue.send(command)
+            self.queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
         try:
             prediction = self.reader.get(job.replicate_id)
         except RejectedError as error:
             if error.status != _NOT_FOUND:
                 raise RetryableError(str(error)) from error
-            return self._lost(job, "Replicate no longer knows this prediction")
+            return self._fail_lost_output(job, "Replicate no longer knows this prediction")
         if prediction.status is UpstreamStatus.SUCCEEDED and prediction.data_removed:
-            return self._lost(job, "Replicate has deleted the output of this prediction")
-        self._next(job, self._until_next_look(job, prediction))
+            return self._fail_lost_output(job, "Replicate has deleted the output of this prediction")
+        self._schedule_next_check(job, self._calculate_running_interval(job, prediction))
         if prediction.status.is_terminal or job.status is JobStatus.SUBMITTED:
-            self._publish(job, prediction)
-            return f"polled_{prediction.status.value}"
-        return "still_running"
+            self._publish_report(job, prediction)
+            return CheckOutcome.REPORT_PUBLISHED
+        return CheckOutcome.STILL_RUNNING
 
-    def harvesting(self, job: Job) -> str:
-        """The harvester died or its message is lost: the output URLs are on the record, so harvest again.
-        Once the files are gone, the job ends with what is stored.
+    def _check_harvesting(self, job: Job) -> CheckOutcome:
+        """Harvest again, as the harvester crashed or its message is lost.
+
+        Once Replicate has deleted the files, the job ends with what is stored.
         """
         if source_expired(job, self.clock.now()):
             finish_with_source_urls(job, self.updater, self.documents)
-            return "harvest_fell_back"
-        self._next(job, self.timeouts.harvest_seconds)
+            return CheckOutcome.FINISHED_WITH_SOURCE_URLS
+        self._schedule_next_check(job, self.timeouts.harvest_seconds)
         self.resume_harvest(job)
-        self.checkpoint("sweep.done")
-        return "harvest_resumed"
+        self.checkpoint("sweep.message_sent")
+        return CheckOutcome.HARVEST_RESUMED
 
-    def _until_next_look(self, job: Job, prediction: UpstreamPrediction) -> float:
+    def _calculate_running_interval(self, job: Job, prediction: UpstreamPrediction) -> float:
+        """Return the seconds until the next check of a job that runs on Replicate."""
         if prediction.status.is_terminal:
-            # The event may be lost on the bus; Replicate keeps the output for an hour only.
-            return self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _FEW_DOUBLINGS)
+            # The report may be lost on the bus, and Replicate keeps the output for an hour only.
+            return self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _SHORT_BACKOFF_STEPS)
         if job.cancel_requested_at is not None:
-            return self.timeouts.cancel_seconds * 2.0 ** min(job.checks, _DOUBLINGS)
+            return self.timeouts.cancel_seconds * 2.0 ** min(job.checks, _LONG_BACKOFF_STEPS)
         now = self.clock.now()
-        return (self.timeouts.next_check_at(now, job.checks + 1) - now).total_seconds()
+        return (self.timeouts.calculate_next_check(now, job.checks + 1) - now).total_seconds()
 
-    def _publish(self, job: Job, prediction: UpstreamPrediction) -> None:
-        now = self.clock.now()
+    def _publish_report(self, job: Job, prediction: UpstreamPrediction) -> None:
+        status = prediction.status.value
         report = PredictionReport(
             tenant=job.tenant,
             job_id=job.id,
             attempt=job.attempt,
-            status=prediction.status.value,
-            via="poll",
-            received_at=now,
+            status=status,
+            channel=ReportChannel.POLL,
+            received_at=self.clock.now(),
             correlation_id=job.correlation_id,
             prediction=prediction.raw,
         )
-        report = self.claim_check.offload(report, _weight(prediction))
-        name = event_name_of(prediction.status.value, first_seen=True)
-        event = Event.new(
-            name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
-        )
-        self.bus.publish([event])
-        self.checkpoint("sweep.done")
+        self.reports.publish(report, size_bytes=_estimate_size_bytes(prediction))
+        logger.info("polled report published", job_id=job.id, status=status)
+        self.checkpoint("sweep.message_sent")
 
-    def _lost(self, job: Job, reason: str) -> str:
+    def _fail_lost_output(self, job: Job, reason: str) -> CheckOutcome:
         count(Metric.OUTPUT_LOST)
-        late = self.clock.now() - (job.completed_at or job.started_at or job.created_at) > RESULT_LIFETIME
-        error = f"The output is lost: {reason}.{f' {_HOUR_PAST}.' if late else ''}"
+        latest_known = job.completed_at or job.started_at or job.created_at
+        is_late = self.clock.now() - latest_known > REPLICATE_RETENTION
+        error = f"The output is lost: {reason}.{f' {_REPORTED_TOO_LATE}.' if is_late else ''}"
         self.updater.apply(job, EndedByProxy(JobStatus.FAILED, error))
-        return "lost"
+        return CheckOutcome.OUTPUT_LOST
 
-    def _next(self, job: Job, seconds: float) -> None:
-        next_look = self.clock.now() + timedelta(seconds=max(seconds, 1.0))
-        self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_look))
-        self.checkpoint("sweep.postponed")
+    def _schedule_next_check(self, job: Job, seconds: float) -> None:
+        next_check_at = self.clock.now() + timedelta(seconds=max(seconds, _MIN_CHECK_INTERVAL_SECONDS))
+        scheduled = CheckScheduled(expected_status=job.status, next_check_at=next_check_at)
+        self.updater.apply(job, scheduled)
+        self.checkpoint("sweep.next_check_stored")
 
 
-def _weight(prediction: UpstreamPrediction) -> int:
-    """The size of the prediction's JSON, roughly: what is long in it is input, output and logs."""
+def _estimate_size_bytes(prediction: UpstreamPrediction) -> int:
+    """Return about the size of the prediction's JSON, without the cost of serializing it."""
     return len(str(prediction.raw).encode("utf-8", "surrogatepass"))

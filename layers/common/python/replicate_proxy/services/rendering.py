@@ -67,7 +67,7 @@ class PredictionRenderer:
 
 def _is_spilled(job: Job) -> bool:
     documents: tuple[Document | None, ...] = (job.input, job.output, job.logs, job.files)
-    return any(document is not None and document.ref is not None for document in documents)
+    return any(document is not None and document.object_key is not None for document in documents)
 
 
 def _size(view: dict[str, Any]) -> int:

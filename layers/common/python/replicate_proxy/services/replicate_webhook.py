@@ -1,4 +1,4 @@
-"""Replicate's webhooks: believed only when signed, published on the bus, answered within a second."""
+"""Accept Replicate's webhooks: verify them and publish them on the bus, all within the second of the call."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy import signing
-from replicate_proxy.contracts.events import Event, EventSource, PredictionReport, event_name_of
+from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError
+from replicate_proxy.jobs.model import ReportChannel
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
 from replicate_proxy.replicate_api.response import parse_json
@@ -16,119 +17,121 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from replicate_proxy.ports import Clock, EventBus
-    from replicate_proxy.replicate_api.callback_url import WebhookUrls
-    from replicate_proxy.services.claim_check import ClaimCheck
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.replicate_api.callback_url import CallbackUrls
+    from replicate_proxy.services.reports import ReportPublisher
 
 
-_SEEN = 2048
-_MOST_DIGITS = 12
+_MAX_REMEMBERED_CALLS = 2048
+_MAX_TIMESTAMP_DIGITS = 12
+
+# The values of the headers webhook-id, webhook-timestamp and webhook-signature.
+type _SignatureHeaders = tuple[str, str, str]
 
 
-class WebhookReceiver:
-    """Checks come before any write: headers, age, signature over the raw bytes, our own proof in the URL,
-    body.
+class ReplicateWebhookHandler:
+    """Verifies headers, age, signature, callback URL and body, in this order, before anything is written.
 
-    `secrets(refresh)` gives every live secret; they are read anew once when a signature fits none.
+    `secrets(refresh)` returns all valid signing secrets; they are read again if a signature matches none.
     """
 
     def __init__(
         self,
         *,
         secrets: Callable[[bool], Sequence[str]],
-        urls: WebhookUrls,
-        bus: EventBus,
-        claim_check: ClaimCheck,
+        urls: CallbackUrls,
+        reports: ReportPublisher,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._secrets = secrets
         self._urls = urls
-        self._bus = bus
-        self._claim_check = claim_check
+        self._reports = reports
         self._clock = clock
         self._checkpoint = checkpoint
-        # A retry of Replicate's carries a new timestamp, so the very same headers again are a replay.
-        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        # Replicate sends a retry with a new timestamp, so identical headers mean a replay.
+        self._accepted_calls: OrderedDict[_SignatureHeaders, None] = OrderedDict()
 
-    def receive(self, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> None:
-        """Raises ApiError 4xx where the call is not Replicate's, RetryableError where it should try again."""
-        proof = self._checked(headers, body)
-        job = self._urls.read(query)
-        if job is None:
-            raise _refused(401, "unsigned_url", "The URL does not carry a valid job signature")
-        prediction = _prediction(body)
-        now = self._clock.now()
-        status = str(prediction["status"])
+    def handle_webhook(self, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> None:
+        """Publish the report of a valid webhook.
+
+        Raises ApiError with a 4xx status if the call is not valid, RetryableError if Replicate should retry.
+        """
+        signature_headers = self._verify_signature(headers, body)
+        attempt = self._urls.parse_query(query)
+        if attempt is None:
+            raise _reject(401, "unsigned_url", "The URL does not carry a valid job signature")
+        prediction = _parse_prediction(body)
         report = PredictionReport(
-            tenant=job.tenant,
-            job_id=job.job_id,
-            attempt=job.attempt,
-            status=status,
-            via="webhook",
-            received_at=now,
-            correlation_id=job.correlation_id,
+            tenant=attempt.tenant,
+            job_id=attempt.job_id,
+            attempt=attempt.attempt,
+            status=str(prediction["status"]),
+            channel=ReportChannel.WEBHOOK,
+            received_at=self._clock.now(),
+            correlation_id=attempt.correlation_id,
             prediction=prediction,
         )
-        report = self._claim_check.offload(report, len(body))
-        name = event_name_of(status, first_seen=not prediction.get("logs"))
-        event = Event.new(
-            name, EventSource.UPSTREAM, correlation_id=job.correlation_id, now=now, data=report.to_data()
-        )
-        self._checkpoint("webhook.verified")
-        self._bus.publish([event])
-        self._checkpoint("webhook.published")
-        self._remember(proof)
+        self._checkpoint("webhook.request_verified")
+        self._reports.publish(report, size_bytes=len(body), has_progress=bool(prediction.get("logs")))
+        self._checkpoint("webhook.event_published")
+        self._remember_call(signature_headers)
         count(Metric.WEBHOOK_ACCEPTED)
         logger.info(
             "webhook accepted",
-            job_id=job.job_id,
-            tenant=job.tenant,
-            correlation_id=job.correlation_id,
-            status=status,
-            attempt=job.attempt,
+            job_id=report.job_id,
+            tenant=report.tenant,
+            correlation_id=report.correlation_id,
+            status=report.status,
+            attempt=report.attempt,
         )
 
-    def _checked(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str, str]:
-        proof = tuple(headers.get(f"webhook-{part}", "") for part in ("id", "timestamp", "signature"))
-        message_id, sent_at, signature = proof
-        if not all(proof) or not all(part.isascii() for part in proof):
-            raise _refused(
+    def _verify_signature(self, headers: Mapping[str, str], body: bytes) -> _SignatureHeaders:
+        """Verify the headers and the signature over the raw body, and return the headers."""
+        signature_headers = (
+            headers.get("webhook-id", ""),
+            headers.get("webhook-timestamp", ""),
+            headers.get("webhook-signature", ""),
+        )
+        if not all(value and value.isascii() for value in signature_headers):
+            raise _reject(
                 400, "missing_headers", "webhook-id, webhook-timestamp and webhook-signature are required"
             )
-        if not sent_at.isascii() or not sent_at.isdigit() or len(sent_at) > _MOST_DIGITS:
-            raise _refused(400, "bad_timestamp", "webhook-timestamp must be in Unix seconds")
-        if abs(self._clock.now().timestamp() - int(sent_at)) > signing.WEBHOOK_TOLERANCE_SECONDS:
-            raise _refused(400, "stale", "webhook-timestamp is too far from now")
+        message_id, timestamp, signature = signature_headers
+        if not timestamp.isdigit() or len(timestamp) > _MAX_TIMESTAMP_DIGITS:
+            raise _reject(400, "bad_timestamp", "webhook-timestamp must be in Unix seconds")
+        if abs(self._clock.now().timestamp() - int(timestamp)) > signing.WEBHOOK_TOLERANCE_SECONDS:
+            raise _reject(400, "stale", "webhook-timestamp is too far from now")
 
-        def fits(secrets: Sequence[str]) -> bool:
+        def matches(secrets: Sequence[str]) -> bool:
             return signing.webhook_signature_matches(
-                secrets, message_id=message_id, timestamp=int(sent_at), body=body, header=signature
+                secrets, message_id=message_id, timestamp=int(timestamp), body=body, header=signature
             )
 
-        if not fits(self._secrets(False)) and not fits(self._secrets(True)):
-            raise _refused(401, "forged", "The signature does not match")
-        if (message_id, sent_at, signature) in self._seen:
-            raise _refused(409, "replayed", "This very call was received before")
-        return message_id, sent_at, signature
+        if not matches(self._secrets(False)) and not matches(self._secrets(True)):
+            raise _reject(401, "forged", "The signature does not match")
+        if signature_headers in self._accepted_calls:
+            raise _reject(409, "replayed", "This webhook call was received before")
+        return signature_headers
 
-    def _remember(self, proof: tuple[str, str, str]) -> None:
-        self._seen[proof] = None
-        if len(self._seen) > _SEEN:
-            self._seen.popitem(last=False)
+    def _remember_call(self, signature_headers: _SignatureHeaders) -> None:
+        self._accepted_calls[signature_headers] = None
+        if len(self._accepted_calls) > _MAX_REMEMBERED_CALLS:
+            self._accepted_calls.popitem(last=False)
 
 
-def _prediction(body: bytes) -> dict[str, Any]:
+def _parse_prediction(body: bytes) -> dict[str, Any]:
     try:
         parsed = parse_json(body)
     except UpstreamUnavailableError:
-        raise _refused(400, "not_json", "The body is not JSON") from None
+        raise _reject(400, "not_json", "The body is not JSON") from None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("id"), str) or "status" not in parsed:
-        raise _refused(400, "not_a_prediction", "The body is not a prediction")
+        raise _reject(400, "not_a_prediction", "The body is not a prediction")
     return parsed
 
 
-def _refused(status: int, reason: str, detail: str) -> ApiError:
+def _reject(status: int, reason: str, detail: str) -> ApiError:
+    """Count and log the rejection, and return its error."""
     count(Metric.WEBHOOK_REFUSED)
-    logger.warning("webhook refused", reason=reason)
-    return ApiError(status, "Webhook refused", detail)
+    logger.warning("webhook rejected", reason=reason)
+    return ApiError(status, "Webhook rejected", detail)

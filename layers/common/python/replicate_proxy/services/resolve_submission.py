@@ -1,5 +1,8 @@
-"""Settling an unknown create: did Replicate take the request or not? Only when there is no trace is it sent
-again.
+"""Resolve a create request of unknown outcome: find its prediction, or resubmit once none was found.
+
+Replicate's list is searched around the time of sending. Where Replicate echoes the callback URL, it names the
+job. Where it does not, a prediction matches if its model and input are equal. Several jobs with identical
+requests may match the same prediction, so a job claims a prediction before it takes it.
 """
 
 from __future__ import annotations
@@ -8,14 +11,15 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.changes import Accepted, CheckScheduled, EndedByProxy, ResubmitAllowed
-from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
+from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -24,169 +28,181 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
-    from replicate_proxy.replicate_api.callback_url import WebhookUrls
+    from replicate_proxy.replicate_api.callback_url import CallbackUrls
     from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
 
 
-# Clocks differ, and a prediction may be created a while after its request was sent.
-_BEFORE = timedelta(seconds=30)
-_AFTER = timedelta(minutes=5)
-_MOST_PAGES = 50
-_NOT_SENT_AGAIN = (
-    "Whether Replicate took the request could not be found out; it was not sent again lest it be paid twice"
+# How far from the time of sending a prediction may have been created: Replicate's clock may be behind ours,
+# and it may create a prediction some time after it received the request.
+_MAX_BEFORE_SENDING = timedelta(seconds=30)
+_MAX_AFTER_SENDING = timedelta(minutes=5)
+_MAX_PAGES = 50
+_HIDDEN_VERSION = "hidden"
+_UNRESOLVED_ERROR = (
+    "Whether Replicate accepted the request could not be determined. "
+    "It was not sent again, because it might have been paid twice"
 )
 
 
-class Lister(Protocol):
-    """Replicate's list of recent predictions."""
+class PredictionLister(Protocol):
+    """Lists recent predictions of the account on Replicate."""
 
     def list(
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
     ) -> UpstreamPredictionPage: ...
 
 
+class _SearchResult(NamedTuple):
+    """The job's prediction, if found; `is_ambiguous` if one may be the job's but cannot be told apart."""
+
+    prediction: UpstreamPrediction | None
+    is_ambiguous: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionResolver:
-    """Looks through the predictions made around the time of sending.
-
-    Where Replicate echoes the webhook URL, that names the job. Where it does not, version and input must be
-    equal and the prediction must not be another job's: a marker per prediction decides between twins.
-    """
+    """Resolves the submission of a job in status `submit_unknown`."""
 
     updater: JobUpdater
     store: JobStore
     documents: DocumentStore
     queue: CommandQueue
-    lister: Lister
-    urls: WebhookUrls
+    lister: PredictionLister
+    urls: CallbackUrls
     clock: Clock
     timeouts: JobTimeouts
     checkpoint: Checkpoint = no_checkpoint
 
-    def resolve(self, job: Job) -> str:
-        """`adopted`, `sent_again`, `still_unknown` or `given_up`; raises RetryableError where Replicate could
-        not be asked.
-        """
-        found, doubt = self._find(job)
-        if found is not None:
-            return self._adopted(job, found)
-        now = self.clock.now()
-        sent_at = job.sent_at or job.created_at
-        if job.checks == 0 or (now - sent_at).total_seconds() < self.timeouts.resubmit_after_seconds:
-            next_look = now + timedelta(seconds=self.timeouts.unknown_outcome_seconds)
-            self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_look))
-            return "still_unknown"
-        if doubt or _resends(job) >= self.timeouts.max_resubmissions:
-            logger.error("create request given up", job_id=job.id, attempt=job.attempt)
-            self.updater.apply(job, EndedByProxy(JobStatus.FAILED, _NOT_SENT_AGAIN))
-            return "given_up"
-        return self._sent_again(job)
+    def resolve(self, job: Job) -> CheckOutcome:
+        """Record the job's prediction, wait for it, resubmit the job, or fail it.
 
-    def _adopted(self, job: Job, found: UpstreamPrediction) -> str:
+        Raises RetryableError if Replicate's list could not be read.
+        """
+        prediction, is_ambiguous = self._find_prediction(job)
+        if prediction is not None:
+            return self._record_prediction(job, prediction)
+        now = self.clock.now()
+        seconds_since_sending = (now - _get_sending_time(job)).total_seconds()
+        if job.checks == 0 or seconds_since_sending < self.timeouts.resubmit_after_seconds:
+            next_check_at = now + timedelta(seconds=self.timeouts.unknown_outcome_seconds)
+            self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_check_at))
+            return CheckOutcome.STILL_UNKNOWN
+        if is_ambiguous or _count_resubmissions(job) >= self.timeouts.max_resubmissions:
+            logger.error("submission not resolved, job failed", job_id=job.id, attempt=job.attempt)
+            self.updater.apply(job, EndedByProxy(JobStatus.FAILED, _UNRESOLVED_ERROR))
+            return CheckOutcome.UNRESOLVED
+        return self._resubmit(job)
+
+    def _record_prediction(self, job: Job, prediction: UpstreamPrediction) -> CheckOutcome:
         accepted = Accepted(
             attempt=job.attempt,
-            replicate_id=found.id,
-            model=found.model or None,
-            version=found.version or None,
+            replicate_id=prediction.id,
+            model=prediction.model or None,
+            version=prediction.version or None,
         )
         job = self.updater.apply(job, accepted)
-        self.checkpoint("sweep.adopted")
-        # The prediction may be over already: look at once.
-        self.updater.apply(
-            job,
-            CheckScheduled(
-                expected_status=job.status, next_check_at=self.clock.now(), increments_backoff=False
-            ),
+        self.checkpoint("sweep.acceptance_stored")
+        # The prediction may have ended already: the job is due for its next check at once.
+        check = CheckScheduled(
+            expected_status=job.status, next_check_at=self.clock.now(), increments_backoff=False
         )
+        self.updater.apply(job, check)
         count(Metric.SUBMISSION_RESOLVED)
-        return "adopted"
+        return CheckOutcome.PREDICTION_FOUND
 
-    def _sent_again(self, job: Job) -> str:
-        logger.warning("no trace of the create request, sending again", job_id=job.id, attempt=job.attempt)
+    def _resubmit(self, job: Job) -> CheckOutcome:
+        logger.warning("no prediction found, resubmitting", job_id=job.id, attempt=job.attempt)
         job = self.updater.apply(job, ResubmitAllowed(attempt=job.attempt))
-        self.checkpoint("sweep.resent")
+        self.checkpoint("sweep.resubmission_stored")
         if not job.is_terminal:
-            self.queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
-        return "sent_again"
+            self.queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
+        return CheckOutcome.RESUBMITTED
 
-    def _find(self, job: Job) -> tuple[UpstreamPrediction | None, bool]:
-        """The job's prediction; or None, and whether there is one that may be the job's without saying so."""
-        failed = {past.get("replicate_id") for past in job.past_attempts}
-        alike: list[UpstreamPrediction] = []
-        for prediction in self._around(job.sent_at or job.created_at):
-            echoed = self.urls.read_url(prediction.webhook)
-            if prediction.id in failed:
+    def _find_prediction(self, job: Job) -> _SearchResult:
+        """Search for the job's prediction and claim it."""
+        past_ids = {past.replicate_id for past in job.past_attempts}
+        ambiguous_matches: list[UpstreamPrediction] = []
+        for prediction in self._list_around(_get_sending_time(job)):
+            if prediction.id in past_ids:
                 continue
-            if echoed is not None:
-                same_job = (echoed.tenant, echoed.job_id) == (job.tenant, job.id)
-                if same_job and self._owned(job, prediction):
-                    return prediction, False
+            attempt = self.urls.parse_url(prediction.webhook)
+            if attempt is not None:
+                is_same_job = (attempt.tenant, attempt.job_id) == (job.tenant, job.id)
+                if is_same_job and self._claim(job, prediction):
+                    return _SearchResult(prediction)
             elif prediction.webhook is None and self._matches(job, prediction):
-                alike.append(prediction)
-        return self._claim_closest(job, alike)
+                ambiguous_matches.append(prediction)
+        return self._claim_closest(job, ambiguous_matches)
 
-    def _claim_closest(
-        self, job: Job, alike: list[UpstreamPrediction]
-    ) -> tuple[UpstreamPrediction | None, bool]:
-        """Between twins: first what is marked as this job's, then what was made closest to its sending."""
-        marked = [entry for entry in alike if self.store.prediction_owner(entry.id) == job.id]
-        for prediction in marked or sorted(alike, key=partial(_distance, job)):
-            if self._owned(job, prediction):
-                return (None, True) if prediction.data_removed else (prediction, False)
-        return None, False
+    def _claim_closest(self, job: Job, matches: list[UpstreamPrediction]) -> _SearchResult:
+        """Claim a match: one that this job claimed before, else the one created closest to the sending."""
+        claimed = [match for match in matches if self.store.get_prediction_owner(match.id) == job.id]
+        for match in claimed or sorted(matches, key=partial(_calculate_distance, job)):
+            if self._claim(job, match):
+                # Without its data, the input of the match cannot be compared.
+                is_ambiguous = match.data_removed
+                return _SearchResult(None if is_ambiguous else match, is_ambiguous)
+        return _SearchResult(None)
 
-    def _owned(self, job: Job, prediction: UpstreamPrediction) -> bool:
+    def _claim(self, job: Job, prediction: UpstreamPrediction) -> bool:
         return self.store.claim_prediction(prediction.id, job.tenant, job.id)
 
-    def _matches(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Same model and input; of a prediction whose data is gone, only the model can be told."""
-        if not self._same_model(job, prediction):
-            return False
-        return prediction.data_removed or prediction.input == self.documents.load(job.input)
-
-    def _around(self, sent_at: datetime) -> Iterator[UpstreamPrediction]:
+    def _list_around(self, sending_time: datetime) -> Iterator[UpstreamPrediction]:
         cursor: str | None = None
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             page = self.lister.list(
-                created_after=sent_at - _BEFORE, created_before=sent_at + _AFTER, cursor=cursor
+                created_after=sending_time - _MAX_BEFORE_SENDING,
+                created_before=sending_time + _MAX_AFTER_SENDING,
+                cursor=cursor,
             )
             yield from page.results
             cursor = page.next_cursor
             if cursor is None:
                 return
-        raise RetryableError("more predictions around the time of sending than can be looked through")
+        raise RetryableError("too many predictions around the time of sending to search them all")
 
-    def _same_model(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Same model or version, made no earlier than it was sent, as far as Replicate tells.
-
-        Of official models it tells no version, whichever was asked for.
-        """
-        submission = job.submission
-        tells_version = prediction.version != "hidden"
-        if submission.kind is SubmissionKind.VERSION and submission.version_id != "hidden" and tells_version:
-            same_model = prediction.version == submission.version_id
-        elif submission.kind is SubmissionKind.VERSION and not submission.model:
-            same_model = not tells_version and job.model in {None, prediction.model}
-        elif submission.kind is SubmissionKind.DEPLOYMENT:
-            same_model = True
-        else:
-            same_model = prediction.model == submission.model
-        return same_model and _made_after(prediction, job)
+    def _matches(self, job: Job, prediction: UpstreamPrediction) -> bool:
+        """Whether time, model and input are equal; the input of a prediction without data counts as equal."""
+        if not _is_created_after_sending(job, prediction) or not _is_same_model(job, prediction):
+            return False
+        return prediction.data_removed or prediction.input == self.documents.load(job.input)
 
 
-def _resends(job: Job) -> int:
-    return sum(1 for past in job.past_attempts if past.get("replicate_id") is None)
+def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool:
+    """Whether the prediction runs the job's model, as far as Replicate shows it.
+
+    Replicate shows no version for official models, whichever version was requested.
+    """
+    submission = job.submission
+    shows_version = prediction.version != _HIDDEN_VERSION
+    if submission.kind is SubmissionKind.DEPLOYMENT:
+        return True
+    if submission.kind is SubmissionKind.VERSION:
+        if submission.version_id != _HIDDEN_VERSION and shows_version:
+            return prediction.version == submission.version_id
+        if not submission.model_name:
+            return not shows_version and job.model in {None, prediction.model}
+    return prediction.model == submission.model_name
 
 
-def _made_after(prediction: UpstreamPrediction, job: Job) -> bool:
-    return _distance(job, prediction)[1] >= -_BEFORE.total_seconds()
+def _is_created_after_sending(job: Job, prediction: UpstreamPrediction) -> bool:
+    _, seconds_after = _calculate_distance(job, prediction)
+    return seconds_after >= -_MAX_BEFORE_SENDING.total_seconds()
 
 
-def _distance(job: Job, prediction: UpstreamPrediction) -> tuple[float, float]:
-    """Seconds between the sending and the making: without and with their sign."""
+def _calculate_distance(job: Job, prediction: UpstreamPrediction) -> tuple[float, float]:
+    """Return the seconds from the sending to the creation: the absolute value, then with its sign."""
     try:
-        made = parse_timestamp(prediction.created_at or "")
+        created_at = parse_timestamp(prediction.created_at or "")
     except ValueError:
         return math.inf, -math.inf
-    seconds = (made - (job.sent_at or job.created_at)).total_seconds()
+    seconds = (created_at - _get_sending_time(job)).total_seconds()
     return abs(seconds), seconds
+
+
+def _get_sending_time(job: Job) -> datetime:
+    return job.create_sent_at or job.created_at
+
+
+def _count_resubmissions(job: Job) -> int:
+    return sum(1 for past in job.past_attempts if past.outcome is not AttemptOutcome.FAILED)

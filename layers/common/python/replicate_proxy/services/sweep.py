@@ -1,4 +1,8 @@
-"""The safety net: every job that is due gets looked at, whatever message, webhook or process was lost."""
+"""Check every overdue job, so that no job depends on a single message, webhook or process.
+
+Each job has a next check time, which every change of the job moves. A job whose check is due has not changed
+for too long. `services.reconcile` has the checks by status; this module finds the jobs and runs the checks.
+"""
 
 from __future__ import annotations
 
@@ -11,98 +15,98 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, ProxyError
+from replicate_proxy.jobs.changes import StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.services.check_outcome import CheckOutcome
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, DueJob, JobStore
 
 
-type Handler = Callable[[Job], str]
+type CheckHandler = Callable[[Job], CheckOutcome]
 
-_BATCH = 100
+_PAGE_SIZE = 100
 _WORKERS = 8
-_PAUSE_SECONDS = 1.0
+_POLL_INTERVAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """How many jobs were looked at, by what came of it; `finished` is False where the time ran out first."""
+    """How many jobs were checked, by outcome; `finished` is False if the time ran out first."""
 
-    outcomes: Mapping[str, int]
+    outcomes: Mapping[CheckOutcome, int]
     finished: bool
 
 
-class Sweep:
-    """One pass takes the jobs overdue the longest, in batches, until none is left or its time is up.
+class Sweeper:
+    """Checks due jobs, the longest overdue first, until none is left or the time is up.
 
-    A look always moves the job's `due_at`, so a pass that is cut short is resumed by the next one where it
-    stopped. `linger_seconds` keeps a pass waiting for jobs that fall due meanwhile, for a stack that lives by
-    polling.
+    Every check moves the job's next check time, so the next sweep continues where an interrupted one stopped.
+    With `duration_seconds`, a sweep goes on for that long and also checks the jobs that fall due meanwhile,
+    for a stack that polls Replicate because it receives no webhooks.
     """
 
     def __init__(
         self,
         *,
         store: JobStore,
-        looks: Mapping[JobStatus, Handler],
+        handlers: Mapping[JobStatus, CheckHandler],
         clock: Clock,
         sleep: Callable[[float], None],
-        linger_seconds: float = 0,
+        duration_seconds: float = 0,
     ) -> None:
         self._store = store
-        self._looks = looks
+        self._handlers = handlers
         self._clock = clock
         self._sleep = sleep
-        self._linger = timedelta(seconds=linger_seconds)
+        self._duration = timedelta(seconds=duration_seconds)
 
-    def run(self, until: datetime) -> SweepResult:
-        """Sweeps until `until` at the latest."""
-        outcomes: Counter[str] = Counter()
-        looked_at: set[DueJob] = set()
+    def sweep_jobs(self, deadline: datetime) -> SweepResult:
+        """Check all due jobs, until `deadline` at the latest."""
+        outcomes: Counter[CheckOutcome] = Counter()
+        checked: set[DueJob] = set()
         repeated = 0
-        lingers_until = min(self._clock.now() + self._linger, until)
+        min_end = min(self._clock.now() + self._duration, deadline)
         with ThreadPoolExecutor(_WORKERS) as workers:
-            while (now := self._clock.now()) < until:
-                # The index lags behind the table, and a look may fail: each due time is looked at once a
-                # pass.
-                limit = _BATCH + repeated
-                found = self._store.due(before=now, limit=limit)
-                due = [row for row in found if row not in looked_at]
-                repeated = len(found) - len(due)
-                looked_at.update(due)
-                if due:
-                    outcomes.update(workers.map(partial(self._look, until=until), due))
+            while (now := self._clock.now()) < deadline:
+                # Rows that were checked already may be found again, because the index lags behind the table
+                # or a check failed to move the job. Each is checked once a sweep.
+                limit = _PAGE_SIZE + repeated
+                found = self._store.list_due_jobs(before=now, limit=limit)
+                due_jobs = [row for row in found if row not in checked]
+                repeated = len(found) - len(due_jobs)
+                checked.update(due_jobs)
+                if due_jobs:
+                    outcomes.update(workers.map(partial(self._check, deadline=deadline), due_jobs))
                 elif len(found) < limit:
-                    if now >= lingers_until:
+                    if now >= min_end:
                         break
-                    self._sleep(_PAUSE_SECONDS)
-        finished = self._clock.now() < until
-        for outcome, number in outcomes.items():
-            logger.info("swept", outcome=outcome, jobs=number)
+                    self._sleep(_POLL_INTERVAL_SECONDS)
+        for outcome, jobs in outcomes.items():
+            logger.info("jobs checked", outcome=outcome.value, jobs=jobs)
         count(Metric.SWEEP_FOUND, sum(outcomes.values()))
-        return SweepResult(dict(outcomes), finished)
+        return SweepResult(dict(outcomes), finished=self._clock.now() < deadline)
 
-    def _look(self, due: DueJob, *, until: datetime) -> str:
+    def _check(self, due_job: DueJob, *, deadline: datetime) -> CheckOutcome:
         try:
-            return self._looked(due, until)
+            return self._run_handler(due_job, deadline)
         except StaleChangeError:
-            return "moved_meanwhile"
+            return CheckOutcome.CHANGED_CONCURRENTLY
         except NotFoundError:
-            return "gone"
+            return CheckOutcome.NOT_FOUND
         except ProxyError as error:
-            logger.warning("look failed", job_id=due.id, reason=f"{type(error).__name__}: {error}")
-            return "failed"
-        except Exception:  # noqa: BLE001 - one sick job must not keep the others waiting
-            logger.exception("look failed unexpectedly", job_id=due.id)
-            return "failed"
+            logger.warning("check failed", job_id=due_job.id, reason=f"{type(error).__name__}: {error}")
+            return CheckOutcome.CHECK_FAILED
+        except Exception:  # noqa: BLE001 - a bug in the check of one job must not keep others from theirs
+            logger.exception("check failed unexpectedly", job_id=due_job.id)
+            return CheckOutcome.CHECK_FAILED
 
-    def _looked(self, due: DueJob, until: datetime) -> str:
+    def _run_handler(self, due_job: DueJob, deadline: datetime) -> CheckOutcome:
         now = self._clock.now()
-        if now >= until:
-            return "left"
-        job = self._store.get(due.tenant, due.id)
-        if job is None or job.due_at is None or job.due_at > now:
-            return "not_due"
-        return self._looks[job.status](job)
+        if now >= deadline:
+            return CheckOutcome.OUT_OF_TIME
+        job = self._store.get(due_job.tenant, due_job.id)
+        if job is None or job.next_check_at is None or job.next_check_at > now:
+            return CheckOutcome.NOT_DUE
+        return self._handlers[job.status](job)

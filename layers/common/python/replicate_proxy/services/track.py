@@ -1,14 +1,13 @@
-"""News about running predictions, and ends without output: started, logs, failed, canceled."""
+"""Apply reports about predictions that run, fail or are canceled; successful ones go to harvest."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.jobs.changes import StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.jobs.state_machine import StaleChangeError
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.replicate_api.models import UpstreamPrediction
 from replicate_proxy.services.reports import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -16,62 +15,70 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.events import PredictionReport
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import CommandQueue, DocumentStore
-    from replicate_proxy.services.claim_check import ClaimCheck
 
 
-_COUNTED = {JobStatus.FAILED: Metric.JOB_FAILED, JobStatus.CANCELED: Metric.JOB_CANCELED}
+_TERMINAL_METRICS = {JobStatus.FAILED: Metric.JOB_FAILED, JobStatus.CANCELED: Metric.JOB_CANCELED}
 
 
-class Track:
-    """Applies a report to its job. Late, repeated and foreign reports are logged and dropped."""
+class Tracker:
+    """Applies reports to their jobs. Late, repeated and foreign reports are logged and ignored."""
 
     def __init__(
         self,
         *,
         updater: JobUpdater,
         documents: DocumentStore,
-        claim_check: ClaimCheck,
         queue: CommandQueue,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._updater = updater
         self._documents = documents
-        self._claim_check = claim_check
         self._queue = queue
         self._checkpoint = checkpoint
 
-    def track(self, report: PredictionReport) -> Job:
-        """The job after the report. Raises NotFoundError for a job that is gone, RetryableError to be tried
-        again.
+    def track_report(self, report: PredictionReport) -> Job:
+        """Apply a loaded report, send the commands that follow from it, and return the job.
+
+        Raises NotFoundError if the job does not exist, RetryableError if the message is to be received again.
         """
         job = self._updater.get(report.tenant, report.job_id)
-        prediction = UpstreamPrediction.parse(self._claim_check.prediction_of(report))
         try:
-            change = build_report_change(
-                prediction, job, attempt=report.attempt, via=report.via, documents=self._documents
-            )
+            change = build_report_change(report, job, self._documents)
             self._checkpoint("track.before_change")
             job = self._updater.apply(job, change)
-            self._checkpoint("track.changed")
-            logger.info("report applied", status=report.status, via=report.via, job_status=job.status.value)
-        except StaleChangeError as dropped:
+        except StaleChangeError as error:
             count(Metric.STALE_CHANGE_IGNORED)
-            logger.info("report dropped", status=report.status, reason=str(dropped))
-            return self._requeued(self._updater.get(report.tenant, report.job_id))
-        if metric := _COUNTED.get(job.status):
-            count(metric)
-        if job.cancel_requested_at is not None and not job.is_terminal:
-            # The wish was there before there was a prediction to cancel.
-            self._queue.send(DispatchCommand(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id))
-        job = self._requeued(job)
-        self._checkpoint("track.told")
+            logger.info("stale report ignored", status=report.status, reason=str(error))
+            job = self._updater.get(report.tenant, report.job_id)
+        else:
+            self._checkpoint("track.change_stored")
+            logger.info(
+                "report applied",
+                status=report.status,
+                channel=report.channel.value,
+                job_status=job.status.value,
+            )
+            self._count_end(job)
+            self._send_pending_cancel(job)
+        self._send_retry(job)
+        self._checkpoint("track.commands_sent")
         return job
 
-    def _requeued(self, job: Job) -> Job:
-        """A job set back to the queue for a fresh attempt needs its message; a second one would find it
-        claimed.
+    def _count_end(self, job: Job) -> None:
+        if metric := _TERMINAL_METRICS.get(job.status):
+            count(metric)
+
+    def _send_pending_cancel(self, job: Job) -> None:
+        """Cancel a prediction that became known only after the caller had asked to cancel the job."""
+        if job.cancel_requested_at is not None and not job.is_terminal:
+            self._queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
+
+    def _send_retry(self, job: Job) -> None:
+        """Enqueue a job that is back in the queue for a new attempt.
+
+        Also after a stale report, which may be the same message received again after a crash before the send.
+        A second message does no harm: its dispatcher finds the job claimed.
         """
         if job.status is JobStatus.QUEUED and job.past_attempts:
             count(Metric.JOB_RETRIED)
-            self._queue.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
-        return job
+            self._queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))

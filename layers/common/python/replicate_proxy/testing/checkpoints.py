@@ -1,7 +1,7 @@
-"""Marked step boundaries: where a service says which step it has just done. Pure.
+"""Checkpoints: named points between two steps of a service, for fault injection. Pure.
 
-Nothing stands there but in the local stack, where `faults` can end the process at any of them, to prove that
-every crash ends well.
+In the local stack, `testing.fault_injection` can end the process at any checkpoint, to prove that every crash
+is recovered from. Everywhere else, a checkpoint does nothing.
 """
 
 from __future__ import annotations
@@ -10,48 +10,49 @@ from collections.abc import Callable, Mapping
 
 type Checkpoint = Callable[[str], None]
 
+# Each name with what is done and what is not. `<function>.<step>`: the function, and the step that is done
+# (or about to be done, after "before"). A test compares the names with the calls in the code.
 CHECKPOINTS: Mapping[str, str] = {
-    "ingest.key_claimed": "the idempotency key holds the job's id, and there is no job yet",
-    "ingest.recorded": "the job is on record, and no message tells of it",
-    "ingest.queued": "the job is queued, and the caller has no answer",
-    "ingest.cancel_recorded": "the wish to cancel is on record, and no message tells of it",
-    "dispatch.before_claim": "the message is taken, and the job is not claimed",
-    "dispatch.claimed": "the job is claimed, and nothing was sent",
-    "dispatch.created": "Replicate has created the prediction, and only this process knows",
-    "dispatch.owned": "the prediction is marked as the job's, and the job does not know it",
-    "dispatch.recorded": "the job knows its prediction, and the message is still there",
-    "dispatch.settled": "a refusal or an unknown outcome is on record, and the message is still there",
-    "dispatch.released": "the job is back in the queue by its record, and has no message",
-    "dispatch.waiting": "the job is to wait for its turn, and has no message but the one in hand",
-    "dispatch.parked": "a later message is sent, and the one in hand is still there",
-    "dispatch.canceling": "Replicate is about to be asked to cancel",
-    "dispatch.canceled": "Replicate has canceled, and the job does not know it",
-    "webhook.verified": "the call is believed, and nothing is published",
-    "webhook.published": "the event is on the bus, and Replicate has no answer",
-    "track.before_change": "the report is read, and the job does not know it",
-    "track.changed": "the job knows the report, and what follows from it is not queued",
-    "track.told": "what follows is queued, and the message is still there",
-    "harvest.lease_acquired": "the harvester holds the lease and has fetched nothing",
-    "harvest.files_stored": "the files are stored and the job does not refer to them",
-    "harvest.continuation_recorded": "another round is recorded and its message is not sent",
-    "harvest.continuation_sent": "the message of another round is sent and the current one is not deleted",
-    "harvest.finished": "the job is finished and the message is not deleted",
-    "sweep.postponed": "the next look is on record, and this one has done nothing",
-    "sweep.done": "this look has sent its message or event",
-    "sweep.unknown": "a claim that ran out counts as unknown, and nobody has asked Replicate",
-    "sweep.adopted": "the job has the prediction that was found, and nobody has asked how it is",
-    "sweep.resent": "the job is to be sent again, and has no message",
-    "sweep.handed_over": "due deliveries are queued, and count as due still",
-    "notify.recorded": "deliveries are in the outbox, and nothing is sent",
-    "notify.queued": "deliveries are queued, and the bus knows nothing",
-    "notify.told": "everybody is told, and the stream is not acknowledged",
-    "deliver.claimed": "the delivery is claimed, and the application has not heard",
-    "deliver.posted": "the application has answered, and nobody knows",
-    "deliver.attempted": "the attempt is on record, and the delivery is where it was",
-    "deliver.finished": "the delivery has moved on, and the message is still there",
+    "ingest.idempotency_key_claimed": "the idempotency key holds the job's ID; the job is not stored",
+    "ingest.job_stored": "the job is stored; its message is not sent",
+    "ingest.job_enqueued": "the job's message is sent; the caller has no response",
+    "ingest.cancel_request_stored": "the cancel request is stored; its message is not sent",
+    "dispatch.before_claim": "the message is received; the job is not claimed",
+    "dispatch.job_claimed": "the job is claimed; the create request is not sent",
+    "dispatch.prediction_created": "Replicate has created the prediction; nothing is stored about it",
+    "dispatch.prediction_claimed": "the prediction is claimed for the job; the job does not name it",
+    "dispatch.acceptance_stored": "the job names its prediction; the message is not deleted",
+    "dispatch.failure_stored": "a rejection or an unknown outcome is stored; the message is not deleted",
+    "dispatch.job_released": "the job is queued again; its message is not sent",
+    "dispatch.check_postponed": "the job's next check is postponed; its delayed message is not sent",
+    "dispatch.job_requeued": "the job's delayed message is sent; the received message is not deleted",
+    "dispatch.before_cancel": "the cancel command is received; Replicate is not asked to cancel",
+    "dispatch.prediction_canceled": "Replicate has canceled the prediction; the job does not show it",
+    "webhook.request_verified": "the webhook is verified; its event is not published",
+    "webhook.event_published": "the webhook's event is published; Replicate has no response",
+    "track.before_change": "the report is read; the job does not show it",
+    "track.change_stored": "the report is applied; the commands that follow from it are not sent",
+    "track.commands_sent": "the commands are sent; the message is not deleted",
+    "harvest.lease_acquired": "the harvester has its lease; no file is fetched",
+    "harvest.files_stored": "the files are stored; the job does not name them",
+    "harvest.continuation_stored": "the job waits for a continuation; its message is not sent",
+    "harvest.continuation_sent": "the continuation's message is sent; the received message is not deleted",
+    "harvest.result_stored": "the job is finished; the message is not deleted",
+    "sweep.next_check_stored": "the next check is scheduled; this check has done nothing else",
+    "sweep.message_sent": "the check has sent its message or event",
+    "sweep.unknown_outcome_stored": "an expired claim counts as an unknown outcome; Replicate is not asked",
+    "sweep.acceptance_stored": "the job names the prediction that was found; its next check is not due yet",
+    "sweep.resubmission_stored": "the job is queued for a new attempt; its message is not sent",
+    "sweep.deliveries_enqueued": "due deliveries are enqueued; their records still show them as due",
+    "notify.deliveries_stored": "deliveries are stored in the outbox; none is enqueued",
+    "notify.deliveries_enqueued": "deliveries are enqueued; the events are not published",
+    "notify.events_published": "the events are published; the stream record is not acknowledged",
+    "deliver.delivery_claimed": "the delivery is claimed; the request is not sent",
+    "deliver.request_sent": "the application has responded; the attempt is not stored",
+    "deliver.attempt_stored": "the attempt is stored; the delivery's record is unchanged",
+    "deliver.result_stored": "the delivery's record is updated; the message is not deleted",
 }
-"""Every boundary, and what is done and not done there. A test holds the code to this list."""
 
 
 def no_checkpoint(_: str) -> None:
-    """The step is done; go on."""
+    """Do nothing."""

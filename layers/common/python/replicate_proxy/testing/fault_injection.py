@@ -4,7 +4,7 @@
 endpoint is on loopback, so a deployment to AWS cannot carry any of this. The file is read anew whenever it
 changes:
 
-    {"crash": {"dispatch.claimed": 0.05, "*": 0.01},
+    {"crash": {"dispatch.job_claimed": 0.05, "*": 0.01},
      "aws": {"dynamodb": 0.01, "s3": 0.01, "sqs": 0.01, "events": 0.01},
      "aws_answer": {"dynamodb": 0.005},
      "aws_spares": ["NotifyFunction"],

@@ -106,11 +106,11 @@ class Deliverer:
         for _ in range(_IN_A_ROW):
             if following is None or (ready := self.begin(following)) is None:
                 return
-            self._checkpoint("deliver.claimed")
+            self._checkpoint("deliver.delivery_claimed")
             answer = self._sender.post(ready.url, ready.headers, ready.body)
-            self._checkpoint("deliver.posted")
+            self._checkpoint("deliver.request_sent")
             following = self.finish(ready, answer)
-            self._checkpoint("deliver.finished")
+            self._checkpoint("deliver.result_stored")
             if answer.duration > _QUICK_SECONDS:
                 break
         self._progress.wake(following)
@@ -135,7 +135,7 @@ class Deliverer:
         ending = _ENDINGS.get(answer.instruction) if answer.instruction and not taken else None
         again = None if taken or ending else self._next(delivery, answer, now)
         self._record(delivery, answer, again, now)
-        self._checkpoint("deliver.attempted")
+        self._checkpoint("deliver.attempt_stored")
         self._receivers.settle(delivery, ready.token, answer, now)
         try:
             if taken:

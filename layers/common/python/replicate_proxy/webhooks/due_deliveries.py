@@ -79,7 +79,7 @@ class DueDeliveries:
             by_delay.setdefault(float(int(delay) + (delay > int(delay))), []).append(row)
         for delay, rows in by_delay.items():
             self._queue.send([row.command for row in rows], delay=delay)
-            self._checkpoint("sweep.handed_over")
+            self._checkpoint("sweep.deliveries_enqueued")
             for row in rows:
                 until = max(row.due_at, now) + timedelta(seconds=self._settings.handover)
                 self._outbox.hand_over(row, until=until)

@@ -69,7 +69,7 @@ def message_id(tenant: str, job_id: str, kind: EventKind, sequence: int) -> str:
 
 
 def _event(job: Job, kind: EventKind) -> JobEvent:
-    sequence = sequence_of(job.rev, kind)
+    sequence = sequence_of(job.revision, kind)
     return JobEvent(kind, sequence, message_id(job.tenant, job.id, kind, sequence))
 
 
@@ -135,8 +135,8 @@ def status_event(old: Job | None, new: Job, now: datetime) -> Event | None:
     status = PREDICTION_STATUS[new.status]
     if previous == status:
         return None
-    here = f"{new.base_url}/v1/predictions/{new.id}"
-    identity = hashlib.sha256(f"{new.tenant}\n{new.id}\n{new.rev}".encode()).hexdigest()
+    here = f"{new.public_base_url}/v1/predictions/{new.id}"
+    identity = hashlib.sha256(f"{new.tenant}\n{new.id}\n{new.revision}".encode()).hexdigest()
     return Event(
         name=EventName.JOB_STATUS_CHANGED,
         source=EventSource.JOBS,
@@ -148,7 +148,7 @@ def status_event(old: Job | None, new: Job, now: datetime) -> Event | None:
             "job_id": new.id,
             "status": status,
             "previous_status": previous,
-            "sequence": sequence_of(new.rev, EventKind.COMPLETED),
+            "sequence": sequence_of(new.revision, EventKind.COMPLETED),
             "urls": {"get": here, "cancel": f"{here}/cancel"},
         },
     )

@@ -43,7 +43,7 @@ class Announcements:
             return
         for event in events:
             attributes = {name: str(event.data[name]) for name in ("tenant", "status")}
-            self._topic.publish(event.detail(), attributes=attributes)
+            self._topic.publish(event.to_detail(), attributes=attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +129,12 @@ class Notifier:
                     led |= {delivery.target} if is_new else set()
 
     def _send(self, outgoing: _Outgoing) -> None:
-        self._checkpoint("notify.recorded")
+        self._checkpoint("notify.deliveries_stored")
         if outgoing.commands:
             self._queue.send(outgoing.commands)
-        self._checkpoint("notify.queued")
+        self._checkpoint("notify.deliveries_enqueued")
         self._announcements.publish(outgoing.events)
-        self._checkpoint("notify.told")
+        self._checkpoint("notify.events_published")
 
     def _deliveries(
         self, job: Job, event: JobEvent, endpoints: Sequence[Endpoint], now: datetime
@@ -184,7 +184,7 @@ class Notifier:
             kind=event.kind,
             message_id=event.message_id,
             created_at=now,
-            body=self._documents.keep(job.tenant, job.id, f"event-{event.sequence}", text),
+            body=self._documents.save(job.tenant, job.id, f"event-{event.sequence}", text),
             expires_at=self._expiry(now),
         )
 

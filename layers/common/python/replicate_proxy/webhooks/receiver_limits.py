@@ -118,7 +118,7 @@ class Receivers:
             "reason": reason,
             "disabled_at": format_timestamp(now),
         }
-        event = Event.new(
+        event = Event.create(
             EventName.ENDPOINT_DISABLED,
             EventSource.JOBS,
             correlation_id=delivery.correlation_id,

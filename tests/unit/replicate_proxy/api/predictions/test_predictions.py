@@ -38,7 +38,7 @@ class Api:
         self.writes = ingest_routes(
             reader=reader,
             ingest=self.world.ingest,
-            cancel=self.world.cancel,
+            cancel=self.world.canceler,
             hold=hold,
             views=views,
         )
@@ -49,11 +49,11 @@ class Api:
 
     def _sleep(self, seconds: float) -> None:
         self.world.clock.advance(seconds)
-        self.world.settle_messages()
+        self.world.drain_messages()
         if self.world.elapsed >= self.finishes_after and "p1" in self.world.replicate.predictions:
             self.world.replicate.finish("p1")
-            self.world.webhook("p1")
-            self.world.settle_messages()
+            self.world.send_webhook("p1")
+            self.world.drain_messages()
 
     def post(
         self, resource: str = "/v1/predictions", body: Any = BODY, **fields: Any
@@ -217,7 +217,7 @@ class TestReading:
     @pytest.mark.parametrize("status", JobStatus)
     def test_only_replicates_words_and_no_output_before_the_end(self, api: Api, status: JobStatus) -> None:
         job = api.world.store.put(
-            make_job(status, output=api.world.documents.keep("acme", "x", "output", ["url"]))
+            make_job(status, output=api.world.documents.save("acme", "x", "output", ["url"]))
         )
         prediction = api.show(job.id)[1]
         assert prediction["status"] in {"starting", "processing", "succeeded", "failed", "canceled"}
@@ -227,7 +227,7 @@ class TestReading:
     def test_an_unknown_outcome_is_starting(self, api: Api) -> None:
         api.world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
         job_id = api.post()[1]["id"]
-        api.world.settle_messages()
+        api.world.drain_messages()
         prediction = api.show(job_id)[1]
         assert (prediction["status"], prediction["proxy"]["status"]) == ("starting", "submit_unknown")
 
@@ -237,8 +237,8 @@ class TestReading:
         job = api.world.store.put(
             make_job(
                 JobStatus.SUCCEEDED,
-                logs=documents.keep("acme", "x", "logs", "l" * 30_000),
-                output=documents.keep("acme", "x", "output", ["url"]),
+                logs=documents.save("acme", "x", "logs", "l" * 30_000),
+                output=documents.save("acme", "x", "output", ["url"]),
             )
         )
         prediction = api.show(job.id)[1]
@@ -252,7 +252,7 @@ class TestPages:
         made = []
         for _ in range(230):
             api.world.clock.advance(1)
-            made.append(api.world.accept().job.id)
+            made.append(api.world.accept_job().job.id)
         return made[::-1]
 
     def walk(self, api: Api, **query: str) -> list[str]:
@@ -281,7 +281,7 @@ class TestPages:
 
     def test_shrink_to_what_a_reply_holds(self, ids: list[str]) -> None:
         api = Api(reply_bytes=5_000)
-        wanted = [api.world.accept().job.id for _ in range(9)]
+        wanted = [api.world.accept_job().job.id for _ in range(9)]
         page = api.get("/v1/predictions")[1]
         assert 1 <= len(page["results"]) < 9
         assert sorted(self.walk(api)) == sorted(wanted)

@@ -21,7 +21,7 @@ def _witnessed(tmp_path: Path, **changes: Any) -> list[Hop]:
     told: dict[str, Any] = {
         "record": {
             "status": "succeeded",
-            "proxy": {"replicate_id": "r1", "reported_via": "webhook", "timeline": timeline},
+            "proxy": {"replicate_id": "r1", "report_channel": "webhook", "timeline": timeline},
         },
         "upstream": {"id": "r1", "created_at": AT, "started_at": AT, "completed_at": AT},
         "webhook_answered": True,
@@ -69,7 +69,7 @@ def test_a_polled_job_needs_no_webhook(tmp_path: Path) -> None:
     timeline = dict.fromkeys(("accepted", "claimed", "submitted", "reported", "harvesting", "finished"), AT)
     record = {
         "status": "succeeded",
-        "proxy": {"replicate_id": "r1", "reported_via": "poll", "timeline": timeline},
+        "proxy": {"replicate_id": "r1", "report_channel": "poll", "timeline": timeline},
     }
 
     hops = _witnessed(tmp_path, record=record, webhook_answered=None)

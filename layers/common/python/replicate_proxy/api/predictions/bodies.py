@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from replicate_proxy.errors import ApiError, InvalidField
-from replicate_proxy.jobs.model import LARGEST_BATCH
+from replicate_proxy.jobs.model import MAX_BATCH_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ class CreateBatchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    predictions: Annotated[list[BatchEntryBody], Field(min_length=1, max_length=LARGEST_BATCH)]
+    predictions: Annotated[list[BatchEntryBody], Field(min_length=1, max_length=MAX_BATCH_JOBS)]
     webhook: Annotated[str, StringConstraints(max_length=2048)] | None = None
     webhook_events_filter: Annotated[list[WebhookEvent], Field(max_length=4)] | None = None
 

@@ -179,7 +179,7 @@ def _check_model(submission: Submission, principal: Principal) -> None:
     """A key may be limited to models, given as `owner/name`, `owner/*` or a version id."""
     if not principal.models:
         return
-    names = {submission.model, f"{submission.model.partition('/')[0]}/*", submission.version_id}
+    names = {submission.model_name, f"{submission.model_name.partition('/')[0]}/*", submission.version_id}
     if not names & set(principal.models):
         raise ApiError(403, "Model not allowed", "This API key may not run that model")
 

@@ -11,7 +11,7 @@ from replicate_proxy.jobs.model import Submission, SubmissionKind
 
 if TYPE_CHECKING:
     from replicate_proxy.api.predictions.create_request import JobRequestParser
-    from replicate_proxy.services.cancel import Cancel
+    from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import CreateResult, JobCreator
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.services.wait import JobWaiter
@@ -21,7 +21,7 @@ def ingest_routes(
     *,
     reader: JobRequestParser,
     ingest: JobCreator,
-    cancel: Cancel,
+    cancel: JobCanceler,
     hold: JobWaiter,
     views: PredictionRenderer,
 ) -> Router:
@@ -53,7 +53,7 @@ def ingest_routes(
 
     @routes.post("/v1/predictions/{id}/cancel")
     def cancel_prediction(request: Request) -> Response:
-        job = cancel.cancel(
+        job = cancel.cancel_job(
             request.principal.require(Scope.PREDICTIONS_WRITE).tenant, request.path_params["id"]
         )
         return json_response(200, views.render(job))
@@ -65,7 +65,10 @@ def _reply(request: Request, accepted: CreateResult, hold: JobWaiter, views: Pre
     """201 with the prediction; 202 where the caller's wait ended before the output was there (OpenAPI
     document).
     """
-    job, headers = accepted.job, {"location": f"{accepted.job.base_url}/v1/predictions/{accepted.job.id}"}
+    job, headers = (
+        accepted.job,
+        {"location": f"{accepted.job.public_base_url}/v1/predictions/{accepted.job.id}"},
+    )
     if accepted.is_replay:
         headers["idempotent-replayed"] = "true"
     wait = parse_prefer_wait(request.headers.get("prefer", ""))
