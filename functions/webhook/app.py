@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.webhook import build_routes
+from replicate_proxy.bootstrap.webhook import build_router
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    response = build_routes().handle(event)
+    response = build_router().handle(event)
     logger.info(
         "answered",
         method=event.get("httpMethod"),

@@ -64,10 +64,10 @@ class Crash(BaseException):
 
 @dataclass(order=True)
 class Message:
-    due: float
+    due_seconds: float
     number: int
-    run: Callable[[], None] = field(compare=False)
-    receives: int = field(default=0, compare=False)
+    handle: Callable[[], None] = field(compare=False)
+    receive_count: int = field(default=0, compare=False)
 
 
 class World:
@@ -77,15 +77,15 @@ class World:
         self,
         *,
         timeouts: JobTimeouts | None = None,
-        chance: Callable[[str], bool] = lambda _: False,
+        fault_occurs: Callable[[str], bool] = lambda _: False,
         echoes_webhook: bool = False,
         seed: int = 0,
     ) -> None:
         self.random = random.Random(seed)
-        self.chance = chance
+        self.fault_occurs = fault_occurs
         self.timeouts = timeouts or JobTimeouts()
         self.clock = FakeClock()
-        self.started = self.clock.now()
+        self.started_at = self.clock.now()
         self.store = FakeJobStore()
         self.documents = FakeDocumentStore()
         self.replicate = FakeReplicate(self.clock, echoes_webhook=echoes_webhook)
@@ -104,9 +104,9 @@ class World:
             secrets=lambda _: [SECRET], urls=self.urls, reports=publisher, clock=self.clock
         )
         self.idempotency = FakeIdempotencyStore()
-        self.intake = JobFactory(self.documents, self.FakeDispatchQueue(self), self.timeouts)
-        self.ingest = JobCreator(
-            store=self.store, idempotency=self.idempotency, intake=self.intake, clock=self.clock
+        self.job_factory = JobFactory(self.documents, self.FakeDispatchQueue(self), self.timeouts)
+        self.job_creator = JobCreator(
+            store=self.store, idempotency=self.idempotency, intake=self.job_factory, clock=self.clock
         )
         self.dispatcher = Dispatcher(
             updater=self.updater,
@@ -124,7 +124,7 @@ class World:
             documents=self.documents,
             queue=self.FakeDispatchQueue(self),
         )
-        self.harvest = JobHarvester(
+        self.harvester = JobHarvester(
             updater=self.updater,
             documents=self.documents,
             output_harvester=self.output_harvester,
@@ -135,11 +135,11 @@ class World:
         )
         hold = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.canceler = JobCanceler(self.updater, self.FakeDispatchQueue(self), hold)
-        self.batches = FakeBatchStore(self.store)
-        self.batch_ingest = BatchService(
-            store=self.batches,
+        self.batch_store = FakeBatchStore(self.store)
+        self.batch_service = BatchService(
+            store=self.batch_store,
             idempotency=self.idempotency,
-            intake=self.intake,
+            intake=self.job_factory,
             cancel=self.canceler,
             clock=self.clock,
             checkpoint=self.checkpoint,
@@ -181,9 +181,9 @@ class World:
 
         def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
             self.world.raise_fault("queue.failed")
-            if self.world.chance("queue.lost"):
+            if self.world.fault_occurs("queue.lost"):
                 return
-            for _ in range(2 if self.world.chance("queue.twice") else 1):
+            for _ in range(2 if self.world.fault_occurs("queue.twice") else 1):
                 self.world.enqueue(lambda: self.world.dispatcher.handle(command), delay_seconds)
 
     @dataclass
@@ -200,39 +200,39 @@ class World:
             self.enqueue_event(event)
 
     def enqueue_event(self, event: Event, delay_seconds: float = 0) -> None:
-        if self.chance("queue.lost"):
+        if self.fault_occurs("queue.lost"):
             return
         report = PredictionReport.from_queue_message(build_queue_body(event))
-        for _ in range(2 if self.chance("queue.twice") else 1):
+        for _ in range(2 if self.fault_occurs("queue.twice") else 1):
             self.enqueue(lambda: self._receive(report), delay_seconds)
 
     def _receive(self, report: PredictionReport) -> None:
         report = self.report_loader.load(report)
         if report.status == "succeeded":
-            self.harvest.harvest(report, self.clock.now() + timedelta(seconds=300))
+            self.harvester.harvest(report, self.clock.now() + timedelta(seconds=300))
         else:
             self.tracker.track_report(report)
 
     def enqueue(self, run: Callable[[], None], delay_seconds: float = 0) -> None:
-        jitter = self.random.random() if self.chance("reordered") else 0
-        due = self.elapsed + delay_seconds + jitter * 30
+        jitter = self.random.random() if self.fault_occurs("reordered") else 0
+        due = self.elapsed_seconds + delay_seconds + jitter * 30
         self.messages.append(Message(due, next(self._numbers), run))
 
     # Faults.
 
     def checkpoint(self, name: str) -> None:
-        if self.chance(f"crash.{name}"):
+        if self.fault_occurs(f"crash.{name}"):
             raise Crash(name)
 
     def raise_fault(self, name: str) -> None:
-        if self.chance(name):
+        if self.fault_occurs(name):
             raise RetryableError(name)
 
     # Time.
 
     @property
-    def elapsed(self) -> float:
-        return (self.clock.now() - self.started).total_seconds()
+    def elapsed_seconds(self) -> float:
+        return (self.clock.now() - self.started_at).total_seconds()
 
     def accept_job(self, prompt: str = "a cat", **fields: Any) -> CreateResult:
         new = JobRequest(
@@ -242,23 +242,23 @@ class World:
             correlation_id="c-1",
             **fields,
         )
-        return self.ingest.create(new, PRINCIPAL)
+        return self.job_creator.create(new, PRINCIPAL)
 
     def handle_due_messages(self) -> int:
         """Handles every message that is due; gives back how many there were."""
-        due = sorted(message for message in self.messages if message.due <= self.elapsed)
-        self.messages = [message for message in self.messages if message.due > self.elapsed]
+        due = sorted(message for message in self.messages if message.due_seconds <= self.elapsed_seconds)
+        self.messages = [message for message in self.messages if message.due_seconds > self.elapsed_seconds]
         for message in due:
             self._handle(message)
         return len(due)
 
     def _handle(self, message: Message) -> None:
         try:
-            message.run()
+            message.handle()
         except (Crash, ProxyError):
-            message.receives += 1
-            message.due = self.elapsed + 360
-            (self.messages if message.receives < 5 else self.dead_letters).append(message)
+            message.receive_count += 1
+            message.due_seconds = self.elapsed_seconds + 360
+            (self.messages if message.receive_count < 5 else self.dead_letters).append(message)
 
     def drain_messages(self) -> None:
         """Handles messages until none is due."""

@@ -23,7 +23,7 @@ NEWS = [replace(NEW, input={"prompt": f"cat {number}"}) for number in range(3)]
 
 
 def accept(world: World, key: str | None = None) -> BatchState:
-    return world.batch_ingest.create(NEWS, PRINCIPAL, key)
+    return world.batch_service.create(NEWS, PRINCIPAL, key)
 
 
 def test_jobs_know_their_batch_and_the_batch_its_jobs() -> None:
@@ -39,7 +39,7 @@ def test_jobs_know_their_batch_and_the_batch_its_jobs() -> None:
 def test_nothing_is_accepted_that_cannot_be_kept(part: str) -> None:
     world = World()
     if part == "table":
-        world.batches.faults.fail("create")
+        world.batch_store.faults.fail("create")
     else:
         world.documents.faults.fail("keep")
     with pytest.raises(RetryableError):
@@ -51,7 +51,7 @@ def test_nothing_is_accepted_that_cannot_be_kept(part: str) -> None:
 
 def test_a_lost_answer_of_the_table_is_no_failure() -> None:
     world = World()
-    world.batches.faults.fail("create_answer")
+    world.batch_store.faults.fail("create_answer")
     state = accept(world)
     assert not state.is_replay
     assert len(world.store.jobs) == len(world.messages) == 3
@@ -61,8 +61,8 @@ def test_of_two_at_once_under_a_key_one_creates(monkeypatch: pytest.MonkeyPatch)
     """Both have claimed the key and found no batch; the second finds it only when it writes."""
     world = World()
     first = accept(world, "k")
-    get, looks = world.batches.get, [None, first.batch]
-    monkeypatch.setattr(world.batches, "get", lambda *_: looks.pop(0) if looks else get(*_))
+    get, looks = world.batch_store.get, [None, first.batch]
+    monkeypatch.setattr(world.batch_store, "get", lambda *_: looks.pop(0) if looks else get(*_))
     second = accept(world, "k")
     assert second.is_replay
     assert second.batch == first.batch
@@ -71,7 +71,7 @@ def test_of_two_at_once_under_a_key_one_creates(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_conflict_without_a_batch_is_tried_again() -> None:
     world = World()
-    world.batches.faults.fail("create", error=ConflictError("create batch"))
+    world.batch_store.faults.fail("create", error=ConflictError("create batch"))
     with pytest.raises(RetryableError):
         accept(world)
 
@@ -83,20 +83,20 @@ def test_what_cannot_be_queued_is_left_to_the_sweep() -> None:
         asked.append(name)
         return name == "queue.failed"
 
-    world = World(chance=chance)
+    world = World(fault_occurs=chance)
     state = accept(world)
     assert asked.count("queue.failed") == 1, "a queue that fails is not asked for every job"
-    world.chance = lambda _: False
+    world.fault_occurs = lambda _: False
     world.pass_time(180)
     assert {world.get_job(job).status for job in state.jobs} == {JobStatus.SUBMITTED}
     assert len(world.replicate.predictions) == 3
 
 
 def test_a_crash_after_the_write_loses_nothing() -> None:
-    world = World(chance=lambda name: name == "crash.ingest.job_stored")
+    world = World(fault_occurs=lambda name: name == "crash.ingest.job_stored")
     with pytest.raises(Crash):
         accept(world, "k")
-    world.chance = lambda _: False
+    world.fault_occurs = lambda _: False
     assert accept(world, "k").is_replay
     world.pass_time(180)
     assert len(world.replicate.predictions) == len(world.store.jobs) == 3

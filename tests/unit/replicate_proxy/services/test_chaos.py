@@ -51,13 +51,13 @@ def disturb_creates(world: World) -> None:
     """Every kind of failure of a create, before and after Replicate took it."""
     faults = world.replicate.faults.planned
     faults["create"], faults["create_answer"] = [], []
-    if world.chance("create.refused"):
+    if world.fault_occurs("create.refused"):
         world.replicate.faults.fail("create", error=NotAcceptedError("no connection"))
-    elif world.chance("create.throttled"):
+    elif world.fault_occurs("create.throttled"):
         world.replicate.faults.fail("create", error=ThrottledError("slow down", retry_after=5))
-    elif world.chance("create.unknown"):
+    elif world.fault_occurs("create.unknown"):
         world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
-    elif world.chance("create.answer_lost"):
+    elif world.fault_occurs("create.answer_lost"):
         world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
 
 
@@ -68,20 +68,23 @@ def run_predictions(world: World) -> None:
             continue
         if prediction["status"] == "starting" and world.random.random() < 0.5:
             world.replicate.start(prediction_id)
-        elif world.chance("transient"):
+        elif world.fault_occurs("transient"):
             world.replicate.finish(prediction_id, "failed", error=TRANSIENT)
-        elif world.chance("failed"):
+        elif world.fault_occurs("failed"):
             world.replicate.finish(prediction_id, "failed", error="bad input")
         else:
             world.replicate.finish(prediction_id)
-        for _ in range(2 if world.chance("webhook.twice") else 1):
-            if prediction_id in world.replicate.webhooks and not world.chance("webhook.lost"):
+        for _ in range(2 if world.fault_occurs("webhook.twice") else 1):
+            if prediction_id in world.replicate.webhooks and not world.fault_occurs("webhook.lost"):
                 world.send_webhook(prediction_id)
 
 
 def play(seed: int, *, webhooks: bool, echoes: bool) -> tuple[World, list[Job]]:
     world = World(
-        timeouts=JobTimeouts(webhooks_enabled=webhooks), chance=dice(seed), seed=seed, echoes_webhook=echoes
+        timeouts=JobTimeouts(webhooks_enabled=webhooks),
+        fault_occurs=dice(seed),
+        seed=seed,
+        echoes_webhook=echoes,
     )
     accepted: list[Job] = []
     for minute in range(240):
@@ -94,7 +97,7 @@ def play(seed: int, *, webhooks: bool, echoes: bool) -> tuple[World, list[Job]]:
             disturb_creates(world)
             world.clock.advance(10)
             world.handle_due_messages()
-            if world.chance("cancel") and minute < 60:
+            if world.fault_occurs("cancel") and minute < 60:
                 world.canceler.cancel_job("acme", world.random.choice(accepted).id)
         run_predictions(world)
         world.run_sweep()

@@ -118,7 +118,7 @@ def test_what_was_not_accepted_is_parked(
 
     assert (job.status, job.failed_submissions, job.lease_until) == (S.QUEUED, releases, None)
     assert job.next_check_at == NOW + timedelta(seconds=seconds + world.timeouts.queued_seconds)
-    assert [message.due for message in world.messages] == [seconds]
+    assert [message.due_seconds for message in world.messages] == [seconds]
     # And it goes on by itself.
     world.pass_time(seconds + 60)
     assert world.get_job(job).status is S.SUBMITTED
@@ -166,7 +166,7 @@ def test_dying_anywhere_costs_time_and_never_a_second_prediction(place: str, *, 
         died.append(name)
         return True
 
-    world = World(chance=dies_once)
+    world = World(fault_occurs=dies_once)
     job = queued(world)
     with pytest.raises(Crash):
         submit(world, job)
@@ -184,7 +184,7 @@ def test_dying_anywhere_costs_time_and_never_a_second_prediction(place: str, *, 
 
 
 def test_dying_after_the_release_leaves_the_job_to_the_sweep() -> None:
-    world = World(chance=lambda name: name == "crash.dispatch.job_released")
+    world = World(fault_occurs=lambda name: name == "crash.dispatch.job_released")
     world.replicate.faults.fail("create", error=NotAcceptedError("no connection"))
     job = queued(world)
     with pytest.raises(Crash):
@@ -198,7 +198,7 @@ class TestWaiting:
         world.replicate.create_delay_seconds = 40
         job = submit(world, queued(world))
         assert (job.status, job.create_sent_at) == (S.QUEUED, None)
-        assert [message.due for message in world.messages] == [40]
+        assert [message.due_seconds for message in world.messages] == [40]
 
     def test_for_an_hour_keeps_one_message_a_job(self, world: World) -> None:
         world.replicate.create_delay_seconds = 60
@@ -211,7 +211,7 @@ class TestWaiting:
         assert world.get_job(job).status is S.SUBMITTED
 
     def test_never_raises_when_parking_fails(self) -> None:
-        world = World(chance=lambda name: name == "queue.failed")
+        world = World(fault_occurs=lambda name: name == "queue.failed")
         world.replicate.create_delay_seconds = 40
         job = submit(world, queued(world))
         assert job.status is S.QUEUED
@@ -285,7 +285,7 @@ class TestCanceling:
 
     def test_is_sent_again_by_the_sweep_when_its_message_is_lost(self) -> None:
         lost: list[bool] = [False]
-        world = World(chance=lambda name: name == "queue.lost" and lost[0])
+        world = World(fault_occurs=lambda name: name == "queue.lost" and lost[0])
         job = submit(world, queued(world))
         lost[0] = True
         world.canceler.cancel_job(job.tenant, job.id)

@@ -60,7 +60,7 @@ def report(job: Job, **fields: Any) -> PredictionReport:
 
 def harvest(world: World, job: Job, seconds: float = 300) -> Job:
     prediction = world.replicate.predictions["p1"]
-    return world.harvest.harvest(report(job, prediction=prediction), _deadline(world, seconds))
+    return world.harvester.harvest(report(job, prediction=prediction), _deadline(world, seconds))
 
 
 def _deadline(world: World, seconds: float = 300) -> datetime:
@@ -86,9 +86,9 @@ def test_a_second_delivery_of_the_message_changes_nothing(world: World) -> None:
 def test_a_second_harvester_keeps_out_while_the_first_works(world: World) -> None:
     job = succeeded(world)
     second: list[Job] = []
-    first = world.harvest
+    first = world.harvester
     # The second message is handled while the first round has just begun.
-    world.harvest = replace(
+    world.harvester = replace(
         first,
         checkpoint=lambda name: (
             second.append(first.harvest(report(job), _deadline(world)))
@@ -111,7 +111,7 @@ def test_a_harvester_that_dies_is_followed_by_another(place: str) -> None:
         died.append(name)
         return True
 
-    world = World(chance=dies_once)
+    world = World(fault_occurs=dies_once)
     job = succeeded(world)
     with pytest.raises(Crash):
         harvest(world, job)
@@ -186,7 +186,7 @@ def test_a_message_for_a_further_round_that_cannot_be_sent_is_made_good_by_the_s
         def send(self, *args: object, **kwargs: object) -> None:
             raise RetryableError("send failed")
 
-    broken = replace(world.harvest, queue=Broken())
+    broken = replace(world.harvester, queue=Broken())
     with pytest.raises(RetryableError):
         broken.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
     world.pass_time(300)
@@ -197,7 +197,7 @@ def test_a_source_output_that_is_gone_ends_the_job(world: World) -> None:
     job = world.store.put(
         make_job(S.HARVESTING, replicate_output=Document(object_key="records/gone.json"), completed_at=NOW)
     )
-    done = world.harvest.harvest(report(job), _deadline(world))
+    done = world.harvester.harvest(report(job), _deadline(world))
     assert done.status is S.SUCCEEDED
     assert world.documents.load(done.output) is None
 
@@ -212,19 +212,19 @@ def test_a_harvest_that_somebody_else_ended_meanwhile_is_no_error(world: World) 
                 replace(there, status=S.SUCCEEDED, next_check_at=None, revision=there.revision + 1)
             )
 
-    slow = replace(world.harvest, checkpoint=other_ends_it)
+    slow = replace(world.harvester, checkpoint=other_ends_it)
     done = slow.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
     assert done.status is S.SUCCEEDED
 
 
 def test_a_further_round_for_a_job_that_is_not_harvested_is_dropped(world: World) -> None:
     job = world.store.put(make_job(S.PROCESSING))
-    assert world.harvest.harvest(report(job), _deadline(world)) == job
+    assert world.harvester.harvest(report(job), _deadline(world)) == job
 
 
 def test_a_job_that_is_gone_is_said_so(world: World) -> None:
     with pytest.raises(NotFoundError):
-        world.harvest.harvest(report(make_job()), _deadline(world))
+        world.harvester.harvest(report(make_job()), _deadline(world))
 
 
 def test_late_news_does_not_overwrite_what_is_stored(world: World) -> None:

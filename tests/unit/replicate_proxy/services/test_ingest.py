@@ -30,9 +30,9 @@ def test_the_job_is_durable_and_queued(world: World) -> None:
 
 
 def test_a_queue_that_fails_does_not_fail_the_request() -> None:
-    world = World(chance=lambda name: name == "queue.failed")
+    world = World(fault_occurs=lambda name: name == "queue.failed")
     job = world.accept_job().job
-    world.chance = lambda _: False
+    world.fault_occurs = lambda _: False
     assert world.messages == []
     world.pass_time(180)
     assert world.get_job(job).status is JobStatus.SUBMITTED

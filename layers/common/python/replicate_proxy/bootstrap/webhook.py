@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @cache
-def build_routes() -> Router:
+def build_router() -> Router:
     secret_name = env.text("REPLICATE_WEBHOOK_SECRET")
     handler = ReplicateWebhookHandler(
         secrets=lambda refresh: secret_reader().get_list(secret_name, refresh=refresh),

@@ -132,6 +132,6 @@ def _parse_prediction(body: bytes) -> dict[str, Any]:
 
 def _reject(status: int, reason: str, detail: str) -> ApiError:
     """Count and log the rejection, and return its error."""
-    count(Metric.WEBHOOK_REFUSED)
+    count(Metric.WEBHOOK_REJECTED)
     logger.warning("webhook rejected", reason=reason)
     return ApiError(status, "Webhook rejected", detail)

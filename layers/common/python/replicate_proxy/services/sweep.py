@@ -85,7 +85,7 @@ class Sweeper:
                     self._sleep(_POLL_INTERVAL_SECONDS)
         for outcome, jobs in outcomes.items():
             logger.info("jobs checked", outcome=outcome.value, jobs=jobs)
-        count(Metric.SWEEP_FOUND, sum(outcomes.values()))
+        count(Metric.JOBS_CHECKED, sum(outcomes.values()))
         return SweepResult(dict(outcomes), finished=self._clock.now() < deadline)
 
     def _check(self, due_job: DueJob, *, deadline: datetime) -> CheckOutcome:

@@ -37,20 +37,20 @@ class Api:
         reader = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None)
         self.writes = ingest_routes(
             reader=reader,
-            ingest=self.world.ingest,
+            ingest=self.world.job_creator,
             cancel=self.world.canceler,
             hold=hold,
             views=views,
         )
-        add_batch_write_routes(self.writes, reader=reader, batches=self.world.batch_ingest, views=views)
+        add_batch_write_routes(self.writes, reader=reader, batches=self.world.batch_service, views=views)
         self.reads = query_routes(PredictionReader(self.world.store, views))
-        add_batch_read_routes(self.reads, batches=BatchReader(self.world.batches), views=views)
+        add_batch_read_routes(self.reads, batches=BatchReader(self.world.batch_store), views=views)
         self.finishes_after = 1e9
 
     def _sleep(self, seconds: float) -> None:
         self.world.clock.advance(seconds)
         self.world.drain_messages()
-        if self.world.elapsed >= self.finishes_after and "p1" in self.world.replicate.predictions:
+        if self.world.elapsed_seconds >= self.finishes_after and "p1" in self.world.replicate.predictions:
             self.world.replicate.finish("p1")
             self.world.send_webhook("p1")
             self.world.drain_messages()
@@ -161,7 +161,7 @@ def test_scopes_are_needed(api: Api) -> None:
 
 def test_a_queue_that_fails_is_still_a_201() -> None:
     api = Api()
-    api.world.chance = lambda name: name == "queue.failed"
+    api.world.fault_occurs = lambda name: name == "queue.failed"
     assert api.post()[0] == 201
 
 
@@ -188,17 +188,17 @@ class TestWaiting:
         assert (status, prediction["status"]) == (201, "succeeded")
         assert prediction["output"] == [f"https://outputs.test/{prediction['id']}.webp"]
         assert headers["preference-applied"] == "wait=30"
-        assert api.world.elapsed < 6
+        assert api.world.elapsed_seconds < 6
 
     def test_that_ends_early_says_starting_whatever_goes_on(self, api: Api) -> None:
         api.world.clock.advance(0)
         status, prediction, _ = api.post(headers={"Prefer": "wait"})
         assert (status, prediction["status"], prediction["output"]) == (202, "starting", None)
-        assert 25 <= api.world.elapsed < 26
+        assert 25 <= api.world.elapsed_seconds < 26
 
     def test_is_no_longer_than_asked(self, api: Api) -> None:
         api.post(headers={"Prefer": "wait=2"})
-        assert api.world.elapsed == pytest.approx(2)
+        assert api.world.elapsed_seconds == pytest.approx(2)
 
     def test_tells_failures(self, api: Api) -> None:
         api.world.replicate.faults.fail("create", error=RejectedError(402, "No credit", "pay first"))
