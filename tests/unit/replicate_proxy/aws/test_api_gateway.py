@@ -1,4 +1,4 @@
-"""Usage plans at API Gateway, and one parameter of SSM, on moto."""
+"""The adapters of API Gateway and of SSM parameters, on moto."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stage(client: Any) -> Stage:
     return Stage(deploy_api(client), "prod")
 
 
-def test_keys_with_the_same_limits_share_a_plan(client: Any, stage: Stage) -> None:
+def test_keys_with_same_limits_share_usage_plan(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
     first = gateway.create_key("acme-1", UsageLimits(10, 20, 1000), stage)
     second = gateway.create_key("acme-2", UsageLimits(10, 20, 1000), stage)
@@ -40,36 +40,38 @@ def test_keys_with_the_same_limits_share_a_plan(client: Any, stage: Stage) -> No
     assert shared["throttle"] == {"rateLimit": 10, "burstLimit": 20}
     assert (shared["quota"]["limit"], shared["quota"]["period"]) == (1000, "MONTH")
     assert shared["apiStages"] == [{"apiId": stage.api_id, "stage": "prod"}]
-    members = client.get_usage_plan_keys(usagePlanId=shared["id"])["items"]
-    assert {member["id"] for member in members} == {first.id, second.id}
+    plan_keys = client.get_usage_plan_keys(usagePlanId=shared["id"])["items"]
+    assert {key["id"] for key in plan_keys} == {first.id, second.id}
     assert first.value != second.value
     assert client.get_api_key(apiKey=first.id, includeValue=True)["value"] == first.value
 
 
-def test_an_expelled_key_is_gone_and_may_be_expelled_again(client: Any, stage: Stage) -> None:
+def test_delete_key_can_be_repeated(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
-    seat = gateway.create_key("acme-1", UsageLimits(10, 20), stage)
+    usage_key = gateway.create_key("acme-1", UsageLimits(10, 20), stage)
     for _ in range(2):
-        gateway.delete_key(seat.id)
+        gateway.delete_key(usage_key.id)
     assert client.get_api_keys()["items"] == []
 
 
-def test_a_plan_takes_in_the_stage_of_a_redeployed_api(client: Any, stage: Stage) -> None:
+def test_create_key_adds_stage_of_redeployed_api_to_plan(client: Any, stage: Stage) -> None:
     gateway = ApiGateway(client, prefix="stack")
     gateway.create_key("acme-1", UsageLimits(10, 20), stage)
-    again = Stage(deploy_api(client), "prod")
-    gateway.create_key("acme-2", UsageLimits(10, 20), again)
+    new_stage = Stage(deploy_api(client), "prod")
+    gateway.create_key("acme-2", UsageLimits(10, 20), new_stage)
     (plan,) = client.get_usage_plans()["items"]
-    assert {entry["apiId"] for entry in plan["apiStages"]} == {stage.api_id, again.api_id}
+    assert {entry["apiId"] for entry in plan["apiStages"]} == {stage.api_id, new_stage.api_id}
 
 
-def test_plans_of_other_deployments_are_left_alone(client: Any, stage: Stage) -> None:
+def test_deployments_have_separate_plans(client: Any, stage: Stage) -> None:
     ApiGateway(client, prefix="one").create_key("a", UsageLimits(1, 1), stage)
     ApiGateway(client, prefix="two").create_key("a", UsageLimits(1, 1), stage)
     assert len(client.get_usage_plans()["items"]) == 2
 
 
-class _Refusing:
+class FailingApiGateway:
+    """Raises a client error from every call."""
+
     def __init__(self, code: str) -> None:
         self._error = ClientError({"Error": {"Code": code}}, "x")
 
@@ -81,33 +83,32 @@ class _Refusing:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    ("code", "expected_class"),
     [("TooManyRequestsException", RetryableError), ("LimitExceededException", PermanentError)],
 )
-def test_failures_say_whether_to_try_again(code: str, expected: type[Exception]) -> None:
-    with pytest.raises(expected):
-        ApiGateway(_Refusing(code), prefix="x").create_key("a", UsageLimits(1, 1), Stage("a", "prod"))
+def test_create_key_translates_aws_errors(code: str, expected_class: type[Exception]) -> None:
+    gateway = ApiGateway(FailingApiGateway(code), prefix="x")
+    with pytest.raises(expected_class):
+        gateway.create_key("a", UsageLimits(1, 1), Stage("a", "prod"))
 
 
-def test_a_cache_that_cannot_be_flushed_is_told_and_no_error() -> None:
-    assert (
-        ApiGateway(_Refusing("AccessDeniedException"), prefix="x").flush_authorizer_cache(Stage("a", "prod"))
-        is False
-    )
+def test_flush_returns_false_when_it_fails() -> None:
+    gateway = ApiGateway(FailingApiGateway("AccessDeniedException"), prefix="x")
+    assert gateway.flush_authorizer_cache(Stage("a", "prod")) is False
 
 
-def test_the_cache_of_that_stage_is_flushed() -> None:
-    flushed = []
+def test_flush_flushes_cache_of_stage() -> None:
+    calls = []
 
     class Client:
-        def flush_stage_authorizers_cache(self, **which: Any) -> None:
-            flushed.append(which)
+        def flush_stage_authorizers_cache(self, **arguments: Any) -> None:
+            calls.append(arguments)
 
     assert ApiGateway(Client(), prefix="x").flush_authorizer_cache(Stage("a", "prod"))
-    assert flushed == [{"restApiId": "a", "stageName": "prod"}]
+    assert calls == [{"restApiId": "a", "stageName": "prod"}]
 
 
-def test_a_parameter_is_written_encrypted_and_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameter_is_written_encrypted_and_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     set_aws_environment(monkeypatch)
     with mock_aws():
         ssm: Any = boto3.client("ssm")
@@ -120,13 +121,13 @@ def test_a_parameter_is_written_encrypted_and_read_back(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    ("code", "expected_class"),
     [("AccessDeniedException", ConfigurationError), ("ThrottlingException", RetryableError)],
 )
-def test_a_parameter_that_cannot_be_written_says_why(code: str, expected: type[Exception]) -> None:
+def test_parameter_write_translates_aws_errors(code: str, expected_class: type[Exception]) -> None:
     class Client:
         def put_parameter(self, **_: Any) -> None:
             raise ClientError({"Error": {"Code": code}}, "PutParameter")
 
-    with pytest.raises(expected):
+    with pytest.raises(expected_class):
         SsmParameter(Client(), "x").write("y")

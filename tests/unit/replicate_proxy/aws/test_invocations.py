@@ -1,4 +1,4 @@
-"""Letters that came from no queue: the failed invocation is made again, once it is clear which."""
+"""Redrive of dead letters that are failed Lambda invocations."""
 
 from __future__ import annotations
 
@@ -20,103 +20,111 @@ from replicate_proxy.operations.dead_letters import (
 from tests.support.clock import NOW, FakeClock
 from tests.unit.replicate_proxy.operations.conftest import FakeQueueClient
 
-SWEEP = "arn:aws:lambda:eu-central-1:1:function:sweep"
-NOTIFY = "arn:aws:lambda:eu-central-1:1:function:notify"
-TICK = {"source": "aws.scheduler", "detail": {}}
+SWEEP_ARN = "arn:aws:lambda:eu-central-1:1:function:sweep"
+NOTIFY_ARN = "arn:aws:lambda:eu-central-1:1:function:notify"
+SCHEDULE_EVENT = {"source": "aws.scheduler", "detail": {}}
 BATCH = {"shardId": "s-1", "startSequenceNumber": "1", "endSequenceNumber": "3", "streamArn": "arn:stream"}
 
 
-def letter(body: Any, *, number: int = 1, target: str | None = None) -> DeadLetter:
+def make_message(body: Any, *, number: int = 1, target_arn: str | None = None) -> DeadLetter:
     text = body if isinstance(body, str) else json.dumps(body)
     return DeadLetter(
-        id=f"m{number}", receipt_handle="r", body=text, sent_at=NOW, receive_count=1, target_arn=target
+        id=f"m{number}",
+        receipt_handle="r",
+        body=text,
+        sent_at=NOW,
+        receive_count=1,
+        target_arn=target_arn,
     )
 
 
-def failed_run(number: int = 1) -> DeadLetter:
-    """As an asynchronous invocation's on-failure destination gets it."""
-    context = {"functionArn": SWEEP, "condition": "RetriesExhausted"}
-    return letter({"requestContext": context, "requestPayload": TICK}, number=number)
+def make_failed_run(number: int = 1) -> DeadLetter:
+    """Return the record of a failed asynchronous invocation."""
+    context = {"functionArn": SWEEP_ARN, "condition": "RetriesExhausted"}
+    return make_message({"requestContext": context, "requestPayload": SCHEDULE_EVENT}, number=number)
 
 
-def lost_batch(number: int = 1) -> DeadLetter:
-    """As a stream's on-failure destination gets it."""
-    return letter({"requestContext": {"functionArn": NOTIFY}, "DDBStreamBatchInfo": BATCH}, number=number)
+def make_failed_batch(number: int = 1) -> DeadLetter:
+    """Return the record of a failed batch of the stream."""
+    body = {"requestContext": {"functionArn": NOTIFY_ARN}, "DDBStreamBatchInfo": BATCH}
+    return make_message(body, number=number)
 
 
 @dataclass
 class FakeLambda:
-    """Remembers what ran; `refuses` is raised, `fails` is the function's own failure."""
+    """Records invocations; raises `error`, or reports that the function failed."""
 
-    refuses: Exception | None = None
-    fails: bool = False
-    ran: list[tuple[str, str, Any]] = field(default_factory=list)
+    error: Exception | None = None
+    function_fails: bool = False
+    invocations: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - boto3's names
-        if self.refuses:
-            raise self.refuses
-        self.ran.append((FunctionName, InvocationType, json.loads(Payload)))
-        return {"FunctionError": "Unhandled"} if self.fails else {"StatusCode": 200}
+        if self.error:
+            raise self.error
+        self.invocations.append((FunctionName, InvocationType, json.loads(Payload)))
+        return {"FunctionError": "Unhandled"} if self.function_fails else {"StatusCode": 200}
 
 
-class TestWhich:
-    def test_a_run_that_failed_is_made_again_with_its_own_payload(self) -> None:
-        lambdas = FakeLambda()
-        FailedInvocations(lambdas).retry(failed_run())
-        assert lambdas.ran == [(SWEEP, "Event", TICK)]
-
-    def test_an_event_that_no_function_took_goes_to_its_target(self) -> None:
-        lambdas = FakeLambda()
-        FailedInvocations(lambdas).retry(letter(TICK, target=SWEEP))
-        assert lambdas.ran == [(SWEEP, "Event", TICK)]
-
-    def test_a_lost_batch_goes_to_the_streams_consumer_whole_and_is_waited_for(self) -> None:
-        lambdas = FakeLambda()
-        FailedInvocations(lambdas).retry(lost_batch())
-        ((function, how, payload),) = lambdas.ran
-        assert (function, how, payload["DDBStreamBatchInfo"]) == (NOTIFY, "RequestResponse", BATCH)
-
-    @pytest.mark.parametrize("body", ["", "{", "[]", "null", "{}", '{"requestContext": {}}'])
-    def test_anything_else_is_no_invocation(self, body: str) -> None:
-        with pytest.raises(PermanentError, match="not a failed invocation"):
-            parse_invocation(letter(body))
+def test_failed_run_is_invoked_with_its_payload() -> None:
+    client = FakeLambda()
+    FailedInvocations(client).retry(make_failed_run())
+    assert client.invocations == [(SWEEP_ARN, "Event", SCHEDULE_EVENT)]
 
 
-class TestFailure:
-    @pytest.mark.parametrize(
-        "refuses",
-        [
-            ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke"),
-            ReadTimeoutError(endpoint_url="lambda"),
-        ],
-    )
-    def test_a_call_that_was_refused_may_be_made_later(self, refuses: Exception) -> None:
-        with pytest.raises(RetryableError, match="invoke again"):
-            FailedInvocations(FakeLambda(refuses=refuses)).retry(failed_run())
-
-    def test_a_function_that_fails_again_says_so(self) -> None:
-        with pytest.raises(RetryableError, match="failed again"):
-            FailedInvocations(FakeLambda(fails=True)).retry(lost_batch())
+def test_undelivered_event_is_sent_to_its_target() -> None:
+    client = FakeLambda()
+    FailedInvocations(client).retry(make_message(SCHEDULE_EVENT, target_arn=SWEEP_ARN))
+    assert client.invocations == [(SWEEP_ARN, "Event", SCHEDULE_EVENT)]
 
 
-class TestRedrive:
-    def letters(self, queues: FakeQueueClient, lambdas: FakeLambda) -> DeadLetterService:
-        queue = DeadLetterQueue("q/dead", retry=FailedInvocations(lambdas).retry)
-        return DeadLetterService(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
+def test_failed_batch_is_invoked_synchronously_with_whole_record() -> None:
+    client = FakeLambda()
+    FailedInvocations(client).retry(make_failed_batch())
+    ((function_arn, invocation_type, payload),) = client.invocations
+    assert (function_arn, invocation_type) == (NOTIFY_ARN, "RequestResponse")
+    assert payload["DDBStreamBatchInfo"] == BATCH
 
-    def test_what_ran_again_is_gone_from_the_queue(self) -> None:
-        queues, lambdas = FakeQueueClient({"q/dead": [failed_run(1), failed_run(2)]}), FakeLambda()
-        outcome = self.letters(queues, lambdas).redrive(
-            "sweep", DeadLetterFilter(), limit=10, rate_per_second=100
-        )
-        assert (outcome.handled, outcome.skipped, queues.queues) == (2, 0, {"q/dead": []})
-        assert len(lambdas.ran) == 2
 
-    def test_what_fails_again_or_makes_no_sense_stays_to_be_seen(self) -> None:
-        lost, nonsense = lost_batch(1), letter("{}", number=2)
-        queues = FakeQueueClient({"q/dead": [lost, nonsense]})
-        outcome = self.letters(queues, FakeLambda(fails=True)).redrive(
-            "sweep", DeadLetterFilter(), limit=10, rate_per_second=100
-        )
-        assert (outcome.handled, outcome.skipped) == (0, 2)
-        assert (queues.queues, queues.hidden) == ({"q/dead": [lost, nonsense]}, set())
+@pytest.mark.parametrize("body", ["", "{", "[]", "null", "{}", '{"requestContext": {}}'])
+def test_other_message_is_not_an_invocation(body: str) -> None:
+    with pytest.raises(PermanentError, match="not a failed invocation"):
+        parse_invocation(make_message(body))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke"),
+        ReadTimeoutError(endpoint_url="lambda"),
+    ],
+)
+def test_retry_is_retryable_when_invoke_fails(error: Exception) -> None:
+    with pytest.raises(RetryableError, match="repeat invocation"):
+        FailedInvocations(FakeLambda(error=error)).retry(make_failed_run())
+
+
+def test_retry_is_retryable_when_function_fails_again() -> None:
+    with pytest.raises(RetryableError, match="failed, too"):
+        FailedInvocations(FakeLambda(function_fails=True)).retry(make_failed_batch())
+
+
+def make_service(queues: FakeQueueClient, client: FakeLambda) -> DeadLetterService:
+    queue = DeadLetterQueue("q/dead", retry=FailedInvocations(client).retry)
+    return DeadLetterService(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
+
+
+def test_redrive_deletes_messages_whose_invocation_succeeds() -> None:
+    queues = FakeQueueClient({"q/dead": [make_failed_run(1), make_failed_run(2)]})
+    client = FakeLambda()
+    result = make_service(queues, client).redrive("sweep", DeadLetterFilter(), limit=10, rate_per_second=100)
+    assert (result.handled, result.skipped, queues.messages) == (2, 0, {"q/dead": []})
+    assert len(client.invocations) == 2
+
+
+def test_redrive_keeps_messages_whose_invocation_fails_or_is_unknown() -> None:
+    failed_batch, other = make_failed_batch(1), make_message("{}", number=2)
+    queues = FakeQueueClient({"q/dead": [failed_batch, other]})
+    service = make_service(queues, FakeLambda(function_fails=True))
+    result = service.redrive("sweep", DeadLetterFilter(), limit=10, rate_per_second=100)
+    assert (result.handled, result.skipped) == (0, 2)
+    assert (queues.messages, queues.hidden_ids) == ({"q/dead": [failed_batch, other]}, set())

@@ -32,35 +32,35 @@ NEW_SECRET = "whsec_" + "B" * 32
 
 @dataclass
 class FakeQueueClient:
-    """Queues in memory; a received message is hidden until it is released."""
+    """A QueueClient in memory; a received message is hidden until it is released."""
 
-    queues: dict[str, list[DeadLetter]] = field(default_factory=dict)
-    hidden: set[str] = field(default_factory=set)
-    breaks_on_send: bool = False
+    messages: dict[str, list[DeadLetter]] = field(default_factory=dict)
+    hidden_ids: set[str] = field(default_factory=set)
+    fails_to_send: bool = False
 
     def get_depth(self, url: str) -> QueueDepth:
-        letters = self.queues.get(url, [])
-        in_flight = len([letter for letter in letters if letter.id in self.hidden])
-        return QueueDepth(waiting=len(letters) - in_flight, in_flight=in_flight)
+        messages = self.messages.get(url, [])
+        in_flight = len([message for message in messages if message.id in self.hidden_ids])
+        return QueueDepth(waiting=len(messages) - in_flight, in_flight=in_flight)
 
     def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
         assert visibility_timeout_seconds > 29  # a request may take that long
-        found = [letter for letter in self.queues.get(url, []) if letter.id not in self.hidden][:limit]
-        self.hidden |= {letter.id for letter in found}
-        return found
+        visible = [message for message in self.messages.get(url, []) if message.id not in self.hidden_ids]
+        self.hidden_ids |= {message.id for message in visible[:limit]}
+        return visible[:limit]
 
-    def send(self, url: str, letter: DeadLetter) -> None:
-        if self.breaks_on_send:
+    def send(self, url: str, message: DeadLetter) -> None:
+        if self.fails_to_send:
             raise ConnectionError
-        self.queues.setdefault(url, []).append(letter)
-        self.hidden.discard(letter.id)
+        self.messages.setdefault(url, []).append(message)
+        self.hidden_ids.discard(message.id)
 
-    def delete(self, url: str, letter: DeadLetter) -> None:
-        self.queues[url].remove(letter)
+    def delete(self, url: str, message: DeadLetter) -> None:
+        self.messages[url].remove(message)
 
-    def release(self, url: str, letters: list[DeadLetter]) -> None:
-        assert all(letter in self.queues[url] for letter in letters)
-        self.hidden -= {letter.id for letter in letters}
+    def release(self, url: str, messages: list[DeadLetter]) -> None:
+        assert all(message in self.messages[url] for message in messages)
+        self.hidden_ids -= {message.id for message in messages}
 
 
 @dataclass
@@ -142,7 +142,7 @@ class World:
             store=self.keys,
             gateway=self.gateway,
             usage_plan_keys=seats,
-            digest_key=lambda: DIGEST_KEY,
+            load_digest_key=lambda: DIGEST_KEY,
             clock=self.clock,
             authorizer_cache_ttl=timedelta(seconds=60),
         )

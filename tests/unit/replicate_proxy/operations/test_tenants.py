@@ -1,4 +1,4 @@
-"""/admin/tenants"""
+"""Tenants' settings through the admin API."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ if TYPE_CHECKING:
 SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}}
 
 
-def test_settings_are_put_shown_and_taken_away(world: World) -> None:
-    status, made = world.call("PUT", "tenants/acme", SETTINGS)
-    assert (status, made["images"], made["created_at"]) == (200, SETTINGS["images"], format_timestamp(NOW))
-    assert world.call("GET", "tenants/acme") == (200, made)
-    assert world.call("GET", "tenants")[1] == {"results": [made]}
+def test_settings_can_be_put_read_and_deleted(world: World) -> None:
+    status, created = world.call("PUT", "tenants/acme", SETTINGS)
+    assert (status, created["images"], created["created_at"]) == (
+        200,
+        SETTINGS["images"],
+        format_timestamp(NOW),
+    )
+    assert world.call("GET", "tenants/acme") == (200, created)
+    assert world.call("GET", "tenants")[1] == {"results": [created]}
     assert world.call("DELETE", "tenants/acme") == (204, None)
     assert world.call("GET", "tenants/acme")[0] == 404
     assert world.call("DELETE", "tenants/acme")[0] == 404
 
 
-def test_put_replaces_the_settings_as_a_whole(world: World) -> None:
+def test_put_replaces_all_settings(world: World) -> None:
     world.call("PUT", "tenants/acme", SETTINGS)
     world.clock.advance(hours=1)
-    _, changed = world.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
-    assert changed["images"] == {"format": None, "quality": None}
-    assert changed["created_at"] == format_timestamp(NOW) != changed["updated_at"]
+    _, updated = world.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
+    assert updated["images"] == {"format": None, "quality": None}
+    assert updated["created_at"] == format_timestamp(NOW) != updated["updated_at"]
 
 
 @pytest.mark.parametrize(
@@ -44,13 +48,15 @@ def test_put_replaces_the_settings_as_a_whole(world: World) -> None:
         ("acme", {"scopes": []}, "scopes"),
     ],
 )
-def test_a_wrong_body_is_refused_by_field(world: World, name: str, body: Any, field: str) -> None:
+def test_put_rejects_invalid_name_or_body_and_names_field(
+    world: World, name: str, body: Any, field: str
+) -> None:
     status, problem = world.call("PUT", f"tenants/{name}", body)
     assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
     assert world.tenants.tenants == {}
 
 
-def test_callers_with_a_token_are_counted_by_their_tenant(world: World) -> None:
+def test_tenant_has_usage_key_until_deleted_when_usage_plans_are_enabled(world: World) -> None:
     world.usage_plans = True
     world.call("PUT", "tenants/acme", {"token_limits": {"rate": 5, "burst": 5}})
     assert world.gateway.limits_by_label == {"acme-tokens": UsageLimits(5, 5)}
@@ -59,7 +65,7 @@ def test_callers_with_a_token_are_counted_by_their_tenant(world: World) -> None:
     assert world.gateway.limits_by_label == {}
 
 
-def test_the_same_limits_keep_their_seat(world: World) -> None:
+def test_put_with_same_limits_keeps_usage_key(world: World) -> None:
     world.usage_plans = True
     body = {"token_limits": {"rate": 5, "burst": 5}}
     world.call("PUT", "tenants/acme", body)

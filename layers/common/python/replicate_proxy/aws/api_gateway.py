@@ -1,8 +1,8 @@
-"""Usage plans and the authorizer's cache, by API Gateway's own API.
+"""API Gateway's usage plans and authorizer cache, through its own API.
 
-One usage plan for each set of limits, shared by all keys that have them: plans are few (300 an account and
-region), and API Gateway counts each key for itself (AWS documentation, "Usage plans and API keys for REST
-APIs").
+There is one usage plan for each set of limits, shared by all keys with these limits: an account has at most
+300 usage plans per region, and API Gateway counts each key by itself (AWS documentation, "Usage plans and API
+keys for REST APIs").
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _RETRYABLE = frozenset({"ConflictException", "ServiceUnavailableException", "Too
 
 
 class ApiGateway:
-    """Gateway by boto3's `apigateway` client; `prefix` sets this deployment's plans apart from others'."""
+    """The Gateway port on boto3's `apigateway` client.
+
+    `prefix` begins the names of the deployment's plans and keys, which share the account with others.
+    """
 
     def __init__(self, client: Any, *, prefix: str) -> None:
         self._client = client
@@ -34,33 +37,36 @@ class ApiGateway:
 
     def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
         with _translate_errors("add key to usage plan"):
-            plan = self._plan(limits, stage)
+            plan_id = self._find_or_create_plan(limits, stage)
             value = secrets.token_urlsafe(32)
-            made = self._client.create_api_key(name=f"{self._prefix}-{label}", value=value, enabled=True)
-            self._client.create_usage_plan_key(usagePlanId=plan, keyId=made["id"], keyType="API_KEY")
-        return UsageKey(made["id"], value)
+            key_id = self._client.create_api_key(name=f"{self._prefix}-{label}", value=value, enabled=True)[
+                "id"
+            ]
+            self._client.create_usage_plan_key(usagePlanId=plan_id, keyId=key_id, keyType="API_KEY")
+        return UsageKey(key_id, value)
 
     def delete_key(self, usage_key_id: str) -> None:
         with _translate_errors("remove key from usage plan"):
             try:
                 self._client.delete_api_key(apiKey=usage_key_id)
             except self._client.exceptions.NotFoundException:
-                logger.info("usage key was gone", usage_key_id=usage_key_id)
+                logger.info("usage key already deleted", usage_key_id=usage_key_id)
 
     def flush_authorizer_cache(self, stage: Stage) -> bool:
         try:
             self._client.flush_stage_authorizers_cache(restApiId=stage.api_id, stageName=stage.name)
         except (BotoCoreError, ClientError) as error:
-            logger.warning("authorizer cache was not flushed", reason=type(error).__name__)
+            logger.warning("cannot flush authorizer cache", reason=type(error).__name__)
             return False
         return True
 
-    def _plan(self, limits: UsageLimits, stage: Stage) -> str:
+    def _find_or_create_plan(self, limits: UsageLimits, stage: Stage) -> str:
+        """Return the ID of the plan with these limits, which is named after them and includes the stage."""
         name = f"{self._prefix}-{limits.rate:g}rps-{limits.burst}burst-{limits.monthly_quota or 'no'}quota"
         pages = self._client.get_paginator("get_usage_plans").paginate()
         plan = next((plan for page in pages for plan in page["items"] if plan["name"] == name), None)
         if plan is None:
-            return str(self._new_plan(name, limits, stage))
+            return self._create_plan(name, limits, stage)
         if not any(
             entry["apiId"] == stage.api_id and entry["stage"] == stage.name for entry in plan["apiStages"]
         ):
@@ -68,15 +74,15 @@ class ApiGateway:
             self._client.update_usage_plan(usagePlanId=plan["id"], patchOperations=[operation])
         return str(plan["id"])
 
-    def _new_plan(self, name: str, limits: UsageLimits, stage: Stage) -> str:
+    def _create_plan(self, name: str, limits: UsageLimits, stage: Stage) -> str:
         quota = {"quota": {"limit": limits.monthly_quota, "period": "MONTH"}} if limits.monthly_quota else {}
-        made = self._client.create_usage_plan(
+        plan = self._client.create_usage_plan(
             name=name,
             apiStages=[{"apiId": stage.api_id, "stage": stage.name}],
             throttle={"rateLimit": limits.rate, "burstLimit": limits.burst},
             **quota,
         )
-        return str(made["id"])
+        return str(plan["id"])
 
 
 def _translate_errors(operation: str) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""Failed invocations made again: those of the schedules, and batches of the stream that were given up."""
+"""Repeating failed Lambda invocations: scheduled runs, and batches of the table's stream."""
 
 from __future__ import annotations
 
@@ -15,47 +15,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A function by ARN and what it is to be called with. `waits`: only its own success ends the letter."""
+    """A function and its payload. If `waits_for_result`, the invocation is synchronous."""
 
     function_arn: str
     payload: str
     waits_for_result: bool
 
 
-def parse_invocation(letter: DeadLetter) -> Invocation:
-    """The call that a letter is about. Raises PermanentError where it is about none.
+def parse_invocation(message: DeadLetter) -> Invocation:
+    """Return the invocation that a dead letter is about. Raises PermanentError if it is about none.
 
-    Three forms: what a rule could not hand over (the event, with its target as attribute; Amazon EventBridge,
-    dead-letter queues), and records of on-failure destinations, with the payload of an asynchronous call or
-    with the position of a stream's batch (AWS Lambda, asynchronous invocation; using Lambda with DynamoDB).
+    There are three forms: an event that EventBridge could not deliver, with the target in a message attribute
+    (Amazon EventBridge, dead-letter queues); the record of a failed asynchronous invocation, with its payload
+    (AWS Lambda, asynchronous invocation); and the record of a failed batch of a stream, with the position of
+    the batch (AWS Lambda, using Lambda with DynamoDB).
     """
-    if letter.target_arn is not None:
-        return Invocation(letter.target_arn, letter.body, waits_for_result=False)
+    if message.target_arn is not None:
+        return Invocation(message.target_arn, message.body, waits_for_result=False)
     try:
-        record = json.loads(letter.body)
-        function = str(record["requestContext"]["functionArn"])
+        record = json.loads(message.body)
+        function_arn = str(record["requestContext"]["functionArn"])
     except (ValueError, TypeError, KeyError) as error:
         raise PermanentError(f"not a failed invocation: {type(error).__name__}") from error
     if "requestPayload" in record:
-        return Invocation(function, json.dumps(record["requestPayload"]), waits_for_result=False)
-    # The stream's consumer has no dead-letter queue for calls like this one, so its answer is waited for.
-    return Invocation(function, letter.body, waits_for_result=True)
+        return Invocation(function_arn, json.dumps(record["requestPayload"]), waits_for_result=False)
+    # The consumer of the stream has no dead-letter queue for asynchronous invocations, so a failure would be
+    # lost: the message stays until a synchronous invocation succeeds.
+    return Invocation(function_arn, message.body, waits_for_result=True)
 
 
 class FailedInvocations:
-    """Makes them by boto3's `lambda` client. A call that fails again comes back, or never left its queue."""
+    """Repeats failed invocations with boto3's `lambda` client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def retry(self, letter: DeadLetter) -> None:
-        """Raises PermanentError or RetryableError where the letter must stay."""
-        wanted = parse_invocation(letter)
-        with translate_aws_errors("invoke again"):
-            reply = self._client.invoke(
-                FunctionName=wanted.function_arn,
-                InvocationType="RequestResponse" if wanted.waits_for_result else "Event",
-                Payload=wanted.payload.encode(),
+    def retry(self, message: DeadLetter) -> None:
+        """Repeat the invocation. Raises PermanentError or RetryableError if the message must stay.
+
+        An asynchronous invocation that fails again arrives in the dead-letter queue as a new message.
+        """
+        invocation = parse_invocation(message)
+        with translate_aws_errors("repeat invocation"):
+            response = self._client.invoke(
+                FunctionName=invocation.function_arn,
+                InvocationType="RequestResponse" if invocation.waits_for_result else "Event",
+                Payload=invocation.payload.encode(),
             )
-        if "FunctionError" in reply:
-            raise RetryableError("invoke again: the function failed again")
+        if "FunctionError" in response:
+            raise RetryableError("the repeated invocation failed, too")

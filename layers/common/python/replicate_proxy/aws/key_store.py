@@ -1,9 +1,8 @@
-"""API keys as items of the access table. Pure.
+"""API keys in the access table.
 
-All keys share one partition: a look-up is one GetItem by id, the list one Query. `expires_at` is the table's
-TTL attribute, so the end of a key's life is called `valid_until` here; only revoked keys get a TTL.
-
-API keys in the access table.
+All keys are in one partition, so that reading a key is one GetItem and listing them one Query. `expires_at`
+is the table's TTL attribute; the expiry of a key is therefore stored as `valid_until`. Only revoked keys have
+a TTL.
 """
 
 from __future__ import annotations
@@ -26,17 +25,78 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-PARTITION = "KEYS"
-_KEEP_REVOKED = timedelta(days=90)  # for whoever reads the list after an incident
+_PARTITION = "KEYS"
+_REVOKED_KEY_RETENTION = timedelta(days=90)  # for the investigation of incidents
 
 
-def item_key(key_id: str) -> dict[str, str]:
-    return {"pk": PARTITION, "sk": f"KEY#{key_id}"}
+class DynamoKeyStore:
+    """The KeyStore port on DynamoDB. Reads are consistent, so that a revocation counts at once."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def get(self, key_id: str) -> ApiKey | None:
+        with translate_dynamodb_errors("read API key"):
+            response = self._client.get_item(
+                TableName=self._table, Key=to_item(_build_item_key(key_id)), ConsistentRead=True
+            )
+        return key_from_record(from_item(response["Item"])) if "Item" in response else None
+
+    def record_use(self, key_id: str, now: datetime) -> None:
+        with translate_dynamodb_errors("record use of API key"):
+            self._client.update_item(
+                TableName=self._table,
+                Key=to_item(_build_item_key(key_id)),
+                UpdateExpression="SET last_used_at = :now",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues={":now": to_value(format_timestamp(now))},
+            )
+
+    def create(self, key: ApiKey) -> None:
+        try:
+            with translate_dynamodb_errors("create API key"):
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=to_item(record_from_key(key)),
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+        except ConflictError as error:
+            raise DuplicateError("an API key with this ID exists") from error
+
+    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
+        with translate_dynamodb_errors("change API key"):
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_item(record_from_key(key)),
+                ConditionExpression="digest = :digest AND attribute_not_exists(revoked_at)",
+                ExpressionAttributeValues={":digest": to_value(expected_digest)},
+            )
+
+    def list(self, *, tenant: str | None = None) -> list[ApiKey]:
+        query: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": to_value(_PARTITION)},
+            "ConsistentRead": True,
+        }
+        if tenant is not None:
+            query["FilterExpression"] = "tenant = :tenant"
+            query["ExpressionAttributeValues"][":tenant"] = to_value(tenant)
+        with translate_dynamodb_errors("list API keys"):
+            pages = self._client.get_paginator("query").paginate(**query)
+            keys = [key_from_record(from_item(item)) for page in pages for item in page["Items"]]
+        return sorted(keys, key=lambda key: (key.created_at, key.id))
+
+
+def _build_item_key(key_id: str) -> dict[str, str]:
+    return {"pk": _PARTITION, "sk": f"KEY#{key_id}"}
 
 
 def record_from_key(key: ApiKey) -> dict[str, Any]:
+    ttl = int((key.revoked_at + _REVOKED_KEY_RETENTION).timestamp()) if key.revoked_at else None
     return {
-        **item_key(key.id),
+        **_build_item_key(key.id),
         "id": key.id,
         "tenant": key.tenant,
         "digest": key.digest,
@@ -47,13 +107,13 @@ def record_from_key(key: ApiKey) -> dict[str, Any]:
         "allowed_models": list(key.allowed_models),
         "valid_until": format_optional_timestamp(key.expires_at),
         "previous_digest": key.previous_digest,
-        "previous_until": format_optional_timestamp(key.previous_digest_expires_at),
+        "previous_digest_expires_at": format_optional_timestamp(key.previous_digest_expires_at),
         "last_used_at": format_optional_timestamp(key.last_used_at),
         "revoked_at": format_optional_timestamp(key.revoked_at),
         "limits": record_from_limits(key.limits),
         "usage_key_id": key.usage_key_id,
         "usage_key": key.usage_key,
-        "expires_at": int((key.revoked_at + _KEEP_REVOKED).timestamp()) if key.revoked_at else None,
+        "expires_at": ttl,
     }
 
 
@@ -69,7 +129,7 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
         allowed_models=tuple(record["allowed_models"]),
         expires_at=parse_optional_timestamp(record.get("valid_until")),
         previous_digest=record.get("previous_digest"),
-        previous_digest_expires_at=parse_optional_timestamp(record.get("previous_until")),
+        previous_digest_expires_at=parse_optional_timestamp(record.get("previous_digest_expires_at")),
         last_used_at=parse_optional_timestamp(record.get("last_used_at")),
         revoked_at=parse_optional_timestamp(record.get("revoked_at")),
         limits=limits_from_record(record.get("limits")),
@@ -79,71 +139,11 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
 
 
 def record_from_limits(limits: UsageLimits | None) -> dict[str, Any] | None:
+    """Return the limits for storage; the rate is stored as text, since DynamoDB has no binary floats."""
     if limits is None:
         return None
-    # As text: DynamoDB has no binary floats, and half a request a second is a sensible rate.
     return {"rate": str(limits.rate), "burst": limits.burst, "monthly_quota": limits.monthly_quota}
 
 
 def limits_from_record(record: Mapping[str, Any] | None) -> UsageLimits | None:
     return UsageLimits(float(record["rate"]), record["burst"], record["monthly_quota"]) if record else None
-
-
-class DynamoKeyStore:
-    """KeyStore on DynamoDB. Reads are consistent: the next one after a revocation sees it."""
-
-    def __init__(self, client: Any, table: str) -> None:
-        self._client = client
-        self._table = table
-
-    def get(self, key_id: str) -> ApiKey | None:
-        with translate_dynamodb_errors("read API key"):
-            found = self._client.get_item(
-                TableName=self._table, Key=to_item(item_key(key_id)), ConsistentRead=True
-            )
-        return key_from_record(from_item(found["Item"])) if "Item" in found else None
-
-    def record_use(self, key_id: str, now: datetime) -> None:
-        with translate_dynamodb_errors("record use of API key"):
-            self._client.update_item(
-                TableName=self._table,
-                Key=to_item(item_key(key_id)),
-                UpdateExpression="SET last_used_at = :now",
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeValues={":now": to_value(format_timestamp(now))},
-            )
-
-    def create(self, key: ApiKey) -> None:
-        try:
-            with translate_dynamodb_errors("create API key"):
-                self._client.put_item(
-                    TableName=self._table,
-                    Item=to_item(record_from_key(key)),
-                    ConditionExpression="attribute_not_exists(pk)",
-                )
-        except ConflictError as error:
-            raise DuplicateError("this key id exists") from error
-
-    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
-        with translate_dynamodb_errors("change API key"):
-            self._client.put_item(
-                TableName=self._table,
-                Item=to_item(record_from_key(key)),
-                ConditionExpression="digest = :digest AND attribute_not_exists(revoked_at)",
-                ExpressionAttributeValues={":digest": to_value(expected_digest)},
-            )
-
-    def list(self, *, tenant: str | None = None) -> list[ApiKey]:
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": {":pk": to_value(PARTITION)},
-            "ConsistentRead": True,
-        }
-        if tenant is not None:
-            query["FilterExpression"] = "tenant = :tenant"
-            query["ExpressionAttributeValues"][":tenant"] = to_value(tenant)
-        with translate_dynamodb_errors("list API keys"):
-            pages = self._client.get_paginator("query").paginate(**query)
-            keys = [key_from_record(from_item(item)) for page in pages for item in page["Items"]]
-        return sorted(keys, key=lambda key: (key.created_at, key.id))

@@ -1,4 +1,4 @@
-"""Tenants in the access table: one partition, a row each."""
+"""Tenants' settings in the access table: one partition, one item per tenant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTITION = "TENANTS"
 
 
 class DynamoTenantStore:
-    """TenantStore on DynamoDB."""
+    """The TenantStore port on DynamoDB."""
 
     def __init__(self, client: Any, table: str) -> None:
         self._client = client
@@ -25,35 +25,34 @@ class DynamoTenantStore:
 
     def get(self, name: str) -> Tenant | None:
         with translate_dynamodb_errors("read tenant"):
-            found = self._client.get_item(TableName=self._table, Key=to_item(_key(name)))
-        return _tenant(from_item(found["Item"])) if "Item" in found else None
+            response = self._client.get_item(TableName=self._table, Key=to_item(_build_item_key(name)))
+        return _tenant_from_record(from_item(response["Item"])) if "Item" in response else None
 
     def save(self, tenant: Tenant) -> None:
         with translate_dynamodb_errors("save tenant"):
-            self._client.put_item(TableName=self._table, Item=to_item(_record(tenant)))
+            self._client.put_item(TableName=self._table, Item=to_item(_record_from_tenant(tenant)))
 
     def delete(self, name: str) -> None:
         with translate_dynamodb_errors("delete tenant"):
-            self._client.delete_item(TableName=self._table, Key=to_item(_key(name)))
+            self._client.delete_item(TableName=self._table, Key=to_item(_build_item_key(name)))
 
     def list(self) -> list[Tenant]:
-        """All tenants that have a row, by name."""
         with translate_dynamodb_errors("list tenants"):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk",
                 ExpressionAttributeValues={":pk": to_value(_PARTITION)},
             )
-            return [_tenant(from_item(item)) for page in pages for item in page["Items"]]
+            return [_tenant_from_record(from_item(item)) for page in pages for item in page["Items"]]
 
 
-def _key(name: str) -> dict[str, str]:
+def _build_item_key(name: str) -> dict[str, str]:
     return {"pk": _PARTITION, "sk": f"TENANT#{name}"}
 
 
-def _record(tenant: Tenant) -> dict[str, Any]:
+def _record_from_tenant(tenant: Tenant) -> dict[str, Any]:
     return {
-        **_key(tenant.name),
+        **_build_item_key(tenant.name),
         "name": tenant.name,
         "display_name": tenant.display_name,
         "image_format": tenant.images.format,
@@ -66,7 +65,7 @@ def _record(tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _tenant(record: Mapping[str, Any]) -> Tenant:
+def _tenant_from_record(record: Mapping[str, Any]) -> Tenant:
     return Tenant(
         name=record["name"],
         display_name=record["display_name"],

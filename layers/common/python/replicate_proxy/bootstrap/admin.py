@@ -68,7 +68,7 @@ def build_admin_api() -> AdminApi:
         store=DynamoKeyStore(get_client("dynamodb"), table),
         gateway=gateway,
         usage_plan_keys=seats,
-        digest_key=api_key_digest_key,
+        load_digest_key=api_key_digest_key,
         clock=clock,
         authorizer_cache_ttl=timedelta(seconds=env.number("AUTHORIZER_CACHE_SECONDS", 60)),
     )

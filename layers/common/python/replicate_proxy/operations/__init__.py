@@ -1,1 +1,1 @@
-"""What operators do: keys, tenants, usage plans, dead letters."""
+"""Use cases of operators: API keys, tenants, usage plans and dead letters."""

@@ -1,10 +1,9 @@
-"""Messages in dead-letter queues, and which of them a request means. Pure.
+"""Dead letters: messages in dead-letter queues, to inspect, redrive or discard.
 
-Looking into dead-letter queues, sending their messages back, and throwing them away.
-
-Going back is receive, send, delete, in that order: a crash in between leaves a message in both queues,
-never in none, and the consumers take the same message twice without harm. (SQS can move messages by itself,
-but neither picks them nor keeps their message group.)
+A redrive receives a message, sends it to the queue it came from, and deletes it, in that order. A crash in
+between leaves the message in both queues, never in none, and consumers handle a repeated message. (The
+redrive of SQS itself can neither select messages nor preserve their message group.) Messages that came from
+no queue are failed Lambda invocations, which are repeated instead.
 """
 
 from __future__ import annotations
@@ -24,11 +23,16 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
+_VISIBILITY_TIMEOUT_SECONDS = 60  # longer than one request takes
+_MAX_BATCH_SIZE = 10
+
+
 @dataclass(frozen=True)
 class DeadLetter:
-    """One message as received: `receipt` deletes or releases it, `group` is its tenant for fair queues.
+    """A message received from a dead-letter queue.
 
-    `target` is the ARN that EventBridge could not deliver to, for messages of the bus.
+    `message_group` is its tenant, for fair queues. `target_arn` and `error_message` are set by EventBridge on
+    events that it could not deliver.
     """
 
     id: str
@@ -43,48 +47,45 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class DeadLetterFilter:
-    """Empty means all."""
+    """Selects messages; an empty filter selects all."""
 
     tenant: str | None = None
     job_id: str | None = None
     message_ids: frozenset[str] = frozenset()
 
-    def matches(self, letter: DeadLetter) -> bool:
-        subject = parse_subject(letter.body)
+    def matches(self, message: DeadLetter) -> bool:
+        subject = parse_subject(message.body)
         return (
             (self.tenant is None or self.tenant == subject.get("tenant"))
             and (self.job_id is None or self.job_id == subject.get("job_id"))
-            and (not self.message_ids or letter.id in self.message_ids)
+            and (not self.message_ids or message.id in self.message_ids)
         )
 
 
 def parse_subject(body: str) -> Mapping[str, Any]:
-    """`tenant` and `job_id` of a command or a bus event; empty where the body says neither."""
+    """Return `tenant` and `job_id` of a command or bus event; empty if the body has neither."""
     try:
-        loaded = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    places = [loaded, *(_inside(loaded, *path) for path in (("detail", "data"), ("data",)))]
-    found = next((place for place in places if isinstance(place, dict) and "tenant" in place), {})
-    return {name: found[name] for name in ("tenant", "job_id") if name in found}
+    candidates = (content, _get_nested(content, "detail", "data"), _get_nested(content, "data"))
+    subject = next((value for value in candidates if isinstance(value, dict) and "tenant" in value), {})
+    return {name: subject[name] for name in ("tenant", "job_id") if name in subject}
 
 
-def _inside(value: Any, *path: str) -> Any:
+def _get_nested(value: Any, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-_HIDDEN_SECONDS = 60  # longer than one request can work
-_BATCH = 10
-
-
 @dataclass(frozen=True)
 class DeadLetterQueue:
-    """A dead-letter queue and where its messages came from: one queue, or for the bus, one for each target.
+    """A dead-letter queue, and where its messages go in a redrive.
 
-    Letters that came from no queue are made good by `again`, which raises ProxyError for one that must stay;
-    `note` says how.
+    Messages of a queue go back to `source_url`. Events of the bus go to the queue that is named after their
+    target, in `source_urls_by_target`. For failed invocations `retry` repeats the invocation; it raises
+    ProxyError if the message must stay. `note` explains the redrive to operators.
     """
 
     url: str
@@ -93,18 +94,19 @@ class DeadLetterQueue:
     retry: Callable[[DeadLetter], None] | None = None
     note: str = ""
 
-    def find_source_url(self, letter: DeadLetter) -> str | None:
-        """The URL of the queue that the message belongs into."""
-        return self.source_url or self.source_urls_by_target.get((letter.target_arn or "").rpartition(":")[2])
-
     @property
     def can_redrive(self) -> bool:
         return bool(self.source_url or self.source_urls_by_target or self.retry)
 
+    def find_source_url(self, message: DeadLetter) -> str | None:
+        """Return the URL of the queue that the message came from, None if it came from no queue."""
+        queue_name = (message.target_arn or "").rpartition(":")[2]
+        return self.source_url or self.source_urls_by_target.get(queue_name)
+
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """Messages that wait and messages that are being worked on; SQS counts approximately."""
+    """The approximate numbers of visible messages and of messages that are being processed."""
 
     waiting: int
     in_flight: int
@@ -112,7 +114,7 @@ class QueueDepth:
 
 @dataclass(frozen=True)
 class BulkResult:
-    """What a redrive or discard did; `done` is False where time or the limit ended it."""
+    """The result of a redrive or discard; `done` is False if time or the limit ended it early."""
 
     handled: int
     skipped: int
@@ -120,21 +122,26 @@ class BulkResult:
 
 
 class QueueClient(Protocol):
-    """What this needs of SQS."""
+    """Access to SQS."""
 
     def get_depth(self, url: str) -> QueueDepth: ...
 
-    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]: ...
+    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
+        """Receive at most 10 messages; an empty list means that the queue has no visible ones."""
 
-    def send(self, url: str, letter: DeadLetter) -> None: ...
+    def send(self, url: str, message: DeadLetter) -> None: ...
 
-    def delete(self, url: str, letter: DeadLetter) -> None: ...
+    def delete(self, url: str, message: DeadLetter) -> None: ...
 
-    def release(self, url: str, letters: list[DeadLetter]) -> None: ...
+    def release(self, url: str, messages: list[DeadLetter]) -> None:
+        """Make received messages visible again."""
 
 
 class DeadLetterService:
-    """All dead-letter queues by name. One redrive or discard takes `seconds`; callers repeat until `done`."""
+    """Inspects, redrives and discards the messages of all dead-letter queues, addressed by name.
+
+    One redrive or discard takes at most `max_duration_seconds`; callers repeat it until it is done.
+    """
 
     def __init__(
         self,
@@ -145,92 +152,109 @@ class DeadLetterService:
         sleep: Callable[[float], None],
         max_duration_seconds: float = 20,
     ) -> None:
-        self._queues = client
-        self._by_name = queues_by_name
+        self._client = client
+        self._queues_by_name = queues_by_name
         self._clock = clock
         self._sleep = sleep
-        self._seconds = timedelta(seconds=max_duration_seconds)
+        self._max_duration = timedelta(seconds=max_duration_seconds)
 
     def get_depths(self) -> dict[str, tuple[DeadLetterQueue, QueueDepth]]:
-        return {name: (queue, self._queues.get_depth(queue.url)) for name, queue in self._by_name.items()}
+        """Return each queue with its depth, by name."""
+        return {
+            name: (queue, self._client.get_depth(queue.url)) for name, queue in self._queues_by_name.items()
+        }
 
     def peek(self, name: str, *, limit: int) -> list[DeadLetter]:
-        """Some messages; they stay where they are."""
-        url = self._named(name).url
-        seen: dict[str, DeadLetter] = {}
-        while len(seen) < limit:
-            letters = self._queues.receive(
-                url, limit=min(_BATCH, limit - len(seen)), visibility_timeout_seconds=_HIDDEN_SECONDS
-            )
-            if not letters:
+        """Return at most `limit` messages; they stay in the queue."""
+        url = self._find_queue(name).url
+        messages: dict[str, DeadLetter] = {}
+        while len(messages) < limit:
+            batch = self._receive(url, limit - len(messages))
+            if not batch:
                 break
-            seen |= {letter.id: letter for letter in letters}
-        self._queues.release(url, list(seen.values()))
-        return list(seen.values())
+            messages |= {message.id: message for message in batch}
+        self._client.release(url, list(messages.values()))
+        return list(messages.values())
 
     def redrive(
         self, name: str, message_filter: DeadLetterFilter, *, limit: int, rate_per_second: float
     ) -> BulkResult:
-        """Sends messages back, at most `rate` a second."""
-        queue = self._named(name)
+        """Redrive the matching messages. Raises a 409 ApiError if the queue cannot be redriven."""
+        queue = self._find_queue(name)
         if not queue.can_redrive:
             raise ApiError(409, "Cannot be redriven", queue.note)
 
-        def back(letter: DeadLetter) -> bool:
-            if not self._sent_back(queue, letter):
+        def redrive_one(message: DeadLetter) -> bool:
+            if not self._resend_or_retry(queue, message):
                 return False
-            self._queues.delete(queue.url, letter)
+            self._client.delete(queue.url, message)
             self._sleep(1 / rate_per_second)
             return True
 
-        return self._each(queue, message_filter, limit, back)
+        return self._process_matching(queue, message_filter, limit, redrive_one)
 
-    def _sent_back(self, queue: DeadLetterQueue, letter: DeadLetter) -> bool:
-        source = queue.find_source_url(letter)
-        if source is not None:
-            self._queues.send(source, letter)
+    def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> BulkResult:
+        """Delete the matching messages."""
+        queue = self._find_queue(name)
+
+        def discard_one(message: DeadLetter) -> bool:
+            self._client.delete(queue.url, message)
+            logger.info("dead letter discarded", queue=name, message_id=message.id)
+            return True
+
+        return self._process_matching(queue, message_filter, limit, discard_one)
+
+    def _resend_or_retry(self, queue: DeadLetterQueue, message: DeadLetter) -> bool:
+        """Return whether the message was sent to its source or its invocation repeated."""
+        source_url = queue.find_source_url(message)
+        if source_url is not None:
+            self._client.send(source_url, message)
             return True
         if queue.retry is None:
             return False
         try:
-            queue.retry(letter)
+            queue.retry(message)
         except ProxyError as error:
-            logger.warning("dead letter stays", message_id=letter.id, reason=str(error))
+            logger.warning("dead letter not redriven", message_id=message.id, reason=str(error))
             return False
         return True
 
-    def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> BulkResult:
-        queue = self._named(name)
-
-        def away(letter: DeadLetter) -> bool:
-            self._queues.delete(queue.url, letter)
-            logger.info("dead letter discarded", queue=name, message_id=letter.id)
-            return True
-
-        return self._each(queue, message_filter, limit, away)
-
-    def _each(
-        self, queue: DeadLetterQueue, which: DeadLetterFilter, limit: int, act: Callable[[DeadLetter], bool]
+    def _process_matching(
+        self,
+        queue: DeadLetterQueue,
+        message_filter: DeadLetterFilter,
+        limit: int,
+        process: Callable[[DeadLetter], bool],
     ) -> BulkResult:
-        ends = self._clock.now() + self._seconds
-        handled, left, done = 0, [], False
+        """Call `process` for each matching message until the queue, the limit or the time is exhausted.
+
+        Messages that do not match, or for which `process` returns False, are released at the end.
+        """
+        deadline = self._clock.now() + self._max_duration
+        handled, done = 0, False
+        skipped: list[DeadLetter] = []
         try:
-            while handled < limit and self._clock.now() < ends and not done:
-                letters = self._queues.receive(
-                    queue.url, limit=min(_BATCH, limit - handled), visibility_timeout_seconds=_HIDDEN_SECONDS
-                )
-                done = not letters
-                for letter in letters:
-                    if which.matches(letter) and act(letter):
+            while handled < limit and self._clock.now() < deadline and not done:
+                batch = self._receive(queue.url, limit - handled)
+                done = not batch
+                for message in batch:
+                    if message_filter.matches(message) and process(message):
                         handled += 1
                     else:
-                        left.append(letter)
+                        skipped.append(message)
         finally:
-            self._queues.release(queue.url, left)
-        return BulkResult(handled=handled, skipped=len(left), done=done)
+            self._client.release(queue.url, skipped)
+        return BulkResult(handled=handled, skipped=len(skipped), done=done)
 
-    def _named(self, name: str) -> DeadLetterQueue:
-        queue = self._by_name.get(name)
+    def _receive(self, url: str, limit: int) -> list[DeadLetter]:
+        return self._client.receive(
+            url,
+            limit=min(_MAX_BATCH_SIZE, limit),
+            visibility_timeout_seconds=_VISIBILITY_TIMEOUT_SECONDS,
+        )
+
+    def _find_queue(self, name: str) -> DeadLetterQueue:
+        queue = self._queues_by_name.get(name)
         if queue is None:
             raise NotFoundError("no such queue")
         return queue

@@ -1,4 +1,4 @@
-"""Making, changing, rotating and revoking API keys."""
+"""Administration of API keys: create, update, rotate and revoke."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.bodies import require_future_expiry
+from replicate_proxy.api.validation import field_error
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.observability import logger
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class KeyService:
-    """Keys of all tenants. Texts of keys are returned once and kept nowhere."""
+    """Manages the API keys of all tenants.
+
+    A secret is returned only by the call that creates it. A change to a key flushes the authorizer's cache in
+    API Gateway, since otherwise the cached decision would apply for another `authorizer_cache_ttl`.
+    """
 
     def __init__(
         self,
@@ -30,90 +34,98 @@ class KeyService:
         store: KeyStore,
         gateway: Gateway,
         usage_plan_keys: UsagePlanKeys,
-        digest_key: Callable[[], bytes],
+        load_digest_key: Callable[[], bytes],
         clock: Clock,
         authorizer_cache_ttl: timedelta,
     ) -> None:
-        """`authorizer_cache`: how long API Gateway believes an earlier answer of the authorizer."""
         self._store = store
         self._gateway = gateway
-        self._seats = usage_plan_keys
-        self._digest_key = digest_key
+        self._usage_plan_keys = usage_plan_keys
+        self._load_digest_key = load_digest_key
         self._clock = clock
-        self._authorizer_cache = authorizer_cache_ttl
+        self._authorizer_cache_ttl = authorizer_cache_ttl
 
-    def create(self, wanted: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
-        now = self._clock.now()
-        text = ApiKeySecret.generate()
+    def create(self, body: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
+        self._check_expiry(body.expires_at)
+        secret = ApiKeySecret.generate()
         key = ApiKey(
-            id=text.key_id,
-            digest=text.compute_digest(self._digest_key()),
-            tenant=wanted.tenant,
-            created_at=now,
-            name=wanted.name,
-            scopes=wanted.scopes,
-            allowed_ips=wanted.allowed_ips,
-            allowed_models=wanted.allowed_models,
-            expires_at=require_future_expiry(wanted.expires_at, now),
+            id=secret.key_id,
+            digest=secret.compute_digest(self._load_digest_key()),
+            tenant=body.tenant,
+            created_at=self._clock.now(),
+            name=body.name,
+            scopes=body.scopes,
+            allowed_ips=body.allowed_ips,
+            allowed_models=body.allowed_models,
+            expires_at=body.expires_at,
         )
-        key = self._limited(key, wanted.limits, stage)
+        key = self._assign_usage_key(key, body.limits, stage)
         self._store.create(key)
         logger.info("key created", created_key_id=key.id, for_tenant=key.tenant)
-        return key, text
+        return key, secret
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
         return self._store.list(tenant=tenant)
 
     def get(self, key_id: str) -> ApiKey:
-        """Raises NotFoundError for an unknown id."""
+        """Raise NotFoundError for an unknown ID."""
         key = self._store.get(key_id)
         if key is None:
             raise NotFoundError("no such key")
         return key
 
-    def update(self, key_id: str, wanted: UpdateKeyBody, stage: Stage) -> ApiKey:
-        """Changes the fields that the body names; effective at once."""
-        key = self._live(key_id)
-        changes = wanted.model_dump(include=wanted.model_fields_set - {"limits"})
-        require_future_expiry(changes.get("expires_at"), self._clock.now())
-        changed = replace(key, **changes)
-        if "limits" in wanted.model_fields_set:
-            changed = self._limited(changed, wanted.limits, stage)
-        self._store.replace(changed, expected_digest=key.digest)
-        if changed.usage_key_id != key.usage_key_id:
-            self._seats.remove(key.usage_key_id)
+    def update(self, key_id: str, body: UpdateKeyBody, stage: Stage) -> ApiKey:
+        """Change the fields that the body sets."""
+        key = self._get_active(key_id)
+        changes = body.model_dump(include=body.model_fields_set - {"limits"})
+        self._check_expiry(changes.get("expires_at"))
+        updated = replace(key, **changes)
+        if "limits" in body.model_fields_set:
+            updated = self._assign_usage_key(updated, body.limits, stage)
+        self._store.replace(updated, expected_digest=key.digest)
+        if updated.usage_key_id != key.usage_key_id:
+            self._usage_plan_keys.remove(key.usage_key_id)
         self._gateway.flush_authorizer_cache(stage)
-        return changed
+        return updated
 
-    def rotate(self, key_id: str, wanted: RotateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
-        """A new secret under the same id; the old one stays good for the grace, if any."""
-        key = self._live(key_id)
-        grace = timedelta(seconds=wanted.overlap_seconds)
-        changed, text = rotate_key(key, self._digest_key(), now=self._clock.now(), overlap=grace)
-        self._store.replace(changed, expected_digest=key.digest)
-        if not grace:
+    def rotate(self, key_id: str, body: RotateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
+        """Create a new secret under the same ID. The old one stays valid for the overlap of the body."""
+        key = self._get_active(key_id)
+        overlap = timedelta(seconds=body.overlap_seconds)
+        rotated, secret = rotate_key(key, self._load_digest_key(), now=self._clock.now(), overlap=overlap)
+        self._store.replace(rotated, expected_digest=key.digest)
+        if not overlap:
             self._gateway.flush_authorizer_cache(stage)
         logger.info("key rotated", rotated_key_id=key.id, for_tenant=key.tenant)
-        return changed, text
+        return rotated, secret
 
     def revoke(self, key_id: str, stage: Stage) -> tuple[ApiKey, datetime]:
-        """Ends a key; gives also the moment from which nobody accepts it. Repeating it changes nothing."""
+        """Revoke a key; return it and the time from which it is certainly rejected.
+
+        Repeating it changes nothing.
+        """
         now = self._clock.now()
         key = self.get(key_id)
         if key.revoked_at is None:
             key = replace(key, revoked_at=now)
             self._store.replace(key, expected_digest=key.digest)
             logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
-        self._seats.remove(key.usage_key_id)
-        forgotten = self._gateway.flush_authorizer_cache(stage)
-        return key, now if forgotten else now + self._authorizer_cache
+        self._usage_plan_keys.remove(key.usage_key_id)
+        is_flushed = self._gateway.flush_authorizer_cache(stage)
+        return key, now if is_flushed else now + self._authorizer_cache_ttl
 
-    def _live(self, key_id: str) -> ApiKey:
+    def _get_active(self, key_id: str) -> ApiKey:
         key = self.get(key_id)
         if key.revoked_at is not None:
             raise ApiError(409, "Key is revoked", "A revoked key stays revoked; create another one")
         return key
 
-    def _limited(self, key: ApiKey, limits: LimitsBody | None, stage: Stage) -> ApiKey:
-        seat = self._seats.assign(f"{key.tenant}-{key.id}", limits.to_limits() if limits else None, stage)
-        return replace(key, limits=seat.limits, usage_key_id=seat.usage_key_id, usage_key=seat.usage_key)
+    def _check_expiry(self, expires_at: datetime | None) -> None:
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise field_error("expires_at", "must be in the future", error_type="in_the_past")
+
+    def _assign_usage_key(self, key: ApiKey, limits: LimitsBody | None, stage: Stage) -> ApiKey:
+        usage = self._usage_plan_keys.assign(
+            f"{key.tenant}-{key.id}", limits.to_limits() if limits else None, stage
+        )
+        return replace(key, limits=usage.limits, usage_key_id=usage.usage_key_id, usage_key=usage.usage_key)

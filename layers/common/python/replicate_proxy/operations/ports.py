@@ -1,4 +1,4 @@
-"""What administration needs from outside."""
+"""Interfaces of the operators' use cases to API Gateway, the circuit breaker and webhook redelivery."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """The API and stage that an admin request came through."""
+    """The API and stage through which an admin request came."""
 
     api_id: str
     name: str
@@ -25,40 +25,41 @@ class Stage:
 
 @dataclass(frozen=True)
 class UsageKey:
-    """API Gateway's name and value for one caller of a usage plan."""
+    """An API key of API Gateway, by which a usage plan counts one caller; callers never see it."""
 
     id: str
     value: str
 
 
 class Gateway(Protocol):
-    """What API Gateway does for keys."""
+    """API Gateway's usage plans and authorizer cache."""
 
     def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
-        """Gives a caller its place in the usage plan that has these limits, if need be by making it."""
+        """Create a usage key in the usage plan with these limits, and the plan if it does not exist."""
 
     def delete_key(self, usage_key_id: str) -> None:
-        """Takes the place away; one that is gone already is no error."""
+        """Delete a usage key. A missing key is not an error."""
 
     def flush_authorizer_cache(self, stage: Stage) -> bool:
-        """Drops the authorizer's cached answers; False where they have to run out by themselves."""
+        """Drop the cached responses of the authorizer; return False if that failed and they must expire."""
 
 
 class BreakerControl(Protocol):
-    """The circuit breaker in front of Replicate, by hand."""
+    """Manual control of the circuit breaker in front of Replicate."""
 
     def describe(self) -> Mapping[str, Any]: ...
 
     def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
-        """Opens it, for `seconds` or as long as it would stay open by itself."""
+        """Open the breaker for `seconds`, by default for as long as it opens by itself."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Close the breaker."""
 
 
 class Redeliveries(Protocol):
-    """Webhook deliveries once more."""
+    """Redelivery of webhooks."""
 
     def one(self, tenant: str, delivery_id: str) -> Delivery:
-        """Raises NotFoundError."""
+        """Raise NotFoundError for an unknown delivery."""
 
     def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered: ...

@@ -1,4 +1,4 @@
-"""Tenants' settings."""
+"""Administration of tenants' settings."""
 
 from __future__ import annotations
 
@@ -17,45 +17,52 @@ if TYPE_CHECKING:
 
 
 class TenantService:
-    """A row a tenant; keys and jobs of a tenant do not depend on it."""
+    """Stores tenants' settings. A tenant works without any; its keys and jobs do not depend on them."""
 
     def __init__(self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock) -> None:
         self._store = store
-        self._seats = usage_plan_keys
+        self._usage_plan_keys = usage_plan_keys
         self._clock = clock
 
     def list(self) -> list[Tenant]:
         return self._store.list()
 
     def get(self, name: str) -> Tenant:
-        """Raises NotFoundError for a tenant without settings."""
+        """Raise NotFoundError for a tenant without settings."""
         tenant = self._store.get(name)
         if tenant is None:
             raise NotFoundError("no such tenant")
         return tenant
 
-    def put(self, name: str, wanted: PutTenantBody, stage: Stage) -> Tenant:
-        """Replaces the settings as a whole; repeating it changes nothing but `updated_at`."""
+    def put(self, name: str, body: PutTenantBody, stage: Stage) -> Tenant:
+        """Replace all settings of a tenant.
+
+        A new usage key is created only if the limits changed, so that repeating a request changes nothing but
+        `updated_at`.
+        """
         now = self._clock.now()
-        before = self._store.get(name) or Tenant(name, created_at=now)
-        after = replace(
-            before,
-            display_name=wanted.display_name,
-            images=ImageDefaults(wanted.images.format, wanted.images.quality),
+        current = self._store.get(name) or Tenant(name, created_at=now)
+        updated = replace(
+            current,
+            display_name=body.display_name,
+            images=ImageDefaults(body.images.format, body.images.quality),
             updated_at=now,
         )
-        limits = wanted.token_limits.to_limits() if wanted.token_limits else None
-        if before.usage_key_id is None or limits != before.token_limits:
-            seat = self._seats.assign(f"{name}-tokens", limits, stage)
-            after = replace(
-                after, token_limits=seat.limits, usage_key_id=seat.usage_key_id, usage_key=seat.usage_key
+        requested_limits = body.token_limits.to_limits() if body.token_limits else None
+        if current.usage_key_id is None or requested_limits != current.token_limits:
+            usage = self._usage_plan_keys.assign(f"{name}-tokens", requested_limits, stage)
+            updated = replace(
+                updated,
+                token_limits=usage.limits,
+                usage_key_id=usage.usage_key_id,
+                usage_key=usage.usage_key,
             )
-        self._store.save(after)
-        if after.usage_key_id != before.usage_key_id:
-            self._seats.remove(before.usage_key_id)
-        return after
+        self._store.save(updated)
+        if updated.usage_key_id != current.usage_key_id:
+            self._usage_plan_keys.remove(current.usage_key_id)
+        return updated
 
     def delete(self, name: str) -> None:
-        """Back to the defaults. Keys go on working; revoke them to shut a tenant out."""
-        self._seats.remove(self.get(name).usage_key_id)
+        """Delete the settings, so that the defaults apply. Keys stay valid; revoke them to block a tenant."""
+        self._usage_plan_keys.remove(self.get(name).usage_key_id)
         self._store.delete(name)
