@@ -1,4 +1,4 @@
-"""A control table on moto, and a clock that tests set."""
+"""A control table on moto."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def create_control_table(dynamodb: Any) -> None:
 
 
 class SerializedDynamoDb:
-    """moto's client, one operation at a time: DynamoDB's writes are atomic, moto's among threads are not."""
+    """A client that runs one operation at a time: moto's writes are not atomic between threads."""
 
     def __init__(self, dynamodb: Any) -> None:
         self._dynamodb = dynamodb

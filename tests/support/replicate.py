@@ -1,4 +1,4 @@
-"""Replicate as the services see it: it counts what it is paid for, and fails as told."""
+"""A fake of the Replicate clients that the services use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ OUTPUT = ["https://replicate.delivery/out-0.png"]
 
 
 class FakeReplicate:
-    """Predictions by id. `faults`: "create" fails before a prediction exists, "create_answer" after."""
+    """Predictions by ID, in memory.
+
+    The planned fault "create" is raised before the prediction exists, "create_answer" after.
+    """
 
     def __init__(self, clock: Clock, *, echoes_webhook: bool = False) -> None:
         self.clock = clock
@@ -30,8 +33,8 @@ class FakeReplicate:
         self.faults = Faults()
         self.create_delay_seconds: float = 0
         self.canceled: list[str] = []
-        self._echoes = echoes_webhook
-        self._numbers = itertools.count(1)
+        self._echoes_webhook = echoes_webhook
+        self._next_numbers = itertools.count(1)
 
     def acquire_create_slot(self) -> float:
         return self.create_delay_seconds
@@ -40,7 +43,7 @@ class FakeReplicate:
         self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None
     ) -> UpstreamPrediction:
         self.faults.raise_planned("create")
-        prediction_id = f"p{next(self._numbers)}"
+        prediction_id = f"p{next(self._next_numbers)}"
         self.predictions[prediction_id] = {
             "id": prediction_id,
             "model": f"{target.owner}/{target.name}" if target.owner else "acme/model",
@@ -55,48 +58,48 @@ class FakeReplicate:
         }
         if "webhook" in body:
             self.webhooks[prediction_id] = body["webhook"]
-            if self._echoes:
+            if self._echoes_webhook:
                 self.predictions[prediction_id]["webhook"] = body["webhook"]
         self.faults.raise_planned("create_answer")
-        return self._shown(prediction_id)
+        return self._parse(prediction_id)
 
     def get(self, prediction_id: str) -> UpstreamPrediction:
         self.faults.raise_planned("get")
         if prediction_id not in self.predictions:
             raise RejectedError(404, "Not found", "The requested resource could not be found")
-        return self._shown(prediction_id)
+        return self._parse(prediction_id)
 
     def cancel(self, prediction_id: str) -> UpstreamPrediction:
         self.faults.raise_planned("cancel")
         if self.predictions[prediction_id]["status"] in {"starting", "processing"}:
             self.finish(prediction_id, "canceled")
             self.canceled.append(prediction_id)
-        return self._shown(prediction_id)
+        return self._parse(prediction_id)
 
     def list(
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
     ) -> UpstreamPredictionPage:
         self.faults.raise_planned("list")
-        fitting = [
+        matching = [
             entry
             for entry in self.predictions.values()
             if (created_after is None or created_after <= parse_timestamp(entry["created_at"]))
             and (created_before is None or parse_timestamp(entry["created_at"]) < created_before)
         ]
-        fitting.sort(key=lambda entry: int(entry["id"][1:]), reverse=True)
+        matching.sort(key=lambda entry: int(entry["id"][1:]), reverse=True)
         start = int(cursor or 0)
-        page = fitting[start : start + PAGE_SIZE]
-        following = str(start + PAGE_SIZE) if len(fitting) > start + PAGE_SIZE else None
+        page = matching[start : start + PAGE_SIZE]
+        next_cursor = str(start + PAGE_SIZE) if len(matching) > start + PAGE_SIZE else None
         return UpstreamPredictionPage(
-            tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), following
+            tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), next_cursor
         )
 
     def start(self, prediction_id: str) -> None:
-        self._set(prediction_id, status="processing", started_at=format_timestamp(self.clock.now()))
+        self._update(prediction_id, status="processing", started_at=format_timestamp(self.clock.now()))
 
     def finish(self, prediction_id: str, status: str = "succeeded", **fields: Any) -> None:
         output = OUTPUT if status == "succeeded" else None
-        self._set(
+        self._update(
             prediction_id,
             **{
                 "status": status,
@@ -107,14 +110,14 @@ class FakeReplicate:
         )
 
     def remove_data(self, *, older_than: timedelta) -> None:
-        """What Replicate does an hour after completion."""
+        """Remove inputs and outputs, as Replicate does an hour after completion."""
         for entry in self.predictions.values():
-            ended = entry.get("completed_at")
-            if ended and parse_timestamp(ended) <= self.clock.now() - older_than:
+            completed_at = entry.get("completed_at")
+            if completed_at and parse_timestamp(completed_at) <= self.clock.now() - older_than:
                 entry.update(input={}, output=None, logs="", data_removed=True)
 
-    def _set(self, prediction_id: str, **fields: Any) -> None:
+    def _update(self, prediction_id: str, **fields: Any) -> None:
         self.predictions[prediction_id].update(fields)
 
-    def _shown(self, prediction_id: str) -> UpstreamPrediction:
+    def _parse(self, prediction_id: str) -> UpstreamPrediction:
         return UpstreamPrediction.parse(dict(self.predictions[prediction_id]))

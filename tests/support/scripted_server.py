@@ -1,4 +1,4 @@
-"""A real server on loopback that misbehaves as told, one script for each connection."""
+"""A real server on loopback that follows a script for each connection, to simulate network failures."""
 
 from __future__ import annotations
 
@@ -30,15 +30,56 @@ PREDICTION: dict[str, Any] = {
 }
 
 
-def build_http_response(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = [
-        f"HTTP/1.1 {status} X",
-        "Content-Type: application/json",
-        f"Content-Length: {len(content)}",
-        *headers,
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+@dataclass
+class ScriptedServer:
+    """Follows one script per connection, in order. Further connections are reset."""
+
+    scripts: list[Script]
+    tls_context: ssl.SSLContext | None = None
+    requests: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept_connections, daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls_context else 'http'}://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._sockets:
+            with suppress(OSError):
+                sock.close()
+        self._thread.join(timeout=5)
+
+    def _accept_connections(self) -> None:
+        with suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self.connections += 1
+                self._sockets.append(sock)
+                script = self.scripts.pop(0) if self.scripts else Connection.reset
+                threading.Thread(target=self._run_script, args=(sock, script), daemon=True).start()
+
+    def _run_script(self, sock: socket.socket, script: Script) -> None:
+        with suppress(OSError):
+            if self.tls_context:
+                sock = self.tls_context.wrap_socket(sock, server_side=True)
+                self._sockets.append(sock)
+            script(Connection(sock, self.requests))
+        with suppress(OSError):
+            sock.close()
 
 
 @dataclass
@@ -49,12 +90,12 @@ class Connection:
     requests: list[bytes]
 
     def read_request(self) -> bytes:
-        """One whole request; kept in `received`."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += self._more()
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = next(
+        """Read one whole request and append it to `requests`."""
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._receive()
+        head, _, body = received.partition(b"\r\n\r\n")
+        content_length = next(
             (
                 int(line.split(b":")[1])
                 for line in head.split(b"\r\n")
@@ -62,35 +103,37 @@ class Connection:
             ),
             0,
         )
-        while len(body) < length:
-            body += self._more()
+        while len(body) < content_length:
+            body += self._receive()
         request = head + b"\r\n\r\n" + body
         self.requests.append(request)
         return request
-
-    def _more(self) -> bytes:
-        data = self.sock.recv(65536)
-        if not data:
-            raise ConnectionError("the client has gone")
-        return data
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
     def reset(self) -> None:
-        """Closes with RST instead of FIN."""
+        """Close with RST instead of FIN."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
-    def wait_for_client_to_leave(self) -> None:
+    def wait_for_client_to_close(self) -> None:
         with suppress(OSError):
             while self.sock.recv(65536):
                 pass
 
+    def _receive(self) -> bytes:
+        data = self.sock.recv(65536)
+        if not data:
+            raise ConnectionError("the client has closed the connection")
+        return data
+
 
 def respond_with(status: int, body: bytes | dict[str, Any], *headers: str) -> Script:
-    """Says that it hangs up after the answer: a client that keeps the connection may otherwise be quicker
-    than the hanging up, and spend its next try on a dying connection.
+    """Return a script that sends one response and closes the connection.
+
+    The response announces the closing. Otherwise a client could reuse the connection for its next attempt
+    just before it is closed.
     """
 
     def script(connection: Connection) -> None:
@@ -100,53 +143,12 @@ def respond_with(status: int, body: bytes | dict[str, Any], *headers: str) -> Sc
     return script
 
 
-@dataclass
-class ScriptedServer:
-    """Serves the scripts in order, one a connection; further connections are closed at once."""
-
-    scripts: list[Script]
-    tls: ssl.SSLContext | None = None
-    requests: list[bytes] = field(default_factory=list)
-    connections: int = 0
-
-    def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        port: int = self._listener.getsockname()[1]
-        return port
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self.connections += 1
-                self._open.append(sock)
-                script = self.scripts.pop(0) if self.scripts else Connection.reset
-                threading.Thread(target=self._run, args=(sock, script), daemon=True).start()
-
-    def _run(self, sock: socket.socket, script: Script) -> None:
-        with suppress(OSError):
-            if self.tls:
-                sock = self.tls.wrap_socket(sock, server_side=True)
-                self._open.append(sock)
-            script(Connection(sock, self.requests))
-        with suppress(OSError):
-            sock.close()
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for sock in self._open:
-            with suppress(OSError):
-                sock.close()
-        self._thread.join(timeout=5)
+def build_http_response(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [
+        f"HTTP/1.1 {status} X",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content

@@ -1,4 +1,4 @@
-"""Signatures: known answers, other people's implementations, and whatever hypothesis thinks of."""
+"""Signatures: a known one, those of another implementation, and generated inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicate_proxy import signing
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + base64.b64encode(b"another key of 24 bytes.").decode()
 ID, TIME, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
-ANSWER = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def matches(secrets: list[str], header: str, *, body: bytes = BODY, time: int = TIME, id_: str = ID) -> bool:
@@ -25,14 +25,14 @@ def matches(secrets: list[str], header: str, *, body: bytes = BODY, time: int = 
     )
 
 
-def test_the_known_answer_of_svix() -> None:
-    assert signing.sign_webhook([SECRET], ID, TIME, BODY) == ANSWER
-    assert matches([SECRET], ANSWER)
+def test_sign_webhook_returns_known_signature_of_svix() -> None:
+    assert signing.sign_webhook([SECRET], ID, TIME, BODY) == SIGNATURE
+    assert matches([SECRET], SIGNATURE)
 
 
-def test_the_undecoded_secret_of_a_wrong_example_does_not_fit() -> None:
+def test_signature_does_not_match_undecoded_secret() -> None:
     wrong = "whsec_" + base64.b64encode(SECRET.encode()).decode()
-    assert not matches([wrong], ANSWER)
+    assert not matches([wrong], SIGNATURE)
 
 
 @pytest.mark.parametrize(
@@ -42,40 +42,45 @@ def test_the_undecoded_secret_of_a_wrong_example_does_not_fit() -> None:
         "v1",
         "v1,",
         "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
-        ANSWER[:-1],
-        ANSWER[3:],
+        SIGNATURE[:-1],
+        SIGNATURE[3:],
         "v1,é",
         "v1a,x",
     ],
 )
-def test_other_headers_do_not_match(header: str) -> None:
+def test_invalid_header_does_not_match(header: str) -> None:
     assert not matches([SECRET], header)
 
 
-def test_any_of_several_signatures_and_secrets_is_enough() -> None:
-    both = signing.sign_webhook([OTHER, SECRET], ID, TIME, BODY)
-    assert len(both.split()) == 2
-    assert matches([SECRET], both)
-    assert matches([OTHER], both)
-    assert matches([OTHER, SECRET], f"v2,abc {ANSWER}")
-    assert not matches([], ANSWER)
+def test_one_matching_pair_of_signature_and_secret_is_enough() -> None:
+    header = signing.sign_webhook([OTHER, SECRET], ID, TIME, BODY)
+    assert len(header.split()) == 2
+    assert matches([SECRET], header)
+    assert matches([OTHER], header)
+    assert matches([OTHER, SECRET], f"v2,abc {SIGNATURE}")
+    assert not matches([], SIGNATURE)
 
 
 keys = st.binary(min_size=1, max_size=64)
-# No control characters: a header cannot carry them.
+# A header cannot contain control characters.
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 times = st.integers(0, 2**40)
 
 
 @given(
-    key=keys, id_=names, time=times, body=st.binary(max_size=200), url_safe=st.booleans(), bare=st.booleans()
+    key=keys,
+    id_=names,
+    time=times,
+    body=st.binary(max_size=200),
+    url_safe=st.booleans(),
+    padded=st.booleans(),
 )
-def test_what_we_sign_we_believe(
-    *, key: bytes, id_: str, time: int, body: bytes, url_safe: bool, bare: bool
+def test_signature_matches_only_what_was_signed(
+    *, key: bytes, id_: str, time: int, body: bytes, url_safe: bool, padded: bool
 ) -> None:
     encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
     secret = "whsec_" + encode(key).decode()
-    secret = secret.rstrip("=") if bare else secret
+    secret = secret if padded else secret.rstrip("=")
     assert signing.decode_webhook_secret(secret) == key
     header = signing.sign_webhook([secret], id_, time, body)
     assert matches([secret], header, body=body, time=time, id_=id_)
@@ -85,7 +90,7 @@ def test_what_we_sign_we_believe(
 
 
 @given(st.dictionaries(st.text(max_size=9), st.integers()))
-def test_the_python_package_of_the_standard_believes_ours(payload: dict[str, int]) -> None:
+def test_standardwebhooks_package_accepts_our_signature(payload: dict[str, int]) -> None:
     now = int(datetime.now(UTC).timestamp())
     body = json.dumps(payload)
     headers = {
@@ -96,13 +101,13 @@ def test_the_python_package_of_the_standard_believes_ours(payload: dict[str, int
     assert Webhook(SECRET).verify(body, headers) == payload
 
 
-def test_we_believe_the_python_package_of_the_standard() -> None:
-    theirs = Webhook(SECRET).sign(ID, datetime.fromtimestamp(TIME, UTC), BODY.decode())
-    assert matches([SECRET], theirs)
+def test_signature_of_standardwebhooks_package_matches() -> None:
+    header = Webhook(SECRET).sign(ID, datetime.fromtimestamp(TIME, UTC), BODY.decode())
+    assert matches([SECRET], header)
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!!!", "whsec_a", "ä"])
-def test_a_secret_that_is_none_is_said_so(secret: str) -> None:
+def test_decode_webhook_secret_raises_when_invalid(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook secret"):
         signing.decode_webhook_secret(secret)
 
@@ -110,14 +115,14 @@ def test_a_secret_that_is_none_is_said_so(secret: str) -> None:
 parts = st.lists(st.text(max_size=8), max_size=4)
 
 
-@given(key=keys, mine=parts, theirs=parts)
-def test_tokens_are_good_for_their_parts_alone(key: bytes, mine: list[str], theirs: list[str]) -> None:
-    token = signing.sign(key, *mine)
-    assert signing.verify(key, token, *mine)
-    assert signing.verify(key, token, *theirs) == (mine == theirs)
-    assert not signing.verify(key + b"x", token, *mine)
+@given(key=keys, signed=parts, other=parts)
+def test_verify_accepts_only_the_signed_parts(key: bytes, signed: list[str], other: list[str]) -> None:
+    signature = signing.sign(key, *signed)
+    assert signing.verify(key, signature, *signed)
+    assert signing.verify(key, signature, *other) == (signed == other)
+    assert not signing.verify(key + b"x", signature, *signed)
 
 
-def test_keys_of_two_purposes_have_nothing_in_common() -> None:
+def test_derive_key_depends_on_purpose() -> None:
     assert signing.derive_key(b"root", "a") != signing.derive_key(b"root", "b")
     assert signing.derive_key(b"root", "a") == signing.derive_key(b"root", "a")

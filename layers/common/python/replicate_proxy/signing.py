@@ -1,7 +1,7 @@
-"""Everything signed: our own tokens, and webhooks in the Standard Webhooks scheme. Pure.
+"""Signatures: of our own tokens and URLs, and of webhooks in the Standard Webhooks scheme.
 
 Standard Webhooks (github.com/standard-webhooks/standard-webhooks, spec): the signed text is
-`{id}.{timestamp}.{body}`, the key is the base64-DECODED part after `whsec_`, the header is a space-separated
+`{id}.{timestamp}.{body}`, the key is the base64-decoded part after `whsec_`, the header is a space-separated
 list of `v1,<base64 HMAC-SHA256>`.
 """
 
@@ -21,25 +21,39 @@ _PREFIX = "whsec_"
 
 
 def derive_key(root: bytes, purpose: str) -> bytes:
-    """A key for one purpose from the deployment's root secret; knowing one says nothing about another."""
+    """Derive the key for one purpose from the deployment's root secret. Keys do not reveal each other."""
     return hmac.new(root, b"replicate-proxy/" + purpose.encode(), hashlib.sha256).digest()
 
 
 def sign(key: bytes, *parts: str) -> str:
-    """64 hex digits over the parts, each preceded by its length so that no two lists of parts sign alike."""
+    """Return 64 hex digits over the parts and their lengths, so that no two lists of parts collide."""
     text = b"".join(b"%d:%s" % (len(part.encode()), part.encode()) for part in parts)
     return hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
 def verify(key: bytes, signature: str, *parts: str) -> bool:
-    """Whether `signature` is ours for these parts, in constant time."""
+    """Return whether `sign` made the signature from these parts. Takes constant time."""
     return hmac.compare_digest(sign(key, *parts).encode(), signature.encode())
 
 
+def sign_webhook(secrets: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the `webhook-signature` header: one `v1` signature per secret, in the given order."""
+    keys = [decode_webhook_secret(secret) for secret in secrets]
+    return " ".join(f"v1,{_sign_message(key, message_id, timestamp, body)}" for key in keys)
+
+
+def webhook_signature_matches(
+    secrets: Iterable[str], *, message_id: str, timestamp: int, body: bytes, header: str
+) -> bool:
+    """Return whether any signature in the header matches any secret. Compares all pairs in constant time."""
+    received = [part.partition(",")[2].encode() for part in header.split() if part.startswith("v1,")]
+    keys = [decode_webhook_secret(secret) for secret in secrets]
+    expected = [_sign_message(key, message_id, timestamp, body).encode() for key in keys]
+    return any(_compare_all(expected, received))
+
+
 def decode_webhook_secret(secret: str) -> bytes:
-    """The HMAC key inside a `whsec_…` secret (standard or URL-safe base64). Raises ValueError where there is
-    none.
-    """
+    """Return the HMAC key of a `whsec_…` secret (standard or URL-safe base64), or raise ValueError."""
     text = secret.removeprefix(_PREFIX).strip().replace("-", "+").replace("_", "/")
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -50,30 +64,10 @@ def decode_webhook_secret(secret: str) -> bytes:
     return key
 
 
-def sign_webhook(secrets: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header: one `v1` signature for each live secret, newest first as given."""
-    return " ".join(
-        f"v1,{_signature(decode_webhook_secret(secret), message_id, timestamp, body)}" for secret in secrets
-    )
+def _compare_all(expected: Sequence[bytes], received: Sequence[bytes]) -> list[bool]:
+    return [hmac.compare_digest(one, other) for one in expected for other in received]
 
 
-def webhook_signature_matches(
-    secrets: Iterable[str], *, message_id: str, timestamp: int, body: bytes, header: str
-) -> bool:
-    """Whether any signature of the header was made with any live secret. Every pair is compared, in constant
-    time.
-    """
-    given = [part.partition(",")[2].encode() for part in header.split() if part.startswith("v1,")]
-    expected = [
-        _signature(decode_webhook_secret(secret), message_id, timestamp, body).encode() for secret in secrets
-    ]
-    return any(_compare_all(expected, given))
-
-
-def _compare_all(expected: Sequence[bytes], given: Sequence[bytes]) -> list[bool]:
-    return [hmac.compare_digest(ours, theirs) for ours in expected for theirs in given]
-
-
-def _signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+def _sign_message(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     text = f"{message_id}.{timestamp}.".encode() + body
     return base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()

@@ -1,4 +1,4 @@
-"""Loopback upstreams that stop after the test, and a client of short patience."""
+"""Loopback servers, a client with short timeouts, and a control table."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ScriptedServer]]:
-    """`serve(script, …, tls=None)` starts an Upstream; all of them stop after the test."""
+def start_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ScriptedServer]]:
+    """`start_server(script, …, tls_context=None)` starts a server, which stops after the test."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    started: list[ScriptedServer] = []
+    servers: list[ScriptedServer] = []
 
-    def start(*scripts: Script, tls: ssl.SSLContext | None = None) -> ScriptedServer:
-        started.append(ScriptedServer(list(scripts), tls))
-        return started[-1]
+    def start(*scripts: Script, tls_context: ssl.SSLContext | None = None) -> ScriptedServer:
+        servers.append(ScriptedServer(list(scripts), tls_context))
+        return servers[-1]
 
     yield start
-    for upstream in started:
-        upstream.close()
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture
-def client_for() -> Iterator[Callable[[str], ReplicateClient]]:
-    """`client_for(url)`: a client of short patience."""
+def build_client() -> Iterator[Callable[[str], ReplicateClient]]:
+    """`build_client(url)` returns a client with short timeouts."""
     session = open_session()
 
     def build(url: str) -> ReplicateClient:
@@ -65,8 +65,8 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def counted(dynamodb: Any) -> list[str]:
-    """The operations that the client has been asked for, in order."""
+def dynamodb_operations(dynamodb: Any) -> list[str]:
+    """The names of the operations sent to DynamoDB so far, in order."""
     operations: list[str] = []
     dynamodb.meta.events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name))
     return operations

@@ -1,4 +1,4 @@
-"""What goes over the wire and what comes back, against a server on loopback."""
+"""Requests and responses of the client, against a server on loopback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.errors import (
@@ -20,11 +21,10 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamStatus
-from replicate_proxy.replicate_api.retry import Budget
 from tests.support.scripted_server import PREDICTION, ScriptedServer, respond_with
 
-Serve = Callable[..., ScriptedServer]
-ClientFor = Callable[[str], ReplicateClient]
+StartServer = Callable[..., ScriptedServer]
+BuildClient = Callable[[str], ReplicateClient]
 
 UNAUTHENTICATED = {
     "title": "Unauthenticated",
@@ -33,29 +33,31 @@ UNAUTHENTICATED = {
 }
 
 
-def head_and_body(request: bytes) -> tuple[str, dict[str, str], bytes]:
+def parse_request(request: bytes) -> tuple[str, dict[str, str], bytes]:
     head, _, body = request.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    return first, {line.split(": ", 1)[0].lower(): line.split(": ", 1)[1] for line in lines}, body
+    request_line, *lines = head.decode().split("\r\n")
+    return request_line, {line.split(": ", 1)[0].lower(): line.split(": ", 1)[1] for line in lines}, body
 
 
 class TestCreate:
-    def test_what_is_sent(self, serve: Serve, client_for: ClientFor) -> None:
-        upstream = serve(respond_with(201, PREDICTION))
+    def test_create_sends_body_and_headers(
+        self, start_server: StartServer, build_client: BuildClient
+    ) -> None:
+        server = start_server(respond_with(201, PREDICTION))
         body = {
             "version": "abc",
             "input": {"text": "Zoë"},
             "webhook": "https://proxy.example/webhooks/replicate",
         }
 
-        prediction = client_for(upstream.url).create(
+        prediction = build_client(server.url).create(
             CreateTarget("predictions"), body, cancel_after_seconds=90
         )
 
-        first, headers, sent = head_and_body(upstream.requests[0])
+        request_line, headers, sent_body = parse_request(server.requests[0])
         assert prediction.status is UpstreamStatus.STARTING
-        assert first == "POST /v1/predictions HTTP/1.1"
-        assert json.loads(sent) == body
+        assert request_line == "POST /v1/predictions HTTP/1.1"
+        assert json.loads(sent_body) == body
         assert headers["authorization"] == "Bearer r8_test"
         assert headers["user-agent"] == "replicate-proxy/test"
         assert headers["content-type"] == "application/json"
@@ -63,149 +65,171 @@ class TestCreate:
         assert headers["connection"] == "close"
         assert "prefer" not in headers
 
-    def test_cancel_after_below_replicates_minimum_is_raised_to_it(
-        self, serve: Serve, client_for: ClientFor
+    def test_create_raises_cancel_after_to_the_minimum(
+        self, start_server: StartServer, build_client: BuildClient
     ) -> None:
-        upstream = serve(respond_with(201, PREDICTION))
-        client_for(upstream.url).create(CreateTarget("predictions"), {}, cancel_after_seconds=1)
-        assert head_and_body(upstream.requests[0])[1]["cancel-after"] == "5s"
+        server = start_server(respond_with(201, PREDICTION))
+        build_client(server.url).create(CreateTarget("predictions"), {}, cancel_after_seconds=1)
+        assert parse_request(server.requests[0])[1]["cancel-after"] == "5s"
 
     @pytest.mark.parametrize(
         "target", [CreateTarget("model", "meta", "llama"), CreateTarget("deployment", "a", "b")]
     )
-    def test_other_targets(self, serve: Serve, client_for: ClientFor, target: CreateTarget) -> None:
-        upstream = serve(respond_with(202, PREDICTION))
-        client_for(upstream.url).create(target, {"input": {}})
-        assert head_and_body(upstream.requests[0])[0] == f"POST {target.path} HTTP/1.1"
+    def test_create_uses_path_of_target(
+        self, start_server: StartServer, build_client: BuildClient, target: CreateTarget
+    ) -> None:
+        server = start_server(respond_with(202, PREDICTION))
+        build_client(server.url).create(target, {"input": {}})
+        assert parse_request(server.requests[0])[0] == f"POST {target.path} HTTP/1.1"
 
-    def test_a_rejection(self, serve: Serve, client_for: ClientFor) -> None:
+    def test_create_raises_rejected_error_on_4xx(
+        self, start_server: StartServer, build_client: BuildClient
+    ) -> None:
         body = {"title": "Billing required", "detail": "You need to set up billing", "status": 402}
         with pytest.raises(RejectedError, match="402: Billing required"):
-            client_for(serve(respond_with(402, body)).url).create(CreateTarget("predictions"), {})
+            build_client(start_server(respond_with(402, body)).url).create(CreateTarget("predictions"), {})
 
-    def test_an_input_that_is_no_json_is_never_sent(self, serve: Serve, client_for: ClientFor) -> None:
-        upstream = serve(respond_with(201, PREDICTION))
+    def test_create_does_not_send_input_that_is_not_json(
+        self, start_server: StartServer, build_client: BuildClient
+    ) -> None:
+        server = start_server(respond_with(201, PREDICTION))
         with pytest.raises(RejectedError):
-            client_for(upstream.url).create(CreateTarget("predictions"), {"input": {"scale": float("nan")}})
-        assert upstream.connections == 0
+            build_client(server.url).create(CreateTarget("predictions"), {"input": {"scale": float("nan")}})
+        assert server.connections == 0
 
-    def test_no_time_left(self, serve: Serve, client_for: ClientFor) -> None:
-        upstream = serve(respond_with(201, PREDICTION))
+    def test_create_sends_nothing_after_deadline(
+        self, start_server: StartServer, build_client: BuildClient
+    ) -> None:
+        server = start_server(respond_with(201, PREDICTION))
         with pytest.raises(NotAcceptedError):
-            client_for(upstream.url).create(CreateTarget("predictions"), {}, budget=Budget(0))
-        assert upstream.connections == 0
+            build_client(server.url).create(CreateTarget("predictions"), {}, deadline=Deadline(0))
+        assert server.connections == 0
 
-    def test_a_netrc_of_the_machine_does_not_replace_the_token(
-        self, serve: Serve, client_for: ClientFor, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    def test_create_ignores_netrc_file(
+        self,
+        start_server: StartServer,
+        build_client: BuildClient,
+        tmp_path: object,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         netrc = f"{tmp_path}/netrc"
         with open(netrc, "w", encoding="utf-8") as file:  # noqa: PTH123 - requests takes the path as text
-            file.write("machine 127.0.0.1 login somebody password else\n")
+            file.write("machine 127.0.0.1 login other password other\n")
         monkeypatch.setenv("NETRC", netrc)
-        upstream = serve(respond_with(201, PREDICTION))
-        client_for(upstream.url).create(CreateTarget("predictions"), {})
-        assert head_and_body(upstream.requests[0])[1]["authorization"] == "Bearer r8_test"
+        server = start_server(respond_with(201, PREDICTION))
+        build_client(server.url).create(CreateTarget("predictions"), {})
+        assert parse_request(server.requests[0])[1]["authorization"] == "Bearer r8_test"
 
 
 class TestToken:
-    """Given a store whose token was rotated after we read it."""
+    """The token was rotated after the client read it."""
 
-    def build(self, url: str, *tokens: str) -> tuple[ReplicateClient, list[bool]]:
-        asked: list[bool] = []
+    def build_client(self, url: str, *tokens: str) -> tuple[ReplicateClient, list[bool]]:
+        """Return a client, and the `refresh` argument of each time it reads the token."""
+        refreshes: list[bool] = []
 
-        def token(refresh: bool) -> str:
-            asked.append(refresh)
-            return tokens[min(sum(asked), len(tokens) - 1)]
+        def get_token(refresh: bool) -> str:
+            refreshes.append(refresh)
+            return tokens[min(sum(refreshes), len(tokens) - 1)]
 
-        return ReplicateClient(open_session(), url, token), asked
+        return ReplicateClient(open_session(), url, get_token), refreshes
 
-    def test_a_401_reads_the_token_again_and_tries_once_more(self, serve: Serve) -> None:
-        upstream = serve(respond_with(401, UNAUTHENTICATED), respond_with(201, PREDICTION))
-        client, asked = self.build(upstream.url, "r8_old", "r8_new")
+    def test_401_refreshes_token_and_repeats_call(self, start_server: StartServer) -> None:
+        server = start_server(respond_with(401, UNAUTHENTICATED), respond_with(201, PREDICTION))
+        client, refreshes = self.build_client(server.url, "r8_old", "r8_new")
 
         assert client.create(CreateTarget("predictions"), {}).id == PREDICTION["id"]
-        assert asked == [False, True]
-        sent = [head_and_body(request)[1]["authorization"] for request in upstream.requests]
-        assert sent == ["Bearer r8_old", "Bearer r8_new"]
+        assert refreshes == [False, True]
+        tokens = [parse_request(request)[1]["authorization"] for request in server.requests]
+        assert tokens == ["Bearer r8_old", "Bearer r8_new"]
 
-    def test_the_same_token_again_is_not_tried_again(self, serve: Serve) -> None:
-        upstream = serve(respond_with(401, UNAUTHENTICATED))
-        client, _ = self.build(upstream.url, "r8_old")
+    def test_401_with_unchanged_token_raises(self, start_server: StartServer) -> None:
+        server = start_server(respond_with(401, UNAUTHENTICATED))
+        client, _ = self.build_client(server.url, "r8_old")
         with pytest.raises(TokenRejectedError) as caught:
             client.get("abc")
         assert caught.value.retry_after
-        assert upstream.connections == 1
+        assert server.connections == 1
 
-    def test_a_second_401_is_final(self, serve: Serve) -> None:
-        upstream = serve(respond_with(401, UNAUTHENTICATED), respond_with(401, UNAUTHENTICATED))
-        client, _ = self.build(upstream.url, "r8_old", "r8_new")
+    def test_second_401_raises(self, start_server: StartServer) -> None:
+        server = start_server(respond_with(401, UNAUTHENTICATED), respond_with(401, UNAUTHENTICATED))
+        client, _ = self.build_client(server.url, "r8_old", "r8_new")
         with pytest.raises(TokenRejectedError):
             client.create(CreateTarget("predictions"), {})
-        assert upstream.connections == 2
+        assert server.connections == 2
 
     @pytest.mark.parametrize("token", ["", "r8_x\r\nX-Evil: 1", "r8 x", "r8_é"])
-    def test_a_token_that_is_none_is_neither_sent_nor_quoted(self, serve: Serve, token: str) -> None:
-        upstream = serve(respond_with(201, PREDICTION))
-        client, _ = self.build(upstream.url, token)
+    def test_invalid_token_is_neither_sent_nor_quoted(self, start_server: StartServer, token: str) -> None:
+        server = start_server(respond_with(201, PREDICTION))
+        client, _ = self.build_client(server.url, token)
         with pytest.raises(TokenRejectedError) as caught:
             client.create(CreateTarget("predictions"), {})
-        assert upstream.connections == 0
+        assert server.connections == 0
         assert not token or token not in str(caught.value)
 
 
-def test_get_and_cancel_quote_the_id(serve: Serve, client_for: ClientFor) -> None:
-    upstream = serve(
+def test_get_and_cancel_quote_id(start_server: StartServer, build_client: BuildClient) -> None:
+    server = start_server(
         respond_with(200, PREDICTION, "Connection: close"), respond_with(200, PREDICTION, "Connection: close")
     )
-    client = client_for(upstream.url)
+    client = build_client(server.url)
     client.get("a/b?c")
     client.cancel("a/b?c")
-    assert [head_and_body(request)[0] for request in upstream.requests] == [
+    assert [parse_request(request)[0] for request in server.requests] == [
         "GET /v1/predictions/a%2Fb%3Fc HTTP/1.1",
         "POST /v1/predictions/a%2Fb%3Fc/cancel HTTP/1.1",
     ]
 
 
-def test_a_page_and_the_way_to_the_next(serve: Serve, client_for: ClientFor) -> None:
+def test_list_returns_page_and_next_cursor(start_server: StartServer, build_client: BuildClient) -> None:
     page = {
         "previous": None,
         "next": "https://api.replicate.com/v1/predictions?cursor=cD0y%2BA%3D%3D",
         "results": [PREDICTION],
     }
-    upstream = serve(respond_with(200, page))
-    got = client_for(upstream.url).list(created_after=datetime(2026, 1, 31, tzinfo=UTC), cursor="x=")
-    assert [prediction.id for prediction in got.results] == [PREDICTION["id"]]
-    assert got.next_cursor == "cD0y+A=="
-    first = head_and_body(upstream.requests[0])[0]
-    assert first == "GET /v1/predictions?created_after=2026-01-31T00%3A00%3A00.000Z&cursor=x%3D HTTP/1.1"
+    server = start_server(respond_with(200, page))
+    result = build_client(server.url).list(created_after=datetime(2026, 1, 31, tzinfo=UTC), cursor="x=")
+    assert [prediction.id for prediction in result.results] == [PREDICTION["id"]]
+    assert result.next_cursor == "cD0y+A=="
+    request_line = parse_request(server.requests[0])[0]
+    assert (
+        request_line == "GET /v1/predictions?created_after=2026-01-31T00%3A00%3A00.000Z&cursor=x%3D HTTP/1.1"
+    )
 
 
-def test_the_last_page(serve: Serve, client_for: ClientFor) -> None:
-    upstream = serve(respond_with(200, {"next": None, "results": []}))
-    assert client_for(upstream.url).list().next_cursor is None
+def test_list_returns_no_cursor_on_last_page(start_server: StartServer, build_client: BuildClient) -> None:
+    server = start_server(respond_with(200, {"next": None, "results": []}))
+    assert build_client(server.url).list().next_cursor is None
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"results": [{"id": "a", "status": "pondering"}]}'])
-def test_a_page_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    serve: Serve, client_for: ClientFor, body: bytes
+def test_list_raises_when_page_is_unreadable(
+    start_server: StartServer, build_client: BuildClient, body: bytes
 ) -> None:
     with pytest.raises(UnexpectedResponseError):
-        client_for(serve(respond_with(200, body)).url).list()
+        build_client(start_server(respond_with(200, body)).url).list()
 
 
-def test_the_webhook_secret(serve: Serve, client_for: ClientFor) -> None:
-    assert client_for(serve(respond_with(200, {"key": "whsec_abc"})).url).get_webhook_secret() == "whsec_abc"
+def test_get_webhook_secret_returns_key_or_raises(
+    start_server: StartServer, build_client: BuildClient
+) -> None:
+    assert (
+        build_client(start_server(respond_with(200, {"key": "whsec_abc"})).url).get_webhook_secret()
+        == "whsec_abc"
+    )
     with pytest.raises(UnexpectedResponseError):
-        client_for(serve(respond_with(200, {"secret": "whsec_abc"})).url).get_webhook_secret()
+        build_client(start_server(respond_with(200, {"secret": "whsec_abc"})).url).get_webhook_secret()
 
 
 class TestRead:
     @pytest.mark.parametrize("status", [200, 400, 404, 422])
-    def test_passes_the_reply_as_it_came(self, serve: Serve, client_for: ClientFor, status: int) -> None:
-        upstream = serve(respond_with(status, b'{"a":  1}', "X-Custom: yes"))
-        reply = client_for(upstream.url).read("/v1/models/a/b", {"q": "x y"})
-        assert (reply.status, reply.body, reply.headers["x-custom"]) == (status, b'{"a":  1}', "yes")
-        assert head_and_body(upstream.requests[0])[0] == "GET /v1/models/a/b?q=x+y HTTP/1.1"
+    def test_read_returns_2xx_and_4xx_unchanged(
+        self, start_server: StartServer, build_client: BuildClient, status: int
+    ) -> None:
+        server = start_server(respond_with(status, b'{"a":  1}', "X-Custom: yes"))
+        response = build_client(server.url).read("/v1/models/a/b", {"q": "x y"})
+        assert (response.status, response.body, response.headers["x-custom"]) == (status, b'{"a":  1}', "yes")
+        assert parse_request(server.requests[0])[0] == "GET /v1/models/a/b?q=x+y HTTP/1.1"
 
     @pytest.mark.parametrize(
         ("status", "error"),
@@ -216,14 +240,14 @@ class TestRead:
             (301, RejectedError),
         ],
     )
-    def test_raises_what_is_not_the_callers(
-        self, serve: Serve, client_for: ClientFor, status: int, error: type[Exception]
+    def test_read_raises_on_other_statuses(
+        self, start_server: StartServer, build_client: BuildClient, status: int, error: type[Exception]
     ) -> None:
         with pytest.raises(error):
-            client_for(serve(respond_with(status, b"{}")).url).read("/v1/account")
+            build_client(start_server(respond_with(status, b"{}")).url).read("/v1/account")
 
 
 @pytest.mark.parametrize("url", ["", "api.replicate.com", "ftp://api.replicate.com", "https://"])
-def test_a_base_url_that_is_none(url: str) -> None:
+def test_client_rejects_invalid_base_url(url: str) -> None:
     with pytest.raises(ConfigurationError):
         ReplicateClient(open_session(), url, lambda _: "r8_test")

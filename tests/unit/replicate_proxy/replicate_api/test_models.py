@@ -1,3 +1,5 @@
+"""Parsing of predictions and of JSON from Replicate, and the paths of create targets."""
+
 from __future__ import annotations
 
 import json
@@ -13,53 +15,53 @@ from replicate_proxy.replicate_api.response import parse_json
 from tests.support.scripted_server import PREDICTION
 
 
-def test_a_create_reply_without_output_and_data_removed() -> None:
-    reply = {name: value for name, value in PREDICTION.items() if name != "output"}
-    prediction = UpstreamPrediction.parse(reply)
+def test_parse_accepts_create_response_without_output_and_data_removed() -> None:
+    body = {name: value for name, value in PREDICTION.items() if name != "output"}
+    prediction = UpstreamPrediction.parse(body)
     assert prediction.output is None
     assert prediction.data_removed is False
     assert prediction.created_at == "2026-01-31T09:30:00.064900134Z"
 
 
-def test_a_cancel_reply_with_null_logs() -> None:
+def test_parse_accepts_cancel_response_with_null_logs() -> None:
     prediction = UpstreamPrediction.parse({**PREDICTION, "status": "canceled", "logs": None})
     assert prediction.logs == ""
     assert prediction.status is UpstreamStatus.CANCELED
 
 
-def test_unknown_fields_are_kept_in_raw_only() -> None:
+def test_parse_keeps_unknown_fields_in_raw() -> None:
     assert UpstreamPrediction.parse({**PREDICTION, "deadline": "later"}).raw["deadline"] == "later"
 
 
-def test_urls_that_are_no_text_are_dropped() -> None:
+def test_parse_drops_urls_that_are_not_text() -> None:
     prediction = UpstreamPrediction.parse({**PREDICTION, "urls": {"get": "https://x", "stream": None}})
     assert prediction.urls == {"get": "https://x"}
 
 
-def test_an_error_that_is_no_text_becomes_text() -> None:
+def test_parse_converts_error_to_text() -> None:
     assert UpstreamPrediction.parse({**PREDICTION, "error": {"code": 1}}).error == '{"code": 1}'
 
 
-@pytest.mark.parametrize("broken", [None, [], "text", {}, {"id": ""}, {"id": 7, "status": "starting"}])
-def test_what_is_no_prediction(broken: object) -> None:
+@pytest.mark.parametrize("body", [None, [], "text", {}, {"id": ""}, {"id": 7, "status": "starting"}])
+def test_parse_raises_when_body_is_not_a_prediction(body: object) -> None:
     with pytest.raises(UnexpectedResponseError):
-        UpstreamPrediction.parse(broken)
+        UpstreamPrediction.parse(body)
 
 
 @pytest.mark.parametrize("status", ["pondering", None, "", 3, "Succeeded"])
-def test_an_unknown_status_fails_loudly(status: object) -> None:
+def test_parse_raises_on_unknown_status(status: object) -> None:
     with pytest.raises(UnexpectedResponseError, match="status"):
         UpstreamPrediction.parse({**PREDICTION, "status": status})
 
 
-def test_which_statuses_are_final() -> None:
-    final = {status for status in UpstreamStatus if status.is_terminal}
-    assert final == {"succeeded", "failed", "canceled", "aborted"}
+def test_terminal_statuses() -> None:
+    terminal = {status for status in UpstreamStatus if status.is_terminal}
+    assert terminal == {"succeeded", "failed", "canceled", "aborted"}
 
 
-def test_nothing_that_users_typed_or_models_made_is_in_the_repr() -> None:
-    reply = {**PREDICTION, "input": {"p": "SECRET"}, "output": "SECRET", "logs": "SECRET", "error": "SECRET"}
-    assert "SECRET" not in repr(UpstreamPrediction.parse({**reply, "webhook": "https://x/?sig=SECRET"}))
+def test_repr_contains_no_user_content() -> None:
+    body = {**PREDICTION, "input": {"p": "SECRET"}, "output": "SECRET", "logs": "SECRET", "error": "SECRET"}
+    assert "SECRET" not in repr(UpstreamPrediction.parse({**body, "webhook": "https://x/?sig=SECRET"}))
 
 
 values = st.recursive(
@@ -70,36 +72,36 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*PREDICTION, "metrics", "webhook", "data_removed"]), values))
-def test_fields_of_any_type_never_break_the_reader(fields: dict[str, Any]) -> None:
-    reply = {**PREDICTION, **fields, "id": "abc", "status": "processing"}
-    prediction = UpstreamPrediction.parse(reply)
+def test_parse_accepts_fields_of_any_type(fields: dict[str, Any]) -> None:
+    body = {**PREDICTION, **fields, "id": "abc", "status": "processing"}
+    prediction = UpstreamPrediction.parse(body)
     assert isinstance(prediction.logs, str)
     assert prediction.error is None or isinstance(prediction.error, str)
     assert all(isinstance(url, str) for url in prediction.urls.values())
 
 
 class TestParseJson:
-    def test_the_last_of_duplicate_keys_wins(self) -> None:
+    def test_last_duplicate_key_is_used(self) -> None:
         assert parse_json(b'{"model": "a/b", "model": "c/d"}') == {"model": "c/d"}
 
     def test_nan_becomes_null(self) -> None:
         assert parse_json(b'{"a": NaN, "b": [Infinity, -Infinity]}') == {"a": None, "b": [None, None]}
 
-    def test_broken_utf8_is_replaced(self) -> None:
+    def test_invalid_utf8_is_replaced(self) -> None:
         assert parse_json(b'{"logs": "caf\xe9"}') == {"logs": "caf�"}
 
-    def test_a_lone_surrogate_is_replaced_and_a_pair_kept(self) -> None:
+    def test_lone_surrogate_is_replaced_and_pair_is_kept(self) -> None:
         parsed = parse_json(rb'{"logs": ["\ud83d", "\ud83d\ude00"]}')
         assert parsed == {"logs": ["�", "😀"]}
         json.dumps(parsed, ensure_ascii=False).encode()
 
-    @pytest.mark.parametrize("broken", [b"", b"{", b"<html>", b"[" * 100_000])
-    def test_what_is_no_json(self, broken: bytes) -> None:
+    @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[" * 100_000])
+    def test_invalid_json_raises(self, body: bytes) -> None:
         with pytest.raises(UpstreamUnavailableError):
-            parse_json(broken)
+            parse_json(body)
 
     @given(values)
-    def test_valid_json_comes_back_as_it_is(self, value: Any) -> None:
+    def test_valid_json_is_unchanged(self, value: Any) -> None:
         assert parse_json(json.dumps(value).encode()) == value
 
 
@@ -112,10 +114,10 @@ class TestParseJson:
         (CreateTarget("model", "a/../b", "c?d"), "/v1/models/a%2F..%2Fb/c%3Fd/predictions"),
     ],
 )
-def test_the_path_of_a_target(target: CreateTarget, path: str) -> None:
+def test_path_of_target(target: CreateTarget, path: str) -> None:
     assert target.path == path
 
 
-def test_a_model_without_a_name() -> None:
+def test_path_raises_when_model_has_no_name() -> None:
     with pytest.raises(ValueError, match="owner and a name"):
         _ = CreateTarget("model", "meta").path

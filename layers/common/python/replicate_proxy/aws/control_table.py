@@ -1,4 +1,4 @@
-"""Records shared by all functions: what the breaker and the rate limiters know. One item each, by `pk`."""
+"""The control table: records that all functions share (circuit breaker, rate limits), one item per key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ type Record = Mapping[str, Any]
 
 
 class ConditionFailedError(ConflictError):
-    """The condition of a change did not hold; `record` is what is stored instead."""
+    """The condition of an update was not met. `record` is the stored record."""
 
     def __init__(self, message: str, record: Record) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class ConditionFailedError(ConflictError):
 
 
 class ControlTable:
-    """The table of env CONTROL_TABLE."""
+    """The table named by the environment variable CONTROL_TABLE."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -38,33 +38,34 @@ class ControlTable:
     def read(self, key: str) -> Record:
         """Return the current record, empty if there is none."""
         with translate_dynamodb_errors("read control record"):
-            reply = self._dynamodb.get_item(
+            response = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item({"pk": key}), ConsistentRead=True
             )
-        return from_item(reply.get("Item", {}))
+        return from_item(response.get("Item", {}))
 
     def update(
-        self, key: str, update: str, values: Mapping[str, Any], *, condition: str | None = None
+        self, key: str, expression: str, values: Mapping[str, Any], *, condition: str | None = None
     ) -> Record:
-        """Applies an update expression, with `:name` for each of `values`, and gives the whole record after
-        it.
+        """Apply an update expression and return the whole record after it.
 
-        Raises ConditionFailedError where `condition` does not hold.
+        `expression` and `condition` refer to `values` as `:name`, and to the attribute `state`, a reserved
+        word, as `#state`. Raises ConditionFailedError if `condition` is not met.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
             "Key": to_item({"pk": key}),
-            "UpdateExpression": update,
+            "UpdateExpression": expression,
             "ExpressionAttributeValues": {f":{name}": to_value(value) for name, value in values.items()},
             "ReturnValues": "ALL_NEW",
         }
-        if "#state" in update:  # a reserved word of DynamoDB's expressions
+        if "#state" in expression:
             request["ExpressionAttributeNames"] = {"#state": "state"}
         if condition is not None:
             request["ConditionExpression"] = condition
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            with translate_dynamodb_errors("change control record"):
+            with translate_dynamodb_errors("update control record"):
                 return from_item(self._dynamodb.update_item(**request)["Attributes"])
         except ConflictError as error:
-            raise ConditionFailedError("control record", stored_record(error) or self.read(key)) from error
+            stored = stored_record(error) or self.read(key)
+            raise ConditionFailedError("the control record has changed", stored) from error

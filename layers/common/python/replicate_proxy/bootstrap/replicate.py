@@ -1,4 +1,4 @@
-"""Replicate as the pipeline calls it: behind the breaker and the rate limits that all functions share."""
+"""Clients for Replicate, behind the circuit breaker and the rate limits that all functions share."""
 
 from __future__ import annotations
 
@@ -18,49 +18,55 @@ from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 
 
 @cache
-def replicate_client() -> ReplicateClient:
-    name = env.text("REPLICATE_API_TOKEN")
-    return ReplicateClient(
-        open_session(),
-        env.text("REPLICATE_API_BASE_URL", "https://api.replicate.com"),
-        lambda refresh: secret_reader().get(name, refresh=refresh),
-        Timeouts(read_seconds=env.number("UPSTREAM_READ_SECONDS", Timeouts().read_seconds)),
+def prediction_writer() -> PredictionWriter:
+    """Return the client of the dispatcher. Its limit is below Replicate's 600 creates per minute."""
+    return PredictionWriter(_build_retrying_client(), circuit_breaker(), _build_limiter("creates", 570, 60))
+
+
+@cache
+def prediction_reader() -> PredictionReader:
+    """Return the client of the sweep.
+
+    Replicate allows 3,000 other calls per minute; the difference is for other users of the account.
+    """
+    return PredictionReader(
+        _build_retrying_client(), circuit_breaker(), _build_limiter("reads", 2400, 200), time.sleep
     )
 
 
 @cache
 def circuit_breaker() -> CircuitBreaker:
-    usual = BreakerSettings()
+    defaults = BreakerSettings()
     settings = BreakerSettings(
-        open_seconds=env.number("BREAKER_RESET_SECONDS", usual.open_seconds),
-        probe_lease_seconds=env.number("BREAKER_PROBE_SECONDS", usual.probe_lease_seconds),
+        open_seconds=env.number("BREAKER_RESET_SECONDS", defaults.open_seconds),
+        probe_lease_seconds=env.number("BREAKER_PROBE_SECONDS", defaults.probe_lease_seconds),
     )
-    return CircuitBreaker(_control(), clock, settings)
+    return CircuitBreaker(_control_table(), clock, settings)
 
 
 @cache
-def prediction_writer() -> PredictionWriter:
-    """Replicate allows 600 creates a minute; ours stay a little below."""
-    return PredictionWriter(_retrying(), circuit_breaker(), _limiter("creates", 570, 60))
+def replicate_client() -> ReplicateClient:
+    token_name = env.text("REPLICATE_API_TOKEN")
+    return ReplicateClient(
+        open_session(),
+        env.text("REPLICATE_API_BASE_URL", "https://api.replicate.com"),
+        lambda refresh: secret_reader().get(token_name, refresh=refresh),
+        Timeouts(read_seconds=env.number("UPSTREAM_READ_SECONDS", Timeouts().read_seconds)),
+    )
 
 
 @cache
-def prediction_reader() -> PredictionReader:
-    """Replicate allows 3,000 other calls a minute; the rest is for those who share the account."""
-    return PredictionReader(_retrying(), circuit_breaker(), _limiter("reads", 2400, 200), time.sleep)
-
-
-def _retrying() -> RetryingClient:
-    return RetryingClient(replicate_client(), Retry())
-
-
-@cache
-def _control() -> ControlTable:
+def _control_table() -> ControlTable:
     return ControlTable(get_client("dynamodb"), env.text("CONTROL_TABLE"))
 
 
-def _limiter(name: str, per_minute: int, burst: int) -> RateLimiter:
-    pace = RateLimit(
+def _build_retrying_client() -> RetryingClient:
+    return RetryingClient(replicate_client(), Retry())
+
+
+def _build_limiter(name: str, per_minute: int, burst: int) -> RateLimiter:
+    """Build the limiter `name`. Environment variables override its limit."""
+    limit = RateLimit(
         env.number(f"{name.upper()}_PER_MINUTE", per_minute), env.integer(f"{name.upper()}_BURST", burst)
     )
-    return RateLimiter(_control(), name, pace, clock)
+    return RateLimiter(_control_table(), name, limit, clock)

@@ -1,1 +1,1 @@
-"""All that talks to Replicate: the HTTP client, its errors, retries, circuit breaker and outgoing rate."""
+"""Everything that talks to Replicate: HTTP client, errors, retries, circuit breaker, rate limits."""

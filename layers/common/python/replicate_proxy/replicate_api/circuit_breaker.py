@@ -1,19 +1,16 @@
-"""One circuit breaker before all calls to Replicate: while Replicate fails, nobody asks but one probe at a
-time.
-"""
+"""One circuit breaker for all calls to Replicate: while Replicate fails, only one probe at a time is sent."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pybreaker
 
-from replicate_proxy.clock import format_timestamp
-from replicate_proxy.replicate_api.circuit_breaker_storage import DynamoBreakerStorage, ProbeTakenError
+from replicate_proxy.clock import format_optional_timestamp
+from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -30,14 +27,17 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
-_UNHEALTHY = (NotAcceptedError, OutcomeUnknownError, UpstreamUnavailableError)
-_ANSWERED = (ThrottledError, TokenRejectedError, BreakerOpenError)
+OUTAGES = (NotAcceptedError, OutcomeUnknownError, UpstreamUnavailableError)
+"""No connection, no response, or 5xx."""
+
+NOT_OUTAGES = (ThrottledError, TokenRejectedError, BreakerOpenError)
+"""Subclasses of the above that are a response, or that come from the breaker itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """Opens after `failures` in a row, for `reset_seconds`; a probe that says nothing for `probe_seconds` is
-    dead.
+    """The breaker opens after `failure_threshold` outages in a row, for `open_seconds`. Then one call probes;
+    after `probe_lease_seconds` without a result another may.
     """
 
     failure_threshold: int = 8
@@ -48,7 +48,7 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class BreakerStatus:
-    """`state` is closed, open or half-open, `opened_by` an error's class or `admin`; times None if never."""
+    """`state` is closed, open or half-open. `opened_by` is the class name of an error, or `admin`."""
 
     state: str
     failures: int
@@ -60,123 +60,181 @@ class BreakerStatus:
 
 
 class CircuitBreaker:
-    """Counts only what speaks for an ill Replicate: no connection, no answer, 5xx. A 4xx is an answer."""
+    """Stops calls while Replicate is down, for all functions at once. A 4xx response is not an outage."""
 
     def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings | None = None) -> None:
         self._settings = settings or BreakerSettings()
         self._clock = clock
-        self._mine = _OfThisThread(table, clock, self._settings)
+        self._thread_local = _ThreadLocalStore(table, clock, self._settings)
 
     def raise_if_open(self) -> None:
-        """Raises BreakerOpenError where a call now would not be made. Cheap: a look at the last reading."""
-        wait = self._wait()
-        if wait > 0:
-            raise BreakerOpenError("the circuit breaker is open", retry_after=wait)
+        """Raise BreakerOpenError if a call now would not be made. Usually reads the cached record."""
+        wait_seconds = self._wait_seconds()
+        if wait_seconds > 0:
+            raise BreakerOpenError("the circuit breaker is open", retry_after=wait_seconds)
 
     def call[T](self, function: Callable[[], T]) -> T:
-        """What `function` gives or raises; BreakerOpenError where it was not called."""
+        """Call `function` and count its outcome. Raise BreakerOpenError if it is not called."""
         self.raise_if_open()
         try:
-            result: T = self._mine.circuit.call(function)
-        except (pybreaker.CircuitBreakerError, ProbeTakenError) as error:
+            result: T = self._build_circuit().call(function)
+        except pybreaker.CircuitBreakerError as error:
             raise BreakerOpenError(
-                "the circuit breaker is open", retry_after=max(self._wait(), 1.0)
+                "the circuit breaker is open", retry_after=max(self._wait_seconds(), 1.0)
             ) from error
         return result
 
     def read_status(self) -> BreakerStatus:
-        """The state as stored now."""
-        record = self._mine.storage.record(fresh=True)
+        """Return the stored state, uncached."""
+        record = self._store.read(fresh=True)
         return BreakerStatus(
             state=record.state,
             failures=record.failures,
             opened_by=record.opened_by or None,
-            opened_at=_moment(record.opened_at),
-            open_until=_moment(record.open_until),
-            closed_at=_moment(record.closed_at),
-            probe_until=_moment(record.probe_until),
+            opened_at=_to_datetime(record.opened_at),
+            open_until=_to_datetime(record.open_until),
+            closed_at=_to_datetime(record.closed_at),
+            probe_until=_to_datetime(record.probe_until),
         )
 
     def describe(self) -> dict[str, Any]:
-        """The status as JSON for the admin API."""
+        """Return the status as JSON for the admin API."""
         status = self.read_status()
-        times = ("opened_at", "open_until", "closed_at", "probe_until")
-        shown = {name: getattr(status, name) for name in times}
         return {
             "state": status.state,
             "failures": status.failures,
             "opened_by": status.opened_by,
-            **{name: format_timestamp(moment) if moment else None for name, moment in shown.items()},
+            "opened_at": format_optional_timestamp(status.opened_at),
+            "open_until": format_optional_timestamp(status.open_until),
+            "closed_at": format_optional_timestamp(status.closed_at),
+            "probe_until": format_optional_timestamp(status.probe_until),
         }
 
     def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
-        """Opens it by hand, for `seconds` or the usual time; then one probe decides."""
-        self._mine.storage.trip(opened_by, self._settings.open_seconds if seconds is None else seconds)
+        """Open the breaker in any state, for `seconds` or the usual time. A probe follows as usual."""
+        self._store.open(
+            opened_by, seconds=self._settings.open_seconds if seconds is None else seconds, force=True
+        )
 
     def reset(self) -> None:
-        """Closes it by hand."""
-        self._mine.storage.reset()
+        """Close the breaker in any state."""
+        self._store.close(force=True)
 
-    def _wait(self) -> float:
-        """Seconds until a call may be made, 0 where it may be now."""
-        record = self._mine.storage.record()
-        if record.state == pybreaker.STATE_CLOSED or self._mine.storage.probing(record):
+    @property
+    def _store(self) -> BreakerStore:
+        return self._thread_local.store
+
+    def _wait_seconds(self) -> float:
+        """Return the seconds until a call may be made, 0 if it may be made now."""
+        record = self._store.read()
+        if record.state == pybreaker.STATE_CLOSED or self._store.owns_probe(record):
             return 0.0
         until = record.open_until if record.state == pybreaker.STATE_OPEN else record.probe_until
         return max(0.0, until / 1000 - self._clock.now().timestamp())
 
+    def _build_circuit(self) -> pybreaker.CircuitBreaker:
+        """Return a circuit for one call.
 
-class _OfThisThread(threading.local):
-    """pybreaker is locked while a call lasts, and a probe belongs to one call: so each thread has its own."""
-
-    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings) -> None:
-        self._settings = settings
-        self.storage = DynamoBreakerStorage(
-            table,
-            clock,
-            reset_timeout=settings.open_seconds,
-            probe_lease=settings.probe_lease_seconds,
-            freshness=settings.cache_seconds,
-        )
-
-    @cached_property
-    def circuit(self) -> Any:
-        return _OneOfMany(
+        pybreaker's own circuit locks itself during a call, and one that lives longer resets the shared
+        failure counter when it notices that another circuit has closed. A new circuit takes over the stored
+        state without resetting anything.
+        """
+        storage = _CallStorage(self._store, self._settings.open_seconds)
+        return pybreaker.CircuitBreaker(
             fail_max=self._settings.failure_threshold,
-            reset_timeout=self._settings.open_seconds,
-            exclude=[lambda error: not _speaks_for_illness(error)],
-            listeners=[_Reason(self.storage)],
-            state_storage=self.storage,
-            # The call's own error must come out: whether a create was accepted is not the breaker's to say.
+            exclude=[lambda error: not _is_outage(error)],
+            listeners=[_CauseListener(storage)],
+            state_storage=storage,
+            # The call's own error must be raised: it says whether a create may have been accepted.
             throw_new_error_on_trip=False,
         )
 
 
-class _OneOfMany(pybreaker.CircuitBreaker):
-    """One of many circuits over the same record."""
+class _ThreadLocalStore(threading.local):
+    """A store per thread: its ID identifies the owner of a probe, and a probe belongs to one thread."""
 
-    def _create_new_state(self, new_state: str, prev_state: Any = None, notify: bool = False) -> Any:  # noqa: ARG002 - the base class's signature
-        """Without notice: pybreaker (1.4, `CircuitClosedState`) resets the counter with it, also where a
-        circuit only takes over, late, what another has closed, and would forget failures since.
+    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings) -> None:
+        self.store = BreakerStore(
+            table,
+            clock,
+            cache_seconds=settings.cache_seconds,
+            probe_lease_seconds=settings.probe_lease_seconds,
+        )
 
-        The record's own transitions reset what is to be reset.
-        """
-        return super()._create_new_state(new_state, prev_state=prev_state)
+
+class _CallStorage(pybreaker.CircuitBreakerStorage):
+    """The shared record as pybreaker's storage, for one call.
+
+    The state is that at the beginning of the call and changes only by the call's own transitions; the store
+    decides whether they are still valid. One success closes the breaker, so successes are not shared.
+    """
+
+    def __init__(self, store: BreakerStore, open_seconds: float) -> None:
+        super().__init__("replicate")
+        self.cause = "failures"
+        self._store = store
+        self._open_seconds = open_seconds
+        self._successes = 0
+        record = store.read()
+        is_probed_elsewhere = record.state == pybreaker.STATE_HALF_OPEN and not store.owns_probe(record)
+        self._state = pybreaker.STATE_OPEN if is_probed_elsewhere else record.state
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        if state == pybreaker.STATE_OPEN:
+            self._store.open(self.cause, seconds=self._open_seconds)
+        elif state == pybreaker.STATE_CLOSED:
+            self._store.close()
+        elif not self._store.claim_probe():
+            raise pybreaker.CircuitBreakerError("the probe is not due, or another call owns it")
+        self._state = state
+
+    @property
+    def counter(self) -> int:
+        return self._store.read().failures
+
+    def increment_counter(self) -> None:
+        self._store.count_failure()
+
+    def reset_counter(self) -> None:
+        self._store.reset_failures()
+
+    @property
+    def success_counter(self) -> int:
+        return self._successes
+
+    def increment_success_counter(self) -> None:
+        self._successes += 1
+
+    def reset_success_counter(self) -> None:
+        self._successes = 0
+
+    @property
+    def opened_at(self) -> None:
+        """None: the store, not pybreaker, decides when a probe is due."""
+
+    @opened_at.setter
+    def opened_at(self, moment: datetime) -> None:
+        """Ignored: the store writes the time together with the state."""
 
 
-class _Reason(pybreaker.CircuitBreakerListener):
-    """Remembers which error opened the breaker."""
+class _CauseListener(pybreaker.CircuitBreakerListener):
+    """Tells the storage which error opens the breaker."""
 
-    def __init__(self, storage: DynamoBreakerStorage) -> None:
+    def __init__(self, storage: _CallStorage) -> None:
         self._storage = storage
 
-    def failure(self, _cb: object, exc: BaseException) -> None:
-        self._storage.reason = type(exc).__name__
+    def failure(self, _circuit: object, error: BaseException) -> None:
+        self._storage.cause = type(error).__name__
 
 
-def _speaks_for_illness(error: BaseException) -> bool:
-    return isinstance(error, _UNHEALTHY) and not isinstance(error, _ANSWERED)
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, OUTAGES) and not isinstance(error, NOT_OUTAGES)
 
 
-def _moment(milliseconds: int) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+def _to_datetime(unix_ms: int) -> datetime | None:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC) if unix_ms else None

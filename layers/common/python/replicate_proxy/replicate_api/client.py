@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import requests
 
 from replicate_proxy import __version__
-from replicate_proxy.clock import format_optional_timestamp
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.replicate_api.error_mapping import (
     TOKEN_REJECTED_RETRY_SECONDS,
     Operation,
@@ -28,7 +29,6 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
 from replicate_proxy.replicate_api.response import UpstreamResponse, parse_json, read_response
-from replicate_proxy.replicate_api.retry import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ MIN_CANCEL_AFTER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: to connect, to the next byte of an answer, and for a whole call where no budget is given."""
+    """Timeouts to connect, to the next byte of a response, and of a whole call without a deadline."""
 
     connect_seconds: float = 3.0
     read_seconds: float = 20.0
@@ -55,16 +55,16 @@ class _Call:
     query: Mapping[str, str]
     body: bytes | None
     headers: Mapping[str, str]
-    budget: Budget
+    deadline: Deadline
 
 
 class ReplicateClient:
-    """`base_url` is the origin, without /v1. `token(refresh)` gives our API token, read anew where `refresh`
-    is True.
+    """The HTTP client. `base_url` is the origin, without /v1; `get_token(True)` reads our API token again.
 
-    Every method raises the errors of `errors.py` and nothing else. A 401 makes it read the token once more
-    and, where that gave another token, call once more: a refused request was certainly not accepted.
-    `session` should come from `wire.open_session`; with any other, each broken create counts as unknown.
+    Every method raises the errors of `replicate_api.errors` and nothing else. After a 401 the token is read
+    again and, if it has changed, the call is repeated: a rejected request was definitely not accepted.
+    `session` should come from `connection.open_session`; with any other, every create that breaks has an
+    unknown outcome.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ReplicateClient:
             raise ConfigurationError("the base URL of Replicate's API must be an http(s) origin")
         self._session = session
         self._base_url = base_url.rstrip("/")
-        self._token = get_token
+        self._get_token = get_token
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
 
@@ -89,34 +89,34 @@ class ReplicateClient:
         body: Mapping[str, Any],
         *,
         cancel_after_seconds: int | None = None,
-        budget: Budget | None = None,
+        deadline: Deadline | None = None,
     ) -> UpstreamPrediction:
-        """Starts a prediction, without waiting for its output. `body` is sent as it is, as JSON.
+        """Start a prediction without waiting for its output. `body` is sent unchanged, as JSON.
 
-        `cancel_after_seconds` becomes `Cancel-After`, which Replicate takes from 5 s up.
+        `cancel_after_seconds` becomes the header `Cancel-After`, for which Replicate's minimum is 5 s.
         """
         headers = {}
         if cancel_after_seconds is not None:
             headers["Cancel-After"] = f"{max(cancel_after_seconds, MIN_CANCEL_AFTER_SECONDS)}s"
-        call = self._call(
+        call = self._build_call(
             "POST",
             target.path,
             operation=Operation.CREATE,
-            body=_encode(body),
+            body=_encode_body(body),
             headers=headers,
-            budget=budget,
+            deadline=deadline,
         )
-        return self._ask(call, UpstreamPrediction.parse)
+        return self._request(call, UpstreamPrediction.parse)
 
-    def get(self, prediction_id: str, *, budget: Budget | None = None) -> UpstreamPrediction:
-        """The prediction as it stands; RejectedError with status 404 where Replicate knows none."""
-        call = self._call("GET", f"/v1/predictions/{quote(prediction_id, safe='')}", budget=budget)
-        return self._ask(call, UpstreamPrediction.parse)
+    def get(self, prediction_id: str, *, deadline: Deadline | None = None) -> UpstreamPrediction:
+        """Return a prediction. An unknown ID raises RejectedError with status 404."""
+        path = f"/v1/predictions/{quote(prediction_id, safe='')}"
+        return self._request(self._build_call("GET", path, deadline=deadline), UpstreamPrediction.parse)
 
-    def cancel(self, prediction_id: str, *, budget: Budget | None = None) -> UpstreamPrediction:
-        """Cancels; harmless to repeat, and on a finished prediction."""
-        call = self._call("POST", f"/v1/predictions/{quote(prediction_id, safe='')}/cancel", budget=budget)
-        return self._ask(call, UpstreamPrediction.parse)
+    def cancel(self, prediction_id: str, *, deadline: Deadline | None = None) -> UpstreamPrediction:
+        """Cancel a prediction. Repeating it, or canceling a finished prediction, has no effect."""
+        path = f"/v1/predictions/{quote(prediction_id, safe='')}/cancel"
+        return self._request(self._build_call("POST", path, deadline=deadline), UpstreamPrediction.parse)
 
     def list(
         self,
@@ -124,38 +124,42 @@ class ReplicateClient:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         cursor: str | None = None,
-        budget: Budget | None = None,
+        deadline: Deadline | None = None,
     ) -> UpstreamPredictionPage:
-        """A page of predictions, newest first; `created_after` is inclusive, `created_before` is not."""
-        query = {
-            "created_after": format_optional_timestamp(created_after),
-            "created_before": format_optional_timestamp(created_before),
+        """Return a page, newest first. `created_after` is inclusive, `created_before` is not."""
+        parameters = {
+            "created_after": format_timestamp(created_after) if created_after else None,
+            "created_before": format_timestamp(created_before) if created_before else None,
             "cursor": cursor,
         }
-        given = {name: value for name, value in query.items() if value}
-        return self._ask(self._call("GET", "/v1/predictions", query=given, budget=budget), _page)
+        query = {name: value for name, value in parameters.items() if value}
+        return self._request(
+            self._build_call("GET", "/v1/predictions", query=query, deadline=deadline), _parse_page
+        )
 
-    def get_webhook_secret(self, *, budget: Budget | None = None) -> str:
-        """The account's `whsec_…` secret that signs Replicate's webhooks."""
-        return self._ask(self._call("GET", "/v1/webhooks/default/secret", budget=budget), _key)
+    def get_webhook_secret(self, *, deadline: Deadline | None = None) -> str:
+        """Return the account's `whsec_…` secret, which signs Replicate's webhooks."""
+        call = self._build_call("GET", "/v1/webhooks/default/secret", deadline=deadline)
+        return self._request(call, _parse_webhook_secret)
 
     def read(
-        self, path: str, query: Mapping[str, str] | None = None, *, budget: Budget | None = None
+        self, path: str, query: Mapping[str, str] | None = None, *, deadline: Deadline | None = None
     ) -> UpstreamResponse:
-        """A GET passed through: any 2xx or 4xx reply as it came; 401, 429, 5xx and broken connections raise.
+        """Send a GET and return its response unchanged if it is 2xx or 4xx.
 
-        `path` starts with /v1/ and is trusted: its segments must have been validated.
+        401, 429, 5xx and broken connections raise. `path` starts with /v1/ and is trusted: the caller must
+        have validated its segments.
         """
-        call = self._call("GET", path, query=query or {}, budget=budget)
-        reply = self._send_authenticated(call)
+        call = self._build_call("GET", path, query=query or {}, deadline=deadline)
+        response = self._send_authenticated(call)
         try:
-            return raise_for_status(reply, call.operation)
+            return raise_for_status(response, call.operation)
         except RejectedError:
-            if reply.status >= HTTPStatus.BAD_REQUEST:
-                return reply
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                return response
             raise
 
-    def _call(
+    def _build_call(
         self,
         method: str,
         path: str,
@@ -164,7 +168,7 @@ class ReplicateClient:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        budget: Budget | None = None,
+        deadline: Deadline | None = None,
     ) -> _Call:
         return _Call(
             operation,
@@ -173,45 +177,47 @@ class ReplicateClient:
             query or {},
             body,
             headers or {},
-            budget or Budget(self._timeouts.total_seconds),
+            deadline or Deadline(self._timeouts.total_seconds),
         )
 
-    def _ask[T](self, call: _Call, parse: Callable[[Any], T]) -> T:
-        reply = self._send_authenticated(call)
-        checked = raise_for_status(reply, call.operation)
+    def _request[T](self, call: _Call, parse: Callable[[Any], T]) -> T:
+        response = raise_for_status(self._send_authenticated(call), call.operation)
         with translate_parse_errors(call.operation):
-            return parse(parse_json(checked.body))
+            return parse(parse_json(response.body))
 
     def _send_authenticated(self, call: _Call) -> UpstreamResponse:
-        token = self._token(False)
-        reply = self._send(call, token)
-        if reply.status == HTTPStatus.UNAUTHORIZED:
-            renewed = self._token(True)
-            if renewed != token:
-                reply = self._send(call, renewed)
-        return reply
+        token = self._get_token(False)
+        response = self._send(call, token)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            refreshed_token = self._get_token(True)
+            if refreshed_token != token:
+                response = self._send(call, refreshed_token)
+        return response
 
     def _send(self, call: _Call, token: str) -> UpstreamResponse:
-        left = call.budget.remaining()
-        if left <= 0:
+        remaining_seconds = call.deadline.remaining_seconds
+        if remaining_seconds <= 0:
             raise NotAcceptedError("no time was left for the call")
-        timeout = (min(self._timeouts.connect_seconds, left), min(self._timeouts.read_seconds, left))
+        timeout = (
+            min(self._timeouts.connect_seconds, remaining_seconds),
+            min(self._timeouts.read_seconds, remaining_seconds),
+        )
         request = requests.Request(
             call.method,
             self._base_url + call.path,
             params=dict(call.query),
             data=call.body,
-            headers=self._headers(call),
-            auth=_Bearer(token),
+            headers=self._build_headers(call),
+            auth=_BearerAuth(token),
         )
-        with translate_transport_errors(call.operation) as wire:
+        with translate_transport_errors(call.operation) as tracker:
             prepared = self._session.prepare_request(request)
             settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
-            wire.handed_to_transport = True
+            tracker.passed_to_transport = True
             with self._session.send(prepared, timeout=timeout, allow_redirects=False, **settings) as response:
-                return read_response(response, call.budget)
+                return read_response(response, call.deadline)
 
-    def _headers(self, call: _Call) -> dict[str, str]:
+    def _build_headers(self, call: _Call) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": self._user_agent, **call.headers}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
@@ -220,14 +226,14 @@ class ReplicateClient:
         return headers
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sets the token as requests' auth, which keeps a .netrc of the machine from replacing it."""
+class _BearerAuth(requests.auth.AuthBase):
+    """The token as requests' auth, so that a .netrc file of the machine does not replace it."""
 
     def __init__(self, token: str) -> None:
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            # requests' own error would quote the token.
+            # The error of requests would contain the token.
             raise TokenRejectedError(
-                "our Replicate token is empty or holds characters no token has",
+                "our Replicate token is empty or contains invalid characters",
                 retry_after=TOKEN_REJECTED_RETRY_SECONDS,
             )
         self._token = token
@@ -237,25 +243,25 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
+def _encode_body(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise RejectedError(422, "Input validation failed", "The input cannot be written as JSON.") from error
 
 
-def _page(parsed: Any) -> UpstreamPredictionPage:
+def _parse_page(parsed: Any) -> UpstreamPredictionPage:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("results"), list):
         raise UnexpectedResponseError("a page of predictions must have results")
-    following = parsed.get("next")
-    cursors = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
+    next_url = parsed.get("next")
+    cursors = parse_qs(urlsplit(next_url).query).get("cursor") if isinstance(next_url, str) else None
     return UpstreamPredictionPage(
         results=tuple(UpstreamPrediction.parse(entry) for entry in parsed["results"]),
         next_cursor=cursors[0] if cursors else None,
     )
 
 
-def _key(parsed: Any) -> str:
+def _parse_webhook_secret(parsed: Any) -> str:
     key = parsed.get("key") if isinstance(parsed, dict) else None
     if not isinstance(key, str) or not key:
         raise UnexpectedResponseError("the webhook secret must have a key")

@@ -1,8 +1,9 @@
-"""HTTP connections that remember whether any byte of a request left us.
+"""HTTP connections that record whether any byte of a request was sent.
 
-The exception of a failed request does not tell: `requests` raises the same SSLError for a refused handshake
-(nothing sent) and for a connection broken while the answer was read (sent, perhaps accepted), and calls a
-handshake that hangs a read timeout. So the connection itself notes the moment before its first `send`.
+The exception of a failed request does not say so: requests raises the same SSLError for a refused handshake
+(nothing sent) and for a connection that breaks while the response is read (sent, perhaps accepted), and it
+reports a handshake without a response as a read timeout. Therefore the connection itself records the moment
+before its first `send`.
 """
 
 from __future__ import annotations
@@ -22,118 +23,118 @@ if TYPE_CHECKING:
 
     from urllib3.poolmanager import PoolManager, ProxyManager
 
+_MAX_THREADS = 32
+
 
 @dataclass(slots=True)
 class SendTracker:
-    """How far one request got: `handed` to a transport, to one that is `watched`, `sent` at least in part."""
+    """How far one request got: passed to a transport, to one that tracks sending, sent at least in part."""
 
     requires_new_connection: bool
-    handed_to_transport: bool = False
+    passed_to_transport: bool = False
     transport_tracks_sending: bool = False
     send_started: bool = False
 
     @property
     def definitely_not_sent(self) -> bool:
-        return not self.handed_to_transport or (self.transport_tracks_sending and not self.send_started)
+        return not self.passed_to_transport or (self.transport_tracks_sending and not self.send_started)
 
 
-_current: ContextVar[SendTracker | None] = ContextVar("wire", default=None)
+_current_tracker: ContextVar[SendTracker | None] = ContextVar("send_tracker", default=None)
 
 
 @contextmanager
 def track_send(*, requires_new_connection: bool = False) -> Iterator[SendTracker]:
-    """Watches the request made inside; `fresh` keeps it off pooled connections.
+    """Track the request made inside.
 
-    A pooled connection that the other side closed while idle breaks only after the request was written, which
-    leaves the outcome unknown; a fresh one has no such past.
+    `requires_new_connection` avoids pooled connections. If the other side closed one while it was idle, it
+    breaks only after the request was written, which leaves the outcome unknown.
     """
-    wire = SendTracker(requires_new_connection=requires_new_connection)
-    token = _current.set(wire)
+    tracker = SendTracker(requires_new_connection)
+    token = _current_tracker.set(tracker)
     try:
-        yield wire
+        yield tracker
     finally:
-        _current.reset(token)
+        _current_tracker.reset(token)
 
 
-def _note_sending() -> None:
-    wire = _current.get()
-    if wire is not None:
-        wire.send_started = True
+def open_session() -> requests.Session:
+    """Return a session that tracks every request and follows no redirects."""
+    session = _Session()
+    session.mount("https://", TrackingAdapter())
+    session.mount("http://", TrackingAdapter())
+    return session
 
 
-def _wants_fresh() -> bool:
-    wire = _current.get()
-    return wire is not None and wire.requires_new_connection
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: requests parses the Location even if told not to follow it, and may raise."""
+
+
+class TrackingAdapter(HTTPAdapter):
+    """A requests adapter whose connections track sending. It does not retry."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=0, pool_maxsize=_MAX_THREADS)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        manager: PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = dict(_POOL_CLASSES)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = dict(_POOL_CLASSES)
+        return manager
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        tracker = _current_tracker.get()
+        if tracker is not None:
+            tracker.transport_tracks_sending = True
+        return super().send(*args, **kwargs)
 
 
 class _PlainConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        _note_sending()
+        _record_send_start()
         super().send(data)
 
     @property
     def is_connected(self) -> bool:
-        return super().is_connected and not _wants_fresh()
+        return super().is_connected and not _requires_new_connection()
 
 
-class _SecureConnection(HTTPSConnection):
+class _TlsConnection(HTTPSConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        _note_sending()
+        _record_send_start()
         super().send(data)
 
     @property
     def is_connected(self) -> bool:
-        return super().is_connected and not _wants_fresh()
+        return super().is_connected and not _requires_new_connection()
 
 
 class _PlainPool(HTTPConnectionPool):
     ConnectionCls = _PlainConnection
 
 
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
 
 
-_MOST_THREADS = 32
-
-_POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
+_POOL_CLASSES: Mapping[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _TlsPool}
 
 
-class TrackingAdapter(HTTPAdapter):
-    """A requests adapter on the connections above, without retries of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(max_retries=0, pool_maxsize=_MOST_THREADS)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = dict(_POOLS)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
-        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = dict(_POOLS)
-        return manager
-
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        wire = _current.get()
-        if wire is not None:
-            wire.transport_tracks_sending = True
-        return super().send(*args, **kwargs)
+def _record_send_start() -> None:
+    tracker = _current_tracker.get()
+    if tracker is not None:
+        tracker.send_started = True
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Always None: requests would parse the Location, and may raise, even when told not to follow it."""
-
-
-def open_session() -> requests.Session:
-    """A session whose every request can be watched, and which knows no redirects."""
-    session = _Session()
-    session.mount("https://", TrackingAdapter())
-    session.mount("http://", TrackingAdapter())
-    return session
+def _requires_new_connection() -> bool:
+    tracker = _current_tracker.get()
+    return tracker is not None and tracker.requires_new_connection

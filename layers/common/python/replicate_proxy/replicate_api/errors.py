@@ -1,15 +1,15 @@
-"""What a call to Replicate can end in, by what to do next.
+"""Errors of a call to Replicate. The class says what to do next.
 
 RetryableError
-├── NotAcceptedError           certainly not accepted: a create may be sent again
-│   ├── ThrottledError         429: wait `retry_after`; `limit_per_minute` where Replicate named a lower limit
-│   ├── UnauthenticatedError   our token is refused: an operator must act, the work may wait
-│   └── BreakerOpenError       not even tried
-└── UpstreamUnavailableError   a read or a cancel failed: ask again
+├── NotAcceptedError           definitely not accepted: a create may be sent again
+│   ├── ThrottledError         429: wait `retry_after`
+│   ├── TokenRejectedError     our API token is rejected: an operator must act, the work can wait
+│   └── BreakerOpenError       the call was not made
+└── UpstreamUnavailableError   a read or a cancel failed: retry
 OutcomeUnknownError            a create may or may not exist: find out before sending it again
 PermanentError
-├── RejectedError              Replicate's own 4xx: tell the caller
-└── UnexpectedResponseError       Replicate's answer does not mean what we know
+├── RejectedError              Replicate's own 4xx: report it to the caller
+└── UnexpectedResponseError    the response does not have the documented form
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class NotAcceptedError(RetryableError):
-    """The request certainly was not accepted: no connection, no TLS, or refused before any work began."""
+    """The request was definitely not accepted: no connection, no TLS, or refused before any work began."""
 
 
 class ThrottledError(NotAcceptedError):
-    """429. `retry_after` (seconds) is never None; `limit_per_minute` is None unless Replicate stated one."""
+    """429. `limit_per_minute` is the reduced limit if Replicate stated one, else None."""
 
     retry_after: float
 
@@ -37,23 +37,23 @@ class ThrottledError(NotAcceptedError):
 
 
 class TokenRejectedError(NotAcceptedError):
-    """Replicate refuses our own token, also when read again. Never the fault of the proxy's caller."""
+    """Replicate rejects our API token, also after reading it again. The proxy's caller cannot fix this."""
 
 
 class BreakerOpenError(NotAcceptedError):
-    """Replicate is failing, so the call was not made; `retry_after` is when the next probe is due."""
+    """The circuit breaker is open, so the call was not made. `retry_after` is the time to the next probe."""
 
 
 class UpstreamUnavailableError(RetryableError):
-    """A call that is safe to repeat failed on Replicate's side or on the way."""
+    """A call that is safe to repeat failed at Replicate or on the way."""
 
 
 class OutcomeUnknownError(ProxyError):
-    """The create left us whole or in part and no usable answer came: it may be running, and be billed."""
+    """A create was sent in whole or in part without a usable response: it may be running, and be billed."""
 
 
 class RejectedError(PermanentError):
-    """Replicate understood and refused (4xx other than 401, 408, 425, 429), in its own words."""
+    """Replicate rejected the request (4xx except 401, 408, 425, 429), in its own words."""
 
     def __init__(
         self, status: int, title: str, detail: str, *, invalid_fields: Sequence[InvalidField] = ()
@@ -66,4 +66,4 @@ class RejectedError(PermanentError):
 
 
 class UnexpectedResponseError(PermanentError):
-    """A reply outside Replicate's documented form, for instance an unknown status."""
+    """A response outside Replicate's documented form, for instance an unknown status."""

@@ -1,7 +1,8 @@
-"""Predictions as Replicate sends them, read leniently: `raw` keeps all fields, missing ones have defaults.
+"""Predictions as Replicate sends them.
 
-Source: Replicate's OpenAPI document, `schemas_prediction_response`; recorded replies lack `output` and
-`data_removed` on create, and send `logs: null` on cancel.
+Parsing is tolerant: missing fields have defaults, and `raw` holds all fields. Source: Replicate's OpenAPI
+document, `schemas_prediction_response`. Recorded responses lack `output` and `data_removed` on create and
+have `logs: null` on cancel.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from replicate_proxy.replicate_api.errors import UnexpectedResponseError
 
 
 class UpstreamStatus(StrEnum):
-    """Replicate's words. `canceled` ended while running, `aborted` before it started."""
+    """Replicate's statuses. `canceled` means ended while running, `aborted` ended before it started."""
 
     STARTING = "starting"
     PROCESSING = "processing"
@@ -33,7 +34,7 @@ class UpstreamStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CreateTarget:
-    """Which of Replicate's three create endpoints; `owner` and `name` are empty for `predictions`."""
+    """One of Replicate's three create endpoints. `owner` and `name` are empty for `predictions`."""
 
     kind: Literal["predictions", "model", "deployment"]
     owner: str = ""
@@ -44,15 +45,15 @@ class CreateTarget:
         if self.kind == "predictions":
             return "/v1/predictions"
         if not self.owner or not self.name:
-            raise ValueError(f"a {self.kind} needs an owner and a name")
+            raise ValueError(f"a {self.kind} must have an owner and a name")
         return f"/v1/{self.kind}s/{quote(self.owner, safe='')}/{quote(self.name, safe='')}/predictions"
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPrediction:
-    """One prediction. Times are Replicate's own text (ISO-8601, 3 to 9 fractional digits) or None.
+    """One prediction. Times are Replicate's own text (ISO 8601, 3 to 9 fractional digits) or None.
 
-    What users typed or models made is kept out of `repr`, so that it cannot slip into a log line.
+    Inputs, outputs and other content of users are left out of `repr`, so that they are never logged.
     """
 
     id: str
@@ -74,28 +75,28 @@ class UpstreamPrediction:
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Raises UnexpectedResponseError where there is no id or the status is none we know."""
+        """Parse a JSON object. Raise UnexpectedResponseError if its ID is missing or its status unknown."""
         if not isinstance(raw, Mapping):
             raise UnexpectedResponseError("a prediction must be a JSON object")
         prediction_id = raw.get("id")
         if not isinstance(prediction_id, str) or not prediction_id:
-            raise UnexpectedResponseError("a prediction must have an id")
+            raise UnexpectedResponseError("a prediction must have an ID")
         error = raw.get("error")
         return cls(
             id=prediction_id,
-            model=_text(raw, "model") or "",
-            version=_text(raw, "version") or "",
-            status=_status(raw.get("status")),
-            input=_mapping(raw, "input"),
+            model=_get_text(raw, "model") or "",
+            version=_get_text(raw, "version") or "",
+            status=_parse_status(raw.get("status")),
+            input=_get_mapping(raw, "input"),
             output=raw.get("output"),
             error=error if error is None or isinstance(error, str) else json.dumps(error),
-            logs=_text(raw, "logs") or "",
-            metrics=_mapping(raw, "metrics"),
-            urls={name: url for name, url in _mapping(raw, "urls").items() if isinstance(url, str)},
-            created_at=_text(raw, "created_at"),
-            started_at=_text(raw, "started_at"),
-            completed_at=_text(raw, "completed_at"),
-            webhook=_text(raw, "webhook"),
+            logs=_get_text(raw, "logs") or "",
+            metrics=_get_mapping(raw, "metrics"),
+            urls={name: url for name, url in _get_mapping(raw, "urls").items() if isinstance(url, str)},
+            created_at=_get_text(raw, "created_at"),
+            started_at=_get_text(raw, "started_at"),
+            completed_at=_get_text(raw, "completed_at"),
+            webhook=_get_text(raw, "webhook"),
             data_removed=raw.get("data_removed") is True,
             raw=raw,
         )
@@ -103,24 +104,24 @@ class UpstreamPrediction:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPredictionPage:
-    """At most 100 of the account's predictions, newest first; `next_cursor` is None on the last page."""
+    """Up to 100 of the account's predictions, newest first. `next_cursor` is None on the last page."""
 
     results: tuple[UpstreamPrediction, ...]
     next_cursor: str | None
 
 
-def _status(value: object) -> UpstreamStatus:
+def _parse_status(value: object) -> UpstreamStatus:
     try:
         return UpstreamStatus(str(value))
     except ValueError:
         raise UnexpectedResponseError(f"unknown prediction status {str(value)[:40]!r}") from None
 
 
-def _text(raw: Mapping[str, Any], name: str) -> str | None:
+def _get_text(raw: Mapping[str, Any], name: str) -> str | None:
     value = raw.get(name)
     return value if isinstance(value, str) else None
 
 
-def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _get_mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = raw.get(name)
     return value if isinstance(value, Mapping) else {}

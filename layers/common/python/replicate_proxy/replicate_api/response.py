@@ -1,4 +1,4 @@
-"""One HTTP answer of Replicate, read whole within limits, and its JSON read leniently."""
+"""A response from Replicate, read within limits, and tolerant parsing of its JSON."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     import requests
     from urllib3 import HTTPResponse
 
-    from replicate_proxy.replicate_api.retry import Budget
+    from replicate_proxy.net.deadline import Deadline
 
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """Status, headers (names in lower case) and decoded body."""
+    """Status, headers (names in lower case) and decompressed body."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
     def parse_problem(self) -> Mapping[str, Any]:
-        """The body of an error as a mapping, empty where it is anything else."""
+        """Return the body of an error as a mapping, empty if it is not a JSON object."""
         try:
             parsed = parse_json(self.body)
         except UpstreamUnavailableError:
@@ -38,43 +38,44 @@ class UpstreamResponse:
         return parsed if isinstance(parsed, dict) else {}
 
 
-def read_response(response: requests.Response, budget: Budget) -> UpstreamResponse:
-    """Reads the body as it comes, so that a server that drips cannot outlast the budget.
+def read_response(response: requests.Response, deadline: Deadline) -> UpstreamResponse:
+    """Read the body in pieces, so that a slow stream ends at the deadline.
 
-    Raises TimeoutError when the budget ends, UnexpectedResponseError above the limit, and
-    what urllib3 raises.
+    Raises TimeoutError when the deadline passes, UnexpectedResponseError above MAX_RESPONSE_BYTES, and the
+    errors of urllib3.
     """
     raw: HTTPResponse = response.raw
-    parts: list[bytes] = []
-    size = 0
-    while chunk := raw.read1(_CHUNK, decode_content=True):
-        size += len(chunk)
-        if size > MAX_RESPONSE_BYTES:
-            raise UnexpectedResponseError(f"the reply is larger than {MAX_RESPONSE_BYTES} bytes")
-        if budget.remaining() <= 0:
-            raise TimeoutError("the reply was still arriving when the time was up")
-        parts.append(chunk)
+    chunks: list[bytes] = []
+    size_bytes = 0
+    while chunk := raw.read1(_CHUNK_BYTES, decode_content=True):
+        size_bytes += len(chunk)
+        if size_bytes > MAX_RESPONSE_BYTES:
+            raise UnexpectedResponseError(f"the response is larger than {MAX_RESPONSE_BYTES} bytes")
+        if deadline.has_passed:
+            raise TimeoutError("the response was not complete in time")
+        chunks.append(chunk)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return UpstreamResponse(response.status_code, headers, b"".join(parts))
+    return UpstreamResponse(response.status_code, headers, b"".join(chunks))
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON with everything that recorded replies get wrong: duplicate keys (the last wins), NaN (read as
-    null), broken UTF-8 and lone surrogates (replaced). Raises UpstreamUnavailableError where it is no JSON at
-    all: something on the way broke it.
+    """Parse JSON with the defects that recorded responses have.
+
+    Of duplicate keys the last one counts, NaN becomes null, invalid UTF-8 and lone surrogates are replaced.
+    Raises UpstreamUnavailableError if the body is not JSON at all: something on the way broke it.
     """
     try:
         parsed = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
-        raise UpstreamUnavailableError("the reply is not JSON") from None
-    return _without_surrogates(parsed) if b"\\u" in body else parsed
+        raise UpstreamUnavailableError("the response is not JSON") from None
+    return _replace_surrogates(parsed) if b"\\u" in body else parsed
 
 
-def _without_surrogates(value: Any) -> Any:
+def _replace_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [_without_surrogates(entry) for entry in value]
+        return [_replace_surrogates(entry) for entry in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(entry) for key, entry in value.items()}
+        return {_replace_surrogates(key): _replace_surrogates(entry) for key, entry in value.items()}
     return value

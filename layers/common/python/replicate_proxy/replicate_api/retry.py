@@ -1,13 +1,7 @@
-"""One span of time shared by everything an invocation does upstream.
-
-Trying again within one invocation, for calls where that cannot cost money twice.
-
-The client with another try where that is safe, all within one budget of time.
-"""
+"""Retries within one invocation, for calls where a retry cannot cost money twice."""
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import backoff
 
 from replicate_proxy.errors import RetryableError
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.observability import logger
 from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError, TokenRejectedError
 
@@ -28,43 +23,30 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.response import UpstreamResponse
 
 
-class Budget:
-    """Counts down from `seconds`; hand the same one to every call of an invocation."""
+_NEVER_RETRIED = (BreakerOpenError, TokenRejectedError)
+"""Temporary failures that last longer than an invocation can wait."""
 
-    def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._ends = monotonic() + seconds
-
-    def remaining(self) -> float:
-        """Seconds left, never below zero."""
-        return max(0.0, self._ends - self._monotonic())
-
-
-_shared: ContextVar[Budget | None] = ContextVar("budget", default=None)
-
-_POINTLESS = (BreakerOpenError, TokenRejectedError)
-"""Passing failures that do not pass within seconds."""
+_shared_deadline: ContextVar[Deadline | None] = ContextVar("retry_deadline", default=None)
 
 
 @contextmanager
-def retry_budget(seconds: float) -> Iterator[Budget]:
-    """One budget for everything that is retried inside, however many calls that are."""
-    budget = Budget(seconds)
-    token = _shared.set(budget)
+def retry_budget(seconds: float) -> Iterator[Deadline]:
+    """Give all calls and retries made inside one common deadline."""
+    deadline = Deadline(seconds)
+    token = _shared_deadline.set(deadline)
     try:
-        yield budget
+        yield deadline
     finally:
-        _shared.reset(token)
+        _shared_deadline.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """At most `tries` calls; waits grow from `base` to `cap` seconds with full jitter, never below
-    `retry_after`.
+    """Up to `max_attempts` calls with exponential backoff and full jitter, never below `retry_after`.
 
-    All waiting and calling shares the budget of the surrounding `invocation`, or `seconds` where there is
-    none. A wait that would use the budget up is not begun: the error goes to the caller, who has a queue to
-    park in.
+    Calls and delays share the deadline of the surrounding `retry_budget`; without one they have
+    `budget_seconds`. A delay that would pass the deadline is not begun: the error is raised, and the caller
+    requeues its message.
     """
 
     max_attempts: int = 4
@@ -73,36 +55,40 @@ class Retry:
     budget_seconds: float = 20.0
 
     def call[T](
-        self, function: Callable[[Budget], T], *, no_retry_on: tuple[type[RetryableError], ...] = ()
+        self, function: Callable[[Deadline], T], *, no_retry_on: tuple[type[RetryableError], ...] = ()
     ) -> T:
-        """What `function` gives, called again on each RetryableError but those of `never`."""
-        budget = _shared.get() or Budget(self.budget_seconds)
+        """Call `function` until it returns; retry on each RetryableError except those of `no_retry_on`."""
+        deadline = _shared_deadline.get() or Deadline(self.budget_seconds)
         retrying = backoff.on_exception(
-            cast("Callable[[], Generator[float]]", lambda: self._waits(budget)),
+            cast("Callable[[], Generator[float]]", lambda: self._generate_delays(deadline)),
             RetryableError,
             max_tries=self.max_attempts,
-            giveup=lambda error: isinstance(error, (*_POINTLESS, *no_retry_on)),
+            giveup=lambda error: isinstance(error, (*_NEVER_RETRIED, *no_retry_on)),
             jitter=None,
             logger=None,
         )
-        return retrying(function)(budget)
+        return retrying(function)(deadline)
 
-    def _waits(self, budget: Budget) -> Generator[float, RetryableError]:
-        """backoff sends in each error and sleeps for what comes out; when this ends, it raises the error."""
-        growing = backoff.expo(base=2, factor=self.base_delay_seconds, max_value=self.max_delay_seconds)
-        growing.send(None)
+    def _generate_delays(self, deadline: Deadline) -> Generator[float, RetryableError]:
+        """Yield the delay after each error that backoff sends in; backoff raises the error when this ends."""
+        ceilings = backoff.expo(base=2, factor=self.base_delay_seconds, max_value=self.max_delay_seconds)
+        ceilings.send(None)
         error = yield 0.0
         while True:
-            wait = max(backoff.full_jitter(next(growing)), error.retry_after or 0.0)
-            if wait >= budget.remaining():
+            delay_seconds = max(backoff.full_jitter(next(ceilings)), error.retry_after or 0.0)
+            if delay_seconds >= deadline.remaining_seconds:
                 return
-            logger.info("trying again", reason=type(error).__name__, seconds=round(wait, 2))
-            error = yield wait
+            logger.info(
+                "retrying call to Replicate",
+                reason=type(error).__name__,
+                delay_seconds=round(delay_seconds, 2),
+            )
+            error = yield delay_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class RetryingClient:
-    """Offers what `ReplicateClient` offers, with the same errors, once the tries or the time are used up."""
+    """`ReplicateClient` with retries. It raises the same errors, once attempts or time are used up."""
 
     client: ReplicateClient
     retry: Retry
@@ -110,22 +96,22 @@ class RetryingClient:
     def create(
         self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None = None
     ) -> UpstreamPrediction:
-        """Sent again only where it certainly was not accepted, for an unknown outcome is no RetryableError.
+        """Create a prediction. Only a create that was definitely not accepted is sent again.
 
-        A throttled create is not tried again here: it waits better in a queue than in a running function.
+        A throttled create is not retried here: it waits in a queue, not in a running function.
         """
         return self.retry.call(
-            lambda budget: self.client.create(
-                target, body, cancel_after_seconds=cancel_after_seconds, budget=budget
+            lambda deadline: self.client.create(
+                target, body, cancel_after_seconds=cancel_after_seconds, deadline=deadline
             ),
             no_retry_on=(ThrottledError,),
         )
 
     def get(self, prediction_id: str) -> UpstreamPrediction:
-        return self.retry.call(lambda budget: self.client.get(prediction_id, budget=budget))
+        return self.retry.call(lambda deadline: self.client.get(prediction_id, deadline=deadline))
 
     def cancel(self, prediction_id: str) -> UpstreamPrediction:
-        return self.retry.call(lambda budget: self.client.cancel(prediction_id, budget=budget))
+        return self.retry.call(lambda deadline: self.client.cancel(prediction_id, deadline=deadline))
 
     def list(
         self,
@@ -135,13 +121,13 @@ class RetryingClient:
         cursor: str | None = None,
     ) -> UpstreamPredictionPage:
         return self.retry.call(
-            lambda budget: self.client.list(
-                created_after=created_after, created_before=created_before, cursor=cursor, budget=budget
+            lambda deadline: self.client.list(
+                created_after=created_after, created_before=created_before, cursor=cursor, deadline=deadline
             )
         )
 
     def get_webhook_secret(self) -> str:
-        return self.retry.call(lambda budget: self.client.get_webhook_secret(budget=budget))
+        return self.retry.call(lambda deadline: self.client.get_webhook_secret(deadline=deadline))
 
     def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse:
-        return self.retry.call(lambda budget: self.client.read(path, query, budget=budget))
+        return self.retry.call(lambda deadline: self.client.read(path, query, deadline=deadline))

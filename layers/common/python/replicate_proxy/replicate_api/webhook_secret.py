@@ -1,7 +1,7 @@
-"""Replicate's webhook signing secret, kept up to date in the parameter that the webhook function reads.
+"""Copies Replicate's webhook signing secret to the parameter that the webhook function reads.
 
-All secrets in the parameter are live, so a new one is put beside the ones before it: webhooks that
-Replicate signed with the old one and is still repeating keep arriving.
+All secrets in the parameter are valid. A new one is added to the earlier ones, so that webhooks which
+Replicate signed with an earlier secret and still retries are accepted.
 """
 
 from __future__ import annotations
@@ -18,39 +18,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_MOST = 3
+_MAX_LIVE_SECRETS = 3
 _SEPARATORS = re.compile(r"[\s,]+")
 
 
 class SecretParameter(Protocol):
-    """Where the secrets lie."""
+    """The stored secrets, as one text."""
 
     def read(self) -> str:
-        """Empty where there is no such parameter yet."""
+        """Return the text, empty if the parameter does not exist yet."""
 
     def write(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """Whether the secret was new, and how many are live."""
+    """Whether the secret was new, and how many are valid."""
 
     changed: bool
     live: int
 
 
 class WebhookSecretRefresher:
-    """`fetch` asks Replicate (OpenAPI document, webhooks.default.secret.get)."""
+    """`fetch` reads the secret from Replicate (OpenAPI document, webhooks.default.secret.get)."""
 
     def __init__(self, fetch: Callable[[], str], parameter: SecretParameter) -> None:
         self._fetch = fetch
         self._parameter = parameter
 
     def refresh(self) -> RefreshResult:
-        """Puts a new secret first; the oldest beyond three is dropped. Repeating it changes nothing.
+        """Put a new secret first and drop the oldest above three. Repeating it changes nothing.
 
-        Raises PermanentError where Replicate's answer is no secret, so that a good one is never pushed out
-        by it.
+        Raises PermanentError if Replicate's response is not a secret, so that it replaces no valid one.
         """
         current = self._fetch().strip()
         try:
@@ -60,7 +59,7 @@ class WebhookSecretRefresher:
         known = [part for part in _SEPARATORS.split(self._parameter.read()) if part]
         if current in known:
             return RefreshResult(changed=False, live=len(known))
-        live = [current, *known][:_MOST]
+        live = [current, *known][:_MAX_LIVE_SECRETS]
         self._parameter.write(" ".join(live))
-        logger.info("new webhook secret taken over", live=len(live))
+        logger.info("webhook secret added", live=len(live))
         return RefreshResult(changed=True, live=len(live))
