@@ -1,4 +1,4 @@
-"""Sends signed webhooks to applications, and records every attempt."""
+"""Send signed webhooks to applications and record every attempt."""
 
 from __future__ import annotations
 

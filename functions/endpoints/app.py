@@ -1,4 +1,4 @@
-"""A tenant's webhook endpoints, signing secrets, deliveries and redeliveries."""
+"""Serve `/v1/webhooks`: a tenant's endpoints, signing secrets, deliveries and redeliveries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    caller = (event.get("requestContext") or {}).get("authorizer") or {}
-    logger.append_keys(tenant=caller.get("tenant"), method=event.get("httpMethod"), path=event.get("path"))
+    authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
+    logger.append_keys(
+        tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=event.get("path")
+    )
     response = webhook_api().handle(event)
-    logger.info("webhook request answered", status=response["statusCode"])
+    logger.info("webhook request handled", status=response["statusCode"])
     return response

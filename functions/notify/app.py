@@ -1,13 +1,12 @@
-"""Turns changes of jobs, from the table's stream, into deliveries, bus events and topic messages."""
+"""Turn changes of jobs, from the stream of the jobs table, into deliveries, bus events and topic messages."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.notify import lost_batches, notifier
+from replicate_proxy.bootstrap.notify import job_change_from_stream_record, notifier, stream_replayer
 from replicate_proxy.observability import logger, metrics, tracer
-from replicate_proxy.webhooks.stream_replay import change_of
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,18 +16,22 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Stops at the first record that failed and names it: a stream is seen again from there, in order.
+    """Handle a batch of stream records, or replay one from its dead letter.
 
-    Called with a dead letter of the stream, it tells the changes that the letter is about.
+    Returns the first record that failed; Lambda retries the batch from there, so that the order is kept.
     """
     if "DDBStreamBatchInfo" in event:
-        told = lost_batches().retell(json.dumps(event))
-        logger.info("lost batch told", changes=told)
-        return {"told": told}
-    found = [(record, change_of(record)) for record in event["Records"]]
-    changes = [(record, change) for record, change in found if change is not None]
-    failed = notifier().notify([change for _, change in changes])
-    logger.info("changes of jobs told", records=len(found), failed_at=failed)
-    if failed is None:
+        replayed = stream_replayer().replay(json.dumps(event))
+        logger.info("stream batch replayed", changes=replayed)
+        return {"replayed": replayed}
+    records, changes = [], []
+    for record in event["Records"]:
+        change = job_change_from_stream_record(record)
+        if change is not None:
+            records.append(record)
+            changes.append(change)
+    failed_index = notifier().notify(changes)
+    logger.info("job changes handled", records=len(event["Records"]), failed_index=failed_index)
+    if failed_index is None:
         return {"batchItemFailures": []}
-    return {"batchItemFailures": [{"itemIdentifier": changes[failed][0]["dynamodb"]["SequenceNumber"]}]}
+    return {"batchItemFailures": [{"itemIdentifier": records[failed_index]["dynamodb"]["SequenceNumber"]}]}

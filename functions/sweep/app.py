@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.sweep import build_sweeper, clock, due_deliveries
+from replicate_proxy.bootstrap.sweep import build_sweeper, clock, delivery_sweep
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     now = clock.now()
     deadline = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVED_TIME
     try:
-        sent = due_deliveries().run(now, min(deadline, now + _MAX_DELIVERIES_TIME))
+        sent = delivery_sweep().enqueue_due(now, min(deadline, now + _MAX_DELIVERIES_TIME))
     finally:
         # Jobs are checked even if the deliveries fail.
         result = build_sweeper().sweep_jobs(deadline)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.webhooks.retry_policy import SCHEDULE
+from replicate_proxy.webhooks.retry_policy import DEFAULT_SCHEDULE_SECONDS
 from tests.integration.api import Api
 from tests.integration.conftest import HOME
 from tests.integration.receiver import receiving
@@ -75,13 +75,13 @@ def test_receiver_down_for_75_hours_gets_everything_on_its_return(api: Api, cloc
         waiting.until(enough, seconds=ATTEMPT_SECONDS, what=f"attempt {times}")
 
     tried(1)
-    for times, pause in enumerate(SCHEDULE[1:-1], start=2):
+    for times, pause in enumerate(DEFAULT_SCHEDULE_SECONDS[1:-1], start=2):
         clock.advance(pause * LONGEST_JITTER)
         tried(times)
     assert all(attempt["status"] is None for attempt in attempts()), "nobody was there to answer"
 
     with receiving(port=port) as application:
-        clock.advance(SCHEDULE[-1] * LONGEST_JITTER)
+        clock.advance(DEFAULT_SCHEDULE_SECONDS[-1] * LONGEST_JITTER)
         calls = application.wait(lambda calls: len(calls) >= 2, "output and completed")
 
     assert [call.prediction["proxy"]["event"] for call in calls] == ["output", "completed"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 EVENTS = Path(__file__).parents[2] / "events"
-_INDEXES = (("by_due", "due_shard", "due_at"), ("by_endpoint", "endpoint", "at"))
+_INDEXES = (("by_due", "due_shard", "due_at"), ("by_target", "target_key", "at"))
 
 
 @dataclass
@@ -77,7 +77,7 @@ def delivery_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
 
 def make_table(dynamodb: Any, name: str) -> None:
     """The deliveries table."""
-    attributes = ("pk", "sk", "due_shard", "due_at", "endpoint", "at")
+    attributes = ("pk", "sk", "due_shard", "due_at", "target_key", "at")
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",

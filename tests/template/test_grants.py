@@ -67,11 +67,11 @@ TABLES = {
     "DynamoIdempotencyStore": "JobsTable",
     "DynamoJobStore": "JobsTable",
     "DynamoKeyStore": "AccessTable",
-    "DynamoLanes": "DeliveriesTable",
-    "DynamoOutbox": "DeliveriesTable",
-    "DynamoTenantSecrets": "DeliveriesTable",
+    "DynamoReceiverLimitStore": "DeliveriesTable",
+    "DynamoDeliveryStore": "DeliveriesTable",
+    "DynamoSigningSecretStore": "DeliveriesTable",
     "DynamoTenantStore": "AccessTable",
-    "LostBatches": "JobsTable",
+    "DynamoJobStream": "JobsTable",
 }
 # What Lambda itself does with a function's role: logs, traces, and reading an event source.
 BASIC_ACTIONS = {

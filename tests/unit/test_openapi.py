@@ -89,7 +89,7 @@ def registered() -> set[tuple[str, str]]:
     makers: list[Router] = [
         batches,
         AdminApi(services)._routes,
-        WebhookApi(endpoints=NOTHING, redelivery=NOTHING, outbox=NOTHING)._routes,
+        WebhookApi(endpoints=NOTHING, redelivery=NOTHING, deliveries=NOTHING)._routes,
         catalog_routes(NOTHING),
         file_routes(NOTHING, signing_key=NOTHING),
         ingest_routes(reader=NOTHING, ingest=NOTHING, cancel=NOTHING, hold=NOTHING, views=NOTHING),

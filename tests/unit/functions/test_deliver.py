@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publis
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
     with delivery_stack(monkeypatch) as made:
-        monkeypatch.setattr(bootstrap, "webhook_policy", lambda _: AddressPolicy(allow_loopback=True))
+        monkeypatch.setattr(bootstrap, "webhook_address_policy", lambda _: AddressPolicy(allow_loopback=True))
         yield made
 
 
@@ -61,7 +61,7 @@ def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliverySt
         while messages := stack.messages():
             assert call(*messages) == {"batchItemFailures": []}
 
-    secret = delivery_parts.tenant_secrets().of("acme", now=SystemClock().now())[0].text
+    secret = delivery_parts.signing_secret_store().get_or_create("acme", now=SystemClock().now())[0].text
     told = [Webhook(secret).verify(body, headers) for headers, body in bodies]
     assert [body["proxy"]["event"] for body in told] == ["output", "completed"]
     assert [body["status"] for body in told] == ["processing", "succeeded"]
@@ -78,8 +78,8 @@ def test_a_failure_waits_on_the_queue_for_its_retry(stack: DeliveryStack) -> Non
     )
     assert attributes["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
     command = json.loads(message)
-    (attempt,) = delivery_parts.outbox().attempts_of_job("acme", command["job_id"])
-    assert (attempt.status, attempt.answer) == (500, "no")
+    (attempt,) = delivery_parts.delivery_store().list_attempts_by_job("acme", command["job_id"])
+    assert (attempt.status, attempt.response_body) == (500, "no")
 
 
 def test_a_message_that_is_no_command_goes_back_to_the_queue(stack: DeliveryStack) -> None:

@@ -16,7 +16,7 @@ from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
-from replicate_proxy.webhooks.redelivery import Redelivered
+from replicate_proxy.webhooks.redelivery import RedeliveryResult
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import FakeClock
 
@@ -83,11 +83,13 @@ class FakeBreaker:
 class FakeRedeliveries:
     """Finds nothing by id and always five that failed."""
 
-    def one(self, tenant: str, delivery_id: str) -> Delivery:
+    def redeliver(self, tenant: str, delivery_id: str) -> Delivery:
         raise LookupError(f"{tenant} {delivery_id}")
 
-    def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered:
-        return Redelivered(5, None if cursor else f"{tenant} {since:%Y}")
+    def redeliver_all_failed(
+        self, tenant: str, since: datetime, *, cursor: str | None = None
+    ) -> RedeliveryResult:
+        return RedeliveryResult(5, None if cursor else f"{tenant} {since:%Y}")
 
 
 @dataclass

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.deliveries import World
+from tests.support.webhook_simulation import WebhookSimulation
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> WebhookSimulation:
+    return WebhookSimulation()

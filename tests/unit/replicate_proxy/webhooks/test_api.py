@@ -11,9 +11,11 @@ import pytest
 
 from replicate_proxy.api.webhooks.endpoints import WebhookApi
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.webhooks.endpoint_service import MOST_ENDPOINTS
+from replicate_proxy.webhooks.endpoint_service import MAX_ENDPOINTS
 from tests.support.clock import NOW
-from tests.support.deliveries import TENANT, World, answered, hanging, make_endpoint, make_job, succeeded
+from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
+from tests.support.webhook_fakes import respond, time_out
+from tests.support.webhook_simulation import WebhookSimulation
 
 BASE = "https://proxy.example/prod"
 SCOPES = "predictions:read predictions:write"
@@ -22,8 +24,10 @@ SCOPES = "predictions:read predictions:write"
 class Client:
     """Calls the API as API Gateway would, for one tenant."""
 
-    def __init__(self, world: World, tenant: str = TENANT, scopes: str = SCOPES) -> None:
-        self._api = WebhookApi(endpoints=world.admin, redelivery=world.redelivery, outbox=world.outbox)
+    def __init__(self, world: WebhookSimulation, tenant: str = TENANT, scopes: str = SCOPES) -> None:
+        self._api = WebhookApi(
+            endpoints=world.endpoint_service, redelivery=world.redelivery, deliveries=world.deliveries
+        )
         self._authorizer = {"tenant": tenant, "key_id": "k", "scopes": scopes}
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -56,7 +60,7 @@ class Client:
 
 
 @pytest.fixture
-def client(world: World) -> Client:
+def client(world: WebhookSimulation) -> Client:
     return Client(world)
 
 
@@ -69,12 +73,12 @@ def test_an_endpoint_is_registered_read_changed_and_deleted(client: Client) -> N
     assert (changed["events"], changed["status"], changed["disabled_reason"]) == (
         ["completed"],
         "disabled",
-        "by_owner",
+        "by_tenant",
     )
     read = client.ok("GET", f"endpoints/{made['id']}")
     assert "key" not in read
     assert read["description"] == "ours"
-    assert read["health"]["failures_in_a_row"] == 0
+    assert read["health"]["consecutive_failures"] == 0
     assert [each["id"] for each in client.ok("GET", "endpoints")["results"]] == [made["id"]]
 
     assert client.call("DELETE", f"endpoints/{made['id']}") == (204, None)
@@ -104,7 +108,7 @@ def test_what_is_wrong_with_an_endpoint_is_said(client: Client, body: Any, field
 
 
 def test_endpoints_are_limited(client: Client) -> None:
-    for _ in range(MOST_ENDPOINTS):
+    for _ in range(MAX_ENDPOINTS):
         client.ok("POST", "endpoints", {"url": "https://app.example/"})
     assert client.call("POST", "endpoints", {"url": "https://app.example/"})[0] == 409
 
@@ -118,7 +122,7 @@ def test_the_default_secret_is_in_replicates_shape_and_stays(client: Client) -> 
     assert client.ok("GET", "default/secret") == rotated
 
 
-def test_an_endpoints_secret_is_read_and_rotated(client: Client, world: World) -> None:
+def test_an_endpoints_secret_is_read_and_rotated(client: Client, world: WebhookSimulation) -> None:
     made = client.ok("POST", "endpoints", {"url": "https://app.example/"})
     path = f"endpoints/{made['id']}/secret"
     assert client.ok("GET", path) == {"key": made["key"]}
@@ -135,12 +139,12 @@ def test_the_grace_is_0_to_7_days(client: Client, grace: Any) -> None:
     assert (status, problem["invalid_fields"][0]["field"]) == (422, "overlap_seconds")
 
 
-def test_a_test_event_is_sent_and_its_attempt_is_seen(client: Client, world: World) -> None:
+def test_a_test_event_is_sent_and_its_attempt_is_seen(client: Client, world: WebhookSimulation) -> None:
     made = client.ok("POST", "endpoints", {"url": "https://app.example/", "events": ["completed"]})
     delivery = client.ok("POST", f"endpoints/{made['id']}/test")
-    world.run()
+    world.run_for()
 
-    (request,) = world.receiver.taken
+    (request,) = world.receiver.accepted
     assert request.event == "test"
     assert request.json()["status"] == "starting"
     assert request.json()["urls"]["get"].startswith(f"{BASE}/v1/predictions/")
@@ -151,14 +155,14 @@ def test_a_test_event_is_sent_and_its_attempt_is_seen(client: Client, world: Wor
 
 
 def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
-    client: Client, world: World
+    client: Client, world: WebhookSimulation
 ) -> None:
     endpoint = make_endpoint(events=("completed",))
     world.endpoints.create(endpoint)
-    world.receiver.behave = lambda request: answered(500 if "all" in request.url else 200, text="no")
+    world.receiver.behavior = lambda request: respond(500 if "all" in request.url else 200, text="no")
     job = make_job(webhook_events=("completed",))
-    world.happen((job, succeeded(job)))
-    world.run(1)
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for(1)
 
     by_job = client.ok("GET", f"deliveries?prediction={job.id}")["results"]
     assert {each["endpoint"] for each in by_job} == {None, endpoint.id}
@@ -175,10 +179,10 @@ def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
     assert client.ok("GET", f"endpoints/{endpoint.id}/deliveries?status=failed")["results"] == []
 
 
-def test_lists_are_paged(client: Client, world: World) -> None:
+def test_lists_are_paged(client: Client, world: WebhookSimulation) -> None:
     for number in range(130):
         job = make_job(id=f"job{number:03}", webhook_events=("completed",))
-        world.happen((job, succeeded(job)))
+        world.apply_changes((job, as_succeeded(job)))
         world.clock.advance(1)
 
     first = client.ok("GET", "deliveries?status=pending")
@@ -197,63 +201,65 @@ def test_wrong_queries_are_refused(client: Client, path: str) -> None:
     assert client.call("GET", path)[0] == 422
 
 
-def test_one_delivery_is_redelivered_with_the_same_id_and_bytes(client: Client, world: World) -> None:
+def test_one_delivery_is_redelivered_with_the_same_id_and_bytes(
+    client: Client, world: WebhookSimulation
+) -> None:
     job = make_job(webhook_events=("completed",))
-    world.happen((job, succeeded(job)))
-    world.run()
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for()
     (delivery,) = client.ok("GET", f"deliveries?prediction={job.id}")["results"]
 
     assert client.ok("POST", f"deliveries/{delivery['id']}/redeliver")["status"] == "pending"
-    world.run()
+    world.run_for()
 
-    first, second = world.receiver.taken
+    first, second = world.receiver.accepted
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
     assert client.ok("GET", f"deliveries/{delivery['id']}")["attempts"] == 2
 
 
-def test_a_delivery_under_way_is_not_redelivered(client: Client, world: World) -> None:
-    world.receiver.behave = lambda _: hanging()
+def test_a_delivery_under_way_is_not_redelivered(client: Client, world: WebhookSimulation) -> None:
+    world.receiver.behavior = lambda _: time_out()
     job = make_job(webhook_events=("completed",))
-    world.happen((job, succeeded(job)))
-    world.run(1)
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for(1)
     (delivery,) = client.ok("GET", f"deliveries?prediction={job.id}")["results"]
     assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
 
 
-def test_all_that_failed_since_a_time_are_redelivered(client: Client, world: World) -> None:
+def test_all_that_failed_since_a_time_are_redelivered(client: Client, world: WebhookSimulation) -> None:
     endpoint = make_endpoint(events=("completed",))
     world.endpoints.create(endpoint)
-    world.receiver.behave = lambda _: answered(500)
+    world.receiver.behavior = lambda _: respond(500)
     for number in range(3):
         job = make_job(id=f"job{number}", webhook_events=("completed",))
-        world.happen((job, succeeded(job)))
-        world.run(3600)
-    world.run(100 * 3600)
-    world.receiver.behave = lambda _: answered(200)
+        world.apply_changes((job, as_succeeded(job)))
+        world.run_for(3600)
+    world.run_for(100 * 3600)
+    world.receiver.behavior = lambda _: respond(200)
 
     since = format_timestamp(NOW + timedelta(minutes=30))
     done = client.ok("POST", f"endpoints/{endpoint.id}/redeliver", {"since": since})
-    world.run(60)
+    world.run_for(60)
     assert done == {"redelivered": 2, "cursor": None}
-    assert {request.json()["id"] for request in world.receiver.taken} == {"job1", "job2"}
+    assert {request.json()["id"] for request in world.receiver.accepted} == {"job1", "job2"}
 
-    world.receiver.taken.clear()
+    world.receiver.accepted.clear()
     done = client.ok("POST", "redeliver", {"since": format_timestamp(NOW)})
-    world.run(60)
+    world.run_for(60)
     assert done == {"redelivered": 4, "cursor": None}
-    targets = sorted((request.json()["id"], request.url) for request in world.receiver.taken)
+    targets = sorted((request.json()["id"], request.url) for request in world.receiver.accepted)
     assert len(targets) == len(set(targets)) == 4
 
 
-def test_a_long_redelivery_goes_on_where_it_stopped(client: Client, world: World) -> None:
+def test_a_long_redelivery_goes_on_where_it_stopped(client: Client, world: WebhookSimulation) -> None:
     for number in range(2):
         url = f"https://{number}.example/"
         world.endpoints.create(make_endpoint(id=f"ep_{number}", url=url, events=("completed",)))
-    world.receiver.behave = lambda _: answered(503, {"webhook-delivery": "abort-message"})
+    world.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
     for number in range(550):
         job = make_job(id=f"job{number:03}", webhook_events=("completed",))
-        world.happen((job, succeeded(job)))
-    world.run(1200)
+        world.apply_changes((job, as_succeeded(job)))
+    world.run_for(1200)
 
     total, calls, cursor = 0, 0, None
     while calls == 0 or cursor:
@@ -265,36 +271,36 @@ def test_a_long_redelivery_goes_on_where_it_stopped(client: Client, world: World
     assert calls > 3
 
 
-def test_enabling_an_endpoint_sends_what_it_missed(client: Client, world: World) -> None:
+def test_enabling_an_endpoint_sends_what_it_missed(client: Client, world: WebhookSimulation) -> None:
     endpoint = make_endpoint(events=("completed",))
     world.endpoints.create(endpoint)
-    world.receiver.behave = lambda _: answered(410)
+    world.receiver.behavior = lambda _: respond(410)
     for number in range(4):
         job = make_job(id=f"job{number}", webhook=None)
-        world.happen((job, succeeded(job)))
-        world.run(60)
+        world.apply_changes((job, as_succeeded(job)))
+        world.run_for(60)
     delivery = client.ok("GET", f"endpoints/{endpoint.id}/deliveries")["results"][0]
     assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
-    world.receiver.behave = lambda _: answered(200)
+    world.receiver.behavior = lambda _: respond(200)
 
     enabled = client.ok("POST", f"endpoints/{endpoint.id}/enable")
-    world.run(60)
+    world.run_for(60)
 
     assert (enabled["status"], enabled["redelivered"]) == ("enabled", 4)
-    assert {request.json()["id"] for request in world.receiver.taken} == {
+    assert {request.json()["id"] for request in world.receiver.accepted} == {
         f"job{number}" for number in range(4)
     }
 
 
-def test_enabling_may_let_lie_what_was_missed(client: Client, world: World) -> None:
+def test_enabling_may_let_lie_what_was_missed(client: Client, world: WebhookSimulation) -> None:
     endpoint = make_endpoint(events=("completed",))
     world.endpoints.create(endpoint)
     client.ok("PATCH", f"endpoints/{endpoint.id}", {"enabled": False})
     job = make_job(webhook=None)
-    world.happen((job, succeeded(job)))
+    world.apply_changes((job, as_succeeded(job)))
 
     client.ok("POST", f"endpoints/{endpoint.id}/enable", {"redeliver": False})
-    world.run(600)
+    world.run_for(600)
     assert world.receiver.received == []
 
 
@@ -316,13 +322,15 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
-def test_anothers_is_as_unknown_as_what_never_was(world: World, method: str, path: str, body: Any) -> None:
+def test_anothers_is_as_unknown_as_what_never_was(
+    world: WebhookSimulation, method: str, path: str, body: Any
+) -> None:
     endpoint = make_endpoint()
     world.endpoints.create(endpoint)
     job = make_job()
-    world.happen((job, succeeded(job)))
-    world.run()
-    delivery = world.outbox.of_job(TENANT, job.id)[0]
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for()
+    delivery = world.deliveries.list_by_job(TENANT, job.id)[0]
     stranger = Client(world, tenant="stranger")
 
     foreign = stranger.call(method, path.format(endpoint=endpoint.id, delivery=delivery.id), body)
@@ -333,10 +341,10 @@ def test_anothers_is_as_unknown_as_what_never_was(world: World, method: str, pat
 
 
 @pytest.mark.parametrize("name", ["deliveries", "attempts"])
-def test_anothers_prediction_lists_like_one_that_never_was(world: World, name: str) -> None:
+def test_anothers_prediction_lists_like_one_that_never_was(world: WebhookSimulation, name: str) -> None:
     job = make_job()
-    world.happen((job, succeeded(job)))
-    world.run()
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for()
     stranger = Client(world, tenant="stranger")
     unknown = job.id[:-1] + "z"
     assert stranger.call("GET", f"{name}?prediction={job.id}") == stranger.call(
@@ -354,7 +362,9 @@ def test_anothers_prediction_lists_like_one_that_never_was(world: World, name: s
         *[(method, path) for method, path, _ in ROUTES if method != "GET" or path.endswith("secret")],
     ],
 )
-def test_changing_and_secrets_ask_for_the_writing_scope(world: World, method: str, path: str) -> None:
+def test_changing_and_secrets_ask_for_the_writing_scope(
+    world: WebhookSimulation, method: str, path: str
+) -> None:
     reader = Client(world, scopes="predictions:read")
     body = {"url": "https://app.example/", "since": "2026-01-01T00:00:00Z"}
     status, _ = reader.call(

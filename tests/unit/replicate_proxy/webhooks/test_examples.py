@@ -6,15 +6,15 @@ import json
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
-from typing import cast
 
 import pytest
 
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.webhooks.sender import GuardedSender, Session
-from tests.support.deliveries import TENANT, World, make_job, processing, succeeded
+from replicate_proxy.webhooks.sender import HttpSender
 from tests.support.example_receivers import EXAMPLES, RECEIVERS, running
+from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
+from tests.support.webhook_simulation import WebhookSimulation
 
 
 @pytest.mark.parametrize("language", RECEIVERS)
@@ -22,21 +22,21 @@ def test_a_receiver_gets_every_event_once(language: str) -> None:
     session = GuardedSession(
         AddressPolicy(allow_loopback=True), connect_timeout_seconds=3.0, read_timeout_seconds=15.0
     )
-    sender = GuardedSender(cast("Session", session), timeout=15.0, answer_limit=8192)
-    world = World(sender=sender, start=datetime.now(UTC))
-    secret = world.secrets.of(TENANT, now=world.clock.now())[0].text
+    sender = HttpSender(session, timeout_seconds=15.0, max_response_bytes=8192)
+    world = WebhookSimulation(sender=sender, start=datetime.now(UTC))
+    secret = world.secrets.get_or_create(TENANT, now=world.clock.now())[0].text
 
     with running(language, secret) as (url, printed):
         job = make_job(webhook=url, webhook_events=("start", "output", "completed"))
-        started = processing(job)
-        world.happen((job, started), (started, succeeded(started)))
-        world.run()
-        for delivery in world.outbox.of_job(TENANT, job.id):
+        started = as_processing(job)
+        world.apply_changes((job, started), (started, as_succeeded(started)))
+        world.run_for()
+        for delivery in world.deliveries.list_by_job(TENANT, job.id):
             # As after a lost answer: the same id and bytes once more.
-            world.redelivery.one(TENANT, delivery.id)
-        world.run()
+            world.redelivery.redeliver(TENANT, delivery.id)
+        world.run_for()
         told = [json.loads(printed.readline()) for _ in range(3)]
-        attempts = [each.status for each in world.outbox.attempts_of_job(TENANT, job.id)]
+        attempts = [each.status for each in world.deliveries.list_attempts_by_job(TENANT, job.id)]
 
         assert attempts == [204] * 6
 

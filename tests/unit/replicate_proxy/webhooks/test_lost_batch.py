@@ -10,13 +10,14 @@ from botocore.exceptions import ClientError
 
 from replicate_proxy.aws.dynamodb import to_item
 from replicate_proxy.aws.job_records import record_from_job
+from replicate_proxy.aws.job_stream import DynamoJobStream
 from replicate_proxy.errors import PermanentError, RetryableError
-from replicate_proxy.webhooks.stream_replay import LostBatches
-from tests.support.deliveries import make_job, processing, succeeded
+from replicate_proxy.webhooks.stream_replay import StreamReplayer
+from tests.support.webhook_builders import as_processing, as_succeeded, make_job
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
-    from tests.support.deliveries import World
+    from tests.support.webhook_simulation import WebhookSimulation
 
 
 class FakeStreams:
@@ -62,45 +63,45 @@ def _record(old: Job | None, new: Job) -> dict[str, Any]:
 @pytest.fixture
 def streams() -> FakeStreams:
     job = make_job()
-    running = processing(job)
-    return FakeStreams(job, running, succeeded(running))
+    running = as_processing(job)
+    return FakeStreams(job, running, as_succeeded(running))
 
 
-def test_what_was_lost_is_told(streams: FakeStreams, world: World) -> None:
-    batches = LostBatches(streams=streams, notifier=world.notifier)
+def test_what_was_lost_is_told(streams: FakeStreams, world: WebhookSimulation) -> None:
+    batches = StreamReplayer(stream=DynamoJobStream(streams), notifier=world.notifier)
 
-    assert batches.retell(streams.letter(2, 2)) == 1
-    world.run()
+    assert batches.replay(streams.letter(2, 2)) == 1
+    world.run_for()
 
-    assert [request.event for request in world.receiver.taken] == ["output", "completed"]
+    assert [request.event for request in world.receiver.accepted] == ["output", "completed"]
 
 
-def test_what_was_told_before_is_not_told_again(streams: FakeStreams, world: World) -> None:
-    batches = LostBatches(streams=streams, notifier=world.notifier)
-    batches.retell(streams.letter(2, 2))
-    world.run()
+def test_what_was_told_before_is_not_told_again(streams: FakeStreams, world: WebhookSimulation) -> None:
+    batches = StreamReplayer(stream=DynamoJobStream(streams), notifier=world.notifier)
+    batches.replay(streams.letter(2, 2))
+    world.run_for()
 
-    assert batches.retell(streams.letter(0, 2)) == 3
-    world.run(3600)
+    assert batches.replay(streams.letter(0, 2)) == 3
+    world.run_for(3600)
 
     assert len(world.receiver.received) == 2
 
 
-def test_telling_that_fails_again_leaves_the_letter(streams: FakeStreams, world: World) -> None:
-    world.queue.broken = True
+def test_telling_that_fails_again_leaves_the_letter(streams: FakeStreams, world: WebhookSimulation) -> None:
+    world.queue.is_broken = True
     with pytest.raises(RetryableError):
-        LostBatches(streams=streams, notifier=world.notifier).retell(streams.letter(0, 2))
+        StreamReplayer(stream=DynamoJobStream(streams), notifier=world.notifier).replay(streams.letter(0, 2))
 
 
 @pytest.mark.parametrize(
     "letter", ["", "{}", "[]", '{"DDBStreamBatchInfo": 3}', '{"DDBStreamBatchInfo": {}}']
 )
-def test_other_letters_are_refused(streams: FakeStreams, world: World, letter: str) -> None:
+def test_other_letters_are_refused(streams: FakeStreams, world: WebhookSimulation, letter: str) -> None:
     with pytest.raises(PermanentError):
-        LostBatches(streams=streams, notifier=world.notifier).retell(letter)
+        StreamReplayer(stream=DynamoJobStream(streams), notifier=world.notifier).replay(letter)
 
 
-def test_a_stream_that_is_gone_is_said_to_be(streams: FakeStreams, world: World) -> None:
+def test_a_stream_that_is_gone_is_said_to_be(streams: FakeStreams, world: WebhookSimulation) -> None:
     letter = streams.letter(0, 0, streamArn="arn:another")
     with pytest.raises(PermanentError, match="ResourceNotFound"):
-        LostBatches(streams=streams, notifier=world.notifier).retell(letter)
+        StreamReplayer(stream=DynamoJobStream(streams), notifier=world.notifier).replay(letter)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.webhooks.model import Verdict
-from replicate_proxy.webhooks.sender import GuardedSender, Session
+from replicate_proxy.webhooks.model import AttemptResult
+from replicate_proxy.webhooks.sender import HttpSender
 from tests.support.loopback import discard, send_response, serve_http
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 HEADERS = {"content-type": "application/json", "webhook-id": "msg_1"}
 
 
-def make_sender(*, loopback: bool = True, timeout: float = 15.0) -> GuardedSender:
+def make_sender(*, loopback: bool = True, timeout: float = 15.0) -> HttpSender:
     session = GuardedSession(
         AddressPolicy(allow_loopback=loopback), connect_timeout_seconds=3.0, read_timeout_seconds=timeout
     )
-    return GuardedSender(cast("Session", session), timeout=timeout, answer_limit=8192)
+    return HttpSender(session, timeout_seconds=timeout, max_response_bytes=8192)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -32,7 +32,7 @@ def test_any_2xx_is_success(status: int) -> None:
     with serve_http(lambda handler: send_response(handler, status=status)) as server:
         answer = make_sender().post(server.url("/hook"), HEADERS, b"{}")
 
-    assert (answer.verdict, answer.status, answer.failure) == (Verdict.TAKEN, status, None)
+    assert (answer.result, answer.status, answer.error_code) == (AttemptResult.DELIVERED, status, None)
     method, path, headers = server.requests[0]
     assert (method, path, headers["webhook-id"]) == ("POST", "/hook", "msg_1")
 
@@ -40,20 +40,20 @@ def test_any_2xx_is_success(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "verdict", "failure"),
     [
-        (301, Verdict.REFUSED, "redirect"),
-        (400, Verdict.REFUSED, "http_4xx"),
-        (404, Verdict.REFUSED, "http_4xx"),
-        (429, Verdict.DOWN, "http_4xx"),
-        (500, Verdict.REFUSED, "http_5xx"),
-        (503, Verdict.DOWN, "http_5xx"),
-        (600, Verdict.REFUSED, "http_other"),
+        (301, AttemptResult.REJECTED, "redirect"),
+        (400, AttemptResult.REJECTED, "http_4xx"),
+        (404, AttemptResult.REJECTED, "http_4xx"),
+        (429, AttemptResult.UNAVAILABLE, "http_4xx"),
+        (500, AttemptResult.REJECTED, "http_5xx"),
+        (503, AttemptResult.UNAVAILABLE, "http_5xx"),
+        (600, AttemptResult.REJECTED, "http_other"),
     ],
 )
-def test_anything_else_is_not(status: int, verdict: Verdict, failure: str) -> None:
+def test_anything_else_is_not(status: int, verdict: AttemptResult, failure: str) -> None:
     with serve_http(lambda handler: send_response(handler, status=status)) as server:
         answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
-    assert (answer.verdict, answer.status, answer.failure) == (verdict, status, failure)
+    assert (answer.result, answer.status, answer.error_code) == (verdict, status, failure)
     assert len(server.requests) == 1
 
 
@@ -66,21 +66,21 @@ def test_a_redirect_is_not_followed() -> None:
         with serve_http(redirect) as server:
             answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
-    assert (answer.status, answer.failure, elsewhere.requests) == (307, "redirect", [])
+    assert (answer.status, answer.error_code, elsewhere.requests) == (307, "redirect", [])
 
 
 def test_the_first_8_kib_of_the_answer_are_kept() -> None:
     with serve_http(lambda handler: send_response(handler, b"x" * 100_000)) as server:
         answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
-    assert answer.text == "x" * 8192
+    assert answer.body == "x" * 8192
 
 
 def test_an_answer_that_is_no_text_is_kept_readable() -> None:
     with serve_http(lambda handler: send_response(handler, b"\xff\xfeok")) as server:
         answer = make_sender().post(server.url("/"), HEADERS, b"{}")
 
-    assert answer.text.endswith("ok")
+    assert answer.body.endswith("ok")
 
 
 def test_a_receiver_that_hangs_is_given_up_after_the_total_time() -> None:
@@ -89,9 +89,9 @@ def test_a_receiver_that_hangs_is_given_up_after_the_total_time() -> None:
         answer = make_sender(timeout=0.3).post(server.url("/"), HEADERS, b"{}")
         wait.set()
 
-    assert (answer.verdict, answer.status, answer.failure) == (Verdict.DOWN, None, "timeout")
-    assert 0.25 < answer.duration < 15
-    assert answer.hung
+    assert (answer.result, answer.status, answer.error_code) == (AttemptResult.UNAVAILABLE, None, "timeout")
+    assert 0.25 < answer.duration_seconds < 15
+    assert answer.is_missing
 
 
 def test_nobody_there_is_unreachable() -> None:
@@ -99,7 +99,7 @@ def test_nobody_there_is_unreachable() -> None:
         url = server.url("/")
 
     answer = make_sender().post(url, HEADERS, b"{}")
-    assert (answer.verdict, answer.failure) == (Verdict.DOWN, "unreachable")
+    assert (answer.result, answer.error_code) == (AttemptResult.UNAVAILABLE, "unreachable")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_nobody_there_is_unreachable() -> None:
 )
 def test_addresses_inside_are_never_called(url: str) -> None:
     answer = make_sender(loopback=False).post(url, HEADERS, b"{}")
-    assert (answer.verdict, answer.failure) == (Verdict.DOWN, "forbidden_address")
+    assert (answer.result, answer.error_code) == (AttemptResult.UNAVAILABLE, "forbidden_address")
 
 
 @pytest.mark.parametrize(

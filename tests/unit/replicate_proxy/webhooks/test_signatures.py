@@ -21,26 +21,19 @@ from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSec
 
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.signing import sign_webhook
-from replicate_proxy.webhooks.endpoints import (
+from replicate_proxy.webhooks.signing_secrets import (
     generate_signing_secret,
     live_secrets,
     rotate_secrets,
 )
-from tests.support.deliveries import (
-    TENANT,
-    Received,
-    World,
-    answered,
-    make_endpoint,
-    make_job,
-    refused_connection,
-    succeeded,
-)
+from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
+from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond
+from tests.support.webhook_simulation import WebhookSimulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.webhooks.sender import Answer
+    from replicate_proxy.webhooks.sender import ReceiverResponse
 
 ROOT = Path(__file__).parents[4]
 NODE_MODULES = ROOT / "tests/integration/clients_js/node_modules"
@@ -99,25 +92,25 @@ PYTHON = [by_standardwebhooks, by_svix, by_replicate_headers, by_replicate_reque
 ALL = [*PYTHON, by_replicate_javascript]
 
 
-def sent(world: World) -> Received:
+def sent(world: WebhookSimulation) -> ReceivedRequest:
     job = make_job(
         webhook_events=("completed",), input=Document(text=json.dumps({"prompt": "Ærø ☂ 漢字 \U0001f5fc"}))
     )
-    world.happen((job, succeeded(job)))
-    world.run()
-    return world.receiver.taken[-1]
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for()
+    return world.receiver.accepted[-1]
 
 
 @pytest.mark.parametrize("verify", ALL)
 def test_the_webhook_of_a_prediction_verifies_with_the_tenants_secret(verify: Verify) -> None:
-    world = World(start=NOW)
+    world = WebhookSimulation(start=NOW)
     request = sent(world)
-    verify(world.secrets.of(TENANT, now=NOW)[0].text, dict(request.headers), request.body)
+    verify(world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), request.body)
 
 
 @pytest.mark.parametrize("verify", ALL)
 def test_another_secret_does_not_verify(verify: Verify) -> None:
-    request = sent(World(start=NOW))
+    request = sent(WebhookSimulation(start=NOW))
     with pytest.raises(
         (
             standardwebhooks.WebhookVerificationError,
@@ -131,7 +124,7 @@ def test_another_secret_does_not_verify(verify: Verify) -> None:
 
 @pytest.mark.parametrize("verify", PYTHON)
 def test_a_changed_body_does_not_verify(verify: Verify) -> None:
-    world = World(start=NOW)
+    world = WebhookSimulation(start=NOW)
     request = sent(world)
     forged = request.body.replace(b"succeeded", b"failed...", 1)
     assert forged != request.body
@@ -142,26 +135,26 @@ def test_a_changed_body_does_not_verify(verify: Verify) -> None:
             InvalidSignatureError,
         )
     ):
-        verify(world.secrets.of(TENANT, now=NOW)[0].text, dict(request.headers), forged)
+        verify(world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), forged)
 
 
 @pytest.mark.parametrize("verify", ALL)
 def test_during_the_grace_of_a_rotation_both_secrets_verify(verify: Verify) -> None:
-    world = World(start=NOW)
-    old = world.secrets.of(TENANT, now=NOW)
-    world.secrets.kept[TENANT] = rotate_secrets(old, now=NOW, grace=timedelta(days=1))
+    world = WebhookSimulation(start=NOW)
+    old = world.secrets.get_or_create(TENANT, now=NOW)
+    world.secrets.secrets[TENANT] = rotate_secrets(old, now=NOW, overlap=timedelta(days=1))
     request = sent(world)
 
     assert len(request.headers["webhook-signature"].split()) == 2
-    for secret in world.secrets.kept[TENANT]:
+    for secret in world.secrets.secrets[TENANT]:
         verify(secret.text, dict(request.headers), request.body)
 
 
 def test_after_the_grace_the_old_secret_signs_no_more() -> None:
-    world = World(start=NOW)
-    old = world.secrets.of(TENANT, now=NOW)
+    world = WebhookSimulation(start=NOW)
+    old = world.secrets.get_or_create(TENANT, now=NOW)
     past = NOW - timedelta(days=2)
-    world.secrets.kept[TENANT] = rotate_secrets(old, now=past, grace=timedelta(days=1))
+    world.secrets.secrets[TENANT] = rotate_secrets(old, now=past, overlap=timedelta(days=1))
     request = sent(world)
 
     assert len(request.headers["webhook-signature"].split()) == 1
@@ -170,34 +163,38 @@ def test_after_the_grace_the_old_secret_signs_no_more() -> None:
 
 
 def test_an_endpoint_has_its_own_secret() -> None:
-    world = World(start=NOW)
+    world = WebhookSimulation(start=NOW)
     endpoint = make_endpoint(events=("completed",))
     world.endpoints.create(endpoint)
     job = make_job(webhook=None)
-    world.happen((job, succeeded(job)))
-    world.run()
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for()
 
-    (request,) = world.receiver.taken
+    (request,) = world.receiver.accepted
     by_standardwebhooks(endpoint.secrets[0].text, dict(request.headers), request.body)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        by_standardwebhooks(world.secrets.of(TENANT, now=NOW)[0].text, dict(request.headers), request.body)
+        by_standardwebhooks(
+            world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), request.body
+        )
 
 
 def test_a_retry_is_signed_for_its_own_time() -> None:
     # The fifth attempt comes 2 h 35 min after the first.
-    world = World(start=NOW - timedelta(hours=2, minutes=37))
+    world = WebhookSimulation(start=NOW - timedelta(hours=2, minutes=37))
     job = make_job(webhook_events=("completed",))
-    world.receiver.behave = _down_until(NOW - timedelta(minutes=4))
-    world.happen((job, succeeded(job)))
-    world.run(9420)
+    world.receiver.behavior = _down_until(NOW - timedelta(minutes=4))
+    world.apply_changes((job, as_succeeded(job)))
+    world.run_for(9420)
 
-    (request,) = world.receiver.taken
-    assert request.at > NOW - timedelta(minutes=5)
-    by_standardwebhooks(world.secrets.of(TENANT, now=NOW)[0].text, dict(request.headers), request.body)
+    (request,) = world.receiver.accepted
+    assert request.received_at > NOW - timedelta(minutes=5)
+    by_standardwebhooks(
+        world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), request.body
+    )
 
 
-def _down_until(moment: datetime) -> Callable[[Received], Answer]:
-    return lambda request: answered(200) if request.at >= moment else refused_connection()
+def _down_until(moment: datetime) -> Callable[[ReceivedRequest], ReceiverResponse]:
+    return lambda request: respond(200) if request.received_at >= moment else refuse_connection()
 
 
 def test_secrets_are_32_random_bytes_in_standard_base64() -> None:
@@ -213,18 +210,18 @@ def test_secrets_are_32_random_bytes_in_standard_base64() -> None:
 
 def test_a_rotation_keeps_nothing_alive_for_longer_than_it_had() -> None:
     first = (generate_signing_secret(NOW),)
-    second = rotate_secrets(first, now=NOW, grace=timedelta(hours=1))
-    third = rotate_secrets(second, now=NOW, grace=timedelta(days=7))
+    second = rotate_secrets(first, now=NOW, overlap=timedelta(hours=1))
+    third = rotate_secrets(second, now=NOW, overlap=timedelta(days=7))
 
     assert [secret.expires_at for secret in third] == [
         None,
         NOW + timedelta(days=7),
         NOW + timedelta(hours=1),
     ]
-    at_once = rotate_secrets(third, now=NOW, grace=timedelta())
+    at_once = rotate_secrets(third, now=NOW, overlap=timedelta())
     assert len(live_secrets(at_once, NOW)) == 1
     with pytest.raises(ValueError, match="0 to 7 days"):
-        rotate_secrets(first, now=NOW, grace=timedelta(days=8))
+        rotate_secrets(first, now=NOW, overlap=timedelta(days=8))
 
 
 @settings(max_examples=200)

@@ -1,19 +1,21 @@
 """Keys of the deliveries table, and its records. Pure.
 
-| pk                  | sk                                   | what                                         |
+| pk                  | sk                                   | record                                       |
 |---------------------|--------------------------------------|----------------------------------------------|
 | TENANT#<tenant>     | ENDPOINT#<endpoint>                  | a registered endpoint and its secrets        |
 | TENANT#<tenant>     | SECRET                               | the tenant's default signing secrets         |
-| TENANT#<tenant>     | LANE#<lane>                          | a receiver: requests under way, health       |
+| TENANT#<tenant>     | RECEIVER#<receiver>                  | a receiver: requests in flight, health       |
 | JOB#<tenant>#<job>  | EVENT#<sequence>                     | an event of a job with its rendered body     |
 | JOB#<tenant>#<job>  | DELIVERY#<target>#<sequence>         | that event on its way to one target          |
-| JOB#<tenant>#<job>  | ATTEMPT#<target>#<sequence>#<number> | one request that was sent                    |
+| JOB#<tenant>#<job>  | ATTEMPT#<target>#<sequence>#<number> | one request                                  |
 
-Index `by_due` (due_shard `DUE#<n>`, due_at): pending deliveries by when the sweep must look. Index
-`by_endpoint` (endpoint, at): `DELIVERY#<target>#<tenant>` by creation and `ATTEMPT#<target>#<tenant>` by
-time. Sequences are padded to twelve digits, so that text order is their order. Jobs and targets hold no `#`;
-a tenant stands last or before a part that holds none, so that no two keys meet. The tenant is part of every
-key: a foreign id finds nothing.
+Index `by_due` (due_shard, due_at): pending deliveries by the time at which the sweep enqueues them; the shard
+is `DUE#<n>`. Index `by_target` (target_key, at): `DELIVERY#<target>#<tenant>` by creation time and
+`ATTEMPT#<target>#<tenant>` by the time of the request.
+
+Sequences are padded to twelve digits, so that text order is their order. Job IDs and targets contain no `#`,
+and a tenant stands last or before a part without `#`, so that no two keys collide. The tenant is part of
+every key: another tenant's ID finds nothing.
 """
 
 from __future__ import annotations
@@ -28,18 +30,55 @@ from replicate_proxy.clock import (
     parse_timestamp,
 )
 from replicate_proxy.jobs.model import Document
+from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import (
     Attempt,
+    AttemptResult,
     Delivery,
     DeliveryStatus,
-    Ending,
+    ErrorCode,
     EventKind,
+    FailureReason,
     StoredEvent,
-    Verdict,
 )
+from replicate_proxy.webhooks.ports import DueDelivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+_DELIVERY_FIELDS = (
+    "tenant",
+    "job_id",
+    "sequence",
+    "target",
+    "message_id",
+    "url",
+    "expires_at",
+    "schedule_attempts",
+    "total_attempts",
+    "correlation_id",
+    "revision",
+)
+_DELIVERY_TIMES = (
+    "created_at",
+    "next_attempt_at",
+    "due_at",
+    "lease_until",
+    "schedule_started_at",
+    "finished_at",
+)
+_ATTEMPT_FIELDS = (
+    "tenant",
+    "job_id",
+    "sequence",
+    "target",
+    "number",
+    "duration_ms",
+    "status",
+    "response_body",
+    "expires_at",
+)
 
 
 def tenant_pk(tenant: str) -> str:
@@ -58,27 +97,31 @@ def delivery_prefix(target: str) -> str:
     return f"DELIVERY#{target}#"
 
 
+def delivery_sk(target: str, sequence: int) -> str:
+    return f"{delivery_prefix(target)}{sequence:012}"
+
+
 def delivery_key(tenant: str, job_id: str, sequence: int, target: str) -> dict[str, str]:
-    return {"pk": job_pk(tenant, job_id), "sk": f"{delivery_prefix(target)}{sequence:012}"}
+    return {"pk": job_pk(tenant, job_id), "sk": delivery_sk(target, sequence)}
 
 
-def attempt_prefix(sequence: int, target: str) -> str:
+def attempt_prefix(target: str, sequence: int) -> str:
     return f"ATTEMPT#{target}#{sequence:012}#"
 
 
-def deliveries_index(tenant: str, target: str) -> str:
+def deliveries_target_key(tenant: str, target: str) -> str:
     return f"DELIVERY#{target}#{tenant}"
 
 
-def attempts_index(tenant: str, target: str) -> str:
+def attempts_target_key(tenant: str, target: str) -> str:
     return f"ATTEMPT#{target}#{tenant}"
 
 
-def due_shard(delivery: Delivery, shards: int) -> str:
-    return f"DUE#{crc32(delivery.id.encode()) % shards}"
+def due_shard_key(shard: int) -> str:
+    return f"DUE#{shard}"
 
 
-def event_record(event: StoredEvent) -> dict[str, Any]:
+def record_from_event(event: StoredEvent) -> dict[str, Any]:
     return {
         **event_key(event.tenant, event.job_id, event.sequence),
         "tenant": event.tenant,
@@ -88,12 +131,12 @@ def event_record(event: StoredEvent) -> dict[str, Any]:
         "message_id": event.message_id,
         "created_at": format_timestamp(event.created_at),
         "body_text": event.body.text,
-        "body_ref": event.body.object_key,
+        "body_object_key": event.body.object_key,
         "expires_at": event.expires_at,
     }
 
 
-def event_of(record: Mapping[str, Any]) -> StoredEvent:
+def event_from_record(record: Mapping[str, Any]) -> StoredEvent:
     return StoredEvent(
         tenant=record["tenant"],
         job_id=record["job_id"],
@@ -101,92 +144,72 @@ def event_of(record: Mapping[str, Any]) -> StoredEvent:
         kind=EventKind(record["kind"]),
         message_id=record["message_id"],
         created_at=parse_timestamp(record["created_at"]),
-        body=Document(text=record.get("body_text"), object_key=record.get("body_ref")),
+        body=Document(text=record.get("body_text"), object_key=record.get("body_object_key")),
         expires_at=record["expires_at"],
     )
 
 
-_DELIVERY_PLAIN = (
-    "tenant",
-    "job_id",
-    "sequence",
-    "target",
-    "message_id",
-    "url",
-    "expires_at",
-    "tries",
-    "attempts",
-    "correlation_id",
-    "rev",
-)
-_DELIVERY_TIMES = ("created_at", "next_attempt_at", "due_at", "lease_until", "queued_at", "finished_at")
-
-
-def delivery_record(delivery: Delivery, *, shards: int) -> dict[str, Any]:
+def record_from_delivery(delivery: Delivery, *, due_shards: int) -> dict[str, Any]:
+    """Return the record. Only a delivery with a due time is in the due index, in one of its shards."""
+    shard = crc32(delivery.id.encode()) % due_shards
     return {
         **delivery_key(delivery.tenant, delivery.job_id, delivery.sequence, delivery.target),
-        "endpoint": deliveries_index(delivery.tenant, delivery.target),
+        "target_key": deliveries_target_key(delivery.tenant, delivery.target),
         "at": format_timestamp(delivery.created_at),
-        "due_shard": due_shard(delivery, shards) if delivery.due_at else None,
+        "due_shard": due_shard_key(shard) if delivery.due_at else None,
         "kind": delivery.kind.value,
         "status": delivery.status.value,
-        "verdict": delivery.verdict.value if delivery.verdict else None,
-        "ending": delivery.ending.value if delivery.ending else None,
-        **{name: getattr(delivery, name) for name in _DELIVERY_PLAIN},
+        "last_result": delivery.last_result.value if delivery.last_result else None,
+        "failure_reason": delivery.failure_reason.value if delivery.failure_reason else None,
+        **{name: getattr(delivery, name) for name in _DELIVERY_FIELDS},
         **{name: format_optional_timestamp(getattr(delivery, name)) for name in _DELIVERY_TIMES},
     }
 
 
-def delivery_of(record: Mapping[str, Any]) -> Delivery:
+def delivery_from_record(record: Mapping[str, Any]) -> Delivery:
+    last_result, failure_reason = record.get("last_result"), record.get("failure_reason")
+    times: dict[str, Any] = {name: parse_optional_timestamp(record.get(name)) for name in _DELIVERY_TIMES}
     return Delivery(
         kind=EventKind(record["kind"]),
         status=DeliveryStatus(record["status"]),
-        verdict=Verdict(record["verdict"]) if record.get("verdict") else None,
-        ending=Ending(record["ending"]) if record.get("ending") else None,
-        **_picked(record, _DELIVERY_PLAIN),
-        **_times(record, _DELIVERY_TIMES),
+        last_result=AttemptResult(last_result) if last_result else None,
+        failure_reason=FailureReason(failure_reason) if failure_reason else None,
+        **_select(record, _DELIVERY_FIELDS),
+        **times,
     )
 
 
-_ATTEMPT_PLAIN = (
-    "tenant",
-    "job_id",
-    "sequence",
-    "target",
-    "number",
-    "duration_ms",
-    "status",
-    "error",
-    "answer",
-    "expires_at",
-)
+def due_delivery_from_record(record: Mapping[str, Any]) -> DueDelivery:
+    """Return the delivery of a row of the due index, which holds keys only."""
+    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
+    target, _, sequence = record["sk"].removeprefix("DELIVERY#").rpartition("#")
+    command = DeliverCommand(tenant=tenant, job_id=job_id, sequence=int(sequence), target=target)
+    return DueDelivery(command, parse_timestamp(record["due_at"]))
 
 
-def attempt_record(attempt: Attempt) -> dict[str, Any]:
-    sk = f"{attempt_prefix(attempt.sequence, attempt.target)}{attempt.number:04}"
+def record_from_attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "pk": job_pk(attempt.tenant, attempt.job_id),
-        "sk": sk,
-        "endpoint": attempts_index(attempt.tenant, attempt.target),
-        "at": format_timestamp(attempt.at),
-        "verdict": attempt.verdict.value,
+        "sk": f"{attempt_prefix(attempt.target, attempt.sequence)}{attempt.number:04}",
+        "target_key": attempts_target_key(attempt.tenant, attempt.target),
+        "at": format_timestamp(attempt.sent_at),
+        "result": attempt.result.value,
+        "error_code": attempt.error_code.value if attempt.error_code else None,
         "next_attempt_at": format_optional_timestamp(attempt.next_attempt_at),
-        **{name: getattr(attempt, name) for name in _ATTEMPT_PLAIN},
+        **{name: getattr(attempt, name) for name in _ATTEMPT_FIELDS},
     }
 
 
-def attempt_of(record: Mapping[str, Any]) -> Attempt:
+def attempt_from_record(record: Mapping[str, Any]) -> Attempt:
+    error_code = record.get("error_code")
     return Attempt(
-        at=parse_timestamp(record["at"]),
-        verdict=Verdict(record["verdict"]),
-        **_picked(record, _ATTEMPT_PLAIN),
-        **_times(record, ("next_attempt_at",)),
+        sent_at=parse_timestamp(record["at"]),
+        result=AttemptResult(record["result"]),
+        error_code=ErrorCode(error_code) if error_code else None,
+        next_attempt_at=parse_optional_timestamp(record.get("next_attempt_at")),
+        **_select(record, _ATTEMPT_FIELDS),
     )
 
 
-def _picked(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _select(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: record.get(name) for name in names}
-
-
-def _times(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: parse_optional_timestamp(record.get(name)) for name in names}

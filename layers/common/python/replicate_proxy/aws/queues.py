@@ -80,8 +80,8 @@ class SqsDeliveryQueue:
         self._sqs = sqs
         self._queue_url = queue_url
 
-    def send(self, commands: Sequence[DeliverCommand], *, delay: float = 0) -> None:
-        seconds = min(max(math.ceil(delay), 0), MAX_DELAY_SECONDS)
+    def send(self, commands: Sequence[DeliverCommand], *, delay_seconds: float = 0) -> None:
+        seconds = min(max(math.ceil(delay_seconds), 0), MAX_DELAY_SECONDS)
         for start in range(0, len(commands), _ENTRIES):
             self._send(commands[start : start + _ENTRIES], seconds)
 
@@ -106,7 +106,7 @@ class SqsDeliveryQueue:
 
 def _group(command: DeliverCommand) -> str:
     """At most 128 characters of letters, digits and punctuation (Amazon SQS, MessageGroupId)."""
-    name = f"{command.tenant}/{command.lane or command.target}"
+    name = f"{command.tenant}/{command.receiver_id or command.target}"
     return "".join(char if char.isascii() and char.isprintable() and char != " " else "-" for char in name)[
         :128
     ]

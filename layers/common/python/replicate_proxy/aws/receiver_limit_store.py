@@ -1,11 +1,14 @@
-"""Lanes in DynamoDB: an item per receiver with a map of leases, so that a dead worker's slot comes free."""
+"""Receiver limits in DynamoDB: one item per receiver with its health and a map of slot leases.
+
+Each lease ends by itself, so that the slot of a crashed worker becomes free.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws import delivery_records
+from replicate_proxy.aws.delivery_records import tenant_pk
 from replicate_proxy.aws.dynamodb import (
     from_item,
     stored_record,
@@ -15,147 +18,185 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.clock import format_timestamp, parse_optional_timestamp, parse_timestamp
 from replicate_proxy.errors import ConflictError
-from replicate_proxy.webhooks.model import Verdict
-from replicate_proxy.webhooks.receiver_limits import Lane, LaneFullError, slots_after
+from replicate_proxy.webhooks.model import AttemptResult
+from replicate_proxy.webhooks.receiver_limits import (
+    ConcurrencyLimitError,
+    ReceiverHealth,
+    allowed_concurrency,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
-    from replicate_proxy.webhooks.sender import Answer
+    from replicate_proxy.webhooks.sender import ReceiverResponse
 
 
-class DynamoLanes:
-    """The Lanes port on the deliveries table."""
+class DynamoReceiverLimitStore:
+    """The ReceiverLimitStore port on the deliveries table."""
 
     def __init__(self, dynamodb: Any, table: str, settings: DeliverySettings) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._settings = settings
 
-    def enter(self, tenant: str, lane: str, token: str, *, now: datetime) -> None:
-        until = format_timestamp(now + timedelta(seconds=self._settings.lease))
+    def acquire_slot(self, tenant: str, receiver_id: str, token: str, *, now: datetime) -> None:
+        lease_until = format_timestamp(now + timedelta(seconds=self._settings.lease_seconds))
         try:
-            self._take(tenant, lane, token, until)
+            self._add_slot(tenant, receiver_id, token, lease_until)
         except ConflictError as conflict:
-            stored = stored_record(conflict)
-            if stored is None:
-                self._make(tenant, lane, token, until, now)
+            record = stored_record(conflict)
+            if record is None:
+                self._create(tenant, receiver_id, token, lease_until, now)
                 return
-            stale = [name for name, end in stored["slots"].items() if parse_timestamp(end) <= now]
-            if not stale or not self._take_over(
-                tenant, lane, token, until, (stale[0], stored["slots"][stale[0]])
-            ):
-                raise LaneFullError(int(stored["hangs"])) from None
+            expired = [slot for slot in record["slots"].items() if parse_timestamp(slot[1]) <= now]
+            if not expired or not self._replace_slot(tenant, receiver_id, token, lease_until, expired[0]):
+                raise ConcurrencyLimitError(int(record["consecutive_unanswered"])) from None
 
-    def leave(self, tenant: str, lane: str, token: str) -> None:
-        self._update(tenant, lane, "REMOVE slots.#token", {"#token": token}, {})
+    def release_slot(self, tenant: str, receiver_id: str, token: str) -> None:
+        self._update(tenant, receiver_id, "REMOVE slots.#token", {}, token=token)
 
-    def settle(self, tenant: str, lane: str, token: str, *, answer: Answer, now: datetime) -> Lane:
-        values: dict[str, Any] = {":now": format_timestamp(now), ":zero": 0, ":expires": self._expiry(now)}
-        if answer.verdict is Verdict.TAKEN:
-            change = "SET hangs = :zero, failures = :zero, last_success_at = :now, expires_at = :expires"
-            change += " REMOVE slots.#token, failing_since"
+    def record_response(
+        self, tenant: str, receiver_id: str, token: str, *, response: ReceiverResponse, now: datetime
+    ) -> ReceiverHealth:
+        values: dict[str, Any] = {":now": format_timestamp(now), ":expires_at": self._expires_at(now)}
+        if response.result is AttemptResult.DELIVERED:
+            values[":zero"] = 0
+            expression = (
+                "SET consecutive_unanswered = :zero, consecutive_failures = :zero, last_success_at = :now,"
+                " expires_at = :expires_at REMOVE slots.#token, failing_since"
+            )
         else:
             values[":one"] = 1
-            hangs = "hangs + :one" if answer.hung else ":zero"
-            change = f"SET hangs = {hangs}, failures = failures + :one, expires_at = :expires"
-            change += ", failing_since = if_not_exists(failing_since, :now) REMOVE slots.#token"
-            if answer.hung:
-                del values[":zero"]
-        return _lane(self._update(tenant, lane, change, {"#token": token}, values))
-
-    def get(self, tenant: str, lane: str) -> Lane | None:
-        with translate_dynamodb_errors("read lane"):
-            reply = self._dynamodb.get_item(
-                TableName=self._table, Key=_key(tenant, lane), ConsistentRead=True
+            unanswered = "consecutive_unanswered + :one"
+            if not response.is_missing:
+                values[":zero"] = 0
+                unanswered = ":zero"
+            expression = (
+                f"SET consecutive_unanswered = {unanswered},"
+                " consecutive_failures = consecutive_failures + :one, expires_at = :expires_at,"
+                " failing_since = if_not_exists(failing_since, :now) REMOVE slots.#token"
             )
-        return _lane(from_item(reply["Item"])) if "Item" in reply else None
+        return _health_from_record(self._update(tenant, receiver_id, expression, values, token=token))
 
-    def forgive(self, tenant: str, lane: str) -> None:
-        if self.get(tenant, lane) is not None:
-            change = "SET hangs = :zero, failures = :zero REMOVE failing_since"
-            self._update(tenant, lane, change, {}, {":zero": 0})
+    def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None:
+        with translate_dynamodb_errors("read receiver"):
+            response = self._dynamodb.get_item(
+                TableName=self._table, Key=_key(tenant, receiver_id), ConsistentRead=True
+            )
+        return _health_from_record(from_item(response["Item"])) if "Item" in response else None
 
-    def _take(self, tenant: str, lane: str, token: str, until: str) -> None:
-        """A single write for a healthy delivery: the limit for each number of hangs is in the condition."""
-        most = self._settings.lane_slots
-        limits = {f":limit{hangs}": slots_after(hangs, most) for hangs in range(3)}
-        room = "(hangs = :none AND size(slots) < :limit0) OR (hangs = :one AND size(slots) < :limit1)"
-        room += " OR (hangs > :one AND size(slots) < :limit2)"
-        with translate_dynamodb_errors("enter lane"):
+    def reset_failures(self, tenant: str, receiver_id: str) -> None:
+        if self.get(tenant, receiver_id) is not None:
+            expression = "SET consecutive_unanswered = :zero, consecutive_failures = :zero"
+            self._update(tenant, receiver_id, f"{expression} REMOVE failing_since", {":zero": 0})
+
+    def _add_slot(self, tenant: str, receiver_id: str, token: str, lease_until: str) -> None:
+        """Add a slot if fewer are taken than allowed. Raises ConflictError otherwise.
+
+        One write is enough because the condition holds the limit for each number of unanswered requests.
+        """
+        max_concurrency = self._settings.max_concurrency
+        limits = {f":limit{count}": allowed_concurrency(count, max_concurrency) for count in range(3)}
+        is_below_limit = (
+            "(consecutive_unanswered = :zero AND size(slots) < :limit0)"
+            " OR (consecutive_unanswered = :one AND size(slots) < :limit1)"
+            " OR (consecutive_unanswered > :one AND size(slots) < :limit2)"
+        )
+        with translate_dynamodb_errors("acquire slot"):
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(tenant, lane),
-                UpdateExpression="SET slots.#token = :until",
-                ConditionExpression=f"attribute_exists(slots) AND ({room})",
+                Key=_key(tenant, receiver_id),
+                UpdateExpression="SET slots.#token = :lease_until",
+                ConditionExpression=f"attribute_exists(slots) AND ({is_below_limit})",
                 ExpressionAttributeNames={"#token": token},
-                ExpressionAttributeValues=_values({":until": until, ":none": 0, ":one": 1, **limits}),
+                ExpressionAttributeValues=_to_values(
+                    {":lease_until": lease_until, ":zero": 0, ":one": 1, **limits}
+                ),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
 
-    def _make(self, tenant: str, lane: str, token: str, until: str, now: datetime) -> None:
-        record = {"slots": {token: until}, "hangs": 0, "failures": 0, "expires_at": self._expiry(now)}
+    def _create(self, tenant: str, receiver_id: str, token: str, lease_until: str, now: datetime) -> None:
+        """Create the receiver with one slot; if another worker has created it, add a slot to that one."""
+        record = {
+            "slots": {token: lease_until},
+            "consecutive_unanswered": 0,
+            "consecutive_failures": 0,
+            "expires_at": self._expires_at(now),
+        }
         try:
-            with translate_dynamodb_errors("make lane"):
+            with translate_dynamodb_errors("create receiver"):
                 self._dynamodb.put_item(
                     TableName=self._table,
-                    Item={**_key(tenant, lane), **to_item(record)},
+                    Item={**_key(tenant, receiver_id), **to_item(record)},
                     ConditionExpression="attribute_not_exists(pk)",
                 )
         except ConflictError:
-            self._take(tenant, lane, token, until)
+            self._add_slot(tenant, receiver_id, token, lease_until)
 
-    def _take_over(self, tenant: str, lane: str, token: str, until: str, stale: tuple[str, str]) -> bool:
-        """The slot of a worker that died."""
-        names = {"#token": token, "#stale": stale[0]}
+    def _replace_slot(
+        self, tenant: str, receiver_id: str, token: str, lease_until: str, expired: tuple[str, str]
+    ) -> bool:
+        """Take over an expired slot, given as token and lease end; return False if it was taken over."""
+        expired_token, expired_lease = expired
         try:
             with translate_dynamodb_errors("take over slot"):
                 self._dynamodb.update_item(
                     TableName=self._table,
-                    Key=_key(tenant, lane),
-                    UpdateExpression="SET slots.#token = :until REMOVE slots.#stale",
-                    ConditionExpression="slots.#stale = :seen",
-                    ExpressionAttributeNames=names,
-                    ExpressionAttributeValues=_values({":until": until, ":seen": stale[1]}),
+                    Key=_key(tenant, receiver_id),
+                    UpdateExpression="SET slots.#token = :lease_until REMOVE slots.#expired",
+                    ConditionExpression="slots.#expired = :expired_lease",
+                    ExpressionAttributeNames={"#token": token, "#expired": expired_token},
+                    ExpressionAttributeValues=_to_values(
+                        {":lease_until": lease_until, ":expired_lease": expired_lease}
+                    ),
                 )
         except ConflictError:
             return False
         return True
 
     def _update(
-        self, tenant: str, lane: str, change: str, names: dict[str, str], values: dict[str, Any]
+        self,
+        tenant: str,
+        receiver_id: str,
+        expression: str,
+        values: Mapping[str, Any],
+        *,
+        token: str | None = None,
     ) -> dict[str, Any]:
+        """Apply an update expression, in which `#token` stands for `token`; return the new record."""
         options: dict[str, Any] = {}
-        if names:
-            options["ExpressionAttributeNames"] = names
+        if token is not None:
+            options["ExpressionAttributeNames"] = {"#token": token}
         if values:
-            options["ExpressionAttributeValues"] = _values(values)
-        with translate_dynamodb_errors("settle lane"):
-            reply = self._dynamodb.update_item(
+            options["ExpressionAttributeValues"] = _to_values(values)
+        with translate_dynamodb_errors("update receiver"):
+            response = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(tenant, lane),
-                UpdateExpression=change,
+                Key=_key(tenant, receiver_id),
+                UpdateExpression=expression,
                 ReturnValues="ALL_NEW",
                 **options,
             )
-        return from_item(reply["Attributes"])
+        return from_item(response["Attributes"])
 
-    def _expiry(self, now: datetime) -> int:
+    def _expires_at(self, now: datetime) -> int:
         return int((now + timedelta(days=self._settings.retention_days)).timestamp())
 
 
-def _key(tenant: str, lane: str) -> dict[str, Any]:
-    return to_item({"pk": delivery_records.tenant_pk(tenant), "sk": f"LANE#{lane}"})
+def _key(tenant: str, receiver_id: str) -> dict[str, Any]:
+    return to_item({"pk": tenant_pk(tenant), "sk": f"RECEIVER#{receiver_id}"})
 
 
-def _values(values: dict[str, Any]) -> dict[str, Any]:
+def _to_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_value(value) for name, value in values.items()}
 
 
-def _lane(record: dict[str, Any]) -> Lane:
-    return Lane(
+def _health_from_record(record: Mapping[str, Any]) -> ReceiverHealth:
+    return ReceiverHealth(
         in_flight=len(record["slots"]),
-        hangs=record["hangs"],
-        failures_in_a_row=record["failures"],
+        consecutive_unanswered=record["consecutive_unanswered"],
+        consecutive_failures=record["consecutive_failures"],
         failing_since=parse_optional_timestamp(record.get("failing_since")),
         last_success_at=parse_optional_timestamp(record.get("last_success_at")),
     )

@@ -19,7 +19,7 @@ from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.bootstrap.endpoints import redelivery
+from replicate_proxy.bootstrap.endpoints import redelivery_service
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.replicate import circuit_breaker, replicate_client
 from replicate_proxy.bootstrap.secrets import api_key_digest_key
@@ -85,7 +85,7 @@ def build_admin_api() -> AdminApi:
                 sleep=time.sleep,
             ),
             breaker=circuit_breaker(),
-            redeliveries=redelivery(),
+            redeliveries=redelivery_service(),
             webhook_secret=WebhookSecretRefresher(
                 replicate_client().get_webhook_secret,
                 SsmParameter(get_client("ssm"), env.text("REPLICATE_WEBHOOK_SECRET")),

@@ -1,54 +1,65 @@
-"""What the deliver function is made of."""
+"""Build the deliver function: it attempts the deliveries on the notify queue."""
 
 from __future__ import annotations
 
 import os
 from functools import cache
-from typing import cast
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.bootstrap.delivery import (
-    endpoints,
-    lanes,
-    outbox,
-    queue,
-    settings,
-    tenant_secrets,
-    webhook_policy,
+    delivery_queue,
+    delivery_settings,
+    delivery_store,
+    endpoint_store,
+    receiver_limit_store,
+    signing_secret_store,
+    webhook_address_policy,
 )
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.webhooks.deliverer import Deliverer
-from replicate_proxy.webhooks.delivery_repository import Progress
-from replicate_proxy.webhooks.receiver_limits import Receivers
-from replicate_proxy.webhooks.request_builder import Letters
-from replicate_proxy.webhooks.sender import GuardedSender, Session
+from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
+from replicate_proxy.webhooks.endpoint_health import EndpointHealth
+from replicate_proxy.webhooks.request_builder import RequestBuilder
+from replicate_proxy.webhooks.sender import HttpSender
 
 
 @cache
 def deliverer() -> Deliverer:
-    chosen = settings()
-    bus = EventBridgeBus(get_client("events"), env.text("EVENT_BUS"))
+    settings = delivery_settings()
     return Deliverer(
-        progress=Progress(outbox=outbox(), queue=queue(), settings=chosen),
-        letters=Letters(
-            outbox=outbox(), endpoints=endpoints(), secrets=tenant_secrets(), documents=document_store()
+        updater=DeliveryUpdater(store=delivery_store(), queue=delivery_queue(), settings=settings),
+        request_builder=RequestBuilder(
+            deliveries=delivery_store(),
+            endpoints=endpoint_store(),
+            secrets=signing_secret_store(),
+            documents=document_store(),
         ),
-        receivers=Receivers(lanes=lanes(), endpoints=endpoints(), bus=bus, settings=chosen),
-        sender=GuardedSender(
-            cast("Session", _session()), timeout=chosen.total_timeout, answer_limit=chosen.answer_limit
+        receiver_limits=receiver_limit_store(),
+        endpoint_health=EndpointHealth(
+            receiver_limits=receiver_limit_store(),
+            endpoints=endpoint_store(),
+            bus=EventBridgeBus(get_client("events"), env.text("EVENT_BUS")),
+            settings=settings,
         ),
+        sender=_build_sender(),
         clock=clock,
-        settings=chosen,
+        settings=settings,
         checkpoint=checkpoint,
     )
 
 
-def _session() -> GuardedSession:
-    return GuardedSession(
-        webhook_policy(os.environ),
-        connect_timeout_seconds=settings().connect_timeout,
-        read_timeout_seconds=settings().total_timeout,
+def _build_sender() -> HttpSender:
+    settings = delivery_settings()
+    session = GuardedSession(
+        webhook_address_policy(os.environ),
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        read_timeout_seconds=settings.total_timeout_seconds,
+    )
+    return HttpSender(
+        session,
+        timeout_seconds=settings.total_timeout_seconds,
+        max_response_bytes=settings.max_response_bytes,
     )

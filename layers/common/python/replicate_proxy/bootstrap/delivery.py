@@ -1,4 +1,8 @@
-"""What every function that works on deliveries is made of."""
+"""What the functions of webhook delivery share: settings, stores, and the queue between them.
+
+notify stores deliveries and enqueues them, deliver attempts them, the sweep enqueues those that are due, and
+endpoints manages the receivers. The module named like a function builds the rest of it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.clients import get_client
-from replicate_proxy.aws.delivery_store import DynamoOutbox
-from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoTenantSecrets
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
+from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSigningSecretStore
 from replicate_proxy.aws.queues import SqsDeliveryQueue
-from replicate_proxy.aws.receiver_limit_store import DynamoLanes
+from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.config import Env, read_local_settings
 from replicate_proxy.net.addresses import AddressPolicy
-from replicate_proxy.webhooks.due_deliveries import DueDeliveries
+from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
 if TYPE_CHECKING:
@@ -22,50 +26,55 @@ if TYPE_CHECKING:
 
 
 @cache
-def settings() -> DeliverySettings:
+def delivery_settings() -> DeliverySettings:
     return DeliverySettings.from_env(os.environ)
 
 
 @cache
-def outbox() -> DynamoOutbox:
-    return DynamoOutbox(get_client("dynamodb"), _table(), due_shards=settings().due_shards)
+def delivery_store() -> DynamoDeliveryStore:
+    return DynamoDeliveryStore(
+        get_client("dynamodb"), _table_name(), due_shards=delivery_settings().due_shards
+    )
 
 
 @cache
-def endpoints() -> DynamoEndpointStore:
-    return DynamoEndpointStore(get_client("dynamodb"), _table())
+def endpoint_store() -> DynamoEndpointStore:
+    return DynamoEndpointStore(get_client("dynamodb"), _table_name())
 
 
 @cache
-def tenant_secrets() -> DynamoTenantSecrets:
-    return DynamoTenantSecrets(get_client("dynamodb"), _table())
+def signing_secret_store() -> DynamoSigningSecretStore:
+    return DynamoSigningSecretStore(get_client("dynamodb"), _table_name())
 
 
 @cache
-def lanes() -> DynamoLanes:
-    return DynamoLanes(get_client("dynamodb"), _table(), settings())
+def receiver_limit_store() -> DynamoReceiverLimitStore:
+    return DynamoReceiverLimitStore(get_client("dynamodb"), _table_name(), delivery_settings())
 
 
 @cache
-def queue() -> SqsDeliveryQueue:
+def delivery_queue() -> SqsDeliveryQueue:
     return SqsDeliveryQueue(get_client("sqs"), env.text("NOTIFY_QUEUE_URL"))
 
 
 @cache
-def due_deliveries() -> DueDeliveries:
-    """The sweep's part: `run(now, until)` gives the number of deliveries handed to the queue."""
-    return DueDeliveries(
-        outbox=outbox(), queue=queue(), clock=clock, settings=settings(), checkpoint=checkpoint
+def delivery_sweep() -> DeliverySweep:
+    return DeliverySweep(
+        deliveries=delivery_store(),
+        queue=delivery_queue(),
+        clock=clock,
+        settings=delivery_settings(),
+        checkpoint=checkpoint,
     )
 
 
-def webhook_policy(values: Mapping[str, str]) -> AddressPolicy:
-    """Which addresses are called: https on `WEBHOOK_PORTS`; on the local stack loopback too."""
+def webhook_address_policy(environment: Mapping[str, str]) -> AddressPolicy:
+    """Return which addresses webhooks may go to: https on `WEBHOOK_PORTS`, and loopback if local."""
     return AddressPolicy(
-        allow_loopback=bool(read_local_settings(values).get("allow_loopback")),
-        ports=frozenset(int(port) for port in Env(values).names("WEBHOOK_PORTS", "443")),
+        allow_loopback=bool(read_local_settings(environment).get("allow_loopback")),
+        ports=frozenset(int(port) for port in Env(environment).names("WEBHOOK_PORTS", "443")),
     )
 
 
-def _table() -> str:
+def _table_name() -> str:
     return env.text("DELIVERIES_TABLE")

@@ -1,4 +1,4 @@
-"""What the endpoints function is made of; the admin function redelivers by the same services."""
+"""Build the endpoints function: it serves `/v1/webhooks`. The admin function uses its redelivery service."""
 
 from __future__ import annotations
 
@@ -7,42 +7,48 @@ from functools import cache
 
 from replicate_proxy.api.webhooks.endpoints import WebhookApi
 from replicate_proxy.bootstrap.delivery import (
-    endpoints,
-    lanes,
-    outbox,
-    queue,
-    settings,
-    tenant_secrets,
-    webhook_policy,
+    delivery_queue,
+    delivery_settings,
+    delivery_store,
+    endpoint_store,
+    receiver_limit_store,
+    signing_secret_store,
+    webhook_address_policy,
 )
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.net.addresses import parse_url
-from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
-from replicate_proxy.webhooks.redelivery import Redelivery
+from replicate_proxy.webhooks.endpoint_service import EndpointService
+from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 
 @cache
 def webhook_api() -> WebhookApi:
     return WebhookApi(
-        endpoints=endpoint_admin(),
-        redelivery=redelivery(),
-        outbox=outbox(),
+        endpoints=endpoint_service(),
+        redelivery=redelivery_service(),
+        deliveries=delivery_store(),
         public_base_url=env.text("PUBLIC_BASE_URL", ""),
     )
 
 
 @cache
-def endpoint_admin() -> EndpointAdmin:
-    policy = webhook_policy(os.environ)
-    return EndpointAdmin(
-        endpoints=endpoints(),
-        secrets=tenant_secrets(),
-        lanes=lanes(),
+def endpoint_service() -> EndpointService:
+    policy = webhook_address_policy(os.environ)
+    return EndpointService(
+        endpoints=endpoint_store(),
+        secrets=signing_secret_store(),
+        receiver_limits=receiver_limit_store(),
         check_url=lambda url: parse_url(url, policy),
         clock=clock,
     )
 
 
 @cache
-def redelivery() -> Redelivery:
-    return Redelivery(outbox=outbox(), endpoints=endpoints(), queue=queue(), clock=clock, settings=settings())
+def redelivery_service() -> RedeliveryService:
+    return RedeliveryService(
+        deliveries=delivery_store(),
+        endpoints=endpoint_store(),
+        queue=delivery_queue(),
+        clock=clock,
+        settings=delivery_settings(),
+    )

@@ -1,4 +1,4 @@
-"""What the notify function is made of."""
+"""Build the notify function: it turns the stream of the jobs table into deliveries and status events."""
 
 from __future__ import annotations
 
@@ -6,30 +6,42 @@ from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus, SnsTopic
-from replicate_proxy.bootstrap.delivery import endpoints, outbox, queue, settings
+from replicate_proxy.aws.job_stream import DynamoJobStream, job_change_from_stream_record
+from replicate_proxy.bootstrap.delivery import (
+    delivery_queue,
+    delivery_settings,
+    delivery_store,
+    endpoint_store,
+)
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.webhooks.notifier import Announcements, Notifier
-from replicate_proxy.webhooks.stream_replay import LostBatches
+from replicate_proxy.webhooks.notifier import Notifier
+from replicate_proxy.webhooks.status_events import StatusPublisher
+from replicate_proxy.webhooks.stream_replay import StreamReplayer
+
+__all__ = ["job_change_from_stream_record", "notifier", "stream_replayer"]
 
 
 @cache
 def notifier() -> Notifier:
-    topic_arn = env.text("NOTIFY_TOPIC_ARN", "")
-    topic = SnsTopic(get_client("sns"), topic_arn) if topic_arn else None
     return Notifier(
-        outbox=outbox(),
-        endpoints=endpoints(),
+        deliveries=delivery_store(),
+        endpoints=endpoint_store(),
         documents=document_store(),
-        queue=queue(),
-        announcements=Announcements(EventBridgeBus(get_client("events"), env.text("EVENT_BUS")), topic),
+        queue=delivery_queue(),
+        publisher=_build_status_publisher(),
         clock=clock,
-        settings=settings(),
+        settings=delivery_settings(),
         checkpoint=checkpoint,
     )
 
 
 @cache
-def lost_batches() -> LostBatches:
-    """For whoever redrives the stream's dead letters."""
-    return LostBatches(streams=get_client("dynamodbstreams"), notifier=notifier())
+def stream_replayer() -> StreamReplayer:
+    return StreamReplayer(stream=DynamoJobStream(get_client("dynamodbstreams")), notifier=notifier())
+
+
+def _build_status_publisher() -> StatusPublisher:
+    topic_arn = env.text("NOTIFY_TOPIC_ARN", "")
+    topic = SnsTopic(get_client("sns"), topic_arn) if topic_arn else None
+    return StatusPublisher(EventBridgeBus(get_client("events"), env.text("EVENT_BUS")), topic)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
-from replicate_proxy.bootstrap.delivery import due_deliveries
+from replicate_proxy.bootstrap.delivery import delivery_sweep
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import job_store, job_timeouts, job_updater
@@ -25,7 +25,7 @@ from replicate_proxy.services.sweep import Sweeper
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
-__all__ = ["build_sweeper", "clock", "due_deliveries"]
+__all__ = ["build_sweeper", "clock", "delivery_sweep"]
 
 
 @cache

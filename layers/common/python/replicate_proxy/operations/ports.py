@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.webhooks.model import Delivery
-    from replicate_proxy.webhooks.redelivery import Redelivered
+    from replicate_proxy.webhooks.redelivery import RedeliveryResult
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class BreakerControl(Protocol):
 class Redeliveries(Protocol):
     """Redelivery of webhooks."""
 
-    def one(self, tenant: str, delivery_id: str) -> Delivery:
+    def redeliver(self, tenant: str, delivery_id: str) -> Delivery:
         """Raise NotFoundError for an unknown delivery."""
 
-    def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered: ...
+    def redeliver_all_failed(
+        self, tenant: str, since: datetime, *, cursor: str | None = None
+    ) -> RedeliveryResult: ...

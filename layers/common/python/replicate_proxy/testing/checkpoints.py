@@ -44,7 +44,7 @@ CHECKPOINTS: Mapping[str, str] = {
     "sweep.acceptance_stored": "the job names the prediction that was found; its next check is not due yet",
     "sweep.resubmission_stored": "the job is queued for a new attempt; its message is not sent",
     "sweep.deliveries_enqueued": "due deliveries are enqueued; their records still show them as due",
-    "notify.deliveries_stored": "deliveries are stored in the outbox; none is enqueued",
+    "notify.deliveries_stored": "deliveries are stored; none is enqueued",
     "notify.deliveries_enqueued": "deliveries are enqueued; the events are not published",
     "notify.events_published": "the events are published; the stream record is not acknowledged",
     "deliver.delivery_claimed": "the delivery is claimed; the request is not sent",

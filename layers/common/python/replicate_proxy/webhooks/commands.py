@@ -14,23 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverCommand:
-    """Attempt this delivery now if it is due. Ids only; `lane` is the message group for fair queueing."""
+    """Attempt this delivery now if it is due.
+
+    The message holds IDs only. `receiver_id` becomes the message group, which makes the queue fair between
+    receivers.
+    """
 
     tenant: str
     job_id: str
     sequence: int
     target: str
-    lane: str = ""
+    receiver_id: str = ""
     correlation_id: str = ""
 
     @classmethod
-    def of(cls, delivery: Delivery) -> DeliverCommand:
+    def for_delivery(cls, delivery: Delivery) -> DeliverCommand:
         return cls(
             tenant=delivery.tenant,
             job_id=delivery.job_id,
             sequence=delivery.sequence,
             target=delivery.target,
-            lane=delivery.lane,
+            receiver_id=delivery.receiver_id,
             correlation_id=delivery.correlation_id,
         )
 
@@ -39,7 +43,7 @@ class DeliverCommand:
 
     @classmethod
     def from_json(cls, text: str) -> DeliverCommand:
-        """Raises PermanentError where the text is not such a command."""
+        """Parse a message body. Raises PermanentError if it is no such command."""
         try:
             fields = json.loads(text)
             return cls(
@@ -47,7 +51,7 @@ class DeliverCommand:
                 job_id=str(fields["job_id"]),
                 sequence=int(fields["sequence"]),
                 target=str(fields["target"]),
-                lane=str(fields.get("lane", "")),
+                receiver_id=str(fields.get("receiver_id", "")),
                 correlation_id=str(fields.get("correlation_id", "")),
             )
         except (ValueError, TypeError, KeyError) as error:

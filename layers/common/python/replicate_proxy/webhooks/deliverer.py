@@ -1,11 +1,10 @@
-"""The order of a job's events at one target. Pure.
+"""Attempt one delivery: claim it, send the request, record the response, decide what follows.
 
-A later event waits while an earlier one to the same target is pending. It passes an earlier one only where
-the receiver is up and keeps refusing that one, and after `order_patience`; if it then succeeds, the earlier
-ones are closed as superseded, since its body says everything theirs did. An earlier one that finds nobody
-there holds the line until its own schedule is used up, so every wait ends.
-
-One delivery's turn: claim it, send it, record what came of it, decide what follows.
+Ordering: deliveries of one job to one target are sent in the order of their events. A later one waits while
+an earlier one is pending. It overtakes an earlier one only if the receiver is up and keeps rejecting that
+one, and only after `ordering_timeout_seconds`. If it then succeeds, the earlier ones are superseded, since
+its body contains everything theirs did. An earlier one whose receiver is unavailable blocks the later ones
+until its schedule is used up, so every wait ends.
 """
 
 from __future__ import annotations
@@ -20,194 +19,241 @@ from replicate_proxy.ids import generate_id
 from replicate_proxy.net.retry_after import parse_retry_after
 from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
-from replicate_proxy.webhooks.model import Attempt, Delivery, Ending, Verdict
-from replicate_proxy.webhooks.receiver_limits import LaneFullError, waiting_seconds
-from replicate_proxy.webhooks.retry_policy import next_attempt
-from replicate_proxy.webhooks.sender import Answer, Instruction
+from replicate_proxy.webhooks.model import Attempt, AttemptResult, Delivery, FailureReason
+from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError, slot_delay_seconds
+from replicate_proxy.webhooks.retry_policy import next_attempt_at
+from replicate_proxy.webhooks.sender import ReceiverInstruction, ReceiverResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.commands import DeliverCommand
-    from replicate_proxy.webhooks.delivery_repository import Progress
-    from replicate_proxy.webhooks.ports import Sender
-    from replicate_proxy.webhooks.receiver_limits import Receivers
-    from replicate_proxy.webhooks.request_builder import Letters
+    from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
+    from replicate_proxy.webhooks.endpoint_health import EndpointHealth
+    from replicate_proxy.webhooks.ports import ReceiverLimitStore, Sender
+    from replicate_proxy.webhooks.request_builder import RequestBuilder, SignedRequest
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
 
-def blocking(
-    delivery: Delivery, earlier: Sequence[Delivery], *, now: datetime, settings: DeliverySettings
-) -> list[Delivery]:
-    """The earlier deliveries, among those still pending, that this one has to wait for."""
-    has_waited = now >= delivery.queued_at + timedelta(seconds=settings.order_patience)
-    return [other for other in earlier if not (has_waited and _is_refused(other, now))]
-
-
-def _is_refused(other: Delivery, now: datetime) -> bool:
-    return other.verdict is Verdict.REFUSED and not other.is_leased(now)
-
-
-# Machines' clocks differ by milliseconds, and a delayed message must not be early by that.
+# The clocks of two machines differ by milliseconds: a delayed message may arrive that much early.
 _CLOCK_SKEW = timedelta(seconds=1)
-# Three requests, the first two quick, fit the function's minute with room to spare.
-_IN_A_ROW = 3
+# Three requests, the first two quick, fit into the function's timeout of a minute.
+_MAX_REQUESTS_PER_MESSAGE = 3
 _QUICK_SECONDS = 5.0
-_ENDINGS = {
-    Instruction.DISABLE_GONE: Ending.GONE,
-    Instruction.DISABLE: Ending.ENDPOINT_DISABLED,
-    Instruction.ABORT: Ending.ABORTED,
+_FAILURE_REASON_BY_INSTRUCTION = {
+    ReceiverInstruction.GONE: FailureReason.GONE,
+    ReceiverInstruction.DISABLE: FailureReason.ENDPOINT_DISABLED,
+    ReceiverInstruction.ABORT: FailureReason.ABORTED,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A claimed delivery, signed and about to be sent; `passed` are the earlier ones that it overtakes."""
+class PreparedDelivery:
+    """A claimed delivery with its signed request.
+
+    `supersedes` are the earlier deliveries that it supersedes if it succeeds.
+    """
 
     delivery: Delivery
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    token: str
-    passed: Sequence[Delivery]
+    request: SignedRequest
+    slot_token: str
+    supersedes: Sequence[Delivery]
 
 
 class Deliverer:
-    """Handles DeliverCommands: `begin`, the request, `finish`, apart so that a simulation can drive them."""
+    """Handles DeliverCommands.
 
-    def __init__(
+    `prepare`, the request and `finish` are separate so that a simulation can let time pass between them.
+    """
+
+    def __init__(  # noqa: PLR0913 - a delivery needs every one of them
         self,
         *,
-        progress: Progress,
-        letters: Letters,
-        receivers: Receivers,
+        updater: DeliveryUpdater,
+        request_builder: RequestBuilder,
+        receiver_limits: ReceiverLimitStore,
+        endpoint_health: EndpointHealth,
         sender: Sender,
         clock: Clock,
         settings: DeliverySettings,
-        die: Callable[[], float] = random.random,
+        random_fraction: Callable[[], float] = random.random,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
-        self._progress = progress
-        self._letters = letters
-        self._receivers = receivers
+        self._updater = updater
+        self._request_builder = request_builder
+        self._receiver_limits = receiver_limits
+        self._endpoint_health = endpoint_health
         self._sender = sender
         self._clock = clock
         self._settings = settings
-        self._die = die
+        self._random_fraction = random_fraction
         self._checkpoint = checkpoint
 
     def deliver(self, command: DeliverCommand) -> None:
-        """Attempts the delivery if it is due and its turn; anything else is left as it is.
+        """Attempt the delivery if it is due and not blocked; otherwise do nothing.
 
-        Those that waited for it follow at once, without a message of their own, while the receiver is quick.
+        The deliveries that waited for it follow in the same invocation, without a message of their own, as
+        long as the receiver responds quickly.
         """
-        following: DeliverCommand | None = command
-        for _ in range(_IN_A_ROW):
-            if following is None or (ready := self.begin(following)) is None:
+        next_command: DeliverCommand | None = command
+        for _ in range(_MAX_REQUESTS_PER_MESSAGE):
+            if next_command is None or (prepared := self.prepare(next_command)) is None:
                 return
             self._checkpoint("deliver.delivery_claimed")
-            answer = self._sender.post(ready.url, ready.headers, ready.body)
+            request = prepared.request
+            response = self._sender.post(request.url, request.headers, request.body)
             self._checkpoint("deliver.request_sent")
-            following = self.finish(ready, answer)
+            next_command = self.finish(prepared, response)
             self._checkpoint("deliver.result_stored")
-            if answer.duration > _QUICK_SECONDS:
+            if response.duration_seconds > _QUICK_SECONDS:
                 break
-        self._progress.wake(following)
+        self._updater.enqueue_next(next_command)
 
-    def begin(self, command: DeliverCommand) -> Ready | None:
-        """The request to send now, or None where there is nothing to send."""
+    def prepare(self, command: DeliverCommand) -> PreparedDelivery | None:
+        """Claim the delivery and build its request; return None if there is nothing to send now."""
         now = self._clock.now()
-        delivery, earlier = self._progress.line(command)
-        if delivery is None or not self._is_due(delivery, now):
+        delivery, earlier = self._updater.load_with_earlier(command)
+        if delivery is None or not _is_due(delivery, now):
             return None
         try:
-            return self._prepare(delivery, earlier, now)
+            if now - delivery.schedule_started_at > timedelta(seconds=self._settings.max_age_seconds):
+                self._fail(delivery, FailureReason.EXPIRED, now)
+                return None
+            if blocking := find_blocking(delivery, earlier, now=now, settings=self._settings):
+                self._updater.defer(delivery, blocking, now)
+                return None
+            request = self._request_builder.build(delivery, now)
+            if isinstance(request, FailureReason):
+                self._fail(delivery, request, now)
+                return None
+            return self._claim(delivery, request, earlier, now)
         except ConflictError:
             logger.info("delivery taken by another worker", delivery_id=delivery.id)
             return None
 
-    def finish(self, ready: Ready, answer: Answer) -> DeliverCommand | None:
-        """Records the attempt and moves the delivery on; gives whose turn it is now, if this was its end."""
+    def finish(self, prepared: PreparedDelivery, response: ReceiverResponse) -> DeliverCommand | None:
+        """Record the attempt and move the delivery on.
+
+        Returns the command of the next delivery that waited for this one, if this one has ended.
+        """
         now = self._clock.now()
-        taken = answer.verdict is Verdict.TAKEN
-        delivery = replace(ready.delivery, tries=ready.delivery.tries + 1, verdict=answer.verdict)
-        ending = _ENDINGS.get(answer.instruction) if answer.instruction and not taken else None
-        again = None if taken or ending else self._next(delivery, answer, now)
-        self._record(delivery, answer, again, now)
+        delivery = replace(
+            prepared.delivery,
+            schedule_attempts=prepared.delivery.schedule_attempts + 1,
+            last_result=response.result,
+        )
+        is_delivered = response.result is AttemptResult.DELIVERED
+        reason: FailureReason | None = None
+        retry_at: datetime | None = None
+        if not is_delivered:
+            if response.instruction is not None:
+                reason = _FAILURE_REASON_BY_INSTRUCTION[response.instruction]
+            else:
+                retry_at = self._next_attempt_at(delivery, response, now)
+        self._record_attempt(delivery, response, retry_at, now)
         self._checkpoint("deliver.attempt_stored")
-        self._receivers.settle(delivery, ready.token, answer, now)
+        self._endpoint_health.record_response(delivery, prepared.slot_token, response, now)
         try:
-            if taken:
-                return self._progress.succeed(delivery, ready.passed, now)
-            if again is None:
-                return self._progress.fail(delivery, ending or Ending.EXHAUSTED, now)
-            self._progress.schedule(delivery, again, now)
+            if is_delivered:
+                return self._updater.mark_succeeded(delivery, prepared.supersedes, now)
+            if retry_at is None:
+                return self._updater.mark_failed(delivery, reason or FailureReason.EXHAUSTED, now)
+            self._updater.reschedule(delivery, retry_at, now)
         except ConflictError:
-            logger.warning("delivery moved on during its attempt", delivery_id=delivery.id)
+            logger.warning("delivery changed during its attempt", delivery_id=delivery.id)
         return None
 
-    def _is_due(self, delivery: Delivery, now: datetime) -> bool:
-        """Whoever set a later time has arranged the wake-up for it, so an early message is simply dropped."""
-        early = delivery.next_attempt_at > now + _CLOCK_SKEW
-        return delivery.is_pending and not early and not delivery.is_leased(now)
+    def _claim(
+        self, delivery: Delivery, request: SignedRequest, earlier: Sequence[Delivery], now: datetime
+    ) -> PreparedDelivery | None:
+        """Acquire a slot of the receiver and claim the delivery; reschedule it if no slot is free.
 
-    def _prepare(self, delivery: Delivery, earlier: Sequence[Delivery], now: datetime) -> Ready | None:
-        if now - delivery.queued_at > timedelta(seconds=self._settings.give_up_after):
-            self._progress.wake(self._progress.fail(delivery, Ending.EXPIRED, now))
-            return None
-        if waits_for := blocking(delivery, earlier, now=now, settings=self._settings):
-            self._progress.hold(delivery, waits_for, now)
-            return None
-        letter = self._letters.write(delivery, now)
-        if isinstance(letter, Ending):
-            self._progress.wake(self._progress.fail(delivery, letter, now))
-            return None
-        token = generate_id(now)
+        Raises ConflictError if another worker has claimed it.
+        """
+        slot_token = generate_id(now)
+        tenant, receiver_id = delivery.tenant, delivery.receiver_id
         try:
-            self._receivers.enter(delivery, token, now)
-        except LaneFullError as full:
-            wait = waiting_seconds(full.hangs, self._settings) * (0.5 + self._die())
-            self._progress.schedule(delivery, now + timedelta(seconds=wait), now)
+            self._receiver_limits.acquire_slot(tenant, receiver_id, slot_token, now=now)
+        except ConcurrencyLimitError as error:
+            delay = slot_delay_seconds(error.consecutive_unanswered, self._settings)
+            jittered = timedelta(seconds=delay * (0.5 + self._random_fraction()))
+            self._updater.reschedule(delivery, now + jittered, now)
             return None
         try:
-            claimed = self._progress.claim(delivery, earlier, now)
+            claimed = self._updater.claim(delivery, earlier, now)
         except ConflictError:
-            self._receivers.leave(delivery, token)
+            self._receiver_limits.release_slot(tenant, receiver_id, slot_token)
             raise
-        return Ready(claimed, letter.url, letter.headers, letter.body, token, earlier)
+        return PreparedDelivery(claimed, request, slot_token, earlier)
 
-    def _next(self, delivery: Delivery, answer: Answer, now: datetime) -> datetime | None:
-        asked = parse_retry_after(answer.retry_after, now)
-        return next_attempt(self._settings, tries=delivery.tries, now=now, retry_after=asked, die=self._die)
+    def _fail(self, delivery: Delivery, reason: FailureReason, now: datetime) -> None:
+        self._updater.enqueue_next(self._updater.mark_failed(delivery, reason, now))
 
-    def _record(self, delivery: Delivery, answer: Answer, again: datetime | None, now: datetime) -> None:
+    def _next_attempt_at(
+        self, delivery: Delivery, response: ReceiverResponse, now: datetime
+    ) -> datetime | None:
+        return next_attempt_at(
+            self._settings,
+            failed_attempts=delivery.schedule_attempts,
+            now=now,
+            retry_after_seconds=parse_retry_after(response.retry_after, now),
+            random_fraction=self._random_fraction,
+        )
+
+    def _record_attempt(
+        self, delivery: Delivery, response: ReceiverResponse, retry_at: datetime | None, now: datetime
+    ) -> None:
         retention = timedelta(days=self._settings.retention_days)
-        self._progress.record(
+        duration_ms = round(response.duration_seconds * 1000)
+        self._updater.record_attempt(
             Attempt(
                 tenant=delivery.tenant,
                 job_id=delivery.job_id,
                 sequence=delivery.sequence,
                 target=delivery.target,
-                number=delivery.attempts,
-                at=now - timedelta(seconds=answer.duration),
-                verdict=answer.verdict,
-                duration_ms=round(answer.duration * 1000),
-                status=answer.status,
-                error=answer.failure,
-                answer=answer.text,
-                next_attempt_at=again,
+                number=delivery.total_attempts,
+                sent_at=now - timedelta(seconds=response.duration_seconds),
+                result=response.result,
+                duration_ms=duration_ms,
+                status=response.status,
+                error_code=response.error_code,
+                response_body=response.body,
+                next_attempt_at=retry_at,
                 expires_at=int((now + retention).timestamp()),
             )
         )
-        taken = answer.verdict is Verdict.TAKEN
-        count(Metric.DELIVERY_SUCCEEDED if taken else Metric.DELIVERY_FAILED)
-        measure_seconds(Metric.DELIVERY_SECONDS, answer.duration)
+        is_delivered = response.result is AttemptResult.DELIVERED
+        count(Metric.DELIVERY_SUCCEEDED if is_delivered else Metric.DELIVERY_FAILED)
+        measure_seconds(Metric.DELIVERY_SECONDS, response.duration_seconds)
         logger.info(
             "delivery attempted",
             delivery_id=delivery.id,
-            number=delivery.attempts,
-            status=answer.status,
-            failure=answer.failure,
-            milliseconds=round(answer.duration * 1000),
+            number=delivery.total_attempts,
+            status=response.status,
+            error_code=response.error_code,
+            duration_ms=duration_ms,
         )
+
+
+def find_blocking(
+    delivery: Delivery, earlier: Sequence[Delivery], *, now: datetime, settings: DeliverySettings
+) -> list[Delivery]:
+    """Return those of the earlier pending deliveries that this one must wait for."""
+    ordering_timeout = timedelta(seconds=settings.ordering_timeout_seconds)
+    if now < delivery.schedule_started_at + ordering_timeout:
+        return list(earlier)
+    return [other for other in earlier if not _is_rejected(other, now)]
+
+
+def _is_rejected(delivery: Delivery, now: datetime) -> bool:
+    return delivery.last_result is AttemptResult.REJECTED and not delivery.is_leased(now)
+
+
+def _is_due(delivery: Delivery, now: datetime) -> bool:
+    """Return whether the delivery may be attempted now.
+
+    An early message is dropped: whoever set the later time has also arranged the message for it.
+    """
+    is_early = delivery.next_attempt_at > now + _CLOCK_SKEW
+    return delivery.is_pending and not is_early and not delivery.is_leased(now)

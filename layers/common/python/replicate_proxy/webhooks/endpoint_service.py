@@ -1,4 +1,4 @@
-"""A tenant's endpoints and signing secrets, as their owner manages them."""
+"""Manage a tenant's endpoints and signing secrets."""
 
 from __future__ import annotations
 
@@ -6,67 +6,68 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.validation import field_error
-from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.observability import logger
-from replicate_proxy.webhooks.endpoints import (
-    DisabledReason,
-    Endpoint,
-    generate_signing_secret,
-    new_endpoint_id,
-    rotate_secrets,
-)
-from replicate_proxy.webhooks.model import EventKind
+from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint, new_endpoint_id
+from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
+from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
 
-    from replicate_proxy.api.webhooks.bodies import CreateEndpointBody, UpdateEndpointBody
     from replicate_proxy.ports import Clock
-    from replicate_proxy.webhooks.ports import EndpointStore, Lanes, TenantSecrets
+    from replicate_proxy.webhooks.model import EventKind
+    from replicate_proxy.webhooks.ports import EndpointStore, ReceiverLimitStore, SigningSecretStore
 
 
-MOST_ENDPOINTS = 20
+MAX_ENDPOINTS = 20
+"""Per tenant. Every event reads all endpoints of its tenant in one query."""
 
 
-class EndpointAdmin:
-    """Every method is given the tenant; another tenant's endpoint is as unknown as one that never was.
+class EndpointService:
+    """Use cases of the endpoint routes.
 
-    `check_url` raises ForbiddenUrlError for an address that would not be called.
+    Methods that take an endpoint ID raise NotFoundError if the tenant has no such endpoint. `check_url`
+    raises ForbiddenUrlError for a URL that webhooks may not be sent to.
     """
 
     def __init__(
         self,
         *,
         endpoints: EndpointStore,
-        secrets: TenantSecrets,
-        lanes: Lanes,
+        secrets: SigningSecretStore,
+        receiver_limits: ReceiverLimitStore,
         check_url: Callable[[str], object],
         clock: Clock,
     ) -> None:
         self._endpoints = endpoints
         self._secrets = secrets
-        self._lanes = lanes
+        self._receiver_limits = receiver_limits
         self._check_url = check_url
         self._clock = clock
 
-    def create(self, tenant: str, wanted: CreateEndpointBody) -> Endpoint:
-        """Raises a 422 ApiError for an address that is not called, a 409 where there are too many."""
-        self._check(wanted.url)
-        if len(self._endpoints.all(tenant)) >= MOST_ENDPOINTS:
+    def create(
+        self, tenant: str, *, url: str, events: Sequence[EventKind] = (), description: str = ""
+    ) -> Endpoint:
+        """Register an endpoint with a new secret.
+
+        Raises ApiError: 422 for a forbidden URL, 409 if the tenant has `MAX_ENDPOINTS` already.
+        """
+        self._validate_url(url)
+        if len(self._endpoints.list_all(tenant)) >= MAX_ENDPOINTS:
             raise ApiError(
-                409, "Too many endpoints", f"A tenant may have {MOST_ENDPOINTS} endpoints; delete one first"
+                409, "Too many endpoints", f"A tenant may have {MAX_ENDPOINTS} endpoints; delete one first"
             )
         now = self._clock.now()
         endpoint = Endpoint(
             tenant=tenant,
             id=new_endpoint_id(now),
-            url=wanted.url,
+            url=url,
             secrets=(generate_signing_secret(now),),
-            events=tuple(EventKind(word) for word in wanted.events),
-            description=wanted.description,
+            events=tuple(events),
+            description=description,
             created_at=now,
             updated_at=now,
         )
@@ -74,76 +75,80 @@ class EndpointAdmin:
         logger.info("endpoint created", endpoint_id=endpoint.id)
         return endpoint
 
-    def list(self, tenant: str) -> Sequence[Endpoint]:
-        return self._endpoints.all(tenant)
+    def list_all(self, tenant: str) -> Sequence[Endpoint]:
+        return self._endpoints.list_all(tenant)
 
     def get(self, tenant: str, endpoint_id: str) -> Endpoint:
-        """Raises NotFoundError."""
         endpoint = self._endpoints.get(tenant, endpoint_id)
         if endpoint is None:
             raise NotFoundError("no such endpoint")
         return endpoint
 
-    def update(self, tenant: str, endpoint_id: str, wanted: UpdateEndpointBody) -> Endpoint:
+    def update(
+        self,
+        tenant: str,
+        endpoint_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[EventKind] | None = None,
+        description: str | None = None,
+        enabled: bool | None = None,
+    ) -> Endpoint:
+        """Change the fields that are not None. Raises a 422 ApiError for a forbidden URL."""
         endpoint = self.get(tenant, endpoint_id)
         now = self._clock.now()
-        if wanted.url is not None:
-            self._check(wanted.url)
-            endpoint = replace(endpoint, url=wanted.url)
-        if wanted.events is not None:
-            endpoint = replace(endpoint, events=tuple(EventKind(word) for word in wanted.events))
-        if wanted.description is not None:
-            endpoint = replace(endpoint, description=wanted.description)
-        if wanted.enabled is False and endpoint.is_enabled:
-            endpoint = replace(endpoint, disabled_reason=DisabledReason.BY_OWNER, disabled_at=now)
-        if wanted.enabled is True:
-            endpoint = self._enabled(endpoint)
+        if url is not None:
+            self._validate_url(url)
+            endpoint = replace(endpoint, url=url)
+        if events is not None:
+            endpoint = replace(endpoint, events=tuple(events))
+        if description is not None:
+            endpoint = replace(endpoint, description=description)
+        if enabled is False and endpoint.is_enabled:
+            endpoint = replace(endpoint, disabled_reason=DisabledReason.BY_TENANT, disabled_at=now)
+        if enabled is True:
+            endpoint = self._enable(endpoint)
         return self._endpoints.save(replace(endpoint, updated_at=now))
 
     def enable(self, tenant: str, endpoint_id: str) -> Endpoint:
-        """Switches it on, whoever switched it off; its failures are forgotten."""
-        endpoint = self._enabled(self.get(tenant, endpoint_id))
+        """Enable the endpoint, whatever disabled it, and reset its failure counters."""
+        endpoint = self._enable(self.get(tenant, endpoint_id))
         return self._endpoints.save(replace(endpoint, updated_at=self._clock.now()))
 
     def delete(self, tenant: str, endpoint_id: str) -> None:
-        """Deliveries under way to it end at their next attempt."""
+        """Delete the endpoint. Pending deliveries to it fail at their next attempt."""
         if not self._endpoints.delete(tenant, endpoint_id):
             raise NotFoundError("no such endpoint")
         logger.info("endpoint deleted", endpoint_id=endpoint_id)
 
-    def rotate(self, tenant: str, endpoint_id: str, grace: timedelta) -> Endpoint:
-        """A new secret; the old one signs beside it for `grace`."""
+    def rotate_secret(self, tenant: str, endpoint_id: str, overlap: timedelta) -> Endpoint:
+        """Add a new secret; the old ones keep signing beside it for `overlap`."""
         now = self._clock.now()
         endpoint = self.get(tenant, endpoint_id)
-        secrets = rotate_secrets(endpoint.secrets, now=now, grace=grace)
+        secrets = rotate_secrets(endpoint.secrets, now=now, overlap=overlap)
         return self._endpoints.save(replace(endpoint, secrets=secrets, updated_at=now))
 
-    def default_secret(self, tenant: str) -> str:
-        """The secret that signs the webhooks of the tenant's predictions."""
-        return self._secrets.of(tenant, now=self._clock.now())[0].text
+    def get_default_secret(self, tenant: str) -> str:
+        """Return the secret that signs the webhooks of the tenant's predictions."""
+        return self._secrets.get_or_create(tenant, now=self._clock.now())[0].text
 
-    def rotate_default(self, tenant: str, grace: timedelta) -> str:
+    def rotate_default_secret(self, tenant: str, overlap: timedelta) -> str:
+        """Replace the tenant's default secret and return the new one."""
         now = self._clock.now()
-        old = self._secrets.of(tenant, now=now)
-        new = rotate_secrets(old, now=now, grace=grace)
+        old = self._secrets.get_or_create(tenant, now=now)
+        new = rotate_secrets(old, now=now, overlap=overlap)
         self._secrets.replace(tenant, old=old, new=new)
         return new[0].text
 
-    def health(self, endpoint: Endpoint) -> dict[str, object]:
-        """How it has been going: requests under way, failures in a row, since when, the last success."""
-        lane = self._lanes.get(endpoint.tenant, endpoint.id)
-        return {
-            "in_flight": lane.in_flight if lane else 0,
-            "failures_in_a_row": lane.failures_in_a_row if lane else 0,
-            "failing_since": format_optional_timestamp(lane.failing_since if lane else None),
-            "last_success_at": format_optional_timestamp(lane.last_success_at if lane else None),
-        }
+    def get_health(self, endpoint: Endpoint) -> ReceiverHealth:
+        """Return the health of the receiver; all zero if nothing was sent to it yet."""
+        return self._receiver_limits.get(endpoint.tenant, endpoint.id) or ReceiverHealth()
 
-    def _enabled(self, endpoint: Endpoint) -> Endpoint:
-        self._lanes.forgive(endpoint.tenant, endpoint.id)
+    def _enable(self, endpoint: Endpoint) -> Endpoint:
+        self._receiver_limits.reset_failures(endpoint.tenant, endpoint.id)
         return replace(endpoint, disabled_reason=None, disabled_at=None)
 
-    def _check(self, url: str) -> None:
+    def _validate_url(self, url: str) -> None:
         try:
             self._check_url(url)
         except ForbiddenUrlError as error:

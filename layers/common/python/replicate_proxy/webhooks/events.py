@@ -1,12 +1,8 @@
-"""From a change of a job to the events an application hears of. Pure.
+"""Webhook events of a job, and the body that each one sends. Pure.
 
-Replicate docs, webhooks: `start` when a prediction starts, `output` when it gives output, `logs` when it
+Replicate docs, "Webhooks": `start` when a prediction starts, `output` when it produces output, `logs` when it
 logs, `completed` at the end; without a filter `output` and `completed`. Our `output` comes once, when the
 output is final.
-
-The body of an event: the prediction as our GET returns it, rendered once. Pure.
-
-The bus event of a job whose client-visible status changed. Pure.
 """
 
 from __future__ import annotations
@@ -16,31 +12,40 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.contracts.events import Event, EventName, EventSource
 from replicate_proxy.contracts.predictions import PREDICTION_STATUS
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.webhooks.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 
 DEFAULT_EVENTS = (EventKind.OUTPUT, EventKind.COMPLETED)
-_ORDER = (EventKind.START, EventKind.LOGS, EventKind.OUTPUT, EventKind.COMPLETED)
+_EVENT_ORDER = (EventKind.START, EventKind.LOGS, EventKind.OUTPUT, EventKind.COMPLETED)
+
+_COMPLETION_FIELDS = ("completed_at", "metrics")
+# What a body can do without, the most dispensable first: the application knows the input, and GET returns
+# everything.
+_OMITTABLE_FIELDS: tuple[tuple[str, Any], ...] = (("input", {}), ("logs", ""), ("output", None))
 
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """One event of a job. `sequence` grows within the job (not by ones); `message_id` is the `webhook-id`."""
+    """One event of a job.
+
+    `sequence` grows within the job, not by ones. `message_id` is sent as `webhook-id`.
+    """
 
     kind: EventKind
     sequence: int
     message_id: str
 
 
-def events_of(old: Job | None, new: Job) -> tuple[JobEvent, ...]:
-    """The events between two records of one job, in order; the same two records give the same events."""
+def derive_events(old: Job | None, new: Job) -> tuple[JobEvent, ...]:
+    """Return the events between two records of one job, in order.
+
+    The same two records always give the same events, IDs included.
+    """
     if old is not None and old.is_terminal:
         return ()
     happened = {
@@ -49,106 +54,82 @@ def events_of(old: Job | None, new: Job) -> tuple[JobEvent, ...]:
         EventKind.OUTPUT: new.status is JobStatus.SUCCEEDED and new.output is not None,
         EventKind.COMPLETED: new.is_terminal,
     }
-    return tuple(_event(new, kind) for kind in _ORDER if happened[kind])
+    return tuple(_build_event(new, kind) for kind in _EVENT_ORDER if happened[kind])
 
 
-def wants(job: Job, kind: EventKind) -> bool:
-    """Whether the prediction's own webhook asked for this event."""
+def prediction_wants(job: Job, kind: EventKind) -> bool:
+    """Return whether the event filter of the prediction's own webhook lets this event through."""
     return kind in (job.webhook_events or DEFAULT_EVENTS)
 
 
-def sequence_of(rev: int, kind: EventKind) -> int:
-    """From the job's revision, so that a replayed stream record gives the same number."""
-    return rev * len(_ORDER) + _ORDER.index(kind)
+def build_sequence(revision: int, kind: EventKind) -> int:
+    """Return the event's sequence number.
+
+    It derives from the job's revision, so that a replayed stream record gives the same number.
+    """
+    return revision * len(_EVENT_ORDER) + _EVENT_ORDER.index(kind)
 
 
-def message_id(tenant: str, job_id: str, kind: EventKind, sequence: int) -> str:
-    """`msg_` and 32 hex digits: the event's identity through retries, redeliveries and stream replays."""
+def build_message_id(tenant: str, job_id: str, kind: EventKind, sequence: int) -> str:
+    """Return `msg_` and 32 hex digits, the same through retries, redeliveries and stream replays."""
     identity = "\n".join((tenant, job_id, kind, str(sequence)))
     return f"msg_{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
 
 
-def _event(job: Job, kind: EventKind) -> JobEvent:
-    sequence = sequence_of(job.revision, kind)
-    return JobEvent(kind, sequence, message_id(job.tenant, job.id, kind, sequence))
+def render_body(view: Mapping[str, Any], event: JobEvent, *, max_bytes: int) -> str:
+    """Return the JSON text to send: the prediction as GET returns it, at the time of the event.
 
-
-def _has_started(job: Job) -> bool:
-    """Visible as `processing` now, or ended after Replicate had started it."""
-    return PREDICTION_STATUS[job.status] == "processing" or (job.is_terminal and job.started_at is not None)
-
-
-_ENDS = ("completed_at", "metrics")
-# What a body can do without, the least missed first: the caller knows the input, and GET has it all.
-_OMITTABLE: tuple[tuple[str, Any], ...] = (("input", {}), ("logs", ""), ("output", None))
-
-
-def body_text(view: Mapping[str, Any], event: JobEvent, *, limit: int) -> str:
-    """JSON text of at most `limit` bytes as far as leaving out input, logs and output can make it so.
-
-    `proxy.event` and `proxy.sequence` say which event this is, under the signature; `proxy.omitted` what was
-    left out.
+    `view` is that GET body. `proxy.event` and `proxy.sequence` put the event's identity under the signature.
+    A text above `max_bytes` loses its file records and `input`, then `logs`, then `output`, until it fits;
+    `proxy.omitted` names the fields left out. Without all of them it is returned however long it is.
     """
-    body = _as_of(event.kind, dict(view))
+    body = _view_at_event(event.kind, dict(view))
     proxy = {**(view.get("proxy") or {}), "event": event.kind.value, "sequence": event.sequence}
     omitted: list[str] = []
-    text = _json({**body, "proxy": proxy})
-    if len(text.encode()) > limit:
-        # The files of a job with hundreds of them are as long as its output.
+    text = _to_json({**body, "proxy": proxy})
+    if len(text.encode()) > max_bytes:
+        # The file records of a job with hundreds of files are as long as its output.
         proxy = {**proxy, "files": []}
-    for name, nothing in _OMITTABLE:
-        if len(text.encode()) <= limit:
+    for name, empty_value in _OMITTABLE_FIELDS:
+        if len(text.encode()) <= max_bytes:
             break
-        body = {**body, name: nothing}
+        body = {**body, name: empty_value}
         omitted.append(name)
-        text = _json({**body, "proxy": {**proxy, "omitted": list(omitted)}})
+        text = _to_json({**body, "proxy": {**proxy, "omitted": list(omitted)}})
     return text
 
 
-def _as_of(kind: EventKind, view: dict[str, Any]) -> dict[str, Any]:
-    """The view set back to the event's moment, where the record had moved on by the time it was seen.
+def _build_event(job: Job, kind: EventKind) -> JobEvent:
+    sequence = build_sequence(job.revision, kind)
+    return JobEvent(kind, sequence, build_message_id(job.tenant, job.id, kind, sequence))
 
-    Only `completed` says that a prediction is over: receivers act on a terminal status, and would act twice
-    if `output`, which is due at the same moment, showed it too. Replicate's own `output` reads `processing`
-    as well.
+
+def _has_started(job: Job) -> bool:
+    """Return whether the job is visible as `processing`, or ended after Replicate had started it."""
+    return PREDICTION_STATUS[job.status] == "processing" or (job.is_terminal and job.started_at is not None)
+
+
+def _view_at_event(kind: EventKind, view: dict[str, Any]) -> dict[str, Any]:
+    """Return the view without what happened to the job after this event.
+
+    Only `completed` may show a terminal status: receivers act on it, and would act twice if `output`, which
+    is sent at the same time, showed it too. Replicate's own `output` reads `processing` as well.
     """
     if kind is EventKind.COMPLETED or view["status"] in {"starting", "processing"}:
         return view
-    earlier = {name: value for name, value in view.items() if name not in _ENDS}
+    unfinished = {name: value for name, value in view.items() if name not in _COMPLETION_FIELDS}
     output = view["output"] if kind is EventKind.OUTPUT else None
-    return {**earlier, "status": "processing", "error": None, "output": output}
+    return {**unfinished, "status": "processing", "error": None, "output": output}
 
 
-def _json(body: Mapping[str, Any]) -> str:
-    """Compact UTF-8; all escaped where it holds a lone surrogate, which JSON allows and UTF-8 does not."""
+def _to_json(body: Mapping[str, Any]) -> str:
+    """Return compact JSON, ASCII-escaped if it holds a lone surrogate.
+
+    JSON allows lone surrogates, UTF-8 does not.
+    """
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     try:
         text.encode()
     except UnicodeEncodeError:
         return json.dumps(body, separators=(",", ":"))
     return text
-
-
-def status_event(old: Job | None, new: Job, now: datetime) -> Event | None:
-    """JobStatusChanged, None where a client would see no other status. Replays give the same `event_id`."""
-    previous = PREDICTION_STATUS[old.status] if old is not None else None
-    status = PREDICTION_STATUS[new.status]
-    if previous == status:
-        return None
-    here = f"{new.public_base_url}/v1/predictions/{new.id}"
-    identity = hashlib.sha256(f"{new.tenant}\n{new.id}\n{new.revision}".encode()).hexdigest()
-    return Event(
-        name=EventName.JOB_STATUS_CHANGED,
-        source=EventSource.JOBS,
-        event_id=f"evt_{identity[:32]}",
-        correlation_id=new.correlation_id,
-        created_at=now,
-        data={
-            "tenant": new.tenant,
-            "job_id": new.id,
-            "status": status,
-            "previous_status": previous,
-            "sequence": sequence_of(new.revision, EventKind.COMPLETED),
-            "urls": {"get": here, "cancel": f"{here}/cancel"},
-        },
-    )

@@ -1,4 +1,10 @@
-"""What is delivered, to whom, and what came of it. Pure."""
+"""Records of webhook delivery. Pure.
+
+A change of a job gives events; each event is delivered to every target that wants it; each delivery makes
+attempts until one succeeds:
+
+    JobChange ─▶ StoredEvent ─▶ Delivery (one per target) ─▶ Attempt (one per request)
+"""
 
 from __future__ import annotations
 
@@ -10,15 +16,17 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.jobs.model import Document
+    from replicate_proxy.jobs.model import Document, Job
 
 
 PREDICTION_TARGET = "prediction"
-"""The target of deliveries to a prediction's own `webhook`; every other target is an endpoint's id."""
+"""The target of deliveries to a prediction's own `webhook`; every other target is an endpoint's ID."""
+
+_SEQUENCE_DIGITS = 12
 
 
 class EventKind(StrEnum):
-    """Replicate's four webhook events, in the order in which one change gives them, and our test event."""
+    """Replicate's four webhook events, in the order in which one change produces them, and our test event."""
 
     START = "start"
     LOGS = "logs"
@@ -28,7 +36,10 @@ class EventKind(StrEnum):
 
 
 class DeliveryStatus(StrEnum):
-    """Only `pending` deliveries are attempted."""
+    """State of a delivery. Only `pending` deliveries are attempted.
+
+    A delivery is superseded when a later event of the same job reached the target first.
+    """
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -36,8 +47,8 @@ class DeliveryStatus(StrEnum):
     SUPERSEDED = "superseded"
 
 
-class Ending(StrEnum):
-    """Why a delivery failed for good; a redelivery starts it anew."""
+class FailureReason(StrEnum):
+    """Why a delivery failed. A redelivery clears it."""
 
     EXHAUSTED = "exhausted"
     GONE = "gone"
@@ -47,19 +58,44 @@ class Ending(StrEnum):
     EXPIRED = "expired"
 
 
-class Verdict(StrEnum):
-    """What an attempt says: taken, refused by a receiver that is up, or nobody there to take anything."""
+class AttemptResult(StrEnum):
+    """Outcome of an attempt.
 
-    TAKEN = "taken"
-    REFUSED = "refused"
-    DOWN = "down"
+    `rejected` means that the receiver is up and refuses this event; `unavailable` that no event would
+    fare better now.
+    """
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+
+
+class ErrorCode(StrEnum):
+    """Why an attempt was not delivered."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    BAD_RESPONSE = "bad_response"
+    REDIRECT = "redirect"
+    CLIENT_ERROR = "http_4xx"
+    SERVER_ERROR = "http_5xx"
+    OTHER_STATUS = "http_other"
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """Two records of one job, one save apart; `old` is None for a new job."""
+
+    old: Job | None
+    new: Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """One event of one job, its body rendered once: every attempt of every delivery sends the same bytes.
+    """One event of one job with its rendered body, so that every attempt sends the same bytes.
 
-    `body` is a Document whose value is the JSON text that is sent.
+    `body` is a Document whose value is the JSON text to send. `expires_at` is in epoch seconds.
     """
 
     tenant: str
@@ -74,11 +110,13 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one target. `rev` guards every write.
+    """One event on its way to one target.
 
-    `queued_at` is when this round of tries began: the creation, or the latest redelivery. `tries` is the
-    place in the schedule, `attempts` counts all requests ever sent, redeliveries included. `next_attempt_at`
-    says when the next request may go out; `due_at` when the sweep must look, None once it ended.
+    The retry schedule starts at creation and again at each redelivery: `schedule_started_at` is that time,
+    `schedule_attempts` counts the finished attempts since then, `total_attempts` all requests ever sent.
+    `next_attempt_at` is the earliest time of the next request; `due_at` is when the sweep enqueues the
+    delivery, None once it has ended. `expires_at` is in epoch seconds. `revision` grows by one with each
+    save and guards it.
     """
 
     tenant: str
@@ -89,31 +127,31 @@ class Delivery:
     message_id: str
     url: str | None
     created_at: datetime
-    queued_at: datetime
+    schedule_started_at: datetime
     next_attempt_at: datetime
     due_at: datetime | None
     expires_at: int
     status: DeliveryStatus = DeliveryStatus.PENDING
-    tries: int = 0
-    attempts: int = 0
+    schedule_attempts: int = 0
+    total_attempts: int = 0
     lease_until: datetime | None = None
-    verdict: Verdict | None = None
-    ending: Ending | None = None
+    last_result: AttemptResult | None = None
+    failure_reason: FailureReason | None = None
     finished_at: datetime | None = None
     correlation_id: str = ""
-    rev: int = 0
+    revision: int = 0
 
     @property
     def id(self) -> str:
-        return delivery_id(self.job_id, self.sequence, self.target)
+        return build_delivery_id(self.job_id, self.sequence, self.target)
 
     @property
     def is_pending(self) -> bool:
         return self.status is DeliveryStatus.PENDING
 
     @property
-    def lane(self) -> str:
-        return lane_of(self.target, self.url)
+    def receiver_id(self) -> str:
+        return build_receiver_id(self.target, self.url)
 
     def is_leased(self, now: datetime) -> bool:
         return self.lease_until is not None and now < self.lease_until
@@ -121,30 +159,46 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """The record of one request: `answer` is the beginning of the receiver's, `error` a class of failure."""
+    """The record of one request.
+
+    `response_body` is the beginning of the receiver's response; `status` is None if there was none.
+    `expires_at` is in epoch seconds.
+    """
 
     tenant: str
     job_id: str
     sequence: int
     target: str
     number: int
-    at: datetime
-    verdict: Verdict
+    sent_at: datetime
+    result: AttemptResult
     duration_ms: int
     status: int | None
-    error: str | None
-    answer: str
+    error_code: ErrorCode | None
+    response_body: str
     next_attempt_at: datetime | None
     expires_at: int
 
 
-def delivery_id(job_id: str, sequence: int, target: str) -> str:
-    """The id in our API: unique within a tenant, and enough to find the record."""
+def build_delivery_id(job_id: str, sequence: int, target: str) -> str:
+    """Return the ID that our API shows. It is unique within a tenant and holds the record's key."""
     return f"{job_id}.{sequence}.{target}"
 
 
-def lane_of(target: str, url: str | None) -> str:
-    """Who must not delay whom: an endpoint by its id, a prediction's own webhook by its host."""
+def parse_delivery_id(delivery_id: str) -> tuple[str, int, str] | None:
+    """Return job ID, sequence and target, or None if the text is no delivery ID."""
+    job_id, sequence, target = [*delivery_id.split("."), "", ""][:3]
+    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_DIGITS and target):
+        return None
+    parsed = job_id, int(sequence), target
+    return parsed if build_delivery_id(*parsed) == delivery_id else None
+
+
+def build_receiver_id(target: str, url: str | None) -> str:
+    """Return the ID under which concurrency and health are kept: the endpoint's, or the host of the URL.
+
+    Predictions' own webhooks share one receiver per host.
+    """
     if target != PREDICTION_TARGET:
         return target
     return f"host:{urlsplit(url or '').netloc.lower()}"

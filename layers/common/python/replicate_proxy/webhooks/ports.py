@@ -1,4 +1,4 @@
-"""What telling the application needs from outside, as Protocols; adapters and test fakes implement them."""
+"""What webhook delivery needs from the outside, as Protocols. Adapters and test fakes implement them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from replicate_proxy.webhooks.commands import DeliverCommand
-    from replicate_proxy.webhooks.endpoints import Endpoint, SigningSecret
-    from replicate_proxy.webhooks.model import Attempt, Delivery, StoredEvent
-    from replicate_proxy.webhooks.receiver_limits import Lane
-    from replicate_proxy.webhooks.sender import Answer
+    from replicate_proxy.webhooks.endpoints import Endpoint
+    from replicate_proxy.webhooks.model import Attempt, Delivery, JobChange, StoredEvent
+    from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
+    from replicate_proxy.webhooks.sender import ReceiverResponse
+    from replicate_proxy.webhooks.signing_secrets import SigningSecret
 
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A row of the due index: enough to send the command, and to hand the delivery over to the queue."""
+    """A row of the due index: enough to enqueue the delivery and to postpone it."""
 
     command: DeliverCommand
     due_at: datetime
@@ -26,55 +27,60 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
-    """Deliveries to one target, newest first unless asked otherwise; `next` is an opaque cursor."""
+    """Deliveries to one target; `next_cursor` is opaque, None on the last page."""
 
     deliveries: tuple[Delivery, ...]
-    next: str | None
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptPage:
-    """Attempts to one target, newest first; `next` is an opaque cursor."""
+    """Attempts to one target, newest first; `next_cursor` is opaque, None on the last page."""
 
     attempts: tuple[Attempt, ...]
-    next: str | None
+    next_cursor: str | None
 
 
-class Outbox(Protocol):
+class DeliveryStore(Protocol):
     """Events, deliveries and attempts."""
 
-    def record_event(self, event: StoredEvent) -> None:
-        """Keeps the event unless it is there already."""
+    def create_event(self, event: StoredEvent) -> None:
+        """Store the event unless it exists."""
 
-    def event(self, tenant: str, job_id: str, sequence: int) -> StoredEvent | None: ...
+    def get_event(self, tenant: str, job_id: str, sequence: int) -> StoredEvent | None: ...
 
-    def record(self, delivery: Delivery) -> bool:
-        """Keeps the delivery unless it is there already; whether it was new."""
+    def create(self, delivery: Delivery) -> bool:
+        """Store the delivery unless it exists; return whether it was new."""
         ...
 
     def get(self, tenant: str, job_id: str, sequence: int, target: str) -> Delivery | None: ...
 
-    def line(self, tenant: str, job_id: str, target: str, *, up_to: int, limit: int) -> Sequence[Delivery]:
-        """The last `limit` deliveries of a job to a target up to a sequence, newest first."""
+    def list_latest(
+        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int, limit: int
+    ) -> Sequence[Delivery]:
+        """Return the last `limit` deliveries of a job to a target up to a sequence, newest first."""
         ...
 
-    def following(self, delivery: Delivery) -> Delivery | None:
-        """The next delivery of the job to the same target."""
+    def get_next(self, delivery: Delivery) -> Delivery | None:
+        """Return the delivery of the job's next event to the same target."""
         ...
 
     def save(self, delivery: Delivery) -> Delivery:
-        """Writes where the stored one has the same rev, and gives it the next; else ConflictError."""
+        """Write the delivery and return it with its new revision.
+
+        Raises ConflictError if the stored one has another revision.
+        """
         ...
 
     def record_attempt(self, attempt: Attempt) -> None: ...
 
-    def of_job(self, tenant: str, job_id: str) -> Sequence[Delivery]: ...
+    def list_by_job(self, tenant: str, job_id: str) -> Sequence[Delivery]: ...
 
-    def attempts_of_job(self, tenant: str, job_id: str) -> Sequence[Attempt]: ...
+    def list_attempts_by_job(self, tenant: str, job_id: str) -> Sequence[Attempt]: ...
 
-    def attempts(self, delivery: Delivery) -> Sequence[Attempt]: ...
+    def list_attempts(self, delivery: Delivery) -> Sequence[Attempt]: ...
 
-    def deliveries_to(
+    def list_by_target(
         self,
         tenant: str,
         target: str,
@@ -83,80 +89,113 @@ class Outbox(Protocol):
         cursor: str | None,
         limit: int,
         oldest_first: bool,
-    ) -> DeliveryPage: ...
+    ) -> DeliveryPage:
+        """Return a page by creation time. Raises a 400 ApiError for a malformed cursor."""
+        ...
 
-    def attempts_to(self, tenant: str, target: str, *, cursor: str | None, limit: int) -> AttemptPage: ...
+    def list_attempts_by_target(
+        self, tenant: str, target: str, *, cursor: str | None, limit: int
+    ) -> AttemptPage:
+        """Return a page, newest first. Raises a 400 ApiError for a malformed cursor."""
+        ...
 
-    def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]: ...
+    def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]: ...
 
-    def hand_over(self, due: DueDelivery, *, until: datetime) -> None:
-        """Lets the queue have the delivery until then; does nothing where it has moved on."""
+    def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
+        """Set a new due time, unless the delivery has changed since it was listed."""
 
 
 class EndpointStore(Protocol):
-    """A tenant's endpoints."""
+    """Endpoints by tenant and ID."""
 
     def create(self, endpoint: Endpoint) -> None: ...
 
     def get(self, tenant: str, endpoint_id: str) -> Endpoint | None: ...
 
-    def all(self, tenant: str) -> Sequence[Endpoint]:
-        """All of a tenant's, oldest first."""
+    def list_all(self, tenant: str) -> Sequence[Endpoint]:
+        """Return all endpoints of a tenant, oldest first."""
         ...
 
     def save(self, endpoint: Endpoint) -> Endpoint:
-        """Writes where the stored one has the same rev, else ConflictError."""
+        """Write the endpoint and return it with its new revision.
+
+        Raises ConflictError if the stored one has another revision.
+        """
         ...
 
     def delete(self, tenant: str, endpoint_id: str) -> bool:
-        """False where there was none."""
+        """Delete the endpoint; return False if there was none."""
         ...
 
 
-class TenantSecrets(Protocol):
-    """The signing secrets for the webhooks of a tenant's predictions."""
+class SigningSecretStore(Protocol):
+    """A tenant's default signing secrets, for the webhooks of its predictions."""
 
-    def of(self, tenant: str, *, now: datetime) -> tuple[SigningSecret, ...]:
-        """Made on first use."""
-        ...
+    def get_or_create(self, tenant: str, *, now: datetime) -> tuple[SigningSecret, ...]: ...
 
     def replace(self, tenant: str, *, old: Sequence[SigningSecret], new: Sequence[SigningSecret]) -> None:
-        """Raises ConflictError where the stored ones are not `old` any more."""
+        """Write the new secrets. Raises ConflictError if the stored ones are no longer `old`."""
 
 
-class Lanes(Protocol):
-    """Requests under way per receiver, and its health."""
+class ReceiverLimitStore(Protocol):
+    """Requests in flight per receiver, and its health."""
 
-    def enter(self, tenant: str, lane: str, token: str, *, now: datetime) -> None:
-        """Takes a slot under a token of the caller's. Raises LaneFullError where all are taken."""
+    def acquire_slot(self, tenant: str, receiver_id: str, token: str, *, now: datetime) -> None:
+        """Take a slot under a token chosen by the caller. Raises ConcurrencyLimitError if all are taken."""
 
-    def leave(self, tenant: str, lane: str, token: str) -> None:
-        """Gives the slot back without any news about the receiver."""
+    def release_slot(self, tenant: str, receiver_id: str, token: str) -> None:
+        """Release a slot that was not used."""
 
-    def settle(self, tenant: str, lane: str, token: str, *, answer: Answer, now: datetime) -> Lane:
-        """Gives the slot back and records how the request went."""
+    def record_response(
+        self, tenant: str, receiver_id: str, token: str, *, response: ReceiverResponse, now: datetime
+    ) -> ReceiverHealth:
+        """Release the slot and update the receiver's health; return the new health."""
         ...
 
-    def get(self, tenant: str, lane: str) -> Lane | None: ...
+    def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None: ...
 
-    def forgive(self, tenant: str, lane: str) -> None:
-        """Forgets failures, so that a re-enabled endpoint starts afresh."""
+    def reset_failures(self, tenant: str, receiver_id: str) -> None:
+        """Reset the failure counters, for an endpoint that was enabled again."""
 
 
 class DeliveryQueue(Protocol):
     """The notify queue."""
 
-    def send(self, commands: Sequence[DeliverCommand], *, delay: float = 0) -> None:
-        """Sends them all to arrive after `delay` seconds (at most 900), or raises RetryableError."""
+    def send(self, commands: Sequence[DeliverCommand], *, delay_seconds: float = 0) -> None:
+        """Enqueue the commands to arrive after a delay of at most 900 seconds.
+
+        Raises RetryableError if any was not accepted.
+        """
 
 
 class Sender(Protocol):
-    """One request to a receiver."""
+    """Sends one request to a receiver."""
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer: ...
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> ReceiverResponse: ...
 
 
 class Topic(Protocol):
     """An SNS topic for consumers inside AWS."""
 
     def publish(self, message: str, *, attributes: Mapping[str, str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRange:
+    """A range of records in one shard of a stream, both sequence numbers included."""
+
+    stream_arn: str
+    shard_id: str
+    first_sequence_number: str
+    last_sequence_number: str
+
+
+class JobStream(Protocol):
+    """The stream of the jobs table."""
+
+    def read_changes(self, stream_range: StreamRange) -> Iterator[JobChange]:
+        """Read the changes of jobs in a range.
+
+        Raises PermanentError if the records have expired, RetryableError if they cannot be read now.
+        """
+        ...

@@ -1,4 +1,8 @@
-"""Deliveries once more, on request: one, all that failed since a time, and test events."""
+"""Send deliveries again on request: one, all failed ones since a time, and test events.
+
+A redelivery sends the same event: same ID, same bytes. Its retry schedule starts again, and its attempts are
+added to the earlier ones.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,15 @@ from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.commands import DeliverCommand
-from replicate_proxy.webhooks.events import message_id
+from replicate_proxy.webhooks.events import build_message_id
 from replicate_proxy.webhooks.model import (
     PREDICTION_TARGET,
     Delivery,
     DeliveryStatus,
-    Ending,
     EventKind,
+    FailureReason,
     StoredEvent,
+    parse_delivery_id,
 )
 
 if TYPE_CHECKING:
@@ -28,121 +33,145 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.endpoints import Endpoint
-    from replicate_proxy.webhooks.ports import DeliveryQueue, EndpointStore, Outbox
+    from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
 
-_PAGE = 100
-_PAGES = 5
-# A delivery that was under way when its endpoint was disabled may have begun a whole schedule earlier.
-_MISSED = frozenset({Ending.ENDPOINT_DISABLED, Ending.GONE})
+_PAGE_SIZE = 100
+_MAX_PAGES = 5
+# Why a delivery fails while its endpoint is disabled, or by the response that disables it.
+_MISSED_REASONS = frozenset({FailureReason.ENDPOINT_DISABLED, FailureReason.GONE})
 
 
 @dataclass(frozen=True, slots=True)
-class Redelivered:
-    """How many were queued again; `next` is the cursor for the rest, None where all were looked at."""
+class RedeliveryResult:
+    """How many deliveries were enqueued. `next_cursor` continues the call, None if it is complete."""
 
-    number: int
-    next: str | None
+    count: int
+    next_cursor: str | None
 
 
-class Redelivery:
-    """A redelivery is the same event: same id, same bytes, a fresh schedule, one more line of attempts."""
+class RedeliveryService:
+    """Use cases of the redelivery routes."""
 
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        deliveries: DeliveryStore,
         endpoints: EndpointStore,
         queue: DeliveryQueue,
         clock: Clock,
         settings: DeliverySettings,
     ) -> None:
-        self._outbox = outbox
+        self._deliveries = deliveries
         self._endpoints = endpoints
         self._queue = queue
         self._clock = clock
         self._settings = settings
 
-    def one(self, tenant: str, delivery_id: str) -> Delivery:
-        """Queues a delivery now, whether it failed, succeeded or waits for its next attempt.
+    def get_delivery(self, tenant: str, delivery_id: str) -> Delivery:
+        """Return a delivery. Raises NotFoundError if the tenant has no such delivery."""
+        key = parse_delivery_id(delivery_id)
+        delivery = self._deliveries.get(tenant, *key) if key else None
+        if delivery is None:
+            raise NotFoundError("no such delivery")
+        return delivery
 
-        Raises NotFoundError; a 409 ApiError where the endpoint is off or gone, or an attempt is under way.
+    def redeliver(self, tenant: str, delivery_id: str) -> Delivery:
+        """Enqueue a delivery now, whether it failed, succeeded or waits for its next attempt.
+
+        Raises NotFoundError, or a 409 ApiError if the endpoint is disabled or deleted, or an attempt is in
+        progress.
         """
-        delivery = self.find(tenant, delivery_id)
+        delivery = self.get_delivery(tenant, delivery_id)
         endpoint = self._endpoints.get(tenant, delivery.target)
         if delivery.target != PREDICTION_TARGET and (endpoint is None or not endpoint.is_enabled):
             raise ApiError(409, "Endpoint disabled", "Enable the endpoint before redelivering to it")
         try:
-            saved = self._again(delivery)
+            saved = self._restart_schedule(delivery)
         except ConflictError:
             saved = None
         if saved is None:
             raise ApiError(
-                409, "Attempt under way", "An attempt of this delivery is under way; try again in a minute"
+                409,
+                "Attempt in progress",
+                "An attempt of this delivery is in progress; try again in a minute",
             )
-        self._queue.send([DeliverCommand.of(saved)])
+        self._queue.send([DeliverCommand.for_delivery(saved)])
         return saved
 
-    def failed_since(
+    def redeliver_failed(
         self,
         tenant: str,
         target: str,
         since: datetime,
         *,
         cursor: str | None = None,
-        endings: Collection[Ending] = (),
-    ) -> Redelivered:
-        """Queues a target's failed deliveries of events since a time, oldest first, at most 500 a call."""
-        number = 0
-        for _ in range(_PAGES):
-            page = self._outbox.deliveries_to(
-                tenant, target, since=since, cursor=cursor, limit=_PAGE, oldest_first=True
+        reasons: Collection[FailureReason] = (),
+    ) -> RedeliveryResult:
+        """Enqueue a target's failed deliveries created since a time, oldest first, at most 500 a call.
+
+        With `reasons`, only those that failed for one of them.
+        """
+        count = 0
+        for _ in range(_MAX_PAGES):
+            page = self._deliveries.list_by_target(
+                tenant, target, since=since, cursor=cursor, limit=_PAGE_SIZE, oldest_first=True
             )
-            number += self._queue_again([each for each in page.deliveries if _is_meant(each, endings)])
-            cursor = page.next
+            count += self._redeliver_all(
+                [delivery for delivery in page.deliveries if _has_failed(delivery, reasons)]
+            )
+            cursor = page.next_cursor
             if cursor is None:
                 break
-        logger.info("deliveries queued again", target=target, number=number, finished=cursor is None)
-        return Redelivered(number, cursor)
+        logger.info("deliveries enqueued again", target=target, count=count, complete=cursor is None)
+        return RedeliveryResult(count, cursor)
 
-    def missed(self, endpoint: Endpoint, disabled_at: datetime) -> Redelivered:
-        """What an endpoint missed while it was disabled."""
-        since = disabled_at - timedelta(seconds=self._settings.give_up_after)
-        return self.failed_since(endpoint.tenant, endpoint.id, since, endings=_MISSED)
+    def redeliver_missed(self, endpoint: Endpoint, disabled_at: datetime) -> RedeliveryResult:
+        """Enqueue what an endpoint missed while it was disabled.
 
-    def all_failed_since(self, tenant: str, since: datetime, *, cursor: str | None = None) -> Redelivered:
-        """The same for predictions' own webhooks and every enabled endpoint, one target after another."""
-        targets = [PREDICTION_TARGET, *(each.id for each in self._endpoints.all(tenant) if each.is_enabled)]
-        first, _, inner = (cursor or PREDICTION_TARGET).partition("~")
-        # Ids sort by time and the predictions' own come first; the one that the cursor names may be gone.
-        remaining = targets if first == PREDICTION_TARGET else [each for each in targets[1:] if each >= first]
-        inner = inner if remaining[:1] == [first] else ""
-        number = 0
-        for index, target in enumerate(remaining):
-            done = self.failed_since(tenant, target, since, cursor=inner or None)
-            number, inner = number + done.number, ""
-            if done.next is not None:
-                return Redelivered(number, f"{target}~{done.next}")
-            if number >= _PAGE * _PAGES and index + 1 < len(remaining):
-                return Redelivered(number, remaining[index + 1])
-        return Redelivered(number, None)
+        A delivery that was pending when the endpoint was disabled can be as old as a delivery may get.
+        """
+        since = disabled_at - timedelta(seconds=self._settings.max_age_seconds)
+        return self.redeliver_failed(endpoint.tenant, endpoint.id, since, reasons=_MISSED_REASONS)
 
-    def test(self, endpoint: Endpoint, *, base_url: str) -> Delivery:
-        """Sends an event that is about nothing, to see whether the receiver is there and verifies."""
+    def redeliver_all_failed(
+        self, tenant: str, since: datetime, *, cursor: str | None = None
+    ) -> RedeliveryResult:
+        """Enqueue the failed deliveries to predictions' own webhooks and to every enabled endpoint.
+
+        The cursor is `<target>` or `<target>~<cursor within the target>`.
+        """
+        first_target, _, target_cursor = (cursor or PREDICTION_TARGET).partition("~")
+        targets = self._list_targets(tenant, first_target)
+        if targets[:1] != [first_target]:
+            target_cursor = ""  # The endpoint that the cursor names was deleted or disabled meanwhile.
+        count = 0
+        for index, target in enumerate(targets):
+            result = self.redeliver_failed(tenant, target, since, cursor=target_cursor or None)
+            target_cursor = ""
+            count += result.count
+            if result.next_cursor is not None:
+                return RedeliveryResult(count, f"{target}~{result.next_cursor}")
+            if count >= _PAGE_SIZE * _MAX_PAGES and index + 1 < len(targets):
+                return RedeliveryResult(count, targets[index + 1])
+        return RedeliveryResult(count, None)
+
+    def send_test_event(self, endpoint: Endpoint, *, base_url: str) -> Delivery:
+        """Send a test event, to check that the receiver responds and verifies the signature."""
         now = self._clock.now()
         job_id = generate_id(now)
         expires_at = int((now + timedelta(days=self._settings.retention_days)).timestamp())
-        identity = message_id(endpoint.tenant, job_id, EventKind.TEST, 0)
-        text = json.dumps(_sample(job_id, now, base_url))
+        message_id = build_message_id(endpoint.tenant, job_id, EventKind.TEST, 0)
+        body_text = json.dumps(_build_test_body(job_id, now, base_url))
         event = StoredEvent(
             tenant=endpoint.tenant,
             job_id=job_id,
             sequence=0,
             kind=EventKind.TEST,
-            message_id=identity,
+            message_id=message_id,
             created_at=now,
-            body=Document(text=json.dumps(text)),
+            body=Document(text=json.dumps(body_text)),
             expires_at=expires_at,
         )
         delivery = Delivery(
@@ -151,71 +180,66 @@ class Redelivery:
             sequence=0,
             target=endpoint.id,
             kind=EventKind.TEST,
-            message_id=identity,
+            message_id=message_id,
             url=None,
             created_at=now,
-            queued_at=now,
+            schedule_started_at=now,
             next_attempt_at=now,
-            due_at=now + timedelta(seconds=self._settings.handover),
+            due_at=now + timedelta(seconds=self._settings.requeue_after_seconds),
             expires_at=expires_at,
         )
-        self._outbox.record_event(event)
-        self._outbox.record(delivery)
-        self._queue.send([DeliverCommand.of(delivery)])
+        self._deliveries.create_event(event)
+        self._deliveries.create(delivery)
+        self._queue.send([DeliverCommand.for_delivery(delivery)])
         return delivery
 
-    def find(self, tenant: str, delivery_id: str) -> Delivery:
-        """Raises NotFoundError, for another tenant's as for one that never was."""
-        job_id, sequence, target = [*delivery_id.split("."), "", ""][:3]
-        found = None
-        if sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_DIGITS and target:
-            found = self._outbox.get(tenant, job_id, int(sequence), target)
-        if found is None or found.id != delivery_id:
-            raise NotFoundError("no such delivery")
-        return found
+    def _list_targets(self, tenant: str, first_target: str) -> list[str]:
+        """Return the targets from `first_target` on: predictions' own webhooks, then endpoints by ID."""
+        endpoints = [endpoint.id for endpoint in self._endpoints.list_all(tenant) if endpoint.is_enabled]
+        if first_target == PREDICTION_TARGET:
+            return [PREDICTION_TARGET, *endpoints]
+        return [endpoint_id for endpoint_id in endpoints if endpoint_id >= first_target]
 
-    def _queue_again(self, deliveries: list[Delivery]) -> int:
-        saved: list[Delivery] = []
+    def _redeliver_all(self, deliveries: list[Delivery]) -> int:
+        restarted: list[Delivery] = []
         for delivery in deliveries:
             try:
-                again = self._again(delivery)
+                saved = self._restart_schedule(delivery)
             except ConflictError:
-                continue  # it moved this moment: not failed any more
-            saved += [again] if again else []
-        self._queue.send([DeliverCommand.of(each) for each in saved])
-        return len(saved)
+                continue  # It changed since it was read: it is no longer failed.
+            if saved is not None:
+                restarted.append(saved)
+        self._queue.send([DeliverCommand.for_delivery(delivery) for delivery in restarted])
+        return len(restarted)
 
-    def _again(self, delivery: Delivery) -> Delivery | None:
-        """The delivery at the beginning of a new round; None while an attempt is under way."""
+    def _restart_schedule(self, delivery: Delivery) -> Delivery | None:
+        """Save the delivery as due now with a new schedule; return None while an attempt is in progress."""
         now = self._clock.now()
         if delivery.is_pending and delivery.is_leased(now):
             return None
-        return self._outbox.save(
+        return self._deliveries.save(
             replace(
                 delivery,
                 status=DeliveryStatus.PENDING,
-                tries=0,
-                verdict=None,
-                ending=None,
+                schedule_attempts=0,
+                last_result=None,
+                failure_reason=None,
                 finished_at=None,
                 lease_until=None,
-                queued_at=now,
+                schedule_started_at=now,
                 next_attempt_at=now,
-                due_at=now + timedelta(seconds=self._settings.handover),
+                due_at=now + timedelta(seconds=self._settings.requeue_after_seconds),
             )
         )
 
 
-_SEQUENCE_DIGITS = 12
+def _has_failed(delivery: Delivery, reasons: Collection[FailureReason]) -> bool:
+    return delivery.status is DeliveryStatus.FAILED and (not reasons or delivery.failure_reason in reasons)
 
 
-def _is_meant(delivery: Delivery, endings: Collection[Ending]) -> bool:
-    return delivery.status is DeliveryStatus.FAILED and (not endings or delivery.ending in endings)
-
-
-def _sample(job_id: str, now: datetime, base_url: str) -> dict[str, object]:
-    """A prediction that never was; `starting`, so that no receiver takes it for a result."""
-    here = f"{base_url}/v1/predictions/{job_id}"
+def _build_test_body(job_id: str, now: datetime, base_url: str) -> dict[str, object]:
+    """Return a prediction that does not exist; `starting`, so that no receiver takes it for a result."""
+    url = f"{base_url}/v1/predictions/{job_id}"
     return {
         "id": job_id,
         "model": "replicate-proxy/test",
@@ -227,6 +251,6 @@ def _sample(job_id: str, now: datetime, base_url: str) -> dict[str, object]:
         "status": "starting",
         "created_at": format_timestamp(now),
         "data_removed": False,
-        "urls": {"get": here, "cancel": f"{here}/cancel"},
+        "urls": {"get": url, "cancel": f"{url}/cancel"},
         "proxy": {"event": EventKind.TEST.value, "sequence": 0},
     }

@@ -1,4 +1,4 @@
-"""What goes over the wire for one attempt: address, signed headers, body."""
+"""Build the request of one attempt: URL, signed headers, body."""
 
 from __future__ import annotations
 
@@ -7,66 +7,72 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.signing import sign_webhook
-from replicate_proxy.webhooks.endpoints import (
-    live_secrets,
-)
-from replicate_proxy.webhooks.model import PREDICTION_TARGET, Delivery, Ending
+from replicate_proxy.webhooks.model import PREDICTION_TARGET, Delivery, FailureReason
+from replicate_proxy.webhooks.signing_secrets import live_secrets
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.ports import DocumentStore
-    from replicate_proxy.webhooks.ports import EndpointStore, Outbox, TenantSecrets
+    from replicate_proxy.webhooks.ports import DeliveryStore, EndpointStore, SigningSecretStore
 
 
 USER_AGENT = "replicate-proxy-webhooks/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One request; the signature covers the message id, the time of this attempt, and the body."""
+class SignedRequest:
+    """One POST. The signature covers the message ID, the time of this attempt, and the body."""
 
     url: str
     headers: dict[str, str]
     body: bytes
 
 
-class Letters:
-    """Writes letters from the stored event, to the endpoint as it is now."""
+class RequestBuilder:
+    """Builds requests from the stored event and the endpoint's current URL and secrets."""
 
     def __init__(
-        self, *, outbox: Outbox, endpoints: EndpointStore, secrets: TenantSecrets, documents: DocumentStore
+        self,
+        *,
+        deliveries: DeliveryStore,
+        endpoints: EndpointStore,
+        secrets: SigningSecretStore,
+        documents: DocumentStore,
     ) -> None:
-        self._outbox = outbox
+        self._deliveries = deliveries
         self._endpoints = endpoints
         self._secrets = secrets
         self._documents = documents
 
-    def write(self, delivery: Delivery, now: datetime) -> Letter | Ending:
-        """The letter, or why there will never be one."""
-        address = self._address(delivery, now)
-        if isinstance(address, Ending):
-            return address
-        url, secrets = address
-        body = self._body(delivery)
-        return (
-            Letter(url, _headers(delivery, secrets, body, now), body) if body is not None else Ending.EXPIRED
-        )
+    def build(self, delivery: Delivery, now: datetime) -> SignedRequest | FailureReason:
+        """Return the request, or why the delivery can never be sent."""
+        destination = self._find_destination(delivery, now)
+        if isinstance(destination, FailureReason):
+            return destination
+        url, secrets = destination
+        body = self._load_body(delivery)
+        if body is None:
+            return FailureReason.EXPIRED
+        return SignedRequest(url, _build_headers(delivery, secrets, body, now), body)
 
-    def _address(self, delivery: Delivery, now: datetime) -> tuple[str, tuple[str, ...]] | Ending:
+    def _find_destination(
+        self, delivery: Delivery, now: datetime
+    ) -> tuple[str, tuple[str, ...]] | FailureReason:
+        """Return the URL and the secrets to sign with."""
         if delivery.target == PREDICTION_TARGET:
-            secrets = self._secrets.of(delivery.tenant, now=now)
+            secrets = self._secrets.get_or_create(delivery.tenant, now=now)
             return delivery.url or "", live_secrets(secrets, now)
         endpoint = self._endpoints.get(delivery.tenant, delivery.target)
         if endpoint is None:
-            return Ending.ENDPOINT_DELETED
+            return FailureReason.ENDPOINT_DELETED
         if not endpoint.is_enabled:
-            return Ending.ENDPOINT_DISABLED
+            return FailureReason.ENDPOINT_DISABLED
         return endpoint.url, live_secrets(endpoint.secrets, now)
 
-    def _body(self, delivery: Delivery) -> bytes | None:
-        """The stored text; None where retention has taken it."""
-        event = self._outbox.event(delivery.tenant, delivery.job_id, delivery.sequence)
+    def _load_body(self, delivery: Delivery) -> bytes | None:
+        """Return the stored body, or None if its retention is over."""
+        event = self._deliveries.get_event(delivery.tenant, delivery.job_id, delivery.sequence)
         if event is None:
             return None
         try:
@@ -75,8 +81,10 @@ class Letters:
             return None
 
 
-def _headers(delivery: Delivery, secrets: tuple[str, ...], body: bytes, now: datetime) -> dict[str, str]:
-    """Standard Webhooks specification, "Webhook headers"; and three of ours, for routing."""
+def _build_headers(
+    delivery: Delivery, secrets: tuple[str, ...], body: bytes, now: datetime
+) -> dict[str, str]:
+    """Return the Standard Webhooks headers (specification, "Webhook headers") and ours for routing."""
     timestamp = int(now.timestamp())
     return {
         "content-type": "application/json",
@@ -86,5 +94,5 @@ def _headers(delivery: Delivery, secrets: tuple[str, ...], body: bytes, now: dat
         "webhook-signature": sign_webhook(secrets, delivery.message_id, timestamp, body),
         "x-proxy-event": delivery.kind.value,
         "x-proxy-sequence": str(delivery.sequence),
-        "x-proxy-attempt": str(delivery.attempts + 1),
+        "x-proxy-attempt": str(delivery.total_attempts + 1),
     }

@@ -1,7 +1,4 @@
-"""The numbers of delivery, each with its environment variable. Pure.
-
-When the next attempt goes out. Pure but for the die it is given.
-"""
+"""Settings of delivery, and the time of the next attempt. Pure."""
 
 from __future__ import annotations
 
@@ -16,40 +13,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-# Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours; seconds between them.
-SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-_DAY = 86400.0
+# Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours.
+DEFAULT_SCHEDULE_SECONDS = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+_DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySettings:
-    """Seconds and bytes unless the name says otherwise. `jitter` 0.2 means ±20 %.
+    """Settings of webhook delivery; `from_env` names the environment variables.
 
-    `handover` is how long the sweep leaves a delivery to the queue before it sends it again. `order_patience`
-    is how long a later event of a job waits for an earlier one that the receiver keeps refusing. `lane_slots`
-    is how many requests one endpoint may have under way at once. `disable_after_failures` in a row disable an
-    endpoint once they span `disable_min_span`, so that a restart under load does not.
+    schedule_seconds: delay before each attempt; their number is the maximum number of attempts.
+    jitter: share by which each delay varies; 0.2 means ±20 %.
+    max_retry_after_seconds: longest delay that a receiver's Retry-After can cause.
+    max_queue_delay_seconds: a shorter delay goes through the queue, a longer one is left to the sweep.
+    requeue_after_seconds: time after which the sweep enqueues a delivery again whose message was lost.
+    ordering_timeout_seconds: how long an event waits for an earlier one of its job that the receiver rejects.
+    max_concurrency: requests in flight to one receiver.
+    busy_delay_seconds: delay when a healthy receiver has no free slot.
+    unresponsive_delay_seconds: first delay when the receiver sends no responses; doubles with each missing
+        response up to `max_unresponsive_delay_seconds`.
+    max_age_seconds: a delivery older than this fails as expired.
+    disable_after_seconds: an endpoint is disabled after failing for this long,
+    disable_after_failures: or after this many consecutive failures, provided that they span
+    disable_min_span_seconds: so that the restart of a busy receiver does not disable it.
     """
 
-    schedule: tuple[float, ...] = SCHEDULE
+    schedule_seconds: tuple[float, ...] = DEFAULT_SCHEDULE_SECONDS
     jitter: float = 0.2
-    longest_retry_after: float = 3600.0
-    connect_timeout: float = 3.0
-    total_timeout: float = 15.0
-    lease: float = 60.0
-    direct_delay: float = 60.0
-    handover: float = 300.0
-    order_patience: float = 600.0
-    lane_slots: int = 20
-    lane_wait: float = 2.0
-    slow_lane_wait: float = 30.0
-    longest_lane_wait: float = 600.0
-    give_up_after: float = 7 * _DAY
-    disable_after: float = 5 * _DAY
+    max_retry_after_seconds: float = 3600.0
+    connect_timeout_seconds: float = 3.0
+    total_timeout_seconds: float = 15.0
+    lease_seconds: float = 60.0
+    max_queue_delay_seconds: float = 60.0
+    requeue_after_seconds: float = 300.0
+    ordering_timeout_seconds: float = 600.0
+    max_concurrency: int = 20
+    busy_delay_seconds: float = 2.0
+    unresponsive_delay_seconds: float = 30.0
+    max_unresponsive_delay_seconds: float = 600.0
+    max_age_seconds: float = 7 * _DAY_SECONDS
+    disable_after_seconds: float = 5 * _DAY_SECONDS
     disable_after_failures: int = 100
-    disable_min_span: float = 3600.0
-    body_limit: int = 256 * 1024
-    answer_limit: int = 8 * 1024
+    disable_min_span_seconds: float = 3600.0
+    max_body_bytes: int = 256 * 1024
+    max_response_bytes: int = 8 * 1024
     retention_days: int = 30
     due_shards: int = 8
 
@@ -58,49 +65,55 @@ class DeliverySettings:
         env = Env(values)
         default = cls()
         return cls(
-            schedule=_schedule(env.names("DELIVERY_SCHEDULE")),
+            schedule_seconds=_parse_schedule(env.names("DELIVERY_SCHEDULE")),
             jitter=env.number("DELIVERY_JITTER", default.jitter),
-            connect_timeout=env.number("DELIVERY_CONNECT_SECONDS", default.connect_timeout),
-            total_timeout=env.number("DELIVERY_TOTAL_SECONDS", default.total_timeout),
-            lease=env.number("DELIVERY_LEASE_SECONDS", default.lease),
-            handover=env.number("DELIVERY_HANDOVER_SECONDS", default.handover),
-            order_patience=env.number("DELIVERY_ORDERING_TIMEOUT_SECONDS", default.order_patience),
-            lane_slots=env.integer("DELIVERY_LANE_SLOTS", default.lane_slots),
-            disable_after=env.number("DELIVERY_DISABLE_AFTER_SECONDS", default.disable_after),
+            connect_timeout_seconds=env.number(
+                "DELIVERY_CONNECT_TIMEOUT_SECONDS", default.connect_timeout_seconds
+            ),
+            total_timeout_seconds=env.number("DELIVERY_TOTAL_TIMEOUT_SECONDS", default.total_timeout_seconds),
+            lease_seconds=env.number("DELIVERY_LEASE_SECONDS", default.lease_seconds),
+            requeue_after_seconds=env.number("DELIVERY_REQUEUE_AFTER_SECONDS", default.requeue_after_seconds),
+            ordering_timeout_seconds=env.number(
+                "DELIVERY_ORDERING_TIMEOUT_SECONDS", default.ordering_timeout_seconds
+            ),
+            max_concurrency=env.integer("DELIVERY_MAX_CONCURRENCY", default.max_concurrency),
+            disable_after_seconds=env.number("DELIVERY_DISABLE_AFTER_SECONDS", default.disable_after_seconds),
             disable_after_failures=env.integer(
                 "DELIVERY_DISABLE_AFTER_FAILURES", default.disable_after_failures
             ),
-            disable_min_span=env.number("DELIVERY_DISABLE_MIN_SPAN_SECONDS", default.disable_min_span),
-            body_limit=env.integer("DELIVERY_BODY_LIMIT_BYTES", default.body_limit),
+            disable_min_span_seconds=env.number(
+                "DELIVERY_DISABLE_MIN_SPAN_SECONDS", default.disable_min_span_seconds
+            ),
+            max_body_bytes=env.integer("DELIVERY_MAX_BODY_BYTES", default.max_body_bytes),
             retention_days=env.integer("DELIVERY_RETENTION_DAYS", default.retention_days),
         )
 
 
-def _schedule(words: tuple[str, ...]) -> tuple[float, ...]:
-    try:
-        delays = tuple(float(word) for word in words) or SCHEDULE
-    except ValueError:
-        raise ConfigurationError("environment variable DELIVERY_SCHEDULE is not a list of seconds") from None
-    if any(delay < 0 for delay in delays):
-        raise ConfigurationError("environment variable DELIVERY_SCHEDULE has a negative delay")
-    return delays
-
-
-def next_attempt(
+def next_attempt_at(
     settings: DeliverySettings,
     *,
-    tries: int,
+    failed_attempts: int,
     now: datetime,
-    retry_after: float | None,
-    die: Callable[[], float],
+    retry_after_seconds: float | None,
+    random_fraction: Callable[[], float],
 ) -> datetime | None:
-    """The time of the attempt after `tries` have failed, None where the schedule is used up.
+    """Return the time of the attempt after `failed_attempts`, or None if the schedule is used up.
 
-    `die` gives numbers in [0, 1). A receiver's Retry-After can only put the attempt off, by at most
-    `longest_retry_after` beyond now.
+    `random_fraction` returns numbers in [0, 1). A Retry-After can only delay the attempt, never advance it.
     """
-    if tries >= len(settings.schedule):
+    if failed_attempts >= len(settings.schedule_seconds):
         return None
-    delay = settings.schedule[tries] * (1 + settings.jitter * (2 * die() - 1))
-    asked = min(retry_after or 0.0, settings.longest_retry_after)
-    return now + timedelta(seconds=max(delay, asked))
+    jitter_factor = 1 + settings.jitter * (2 * random_fraction() - 1)
+    scheduled_delay = settings.schedule_seconds[failed_attempts] * jitter_factor
+    requested_delay = min(retry_after_seconds or 0.0, settings.max_retry_after_seconds)
+    return now + timedelta(seconds=max(scheduled_delay, requested_delay))
+
+
+def _parse_schedule(delays: tuple[str, ...]) -> tuple[float, ...]:
+    try:
+        schedule = tuple(float(delay) for delay in delays) or DEFAULT_SCHEDULE_SECONDS
+    except ValueError:
+        raise ConfigurationError("environment variable DELIVERY_SCHEDULE is not a list of seconds") from None
+    if any(delay < 0 for delay in schedule):
+        raise ConfigurationError("environment variable DELIVERY_SCHEDULE has a negative delay")
+    return schedule

@@ -1,148 +1,139 @@
-"""One signed POST to a receiver and what to make of its answer."""
+"""Send one signed POST to a receiver and classify the response."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.net.errors import ForbiddenUrlError, RequestTimeoutError, UnreachableError
-from replicate_proxy.webhooks.model import Verdict
+from replicate_proxy.webhooks.model import AttemptResult, ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+
+    from replicate_proxy.net.session import GuardedSession
 
 
-# The receiver, or what stands before it, says that it is not there or not now: no event would fare better.
-_NOT_NOW = frozenset({408, 425, 429, 502, 503, 504})
+# The receiver, or a proxy in front of it, is not available now: no other event would fare better.
+_UNAVAILABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 _GONE = 410
+_ERROR_BY_STATUS_CLASS = {
+    2: None,
+    3: ErrorCode.REDIRECT,
+    4: ErrorCode.CLIENT_ERROR,
+    5: ErrorCode.SERVER_ERROR,
+}
 
 
-class Failure(StrEnum):
-    """Why an attempt failed, in the words of the attempt record."""
+class ReceiverInstruction(StrEnum):
+    """What a receiver can ask for beyond success or failure."""
 
-    TIMEOUT = "timeout"
-    UNREACHABLE = "unreachable"
-    FORBIDDEN_ADDRESS = "forbidden_address"
-    BAD_ANSWER = "bad_answer"
-    REDIRECT = "redirect"
-    CLIENT_ERROR = "http_4xx"
-    SERVER_ERROR = "http_5xx"
-    OTHER_STATUS = "http_other"
-
-
-class Instruction(StrEnum):
-    """What a receiver may ask for beyond success or failure."""
-
-    DISABLE_GONE = "gone"
+    GONE = "gone"
     DISABLE = "disable"
     ABORT = "abort-message"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The outcome of one request. `text` is the beginning of the body, `retry_after` the header as sent."""
+class ReceiverResponse:
+    """The receiver's response to one request, or the error that occurred instead (`status` is None).
 
-    verdict: Verdict
-    duration: float
+    `body` is the beginning of the response body, `retry_after` the header as sent.
+    """
+
+    result: AttemptResult
+    duration_seconds: float
     status: int | None = None
-    failure: Failure | None = None
-    text: str = ""
+    error_code: ErrorCode | None = None
+    body: str = ""
     retry_after: str | None = None
-    instruction: Instruction | None = None
+    instruction: ReceiverInstruction | None = None
 
     @property
-    def hung(self) -> bool:
-        """No answer at all: such a receiver holds a worker for as long as the timeouts allow."""
+    def is_missing(self) -> bool:
+        """Whether the receiver sent no HTTP response at all."""
         return self.status is None
 
 
-class HttpAnswer(Protocol):
-    """The part of `net.response.GuardedResponse` that is read here."""
+class HttpSender:
+    """The Sender port. Addresses are checked, redirects are not followed.
 
-    status: int
-    headers: Mapping[str, str]
-
-    def read_prefix(self, max_bytes: int) -> bytes: ...
-
-
-class Session(Protocol):
-    """The part of `net.session.GuardedSession` that is called here."""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        timeout_seconds: float,
-        headers: Mapping[str, str] | None = None,
-        data: bytes | None = None,
-        stream: bool = False,
-    ) -> AbstractContextManager[HttpAnswer]: ...
-
-
-class GuardedSender:
-    """The Sender port: checked addresses, no redirects, `timeout` in seconds, `answer_limit` in bytes."""
+    `timeout_seconds` bounds the whole request. Of the response body `max_response_bytes` are read.
+    """
 
     def __init__(
         self,
-        session: Session,
+        session: GuardedSession,
         *,
-        timeout: float,
-        answer_limit: int,
+        timeout_seconds: float,
+        max_response_bytes: int,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._session = session
-        self._timeout = timeout
-        self._answer_limit = answer_limit
+        self._timeout_seconds = timeout_seconds
+        self._max_response_bytes = max_response_bytes
         self._timer = timer
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> ReceiverResponse:
         start = self._timer()
         try:
             with self._session.request(
-                "POST", url, timeout_seconds=self._timeout, headers=headers, data=body, stream=True
+                "POST", url, timeout_seconds=self._timeout_seconds, headers=headers, data=body, stream=True
             ) as response:
-                head = response.read_prefix(self._answer_limit)
-                return judge(response.status, response.headers, head, duration=self._timer() - start)
+                response_body = response.read_prefix(self._max_response_bytes)
+                return classify_response(
+                    response.status,
+                    response.headers,
+                    response_body,
+                    duration_seconds=self._timer() - start,
+                )
         except RequestTimeoutError:
-            failure = Failure.TIMEOUT
+            error_code = ErrorCode.TIMEOUT
         except UnreachableError:
-            failure = Failure.UNREACHABLE
+            error_code = ErrorCode.UNREACHABLE
         except ForbiddenUrlError:
-            failure = Failure.FORBIDDEN_ADDRESS
+            error_code = ErrorCode.FORBIDDEN_ADDRESS
         except PermanentError:
-            failure = Failure.BAD_ANSWER
-        return Answer(verdict=Verdict.DOWN, failure=failure, duration=self._timer() - start)
+            error_code = ErrorCode.BAD_RESPONSE
+        return ReceiverResponse(
+            result=AttemptResult.UNAVAILABLE,
+            error_code=error_code,
+            duration_seconds=self._timer() - start,
+        )
 
 
-def judge(status: int, headers: Mapping[str, str], head: bytes, *, duration: float) -> Answer:
-    """Only 2xx is success (Standard Webhooks specification, "Deliverability and reliability")."""
-    lowered = {name.lower(): value for name, value in headers.items()}
-    failure = _failure(status)
-    verdict = Verdict.DOWN if status in _NOT_NOW else Verdict.REFUSED
-    return Answer(
-        verdict=Verdict.TAKEN if failure is None else verdict,
-        duration=duration,
+def classify_response(
+    status: int, headers: Mapping[str, str], body: bytes, *, duration_seconds: float
+) -> ReceiverResponse:
+    """Return what an HTTP response means for the delivery.
+
+    Only 2xx is success (Standard Webhooks specification, "Deliverability and reliability").
+    """
+    lowercase_headers = {name.lower(): value for name, value in headers.items()}
+    error_code = _ERROR_BY_STATUS_CLASS.get(status // 100, ErrorCode.OTHER_STATUS)
+    if error_code is None:
+        result = AttemptResult.DELIVERED
+    elif status in _UNAVAILABLE_STATUSES:
+        result = AttemptResult.UNAVAILABLE
+    else:
+        result = AttemptResult.REJECTED
+    return ReceiverResponse(
+        result=result,
+        duration_seconds=duration_seconds,
         status=status,
-        failure=failure,
-        text=head.decode("utf-8", "replace"),
-        retry_after=lowered.get("retry-after"),
-        instruction=_instruction(status, lowered.get("webhook-delivery", "")),
+        error_code=error_code,
+        body=body.decode("utf-8", "replace"),
+        retry_after=lowercase_headers.get("retry-after"),
+        instruction=_parse_instruction(status, lowercase_headers.get("webhook-delivery", "")),
     )
 
 
-def _failure(status: int) -> Failure | None:
-    by_class = {2: None, 3: Failure.REDIRECT, 4: Failure.CLIENT_ERROR, 5: Failure.SERVER_ERROR}
-    return by_class.get(status // 100, Failure.OTHER_STATUS)
-
-
-def _instruction(status: int, header: str) -> Instruction | None:
-    """410 as the specification has it, or Svix's `webhook-delivery` header."""
+def _parse_instruction(status: int, header: str) -> ReceiverInstruction | None:
+    """Return what a 410 (Standard Webhooks) or Svix's `webhook-delivery` header asks for."""
     if status == _GONE:
-        return Instruction.DISABLE_GONE
-    word = header.strip().lower()
-    return Instruction(word) if word in {Instruction.DISABLE, Instruction.ABORT} else None
+        return ReceiverInstruction.GONE
+    name = header.strip().lower()
+    known = {ReceiverInstruction.DISABLE, ReceiverInstruction.ABORT}
+    return ReceiverInstruction(name) if name in known else None

@@ -1,93 +1,51 @@
-"""Records of the jobs table's stream as changes of jobs. Pure.
+"""Replay batches of the jobs stream that the notify function gave up on.
 
-Batches of the stream that notify gave up on: dead letters hold positions, the stream the records.
+The dead letter of such a batch holds positions in the stream, not records; the stream keeps the records for
+24 hours (Amazon DynamoDB, Streams).
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from replicate_proxy.aws.dynamodb import from_item
-from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.errors import PermanentError, RetryableError
-from replicate_proxy.webhooks.notifier import JobChange
+from replicate_proxy.webhooks.ports import StreamRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from replicate_proxy.jobs.model import Job
     from replicate_proxy.webhooks.notifier import Notifier
+    from replicate_proxy.webhooks.ports import JobStream
 
 
-def change_of(record: Mapping[str, Any]) -> JobChange | None:
-    """The change behind a record (Amazon DynamoDB, StreamRecord); None for anything but a job's save."""
-    data = record["dynamodb"]
-    new = data.get("NewImage")
-    if new is None or data["Keys"]["sk"].get("S") != "JOB":
-        return None
-    return JobChange(_job(data.get("OldImage")), job_from_record(from_item(new)))
+class StreamReplayer:
+    """Notifies about the records of a dead letter. Notifying about a record twice changes nothing."""
 
-
-def _job(image: Mapping[str, Any] | None) -> Job | None:
-    return job_from_record(from_item(image)) if image else None
-
-
-# A stream keeps its records for 24 hours (Amazon DynamoDB, Streams).
-_GONE = frozenset({"TrimmedDataAccessException", "ResourceNotFoundException"})
-
-
-class LostBatches:
-    """Reads a dead letter's records again and tells them; what had been told before is not told twice."""
-
-    def __init__(self, *, streams: Any, notifier: Notifier) -> None:
-        self._streams = streams
+    def __init__(self, *, stream: JobStream, notifier: Notifier) -> None:
+        self._stream = stream
         self._notifier = notifier
 
-    def retell(self, letter: str) -> int:
-        """The number of changes told, from the body of a dead letter (AWS Lambda, on-failure destinations).
+    def replay(self, dead_letter: str) -> int:
+        """Notify about the changes of a dead letter and return their number.
 
-        Raises PermanentError for anything that is no such letter or is older than the stream, RetryableError
-        where telling failed again.
+        Raises PermanentError for another kind of message or expired records, RetryableError if notifying
+        failed again.
         """
-        try:
-            batch = json.loads(letter)["DDBStreamBatchInfo"]
-            first, last = str(batch["startSequenceNumber"]), str(batch["endSequenceNumber"])
-            position = {"StreamArn": str(batch["streamArn"]), "ShardId": str(batch["shardId"])}
-        except (ValueError, TypeError, KeyError) as error:
-            raise PermanentError(f"not a lost batch: {type(error).__name__}") from error
-        changes = [change for record in self._records(position, first, last) if (change := change_of(record))]
-        failed = self._notifier.notify(changes)
-        if failed is not None:
-            raise RetryableError(f"change {failed} of {len(changes)} could not be told")
+        changes = list(self._stream.read_changes(_parse_dead_letter(dead_letter)))
+        failed_index = self._notifier.notify(changes)
+        if failed_index is not None:
+            raise RetryableError(f"notify failed at change {failed_index} of {len(changes)}")
         return len(changes)
 
-    def _records(self, position: Mapping[str, str], first: str, last: str) -> Iterator[Mapping[str, Any]]:
-        """The records from the first sequence number to the last; both are decimal and grow."""
-        iterator = self._ask(
-            "get_shard_iterator",
-            **position,
-            ShardIteratorType="AT_SEQUENCE_NUMBER",
-            SequenceNumber=first,
-        )["ShardIterator"]
-        while iterator:
-            reply = self._ask("get_records", ShardIterator=iterator)
-            for record in reply["Records"]:
-                if int(record["dynamodb"]["SequenceNumber"]) > int(last):
-                    return
-                yield record
-            if not reply["Records"]:
-                return
-            iterator = reply.get("NextShardIterator")
 
-    def _ask(self, operation: str, **options: Any) -> Any:
-        try:
-            return getattr(self._streams, operation)(**options)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            kind = PermanentError if code in _GONE else RetryableError
-            raise kind(f"read stream: {code}") from error
-        except BotoCoreError as error:
-            raise RetryableError(f"read stream: {type(error).__name__}") from error
+def _parse_dead_letter(text: str) -> StreamRange:
+    """Return the range of a failed batch (AWS Lambda, on-failure destinations)."""
+    try:
+        batch = json.loads(text)["DDBStreamBatchInfo"]
+        return StreamRange(
+            stream_arn=str(batch["streamArn"]),
+            shard_id=str(batch["shardId"]),
+            first_sequence_number=str(batch["startSequenceNumber"]),
+            last_sequence_number=str(batch["endSequenceNumber"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise PermanentError(f"not a failed stream batch: {type(error).__name__}") from error

@@ -131,13 +131,15 @@ def add_redelivery_routes(routes: Router, redeliveries: Redeliveries) -> None:
     def redeliver_failed(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         wanted = parse_body(RedeliverBody, request.json())
-        done = redeliveries.all_failed_since(request.path_params["name"], wanted.since, cursor=wanted.cursor)
-        return json_response(202, {"redelivered": done.number, "next": done.next})
+        done = redeliveries.redeliver_all_failed(
+            request.path_params["name"], wanted.since, cursor=wanted.cursor
+        )
+        return json_response(202, {"redelivered": done.count, "next": done.next_cursor})
 
     @routes.post("/admin/tenants/{name}/deliveries/{delivery_id}/redeliver")
     def redeliver_one(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        delivery = redeliveries.one(request.path_params["name"], request.path_params["delivery_id"])
+        delivery = redeliveries.redeliver(request.path_params["name"], request.path_params["delivery_id"])
         return json_response(202, build_delivery_view(delivery))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from replicate_proxy.api.validation import RequestBody
-from replicate_proxy.webhooks.endpoints import MAX_ROTATION_OVERLAP
+from replicate_proxy.webhooks.signing_secrets import MAX_ROTATION_OVERLAP
 
 _MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 _Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]

@@ -17,9 +17,9 @@ from replicate_proxy.webhooks.model import PREDICTION_TARGET, DeliveryStatus
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.webhooks.endpoint_service import EndpointAdmin
-    from replicate_proxy.webhooks.ports import Outbox
-    from replicate_proxy.webhooks.redelivery import Redelivered, Redelivery
+    from replicate_proxy.webhooks.endpoint_service import EndpointService
+    from replicate_proxy.webhooks.ports import DeliveryStore
+    from replicate_proxy.webhooks.redelivery import RedeliveryResult, RedeliveryService
 
 
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
@@ -30,26 +30,26 @@ _PAGE = 100
 def add_delivery_routes(
     routes: Router,
     *,
-    endpoints: EndpointAdmin,
-    redelivery: Redelivery,
-    outbox: Outbox,
+    endpoints: EndpointService,
+    redelivery: RedeliveryService,
+    deliveries: DeliveryStore,
     public_base_url: str = "",
 ) -> None:
     """Lists by endpoint, by prediction, of predictions' own webhooks; redelivery of one and of all failed."""
     pages = _Pages(public_base_url)
-    _add_lists(routes, endpoints, outbox, pages)
-    _add_single(routes, redelivery, outbox)
+    _add_lists(routes, endpoints, deliveries, pages)
+    _add_single(routes, redelivery, deliveries)
     _add_redeliveries(routes, endpoints, redelivery)
 
 
-def _add_lists(routes: Router, endpoints: EndpointAdmin, outbox: Outbox, pages: _Pages) -> None:
+def _add_lists(routes: Router, endpoints: EndpointService, deliveries: DeliveryStore, pages: _Pages) -> None:
     def deliveries_to(request: Request, tenant: str, target: str) -> Response:
         status, since = _status(request), _since(request)
-        page = outbox.deliveries_to(
+        page = deliveries.list_by_target(
             tenant, target, since=since, cursor=request.query.get("cursor"), limit=_PAGE, oldest_first=False
         )
         found = [each for each in page.deliveries if status is None or each.status is status]
-        return pages.of(request, [build_delivery_view(each) for each in found], page.next)
+        return pages.of(request, [build_delivery_view(each) for each in found], page.next_cursor)
 
     @routes.get(f"{_ENDPOINT}/deliveries")
     def of_endpoint(request: Request) -> Response:
@@ -60,8 +60,10 @@ def _add_lists(routes: Router, endpoints: EndpointAdmin, outbox: Outbox, pages: 
     def attempts_of_endpoint(request: Request) -> Response:
         tenant = _reader(request)
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
-        page = outbox.attempts_to(tenant, endpoint.id, cursor=request.query.get("cursor"), limit=_PAGE)
-        return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next)
+        page = deliveries.list_attempts_by_target(
+            tenant, endpoint.id, cursor=request.query.get("cursor"), limit=_PAGE
+        )
+        return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next_cursor)
 
     @routes.get("/v1/webhooks/deliveries")
     def of_prediction(request: Request) -> Response:
@@ -69,7 +71,7 @@ def _add_lists(routes: Router, endpoints: EndpointAdmin, outbox: Outbox, pages: 
         tenant = _reader(request)
         if "prediction" not in request.query:
             return deliveries_to(request, tenant, PREDICTION_TARGET)
-        found = outbox.of_job(tenant, _prediction(request))
+        found = deliveries.list_by_job(tenant, _prediction(request))
         return pages.of(request, [build_delivery_view(each) for each in found], None)
 
     @routes.get("/v1/webhooks/attempts")
@@ -77,43 +79,47 @@ def _add_lists(routes: Router, endpoints: EndpointAdmin, outbox: Outbox, pages: 
         tenant = _reader(request)
         if "prediction" not in request.query:
             cursor = request.query.get("cursor")
-            page = outbox.attempts_to(tenant, PREDICTION_TARGET, cursor=cursor, limit=_PAGE)
-            return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next)
-        found = outbox.attempts_of_job(tenant, _prediction(request))
+            page = deliveries.list_attempts_by_target(tenant, PREDICTION_TARGET, cursor=cursor, limit=_PAGE)
+            return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next_cursor)
+        found = deliveries.list_attempts_by_job(tenant, _prediction(request))
         return pages.of(request, [build_attempt_view(each) for each in found], None)
 
 
-def _add_single(routes: Router, redelivery: Redelivery, outbox: Outbox) -> None:
+def _add_single(routes: Router, redelivery: RedeliveryService, deliveries: DeliveryStore) -> None:
     @routes.get(_DELIVERY)
     def get(request: Request) -> Response:
         return json_response(
-            200, build_delivery_view(redelivery.find(_reader(request), request.path_params["delivery_id"]))
+            200,
+            build_delivery_view(
+                redelivery.get_delivery(_reader(request), request.path_params["delivery_id"])
+            ),
         )
 
     @routes.get(f"{_DELIVERY}/attempts")
     def attempts(request: Request) -> Response:
-        delivery = redelivery.find(_reader(request), request.path_params["delivery_id"])
-        results = [build_attempt_view(each) for each in outbox.attempts(delivery)]
+        delivery = redelivery.get_delivery(_reader(request), request.path_params["delivery_id"])
+        results = [build_attempt_view(each) for each in deliveries.list_attempts(delivery)]
         return json_response(200, {"next": None, "previous": None, "results": results})
 
     @routes.post(f"{_DELIVERY}/redeliver")
     def redeliver(request: Request) -> Response:
         return json_response(
-            202, build_delivery_view(redelivery.one(_writer(request), request.path_params["delivery_id"]))
+            202,
+            build_delivery_view(redelivery.redeliver(_writer(request), request.path_params["delivery_id"])),
         )
 
 
-def _add_redeliveries(routes: Router, endpoints: EndpointAdmin, redelivery: Redelivery) -> None:
+def _add_redeliveries(routes: Router, endpoints: EndpointService, redelivery: RedeliveryService) -> None:
     @routes.post(f"{_ENDPOINT}/redeliver")
     def to_endpoint(request: Request) -> Response:
         tenant, wanted = _writer(request), parse_body(RedeliverBody, request.json())
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
-        return _done(redelivery.failed_since(tenant, endpoint.id, wanted.since, cursor=wanted.cursor))
+        return _done(redelivery.redeliver_failed(tenant, endpoint.id, wanted.since, cursor=wanted.cursor))
 
     @routes.post("/v1/webhooks/redeliver")
     def to_all(request: Request) -> Response:
         tenant, wanted = _writer(request), parse_body(RedeliverBody, request.json())
-        return _done(redelivery.all_failed_since(tenant, wanted.since, cursor=wanted.cursor))
+        return _done(redelivery.redeliver_all_failed(tenant, wanted.since, cursor=wanted.cursor))
 
 
 class _Pages:
@@ -141,8 +147,8 @@ def _writer(request: Request) -> str:
     return request.principal.tenant
 
 
-def _done(done: Redelivered) -> Response:
-    return json_response(202, {"redelivered": done.number, "cursor": done.next})
+def _done(done: RedeliveryResult) -> Response:
+    return json_response(202, {"redelivered": done.count, "cursor": done.next_cursor})
 
 
 def _prediction(request: Request) -> str:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
-from replicate_proxy.webhooks.model import PREDICTION_TARGET, Attempt, Delivery, delivery_id
+from replicate_proxy.webhooks.model import (
+    PREDICTION_TARGET,
+    Attempt,
+    AttemptResult,
+    Delivery,
+    build_delivery_id,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoints import Endpoint
+    from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
 
 
 def build_endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
@@ -26,6 +33,16 @@ def build_endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
+def build_health_view(health: ReceiverHealth) -> dict[str, Any]:
+    """Return the `health` part of an endpoint."""
+    return {
+        "in_flight": health.in_flight,
+        "consecutive_failures": health.consecutive_failures,
+        "failing_since": format_optional_timestamp(health.failing_since),
+        "last_success_at": format_optional_timestamp(health.last_success_at),
+    }
+
+
 def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
     """`endpoint` is None for a prediction's own webhook, whose address is `url`."""
     own = delivery.target == PREDICTION_TARGET
@@ -38,8 +55,8 @@ def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
         "sequence": delivery.sequence,
         "webhook_id": delivery.message_id,
         "status": delivery.status.value,
-        "reason": delivery.ending.value if delivery.ending else None,
-        "attempts": delivery.attempts,
+        "reason": delivery.failure_reason.value if delivery.failure_reason else None,
+        "attempts": delivery.total_attempts,
         "created_at": format_timestamp(delivery.created_at),
         "next_attempt_at": format_optional_timestamp(
             delivery.next_attempt_at if delivery.is_pending else None
@@ -50,13 +67,13 @@ def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 def build_attempt_view(attempt: Attempt) -> dict[str, Any]:
     return {
-        "delivery": delivery_id(attempt.job_id, attempt.sequence, attempt.target),
+        "delivery": build_delivery_id(attempt.job_id, attempt.sequence, attempt.target),
         "number": attempt.number,
-        "at": format_timestamp(attempt.at),
-        "succeeded": attempt.verdict == "taken",
+        "at": format_timestamp(attempt.sent_at),
+        "succeeded": attempt.result is AttemptResult.DELIVERED,
         "status": attempt.status,
-        "error": attempt.error,
+        "error": attempt.error_code,
         "duration_ms": attempt.duration_ms,
-        "response": attempt.answer,
+        "response": attempt.response_body,
         "next_attempt_at": format_optional_timestamp(attempt.next_attempt_at),
     }

@@ -1,0 +1,71 @@
+"""The stream of the jobs table: its records as changes of jobs, and reading a range of it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.dynamodb import from_item
+from replicate_proxy.aws.errors import translate_aws_errors
+from replicate_proxy.aws.job_records import job_from_record
+from replicate_proxy.webhooks.model import JobChange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.webhooks.ports import StreamRange
+
+
+# A stream keeps its records for 24 hours (Amazon DynamoDB, Streams).
+_EXPIRED = frozenset({"TrimmedDataAccessException", "ResourceNotFoundException"})
+
+
+def job_change_from_stream_record(record: Mapping[str, Any]) -> JobChange | None:
+    """Return the change that a record reports (Amazon DynamoDB, StreamRecord).
+
+    Returns None for a deletion and for an item that is not a job.
+    """
+    stream_record = record["dynamodb"]
+    new_image = stream_record.get("NewImage")
+    if new_image is None or stream_record["Keys"]["sk"].get("S") != "JOB":
+        return None
+    old_image = stream_record.get("OldImage")
+    return JobChange(_job_from_image(old_image) if old_image else None, _job_from_image(new_image))
+
+
+class DynamoJobStream:
+    """The JobStream port. `streams` is boto3's `dynamodbstreams` client."""
+
+    def __init__(self, streams: Any) -> None:
+        self._streams = streams
+
+    def read_changes(self, stream_range: StreamRange) -> Iterator[JobChange]:
+        for record in self._read_records(stream_range):
+            change = job_change_from_stream_record(record)
+            if change is not None:
+                yield change
+
+    def _read_records(self, stream_range: StreamRange) -> Iterator[Mapping[str, Any]]:
+        # Sequence numbers are decimal texts of different lengths that grow within a shard.
+        last_sequence_number = int(stream_range.last_sequence_number)
+        with translate_aws_errors("read stream", permanent=_EXPIRED):
+            iterator = self._streams.get_shard_iterator(
+                StreamArn=stream_range.stream_arn,
+                ShardId=stream_range.shard_id,
+                ShardIteratorType="AT_SEQUENCE_NUMBER",
+                SequenceNumber=stream_range.first_sequence_number,
+            )["ShardIterator"]
+        while iterator:
+            with translate_aws_errors("read stream", permanent=_EXPIRED):
+                response = self._streams.get_records(ShardIterator=iterator)
+            for record in response["Records"]:
+                if int(record["dynamodb"]["SequenceNumber"]) > last_sequence_number:
+                    return
+                yield record
+            if not response["Records"]:
+                return
+            iterator = response.get("NextShardIterator")
+
+
+def _job_from_image(image: Mapping[str, Any]) -> Job:
+    return job_from_record(from_item(image))

@@ -1,0 +1,87 @@
+"""Enqueue deliveries that are due: later retries, and deliveries whose message was lost."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.observability import logger
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, DueDelivery
+    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+
+
+_PAGE_SIZE = 100
+_LOOKAHEAD = timedelta(minutes=1)
+
+
+class DeliverySweep:
+    """Runs every minute. Enqueued deliveries are no longer due, so each run goes on where the last ended."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: DeliveryStore,
+        queue: DeliveryQueue,
+        clock: Clock,
+        settings: DeliverySettings,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        self._deliveries = deliveries
+        self._queue = queue
+        self._clock = clock
+        self._settings = settings
+        self._checkpoint = checkpoint
+
+    def enqueue_due(self, now: datetime, until: datetime) -> int:
+        """Enqueue all deliveries due within a minute of `now`; return their number.
+
+        Each message is delayed to the second at which its delivery is due. Stops at `until`. A shard that
+        cannot be read now is left to the next run.
+        """
+        enqueued = 0
+        for shard in self._rotated_shards(now):
+            try:
+                for page in self._list_due_pages(shard, now, until):
+                    self._enqueue(page, now)
+                    enqueued += len(page)
+            except RetryableError as error:
+                logger.warning("due deliveries left for the next run", shard=shard, reason=str(error))
+            if self._clock.now() >= until:
+                logger.warning("due deliveries left for the next run", shard=shard, reason="out of time")
+                break
+        return enqueued
+
+    def _list_due_pages(self, shard: int, now: datetime, until: datetime) -> Iterator[Sequence[DueDelivery]]:
+        """Yield pages until none is left. Enqueuing a page makes the next one the first."""
+        while self._clock.now() < until:
+            page = self._deliveries.list_due(shard, before=now + _LOOKAHEAD, limit=_PAGE_SIZE)
+            yield page
+            if len(page) < _PAGE_SIZE:
+                return
+
+    def _rotated_shards(self, now: datetime) -> list[int]:
+        """Return the shards, starting with another one each minute so that a short run starves none."""
+        shards = self._settings.due_shards
+        first = int(now.timestamp() // 60) % shards
+        return [(first + step) % shards for step in range(shards)]
+
+    def _enqueue(self, page: Sequence[DueDelivery], now: datetime) -> None:
+        """Send first, then postpone: a crash in between sends twice, which the claim makes harmless."""
+        by_delay: dict[int, list[DueDelivery]] = {}
+        for due in page:
+            delay_seconds = math.ceil(max(0.0, (due.due_at - now).total_seconds()))
+            by_delay.setdefault(delay_seconds, []).append(due)
+        for delay_seconds, group in by_delay.items():
+            self._queue.send([due.command for due in group], delay_seconds=delay_seconds)
+            self._checkpoint("sweep.deliveries_enqueued")
+            for due in group:
+                postponed_to = max(due.due_at, now) + timedelta(seconds=self._settings.requeue_after_seconds)
+                self._deliveries.postpone(due, due_at=postponed_to)

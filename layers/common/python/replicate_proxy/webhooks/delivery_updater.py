@@ -1,0 +1,138 @@
+"""The state changes of a delivery. Each one is a conditional write, then the messages that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.webhooks.commands import DeliverCommand
+from replicate_proxy.webhooks.model import Attempt, Delivery, DeliveryStatus, FailureReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore
+    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+
+
+# More than one earlier delivery is pending only while a receiver fails; a job has few of them.
+_MAX_EARLIER = 7
+
+
+class DeliveryUpdater:
+    """Applies state changes to deliveries. Methods raise ConflictError if another worker was faster."""
+
+    def __init__(self, *, store: DeliveryStore, queue: DeliveryQueue, settings: DeliverySettings) -> None:
+        self._store = store
+        self._queue = queue
+        self._settings = settings
+
+    def load_with_earlier(self, command: DeliverCommand) -> tuple[Delivery | None, list[Delivery]]:
+        """Return the delivery, and the pending deliveries of earlier events of its job to the same target."""
+        latest = self._store.list_latest(
+            command.tenant,
+            command.job_id,
+            command.target,
+            up_to_sequence=command.sequence,
+            limit=_MAX_EARLIER + 1,
+        )
+        if not latest or latest[0].sequence != command.sequence:
+            return None, []
+        return latest[0], [earlier for earlier in latest[1:] if earlier.is_pending]
+
+    def record_attempt(self, attempt: Attempt) -> None:
+        """Store an attempt. Called before the delivery moves on, so that a crash loses no attempt."""
+        self._store.record_attempt(attempt)
+
+    def claim(self, delivery: Delivery, supersedes: Sequence[Delivery], now: datetime) -> Delivery:
+        """Lease the delivery for one attempt; after a crash the sweep finds it when the lease ends."""
+        lease_until = now + timedelta(seconds=self._settings.lease_seconds)
+        for earlier in supersedes:
+            # Sent at the same time, the two could arrive in the wrong order.
+            postponed_to = max(earlier.next_attempt_at, lease_until)
+            self._store.save(replace(earlier, next_attempt_at=postponed_to, due_at=postponed_to))
+        return self._store.save(
+            replace(
+                delivery,
+                total_attempts=delivery.total_attempts + 1,
+                lease_until=lease_until,
+                due_at=lease_until,
+            )
+        )
+
+    def defer(self, delivery: Delivery, blocking: Sequence[Delivery], now: datetime) -> None:
+        """Leave the delivery to wait for earlier ones.
+
+        The last of them enqueues it when it ends. The sweep checks again, in case that message is lost or the
+        ordering timeout ends first.
+        """
+        next_attempt_at = max(earlier.next_attempt_at for earlier in blocking)
+        due_at = max(next_attempt_at, now) + timedelta(seconds=self._settings.max_queue_delay_seconds)
+        ordering_timeout = timedelta(seconds=self._settings.ordering_timeout_seconds)
+        ordering_timeout_at = delivery.schedule_started_at + ordering_timeout
+        if now < ordering_timeout_at:
+            due_at = min(due_at, ordering_timeout_at)
+        self._store.save(replace(delivery, due_at=due_at))
+        logger.info("delivery deferred, earlier one pending", delivery_id=delivery.id)
+
+    def reschedule(self, delivery: Delivery, next_attempt_at: datetime, now: datetime) -> None:
+        """Schedule the next attempt.
+
+        A short delay goes through the queue, with the sweep as a backstop; a longer one is left to the sweep.
+        """
+        delay_seconds = (next_attempt_at - now).total_seconds()
+        is_soon = delay_seconds <= self._settings.max_queue_delay_seconds
+        due_at = next_attempt_at
+        if is_soon:
+            due_at += timedelta(seconds=self._settings.requeue_after_seconds)
+        saved = self._store.save(
+            replace(delivery, next_attempt_at=next_attempt_at, due_at=due_at, lease_until=None)
+        )
+        if is_soon:
+            self._queue.send([DeliverCommand.for_delivery(saved)], delay_seconds=delay_seconds)
+
+    def mark_succeeded(
+        self, delivery: Delivery, supersedes: Sequence[Delivery], now: datetime
+    ) -> DeliverCommand | None:
+        """End the delivery as succeeded and the earlier ones that it overtook as superseded.
+
+        Returns the command of the next delivery in order, if one is pending.
+        """
+        saved = self._store.save(_end(delivery, DeliveryStatus.SUCCEEDED, None, now))
+        for earlier in supersedes:
+            self._supersede(earlier, now)
+        return self._next_command(saved)
+
+    def mark_failed(self, delivery: Delivery, reason: FailureReason, now: datetime) -> DeliverCommand | None:
+        """End the delivery as failed; only a redelivery attempts it again.
+
+        Returns the command of the next delivery in order, if one is pending.
+        """
+        saved = self._store.save(_end(delivery, DeliveryStatus.FAILED, reason, now))
+        logger.warning("delivery failed", delivery_id=delivery.id, reason=reason)
+        count(Metric.DELIVERY_EXHAUSTED)
+        return self._next_command(saved)
+
+    def enqueue_next(self, command: DeliverCommand | None) -> None:
+        """Enqueue the command of the next delivery in order, if there is one."""
+        if command is not None:
+            self._queue.send([command])
+
+    def _supersede(self, earlier: Delivery, now: datetime) -> None:
+        current = self._store.get(earlier.tenant, earlier.job_id, earlier.sequence, earlier.target)
+        if current is not None and current.is_pending:
+            self._store.save(replace(current, status=DeliveryStatus.SUPERSEDED, finished_at=now, due_at=None))
+
+    def _next_command(self, delivery: Delivery) -> DeliverCommand | None:
+        next_delivery = self._store.get_next(delivery)
+        if next_delivery is None or not next_delivery.is_pending:
+            return None
+        return DeliverCommand.for_delivery(next_delivery)
+
+
+def _end(delivery: Delivery, status: DeliveryStatus, reason: FailureReason | None, now: datetime) -> Delivery:
+    return replace(
+        delivery, status=status, failure_reason=reason, finished_at=now, lease_until=None, due_at=None
+    )
