@@ -1,4 +1,4 @@
-"""Fakes of the harvest library's ports."""
+"""Fakes of what a file harvester uses: the fetcher, the bucket and the image compressor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeBlobStore:
-    """Keeps what is put; `broken` makes every write fail as S3 does when it is unwell."""
+    """Stores files in memory; every write fails while `is_failing`."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -41,7 +41,10 @@ class FakeBlobStore:
 
 @dataclass
 class FakeFileFetcher:
-    """Answers from `files` (bytes, or an exception to raise); remembers calls and how many ran at once."""
+    """Returns or raises what `files` has for the URL; records requests (URL, timeout) and concurrency.
+
+    `on_fetch` is called during each fetch.
+    """
 
     files: Mapping[str, bytes | Exception]
     requests: list[tuple[str, float]] = field(default_factory=list)
@@ -74,7 +77,10 @@ class FakeFileFetcher:
 
 @dataclass
 class FakeImageCompressor:
-    """Gives the same result for every image; writes `output` where the result says compressed."""
+    """Returns `result` for every image, and writes the files that it announces.
+
+    Without `result` every image is compressed to a few bytes.
+    """
 
     result: ImageResult | None = None
 
@@ -85,8 +91,8 @@ class FakeImageCompressor:
             if self.result.sha256:
                 output.write_bytes(b"o" * self.result.bytes_after)
             return self.result
-        small = b"small " + source.read_bytes()[:8]
-        output.write_bytes(small)
+        content = b"small " + source.read_bytes()[:8]
+        output.write_bytes(content)
         thumbnail.write_bytes(b"thumb")
         return ImageResult(
             ImageOutcome.COMPRESSED,
@@ -94,8 +100,8 @@ class FakeImageCompressor:
             width=4,
             height=3,
             bytes_before=source.stat().st_size,
-            bytes_after=len(small),
-            sha256=hashlib.sha256(small).hexdigest(),
+            bytes_after=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
             quality=80,
             similarity=0.97,
             placeholder="LKO2?U%2Tw=w]~RBVZRi};RPxuwH",

@@ -1,184 +1,243 @@
-"""Files from a real server on this machine to the disk."""
+"""Fetching files: from a real server on this machine, and out of data URIs."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.outputs.fetch import (
     DiskBudget,
-    FileDeferredError,
-    FileUnavailableError,
-    FileUnobtainableError,
+    FetchDeferredError,
     HostAllowlist,
     HttpFileFetcher,
+    PermanentFetchError,
+    TransientFetchError,
+    decode_data_uri,
 )
 from tests.support.loopback import send_response, serve_http
 
-pytestmark = pytest.mark.enable_socket
-
 BODY = bytes(range(256)) * 4096
+MEBIBYTE = 1024 * 1024
 
 
-def fetcher(
-    *, hosts: tuple[str, ...] = ("127.0.0.1",), budget: int = 10_000_000, redirects: int = 0
+def make_fetcher(
+    *, hosts: tuple[str, ...] = ("127.0.0.1",), disk_bytes: int = 10_000_000, max_redirects: int = 0
 ) -> HttpFileFetcher:
     session = GuardedSession(
         AddressPolicy(allow_loopback=True),
         is_allowed_host=HostAllowlist(hosts),
-        max_redirects=redirects,
+        max_redirects=max_redirects,
         read_timeout_seconds=2,
     )
-    return HttpFileFetcher(session, budget=DiskBudget(budget))
+    return HttpFileFetcher(session, disk_budget=DiskBudget(disk_bytes))
 
 
-def test_a_file_is_counted_and_hashed_on_its_way_to_disk(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    with serve_http(lambda handler: send_response(handler, BODY)) as server:
-        fetched = fetcher().fetch(server.url("/a.bin"), target, max_bytes=len(BODY), timeout_seconds=10)
+@pytest.mark.enable_socket
+class TestHttpFileFetcher:
+    def test_fetch_writes_file_with_size_and_hash(self, tmp_path: Path) -> None:
+        target = tmp_path / "file"
+        with serve_http(lambda handler: send_response(handler, BODY)) as server:
+            fetched = make_fetcher().fetch(
+                server.url("/a.bin"), target, max_bytes=len(BODY), timeout_seconds=10
+            )
 
-    assert target.read_bytes() == BODY
-    assert (fetched.size, fetched.sha256) == (len(BODY), hashlib.sha256(BODY).hexdigest())
-    assert fetched.head == BODY[:4096]
+        assert target.read_bytes() == BODY
+        assert (fetched.size, fetched.sha256) == (len(BODY), hashlib.sha256(BODY).hexdigest())
+        assert fetched.head == BODY[:4096]
 
+    def test_fetch_decodes_data_uri_without_server(self, tmp_path: Path) -> None:
+        target = tmp_path / "file"
+        uri = "data:text/plain;base64,aGk="
 
-def test_a_data_uri_needs_no_server(tmp_path: Path) -> None:
-    target = tmp_path / "file"
+        fetched = make_fetcher(hosts=()).fetch(uri, target, max_bytes=10, timeout_seconds=1)
 
-    fetched = fetcher(hosts=()).fetch("data:text/plain;base64,aGk=", target, max_bytes=10, timeout_seconds=1)
+        assert (target.read_bytes(), fetched.size, fetched.head) == (b"hi", 2, b"hi")
 
-    assert (target.read_bytes(), fetched.size, fetched.head) == (b"hi", 2, b"hi")
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [
+            (404, "not_found"),
+            (410, "not_found"),
+            (403, "denied"),
+            (401, "denied"),
+            (204, "bad_response"),
+            (206, "bad_response"),
+            (400, "bad_response"),
+        ],
+    )
+    def test_fetch_raises_permanent_error_for_status(self, tmp_path: Path, status: int, reason: str) -> None:
+        body = b"x" if status != 204 else b""
+        with (
+            serve_http(lambda handler: send_response(handler, body, status=status)) as server,
+            pytest.raises(PermanentFetchError) as caught,
+        ):
+            make_fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
 
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        (404, "not_found"),
-        (410, "not_found"),
-        (403, "denied"),
-        (401, "denied"),
-        (204, "bad_response"),
-        (206, "bad_response"),
-        (400, "bad_response"),
-    ],
-)
-def test_answers_that_will_not_change(tmp_path: Path, status: int, reason: str) -> None:
-    with (
-        serve_http(
-            lambda handler: send_response(handler, b"x" if status != 204 else b"", status=status)
-        ) as server,
-        pytest.raises(FileUnobtainableError) as caught,
-    ):
-        fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
-
-    assert caught.value.reason == reason
-    assert not (tmp_path / "file").exists()
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
-def test_answers_that_may_pass(tmp_path: Path, status: int) -> None:
-    with (
-        serve_http(lambda handler: send_response(handler, b"x", status=status, Retry_After="7")) as server,
-        pytest.raises(FileUnavailableError) as caught,
-    ):
-        fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
-
-    assert (caught.value.reason, caught.value.retry_after) == ("upstream_error", 7)
-
-
-def test_a_file_over_the_cap_is_left_and_its_disk_given_back(tmp_path: Path) -> None:
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        handler.wfile.write(BODY)
-
-    limited = fetcher(budget=len(BODY))
-    with serve_http(endless) as server:
-        with pytest.raises(FileUnobtainableError, match="too_large"):
-            limited.fetch(server.url("/"), tmp_path / "file", max_bytes=1000, timeout_seconds=5)
+        assert caught.value.reason == reason
         assert not (tmp_path / "file").exists()
-        assert limited.fetch(
-            server.url("/"), tmp_path / "file", max_bytes=len(BODY), timeout_seconds=5
-        ).size == len(BODY)
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
+    def test_fetch_raises_transient_error_for_status(self, tmp_path: Path, status: int) -> None:
+        with (
+            serve_http(
+                lambda handler: send_response(handler, b"x", status=status, Retry_After="7")
+            ) as server,
+            pytest.raises(TransientFetchError) as caught,
+        ):
+            make_fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
+
+        assert (caught.value.reason, caught.value.retry_after) == ("upstream_error", 7)
+
+    def test_fetch_releases_disk_when_file_is_too_large(self, tmp_path: Path) -> None:
+        def send_without_length(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(200)
+            handler.end_headers()
+            handler.wfile.write(BODY)
+
+        fetcher = make_fetcher(disk_bytes=len(BODY))
+        target = tmp_path / "file"
+        with serve_http(send_without_length) as server:
+            with pytest.raises(PermanentFetchError, match="too_large"):
+                fetcher.fetch(server.url("/"), target, max_bytes=1000, timeout_seconds=5)
+            assert not target.exists()
+            fetched = fetcher.fetch(server.url("/"), target, max_bytes=len(BODY), timeout_seconds=5)
+        assert fetched.size == len(BODY)
+
+    def test_fetch_is_deferred_while_disk_is_full(self, tmp_path: Path) -> None:
+        fetcher = make_fetcher(disk_bytes=len(BODY))
+        first, second = tmp_path / "first", tmp_path / "second"
+        with serve_http(lambda handler: send_response(handler, BODY)) as server:
+            fetched = fetcher.fetch(server.url("/"), first, max_bytes=len(BODY), timeout_seconds=5)
+            with pytest.raises(FetchDeferredError):
+                fetcher.fetch(server.url("/"), second, max_bytes=len(BODY), timeout_seconds=5)
+            fetcher.discard(first, fetched.size)
+            fetched = fetcher.fetch(server.url("/"), second, max_bytes=len(BODY), timeout_seconds=5)
+        assert fetched.size == len(BODY)
+
+    def test_fetch_raises_permanent_error_when_file_exceeds_whole_disk(self, tmp_path: Path) -> None:
+        fetcher = make_fetcher(disk_bytes=len(BODY) - 1)
+        with (
+            serve_http(lambda handler: send_response(handler, BODY)) as server,
+            pytest.raises(PermanentFetchError, match="too_large"),
+        ):
+            fetcher.fetch(server.url("/"), tmp_path / "file", max_bytes=len(BODY), timeout_seconds=5)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://evil.example/a.png",
+            "https://169.254.169.254/latest",
+            "https://replicate.delivery.evil.com/",
+            "http://10.0.0.1/",
+        ],
+    )
+    def test_fetch_refuses_host_that_is_not_allowed(self, tmp_path: Path, url: str) -> None:
+        fetcher = make_fetcher(hosts=("replicate.delivery", "*.replicate.delivery"))
+        with pytest.raises(PermanentFetchError, match="address_not_allowed"):
+            fetcher.fetch(url, tmp_path / "file", max_bytes=10, timeout_seconds=5)
+
+    def test_fetch_refuses_redirect_to_host_that_is_not_allowed(self, tmp_path: Path) -> None:
+        with (
+            serve_http(
+                lambda handler: send_response(handler, status=302, Location="http://127.0.0.2/")
+            ) as server,
+            pytest.raises(PermanentFetchError, match="address_not_allowed"),
+        ):
+            make_fetcher(max_redirects=3).fetch(
+                server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5
+            )
+
+    @pytest.mark.parametrize("max_redirects", [0, 2])
+    def test_fetch_raises_permanent_error_for_too_many_redirects(
+        self, tmp_path: Path, max_redirects: int
+    ) -> None:
+        with (
+            serve_http(lambda handler: send_response(handler, status=302, Location="/again")) as server,
+            pytest.raises(PermanentFetchError, match="bad_response"),
+        ):
+            make_fetcher(max_redirects=max_redirects).fetch(
+                server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5
+            )
+
+    def test_fetch_raises_transient_error_when_body_is_incomplete(self, tmp_path: Path) -> None:
+        with (
+            serve_http(lambda handler: send_response(handler, b"half", Content_Length="8")) as server,
+            pytest.raises(TransientFetchError, match="unreachable"),
+        ):
+            make_fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
+
+        assert not (tmp_path / "file").exists()
 
 
-def test_a_full_disk_puts_a_file_off_until_another_is_discarded(tmp_path: Path) -> None:
-    small = fetcher(budget=len(BODY))
-    with serve_http(lambda handler: send_response(handler, BODY)) as server:
-        first = small.fetch(server.url("/"), tmp_path / "one", max_bytes=len(BODY), timeout_seconds=5)
-        with pytest.raises(FileDeferredError):
-            small.fetch(server.url("/"), tmp_path / "two", max_bytes=len(BODY), timeout_seconds=5)
-        small.discard(tmp_path / "one", first.size)
-        assert small.fetch(
-            server.url("/"), tmp_path / "two", max_bytes=len(BODY), timeout_seconds=5
-        ).size == len(BODY)
+def test_disk_budget_is_bounded_by_free_disk() -> None:
+    budget = DiskBudget(10**12, free_bytes=65 * MEBIBYTE)
+
+    budget.reserve(MEBIBYTE, already_reserved=0)
+    with pytest.raises(FetchDeferredError):
+        budget.reserve(1, already_reserved=0)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://evil.example/a.png",
-        "https://169.254.169.254/latest",
-        "https://replicate.delivery.evil.com/",
-        "http://10.0.0.1/",
-    ],
-)
-def test_hosts_off_the_list_are_not_called(tmp_path: Path, url: str) -> None:
-    with pytest.raises(FileUnobtainableError, match="address_not_allowed"):
-        fetcher(hosts=("replicate.delivery", "*.replicate.delivery")).fetch(
-            url, tmp_path / "file", max_bytes=10, timeout_seconds=5
-        )
+class TestHostAllowlist:
+    @pytest.mark.parametrize(
+        "host", ["replicate.delivery", "pbxt.replicate.delivery", "A.B.Replicate.Delivery."]
+    )
+    def test_default_allows_replicate_hosts(self, host: str) -> None:
+        assert HostAllowlist()(host)
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evilreplicate.delivery",
+            "replicate.delivery.evil.com",
+            "delivery",
+            "",
+            "replicate-delivery.com",
+            "127.0.0.1",
+        ],
+    )
+    def test_default_allows_no_other_host(self, host: str) -> None:
+        assert not HostAllowlist()(host)
+
+    def test_star_allows_all_hosts_and_star_pattern_only_subdomains(self) -> None:
+        assert HostAllowlist(["*"])("storage.googleapis.com")
+        assert HostAllowlist(["*.example.com"])("a.example.com")
+        assert not HostAllowlist(["*.example.com"])("example.com")
+        assert not HostAllowlist([" ", ""])("example.com")
 
 
-def test_a_redirect_off_the_list_is_not_followed(tmp_path: Path) -> None:
-    with (
-        serve_http(
-            lambda handler: send_response(handler, status=302, Location="http://127.0.0.2/")
-        ) as server,
-        pytest.raises(FileUnobtainableError, match="address_not_allowed"),
-    ):
-        fetcher(redirects=3).fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
+class TestDataUri:
+    @given(st.binary(max_size=200))
+    def test_base64_is_decoded_with_and_without_padding(self, content: bytes) -> None:
+        uri = "data:image/png;base64," + base64.b64encode(content).decode()
+        assert decode_data_uri(uri, max_bytes=200) == content
+        assert decode_data_uri(uri.rstrip("="), max_bytes=200) == content
 
+    def test_percent_encoding_and_url_safe_base64_are_decoded(self) -> None:
+        assert decode_data_uri("data:,a%20b%00", max_bytes=10) == b"a b\0"
+        assert decode_data_uri("data:;base64,_-8%3D", max_bytes=10) == b"\xff\xef"
 
-@pytest.mark.parametrize("redirects", [0, 2])
-def test_redirects_that_do_not_end_are_no_file(tmp_path: Path, redirects: int) -> None:
-    with (
-        serve_http(lambda handler: send_response(handler, status=302, Location="/again")) as server,
-        pytest.raises(FileUnobtainableError, match="bad_response"),
-    ):
-        fetcher(redirects=redirects).fetch(
-            server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5
-        )
+    @pytest.mark.parametrize("uri", ["data:image/png;base64,***", "data:nothing", "data:;base64,A"])
+    def test_invalid_uri_raises_permanent_error(self, uri: str) -> None:
+        with pytest.raises(PermanentFetchError, match="bad_data_uri"):
+            decode_data_uri(uri, max_bytes=100)
 
+    @pytest.mark.parametrize("uri", ["data:," + "a" * 11, "data:;base64," + "A" * 100])
+    def test_content_over_limit_raises_permanent_error(self, uri: str) -> None:
+        with pytest.raises(PermanentFetchError, match="too_large"):
+            decode_data_uri(uri, max_bytes=10)
 
-def test_a_body_cut_short_may_come_whole_next_time(tmp_path: Path) -> None:
-    with (
-        serve_http(lambda handler: send_response(handler, b"half", Content_Length="8")) as server,
-        pytest.raises(FileUnavailableError, match="unreachable"),
-    ):
-        fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
-
-    assert not (tmp_path / "file").exists()
-
-
-def test_a_file_that_would_not_even_fit_alone_is_left(tmp_path: Path) -> None:
-    with (
-        serve_http(lambda handler: send_response(handler, BODY)) as server,
-        pytest.raises(FileUnobtainableError, match="too_large"),
-    ):
-        fetcher(budget=len(BODY) - 1).fetch(
-            server.url("/"), tmp_path / "one", max_bytes=len(BODY), timeout_seconds=5
-        )
-
-
-def test_the_disk_there_is_counts_whatever_the_setting_says() -> None:
-    small = DiskBudget(10**12, free=65 * 1024 * 1024)
-
-    small.reserve(1024 * 1024, already_reserved=0)
-    with pytest.raises(FileDeferredError):
-        small.reserve(1, already_reserved=0)
+    @given(st.text(max_size=60))
+    def test_arbitrary_text_is_decoded_or_raises_permanent_error(self, text: str) -> None:
+        for uri in (f"data:{text}", f"data:;base64,{text}"):
+            try:
+                decode_data_uri(uri, max_bytes=1000)
+            except PermanentFetchError:
+                continue

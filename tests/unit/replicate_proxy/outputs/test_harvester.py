@@ -1,4 +1,4 @@
-"""Whole outputs, with a fake upstream and a fake bucket."""
+"""Harvesting whole outputs, with fakes of fetcher, bucket and image compressor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.task import ImageOutcome, ImageResult
-from replicate_proxy.outputs.fetch import FileDeferredError, FileUnavailableError, FileUnobtainableError
+from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_harvester import FileHarvester
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
@@ -21,39 +21,39 @@ from replicate_proxy.outputs.storage import OutputFileStore
 from tests.support.clock import NOW, FakeClock
 from tests.support.harvest import FakeBlobStore, FakeFileFetcher, FakeImageCompressor
 
-BASE = "https://cdn.example"
+BASE_URL = "https://cdn.example"
 PNG = b"\x89PNG\r\n\x1a\n" + b"p" * 100
 MP4 = b"\0\0\0\x18ftypisom" + b"v" * 50
 HTML = b"<html><script>alert(1)</script>"
 
 
 class Harvest:
-    """A harvester on fakes, and what a test wants to look at afterwards."""
+    """A harvester of outputs with fakes; `recorded` are the records passed to `on_file_harvested`."""
 
     def __init__(
         self,
         files: Mapping[str, bytes | Exception],
         *,
         settings: HarvestSettings | None = None,
-        image: ImageResult | None = None,
+        image_result: ImageResult | None = None,
     ) -> None:
         self.settings = settings or HarvestSettings()
         self.blobs, self.fetcher, self.clock = FakeBlobStore(), FakeFileFetcher(files), FakeClock()
-        self.observed: list[FileRecord] = []
+        self.recorded: list[FileRecord] = []
         self.harvester = ParallelOutputHarvester(
             file_harvester=FileHarvester(
                 fetcher=self.fetcher,
-                store=OutputFileStore(self.blobs, base_url=BASE + "/", secret=b"k" * 32),
-                compressor=FakeImageCompressor(image),
+                store=OutputFileStore(self.blobs, base_url=BASE_URL + "/", secret=b"k" * 32),
+                compressor=FakeImageCompressor(image_result),
                 settings=self.settings,
             ),
             settings=self.settings,
             clock=self.clock,
-            on_file_harvested=self.observed.append,
+            on_file_harvested=self.recorded.append,
         )
 
     def run(
-        self, output: Any, *, already: tuple[FileRecord, ...] = (), seconds: float = 300
+        self, output: Any, *, earlier_records: tuple[FileRecord, ...] = (), seconds: float = 300
     ) -> HarvestResult:
         return self.harvester.harvest(
             tenant="acme",
@@ -61,23 +61,24 @@ class Harvest:
             output=output,
             options=ImageOptions(),
             deadline=NOW + timedelta(seconds=seconds),
-            earlier_records=already,
+            earlier_records=earlier_records,
         )
 
-    def served(self, url: str) -> tuple[bytes, dict[str, Any]]:
-        key = url.removeprefix(BASE + "/")
+    def get_object(self, url: str) -> tuple[bytes, dict[str, Any]]:
+        """Return content and headers of the object that the URL serves."""
+        key = url.removeprefix(BASE_URL + "/")
         return self.blobs.objects[key], self.blobs.headers[key]
 
 
-def url(name: str) -> str:
+def make_url(name: str) -> str:
     return f"https://replicate.delivery/pbxt/{name}"
 
 
-def test_a_mixed_output_keeps_its_shape_with_our_urls_in_it() -> None:
-    harvest = Harvest({url("a/out.png"): PNG, url("b/out.png"): PNG, url("film.mp4"): MP4})
+def test_harvest_replaces_urls_and_keeps_shape_of_output() -> None:
+    harvest = Harvest({make_url("a/out.png"): PNG, make_url("b/out.png"): PNG, make_url("film.mp4"): MP4})
     output = {
-        "images": [url("a/out.png"), url("b/out.png")],
-        "film": url("film.mp4"),
+        "images": [make_url("a/out.png"), make_url("b/out.png")],
+        "film": make_url("film.mp4"),
         "n": 2,
         "t": "hi",
         "x": None,
@@ -88,56 +89,52 @@ def test_a_mixed_output_keeps_its_shape_with_our_urls_in_it() -> None:
     assert result.is_complete
     assert list(result.output) == list(output)
     assert (result.output["n"], result.output["t"], result.output["x"]) == (2, "hi", None)
-    served = [*result.output["images"], result.output["film"]]
-    assert len(set(served)) == 3
-    assert all(address.startswith(BASE + "/outputs/") for address in served)
+    urls = [*result.output["images"], result.output["film"]]
+    assert len(set(urls)) == 3
+    assert all(url.startswith(BASE_URL + "/outputs/") for url in urls)
     assert [record.outcome for record in result.records] == ["compressed", "compressed", "stored"]
 
 
-def test_a_compressed_image_is_told_about_in_full() -> None:
-    harvest = Harvest({url("out.png"): PNG})
+def test_compressed_image_has_full_record_and_headers() -> None:
+    harvest = Harvest({make_url("out.png"): PNG})
 
-    (record,) = harvest.run([url("out.png")]).records
+    (record,) = harvest.run([make_url("out.png")]).records
 
-    body, headers = harvest.served(record.url)
+    body, headers = harvest.get_object(record.url)
     assert body.startswith(b"small")
     assert headers["content_type"] == "image/webp"
     assert headers["content_disposition"] == 'inline; filename="out.webp"'
     assert headers["cache_control"] == "public, max-age=31536000, immutable"
     assert headers["sha256"] == record.sha256
-    assert (record.width, record.height, record.bytes_before, record.bytes_after) == (
-        4,
-        3,
-        len(PNG),
-        len(body),
-    )
+    assert (record.width, record.height) == (4, 3)
+    assert (record.bytes_before, record.bytes_after) == (len(PNG), len(body))
     assert (record.kind, record.format, record.source_host) == ("image", "webp", "replicate.delivery")
     assert record.text == {"seed": "42"}
     assert record.placeholder
-    assert harvest.served(record.thumbnail_url or "")[0] == b"thumb"
+    assert harvest.get_object(record.thumbnail_url or "")[0] == b"thumb"
     assert harvest.blobs.objects[record.original_key or ""] == PNG
     assert harvest.blobs.headers[record.original_key or ""]["content_disposition"].startswith("attachment")
 
 
-def test_originals_are_dropped_by_setting() -> None:
-    harvest = Harvest({url("out.png"): PNG}, settings=HarvestSettings(keep_originals=False))
+def test_original_is_not_stored_when_disabled() -> None:
+    harvest = Harvest({make_url("out.png"): PNG}, settings=HarvestSettings(keep_originals=False))
 
-    (record,) = harvest.run(url("out.png")).records
+    (record,) = harvest.run(make_url("out.png")).records
 
     assert record.original_key is None
     assert not any(key.startswith("originals/") for key in harvest.blobs.objects)
 
 
-def test_an_image_that_stays_as_it_is_is_stored_once() -> None:
-    kept = ImageResult(
+def test_unmodified_image_is_stored_once() -> None:
+    image_result = ImageResult(
         ImageOutcome.UNMODIFIED, "not_smaller", format="png", width=9, height=9, thumbnail_bytes=3
     )
-    harvest = Harvest({url("out.png"): PNG}, image=kept)
+    harvest = Harvest({make_url("out.png"): PNG}, image_result=image_result)
 
-    (record,) = harvest.run(url("out.png")).records
+    (record,) = harvest.run(make_url("out.png")).records
 
     assert (record.outcome, record.reason, record.format) == ("unmodified", "not_smaller", "png")
-    assert harvest.served(record.url)[0] == PNG
+    assert harvest.get_object(record.url)[0] == PNG
     assert not any(key.startswith("originals/") for key in harvest.blobs.objects)
 
 
@@ -151,26 +148,26 @@ def test_an_image_that_stays_as_it_is_is_stored_once() -> None:
         ("avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf"),
     ],
 )
-def test_a_kept_image_without_its_metadata_is_what_gets_served(format_name: str, head: bytes) -> None:
-    stripped = ImageResult(
+def test_unmodified_image_is_served_without_its_metadata(format_name: str, head: bytes) -> None:
+    image_result = ImageResult(
         ImageOutcome.UNMODIFIED, "not_smaller", format=format_name, bytes_after=7, sha256="ab" * 32
     )
-    harvest = Harvest({url("out"): head + b"j" * 50}, image=stripped)
+    harvest = Harvest({make_url("out"): head + b"j" * 50}, image_result=image_result)
 
-    (record,) = harvest.run(url("out")).records
+    (record,) = harvest.run(make_url("out")).records
 
-    body, headers = harvest.served(record.url)
+    body, headers = harvest.get_object(record.url)
     assert body == b"ooooooo"
     assert headers["content_type"] == f"image/{format_name}"
     assert (record.outcome, record.bytes_after) == ("unmodified", 7)
 
 
-def test_an_unreadable_image_is_a_download() -> None:
-    harvest = Harvest({url("out.png"): PNG}, image=ImageResult(ImageOutcome.UNREADABLE, "broken"))
+def test_unreadable_image_is_served_as_download() -> None:
+    harvest = Harvest({make_url("out.png"): PNG}, image_result=ImageResult(ImageOutcome.UNREADABLE, "broken"))
 
-    (record,) = harvest.run(url("out.png")).records
+    (record,) = harvest.run(make_url("out.png")).records
 
-    body, headers = harvest.served(record.url)
+    body, headers = harvest.get_object(record.url)
     assert (record.outcome, record.reason, record.kind) == ("unreadable", "broken", "image")
     assert body == PNG
     assert headers["content_type"] == "application/octet-stream"
@@ -178,174 +175,175 @@ def test_an_unreadable_image_is_a_download() -> None:
 
 
 @pytest.mark.parametrize("name", ["page.html", "page.png", "page", "page.svg"])
-def test_active_content_is_a_download_whatever_its_name(name: str) -> None:
-    harvest = Harvest({url(name): HTML})
+def test_active_content_is_served_as_download_under_any_name(name: str) -> None:
+    harvest = Harvest({make_url(name): HTML})
 
-    (record,) = harvest.run(url(name)).records
+    (record,) = harvest.run(make_url(name)).records
 
-    assert harvest.served(record.url)[1]["content_disposition"].startswith("attachment")
+    assert harvest.get_object(record.url)[1]["content_disposition"].startswith("attachment")
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "retry"),
+    ("error", "reason", "retryable"),
     [
-        (FileUnobtainableError("not_found"), "not_found", False),
-        (FileUnobtainableError("address_not_allowed"), "address_not_allowed", False),
-        (FileUnobtainableError("too_large"), "too_large", False),
-        (FileUnavailableError("upstream_error"), "upstream_error", True),
-        (FileUnavailableError("too_slow"), "too_slow", True),
+        (PermanentFetchError("not_found"), "not_found", False),
+        (PermanentFetchError("address_not_allowed"), "address_not_allowed", False),
+        (PermanentFetchError("too_large"), "too_large", False),
+        (TransientFetchError("upstream_error"), "upstream_error", True),
+        (TransientFetchError("too_slow"), "too_slow", True),
     ],
 )
-def test_what_cannot_be_had_stays_where_it_is_and_the_rest_goes_on(
-    error: Exception, reason: str, retry: bool
+def test_file_that_cannot_be_fetched_keeps_source_url_and_others_are_stored(
+    error: Exception, reason: str, retryable: bool
 ) -> None:
-    harvest = Harvest({url("a.png"): error, url("b.png"): PNG})
+    harvest = Harvest({make_url("a.png"): error, make_url("b.png"): PNG})
 
-    result = harvest.run([url("a.png"), url("b.png")])
+    result = harvest.run([make_url("a.png"), make_url("b.png")])
 
     assert result.is_complete
-    assert result.output[0] == url("a.png")
-    assert result.output[1].startswith(BASE)
-    assert (result.records[0].outcome, result.records[0].reason, result.records[0].retryable) == (
-        "not_stored",
-        reason,
-        retry,
-    )
-    assert result.has_retryable_files == retry
+    assert result.output[0] == make_url("a.png")
+    assert result.output[1].startswith(BASE_URL)
+    record = result.records[0]
+    assert (record.outcome, record.reason, record.retryable) == ("not_stored", reason, retryable)
+    assert result.has_retryable_files == retryable
 
 
-def test_a_bucket_that_is_unwell_leaves_the_file_to_another_try() -> None:
-    harvest = Harvest({url("a.png"): PNG})
+def test_file_is_retryable_when_bucket_fails() -> None:
+    harvest = Harvest({make_url("a.png"): PNG})
     harvest.blobs.is_failing = True
 
-    result = harvest.run(url("a.png"))
+    result = harvest.run(make_url("a.png"))
 
-    assert (result.output, result.records[0].reason) == (url("a.png"), "store_failed")
+    assert (result.output, result.records[0].reason) == (make_url("a.png"), "store_failed")
     assert result.has_retryable_files
 
 
-def test_a_repeat_writes_nothing_and_says_the_same() -> None:
-    harvest = Harvest({url("a.png"): PNG, url("b.mp4"): MP4})
-    first = harvest.run([url("a.png"), url("b.mp4")])
+def test_repeated_harvest_has_same_result_and_writes_nothing() -> None:
+    harvest = Harvest({make_url("a.png"): PNG, make_url("b.mp4"): MP4})
+    first = harvest.run([make_url("a.png"), make_url("b.mp4")])
     writes = harvest.blobs.writes
 
-    again = harvest.run([url("a.png"), url("b.mp4")])
+    repeated = harvest.run([make_url("a.png"), make_url("b.mp4")])
 
-    assert again == first
+    assert repeated == first
     assert harvest.blobs.writes == writes
 
 
-def test_a_url_named_twice_is_fetched_once() -> None:
-    harvest = Harvest({url("a.png"): PNG})
+def test_repeated_url_is_fetched_once() -> None:
+    harvest = Harvest({make_url("a.png"): PNG})
 
-    result = harvest.run([url("a.png"), {"again": url("a.png")}])
+    result = harvest.run([make_url("a.png"), {"copy": make_url("a.png")}])
 
     assert len(harvest.fetcher.requests) == 1
-    assert result.output[0] == result.output[1]["again"]
-    assert [record.path for record in result.records] == [(0,), (1, "again")]
+    assert result.output[0] == result.output[1]["copy"]
+    assert [record.path for record in result.records] == [(0,), (1, "copy")]
 
 
-def test_files_are_fetched_in_parallel_but_no_more_than_set() -> None:
-    """Given three at once, each waits until three are there: with fewer the barrier would break."""
-    names = [url(f"{index}.mp4") for index in range(9)]
-    harvest = Harvest(dict.fromkeys(names, MP4), settings=HarvestSettings(max_parallel_files=3))
+def test_files_are_fetched_in_parallel_up_to_limit() -> None:
+    """Each fetch waits for two others: with fewer in parallel the barrier would break."""
+    urls = [make_url(f"{index}.mp4") for index in range(9)]
+    harvest = Harvest(dict.fromkeys(urls, MP4), settings=HarvestSettings(max_parallel_files=3))
     barrier = threading.Barrier(3, timeout=10)
-    harvest.fetcher.on_fetch = lambda _: void(barrier.wait())
+    harvest.fetcher.on_fetch = lambda _: ignore(barrier.wait())
 
-    result = harvest.run(names)
+    result = harvest.run(urls)
 
     assert result.is_complete
     assert harvest.fetcher.max_concurrent == 3
 
 
-def void(_: object) -> None:
-    """For callbacks that answer nothing."""
+def ignore(_: object) -> None:
+    """Return nothing, as the callback must."""
 
 
 class TestContinuation:
-    def test_files_beyond_the_bytes_of_an_invocation_wait_for_the_next(self) -> None:
-        names = [url(f"{index}.mp4") for index in range(10)]
+    def test_files_beyond_byte_limit_of_invocation_remain_for_next(self) -> None:
+        urls = [make_url(f"{index}.mp4") for index in range(10)]
         settings = HarvestSettings(max_invocation_bytes=3 * len(MP4), max_parallel_files=1)
-        harvest = Harvest(dict.fromkeys(names, MP4), settings=settings)
+        harvest = Harvest(dict.fromkeys(urls, MP4), settings=settings)
 
-        rounds = [harvest.run(names)]
-        while rounds[-1].remaining:
-            rounds.append(harvest.run(names, already=rounds[-1].records))
-        result = rounds[-1]
+        results = [harvest.run(urls)]
+        while results[-1].remaining:
+            results.append(harvest.run(urls, earlier_records=results[-1].records))
 
-        assert [len(one.records) for one in rounds] == [3, 6, 9, 10]
+        assert [len(result.records) for result in results] == [3, 6, 9, 10]
+        result = results[-1]
         assert [record.path for record in result.records] == [(index,) for index in range(10)]
-        assert all(address.startswith(BASE) for address in result.output)
+        assert all(url.startswith(BASE_URL) for url in result.output)
         assert len(harvest.fetcher.requests) == 10
 
-    def test_nothing_is_begun_when_the_end_is_near(self) -> None:
-        harvest = Harvest({url("a.mp4"): MP4})
+    def test_no_file_is_started_in_reserved_time(self) -> None:
+        harvest = Harvest({make_url("a.mp4"): MP4})
 
-        result = harvest.run([url("a.mp4")], seconds=harvest.settings.reserved_seconds)
+        result = harvest.run([make_url("a.mp4")], seconds=harvest.settings.reserved_seconds)
 
         assert result.remaining == ((0,),)
-        assert result.output == [url("a.mp4")]
+        assert result.output == [make_url("a.mp4")]
         assert harvest.fetcher.requests == []
 
-    def test_a_download_cut_short_by_the_end_is_begun_again_with_full_time(self) -> None:
-        slow = Harvest({url("a.mp4"): FileUnavailableError("too_slow")})
+    def test_download_with_shortened_timeout_is_repeated_with_full_timeout(self) -> None:
+        harvest = Harvest({make_url("a.mp4"): TransientFetchError("too_slow")})
 
-        short = slow.run([url("a.mp4")], seconds=slow.settings.reserved_seconds + 30)
-        full = slow.run([url("a.mp4")], already=short.records)
+        shortened = harvest.run([make_url("a.mp4")], seconds=harvest.settings.reserved_seconds + 30)
+        full = harvest.run([make_url("a.mp4")], earlier_records=shortened.records)
 
-        assert not short.is_complete
+        assert not shortened.is_complete
         assert full.is_complete
         assert full.records[0].reason == "too_slow"
-        assert [seconds for _, seconds in slow.fetcher.requests] == [30, slow.settings.fetch_timeout_seconds]
+        assert [seconds for _, seconds in harvest.fetcher.requests] == [
+            30,
+            harvest.settings.fetch_timeout_seconds,
+        ]
 
-    def test_no_room_on_the_disk_puts_a_file_off(self) -> None:
-        harvest = Harvest({url("a.mp4"): FileDeferredError("full"), url("b.mp4"): MP4})
+    def test_file_remains_when_disk_is_full(self) -> None:
+        harvest = Harvest({make_url("a.mp4"): FetchDeferredError("full"), make_url("b.mp4"): MP4})
 
-        result = harvest.run([url("a.mp4"), url("b.mp4")])
+        result = harvest.run([make_url("a.mp4"), make_url("b.mp4")])
 
         assert result.remaining == ((0,),)
         assert [record.path for record in result.records] == [(1,)]
 
-    def test_files_with_retry_are_tried_again_when_left_out_of_already(self) -> None:
-        harvest = Harvest({url("a.mp4"): FileUnavailableError("upstream_error")})
-        first = harvest.run([url("a.mp4")])
-        harvest.fetcher.files = {url("a.mp4"): MP4}
+    def test_file_without_earlier_record_is_harvested_again(self) -> None:
+        harvest = Harvest({make_url("a.mp4"): TransientFetchError("upstream_error")})
+        first = harvest.run([make_url("a.mp4")])
+        harvest.fetcher.files = {make_url("a.mp4"): MP4}
 
-        second = harvest.run([url("a.mp4")], already=tuple(r for r in first.records if not r.retryable))
+        final_records = tuple(record for record in first.records if not record.retryable)
+        second = harvest.run([make_url("a.mp4")], earlier_records=final_records)
 
         assert second.records[0].outcome == "stored"
 
 
-def test_more_files_than_a_job_may_have_are_left() -> None:
-    names = [url(f"{index}.mp4") for index in range(5)]
-    harvest = Harvest(dict.fromkeys(names, MP4), settings=HarvestSettings(max_files=3))
+def test_files_beyond_limit_are_not_stored() -> None:
+    urls = [make_url(f"{index}.mp4") for index in range(5)]
+    harvest = Harvest(dict.fromkeys(urls, MP4), settings=HarvestSettings(max_files=3))
 
-    result = harvest.run(names)
+    result = harvest.run(urls)
 
     assert [record.reason for record in result.records] == ["", "", "", "too_many_files", "too_many_files"]
-    assert result.output[3:] == names[3:]
+    assert result.output[3:] == urls[3:]
 
 
-def test_the_models_texts_together_have_a_bound() -> None:
-    names = [url(f"{index}.png") for index in range(4)]
-    harvest = Harvest(dict.fromkeys(names, PNG), settings=HarvestSettings(max_text_bytes_per_job=12))
+def test_texts_beyond_limit_of_job_are_dropped() -> None:
+    urls = [make_url(f"{index}.png") for index in range(4)]
+    harvest = Harvest(dict.fromkeys(urls, PNG), settings=HarvestSettings(max_text_bytes_per_job=12))
 
-    records = harvest.run(names).records
+    records = harvest.run(urls).records
 
     assert [bool(record.text) for record in records] == [True, True, False, False]
 
 
-def test_each_file_is_observed_once() -> None:
-    harvest = Harvest({url("a.png"): PNG, url("b.mp4"): FileUnobtainableError("not_found")})
+def test_each_file_is_recorded_once() -> None:
+    harvest = Harvest({make_url("a.png"): PNG, make_url("b.mp4"): PermanentFetchError("not_found")})
 
-    result = harvest.run([url("a.png"), url("b.mp4")])
+    result = harvest.run([make_url("a.png"), make_url("b.mp4")])
 
-    assert sorted(harvest.observed, key=lambda record: record.path) == list(result.records)
+    assert sorted(harvest.recorded, key=lambda record: record.path) == list(result.records)
     assert replace(result.records[0], text={}) != result.records[1]
 
 
 @pytest.mark.parametrize("output", [None, "text", 5, [], {}, ["a", {"b": None}]])
-def test_an_output_without_files_is_done_at_once(output: Any) -> None:
+def test_output_without_files_is_complete(output: Any) -> None:
     result = Harvest({}).run(output)
 
     assert (result.output, result.records, result.is_complete) == (output, (), True)

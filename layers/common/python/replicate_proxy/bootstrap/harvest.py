@@ -1,4 +1,4 @@
-"""What the harvest function is made of; the only function that ships Pillow."""
+"""Build the services of the harvest function, the only one that ships Pillow."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
+from replicate_proxy.outputs import file_metrics
 from replicate_proxy.outputs.fetch import DEFAULT_HOSTS, DiskBudget, HostAllowlist, HttpFileFetcher
 from replicate_proxy.outputs.file_harvester import FileHarvester
-from replicate_proxy.outputs.harvester import ParallelOutputHarvester, record
+from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputFileStore
 from replicate_proxy.services.harvest import JobHarvester
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_report_loader", "clock", "harvester"]
 
-_REDIRECTS = 3
+_MAX_REDIRECTS = 3
 
 
 @cache
@@ -46,52 +47,53 @@ def harvester() -> JobHarvester:
     return JobHarvester(
         updater=job_updater(),
         documents=document_store(),
-        output_harvester=_outputs(),
+        output_harvester=_build_output_harvester(),
         queue=SqsHarvestQueue(get_client("sqs"), env.text("HARVEST_QUEUE_URL")),
         clock=clock,
         checkpoint=checkpoint,
-        default_image_options=_image_defaults(),
+        default_image_options=_build_default_image_options(),
     )
 
 
-def _image_defaults() -> Callable[[str], ImageOptions]:
-    """A tenant's own wishes over the deployment's."""
+def _build_default_image_options() -> Callable[[str], ImageOptions]:
+    """Return a function from a tenant to its image options: the tenant's settings, or the deployment's."""
     tenants = CachedTenants(DynamoTenantStore(get_client("dynamodb"), env.text("ACCESS_TABLE")), clock)
-    deployment = ImageOptions.parse(
+    deployment_options = ImageOptions.parse(
         format=env.text("IMAGE_FORMAT", "") or None,
         quality=env.text("IMAGE_QUALITY", "") or None,
         defaults=ImageOptions(keep_copyright=env.flag("KEEP_COPYRIGHT")),
     )
 
-    def defaults(tenant: str) -> ImageOptions:
+    def get_tenant_options(tenant: str) -> ImageOptions:
         images = tenants.get(tenant).images
-        return ImageOptions.parse(format=images.format, quality=images.quality, defaults=deployment)
+        return ImageOptions.parse(format=images.format, quality=images.quality, defaults=deployment_options)
 
-    return defaults
+    return get_tenant_options
 
 
-def _outputs() -> ParallelOutputHarvester:
+def _build_output_harvester() -> ParallelOutputHarvester:
     settings = HarvestSettings.from_env(env)
-    bucket = S3BlobStore(
+    blobs = S3BlobStore(
         get_client("s3"), env.text("IMAGES_BUCKET"), encryption=Encryption(env.text("KMS_KEY_ID", ""))
     )
-    images = ImageWorkerPool(workers=env.integer("IMAGE_WORKERS", 1))
-    images.start_one()
-    single = FileHarvester(
-        fetcher=HttpFileFetcher(_session(), budget=DiskBudget(settings.max_disk_bytes)),
-        store=OutputFileStore(bucket, base_url=env.text("OUTPUTS_BASE_URL"), secret=output_key_secret()),
-        compressor=images,
+    compressor = ImageWorkerPool(workers=env.integer("IMAGE_WORKERS", 1))
+    # Starts while the first invocation acquires its job and fetches the files.
+    compressor.start_one()
+    file_harvester = FileHarvester(
+        fetcher=HttpFileFetcher(_build_session(), disk_budget=DiskBudget(settings.max_disk_bytes)),
+        store=OutputFileStore(blobs, base_url=env.text("OUTPUTS_BASE_URL"), secret=output_key_secret()),
+        compressor=compressor,
         settings=settings,
     )
     return ParallelOutputHarvester(
-        file_harvester=single, settings=settings, clock=clock, on_file_harvested=record
+        file_harvester=file_harvester, settings=settings, clock=clock, on_file_harvested=file_metrics.record
     )
 
 
-def _session() -> GuardedSession:
+def _build_session() -> GuardedSession:
     allow_loopback = bool(read_local_settings(os.environ).get("allow_loopback"))
     return GuardedSession(
         AddressPolicy(allow_loopback=allow_loopback),
         is_allowed_host=HostAllowlist(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
-        max_redirects=_REDIRECTS,
+        max_redirects=_MAX_REDIRECTS,
     )

@@ -1,17 +1,17 @@
-"""One file from its address into the bucket. Whatever happens to it, the job goes on."""
+"""Harvest one file: fetch it, detect its type, compress it if it is an image, and store it."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.task import ImageOutcome
-from replicate_proxy.outputs.fetch import FileDeferredError, FileUnavailableError, FileUnobtainableError
+from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_types import FileType, detect_file_type
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
 from replicate_proxy.outputs.storage import build_base_name, choose_extension
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from replicate_proxy.outputs.storage import ObjectLocation, OutputFileStore
 
 
-_COMPRESSIBLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"})
+_COMPRESSIBLE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/avif", "image/gif"})
 _EXTENSIONS = {"webp": "webp", "avif": "avif", "jpeg": "jpg", "png": "png", "gif": "gif"}
-_DOWNLOAD = "application/octet-stream"
+_BINARY_TYPE = "application/octet-stream"
 
 
 class ImageCompressor(Protocol):
-    """What `images.pool.ImagePool` offers; a Protocol, so that nothing here asks for Pillow."""
+    """Implemented by `images.pool.ImageWorkerPool`."""
 
     def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult: ...
 
 
 class FileHarvester:
-    """Fetch, look at, compress if it is an image, store. One instance serves all threads of a harvest."""
+    """Harvests single files; one instance serves all threads."""
 
     def __init__(
         self,
@@ -49,182 +49,198 @@ class FileHarvester:
     ) -> None:
         self._fetcher = fetcher
         self._store = store
-        self._images = compressor
+        self._compressor = compressor
         self._settings = settings
 
     def harvest(
-        self, ref: FileReference, location: ObjectLocation, options: ImageOptions, *, timeout_seconds: float
+        self,
+        reference: FileReference,
+        location: ObjectLocation,
+        options: ImageOptions,
+        *,
+        timeout_seconds: float,
     ) -> FileRecord:
-        """The file's record; `left` with a reason where it could not be had. Raises DeferredError alone.
+        """Return the file's record, also if it could not be stored.
 
-        `seconds` bound the download. One cut short by less than the full allowance is deferred, not given up.
+        `timeout_seconds` bounds the download. Raises only FetchDeferredError, also for a download that ran
+        out of less time than the settings allow.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
-                return self._harvest(ref, location, options, Path(folder), timeout_seconds)
-        except FileUnobtainableError as error:
-            return _left(ref, error.reason)
-        except FileUnavailableError as error:
+                return self._harvest(reference, location, options, Path(folder), timeout_seconds)
+        except PermanentFetchError as error:
+            return _build_failure_record(reference, error.reason)
+        except TransientFetchError as error:
             if error.reason == "too_slow" and timeout_seconds < self._settings.fetch_timeout_seconds:
-                raise FileDeferredError("no time left for this file") from error
-            return _left(ref, error.reason, retry=True)
-        except FileDeferredError:
+                raise FetchDeferredError("no time left for this file") from error
+            return _build_failure_record(reference, error.reason, retryable=True)
+        except FetchDeferredError:
             raise
         except RetryableError:
-            return _left(ref, "store_failed", retry=True)
+            return _build_failure_record(reference, "store_failed", retryable=True)
 
     def _harvest(
-        self, ref: FileReference, place: ObjectLocation, options: ImageOptions, folder: Path, seconds: float
+        self,
+        reference: FileReference,
+        location: ObjectLocation,
+        options: ImageOptions,
+        folder: Path,
+        timeout_seconds: float,
     ) -> FileRecord:
         source = folder / "source"
         fetched = self._fetcher.fetch(
-            ref.url, source, max_bytes=self._settings.max_file_bytes, timeout_seconds=seconds
+            reference.url, source, max_bytes=self._settings.max_file_bytes, timeout_seconds=timeout_seconds
         )
         try:
-            found = detect_file_type(fetched.head)
-            if found.content_type in _COMPRESSIBLE:
-                return self._image(ref, place, options, folder, fetched, found)
-            return self._as_it_is(ref, place, source, fetched, found)
+            file_type = detect_file_type(fetched.head)
+            download = _Download(reference, location, source, fetched, file_type)
+            if file_type.content_type in _COMPRESSIBLE_TYPES:
+                return self._store_image(download, options)
+            return self._store_as_is(download, file_type)
         finally:
             self._fetcher.discard(source, fetched.size)
 
-    def _as_it_is(
-        self, ref: FileReference, place: ObjectLocation, source: Path, fetched: FetchedFile, found: FileType
-    ) -> FileRecord:
-        ending = choose_extension(ref.url, found)
+    def _store_as_is(self, download: _Download, file_type: FileType) -> FileRecord:
+        """Store the source, to be served as that type."""
+        extension = choose_extension(download.reference.url, file_type)
         stored = self._store.put(
             "outputs",
-            place,
-            source,
-            name=f"{build_base_name(ref.url)}.{ending}",
-            content_type=found.content_type,
-            is_inline=found.is_inline,
-            sha256=fetched.sha256,
+            download.location,
+            download.source,
+            name=f"{download.base_name}.{extension}",
+            content_type=file_type.content_type,
+            is_inline=file_type.is_inline,
+            sha256=download.fetched.sha256,
         )
         return FileRecord(
-            path=ref.path,
+            path=download.reference.path,
             outcome=FileOutcome.STORED,
             url=stored.url,
-            kind=found.kind,
-            source_host=_host(ref),
-            bytes_before=fetched.size,
-            bytes_after=fetched.size,
-            format=found.extension,
-            content_type=found.content_type,
-            sha256=fetched.sha256,
-            source_sha256=fetched.sha256,
+            kind=file_type.kind,
+            source_host=_extract_host(download.reference),
+            bytes_before=download.fetched.size,
+            bytes_after=download.fetched.size,
+            format=file_type.extension,
+            content_type=file_type.content_type,
+            sha256=download.fetched.sha256,
+            source_sha256=download.fetched.sha256,
         )
 
-    def _image(
-        self,
-        ref: FileReference,
-        place: ObjectLocation,
-        options: ImageOptions,
-        folder: Path,
-        fetched: FetchedFile,
-        found: FileType,
-    ) -> FileRecord:
-        source, output, thumbnail = folder / "source", folder / "output", folder / "thumbnail"
-        result = self._images.compress(source, output, thumbnail, options)
+    def _store_image(self, download: _Download, options: ImageOptions) -> FileRecord:
+        output, thumbnail = download.source.with_name("output"), download.source.with_name("thumbnail")
+        result = self._compressor.compress(download.source, output, thumbnail, options)
+        if result.sha256:
+            record = self._store_output(download, output, result)
+        else:
+            record = self._store_source_image(download, result)
         record = replace(
-            self._stored_image(ref, place, source, output, fetched, found, result),
+            record,
+            outcome=FileOutcome(result.outcome),
+            reason=result.reason,
             width=result.width or None,
             height=result.height or None,
             quality=result.quality,
             similarity=result.similarity,
             placeholder=result.placeholder,
             text=result.text,
-            reason=result.reason,
         )
         if not result.thumbnail_bytes:
             return record
-        small = self._store.put(
+        stored = self._store.put(
             "thumbs",
-            place,
+            download.location,
             thumbnail,
-            name=f"{build_base_name(ref.url)}.webp",
+            name=f"{download.base_name}.webp",
             content_type="image/webp",
             is_inline=True,
-            sha256=_digest(thumbnail),
+            sha256=_calculate_sha256(thumbnail),
         )
-        return replace(record, thumbnail_url=small.url)
+        return replace(record, thumbnail_url=stored.url)
 
-    def _stored_image(
-        self,
-        ref: FileReference,
-        place: ObjectLocation,
-        source: Path,
-        output: Path,
-        fetched: FetchedFile,
-        found: FileType,
-        result: ImageResult,
-    ) -> FileRecord:
-        stem = build_base_name(ref.url)
-        if not result.sha256:
-            # What we could not decode may still be something else to a browser: it is served as a download.
-            readable = result.outcome is ImageOutcome.UNMODIFIED
-            shown = found if readable else replace(found, content_type=_DOWNLOAD, is_inline=False)
-            record = self._as_it_is(ref, place, source, fetched, shown)
-            return replace(record, outcome=FileOutcome(result.outcome), kind="image")
-        ending, content_type = _EXTENSIONS[result.format], f"image/{result.format}"
+    def _store_source_image(self, download: _Download, result: ImageResult) -> FileRecord:
+        file_type = download.file_type
+        if result.outcome is not ImageOutcome.UNMODIFIED:
+            # What the decoder could not read may be something else to a browser: it is served as a download.
+            file_type = replace(file_type, content_type=_BINARY_TYPE, is_inline=False)
+        return replace(self._store_as_is(download, file_type), kind="image")
+
+    def _store_output(self, download: _Download, output: Path, result: ImageResult) -> FileRecord:
+        """Store the output file of the image compressor, and the original if configured."""
+        content_type = f"image/{result.format}"
         stored = self._store.put(
             "outputs",
-            place,
+            download.location,
             output,
-            name=f"{stem}.{ending}",
+            name=f"{download.base_name}.{_EXTENSIONS[result.format]}",
             content_type=content_type,
             is_inline=True,
             sha256=result.sha256,
         )
         return FileRecord(
-            path=ref.path,
+            path=download.reference.path,
             outcome=FileOutcome(result.outcome),
             url=stored.url,
             kind="image",
-            source_host=_host(ref),
-            bytes_before=fetched.size,
+            source_host=_extract_host(download.reference),
+            bytes_before=download.fetched.size,
             bytes_after=result.bytes_after,
             format=result.format,
             content_type=content_type,
             sha256=result.sha256,
-            source_sha256=fetched.sha256,
-            original_key=self._original(ref, place, source, fetched, found),
+            source_sha256=download.fetched.sha256,
+            original_key=self._store_original(download),
         )
 
-    def _original(
-        self, ref: FileReference, place: ObjectLocation, source: Path, fetched: FetchedFile, found: FileType
-    ) -> str | None:
+    def _store_original(self, download: _Download) -> str | None:
         if not self._settings.keep_originals:
             return None
-        return self._store.put(
+        stored = self._store.put(
             "originals",
-            place,
-            source,
-            name=f"{build_base_name(ref.url)}.{found.extension}",
-            content_type=found.content_type,
+            download.location,
+            download.source,
+            name=f"{download.base_name}.{download.file_type.extension}",
+            content_type=download.file_type.content_type,
             is_inline=False,
-            sha256=fetched.sha256,
-        ).key
+            sha256=download.fetched.sha256,
+        )
+        return stored.key
 
 
-def _left(ref: FileReference, reason: str, *, retry: bool = False) -> FileRecord:
+@dataclass(frozen=True)
+class _Download:
+    """A fetched file, on disk at `source`."""
+
+    reference: FileReference
+    location: ObjectLocation
+    source: Path
+    fetched: FetchedFile
+    file_type: FileType
+
+    @property
+    def base_name(self) -> str:
+        return build_base_name(self.reference.url)
+
+
+def _build_failure_record(reference: FileReference, reason: str, *, retryable: bool = False) -> FileRecord:
     return FileRecord(
-        path=ref.path,
+        path=reference.path,
         outcome=FileOutcome.NOT_STORED,
-        url=ref.url,
+        url=reference.url,
         reason=reason,
-        source_host=_host(ref),
-        retryable=retry,
+        source_host=_extract_host(reference),
+        retryable=retryable,
     )
 
 
-def _host(ref: FileReference) -> str:
+def _extract_host(reference: FileReference) -> str:
+    if reference.is_data_uri:
+        return "data:"
     try:
-        return "data:" if ref.is_data_uri else (urlsplit(ref.url).hostname or "")
+        return urlsplit(reference.url).hostname or ""
     except ValueError:
         return ""
 
 
-def _digest(file: Path) -> str:
+def _calculate_sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

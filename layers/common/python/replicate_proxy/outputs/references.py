@@ -1,7 +1,7 @@
-"""File references in an output of any JSON shape: finding them, and putting others in their places. Pure.
+"""Find file references in an output of any JSON shape, and replace them. Pure.
 
-Replicate, OpenAPI document: an output is any JSON value; files are strings that are a URL or, in blocking
-mode, a `data:` URI. Observed outputs nest up to three deep and hold up to 249 files; no URL lies inside
+By Replicate's OpenAPI document an output is any JSON value, and files are strings: a URL, or in blocking mode
+a `data:` URI. Observed outputs nest up to three levels deep and hold up to 249 files; none has a URL within
 longer text.
 """
 
@@ -19,13 +19,13 @@ type JsonPath = tuple[str | int, ...]
 """Keys and indexes from the root to a value; the root itself is ()."""
 
 _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f]+", re.IGNORECASE)
-_DATA = re.compile(r"data:[^,\x00-\x1f\x7f]{0,512},", re.IGNORECASE)
-_LONGEST_URL = 8192
+_DATA_URI_START = re.compile(r"data:[^,\x00-\x1f\x7f]{0,512},", re.IGNORECASE)
+_MAX_URL_CHARACTERS = 8192
 
 
 @dataclass(frozen=True)
 class FileReference:
-    """One string of the output that stands for a file."""
+    """A string of an output that refers to a file."""
 
     path: JsonPath
     url: str
@@ -36,49 +36,47 @@ class FileReference:
 
 
 def is_file_reference(text: str) -> bool:
-    """Whether the whole string is one http(s) URL or `data:` URI; text that merely contains one is not."""
-    if len(text) <= _LONGEST_URL and _URL.fullmatch(text):
+    """Return whether the whole text is one http(s) URL or `data:` URI."""
+    if len(text) <= _MAX_URL_CHARACTERS and _URL.fullmatch(text):
         return True
-    return _DATA.match(text) is not None
+    return _DATA_URI_START.match(text) is not None
 
 
 def find_references(output: Any) -> list[FileReference]:
-    """All references in document order, repeats included; keys of objects are never references."""
-    return [FileReference(path, value) for path, value in _strings(output) if is_file_reference(value)]
+    """Return all references in document order, repeated ones too. Keys of objects are not references."""
+    return [FileReference(path, text) for path, text in _iterate_strings(output) if is_file_reference(text)]
 
 
 def replace_references(output: Any, urls: Mapping[JsonPath, str]) -> Any:
-    """A copy of the output with the strings at the paths replaced; everything else and all order stays."""
+    """Return a copy of the output with other strings at those paths."""
     root: list[Any] = [output]
-    copied: set[int] = set()
+    copied_ids: set[int] = set()
     for path, url in urls.items():
-        _put(root, (0, *path), url, copied)
+        _replace_string(root, (0, *path), url, copied_ids)
     return root[0]
 
 
-def _strings(output: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Depth first without recursion: hostile nesting must not exhaust the stack."""
-    waiting: list[tuple[JsonPath, Any]] = [((), output)]
-    while waiting:
-        path, value = waiting.pop()
+def _iterate_strings(output: Any) -> Iterator[tuple[JsonPath, str]]:
+    """Yield strings depth first. Not recursive, as deep nesting must not exhaust the stack."""
+    pending: list[tuple[JsonPath, Any]] = [((), output)]
+    while pending:
+        path, value = pending.pop()
         if isinstance(value, str):
             yield path, value
         elif isinstance(value, dict):
-            waiting.extend(((*path, key), item) for key, item in reversed(value.items()))
+            pending.extend(((*path, key), item) for key, item in reversed(value.items()))
         elif isinstance(value, list | tuple):
-            waiting.extend(((*path, index), value[index]) for index in range(len(value) - 1, -1, -1))
+            pending.extend(((*path, index), value[index]) for index in range(len(value) - 1, -1, -1))
 
 
-def _put(root: list[Any], path: JsonPath, url: str, copied: set[int]) -> None:
-    """Replaces one string, copying each container on the way once, so that the caller's output stays as it
-    was.
-    """
-    holder: Any = root
+def _replace_string(root: list[Any], path: JsonPath, url: str, copied_ids: set[int]) -> None:
+    """Replace one string. Each container on the path is copied once, so that the original stays unchanged."""
+    container: Any = root
     for step in path[:-1]:
-        child = holder[step]
-        if id(child) not in copied:
+        child = container[step]
+        if id(child) not in copied_ids:
             child = dict(child) if isinstance(child, dict) else list(child)
-            copied.add(id(child))
-            holder[step] = child
-        holder = child
-    holder[path[-1]] = url
+            copied_ids.add(id(child))
+            container[step] = child
+        container = child
+    container[path[-1]] = url

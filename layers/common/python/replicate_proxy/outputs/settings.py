@@ -1,4 +1,4 @@
-"""How much a harvest may take. Pure; `bootstrap` fills it from the environment."""
+"""Limits of a harvest. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class HarvestSettings:
-    """Bytes, seconds and counts; `reserve_seconds` is what an invocation keeps back to store what it has."""
+    """Limits of one file, one invocation and one job; docs/images.md lists the variables.
+
+    `max_disk_bytes` bounds the downloads on disk at any time. `reserved_seconds` are kept at the end of an
+    invocation to store what was fetched: no file is started then. `keep_originals` stores the source beside a
+    compressed image.
+    """
 
     max_file_bytes: int = 500 * _MB
     max_invocation_bytes: int = 4096 * _MB

@@ -1,9 +1,4 @@
-"""File names that are safe in keys, headers and on disks. Pure.
-
-Object keys that nobody can guess and every repeat finds again. Pure.
-
-Where harvested files go, and under which headers they will be served.
-"""
+"""Put harvested files into the bucket, under unguessable keys and with headers that are safe to serve."""
 
 from __future__ import annotations
 
@@ -23,70 +18,28 @@ if TYPE_CHECKING:
     from replicate_proxy.outputs.references import JsonPath
 
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_EXTENSION = re.compile(r"[a-z0-9]{1,11}")
-# A type that sniffing cannot tell apart keeps the extension its maker gave it, so that programs open it.
-_OWN_EXTENSION = frozenset({"text", "archive", "model", "unknown"})
-# What such a name promises would have been recognised: the bytes are something else.
-_TOLD_APART = frozenset(
-    {"png", "jpg", "jpeg", "gif", "webp", "avif", "bmp", "mp4", "webm", "mp3", "wav", "pdf"}
-)
-_ACTIVE = frozenset(
-    {"bat", "cmd", "com", "css", "exe", "hta", "htm", "html", "jar", "js", "mjs", "msi", "php", "sh", "shtml"}
-    | {"svg", "svgz", "swf", "xht", "xhtml", "xml", "xsl"}
-)
-
-
-def build_base_name(url: str) -> str:
-    """The last part of a URL's path without extension, at most 60 of [A-Za-z0-9_-]; "output" when nothing is
-    left.
-    """
-    if url[:5].lower() == "data:":
-        return "output"
-    stem = _last(url).rpartition(".")[0] or _last(url)
-    return _UNSAFE.sub("-", stem).strip("-_")[:60] or "output"
-
-
-def choose_extension(url: str, found: FileType) -> str:
-    """By the sniffed type; where that only says text, archive or data, the URL's own unless a browser would
-    run it.
-    """
-    _, dot, own = ("", "", "") if url[:5].lower() == "data:" else _last(url).lower().rpartition(".")
-    if found.kind not in _OWN_EXTENSION or not dot or not _EXTENSION.fullmatch(own):
-        return found.extension
-    return found.extension if own in _ACTIVE | _TOLD_APART else own
-
-
-def build_content_disposition(name: str, *, inline: bool) -> str:
-    """RFC 6266; `name` must come from `base_name` and `extension`, which leave nothing to escape."""
-    return f'{"inline" if inline else "attachment"}; filename="{name}"'
-
-
-def _last(url: str) -> str:
-    try:
-        return unquote(urlsplit(url).path).rpartition("/")[2]
-    except ValueError:
-        return ""
-
-
 type KeyPrefix = Literal["outputs", "originals", "thumbs"]
-_DIGITS = 40
 
-
-def build_object_key(
-    secret: bytes, area: KeyPrefix, *, tenant: str, job_id: str, path: JsonPath, sha256: str, name: str
-) -> str:
-    """`<area>/<40 hex digits>/<name>`: an HMAC over tenant, job, place in the output and content.
-
-    The content is part of it so that a repeat that came out otherwise can never be taken for what lies there.
-    Knowing one file's key tells nothing about another's, not even within the same job.
-    """
-    place = json.dumps(path, separators=(",", ":"))
-    return f"{area}/{signing.sign(secret, area, tenant, job_id, place, sha256)[:_DIGITS]}/{name}"
-
-
-# Keys are made from the content, so what lies under one never changes.
+# Keys depend on the content, so the object under a key never changes.
 _CACHE_CONTROL = "public, max-age=31536000, immutable"
+_KEY_DIGITS = 40
+
+
+@dataclass(frozen=True)
+class ObjectLocation:
+    """Whose file it is, and where the output refers to it."""
+
+    tenant: str
+    job_id: str
+    path: JsonPath
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """The object's key and the URL that serves it."""
+
+    key: str
+    url: str
 
 
 class BlobStore(Protocol):
@@ -102,31 +55,15 @@ class BlobStore(Protocol):
         sha256: str | None = None,
         if_none_match: bool = True,
     ) -> bool:
-        """Stores the file from its current position; False when the key was taken already. Raises
-        RetryableError.
+        """Store the file from its current position; return False if the key exists already.
+
+        Raises RetryableError.
         """
         ...
 
 
-@dataclass(frozen=True)
-class ObjectLocation:
-    """Whose file it is and where it stands in the output."""
-
-    tenant: str
-    job_id: str
-    path: JsonPath
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """The object's key and the URL that serves it."""
-
-    key: str
-    url: str
-
-
 class OutputFileStore:
-    """Puts files under unguessable keys, with headers that keep a browser from running any of them."""
+    """Stores files under keys that cannot be guessed, with headers that keep browsers from running them."""
 
     def __init__(self, blobs: BlobStore, *, base_url: str, secret: bytes) -> None:
         self._blobs = blobs
@@ -144,24 +81,88 @@ class OutputFileStore:
         is_inline: bool,
         sha256: str,
     ) -> StoredObject:
-        """A repeat with the same content finds the object there and writes nothing. Raises RetryableError."""
-        key = build_object_key(
-            self._secret,
-            prefix,
-            tenant=location.tenant,
-            job_id=location.job_id,
-            path=location.path,
-            sha256=sha256,
-            name=name,
-        )
+        """Store the file; the same content at the same location is written once. Raises RetryableError."""
+        key = build_object_key(self._secret, prefix, location, sha256=sha256, name=name)
         with file.open("rb") as opened:
             self._blobs.put_file(
                 key,
                 opened,
                 content_type=content_type,
-                content_disposition=build_content_disposition(name, inline=is_inline),
+                content_disposition=build_content_disposition(name, is_inline=is_inline),
                 cache_control=_CACHE_CONTROL,
                 metadata={"sha256": sha256, "job": location.job_id},
                 sha256=sha256,
             )
         return StoredObject(key, f"{self._base_url}/{key}")
+
+
+def build_object_key(
+    secret: bytes, prefix: KeyPrefix, location: ObjectLocation, *, sha256: str, name: str
+) -> str:
+    """Return `<prefix>/<40 hex digits>/<name>`; the digits are an HMAC over location and content.
+
+    With the content in it, a repetition that yields other bytes gets another key. The key of one file says
+    nothing about the key of another, not even of the same job.
+    """
+    path = json.dumps(location.path, separators=(",", ":"))
+    digest = signing.sign(secret, prefix, location.tenant, location.job_id, path, sha256)
+    return f"{prefix}/{digest[:_KEY_DIGITS]}/{name}"
+
+
+# File names: safe in keys, headers and on disks.
+
+_UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]+")
+_EXTENSION = re.compile(r"[a-z0-9]{1,11}")
+_MAX_NAME_CHARACTERS = 60
+_DEFAULT_NAME = "output"
+# Kinds of files whose formats detection cannot tell apart: the extension of the URL says which program opens
+# them.
+_KINDS_WITH_SOURCE_EXTENSION = frozenset({"text", "archive", "model", "unknown"})
+# Files of these formats would have been detected, so the extension is wrong.
+_DETECTED_EXTENSIONS = frozenset(
+    {"png", "jpg", "jpeg", "gif", "webp", "avif", "bmp", "mp4", "webm", "mp3", "wav", "pdf"}
+)
+_ACTIVE_EXTENSIONS = frozenset(
+    {"bat", "cmd", "com", "css", "exe", "hta", "htm", "html", "jar", "js", "mjs", "msi", "php", "sh", "shtml"}
+    | {"svg", "svgz", "swf", "xht", "xhtml", "xml", "xsl"}
+)
+
+
+def build_base_name(url: str) -> str:
+    """Return the last part of the URL's path without its extension, at most 60 of [A-Za-z0-9_-].
+
+    A name of which nothing is left, and that of a data URI, is "output".
+    """
+    if url[:5].lower() == "data:":
+        return _DEFAULT_NAME
+    file_name = _extract_file_name(url)
+    stem = file_name.rpartition(".")[0] or file_name
+    return _UNSAFE_CHARACTERS.sub("-", stem).strip("-_")[:_MAX_NAME_CHARACTERS] or _DEFAULT_NAME
+
+
+def choose_extension(url: str, file_type: FileType) -> str:
+    """Return the detected type's extension, or the URL's if that is more specific and not active content."""
+    file_name = "" if url[:5].lower() == "data:" else _extract_file_name(url)
+    _, dot, source_extension = file_name.lower().rpartition(".")
+    if file_type.kind not in _KINDS_WITH_SOURCE_EXTENSION:
+        return file_type.extension
+    if not dot or not _EXTENSION.fullmatch(source_extension):
+        return file_type.extension
+    if source_extension in _ACTIVE_EXTENSIONS | _DETECTED_EXTENSIONS:
+        return file_type.extension
+    return source_extension
+
+
+def build_content_disposition(name: str, *, is_inline: bool) -> str:
+    """Return the header value (RFC 6266) for a name of `build_base_name` and `choose_extension`.
+
+    Such names need no escaping.
+    """
+    return f'{"inline" if is_inline else "attachment"}; filename="{name}"'
+
+
+def _extract_file_name(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).path).rpartition("/")[2]
+    except ValueError:
+        return ""

@@ -1,4 +1,4 @@
-"""What is logged and counted about a file."""
+"""The metric and the log fields of a harvested file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from replicate_proxy.outputs.harvester import build_log_fields, record
+from replicate_proxy.outputs import file_metrics
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
 
 RECORD = FileRecord(
@@ -21,17 +21,19 @@ RECORD = FileRecord(
 )
 
 
-def test_no_content_and_no_address_is_ever_logged() -> None:
-    assert "secret" not in json.dumps(build_log_fields(RECORD))
-    assert build_log_fields(RECORD)["reason"] == "too_slow"
+def test_log_fields_have_no_content_and_no_url() -> None:
+    fields = file_metrics.build_log_fields(RECORD)
+
+    assert "secret" not in json.dumps(fields)
+    assert fields["reason"] == "too_slow"
 
 
-def test_each_file_counts_by_outcome_and_reason(
+def test_record_counts_file_by_outcome_and_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ReplicateProxy")
 
-    record(RECORD)
+    file_metrics.record(RECORD)
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "FileHarvested" in line]
     assert [(line["FileHarvested"], line["outcome"], line["reason"]) for line in lines] == [

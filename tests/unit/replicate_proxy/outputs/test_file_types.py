@@ -1,4 +1,4 @@
-"""What files are, by their bytes."""
+"""Detecting file types by their first bytes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from replicate_proxy.outputs.file_types import detect_file_type
 from tests.support.images import encode_image, make_animation, make_photo
 
-ACTIVE = {
+ACTIVE_TYPES = {
     "text/html; charset=utf-8",
     "image/svg+xml",
     "application/xml",
     "text/javascript",
     "application/pdf",
 }
-INLINE = {
+INLINE_TYPES = {
     *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "video/mp4", "video/webm"),
     *(
         "audio/mpeg",
@@ -34,7 +34,7 @@ INLINE = {
 }
 
 
-def zipped() -> bytes:
+def make_zip() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a.txt", "a")
@@ -66,7 +66,7 @@ def zipped() -> bytes:
         (b"fLaC\0", "audio/flac"),
         (b"MThd\0\0\0\6", "audio/midi"),
         (b"%PDF-1.7\n", "application/pdf"),
-        (zipped(), "application/zip"),
+        (make_zip(), "application/zip"),
         (b"\x1f\x8b\x08\0", "application/gzip"),
         (b"a.txt" + b"\0" * 252 + b"ustar\x0000", "application/x-tar"),
         (b"glTF\2\0\0\0", "model/gltf-binary"),
@@ -88,23 +88,23 @@ def zipped() -> bytes:
         (b"BM is how this text begins", "text/plain; charset=utf-8"),
     ],
 )
-def test_known_files(content: bytes, content_type: str) -> None:
+def test_content_type_is_detected(content: bytes, content_type: str) -> None:
     assert detect_file_type(content).content_type == content_type
 
 
-@pytest.mark.parametrize("name", [b"<html>", b"<svg ", b"<script>", b"<body "])
-@pytest.mark.parametrize("lead", [b"", b"\n\n ", b"<!-- x -->", b"GIF8", b"text first, then "])
-def test_markup_is_never_shown_inline(name: bytes, lead: bytes) -> None:
-    assert not detect_file_type(lead + name + b" onload=alert(1)>").is_inline
+@pytest.mark.parametrize("tag", [b"<html>", b"<svg ", b"<script>", b"<body "])
+@pytest.mark.parametrize("prefix", [b"", b"\n\n ", b"<!-- x -->", b"GIF8", b"text first, then "])
+def test_markup_is_never_inline(tag: bytes, prefix: bytes) -> None:
+    assert not detect_file_type(prefix + tag + b" onload=alert(1)>").is_inline
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_have_a_type_and_only_harmless_ones_are_inline(content: bytes) -> None:
-    found = detect_file_type(content)
+def test_arbitrary_bytes_have_type_and_only_harmless_types_are_inline(content: bytes) -> None:
+    file_type = detect_file_type(content)
 
-    assert found.extension
-    assert not found.is_inline or found.content_type in INLINE
-    assert found.content_type not in ACTIVE or not found.is_inline
+    assert file_type.extension
+    assert not file_type.is_inline or file_type.content_type in INLINE_TYPES
+    assert file_type.content_type not in ACTIVE_TYPES or not file_type.is_inline
 
 
 @given(
@@ -113,12 +113,12 @@ def test_any_bytes_have_a_type_and_only_harmless_ones_are_inline(content: bytes)
     ),
     st.binary(max_size=64),
 )
-def test_a_known_start_and_any_rest_is_no_reason_to_fail(start: bytes, rest: bytes) -> None:
-    assert detect_file_type(start + rest).content_type
+def test_known_signature_with_arbitrary_rest_has_type(signature: bytes, rest: bytes) -> None:
+    assert detect_file_type(signature + rest).content_type
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
-def test_json_with_markup_in_it_is_not_inline_either(value: object) -> None:
-    assert not detect_file_type(
-        json.dumps([value, "<script>x</script>"], ensure_ascii=False).encode()
-    ).is_inline
+def test_json_with_markup_is_never_inline(value: object) -> None:
+    content = json.dumps([value, "<script>x</script>"], ensure_ascii=False).encode()
+
+    assert not detect_file_type(content).is_inline
