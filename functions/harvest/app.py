@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.harvest import build_report_loader, clock, harvester
+from replicate_proxy.bootstrap.harvest import build_harvester, build_report_loader, clock
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
@@ -29,7 +29,7 @@ def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
             job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
         ):
             report = build_report_loader().load(report)
-            harvester().harvest(report, clock.now() + remaining_time)
+            build_harvester().harvest_job(report, clock.now() + remaining_time)
 
 
 @logger.inject_lambda_context(clear_state=True)

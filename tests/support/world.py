@@ -209,7 +209,7 @@ class World:
     def _receive(self, report: PredictionReport) -> None:
         report = self.report_loader.load(report)
         if report.status == "succeeded":
-            self.harvester.harvest(report, self.clock.now() + timedelta(seconds=300))
+            self.harvester.harvest_job(report, self.clock.now() + timedelta(seconds=300))
         else:
             self.tracker.track_report(report)
 
@@ -303,7 +303,7 @@ class World:
 
 
 class FakeOutputHarvester:
-    """The harvest library: Return the queued `results` one by one, then a result with every file stored."""
+    """Returns the queued `results`, then a result of one stored file; records the earlier records it gets."""
 
     def __init__(self) -> None:
         self.faults = Faults()

@@ -42,7 +42,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(track_app, "build_tracker", lambda: world.tracker)
     for app in (track_app, harvest_app):
         monkeypatch.setattr(app, "build_report_loader", lambda: world.report_loader)
-    monkeypatch.setattr(harvest_app, "harvester", lambda: world.harvester)
+    monkeypatch.setattr(harvest_app, "build_harvester", lambda: world.harvester)
     monkeypatch.setattr(harvest_app, "clock", world.clock)
     return world
 

@@ -1,4 +1,4 @@
-"""Harvesting: leases, further rounds, retries, and an end in any case."""
+"""Harvesting jobs: leases, further rounds, retries and the fallback."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.support.clock import NOW
 from tests.support.world import Crash, World
 
 S = JobStatus
-SOURCE = ["https://replicate.delivery/a.png", "https://replicate.delivery/b.png"]
+SOURCE_URLS = ["https://replicate.delivery/a.png", "https://replicate.delivery/b.png"]
 STORED = FileRecord(
     (0,), FileOutcome.COMPRESSED, "https://outputs.test/a.webp", bytes_before=100, bytes_after=9
 )
-LEFT = FileRecord((1,), FileOutcome.NOT_STORED, SOURCE[1], reason="timeout", retryable=True)
-UNFINISHED = HarvestResult(output=SOURCE, records=(STORED,), remaining=((1,),))
-FAILED_ONCE = HarvestResult(output=[STORED.url, SOURCE[1]], records=(STORED, LEFT))
+NOT_STORED = FileRecord((1,), FileOutcome.NOT_STORED, SOURCE_URLS[1], reason="timeout", retryable=True)
+INCOMPLETE = HarvestResult(output=SOURCE_URLS, records=(STORED,), remaining=((1,),))
+RETRYABLE = HarvestResult(output=[STORED.url, SOURCE_URLS[1]], records=(STORED, NOT_STORED))
 
 
-def unfinished(files: int) -> HarvestResult:
-    """A round after which so many files are stored, and one is not."""
-    stored = tuple(
-        FileRecord((number,), FileOutcome.STORED, f"https://outputs.test/{number}") for number in range(files)
+def make_incomplete_result(files: int) -> HarvestResult:
+    """Return a result with that many stored files, and one remaining."""
+    records = tuple(
+        FileRecord((index,), FileOutcome.STORED, f"https://outputs.test/{index}") for index in range(files)
     )
-    return HarvestResult(output=SOURCE, records=stored, remaining=((files,),))
+    return HarvestResult(output=SOURCE_URLS, records=records, remaining=((files,),))
 
 
 @pytest.fixture
@@ -39,89 +39,89 @@ def world() -> World:
     return World()
 
 
-def succeeded(world: World, **fields: Any) -> Job:
-    """A job whose prediction has just succeeded; its event is not handled yet."""
+def make_succeeded_job(world: World, **fields: Any) -> Job:
+    """Return a job whose prediction has just succeeded; its event is not handled yet."""
     job = world.accept_job().job
     world.drain_messages()
-    world.replicate.finish("p1", output=SOURCE, **fields)
+    world.replicate.finish("p1", output=SOURCE_URLS, **fields)
     return job
 
 
-def report(job: Job, **fields: Any) -> PredictionReport:
-    given: dict[str, Any] = {
+def make_report(job: Job, **fields: Any) -> PredictionReport:
+    defaults: dict[str, Any] = {
         "tenant": job.tenant,
         "job_id": job.id,
         "attempt": 1,
         "status": "succeeded",
         "channel": ReportChannel.WEBHOOK,
+        "received_at": NOW,
     }
-    return PredictionReport(**{**given, "received_at": NOW, **fields})
+    return PredictionReport(**{**defaults, **fields})
 
 
-def harvest(world: World, job: Job, seconds: float = 300) -> Job:
-    prediction = world.replicate.predictions["p1"]
-    return world.harvester.harvest(report(job, prediction=prediction), _deadline(world, seconds))
+def make_deadline(world: World) -> datetime:
+    return world.clock.now() + timedelta(seconds=300)
 
 
-def _deadline(world: World, seconds: float = 300) -> datetime:
-    return world.clock.now() + timedelta(seconds=seconds)
+def harvest(world: World, job: Job) -> Job:
+    """Handle the event of the job's prediction."""
+    report = make_report(job, prediction=world.replicate.predictions["p1"])
+    return world.harvester.harvest_job(report, make_deadline(world))
 
 
-def test_the_output_is_final_once_the_job_has_succeeded(world: World) -> None:
-    job = succeeded(world, metrics={"predict_time": 1.5})
-    done = harvest(world, job)
-    assert done.status is S.SUCCEEDED
-    assert world.documents.load(done.output) == [f"https://outputs.test/{job.id}.webp"]
-    assert done.metrics == {"predict_time": 1.5}
-    assert list(done.timeline)[-3:] == ["reported", "harvesting", "finished"]
+def test_harvest_stores_output_and_finishes_job(world: World) -> None:
+    job = make_succeeded_job(world, metrics={"predict_time": 1.5})
+    finished = harvest(world, job)
+    assert finished.status is S.SUCCEEDED
+    assert world.documents.load(finished.output) == [f"https://outputs.test/{job.id}.webp"]
+    assert finished.metrics == {"predict_time": 1.5}
+    assert list(finished.timeline)[-3:] == ["reported", "harvesting", "finished"]
 
 
-def test_a_second_delivery_of_the_message_changes_nothing(world: World) -> None:
-    job = succeeded(world)
-    done = harvest(world, job)
-    assert harvest(world, job) == done
+def test_harvest_ignores_message_when_job_is_finished(world: World) -> None:
+    job = make_succeeded_job(world)
+    finished = harvest(world, job)
+    assert harvest(world, job) == finished
     assert len(world.output_harvester.calls) == 1
 
 
-def test_a_second_harvester_keeps_out_while_the_first_works(world: World) -> None:
-    job = succeeded(world)
-    second: list[Job] = []
-    first = world.harvester
-    # The second message is handled while the first round has just begun.
-    world.harvester = replace(
-        first,
-        checkpoint=lambda name: (
-            second.append(first.harvest(report(job), _deadline(world)))
-            if name == "harvest.lease_acquired"
-            else None
-        ),
-    )
+def test_harvest_ignores_message_while_another_round_runs(world: World) -> None:
+    job = make_succeeded_job(world)
+    harvester = world.harvester
+    jobs_after_second_message: list[Job] = []
+
+    def handle_second_message(name: str) -> None:
+        if name == "harvest.lease_acquired":
+            report = make_report(job)
+            jobs_after_second_message.append(harvester.harvest_job(report, make_deadline(world)))
+
+    world.harvester = replace(harvester, checkpoint=handle_second_message)
     assert harvest(world, job).status is S.SUCCEEDED
-    assert [job.status for job in second] == [S.HARVESTING]
+    assert [job.status for job in jobs_after_second_message] == [S.HARVESTING]
     assert len(world.output_harvester.calls) == 1
 
 
-@pytest.mark.parametrize("place", ["lease_acquired", "files_stored", "result_stored"])
-def test_a_harvester_that_dies_is_followed_by_another(place: str) -> None:
-    died: list[str] = []
+@pytest.mark.parametrize("step", ["lease_acquired", "files_stored", "result_stored"])
+def test_job_is_finished_when_harvester_crashed_at_checkpoint(step: str) -> None:
+    crashes: list[str] = []
 
-    def dies_once(name: str) -> bool:
-        if name != f"crash.harvest.{place}" or died:
+    def crash_once(name: str) -> bool:
+        if name != f"crash.harvest.{step}" or crashes:
             return False
-        died.append(name)
+        crashes.append(name)
         return True
 
-    world = World(fault_occurs=dies_once)
-    job = succeeded(world)
+    world = World(fault_occurs=crash_once)
+    job = make_succeeded_job(world)
     with pytest.raises(Crash):
         harvest(world, job)
     world.pass_time(600)
     assert world.get_job(job).status is S.SUCCEEDED
 
 
-def test_many_files_take_several_rounds_and_are_not_fetched_twice(world: World) -> None:
-    job = succeeded(world)
-    world.output_harvester.results = [UNFINISHED]
+def test_harvest_continues_with_earlier_records_when_files_remain(world: World) -> None:
+    job = make_succeeded_job(world)
+    world.output_harvester.results = [INCOMPLETE]
     waiting = harvest(world, job)
     assert (waiting.status, waiting.lease_until) == (S.HARVESTING, None)
     world.drain_messages()
@@ -129,18 +129,18 @@ def test_many_files_take_several_rounds_and_are_not_fetched_twice(world: World) 
     assert world.output_harvester.calls == [(), (STORED,)]
 
 
-def test_rounds_that_go_on_do_not_use_up_the_retries(world: World) -> None:
-    job = succeeded(world)
-    world.output_harvester.results = [unfinished(files) for files in range(1, 7)] + [FAILED_ONCE]
+def test_harvest_keeps_all_retries_when_rounds_make_progress(world: World) -> None:
+    job = make_succeeded_job(world)
+    world.output_harvester.results = [make_incomplete_result(files) for files in range(1, 7)] + [RETRYABLE]
     harvest(world, job)
     world.pass_time(120)
     assert world.get_job(job).status is S.SUCCEEDED
     assert len(world.output_harvester.calls) == 8
 
 
-def test_a_round_that_stored_nothing_new_is_not_followed_by_the_next_at_once(world: World) -> None:
-    job = succeeded(world)
-    world.output_harvester.results = [UNFINISHED] * 50
+def test_harvest_delays_next_round_when_round_made_no_progress(world: World) -> None:
+    job = make_succeeded_job(world)
+    world.output_harvester.results = [INCOMPLETE] * 50
     harvest(world, job)
     world.drain_messages()
     assert len(world.output_harvester.calls) == 2
@@ -148,92 +148,95 @@ def test_a_round_that_stored_nothing_new_is_not_followed_by_the_next_at_once(wor
     assert 3 <= len(world.output_harvester.calls) <= 5
 
 
-def test_a_file_that_cannot_be_had_is_tried_again_then_left(world: World) -> None:
-    job = succeeded(world)
-    world.output_harvester.results = [FAILED_ONCE] * 10
+def test_harvest_finishes_with_source_url_when_retries_are_used_up(world: World) -> None:
+    job = make_succeeded_job(world)
+    world.output_harvester.results = [RETRYABLE] * 10
     harvest(world, job)
     world.pass_time(300)
-    done = world.get_job(job)
-    assert done.status is S.SUCCEEDED
-    assert world.documents.load(done.output) == [STORED.url, SOURCE[1]]
-    assert [record["outcome"] for record in world.documents.load(done.files)] == ["compressed", "not_stored"]
+    finished = world.get_job(job)
+    assert finished.status is S.SUCCEEDED
+    assert world.documents.load(finished.output) == [STORED.url, SOURCE_URLS[1]]
+    assert [record["outcome"] for record in world.documents.load(finished.files)] == [
+        "compressed",
+        "not_stored",
+    ]
     assert len(world.output_harvester.calls) == 4
 
 
-def test_storage_that_fails_for_now_is_tried_again(world: World) -> None:
-    job = succeeded(world)
+def test_harvest_is_retried_when_storage_fails(world: World) -> None:
+    job = make_succeeded_job(world)
     world.output_harvester.faults.fail("harvest", times=3)
     harvest(world, job)
     world.pass_time(300)
     assert world.get_job(job).status is S.SUCCEEDED
 
 
-def test_storage_that_fails_for_good_has_an_end(world: World) -> None:
-    job = succeeded(world)
+def test_harvest_finishes_with_source_urls_when_storage_keeps_failing(world: World) -> None:
+    job = make_succeeded_job(world)
     world.output_harvester.faults.fail("harvest", times=10_000)
     harvest(world, job)
     world.pass_time(2 * 3600)
-    done = world.get_job(job)
-    assert done.status is S.SUCCEEDED
-    assert world.documents.load(done.output) == SOURCE
+    finished = world.get_job(job)
+    assert finished.status is S.SUCCEEDED
+    assert world.documents.load(finished.output) == SOURCE_URLS
 
 
-def test_a_message_for_a_further_round_that_cannot_be_sent_is_made_good_by_the_sweep(world: World) -> None:
-    job = succeeded(world)
-    world.output_harvester.results = [UNFINISHED]
+def test_sweep_resumes_harvest_when_continuation_cannot_be_sent(world: World) -> None:
+    job = make_succeeded_job(world)
+    world.output_harvester.results = [INCOMPLETE]
 
-    class Broken:
+    class FailingQueue:
         def send(self, *args: object, **kwargs: object) -> None:
             raise RetryableError("send failed")
 
-    broken = replace(world.harvester, queue=Broken())
+    harvester, world.harvester = world.harvester, replace(world.harvester, queue=FailingQueue())
     with pytest.raises(RetryableError):
-        broken.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
+        harvest(world, job)
+    world.harvester = harvester
     world.pass_time(300)
     assert world.get_job(job).status is S.SUCCEEDED
 
 
-def test_a_source_output_that_is_gone_ends_the_job(world: World) -> None:
+def test_harvest_finishes_with_null_output_when_source_output_is_gone(world: World) -> None:
     job = world.store.put(
         make_job(S.HARVESTING, replicate_output=Document(object_key="records/gone.json"), completed_at=NOW)
     )
-    done = world.harvester.harvest(report(job), _deadline(world))
-    assert done.status is S.SUCCEEDED
-    assert world.documents.load(done.output) is None
+    finished = world.harvester.harvest_job(make_report(job), make_deadline(world))
+    assert finished.status is S.SUCCEEDED
+    assert world.documents.load(finished.output) is None
 
 
-def test_a_harvest_that_somebody_else_ended_meanwhile_is_no_error(world: World) -> None:
-    job = succeeded(world)
+def test_harvest_returns_job_when_it_was_finished_during_the_round(world: World) -> None:
+    job = make_succeeded_job(world)
 
-    def other_ends_it(name: str) -> None:
+    def finish_job(name: str) -> None:
         if name == "harvest.files_stored":
-            there = world.get_job(job)
+            current = world.get_job(job)
             world.store.put(
-                replace(there, status=S.SUCCEEDED, next_check_at=None, revision=there.revision + 1)
+                replace(current, status=S.SUCCEEDED, next_check_at=None, revision=current.revision + 1)
             )
 
-    slow = replace(world.harvester, checkpoint=other_ends_it)
-    done = slow.harvest(report(job, prediction=world.replicate.predictions["p1"]), _deadline(world))
-    assert done.status is S.SUCCEEDED
+    world.harvester = replace(world.harvester, checkpoint=finish_job)
+    assert harvest(world, job).status is S.SUCCEEDED
 
 
-def test_a_further_round_for_a_job_that_is_not_harvested_is_dropped(world: World) -> None:
+def test_harvest_ignores_continuation_when_job_is_not_harvesting(world: World) -> None:
     job = world.store.put(make_job(S.PROCESSING))
-    assert world.harvester.harvest(report(job), _deadline(world)) == job
+    assert world.harvester.harvest_job(make_report(job), make_deadline(world)) == job
 
 
-def test_a_job_that_is_gone_is_said_so(world: World) -> None:
+def test_harvest_raises_when_job_does_not_exist(world: World) -> None:
     with pytest.raises(NotFoundError):
-        world.harvester.harvest(report(make_job()), _deadline(world))
+        world.harvester.harvest_job(make_report(make_job()), make_deadline(world))
 
 
-def test_late_news_does_not_overwrite_what_is_stored(world: World) -> None:
-    """Logs and outputs too large for the item lie under keys of their own."""
-    job = succeeded(world, logs="l" * 9000)
-    done = harvest(world, job)
+def test_late_report_does_not_overwrite_stored_documents(world: World) -> None:
+    """Logs and outputs too large for the item are objects, each with its own key."""
+    job = make_succeeded_job(world, logs="l" * 9000)
+    finished = harvest(world, job)
     before = dict(world.documents.objects)
-    running = {**world.replicate.predictions["p1"], "status": "processing", "logs": "k" * 5000}
-    world.tracker.track_report(report(job, status="processing", prediction=running))
+    late_prediction = {**world.replicate.predictions["p1"], "status": "processing", "logs": "k" * 5000}
+    world.tracker.track_report(make_report(job, status="processing", prediction=late_prediction))
     assert world.documents.load(world.get_job(job).logs) == "l" * 9000
     assert {key: world.documents.objects[key] for key in before} == before
-    assert world.get_job(job) == done
+    assert world.get_job(job) == finished

@@ -1,4 +1,4 @@
-"""Build the services of the harvest function, the only one that ships Pillow."""
+"""The composition root of the harvest function, the only one that ships Pillow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from replicate_proxy.services.reports import ReportLoader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["build_report_loader", "clock", "harvester"]
+__all__ = ["build_harvester", "build_report_loader", "clock"]
 
 _MAX_REDIRECTS = 3
 
@@ -43,7 +43,7 @@ def build_report_loader() -> ReportLoader:
 
 
 @cache
-def harvester() -> JobHarvester:
+def build_harvester() -> JobHarvester:
     return JobHarvester(
         updater=job_updater(),
         documents=document_store(),

@@ -75,7 +75,7 @@ class JobHarvester:
     default_image_options: Callable[[str], ImageOptions]
     checkpoint: Checkpoint = no_checkpoint
 
-    def harvest(self, report: PredictionReport, deadline: datetime) -> Job:
+    def harvest_job(self, report: PredictionReport, deadline: datetime) -> Job:
         """Run one round and return the job after it.
 
         `report` holds its prediction inline (see `ReportLoader.load`), or none if it is a continuation.
