@@ -131,7 +131,7 @@ FAILURES: dict[str, Script] = {
     "502 from a gateway": respond_with(502, b"<html>Bad Gateway</html>"),
     "503": respond_with(503, b"", "Retry-After: 3"),
     "504": respond_with(504, b""),
-    "303": respond_with(303, b"", "Location: /other_server"),
+    "303": respond_with(303, b"", "Location: /other"),
 }
 
 

@@ -28,7 +28,7 @@ _CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class GuardedResponse:
-    """Status, headers (case-insensitive), final URL and body. As a context manager, closes the connection."""
+    """Status, headers (case-insensitive) and body. As a context manager, closes the connection."""
 
     def __init__(self, response: requests.Response, watchdog: SocketWatchdog, *, max_bytes: int) -> None:
         self._response = response
@@ -37,7 +37,6 @@ class GuardedResponse:
         self._body: bytes | None = None
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.url = response.url or ""
 
     @property
     def content_length(self) -> int | None:

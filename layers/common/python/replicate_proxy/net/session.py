@@ -86,7 +86,7 @@ class GuardedSession:
                 guarded.read()
         return guarded
 
-    def check_url(self, url: str) -> ParsedUrl:
+    def _check_url(self, url: str) -> ParsedUrl:
         """Return the parsed URL, or raise ForbiddenUrlError if it may not be called. Resolves no name."""
         parsed = parse_url(url, self.policy)
         if self.is_allowed_host is not None and not self.is_allowed_host(parsed.host):
@@ -97,7 +97,7 @@ class GuardedSession:
         self, method: str, url: str, headers: dict[str, str], data: bytes | None, watchdog: SocketWatchdog
     ) -> requests.Response:
         redirects_left = self.max_redirects if method in {"GET", "HEAD"} else 0
-        current = self.check_url(url)
+        current = self._check_url(url)
         while True:
             response = self._send(method, current, headers, data, watchdog)
             location = response.headers.get("Location", "")
@@ -107,7 +107,7 @@ class GuardedSession:
             if redirects_left == 0:
                 raise InvalidResponseError("too many redirects")
             redirects_left -= 1
-            following = self.check_url(urljoin(current.url, location))
+            following = self._check_url(urljoin(current.url, location))
             if following.origin != current.origin:
                 headers = _without_credentials(headers)
             current = following
@@ -148,7 +148,7 @@ class GuardedSession:
         except exceptions.SSLError as error:
             raise UnreachableError("the TLS handshake failed") from error
         except exceptions.Timeout as error:
-            raise RequestTimeoutError("the host did not answer in time") from error
+            raise RequestTimeoutError("the host did not respond in time") from error
         except exceptions.RequestException as error:
             if watchdog.deadline.has_passed:
                 raise RequestTimeoutError("the total timeout of the request expired") from error

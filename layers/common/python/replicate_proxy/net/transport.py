@@ -80,7 +80,7 @@ def _connect_to_first(addresses: Sequence[str], port: int, timeout_seconds: floa
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
     if isinstance(failure, TimeoutError):
-        raise RequestTimeoutError("the host did not answer in time") from failure
+        raise RequestTimeoutError("the host did not respond in time") from failure
     raise UnreachableError("the host refused the connection") from failure
 
 

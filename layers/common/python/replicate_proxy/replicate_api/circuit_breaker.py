@@ -36,8 +36,11 @@ NOT_OUTAGES = (ThrottledError, TokenRejectedError, BreakerOpenError)
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """The breaker opens after `failure_threshold` outages in a row, for `open_seconds`. Then one call probes;
-    after `probe_lease_seconds` without a result another may.
+    """When the breaker opens and how it recovers.
+
+    It opens after `failure_threshold` outages in a row, for `open_seconds`. Then one call probes; after
+    `probe_lease_seconds` without a result another call may probe. Functions read the state every
+    `cache_seconds`.
     """
 
     failure_threshold: int = 8

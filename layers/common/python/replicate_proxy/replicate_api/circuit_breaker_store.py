@@ -18,12 +18,13 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import Metric, count, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.ports import Clock
 
-_NOBODY = ""
+_KEY = "BREAKER#replicate"
+_NO_OWNER = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +60,21 @@ class BreakerStore:
         *,
         cache_seconds: float,
         probe_lease_seconds: float,
-        name: str = "replicate",
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table = table
-        self._key = f"BREAKER#{name}"
         self._clock = clock
         self._cache_seconds = cache_seconds
         self._probe_lease_seconds = probe_lease_seconds
-        self._monotonic = monotonic
         self._owner_id = uuid4().hex
         self._record = BreakerRecord()
         self._read_at: float | None = None
 
     def read(self, *, fresh: bool = False) -> BreakerRecord:
         """Return the record, at most `cache_seconds` old, or current if `fresh`."""
-        age = None if self._read_at is None else self._monotonic() - self._read_at
+        age = None if self._read_at is None else time.monotonic() - self._read_at
         if fresh or age is None or age >= self._cache_seconds:
             try:
-                self._cache(self._table.read(self._key))
+                self._cache(self._table.read(_KEY))
             except RetryableError as error:
                 logger.warning("breaker state not readable", reason=str(error))
         return self._record
@@ -97,13 +94,13 @@ class BreakerStore:
         now = self._now_ms()
         is_opened = self._update(
             "SET #state = :open, opened_at = :now, open_until = :until, opened_by = :opened_by,"
-            " probe_owner = :nobody",
+            " probe_owner = :no_owner",
             {
                 "open": STATE_OPEN,
                 "now": now,
                 "until": now + round(seconds * 1000),
                 "opened_by": opened_by,
-                "nobody": _NOBODY,
+                "no_owner": _NO_OWNER,
             },
             condition=None if force else "attribute_not_exists(#state) OR #state <> :open",
         )
@@ -132,9 +129,9 @@ class BreakerStore:
 
     def close(self, *, force: bool = False) -> None:
         """Close the breaker if this store owns the probe; `force` closes it in any state."""
-        values = {"closed": STATE_CLOSED, "now": self._now_ms(), "zero": 0, "nobody": _NOBODY}
+        values = {"closed": STATE_CLOSED, "now": self._now_ms(), "zero": 0, "no_owner": _NO_OWNER}
         is_closed = self._update(
-            "SET #state = :closed, closed_at = :now, failures = :zero, probe_owner = :nobody",
+            "SET #state = :closed, closed_at = :now, failures = :zero, probe_owner = :no_owner",
             values if force else {**values, "owner": self._owner_id},
             condition=None if force else "probe_owner = :owner",
         )
@@ -145,7 +142,7 @@ class BreakerStore:
     def _update(self, expression: str, values: Mapping[str, Any], *, condition: str | None = None) -> bool:
         """Return whether the record was written. If the condition is not met, cache the stored record."""
         try:
-            self._cache(self._table.update(self._key, expression, values, condition=condition))
+            self._cache(self._table.update(_KEY, expression, values, condition=condition))
         except ConditionFailedError as error:
             self._cache(error.record)
             return False
@@ -156,7 +153,7 @@ class BreakerStore:
 
     def _cache(self, attributes: Mapping[str, Any]) -> None:
         self._record = BreakerRecord.parse(attributes)
-        self._read_at = self._monotonic()
+        self._read_at = time.monotonic()
 
     def _now_ms(self) -> int:
         return round(self._clock.now().timestamp() * 1000)

@@ -44,7 +44,7 @@ _current_tracker: ContextVar[SendTracker | None] = ContextVar("send_tracker", de
 
 
 @contextmanager
-def track_send(*, requires_new_connection: bool = False) -> Iterator[SendTracker]:
+def track_send(*, requires_new_connection: bool) -> Iterator[SendTracker]:
     """Track the request made inside.
 
     `requires_new_connection` avoids pooled connections. If the other side closed one while it was idle, it

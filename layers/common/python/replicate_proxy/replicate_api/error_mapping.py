@@ -78,7 +78,7 @@ def translate_parse_errors(operation: Operation) -> Iterator[None]:
         yield
     except (UnexpectedResponseError, UpstreamUnavailableError) as error:
         if operation is Operation.CREATE:
-            raise OutcomeUnknownError(f"Replicate answered, but {error}") from error
+            raise OutcomeUnknownError(f"Replicate responded, but {error}") from error
         raise
 
 
@@ -88,8 +88,8 @@ def _build_transport_error(operation: Operation, tracker: SendTracker, error: Ex
     if tracker.definitely_not_sent:
         return NotAcceptedError(f"could not reach Replicate: {error_name}")
     if operation is Operation.CREATE:
-        return OutcomeUnknownError(f"no answer after sending: {error_name}")
-    return UpstreamUnavailableError(f"no answer from Replicate: {error_name}")
+        return OutcomeUnknownError(f"no response after sending: {error_name}")
+    return UpstreamUnavailableError(f"no response from Replicate: {error_name}")
 
 
 def raise_for_status(response: UpstreamResponse, operation: Operation) -> UpstreamResponse:

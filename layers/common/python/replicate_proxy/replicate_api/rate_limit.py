@@ -45,8 +45,10 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitRecord:
-    """The stored state. `reduced_*` hold a lower limit that Replicate has set for a while; `retry_at` is the
-    time given to the caller that was rejected last.
+    """The stored state.
+
+    `reduced_*` hold a lower limit that Replicate has set for a while. `retry_at` is the time given to the
+    caller that was rejected last.
     """
 
     next_free_at: int = 0
