@@ -17,14 +17,14 @@ from tests.support.handlers import CONTEXT, aws_account, load_event
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Powertools warns about every invocation that counted nothing; most do.
+# Powertools warns about each invocation that emits no metric.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 SECRET = "whsec_" + "A" * 32
 
 
 @pytest.fixture(autouse=True)
-def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     variables = {
         "CONTROL_TABLE": "control",
         "DELIVERIES_TABLE": "deliveries",
@@ -45,51 +45,51 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def call(name: str) -> tuple[int, Any]:
-    reply = app.lambda_handler(load_event(f"admin/{name}"), CONTEXT)
-    assert reply is not None
-    return reply["statusCode"], json.loads(reply["body"])
+    response = app.lambda_handler(load_event(f"admin/{name}"), CONTEXT)
+    assert response is not None
+    return response["statusCode"], json.loads(response["body"])
 
 
-def test_a_created_key_is_let_in_by_the_authorizer() -> None:
-    status, made = call("create_key")
+def test_created_key_is_accepted_by_authorizer() -> None:
+    status, created = call("create_key")
     assert status == 201
     event = load_event("authorize/api_key")
-    event["multiValueHeaders"]["Authorization"] = [f"Bearer {made['key']}"]
+    event["multiValueHeaders"]["Authorization"] = [f"Bearer {created['key']}"]
     assert authorize.lambda_handler(event, CONTEXT)["context"]["tenant"] == "acme"
-    assert [key["id"] for key in call("list_keys")[1]["results"]] == [made["id"]]
+    assert [key["id"] for key in call("list_keys")[1]["results"]] == [created["id"]]
 
 
-def test_a_wrong_key_is_refused_field_by_field() -> None:
+def test_create_key_names_invalid_fields() -> None:
     status, problem = call("create_key_wrong")
     assert status == 422
     assert [field["field"] for field in problem["invalid_fields"]] == ["tenant", "allowed_ips.0"]
 
 
-def test_a_tenants_key_is_no_operators() -> None:
+def test_key_without_admin_scope_is_forbidden() -> None:
     assert call("without_the_scope")[0] == 403
 
 
-def test_dead_letters_go_back() -> None:
+def test_redrive_moves_dead_letter_to_its_queue() -> None:
     sqs = boto3.client("sqs")
     body = json.dumps({"kind": "submit", "tenant": "acme", "job_id": "j1", "correlation_id": ""})
     sqs.send_message(QueueUrl=os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"], MessageBody=body)
     _, queues = call("queues")
     assert {queue["name"]: queue["dead_letters"]["waiting"] for queue in queues["results"]}["dispatch"] == 1
     assert call("redrive") == (200, {"handled": 1, "skipped": 0, "done": True})
-    (moved,) = sqs.receive_message(QueueUrl=os.environ["DISPATCH_QUEUE_URL"])["Messages"]
-    assert moved["Body"] == body
+    (message,) = sqs.receive_message(QueueUrl=os.environ["DISPATCH_QUEUE_URL"])["Messages"]
+    assert message["Body"] == body
 
 
-def test_the_breaker_starts_closed() -> None:
+def test_breaker_is_closed_initially() -> None:
     status, view = call("breaker")
     assert (status, view["state"]) == (200, "closed")
 
 
-def test_the_schedule_renews_replicates_webhook_secret() -> None:
+def test_schedule_refreshes_replicates_webhook_secret() -> None:
     ssm = boto3.client("ssm")
     ssm.put_parameter(Name=os.environ["REPLICATE_API_TOKEN"], Value="r8_ours", Type="SecureString")
     with responses.RequestsMock() as replicate:
         replicate.get("https://api.replicate.com/v1/webhooks/default/secret", json={"key": SECRET})
         assert app.lambda_handler(load_event("admin/schedule"), CONTEXT) is None
-    found = ssm.get_parameter(Name=os.environ["REPLICATE_WEBHOOK_SECRET"], WithDecryption=True)
-    assert found["Parameter"]["Value"] == SECRET
+    parameter = ssm.get_parameter(Name=os.environ["REPLICATE_WEBHOOK_SECRET"], WithDecryption=True)
+    assert parameter["Parameter"]["Value"] == SECRET

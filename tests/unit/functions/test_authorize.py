@@ -17,35 +17,35 @@ from tests.support.handlers import CONTEXT, aws_account, load_event, store_sampl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Powertools warns about every invocation that counted nothing; most do.
+# Powertools warns about each invocation that emits no metric.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.fixture(autouse=True)
-def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with aws_account(monkeypatch):
         yield
 
 
 def authorize(name: str) -> dict[str, Any]:
-    answer: dict[str, Any] = app.lambda_handler(load_event(f"authorize/{name}"), CONTEXT)
-    return answer
+    response: dict[str, Any] = app.lambda_handler(load_event(f"authorize/{name}"), CONTEXT)
+    return response
 
 
 @pytest.mark.parametrize("name", ["api_key", "token_scheme"])
-def test_a_good_key_is_let_in_and_described(name: str) -> None:
+def test_valid_key_is_allowed_and_described(name: str) -> None:
     store_sample_key(allowed_models=("acme/one",))
-    answer = authorize(name)
-    assert answer["context"] == {
+    response = authorize(name)
+    assert response["context"] == {
         "tenant": "acme",
         "key_id": "sample234567",
         "scopes": "files:write predictions:read predictions:write",
         "models": "acme/one",
     }
-    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+    assert response["policyDocument"]["Statement"][0]["Effect"] == "Allow"
 
 
-def test_a_use_is_noted() -> None:
+def test_use_of_key_is_recorded() -> None:
     key = store_sample_key()
     authorize("api_key")
     stored = DynamoKeyStore(boto3.client("dynamodb"), TABLE).get(key.id)
@@ -54,14 +54,14 @@ def test_a_use_is_noted() -> None:
 
 
 @pytest.mark.parametrize("name", ["no_credential", "two_credentials", "json_web_token"])
-def test_what_is_no_credential_is_the_one_exception_that_api_gateway_reads_as_401(name: str) -> None:
+def test_missing_credential_raises_exception_that_api_gateway_turns_into_401(name: str) -> None:
     store_sample_key()
     with pytest.raises(Exception, match=r"^Unauthorized$") as raised:
         authorize(name)
     assert type(raised.value) is Exception
 
 
-def test_an_unknown_and_a_revoked_key_are_401() -> None:
+def test_unknown_and_revoked_keys_are_unauthorized() -> None:
     with pytest.raises(Exception, match=r"^Unauthorized$"):
         authorize("api_key")
     store_sample_key(revoked_at=NOW)
@@ -76,14 +76,14 @@ def test_an_unknown_and_a_revoked_key_are_401() -> None:
         ({"allowed_ips": ("198.51.100.0/24",)}, "The API key does not allow this address"),
     ],
 )
-def test_a_key_that_does_not_hold_here_and_now_is_403(changes: dict[str, Any], reason: str) -> None:
+def test_expired_key_and_foreign_address_are_denied(changes: dict[str, Any], reason: str) -> None:
     store_sample_key(**changes)
-    answer = authorize("api_key")
-    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Deny"
-    assert answer["context"]["reason"] == reason
+    response = authorize("api_key")
+    assert response["policyDocument"]["Statement"][0]["Effect"] == "Deny"
+    assert response["context"]["reason"] == reason
 
 
-def test_a_store_that_is_away_is_neither_401_nor_403(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unavailable_key_store_is_neither_unauthorized_nor_denied(capsys: pytest.CaptureFixture[str]) -> None:
     boto3.client("dynamodb").delete_table(TableName=TABLE)
     with pytest.raises(Exception, match="read API key") as raised:
         authorize("api_key")
@@ -91,13 +91,13 @@ def test_a_store_that_is_away_is_neither_401_nor_403(capsys: pytest.CaptureFixtu
     assert '"AuthUnavailable":[1.0]' in capsys.readouterr().out
 
 
-def test_a_refused_caller_is_no_outage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unauthorized_caller_does_not_count_as_outage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Exception, match=r"^Unauthorized$"):
         authorize("api_key")
     assert "AuthUnavailable" not in capsys.readouterr().out
 
 
-def test_a_secret_that_is_away_is_neither_401_nor_403(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_secret_is_neither_unauthorized_nor_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     store_sample_key()
     monkeypatch.setenv("SIGNING_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:gone")
     with pytest.raises(Exception, match="find the specified secret"):

@@ -1,4 +1,4 @@
-"""Files of two tenants over fakes."""
+"""Fixtures: the file service on fakes, and the access table in moto."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from replicate_proxy.files.model import FilePage, ObjectMetadata, UploadForm
+from replicate_proxy.files.ports import FilePage, ObjectMetadata, UploadForm
 from replicate_proxy.files.service import FileService, FileSettings
 from tests.support.access import create_access_table, set_aws_environment
 from tests.support.clock import FakeClock
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from replicate_proxy.files.model import StoredFile
 
-KEY = b"s" * 32
+SIGNING_KEY = b"s" * 32
 
 
 @dataclass
 class FakeFileStore:
-    """Records in memory."""
+    """A FileStore in memory."""
 
     files: dict[tuple[str, str], StoredFile] = field(default_factory=dict)
 
@@ -35,26 +35,26 @@ class FakeFileStore:
         return self.files.get((tenant, file_id))
 
     def list_files(self, tenant: str, *, before_id: str | None, limit: int) -> FilePage:
-        found = [
+        files = [
             file
-            for file in self._newest_first(tenant)
+            for file in self._list_newest_first(tenant)
             if file.is_uploaded and (before_id is None or file.id < before_id)
         ]
-        return FilePage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return FilePage(tuple(files[:limit]), files[limit - 1].id if len(files) > limit else None)
 
     def list_pending(self, tenant: str, *, limit: int) -> tuple[StoredFile, ...]:
-        return tuple([file for file in self._newest_first(tenant) if not file.is_uploaded][:limit])
+        return tuple([file for file in self._list_newest_first(tenant) if not file.is_uploaded][:limit])
 
     def delete(self, file: StoredFile) -> None:
         self.files.pop((file.tenant, file.id), None)
 
-    def _newest_first(self, tenant: str) -> list[StoredFile]:
+    def _list_newest_first(self, tenant: str) -> list[StoredFile]:
         return [self.files[key] for key in sorted(self.files, reverse=True) if key[0] == tenant]
 
 
 @dataclass
 class FakeObjects:
-    """Bytes in memory; forms and addresses say what they allow."""
+    """A FileObjects in memory; its forms and URLs contain the limits that they were created with."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
 
@@ -101,13 +101,18 @@ def objects() -> FakeObjects:
 
 @pytest.fixture
 def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> FileService:
-    settings = FileSettings(max_upload_bytes=1000)
-    return FileService(store=store, objects=objects, signing_key=lambda: KEY, clock=clock, settings=settings)
+    return FileService(
+        store=store,
+        objects=objects,
+        load_signing_key=lambda: SIGNING_KEY,
+        clock=clock,
+        settings=FileSettings(max_upload_bytes=1000),
+    )
 
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of an account that has the access table."""
+    """A DynamoDB client of an account that contains only the access table."""
     set_aws_environment(monkeypatch)
     with mock_aws():
         yield create_access_table()

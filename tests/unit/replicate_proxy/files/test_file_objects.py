@@ -1,4 +1,4 @@
-"""Files' bytes in S3: what forms and addresses allow, as moto and botocore's own policy document say."""
+"""The content of files in S3, on moto: storage, download URLs and upload forms."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def objects(s3: Any) -> S3FileObjects:
     return S3FileObjects(s3, "images")
 
 
-def test_stored_bytes_are_found_with_size_and_md5(objects: S3FileObjects) -> None:
+def test_stored_object_has_size_and_md5(objects: S3FileObjects) -> None:
     objects.put(FILE, b"cat")
-    facts = objects.get_metadata(FILE.object_key)
-    assert facts is not None
-    assert (facts.size_bytes, facts.md5) == (3, hashlib.md5(b"cat").hexdigest())  # noqa: S324 - S3's own
+    metadata = objects.get_metadata(FILE.object_key)
+    assert metadata is not None
+    assert (metadata.size_bytes, metadata.md5) == (3, hashlib.md5(b"cat").hexdigest())  # noqa: S324 - the checksum of S3
 
 
-def test_what_is_not_there_has_no_facts_and_is_deleted_without_complaint(objects: S3FileObjects) -> None:
+def test_missing_object_has_no_metadata_and_can_be_deleted(objects: S3FileObjects) -> None:
     assert objects.get_metadata(FILE.object_key) is None
     objects.delete(FILE.object_key)
 
 
-def test_a_download_is_an_attachment_for_a_while(objects: S3FileObjects) -> None:
+def test_download_url_expires_and_serves_attachment(objects: S3FileObjects) -> None:
     objects.put(FILE, b"cat")
     url = objects.create_download_url(FILE, lifetime=MINUTE)
     query = parse_qs(urlsplit(url).query)
@@ -67,7 +67,7 @@ def test_a_download_is_an_attachment_for_a_while(objects: S3FileObjects) -> None
     assert reply.headers["content-disposition"] == "attachment; filename*=UTF-8''a%22%C3%A4.png"
 
 
-def test_a_form_fixes_key_type_and_size(objects: S3FileObjects) -> None:
+def test_upload_form_fixes_key_content_type_and_size(objects: S3FileObjects) -> None:
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 1001), lifetime=MINUTE)
     conditions = json.loads(base64.b64decode(form.fields["policy"]))["conditions"]
     assert {"key": FILE.object_key} in conditions
@@ -76,33 +76,33 @@ def test_a_form_fixes_key_type_and_size(objects: S3FileObjects) -> None:
     assert ["content-length-range", 1, 1000] in conditions
 
 
-def test_a_form_takes_a_file(objects: S3FileObjects) -> None:
+def test_upload_form_uploads_file(objects: S3FileObjects) -> None:
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 1001), lifetime=MINUTE)
     reply = requests.post(form.url, data=dict(form.fields), files={"file": b"cat"}, timeout=5)
     assert reply.ok
-    facts = objects.get_metadata(FILE.object_key)
-    assert facts is not None
-    assert facts.size_bytes == 3
+    metadata = objects.get_metadata(FILE.object_key)
+    assert metadata is not None
+    assert metadata.size_bytes == 3
 
 
-def test_forms_go_to_the_accelerated_address_where_there_is_one(s3: Any) -> None:
+def test_upload_form_uses_upload_url_when_set(s3: Any) -> None:
     objects = S3FileObjects(s3, "images", upload_url="https://images.s3-accelerate.amazonaws.com/")
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 2), lifetime=MINUTE)
     assert form.url == "https://images.s3-accelerate.amazonaws.com/"
 
 
-def test_the_etag_of_an_object_under_a_customers_key_is_not_taken_for_its_md5() -> None:
-    class Bucket:
+def test_object_encrypted_with_kms_has_no_md5() -> None:
+    class S3Client:
         def head_object(self, **_: Any) -> dict[str, Any]:
             return {"ETag": f'"{"a" * 32}"', "ContentLength": 3, "ServerSideEncryption": "aws:kms"}
 
-    facts = S3FileObjects(Bucket(), "images").get_metadata("x")
-    assert facts is not None
-    assert facts.md5 is None
+    metadata = S3FileObjects(S3Client(), "images").get_metadata("x")
+    assert metadata is not None
+    assert metadata.md5 is None
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "expected_class"),
     [
         (ReadTimeoutError(endpoint_url="https://x"), RetryableError),
         (ClientError({"Error": {"Code": "SlowDown"}}, "HeadObject"), RetryableError),
@@ -110,10 +110,10 @@ def test_the_etag_of_an_object_under_a_customers_key_is_not_taken_for_its_md5() 
         (ClientError({"Error": {"Code": "AccessDenied"}}, "HeadObject"), PermanentError),
     ],
 )
-def test_failures_say_whether_to_try_again(error: Exception, expected: type[Exception]) -> None:
-    class Bucket:
+def test_get_metadata_translates_aws_errors(error: Exception, expected_class: type[Exception]) -> None:
+    class S3Client:
         def head_object(self, **_: Any) -> None:
             raise error
 
-    with pytest.raises(expected):
-        S3FileObjects(Bucket(), "images").get_metadata("x")
+    with pytest.raises(expected_class):
+        S3FileObjects(S3Client(), "images").get_metadata("x")

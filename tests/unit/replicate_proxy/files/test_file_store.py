@@ -1,4 +1,4 @@
-"""Records of files: one contract, kept by DynamoDB and by the fake that other tests use."""
+"""The FileStore contract, for DynamoDB and for the fake that other tests use."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tests.unit.replicate_proxy.files.conftest import FakeFileStore
 if TYPE_CHECKING:
     from typing import Any
 
-    from replicate_proxy.files.model import FileStore
+    from replicate_proxy.files.ports import FileStore
 
 
-@pytest.fixture(name="records", params=["dynamodb", "fake"])
-def records_of(request: pytest.FixtureRequest) -> FileStore:
+@pytest.fixture(params=["dynamodb", "fake"])
+def store(request: pytest.FixtureRequest) -> FileStore:
     if request.param == "fake":
         return FakeFileStore()
     return DynamoFileStore(request.getfixturevalue("dynamodb"), TABLE)
 
 
-def make(seconds: int = 0, **changes: Any) -> StoredFile:
-    at = NOW + timedelta(seconds=seconds)
+def make_file(seconds: int = 0, **changes: Any) -> StoredFile:
+    created_at = NOW + timedelta(seconds=seconds)
     file = StoredFile(
-        id=generate_id(at),
+        id=generate_id(created_at),
         tenant="acme",
         name="Kätzchen.png",
         content_type="image/png",
-        created_at=at,
-        expires_at=at + timedelta(hours=24),
+        created_at=created_at,
+        expires_at=created_at + timedelta(hours=24),
         size_bytes=3,
         checksums={"md5": "0" * 32},
         metadata={"a": [1.5, None]},
@@ -44,48 +44,48 @@ def make(seconds: int = 0, **changes: Any) -> StoredFile:
     return replace(file, **changes)
 
 
-def test_a_record_comes_back_whole(records: FileStore) -> None:
-    for file in (make(), make(size_bytes=None, checksums={}, metadata={})):
-        records.save(file)
-        assert records.get("acme", file.id) == file
+def test_saved_file_round_trips(store: FileStore) -> None:
+    for file in (make_file(), make_file(size_bytes=None, checksums={}, metadata={})):
+        store.save(file)
+        assert store.get("acme", file.id) == file
 
 
-def test_a_record_is_found_under_its_tenant_only(records: FileStore) -> None:
-    file = make()
-    records.save(file)
-    assert records.get("globex", file.id) is None
-    assert records.list_files("globex", before_id=None, limit=10).files == ()
+def test_file_belongs_to_its_tenant(store: FileStore) -> None:
+    file = make_file()
+    store.save(file)
+    assert store.get("globex", file.id) is None
+    assert store.list_files("globex", before_id=None, limit=10).files == ()
 
 
-def test_pages_follow_on_without_gap_or_repetition(records: FileStore) -> None:
-    made = [make(seconds) for seconds in range(5)]
-    for file in made:
-        records.save(file)
-    first = records.list_files("acme", before_id=None, limit=2)
-    second = records.list_files("acme", before_id=first.next_before_id, limit=2)
-    third = records.list_files("acme", before_id=second.next_before_id, limit=2)
-    assert [*first.files, *second.files, *third.files] == made[::-1]
+def test_pages_contain_every_file_once(store: FileStore) -> None:
+    files = [make_file(seconds) for seconds in range(5)]
+    for file in files:
+        store.save(file)
+    first = store.list_files("acme", before_id=None, limit=2)
+    second = store.list_files("acme", before_id=first.next_before_id, limit=2)
+    third = store.list_files("acme", before_id=second.next_before_id, limit=2)
+    assert [*first.files, *second.files, *third.files] == files[::-1]
     assert third.next_before_id is None
 
 
-def test_a_full_last_page_has_nothing_after_it(records: FileStore) -> None:
+def test_full_last_page_has_no_next_page(store: FileStore) -> None:
     for seconds in range(2):
-        records.save(make(seconds))
-    assert records.list_files("acme", before_id=None, limit=2).next_before_id is None
+        store.save(make_file(seconds))
+    assert store.list_files("acme", before_id=None, limit=2).next_before_id is None
 
 
-def test_an_awaited_file_is_not_on_a_page_until_it_is_uploaded(records: FileStore) -> None:
-    file = make(size_bytes=None)
-    records.save(file)
-    assert records.list_pending("acme", limit=5) == (file,)
-    assert records.list_files("acme", before_id=None, limit=5).files == ()
-    records.save(replace(file, size_bytes=9))
-    assert records.list_pending("acme", limit=5) == ()
-    assert records.list_files("acme", before_id=None, limit=5).files == (replace(file, size_bytes=9),)
+def test_pending_file_is_listed_once_it_is_uploaded(store: FileStore) -> None:
+    file = make_file(size_bytes=None)
+    store.save(file)
+    assert store.list_pending("acme", limit=5) == (file,)
+    assert store.list_files("acme", before_id=None, limit=5).files == ()
+    store.save(replace(file, size_bytes=9))
+    assert store.list_pending("acme", limit=5) == ()
+    assert store.list_files("acme", before_id=None, limit=5).files == (replace(file, size_bytes=9),)
 
 
-def test_a_deleted_record_is_gone_in_either_state(records: FileStore) -> None:
-    for file in (make(), make(size_bytes=None)):
-        records.save(file)
-        records.delete(file)
-        assert records.get("acme", file.id) is None
+def test_delete_removes_uploaded_and_pending_file(store: FileStore) -> None:
+    for file in (make_file(), make_file(size_bytes=None)):
+        store.save(file)
+        store.delete(file)
+        assert store.get("acme", file.id) is None

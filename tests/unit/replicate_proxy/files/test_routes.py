@@ -1,4 +1,4 @@
-"""The files API: Replicate's shape, scopes, and one answer for everything that is not yours."""
+"""The files API: Replicate's shape, scopes, and isolation of tenants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 from replicate.file import File
 
 from replicate_proxy.api.files import file_routes
-from tests.unit.replicate_proxy.files.conftest import KEY, FakeObjects
+from tests.unit.replicate_proxy.files.conftest import SIGNING_KEY, FakeObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     Call = Callable[..., tuple[int, Any, dict[str, str]]]
 
-ALL = "files:write predictions:read"
+ALL_SCOPES = "files:write predictions:read"
 
 
 @pytest.fixture
 def call(files: FileService) -> Call:
-    routes = file_routes(files, signing_key=lambda: KEY)
+    routes = file_routes(files, signing_key=lambda: SIGNING_KEY)
 
     def send(
         method: str,
@@ -36,7 +36,7 @@ def call(files: FileService) -> Call:
         query: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
         tenant: str | None = "acme",
-        scopes: str = ALL,
+        scopes: str = ALL_SCOPES,
     ) -> tuple[int, Any, dict[str, str]]:
         path = resource.replace("{id}", file_id)
         reply = routes.handle(
@@ -72,7 +72,7 @@ def upload(call: Call, **options: Any) -> tuple[int, Any]:
     return status, body
 
 
-def test_a_new_file_is_what_replicates_client_expects(call: Call) -> None:
+def test_create_returns_file_of_replicates_client(call: Call) -> None:
     status, body = upload(call)
     assert status == 201
     file = File(**body)
@@ -80,13 +80,13 @@ def test_a_new_file_is_what_replicates_client_expects(call: Call) -> None:
     assert file.urls["get"].startswith(f"https://api.example/prod/v1/files/{file.id}/download?")
 
 
-def test_get_and_list_show_the_same_file(call: Call) -> None:
-    _, made = upload(call)
-    assert call("GET", "/v1/files/{id}", file_id=made["id"])[:2] == (200, made)
-    assert call("GET", "/v1/files")[:2] == (200, {"next": None, "previous": None, "results": [made]})
+def test_get_and_list_return_created_file(call: Call) -> None:
+    _, created = upload(call)
+    assert call("GET", "/v1/files/{id}", file_id=created["id"])[:2] == (200, created)
+    assert call("GET", "/v1/files")[:2] == (200, {"next": None, "previous": None, "results": [created]})
 
 
-def test_a_list_goes_on_at_an_absolute_address(call: Call) -> None:
+def test_list_returns_absolute_url_of_next_page(call: Call) -> None:
     for _ in range(101):
         upload(call)
     _, first, _ = call("GET", "/v1/files")
@@ -97,57 +97,59 @@ def test_a_list_goes_on_at_an_absolute_address(call: Call) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "../../x"])
-def test_an_invented_cursor_is_refused(call: Call, cursor: str) -> None:
+def test_list_rejects_unknown_cursor(call: Call, cursor: str) -> None:
     status, body, _ = call("GET", "/v1/files", query={"cursor": cursor})
     assert (status, body["invalid_fields"][0]["field"]) == (422, "cursor")
 
 
-def test_delete_answers_204_once(call: Call) -> None:
-    _, made = upload(call)
-    assert call("DELETE", "/v1/files/{id}", file_id=made["id"])[:2] == (204, None)
-    assert call("DELETE", "/v1/files/{id}", file_id=made["id"])[0] == 404
+def test_second_delete_returns_404(call: Call) -> None:
+    _, created = upload(call)
+    assert call("DELETE", "/v1/files/{id}", file_id=created["id"])[:2] == (204, None)
+    assert call("DELETE", "/v1/files/{id}", file_id=created["id"])[0] == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_foreign_id_answers_like_an_unknown_one(call: Call, method: str) -> None:
-    _, made = upload(call)
-    foreign = call(method, "/v1/files/{id}", file_id=made["id"], tenant="globex")
+def test_file_of_other_tenant_is_indistinguishable_from_unknown_one(call: Call, method: str) -> None:
+    _, created = upload(call)
+    of_other_tenant = call(method, "/v1/files/{id}", file_id=created["id"], tenant="globex")
     unknown = call(method, "/v1/files/{id}", file_id="0" * 26, tenant="globex")
-    misshapen = call(method, "/v1/files/{id}", file_id="x", tenant="globex")
-    assert foreign == unknown == misshapen
-    assert foreign[0] == 404
+    malformed = call(method, "/v1/files/{id}", file_id="x", tenant="globex")
+    assert of_other_tenant == unknown == malformed
+    assert of_other_tenant[0] == 404
 
 
-def test_a_download_is_a_redirect_for_whoever_holds_the_address(call: Call, objects: FakeObjects) -> None:
-    _, made = upload(call)
-    query = dict(parse_qsl(urlsplit(made["urls"]["get"]).query))
-    status, _, headers = call("GET", "/v1/files/{id}/download", file_id=made["id"], query=query, tenant=None)
+def test_download_redirects_holder_of_signed_url(call: Call, objects: FakeObjects) -> None:
+    _, created = upload(call)
+    query = dict(parse_qsl(urlsplit(created["urls"]["get"]).query))
+    status, _, headers = call(
+        "GET", "/v1/files/{id}/download", file_id=created["id"], query=query, tenant=None
+    )
     assert status == 302
     assert headers["location"].startswith("https://objects.example/files/acme/")
     assert headers["cache-control"] == "no-store"
 
 
-def test_every_wrong_download_address_answers_alike(call: Call) -> None:
-    _, made = upload(call)
-    good = dict(parse_qsl(urlsplit(made["urls"]["get"]).query))
-    wrong: list[dict[str, str]] = [
+def test_all_invalid_download_urls_get_same_response(call: Call) -> None:
+    _, created = upload(call)
+    valid_query = dict(parse_qsl(urlsplit(created["urls"]["get"]).query))
+    invalid_queries: list[dict[str, str]] = [
         {},
-        {**good, "owner": "globex"},
-        {**good, "expiry": "9999999999"},
-        {**good, "expiry": "x"},
-        {**good, "signature": "0" * 64},
-        {**good, "signature": "é"},
+        {**valid_query, "owner": "globex"},
+        {**valid_query, "expiry": "9999999999"},
+        {**valid_query, "expiry": "x"},
+        {**valid_query, "signature": "0" * 64},
+        {**valid_query, "signature": "é"},
     ]
-    answers = [
-        call("GET", "/v1/files/{id}/download", file_id=made["id"], query=query, tenant=None)
-        for query in wrong
+    responses = [
+        call("GET", "/v1/files/{id}/download", file_id=created["id"], query=query, tenant=None)
+        for query in invalid_queries
     ]
-    answers.append(call("GET", "/v1/files/{id}/download", file_id="0" * 26, query=good, tenant=None))
-    assert all(answer == answers[0] for answer in answers)
-    assert answers[0][0] == 404
+    responses.append(call("GET", "/v1/files/{id}/download", file_id="0" * 26, query=valid_query, tenant=None))
+    assert all(response == responses[0] for response in responses)
+    assert responses[0][0] == 404
 
 
-def test_a_large_file_is_announced_and_posted_by_the_caller(call: Call, objects: FakeObjects) -> None:
+def test_create_upload_returns_form_for_large_file(call: Call, objects: FakeObjects) -> None:
     status, body, _ = call("POST", "/v1/uploads", body=json.dumps({"filename": "big.zip", "size": 500}))
     assert (status, body["status"], body["size"]) == (201, "awaiting_upload", 0)
     assert body["upload"]["method"] == "POST"
@@ -168,14 +170,16 @@ def test_a_large_file_is_announced_and_posted_by_the_caller(call: Call, objects:
         ({"filename": "a", "metadata": {"a": "x" * 17_000}}, "metadata"),
     ],
 )
-def test_a_wrong_announcement_is_refused_by_field(call: Call, body: dict[str, Any], field: str) -> None:
+def test_create_upload_rejects_invalid_body_and_names_field(
+    call: Call, body: dict[str, Any], field: str
+) -> None:
     status, problem, _ = call("POST", "/v1/uploads", body=json.dumps(body))
     assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
 
 
-def test_writing_and_reading_need_their_scopes(call: Call) -> None:
+def test_routes_require_their_scopes(call: Call) -> None:
     assert upload(call, scopes="predictions:read")[0] == 403
-    _, made = upload(call)
+    _, created = upload(call)
     requests_without = [
         ("POST", "/v1/uploads", "predictions:read"),
         ("DELETE", "/v1/files/{id}", "predictions:read"),
@@ -183,9 +187,9 @@ def test_writing_and_reading_need_their_scopes(call: Call) -> None:
         ("GET", "/v1/files", "files:write"),
     ]
     for method, resource, scopes in requests_without:
-        assert call(method, resource, file_id=made["id"], scopes=scopes)[0] == 403
+        assert call(method, resource, file_id=created["id"], scopes=scopes)[0] == 403
 
 
-def test_without_a_caller_there_is_nothing_but_downloads(call: Call) -> None:
+def test_only_downloads_work_without_caller(call: Call) -> None:
     assert call("GET", "/v1/files", tenant=None)[0] == 401
     assert call("POST", "/v1/uploads", body="{}", tenant=None)[0] == 401

@@ -1,4 +1,4 @@
-"""A tenant's files, from upload to expiry."""
+"""FileService: files from upload to expiry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_proxy.api.files import CreateUploadBody
 from replicate_proxy.api.multipart_form import FileForm
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.files.signed_downloads import build_download_url, parse_download_url
-from tests.unit.replicate_proxy.files.conftest import KEY, FakeFileStore, FakeObjects
+from tests.unit.replicate_proxy.files.conftest import SIGNING_KEY, FakeFileStore, FakeObjects
 
 if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
@@ -23,23 +23,23 @@ FORM = FileForm(content=b"cat", name="cat.png", content_type="image/png", metada
 UPLOAD = CreateUploadBody(filename="big.zip", content_type="application/zip")
 
 
-def ticket_of(file: StoredFile) -> SignedDownload:
-    found = parse_download_url(build_download_url("https://api.example", file, KEY))
-    assert found is not None
-    return found
+def sign_download(file: StoredFile, signing_key: bytes = SIGNING_KEY) -> SignedDownload:
+    download = parse_download_url(build_download_url("https://api.example", file, signing_key))
+    assert download is not None
+    return download
 
 
-def test_an_uploaded_file_has_its_bytes_and_checksums(files: FileService, objects: FakeObjects) -> None:
+def test_create_stores_content_and_checksums(files: FileService, objects: FakeObjects) -> None:
     file = files.create("acme", FORM)
     assert objects.objects == {f"files/acme/{file.id}": b"cat"}
     assert (file.size_bytes, file.checksums) == (
         3,
-        {"sha256": hashlib.sha256(b"cat").hexdigest(), "md5": hashlib.md5(b"cat").hexdigest()},  # noqa: S324 - S3's own
+        {"sha256": hashlib.sha256(b"cat").hexdigest(), "md5": hashlib.md5(b"cat").hexdigest()},  # noqa: S324 - the checksum of S3
     )
     assert files.get("acme", file.id) == file
 
 
-def test_another_tenant_sees_nothing_of_it(files: FileService, objects: FakeObjects) -> None:
+def test_file_does_not_exist_for_other_tenant(files: FileService, objects: FakeObjects) -> None:
     file = files.create("acme", FORM)
     with pytest.raises(NotFoundError):
         files.get("globex", file.id)
@@ -50,12 +50,12 @@ def test_another_tenant_sees_nothing_of_it(files: FileService, objects: FakeObje
 
 
 @pytest.mark.parametrize("file_id", ["", "x", "../acme", "01J", "a" * 27])
-def test_an_id_of_another_shape_is_unknown(files: FileService, file_id: str) -> None:
+def test_get_rejects_malformed_id(files: FileService, file_id: str) -> None:
     with pytest.raises(NotFoundError):
         files.get("acme", file_id)
 
 
-def test_a_deleted_file_is_gone_with_its_bytes(files: FileService, objects: FakeObjects) -> None:
+def test_delete_removes_record_and_content(files: FileService, objects: FakeObjects) -> None:
     file = files.create("acme", FORM)
     files.delete("acme", file.id)
     assert objects.objects == {}
@@ -64,34 +64,32 @@ def test_a_deleted_file_is_gone_with_its_bytes(files: FileService, objects: Fake
             files.delete("acme", file.id)
 
 
-def test_after_a_day_a_file_is_gone_whether_or_not_the_table_has_noticed(
-    files: FileService, clock: FakeClock
-) -> None:
+def test_expired_file_does_not_exist_even_if_record_remains(files: FileService, clock: FakeClock) -> None:
     file = files.create("acme", FORM)
     clock.advance(hours=24)
     with pytest.raises(NotFoundError):
         files.get("acme", file.id)
     with pytest.raises(NotFoundError):
-        files.create_download_url(ticket_of(file))
+        files.create_download_url(sign_download(file))
     assert files.list_files("acme").files == ()
 
 
-def test_files_come_newest_first_in_pages(files: FileService, clock: FakeClock) -> None:
-    made = []
+def test_list_pages_files_newest_first(files: FileService, clock: FakeClock) -> None:
+    created_ids = []
     for _ in range(250):
-        made.append(files.create("acme", FORM).id)
+        created_ids.append(files.create("acme", FORM).id)
         clock.advance(seconds=1)
-    seen: list[str] = []
-    below, pages = None, 0
-    while pages == 0 or below:
-        page = files.list_files("acme", before_id=below)
-        seen += [file.id for file in page.files]
-        below, pages = page.next_before_id, pages + 1
-    assert seen == made[::-1]
-    assert pages == 3
+    listed_ids: list[str] = []
+    before_id, page_count = None, 0
+    while page_count == 0 or before_id:
+        page = files.list_files("acme", before_id=before_id)
+        listed_ids += [file.id for file in page.files]
+        before_id, page_count = page.next_before_id, page_count + 1
+    assert listed_ids == created_ids[::-1]
+    assert page_count == 3
 
 
-def test_an_announced_file_is_awaited_until_its_bytes_are_there(
+def test_upload_is_pending_until_content_exists(
     files: FileService, objects: FakeObjects, store: FakeFileStore
 ) -> None:
     file, form = files.create_upload("acme", UPLOAD)
@@ -99,43 +97,43 @@ def test_an_announced_file_is_awaited_until_its_bytes_are_there(
     assert not files.get("acme", file.id).is_uploaded
     assert files.list_files("acme").files == ()
     with pytest.raises(NotFoundError):
-        files.create_download_url(ticket_of(file))
+        files.create_download_url(sign_download(file))
     objects.objects[file.object_key] = b"12345"
     assert files.get("acme", file.id).size_bytes == 5
     assert store.files["acme", file.id].size_bytes == 5
 
 
-def test_a_list_finds_announced_files_that_have_arrived(files: FileService, objects: FakeObjects) -> None:
+def test_list_includes_finished_uploads(files: FileService, objects: FakeObjects) -> None:
     file, _ = files.create_upload("acme", UPLOAD)
     objects.objects[file.object_key] = b"12345"
-    assert [found.id for found in files.list_files("acme").files] == [file.id]
+    assert [listed.id for listed in files.list_files("acme").files] == [file.id]
 
 
-def test_a_file_can_be_fetched_before_anybody_looked_at_it(files: FileService, objects: FakeObjects) -> None:
+def test_finished_upload_can_be_downloaded_at_once(files: FileService, objects: FakeObjects) -> None:
     file, _ = files.create_upload("acme", UPLOAD)
     objects.objects[file.object_key] = b"12345"
-    assert files.create_download_url(ticket_of(file)).startswith(f"https://objects.example/{file.object_key}")
+    assert files.create_download_url(sign_download(file)).startswith(
+        f"https://objects.example/{file.object_key}"
+    )
 
 
-def test_a_size_that_was_announced_is_the_only_one_accepted(files: FileService) -> None:
+def test_upload_form_accepts_only_announced_size(files: FileService) -> None:
     _, form = files.create_upload("acme", CreateUploadBody(filename="a", size=7))
     assert form.fields["sizes"] == "7-7"
 
 
-def test_a_size_beyond_the_limit_is_refused_before_the_upload(files: FileService) -> None:
-    with pytest.raises(ApiError) as refused:
+def test_create_upload_rejects_size_beyond_limit(files: FileService) -> None:
+    with pytest.raises(ApiError) as raised:
         files.create_upload("acme", CreateUploadBody(filename="a", size=1001))
-    assert (refused.value.status, refused.value.invalid_fields[0].field) == (422, "size")
+    assert (raised.value.status, raised.value.invalid_fields[0].field) == (422, "size")
 
 
-def test_a_download_needs_our_signature_and_its_time(files: FileService, clock: FakeClock) -> None:
+def test_download_requires_valid_unexpired_signature(files: FileService, clock: FakeClock) -> None:
     file = files.create("acme", FORM)
-    ticket = ticket_of(file)
-    assert files.create_download_url(ticket) == f"https://objects.example/{file.object_key}?seconds=900"
-    forged = parse_download_url(build_download_url("https://api.example", file, b"t" * 32))
-    assert forged is not None
+    download = sign_download(file)
+    assert files.create_download_url(download) == f"https://objects.example/{file.object_key}?seconds=900"
     with pytest.raises(NotFoundError):
-        files.create_download_url(forged)
+        files.create_download_url(sign_download(file, b"t" * 32))
     clock.advance(hours=25)
     with pytest.raises(NotFoundError):
-        files.create_download_url(ticket)
+        files.create_download_url(download)

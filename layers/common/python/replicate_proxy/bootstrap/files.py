@@ -32,7 +32,7 @@ def build_router() -> Router:
     service = FileService(
         store=DynamoFileStore(get_client("dynamodb"), env.text("ACCESS_TABLE")),
         objects=S3FileObjects(get_presigning_client(), bucket, upload_url=accelerated),
-        signing_key=file_signing_key,
+        load_signing_key=file_signing_key,
         clock=SystemClock(),
         settings=FileSettings(max_upload_bytes=env.integer("MAX_UPLOAD_MB", 100) * _MEGABYTE),
     )

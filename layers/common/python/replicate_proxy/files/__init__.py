@@ -1,1 +1,1 @@
-"""Input files: uploaded by a tenant, fetched by Replicate through a signed address, gone after a day."""
+"""Input files: uploaded by a tenant, fetched by Replicate through a signed URL, deleted after a day."""

@@ -1,4 +1,4 @@
-"""Uploading, listing, fetching and deleting a tenant's input files."""
+"""Use cases of input files: upload, list, read, delete and download."""
 
 from __future__ import annotations
 
@@ -17,50 +17,53 @@ if TYPE_CHECKING:
 
     from replicate_proxy.api.files import CreateUploadBody
     from replicate_proxy.api.multipart_form import FileForm
-    from replicate_proxy.files.model import FileObjects, FilePage, FileStore, UploadForm
+    from replicate_proxy.files.ports import FileObjects, FilePage, FileStore, UploadForm
     from replicate_proxy.files.signed_downloads import SignedDownload
     from replicate_proxy.ports import Clock
 
 
-_DOWNLOAD_LIFETIME = timedelta(minutes=15)
-_PAGE = 100
-_AWAITED_LOOKED_AT = 10
+_DOWNLOAD_URL_LIFETIME = timedelta(minutes=15)
+_PAGE_SIZE = 100
+_MAX_PENDING_CHECKS = 10
 
 
 @dataclass(frozen=True)
 class FileSettings:
-    """`largest_upload` in bytes; an upload form is good for `form_lifetime`."""
+    """Limits of uploads that go to the object store directly."""
 
     max_upload_bytes: int = 100 * 1024 * 1024
     upload_form_lifetime: timedelta = timedelta(minutes=15)
 
 
 class FileService:
-    """Everything is asked for by tenant: another tenant's file does not exist."""
+    """Manages input files. Every call names the tenant; the files of other tenants do not exist for it."""
 
     def __init__(
         self,
         *,
         store: FileStore,
         objects: FileObjects,
-        signing_key: Callable[[], bytes],
+        load_signing_key: Callable[[], bytes],
         clock: Clock,
         settings: FileSettings,
     ) -> None:
         self._store = store
         self._objects = objects
-        self._signing_key = signing_key
+        self._load_signing_key = load_signing_key
         self._clock = clock
         self._settings = settings
 
     def create(self, tenant: str, form: FileForm) -> StoredFile:
-        """Stores bytes that came with the request. The record comes last: there is none without its bytes."""
+        """Store a file whose content came with the request.
+
+        The record is written last, so that there is none without content.
+        """
         checksums = {
             "sha256": hashlib.sha256(form.content).hexdigest(),
             "md5": hashlib.md5(form.content, usedforsecurity=False).hexdigest(),
         }
         file = replace(
-            self._new(tenant, form.name, form.content_type),
+            self._build_file(tenant, form.name, form.content_type),
             size_bytes=len(form.content),
             checksums=checksums,
             metadata=form.metadata,
@@ -69,52 +72,62 @@ class FileService:
         self._store.save(file)
         return file
 
-    def create_upload(self, tenant: str, request: CreateUploadBody) -> tuple[StoredFile, UploadForm]:
-        """A form for a file that the caller posts straight to the object store."""
-        largest = self._settings.max_upload_bytes
-        if (request.size or 0) > largest:
-            raise field_error("size", f"must not be larger than {largest} bytes", error_type="too_large")
+    def create_upload(self, tenant: str, body: CreateUploadBody) -> tuple[StoredFile, UploadForm]:
+        """Return a pending file, and the form with which the caller uploads it to the object store.
+
+        Raises a 422 ApiError if the file is too large.
+        """
+        max_bytes = self._settings.max_upload_bytes
+        if (body.size or 0) > max_bytes:
+            raise field_error("size", f"must not be larger than {max_bytes} bytes", error_type="too_large")
         file = replace(
-            self._new(tenant, request.filename, request.content_type), metadata=dict(request.metadata)
+            self._build_file(tenant, body.filename, body.content_type), metadata=dict(body.metadata)
         )
-        sizes = range(request.size or 1, (request.size or largest) + 1)
         form = self._objects.create_upload_form(
-            file, allowed_sizes=sizes, lifetime=self._settings.upload_form_lifetime
+            file,
+            allowed_sizes=range(body.size or 1, (body.size or max_bytes) + 1),
+            lifetime=self._settings.upload_form_lifetime,
         )
         self._store.save(file)
         return file, form
 
     def get(self, tenant: str, file_id: str) -> StoredFile:
-        """Raises NotFoundError for a file that is unknown, another's, or past its time."""
+        """Return a file. Raises NotFoundError if it is unknown, another tenant's, or expired."""
         file = self._store.get(tenant, file_id) if is_id(file_id) else None
         if file is None or file.expires_at <= self._clock.now():
             raise NotFoundError("no such file")
-        return file if file.is_uploaded else (self._seen(file) or file)
+        return file if file.is_uploaded else (self._record_upload(file) or file)
 
     def list_files(self, tenant: str, *, before_id: str | None = None) -> FilePage:
+        """Return a page of uploaded files; the first page includes uploads that finished unnoticed."""
         if before_id is None:
-            for file in self._store.list_pending(tenant, limit=_AWAITED_LOOKED_AT):
-                self._seen(file)
-        page = self._store.list_files(tenant, before_id=before_id, limit=_PAGE)
+            for file in self._store.list_pending(tenant, limit=_MAX_PENDING_CHECKS):
+                self._record_upload(file)
+        page = self._store.list_files(tenant, before_id=before_id, limit=_PAGE_SIZE)
         now = self._clock.now()
         return replace(page, files=tuple(file for file in page.files if file.expires_at > now))
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Bytes go first: a record without bytes can be deleted again, not the other way round."""
+        """Delete a file. The content goes first: while the record exists, the deletion can be repeated."""
         file = self.get(tenant, file_id)
         self._objects.delete(file.object_key)
         self._store.delete(file)
 
-    def create_download_url(self, ticket: SignedDownload) -> str:
-        """Where the bytes are, for who holds a signed address; every failure is the same NotFoundError."""
-        if not ticket.has_valid_signature(self._signing_key()) or ticket.is_expired(self._clock.now()):
-            raise NotFoundError("no such file")
-        file = self.get(ticket.owner, ticket.file_id)
-        if not file.is_uploaded:
-            raise NotFoundError("not uploaded yet")
-        return self._objects.create_download_url(file, lifetime=_DOWNLOAD_LIFETIME)
+    def create_download_url(self, download: SignedDownload) -> str:
+        """Return a URL of the content for the holder of a signed download URL.
 
-    def _new(self, tenant: str, name: str, content_type: str) -> StoredFile:
+        Raises NotFoundError if the URL is forged or expired, or the file is gone or not uploaded yet.
+        """
+        if not download.has_valid_signature(self._load_signing_key()) or download.is_expired(
+            self._clock.now()
+        ):
+            raise NotFoundError("no such file")
+        file = self.get(download.owner, download.file_id)
+        if not file.is_uploaded:
+            raise NotFoundError("the file is not uploaded yet")
+        return self._objects.create_download_url(file, lifetime=_DOWNLOAD_URL_LIFETIME)
+
+    def _build_file(self, tenant: str, name: str, content_type: str) -> StoredFile:
         now = self._clock.now()
         return StoredFile(
             id=generate_id(now),
@@ -125,11 +138,15 @@ class FileService:
             expires_at=now + FILE_LIFETIME,
         )
 
-    def _seen(self, file: StoredFile) -> StoredFile | None:
-        """The announced file with its size, once its bytes are there."""
-        facts = self._objects.get_metadata(file.object_key)
-        if facts is None:
+    def _record_upload(self, file: StoredFile) -> StoredFile | None:
+        """Return the pending file with its size and checksum, None if its content is not there yet."""
+        metadata = self._objects.get_metadata(file.object_key)
+        if metadata is None:
             return None
-        found = replace(file, size_bytes=facts.size_bytes, checksums={"md5": facts.md5} if facts.md5 else {})
-        self._store.save(found)
-        return found
+        uploaded_file = replace(
+            file,
+            size_bytes=metadata.size_bytes,
+            checksums={"md5": metadata.md5} if metadata.md5 else {},
+        )
+        self._store.save(uploaded_file)
+        return uploaded_file

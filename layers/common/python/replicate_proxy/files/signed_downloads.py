@@ -1,13 +1,13 @@
-"""Addresses by which Replicate fetches an input file without credentials. Pure.
+"""Signed download URLs, and the check that a prediction's input names only the tenant's own files.
 
-In the form Replicate's own have (OpenAPI document, files.download): owner, expiry and a signature over both
-and the id. The signature is ours, 64 hex digits that nobody can guess; whoever holds the address can read
-the file until it expires, nobody else can.
+Replicate fetches an input file without credentials, so the URL is the credential. It has the form of
+Replicate's own (OpenAPI document, files.download): owner, expiry, and a signature over both and the file ID.
+Whoever holds the URL can read that file until it expires.
 
-Nobody else's file can be named as an input. Pure.
-
-An address is looked at where it points at our own origin or carries a signature of ours: on another host
-name of the same API the signature still tells. Other addresses are Replicate's business.
+Since a signed URL opens a file, a tenant must not be able to send the URL of another tenant's file to a
+model. `check_input_files` therefore checks each URL of an input that points to our host or carries our
+signature; the signature also reveals URLs that use another host name of the API. All other URLs are left to
+Replicate.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
 
 
-_PATH = re.compile(r"/v1/files/([^/]+)/download/?$")
+_DOWNLOAD_PATH_PATTERN = re.compile(r"/v1/files/([^/]+)/download/?$")
+_MAX_EXPIRY_DIGITS = 10
 
 
 @dataclass(frozen=True)
 class SignedDownload:
-    """What a download address claims. `expiry` is in seconds since 1970."""
+    """The content of a download URL, not yet verified. `expiry` is a Unix time in seconds."""
 
     file_id: str
     owner: str
@@ -42,81 +43,88 @@ class SignedDownload:
 
     @classmethod
     def parse(cls, file_id: str, query: Mapping[str, str]) -> SignedDownload | None:
-        """None where a part is missing or the expiry is no number."""
+        """Parse the query parameters; return None if `expiry` is missing or not a Unix time."""
         expiry = query.get("expiry", "")
-        if not (expiry.isascii() and expiry.isdigit() and len(expiry) <= len("9999999999")):
+        if not (expiry.isascii() and expiry.isdigit() and len(expiry) <= _MAX_EXPIRY_DIGITS):
             return None
         return cls(file_id, query.get("owner", ""), int(expiry), query.get("signature", ""))
 
-    def has_valid_signature(self, key: bytes) -> bool:
-        """Whether we signed it, whatever the time."""
-        return signing.verify(key, self.signature, self.owner, self.file_id, str(self.expiry))
+    def has_valid_signature(self, signing_key: bytes) -> bool:
+        return signing.verify(signing_key, self.signature, self.owner, self.file_id, str(self.expiry))
 
     def is_expired(self, now: datetime) -> bool:
         return self.expiry <= now.timestamp()
 
 
-def build_download_url(base_url: str, file: StoredFile, key: bytes) -> str:
-    """The address of a file, good for as long as the file lives."""
+def build_download_url(base_url: str, file: StoredFile, signing_key: bytes) -> str:
+    """Return the signed URL of a file, which is valid until the file expires."""
     expiry = str(int(file.expires_at.timestamp()))
-    signature = signing.sign(key, file.tenant, file.id, expiry)
+    signature = signing.sign(signing_key, file.tenant, file.id, expiry)
     query = urlencode({"owner": file.tenant, "expiry": expiry, "signature": signature})
     return f"{base_url}/v1/files/{file.id}/download?{query}"
 
 
 def parse_download_url(url: str) -> SignedDownload | None:
-    """The ticket in an address that has the form of ours, on whatever host."""
+    """Parse a URL on any host; return None if it does not have the form of a download URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
-    path = _PATH.search(parts.path)
-    if path is None:
+    match = _DOWNLOAD_PATH_PATTERN.search(parts.path)
+    if match is None:
         return None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    return SignedDownload.parse(path[1], query)
+    return SignedDownload.parse(match[1], query)
 
 
 def check_input_files(
-    value: Any, principal: Principal, *, load_signing_key: Callable[[], bytes], base_url: str, now: datetime
+    prediction_input: Any,
+    principal: Principal,
+    *,
+    load_signing_key: Callable[[], bytes],
+    base_url: str,
+    now: datetime,
 ) -> None:
-    """Raises a 422 ApiError for a file that is not the caller's own, or past its time; it says which field.
+    """Raise a 422 ApiError that names the field if a URL names an expired file or one of another tenant.
 
-    `value` is a prediction's input; `key` (of the signatures) is asked only where an address looks like ours.
+    `load_signing_key` is called only if a URL looks like one of ours.
     """
-    origin = urlsplit(base_url).netloc.lower()
-    for path, text in _addresses(value):
-        ours = urlsplit(text).netloc.lower() == origin
-        if (ours and "/v1/files/" in text) or parse_download_url(text):
-            problem = _problem(text, principal.tenant, load_signing_key(), now, ours=ours)
+    our_host = urlsplit(base_url).netloc.lower()
+    for path, url in _find_urls(prediction_input):
+        is_our_host = urlsplit(url).netloc.lower() == our_host
+        if (is_our_host and "/v1/files/" in url) or parse_download_url(url):
+            problem = _find_problem(url, principal.tenant, load_signing_key(), now, is_our_host=is_our_host)
             if problem:
                 raise field_error(path, problem, error_type="file_not_usable")
 
 
-def _problem(url: str, tenant: str, key: bytes, now: datetime, *, ours: bool) -> str | None:
-    ticket = parse_download_url(url)
-    if ticket is None or not ticket.has_valid_signature(key):
-        return "is not a download address of a file; use urls.get of the file" if ours else None
-    if ticket.owner != tenant:
-        return "names no file of yours"
-    return "names a file that has expired; upload it again" if ticket.is_expired(now) else None
+def _find_problem(
+    url: str, tenant: str, signing_key: bytes, now: datetime, *, is_our_host: bool
+) -> str | None:
+    """Return why the URL must not be used, None if it may be used."""
+    download = parse_download_url(url)
+    if download is None or not download.has_valid_signature(signing_key):
+        return "is not a download URL of a file; use urls.get of the file" if is_our_host else None
+    if download.owner != tenant:
+        return "does not name one of your files"
+    return "names a file that has expired; upload it again" if download.is_expired(now) else None
 
 
-def _addresses(value: Any) -> Iterator[tuple[str, str]]:
-    """Every text in the value that can be an address, with its dotted path; without recursion."""
-    open_ = [("input", value)]
-    while open_:
-        path, current = open_.pop()
-        match current:
+def _find_urls(prediction_input: Any) -> Iterator[tuple[str, str]]:
+    """Yield the dotted path and the text of every URL; without recursion, so that any depth is possible."""
+    remaining = [("input", prediction_input)]
+    while remaining:
+        path, value = remaining.pop()
+        match value:
             case dict():
-                open_ += [(f"{path}.{name}", entry) for name, entry in current.items()]
+                remaining += [(f"{path}.{name}", entry) for name, entry in value.items()]
             case list():
-                open_ += [(f"{path}.{index}", entry) for index, entry in enumerate(current)]
-            case str() if _is_address(current):
-                yield path, current.strip()
+                remaining += [(f"{path}.{index}", entry) for index, entry in enumerate(value)]
+            case str() if _is_url(value):
+                yield path, value.strip()
 
 
-def _is_address(text: str) -> bool:
+def _is_url(text: str) -> bool:
     if not text.lstrip()[:8].lower().startswith(("http://", "https://")):
         return False
     try:
