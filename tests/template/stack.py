@@ -60,6 +60,7 @@ class _Scope:
     ) -> None:
         self._templates = templates
         self._stack_name = stack_name
+        self._nested: dict[str, _Scope] = {}
         self.template = templates[path]
         declared = self.template["Parameters"]
         unknown = parameters.keys() - declared.keys()
@@ -79,19 +80,25 @@ class _Scope:
             if "Condition" not in declared or self.condition_holds(declared["Condition"])
         }
 
-    @cached_property
+    @property
     def nested(self) -> dict[str, _Scope]:
-        """Nested stacks by logical ID; their parameters are resolved here."""
-        return {
-            name: _Scope(
+        """Nested stacks by logical ID."""
+        return {name: self._nest(name) for name in self.resources if self._is_nested(name)}
+
+    def _is_nested(self, name: str) -> bool:
+        declared = self.template["Resources"].get(name, {})
+        return declared.get("Type") == _NESTED_STACK and name in self.resources
+
+    def _nest(self, name: str) -> _Scope:
+        if name not in self._nested:
+            resource = self.resources[name]
+            self._nested[name] = _Scope(
                 self._templates,
                 resource.declared["Properties"]["TemplateURL"],
                 f"{self._stack_name}-{name}",
                 resource.properties.get("Parameters", {}),
             )
-            for name, resource in self.resources.items()
-            if resource.type == _NESTED_STACK
-        }
+        return self._nested[name]
 
     def condition_holds(self, name: str) -> bool:
         return self._evaluate(self.template["Conditions"][name])
@@ -119,14 +126,8 @@ class _Scope:
                 resolved = self._resolve_ref(name)
             case {"Fn::GetAtt": [str(name), str(attribute)]}:
                 resolved = self._resolve_attribute(name, attribute)
-            case {"Fn::Select": [index, options]}:
-                options = self.resolve(options)
-                found = isinstance(options, list)
-                resolved = options[int(index)] if found else {"Fn::Select": [index, options]}
-            case {"Fn::Join": [separator, parts]}:
-                parts = self.resolve(parts)
-                known = isinstance(parts, list) and all(isinstance(part, str) for part in parts)
-                resolved = separator.join(parts) if known else {"Fn::Join": [separator, parts]}
+            case {"Fn::Select": _} | {"Fn::Split": _} | {"Fn::Join": _}:
+                resolved = self._resolve_list_function(value)
             case {"Fn::Sub": [str(text), dict(names)]}:
                 resolved = self._substitute(text, {name: self.resolve(part) for name, part in names.items()})
             case {"Fn::Sub": str(text)}:
@@ -140,7 +141,24 @@ class _Scope:
                 resolved = value
         return resolved
 
+    def _resolve_list_function(self, value: Any) -> Any:
+        ((function, arguments),) = value.items()
+        match self.resolve(arguments):
+            case [index, list(options)] if function == "Fn::Select":
+                return options[int(index)]
+            case [str(separator), str(text)] if function == "Fn::Split":
+                return text.split(separator)
+            case [str(separator), [*parts]] if function == "Fn::Join" and all(
+                isinstance(x, str) for x in parts
+            ):
+                return separator.join(parts)
+            case unresolved:
+                return {function: unresolved}
+
     def _resolve_ref(self, name: str) -> Any:
+        if self._is_nested(name):
+            stack_name = f"{self._stack_name}-{name}"
+            return f"arn:aws:cloudformation:{REGION}:{ACCOUNT_ID}:stack/{stack_name}/1b2c3d4e"
         if name not in self.parameters:
             return self._pseudo_parameters.get(name, {"Ref": name})
         value = self.parameters[name]
@@ -148,8 +166,8 @@ class _Scope:
         return value.split(",") if is_list and isinstance(value, str) else value
 
     def _resolve_attribute(self, name: str, attribute: str) -> Any:
-        if name in self.nested and attribute.startswith("Outputs."):
-            nested = self.nested[name]
+        if self._is_nested(name) and attribute.startswith("Outputs."):
+            nested = self._nest(name)
             return nested.resolve(nested.template["Outputs"][attribute.removeprefix("Outputs.")]["Value"])
         return {"Fn::GetAtt": [name, attribute]}
 

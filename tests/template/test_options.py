@@ -255,6 +255,7 @@ def test_cost_anomalies_raise_an_alarm_where_dollars_are_set() -> None:
     policy = stack.resources["AlarmTopicPolicy"].properties["PolicyDocument"]["Statement"]
     key_policy = stack.resources["DataKey"].properties["KeyPolicy"]["Statement"]
 
+    # Resources have the tag of the stack that they are nested in.
     assert specification["Tags"]["Values"] == ["replicate-proxy", "replicate-proxy-MonitoringStack"]
     assert referenced_id(subscription.properties["MonitorArnList"][0]) == monitor.id
     assert threshold["Dimensions"]["Values"] == ["50"]
@@ -263,6 +264,16 @@ def test_cost_anomalies_raise_an_alarm_where_dollars_are_set() -> None:
             "costalerts.amazonaws.com" in statement["Principal"].get("Service", [])
             for statement in statements
         )
+
+
+def test_cost_anomalies_include_all_nested_stacks() -> None:
+    stack = load_stack(**VARIANTS["everything"])
+    (monitor,) = stack.of_type("CE::AnomalyMonitor")
+    watched = json.loads(monitor.properties["MonitorSpecification"])["Tags"]["Values"]
+    nested = {f"replicate-proxy-{one.id}" for one in stack.of_type("CloudFormation::Stack")}
+
+    assert nested == {f"replicate-proxy-{name}Stack" for name in ("Firewall", "Monitoring", "Network")}
+    assert set(watched) == {"replicate-proxy", *nested}
 
 
 def test_storage_alarm_exists_unless_its_limit_is_0() -> None:
