@@ -1,4 +1,4 @@
-"""Jobs, predictions and API events with every field a test does not care about filled in."""
+"""Builders of jobs, reports and API Gateway events, with defaults for the fields a test does not name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 TENANT = "acme"
 BASE_URL = "https://proxy.test/prod"
-RUNNING = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVESTING})
+OUTPUT = Document(text='"https://replicate.delivery/a.png"')
+STATUSES_WITH_PREDICTION = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVESTING})
 
 
 def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
-    """A job of tenant acme made at NOW and due in two minutes; one that runs has the prediction `p1`."""
+    """Return a job of tenant acme, created at NOW, to be checked in two minutes; its prediction is `p1`."""
     job_id = fields.pop("id", None) or generate_id(fields.get("created_at", NOW))
     defaults: dict[str, Any] = {
         "tenant": TENANT,
@@ -41,27 +42,25 @@ def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
         "public_base_url": BASE_URL,
         "revision": 1,
         "next_check_at": None if status in TERMINAL_STATUSES else NOW + timedelta(minutes=2),
-        "replicate_id": "p1" if status in RUNNING else None,
+        "replicate_id": "p1" if status in STATUSES_WITH_PREDICTION else None,
         "create_sent_at": NOW if status in {JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN} else None,
-        "replicate_output": Document(text='"https://replicate.delivery/a.png"')
-        if status is JobStatus.HARVESTING
-        else None,
+        "replicate_output": OUTPUT if status is JobStatus.HARVESTING else None,
         "timeline": {TimelineStep.ACCEPTED: NOW},
     }
     return Job(id=job_id, status=status, **{**defaults, **fields})
 
 
 def make_report(status: str, **fields: Any) -> Reported:
-    """What Replicate says about attempt 1 of a job, prediction `p1`."""
+    """Return a report about attempt 1 of a job, prediction `p1`."""
     defaults: dict[str, Any] = {"attempt": 1, "replicate_id": "p1", "channel": ReportChannel.WEBHOOK}
     if status == "succeeded":
-        defaults["output"] = Document(text='"https://replicate.delivery/a.png"')
+        defaults["output"] = OUTPUT
     if status == "failed":
-        defaults["error"] = "out of luck"
+        defaults["error"] = "bad input"
     return Reported(status=status, **{**defaults, **fields})
 
 
-def make_event(  # noqa: PLR0913 - an event has many parts, and a test names the few it cares about
+def make_event(  # noqa: PLR0913 - an event has many parts, and each test names only a few
     method: str = "GET",
     resource: str = "/v1/predictions",
     *,
@@ -74,7 +73,7 @@ def make_event(  # noqa: PLR0913 - an event has many parts, and a test names the
     tenant: str = TENANT,
     **extra: Any,
 ) -> dict[str, Any]:
-    """An event of API Gateway's REST proxy integration."""
+    """Return an event of API Gateway's REST proxy integration."""
     path = resource
     for name, value in (params or {}).items():
         path = path.replace(f"{{{name}}}", value)

@@ -1,6 +1,7 @@
-"""The whole pipeline in one process, on a clock that moves: queues with delays, a bus, Replicate, crashes.
+"""The whole pipeline in one process, with fakes for the queues, the bus, the stores and Replicate.
 
-Messages are at-least-once and come in any order, as on SQS; a handler that dies leaves its message for later.
+Time passes only when a test advances the clock. Messages may be lost, duplicated and reordered, as on SQS; a
+handler that fails leaves its message to be received again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy import signing
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.errors import ProxyError, RetryableError
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.jobs.model import Job, Submission, SubmissionKind
+from replicate_proxy.jobs.model import Job, JobStatus, Submission, SubmissionKind
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
@@ -36,7 +38,7 @@ from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
-from tests.support.builders import BASE_URL, TENANT, VERSION
+from tests.support.builders import BASE_URL, TENANT, VERSION, make_job
 from tests.support.clock import FakeClock
 from tests.support.fakes import (
     FakeBatchStore,
@@ -51,19 +53,25 @@ from tests.support.replicate import FakeReplicate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.services.check_outcome import CheckOutcome
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PRINCIPAL = Principal(TENANT, "key-1", frozenset({"predictions:read", "predictions:write"}))
 
+# As the queues are configured: six times the functions' timeout, and then a dead letter.
+_VISIBILITY_TIMEOUT_SECONDS = 360
+_MAX_RECEIVE_COUNT = 5
+_MAX_REORDER_SECONDS = 30
+
 
 class Crash(BaseException):
-    """The process is gone between two lines; nothing catches it, as nothing would."""
+    """The process ended at a checkpoint. Not an Exception, so that no handler can catch it."""
 
 
 @dataclass(order=True)
 class Message:
+    """A queue message: its handling, and when it is due, in seconds since the start of the test."""
+
     due_seconds: float
     number: int
     handle: Callable[[], None] = field(compare=False)
@@ -71,7 +79,7 @@ class Message:
 
 
 class World:
-    """`chance(name)` says whether the fault of that name happens this time."""
+    """The pipeline and its surroundings; `fault_occurs(name)` decides whether the named fault occurs now."""
 
     def __init__(
         self,
@@ -90,51 +98,24 @@ class World:
         self.documents = FakeDocumentStore()
         self.replicate = FakeReplicate(self.clock, echoes_webhook=echoes_webhook)
         self.output_harvester = FakeOutputHarvester()
+        self.queue = FakeDispatchQueue(self)
         self.messages: list[Message] = []
         self.dead_letters: list[Message] = []
-        self._numbers = itertools.count(1)
-        self._wire()
-
-    def _wire(self) -> None:
-        self.updater = JobUpdater(self.store, self.clock, self.timeouts)
+        self._message_numbers = itertools.count(1)
         self.urls = CallbackUrls("https://hooks.test", b"root")
-        publisher = ReportPublisher(self, self.documents)
-        self.report_loader = ReportLoader(self.documents)
-        self.webhook_handler = ReplicateWebhookHandler(
-            secrets=lambda _: [SECRET], urls=self.urls, reports=publisher, clock=self.clock
-        )
+        self.updater = JobUpdater(self.store, self.clock, self.timeouts)
+        self._build_ingest()
+        self._build_pipeline()
+        self.sweeper = self._build_sweeper()
+
+    def _build_ingest(self) -> None:
         self.idempotency = FakeIdempotencyStore()
-        self.job_factory = JobFactory(self.documents, self.FakeDispatchQueue(self), self.timeouts)
+        self.job_factory = JobFactory(self.documents, self.queue, self.timeouts)
         self.job_creator = JobCreator(
             store=self.store, idempotency=self.idempotency, intake=self.job_factory, clock=self.clock
         )
-        self.dispatcher = Dispatcher(
-            updater=self.updater,
-            store=self.store,
-            documents=self.documents,
-            queue=self.FakeDispatchQueue(self),
-            predictions=self.replicate,
-            urls=self.urls,
-            clock=self.clock,
-            timeouts=self.timeouts,
-            checkpoint=self.checkpoint,
-        )
-        self.tracker = Tracker(
-            updater=self.updater,
-            documents=self.documents,
-            queue=self.FakeDispatchQueue(self),
-        )
-        self.harvester = JobHarvester(
-            updater=self.updater,
-            documents=self.documents,
-            output_harvester=self.output_harvester,
-            queue=self.FakeHarvestQueue(self),
-            clock=self.clock,
-            default_image_options=lambda _: ImageOptions(),
-            checkpoint=self.checkpoint,
-        )
-        hold = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
-        self.canceler = JobCanceler(self.updater, self.FakeDispatchQueue(self), hold)
+        waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
+        self.canceler = JobCanceler(self.updater, self.queue, waiter)
         self.batch_store = FakeBatchStore(self.store)
         self.batch_service = BatchService(
             store=self.batch_store,
@@ -144,14 +125,41 @@ class World:
             clock=self.clock,
             checkpoint=self.checkpoint,
         )
-        self.sweeper = self._build_sweeper(publisher)
 
-    def _build_sweeper(self, publisher: ReportPublisher) -> Sweeper:
+    def _build_pipeline(self) -> None:
+        self.report_publisher = ReportPublisher(self, self.documents)
+        self.report_loader = ReportLoader(self.documents)
+        self.dispatcher = Dispatcher(
+            updater=self.updater,
+            store=self.store,
+            documents=self.documents,
+            queue=self.queue,
+            predictions=self.replicate,
+            urls=self.urls,
+            clock=self.clock,
+            timeouts=self.timeouts,
+            checkpoint=self.checkpoint,
+        )
+        self.webhook_handler = ReplicateWebhookHandler(
+            secrets=lambda _: [SECRET], urls=self.urls, reports=self.report_publisher, clock=self.clock
+        )
+        self.tracker = Tracker(updater=self.updater, documents=self.documents, queue=self.queue)
+        self.harvester = JobHarvester(
+            updater=self.updater,
+            documents=self.documents,
+            output_harvester=self.output_harvester,
+            queue=FakeHarvestQueue(self),
+            clock=self.clock,
+            default_image_options=lambda _: ImageOptions(),
+            checkpoint=self.checkpoint,
+        )
+
+    def _build_sweeper(self) -> Sweeper:
         resolver = SubmissionResolver(
             updater=self.updater,
             store=self.store,
             documents=self.documents,
-            queue=self.FakeDispatchQueue(self),
+            queue=self.queue,
             lister=self.replicate,
             urls=self.urls,
             clock=self.clock,
@@ -161,64 +169,20 @@ class World:
         reconciler = Reconciler(
             updater=self.updater,
             documents=self.documents,
-            queue=self.FakeDispatchQueue(self),
-            reports=publisher,
+            queue=self.queue,
+            reports=self.report_publisher,
             reader=self.replicate,
             resolver=resolver,
             resume_harvest=lambda job: self.enqueue_event(build_continuation_event(job, self.clock.now())),
             clock=self.clock,
             timeouts=self.timeouts,
         )
+        self.check_handlers = reconciler.build_handlers()
         return Sweeper(
-            store=self.store, handlers=reconciler.build_handlers(), clock=self.clock, sleep=self.clock.sleep
+            store=self.store, handlers=self.check_handlers, clock=self.clock, sleep=self.clock.sleep
         )
 
-    # The queues.
-
-    @dataclass
-    class FakeDispatchQueue:
-        world: World
-
-        def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-            self.world.raise_fault("queue.failed")
-            if self.world.fault_occurs("queue.lost"):
-                return
-            for _ in range(2 if self.world.fault_occurs("queue.twice") else 1):
-                self.world.enqueue(lambda: self.world.dispatcher.handle(command), delay_seconds)
-
-    @dataclass
-    class FakeHarvestQueue:
-        world: World
-
-        def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
-            self.world.enqueue_event(event, delay_seconds)
-
-    def publish(self, events: Sequence[Event]) -> None:
-        """The bus: the rules put succeeded predictions on the harvest queue, all else on the track queue."""
-        self.raise_fault("bus.failed")
-        for event in events:
-            self.enqueue_event(event)
-
-    def enqueue_event(self, event: Event, delay_seconds: float = 0) -> None:
-        if self.fault_occurs("queue.lost"):
-            return
-        report = PredictionReport.from_queue_message(build_queue_body(event))
-        for _ in range(2 if self.fault_occurs("queue.twice") else 1):
-            self.enqueue(lambda: self._receive(report), delay_seconds)
-
-    def _receive(self, report: PredictionReport) -> None:
-        report = self.report_loader.load(report)
-        if report.status == "succeeded":
-            self.harvester.harvest_job(report, self.clock.now() + timedelta(seconds=300))
-        else:
-            self.tracker.track_report(report)
-
-    def enqueue(self, run: Callable[[], None], delay_seconds: float = 0) -> None:
-        jitter = self.random.random() if self.fault_occurs("reordered") else 0
-        due = self.elapsed_seconds + delay_seconds + jitter * 30
-        self.messages.append(Message(due, next(self._numbers), run))
-
-    # Faults.
+    # Faults
 
     def checkpoint(self, name: str) -> None:
         if self.fault_occurs(f"crash.{name}"):
@@ -228,78 +192,143 @@ class World:
         if self.fault_occurs(name):
             raise RetryableError(name)
 
-    # Time.
+    # The bus and the queues
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Publish events on the bus, whose rules put them on the queues."""
+        self.raise_fault("bus.failed")
+        for event in events:
+            self.enqueue_event(event)
+
+    def enqueue_event(self, event: Event, delay_seconds: float = 0) -> None:
+        """Put a report on the harvest queue if it is of a succeeded prediction, else on the track queue."""
+        report = PredictionReport.from_queue_message(build_queue_body(event))
+        self.enqueue(lambda: self._handle_report(report), delay_seconds)
+
+    def _handle_report(self, report: PredictionReport) -> None:
+        report = self.report_loader.load(report)
+        if report.status == "succeeded":
+            self.harvester.harvest_job(report, self.clock.now() + timedelta(seconds=300))
+        else:
+            self.tracker.track_report(report)
+
+    def enqueue(self, handle: Callable[[], None], delay_seconds: float = 0) -> None:
+        """Add a message, which may be lost, duplicated or delayed by a fault."""
+        if self.fault_occurs("queue.lost"):
+            return
+        for _ in range(2 if self.fault_occurs("queue.twice") else 1):
+            jitter = self.random.random() if self.fault_occurs("reordered") else 0
+            due_seconds = self.elapsed_seconds + delay_seconds + jitter * _MAX_REORDER_SECONDS
+            self.messages.append(Message(due_seconds, next(self._message_numbers), handle))
+
+    def handle_due_messages(self) -> int:
+        """Handle the messages that are due now, and return how many there were."""
+        due = sorted(message for message in self.messages if message.due_seconds <= self.elapsed_seconds)
+        self.messages = [message for message in self.messages if message.due_seconds > self.elapsed_seconds]
+        for message in due:
+            self._handle_message(message)
+        return len(due)
+
+    def _handle_message(self, message: Message) -> None:
+        try:
+            message.handle()
+        except (Crash, ProxyError):
+            message.receive_count += 1
+            message.due_seconds = self.elapsed_seconds + _VISIBILITY_TIMEOUT_SECONDS
+            is_dead = message.receive_count >= _MAX_RECEIVE_COUNT
+            (self.dead_letters if is_dead else self.messages).append(message)
+
+    def drain_messages(self) -> None:
+        """Handle messages until none is due."""
+        for _ in range(1000):
+            if not self.handle_due_messages():
+                return
+        raise AssertionError("messages keep creating messages that are due at once")
+
+    # Time
 
     @property
     def elapsed_seconds(self) -> float:
         return (self.clock.now() - self.started_at).total_seconds()
 
+    def run_sweep(self) -> Mapping[CheckOutcome, int]:
+        """Run the sweep of one minute, and return the outcomes of its checks."""
+        try:
+            return self.sweeper.sweep_jobs(self.clock.now() + timedelta(seconds=50)).outcomes
+        except Crash:
+            return {}
+
+    def pass_time(self, seconds: float, *, step_seconds: float = 30) -> None:
+        """Advance the clock in steps; in each, handle the messages and run the sweep."""
+        for _ in range(int(seconds // step_seconds)):
+            self.clock.advance(step_seconds)
+            self.drain_messages()
+            self.run_sweep()
+            self.drain_messages()
+
+    # The caller's side
+
     def accept_job(self, prompt: str = "a cat", **fields: Any) -> CreateResult:
-        new = JobRequest(
+        """Create a job as ingest does."""
+        request = JobRequest(
             submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
             input={"prompt": prompt},
             base_url=BASE_URL,
             correlation_id="c-1",
             **fields,
         )
-        return self.job_creator.create(new, PRINCIPAL)
+        return self.job_creator.create(request, PRINCIPAL)
 
-    def handle_due_messages(self) -> int:
-        """Handles every message that is due; gives back how many there were."""
-        due = sorted(message for message in self.messages if message.due_seconds <= self.elapsed_seconds)
-        self.messages = [message for message in self.messages if message.due_seconds > self.elapsed_seconds]
-        for message in due:
-            self._handle(message)
-        return len(due)
+    def put_job(self, status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
+        """Store a job as it is, without a message."""
+        return self.store.put(make_job(status, **fields))
 
-    def _handle(self, message: Message) -> None:
-        try:
-            message.handle()
-        except (Crash, ProxyError):
-            message.receive_count += 1
-            message.due_seconds = self.elapsed_seconds + 360
-            (self.messages if message.receive_count < 5 else self.dead_letters).append(message)
+    def get_job(self, job: Job) -> Job:
+        """Return the job as it is stored now."""
+        return self.store.jobs[job.tenant, job.id]
 
-    def drain_messages(self) -> None:
-        """Handles messages until none is due."""
-        for _ in range(1000):
-            if not self.handle_due_messages():
-                return
-        raise AssertionError("messages go round in circles")
+    def dispatch_job(self, job: Job) -> Job:
+        """Handle a submit command for the job, and return the job as it is stored then."""
+        self.dispatcher.handle(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
+        return self.get_job(job)
 
-    def run_sweep(self) -> Mapping[CheckOutcome, int]:
-        try:
-            return self.sweeper.sweep_jobs(self.clock.now() + timedelta(seconds=50)).outcomes
-        except Crash:
-            return {}
-
-    def pass_time(self, seconds: float, *, step: float = 30) -> None:
-        """Lets time go by: messages, then the sweep of the minute."""
-        for _ in range(int(seconds // step)):
-            self.clock.advance(step)
-            self.drain_messages()
-            self.run_sweep()
-            self.drain_messages()
-
-    # Replicate's side.
+    # Replicate's side
 
     def send_webhook(self, prediction_id: str) -> None:
-        """Replicate tells what became of the prediction, signed, on the URL it was given."""
+        """Call the prediction's callback URL with a signed webhook, as Replicate does."""
         url = self.replicate.webhooks[prediction_id]
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         body = json.dumps(self.replicate.predictions[prediction_id]).encode()
-        message_id = f"msg_{next(self._numbers)}"
-        sent_at = int(self.clock.now().timestamp())
+        message_id = f"msg_{next(self._message_numbers)}"
+        timestamp = int(self.clock.now().timestamp())
         headers = {
             "webhook-id": message_id,
-            "webhook-timestamp": str(sent_at),
-            "webhook-signature": signing.sign_webhook([SECRET], message_id, sent_at, body),
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signing.sign_webhook([SECRET], message_id, timestamp, body),
         }
         with suppress(RetryableError):
             self.webhook_handler.handle_webhook(headers, query, body)
 
-    def get_job(self, job: Job) -> Job:
-        return self.store.jobs[job.tenant, job.id]
+
+@dataclass
+class FakeDispatchQueue:
+    """The dispatch queue; the world's dispatcher handles its messages."""
+
+    world: World
+
+    def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
+        self.world.raise_fault("queue.failed")
+        self.world.enqueue(lambda: self.world.dispatcher.handle(command), delay_seconds)
+
+
+@dataclass
+class FakeHarvestQueue:
+    """The harvest queue, for continuations."""
+
+    world: World
+
+    def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
+        self.world.enqueue_event(event, delay_seconds)
 
 
 class FakeOutputHarvester:

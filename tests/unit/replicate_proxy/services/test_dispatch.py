@@ -1,4 +1,4 @@
-"""Dispatching: every class of failure, every place to die, and never two predictions for one job."""
+"""The dispatcher: every class of failure, crashes at every step, and never two predictions for a job."""
 
 from __future__ import annotations
 
@@ -35,71 +35,61 @@ def world() -> World:
     return World()
 
 
-def command(job: Job, kind: DispatchKind = DispatchKind.SUBMIT) -> DispatchCommand:
-    return DispatchCommand(kind, job.tenant, job.id, job.correlation_id)
-
-
-def queued(world: World, **fields: Any) -> Job:
-    return world.store.put(make_job(**fields))
-
-
-def submit(world: World, job: Job) -> Job:
-    world.dispatcher.handle(command(job))
-    return world.get_job(job)
-
-
-def test_a_queued_job_becomes_one_prediction(world: World) -> None:
-    job = submit(world, queued(world, webhook_events=("logs", "completed")))
+def test_dispatch_creates_prediction_of_queued_job(world: World) -> None:
+    job = world.dispatch_job(world.put_job(webhook_events=("logs", "completed")))
 
     assert (job.status, job.replicate_id) == (S.SUBMITTED, "p1")
     assert world.replicate.predictions["p1"]["input"] == {"prompt": "a cat"}
-    reference = world.urls.parse_url(world.replicate.webhooks["p1"])
-    assert reference is not None
-    assert (reference.tenant, reference.job_id, reference.attempt) == (job.tenant, job.id, 1)
+    attempt = world.urls.parse_url(world.replicate.webhooks["p1"])
+    assert attempt is not None
+    assert (attempt.tenant, attempt.job_id, attempt.attempt) == (job.tenant, job.id, 1)
     assert world.store.get_prediction_owner("p1") == job.id
 
 
 @pytest.mark.parametrize(
-    ("submission", "path"),
+    ("submission", "model"),
     [
         (Submission(kind=SubmissionKind.MODEL, owner="o", name="n"), "o/n"),
         (Submission(kind=SubmissionKind.DEPLOYMENT, owner="o", name="d"), "o/d"),
     ],
+    ids=["model", "deployment"],
 )
-def test_models_and_deployments_go_to_their_own_endpoint(
-    world: World, submission: Submission, path: str
-) -> None:
-    submit(world, queued(world, submission=submission))
-    assert world.replicate.predictions["p1"]["model"] == path
+def test_dispatch_uses_endpoint_of_submission_kind(world: World, submission: Submission, model: str) -> None:
+    world.dispatch_job(world.put_job(submission=submission))
+
+    assert world.replicate.predictions["p1"]["model"] == model
     assert world.replicate.predictions["p1"]["version"] == "hidden"
 
 
-def test_a_command_that_comes_twice_is_sent_once(world: World) -> None:
-    job = queued(world)
-    submit(world, job)
-    submit(world, job)
+def test_dispatch_creates_one_prediction_when_command_is_repeated(world: World) -> None:
+    job = world.put_job()
+
+    world.dispatch_job(job)
+    world.dispatch_job(job)
+
     assert list(world.replicate.predictions) == ["p1"]
 
 
-def test_of_two_dispatchers_at_once_one_sends(world: World) -> None:
-    job = queued(world)
+def test_dispatch_creates_one_prediction_when_two_dispatchers_race(world: World) -> None:
+    job = world.put_job()
 
-    def other_was_faster(saving: Job) -> None:
+    def dispatch_concurrently(_: Job) -> None:
         world.store.before_save = lambda _: None
-        submit(world, job)
+        world.dispatch_job(job)
 
-    world.store.before_save = other_was_faster
-    submit(world, job)
+    world.store.before_save = dispatch_concurrently
+    world.dispatch_job(job)
+
     assert list(world.replicate.predictions) == ["p1"]
 
 
-def test_a_job_that_is_gone_is_not_there(world: World) -> None:
+def test_dispatch_raises_not_found_when_job_does_not_exist(world: World) -> None:
     with pytest.raises(NotFoundError):
-        world.dispatcher.handle(command(make_job()))
+        world.dispatcher.handle(DispatchCommand.for_job(DispatchKind.SUBMIT, make_job()))
 
 
 @pytest.mark.parametrize(
-    ("error", "seconds", "releases"),
+    ("error", "delay_seconds", "failed_submissions"),
     [
         (NotAcceptedError("no connection"), 5, 1),
         (NotAcceptedError("no connection", retry_after=30), 30, 1),
@@ -110,23 +100,26 @@ def test_a_job_that_is_gone_is_not_there(world: World) -> None:
         (NotAcceptedError("long", retry_after=5000), 900, 1),
     ],
 )
-def test_what_was_not_accepted_is_parked(
-    world: World, error: Exception, seconds: float, releases: int
+def test_dispatch_requeues_job_when_create_is_not_accepted(
+    world: World, error: Exception, delay_seconds: float, failed_submissions: int
 ) -> None:
     world.replicate.faults.fail("create", error=error)
-    job = submit(world, queued(world))
+    job = world.dispatch_job(world.put_job())
 
-    assert (job.status, job.failed_submissions, job.lease_until) == (S.QUEUED, releases, None)
-    assert job.next_check_at == NOW + timedelta(seconds=seconds + world.timeouts.queued_seconds)
-    assert [message.due_seconds for message in world.messages] == [seconds]
-    # And it goes on by itself.
-    world.pass_time(seconds + 60)
+    assert (job.status, job.lease_until) == (S.QUEUED, None)
+    assert job.failed_submissions == failed_submissions
+    assert job.next_check_at == NOW + timedelta(seconds=delay_seconds + world.timeouts.queued_seconds)
+    assert [message.due_seconds for message in world.messages] == [delay_seconds]
+    # And the delayed message submits the job.
+    world.pass_time(delay_seconds + 60)
     assert world.get_job(job).status is S.SUBMITTED
 
 
-def test_a_refusal_is_told_in_replicates_words(world: World) -> None:
+def test_dispatch_fails_job_with_replicates_text_when_create_is_rejected(world: World) -> None:
     world.replicate.faults.fail("create", error=RejectedError(422, "Invalid", "- input: prompt is required"))
-    job = submit(world, queued(world))
+
+    job = world.dispatch_job(world.put_job())
+
     assert (job.status, job.error) == (S.FAILED, "Invalid: - input: prompt is required")
     assert world.messages == []
 
@@ -138,41 +131,42 @@ def test_a_refusal_is_told_in_replicates_words(world: World) -> None:
         UnexpectedResponseError("no id"),
         RetryableError("breaker's table is down"),
     ],
+    ids=lambda error: type(error).__name__,
 )
-def test_an_unknown_outcome_is_never_simply_sent_again(world: World, error: Exception) -> None:
+def test_dispatch_does_not_send_again_when_outcome_is_unknown(world: World, error: Exception) -> None:
     world.replicate.faults.fail("create_answer", error=error)
-    job = submit(world, queued(world))
+    job = world.dispatch_job(world.put_job())
     assert job.status is S.SUBMIT_UNKNOWN
 
-    submit(world, job)
+    world.dispatch_job(job)
     world.pass_time(600)
 
     assert list(world.replicate.predictions) == ["p1"]
     assert (world.get_job(job).status, world.get_job(job).replicate_id) == (S.SUBMITTED, "p1")
 
 
-CHECKPOINTS = ("before_claim", "job_claimed", "prediction_created", "prediction_claimed", "acceptance_stored")
+@pytest.mark.parametrize(
+    "step",
+    ["before_claim", "job_claimed", "prediction_created", "prediction_claimed", "acceptance_stored"],
+)
+@pytest.mark.parametrize("webhooks", [True, False], ids=["webhooks", "polling"])
+def test_crash_at_any_checkpoint_never_costs_second_prediction(step: str, *, webhooks: bool) -> None:
+    # Given a dispatcher that crashes once, at the checkpoint
+    crashes: list[str] = []
 
-
-@pytest.mark.parametrize("place", CHECKPOINTS)
-@pytest.mark.parametrize("webhooks", [True, False])
-def test_dying_anywhere_costs_time_and_never_a_second_prediction(place: str, *, webhooks: bool) -> None:
-    # Given a dispatcher that dies once, at that place
-    died: list[str] = []
-
-    def dies_once(name: str) -> bool:
-        if name != f"crash.dispatch.{place}" or died:
+    def crash_once(name: str) -> bool:
+        if name != f"crash.dispatch.{step}" or crashes:
             return False
-        died.append(name)
+        crashes.append(name)
         return True
 
-    world = World(fault_occurs=dies_once)
-    job = queued(world)
+    world = World(fault_occurs=crash_once)
+    job = world.put_job()
     with pytest.raises(Crash):
-        submit(world, job)
+        world.dispatch_job(job)
 
-    # When the message comes again, and the sweep does its work
-    submit(world, job)
+    # When the message is received again, and the sweep runs
+    world.dispatch_job(job)
     if webhooks and "p1" in world.replicate.predictions:
         world.replicate.start("p1")
         world.send_webhook("p1")
@@ -183,168 +177,109 @@ def test_dying_anywhere_costs_time_and_never_a_second_prediction(place: str, *, 
     assert world.get_job(job).replicate_id == "p1"
 
 
-def test_dying_after_the_release_leaves_the_job_to_the_sweep() -> None:
+def test_sweep_submits_job_when_dispatcher_crashes_after_release() -> None:
     world = World(fault_occurs=lambda name: name == "crash.dispatch.job_released")
     world.replicate.faults.fail("create", error=NotAcceptedError("no connection"))
-    job = queued(world)
+    job = world.put_job()
     with pytest.raises(Crash):
-        submit(world, job)
+        world.dispatch_job(job)
+
     world.pass_time(300)
+
     assert world.get_job(job).replicate_id == "p1"
 
 
 class TestWaiting:
-    def test_parks_without_a_claim(self, world: World) -> None:
+    def test_job_is_requeued_without_claim_when_rate_limited(self, world: World) -> None:
         world.replicate.create_delay_seconds = 40
-        job = submit(world, queued(world))
+
+        job = world.dispatch_job(world.put_job())
+
         assert (job.status, job.create_sent_at) == (S.QUEUED, None)
         assert [message.due_seconds for message in world.messages] == [40]
 
-    def test_for_an_hour_keeps_one_message_a_job(self, world: World) -> None:
+    def test_job_has_one_message_when_it_waits_for_an_hour(self, world: World) -> None:
         world.replicate.create_delay_seconds = 60
         job = world.accept_job().job
         world.pass_time(3600)
         assert len(world.messages) == 1
         assert world.dead_letters == []
+
         world.replicate.create_delay_seconds = 0
         world.pass_time(120)
+
         assert world.get_job(job).status is S.SUBMITTED
 
-    def test_never_raises_when_parking_fails(self) -> None:
+    def test_job_is_left_to_sweep_when_requeueing_fails(self) -> None:
         world = World(fault_occurs=lambda name: name == "queue.failed")
         world.replicate.create_delay_seconds = 40
-        job = submit(world, queued(world))
+
+        job = world.dispatch_job(world.put_job())
+
         assert job.status is S.QUEUED
         assert job.next_check_at is not None
 
-    def test_ends_after_a_day(self, world: World) -> None:
-        job = submit(world, queued(world, created_at=NOW - timedelta(hours=25)))
+    def test_job_fails_after_a_day(self, world: World) -> None:
+        job = world.dispatch_job(world.put_job(created_at=NOW - timedelta(hours=25)))
+
         assert job.status is S.FAILED
         assert world.replicate.predictions == {}
 
-    def test_ends_at_the_callers_deadline(self, world: World) -> None:
-        job = submit(world, queued(world, deadline=NOW - timedelta(seconds=1)))
+    def test_job_is_canceled_at_its_deadline(self, world: World) -> None:
+        job = world.dispatch_job(world.put_job(deadline=NOW - timedelta(seconds=1)))
+
         assert job.status is S.CANCELED
         assert world.replicate.predictions == {}
 
 
-class TestCanceling:
-    def test_before_sending_costs_nothing(self, world: World) -> None:
-        job = world.accept_job().job
-        assert world.canceler.cancel_job(job.tenant, job.id).status is S.CANCELED
-        world.drain_messages()
-        assert world.replicate.predictions == {}
-
-    def test_of_a_running_prediction_reaches_replicate(self, world: World) -> None:
-        job = submit(world, queued(world))
-        world.canceler.cancel_job(job.tenant, job.id)
-        world.drain_messages()
-        assert world.replicate.canceled == ["p1"]
-        assert world.get_job(job).status is S.CANCELED
-
-    def test_while_the_request_is_on_its_way_is_met_afterwards(self, world: World) -> None:
-        job = queued(world)
-        create = world.replicate.create
-
-        def cancel_meanwhile(*args: Any, **kwargs: Any) -> UpstreamPrediction:
-            world.canceler.cancel_job(job.tenant, job.id)
-            return create(*args, **kwargs)
-
-        world.replicate.create = cancel_meanwhile  # type: ignore[method-assign]  # one test's twist
-        submit(world, job)
-        assert world.replicate.canceled == ["p1"]
-        assert world.get_job(job).status is S.CANCELED
-
-    def test_of_an_unknown_outcome_is_met_when_the_webhook_settles_it(self, world: World) -> None:
-        world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
-        job = submit(world, queued(world))
-        world.canceler.cancel_job(job.tenant, job.id)
-        world.replicate.start("p1")
-        world.send_webhook("p1")
-        world.drain_messages()
-        assert world.replicate.canceled == ["p1"]
-        assert world.get_job(job).status is S.CANCELED
-
-    def test_that_comes_too_late_leaves_the_result(self, world: World) -> None:
-        job = submit(world, queued(world))
-        world.replicate.finish("p1")
-        world.canceler.cancel_job(job.tenant, job.id)
-        world.drain_messages()
-        assert world.get_job(job).status is S.SUBMITTED
-        world.send_webhook("p1")
-        world.drain_messages()
-        assert world.get_job(job).status is S.SUCCEEDED
-
-    def test_that_replicate_refuses_is_no_dead_letter(self, world: World) -> None:
-        job = submit(world, queued(world))
-        world.replicate.faults.fail("cancel", error=RejectedError(404, "Not found", "gone"))
-        world.canceler.cancel_job(job.tenant, job.id)
-        world.drain_messages()
-        assert world.dead_letters == []
-        assert world.get_job(job).cancel_requested_at is not None
-
-    def test_is_sent_again_by_the_sweep_when_its_message_is_lost(self) -> None:
-        lost: list[bool] = [False]
-        world = World(fault_occurs=lambda name: name == "queue.lost" and lost[0])
-        job = submit(world, queued(world))
-        lost[0] = True
-        world.canceler.cancel_job(job.tenant, job.id)
-        lost[0] = False
-        world.pass_time(120)
-        assert world.get_job(job).status is S.CANCELED
-
-    def test_of_another_tenants_job_finds_nothing(self, world: World) -> None:
-        job = queued(world)
-        for tenant, job_id in (("other", job.id), ("acme", "../x"), ("acme", "a" * 5000)):
-            with pytest.raises(NotFoundError):
-                world.canceler.cancel_job(tenant, job_id)
-
-
-def test_a_prediction_that_the_job_went_on_without_is_canceled(world: World) -> None:
-    # Given a job whose first attempt was given up, and turns out to run while the second is being sent
-    job = queued(world)
+def test_dispatch_cancels_prediction_when_job_has_another(world: World) -> None:
+    # Given a job whose first attempt was given up
+    job = world.put_job()
     world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
-    submit(world, job)
-    gone = world.replicate.predictions.pop("p1")
+    world.dispatch_job(job)
+    first_prediction = world.replicate.predictions.pop("p1")
     world.pass_time(300)
     job = world.get_job(job)
     assert job.attempt == 2
     if job.status is S.SUBMITTED:
         job = world.store.put(replace(job, status=S.QUEUED, replicate_id=None))
     world.messages.clear()
-    world.replicate.predictions["p1"] = gone
+    world.replicate.predictions["p1"] = first_prediction
     create = world.replicate.create
 
-    def report_meanwhile(*args: Any, **kwargs: Any) -> UpstreamPrediction:
+    # When the first prediction reports while the second is being created
+    def create_while_first_reports(*args: Any, **kwargs: Any) -> UpstreamPrediction:
         world.replicate.start("p1")
         world.send_webhook("p1")
         world.drain_messages()
         return create(*args, **kwargs)
 
-    world.replicate.create = report_meanwhile  # type: ignore[method-assign]  # one test's twist
-    world.dispatcher.handle(command(job))
+    world.replicate.create = create_while_first_reports  # type: ignore[method-assign]  # for this test only
+    world.dispatch_job(job)
 
-    # Then the job has the first, and the second is stopped
+    # Then the job has the first, and the second is canceled
     assert world.get_job(job).replicate_id == "p1"
     assert len(world.replicate.canceled) == 1
     assert "p1" not in world.replicate.canceled
 
 
-def test_a_conflict_that_never_ends_gives_the_message_back(world: World) -> None:
-    job = queued(world)
+def test_dispatch_raises_retryable_error_when_conflicts_do_not_end(world: World) -> None:
+    job = world.put_job()
 
-    def always(saving: Job) -> None:
+    def raise_conflict(_: Job) -> None:
         raise ConflictError("save job")
 
-    world.store.before_save = always
+    world.store.before_save = raise_conflict
     with pytest.raises(RetryableError):
-        submit(world, job)
+        world.dispatch_job(job)
     assert world.replicate.predictions == {}
 
 
-def test_a_large_input_is_read_before_the_claim(world: World) -> None:
-    job = queued(world, input=Document(object_key="records/acme/x/input.json"))
+def test_dispatch_reads_large_input_before_claim(world: World) -> None:
+    job = world.put_job(input=Document(object_key="records/acme/x/input.json"))
     world.documents.faults.fail("read")
+
     with pytest.raises(RetryableError):
-        submit(world, job)
+        world.dispatch_job(job)
+
     assert world.get_job(job).status is S.QUEUED

@@ -1,4 +1,4 @@
-"""The list of step boundaries and the code say the same."""
+"""The list of checkpoints agrees with the calls in the code."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ PACKAGE = Path(checkpoints.__file__).parents[1]
 CALL = re.compile(r"checkpoint\(\s*\"([a-z_.]+)\"\s*\)")
 
 
-def test_every_marked_boundary_is_listed_and_every_listed_one_is_marked() -> None:
-    marked = {name for path in PACKAGE.rglob("*.py") for name in CALL.findall(path.read_text("utf-8"))}
+def test_checkpoints_in_code_equal_list() -> None:
+    in_code = {name for path in PACKAGE.rglob("*.py") for name in CALL.findall(path.read_text("utf-8"))}
 
-    assert marked == set(checkpoints.CHECKPOINTS)
+    assert in_code == set(checkpoints.CHECKPOINTS)
 
 
-def test_each_name_begins_with_the_function_that_may_end_there() -> None:
+def test_checkpoint_name_begins_with_function_name() -> None:
     functions = {"ingest", "dispatch", "webhook", "track", "harvest", "sweep", "notify", "deliver"}
 
     assert {name.partition(".")[0] for name in checkpoints.CHECKPOINTS} == functions
 
 
-def test_nothing_stands_there_by_default() -> None:
+def test_no_checkpoint_does_nothing() -> None:
     for name in checkpoints.CHECKPOINTS:
         checkpoints.no_checkpoint(name)

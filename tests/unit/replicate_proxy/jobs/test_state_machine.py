@@ -1,0 +1,209 @@
+"""The state machine: every pair of status and change, and any sequence of changes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicate_proxy.jobs.changes import (
+    Accepted,
+    CancelRequested,
+    Change,
+    CheckScheduled,
+    Claimed,
+    EndedByProxy,
+    Harvested,
+    HarvestLeaseAcquired,
+    OutcomeUnknown,
+    Rejected,
+    Released,
+    ResubmitAllowed,
+    StaleChangeError,
+)
+from replicate_proxy.jobs.model import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    Document,
+    Job,
+    JobStatus,
+    TimelineStep,
+)
+from replicate_proxy.jobs.state_machine import ALLOWED
+from tests.support.builders import make_job, make_report
+from tests.support.clock import NOW
+from tests.support.state_machine import LATER, TIMEOUTS, apply_change
+
+S = JobStatus
+BEFORE_HARVEST = ACTIVE_STATUSES - {S.HARVESTING}
+
+# The status to which each change leads from each status; a change that is not listed is stale.
+EXPECTED: dict[tuple[JobStatus, str], JobStatus] = {
+    (S.QUEUED, "claimed"): S.SUBMITTING,
+    (S.SUBMITTING, "released"): S.QUEUED,
+    (S.SUBMITTING, "rejected"): S.FAILED,
+    (S.SUBMITTING, "outcome_unknown"): S.SUBMIT_UNKNOWN,
+    (S.SUBMITTING, "accepted"): S.SUBMITTED,
+    (S.SUBMIT_UNKNOWN, "accepted"): S.SUBMITTED,
+    (S.SUBMIT_UNKNOWN, "resubmit_allowed"): S.QUEUED,
+    (S.HARVESTING, "harvest_lease_acquired"): S.HARVESTING,
+    (S.HARVESTING, "harvested"): S.SUCCEEDED,
+    **{(status, "cancel_requested"): status for status in BEFORE_HARVEST},
+    (S.QUEUED, "cancel_requested"): S.CANCELED,
+    **{(status, "ended_by_proxy"): S.FAILED for status in BEFORE_HARVEST},
+    **{(status, "check_scheduled"): status for status in ACTIVE_STATUSES},
+    **{(status, "starting"): S.SUBMITTED for status in (S.QUEUED, S.SUBMITTING, S.SUBMIT_UNKNOWN)},
+    **{(status, "processing"): S.PROCESSING for status in BEFORE_HARVEST - {S.PROCESSING}},
+    **{(status, "succeeded"): S.HARVESTING for status in BEFORE_HARVEST},
+    **{(status, "failed"): S.FAILED for status in BEFORE_HARVEST},
+    **{(status, "canceled"): S.CANCELED for status in BEFORE_HARVEST},
+    **{(status, "aborted"): S.CANCELED for status in BEFORE_HARVEST},
+}
+
+
+def build_changes(job: Job) -> dict[str, Change]:
+    """Return one change of each kind for the job's current attempt."""
+    return {
+        "claimed": Claimed(attempt=job.attempt, lease_until=LATER),
+        "released": Released(attempt=job.attempt, retry_at=LATER),
+        "rejected": Rejected(attempt=job.attempt, error="no"),
+        "outcome_unknown": OutcomeUnknown(attempt=job.attempt),
+        "accepted": Accepted(attempt=job.attempt, replicate_id="p1"),
+        "resubmit_allowed": ResubmitAllowed(attempt=job.attempt),
+        "harvest_lease_acquired": HarvestLeaseAcquired(lease_until=LATER),
+        "harvested": Harvested(Document(text="1")),
+        "cancel_requested": CancelRequested(),
+        "ended_by_proxy": EndedByProxy(S.FAILED, "gave up"),
+        "check_scheduled": CheckScheduled(expected_status=job.status, next_check_at=LATER),
+        **{word: make_report(word) for word in ("starting", "processing", "succeeded", "failed")},
+        **{word: make_report(word) for word in ("canceled", "aborted")},
+    }
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize("name", build_changes(make_job()))
+def test_change_leads_to_expected_status_or_is_stale(status: JobStatus, name: str) -> None:
+    job = make_job(status)
+    change = build_changes(job)[name]
+
+    expected = EXPECTED.get((status, name))
+    if expected is None:
+        with pytest.raises(StaleChangeError):
+            apply_change(job, change)
+        return
+    changed = apply_change(job, change)
+
+    assert changed.status is expected
+    assert (changed.next_check_at is None) == changed.is_terminal
+
+
+def test_allowed_statuses_cover_every_kind_of_change() -> None:
+    job = make_job()
+
+    assert {type(change) for change in build_changes(job).values()} == set(ALLOWED)
+    assert not any(TERMINAL_STATUSES & allowed for allowed in ALLOWED.values())
+
+
+_attempts = st.integers(1, 3)
+_reports = st.builds(
+    make_report,
+    st.sampled_from(["starting", "processing", "succeeded", "failed", "canceled", "aborted"]),
+    attempt=_attempts,
+    replicate_id=st.sampled_from(["p1", "p2", "p3"]),
+    logs=st.sampled_from([None, Document(text='"log"')]),
+    error=st.sampled_from([None, "bad input", "Prediction interrupted; please retry (code: PA)"]),
+)
+_times = st.integers(0, 900).map(lambda seconds: NOW + timedelta(seconds=seconds))
+_changes = st.one_of(
+    _reports,
+    st.builds(Claimed, attempt=_attempts, lease_until=_times),
+    st.builds(Released, attempt=_attempts, retry_at=_times, increments_backoff=st.booleans()),
+    st.builds(Rejected, attempt=_attempts, error=st.just("no")),
+    st.builds(OutcomeUnknown, attempt=_attempts),
+    st.builds(ResubmitAllowed, attempt=_attempts),
+    st.builds(Accepted, attempt=_attempts, replicate_id=st.sampled_from(["p1", "p2", "p3"])),
+    st.builds(HarvestLeaseAcquired, lease_until=_times),
+    st.just(Harvested(Document(text="1"))),
+    st.just(CancelRequested()),
+    st.builds(
+        CheckScheduled,
+        expected_status=st.sampled_from(sorted(ACTIVE_STATUSES)),
+        next_check_at=_times,
+        increments_backoff=st.booleans(),
+    ),
+    st.builds(EndedByProxy, st.sampled_from([S.FAILED, S.CANCELED])),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_changes, max_size=25))
+def test_any_sequence_of_changes_keeps_job_consistent(changes: list[Change]) -> None:
+    job = make_job()
+    attempts = {job.attempt}
+    for seconds, change in enumerate(changes):
+        before = job
+        with suppress(StaleChangeError):
+            job = apply_change(job, change, NOW + timedelta(seconds=seconds))
+        if before.is_terminal:
+            assert job is before
+        assert (job.next_check_at is None) == job.is_terminal
+        assert job.revision == before.revision
+        assert (job.lease_until is None) or job.status in {S.SUBMITTING, S.HARVESTING}
+        attempt_steps = {TimelineStep.CLAIMED, TimelineStep.SUBMITTED, TimelineStep.STARTED}
+        assert set(before.timeline) - set(job.timeline) <= attempt_steps
+        assert (TimelineStep.FINISHED in job.timeline) == job.is_terminal
+        assert all(time >= NOW for time in job.timeline.values())
+        if job.status in {S.SUBMITTED, S.PROCESSING, S.HARVESTING}:
+            assert job.replicate_id is not None
+        if job.status is S.QUEUED:
+            assert job.replicate_id is None
+        if job.attempt != before.attempt and job.attempt not in attempts:
+            assert job.attempt > max(attempts)
+        attempts.add(job.attempt)
+
+
+class TestCancelRequested:
+    def test_released_job_ends_canceled(self) -> None:
+        job = make_job(S.SUBMITTING, cancel_requested_at=NOW)
+
+        assert apply_change(job, Released(attempt=1, retry_at=LATER)).status is S.CANCELED
+
+    def test_job_of_unknown_outcome_is_not_resubmitted(self) -> None:
+        job = make_job(S.SUBMIT_UNKNOWN, cancel_requested_at=NOW)
+
+        assert apply_change(job, ResubmitAllowed(attempt=1)).status is S.CANCELED
+
+    def test_running_job_is_checked_soon(self) -> None:
+        job = apply_change(make_job(S.SUBMITTING), CancelRequested())
+        job = apply_change(job, Accepted(attempt=1, replicate_id="p1"))
+
+        assert job.next_check_at == NOW + timedelta(seconds=TIMEOUTS.cancel_seconds)
+
+    def test_second_request_is_stale(self) -> None:
+        with pytest.raises(StaleChangeError):
+            apply_change(make_job(S.PROCESSING, cancel_requested_at=NOW), CancelRequested())
+
+
+class TestHarvestLease:
+    def test_second_harvester_is_excluded_until_lease_ends(self) -> None:
+        job = apply_change(make_job(S.PROCESSING), make_report("succeeded", lease_until=LATER))
+
+        with pytest.raises(StaleChangeError):
+            apply_change(job, HarvestLeaseAcquired(lease_until=LATER))
+        assert apply_change(job, HarvestLeaseAcquired(lease_until=LATER), LATER).lease_until == LATER
+
+    def test_lease_ends_when_holder_schedules_check(self) -> None:
+        job = make_job(S.HARVESTING, lease_until=LATER)
+
+        check = CheckScheduled(expected_status=S.HARVESTING, next_check_at=LATER)
+        assert apply_change(job, check).lease_until is None
+
+
+def test_check_of_job_that_moved_on_is_stale() -> None:
+    check = CheckScheduled(expected_status=S.PROCESSING, next_check_at=LATER)
+
+    with pytest.raises(StaleChangeError):
+        apply_change(make_job(S.HARVESTING), check)

@@ -1,0 +1,161 @@
+"""Submissions of unknown outcome: find the prediction, wait for it, resubmit the job, or give up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.replicate_api.errors import OutcomeUnknownError
+from tests.support.builders import VERSION
+from tests.support.world import World
+
+S = JobStatus
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def accept_job_with_lost_request(world: World, prompt: str = "a cat") -> Job:
+    """Return a job whose create request did not reach Replicate, which is unknown here."""
+    world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
+    job = world.accept_job(prompt).job
+    world.drain_messages()
+    assert world.get_job(job).status is S.SUBMIT_UNKNOWN
+    return job
+
+
+def accept_job_with_lost_response(world: World, prompt: str = "a cat") -> Job:
+    """Return a job whose prediction was created, which is unknown here."""
+    world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+    job = world.accept_job(prompt).job
+    world.drain_messages()
+    return job
+
+
+def test_job_is_resubmitted_after_timeout_when_nothing_is_found(world: World) -> None:
+    job = accept_job_with_lost_request(world)
+    world.pass_time(world.timeouts.resubmit_after_seconds - 30)
+    assert world.replicate.predictions == {}
+
+    world.pass_time(120)
+
+    assert (world.get_job(job).status, world.get_job(job).attempt) == (S.SUBMITTED, 2)
+
+
+def test_job_is_not_resubmitted_while_list_is_unavailable(world: World) -> None:
+    job = accept_job_with_lost_request(world)
+    world.replicate.faults.fail("list", times=1000)
+
+    world.pass_time(1800)
+
+    assert world.replicate.predictions == {}
+    assert world.get_job(job).status is S.SUBMIT_UNKNOWN
+
+
+def test_job_fails_after_maximum_of_resubmissions(world: World) -> None:
+    job = accept_job_with_lost_request(world)
+    world.replicate.faults.fail("create", times=1000, error=OutcomeUnknownError("reset"))
+
+    world.pass_time(3600)
+
+    assert world.get_job(job).status is S.FAILED
+    assert len(world.get_job(job).past_attempts) == world.timeouts.max_resubmissions
+
+
+def test_job_fails_when_match_has_no_data_left(world: World) -> None:
+    # Given that Replicate could not be asked until it had deleted the inputs
+    job = accept_job_with_lost_response(world)
+    world.replicate.finish("p1")
+    world.replicate.faults.fail("list", times=1000)
+    world.pass_time(7200)
+    world.replicate.faults.planned.clear()
+    world.replicate.remove_data(older_than=timedelta(hours=1))
+
+    world.pass_time(3600)
+
+    assert len(world.replicate.predictions) == 1
+    assert world.get_job(job).status is S.FAILED
+    assert "paid twice" in (world.get_job(job).error or "")
+
+
+def test_job_takes_prediction_that_it_claimed_before_crash(world: World) -> None:
+    # Given two identical requests of unknown outcome, of which the later had claimed the older prediction
+    jobs = []
+    for _ in range(2):
+        jobs.append(accept_job_with_lost_response(world))
+        world.clock.advance(5)
+    world.store.claim_prediction("p1", "acme", jobs[1].id)
+
+    # When the later job is checked first
+    world.check_handlers[S.SUBMIT_UNKNOWN](world.get_job(jobs[1]))
+    world.pass_time(300)
+
+    # Then each job has a prediction, and the later one that which it had claimed
+    assert {world.get_job(job).replicate_id for job in jobs} == {"p1", "p2"}
+    assert world.get_job(jobs[1]).replicate_id == "p1"
+
+
+def test_job_does_not_take_prediction_whose_webhook_names_another(world: World) -> None:
+    # Given a create request whose response is lost and whose webhook arrives
+    named_job = accept_job_with_lost_response(world)
+    world.replicate.start("p1")
+    world.send_webhook("p1")
+    world.drain_messages()
+
+    # When an identical request did not reach Replicate, and its prediction is searched for
+    other_job = accept_job_with_lost_request(world)
+    world.pass_time(world.timeouts.resubmit_after_seconds + 120)
+
+    assert world.get_job(named_job).replicate_id == "p1"
+    assert world.get_job(other_job).replicate_id == "p2"
+
+
+@pytest.mark.parametrize("version", [VERSION, f"acme/model:{VERSION}"], ids=["id", "model_and_id"])
+def test_prediction_is_found_when_replicate_hides_its_version(world: World, version: str) -> None:
+    world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+    job = world.put_job(submission=Submission(kind=SubmissionKind.VERSION, version=version))
+    world.dispatch_job(job)
+    world.replicate.predictions["p1"]["version"] = "hidden"
+
+    world.pass_time(600)
+
+    assert (world.get_job(job).replicate_id, len(world.replicate.predictions)) == ("p1", 1)
+
+
+def test_prediction_of_other_model_is_not_taken_when_version_is_hidden(world: World) -> None:
+    job = accept_job_with_lost_request(world)
+    world.store.save(replace(world.get_job(job), model="acme/other"))
+    world.replicate.predictions["p7"] = {
+        "id": "p7",
+        "model": "acme/model",
+        "version": "hidden",
+        "status": "starting",
+        "input": {"prompt": "a cat"},
+        "output": None,
+        "error": None,
+        "logs": "",
+        "metrics": {},
+        "created_at": format_timestamp(world.clock.now()),
+    }
+
+    world.pass_time(600)
+
+    assert world.get_job(job).replicate_id not in {None, "p7"}
+
+
+def test_prediction_is_found_on_later_page(world: World) -> None:
+    job = accept_job_with_lost_response(world, "mine")
+    for number in range(350):
+        world.dispatch_job(
+            world.put_job(id=f"{number:026d}", input=Document(text=f'{{"prompt": "{number}"}}'))
+        )
+
+    world.pass_time(300)
+
+    assert world.get_job(job).replicate_id == "p1"
