@@ -102,7 +102,7 @@ class PredictionReport:
     prediction_object_key: str | None = None
 
     def to_event(self, *, has_progress: bool = False) -> Event:
-        """Return the report's event; `has_progress` marks further news of a prediction that is running."""
+        """Return the report's event; `has_progress` if it reports progress of a running prediction."""
         if self.status in _TERMINAL_REPLICATE_STATUSES:
             name = EventName.PREDICTION_COMPLETED
         else:

@@ -143,7 +143,7 @@ class Job:
     past_attempts: tuple[PastAttempt, ...] = ()
     lease_until: datetime | None = None
     create_sent_at: datetime | None = None
-    # Create requests that Replicate did not accept, and checks without news: both lengthen a backoff.
+    # Create requests that Replicate did not accept, and checks without progress; each lengthens a backoff.
     failed_submissions: int = 0
     checks: int = 0
     replicate_id: str | None = None
@@ -151,7 +151,7 @@ class Job:
     model: str | None = None
     version: str | None = None
     cancel_requested_at: datetime | None = None
-    # Replicate's result (`replicate_output` has its own URLs) and what the harvest made of it.
+    # Replicate's result (`replicate_output` has its own URLs) and the final output after the harvest.
     started_at: datetime | None = None
     completed_at: datetime | None = None
     replicate_status: str | None = None

@@ -98,7 +98,7 @@ class Sweeper:
         except ProxyError as error:
             logger.warning("check failed", job_id=due_job.id, reason=f"{type(error).__name__}: {error}")
             return CheckOutcome.CHECK_FAILED
-        except Exception:  # noqa: BLE001 - a bug in the check of one job must not keep others from theirs
+        except Exception:  # noqa: BLE001 - a bug in one check must not stop the others
             logger.exception("check failed unexpectedly", job_id=due_job.id)
             return CheckOutcome.CHECK_FAILED
 
