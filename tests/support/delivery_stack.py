@@ -67,7 +67,6 @@ def delivery_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
             "IMAGES_BUCKET": "images",
             "EVENT_BUS": "bus",
             "NOTIFY_QUEUE_URL": queue_url,
-            "DELIVERY_JITTER": "0",
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)

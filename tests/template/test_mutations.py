@@ -139,7 +139,7 @@ CASES: list[Case] = [
     (
         functions.check_tracing_and_limits,
         "default",
-        put("QueryFunction/Properties/Environment/Variables/STAGE"),
+        put("QueryFunction/Properties/Environment/Variables/LOG_LEVEL"),
     ),
     (
         functions.check_no_secrets_in_environment,

@@ -289,7 +289,7 @@ def test_uploads_are_accelerated_where_asked_for() -> None:
     variables = accelerated.resources["FilesFunction"].properties["Environment"]["Variables"]
 
     assert configuration == {"AccelerationStatus": "Enabled"}
-    assert variables["UPLOAD_ACCELERATION"] == "true"
+    assert variables["ENABLE_TRANSFER_ACCELERATION"] == "true"
     assert "AccelerateConfiguration" not in default.resources["DataBucket"].properties
 
 

@@ -19,15 +19,15 @@ PARAMETERS: Mapping[str, str] = {
 """Template parameters. A create of unknown outcome must be sent again only long after Replicate lists it."""
 
 _VARIABLES: Mapping[str, str] = {
-    "UPSTREAM_READ_SECONDS": "4",
+    "REPLICATE_READ_TIMEOUT_SECONDS": "4",
     # Some creates have to wait for their turn.
     "CREATES_PER_MINUTE": "150",
     "CREATES_BURST": "8",
-    "BREAKER_RESET_SECONDS": "6",
-    "BREAKER_PROBE_SECONDS": "20",
+    "BREAKER_OPEN_SECONDS": "6",
+    "BREAKER_PROBE_LEASE_SECONDS": "20",
     "DISPATCH_LEASE_SECONDS": "34",
-    "HARVEST_RESERVE_SECONDS": "10",
-    "HARVEST_FETCH_SECONDS": "10",
+    "HARVEST_RESERVED_SECONDS": "10",
+    "HARVEST_FETCH_TIMEOUT_SECONDS": "10",
     "DELIVERY_TOTAL_TIMEOUT_SECONDS": "5",
     "DELIVERY_LEASE_SECONDS": "34",
     "DELIVERY_REQUEUE_AFTER_SECONDS": "30",

@@ -14,8 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
-from replicate_proxy.config import Env
-from replicate_proxy.errors import ProxyError
+from replicate_proxy.errors import ConfigurationError, ProxyError
 from tools.cli.admin_client import AdminClient
 
 if TYPE_CHECKING:
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 def run_command(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
     """What the command answers, as JSON. The operator's key comes by variable: arguments can be seen."""
     options = _parser().parse_args(arguments)
-    env = Env(values)
-    client = AdminClient(env.text("REPLICATE_PROXY_URL"), env.text("REPLICATE_PROXY_ADMIN_KEY"))
+    client = AdminClient(
+        _required(values, "REPLICATE_PROXY_URL"), _required(values, "REPLICATE_PROXY_ADMIN_KEY")
+    )
     match options.action:
         case "create":
             wanted = {"name": options.name, "allowed_ips": options.ip, "allowed_models": options.model}
@@ -38,6 +38,12 @@ def run_command(arguments: Sequence[str], values: Mapping[str, str]) -> Any:
             return client.rotate_key(options.id, overlap_seconds=int(options.overlap_hours * 3600))
         case _:
             return client.revoke_key(options.id)
+
+
+def _required(values: Mapping[str, str], name: str) -> str:
+    if not values.get(name):
+        raise ConfigurationError(f"environment variable {name} is not set")
+    return values[name]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from collections import Counter
 from tests.template.stack import Stack, iterate_parts, referenced_id
 
 _MAX_API_SECONDS = 29  # API Gateway ends an integration after 29 s by default
-_REQUIRED_VARIABLES = {"STAGE", "LOG_LEVEL", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
+_REQUIRED_VARIABLES = {"LOG_LEVEL", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|API_KEY")
 # Variables whose names suggest a secret, and what they hold instead.
 _REFERENCES_TO_SECRETS = {

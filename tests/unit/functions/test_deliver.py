@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publis
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
     with delivery_stack(monkeypatch) as made:
-        monkeypatch.setattr(bootstrap, "webhook_address_policy", lambda _: AddressPolicy(allow_loopback=True))
+        monkeypatch.setattr(bootstrap, "webhook_address_policy", lambda: AddressPolicy(allow_loopback=True))
         yield made
 
 

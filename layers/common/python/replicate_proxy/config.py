@@ -1,74 +1,119 @@
-"""Typed reading of environment variables. Settings classes lie beside what they configure; `bootstrap` fills
-them.
+"""How the functions read their environment variables.
+
+`replicate_proxy.settings` declares every variable as a `Setting`; an `Environment` returns its typed value.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off", ""})
+_FALSE = frozenset({"0", "false", "no", "off"})
 
 
-class Env:
-    """A view of the environment whose getters name the variable in every error.
+@dataclass(frozen=True, slots=True)
+class Setting[T]:
+    """An environment variable, and the functions that read it.
 
-    A getter without `default` demands the variable; an empty value counts as absent.
+    The default stands for a variable that is unset or empty; a required setting must have a value. One that
+    is `local_only` always has its default on AWS; tests on the local stack can change it.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
+    name: str
+    parse: Callable[[str], T]
+    default: T
+    functions: tuple[str, ...]
+    description: str
+    unit: str = ""
+    required: bool = False
+    local_only: bool = False
 
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self._values.get(name, "")
-        if value:
-            return value
-        if default is None:
-            raise ConfigurationError(f"environment variable {name} is not set")
-        return default
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        return int(self.number(name, default))
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """What only the local stack may switch on, from the JSON object in `LOCAL_SETTINGS`."""
 
-    def number(self, name: str, default: float | None = None) -> float:
-        text = self.text(name, None if default is None else str(default))
+    allow_loopback: bool = False
+    faults_file: str | None = None
+    clock_offset_file: str | None = None
+
+
+class Environment:
+    """Typed access to environment variables: `env[MAX_WAIT_SECONDS]`."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def __getitem__[T](self, setting: Setting[T]) -> T:
+        """Return the value. Raises ConfigurationError if it is missing or cannot be parsed."""
+        text = self._variables.get(setting.name, "")
+        if not text or (setting.local_only and not self._is_local()):
+            if setting.required:
+                raise ConfigurationError(f"environment variable {setting.name} is not set")
+            return setting.default
         try:
-            return float(text)
-        except ValueError:
-            raise ConfigurationError(f"environment variable {name} is not a number") from None
+            return setting.parse(text)
+        except ValueError as error:
+            raise ConfigurationError(f"environment variable {setting.name}: {error}") from None
 
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        text = self._values.get(name, "true" if default else "").strip().lower()
-        if text in _TRUE:
-            return True
-        if text in _FALSE:
-            return False
-        raise ConfigurationError(f"environment variable {name} is neither true nor false")
+    def local_settings(self) -> LocalSettings:
+        """Return the local stack's switches; on AWS all of them are off, whatever the variable says."""
+        text = self._variables.get("LOCAL_SETTINGS", "")
+        if not text or not self._is_local():
+            return LocalSettings()
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ConfigurationError("environment variable LOCAL_SETTINGS is not a JSON object")
+        return LocalSettings(
+            allow_loopback=bool(values.get("allow_loopback")),
+            faults_file=values.get("faults_file"),
+            clock_offset_file=values.get("clock_offset_file"),
+        )
 
-    def names(self, name: str, default: str = "") -> tuple[str, ...]:
-        """A comma-separated list, blanks dropped."""
-        return tuple(part.strip() for part in self.text(name, default).split(",") if part.strip())
+    def _is_local(self) -> bool:
+        """Return whether the AWS endpoint is on this machine."""
+        return urlsplit(self._variables.get("AWS_ENDPOINT_URL", "")).hostname in _LOOPBACK_HOSTS
 
 
-def read_local_settings(values: Mapping[str, str]) -> Mapping[str, Any]:
-    """What only the local stack may set (`LOCAL_SETTINGS`, JSON object), for instance `allow_loopback`.
+def parse_text(text: str) -> str:
+    return text
 
-    Read only where the AWS endpoint itself is on loopback: a deployment to AWS cannot switch a guard off with
-    it, whatever its variables say.
-    """
-    endpoint = urlsplit(values.get("AWS_ENDPOINT_URL", "")).hostname
-    text = values.get("LOCAL_SETTINGS", "")
-    if endpoint not in {"127.0.0.1", "localhost", "::1"} or not text:
-        return {}
-    loaded = json.loads(text)
-    if not isinstance(loaded, dict):
-        raise ConfigurationError("environment variable LOCAL_SETTINGS is not a JSON object")
-    return loaded
+
+def parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+
+
+def parse_integer(text: str) -> int:
+    return int(parse_number(text))
+
+
+def parse_boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """Split a comma-separated list; blanks are dropped."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(parse_number, parse_list(text)))
+
+
+def parse_integers(text: str) -> tuple[int, ...]:
+    return tuple(map(parse_integer, parse_list(text)))

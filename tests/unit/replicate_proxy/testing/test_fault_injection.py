@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from replicate_proxy.config import read_local_settings
+from replicate_proxy.config import Environment, LocalSettings
 from replicate_proxy.testing import fault_injection
 from replicate_proxy.testing.checkpoints import no_checkpoint
 from replicate_proxy.testing.fault_injection import (
@@ -56,8 +56,7 @@ def struck(log: Path) -> list[dict[str, str]]:
 
 class TestWhere:
     def test_no_settings_no_plan(self) -> None:
-        assert load_fault_plan({}) is None
-        assert load_fault_plan({"faults_file": None}) is None
+        assert load_fault_plan(LocalSettings()) is None
         assert build_checkpoint(None) is no_checkpoint
 
     @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ class TestWhere:
         if endpoint is not None:
             said["AWS_ENDPOINT_URL"] = endpoint
 
-        assert load_fault_plan(read_local_settings(said)) is None
+        assert load_fault_plan(Environment(said).local_settings()) is None
 
     def test_on_loopback_they_count(self) -> None:
         said = {
@@ -85,7 +84,7 @@ class TestWhere:
             "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
         }
 
-        plan = load_fault_plan(read_local_settings(said))
+        plan = load_fault_plan(Environment(said).local_settings())
         assert plan is not None
         assert plan.path == Path("/faults.json")
 

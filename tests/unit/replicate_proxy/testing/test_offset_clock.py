@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.clock import SystemClock
+from replicate_proxy.config import Environment
 from replicate_proxy.testing.offset_clock import OffsetClock, build_clock
 from tests.support.clock import NOW, FakeClock
 
@@ -28,6 +29,6 @@ def test_the_clock_moves_when_the_file_says_so(tmp_path: Path) -> None:
 def test_on_aws_the_setting_moves_nothing(tmp_path: Path, endpoint: str) -> None:
     settings = json.dumps({"clock_offset_file": str(tmp_path / "offset")})
     values = {"LOCAL_SETTINGS": settings, "AWS_ENDPOINT_URL": endpoint}
-    assert isinstance(build_clock(values), SystemClock)
+    assert isinstance(build_clock(Environment(values).local_settings()), SystemClock)
     local = values | {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}
-    assert isinstance(build_clock(local), OffsetClock)
+    assert isinstance(build_clock(Environment(local).local_settings()), OffsetClock)

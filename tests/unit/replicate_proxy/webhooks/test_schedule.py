@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_proxy.config import Environment
 from replicate_proxy.errors import ConfigurationError
 from replicate_proxy.webhooks.retry_policy import (
     DEFAULT_SCHEDULE_SECONDS,
@@ -55,23 +56,17 @@ def test_retry_after_only_puts_off_and_never_beyond_its_bound(tries: int, asked:
 
 
 def test_settings_come_from_the_environment() -> None:
-    settings = DeliverySettings.from_env(
-        {
-            "DELIVERY_SCHEDULE": "0, 1,2.5",
-            "DELIVERY_JITTER": "0",
-            "DELIVERY_MAX_CONCURRENCY": "7",
-            "DELIVERY_TOTAL_TIMEOUT_SECONDS": "9.5",
-        }
-    )
+    local = {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "DELIVERY_TOTAL_TIMEOUT_SECONDS": "9.5"}
+    settings = DeliverySettings.from_env(Environment({"DELIVERY_SCHEDULE": "0, 1,2.5", **local}))
     assert settings.schedule_seconds == (0.0, 1.0, 2.5)
-    assert (settings.jitter, settings.max_concurrency, settings.total_timeout_seconds) == (0.0, 7, 9.5)
-    assert DeliverySettings.from_env({}) == DeliverySettings()
+    assert settings.total_timeout_seconds == 9.5
+    assert DeliverySettings.from_env(Environment({})) == DeliverySettings()
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DELIVERY_SCHEDULE", "0,soon"), ("DELIVERY_SCHEDULE", "0,-1"), ("DELIVERY_MAX_CONCURRENCY", "many")],
+    [("DELIVERY_SCHEDULE", "0,soon"), ("DELIVERY_SCHEDULE", "0,-1")],
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        DeliverySettings.from_env({name: value})
+        DeliverySettings.from_env(Environment({name: value}))

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.config import Env
+from replicate_proxy.config import Environment
+from replicate_proxy.settings import CORS_ALLOWED_ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ class CorsPolicy:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> CorsPolicy:
         """CORS_ALLOWED_ORIGINS, a comma list; none where it is absent."""
-        return cls(frozenset(Env(environ).names("CORS_ALLOWED_ORIGINS")))
+        return cls(frozenset(Environment(environ)[CORS_ALLOWED_ORIGINS]))
 
     def build_headers(self, origin: str, *, preflight: bool = False) -> dict[str, str]:
         """What lets a page of the origin read the reply; for a preflight, what it may send."""

@@ -9,7 +9,7 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from replicate_proxy.config import read_local_settings
+from replicate_proxy.config import Environment
 from replicate_proxy.testing.fault_injection import inject_aws_faults, load_fault_plan
 
 # A hop has seconds, not minutes: the queue behind it retries with more patience than the SDK should.
@@ -25,7 +25,7 @@ _CONFIG = Config(
 def get_client(service: str) -> Any:
     """A low-level client, as in `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
     made = _session().create_client(service, config=_CONFIG)
-    if (plan := load_fault_plan(read_local_settings(os.environ))) is not None:
+    if (plan := load_fault_plan(Environment(os.environ).local_settings())) is not None:
         inject_aws_faults(made, service, plan)
     return made
 

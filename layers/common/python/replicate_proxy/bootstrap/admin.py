@@ -28,41 +28,66 @@ from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.settings import (
+    ACCESS_TABLE,
+    AUTHORIZER_CACHE_SECONDS,
+    BUS_DEAD_LETTER_QUEUE_URL,
+    DEFAULT_BURST_LIMIT,
+    DEFAULT_MONTHLY_QUOTA,
+    DEFAULT_RATE_LIMIT,
+    DISPATCH_DEAD_LETTER_QUEUE_URL,
+    DISPATCH_QUEUE_URL,
+    ENABLE_USAGE_PLANS,
+    HARVEST_DEAD_LETTER_QUEUE_URL,
+    HARVEST_QUEUE_URL,
+    NOTIFY_DEAD_LETTER_QUEUE_URL,
+    NOTIFY_QUEUE_URL,
+    NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL,
+    REPLICATE_WEBHOOK_SECRET,
+    SWEEP_DEAD_LETTER_QUEUE_URL,
+    TRACK_DEAD_LETTER_QUEUE_URL,
+    TRACK_QUEUE_URL,
+    USAGE_PLAN_PREFIX,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.config import Env
+    from replicate_proxy.config import Environment
 
 
-_WITH_SOURCE = ("dispatch", "track", "harvest", "notify")
+_SOURCE_QUEUES = {
+    "dispatch": (DISPATCH_QUEUE_URL, DISPATCH_DEAD_LETTER_QUEUE_URL),
+    "track": (TRACK_QUEUE_URL, TRACK_DEAD_LETTER_QUEUE_URL),
+    "harvest": (HARVEST_QUEUE_URL, HARVEST_DEAD_LETTER_QUEUE_URL),
+    "notify": (NOTIFY_QUEUE_URL, NOTIFY_DEAD_LETTER_QUEUE_URL),
+}
 _STREAM_NOTE = "Holds positions in the table's stream; a redrive reads and tells the changes, for 24 hours"
 _SWEEP_NOTE = "Holds failed runs of the schedules; a redrive makes them again, as the next run does"
 
 
-def build_dead_letter_queues(env: Env, invocations: FailedInvocations) -> Mapping[str, DeadLetterQueue]:
-    sources = {name: env.text(f"{name.upper()}_QUEUE_URL") for name in _WITH_SOURCE}
+def build_dead_letter_queues(
+    env: Environment, invocations: FailedInvocations
+) -> Mapping[str, DeadLetterQueue]:
     queues = {
-        name: DeadLetterQueue(env.text(f"{name.upper()}_DEAD_LETTER_QUEUE_URL"), source_url=url)
-        for name, url in sources.items()
+        name: DeadLetterQueue(env[dead_letter_queue], source_url=env[source])
+        for name, (source, dead_letter_queue) in _SOURCE_QUEUES.items()
     }
-    targets = {url.rpartition("/")[2]: url for url in sources.values()}
+    targets = {env[source].rpartition("/")[2]: env[source] for source, _ in _SOURCE_QUEUES.values()}
     return {
         **queues,
-        "bus": DeadLetterQueue(env.text("BUS_DEAD_LETTER_QUEUE_URL"), source_urls_by_target=targets),
+        "bus": DeadLetterQueue(env[BUS_DEAD_LETTER_QUEUE_URL], source_urls_by_target=targets),
         "notify-stream": DeadLetterQueue(
-            env.text("NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL"), retry=invocations.retry, note=_STREAM_NOTE
+            env[NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL], retry=invocations.retry, note=_STREAM_NOTE
         ),
-        "sweep": DeadLetterQueue(
-            env.text("SWEEP_DEAD_LETTER_QUEUE_URL"), retry=invocations.retry, note=_SWEEP_NOTE
-        ),
+        "sweep": DeadLetterQueue(env[SWEEP_DEAD_LETTER_QUEUE_URL], retry=invocations.retry, note=_SWEEP_NOTE),
     }
 
 
 @cache
 def build_admin_api() -> AdminApi:
-    table = env.text("ACCESS_TABLE")
-    gateway = ApiGateway(get_client("apigateway"), prefix=env.text("USAGE_PLAN_PREFIX", "replicate-proxy"))
+    table = env[ACCESS_TABLE]
+    gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
     seats = UsagePlanKeys(gateway, default_limits=_default_limits(env))
     keys = KeyService(
         store=DynamoKeyStore(get_client("dynamodb"), table),
@@ -70,7 +95,7 @@ def build_admin_api() -> AdminApi:
         usage_plan_keys=seats,
         load_digest_key=api_key_digest_key,
         clock=clock,
-        authorizer_cache_ttl=timedelta(seconds=env.number("AUTHORIZER_CACHE_SECONDS", 60)),
+        authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
     )
     return AdminApi(
         AdminServices(
@@ -88,18 +113,18 @@ def build_admin_api() -> AdminApi:
             redeliveries=redelivery_service(),
             webhook_secret=WebhookSecretRefresher(
                 replicate_client().get_webhook_secret,
-                SsmParameter(get_client("ssm"), env.text("REPLICATE_WEBHOOK_SECRET")),
+                SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET]),
             ),
         )
     )
 
 
-def _default_limits(env: Env) -> UsageLimits | None:
+def _default_limits(env: Environment) -> UsageLimits | None:
     """None where the stage has no usage plans."""
-    if not env.flag("USAGE_PLANS"):
+    if not env[ENABLE_USAGE_PLANS]:
         return None
     return UsageLimits(
-        rate=env.number("DEFAULT_RATE_LIMIT", 10),
-        burst=env.integer("DEFAULT_BURST_LIMIT", 20),
-        monthly_quota=env.integer("DEFAULT_MONTHLY_QUOTA", 0) or None,
+        rate=env[DEFAULT_RATE_LIMIT],
+        burst=env[DEFAULT_BURST_LIMIT],
+        monthly_quota=env[DEFAULT_MONTHLY_QUOTA] or None,
     )

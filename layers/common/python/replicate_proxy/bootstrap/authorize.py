@@ -14,36 +14,40 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.secrets import api_key_digest_key
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import Env
+from replicate_proxy.config import Environment
+from replicate_proxy.settings import ACCESS_TABLE, ENABLE_USAGE_PLANS, JWT_ISSUER
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TokenVerifier
 
 
+_KEY_MAX_STALE = timedelta(minutes=5)
+
+
 @cache
 def build_authorizer() -> Authorizer:
-    env = Env(os.environ)
+    env = Environment(os.environ)
     clock = SystemClock()
-    table = env.text("ACCESS_TABLE")
+    table = env[ACCESS_TABLE]
     keys = StaleKeyCache(
         DynamoKeyStore(get_client("dynamodb"), table),
         clock=clock,
-        max_stale=timedelta(seconds=env.number("KEY_MAX_STALE_SECONDS", 300)),
+        max_stale=_KEY_MAX_STALE,
     )
     return Authorizer(
         keys=keys,
         token_verifier=_tokens(env, clock),
         load_digest_key=api_key_digest_key,
         clock=clock,
-        tenants=DynamoTenantStore(get_client("dynamodb"), table) if env.flag("USAGE_PLANS") else None,
+        tenants=DynamoTenantStore(get_client("dynamodb"), table) if env[ENABLE_USAGE_PLANS] else None,
     )
 
 
-def _tokens(env: Env, clock: SystemClock) -> TokenVerifier | None:
+def _tokens(env: Environment, clock: SystemClock) -> TokenVerifier | None:
     """None where no issuer is set: then only API keys are accepted, and PyJWT with its cryptography is not
     loaded.
     """
-    issuer = env.text("JWT_ISSUER", "")
+    issuer = env[JWT_ISSUER]
     if not issuer:
         return None
     # Here and not above: a tenth of a second of every cold start for those who use no tokens.

@@ -13,12 +13,13 @@ from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.jobs import job_store
 from replicate_proxy.services.query import CachedJobReader
+from replicate_proxy.settings import DAX_MAX_STALENESS_MILLISECONDS, REPLICATE_PROXY_TABLE
 
 
 def build_cached_jobs(endpoint: str) -> CachedJobReader:
     """`endpoint` is the cluster's discovery address, `daxs://…`."""
-    cache = DaxJobCache(partial(_connect, endpoint), env.text("REPLICATE_PROXY_TABLE"))
-    stale = timedelta(milliseconds=env.integer("DAX_STALE_MILLISECONDS", 1000))
+    cache = DaxJobCache(partial(_connect, endpoint), env[REPLICATE_PROXY_TABLE])
+    stale = timedelta(milliseconds=env[DAX_MAX_STALENESS_MILLISECONDS])
     return CachedJobReader(job_store(), cache, clock, max_staleness=stale)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from replicate_proxy.aws.clients import get_client
@@ -19,6 +18,7 @@ from replicate_proxy.bootstrap.delivery import (
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.net.session import GuardedSession
+from replicate_proxy.settings import EVENT_BUS
 from replicate_proxy.webhooks.deliverer import Deliverer
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
 from replicate_proxy.webhooks.endpoint_health import EndpointHealth
@@ -41,7 +41,7 @@ def deliverer() -> Deliverer:
         endpoint_health=EndpointHealth(
             receiver_limits=receiver_limit_store(),
             endpoints=endpoint_store(),
-            bus=EventBridgeBus(get_client("events"), env.text("EVENT_BUS")),
+            bus=EventBridgeBus(get_client("events"), env[EVENT_BUS]),
             settings=settings,
         ),
         sender=_build_sender(),
@@ -54,7 +54,7 @@ def deliverer() -> Deliverer:
 def _build_sender() -> HttpSender:
     settings = delivery_settings()
     session = GuardedSession(
-        webhook_address_policy(os.environ),
+        webhook_address_policy(),
         connect_timeout_seconds=settings.connect_timeout_seconds,
         read_timeout_seconds=settings.total_timeout_seconds,
     )

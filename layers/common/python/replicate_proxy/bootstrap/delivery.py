@@ -6,9 +6,7 @@ endpoints manages the receivers. The module named like a function builds the res
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
@@ -16,18 +14,15 @@ from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSignin
 from replicate_proxy.aws.queues import SqsDeliveryQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.config import Env, read_local_settings
 from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.settings import DELIVERIES_TABLE, NOTIFY_QUEUE_URL, WEBHOOK_PORTS
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @cache
 def delivery_settings() -> DeliverySettings:
-    return DeliverySettings.from_env(os.environ)
+    return DeliverySettings.from_env(env)
 
 
 @cache
@@ -54,7 +49,7 @@ def receiver_limit_store() -> DynamoReceiverLimitStore:
 
 @cache
 def delivery_queue() -> SqsDeliveryQueue:
-    return SqsDeliveryQueue(get_client("sqs"), env.text("NOTIFY_QUEUE_URL"))
+    return SqsDeliveryQueue(get_client("sqs"), env[NOTIFY_QUEUE_URL])
 
 
 @cache
@@ -68,13 +63,13 @@ def delivery_sweep() -> DeliverySweep:
     )
 
 
-def webhook_address_policy(environment: Mapping[str, str]) -> AddressPolicy:
+def webhook_address_policy() -> AddressPolicy:
     """Return which addresses webhooks may go to: https on `WEBHOOK_PORTS`, and loopback if local."""
     return AddressPolicy(
-        allow_loopback=bool(read_local_settings(environment).get("allow_loopback")),
-        ports=frozenset(int(port) for port in Env(environment).names("WEBHOOK_PORTS", "443")),
+        allow_loopback=env.local_settings().allow_loopback,
+        ports=frozenset(env[WEBHOOK_PORTS]),
     )
 
 
 def _table_name() -> str:
-    return env.text("DELIVERIES_TABLE")
+    return env[DELIVERIES_TABLE]

@@ -12,7 +12,8 @@ from replicate_proxy.bootstrap.jobs import job_store, job_timeouts, job_updater
 from replicate_proxy.bootstrap.replicate import prediction_writer
 from replicate_proxy.bootstrap.secrets import root_secret
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
-from replicate_proxy.services.dispatch import DEFAULT_LEASE_SECONDS, Dispatcher
+from replicate_proxy.services.dispatch import Dispatcher
+from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL, WEBHOOK_BASE_URL
 
 
 @cache
@@ -21,11 +22,11 @@ def build_dispatcher() -> Dispatcher:
         updater=job_updater(),
         store=job_store(),
         documents=document_store(),
-        queue=SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+        queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
         predictions=prediction_writer(),
-        urls=CallbackUrls(env.text("WEBHOOK_BASE_URL"), root_secret()),
+        urls=CallbackUrls(env[WEBHOOK_BASE_URL], root_secret()),
         clock=clock,
         timeouts=job_timeouts(),
-        lease_seconds=env.number("DISPATCH_LEASE_SECONDS", DEFAULT_LEASE_SECONDS),
+        lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )

@@ -7,8 +7,9 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.document_store import S3DocumentStore
 from replicate_proxy.bootstrap.environment import env
+from replicate_proxy.settings import IMAGES_BUCKET
 
 
 @cache
 def document_store() -> S3DocumentStore:
-    return S3DocumentStore(get_client("s3"), env.text("IMAGES_BUCKET"))
+    return S3DocumentStore(get_client("s3"), env[IMAGES_BUCKET])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from replicate_proxy.api.webhooks.endpoints import WebhookApi
@@ -17,6 +16,7 @@ from replicate_proxy.bootstrap.delivery import (
 )
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.net.addresses import parse_url
+from replicate_proxy.settings import PUBLIC_BASE_URL
 from replicate_proxy.webhooks.endpoint_service import EndpointService
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 
@@ -27,13 +27,13 @@ def webhook_api() -> WebhookApi:
         endpoints=endpoint_service(),
         redelivery=redelivery_service(),
         deliveries=delivery_store(),
-        public_base_url=env.text("PUBLIC_BASE_URL", ""),
+        public_base_url=env[PUBLIC_BASE_URL],
     )
 
 
 @cache
 def endpoint_service() -> EndpointService:
-    policy = webhook_address_policy(os.environ)
+    policy = webhook_address_policy()
     return EndpointService(
         endpoints=endpoint_store(),
         secrets=signing_secret_store(),

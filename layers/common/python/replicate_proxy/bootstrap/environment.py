@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 
-from replicate_proxy.config import Env, read_local_settings
+from replicate_proxy.config import Environment
 from replicate_proxy.testing.fault_injection import build_checkpoint, load_fault_plan
 from replicate_proxy.testing.offset_clock import build_clock
 
-env = Env(os.environ)
-clock = build_clock(os.environ)
-
-
-checkpoint = build_checkpoint(load_fault_plan(read_local_settings(os.environ)))
+env = Environment(os.environ)
+clock = build_clock(env.local_settings())
+checkpoint = build_checkpoint(load_fault_plan(env.local_settings()))

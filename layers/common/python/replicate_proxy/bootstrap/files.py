@@ -12,8 +12,15 @@ from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.bootstrap.secrets import file_signing_key
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import Env
+from replicate_proxy.config import Environment
 from replicate_proxy.files.service import FileService, FileSettings
+from replicate_proxy.settings import (
+    ACCESS_TABLE,
+    ENABLE_TRANSFER_ACCELERATION,
+    IMAGES_BUCKET,
+    MAX_UPLOAD_MB,
+    PUBLIC_BASE_URL,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Router
@@ -24,16 +31,15 @@ _MEGABYTE = 1024 * 1024
 
 @cache
 def build_router() -> Router:
-    env = Env(os.environ)
-    bucket = env.text("IMAGES_BUCKET")
-    accelerated = (
-        f"https://{bucket}.s3-accelerate.amazonaws.com/" if env.flag("UPLOAD_ACCELERATION") else None
-    )
+    env = Environment(os.environ)
+    bucket = env[IMAGES_BUCKET]
+    accelerated_url = f"https://{bucket}.s3-accelerate.amazonaws.com/"
+    upload_url = accelerated_url if env[ENABLE_TRANSFER_ACCELERATION] else None
     service = FileService(
-        store=DynamoFileStore(get_client("dynamodb"), env.text("ACCESS_TABLE")),
-        objects=S3FileObjects(get_presigning_client(), bucket, upload_url=accelerated),
+        store=DynamoFileStore(get_client("dynamodb"), env[ACCESS_TABLE]),
+        objects=S3FileObjects(get_presigning_client(), bucket, upload_url=upload_url),
         load_signing_key=file_signing_key,
         clock=SystemClock(),
-        settings=FileSettings(max_upload_bytes=env.integer("MAX_UPLOAD_MB", 100) * _MEGABYTE),
+        settings=FileSettings(max_upload_bytes=env[MAX_UPLOAD_MB] * _MEGABYTE),
     )
-    return file_routes(service, signing_key=file_signing_key, public_base_url=env.text("PUBLIC_BASE_URL", ""))
+    return file_routes(service, signing_key=file_signing_key, public_base_url=env[PUBLIC_BASE_URL])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,19 +14,30 @@ from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import job_updater
 from replicate_proxy.bootstrap.secrets import output_key_secret
-from replicate_proxy.config import read_local_settings
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.outputs import file_metrics
-from replicate_proxy.outputs.fetch import DEFAULT_HOSTS, DiskBudget, HostAllowlist, HttpFileFetcher
+from replicate_proxy.outputs.fetch import DiskBudget, HostAllowlist, HttpFileFetcher
 from replicate_proxy.outputs.file_harvester import FileHarvester
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputFileStore
 from replicate_proxy.services.harvest import JobHarvester
 from replicate_proxy.services.reports import ReportLoader
+from replicate_proxy.settings import (
+    ACCESS_TABLE,
+    HARVEST_QUEUE_URL,
+    IMAGE_FORMAT,
+    IMAGE_QUALITY,
+    IMAGE_WORKERS,
+    IMAGES_BUCKET,
+    KEEP_COPYRIGHT,
+    KMS_KEY_ID,
+    OUTPUT_HOSTS,
+    OUTPUTS_BASE_URL,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +58,7 @@ def build_harvester() -> JobHarvester:
         updater=job_updater(),
         documents=document_store(),
         output_harvester=_build_output_harvester(),
-        queue=SqsHarvestQueue(get_client("sqs"), env.text("HARVEST_QUEUE_URL")),
+        queue=SqsHarvestQueue(get_client("sqs"), env[HARVEST_QUEUE_URL]),
         clock=clock,
         checkpoint=checkpoint,
         default_image_options=_build_default_image_options(),
@@ -57,11 +67,11 @@ def build_harvester() -> JobHarvester:
 
 def _build_default_image_options() -> Callable[[str], ImageOptions]:
     """Return a function from a tenant to its image options: the tenant's settings, or the deployment's."""
-    tenants = CachedTenants(DynamoTenantStore(get_client("dynamodb"), env.text("ACCESS_TABLE")), clock)
+    tenants = CachedTenants(DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE]), clock)
     deployment_options = ImageOptions.parse(
-        format=env.text("IMAGE_FORMAT", "") or None,
-        quality=env.text("IMAGE_QUALITY", "") or None,
-        defaults=ImageOptions(keep_copyright=env.flag("KEEP_COPYRIGHT")),
+        format=env[IMAGE_FORMAT] or None,
+        quality=env[IMAGE_QUALITY] or None,
+        defaults=ImageOptions(keep_copyright=env[KEEP_COPYRIGHT]),
     )
 
     def get_tenant_options(tenant: str) -> ImageOptions:
@@ -73,15 +83,13 @@ def _build_default_image_options() -> Callable[[str], ImageOptions]:
 
 def _build_output_harvester() -> ParallelOutputHarvester:
     settings = HarvestSettings.from_env(env)
-    blobs = S3BlobStore(
-        get_client("s3"), env.text("IMAGES_BUCKET"), encryption=Encryption(env.text("KMS_KEY_ID", ""))
-    )
-    compressor = ImageWorkerPool(workers=env.integer("IMAGE_WORKERS", 1))
+    blobs = S3BlobStore(get_client("s3"), env[IMAGES_BUCKET], encryption=Encryption(env[KMS_KEY_ID]))
+    compressor = ImageWorkerPool(workers=env[IMAGE_WORKERS])
     # Starts while the first invocation acquires its job and fetches the files.
     compressor.start_one()
     file_harvester = FileHarvester(
         fetcher=HttpFileFetcher(_build_session(), disk_budget=DiskBudget(settings.max_disk_bytes)),
-        store=OutputFileStore(blobs, base_url=env.text("OUTPUTS_BASE_URL"), secret=output_key_secret()),
+        store=OutputFileStore(blobs, base_url=env[OUTPUTS_BASE_URL], secret=output_key_secret()),
         compressor=compressor,
         settings=settings,
     )
@@ -91,9 +99,9 @@ def _build_output_harvester() -> ParallelOutputHarvester:
 
 
 def _build_session() -> GuardedSession:
-    allow_loopback = bool(read_local_settings(os.environ).get("allow_loopback"))
+    allow_loopback = env.local_settings().allow_loopback
     return GuardedSession(
         AddressPolicy(allow_loopback=allow_loopback),
-        is_allowed_host=HostAllowlist(env.names("OUTPUT_HOSTS", ",".join(DEFAULT_HOSTS))),
+        is_allowed_host=HostAllowlist(env[OUTPUT_HOSTS]),
         max_redirects=_MAX_REDIRECTS,
     )

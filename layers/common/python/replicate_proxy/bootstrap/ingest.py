@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,18 @@ from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import batch_store, job_store, job_timeouts, job_updater
 from replicate_proxy.bootstrap.secrets import file_signing_key
-from replicate_proxy.config import read_local_settings
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
+from replicate_proxy.settings import (
+    DISPATCH_QUEUE_URL,
+    MAX_WAIT_SECONDS,
+    PUBLIC_BASE_URL,
+    REPLICATE_PROXY_TABLE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +38,9 @@ if TYPE_CHECKING:
 
 @cache
 def routes() -> Router:
-    queue = SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    hold = JobWaiter(job_store(), clock, time.sleep, max_wait_seconds=env.number("MAX_WAIT_SECONDS", 25))
-    idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
+    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+    hold = JobWaiter(job_store(), clock, time.sleep, max_wait_seconds=env[MAX_WAIT_SECONDS])
+    idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
     intake = JobFactory(document_store(), queue, job_timeouts())
     cancel = JobCanceler(job_updater(), queue, hold, checkpoint=checkpoint)
     ingest = JobCreator(
@@ -58,9 +62,8 @@ def routes() -> Router:
 
 def _reader() -> JobRequestParser:
     settings = ParserSettings(
-        public_base_url=env.text("PUBLIC_BASE_URL", ""),
-        max_body_bytes=env.integer("MAX_BODY_BYTES", ParserSettings().max_body_bytes),
-        allow_loopback_webhooks=bool(read_local_settings(os.environ).get("allow_loopback")),
+        public_base_url=env[PUBLIC_BASE_URL],
+        allow_loopback_webhooks=env.local_settings().allow_loopback,
     )
     return JobRequestParser(settings, _check_input)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from replicate_proxy.aws.batch_store import DynamoBatchStore
@@ -11,21 +10,22 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.settings import REPLICATE_PROXY_TABLE
 
 
 @cache
 def job_timeouts() -> JobTimeouts:
-    return JobTimeouts.from_env(os.environ)
+    return JobTimeouts.from_env(env)
 
 
 @cache
 def job_store() -> DynamoJobStore:
-    return DynamoJobStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"))
+    return DynamoJobStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
 
 
 @cache
 def batch_store() -> DynamoBatchStore:
-    return DynamoBatchStore(get_client("dynamodb"), env.text("REPLICATE_PROXY_TABLE"), job_store())
+    return DynamoBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE], job_store())
 
 
 @cache

@@ -15,6 +15,7 @@ from replicate_proxy.bootstrap.delivery import (
 )
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.settings import EVENT_BUS, NOTIFY_TOPIC_ARN
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
@@ -42,6 +43,6 @@ def stream_replayer() -> StreamReplayer:
 
 
 def _build_status_publisher() -> StatusPublisher:
-    topic_arn = env.text("NOTIFY_TOPIC_ARN", "")
+    topic_arn = env[NOTIFY_TOPIC_ARN]
     topic = SnsTopic(get_client("sns"), topic_arn) if topic_arn else None
-    return StatusPublisher(EventBridgeBus(get_client("events"), env.text("EVENT_BUS")), topic)
+    return StatusPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), topic)

@@ -13,6 +13,7 @@ from replicate_proxy.bootstrap.jobs import batch_store, job_store
 from replicate_proxy.services.batches import BatchReader
 from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.settings import DAX_ENDPOINT, PUBLIC_BASE_URL
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Router
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 @cache
 def routes() -> Router:
     views = PredictionRenderer(document_store())
-    made = query_routes(PredictionReader(_jobs(), views), public_base_url=env.text("PUBLIC_BASE_URL", ""))
+    made = query_routes(PredictionReader(_jobs(), views), public_base_url=env[PUBLIC_BASE_URL])
     add_batch_read_routes(made, batches=BatchReader(batch_store()), views=views)
     return made
 
 
 def _jobs() -> JobReader:
-    endpoint = env.text("DAX_ENDPOINT", "")
+    endpoint = env[DAX_ENDPOINT]
     if not endpoint:
         return job_store()
     # Here and not above: who has no DAX does not pay for it in cold starts.

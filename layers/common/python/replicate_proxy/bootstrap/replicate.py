@@ -15,58 +15,63 @@ from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.predictions import PredictionReader, PredictionWriter
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
+from replicate_proxy.settings import (
+    BREAKER_OPEN_SECONDS,
+    BREAKER_PROBE_LEASE_SECONDS,
+    CONTROL_TABLE,
+    CREATES_BURST,
+    CREATES_PER_MINUTE,
+    REPLICATE_API_BASE_URL,
+    REPLICATE_API_TOKEN,
+    REPLICATE_READ_TIMEOUT_SECONDS,
+)
+
+# Replicate allows 3,000 requests per minute other than creates; some are left to other users of the account.
+_READ_LIMIT = RateLimit(2400, 200)
 
 
 @cache
 def prediction_writer() -> PredictionWriter:
-    """Return the client of the dispatcher. Its limit is below Replicate's 600 creates per minute."""
-    return PredictionWriter(_build_retrying_client(), circuit_breaker(), _build_limiter("creates", 570, 60))
+    """Return the client of the dispatcher."""
+    limit = RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST])
+    return PredictionWriter(_build_retrying_client(), circuit_breaker(), _build_limiter("creates", limit))
 
 
 @cache
 def prediction_reader() -> PredictionReader:
-    """Return the client of the sweep.
-
-    Replicate allows 3,000 other calls per minute; the difference is for other users of the account.
-    """
-    return PredictionReader(
-        _build_retrying_client(), circuit_breaker(), _build_limiter("reads", 2400, 200), time.sleep
-    )
+    """Return the client of the sweep."""
+    limiter = _build_limiter("reads", _READ_LIMIT)
+    return PredictionReader(_build_retrying_client(), circuit_breaker(), limiter, time.sleep)
 
 
 @cache
 def circuit_breaker() -> CircuitBreaker:
-    defaults = BreakerSettings()
     settings = BreakerSettings(
-        open_seconds=env.number("BREAKER_RESET_SECONDS", defaults.open_seconds),
-        probe_lease_seconds=env.number("BREAKER_PROBE_SECONDS", defaults.probe_lease_seconds),
+        open_seconds=env[BREAKER_OPEN_SECONDS],
+        probe_lease_seconds=env[BREAKER_PROBE_LEASE_SECONDS],
     )
     return CircuitBreaker(_control_table(), clock, settings)
 
 
 @cache
 def replicate_client() -> ReplicateClient:
-    token_name = env.text("REPLICATE_API_TOKEN")
+    token_name = env[REPLICATE_API_TOKEN]
     return ReplicateClient(
         open_session(),
-        env.text("REPLICATE_API_BASE_URL", "https://api.replicate.com"),
+        env[REPLICATE_API_BASE_URL],
         lambda refresh: secret_reader().get(token_name, refresh=refresh),
-        Timeouts(read_seconds=env.number("UPSTREAM_READ_SECONDS", Timeouts().read_seconds)),
+        Timeouts(read_seconds=env[REPLICATE_READ_TIMEOUT_SECONDS]),
     )
 
 
 @cache
 def _control_table() -> ControlTable:
-    return ControlTable(get_client("dynamodb"), env.text("CONTROL_TABLE"))
+    return ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
 
 
 def _build_retrying_client() -> RetryingClient:
     return RetryingClient(replicate_client(), Retry())
 
 
-def _build_limiter(name: str, per_minute: int, burst: int) -> RateLimiter:
-    """Build the limiter `name`. Environment variables override its limit."""
-    limit = RateLimit(
-        env.number(f"{name.upper()}_PER_MINUTE", per_minute), env.integer(f"{name.upper()}_BURST", burst)
-    )
+def _build_limiter(name: str, limit: RateLimit) -> RateLimiter:
     return RateLimiter(_control_table(), name, limit, clock)

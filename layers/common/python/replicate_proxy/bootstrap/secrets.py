@@ -11,7 +11,8 @@ from functools import cache
 from replicate_proxy import signing
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.secrets import SecretReader
-from replicate_proxy.config import Env
+from replicate_proxy.config import Environment
+from replicate_proxy.settings import SIGNING_SECRET_ARN
 
 
 @cache
@@ -22,7 +23,7 @@ def secret_reader() -> SecretReader:
 @cache
 def root_secret() -> bytes:
     """Not cached where reading fails, so the next call tries again."""
-    arn = Env(os.environ).text("SIGNING_SECRET_ARN")
+    arn = Environment(os.environ)[SIGNING_SECRET_ARN]
     return str(get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
 
 

@@ -21,6 +21,13 @@ from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweeper
+from replicate_proxy.settings import (
+    DISPATCH_QUEUE_URL,
+    EVENT_BUS,
+    HARVEST_QUEUE_URL,
+    SWEEP_DURATION_SECONDS,
+    WEBHOOK_BASE_URL,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
@@ -35,13 +42,13 @@ def build_sweeper() -> Sweeper:
         handlers=_build_reconciler().build_handlers(),
         clock=clock,
         sleep=time.sleep,
-        duration_seconds=env.number("SWEEP_DURATION_SECONDS", 0),
+        duration_seconds=env[SWEEP_DURATION_SECONDS],
     )
 
 
 def _build_reconciler() -> Reconciler:
-    queue = SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL"))
-    harvest_queue = SqsHarvestQueue(get_client("sqs"), env.text("HARVEST_QUEUE_URL"))
+    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+    harvest_queue = SqsHarvestQueue(get_client("sqs"), env[HARVEST_QUEUE_URL])
 
     def resume_harvest(job: Job) -> None:
         harvest_queue.send(build_continuation_event(job, clock.now()), tenant=job.tenant)
@@ -50,9 +57,7 @@ def _build_reconciler() -> Reconciler:
         updater=job_updater(),
         documents=document_store(),
         queue=queue,
-        reports=ReportPublisher(
-            EventBridgeBus(get_client("events"), env.text("EVENT_BUS")), document_store()
-        ),
+        reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), document_store()),
         reader=prediction_reader(),
         resolver=_build_resolver(queue),
         resume_harvest=resume_harvest,
@@ -69,7 +74,7 @@ def _build_resolver(queue: SqsCommandQueue) -> SubmissionResolver:
         documents=document_store(),
         queue=queue,
         lister=prediction_reader(),
-        urls=CallbackUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
+        urls=CallbackUrls(env[WEBHOOK_BASE_URL], root_secret()),
         clock=clock,
         timeouts=job_timeouts(),
         checkpoint=checkpoint,

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import requests
 
-from replicate_proxy.auth.principal import DEFAULT_SCOPES, parse_scopes
+from replicate_proxy.auth.principal import parse_scopes
 from replicate_proxy.auth.tokens import JwksClient, JwksSettings, JwtSettings, JwtVerifier
-from replicate_proxy.config import read_local_settings
+from replicate_proxy.settings import (
+    JWKS_MAX_STALE_SECONDS,
+    JWKS_MIN_REFRESH_SECONDS,
+    JWKS_URL,
+    JWT_AUDIENCE,
+    JWT_GRANTABLE_SCOPES,
+    JWT_SCOPE_CLAIM,
+    JWT_TENANT_CLAIM,
+)
 
 if TYPE_CHECKING:
-    from replicate_proxy.config import Env
+    from replicate_proxy.config import Environment
     from replicate_proxy.ports import Clock
 
 
-_WIDEST_LEEWAY = 60
+_LEEWAY_SECONDS = 30
 
 
-def build_token_verifier(issuer: str, env: Env, clock: Clock) -> JwtVerifier:
+def build_token_verifier(issuer: str, env: Environment, clock: Clock) -> JwtVerifier:
     settings = JwtSettings(
         issuer=issuer,
-        audience=env.text("JWT_AUDIENCE"),
-        tenant_claim=env.text("JWT_TENANT_CLAIM", "tenant"),
-        scope_claim=env.text("JWT_SCOPE_CLAIM", "scope"),
-        grantable_scopes=parse_scopes(env.names("JWT_GRANTABLE_SCOPES", ",".join(DEFAULT_SCOPES))),
-        leeway_seconds=min(env.number("JWT_LEEWAY_SECONDS", 30), _WIDEST_LEEWAY),
+        audience=env[JWT_AUDIENCE],
+        tenant_claim=env[JWT_TENANT_CLAIM],
+        scope_claim=env[JWT_SCOPE_CLAIM],
+        grantable_scopes=parse_scopes(env[JWT_GRANTABLE_SCOPES]),
+        leeway_seconds=_LEEWAY_SECONDS,
     )
     keys = JwksSettings(
-        url=env.text("JWKS_URL", f"{issuer.rstrip('/')}/.well-known/jwks.json"),
-        min_refresh_interval_seconds=env.number("JWKS_MIN_REFRESH_SECONDS", 60),
-        max_stale_seconds=env.number("JWKS_MAX_STALE_SECONDS", 6 * 3600),
-        allow_loopback=bool(read_local_settings(os.environ).get("allow_loopback")),
+        url=env[JWKS_URL] or f"{issuer.rstrip('/')}/.well-known/jwks.json",
+        min_refresh_interval_seconds=env[JWKS_MIN_REFRESH_SECONDS],
+        max_stale_seconds=env[JWKS_MAX_STALE_SECONDS],
+        allow_loopback=env.local_settings().allow_loopback,
     )
     return JwtVerifier(settings, JwksClient(keys, session=requests.Session(), clock=clock))

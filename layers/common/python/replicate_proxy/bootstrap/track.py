@@ -11,6 +11,7 @@ from replicate_proxy.bootstrap.environment import checkpoint, env
 from replicate_proxy.bootstrap.jobs import job_updater
 from replicate_proxy.services.reports import ReportLoader
 from replicate_proxy.services.track import Tracker
+from replicate_proxy.settings import DISPATCH_QUEUE_URL
 
 
 @cache
@@ -23,6 +24,6 @@ def build_tracker() -> Tracker:
     return Tracker(
         updater=job_updater(),
         documents=document_store(),
-        queue=SqsCommandQueue(get_client("sqs"), env.text("DISPATCH_QUEUE_URL")),
+        queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
         checkpoint=checkpoint,
     )

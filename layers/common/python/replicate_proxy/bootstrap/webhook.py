@@ -14,6 +14,7 @@ from replicate_proxy.bootstrap.secrets import root_secret, secret_reader
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportPublisher
+from replicate_proxy.settings import EVENT_BUS, REPLICATE_WEBHOOK_SECRET
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Router
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
 
 @cache
 def build_router() -> Router:
-    secret_name = env.text("REPLICATE_WEBHOOK_SECRET")
+    secret_name = env[REPLICATE_WEBHOOK_SECRET]
     handler = ReplicateWebhookHandler(
         secrets=lambda refresh: secret_reader().get_list(secret_name, refresh=refresh),
-        urls=CallbackUrls(env.text("WEBHOOK_BASE_URL", ""), root_secret()),
-        reports=ReportPublisher(
-            EventBridgeBus(get_client("events"), env.text("EVENT_BUS")), document_store()
-        ),
+        urls=CallbackUrls("", root_secret()),
+        reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), document_store()),
         clock=clock,
         checkpoint=checkpoint,
     )

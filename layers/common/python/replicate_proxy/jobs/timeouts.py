@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.config import Env
+from replicate_proxy.settings import (
+    ENABLE_REPLICATE_WEBHOOKS,
+    HARVEST_TIMEOUT_SECONDS,
+    JOB_RETENTION_DAYS,
+    POLL_INTERVAL_SECONDS,
+    QUEUED_TIMEOUT_SECONDS,
+    RESUBMIT_AFTER_SECONDS,
+    UNKNOWN_OUTCOME_TIMEOUT_SECONDS,
+    WEBHOOK_TIMEOUT_SECONDS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from replicate_proxy.config import Environment
 
 
 # Replicate deletes inputs, outputs, files and logs of API predictions one hour after completion
@@ -44,23 +53,16 @@ class JobTimeouts:
     retention_days: int = 30
 
     @classmethod
-    def from_env(cls, values: Mapping[str, str]) -> JobTimeouts:
-        env = Env(values)
-        default = cls()
+    def from_env(cls, env: Environment) -> JobTimeouts:
         return cls(
-            webhooks_enabled=env.flag("REPLICATE_WEBHOOKS", default=True),
-            queued_seconds=env.number("QUEUED_TIMEOUT_SECONDS", default.queued_seconds),
-            unknown_outcome_seconds=env.number(
-                "UNKNOWN_OUTCOME_TIMEOUT_SECONDS", default.unknown_outcome_seconds
-            ),
-            resubmit_after_seconds=env.number("RESUBMIT_AFTER_SECONDS", default.resubmit_after_seconds),
-            webhook_seconds=env.number("WEBHOOK_TIMEOUT_SECONDS", default.webhook_seconds),
-            poll_interval_seconds=env.number("POLL_INTERVAL_SECONDS", default.poll_interval_seconds),
-            harvest_seconds=env.number("HARVEST_TIMEOUT_SECONDS", default.harvest_seconds),
-            max_queued_seconds=env.number("MAX_QUEUED_SECONDS", default.max_queued_seconds),
-            max_resubmissions=env.integer("MAX_RESUBMISSIONS", default.max_resubmissions),
-            max_job_retries=env.integer("MAX_JOB_RETRIES", default.max_job_retries),
-            retention_days=env.integer("JOB_RETENTION_DAYS", default.retention_days),
+            webhooks_enabled=env[ENABLE_REPLICATE_WEBHOOKS],
+            queued_seconds=env[QUEUED_TIMEOUT_SECONDS],
+            unknown_outcome_seconds=env[UNKNOWN_OUTCOME_TIMEOUT_SECONDS],
+            resubmit_after_seconds=env[RESUBMIT_AFTER_SECONDS],
+            webhook_seconds=env[WEBHOOK_TIMEOUT_SECONDS],
+            poll_interval_seconds=env[POLL_INTERVAL_SECONDS],
+            harvest_seconds=env[HARVEST_TIMEOUT_SECONDS],
+            retention_days=env[JOB_RETENTION_DAYS],
         )
 
     def calculate_next_check(self, now: datetime, checks: int) -> datetime:

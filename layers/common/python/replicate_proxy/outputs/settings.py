@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.settings import (
+    HARVEST_FETCH_TIMEOUT_SECONDS,
+    HARVEST_MAX_DISK_MB,
+    HARVEST_MAX_FILE_MB,
+    HARVEST_RESERVED_SECONDS,
+    KEEP_ORIGINALS,
+)
+
 if TYPE_CHECKING:
-    from replicate_proxy.config import Env
+    from replicate_proxy.config import Environment
 
 
 _MB = 1024 * 1024
@@ -32,14 +40,11 @@ class HarvestSettings:
     max_text_bytes_per_job: int = 65_536
 
     @classmethod
-    def from_env(cls, env: Env) -> HarvestSettings:
+    def from_env(cls, env: Environment) -> HarvestSettings:
         return cls(
-            max_file_bytes=env.integer("HARVEST_MAX_FILE_MB", 500) * _MB,
-            max_invocation_bytes=env.integer("HARVEST_MAX_INVOCATION_MB", 4096) * _MB,
-            max_disk_bytes=env.integer("HARVEST_SPOOL_MB", 1536) * _MB,
-            max_files=env.integer("HARVEST_MAX_FILES", 1000),
-            max_parallel_files=env.integer("HARVEST_PARALLEL_FILES", 6),
-            fetch_timeout_seconds=env.number("HARVEST_FETCH_SECONDS", 120),
-            reserved_seconds=env.number("HARVEST_RESERVE_SECONDS", 45),
-            keep_originals=env.flag("KEEP_ORIGINALS", default=True),
+            max_file_bytes=env[HARVEST_MAX_FILE_MB] * _MB,
+            max_disk_bytes=env[HARVEST_MAX_DISK_MB] * _MB,
+            fetch_timeout_seconds=env[HARVEST_FETCH_TIMEOUT_SECONDS],
+            reserved_seconds=env[HARVEST_RESERVED_SECONDS],
+            keep_originals=env[KEEP_ORIGINALS],
         )

@@ -31,6 +31,8 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.config import LocalSettings
+
 
 _CRASH_EXIT = 86
 _THROTTLED = {
@@ -80,10 +82,9 @@ class FaultPlan:
             log.write(json.dumps(line) + "\n")
 
 
-def load_fault_plan(settings: Mapping[str, Any]) -> FaultPlan | None:
-    """The plan that local settings name, None everywhere else."""
-    path = settings.get("faults_file")
-    return FaultPlan(Path(path)) if isinstance(path, str) else None
+def load_fault_plan(settings: LocalSettings) -> FaultPlan | None:
+    """Return the fault plan of the local stack, None on AWS."""
+    return FaultPlan(Path(settings.faults_file)) if settings.faults_file else None
 
 
 def build_checkpoint(plan: FaultPlan | None) -> Checkpoint:

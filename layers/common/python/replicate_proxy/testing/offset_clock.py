@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import read_local_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from replicate_proxy.config import LocalSettings
     from replicate_proxy.ports import Clock
 
 
@@ -32,7 +30,7 @@ class OffsetClock:
             return 0.0
 
 
-def build_clock(values: Mapping[str, str]) -> Clock:
-    """By the local setting `clock_offset_file`, which nothing but the local stack can have."""
-    offset_file = read_local_settings(values).get("clock_offset_file")
-    return OffsetClock(Path(offset_file)) if offset_file else SystemClock()
+def build_clock(settings: LocalSettings) -> Clock:
+    """Return the system clock, on the local stack with the offset that tests set."""
+    file = settings.clock_offset_file
+    return OffsetClock(Path(file)) if file else SystemClock()

@@ -6,21 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.config import Env
 from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.settings import (
+    DELIVERY_LEASE_SECONDS,
+    DELIVERY_REQUEUE_AFTER_SECONDS,
+    DELIVERY_SCHEDULE,
+    DELIVERY_TOTAL_TIMEOUT_SECONDS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+
+    from replicate_proxy.config import Environment
 
 
-# Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours.
-DEFAULT_SCHEDULE_SECONDS = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+DEFAULT_SCHEDULE_SECONDS = DELIVERY_SCHEDULE.default
 _DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySettings:
-    """Settings of webhook delivery; `from_env` names the environment variables.
+    """Settings of webhook delivery.
 
     schedule_seconds: delay before each attempt; their number is the maximum number of attempts.
     jitter: share by which each delay varies; 0.2 means ±20 %.
@@ -61,31 +67,16 @@ class DeliverySettings:
     due_shards: int = 8
 
     @classmethod
-    def from_env(cls, values: Mapping[str, str]) -> DeliverySettings:
-        env = Env(values)
-        default = cls()
+    def from_env(cls, env: Environment) -> DeliverySettings:
+        """Return the settings of the environment. Raises ConfigurationError if a delay is negative."""
+        schedule = env[DELIVERY_SCHEDULE]
+        if any(delay < 0 for delay in schedule):
+            raise ConfigurationError(f"environment variable {DELIVERY_SCHEDULE.name} has a negative delay")
         return cls(
-            schedule_seconds=_parse_schedule(env.names("DELIVERY_SCHEDULE")),
-            jitter=env.number("DELIVERY_JITTER", default.jitter),
-            connect_timeout_seconds=env.number(
-                "DELIVERY_CONNECT_TIMEOUT_SECONDS", default.connect_timeout_seconds
-            ),
-            total_timeout_seconds=env.number("DELIVERY_TOTAL_TIMEOUT_SECONDS", default.total_timeout_seconds),
-            lease_seconds=env.number("DELIVERY_LEASE_SECONDS", default.lease_seconds),
-            requeue_after_seconds=env.number("DELIVERY_REQUEUE_AFTER_SECONDS", default.requeue_after_seconds),
-            ordering_timeout_seconds=env.number(
-                "DELIVERY_ORDERING_TIMEOUT_SECONDS", default.ordering_timeout_seconds
-            ),
-            max_concurrency=env.integer("DELIVERY_MAX_CONCURRENCY", default.max_concurrency),
-            disable_after_seconds=env.number("DELIVERY_DISABLE_AFTER_SECONDS", default.disable_after_seconds),
-            disable_after_failures=env.integer(
-                "DELIVERY_DISABLE_AFTER_FAILURES", default.disable_after_failures
-            ),
-            disable_min_span_seconds=env.number(
-                "DELIVERY_DISABLE_MIN_SPAN_SECONDS", default.disable_min_span_seconds
-            ),
-            max_body_bytes=env.integer("DELIVERY_MAX_BODY_BYTES", default.max_body_bytes),
-            retention_days=env.integer("DELIVERY_RETENTION_DAYS", default.retention_days),
+            schedule_seconds=schedule,
+            total_timeout_seconds=env[DELIVERY_TOTAL_TIMEOUT_SECONDS],
+            lease_seconds=env[DELIVERY_LEASE_SECONDS],
+            requeue_after_seconds=env[DELIVERY_REQUEUE_AFTER_SECONDS],
         )
 
 
@@ -107,13 +98,3 @@ def next_attempt_at(
     scheduled_delay = settings.schedule_seconds[failed_attempts] * jitter_factor
     requested_delay = min(retry_after_seconds or 0.0, settings.max_retry_after_seconds)
     return now + timedelta(seconds=max(scheduled_delay, requested_delay))
-
-
-def _parse_schedule(delays: tuple[str, ...]) -> tuple[float, ...]:
-    try:
-        schedule = tuple(float(delay) for delay in delays) or DEFAULT_SCHEDULE_SECONDS
-    except ValueError:
-        raise ConfigurationError("environment variable DELIVERY_SCHEDULE is not a list of seconds") from None
-    if any(delay < 0 for delay in schedule):
-        raise ConfigurationError("environment variable DELIVERY_SCHEDULE has a negative delay")
-    return schedule

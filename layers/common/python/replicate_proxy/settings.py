@@ -1,0 +1,361 @@
+"""Every setting of the functions, as an environment variable.
+
+The template sets all of them but those that are local only. `docs/settings.md` is made from this module by
+`python -m tools.docs.settings`; tests/template/test_settings.py compares both with the code and the template.
+"""
+
+from __future__ import annotations
+
+from replicate_proxy.config import (
+    Setting,
+    parse_boolean,
+    parse_integer,
+    parse_integers,
+    parse_list,
+    parse_number,
+    parse_numbers,
+    parse_text,
+)
+
+_JOB_WRITERS = ("ingest", "dispatch", "track", "harvest", "sweep")
+
+
+def _resource(name: str, functions: tuple[str, ...], description: str) -> Setting[str]:
+    return Setting(name, parse_text, "", functions, description, required=True)
+
+
+def _text(name: str, default: str, functions: tuple[str, ...], description: str) -> Setting[str]:
+    return Setting(name, parse_text, default, functions, description)
+
+
+def _number(
+    name: str,
+    default: float,
+    functions: tuple[str, ...],
+    description: str,
+    unit: str = "seconds",
+    *,
+    local_only: bool = False,
+) -> Setting[float]:
+    return Setting(name, parse_number, default, functions, description, unit, local_only=local_only)
+
+
+def _integer(
+    name: str,
+    default: int,
+    functions: tuple[str, ...],
+    description: str,
+    unit: str = "",
+    *,
+    local_only: bool = False,
+) -> Setting[int]:
+    return Setting(name, parse_integer, default, functions, description, unit, local_only=local_only)
+
+
+def _boolean(name: str, functions: tuple[str, ...], description: str, *, default: bool) -> Setting[bool]:
+    return Setting(name, parse_boolean, default, functions, description)
+
+
+# Storage
+REPLICATE_PROXY_TABLE = _resource(
+    "REPLICATE_PROXY_TABLE", (*_JOB_WRITERS, "query"), "Table of jobs, batches and idempotency keys"
+)
+ACCESS_TABLE = _resource(
+    "ACCESS_TABLE",
+    ("admin", "authorize", "files", "harvest"),
+    "Table of API keys, tenants and file records",
+)
+DELIVERIES_TABLE = _resource(
+    "DELIVERIES_TABLE",
+    ("admin", "deliver", "endpoints", "notify", "sweep"),
+    "Table of webhook endpoints, events and deliveries",
+)
+CONTROL_TABLE = _resource(
+    "CONTROL_TABLE",
+    ("admin", "catalog", "dispatch", "sweep"),
+    "Table of the circuit breaker and the rate limiters",
+)
+IMAGES_BUCKET = _resource(
+    "IMAGES_BUCKET",
+    (*_JOB_WRITERS, "deliver", "files", "notify", "query", "webhook"),
+    "Bucket of output files, uploaded files and large JSON documents",
+)
+KMS_KEY_ID = _text("KMS_KEY_ID", "", ("harvest",), "Customer managed key that encrypts output files")
+DAX_ENDPOINT = _text(
+    "DAX_ENDPOINT", "", ("query",), "Discovery endpoint of the DAX cluster; none without DAX"
+)
+DAX_MAX_STALENESS_MILLISECONDS = _integer(
+    "DAX_MAX_STALENESS_MILLISECONDS",
+    1000,
+    ("query",),
+    "Longest staleness of reads through DAX",
+    "milliseconds",
+)
+JOB_RETENTION_DAYS = _integer(
+    "JOB_RETENTION_DAYS", 30, _JOB_WRITERS, "Time after which a job's record is deleted", "days"
+)
+
+# Queues and events
+EVENT_BUS = _resource("EVENT_BUS", ("deliver", "notify", "sweep", "webhook"), "Event bus of the service")
+DISPATCH_QUEUE_URL = _resource(
+    "DISPATCH_QUEUE_URL", ("admin", "dispatch", "ingest", "sweep", "track"), "Queue of the dispatch function"
+)
+TRACK_QUEUE_URL = _resource("TRACK_QUEUE_URL", ("admin",), "Queue of the track function")
+HARVEST_QUEUE_URL = _resource(
+    "HARVEST_QUEUE_URL", ("admin", "harvest", "sweep"), "Queue of the harvest function"
+)
+NOTIFY_QUEUE_URL = _resource(
+    "NOTIFY_QUEUE_URL", ("admin", "deliver", "endpoints", "notify", "sweep"), "Queue of the deliver function"
+)
+DISPATCH_DEAD_LETTER_QUEUE_URL = _resource(
+    "DISPATCH_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the dispatch queue"
+)
+TRACK_DEAD_LETTER_QUEUE_URL = _resource(
+    "TRACK_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the track queue"
+)
+HARVEST_DEAD_LETTER_QUEUE_URL = _resource(
+    "HARVEST_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the harvest queue"
+)
+NOTIFY_DEAD_LETTER_QUEUE_URL = _resource(
+    "NOTIFY_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the deliver function's queue"
+)
+BUS_DEAD_LETTER_QUEUE_URL = _resource(
+    "BUS_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of events that a rule of the bus could not deliver"
+)
+NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL = _resource(
+    "NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of stream batches that notify gave up"
+)
+SWEEP_DEAD_LETTER_QUEUE_URL = _resource(
+    "SWEEP_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of failed invocations of the scheduled functions"
+)
+NOTIFY_TOPIC_ARN = _text(
+    "NOTIFY_TOPIC_ARN", "", ("notify",), "SNS topic that receives every event as well; none if empty"
+)
+
+# Public API
+PUBLIC_BASE_URL = _text(
+    "PUBLIC_BASE_URL",
+    "",
+    ("catalog", "endpoints", "files", "ingest", "query"),
+    "Base of the URLs in responses; the host of the request if empty",
+)
+CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(
+    "CORS_ALLOWED_ORIGINS",
+    parse_list,
+    (),
+    ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook"),
+    "Origins of web pages that may call the API; `*` allows all",
+)
+MAX_WAIT_SECONDS = _number(
+    "MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait of a create with `Prefer: wait`"
+)
+MAX_UPLOAD_MB = _integer("MAX_UPLOAD_MB", 100, ("files",), "Largest file by upload form", "MiB")
+ENABLE_TRANSFER_ACCELERATION = _boolean(
+    "ENABLE_TRANSFER_ACCELERATION",
+    ("files",),
+    "Whether uploads use S3 Transfer Acceleration",
+    default=False,
+)
+
+# Access
+SIGNING_SECRET_ARN = _resource(
+    "SIGNING_SECRET_ARN",
+    ("admin", "authorize", "dispatch", "files", "harvest", "ingest", "sweep", "webhook"),
+    "Secret from which all signing keys are derived",
+)
+ENABLE_USAGE_PLANS = _boolean(
+    "ENABLE_USAGE_PLANS", ("admin", "authorize"), "Whether API keys are limited by usage plans", default=False
+)
+USAGE_PLAN_PREFIX = _text(
+    "USAGE_PLAN_PREFIX", "replicate-proxy", ("admin",), "Begin of the names of this stack's usage plans"
+)
+DEFAULT_RATE_LIMIT = _number(
+    "DEFAULT_RATE_LIMIT", 10, ("admin",), "Rate limit of a key that has no limits", "requests/s"
+)
+DEFAULT_BURST_LIMIT = _integer(
+    "DEFAULT_BURST_LIMIT", 20, ("admin",), "Burst limit of a key that has no limits", "requests"
+)
+DEFAULT_MONTHLY_QUOTA = _integer(
+    "DEFAULT_MONTHLY_QUOTA", 0, ("admin",), "Quota of a key that has no limits; 0 is no quota", "requests"
+)
+AUTHORIZER_CACHE_SECONDS = _number(
+    "AUTHORIZER_CACHE_SECONDS", 60, ("admin",), "How long API Gateway caches the authorizer's answer"
+)
+JWT_ISSUER = _text("JWT_ISSUER", "", ("authorize",), "Issuer of accepted tokens; no tokens if empty")
+JWT_AUDIENCE = _resource("JWT_AUDIENCE", ("authorize",), "Audience of accepted tokens")
+JWT_TENANT_CLAIM = _text("JWT_TENANT_CLAIM", "tenant", ("authorize",), "Claim that names the tenant")
+JWT_SCOPE_CLAIM = _text("JWT_SCOPE_CLAIM", "scope", ("authorize",), "Claim that lists the scopes")
+JWT_GRANTABLE_SCOPES: Setting[tuple[str, ...]] = Setting(
+    "JWT_GRANTABLE_SCOPES",
+    parse_list,
+    ("predictions:read", "predictions:write", "files:write"),
+    ("authorize",),
+    "Scopes that tokens can grant",
+)
+JWKS_URL = _text("JWKS_URL", "", ("authorize",), "Keys of the issuer; its `/.well-known/jwks.json` if empty")
+JWKS_MIN_REFRESH_SECONDS = _number(
+    "JWKS_MIN_REFRESH_SECONDS",
+    60,
+    ("authorize",),
+    "Shortest time between fetches of the keys",
+    local_only=True,
+)
+JWKS_MAX_STALE_SECONDS = _number(
+    "JWKS_MAX_STALE_SECONDS",
+    6 * 3600,
+    ("authorize",),
+    "Use of keys that cannot be fetched again",
+    local_only=True,
+)
+
+# Replicate
+REPLICATE_API_TOKEN = _resource(
+    "REPLICATE_API_TOKEN",
+    ("admin", "catalog", "dispatch", "sweep"),
+    "Name of the SSM parameter with Replicate's API token",
+)
+REPLICATE_WEBHOOK_SECRET = _resource(
+    "REPLICATE_WEBHOOK_SECRET",
+    ("admin", "webhook"),
+    "Name of the SSM parameter with the secret of Replicate's webhooks",
+)
+REPLICATE_API_BASE_URL = _text(
+    "REPLICATE_API_BASE_URL",
+    "https://api.replicate.com",
+    ("admin", "catalog", "dispatch", "sweep"),
+    "Base of Replicate's API",
+)
+ENABLE_REPLICATE_WEBHOOKS = _boolean(
+    "ENABLE_REPLICATE_WEBHOOKS",
+    _JOB_WRITERS,
+    "Whether Replicate sends webhooks; else polling",
+    default=True,
+)
+WEBHOOK_BASE_URL = _resource(
+    "WEBHOOK_BASE_URL", ("dispatch", "sweep"), "Base of the URL that Replicate calls back"
+)
+CREATES_PER_MINUTE = _number(
+    "CREATES_PER_MINUTE", 570, ("dispatch",), "Create requests to Replicate, which allows 600", "requests/min"
+)
+CREATES_BURST = _integer(
+    "CREATES_BURST", 60, ("dispatch",), "Create requests at once after a pause", "requests", local_only=True
+)
+REPLICATE_READ_TIMEOUT_SECONDS = _number(
+    "REPLICATE_READ_TIMEOUT_SECONDS",
+    20,
+    ("admin", "dispatch", "sweep"),
+    "Longest pause within a response of Replicate",
+    local_only=True,
+)
+BREAKER_OPEN_SECONDS = _number(
+    "BREAKER_OPEN_SECONDS",
+    30,
+    ("admin", "dispatch", "sweep"),
+    "Time from the opening of the circuit breaker to the first probe",
+    local_only=True,
+)
+BREAKER_PROBE_LEASE_SECONDS = _number(
+    "BREAKER_PROBE_LEASE_SECONDS",
+    60,
+    ("admin", "dispatch", "sweep"),
+    "Time after which a probe without a result makes room for another",
+    local_only=True,
+)
+
+# Pipeline
+QUEUED_TIMEOUT_SECONDS = _number(
+    "QUEUED_TIMEOUT_SECONDS", 120, _JOB_WRITERS, "Wait for dispatch before the sweep enqueues a job again"
+)
+UNKNOWN_OUTCOME_TIMEOUT_SECONDS = _number(
+    "UNKNOWN_OUTCOME_TIMEOUT_SECONDS",
+    30,
+    _JOB_WRITERS,
+    "Wait before a submission of unknown outcome is resolved",
+)
+RESUBMIT_AFTER_SECONDS = _number(
+    "RESUBMIT_AFTER_SECONDS", 180, _JOB_WRITERS, "Wait before a submission without a trace is sent again"
+)
+WEBHOOK_TIMEOUT_SECONDS = _number(
+    "WEBHOOK_TIMEOUT_SECONDS", 300, _JOB_WRITERS, "Wait for Replicate's webhook before the sweep polls"
+)
+POLL_INTERVAL_SECONDS = _number(
+    "POLL_INTERVAL_SECONDS", 5, _JOB_WRITERS, "First interval of polling without webhooks"
+)
+HARVEST_TIMEOUT_SECONDS = _number(
+    "HARVEST_TIMEOUT_SECONDS", 600, _JOB_WRITERS, "Wait before the sweep starts an unfinished harvest again"
+)
+SWEEP_DURATION_SECONDS = _number(
+    "SWEEP_DURATION_SECONDS", 0, ("sweep",), "Time for which a sweep looks for overdue jobs; 0 is one pass"
+)
+DISPATCH_LEASE_SECONDS = _number(
+    "DISPATCH_LEASE_SECONDS", 90, ("dispatch",), "Lease on a job during its submission", local_only=True
+)
+
+# Output files
+OUTPUTS_BASE_URL = _resource("OUTPUTS_BASE_URL", ("harvest",), "Base of the URLs of output files")
+OUTPUT_HOSTS: Setting[tuple[str, ...]] = Setting(
+    "OUTPUT_HOSTS",
+    parse_list,
+    ("replicate.delivery", "*.replicate.delivery"),
+    ("harvest",),
+    "Hosts that output files are fetched from",
+)
+IMAGE_FORMAT = _text("IMAGE_FORMAT", "", ("harvest",), "Format of compressed images")
+IMAGE_QUALITY = _text("IMAGE_QUALITY", "", ("harvest",), "Quality of compressed images")
+KEEP_ORIGINALS = _boolean(
+    "KEEP_ORIGINALS", ("harvest",), "Whether originals of compressed images are stored", default=True
+)
+KEEP_COPYRIGHT = _boolean(
+    "KEEP_COPYRIGHT", ("harvest",), "Whether compressed images keep copyright metadata", default=False
+)
+IMAGE_WORKERS = _integer(
+    "IMAGE_WORKERS", 1, ("harvest",), "Image processes, one per core (1,769 MB of memory)", "processes"
+)
+HARVEST_MAX_FILE_MB = _integer(
+    "HARVEST_MAX_FILE_MB", 500, ("harvest",), "Largest output file that is stored", "MiB"
+)
+HARVEST_MAX_DISK_MB = _integer(
+    "HARVEST_MAX_DISK_MB", 1536, ("harvest",), "Temporary disk space of all downloads together", "MiB"
+)
+HARVEST_FETCH_TIMEOUT_SECONDS = _number(
+    "HARVEST_FETCH_TIMEOUT_SECONDS", 120, ("harvest",), "Longest download of one file", local_only=True
+)
+HARVEST_RESERVED_SECONDS = _number(
+    "HARVEST_RESERVED_SECONDS",
+    45,
+    ("harvest",),
+    "Time before the invocation ends in which no file is started",
+    local_only=True,
+)
+
+# Webhooks to applications
+_DELIVERY_FUNCTIONS = ("admin", "deliver", "endpoints", "notify", "sweep")
+DELIVERY_SCHEDULE: Setting[tuple[float, ...]] = Setting(
+    "DELIVERY_SCHEDULE",
+    parse_numbers,
+    # Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours
+    (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0),
+    _DELIVERY_FUNCTIONS,
+    "Delays before each attempt of a delivery; their number is the number of attempts",
+    "seconds",
+)
+WEBHOOK_PORTS: Setting[tuple[int, ...]] = Setting(
+    "WEBHOOK_PORTS", parse_integers, (443,), ("deliver", "endpoints"), "Ports of webhook URLs"
+)
+DELIVERY_TOTAL_TIMEOUT_SECONDS = _number(
+    "DELIVERY_TOTAL_TIMEOUT_SECONDS",
+    15,
+    _DELIVERY_FUNCTIONS,
+    "Timeout of an attempt",
+    local_only=True,
+)
+DELIVERY_LEASE_SECONDS = _number(
+    "DELIVERY_LEASE_SECONDS", 60, _DELIVERY_FUNCTIONS, "Lease on a delivery", local_only=True
+)
+DELIVERY_REQUEUE_AFTER_SECONDS = _number(
+    "DELIVERY_REQUEUE_AFTER_SECONDS",
+    300,
+    _DELIVERY_FUNCTIONS,
+    "Time that a delivery is left to the queue before the sweep enqueues it again",
+    local_only=True,
+)
