@@ -1,7 +1,8 @@
-"""`python -m tools.bench.images`: makes its own environments, measures, writes results and plots.
+"""Run the measurements of image compression: `python -m tools.bench.images`.
 
-The measurements need scikit-image, pyvips and sharp, which nothing else here does: they live in
-`.venvs/bench` (requirements/bench.txt, locked by hash) and `bench/sharp/node_modules` (package-lock.json).
+They need scikit-image, pyvips and sharp, which nothing else here does, so each runs in an environment of its
+own: `.venvs/bench` (requirements/bench.txt, locked by hash) and `tools/bench/sharp/node_modules`
+(package-lock.json).
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("bench.images_front", "bench.images_speed", "bench.images_memory")
+MODULES = ("tools.bench.images_quality", "tools.bench.images_speed", "tools.bench.images_memory")
 
 
 def main() -> int:
-    """Exit code 0 when every part ran; whether a bar was met is in the results."""
+    """Return 0 when every part ran. Whether targets were met is in the results."""
     _run("make", "-s", ".venvs/bench/.stamp")
     if shutil.which("npm"):
-        _run("npm", "ci", "--silent", folder=ROOT / "bench" / "sharp")
+        _run("npm", "ci", "--silent", folder=ROOT / "tools" / "bench" / "sharp")
     else:
-        print("node is not installed: sharp is NOT measured")
-    for part in PARTS:
-        _run(str(ROOT / ".venvs/bench/bin/python"), "-m", part)
+        print("npm is not installed: sharp is NOT measured")
+    for module in MODULES:
+        _run(str(ROOT / ".venvs/bench/bin/python"), "-m", module)
     return 0
 
 
