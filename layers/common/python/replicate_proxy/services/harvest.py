@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
+from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLeaseAcquired, StaleChangeError
@@ -219,13 +219,7 @@ def build_continuation_event(job: Job, now: datetime) -> Event:
         received_at=now,
         correlation_id=job.correlation_id,
     )
-    return Event.create(
-        EventName.PREDICTION_COMPLETED,
-        EventSource.UPSTREAM,
-        correlation_id=job.correlation_id,
-        now=now,
-        data=report.to_data(),
-    )
+    return report.to_event()
 
 
 def source_expired(job: Job, now: datetime) -> bool:
