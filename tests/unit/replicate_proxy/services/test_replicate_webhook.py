@@ -13,7 +13,8 @@ from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
-from replicate_proxy.services.reports import ReportLoader, ReportPublisher, build_report_change
+from replicate_proxy.services.report_change import build_report_change
+from replicate_proxy.services.reports import ReportLoader, ReportPublisher
 from tests.support.builders import make_event, make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus

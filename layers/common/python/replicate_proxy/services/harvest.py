@@ -22,7 +22,7 @@ from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION
 from replicate_proxy.observability import Metric, count, logger, measure_seconds
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import replace_references
-from replicate_proxy.services.reports import build_report_change
+from replicate_proxy.services.report_change import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reports from Replicate: published on the bus by webhook and sweep, read from it by track and harvest.
+"""Reports from Replicate on the bus: published by webhook and sweep, loaded by track and harvest.
 
 An event is limited in size, so a large prediction is stored in S3 and the event carries its object key (the
 claim check pattern). The objects are under `events/` and expire by a lifecycle rule of the bucket.
@@ -10,22 +10,15 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.clock import parse_optional_timestamp
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.changes import Reported
-from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.contracts.events import PredictionReport
-    from replicate_proxy.jobs.model import Document, Job
-    from replicate_proxy.ports import DocumentStore, EventBus
+    from replicate_proxy.ports import EventBus
 
 
 # An EventBridge entry may have 256 kB (Amazon EventBridge quotas); the envelope and JSON escapes need room.
 _MAX_INLINE_BYTES = 180_000
-_MAX_ERROR_CHARACTERS = 4000
 
 
 class ObjectStore(Protocol):
@@ -72,56 +65,3 @@ class ReportLoader:
             return report
         prediction = json.loads(self._objects.read(report.prediction_object_key))
         return replace(report, prediction=prediction, prediction_object_key=None)
-
-
-def build_report_change(
-    report: PredictionReport, job: Job, documents: DocumentStore, *, lease_until: datetime | None = None
-) -> Reported:
-    """Return the change that a loaded report makes to the job; a harvester passes its `lease_until`.
-
-    The output and the logs are stored as documents before the change refers to them. Raises RetryableError if
-    they cannot be stored, PermanentError if the report holds no valid prediction.
-    """
-    prediction = UpstreamPrediction.parse(report.prediction or {})
-    return Reported(
-        attempt=report.attempt,
-        replicate_id=prediction.id,
-        status=prediction.status.value,
-        channel=report.channel,
-        model=prediction.model or None,
-        version=prediction.version or None,
-        started_at=_parse_time(prediction.started_at),
-        completed_at=_parse_time(prediction.completed_at),
-        output=_save_output(prediction, job, report.attempt, documents),
-        logs=_save_logs(prediction, job, report.attempt, documents),
-        error=prediction.error[:_MAX_ERROR_CHARACTERS] if prediction.error else None,
-        metrics=prediction.metrics,
-        lease_until=lease_until,
-    )
-
-
-def _save_output(
-    prediction: UpstreamPrediction, job: Job, attempt: int, documents: DocumentStore
-) -> Document | None:
-    if prediction.status is not UpstreamStatus.SUCCEEDED:
-        return None
-    return documents.save(job.tenant, job.id, f"replicate-output-{attempt}", prediction.output)
-
-
-def _save_logs(
-    prediction: UpstreamPrediction, job: Job, attempt: int, documents: DocumentStore
-) -> Document | None:
-    if not prediction.logs:
-        return None
-    # The status is in the name, so that a late report of the running prediction does not overwrite the logs
-    # of the finished one.
-    name = f"logs-{attempt}-{prediction.status.value}"
-    return documents.save(job.tenant, job.id, name, prediction.logs)
-
-
-def _parse_time(text: str | None) -> datetime | None:
-    """Return the time, or None if it cannot be parsed: an unparsable timestamp must not fail the job."""
-    try:
-        return parse_optional_timestamp(text)
-    except ValueError:
-        return None

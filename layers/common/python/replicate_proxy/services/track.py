@@ -8,7 +8,7 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.jobs.changes import StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.services.reports import build_report_change
+from replicate_proxy.services.report_change import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:

@@ -1,0 +1,75 @@
+"""Translate a report from Replicate into the change that it makes to its job.
+
+Separate from `services.reports`, because webhook publishes reports and need not load what this imports.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_proxy.clock import parse_optional_timestamp
+from replicate_proxy.jobs.changes import Reported
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.contracts.events import PredictionReport
+    from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.ports import DocumentStore
+
+
+_MAX_ERROR_CHARACTERS = 4000
+
+
+def build_report_change(
+    report: PredictionReport, job: Job, documents: DocumentStore, *, lease_until: datetime | None = None
+) -> Reported:
+    """Return the change that a loaded report makes to the job; a harvester passes its `lease_until`.
+
+    The output and the logs are stored as documents before the change refers to them. Raises RetryableError if
+    they cannot be stored, PermanentError if the report holds no valid prediction.
+    """
+    prediction = UpstreamPrediction.parse(report.prediction or {})
+    return Reported(
+        attempt=report.attempt,
+        replicate_id=prediction.id,
+        status=prediction.status.value,
+        channel=report.channel,
+        model=prediction.model or None,
+        version=prediction.version or None,
+        started_at=_parse_time(prediction.started_at),
+        completed_at=_parse_time(prediction.completed_at),
+        output=_save_output(prediction, job, report.attempt, documents),
+        logs=_save_logs(prediction, job, report.attempt, documents),
+        error=prediction.error[:_MAX_ERROR_CHARACTERS] if prediction.error else None,
+        metrics=prediction.metrics,
+        lease_until=lease_until,
+    )
+
+
+def _save_output(
+    prediction: UpstreamPrediction, job: Job, attempt: int, documents: DocumentStore
+) -> Document | None:
+    if prediction.status is not UpstreamStatus.SUCCEEDED:
+        return None
+    return documents.save(job.tenant, job.id, f"replicate-output-{attempt}", prediction.output)
+
+
+def _save_logs(
+    prediction: UpstreamPrediction, job: Job, attempt: int, documents: DocumentStore
+) -> Document | None:
+    if not prediction.logs:
+        return None
+    # The status is in the name, so that a late report of the running prediction does not overwrite the logs
+    # of the finished one.
+    name = f"logs-{attempt}-{prediction.status.value}"
+    return documents.save(job.tenant, job.id, name, prediction.logs)
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    """Return the time, or None if it cannot be parsed: an unparsable timestamp must not fail the job."""
+    try:
+        return parse_optional_timestamp(text)
+    except ValueError:
+        return None
