@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.admin import build_admin_api
+from replicate_proxy.bootstrap.admin import build_router, build_webhook_secret_refresher
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | None:
     if event.get("source") == "aws.events":
-        build_admin_api().on_schedule()
+        build_webhook_secret_refresher().refresh()
         return None
     caller = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(
         operator_key_id=caller.get("key_id"), method=event.get("httpMethod"), path=event.get("path")
     )
-    response = build_admin_api().handle(event)
+    response = build_router().handle(event)
     logger.info("admin request answered", status=response["statusCode"])
     return response

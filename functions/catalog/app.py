@@ -1,10 +1,10 @@
-"""Passes Replicate's read-only endpoints through, by allow-list."""
+"""Pass Replicate's read-only endpoints through, by allow-list."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.catalog import routes
+from replicate_proxy.bootstrap.catalog import build_router
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    response = routes().handle(event)
+    response = build_router().handle(event)
     logger.info(
-        "answered",
+        "request answered",
         method=event.get("httpMethod"),
         resource=event.get("resource"),
         status=response["statusCode"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.endpoints import webhook_api
+from replicate_proxy.bootstrap.endpoints import build_router
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -21,6 +21,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
     logger.append_keys(
         tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=event.get("path")
     )
-    response = webhook_api().handle(event)
+    response = build_router().handle(event)
     logger.info("webhook request handled", status=response["statusCode"])
     return response

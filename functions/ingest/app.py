@@ -1,10 +1,10 @@
-"""Accepts predictions: validates, records, queues, and holds the reply where the caller wants to wait."""
+"""Create and cancel predictions and batches (`POST` routes)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.ingest import routes
+from replicate_proxy.bootstrap.ingest import build_router
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    response = routes().handle(event)
+    response = build_router().handle(event)
     logger.info(
-        "answered",
+        "request answered",
         method=event.get("httpMethod"),
         resource=event.get("resource"),
         status=response["statusCode"],

@@ -13,7 +13,7 @@ from moto import mock_aws
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSigningSecretStore
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
-from replicate_proxy.errors import ApiError, ConflictError
+from replicate_proxy.errors import ConflictError
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.webhooks.endpoints import DisabledReason
 from replicate_proxy.webhooks.model import (
@@ -181,13 +181,13 @@ class TestDeliveryStore:
         assert [attempt.number for attempt in deliveries.list_attempts(make_delivery())] == [1, 2]
         assert deliveries.list_attempts(make_delivery())[0] == make_attempt()
         assert len(deliveries.list_attempts_by_job(TENANT, JOB_ID)) == 4
-        first_page = deliveries.list_attempts_by_target(TENANT, PREDICTION_TARGET, cursor=None, limit=2)
+        first_page = deliveries.list_attempts_by_target(TENANT, PREDICTION_TARGET, after=None, limit=2)
         assert [attempt.sent_at for attempt in first_page.attempts] == [later, later]
         last_page = deliveries.list_attempts_by_target(
-            TENANT, PREDICTION_TARGET, cursor=first_page.next_cursor, limit=2
+            TENANT, PREDICTION_TARGET, after=first_page.next_position, limit=2
         )
         assert [attempt.sent_at for attempt in last_page.attempts] == [NOW]
-        assert last_page.next_cursor is None
+        assert last_page.next_position is None
 
     def test_list_by_target_pages_by_creation_time(self, deliveries: DeliveryStore) -> None:
         for minute in range(5):
@@ -198,18 +198,18 @@ class TestDeliveryStore:
 
         since = NOW + timedelta(minutes=1)
         sequences: list[int] = []
-        cursor = None
+        position = None
         while True:
             page = deliveries.list_by_target(
-                TENANT, "ep_1", since=since, cursor=cursor, limit=3, oldest_first=True
+                TENANT, "ep_1", since=since, after=position, limit=3, oldest_first=True
             )
             sequences += [delivery.sequence for delivery in page.deliveries]
-            cursor = page.next_cursor
-            if cursor is None:
+            position = page.next_position
+            if position is None:
                 break
         assert sequences == [1, 2, 3, 4]
         newest = deliveries.list_by_target(
-            TENANT, "ep_1", since=None, cursor=None, limit=2, oldest_first=False
+            TENANT, "ep_1", since=None, after=None, limit=2, oldest_first=False
         )
         assert [delivery.sequence for delivery in newest.deliveries] == [4, 3]
 
@@ -344,10 +344,3 @@ class TestReceiverLimitStore:
         after_reset = receiver_limits.get(TENANT, "ep_1")
         assert after_reset is not None
         assert (after_reset.consecutive_failures, after_reset.failing_since) == (0, None)
-
-
-@pytest.mark.parametrize("cursor", ["x", "e30", "WzEsMiwzXQ", "!!!"])
-def test_list_raises_api_error_when_cursor_is_malformed(cursor: str, table_client: Any) -> None:
-    deliveries = DynamoDeliveryStore(table_client, TABLE, due_shards=DUE_SHARDS)
-    with pytest.raises(ApiError):
-        deliveries.list_attempts_by_target(TENANT, "ep_1", cursor=cursor, limit=1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import AttemptResult, ErrorCode
-from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage, DueDelivery
+from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage, DeliveryPosition, DueDelivery
 from replicate_proxy.webhooks.receiver_limits import (
     ConcurrencyLimitError,
     ReceiverHealth,
@@ -107,7 +107,7 @@ class FakeDeliveryStore:
         target: str,
         *,
         since: datetime | None,
-        cursor: str | None,
+        after: DeliveryPosition | None,
         limit: int,
         oldest_first: bool,
     ) -> DeliveryPage:
@@ -120,10 +120,10 @@ class FakeDeliveryStore:
         deliveries.sort(
             key=lambda delivery: (delivery.created_at, delivery.sequence), reverse=not oldest_first
         )
-        return DeliveryPage(*_slice_page(deliveries, cursor, limit))
+        return DeliveryPage(*_slice_page(deliveries, after, limit))
 
     def list_attempts_by_target(
-        self, tenant: str, target: str, *, cursor: str | None, limit: int
+        self, tenant: str, target: str, *, after: DeliveryPosition | None, limit: int
     ) -> AttemptPage:
         attempts = [
             attempt
@@ -131,7 +131,7 @@ class FakeDeliveryStore:
             if (attempt.tenant, attempt.target) == (tenant, target)
         ]
         attempts.sort(key=lambda attempt: attempt.sent_at, reverse=True)
-        return AttemptPage(*_slice_page(attempts, cursor, limit))
+        return AttemptPage(*_slice_page(attempts, after, limit))
 
     def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
         if shard:
@@ -348,7 +348,9 @@ def _key(delivery: Delivery) -> tuple[str, str, int, str]:
     return delivery.tenant, delivery.job_id, delivery.sequence, delivery.target
 
 
-def _slice_page[T](rows: list[T], cursor: str | None, limit: int) -> tuple[tuple[T, ...], str | None]:
-    start = int(cursor or 0)
+def _slice_page[T](
+    rows: list[T], after: DeliveryPosition | None, limit: int
+) -> tuple[tuple[T, ...], DeliveryPosition | None]:
+    start = int(after.sort_key) if after else 0
     end = start + limit
-    return tuple(rows[start:end]), str(end) if end < len(rows) else None
+    return tuple(rows[start:end]), DeliveryPosition("job", str(end), "") if end < len(rows) else None

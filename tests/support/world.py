@@ -110,9 +110,13 @@ class World:
 
     def _build_ingest(self) -> None:
         self.idempotency = FakeIdempotencyStore()
-        self.job_factory = JobFactory(self.documents, self.queue, self.timeouts)
+        self.job_factory = JobFactory(self.documents, self.timeouts)
         self.job_creator = JobCreator(
-            store=self.store, idempotency=self.idempotency, intake=self.job_factory, clock=self.clock
+            store=self.store,
+            idempotency=self.idempotency,
+            factory=self.job_factory,
+            queue=self.queue,
+            clock=self.clock,
         )
         waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.canceler = JobCanceler(self.updater, self.queue, waiter)
@@ -120,8 +124,9 @@ class World:
         self.batch_service = BatchService(
             store=self.batch_store,
             idempotency=self.idempotency,
-            intake=self.job_factory,
-            cancel=self.canceler,
+            factory=self.job_factory,
+            queue=self.queue,
+            canceler=self.canceler,
             clock=self.clock,
             checkpoint=self.checkpoint,
         )
@@ -273,7 +278,7 @@ class World:
         request = JobRequest(
             submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
             input={"prompt": prompt},
-            base_url=BASE_URL,
+            public_base_url=BASE_URL,
             correlation_id="c-1",
             **fields,
         )

@@ -1,4 +1,4 @@
-"""docs/openapi.yaml says what routes, template events and bodies' models say, no more, no less."""
+"""docs/openapi.yaml describes exactly the registered routes, the template's routes and the bodies' models."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from replicate_proxy.api.admin.bodies import (
     TripBreakerBody,
     UpdateKeyBody,
 )
-from replicate_proxy.api.admin.routes import AdminApi, AdminServices
+from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
 from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
-from replicate_proxy.api.catalog import catalog_routes
-from replicate_proxy.api.files import CreateUploadBody, file_routes
-from replicate_proxy.api.http import Router
+from replicate_proxy.api.catalog import add_catalog_routes
+from replicate_proxy.api.files import CreateUploadBody, add_file_routes
+from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.bodies import (
     BatchEntryBody,
     CreateBatchBody,
     CreatePredictionBody,
     CreatePredictionByVersionBody,
 )
-from replicate_proxy.api.predictions.read_routes import query_routes
-from replicate_proxy.api.predictions.write_routes import ingest_routes
-from replicate_proxy.api.replicate_webhook import webhook_routes
+from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
+from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
+from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.api.webhooks.bodies import (
     CreateEndpointBody,
     EnableEndpointBody,
@@ -41,7 +42,8 @@ from replicate_proxy.api.webhooks.bodies import (
     RotateSecretBody,
     UpdateEndpointBody,
 )
-from replicate_proxy.api.webhooks.endpoints import WebhookApi
+from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
+from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.services.catalog import CATALOG_ROUTES
 from tests.template.rules.api import OPEN_ROUTES, iterate_methods
 from tests.template.stack import iterate_parts, load_stack
@@ -58,124 +60,149 @@ OPERATIONS = {
     for method, operation in item.items()
     if method in METHODS
 }
-BODIES: dict[str, type[BaseModel]] = {
-    "Discard": DiscardBody,
-    "Enabling": EnableEndpointBody,
-    "EndpointChange": UpdateEndpointBody,
-    "KeyChange": UpdateKeyBody,
-    "Limits": LimitsBody,
-    "NewBatch": CreateBatchBody,
-    "NewBatchEntry": BatchEntryBody,
-    "NewEndpoint": CreateEndpointBody,
-    "NewKey": CreateKeyBody,
-    "NewModelPrediction": CreatePredictionBody,
-    "NewPrediction": CreatePredictionByVersionBody,
-    "NewUpload": CreateUploadBody,
-    "Redelivery": RedeliverBody,
-    "Redrive": RedriveBody,
-    "Rotation": RotateKeyBody,
-    "TenantSettings": PutTenantBody,
-    "Trip": TripBreakerBody,
-}
-NOTHING = cast(Any, None)  # registering a route asks nothing of the service behind it
+BODIES: tuple[type[BaseModel], ...] = (
+    BatchEntryBody,
+    CreateBatchBody,
+    CreateEndpointBody,
+    CreateKeyBody,
+    CreatePredictionBody,
+    CreatePredictionByVersionBody,
+    CreateUploadBody,
+    DiscardBody,
+    EnableEndpointBody,
+    LimitsBody,
+    PutTenantBody,
+    RedeliverBody,
+    RedriveBody,
+    RotateKeyBody,
+    RotateSecretBody,
+    TripBreakerBody,
+    UpdateEndpointBody,
+    UpdateKeyBody,
+)
+UNUSED = cast(Any, None)  # registering a route does not use the service behind it
+
+type Route = tuple[str, str]
 
 
-def registered() -> set[tuple[str, str]]:
-    """Every (method, path) that some function's code answers."""
-    services = AdminServices(*[NOTHING] * 6)
-    batches = Router()
-    add_batch_write_routes(batches, reader=NOTHING, batches=NOTHING, views=NOTHING)
-    add_batch_read_routes(batches, batches=NOTHING, views=NOTHING)
-    makers: list[Router] = [
-        batches,
-        AdminApi(services)._routes,
-        WebhookApi(endpoints=NOTHING, redelivery=NOTHING, deliveries=NOTHING)._routes,
-        catalog_routes(NOTHING),
-        file_routes(NOTHING, signing_key=NOTHING),
-        ingest_routes(reader=NOTHING, ingest=NOTHING, cancel=NOTHING, hold=NOTHING, views=NOTHING),
-        query_routes(NOTHING),
-        webhook_routes(NOTHING),
-    ]
-    return {(method.lower(), path) for routes in makers for method, path in routes._handlers}
+def list_registered_routes() -> set[Route]:
+    """Return every (method, path) that some function handles."""
+    router = Router()
+    add_admin_routes(router, AdminServices(*[UNUSED] * 6))
+    add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
+    add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
+    add_catalog_routes(router, UNUSED)
+    add_delivery_routes(router, endpoints=UNUSED, redelivery=UNUSED, deliveries=UNUSED)
+    add_endpoint_routes(router, UNUSED, UNUSED)
+    add_file_routes(router, UNUSED, load_signing_key=UNUSED)
+    add_health_routes(router)
+    add_prediction_read_routes(router, UNUSED)
+    add_prediction_write_routes(
+        router, parser=UNUSED, creator=UNUSED, canceler=UNUSED, waiter=UNUSED, renderer=UNUSED
+    )
+    add_replicate_webhook_routes(router, UNUSED)
+    return {(method.lower(), path) for method, path in router.routes}
 
 
-def gateway() -> set[tuple[str, str]]:
+def list_template_routes() -> set[Route]:
     return {(method, path) for method, path, _ in iterate_methods(load_stack())}
 
 
-def reached(route: tuple[str, str], by: tuple[str, str]) -> bool:
-    """Whether the gateway's route `by`, which may end in `{proxy+}`, takes in the route."""
-    pattern = re.escape(by[1]).replace(re.escape("{proxy+}"), ".+")
-    return route[0] == by[0] and re.fullmatch(pattern, route[1]) is not None
+def leads_to(template_route: Route, route: Route) -> bool:
+    """Return whether the template's route, which may end in `{proxy+}`, includes the route."""
+    pattern = re.escape(template_route[1]).replace(re.escape("{proxy+}"), ".+")
+    return template_route[0] == route[0] and re.fullmatch(pattern, route[1]) is not None
 
 
-def test_every_route_of_the_code_is_documented_and_no_other() -> None:
+def test_documented_routes_are_the_registered_routes() -> None:
     documented = {(method, path.replace("{proxy}", "{proxy+}")) for method, path in OPERATIONS}
-    assert registered() == documented
+    assert list_registered_routes() == documented
 
 
-def test_the_gateway_leads_to_every_route() -> None:
-    lost = [route for route in registered() if not any(reached(route, by) for by in gateway())]
-    assert lost == []
+def test_template_leads_to_every_registered_route() -> None:
+    template_routes = list_template_routes()
+    unreachable = [
+        route
+        for route in list_registered_routes()
+        if not any(leads_to(template_route, route) for template_route in template_routes)
+    ]
+    assert unreachable == []
 
 
-def test_every_event_of_the_template_leads_to_some_route() -> None:
-    # A PUT below /v1/webhooks has no use yet; the function answers 404.
-    idle = {by for by in gateway() if not any(reached(route, by) for route in registered())}
-    assert idle == {("put", "/v1/webhooks/{proxy+}")}
+def test_every_template_route_leads_to_a_registered_route() -> None:
+    # No route below /v1/webhooks uses PUT; the function replies 404.
+    registered = list_registered_routes()
+    unused = {
+        template_route
+        for template_route in list_template_routes()
+        if not any(leads_to(template_route, route) for route in registered)
+    }
+    assert unused == {("put", "/v1/webhooks/{proxy+}")}
 
 
-def test_what_needs_no_key_is_what_the_template_leaves_open() -> None:
-    open_ = {route for route, operation in OPERATIONS.items() if operation.get("security") == []}
-    assert {(method, path.replace("{proxy}", "{proxy+}")) for method, path in open_} == set(OPEN_ROUTES)
+def test_operations_without_api_key_are_the_open_routes_of_the_template() -> None:
+    documented = {route for route, operation in OPERATIONS.items() if operation.get("security") == []}
+    assert {(method, path.replace("{proxy}", "{proxy+}")) for method, path in documented} == set(OPEN_ROUTES)
 
 
-def test_all_others_ask_for_a_key() -> None:
+def test_all_other_operations_require_an_api_key() -> None:
     assert DOCUMENT["security"] == [{"key": []}]
-    assert all("security" not in one or one["security"] == [] for one in OPERATIONS.values())
+    assert all(
+        "security" not in operation or operation["security"] == [] for operation in OPERATIONS.values()
+    )
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_a_body_has_the_fields_of_its_model(name: str) -> None:
-    schema, model = DOCUMENT["components"]["schemas"][name], BODIES[name]
-    needed = {field for field, info in model.model_fields.items() if info.is_required()}
+@pytest.mark.parametrize("model", BODIES)
+def test_body_schema_has_the_fields_of_its_model(model: type[BaseModel]) -> None:
+    schema = DOCUMENT["components"]["schemas"][model.__name__]
+    required = {field for field, info in model.model_fields.items() if info.is_required()}
 
     assert set(schema["properties"]) == set(model.model_fields)
-    assert set(schema.get("required", ())) == needed
+    assert set(schema.get("required", ())) == required
     assert schema["additionalProperties"] is False
     assert model.model_config["extra"] == "forbid"
 
 
-def test_bodies_that_share_a_schema_share_their_fields() -> None:
-    assert set(RotateKeyBody.model_fields) == set(RotateSecretBody.model_fields)
-    images = DOCUMENT["components"]["schemas"]["TenantSettings"]["properties"]["images"]
+def test_body_schemas_are_those_of_models() -> None:
+    # POST / accepts two forms, and its schema is their union.
+    schemas = {name for name in DOCUMENT["components"]["schemas"] if name.endswith("Body")}
+    assert schemas == {model.__name__ for model in BODIES} | {"CreatePlainPredictionBody"}
+
+
+def test_image_settings_schema_has_the_fields_of_its_model() -> None:
+    images = DOCUMENT["components"]["schemas"]["PutTenantBody"]["properties"]["images"]
     assert set(images["properties"]) == set(ImagesBody.model_fields)
 
 
-def test_catalog_parameters_are_those_passed_on() -> None:
-    for entry in CATALOG_ROUTES:
-        given = OPERATIONS["get", entry.resource].get("parameters", [])
-        names = {one.get("name", "cursor") for one in given}
-        assert names == entry.query_parameters, entry.resource
+def test_catalog_query_parameters_are_those_passed_on() -> None:
+    for route in CATALOG_ROUTES:
+        parameters = OPERATIONS["get", route.resource].get("parameters", [])
+        # The cursor parameter is a reference.
+        names = {parameter.get("name", "cursor") for parameter in parameters}
+        assert names == route.query_parameters, route.resource
 
 
 def test_path_parameters_are_declared() -> None:
     for path, item in DOCUMENT["paths"].items():
-        declared = {one["name"] for one in item.get("parameters", ()) if one["in"] == "path"}
+        declared = {
+            parameter["name"] for parameter in item.get("parameters", ()) if parameter["in"] == "path"
+        }
         assert declared == set(re.findall(r"{(\w+)}", path)), path
 
 
-def test_references_lead_somewhere() -> None:
-    for where, part in iterate_parts(DOCUMENT):
+def test_references_resolve() -> None:
+    for location, part in iterate_parts(DOCUMENT):
         if isinstance(part, dict) and isinstance(part.get("$ref"), str):
-            found: Any = DOCUMENT
-            for step in part["$ref"].removeprefix("#/").split("/"):
-                assert step in found, f"{where}: {part['$ref']}"
-                found = found[step]
+            target: Any = DOCUMENT
+            for key in part["$ref"].removeprefix("#/").split("/"):
+                assert key in target, f"{location}: {part['$ref']}"
+                target = target[key]
 
 
-def test_operations_have_names_of_their_own_and_say_how_errors_look() -> None:
-    names = [operation["operationId"] for operation in OPERATIONS.values()]
-    assert len(set(names)) == len(names)
+def test_operation_ids_are_unique_and_every_operation_documents_errors() -> None:
+    operation_ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(operation_ids)) == len(operation_ids)
     problem = {"$ref": "#/components/responses/Problem"}
-    assert [route for route, one in OPERATIONS.items() if one["responses"].get("default") != problem] == []
+    assert [
+        route for route, operation in OPERATIONS.items() if operation["responses"].get("default") != problem
+    ] == []

@@ -1,4 +1,4 @@
-"""The handlers of the pipeline: sample event in, service's work done, and only the bad message back."""
+"""The handlers of the pipeline: sample events in, the service's work done, only failed messages returned."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from functions.track import app as track_app
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_job
 from tests.support.handlers import LambdaContext, load_event
+from tests.support.prediction_api import PredictionApi
 from tests.support.world import World
-from tests.unit.replicate_proxy.api.predictions.test_predictions import Api
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-# A call may have nothing to count.
+# Powertools warns about an invocation without metrics.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 class Context(LambdaContext):
-    """One that also says how much time is left."""
+    """A context with five minutes left."""
 
     def get_remaining_time_in_millis(self) -> int:
         return 300_000
@@ -47,8 +47,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def job_of(event: dict[str, Any], world: World, status: JobStatus, **fields: Any) -> Any:
-    """The job that the event's first message is about."""
+def store_job(event: dict[str, Any], world: World, status: JobStatus, **fields: Any) -> Any:
+    """Store and return the job that the event's first message is about."""
     body = json.loads(event["Records"][0]["body"])
     data = body["detail"]["data"] if "detail" in body else body
     prediction = data.get("prediction") or {}
@@ -58,32 +58,32 @@ def job_of(event: dict[str, Any], world: World, status: JobStatus, **fields: Any
     return world.store.put(job)
 
 
-def call(app: ModuleType, event: dict[str, Any]) -> list[str]:
-    """The messages that go back to the queue."""
+def invoke(app: ModuleType, event: dict[str, Any]) -> list[str]:
+    """Return the IDs of the messages that go back to the queue."""
     reply = app.lambda_handler(event, CONTEXT)
     return [entry["itemIdentifier"] for entry in reply["batchItemFailures"]]
 
 
-def test_dispatch_submits(world: World) -> None:
+def test_dispatch_submits_job(world: World) -> None:
     event = load_event("dispatch/submit")
-    job = job_of(event, world, JobStatus.QUEUED)
-    assert call(dispatch_app, event) == []
+    job = store_job(event, world, JobStatus.QUEUED)
+    assert invoke(dispatch_app, event) == []
     assert world.get_job(job).status is JobStatus.SUBMITTED
 
 
-def test_dispatch_cancels(world: World) -> None:
+def test_dispatch_cancels_job(world: World) -> None:
     event = load_event("dispatch/cancel")
     world.accept_job()
     world.drain_messages()
-    job = job_of(event, world, JobStatus.SUBMITTED, cancel_requested_at=world.clock.now())
-    assert call(dispatch_app, event) == []
+    job = store_job(event, world, JobStatus.SUBMITTED, cancel_requested_at=world.clock.now())
+    assert invoke(dispatch_app, event) == []
     assert world.get_job(job).status is JobStatus.CANCELED
 
 
-def test_a_poisonous_message_goes_back_alone(world: World) -> None:
+def test_dispatch_returns_only_the_malformed_message(world: World) -> None:
     event = load_event("dispatch/batch_with_poison")
-    job = job_of(event, world, JobStatus.QUEUED)
-    failed = call(dispatch_app, event)
+    job = store_job(event, world, JobStatus.QUEUED)
+    failed = invoke(dispatch_app, event)
     assert len(failed) < len(event["Records"])
     assert failed
     assert world.get_job(job).status is JobStatus.SUBMITTED
@@ -92,47 +92,47 @@ def test_a_poisonous_message_goes_back_alone(world: World) -> None:
 @pytest.mark.parametrize(
     ("app", "name"), [(dispatch_app, "dispatch"), (track_app, "track"), (harvest_app, "harvest")]
 )
-def test_poison_goes_back_to_end_as_a_dead_letter(world: World, app: ModuleType, name: str) -> None:
+def test_malformed_message_is_returned_to_the_queue(world: World, app: ModuleType, name: str) -> None:
     event = load_event(f"{name}/poison")
-    assert call(app, event) == [record["messageId"] for record in event["Records"]]
+    assert invoke(app, event) == [record["messageId"] for record in event["Records"]]
 
 
-def test_a_message_about_a_job_that_is_gone_is_done(world: World) -> None:
-    assert call(dispatch_app, load_event("dispatch/unknown_job")) == []
-    assert call(track_app, load_event("track/failed")) == []
+def test_message_about_unknown_job_is_dropped(world: World) -> None:
+    assert invoke(dispatch_app, load_event("dispatch/unknown_job")) == []
+    assert invoke(track_app, load_event("track/failed")) == []
 
 
 @pytest.mark.parametrize(
     ("name", "status"),
     [
         ("started", JobStatus.SUBMITTED),
-        # A failure of Replicate's own: one fresh attempt.
+        # A transient failure at Replicate starts a new attempt.
         ("failed", JobStatus.QUEUED),
         ("canceled", JobStatus.CANCELED),
         ("aborted", JobStatus.CANCELED),
     ],
 )
-def test_track_applies_the_news(world: World, name: str, status: JobStatus) -> None:
+def test_track_applies_report(world: World, name: str, status: JobStatus) -> None:
     event = load_event(f"track/{name}")
-    job = job_of(event, world, JobStatus.SUBMIT_UNKNOWN, replicate_id=None)
-    assert call(track_app, event) == []
+    job = store_job(event, world, JobStatus.SUBMIT_UNKNOWN, replicate_id=None)
+    assert invoke(track_app, event) == []
     assert world.get_job(job).status is status
 
 
-def test_track_takes_a_batch_in_any_order(world: World) -> None:
+def test_track_handles_messages_in_any_order(world: World) -> None:
     event = load_event("track/batch_out_of_order")
-    job = job_of(event, world, JobStatus.SUBMITTED)
-    assert call(track_app, event) == []
+    job = store_job(event, world, JobStatus.SUBMITTED)
+    assert invoke(track_app, event) == []
     ended = world.get_job(job)
-    assert call(track_app, {"Records": event["Records"][::-1]}) == []
+    assert invoke(track_app, {"Records": event["Records"][::-1]}) == []
     assert world.get_job(job) == ended
 
 
 @pytest.mark.parametrize("name", ["completed", "completed_nested", "completed_text", "foreign_host"])
-def test_harvest_finishes_the_job(world: World, name: str) -> None:
+def test_harvest_finishes_job(world: World, name: str) -> None:
     event = load_event(f"harvest/{name}")
-    job = job_of(event, world, JobStatus.PROCESSING)
-    assert call(harvest_app, event) == []
+    job = store_job(event, world, JobStatus.PROCESSING)
+    assert invoke(harvest_app, event) == []
     assert world.get_job(job).status is JobStatus.SUCCEEDED
 
 
@@ -159,17 +159,17 @@ def test_harvest_finishes_the_job(world: World, name: str) -> None:
         ("cancel_batch_foreign", 404),
     ],
 )
-def test_ingest_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
-    api = Api()
-    monkeypatch.setattr(ingest_app, "routes", lambda: api.writes)
+def test_ingest_returns_status(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
+    api = PredictionApi()
+    monkeypatch.setattr(ingest_app, "build_router", lambda: api.writes)
     response = ingest_app.lambda_handler(load_event(f"ingest/{name}"), CONTEXT)
     assert response["statusCode"] == status, response["body"]
     assert len(api.world.store.jobs) == (1 if status < 300 else 0)
 
 
-def test_ingest_takes_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = Api()
-    monkeypatch.setattr(ingest_app, "routes", lambda: api.writes)
+def test_ingest_creates_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = PredictionApi()
+    monkeypatch.setattr(ingest_app, "build_router", lambda: api.writes)
     response = ingest_app.lambda_handler(load_event("ingest/create_batch"), CONTEXT)
     assert response["statusCode"] == 201, response["body"]
     assert len(api.world.store.jobs) == 3
@@ -184,8 +184,9 @@ def test_ingest_takes_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         ("health", 200),
         ("list", 200),
         ("list_by_time", 200),
+        ("list_broken_cursor", 400),
     ],
 )
-def test_query_answers(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
-    monkeypatch.setattr(query_app, "routes", lambda: Api().reads)
+def test_query_returns_status(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
+    monkeypatch.setattr(query_app, "build_router", lambda: PredictionApi().reads)
     assert query_app.lambda_handler(load_event(f"query/{name}"), CONTEXT)["statusCode"] == status

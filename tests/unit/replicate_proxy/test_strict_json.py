@@ -1,4 +1,4 @@
-"""What a caller's JSON may be: all that can be given back as JSON, and nothing else."""
+"""Strict JSON: everything that can be written back as JSON, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_json_is_read_as_it_was_written(value: object) -> None:
+def test_parse_returns_what_was_dumped(value: object) -> None:
     assert parse_strict_json(json.dumps(value).encode()) == value
     assert parse_strict_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @given(st.binary())
-def test_whatever_is_read_can_be_given_back(body: bytes) -> None:
+def test_parsed_value_can_be_dumped_and_encoded(body: bytes) -> None:
     try:
         value = parse_strict_json(body)
     except ValueError:
@@ -47,11 +47,11 @@ def test_whatever_is_read_can_be_given_back(body: bytes) -> None:
         b"[",
     ],
 )
-def test_anything_else_is_refused(body: bytes) -> None:
+def test_parse_rejects_what_cannot_be_written_back(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_strict_json(body)
 
 
-def test_a_nesting_without_end_is_refused() -> None:
+def test_parse_rejects_excessive_nesting() -> None:
     with pytest.raises((RecursionError, ValueError)):
         parse_strict_json(b"[" * 200_000)

@@ -80,3 +80,31 @@ class ApiError(ProxyError):
         self.invalid_fields = tuple(invalid_fields)
         self.headers = dict(headers or {})
         self.retry_after = retry_after
+
+
+def field_error(field: str, description: str, *, error_type: str = "invalid") -> ApiError:
+    """Return a 422 ApiError about one field of the body, or one header."""
+    return field_errors([InvalidField(error_type, field, description)])
+
+
+def field_errors(fields: Sequence[InvalidField]) -> ApiError:
+    """Return a 422 ApiError that names every invalid field, in Replicate's shape."""
+    return ApiError(422, "Input validation failed", _describe(fields), invalid_fields=fields)
+
+
+def parameter_error(name: str, description: str, *, error_type: str = "invalid") -> ApiError:
+    """Return a 400 ApiError about one query parameter."""
+    return parameter_errors([InvalidField(error_type, name, description)])
+
+
+def parameter_errors(parameters: Sequence[InvalidField]) -> ApiError:
+    """Return a 400 ApiError that names every invalid query parameter."""
+    return ApiError(400, "Invalid parameter", _describe(parameters), invalid_fields=parameters)
+
+
+def _describe(fields: Sequence[InvalidField]) -> str:
+    """Return one line a field, as Replicate does; an empty field name is the body itself."""
+    return "".join(
+        f"- {field.field}: {field.description}\n" if field.field else f"- {field.description}\n"
+        for field in fields
+    )

@@ -1,4 +1,4 @@
-"""JSON from callers, as RFC 8259 has it and as it can be given back: Python's own reader takes more. Pure."""
+"""Parse JSON that can be written back: RFC 8259 without what Python's own parser accepts beyond it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import Any
 
 
 def parse_strict_json(body: bytes) -> Any:
-    """Raises ValueError or RecursionError: UnicodeDecodeError where the body is not UTF-8, JSONDecodeError
-    where it breaks off, UnicodeEncodeError for half of a surrogate pair, ValueError for a number out of
-    bounds.
+    """Parse the body, or raise ValueError or RecursionError.
+
+    The ValueError is a UnicodeDecodeError if the body is not UTF-8, a JSONDecodeError if it is malformed, a
+    UnicodeEncodeError for half of a surrogate pair, and a plain ValueError for a number out of bounds.
     """
-    parsed = json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
-    # Half of a surrogate pair is legal JSON, and no text that anybody could store.
+    parsed = json.loads(
+        body.decode("utf-8"), parse_constant=_reject_constant, parse_float=_parse_finite_float
+    )
+    # Half of a surrogate pair is valid JSON, but such text cannot be encoded as UTF-8, and so not stored.
     if b"\\u" in body:
         json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     return parsed
 
 
-def _no_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
+    """Reject NaN, Infinity and -Infinity."""
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
-    """1e999 is legal JSON; Python would read it as infinity, which nobody could be given back."""
+def _parse_finite_float(text: str) -> float:
+    """Reject numbers such as 1e999, which are valid JSON but become infinity, which is not."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("a number is out of bounds")

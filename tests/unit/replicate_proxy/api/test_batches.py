@@ -1,4 +1,4 @@
-"""Batches from API Gateway's event to its reply, over the whole pipeline in memory."""
+"""The routes of batches, from API Gateway's event to the reply, over the whole pipeline in memory."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pytest
 
 from replicate_proxy.jobs.model import MAX_BATCH_JOBS
 from tests.support.builders import VERSION, make_event
-from tests.unit.replicate_proxy.api.predictions.test_predictions import ADDRESS, Api
+from tests.support.prediction_api import API_URL, PredictionApi
 
 ENTRY = {"version": VERSION, "input": {"prompt": "a cat"}}
-HOOK = "https://app.test/hook"
+WEBHOOK = "https://app.test/hook"
 
 
 @pytest.fixture
-def api() -> Api:
-    return Api()
+def api() -> PredictionApi:
+    return PredictionApi()
 
 
-def create(api: Api, *entries: Any, **more: Any) -> tuple[int, Any, Any]:
-    headers = more.pop("headers", None)
-    return api.post("/v1/batches", {"predictions": list(entries), **more}, headers=headers)
+def create(api: PredictionApi, *entries: Any, **fields: Any) -> tuple[int, Any, Any]:
+    headers = fields.pop("headers", None)
+    return api.post("/v1/batches", {"predictions": list(entries), **fields}, headers=headers)
 
 
-def show(api: Api, batch_id: str, **fields: Any) -> tuple[int, Any, Any]:
+def get_batch(api: PredictionApi, batch_id: str, **fields: Any) -> tuple[int, Any, Any]:
     return api.get("/v1/batches/{id}", params={"id": batch_id}, **fields)
 
 
-def finish_all(api: Api) -> None:
+def finish_all(api: PredictionApi) -> None:
     api.world.drain_messages()
     for prediction_id in list(api.world.replicate.predictions):
         api.world.replicate.finish(prediction_id)
@@ -37,46 +37,51 @@ def finish_all(api: Api) -> None:
     api.world.drain_messages()
 
 
-def test_a_batch_is_accepted_as_a_whole_and_runs_entry_by_entry(api: Api) -> None:
+def test_batch_is_created_as_a_whole_and_runs_entry_by_entry(api: PredictionApi) -> None:
     entries = (ENTRY, {"model": "acme/sdxl", "input": {}}, {"deployment": "acme/up", "input": {}})
     status, batch, headers = create(api, *entries)
     assert (status, batch["status"], batch["total"]) == (201, "processing", 3)
     assert batch["counts"] == {"starting": 3, "processing": 0, "succeeded": 0, "failed": 0, "canceled": 0}
-    assert [one["model"] for one in batch["predictions"]] == ["", "acme/sdxl", "acme/up"]
-    assert {one["proxy"]["batch_id"] for one in batch["predictions"]} == {batch["id"]}
-    assert headers["location"] == batch["urls"]["get"] == f"{ADDRESS}/v1/batches/{batch['id']}"
+    assert [prediction["model"] for prediction in batch["predictions"]] == ["", "acme/sdxl", "acme/up"]
+    assert {prediction["proxy"]["batch_id"] for prediction in batch["predictions"]} == {batch["id"]}
+    assert headers["location"] == batch["urls"]["get"] == f"{API_URL}/v1/batches/{batch['id']}"
 
     finish_all(api)
-    _, done, _ = show(api, batch["id"])
+    _, finished, _ = get_batch(api, batch["id"])
 
     assert len(api.world.replicate.predictions) == 3
-    assert (done["status"], done["counts"]["succeeded"]) == ("completed", 3)
-    assert [one["id"] for one in done["predictions"]] == [one["id"] for one in batch["predictions"]]
-    assert done["completed_at"] == max(one["completed_at"] for one in done["predictions"])
+    assert (finished["status"], finished["counts"]["succeeded"]) == ("completed", 3)
+    ids = [prediction["id"] for prediction in batch["predictions"]]
+    assert [prediction["id"] for prediction in finished["predictions"]] == ids
+    completion_times = [prediction["completed_at"] for prediction in finished["predictions"]]
+    assert finished["completed_at"] == max(completion_times)
 
 
-def test_its_predictions_are_predictions_like_any_other(api: Api) -> None:
+def test_predictions_of_a_batch_are_ordinary_predictions(api: PredictionApi) -> None:
     _, batch, _ = create(api, ENTRY, ENTRY)
-    listed = {one["id"] for one in api.get("/v1/predictions")[1]["results"]}
-    assert listed == {one["id"] for one in batch["predictions"]}
-    assert api.show(batch["predictions"][0]["id"])[1]["proxy"]["batch_id"] == batch["id"]
+    listed = {prediction["id"] for prediction in api.get("/v1/predictions")[1]["results"]}
+    assert listed == {prediction["id"] for prediction in batch["predictions"]}
+    first_id = batch["predictions"][0]["id"]
+    assert api.get_prediction(first_id)[1]["proxy"]["batch_id"] == batch["id"]
     assert "batch_id" not in api.post()[1]["proxy"]
 
 
-def test_the_batchs_webhook_is_for_entries_without_one(api: Api) -> None:
-    own = {**ENTRY, "webhook": f"{HOOK}/own", "webhook_events_filter": ["start"]}
-    older = {**ENTRY, "webhook_completed": f"{HOOK}/older"}
-    _, batch, _ = create(api, ENTRY, own, older, webhook=HOOK, webhook_events_filter=["completed"])
-    told = [(one["webhook"], one["webhook_events_filter"]) for one in batch["predictions"]]
-    assert told == [
-        (HOOK, ["completed"]),
-        (f"{HOOK}/own", ["start"]),
-        (f"{HOOK}/older", ["completed"]),
+def test_batch_webhook_applies_to_entries_without_webhook(api: PredictionApi) -> None:
+    own = {**ENTRY, "webhook": f"{WEBHOOK}/own", "webhook_events_filter": ["start"]}
+    older = {**ENTRY, "webhook_completed": f"{WEBHOOK}/older"}
+    _, batch, _ = create(api, ENTRY, own, older, webhook=WEBHOOK, webhook_events_filter=["completed"])
+    webhooks = [
+        (prediction["webhook"], prediction["webhook_events_filter"]) for prediction in batch["predictions"]
+    ]
+    assert webhooks == [
+        (WEBHOOK, ["completed"]),
+        (f"{WEBHOOK}/own", ["start"]),
+        (f"{WEBHOOK}/older", ["completed"]),
     ]
 
 
 @pytest.mark.parametrize(
-    ("entries", "more", "fields"),
+    ("entries", "fields", "invalid"),
     [
         ([], {}, ["predictions"]),
         ([ENTRY] * (MAX_BATCH_JOBS + 1), {}, ["predictions"]),
@@ -98,17 +103,17 @@ def test_the_batchs_webhook_is_for_entries_without_one(api: Api) -> None:
         ([ENTRY, ENTRY], {"headers": {"Cancel-After": "soon"}}, ["Cancel-After"]),
     ],
 )  # fmt: skip
-def test_whatever_is_wrong_is_named_and_nothing_is_created(
-    api: Api, entries: list[Any], more: dict[str, Any], fields: list[str]
+def test_invalid_batch_names_every_field_and_creates_nothing(
+    api: PredictionApi, entries: list[Any], fields: dict[str, Any], invalid: list[str]
 ) -> None:
-    status, problem, _ = create(api, *entries, **more)
+    status, problem, _ = create(api, *entries, **fields)
     assert status == 422
-    assert sorted(one["field"] for one in problem["invalid_fields"]) == fields
+    assert sorted(field["field"] for field in problem["invalid_fields"]) == invalid
     assert api.world.store.jobs == {}
     assert api.world.messages == []
 
 
-def test_a_model_that_the_key_may_not_run_stops_all_of_it(api: Api) -> None:
+def test_model_that_the_key_may_not_run_rejects_the_whole_batch(api: PredictionApi) -> None:
     body = {"predictions": [ENTRY, {"model": "acme/dear", "input": {}}]}
     event = make_event("POST", "/v1/batches", body=body)
     event["requestContext"]["authorizer"]["models"] = VERSION
@@ -118,61 +123,66 @@ def test_a_model_that_the_key_may_not_run_stops_all_of_it(api: Api) -> None:
     assert api.world.store.jobs == {}
 
 
-def test_an_idempotency_key_stands_for_the_whole_batch(api: Api) -> None:
+def test_idempotency_key_stands_for_the_whole_batch(api: PredictionApi) -> None:
     headers = {"Idempotency-Key": "order-1"}
     first = create(api, ENTRY, ENTRY, headers=headers)
-    again = create(api, ENTRY, ENTRY, headers=headers)
-    assert (first[0], again[0]) == (201, 201)
-    assert again[1]["id"] == first[1]["id"]
+    second = create(api, ENTRY, ENTRY, headers=headers)
+    assert (first[0], second[0]) == (201, 201)
+    assert second[1]["id"] == first[1]["id"]
     assert "idempotent-replayed" not in first[2]
-    assert again[2]["idempotent-replayed"] == "true"
+    assert second[2]["idempotent-replayed"] == "true"
     assert len(api.world.store.jobs) == 2
     assert create(api, ENTRY, headers=headers)[0] == 409
     assert api.post(headers=headers)[0] == 409
     assert len(api.world.store.jobs) == 2
 
 
-def test_cancel_ends_what_is_not_over(api: Api) -> None:
+def test_cancel_cancels_predictions_that_are_not_final(api: PredictionApi) -> None:
     _, batch, _ = create(api, ENTRY, ENTRY, ENTRY)
-    first = batch["predictions"][0]["id"]
+    first_id = batch["predictions"][0]["id"]
     api.world.drain_messages()
-    done = next(iter(api.world.replicate.predictions))
-    api.world.replicate.finish(done)
-    api.world.send_webhook(done)
+    finished_id = next(iter(api.world.replicate.predictions))
+    api.world.replicate.finish(finished_id)
+    api.world.send_webhook(finished_id)
     api.world.drain_messages()
 
-    status, asked, _ = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]})
+    status, canceled, _ = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]})
     api.world.drain_messages()
-    counts = show(api, batch["id"])[1]["counts"]
+    counts = get_batch(api, batch["id"])[1]["counts"]
 
-    assert (status, asked["total"]) == (200, 3)
+    assert (status, canceled["total"]) == (200, 3)
     assert (counts["succeeded"], counts["canceled"]) == (1, 2)
-    assert first in {one["id"] for one in asked["predictions"]}
+    assert first_id in {prediction["id"] for prediction in canceled["predictions"]}
 
 
 @pytest.mark.parametrize("batch_id", ["0" * 26, "no-id"])
-def test_one_that_is_not_there_and_one_of_another_tenant_are_the_same(api: Api, batch_id: str) -> None:
+def test_unknown_batch_and_other_tenants_batch_are_not_found_alike(api: PredictionApi, batch_id: str) -> None:
     _, batch, _ = create(api, ENTRY)
-    missing = show(api, batch_id)
-    foreign = show(api, batch["id"], tenant="mallory")
-    assert missing[0] == foreign[0] == 404
-    assert missing[1] == foreign[1]
+    unknown = get_batch(api, batch_id)
+    foreign = get_batch(api, batch["id"], tenant="mallory")
+    assert unknown[0] == foreign[0] == 404
+    assert unknown[1] == foreign[1]
     cancel = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]}, tenant="mallory")
     assert cancel[0] == 404
     assert all(job.cancel_requested_at is None for job in api.world.store.jobs.values())
 
 
-def test_scopes_are_those_of_predictions(api: Api) -> None:
+def test_batch_routes_require_the_scopes_of_predictions(api: PredictionApi) -> None:
     _, batch, _ = create(api, ENTRY)
     assert api.post("/v1/batches", {"predictions": [ENTRY]}, scopes="predictions:read")[0] == 403
-    assert show(api, batch["id"], scopes="predictions:write")[0] == 403
+    assert get_batch(api, batch["id"], scopes="predictions:write")[0] == 403
 
 
-def test_what_does_not_fit_into_a_reply_is_told_in_short() -> None:
-    api = Api(reply_bytes=3_000)
+def test_predictions_that_do_not_fit_into_the_reply_are_shortened() -> None:
+    api = PredictionApi(max_reply_bytes=3_000)
     _, batch, _ = create(api, *[{"version": VERSION, "input": {"prompt": "x" * 600}}] * 4)
-    whole = [one for one in batch["predictions"] if "input" in one]
-    short = batch["predictions"][len(whole) :]
-    assert 0 < len(whole) < 4
-    assert [one["proxy"] for one in short] == [{"omitted": ["input", "logs", "output"]}] * len(short)
-    assert all(one["status"] == "starting" and one["urls"]["get"].endswith(one["id"]) for one in short)
+    full = [prediction for prediction in batch["predictions"] if "input" in prediction]
+    short = batch["predictions"][len(full) :]
+    assert 0 < len(full) < 4
+    assert [prediction["proxy"] for prediction in short] == [{"omitted": ["input", "logs", "output"]}] * len(
+        short
+    )
+    assert all(
+        prediction["status"] == "starting" and prediction["urls"]["get"].endswith(prediction["id"])
+        for prediction in short
+    )

@@ -1,4 +1,4 @@
-"""Pages of listed origins may call, others find no permission in any reply."""
+"""Pages of allowed origins may call the API; no reply permits it to others."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Any
 import pytest
 
 from replicate_proxy.api.cors import CorsPolicy
-from replicate_proxy.api.http import Request, Response, Router, json_response
+from replicate_proxy.api.http import Request, Response, json_response
+from replicate_proxy.api.routing import Router
 from replicate_proxy.errors import ApiError
 
 APP = "https://app.example.com"
-LISTED = CorsPolicy(frozenset({APP, "https://other.example.com"}))
+POLICY = CorsPolicy(frozenset({APP, "https://other.example.com"}))
 
 
-def call(cors: CorsPolicy | None, method: str, origin: str | None) -> Response:
-    routes = Router(cors)
+def call(policy: CorsPolicy | None, method: str, origin: str | None) -> Response:
+    router = Router(cors=policy)
 
-    @routes.add("OPTIONS", "/{proxy+}")
-    @routes.get("/{proxy+}")
-    def nothing(_: Request) -> Response:
+    @router.add("OPTIONS", "/{proxy+}")
+    @router.get("/{proxy+}")
+    def accept(_: Request) -> Response:
         return json_response(204, None)
 
-    @routes.post("/{proxy+}")
-    def refused(_: Request) -> Response:
+    @router.post("/{proxy+}")
+    def reject(_: Request) -> Response:
         raise ApiError(422, "No", "no")
 
     headers: dict[str, Any] = {} if origin is None else {"Origin": origin}
-    return routes.handle({"httpMethod": method, "resource": "/{proxy+}", "headers": headers})
+    return router.handle({"httpMethod": method, "resource": "/{proxy+}", "headers": headers})
 
 
-def test_a_preflight_of_a_listed_origin_says_what_it_may_send() -> None:
-    headers = call(LISTED, "OPTIONS", APP)["headers"]
+def test_preflight_of_allowed_origin_says_what_it_may_send() -> None:
+    headers = call(POLICY, "OPTIONS", APP)["headers"]
 
     assert headers["access-control-allow-origin"] == APP
     assert "PATCH" in headers["access-control-allow-methods"]
@@ -41,8 +42,8 @@ def test_a_preflight_of_a_listed_origin_says_what_it_may_send() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_replies_and_refusals_can_be_read_by_a_listed_origin(method: str) -> None:
-    headers = call(LISTED, method, APP)["headers"]
+def test_replies_and_errors_are_readable_by_allowed_origin(method: str) -> None:
+    headers = call(POLICY, method, APP)["headers"]
 
     assert headers["access-control-allow-origin"] == APP
     assert headers["vary"] == "origin"
@@ -53,31 +54,27 @@ def test_replies_and_refusals_can_be_read_by_a_listed_origin(method: str) -> Non
     "origin", ["https://evil.example", f"{APP}.evil.example", "null", "", APP.upper(), None]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_any_other_origin_is_told_nothing(method: str, origin: str | None) -> None:
-    headers = call(LISTED, method, origin)["headers"]
+def test_other_origin_gets_no_cors_headers(method: str, origin: str | None) -> None:
+    headers = call(POLICY, method, origin)["headers"]
 
     assert [name for name in headers if name.startswith("access-control")] == []
-    assert headers["vary"] == "origin"  # or a cache would hand a listed origin this reply
+    assert headers["vary"] == "origin", "a cache would serve this reply to an allowed origin"
 
 
-def test_a_star_stands_for_everybody() -> None:
-    assert (
-        call(CorsPolicy(frozenset({"*"})), "GET", "https://any.example")["headers"][
-            "access-control-allow-origin"
-        ]
-        == "*"
-    )
+def test_star_allows_every_origin() -> None:
+    headers = call(CorsPolicy(frozenset({"*"})), "GET", "https://any.example")["headers"]
+    assert headers["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.parametrize(("value", "allowed"), [("", False), (f"{APP} , https://b.example", True)])
-def test_the_list_comes_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, value: str, *, allowed: bool
+@pytest.mark.parametrize(("value", "is_allowed"), [("", False), (f"{APP} , https://b.example", True)])
+def test_policy_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str, *, is_allowed: bool
 ) -> None:
     monkeypatch.setenv("CORS_ALLOWED_ORIGINS", value)
-    assert ("access-control-allow-origin" in call(None, "GET", APP)["headers"]) is allowed
+    assert ("access-control-allow-origin" in call(None, "GET", APP)["headers"]) is is_allowed
 
 
-def test_without_a_list_replies_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reply_without_allowed_origins_has_no_vary_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CORS_ALLOWED_ORIGINS", raising=False)
     headers = call(None, "GET", APP)["headers"]
     assert "vary" not in headers

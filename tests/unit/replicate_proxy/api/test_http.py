@@ -1,4 +1,4 @@
-"""HTTP behind API Gateway: requests in, replies out, and every error a problem."""
+"""HTTP behind API Gateway: requests, replies and error replies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.api.http import Request, Response, Router, json_response
+from replicate_proxy.api.http import Request, Response, json_response
+from replicate_proxy.api.routing import Router
 from replicate_proxy.errors import (
     ApiError,
     ConflictError,
@@ -19,40 +20,41 @@ from replicate_proxy.errors import (
 )
 from tests.support.builders import make_event
 
-routes = Router()
+router = Router()
 
 
-@routes.post("/v1/predictions")
+@router.post("/v1/predictions")
 def echo(request: Request) -> Response:
     return json_response(200, request.json())
 
 
-def handle(**fields: Any) -> tuple[int, dict[str, Any]]:
-    response = routes.handle(make_event("POST", **fields))
+def post(**fields: Any) -> tuple[int, dict[str, Any]]:
+    response = router.handle(make_event("POST", **fields))
     return response["statusCode"], json.loads(response["body"])
 
 
-def raising(error: Exception) -> Response:
-    broken = Router()
+def get_reply_to(error: Exception) -> Response:
+    """Return the reply of a handler that raises the error."""
+    failing_router = Router()
 
-    @broken.get("/")
+    @failing_router.get("/")
     def fail(_: Request) -> Response:
         raise error
 
-    return broken.handle(make_event("GET", "/"))
+    return failing_router.handle(make_event("GET", "/"))
 
 
-def test_a_body_comes_as_it_was_sent() -> None:
-    assert handle(body={"text": "ü🙂"}) == (200, {"text": "ü🙂"})
+def test_json_body_is_parsed() -> None:
+    assert post(body={"text": "ü🙂"}) == (200, {"text": "ü🙂"})
 
 
-def test_a_base64_body_is_decoded() -> None:
+def test_base64_body_is_decoded() -> None:
     body = base64.b64encode('{"text": "ü"}'.encode()).decode()
-    assert handle(body=body, isBase64Encoded=True) == (200, {"text": "ü"})
+    assert post(body=body, isBase64Encoded=True) == (200, {"text": "ü"})
 
 
 @pytest.mark.parametrize(
-    ("body", "encoded", "says"),
+    ("body", "encoded", "detail"),
     [
         ("", False, "not JSON"),
         ("{", False, "line 1, column 2"),
@@ -68,17 +70,15 @@ def test_a_base64_body_is_decoded() -> None:
         (base64.b64encode(b'{"a": "\xff"}').decode(), True, "not UTF-8"),
     ],
 )
-def test_a_body_that_is_no_json_is_refused_in_words(body: str, *, encoded: bool, says: str) -> None:
-    status, reply = handle(body=body, isBase64Encoded=encoded)
+def test_body_that_is_not_json_is_a_400_with_the_reason(body: str, *, encoded: bool, detail: str) -> None:
+    status, reply = post(body=body, isBase64Encoded=encoded)
     assert status == 400
-    assert says in reply["detail"]
+    assert detail in reply["detail"]
 
 
-@pytest.mark.parametrize(("method", "resource"), [("GET", "/v1/predictions"), ("POST", "/nowhere")])
-def test_an_unknown_route_is_not_found(method: str, resource: str) -> None:
-    response = routes.handle(make_event(method, resource))
-    assert response["statusCode"] == 404
-    assert response["headers"]["content-type"] == "application/problem+json"
+def test_missing_body_counts_as_empty_object() -> None:
+    assert Request.from_event(make_event("POST")).json_or_empty() == {}
+    assert Request.from_event(make_event("POST", body={"a": 1})).json_or_empty() == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -92,50 +92,50 @@ def test_an_unknown_route_is_not_found(method: str, resource: str) -> None:
         (RecursionError("secret"), 500),
     ],
 )
-def test_errors_tell_the_caller_nothing_of_the_inside(error: Exception, status: int) -> None:
-    response = raising(error)
+def test_error_reply_reveals_nothing_internal(error: Exception, status: int) -> None:
+    response = get_reply_to(error)
     assert response["statusCode"] == status
     assert json.loads(response["body"])["status"] == status
     for word in ("secret", "Traceback", "table", "tenant", "rev"):
         assert word not in response["body"]
 
 
-def test_a_passing_failure_says_when_to_come_again() -> None:
-    response = raising(RetryableError("busy", retry_after=17))
+def test_retryable_error_says_when_to_retry() -> None:
+    response = get_reply_to(RetryableError("busy", retry_after=17))
     assert response["headers"]["retry-after"] == "17"
     assert json.loads(response["body"])["retry_after"] == 17
 
 
-def test_a_problem_has_replicates_shape() -> None:
+def test_api_error_is_sent_in_replicates_shape() -> None:
     error = ApiError(
         422,
         "Input validation failed",
-        "- input is required\n",
-        invalid_fields=[InvalidField("required", "input", "input is required")],
+        "- input: is required\n",
+        invalid_fields=[InvalidField("required", "input", "is required")],
         headers={"x-extra": "1"},
     )
-    response = raising(error)
+    response = get_reply_to(error)
     assert response["headers"]["x-extra"] == "1"
     assert json.loads(response["body"]) == {
         "title": "Input validation failed",
-        "detail": "- input is required\n",
+        "detail": "- input: is required\n",
         "status": 422,
-        "invalid_fields": [{"type": "required", "field": "input", "description": "input is required"}],
+        "invalid_fields": [{"type": "required", "field": "input", "description": "is required"}],
     }
 
 
-def test_headers_are_found_whatever_their_case() -> None:
+def test_header_names_are_lower_case() -> None:
     request = Request.from_event(make_event(headers={"X-Thing": "1"}))
     assert request.headers["x-thing"] == "1"
 
 
-def test_an_event_without_its_optional_parts_is_a_request() -> None:
+def test_event_without_optional_parts_is_accepted() -> None:
     event = {"httpMethod": "GET", "resource": "/health", "path": "/health", "headers": None, "body": None}
     request = Request.from_event(event)
     assert (request.body, request.query, request.path_params, request.request_id) == (b"", {}, {}, "")
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as caught:
         _ = request.principal
-    assert refused.value.status == 401
+    assert caught.value.status == 401
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_an_event_without_its_optional_parts_is_a_request() -> None:
         ("/admin/{proxy+}", {"proxy": "keys/a/b"}, "/prod/admin/keys/a/b", "/prod"),
     ],
 )
-def test_our_own_address_is_what_stands_before_the_route(
+def test_base_url_is_what_precedes_the_route(
     resource: str, params: dict[str, str], path: str, prefix: str
 ) -> None:
     event = make_event("GET", resource, params=params)
@@ -164,10 +164,15 @@ def test_our_own_address_is_what_stands_before_the_route(
     assert Request.from_event(event).base_url == f"https://proxy.test{prefix}"
 
 
-def test_the_scheme_is_the_clients_own() -> None:
+def test_base_url_has_the_scheme_of_the_request() -> None:
     event = make_event("GET", "/", headers={"X-Forwarded-Proto": "http"})
     assert Request.from_event(event).base_url == "http://proxy.test/prod"
 
 
-def test_an_empty_reply_has_no_body() -> None:
+def test_base_url_is_the_configured_one() -> None:
+    request = Request.from_event(make_event("GET", "/"), public_base_url="https://api.example.com")
+    assert request.base_url == "https://api.example.com"
+
+
+def test_empty_reply_has_no_body() -> None:
     assert json_response(204, None)["body"] == ""

@@ -258,7 +258,7 @@ def test_whatever_is_cached_and_whenever_it_is_read(gaps: list[int], cached: int
 def test_the_library_of_dax_is_imported_where_it_is_used(endpoint: str, *, loaded: bool) -> None:
     root = Path(__file__).parents[4]
     program = (
-        "import sys, replicate_proxy.bootstrap.query as query; query.routes();"
+        "import sys, replicate_proxy.bootstrap.query as query; query.build_router();"
         "print('replicate_proxy.bootstrap.dax' in sys.modules, 'amazondax' in sys.modules)"
     )
     environment = {

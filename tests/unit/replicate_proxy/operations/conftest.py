@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.api.admin.routes import AdminApi, AdminServices
+from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
-from replicate_proxy.webhooks.redelivery import RedeliveryResult
+from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import FakeClock
 
@@ -87,9 +88,9 @@ class FakeRedeliveries:
         raise LookupError(f"{tenant} {delivery_id}")
 
     def redeliver_all_failed(
-        self, tenant: str, since: datetime, *, cursor: str | None = None
+        self, tenant: str, since: datetime, *, after: TenantPosition | None = None
     ) -> RedeliveryResult:
-        return RedeliveryResult(5, None if cursor else f"{tenant} {since:%Y}")
+        return RedeliveryResult(5, None if after else TenantPosition(f"{tenant} {since:%Y}"))
 
 
 @dataclass
@@ -138,7 +139,7 @@ class World:
         return DeadLetterService(self.queues, by_name, clock=self.clock, sleep=self.pause)
 
     @property
-    def api(self) -> AdminApi:
+    def router(self) -> Router:
         seats = UsagePlanKeys(self.gateway, default_limits=UsageLimits(10, 20) if self.usage_plans else None)
         keys = KeyService(
             store=self.keys,
@@ -148,23 +149,30 @@ class World:
             clock=self.clock,
             authorizer_cache_ttl=timedelta(seconds=60),
         )
-        return AdminApi(
+        router = Router()
+        add_admin_routes(
+            router,
             AdminServices(
                 keys=keys,
                 tenants=TenantService(store=self.tenants, usage_plan_keys=seats, clock=self.clock),
                 dead_letters=self.dead_letters,
                 breaker=self.breaker,
                 redeliveries=FakeRedeliveries(),
-                webhook_secret=WebhookSecretRefresher(lambda: self.secret, self.parameter),
-            )
+                webhook_secret=self.webhook_secret,
+            ),
         )
+        return router
+
+    @property
+    def webhook_secret(self) -> WebhookSecretRefresher:
+        return WebhookSecretRefresher(lambda: self.secret, self.parameter)
 
     def call(
         self, method: str, path: str, body: Any = None, /, *, scopes: str | None = "admin", **query: str
     ) -> tuple[int, Any]:
         """Status and parsed body of a request to /admin/<path>."""
         caller = None if scopes is None else {"tenant": "operator", "key_id": "op", "scopes": scopes}
-        reply = self.api.handle(
+        reply = self.router.handle(
             {
                 "httpMethod": method,
                 "resource": "/admin/{proxy+}",

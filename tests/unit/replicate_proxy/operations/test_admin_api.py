@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_proxy.api.admin.routes import _RESOURCES
+from replicate_proxy.api.pagination import decode_cursor
 from replicate_proxy.errors import PermanentError
+from replicate_proxy.webhooks.redelivery import TenantPosition
 from tests.unit.replicate_proxy.operations.conftest import NEW_SECRET, OLD_SECRET
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ ROUTES = [
 ]
 
 
-def test_every_route_is_in_the_list_below() -> None:
-    depths = {resource.removeprefix("/admin/").split("/")[0] for resource in _RESOURCES}
-    assert depths == {path.split("/")[0] for _, path in ROUTES}
+def test_every_registered_route_is_among_the_tested_routes(world: World) -> None:
+    registered = {resource.removeprefix("/admin/").split("/")[0] for _, resource in world.router.routes}
+    assert registered == {path.split("/")[0] for _, path in ROUTES}
+    assert len(world.router.routes) == len(ROUTES)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -73,12 +75,11 @@ def test_the_breaker_is_seen_tripped_and_reset(world: World) -> None:
 
 def test_failed_deliveries_of_a_tenant_are_queued_again(world: World) -> None:
     body = {"since": "2026-01-01T00:00:00Z"}
-    assert world.call("POST", "tenants/acme/redeliver", body) == (
-        202,
-        {"redelivered": 5, "next": "acme 2026"},
-    )
-    body["cursor"] = "acme 2026"
-    assert world.call("POST", "tenants/acme/redeliver", body)[1]["next"] is None
+    status, redelivered = world.call("POST", "tenants/acme/redeliver", body)
+    assert (status, redelivered["redelivered"]) == (202, 5)
+    assert decode_cursor(redelivered["cursor"], TenantPosition) == TenantPosition("acme 2026")
+    body["cursor"] = redelivered["cursor"]
+    assert world.call("POST", "tenants/acme/redeliver", body)[1]["cursor"] is None
     assert world.call("POST", "tenants/acme/redeliver", {})[0] == 422
 
 
@@ -97,13 +98,13 @@ def test_a_new_webhook_secret_is_put_before_the_old_one(world: World) -> None:
 def test_at_most_three_webhook_secrets_are_live(world: World) -> None:
     world.parameter.text = "whsec_AAAA,whsec_BBBB\nwhsec_CCCC"
     world.secret = NEW_SECRET
-    world.api.on_schedule()
+    world.webhook_secret.refresh()
     assert world.parameter.text == f"{NEW_SECRET} whsec_AAAA whsec_BBBB"
 
 
 def test_the_first_webhook_secret_makes_the_parameter(world: World) -> None:
     world.parameter.text = ""
-    world.api.on_schedule()
+    world.webhook_secret.refresh()
     assert world.parameter.text == OLD_SECRET
 
 
@@ -111,5 +112,5 @@ def test_the_first_webhook_secret_makes_the_parameter(world: World) -> None:
 def test_an_answer_that_is_no_secret_pushes_nothing_out(world: World, answer: str) -> None:
     world.secret = answer
     with pytest.raises(PermanentError):
-        world.api.on_schedule()
+        world.webhook_secret.refresh()
     assert world.parameter.text == OLD_SECRET

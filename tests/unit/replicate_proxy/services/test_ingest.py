@@ -1,4 +1,4 @@
-"""Accepting: durable first, once per idempotency key, and never an error after the job is safe."""
+"""Creating jobs: durable first, once per idempotency key, no error once the job is stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def world() -> World:
     return World()
 
 
-def test_the_job_is_durable_and_queued(world: World) -> None:
+def test_create_stores_and_queues_job(world: World) -> None:
     job = world.accept_job(webhook="https://app.test/hook", cancel_after_seconds=60).job
     stored = world.store.only_job()
     assert stored.status is JobStatus.QUEUED
@@ -29,7 +29,7 @@ def test_the_job_is_durable_and_queued(world: World) -> None:
     assert len(world.messages) == 1
 
 
-def test_a_queue_that_fails_does_not_fail_the_request() -> None:
+def test_create_succeeds_when_queueing_fails() -> None:
     world = World(fault_occurs=lambda name: name == "queue.failed")
     job = world.accept_job().job
     world.fault_occurs = lambda _: False
@@ -39,7 +39,7 @@ def test_a_queue_that_fails_does_not_fail_the_request() -> None:
 
 
 @pytest.mark.parametrize("part", ["create", "keep"])
-def test_nothing_is_accepted_that_cannot_be_kept(world: World, part: str) -> None:
+def test_create_fails_when_nothing_can_be_stored(world: World, part: str) -> None:
     world.store.faults.fail("create")
     world.documents.faults.fail("keep")
     with pytest.raises(RetryableError):
@@ -48,16 +48,16 @@ def test_nothing_is_accepted_that_cannot_be_kept(world: World, part: str) -> Non
     assert world.messages == []
 
 
-def test_the_key_is_free_for_the_callers_retry_after_a_failure(world: World) -> None:
+def test_retry_after_failed_create_is_not_a_replay(world: World) -> None:
     world.store.faults.fail("create")
     with pytest.raises(RetryableError):
         world.accept_job(idempotency_key="k")
-    again = world.accept_job(idempotency_key="k")
-    assert not again.is_replay
-    assert world.store.only_job().id == again.job.id
+    retry = world.accept_job(idempotency_key="k")
+    assert not retry.is_replay
+    assert world.store.only_job().id == retry.job.id
 
 
-def test_a_key_stands_for_one_job(world: World) -> None:
+def test_same_key_creates_one_job(world: World) -> None:
     first = world.accept_job(idempotency_key="k")
     second = world.accept_job(idempotency_key="k")
     assert (first.is_replay, second.is_replay) == (False, True)
@@ -66,57 +66,56 @@ def test_a_key_stands_for_one_job(world: World) -> None:
     assert len(world.replicate.predictions) == 1
 
 
-def test_another_body_under_the_key_is_refused(world: World) -> None:
+def test_same_key_with_another_body_is_a_409(world: World) -> None:
     world.accept_job(idempotency_key="k")
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as caught:
         world.accept_job("a dog", idempotency_key="k")
-    assert refused.value.status == 409
+    assert caught.value.status == 409
     assert len(world.store.jobs) == 1
 
 
-def test_a_key_is_forgotten_after_a_day(world: World) -> None:
+def test_key_expires_after_a_day(world: World) -> None:
     world.accept_job(idempotency_key="k")
     world.clock.advance(24 * 3600 + 1)
     assert not world.accept_job("a dog", idempotency_key="k").is_replay
     assert len(world.store.jobs) == 2
 
 
-def test_without_a_key_asking_twice_makes_two_jobs(world: World) -> None:
+def test_two_requests_without_key_create_two_jobs(world: World) -> None:
     world.accept_job()
     world.accept_job()
     assert len(world.store.jobs) == 2
 
 
-def test_duplicates_at_the_same_time_make_one_job(world: World) -> None:
-    with ThreadPoolExecutor(8) as callers:
-        accepted = list(callers.map(lambda _: world.accept_job(idempotency_key="k"), range(16)))
-    assert len({acceptance.job.id for acceptance in accepted}) == 1
+def test_concurrent_requests_with_same_key_create_one_job(world: World) -> None:
+    with ThreadPoolExecutor(8) as executor:
+        results = list(executor.map(lambda _: world.accept_job(idempotency_key="k"), range(16)))
+    assert len({result.job.id for result in results}) == 1
     assert len(world.store.jobs) == 1
     world.drain_messages()
     assert len(world.replicate.predictions) == 1
 
 
-def test_a_duplicate_that_loses_the_race_with_the_same_correlation_id_is_a_replay(world: World) -> None:
-    # Given that the twin request is between its read and its write
+def test_duplicate_that_reads_before_the_first_write_is_a_replay(world: World) -> None:
     get = world.store.get
-    answers: list[None] = [None]
+    early_reads: list[None] = [None]
 
-    def reads_too_early(tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
-        return answers.pop() if answers else get(tenant, job_id)
+    def read_too_early(tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
+        return early_reads.pop() if early_reads else get(tenant, job_id)
 
     first = world.accept_job(idempotency_key="k")
     world.clock.advance(1)
-    world.store.get = reads_too_early  # type: ignore[method-assign]  # one test's twist
+    world.store.get = read_too_early  # type: ignore[method-assign]  # for this test only
     second = world.accept_job(idempotency_key="k")
 
     assert second.is_replay
     assert second.job.created_at == first.job.created_at
 
 
-def test_a_write_whose_answer_was_lost_counts_as_written(world: World) -> None:
-    # The SDK's own retry then finds the job there.
+def test_create_succeeds_when_reply_of_the_table_is_lost(world: World) -> None:
+    # The SDK's retry of the write then conflicts with the write itself.
     world.store.faults.fail("create_answer", error=ConflictError("create job"))
-    accepted = world.accept_job()
-    assert not accepted.is_replay
-    assert world.store.only_job().id == accepted.job.id
+    result = world.accept_job()
+    assert not result.is_replay
+    assert world.store.only_job().id == result.job.id
     assert len(world.messages) == 1

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy import signing
-from replicate_proxy.api.replicate_webhook import webhook_routes
+from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
@@ -243,7 +244,8 @@ def test_webhook_can_be_retried_when_bus_is_unavailable(stack: WebhookStack) -> 
 
 
 def test_route_answers_503_when_bus_is_unavailable_else_2xx_or_401(stack: WebhookStack) -> None:
-    router = webhook_routes(stack.handler)
+    router = Router()
+    add_replicate_webhook_routes(router, stack.handler)
     headers, query, body = stack.make_request()
     event = make_event("POST", "/webhooks/replicate", query=query, headers=headers, body=body.decode())
     stack.bus.faults.fail("publish")

@@ -1,1 +1,1 @@
-"""The routes of our HTTP functions: requests into calls of one service, results into replies."""
+"""The HTTP API: handlers translate requests into calls of one service, and results into replies."""

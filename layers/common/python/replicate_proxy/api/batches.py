@@ -1,52 +1,53 @@
-"""Batches over HTTP: creating and cancelling in ingest, reading in query."""
+"""Routes of batches: create and cancel (ingest function), read (query function)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.http import Request, Response, Router, json_response
+from replicate_proxy.api.http import json_response
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.contracts.predictions import build_batch_view
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.predictions.create_request import JobRequestParser
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.predictions.job_request_parser import JobRequestParser
+    from replicate_proxy.api.routing import Router
     from replicate_proxy.services.batches import BatchReader, BatchService, BatchState
     from replicate_proxy.services.rendering import PredictionRenderer
 
 
 def add_batch_write_routes(
-    routes: Router, *, reader: JobRequestParser, batches: BatchService, views: PredictionRenderer
+    router: Router, *, parser: JobRequestParser, batches: BatchService, renderer: PredictionRenderer
 ) -> None:
-    """Adds `POST /v1/batches` and the cancel of one."""
+    """Register `POST /v1/batches` and the cancel of a batch."""
 
-    @routes.post("/v1/batches")
+    @router.post("/v1/batches")
     def create_batch(request: Request) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
-        news, key = reader.parse_batch(request, principal)
-        state = batches.create(news, principal, key)
+        job_requests, idempotency_key = parser.parse_batch(request, principal)
+        state = batches.create(job_requests, principal, idempotency_key)
         headers = {"location": f"{state.batch.public_base_url}/v1/batches/{state.batch.id}"}
         if state.is_replay:
             headers["idempotent-replayed"] = "true"
-        return _reply(201, state, views, headers)
+        return _build_reply(201, state, renderer, headers)
 
-    @routes.post("/v1/batches/{id}/cancel")
+    @router.post("/v1/batches/{id}/cancel")
     def cancel_batch(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
-        return _reply(200, batches.cancel(tenant, request.path_params["id"]), views)
+        return _build_reply(200, batches.cancel(tenant, request.path_params["id"]), renderer)
 
 
-def add_batch_read_routes(routes: Router, *, batches: BatchReader, views: PredictionRenderer) -> None:
-    """Adds `GET /v1/batches/{id}`."""
+def add_batch_read_routes(router: Router, *, batches: BatchReader, renderer: PredictionRenderer) -> None:
+    """Register `GET /v1/batches/{id}`."""
 
-    @routes.get("/v1/batches/{id}")
+    @router.get("/v1/batches/{id}")
     def get_batch(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
-        return _reply(200, batches.get(tenant, request.path_params["id"]), views)
+        return _build_reply(200, batches.get(tenant, request.path_params["id"]), renderer)
 
 
-def _reply(
-    status: int, state: BatchState, views: PredictionRenderer, headers: dict[str, str] | None = None
+def _build_reply(
+    status: int, state: BatchState, renderer: PredictionRenderer, headers: dict[str, str] | None = None
 ) -> Response:
-    return json_response(
-        status, build_batch_view(state.batch, state.jobs, views.render_page(state.jobs)), headers or {}
-    )
+    predictions = renderer.render_page(state.jobs)
+    return json_response(status, build_batch_view(state.batch, state.jobs, predictions), headers)

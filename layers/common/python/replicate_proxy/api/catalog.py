@@ -1,34 +1,36 @@
-"""GET /v1/models, /v1/collections, /v1/hardware, /v1/account, /v1/search and what lies below them."""
+"""Read-only routes about models, collections, hardware, account and search, passed through to Replicate."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.http import Request, Response, Router
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.services.catalog import CATALOG_ROUTES, CatalogRoute
+from replicate_proxy.services.catalog import CATALOG_ROUTES
 
 if TYPE_CHECKING:
-    from replicate_proxy.services.catalog import Catalog
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
+    from replicate_proxy.services.catalog import Catalog, CatalogRoute
 
 
-def catalog_routes(catalog: Catalog, *, public_base_url: str = "") -> Router:
-    """A route for each entry of the allow-list."""
-    routes = Router()
-    for entry in CATALOG_ROUTES:
-        _add(routes, entry, catalog, public_base_url)
-    return routes
+def add_catalog_routes(router: Router, catalog: Catalog) -> None:
+    """Register one route for each entry of the allow-list."""
+    for route in CATALOG_ROUTES:
+        _add_route(router, route, catalog)
 
 
-def _add(routes: Router, entry: CatalogRoute, catalog: Catalog, public_base_url: str) -> None:
-    @routes.get(entry.resource)
+def _add_route(router: Router, route: CatalogRoute, catalog: Catalog) -> None:
+    @router.get(route.resource)
     def pass_through(request: Request) -> Response:
         request.principal.require(Scope.PREDICTIONS_READ)
-        reply = catalog.get(entry, request.path_params, request.query, public_base_url or request.base_url)
-        cache = f"private, max-age={reply.max_age_seconds}" if reply.max_age_seconds > 0 else "no-store"
+        reply = catalog.get(route, request.path_params, request.query, request.base_url)
+        max_age = reply.max_age_seconds
         return {
             "statusCode": reply.status,
-            "headers": {"content-type": reply.content_type, "cache-control": cache},
+            "headers": {
+                "content-type": reply.content_type,
+                "cache-control": f"private, max-age={max_age}" if max_age > 0 else "no-store",
+            },
             "body": reply.body,
             "isBase64Encoded": False,
         }

@@ -1,6 +1,7 @@
-"""Which browsers' pages may call the API (Fetch standard, CORS protocol). Pure.
+"""CORS headers for browsers (Fetch standard, "CORS protocol").
 
-No page may unless its origin is on the list. Cookies are never asked for: callers send a header.
+Without configured origins no browser page may call the API. Credentials in cookies are never allowed:
+callers send the `Authorization` header.
 """
 
 from __future__ import annotations
@@ -15,39 +16,40 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_METHODS = "GET, POST, PUT, PATCH, DELETE"
-_REQUEST_HEADERS = (
+_ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
+_ALLOWED_REQUEST_HEADERS = (
     "authorization, cancel-after, content-type, idempotency-key, prefer, x-correlation-id, x-image-format,"
     " x-image-quality"
 )
-_RESPONSE_HEADERS = "idempotent-replayed, location, preference-applied, retry-after"
-_PREFLIGHT_SECONDS = 600
+_EXPOSED_RESPONSE_HEADERS = "idempotent-replayed, location, preference-applied, retry-after"
+_PREFLIGHT_CACHE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class CorsPolicy:
-    """`origins` such as `https://app.example.com`; `*` stands for every one."""
+    """The allowed origins, such as `https://app.example.com`; `*` allows every origin."""
 
     origins: frozenset[str] = frozenset()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> CorsPolicy:
-        """CORS_ALLOWED_ORIGINS, a comma list; none where it is absent."""
+        """Read CORS_ALLOWED_ORIGINS, a comma-separated list; no origin is allowed if it is not set."""
         return cls(frozenset(Environment(environ)[CORS_ALLOWED_ORIGINS]))
 
     def build_headers(self, origin: str, *, preflight: bool = False) -> dict[str, str]:
-        """What lets a page of the origin read the reply; for a preflight, what it may send."""
+        """Return the headers for a reply to the origin; those of a preflight say what it may send."""
         if not self.origins:
             return {}
+        # With a list of origins the reply depends on the origin, so caches must not share it.
         vary = {} if "*" in self.origins else {"vary": "origin"}
         if not origin or not self.origins & {origin, "*"}:
             return vary
-        allowed = {"access-control-allow-origin": "*" if "*" in self.origins else origin, **vary}
+        headers = {"access-control-allow-origin": "*" if "*" in self.origins else origin, **vary}
         if not preflight:
-            return {**allowed, "access-control-expose-headers": _RESPONSE_HEADERS}
+            return {**headers, "access-control-expose-headers": _EXPOSED_RESPONSE_HEADERS}
         return {
-            **allowed,
-            "access-control-allow-methods": _METHODS,
-            "access-control-allow-headers": _REQUEST_HEADERS,
-            "access-control-max-age": str(_PREFLIGHT_SECONDS),
+            **headers,
+            "access-control-allow-methods": _ALLOWED_METHODS,
+            "access-control-allow-headers": _ALLOWED_REQUEST_HEADERS,
+            "access-control-max-age": str(_PREFLIGHT_CACHE_SECONDS),
         }

@@ -1,32 +1,40 @@
-"""HTTP behind API Gateway's proxy integration: requests in, replies out, errors as problem+json.
+"""HTTP requests and replies of API Gateway's Lambda proxy integration.
 
-API Gateway has already matched the path (`resource` names the route), so routing is one dictionary look-up.
-Powertools' resolver would match paths anew and cost a cold start 76-100 ms of imports (docs/decisions.md).
+Errors are sent as `application/problem+json` in the shape that Replicate uses: `title`, `detail`, `status`,
+and where they apply `invalid_fields` and `retry_after`.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.cors import CorsPolicy
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.strict_json import parse_strict_json
 
-Response = dict[str, Any]
-_RETRY_AFTER_SECONDS = 5
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+type Response = dict[str, Any]
+"""A reply as the integration expects it: statusCode, headers, body, isBase64Encoded."""
+
+_DEFAULT_RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call: `resource` is API Gateway's route, `headers` have lower-case names, `body` is as sent."""
+    """One HTTP request.
+
+    `resource` is API Gateway's route template (`/v1/predictions/{id}`), `query` the query parameters,
+    `headers` have lower-case names, `body` is the bytes as sent, `context` the event's `requestContext`.
+    `public_base_url` is the configured URL of the API, empty if it follows the request's host.
+    """
 
     method: str
     resource: str
@@ -36,9 +44,11 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     context: Mapping[str, Any] = field(default_factory=dict)
+    public_base_url: str = ""
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any]) -> Request:
+    def from_event(cls, event: Mapping[str, Any], *, public_base_url: str = "") -> Request:
+        """Build the request from an API Gateway event."""
         headers = {name.lower(): str(value) for name, value in (event.get("headers") or {}).items()}
         return cls(
             method=event["httpMethod"],
@@ -47,98 +57,56 @@ class Request:
             path_params=event.get("pathParameters") or {},
             query=event.get("queryStringParameters") or {},
             headers=headers,
-            body=_body(event),
+            body=_decode_body(event),
             context=event.get("requestContext") or {},
+            public_base_url=public_base_url,
         )
 
     @property
     def principal(self) -> Principal:
-        """The authenticated caller; a 401 ApiError where the route let an anonymous one through."""
+        """The authenticated caller. Raises a 401 ApiError if the route has no authorizer."""
         return Principal.from_authorizer_context(self.context.get("authorizer") or {})
 
     @property
     def request_id(self) -> str:
+        """API Gateway's ID of the request."""
         return str(self.context.get("requestId") or "")
 
     @property
     def base_url(self) -> str:
-        """Origin plus stage or base path, as the client used it: what our own absolute URLs start with."""
-        full = str(self.context.get("path") or self.path)
+        """The start of our absolute URLs: as configured, or the request's origin and stage or base path."""
+        if self.public_base_url:
+            return self.public_base_url
+        full_path = str(self.context.get("path") or self.path)
         host = self.context.get("domainName") or self.headers.get("host", "")
         scheme = self.headers.get("x-forwarded-proto", "https")
-        return f"{scheme}://{host}{_prefix(full, self.resource)}"
+        return f"{scheme}://{host}{_find_path_prefix(full_path, self.resource)}"
 
     def json(self) -> Any:
-        """The body as JSON. Raises a 400 ApiError that says where it breaks off."""
+        """Parse the body as JSON. Raises a 400 ApiError that says where it is malformed."""
         try:
-            parsed = parse_strict_json(self.body)
+            return parse_strict_json(self.body)
         except UnicodeDecodeError as error:
             raise ApiError(400, "Invalid body", f"The body is not UTF-8: byte {error.start}") from error
         except UnicodeEncodeError as error:
-            raise ApiError(400, "Invalid JSON", "The body holds half of a surrogate pair") from error
+            raise ApiError(400, "Invalid JSON", "The body contains half of a surrogate pair") from error
         except json.JSONDecodeError as error:
-            where = f"line {error.lineno}, column {error.colno}"
-            raise ApiError(400, "Invalid JSON", f"The body is not JSON: {error.msg} at {where}") from error
+            position = f"line {error.lineno}, column {error.colno}"
+            raise ApiError(400, "Invalid JSON", f"The body is not JSON: {error.msg} at {position}") from error
         except (ValueError, RecursionError) as error:
-            detail = "The body holds a number or a nesting that is out of bounds"
+            detail = "The body contains a number or a nesting that is out of bounds"
             raise ApiError(400, "Invalid JSON", detail) from error
-        return parsed
 
-
-Handler = Callable[[Request], Response]
-
-
-class Router:
-    """The routes of one function: `(method, resource)` to handler. `cors` None takes the environment's."""
-
-    def __init__(self, cors: CorsPolicy | None = None) -> None:
-        self._handlers: dict[tuple[str, str], Handler] = {}
-        self._cors = CorsPolicy.from_env(os.environ) if cors is None else cors
-
-    def add(self, method: str, resource: str) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
-            self._handlers[method, resource] = handler
-            return handler
-
-        return register
-
-    def get(self, resource: str) -> Callable[[Handler], Handler]:
-        return self.add("GET", resource)
-
-    def post(self, resource: str) -> Callable[[Handler], Handler]:
-        return self.add("POST", resource)
-
-    def put(self, resource: str) -> Callable[[Handler], Handler]:
-        return self.add("PUT", resource)
-
-    def patch(self, resource: str) -> Callable[[Handler], Handler]:
-        return self.add("PATCH", resource)
-
-    def delete(self, resource: str) -> Callable[[Handler], Handler]:
-        return self.add("DELETE", resource)
-
-    def handle(self, event: Mapping[str, Any]) -> Response:
-        """The reply to the event; every error becomes a problem, none escapes."""
-        response = self._answer(event)
-        allowed = self._cors.build_headers(_origin(event), preflight=event.get("httpMethod") == "OPTIONS")
-        return {**response, "headers": {**response["headers"], **allowed}} if allowed else response
-
-    def _answer(self, event: Mapping[str, Any]) -> Response:
-        try:
-            request = Request.from_event(event)
-            handler = self._handlers.get((request.method, request.resource))
-            if handler is None:
-                raise ApiError(404, "Not found", "The requested resource could not be found")
-            return handler(request)
-        except Exception as error:  # noqa: BLE001 - the outermost frame: the caller gets a 500, the log the trace
-            return _as_problem(error)
+    def json_or_empty(self) -> Any:
+        """Parse the body as JSON; a request without a body counts as an empty object."""
+        return self.json() if self.body else {}
 
 
 def json_response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON reply; `body` None makes an empty one (204)."""
-    sent = {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}
+    """Return a JSON reply; `body` None makes an empty one (204)."""
+    all_headers = {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}
     text = "" if body is None else json.dumps(body, ensure_ascii=False)
-    return {"statusCode": status, "headers": sent, "body": text, "isBase64Encoded": False}
+    return {"statusCode": status, "headers": all_headers, "body": text, "isBase64Encoded": False}
 
 
 def problem_response(
@@ -148,40 +116,63 @@ def problem_response(
     *,
     invalid_fields: Sequence[InvalidField] = (),
     headers: Mapping[str, str] | None = None,
-    retry_after: int | None = None,
+    retry_after_seconds: int | None = None,
 ) -> Response:
-    """An error in the shape Replicate uses: title, detail, status, invalid_fields, retry_after (body and
-    header).
-    """
+    """Return an error reply. `retry_after_seconds` is sent in the body, as by Replicate, and as a header."""
     body: dict[str, Any] = {"title": title, "detail": detail, "status": status}
-    sent = {"content-type": "application/problem+json", **(headers or {})}
+    all_headers = {"content-type": "application/problem+json", **(headers or {})}
     if invalid_fields:
-        body["invalid_fields"] = [asdict(entry) for entry in invalid_fields]
-    if retry_after is not None:
-        body["retry_after"] = retry_after
-        sent["retry-after"] = str(retry_after)
-    return json_response(status, body, sent)
+        body["invalid_fields"] = [asdict(invalid_field) for invalid_field in invalid_fields]
+    if retry_after_seconds is not None:
+        body["retry_after"] = retry_after_seconds
+        all_headers["retry-after"] = str(retry_after_seconds)
+    return json_response(status, body, all_headers)
 
 
-def _prefix(full: str, resource: str) -> str:
-    """What stands before the route in the path. Parameters may be encoded or not, and hold any segment."""
-    pattern = "/".join(_segment(part) for part in resource.rstrip("/").split("/"))
-    found = re.fullmatch(f"(.*){pattern}", full.rstrip("/"))
-    return found.group(1) if found else ""
+def problem_from_error(error: Exception) -> Response:
+    """Translate an exception into a reply that reveals nothing internal."""
+    match error:
+        case ApiError():
+            logger.info("request rejected", status=error.status, title=error.title)
+            return problem_response(
+                error.status,
+                error.title,
+                error.detail,
+                invalid_fields=error.invalid_fields,
+                headers=error.headers,
+                retry_after_seconds=error.retry_after,
+            )
+        case NotFoundError():
+            return problem_response(404, "Not found", "The requested resource could not be found")
+        case RetryableError() | ConflictError():
+            logger.warning("request failed, caller may retry", reason=str(error))
+            retry_after = error.retry_after if isinstance(error, RetryableError) else None
+            seconds = int(retry_after or _DEFAULT_RETRY_AFTER_SECONDS)
+            return problem_response(
+                503, "Service unavailable", "Try again in a moment", retry_after_seconds=seconds
+            )
+        case _:
+            logger.exception("unexpected error")
+            return problem_response(500, "Internal server error", "Something went wrong on our side")
 
 
-def _segment(part: str) -> str:
-    if not part.startswith("{"):
-        return re.escape(part)
-    return ".+" if part.endswith("+}") else "[^/]+"
+def _find_path_prefix(full_path: str, resource: str) -> str:
+    """Return the part of the path before the route: the stage or the base path of a custom domain.
+
+    Path parameters match as they are, percent-encoded or not; a greedy one (`{proxy+}`) spans segments.
+    """
+    pattern = "/".join(_build_segment_pattern(segment) for segment in resource.rstrip("/").split("/"))
+    match = re.fullmatch(f"(.*){pattern}", full_path.rstrip("/"))
+    return match.group(1) if match else ""
 
 
-def _origin(event: Mapping[str, Any]) -> str:
-    headers: Mapping[str, Any] = event.get("headers") or {}
-    return next((str(value) for name, value in headers.items() if name.lower() == "origin"), "")
+def _build_segment_pattern(segment: str) -> str:
+    if not segment.startswith("{"):
+        return re.escape(segment)
+    return ".+" if segment.endswith("+}") else "[^/]+"
 
 
-def _body(event: Mapping[str, Any]) -> bytes:
+def _decode_body(event: Mapping[str, Any]) -> bytes:
     text = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return str(text).encode("utf-8", "surrogatepass")
@@ -189,27 +180,3 @@ def _body(event: Mapping[str, Any]) -> bytes:
         return base64.b64decode(text)
     except ValueError as error:
         raise ApiError(400, "Invalid body", "The body is not valid base64") from error
-
-
-def _as_problem(error: Exception) -> Response:
-    match error:
-        case ApiError():
-            logger.info("request refused", status=error.status, title=error.title)
-            return problem_response(
-                error.status,
-                error.title,
-                error.detail,
-                invalid_fields=error.invalid_fields,
-                headers=error.headers,
-                retry_after=error.retry_after,
-            )
-        case NotFoundError():
-            return problem_response(404, "Not found", "The requested resource could not be found")
-        case RetryableError() | ConflictError():
-            logger.warning("request failed for now", reason=str(error))
-            wait = error.retry_after if isinstance(error, RetryableError) else None
-            seconds = int(wait or _RETRY_AFTER_SECONDS)
-            return problem_response(503, "Service unavailable", "Try again in a moment", retry_after=seconds)
-        case _:
-            logger.exception("unexpected error")
-            return problem_response(500, "Internal server error", "Something went wrong on our side")

@@ -1,22 +1,22 @@
-"""The address that Replicate calls."""
+"""`POST /webhooks/replicate`: receive Replicate's webhooks about our predictions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.http import Request, Response, Router, json_response
+from replicate_proxy.api.http import json_response
 
 if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
     from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 
 
-def webhook_routes(receiver: ReplicateWebhookHandler) -> Router:
-    """`POST /webhooks/replicate`: 200 once the event is on the bus, so that Replicate may forget it."""
-    routes = Router()
+def add_replicate_webhook_routes(router: Router, handler: ReplicateWebhookHandler) -> None:
+    """Register the route that Replicate calls."""
 
-    @routes.post("/webhooks/replicate")
-    def receive(request: Request) -> Response:
-        receiver.handle_webhook(request.headers, request.query, request.body)
+    @router.post("/webhooks/replicate")
+    def receive_webhook(request: Request) -> Response:
+        """Reply 200 once the event is on the bus; until then Replicate retries."""
+        handler.handle_webhook(request.headers, request.query, request.body)
         return json_response(200, {"received": True})
-
-    return routes

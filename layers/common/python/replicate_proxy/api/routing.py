@@ -1,41 +1,127 @@
-"""Match requests under an API Gateway catch-all resource (`/admin/{proxy+}`) to route templates. Pure."""
+"""Route API Gateway events to handlers.
+
+API Gateway has already matched the path: the event's `resource` is the route template, so routing is one
+dictionary look-up. Powertools' resolver would match paths again and add 76-100 ms of imports to a cold start
+(docs/decisions.md). Two resources, `/admin/{proxy+}` and `/v1/webhooks/{proxy+}`, catch everything below
+them; only their events are matched to templates here.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from replicate_proxy.api.cors import CorsPolicy
+from replicate_proxy.api.http import Request, Response, problem_from_error
+from replicate_proxy.errors import ApiError
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+
+type Handler = Callable[[Request], Response]
 
 _CATCH_ALL = "{proxy+}"
 
 
-def with_resource(event: Mapping[str, Any], resources: Iterable[str]) -> Mapping[str, Any]:
-    """Return the event as if API Gateway had matched the one of `resources` that fits the path.
+class Router:
+    """The handlers of one function by method and resource.
 
-    `resources` are templates such as `/admin/keys/{id}`. The event is unchanged where none fits: no route is
-    found then, and the answer is 404.
+    Our absolute URLs start with `public_base_url`; if it is empty, they follow the host of each request.
+    `cors` None reads the policy from the environment.
     """
-    catch_all = str(event.get("resource") or "")
-    if not catch_all.endswith(_CATCH_ALL):
+
+    def __init__(self, *, public_base_url: str = "", cors: CorsPolicy | None = None) -> None:
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        self._public_base_url = public_base_url.rstrip("/")
+        self._cors = CorsPolicy.from_env(os.environ) if cors is None else cors
+
+    @property
+    def routes(self) -> Collection[tuple[str, str]]:
+        """The registered pairs of method and resource."""
+        return self._handlers.keys()
+
+    def add(self, method: str, resource: str) -> Callable[[Handler], Handler]:
+        """Return a decorator that registers a handler."""
+
+        def register(handler: Handler) -> Handler:
+            self._handlers[method, resource] = handler
+            return handler
+
+        return register
+
+    def get(self, resource: str) -> Callable[[Handler], Handler]:
+        return self.add("GET", resource)
+
+    def post(self, resource: str) -> Callable[[Handler], Handler]:
+        return self.add("POST", resource)
+
+    def put(self, resource: str) -> Callable[[Handler], Handler]:
+        return self.add("PUT", resource)
+
+    def patch(self, resource: str) -> Callable[[Handler], Handler]:
+        return self.add("PATCH", resource)
+
+    def delete(self, resource: str) -> Callable[[Handler], Handler]:
+        return self.add("DELETE", resource)
+
+    def handle(self, event: Mapping[str, Any]) -> Response:
+        """Return the reply to an event. Every exception becomes an error reply."""
+        response = self._respond(event)
+        is_preflight = event.get("httpMethod") == "OPTIONS"
+        cors_headers = self._cors.build_headers(_get_origin(event), preflight=is_preflight)
+        return {**response, "headers": {**response["headers"], **cors_headers}} if cors_headers else response
+
+    def _respond(self, event: Mapping[str, Any]) -> Response:
+        try:
+            request = Request.from_event(
+                self._resolve_catch_all(event), public_base_url=self._public_base_url
+            )
+            handler = self._handlers.get((request.method, request.resource))
+            if handler is None:
+                raise ApiError(404, "Not found", "The requested resource could not be found")
+            return handler(request)
+        except Exception as error:  # noqa: BLE001 - outermost frame: the caller gets a 500, the log the trace
+            return problem_from_error(error)
+
+    def _resolve_catch_all(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the event as if API Gateway had matched a registered template below a catch-all resource.
+
+        The event is returned unchanged if its resource is registered itself, or if no template matches.
+        """
+        method, catch_all = event["httpMethod"], str(event["resource"])
+        if not catch_all.endswith(_CATCH_ALL) or (method, catch_all) in self._handlers:
+            return event
+        prefix = catch_all.removesuffix(_CATCH_ALL)
+        segments = str((event.get("pathParameters") or {}).get("proxy") or "").split("/")
+        for resource in self._find_resources(method, prefix):
+            path_params = _match(resource.removeprefix(prefix).split("/"), segments)
+            if path_params is not None:
+                return {**event, "resource": resource, "pathParameters": path_params}
         return event
-    base = catch_all.removesuffix(_CATCH_ALL)
-    parts = str((event.get("pathParameters") or {}).get("proxy") or "").split("/")
-    for resource in resources:
-        params = _matched(resource.removeprefix(base).split("/"), parts)
-        if params is not None:
-            return {**event, "resource": resource, "pathParameters": params}
-    return event
+
+    def _find_resources(self, method: str, prefix: str) -> Iterable[str]:
+        return (
+            resource
+            for registered_method, resource in self._handlers
+            if registered_method == method and resource.startswith(prefix)
+        )
 
 
-def _matched(template: list[str], parts: list[str]) -> dict[str, str] | None:
-    if len(template) != len(parts) or not all(parts):
+def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+    """Return the path parameters, None if the path does not match the template."""
+    if len(template) != len(segments) or not all(segments):
         return None
-    params: dict[str, str] = {}
-    for wanted, part in zip(template, parts, strict=True):
-        if wanted.startswith("{"):
-            params[wanted.strip("{}")] = part
-        elif wanted != part:
+    path_params: dict[str, str] = {}
+    for expected, segment in zip(template, segments, strict=True):
+        if expected.startswith("{"):
+            path_params[expected.strip("{}")] = segment
+        elif expected != segment:
             return None
-    return params
+    return path_params
+
+
+def _get_origin(event: Mapping[str, Any]) -> str:
+    headers: Mapping[str, Any] = event.get("headers") or {}
+    return next((str(value) for name, value in headers.items() if name.lower() == "origin"), "")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +15,8 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import ApiError, ConflictError
-from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage
+from replicate_proxy.errors import ConflictError
+from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage, DeliveryPosition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,20 +109,22 @@ class DynamoDeliveryStore:
         target: str,
         *,
         since: datetime | None,
-        cursor: str | None,
+        after: DeliveryPosition | None,
         limit: int,
         oldest_first: bool,
     ) -> DeliveryPage:
         target_key = delivery_records.deliveries_target_key(tenant, target)
-        records, next_cursor = self._query_target(target_key, since, cursor, limit, oldest_first=oldest_first)
-        return DeliveryPage(tuple(map(delivery_records.delivery_from_record, records)), next_cursor)
+        records, next_position = self._query_target(
+            target_key, since, after, limit, oldest_first=oldest_first
+        )
+        return DeliveryPage(tuple(map(delivery_records.delivery_from_record, records)), next_position)
 
     def list_attempts_by_target(
-        self, tenant: str, target: str, *, cursor: str | None, limit: int
+        self, tenant: str, target: str, *, after: DeliveryPosition | None, limit: int
     ) -> AttemptPage:
         target_key = delivery_records.attempts_target_key(tenant, target)
-        records, next_cursor = self._query_target(target_key, None, cursor, limit, oldest_first=False)
-        return AttemptPage(tuple(map(delivery_records.attempt_from_record, records)), next_cursor)
+        records, next_position = self._query_target(target_key, None, after, limit, oldest_first=False)
+        return AttemptPage(tuple(map(delivery_records.attempt_from_record, records)), next_position)
 
     def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
         with translate_dynamodb_errors("list due deliveries"):
@@ -207,13 +206,19 @@ class DynamoDeliveryStore:
             start = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
 
     def _query_target(
-        self, target_key: str, since: datetime | None, cursor: str | None, limit: int, *, oldest_first: bool
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return a page of records and the cursor of the next page.
+        self,
+        target_key: str,
+        since: datetime | None,
+        after: DeliveryPosition | None,
+        limit: int,
+        *,
+        oldest_first: bool,
+    ) -> tuple[list[dict[str, Any]], DeliveryPosition | None]:
+        """Return a page of records and the position of the next page.
 
         The index holds keys only, which keeps writes cheap; the records are read in a batch.
         """
-        start = {"ExclusiveStartKey": _parse_cursor(cursor, target_key)} if cursor else {}
+        start = {"ExclusiveStartKey": _build_start_key(after, target_key)} if after else {}
         with translate_dynamodb_errors("list by target"):
             response = self._dynamodb.query(
                 TableName=self._table,
@@ -230,7 +235,7 @@ class DynamoDeliveryStore:
             )
         keys = [{"pk": item["pk"], "sk": item["sk"]} for item in response["Items"]]
         last_key = response.get("LastEvaluatedKey")
-        return self._get_in_order(keys), _build_cursor(last_key) if last_key else None
+        return self._get_in_order(keys), _build_position(last_key) if last_key else None
 
     def _get_in_order(self, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the records in the order of their keys, without those that have expired meanwhile."""
@@ -240,20 +245,13 @@ class DynamoDeliveryStore:
         return [by_key[key] for key in ordered_keys if key in by_key]
 
 
-def _build_cursor(last_key: Mapping[str, Any]) -> str:
-    """Return an opaque cursor without the tenant: `_parse_cursor` inserts the caller's own."""
+def _build_position(last_key: Mapping[str, Any]) -> DeliveryPosition:
+    """Return the position without the tenant: `_build_start_key` inserts the caller's own."""
     record = from_item(last_key)
-    text = json.dumps([record["pk"].rpartition("#")[2], record["sk"], record["at"]], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return DeliveryPosition(record["pk"].rpartition("#")[2], record["sk"], record["at"])
 
 
-def _parse_cursor(cursor: str, target_key: str) -> dict[str, Any]:
+def _build_start_key(position: DeliveryPosition, target_key: str) -> dict[str, Any]:
     tenant = target_key.split("#", 2)[2]
-    try:
-        job_id, sk, at = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not all(isinstance(part, str) for part in (job_id, sk, at)):
-            raise ValueError("not text")
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise ApiError(400, "Invalid cursor", "The cursor is not one that this API gave out") from error
-    pk = delivery_records.job_pk(tenant, job_id)
-    return to_item({"pk": pk, "sk": sk, "target_key": target_key, "at": at})
+    pk = delivery_records.job_pk(tenant, position.job_id)
+    return to_item({"pk": pk, "sk": position.sort_key, "target_key": target_key, "at": position.at})

@@ -10,7 +10,8 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.routes import AdminApi, AdminServices
+from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.clients import get_client
@@ -85,7 +86,7 @@ def build_dead_letter_queues(
 
 
 @cache
-def build_admin_api() -> AdminApi:
+def build_router() -> Router:
     table = env[ACCESS_TABLE]
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
     seats = UsagePlanKeys(gateway, default_limits=_default_limits(env))
@@ -97,7 +98,9 @@ def build_admin_api() -> AdminApi:
         clock=clock,
         authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
     )
-    return AdminApi(
+    router = Router()
+    add_admin_routes(
+        router,
         AdminServices(
             keys=keys,
             tenants=TenantService(
@@ -111,11 +114,17 @@ def build_admin_api() -> AdminApi:
             ),
             breaker=circuit_breaker(),
             redeliveries=redelivery_service(),
-            webhook_secret=WebhookSecretRefresher(
-                replicate_client().get_webhook_secret,
-                SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET]),
-            ),
-        )
+            webhook_secret=build_webhook_secret_refresher(),
+        ),
+    )
+    return router
+
+
+@cache
+def build_webhook_secret_refresher() -> WebhookSecretRefresher:
+    return WebhookSecretRefresher(
+        replicate_client().get_webhook_secret,
+        SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET]),
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from replicate_proxy.api.webhooks.endpoints import WebhookApi
+from replicate_proxy.api.routing import Router
+from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
+from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.bootstrap.delivery import (
     delivery_queue,
     delivery_settings,
@@ -22,13 +24,13 @@ from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 
 @cache
-def webhook_api() -> WebhookApi:
-    return WebhookApi(
-        endpoints=endpoint_service(),
-        redelivery=redelivery_service(),
-        deliveries=delivery_store(),
-        public_base_url=env[PUBLIC_BASE_URL],
+def build_router() -> Router:
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
+    add_endpoint_routes(router, endpoint_service(), redelivery_service())
+    add_delivery_routes(
+        router, endpoints=endpoint_service(), redelivery=redelivery_service(), deliveries=delivery_store()
     )
+    return router
 
 
 @cache

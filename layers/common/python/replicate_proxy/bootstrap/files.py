@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
 
-from replicate_proxy.api.files import file_routes
+from replicate_proxy.api.files import add_file_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client, get_presigning_client
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.aws.file_store import DynamoFileStore
@@ -21,10 +21,6 @@ from replicate_proxy.settings import (
     MAX_UPLOAD_MB,
     PUBLIC_BASE_URL,
 )
-
-if TYPE_CHECKING:
-    from replicate_proxy.api.http import Router
-
 
 _MEGABYTE = 1024 * 1024
 
@@ -42,4 +38,6 @@ def build_router() -> Router:
         clock=SystemClock(),
         settings=FileSettings(max_upload_bytes=env[MAX_UPLOAD_MB] * _MEGABYTE),
     )
-    return file_routes(service, signing_key=file_signing_key, public_base_url=env[PUBLIC_BASE_URL])
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
+    add_file_routes(router, service, load_signing_key=file_signing_key)
+    return router

@@ -1,4 +1,4 @@
-"""What the ingest function is made of."""
+"""Build the ingest function: routes that create and cancel predictions and batches."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.batches import add_batch_write_routes
-from replicate_proxy.api.predictions.create_request import JobRequestParser, ParserSettings
-from replicate_proxy.api.predictions.write_routes import ingest_routes
+from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
+from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
@@ -32,39 +33,45 @@ from replicate_proxy.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.api.http import Router
     from replicate_proxy.auth.principal import Principal
 
 
 @cache
-def routes() -> Router:
+def build_router() -> Router:
+    """Build the routes once per execution environment."""
     queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
-    hold = JobWaiter(job_store(), clock, time.sleep, max_wait_seconds=env[MAX_WAIT_SECONDS])
     idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
-    intake = JobFactory(document_store(), queue, job_timeouts())
-    cancel = JobCanceler(job_updater(), queue, hold, checkpoint=checkpoint)
-    ingest = JobCreator(
-        store=job_store(), idempotency=idempotency, intake=intake, clock=clock, checkpoint=checkpoint
+    waiter = JobWaiter(job_store(), clock, time.sleep, max_wait_seconds=env[MAX_WAIT_SECONDS])
+    canceler = JobCanceler(job_updater(), queue, waiter, checkpoint=checkpoint)
+    factory = JobFactory(document_store(), job_timeouts())
+    parser, renderer = _build_parser(), PredictionRenderer(document_store())
+    creator = JobCreator(
+        store=job_store(),
+        idempotency=idempotency,
+        factory=factory,
+        queue=queue,
+        clock=clock,
+        checkpoint=checkpoint,
     )
     batches = BatchService(
         store=batch_store(),
         idempotency=idempotency,
-        intake=intake,
-        cancel=cancel,
+        factory=factory,
+        queue=queue,
+        canceler=canceler,
         clock=clock,
         checkpoint=checkpoint,
     )
-    reader, views = _reader(), PredictionRenderer(document_store())
-    made = ingest_routes(reader=reader, ingest=ingest, cancel=cancel, hold=hold, views=views)
-    add_batch_write_routes(made, reader=reader, batches=batches, views=views)
-    return made
-
-
-def _reader() -> JobRequestParser:
-    settings = ParserSettings(
-        public_base_url=env[PUBLIC_BASE_URL],
-        allow_loopback_webhooks=env.local_settings().allow_loopback,
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
+    add_prediction_write_routes(
+        router, parser=parser, creator=creator, canceler=canceler, waiter=waiter, renderer=renderer
     )
+    add_batch_write_routes(router, parser=parser, batches=batches, renderer=renderer)
+    return router
+
+
+def _build_parser() -> JobRequestParser:
+    settings = ParserSettings(allow_loopback_webhooks=env.local_settings().allow_loopback)
     return JobRequestParser(settings, _check_input)
 
 

@@ -1,4 +1,4 @@
-"""What the query function is made of."""
+"""Build the query function: routes that read predictions and batches, health and CORS preflights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.batches import add_batch_read_routes
-from replicate_proxy.api.predictions.read_routes import query_routes
+from replicate_proxy.api.health import add_health_routes
+from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.bootstrap.documents import document_store
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.jobs import batch_store, job_store
@@ -16,23 +18,25 @@ from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import DAX_ENDPOINT, PUBLIC_BASE_URL
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Router
     from replicate_proxy.ports import JobReader
 
 
 @cache
-def routes() -> Router:
-    views = PredictionRenderer(document_store())
-    made = query_routes(PredictionReader(_jobs(), views), public_base_url=env[PUBLIC_BASE_URL])
-    add_batch_read_routes(made, batches=BatchReader(batch_store()), views=views)
-    return made
+def build_router() -> Router:
+    """Build the routes once per execution environment."""
+    renderer = PredictionRenderer(document_store())
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
+    add_prediction_read_routes(router, PredictionReader(_build_job_reader(), renderer))
+    add_batch_read_routes(router, batches=BatchReader(batch_store()), renderer=renderer)
+    add_health_routes(router)
+    return router
 
 
-def _jobs() -> JobReader:
+def _build_job_reader() -> JobReader:
     endpoint = env[DAX_ENDPOINT]
     if not endpoint:
         return job_store()
-    # Here and not above: who has no DAX does not pay for it in cold starts.
+    # Imported here so that deployments without DAX do not load its client in a cold start.
     from replicate_proxy.bootstrap.dax import build_cached_jobs  # noqa: PLC0415
 
     return build_cached_jobs(endpoint)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
-from replicate_proxy.api.replicate_webhook import webhook_routes
+from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
+from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.bootstrap.documents import document_store
@@ -15,9 +15,6 @@ from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.settings import EVENT_BUS, REPLICATE_WEBHOOK_SECRET
-
-if TYPE_CHECKING:
-    from replicate_proxy.api.http import Router
 
 
 @cache
@@ -30,4 +27,6 @@ def build_router() -> Router:
         clock=clock,
         checkpoint=checkpoint,
     )
-    return webhook_routes(handler)
+    router = Router()
+    add_replicate_webhook_routes(router, handler)
+    return router

@@ -1,11 +1,18 @@
-"""The prediction as our API shows it: Replicate's own shape, with one extra field `proxy`. Pure.
+"""The JSON shapes of predictions and batches in our API.
 
-What clients depend on (found by experiment with the official ones): `id`, `model`, `version`, `status` are
-never null; values of `urls` are absolute strings on our origin; only Replicate's status words appear;
-`output` stays null until all of it is final; after a `Prefer: wait` that ended early the status must read
-`starting`.
+A *job* is our record of one create request; a *prediction* is Replicate's word for the same thing, and the
+one that our API uses. The ID of a prediction in our API is the job's ID; the ID of the prediction at
+Replicate is in `proxy.replicate_id`.
 
-A batch as our API shows it. Pure. Replicate has no such thing, so the shape is ours.
+The shape of a prediction is Replicate's own, with one more field, `proxy`. Replicate's official clients
+depend on the following (found by running them):
+
+* `id`, `model`, `version` and `status` are never null, and `status` is one of Replicate's words.
+* The values of `urls` are absolute URLs on our origin.
+* `output` stays null until it is final.
+* After a `Prefer: wait` that expired, `status` is `starting`.
+
+Replicate has no batches; their shape is ours.
 """
 
 from __future__ import annotations
@@ -32,6 +39,7 @@ PREDICTION_STATUS: Mapping[JobStatus, str] = {
     JobStatus.FAILED: "failed",
     JobStatus.CANCELED: "canceled",
 }
+"""The status that a prediction shows for the status of its job."""
 
 
 def build_prediction_view(
@@ -43,9 +51,8 @@ def build_prediction_view(
     files: Any = None,
     wait_expired: bool = False,
 ) -> dict[str, Any]:
-    """The prediction object. `still_waiting`: the caller asked to wait and the answer is not final."""
+    """Return the prediction. `wait_expired`: a `Prefer: wait` ended before the job was final."""
     status = PREDICTION_STATUS[job.status]
-    here = f"{job.public_base_url}/v1/predictions/{job.id}"
     view: dict[str, Any] = {
         "id": job.id,
         "model": job.model or job.submission.model_name,
@@ -58,45 +65,93 @@ def build_prediction_view(
         "created_at": format_timestamp(job.created_at),
         "data_removed": False,
         "source": "api",
-        "urls": {"get": here, "cancel": f"{here}/cancel", "web": here},
-        **_where_known(job),
-        "proxy": _proxy(job, files),
+        "urls": {**_build_urls(job), "web": _build_prediction_url(job)},
+        **_build_optional_fields(job),
+        "proxy": _build_proxy_field(job, files),
     }
     if job.is_terminal:
-        view["metrics"] = _metrics(job)
+        view["metrics"] = _build_metrics(job)
     return view
 
 
-def _where_known(job: Job) -> dict[str, Any]:
-    known: dict[str, Any] = {}
+def build_batch_view(
+    batch: Batch, jobs: Sequence[Job], predictions: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the batch.
+
+    `predictions` are the rendered jobs, from the first on, as many as a reply holds; the other jobs are
+    shown with ID, status and URLs only.
+    """
+    counts = dict.fromkeys(PREDICTION_STATUS.values(), 0)
+    for job in jobs:
+        counts[PREDICTION_STATUS[job.status]] += 1
+    batch_url = f"{batch.public_base_url}/v1/batches/{batch.id}"
+    view: dict[str, Any] = {
+        "id": batch.id,
+        "status": "processing",
+        "created_at": format_timestamp(batch.created_at),
+        "total": len(batch.job_ids),
+        "counts": counts,
+        "predictions": [*predictions, *(_build_short_view(job) for job in jobs[len(predictions) :])],
+        "urls": {"get": batch_url, "cancel": f"{batch_url}/cancel"},
+    }
+    if all(job.is_terminal for job in jobs):
+        completion_times = [job.completed_at for job in jobs if job.completed_at]
+        view["status"] = "completed"
+        view["completed_at"] = format_timestamp(max(completion_times, default=batch.created_at))
+    return view
+
+
+def _build_short_view(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "status": PREDICTION_STATUS[job.status],
+        "created_at": format_timestamp(job.created_at),
+        "urls": _build_urls(job),
+        "proxy": {"omitted": ["input", "logs", "output"]},
+    }
+
+
+def _build_urls(job: Job) -> dict[str, str]:
+    prediction_url = _build_prediction_url(job)
+    return {"get": prediction_url, "cancel": f"{prediction_url}/cancel"}
+
+
+def _build_prediction_url(job: Job) -> str:
+    return f"{job.public_base_url}/v1/predictions/{job.id}"
+
+
+def _build_optional_fields(job: Job) -> dict[str, Any]:
+    """Return the fields that a prediction has only once they are known."""
+    fields: dict[str, Any] = {}
     if job.started_at:
-        known["started_at"] = format_timestamp(job.started_at)
+        fields["started_at"] = format_timestamp(job.started_at)
     if job.is_terminal and job.completed_at:
-        known["completed_at"] = format_timestamp(job.completed_at)
+        fields["completed_at"] = format_timestamp(job.completed_at)
     if job.deadline:
-        known["deadline"] = format_timestamp(job.deadline)
+        fields["deadline"] = format_timestamp(job.deadline)
     if job.webhook:
-        known["webhook"] = job.webhook
+        fields["webhook"] = job.webhook
     if job.webhook_events is not None:
-        known["webhook_events_filter"] = list(job.webhook_events)
+        fields["webhook_events_filter"] = list(job.webhook_events)
     if job.submission.kind == "deployments":
-        known["deployment"] = job.submission.model_name
-    return known
+        fields["deployment"] = job.submission.model_name
+    return fields
 
 
-def _metrics(job: Job) -> dict[str, Any]:
+def _build_metrics(job: Job) -> dict[str, Any]:
     total = (job.completed_at - job.created_at).total_seconds() if job.completed_at else 0.0
     return {"total_time": max(total, 0.0), **job.metrics}
 
 
-def _proxy(job: Job, files: Any) -> dict[str, Any]:
+def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
     return {
         "status": job.status.value,
         **batch,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
-        "past_attempts": [_build_past_attempt(past) for past in job.past_attempts],
+        "past_attempts": [_build_past_attempt(past_attempt) for past_attempt in job.past_attempts],
         "replicate_id": job.replicate_id,
         "replicate_status": job.replicate_status,
         "report_channel": job.report_channel,
@@ -104,48 +159,11 @@ def _proxy(job: Job, files: Any) -> dict[str, Any]:
     }
 
 
-def _build_past_attempt(past: PastAttempt) -> dict[str, Any]:
+def _build_past_attempt(past_attempt: PastAttempt) -> dict[str, Any]:
     return {
-        "attempt": past.attempt,
-        "outcome": past.outcome.value,
-        "replicate_id": past.replicate_id,
-        "error": past.error,
-        "ended_at": format_timestamp(past.ended_at),
-    }
-
-
-def build_batch_view(
-    batch: Batch, jobs: Sequence[Job], predictions: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """The batch object. `predictions` are the jobs as rendered, from the first on, as many as a reply holds;
-    the rest is told by id, status and address.
-    """
-    counts = dict.fromkeys(PREDICTION_STATUS.values(), 0)
-    for job in jobs:
-        counts[PREDICTION_STATUS[job.status]] += 1
-    here = f"{batch.public_base_url}/v1/batches/{batch.id}"
-    view: dict[str, Any] = {
-        "id": batch.id,
-        "status": "processing",
-        "created_at": format_timestamp(batch.created_at),
-        "total": len(batch.job_ids),
-        "counts": counts,
-        "predictions": [*predictions, *(_short(job) for job in jobs[len(predictions) :])],
-        "urls": {"get": here, "cancel": f"{here}/cancel"},
-    }
-    ends = [job.completed_at for job in jobs if job.is_terminal and job.completed_at]
-    if all(job.is_terminal for job in jobs):
-        view["status"] = "completed"
-        view["completed_at"] = format_timestamp(max(ends, default=batch.created_at))
-    return view
-
-
-def _short(job: Job) -> dict[str, Any]:
-    here = f"{job.public_base_url}/v1/predictions/{job.id}"
-    return {
-        "id": job.id,
-        "status": PREDICTION_STATUS[job.status],
-        "created_at": format_timestamp(job.created_at),
-        "urls": {"get": here, "cancel": f"{here}/cancel"},
-        "proxy": {"omitted": ["input", "logs", "output"]},
+        "attempt": past_attempt.attempt,
+        "outcome": past_attempt.outcome.value,
+        "replicate_id": past_attempt.replicate_id,
+        "error": past_attempt.error,
+        "ended_at": format_timestamp(past_attempt.ended_at),
     }

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import field_error
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.errors import NotFoundError, field_error
 from replicate_proxy.files.model import FILE_LIFETIME, StoredFile
 from replicate_proxy.ids import generate_id, is_id
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from replicate_proxy import signing
-from replicate_proxy.api.validation import field_error
+from replicate_proxy.errors import field_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,9 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import field_error
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
-from replicate_proxy.errors import ApiError, NotFoundError
+from replicate_proxy.errors import ApiError, NotFoundError, field_error
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.webhooks.model import Delivery
-    from replicate_proxy.webhooks.redelivery import RedeliveryResult
+    from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,5 @@ class Redeliveries(Protocol):
         """Raise NotFoundError for an unknown delivery."""
 
     def redeliver_all_failed(
-        self, tenant: str, since: datetime, *, cursor: str | None = None
+        self, tenant: str, since: datetime, *, after: TenantPosition | None = None
     ) -> RedeliveryResult: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import field_error
+from replicate_proxy.errors import field_error
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.keys import UsageLimits

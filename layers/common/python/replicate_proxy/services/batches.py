@@ -1,7 +1,4 @@
-"""Reading batches: many predictions that were asked for together.
-
-Accepting batches: many predictions together or none of them; and cancelling them together.
-"""
+"""Create, read and cancel batches: several jobs that one request asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from replicate_proxy.ids import generate_id, is_id
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
-from replicate_proxy.services.ingest import claim_idempotency_key
+from replicate_proxy.services.ingest import claim_idempotency_key, enqueue_submission, log_job_accepted
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -22,14 +19,16 @@ if TYPE_CHECKING:
 
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import CommandQueue
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobFactory, JobRequest
 
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch and those of its jobs that are still kept; `replayed` where an idempotency key had made it
-    before.
+    """A batch and those of its jobs that have not expired.
+
+    `is_replay` if an earlier request with the same idempotency key created it.
     """
 
     batch: Batch
@@ -38,13 +37,13 @@ class BatchState:
 
 
 class BatchReader:
-    """Reading batches under the caller's tenant."""
+    """Reads batches of one tenant; another tenant's batch does not exist for it."""
 
     def __init__(self, store: BatchStore) -> None:
         self._store = store
 
     def get(self, tenant: str, batch_id: str) -> BatchState:
-        """Raises NotFoundError."""
+        """Return the batch with its jobs. Raises NotFoundError."""
         batch = self._store.get(tenant, batch_id) if is_id(batch_id) else None
         if batch is None:
             raise NotFoundError("no such batch")
@@ -52,8 +51,10 @@ class BatchReader:
 
 
 class BatchService:
-    """Writes a batch and all of its jobs in one transaction, then queues them; what cannot be queued, the
-    sweep queues.
+    """Creates and cancels batches.
+
+    A batch and all of its jobs are written in one transaction; then the jobs are queued. The sweep queues
+    those that could not be queued.
     """
 
     def __init__(
@@ -61,76 +62,98 @@ class BatchService:
         *,
         store: BatchStore,
         idempotency: IdempotencyStore,
-        intake: JobFactory,
-        cancel: JobCanceler,
+        factory: JobFactory,
+        queue: CommandQueue,
+        canceler: JobCanceler,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
         self._idempotency = idempotency
-        self._intake = intake
-        self._cancel = cancel
+        self._factory = factory
+        self._queue = queue
+        self._canceler = canceler
         self._clock = clock
         self._checkpoint = checkpoint
 
-    def create(self, news: Sequence[JobRequest], principal: Principal, key: str | None) -> BatchState:
-        """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
-        nothing durable came of this one.
+    def create(
+        self, requests: Sequence[JobRequest], principal: Principal, idempotency_key: str | None
+    ) -> BatchState:
+        """Create the batch, or return the one that the idempotency key created before.
+
+        Raises a 409 ApiError if the key was used for another request, and RetryableError if nothing was
+        stored.
         """
         batch_id = generate_id(self._clock.now())
-        if key is not None:
-            wanted = IdempotencyRecord(principal.tenant, key, _fingerprint(news), batch_id)
-            batch_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
+        if idempotency_key is not None:
+            record = IdempotencyRecord(
+                tenant=principal.tenant,
+                key=idempotency_key,
+                fingerprint=_calculate_fingerprint(requests),
+                job_id=batch_id,
+            )
+            batch_id = claim_idempotency_key(self._idempotency, record, self._clock)
             self._checkpoint("ingest.idempotency_key_claimed")
-            earlier = self._store.get(principal.tenant, batch_id)
-            if earlier is not None:
-                return self._replayed(earlier)
-        return self._create(news, principal, batch_id)
+            existing = self._store.get(principal.tenant, batch_id)
+            if existing is not None:
+                return self._replay(existing)
+        return self._create(requests, principal, batch_id)
 
     def cancel(self, tenant: str, batch_id: str) -> BatchState:
-        """Asks for the end of every job that has none. Raises NotFoundError."""
-        found = BatchReader(self._store).get(tenant, batch_id)
-        for job in found.jobs:
+        """Request the cancel of every job that is not final. Raises NotFoundError."""
+        state = BatchReader(self._store).get(tenant, batch_id)
+        for job in state.jobs:
             if not job.is_terminal:
-                self._cancel.request_cancel(job)
-        return BatchState(found.batch, self._store.list_jobs(found.batch))
+                self._canceler.request_cancel(job)
+        return BatchState(state.batch, self._store.list_jobs(state.batch))
 
-    def _create(self, news: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
+    def _create(self, requests: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
+        batch, jobs = self._build_batch(requests, principal, batch_id)
+        try:
+            self._store.create(batch, jobs)
+        except (ConflictError, RetryableError) as error:
+            stored = self._store.get(principal.tenant, batch_id)
+            if stored is None:
+                raise RetryableError("the batch could not be recorded") from error
+            if stored.job_ids != batch.job_ids:
+                return self._replay(stored)
+            # The write succeeded and only its reply was lost.
+        for job in jobs:
+            log_job_accepted(job)
+        self._checkpoint("ingest.job_stored")
+        self._enqueue(jobs)
+        self._checkpoint("ingest.job_enqueued")
+        return BatchState(batch, jobs)
+
+    def _build_batch(
+        self, requests: Sequence[JobRequest], principal: Principal, batch_id: str
+    ) -> tuple[Batch, list[Job]]:
         now = self._clock.now()
         jobs = [
-            self._intake.build_job(new, principal, generate_id(now), now, batch_id=batch_id) for new in news
+            self._factory.build_job(request, principal, generate_id(now), now, batch_id=batch_id)
+            for request in requests
         ]
         batch = Batch(
             tenant=principal.tenant,
             id=batch_id,
             created_at=now,
-            public_base_url=news[0].base_url,
+            public_base_url=requests[0].public_base_url,
             job_ids=tuple(job.id for job in jobs),
-            expires_at=self._intake.calculate_expiry(now),
+            expires_at=self._factory.calculate_expiry(now),
         )
-        try:
-            self._store.create(batch, jobs)
-        except (ConflictError, RetryableError) as error:
-            there = self._store.get(principal.tenant, batch_id)
-            if there is None:
-                raise RetryableError("the batch could not be recorded") from error
-            if there.job_ids != batch.job_ids:
-                return self._replayed(there)
-            # The write had reached the table and only its answer was lost.
-        for job in jobs:
-            self._intake.record_acceptance(job)
-        self._checkpoint("ingest.job_stored")
-        # One that cannot be queued takes seconds to say so: the others are left to the sweep with it.
-        all(self._intake.enqueue(job) for job in jobs)
-        self._checkpoint("ingest.job_enqueued")
-        return BatchState(batch, jobs)
+        return batch, jobs
 
-    def _replayed(self, batch: Batch) -> BatchState:
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            # Stop at the first failed send (each timeout takes seconds); the sweep queues the rest.
+            if not enqueue_submission(self._queue, job):
+                break
+
+    def _replay(self, batch: Batch) -> BatchState:
         count(Metric.JOB_REPLAYED)
         return BatchState(batch, self._store.list_jobs(batch), is_replay=True)
 
 
-def _fingerprint(news: Sequence[JobRequest]) -> str:
-    return hashlib.sha256(
-        "\n".join(["batch", *(new.calculate_fingerprint() for new in news)]).encode()
-    ).hexdigest()
+def _calculate_fingerprint(requests: Sequence[JobRequest]) -> str:
+    lines = ["batch", *(request.calculate_fingerprint() for request in requests)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,10 +1,7 @@
-"""What passes through to Replicate, by allow-list; anything else is not there. Pure.
+"""Pass Replicate's read-only endpoints through: models, collections, hardware, account and search.
 
-Source of paths and parameters: Replicate's OpenAPI document; `cursor` comes with the `next` of its pages.
-
-A bounded cache of replies in the memory of one function. Pure.
-
-Replicate's read-only endpoints, passed through with our token, a short memory and our own addresses.
+Only the routes of an allow-list are passed through, with our token. Responses are cached in memory, and
+Replicate's URLs in them are replaced by our own.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError
+from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError, parameter_errors
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import (
     RejectedError,
@@ -31,143 +28,101 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
 
+# The first character is a letter or digit: no `..`, no empty segment, nothing that changes path or host.
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-"""Letters and digits first: no `..`, no empty segment, nothing that could mean another path or host."""
-
-_LONGEST_VALUE = 1000
-_SECONDS_IN_HOUR = 3600.0
+_MAX_VALUE_CHARS = 1000
+_MAX_PARAMETER_NAME_CHARS = 100
+_HOUR_SECONDS = 3600.0
+_OK = 200
+_MIN_CLIENT_ERROR = 400
+_DEFAULT_RETRY_AFTER_SECONDS = 5
+# A Lambda reply is limited to 6 MB (AWS Lambda, quotas), with envelope and escapes.
+_MAX_REPLY_BYTES = 5_500_000
+# What a cached response takes besides its body: headers, key, bookkeeping.
+_CACHE_ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogRoute:
-    """One GET, on our side and Replicate's alike. `lifetime` is in seconds; None means the usual one."""
+    """One GET route, the same at Replicate and here. `cache_seconds` None means the default."""
 
     resource: str
     query_parameters: frozenset[str] = field(default_factory=frozenset)
     cache_seconds: float | None = None
 
-    def build_path(self, params: Mapping[str, str]) -> str:
-        """Replicate's path. Raises NotFoundError where a segment is no name."""
+    def build_path(self, path_params: Mapping[str, str]) -> str:
+        """Return Replicate's path. Raises NotFoundError if a segment cannot be a name."""
         path = self.resource
-        for name, value in params.items():
+        for name, value in path_params.items():
             if not _SEGMENT.fullmatch(value):
                 raise NotFoundError("no such model, version or collection")
             path = path.replace(f"{{{name}}}", value)
         return path
 
-    def build_query(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Replicate's query. Raises a 400 ApiError that names each parameter that has no place here."""
-        wrong = [
-            InvalidField("unknown_parameter", name, f"{name[:100]} is not a parameter of this endpoint")
-            for name in given
+    def build_query(self, query: Mapping[str, str]) -> dict[str, str]:
+        """Return Replicate's query. Raises a 400 ApiError that names every invalid parameter."""
+        invalid = [
+            InvalidField(
+                "unknown_parameter", name[:_MAX_PARAMETER_NAME_CHARS], "is not a parameter of this route"
+            )
+            for name in query
             if name not in self.query_parameters
         ] + [
-            InvalidField("too_long", name, f"{name} must have at most {_LONGEST_VALUE} characters")
-            for name, value in given.items()
-            if name in self.query_parameters and len(value) > _LONGEST_VALUE
+            InvalidField("too_long", name, f"must have at most {_MAX_VALUE_CHARS} characters")
+            for name, value in query.items()
+            if name in self.query_parameters and len(value) > _MAX_VALUE_CHARS
         ]
-        if wrong:
-            detail = "; ".join(entry.description for entry in wrong)
-            raise ApiError(400, "Invalid parameter", detail, invalid_fields=wrong)
-        return dict(sorted(given.items()))
+        if invalid:
+            raise parameter_errors(invalid)
+        return dict(sorted(query.items()))
 
 
-_PAGED = frozenset({"cursor"})
+_CURSOR = frozenset({"cursor"})
 
+# Source: Replicate's OpenAPI document; `cursor` is in the `next` URLs of its pages.
 CATALOG_ROUTES = (
     CatalogRoute("/v1/models", frozenset({"cursor", "sort_by", "sort_direction"})),
     CatalogRoute("/v1/models/{owner}/{name}"),
-    CatalogRoute("/v1/models/{owner}/{name}/versions", _PAGED),
-    CatalogRoute("/v1/models/{owner}/{name}/versions/{version}", cache_seconds=_SECONDS_IN_HOUR),
-    CatalogRoute("/v1/models/{owner}/{name}/examples", _PAGED),
+    CatalogRoute("/v1/models/{owner}/{name}/versions", _CURSOR),
+    CatalogRoute("/v1/models/{owner}/{name}/versions/{version}", cache_seconds=_HOUR_SECONDS),
+    CatalogRoute("/v1/models/{owner}/{name}/examples", _CURSOR),
     CatalogRoute("/v1/models/{owner}/{name}/readme"),
-    CatalogRoute("/v1/collections", _PAGED),
+    CatalogRoute("/v1/collections", _CURSOR),
     CatalogRoute("/v1/collections/{slug}"),
-    CatalogRoute("/v1/hardware", cache_seconds=_SECONDS_IN_HOUR),
-    CatalogRoute("/v1/account", cache_seconds=_SECONDS_IN_HOUR),
+    CatalogRoute("/v1/hardware", cache_seconds=_HOUR_SECONDS),
+    CatalogRoute("/v1/account", cache_seconds=_HOUR_SECONDS),
     CatalogRoute("/v1/search", frozenset({"query", "limit"})),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CachedReply:
-    """`fresh_for` is in seconds, and negative once the reply is out of date."""
-
-    reply: UpstreamResponse
-    fresh_seconds: float
-
-
-class ReplyCache:
-    """Holds `max_bytes` of bodies at most; those not asked for longest go first.
-
-    Out-of-date replies stay until then: one is better than none while Replicate cannot be reached.
-    """
-
-    def __init__(self, max_bytes: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._max_bytes = max_bytes
-        self._monotonic = monotonic
-        self._entries: OrderedDict[Hashable, tuple[UpstreamResponse, float]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: Hashable) -> CachedReply | None:
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        self._entries.move_to_end(key)
-        reply, fresh_until = entry
-        return CachedReply(reply, fresh_until - self._monotonic())
-
-    def put(self, key: Hashable, reply: UpstreamResponse, seconds: float) -> None:
-        """Keeps the reply, unless it alone is larger than a quarter of the cache."""
-        self._drop(key)
-        if _weight(reply) > self._max_bytes // 4:
-            return
-        self._entries[key] = (reply, self._monotonic() + seconds)
-        self._bytes += _weight(reply)
-        while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
-
-    def _drop(self, key: Hashable) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._bytes -= _weight(entry[0])
-
-
-def _weight(reply: UpstreamResponse) -> int:
-    # An empty body takes room as well: headers, key, bookkeeping.
-    return len(reply.body) + 1024
-
-
-_OK = 200
-_CLIENT_ERROR = 400
-_RETRY_AFTER = 5
-_LARGEST_ANSWER = 5_500_000
-"""Bytes; Lambda answers with 6 MB at most, envelope and escapes included."""
-
-
 class ReplicateReader(Protocol):
-    """`RetryingClient.read`: 2xx and 4xx as they came, all else as errors of `replicate_api.errors`."""
+    """Reads from Replicate: `RetryingClient`.
+
+    Returns 2xx and 4xx responses; everything else is an exception of replicate_api.errors.
+    """
 
     def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse: ...
 
 
 class ReadLimiter(Protocol):
-    """Keeps curious callers from using up the read limit that running jobs need."""
+    """Limits the rate of catalog reads, so that running jobs have enough of Replicate's read limit left."""
 
-    def acquire_slot(self) -> float: ...
+    def acquire_slot(self) -> float:
+        """Return 0 if a slot was free, else the seconds after which to try again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogSettings:
-    """`lifetime` (seconds) is how long a reply is fresh; `origins` are what Replicate's URLs start with."""
+    """`cache_seconds` is the default; `replicate_origins` are what Replicate's URLs start with."""
 
     cache_seconds: float = 60.0
-    origins: tuple[str, ...] = ("https://api.replicate.com",)
+    replicate_origins: tuple[str, ...] = ("https://api.replicate.com",)
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogReply:
-    """What the caller gets."""
+    """The reply to the caller; `max_age_seconds` is how long the caller may cache it."""
 
     status: int
     body: str
@@ -176,92 +131,152 @@ class CatalogReply:
 
 
 class Catalog:
-    """Raises ApiError for what is not the caller's doing: our token refused, Replicate throttling or down."""
+    """Answers catalog requests from the cache or from Replicate."""
 
     def __init__(
-        self, reader: ReplicateReader, limit: ReadLimiter, cache: ReplyCache, settings: CatalogSettings
+        self,
+        reader: ReplicateReader,
+        limiter: ReadLimiter,
+        cache: ResponseCache,
+        settings: CatalogSettings,
     ) -> None:
         self._reader = reader
-        self._limit = limit
+        self._limiter = limiter
         self._cache = cache
         self._settings = settings
 
     def get(
-        self, entry: CatalogRoute, params: Mapping[str, str], query: Mapping[str, str], base_url: str
+        self, route: CatalogRoute, path_params: Mapping[str, str], query: Mapping[str, str], base_url: str
     ) -> CatalogReply:
-        """`base_url` takes the place of Replicate's origin in every address of the body."""
-        path, wanted = entry.build_path(params), entry.build_query(query)
-        key = (path, tuple(wanted.items()))
+        """Return the reply, with `base_url` in place of Replicate's origin in every URL.
+
+        Raises an ApiError if our token is rejected, or if Replicate throttles us or is unavailable and
+        nothing is cached.
+        """
+        path, upstream_query = route.build_path(path_params), route.build_query(query)
+        key = (path, tuple(upstream_query.items()))
         cached = self._cache.get(key)
         if cached is not None and cached.fresh_seconds > 0:
-            return self._answer(cached.reply, base_url, cached.fresh_seconds)
-        lifetime = self._settings.cache_seconds if entry.cache_seconds is None else entry.cache_seconds
+            return self._build_reply(cached.response, base_url, cached.fresh_seconds)
         try:
-            reply = self._ask(path, wanted)
+            response = self._read(path, upstream_query)
         except RetryableError as error:
-            return self._answer(_last_known(cached, error), base_url, 0)
+            return self._build_reply(_get_stale_response(cached, error), base_url, 0)
         except (RejectedError, UnexpectedResponseError) as error:
-            raise ApiError(502, "Bad gateway", "Replicate's answer could not be understood") from error
-        if reply.status != _OK:
-            return self._answer(reply, base_url, 0)
-        self._cache.put(key, reply, lifetime)
-        return self._answer(reply, base_url, lifetime)
+            raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
+        if response.status != _OK:
+            return self._build_reply(response, base_url, 0)
+        cache_seconds = self._settings.cache_seconds if route.cache_seconds is None else route.cache_seconds
+        self._cache.put(key, response, cache_seconds)
+        return self._build_reply(response, base_url, cache_seconds)
 
-    def _ask(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
-        wait = self._limit.acquire_slot()
-        if wait > 0:
-            raise ThrottledError("the catalog's share of Replicate's read limit is used up", retry_after=wait)
+    def _read(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
+        delay_seconds = self._limiter.acquire_slot()
+        if delay_seconds > 0:
+            raise ThrottledError(
+                "the catalog's share of Replicate's read limit is used up", retry_after=delay_seconds
+            )
         return self._reader.read(path, query)
 
-    def _answer(self, reply: UpstreamResponse, base_url: str, fresh_for: float) -> CatalogReply:
-        content_type = reply.headers.get("content-type", "application/json")
+    def _build_reply(self, response: UpstreamResponse, base_url: str, max_age_seconds: float) -> CatalogReply:
+        content_type = response.headers.get("content-type", "application/json")
         if "json" in content_type:
-            body = self._own_addresses(reply, base_url)
-        elif reply.status >= _CLIENT_ERROR:
+            body = self._replace_urls(response, base_url)
+        elif response.status >= _MIN_CLIENT_ERROR:
             raise ApiError(
-                reply.status, "Request rejected", "Replicate refused the request without saying why"
+                response.status, "Request rejected", "Replicate rejected the request without a reason"
             )
         else:
-            body = reply.body.decode("utf-8", "replace")
-        if len(body.encode()) > _LARGEST_ANSWER:
-            raise ApiError(502, "Bad gateway", "Replicate's answer is too large to pass on")
-        return CatalogReply(reply.status, body, content_type, int(fresh_for))
+            body = response.body.decode("utf-8", "replace")
+        if len(body.encode()) > _MAX_REPLY_BYTES:
+            raise ApiError(502, "Bad gateway", "Replicate's response is too large to pass on")
+        return CatalogReply(response.status, body, content_type, int(max_age_seconds))
 
-    def _own_addresses(self, reply: UpstreamResponse, base_url: str) -> str:
+    def _replace_urls(self, response: UpstreamResponse, base_url: str) -> str:
         try:
-            parsed = parse_json(reply.body)
+            parsed = parse_json(response.body)
         except UpstreamUnavailableError as error:
-            raise ApiError(502, "Bad gateway", "Replicate's answer could not be understood") from error
-        return json.dumps(_rewritten(parsed, self._settings.origins, base_url), ensure_ascii=False)
+            raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
+        replaced = _replace_origins(parsed, self._settings.replicate_origins, base_url)
+        return json.dumps(replaced, ensure_ascii=False)
 
 
-def _last_known(cached: CachedReply | None, error: RetryableError) -> UpstreamResponse:
-    """An old reply where there is one; else the failure in words that do not blame the caller."""
-    logger.warning("catalog not reachable", reason=type(error).__name__, stale=cached is not None)
+@dataclass(frozen=True, slots=True)
+class CachedResponse:
+    """A cached response; `fresh_seconds` is how long it stays fresh, negative once it is stale."""
+
+    response: UpstreamResponse
+    fresh_seconds: float
+
+
+class ResponseCache:
+    """A least-recently-used cache of at most `max_bytes`, in the memory of one execution environment.
+
+    Stale responses stay until they are evicted, because they are served while Replicate is unavailable.
+    """
+
+    def __init__(self, max_bytes: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._monotonic = monotonic
+        self._entries: OrderedDict[Hashable, tuple[UpstreamResponse, float]] = OrderedDict()
+        self._size_bytes = 0
+
+    def get(self, key: Hashable) -> CachedResponse | None:
+        """Return the cached response, fresh or stale."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        response, fresh_until = entry
+        return CachedResponse(response, fresh_until - self._monotonic())
+
+    def put(self, key: Hashable, response: UpstreamResponse, fresh_seconds: float) -> None:
+        """Store the response, unless it would take more than a quarter of the cache."""
+        self._remove(key)
+        size_bytes = _calculate_size_bytes(response)
+        if size_bytes > self._max_bytes // 4:
+            return
+        self._entries[key] = (response, self._monotonic() + fresh_seconds)
+        self._size_bytes += size_bytes
+        while self._size_bytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+
+    def _remove(self, key: Hashable) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._size_bytes -= _calculate_size_bytes(entry[0])
+
+
+def _calculate_size_bytes(response: UpstreamResponse) -> int:
+    return len(response.body) + _CACHE_ENTRY_BYTES
+
+
+def _get_stale_response(cached: CachedResponse | None, error: RetryableError) -> UpstreamResponse:
+    """Return the stale response. Without one, raise an ApiError that does not blame the caller."""
+    logger.warning(
+        "Replicate unavailable for catalog", reason=type(error).__name__, has_stale=cached is not None
+    )
     if cached is not None:
         count(Metric.CACHE_UNAVAILABLE)
-        return cached.reply
+        return cached.response
     if isinstance(error, TokenRejectedError):
-        # Passed on as 401 it would make callers doubt their own key.
+        # A 401 would make callers doubt their own key.
         raise ApiError(502, "Bad gateway", "The proxy could not authenticate with Replicate") from error
-    seconds = max(1, round(error.retry_after or _RETRY_AFTER))
+    seconds = max(1, round(error.retry_after or _DEFAULT_RETRY_AFTER_SECONDS))
     if isinstance(error, ThrottledError):
         raise ApiError(429, "Too many requests", "Try again in a moment", retry_after=seconds) from error
-    raise ApiError(503, "Service unavailable", "Replicate cannot be reached", retry_after=seconds) from error
+    raise ApiError(503, "Service unavailable", "Replicate is unavailable", retry_after=seconds) from error
 
 
-def _rewritten(value: Any, origins: tuple[str, ...], base_url: str) -> Any:
+def _replace_origins(value: Any, replicate_origins: tuple[str, ...], base_url: str) -> Any:
+    """Return the JSON value with `base_url` in place of Replicate's origin in texts that are API URLs."""
     if isinstance(value, str):
-        return next(
-            (
-                base_url + value.removeprefix(origin)
-                for origin in origins
-                if value.startswith(f"{origin}/v1/")
-            ),
-            value,
-        )
+        for origin in replicate_origins:
+            if value.startswith(f"{origin}/v1/"):
+                return base_url + value.removeprefix(origin)
+        return value
     if isinstance(value, list):
-        return [_rewritten(entry, origins, base_url) for entry in value]
+        return [_replace_origins(entry, replicate_origins, base_url) for entry in value]
     if isinstance(value, dict):
-        return {key: _rewritten(entry, origins, base_url) for key, entry in value.items()}
+        return {key: _replace_origins(entry, replicate_origins, base_url) for key, entry in value.items()}
     return value

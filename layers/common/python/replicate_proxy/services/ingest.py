@@ -1,6 +1,7 @@
-"""From a validated request to a job on its way: shared by single predictions and batches.
+"""Create jobs from validated create requests.
 
-Accepting a request: once the caller has its 201 the job is durable, whatever breaks after that.
+Once the caller has its 201 the job is durable: it is written first and queued second. If queueing fails, the
+sweep finds the job and queues it. services/batches creates several jobs at once with the same parts.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class JobRequest:
 
     submission: Submission
     input: Mapping[str, Any]
-    base_url: str
+    public_base_url: str
     correlation_id: str
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
@@ -44,8 +45,8 @@ class JobRequest:
     idempotency_key: str | None = None
 
     def calculate_fingerprint(self) -> str:
-        """A hash of everything that makes two requests the same request."""
-        asked = [
+        """Return a hash of everything that distinguishes one request from another."""
+        distinguishing_fields = [
             self.submission.kind.value,
             self.submission.version,
             self.submission.owner,
@@ -56,146 +57,151 @@ class JobRequest:
             self.image_options,
             self.cancel_after_seconds,
         ]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-class JobFactory:
-    """Makes the record of a new job, and sends it on once it is written."""
-
-    def __init__(self, documents: DocumentStore, queue: CommandQueue, policy: JobTimeouts) -> None:
-        self._documents = documents
-        self._queue = queue
-        self._policy = policy
-
-    def build_job(
-        self,
-        new: JobRequest,
-        principal: Principal,
-        job_id: str,
-        now: datetime,
-        *,
-        batch_id: str | None = None,
-    ) -> Job:
-        """The job, not yet written; its input is kept already. Raises RetryableError where it cannot be."""
-        deadline = timedelta(seconds=new.cancel_after_seconds) if new.cancel_after_seconds else None
-        return Job(
-            tenant=principal.tenant,
-            id=job_id,
-            status=JobStatus.QUEUED,
-            created_at=now,
-            submission=new.submission,
-            input=self._documents.save(principal.tenant, job_id, "input", new.input),
-            correlation_id=new.correlation_id,
-            public_base_url=new.base_url,
-            key_id=principal.key_id,
-            batch_id=batch_id,
-            webhook=new.webhook,
-            webhook_events=new.webhook_events,
-            image_options=dict(new.image_options or {}),
-            deadline=now + deadline if deadline else None,
-            next_check_at=now + timedelta(seconds=self._policy.queued_seconds),
-            timeline={TimelineStep.ACCEPTED: now},
-            expires_at=self.calculate_expiry(now),
-        )
-
-    def calculate_expiry(self, now: datetime) -> int:
-        return int((now + timedelta(days=self._policy.retention_days)).timestamp())
-
-    def record_acceptance(self, job: Job) -> None:
-        """Counts and tells that the job is durable."""
-        count(Metric.JOB_ACCEPTED)
-        logger.info("job accepted", job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)
-
-    def enqueue(self, job: Job) -> bool:
-        """Whether the dispatcher will hear of it at once; if not, the sweep finds the job."""
-        command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
-        try:
-            self._queue.send(command)
-        except RetryableError as error:
-            logger.warning("accepted but not queued; the sweep will", job_id=job.id, reason=str(error))
-            return False
-        return True
+        return hashlib.sha256(json.dumps(distinguishing_fields, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """The job a request became; `replayed` where an earlier request with the same idempotency key had made
-    it.
-    """
+    """The job of a request; `is_replay` if an earlier request with the same idempotency key created it."""
 
     job: Job
     is_replay: bool = False
 
 
 class JobCreator:
-    """Writes the job first and queues it second: if queueing fails, the sweep finds the job and queues it
-    again.
-    """
+    """Creates one job per request, or per idempotency key."""
 
     def __init__(
         self,
         *,
         store: JobStore,
         idempotency: IdempotencyStore,
-        intake: JobFactory,
+        factory: JobFactory,
+        queue: CommandQueue,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
         self._idempotency = idempotency
-        self._intake = intake
+        self._factory = factory
+        self._queue = queue
         self._clock = clock
         self._checkpoint = checkpoint
 
-    def create(self, new: JobRequest, principal: Principal) -> CreateResult:
-        """Raises ApiError 409 where the idempotency key stands for another request, RetryableError where
-        nothing durable came of this one.
+    def create(self, request: JobRequest, principal: Principal) -> CreateResult:
+        """Create the job, or return the one that the idempotency key created before.
+
+        Raises a 409 ApiError if the key was used for another request, and RetryableError if nothing was
+        stored.
         """
         job_id = generate_id(self._clock.now())
-        if new.idempotency_key is None:
-            return self._create(new, principal, job_id)
-        wanted = IdempotencyRecord(
-            tenant=principal.tenant,
-            key=new.idempotency_key,
-            fingerprint=new.calculate_fingerprint(),
-            job_id=job_id,
-        )
-        held_id = claim_idempotency_key(self._idempotency, wanted, self._clock)
-        self._checkpoint("ingest.idempotency_key_claimed")
-        return self._create(new, principal, held_id)
+        if request.idempotency_key is not None:
+            record = IdempotencyRecord(
+                tenant=principal.tenant,
+                key=request.idempotency_key,
+                fingerprint=request.calculate_fingerprint(),
+                job_id=job_id,
+            )
+            job_id = claim_idempotency_key(self._idempotency, record, self._clock)
+            self._checkpoint("ingest.idempotency_key_claimed")
+            existing = self._store.get(principal.tenant, job_id)
+            if existing is not None:
+                return self._replay(existing)
+        return self._create(request, principal, job_id)
 
-    def _create(self, new: JobRequest, principal: Principal, job_id: str) -> CreateResult:
-        earlier = self._store.get(principal.tenant, job_id) if new.idempotency_key else None
-        if earlier is not None:
-            return self._replayed(earlier)
-        job = self._intake.build_job(new, principal, job_id, self._clock.now())
+    def _create(self, request: JobRequest, principal: Principal, job_id: str) -> CreateResult:
+        job = self._factory.build_job(request, principal, job_id, self._clock.now())
         try:
             self._store.create(job)
         except (ConflictError, RetryableError) as error:
-            there = self._store.get(principal.tenant, job_id)
-            if there is None:
+            stored = self._store.get(principal.tenant, job_id)
+            if stored is None:
                 raise RetryableError("the job could not be recorded") from error
-            if format_timestamp(there.created_at) != format_timestamp(job.created_at):
-                return self._replayed(there)
-            # The write had reached the table and only its answer was lost.
-        self._intake.record_acceptance(job)
+            if format_timestamp(stored.created_at) != format_timestamp(job.created_at):
+                return self._replay(stored)
+            # The write succeeded and only its reply was lost.
+        log_job_accepted(job)
         self._checkpoint("ingest.job_stored")
-        self._intake.enqueue(job)
+        enqueue_submission(self._queue, job)
         self._checkpoint("ingest.job_enqueued")
         return CreateResult(job)
 
-    def _replayed(self, job: Job) -> CreateResult:
+    def _replay(self, job: Job) -> CreateResult:
         count(Metric.JOB_REPLAYED)
         return CreateResult(job, is_replay=True)
 
 
-def claim_idempotency_key(idempotency: IdempotencyStore, wanted: IdempotencyRecord, clock: Clock) -> str:
-    """The id that what the key stands for has or will have: whoever comes second creates or finds that very
-    one. Raises ApiError 409 where the key stands for another request.
+class JobFactory:
+    """Builds the records of new jobs."""
+
+    def __init__(self, documents: DocumentStore, timeouts: JobTimeouts) -> None:
+        self._documents = documents
+        self._timeouts = timeouts
+
+    def build_job(
+        self,
+        request: JobRequest,
+        principal: Principal,
+        job_id: str,
+        now: datetime,
+        *,
+        batch_id: str | None = None,
+    ) -> Job:
+        """Store the input and return the job, which the caller writes. Raises RetryableError."""
+        cancel_after = (
+            timedelta(seconds=request.cancel_after_seconds) if request.cancel_after_seconds else None
+        )
+        return Job(
+            tenant=principal.tenant,
+            id=job_id,
+            status=JobStatus.QUEUED,
+            created_at=now,
+            submission=request.submission,
+            input=self._documents.save(principal.tenant, job_id, "input", request.input),
+            correlation_id=request.correlation_id,
+            public_base_url=request.public_base_url,
+            key_id=principal.key_id,
+            batch_id=batch_id,
+            webhook=request.webhook,
+            webhook_events=request.webhook_events,
+            image_options=dict(request.image_options or {}),
+            deadline=now + cancel_after if cancel_after else None,
+            next_check_at=now + timedelta(seconds=self._timeouts.queued_seconds),
+            timeline={TimelineStep.ACCEPTED: now},
+            expires_at=self.calculate_expiry(now),
+        )
+
+    def calculate_expiry(self, now: datetime) -> int:
+        """Return when DynamoDB may delete a record created now, in seconds since 1970."""
+        return int((now + timedelta(days=self._timeouts.retention_days)).timestamp())
+
+
+def claim_idempotency_key(idempotency: IdempotencyStore, record: IdempotencyRecord, clock: Clock) -> str:
+    """Return the ID reserved by this idempotency key: the one in the record, or that of an earlier request.
+
+    The job or batch of an earlier request need not exist yet; whoever comes first creates it under this ID.
+    Raises a 409 ApiError if the key was used for another request.
     """
-    held = idempotency.claim(wanted, now=clock.now())
-    if held.fingerprint != wanted.fingerprint:
+    stored = idempotency.claim(record, now=clock.now())
+    if stored.fingerprint != record.fingerprint:
         raise ApiError(
             409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
         )
-    return held.job_id
+    return stored.job_id
+
+
+def log_job_accepted(job: Job) -> None:
+    """Count and log a job that has become durable."""
+    count(Metric.JOB_ACCEPTED)
+    logger.info("job accepted", job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)
+
+
+def enqueue_submission(queue: CommandQueue, job: Job) -> bool:
+    """Send the job to dispatch. Return False if that failed; the sweep will queue the job then."""
+    command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
+    try:
+        queue.send(command)
+    except RetryableError as error:
+        logger.warning("queueing failed, left to the sweep", job_id=job.id, reason=str(error))
+        return False
+    return True

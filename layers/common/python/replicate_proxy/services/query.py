@@ -1,17 +1,15 @@
-"""Reading jobs through a cache without ever showing an unfinished one as it was longer than a moment ago.
+"""Read predictions: one by ID, or the caller's list, newest first.
 
-Reading jobs: one by id, or a page of the caller's own, newest first.
+`PredictionReader` works on a `JobReader`: the job store itself or, with DAX, a `CachedJobReader`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError
+from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id, min_id_at
 from replicate_proxy.observability import Metric, count, logger
 
@@ -24,104 +22,91 @@ if TYPE_CHECKING:
     from replicate_proxy.services.rendering import PredictionRenderer
 
 
-class CachedJobReader:
-    """The JobReader port: what the cache says where it cannot mislead, a strong read of the table otherwise.
+# Replicate's own page size (Replicate's OpenAPI document, GET /predictions).
+PAGE_SIZE = 100
 
-    A finished job never changes, so it is taken from the cache whatever its age. An unfinished one is taken
-    while the newest hop of its own timeline is at most `stale` old: whatever has been written since is
-    younger still. Pages are read from the table, since a cached list would miss what was created last.
+
+@dataclass(frozen=True, slots=True)
+class PredictionPage:
+    """Rendered predictions; `next_before_id` is where the next page starts, None on the last page."""
+
+    results: Sequence[dict[str, Any]]
+    next_before_id: str | None
+
+
+class PredictionReader:
+    """Reads predictions of one tenant; another tenant's prediction does not exist for it."""
+
+    def __init__(self, jobs: JobReader, renderer: PredictionRenderer) -> None:
+        self._jobs = jobs
+        self._renderer = renderer
+
+    def get(self, tenant: str, prediction_id: str) -> dict[str, Any]:
+        """Return the prediction. Raises NotFoundError."""
+        job = self._jobs.get(tenant, prediction_id) if is_id(prediction_id) else None
+        if job is None:
+            raise NotFoundError("no such prediction")
+        return self._renderer.render(job)
+
+    def list_predictions(
+        self,
+        tenant: str,
+        *,
+        before_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> PredictionPage:
+        """Return a page of predictions older than `before_id`.
+
+        `created_after` is inclusive and `created_before` exclusive, as at Replicate.
+        """
+        upper_bounds = [min_id_at(created_before)] if created_before else []
+        upper_bounds += [before_id] if before_id else []
+        page = self._jobs.list_jobs(
+            tenant,
+            before_id=min(upper_bounds, default=None),
+            min_id=min_id_at(created_after) if created_after else None,
+            limit=PAGE_SIZE,
+        )
+        results = self._renderer.render_page(page.jobs)
+        next_before_id = page.next_before_id
+        if len(results) < len(page.jobs):
+            # The reply is full: the next page starts after the last prediction that fits.
+            next_before_id = page.jobs[len(results) - 1].id
+        return PredictionPage(results, next_before_id)
+
+
+class CachedJobReader:
+    """Reads jobs through a cache with bounded staleness, for the JobReader port.
+
+    A final job never changes, so a cached one is used whatever its age. Another one is used while the newest
+    entry of its timeline is at most `max_staleness` old: any change that it misses is younger than that.
+    Everything else is a consistent read of the table. Lists are always read from the table, because a cached
+    list would miss the newest jobs.
     """
 
     def __init__(self, jobs: JobReader, cache: JobCache, clock: Clock, *, max_staleness: timedelta) -> None:
         self._jobs = jobs
         self._cache = cache
         self._clock = clock
-        self._stale = max_staleness
+        self._max_staleness = max_staleness
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         try:
             cached = self._cache.get(tenant, job_id)
         except RetryableError as error:
             count(Metric.CACHE_UNAVAILABLE)
-            logger.warning("read past the cache", reason=str(error))
+            logger.warning("cache unavailable, reading table", reason=str(error))
             cached = None
-        if cached is not None and self._holds(cached):
+        if cached is not None and self._is_usable(cached):
             return cached
         return self._jobs.get(tenant, job_id, consistent=consistent)
 
     def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
         return self._jobs.list_jobs(tenant, before_id=before_id, min_id=min_id, limit=limit)
 
-    def _holds(self, job: Job) -> bool:
+    def _is_usable(self, job: Job) -> bool:
         if job.is_terminal:
             return True
-        newest = max(job.timeline.values(), default=job.created_at)
-        return timedelta(0) <= self._clock.now() - newest <= self._stale
-
-
-# Replicate's own page size (OpenAPI document, GET /predictions).
-PAGE_SIZE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionPage:
-    """Rendered predictions and the cursor of the page after them."""
-
-    results: Sequence[dict[str, Any]]
-    next_cursor: str | None
-
-
-class PredictionReader:
-    """Everything is read under the caller's tenant; another tenant's job does not exist here."""
-
-    def __init__(self, store: JobReader, views: PredictionRenderer) -> None:
-        self._store = store
-        self._views = views
-
-    def job(self, tenant: str, job_id: str) -> Job:
-        """Raises NotFoundError."""
-        job = self._store.get(tenant, job_id) if is_id(job_id) else None
-        if job is None:
-            raise NotFoundError("no such job")
-        return job
-
-    def get(self, tenant: str, job_id: str) -> dict[str, Any]:
-        return self._views.render(self.job(tenant, job_id))
-
-    def list_predictions(
-        self,
-        tenant: str,
-        *,
-        cursor: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> PredictionPage:
-        """`created_after` counts inclusive, `created_before` exclusive, as at Replicate."""
-        bounds = [min_id_at(created_before)] if created_before else []
-        bounds += [_id_of(cursor)] if cursor else []
-        found = self._store.list_jobs(
-            tenant,
-            before_id=min(bounds, default=None),
-            min_id=min_id_at(created_after) if created_after else None,
-            limit=PAGE_SIZE,
-        )
-        results = self._views.render_page(found.jobs)
-        following = found.next_before_id
-        if len(results) < len(found.jobs):
-            following = found.jobs[len(results) - 1].id
-        return PredictionPage(results=results, next_cursor=_cursor_of(following) if following else None)
-
-
-def _cursor_of(job_id: str) -> str:
-    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
-
-
-def _id_of(cursor: str) -> str:
-    try:
-        job_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        job_id = ""
-    if not is_id(job_id):
-        field = InvalidField("invalid_cursor", "cursor", "cursor is not one that this API gave out")
-        raise ApiError(400, "Invalid cursor", field.description, invalid_fields=[field])
-    return job_id
+        changed_at = max(job.timeline.values(), default=job.created_at)
+        return timedelta(0) <= self._clock.now() - changed_at <= self._max_staleness

@@ -1,4 +1,4 @@
-"""Jobs as clients see them, with the parts that lie in S3 put back in."""
+"""Render jobs as predictions, with the documents that are stored in S3, within the size of a Lambda reply."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import DocumentStore
 
 
-# A Lambda reply may have 6 MB (AWS Lambda quotas); some are left for headers and escaping.
+# A Lambda reply is limited to 6 MB (AWS Lambda, quotas); the rest is for headers and escaping.
 MAX_REPLY_BYTES = 5_500_000
-_READERS = 16
+_MAX_PARALLEL_READS = 16
 
 
 class PredictionRenderer:
-    """Renders jobs. A prediction that is too large for one reply loses logs, then input, and says so."""
+    """Renders jobs as predictions.
+
+    A prediction that is too large for one reply is shown without logs, then also without input;
+    `proxy.omitted` lists what is missing.
+    """
 
     def __init__(self, documents: DocumentStore, *, max_reply_bytes: int = MAX_REPLY_BYTES) -> None:
         self._documents = documents
-        self._reply_bytes = max_reply_bytes
+        self._max_reply_bytes = max_reply_bytes
 
     def render(self, job: Job, *, wait_expired: bool = False) -> dict[str, Any]:
+        """Return the prediction. `wait_expired`: a `Prefer: wait` ended before the job was final."""
         view = build_prediction_view(
             job,
             input=self._documents.load(job.input),
@@ -36,27 +41,28 @@ class PredictionRenderer:
             files=self._documents.load(job.files),
             wait_expired=wait_expired,
         )
-        return self._fitted(view)
+        return self._omit_large_fields(view)
 
     def render_page(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        """As many of the jobs, from the first on, as one reply holds; at least one."""
-        if any(_is_spilled(job) for job in jobs):
-            with ThreadPoolExecutor(_READERS) as readers:
-                views = list(readers.map(self.render, jobs))
+        """Return the predictions of the first jobs: as many as fit into one reply, at least one."""
+        if any(_has_offloaded_documents(job) for job in jobs):
+            with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
+                views = list(executor.map(self.render, jobs))
         else:
             views = [self.render(job) for job in jobs]
-        total, shown = 0, 0
+        page: list[dict[str, Any]] = []
+        total_bytes = 0
         for view in views:
-            total += _size(view)
-            if shown and total > self._reply_bytes:
+            total_bytes += _calculate_size_bytes(view)
+            if page and total_bytes > self._max_reply_bytes:
                 break
-            shown += 1
-        return views[:shown]
+            page.append(view)
+        return page
 
-    def _fitted(self, view: dict[str, Any]) -> dict[str, Any]:
+    def _omit_large_fields(self, view: dict[str, Any]) -> dict[str, Any]:
         omitted: list[str] = []
         for name, empty in (("logs", ""), ("input", {})):
-            if _size(view) <= self._reply_bytes:
+            if _calculate_size_bytes(view) <= self._max_reply_bytes:
                 break
             view = {**view, name: empty}
             omitted.append(name)
@@ -65,10 +71,10 @@ class PredictionRenderer:
         return view
 
 
-def _is_spilled(job: Job) -> bool:
+def _has_offloaded_documents(job: Job) -> bool:
     documents: tuple[Document | None, ...] = (job.input, job.output, job.logs, job.files)
     return any(document is not None and document.object_key is not None for document in documents)
 
 
-def _size(view: dict[str, Any]) -> int:
+def _calculate_size_bytes(view: dict[str, Any]) -> int:
     return len(json.dumps(view, ensure_ascii=False).encode("utf-8", "surrogatepass"))

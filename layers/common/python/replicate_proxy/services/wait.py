@@ -1,4 +1,4 @@
-"""`Prefer: wait`: holding the reply until the job is final or the patience is used up."""
+"""Wait for a job to become final: `Prefer: wait`, and the reply to a cancel."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, JobStore
 
 
-_FIRST_PAUSE = 0.15
-_LONGEST_PAUSE = 1.0
+_MIN_INTERVAL_SECONDS = 0.15
+_MAX_INTERVAL_SECONDS = 1.0
+_INTERVAL_GROWTH = 1.25
 
 
 class JobWaiter:
-    """Looks at the job again and again, ever less often. `longest` seconds bounds every hold: API Gateway
-    ends a request after 29 seconds (Amazon API Gateway, quotas).
+    """Reads a job at growing intervals until it is final.
+
+    `max_wait_seconds` limits every wait, because API Gateway ends a request after 29 seconds (Amazon API
+    Gateway, quotas).
     """
 
     def __init__(
@@ -27,14 +30,17 @@ class JobWaiter:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._longest = max_wait_seconds
+        self._max_wait_seconds = max_wait_seconds
 
     def wait_until_final(self, job: Job, timeout_seconds: float) -> Job:
-        """The newest record, final or not."""
-        ends = self._clock.now() + timedelta(seconds=min(timeout_seconds, self._longest))
-        pause = _FIRST_PAUSE
-        while not job.is_terminal and (left := (ends - self._clock.now()).total_seconds()) > 0:
-            self._sleep(min(pause, left))
-            pause = min(pause * 1.25, _LONGEST_PAUSE)
+        """Return the job once it is final, or as it is when the timeout ends."""
+        deadline = self._clock.now() + timedelta(seconds=min(timeout_seconds, self._max_wait_seconds))
+        interval_seconds = _MIN_INTERVAL_SECONDS
+        while not job.is_terminal:
+            seconds_left = (deadline - self._clock.now()).total_seconds()
+            if seconds_left <= 0:
+                break
+            self._sleep(min(interval_seconds, seconds_left))
+            interval_seconds = min(interval_seconds * _INTERVAL_GROWTH, _MAX_INTERVAL_SECONDS)
             job = self._store.get(job.tenant, job.id) or job
         return job

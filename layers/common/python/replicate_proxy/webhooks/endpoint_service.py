@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.validation import field_error
-from replicate_proxy.errors import ApiError, NotFoundError
+from replicate_proxy.errors import ApiError, NotFoundError, field_error
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint, new_endpoint_id

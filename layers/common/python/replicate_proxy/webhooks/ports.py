@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,20 +25,28 @@ class DueDelivery:
     due_at: datetime
 
 
+class DeliveryPosition(NamedTuple):
+    """Where a page of deliveries or attempts ended: the key of its last record, without tenant and target."""
+
+    job_id: str
+    sort_key: str
+    at: str
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
-    """Deliveries to one target; `next_cursor` is opaque, None on the last page."""
+    """Deliveries to one target; `next_position` is None on the last page."""
 
     deliveries: tuple[Delivery, ...]
-    next_cursor: str | None
+    next_position: DeliveryPosition | None
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptPage:
-    """Attempts to one target, newest first; `next_cursor` is opaque, None on the last page."""
+    """Attempts to one target, newest first; `next_position` is None on the last page."""
 
     attempts: tuple[Attempt, ...]
-    next_cursor: str | None
+    next_position: DeliveryPosition | None
 
 
 class DeliveryStore(Protocol):
@@ -86,17 +94,17 @@ class DeliveryStore(Protocol):
         target: str,
         *,
         since: datetime | None,
-        cursor: str | None,
+        after: DeliveryPosition | None,
         limit: int,
         oldest_first: bool,
     ) -> DeliveryPage:
-        """Return a page by creation time. Raises a 400 ApiError for a malformed cursor."""
+        """Return a page by creation time."""
         ...
 
     def list_attempts_by_target(
-        self, tenant: str, target: str, *, cursor: str | None, limit: int
+        self, tenant: str, target: str, *, after: DeliveryPosition | None, limit: int
     ) -> AttemptPage:
-        """Return a page, newest first. Raises a 400 ApiError for a malformed cursor."""
+        """Return a page, newest first."""
         ...
 
     def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ApiError, ConflictError, NotFoundError
@@ -27,6 +27,7 @@ from replicate_proxy.webhooks.model import (
     StoredEvent,
     parse_delivery_id,
 )
+from replicate_proxy.webhooks.ports import DeliveryPosition
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,12 +44,28 @@ _MAX_PAGES = 5
 _MISSED_REASONS = frozenset({FailureReason.ENDPOINT_DISABLED, FailureReason.GONE})
 
 
+class TenantPosition(NamedTuple):
+    """Where a redelivery to all targets of a tenant stopped.
+
+    The fields after `target` are a DeliveryPosition; they are empty before the target's first delivery.
+    """
+
+    target: str
+    job_id: str = ""
+    sort_key: str = ""
+    at: str = ""
+
+    @property
+    def within_target(self) -> DeliveryPosition | None:
+        return DeliveryPosition(self.job_id, self.sort_key, self.at) if self.job_id else None
+
+
 @dataclass(frozen=True, slots=True)
 class RedeliveryResult:
-    """How many deliveries were enqueued. `next_cursor` continues the call, None if it is complete."""
+    """How many deliveries were enqueued. `next_position` continues the call, None if it is complete."""
 
     count: int
-    next_cursor: str | None
+    next_position: DeliveryPosition | TenantPosition | None
 
 
 class RedeliveryService:
@@ -106,7 +123,7 @@ class RedeliveryService:
         target: str,
         since: datetime,
         *,
-        cursor: str | None = None,
+        after: DeliveryPosition | None = None,
         reasons: Collection[FailureReason] = (),
     ) -> RedeliveryResult:
         """Enqueue a target's failed deliveries created since a time, oldest first, at most 500 a call.
@@ -116,16 +133,16 @@ class RedeliveryService:
         count = 0
         for _ in range(_MAX_PAGES):
             page = self._deliveries.list_by_target(
-                tenant, target, since=since, cursor=cursor, limit=_PAGE_SIZE, oldest_first=True
+                tenant, target, since=since, after=after, limit=_PAGE_SIZE, oldest_first=True
             )
             count += self._redeliver_all(
                 [delivery for delivery in page.deliveries if _has_failed(delivery, reasons)]
             )
-            cursor = page.next_cursor
-            if cursor is None:
+            after = page.next_position
+            if after is None:
                 break
-        logger.info("deliveries enqueued again", target=target, count=count, complete=cursor is None)
-        return RedeliveryResult(count, cursor)
+        logger.info("deliveries enqueued again", target=target, count=count, complete=after is None)
+        return RedeliveryResult(count, after)
 
     def redeliver_missed(self, endpoint: Endpoint, disabled_at: datetime) -> RedeliveryResult:
         """Enqueue what an endpoint missed while it was disabled.
@@ -136,25 +153,22 @@ class RedeliveryService:
         return self.redeliver_failed(endpoint.tenant, endpoint.id, since, reasons=_MISSED_REASONS)
 
     def redeliver_all_failed(
-        self, tenant: str, since: datetime, *, cursor: str | None = None
+        self, tenant: str, since: datetime, *, after: TenantPosition | None = None
     ) -> RedeliveryResult:
-        """Enqueue the failed deliveries to predictions' own webhooks and to every enabled endpoint.
-
-        The cursor is `<target>` or `<target>~<cursor within the target>`.
-        """
-        first_target, _, target_cursor = (cursor or PREDICTION_TARGET).partition("~")
-        targets = self._list_targets(tenant, first_target)
-        if targets[:1] != [first_target]:
-            target_cursor = ""  # The endpoint that the cursor names was deleted or disabled meanwhile.
+        """Enqueue the failed deliveries to predictions' own webhooks and to every enabled endpoint."""
+        after = after or TenantPosition(PREDICTION_TARGET)
+        targets = self._list_targets(tenant, after.target)
+        # If the target is missing, its endpoint was deleted or disabled meanwhile.
+        within_target = after.within_target if targets[:1] == [after.target] else None
         count = 0
         for index, target in enumerate(targets):
-            result = self.redeliver_failed(tenant, target, since, cursor=target_cursor or None)
-            target_cursor = ""
+            result = self.redeliver_failed(tenant, target, since, after=within_target)
+            within_target = None
             count += result.count
-            if result.next_cursor is not None:
-                return RedeliveryResult(count, f"{target}~{result.next_cursor}")
+            if result.next_position is not None:
+                return RedeliveryResult(count, TenantPosition(target, *result.next_position))
             if count >= _PAGE_SIZE * _MAX_PAGES and index + 1 < len(targets):
-                return RedeliveryResult(count, targets[index + 1])
+                return RedeliveryResult(count, TenantPosition(targets[index + 1]))
         return RedeliveryResult(count, None)
 
     def send_test_event(self, endpoint: Endpoint, *, base_url: str) -> Delivery:

@@ -1,1 +1,1 @@
-"""Predictions over HTTP: request bodies, creating, reading and canceling."""
+"""Predictions over HTTP: request bodies and headers, creating, reading and canceling."""

@@ -1,1 +1,1 @@
-"""The webhook API: endpoints, signing secrets, deliveries and redeliveries."""
+"""The webhook API: endpoints, signing secrets, deliveries, delivery attempts and redelivery."""

@@ -1,4 +1,4 @@
-"""Bodies of the webhook API, checked field by field. Pure."""
+"""Bodies of the webhook API."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from replicate_proxy.api.validation import RequestBody
 from replicate_proxy.webhooks.signing_secrets import MAX_ROTATION_OVERLAP
 
+_DAY_SECONDS = 24 * 3600
 _MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
+
 _Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 _Events = Annotated[tuple[Literal["start", "output", "logs", "completed"], ...], Field(max_length=4)]
 _Description = Annotated[str, StringConstraints(max_length=500)]
-_Cursor = Annotated[str, StringConstraints(max_length=1024)]
 
 
 class CreateEndpointBody(RequestBody):
-    """POST /v1/webhooks/endpoints; no `events` means all of them."""
+    """POST /v1/webhooks/endpoints. Empty `events` subscribes to all of them."""
 
     url: _Url
     events: _Events = ()
@@ -26,7 +27,7 @@ class CreateEndpointBody(RequestBody):
 
 
 class UpdateEndpointBody(RequestBody):
-    """PATCH /v1/webhooks/endpoints/{id}: fields that are absent stay as they are."""
+    """PATCH /v1/webhooks/endpoints/{endpoint_id}. Fields that are missing or null stay as they are."""
 
     url: _Url | None = None
     events: _Events | None = None
@@ -35,19 +36,19 @@ class UpdateEndpointBody(RequestBody):
 
 
 class RotateSecretBody(RequestBody):
-    """How long the old secret signs beside the new one: 0 to 7 days, a day where nothing is said."""
+    """Rotation of a signing secret: how long the old secret signs beside the new one, 0 to 7 days."""
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=_MAX_OVERLAP_SECONDS)] = 24 * 3600
+    overlap_seconds: Annotated[int, Field(ge=0, le=_MAX_OVERLAP_SECONDS)] = _DAY_SECONDS
 
 
 class EnableEndpointBody(RequestBody):
-    """POST /v1/webhooks/endpoints/{id}/enable; `redeliver` false lets what was missed lie."""
+    """POST /v1/webhooks/endpoints/{endpoint_id}/enable. `redeliver` sends the events it missed."""
 
     redeliver: bool = True
 
 
 class RedeliverBody(RequestBody):
-    """All failed deliveries of events since a time; `cursor` goes on where an earlier call stopped."""
+    """Redelivery of all failed deliveries of events since a time; `cursor` continues an earlier call."""
 
     since: AwareDatetime
-    cursor: _Cursor | None = None
+    cursor: str | None = None

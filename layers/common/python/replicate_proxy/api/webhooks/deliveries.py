@@ -1,22 +1,31 @@
-"""/v1/webhooks/deliveries, …/attempts, …/redeliver"""
+"""Routes of deliveries, delivery attempts and redelivery.
+
+A list is about one endpoint, about one prediction (`?prediction=`), or about the webhooks that predictions
+name themselves, whose target is PREDICTION_TARGET.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
-from replicate_proxy.api.http import Request, Response, Router, json_response
-from replicate_proxy.api.validation import field_error, parse_body
+from replicate_proxy.api.http import json_response
+from replicate_proxy.api.pagination import build_page, decode_cursor, encode_cursor
+from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import parse_optional_timestamp
+from replicate_proxy.clock import parse_timestamp
+from replicate_proxy.errors import field_error
 from replicate_proxy.ids import is_id
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, DeliveryStatus
+from replicate_proxy.webhooks.ports import DeliveryPosition
+from replicate_proxy.webhooks.redelivery import TenantPosition
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
     from replicate_proxy.webhooks.endpoint_service import EndpointService
     from replicate_proxy.webhooks.ports import DeliveryStore
     from replicate_proxy.webhooks.redelivery import RedeliveryResult, RedeliveryService
@@ -24,152 +33,145 @@ if TYPE_CHECKING:
 
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
 _DELIVERY = "/v1/webhooks/deliveries/{delivery_id}"
-_PAGE = 100
+_PAGE_SIZE = 100
 
 
 def add_delivery_routes(
-    routes: Router,
-    *,
-    endpoints: EndpointService,
-    redelivery: RedeliveryService,
-    deliveries: DeliveryStore,
-    public_base_url: str = "",
+    router: Router, *, endpoints: EndpointService, redelivery: RedeliveryService, deliveries: DeliveryStore
 ) -> None:
-    """Lists by endpoint, by prediction, of predictions' own webhooks; redelivery of one and of all failed."""
-    pages = _Pages(public_base_url)
-    _add_lists(routes, endpoints, deliveries, pages)
-    _add_single(routes, redelivery, deliveries)
-    _add_redeliveries(routes, endpoints, redelivery)
+    """Register the lists, the reads of one delivery, and the redelivery of one or of all failed ones."""
+    _add_endpoint_lists(router, endpoints, deliveries)
+    _add_prediction_lists(router, deliveries)
+    _add_delivery_reads(router, redelivery, deliveries)
+    _add_redelivery_routes(router, endpoints, redelivery)
 
 
-def _add_lists(routes: Router, endpoints: EndpointService, deliveries: DeliveryStore, pages: _Pages) -> None:
-    def deliveries_to(request: Request, tenant: str, target: str) -> Response:
-        status, since = _status(request), _since(request)
-        page = deliveries.list_by_target(
-            tenant, target, since=since, cursor=request.query.get("cursor"), limit=_PAGE, oldest_first=False
-        )
-        found = [each for each in page.deliveries if status is None or each.status is status]
-        return pages.of(request, [build_delivery_view(each) for each in found], page.next_cursor)
-
-    @routes.get(f"{_ENDPOINT}/deliveries")
-    def of_endpoint(request: Request) -> Response:
-        tenant = _reader(request)
-        return deliveries_to(request, tenant, endpoints.get(tenant, request.path_params["endpoint_id"]).id)
-
-    @routes.get(f"{_ENDPOINT}/attempts")
-    def attempts_of_endpoint(request: Request) -> Response:
-        tenant = _reader(request)
+def _add_endpoint_lists(router: Router, endpoints: EndpointService, store: DeliveryStore) -> None:
+    @router.get(f"{_ENDPOINT}/deliveries")
+    def list_endpoint_deliveries(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
-        page = deliveries.list_attempts_by_target(
-            tenant, endpoint.id, cursor=request.query.get("cursor"), limit=_PAGE
-        )
-        return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next_cursor)
+        return _list_deliveries(request, store, tenant, endpoint.id)
 
-    @routes.get("/v1/webhooks/deliveries")
-    def of_prediction(request: Request) -> Response:
-        """With `prediction`, that one's to every target; without, those to predictions' own webhooks."""
-        tenant = _reader(request)
-        if "prediction" not in request.query:
-            return deliveries_to(request, tenant, PREDICTION_TARGET)
-        found = deliveries.list_by_job(tenant, _prediction(request))
-        return pages.of(request, [build_delivery_view(each) for each in found], None)
-
-    @routes.get("/v1/webhooks/attempts")
-    def attempts_of_prediction(request: Request) -> Response:
-        tenant = _reader(request)
-        if "prediction" not in request.query:
-            cursor = request.query.get("cursor")
-            page = deliveries.list_attempts_by_target(tenant, PREDICTION_TARGET, cursor=cursor, limit=_PAGE)
-            return pages.of(request, [build_attempt_view(each) for each in page.attempts], page.next_cursor)
-        found = deliveries.list_attempts_by_job(tenant, _prediction(request))
-        return pages.of(request, [build_attempt_view(each) for each in found], None)
-
-
-def _add_single(routes: Router, redelivery: RedeliveryService, deliveries: DeliveryStore) -> None:
-    @routes.get(_DELIVERY)
-    def get(request: Request) -> Response:
-        return json_response(
-            200,
-            build_delivery_view(
-                redelivery.get_delivery(_reader(request), request.path_params["delivery_id"])
-            ),
-        )
-
-    @routes.get(f"{_DELIVERY}/attempts")
-    def attempts(request: Request) -> Response:
-        delivery = redelivery.get_delivery(_reader(request), request.path_params["delivery_id"])
-        results = [build_attempt_view(each) for each in deliveries.list_attempts(delivery)]
-        return json_response(200, {"next": None, "previous": None, "results": results})
-
-    @routes.post(f"{_DELIVERY}/redeliver")
-    def redeliver(request: Request) -> Response:
-        return json_response(
-            202,
-            build_delivery_view(redelivery.redeliver(_writer(request), request.path_params["delivery_id"])),
-        )
-
-
-def _add_redeliveries(routes: Router, endpoints: EndpointService, redelivery: RedeliveryService) -> None:
-    @routes.post(f"{_ENDPOINT}/redeliver")
-    def to_endpoint(request: Request) -> Response:
-        tenant, wanted = _writer(request), parse_body(RedeliverBody, request.json())
+    @router.get(f"{_ENDPOINT}/attempts")
+    def list_endpoint_attempts(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
-        return _done(redelivery.redeliver_failed(tenant, endpoint.id, wanted.since, cursor=wanted.cursor))
-
-    @routes.post("/v1/webhooks/redeliver")
-    def to_all(request: Request) -> Response:
-        tenant, wanted = _writer(request), parse_body(RedeliverBody, request.json())
-        return _done(redelivery.redeliver_all_failed(tenant, wanted.since, cursor=wanted.cursor))
+        return _list_attempts(request, store, tenant, endpoint.id)
 
 
-class _Pages:
-    """Lists in Replicate's shape: `next` is the address of the following page."""
+def _add_prediction_lists(router: Router, store: DeliveryStore) -> None:
+    @router.get("/v1/webhooks/deliveries")
+    def list_deliveries(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
+        if "prediction" not in request.query:
+            return _list_deliveries(request, store, tenant, PREDICTION_TARGET)
+        deliveries = store.list_by_job(tenant, _parse_prediction_id(request))
+        results = [build_delivery_view(delivery) for delivery in deliveries]
+        return json_response(200, build_page(request, results, None))
 
-    def __init__(self, public_base_url: str) -> None:
-        self._public_base_url = public_base_url
-
-    def of(self, request: Request, results: list[dict[str, Any]], cursor: str | None) -> Response:
-        following = None
-        if cursor is not None:
-            path = request.resource.format(**request.path_params)
-            query = urlencode({**request.query, "cursor": cursor})
-            following = f"{self._public_base_url or request.base_url}{path}?{query}"
-        return json_response(200, {"next": following, "previous": None, "results": results})
-
-
-def _reader(request: Request) -> str:
-    request.principal.require(Scope.PREDICTIONS_READ)
-    return request.principal.tenant
-
-
-def _writer(request: Request) -> str:
-    request.principal.require(Scope.PREDICTIONS_WRITE)
-    return request.principal.tenant
+    @router.get("/v1/webhooks/attempts")
+    def list_attempts(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
+        if "prediction" not in request.query:
+            return _list_attempts(request, store, tenant, PREDICTION_TARGET)
+        attempts = store.list_attempts_by_job(tenant, _parse_prediction_id(request))
+        results = [build_attempt_view(attempt) for attempt in attempts]
+        return json_response(200, build_page(request, results, None))
 
 
-def _done(done: RedeliveryResult) -> Response:
-    return json_response(202, {"redelivered": done.count, "cursor": done.next_cursor})
+def _add_delivery_reads(router: Router, redelivery: RedeliveryService, store: DeliveryStore) -> None:
+    @router.get(_DELIVERY)
+    def get_delivery(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
+        delivery = redelivery.get_delivery(tenant, request.path_params["delivery_id"])
+        return json_response(200, build_delivery_view(delivery))
+
+    @router.get(f"{_DELIVERY}/attempts")
+    def list_delivery_attempts(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
+        delivery = redelivery.get_delivery(tenant, request.path_params["delivery_id"])
+        results = [build_attempt_view(attempt) for attempt in store.list_attempts(delivery)]
+        return json_response(200, build_page(request, results, None))
 
 
-def _prediction(request: Request) -> str:
+def _add_redelivery_routes(router: Router, endpoints: EndpointService, redelivery: RedeliveryService) -> None:
+    @router.post(f"{_DELIVERY}/redeliver")
+    def redeliver_one(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        delivery = redelivery.redeliver(tenant, request.path_params["delivery_id"])
+        return json_response(202, build_delivery_view(delivery))
+
+    @router.post(f"{_ENDPOINT}/redeliver")
+    def redeliver_to_endpoint(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        body = parse_body(RedeliverBody, request.json())
+        endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
+        after = decode_cursor(body.cursor, DeliveryPosition)
+        return build_redelivery_reply(
+            redelivery.redeliver_failed(tenant, endpoint.id, body.since, after=after)
+        )
+
+    @router.post("/v1/webhooks/redeliver")
+    def redeliver_to_all(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        body = parse_body(RedeliverBody, request.json())
+        after = decode_cursor(body.cursor, TenantPosition)
+        return build_redelivery_reply(redelivery.redeliver_all_failed(tenant, body.since, after=after))
+
+
+def build_redelivery_reply(result: RedeliveryResult) -> Response:
+    """Return the number of deliveries that were queued; `cursor` is null once all are."""
+    position = result.next_position
+    cursor = encode_cursor(position) if position else None
+    return json_response(202, {"redelivered": result.count, "cursor": cursor})
+
+
+def _list_deliveries(request: Request, store: DeliveryStore, tenant: str, target: str) -> Response:
+    """Reply with a page of deliveries to a target. The status filter applies within the page."""
+    status, since = _parse_status(request), _parse_since(request)
+    page = store.list_by_target(
+        tenant,
+        target,
+        since=since,
+        after=decode_cursor(request.query.get("cursor"), DeliveryPosition),
+        limit=_PAGE_SIZE,
+        oldest_first=False,
+    )
+    results = [
+        build_delivery_view(delivery)
+        for delivery in page.deliveries
+        if status is None or delivery.status is status
+    ]
+    return json_response(200, build_page(request, results, page.next_position))
+
+
+def _list_attempts(request: Request, store: DeliveryStore, tenant: str, target: str) -> Response:
+    after = decode_cursor(request.query.get("cursor"), DeliveryPosition)
+    page = store.list_attempts_by_target(tenant, target, after=after, limit=_PAGE_SIZE)
+    results = [build_attempt_view(attempt) for attempt in page.attempts]
+    return json_response(200, build_page(request, results, page.next_position))
+
+
+def _parse_prediction_id(request: Request) -> str:
     text = request.query["prediction"]
     if not is_id(text):
-        raise field_error("prediction", "is not the id of a prediction")
+        raise field_error("prediction", "must be the ID of a prediction")
     return text
 
 
-def _status(request: Request) -> DeliveryStatus | None:
+def _parse_status(request: Request) -> DeliveryStatus | None:
     text = request.query.get("status")
     if text is None:
         return None
     if text not in set(DeliveryStatus):
-        raise field_error("status", f"is none of {', '.join(DeliveryStatus)}")
+        raise field_error("status", f"must be one of {', '.join(DeliveryStatus)}")
     return DeliveryStatus(text)
 
 
-def _since(request: Request) -> datetime | None:
+def _parse_since(request: Request) -> datetime | None:
     text = request.query.get("since")
     try:
-        return parse_optional_timestamp(text)
+        return parse_timestamp(text) if text else None
     except ValueError:
-        raise field_error("since", "is not an ISO-8601 time with an offset") from None
+        raise field_error("since", "must be an ISO-8601 time with an offset") from None

@@ -1,16 +1,16 @@
-"""/v1/webhooks: a tenant's endpoints, secrets, deliveries and redeliveries.
+"""Routes of webhook endpoints and signing secrets.
 
-Reading asks for the scope predictions:read; changing anything, and seeing a signing secret, for
+Reading requires the scope predictions:read. Changing anything, and reading a signing secret, requires
 predictions:write.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from replicate_proxy.api.http import Request, Response, Router, json_response
-from replicate_proxy.api.routing import with_resource
+from replicate_proxy.api.http import json_response
+from replicate_proxy.api.pagination import build_page, encode_cursor
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import (
     CreateEndpointBody,
@@ -18,169 +18,130 @@ from replicate_proxy.api.webhooks.bodies import (
     RotateSecretBody,
     UpdateEndpointBody,
 )
-from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.views import build_delivery_view, build_endpoint_view, build_health_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.webhooks.model import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
     from replicate_proxy.webhooks.endpoint_service import EndpointService
-    from replicate_proxy.webhooks.ports import DeliveryStore
     from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 
 _ENDPOINTS = "/v1/webhooks/endpoints"
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
-_RESOURCES = (
-    "/v1/webhooks/default/secret",
-    "/v1/webhooks/default/secret/rotate",
-    _ENDPOINTS,
-    _ENDPOINT,
-    f"{_ENDPOINT}/secret",
-    f"{_ENDPOINT}/secret/rotate",
-    f"{_ENDPOINT}/enable",
-    f"{_ENDPOINT}/test",
-    f"{_ENDPOINT}/deliveries",
-    f"{_ENDPOINT}/attempts",
-    f"{_ENDPOINT}/redeliver",
-    "/v1/webhooks/redeliver",
-    "/v1/webhooks/attempts",
-    "/v1/webhooks/deliveries",
-    "/v1/webhooks/deliveries/{delivery_id}",
-    "/v1/webhooks/deliveries/{delivery_id}/attempts",
-    "/v1/webhooks/deliveries/{delivery_id}/redeliver",
-)
 
 
-class WebhookApi:
-    """Dispatches /v1/webhooks/… events to the services behind them."""
-
-    def __init__(
-        self,
-        *,
-        endpoints: EndpointService,
-        redelivery: RedeliveryService,
-        deliveries: DeliveryStore,
-        public_base_url: str = "",
-    ) -> None:
-        self._routes = Router()
-        _add_secret_routes(self._routes, endpoints)
-        _add_endpoint_routes(self._routes, endpoints)
-        _add_action_routes(self._routes, endpoints, redelivery, public_base_url)
-        add_delivery_routes(
-            self._routes,
-            endpoints=endpoints,
-            redelivery=redelivery,
-            deliveries=deliveries,
-            public_base_url=public_base_url,
-        )
-
-    def handle(self, event: Mapping[str, Any]) -> Response:
-        return self._routes.handle(with_resource(event, _RESOURCES))
+def add_endpoint_routes(router: Router, endpoints: EndpointService, redelivery: RedeliveryService) -> None:
+    """Register the routes of endpoints, their secrets and the tenant's default secret."""
+    _add_crud_routes(router, endpoints)
+    _add_action_routes(router, endpoints, redelivery)
+    _add_secret_routes(router, endpoints)
 
 
-def _add_secret_routes(routes: Router, endpoints: EndpointService) -> None:
-    @routes.get("/v1/webhooks/default/secret")
-    def default_secret(request: Request) -> Response:
-        """In Replicate's own shape (OpenAPI document, webhooks.default.secret.get)."""
-        return json_response(200, {"key": endpoints.get_default_secret(_writer(request))})
-
-    @routes.post("/v1/webhooks/default/secret/rotate")
-    def rotate_default(request: Request) -> Response:
-        return json_response(200, {"key": endpoints.rotate_default_secret(_writer(request), _grace(request))})
-
-    @routes.get(f"{_ENDPOINT}/secret")
-    def secret(request: Request) -> Response:
-        endpoint = endpoints.get(_writer(request), request.path_params["endpoint_id"])
-        return json_response(200, {"key": endpoint.secrets[0].text})
-
-    @routes.post(f"{_ENDPOINT}/secret/rotate")
-    def rotate(request: Request) -> Response:
-        endpoint = endpoints.rotate_secret(
-            _writer(request), request.path_params["endpoint_id"], _grace(request)
-        )
-        return json_response(200, {"key": endpoint.secrets[0].text})
-
-
-def _add_endpoint_routes(routes: Router, endpoints: EndpointService) -> None:
-    @routes.post(_ENDPOINTS)
-    def create(request: Request) -> Response:
-        tenant, body = _writer(request), parse_body(CreateEndpointBody, request.json())
+def _add_crud_routes(router: Router, endpoints: EndpointService) -> None:
+    @router.post(_ENDPOINTS)
+    def create_endpoint(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        body = parse_body(CreateEndpointBody, request.json())
         endpoint = endpoints.create(
-            tenant, url=body.url, events=_event_kinds(body.events), description=body.description
+            tenant, url=body.url, events=_parse_events(body.events), description=body.description
         )
         return json_response(201, {**build_endpoint_view(endpoint), "key": endpoint.secrets[0].text})
 
-    @routes.get(_ENDPOINTS)
-    def list_all(request: Request) -> Response:
-        found = endpoints.list_all(_reader(request))
-        results = [build_endpoint_view(each) for each in found]
-        return json_response(200, {"next": None, "previous": None, "results": results})
+    @router.get(_ENDPOINTS)
+    def list_endpoints(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
+        results = [build_endpoint_view(endpoint) for endpoint in endpoints.list_all(tenant)]
+        return json_response(200, build_page(request, results, None))
 
-    @routes.get(_ENDPOINT)
-    def get(request: Request) -> Response:
-        endpoint = endpoints.get(_reader(request), request.path_params["endpoint_id"])
+    @router.get(_ENDPOINT)
+    def get_endpoint(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
+        endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
         health = build_health_view(endpoints.get_health(endpoint))
         return json_response(200, {**build_endpoint_view(endpoint), "health": health})
 
-    @routes.patch(_ENDPOINT)
-    def update(request: Request) -> Response:
+    @router.patch(_ENDPOINT)
+    def update_endpoint(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         body = parse_body(UpdateEndpointBody, request.json())
         endpoint = endpoints.update(
-            _writer(request),
+            tenant,
             request.path_params["endpoint_id"],
             url=body.url,
-            events=None if body.events is None else _event_kinds(body.events),
+            events=None if body.events is None else _parse_events(body.events),
             description=body.description,
             enabled=body.enabled,
         )
         return json_response(200, build_endpoint_view(endpoint))
 
-    @routes.delete(_ENDPOINT)
-    def delete(request: Request) -> Response:
-        endpoints.delete(_writer(request), request.path_params["endpoint_id"])
+    @router.delete(_ENDPOINT)
+    def delete_endpoint(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        endpoints.delete(tenant, request.path_params["endpoint_id"])
         return json_response(204, None)
 
 
-def _add_action_routes(
-    routes: Router, endpoints: EndpointService, redelivery: RedeliveryService, public_base_url: str
-) -> None:
-    @routes.post(f"{_ENDPOINT}/enable")
-    def enable(request: Request) -> Response:
-        """Also sends what the endpoint missed meanwhile, unless told not to."""
-        tenant, endpoint_id = _writer(request), request.path_params["endpoint_id"]
-        wanted = parse_body(EnableEndpointBody, request.json() if request.body else {})
+def _add_action_routes(router: Router, endpoints: EndpointService, redelivery: RedeliveryService) -> None:
+    @router.post(f"{_ENDPOINT}/enable")
+    def enable_endpoint(request: Request) -> Response:
+        """Enable the endpoint and, unless the body says otherwise, redeliver the events it missed."""
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        endpoint_id = request.path_params["endpoint_id"]
+        body = parse_body(EnableEndpointBody, request.json_or_empty())
         disabled_at = endpoints.get(tenant, endpoint_id).disabled_at
         endpoint = endpoints.enable(tenant, endpoint_id)
         view = build_endpoint_view(endpoint)
-        if wanted.redeliver and disabled_at is not None:
-            done = redelivery.redeliver_missed(endpoint, disabled_at)
-            view |= {"redelivered": done.count, "redeliver_cursor": done.next_cursor}
+        if body.redeliver and disabled_at is not None:
+            result = redelivery.redeliver_missed(endpoint, disabled_at)
+            position = result.next_position
+            view["redelivered"] = result.count
+            view["cursor"] = encode_cursor(position) if position else None
         return json_response(200, view)
 
-    @routes.post(f"{_ENDPOINT}/test")
-    def test(request: Request) -> Response:
-        endpoint = endpoints.get(_writer(request), request.path_params["endpoint_id"])
-        delivery = redelivery.send_test_event(endpoint, base_url=public_base_url or request.base_url)
+    @router.post(f"{_ENDPOINT}/test")
+    def send_test_event(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
+        delivery = redelivery.send_test_event(endpoint, base_url=request.base_url)
         return json_response(202, build_delivery_view(delivery))
 
 
-def _reader(request: Request) -> str:
-    request.principal.require(Scope.PREDICTIONS_READ)
-    return request.principal.tenant
+def _add_secret_routes(router: Router, endpoints: EndpointService) -> None:
+    @router.get(f"{_ENDPOINT}/secret")
+    def get_endpoint_secret(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
+        return json_response(200, {"key": endpoint.secrets[0].text})
+
+    @router.post(f"{_ENDPOINT}/secret/rotate")
+    def rotate_endpoint_secret(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        endpoint = endpoints.rotate_secret(
+            tenant, request.path_params["endpoint_id"], _parse_overlap(request)
+        )
+        return json_response(200, {"key": endpoint.secrets[0].text})
+
+    @router.get("/v1/webhooks/default/secret")
+    def get_default_secret(request: Request) -> Response:
+        """Reply in Replicate's shape (Replicate's OpenAPI document, webhooks.default.secret.get)."""
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        return json_response(200, {"key": endpoints.get_default_secret(tenant)})
+
+    @router.post("/v1/webhooks/default/secret/rotate")
+    def rotate_default_secret(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
+        return json_response(200, {"key": endpoints.rotate_default_secret(tenant, _parse_overlap(request))})
 
 
-def _writer(request: Request) -> str:
-    request.principal.require(Scope.PREDICTIONS_WRITE)
-    return request.principal.tenant
-
-
-def _event_kinds(names: Sequence[str]) -> tuple[EventKind, ...]:
+def _parse_events(names: Sequence[str]) -> tuple[EventKind, ...]:
     return tuple(EventKind(name) for name in names)
 
 
-def _grace(request: Request) -> timedelta:
-    wanted = parse_body(RotateSecretBody, request.json() if request.body else {})
-    return timedelta(seconds=wanted.overlap_seconds)
+def _parse_overlap(request: Request) -> timedelta:
+    body = parse_body(RotateSecretBody, request.json_or_empty())
+    return timedelta(seconds=body.overlap_seconds)

@@ -1,4 +1,4 @@
-"""Endpoints, deliveries and attempts as the webhook API shows them. Pure."""
+"""JSON shapes of the webhook API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def build_endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
-    """Without its secrets, which have a route of their own."""
+    """Return the endpoint without its signing secrets."""
     return {
         "id": endpoint.id,
         "url": endpoint.url,
@@ -44,12 +44,11 @@ def build_health_view(health: ReceiverHealth) -> dict[str, Any]:
 
 
 def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
-    """`endpoint` is None for a prediction's own webhook, whose address is `url`."""
-    own = delivery.target == PREDICTION_TARGET
+    """Return the delivery. `endpoint` is null and `url` is set for the webhook of a prediction itself."""
     return {
         "id": delivery.id,
         "prediction": delivery.job_id,
-        "endpoint": None if own else delivery.target,
+        "endpoint": None if delivery.target == PREDICTION_TARGET else delivery.target,
         "url": delivery.url,
         "event": delivery.kind.value,
         "sequence": delivery.sequence,
@@ -66,6 +65,7 @@ def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 
 def build_attempt_view(attempt: Attempt) -> dict[str, Any]:
+    """Return the delivery attempt. `response` is the beginning of the receiver's reply."""
     return {
         "delivery": build_delivery_id(attempt.job_id, attempt.sequence, attempt.target),
         "number": attempt.number,

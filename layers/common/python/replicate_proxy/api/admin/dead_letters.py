@@ -1,0 +1,98 @@
+"""Routes of the dead-letter queues: get_depths, a look at messages, redrive and discard."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.bodies import DiscardBody, RedriveBody
+from replicate_proxy.api.http import json_response
+from replicate_proxy.api.validation import parse_body
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.errors import field_error
+from replicate_proxy.operations.dead_letters import parse_subject
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
+    from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterService
+
+
+_DEFAULT_PEEK_LIMIT = 10
+_MAX_PEEK_LIMIT = 100
+
+
+def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> None:
+    """Register the routes of the dead-letter queues."""
+
+    @router.get("/admin/queues")
+    def list_queues(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        results = [
+            {
+                "name": name,
+                "dead_letters": asdict(depth),
+                "can_redrive": queue.can_redrive,
+                "note": queue.note,
+            }
+            for name, (queue, depth) in dead_letters.get_depths().items()
+        ]
+        return json_response(200, {"results": results})
+
+    @router.get("/admin/queues/{name}/dead-letters")
+    def peek_dead_letters(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        peeked = dead_letters.peek(request.path_params["name"], limit=_parse_limit(request))
+        with_body = request.query.get("body") == "true"
+        results = [build_dead_letter_view(letter, with_body=with_body) for letter in peeked]
+        return json_response(200, {"results": results})
+
+    @router.post("/admin/queues/{name}/redrive")
+    def redrive_queue(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        body = parse_body(RedriveBody, request.json_or_empty())
+        outcome = dead_letters.redrive(
+            request.path_params["name"],
+            body.to_filter(),
+            limit=body.limit,
+            rate_per_second=body.rate_per_second,
+        )
+        return json_response(200, asdict(outcome))
+
+    @router.post("/admin/queues/{name}/discard")
+    def discard_dead_letters(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        body = parse_body(DiscardBody, request.json())
+        outcome = dead_letters.discard(request.path_params["name"], body.to_filter(), limit=body.limit)
+        return json_response(200, asdict(outcome))
+
+
+def build_dead_letter_view(letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
+    """Return the message. Its body can contain a tenant's outputs, so it is included only on request."""
+    view = {
+        "message_id": letter.id,
+        **parse_subject(letter.body),
+        "sent_at": format_timestamp(letter.sent_at),
+        "receive_count": letter.receive_count,
+        "target": letter.target_arn,
+        "error": letter.error_message,
+        "bytes": len(letter.body.encode()),
+    }
+    return {**view, "body": _parse_message_body(letter.body)} if with_body else view
+
+
+def _parse_limit(request: Request) -> int:
+    text = request.query.get("limit", str(_DEFAULT_PEEK_LIMIT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MAX_PEEK_LIMIT):
+        raise field_error("limit", f"must be a whole number from 1 to {_MAX_PEEK_LIMIT}")
+    return int(text)
+
+
+def _parse_message_body(body: str) -> Any:
+    """Return the body as JSON, or as text if it is not JSON."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body

@@ -1,0 +1,62 @@
+"""Routes of tenants' settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutTenantBody
+from replicate_proxy.api.admin.stage import get_stage
+from replicate_proxy.api.http import json_response
+from replicate_proxy.api.validation import parse_body
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.clock import format_optional_timestamp
+from replicate_proxy.errors import field_error
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
+    from replicate_proxy.auth.tenants import Tenant
+    from replicate_proxy.operations.tenants import TenantService
+
+
+def add_tenant_routes(router: Router, tenants: TenantService) -> None:
+    """Register the routes of tenants' settings."""
+
+    @router.get("/admin/tenants")
+    def list_tenants(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        return json_response(200, {"results": [build_tenant_view(tenant) for tenant in tenants.list()]})
+
+    @router.get("/admin/tenants/{name}")
+    def get_tenant(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        return json_response(200, build_tenant_view(tenants.get(request.path_params["name"])))
+
+    @router.put("/admin/tenants/{name}")
+    def put_tenant(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        name = request.path_params["name"]
+        if not is_tenant_name(name):
+            raise field_error("name", TENANT_NAME_RULE)
+        body = parse_body(PutTenantBody, request.json())
+        return json_response(200, build_tenant_view(tenants.put(name, body, get_stage(request))))
+
+    @router.delete("/admin/tenants/{name}")
+    def delete_tenant(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        tenants.delete(request.path_params["name"])
+        return json_response(204, None)
+
+
+def build_tenant_view(tenant: Tenant) -> dict[str, Any]:
+    """Return the tenant's settings."""
+    return {
+        "name": tenant.name,
+        "display_name": tenant.display_name,
+        "images": asdict(tenant.images),
+        "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
+        "created_at": format_optional_timestamp(tenant.created_at),
+        "updated_at": format_optional_timestamp(tenant.updated_at),
+    }

@@ -1,0 +1,80 @@
+"""Headers of create requests. An invalid header is a 422 ApiError that names it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.errors import field_error
+from replicate_proxy.images.options import ImageOptions, InvalidImageOptionError
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request
+    from replicate_proxy.errors import ApiError
+
+
+_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
+_MIN_CANCEL_AFTER_SECONDS = 5
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
+_MAX_PREFER_WAIT_SECONDS = 60
+_CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def parse_cancel_after(text: str) -> int:
+    """Return the seconds of a `Cancel-After` header: `30s`, `5m`, `1h30m45s` or `30`.
+
+    The minimum is 5 (Replicate's OpenAPI document, Cancel-After).
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not any(match.groups()):
+        raise _header_error("Cancel-After", "must be a duration such as 30s, 5m or 1h30m45s")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if total < _MIN_CANCEL_AFTER_SECONDS:
+        raise _header_error("Cancel-After", f"must be at least {_MIN_CANCEL_AFTER_SECONDS} seconds")
+    return total
+
+
+def parse_prefer_wait(text: str) -> int | None:
+    """Return the seconds of `Prefer: wait[=n]`, None if the header does not ask to wait.
+
+    Without a number, and at most, it is 60 (Replicate's OpenAPI document, Prefer).
+    """
+    match = _PREFER_WAIT.search(text.lower())
+    if not match:
+        return None
+    return min(int(match.group(1)), _MAX_PREFER_WAIT_SECONDS) if match.group(1) else _MAX_PREFER_WAIT_SECONDS
+
+
+def parse_image_options(request: Request) -> dict[str, Any] | None:
+    """Return what `X-Image-Format` and `X-Image-Quality` choose, None without these headers."""
+    texts = {
+        name: request.headers[f"x-image-{name}"]
+        for name in ("format", "quality")
+        if f"x-image-{name}" in request.headers
+    }
+    try:
+        options = ImageOptions.parse(format=texts.get("format"), quality=texts.get("quality"))
+    except InvalidImageOptionError as error:
+        raise _header_error(f"X-Image-{error.field.title()}", str(error)) from None
+    return {name: asdict(options)[name] for name in texts} or None
+
+
+def parse_idempotency_key(request: Request) -> str | None:
+    """Return the `Idempotency-Key` header, None without it."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise _header_error("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    return key
+
+
+def parse_correlation_id(request: Request) -> str:
+    """Return the `X-Correlation-Id` header; if it is missing or invalid, API Gateway's request ID."""
+    text = request.headers.get("x-correlation-id", "")
+    return text if _CORRELATION_ID.fullmatch(text) else request.request_id
+
+
+def _header_error(name: str, description: str) -> ApiError:
+    return field_error(name, description, error_type="invalid_header")

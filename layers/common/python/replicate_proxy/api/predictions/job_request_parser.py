@@ -1,0 +1,216 @@
+"""Parse create requests into validated `JobRequest`s, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from replicate_proxy.api.predictions.bodies import (
+    CreateBatchBody,
+    CreatePredictionBody,
+    CreatePredictionByVersionBody,
+    is_name,
+)
+from replicate_proxy.api.predictions.headers import (
+    parse_cancel_after,
+    parse_correlation_id,
+    parse_idempotency_key,
+    parse_image_options,
+)
+from replicate_proxy.api.validation import parse_body
+from replicate_proxy.auth.principal import Principal
+from replicate_proxy.errors import ApiError, field_error, field_errors
+from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.services.ingest import JobRequest
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request
+    from replicate_proxy.api.predictions.bodies import BatchEntryBody
+    from replicate_proxy.errors import InvalidField
+
+
+type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
+"""Raises an ApiError for an input that the caller may not send; the last argument is our base URL."""
+
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True)
+class ParserSettings:
+    """`allow_loopback_webhooks` is for the local stack: webhooks on this machine, over plain HTTP."""
+
+    max_body_bytes: int = 5_000_000
+    allow_loopback_webhooks: bool = False
+
+
+class JobRequestParser:
+    """Validates create requests completely. Every error is an ApiError that names the field."""
+
+    def __init__(self, settings: ParserSettings, check_input: InputCheck) -> None:
+        self._settings = settings
+        self._check_input = check_input
+
+    def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
+        """Return the job request; `submission` None takes it from `version` in the body."""
+        body = self._parse_json(request)
+        if submission is None:
+            return self._parse_by_version(request, body, principal)
+        job_request = self._build_job_request(
+            request, parse_body(CreatePredictionBody, body), submission, principal
+        )
+        return replace(job_request, **_parse_headers(request))
+
+    def parse_plain(self, request: Request, principal: Principal) -> JobRequest:
+        """Return the job request of `POST /`, whose body is `{"version", "input": {"model", "prompt", …}}`.
+
+        If `version` is missing, an `owner/name` in `input.model` names the model and is removed from the
+        input.
+        """
+        body = self._parse_json(request)
+        model_input = body.get("input") if isinstance(body, dict) else None
+        if (
+            isinstance(model_input, dict)
+            and not body.get("version")
+            and "/" in str(model_input.get("model", ""))
+        ):
+            other_fields = {name: value for name, value in model_input.items() if name != "model"}
+            body = {**body, "version": model_input["model"], "input": other_fields}
+        return self._parse_by_version(request, body, principal)
+
+    def parse_batch(self, request: Request, principal: Principal) -> tuple[list[JobRequest], str | None]:
+        """Return the job requests of `POST /v1/batches`, and the idempotency key of the whole batch.
+
+        All entries are validated before an error is raised, so that it names every invalid field.
+        """
+        batch = parse_body(CreateBatchBody, self._parse_json(request))
+        self._check_webhook(batch.webhook)
+        job_requests: list[JobRequest] = []
+        invalid_fields: list[InvalidField] = []
+        for index, entry in enumerate(batch.predictions):
+            entry_with_webhook = _apply_batch_webhook(entry, batch)
+            try:
+                job_requests.append(
+                    self._build_job_request(
+                        request, entry_with_webhook, _build_entry_submission(entry), principal
+                    )
+                )
+            except ApiError as error:
+                if not error.invalid_fields:
+                    detail = f"predictions.{index}: {error.detail}"
+                    raise ApiError(error.status, error.title, detail) from error
+                invalid_fields += [
+                    replace(field, field=f"predictions.{index}.{field.field}")
+                    for field in error.invalid_fields
+                ]
+        if invalid_fields:
+            raise field_errors(invalid_fields)
+        headers = _parse_headers(request)
+        idempotency_key = headers.pop("idempotency_key")
+        return [replace(job_request, **headers) for job_request in job_requests], idempotency_key
+
+    def _parse_json(self, request: Request) -> Any:
+        size_bytes, max_bytes = len(request.body), self._settings.max_body_bytes
+        if size_bytes > max_bytes:
+            raise ApiError(
+                413,
+                "Body too large",
+                f"The body has {size_bytes} bytes, the limit is {max_bytes};"
+                " upload large files and pass their URLs",
+            )
+        return request.json()
+
+    def _parse_by_version(self, request: Request, body: Any, principal: Principal) -> JobRequest:
+        parsed = parse_body(CreatePredictionByVersionBody, body)
+        submission = Submission(kind=SubmissionKind.VERSION, version=parsed.version)
+        job_request = self._build_job_request(request, parsed, submission, principal)
+        return replace(job_request, **_parse_headers(request))
+
+    def _build_job_request(
+        self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
+    ) -> JobRequest:
+        """Return the job request without the fields that come from headers."""
+        _check_model(submission, principal)
+        self._check_input(body.input, principal, request.base_url)
+        webhook, events = body.webhook, body.webhook_events_filter
+        if webhook is None and body.webhook_completed is not None:
+            webhook, events = body.webhook_completed, ["completed"]
+        self._check_webhook(webhook)
+        return JobRequest(
+            submission=submission,
+            input=body.input,
+            public_base_url=request.base_url,
+            correlation_id=parse_correlation_id(request),
+            webhook=webhook,
+            webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,
+        )
+
+    def _check_webhook(self, webhook: str | None) -> None:
+        if webhook is None:
+            return
+        try:
+            url = urlsplit(webhook)
+            host, port = url.hostname, url.port
+        except ValueError:
+            raise _webhook_error("must be a URL") from None
+        is_loopback = url.scheme == "http" and host in _LOOPBACK_HOSTS
+        has_valid_scheme = url.scheme == "https" or (is_loopback and self._settings.allow_loopback_webhooks)
+        if not has_valid_scheme or not host or port == 0:
+            raise _webhook_error("must be an HTTPS URL")
+        if url.username is not None or url.password is not None:
+            raise _webhook_error("must not contain a user name or password")
+
+
+def build_submission(kind: SubmissionKind, path_params: Mapping[str, str]) -> Submission:
+    """Return the submission of a create by model or deployment. Raises a 404 ApiError for invalid names."""
+    owner, name = path_params.get("owner", ""), path_params.get("name", "")
+    if not is_name(owner) or not is_name(name):
+        raise ApiError(404, "Not found", "The requested resource could not be found")
+    return Submission(kind=kind, owner=owner, name=name)
+
+
+def _build_entry_submission(entry: BatchEntryBody) -> Submission:
+    for kind, full_name in (
+        (SubmissionKind.MODEL, entry.model),
+        (SubmissionKind.DEPLOYMENT, entry.deployment),
+    ):
+        if full_name is not None:
+            owner, _, name = full_name.partition("/")
+            return Submission(kind=kind, owner=owner, name=name)
+    return Submission(kind=SubmissionKind.VERSION, version=entry.version)
+
+
+def _apply_batch_webhook(entry: BatchEntryBody, batch: CreateBatchBody) -> BatchEntryBody:
+    """Return the entry with the batch's webhook, unless it has one of its own."""
+    if entry.webhook or entry.webhook_completed:
+        return entry
+    return entry.model_copy(
+        update={"webhook": batch.webhook, "webhook_events_filter": batch.webhook_events_filter}
+    )
+
+
+def _check_model(submission: Submission, principal: Principal) -> None:
+    """Raise a 403 ApiError if the key is limited to other models.
+
+    The limit lists `owner/name`, `owner/*` or version IDs.
+    """
+    if not principal.models:
+        return
+    any_of_owner = f"{submission.model_name.partition('/')[0]}/*"
+    if not {submission.model_name, any_of_owner, submission.version_id} & set(principal.models):
+        raise ApiError(403, "Model not allowed", "This API key may not run that model")
+
+
+def _parse_headers(request: Request) -> dict[str, Any]:
+    """Return the fields of a `JobRequest` that come from headers."""
+    cancel_after = request.headers.get("cancel-after")
+    return {
+        "image_options": parse_image_options(request),
+        "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
+        "idempotency_key": parse_idempotency_key(request),
+    }
+
+
+def _webhook_error(description: str) -> ApiError:
+    return field_error("webhook", description, error_type="invalid_webhook")

@@ -1,0 +1,78 @@
+"""The routes of predictions and batches over the whole pipeline in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
+from replicate_proxy.api.health import add_health_routes
+from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
+from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
+from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
+from replicate_proxy.api.routing import Router
+from replicate_proxy.services.batches import BatchReader
+from replicate_proxy.services.query import PredictionReader
+from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.wait import JobWaiter
+from tests.support.builders import VERSION, make_event
+from tests.support.world import World
+
+CREATE_BODY = {"version": VERSION, "input": {"prompt": "a cat"}}
+API_URL = "https://proxy.test/prod"
+
+
+class PredictionApi:
+    """The routes of the ingest function (`writes`) and of the query function (`reads`).
+
+    While a request waits, the clock advances and the pipeline works. Once `finishes_after` seconds have
+    passed, Replicate finishes prediction `p1`.
+    """
+
+    def __init__(self, *, max_reply_bytes: int = 5_500_000) -> None:
+        self.world = World()
+        self.finishes_after = 1e9
+        renderer = PredictionRenderer(self.world.documents, max_reply_bytes=max_reply_bytes)
+        waiter = JobWaiter(self.world.store, self.world.clock, self._sleep, max_wait_seconds=25)
+        parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None)
+        self.writes = Router()
+        add_prediction_write_routes(
+            self.writes,
+            parser=parser,
+            creator=self.world.job_creator,
+            canceler=self.world.canceler,
+            waiter=waiter,
+            renderer=renderer,
+        )
+        add_batch_write_routes(
+            self.writes, parser=parser, batches=self.world.batch_service, renderer=renderer
+        )
+        self.reads = Router()
+        add_prediction_read_routes(self.reads, PredictionReader(self.world.store, renderer))
+        add_batch_read_routes(self.reads, batches=BatchReader(self.world.batch_store), renderer=renderer)
+        add_health_routes(self.reads)
+
+    def _sleep(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+        self.world.drain_messages()
+        if self.world.elapsed_seconds >= self.finishes_after and "p1" in self.world.replicate.predictions:
+            self.world.replicate.finish("p1")
+            self.world.send_webhook("p1")
+            self.world.drain_messages()
+
+    def post(
+        self, resource: str = "/v1/predictions", body: Any = CREATE_BODY, **fields: Any
+    ) -> tuple[int, Any, Any]:
+        """Return status, parsed body and headers."""
+        return _parse(self.writes.handle(make_event("POST", resource, body=body, **fields)))
+
+    def get(self, resource: str, **fields: Any) -> tuple[int, Any, Any]:
+        """Return status, parsed body and headers."""
+        return _parse(self.reads.handle(make_event("GET", resource, **fields)))
+
+    def get_prediction(self, prediction_id: str, **fields: Any) -> tuple[int, Any, Any]:
+        return self.get("/v1/predictions/{id}", params={"id": prediction_id}, **fields)
+
+
+def _parse(response: dict[str, Any]) -> tuple[int, Any, Any]:
+    return response["statusCode"], json.loads(response["body"]), response["headers"]

@@ -1,0 +1,76 @@
+"""Routing of events, also of those below a catch-all resource."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from replicate_proxy.api.http import Request, Response, json_response
+from replicate_proxy.api.routing import Router
+from tests.support.builders import make_event
+
+router = Router(public_base_url="https://api.example.com/")
+
+
+@router.get("/v1/predictions")
+@router.get("/admin/keys")
+@router.get("/admin/keys/{id}")
+@router.post("/admin/keys/{id}/rotate")
+@router.add("OPTIONS", "/{proxy+}")
+def describe(request: Request) -> Response:
+    params = dict(request.path_params)
+    return json_response(200, {"resource": request.resource, "params": params, "base": request.base_url})
+
+
+def call(method: str, resource: str, **params: str) -> tuple[int, Any]:
+    response = router.handle(make_event(method, resource, params=params))
+    return response["statusCode"], json.loads(response["body"])
+
+
+@pytest.mark.parametrize(("method", "resource"), [("POST", "/v1/predictions"), ("GET", "/nowhere")])
+def test_unregistered_route_is_not_found(method: str, resource: str) -> None:
+    response = router.handle(make_event(method, resource))
+    assert response["statusCode"] == 404
+    assert response["headers"]["content-type"] == "application/problem+json"
+
+
+def test_handler_sees_the_configured_base_url() -> None:
+    assert call("GET", "/v1/predictions")[1]["base"] == "https://api.example.com"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "resource", "params"),
+    [
+        ("GET", "keys", "/admin/keys", {}),
+        ("GET", "keys/k1", "/admin/keys/{id}", {"id": "k1"}),
+        ("POST", "keys/k1/rotate", "/admin/keys/{id}/rotate", {"id": "k1"}),
+    ],
+)
+def test_catch_all_event_is_matched_to_a_template(
+    method: str, path: str, resource: str, params: dict[str, str]
+) -> None:
+    status, reply = call(method, "/admin/{proxy+}", proxy=path)
+    assert (status, reply["resource"], reply["params"]) == (200, resource, params)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "keys/", "/keys", "keys//rotate", "keys/x/y/z", "keyz", "v1/predictions"]
+)
+def test_catch_all_event_without_template_is_not_found(path: str) -> None:
+    assert call("GET", "/admin/{proxy+}", proxy=path)[0] == 404
+
+
+def test_catch_all_event_is_matched_by_method() -> None:
+    assert call("POST", "/admin/{proxy+}", proxy="keys/k1")[0] == 404
+
+
+def test_registered_catch_all_takes_every_path() -> None:
+    status, reply = call("OPTIONS", "/{proxy+}", proxy="admin/keys")
+    assert (status, reply["resource"]) == (200, "/{proxy+}")
+
+
+def test_routes_are_the_registered_ones() -> None:
+    assert ("GET", "/admin/keys/{id}") in router.routes
+    assert len(router.routes) == 5
