@@ -23,7 +23,7 @@ def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, 
             MessageBody=json.dumps(_letter(stack, job["id"])),
         )
         redrive = Redriver(AdminClient(stack.api_url, stack.admin_key))
-        assert redrive.redrive_queue("notify-stream", rate=10) == 1
+        assert redrive.redrive_queue("notify-stream", rate_per_second=10) == 1
         [call] = application.wait(lambda calls: len(calls) == 1, "webhook of the end")
 
     assert (call.prediction["id"], call.prediction["status"]) == (job["id"], "succeeded")

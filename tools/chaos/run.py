@@ -193,7 +193,7 @@ class _Run:
         letters, redriven = Redriver(AdminClient(self._stack.api_url, self._stack.admin_key)), 0
         for _ in range(_REDRIVE_ROUNDS):
             with self._screen.step("redriving dead letters") as done:
-                handled = letters.redrive_all(rate=_REDRIVE_RATE)
+                handled = letters.redrive_all(rate_per_second=_REDRIVE_RATE)
                 redriven += sum(handled.values())
                 done(f"redriven {handled or 'nothing'}")
             self._settle()

@@ -1,4 +1,4 @@
-"""The admin API from outside: what an operator's tools call."""
+"""A client of the admin API."""
 
 from __future__ import annotations
 
@@ -6,25 +6,41 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_TIMEOUT_SECONDS = (5, 30)
+_CONNECT_AND_READ_TIMEOUT_SECONDS = (5, 30)
 
 
 class AdminClient:
-    """Keys and dead letters by the admin API. `url` is the stack output ApiUrl, `admin_key` an operator's."""
+    """Manages API keys and dead letters through the admin API.
+
+    Every call raises RetryableError if the API does not respond, is busy or fails, PermanentError for other
+    errors; the message is the detail of the problem response.
+    """
 
     def __init__(self, url: str, admin_key: str, session: requests.Session | None = None) -> None:
+        """Set `url` to the stack output ApiUrl, `admin_key` to a key with the scope `admin`."""
         self._url = url.rstrip("/")
         self._session = session or requests.Session()
         self._headers = {"Authorization": f"Bearer {admin_key}"}
 
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> AdminClient:
+        """Read URL and key from the environment: command lines are visible to other users of a machine.
+
+        Raises ConfigurationError if one of them is missing.
+        """
+        for name in ("REPLICATE_PROXY_URL", "REPLICATE_PROXY_ADMIN_KEY"):
+            if not variables.get(name):
+                raise ConfigurationError(f"environment variable {name} is not set")
+        return cls(variables["REPLICATE_PROXY_URL"], variables["REPLICATE_PROXY_ADMIN_KEY"])
+
     def create_key(self, tenant: str, **fields: Any) -> dict[str, Any]:
-        """The new key, with its text under `key`; `fields` as in POST /admin/keys."""
+        """Create a key; the secret is in `key`. The fields are those of POST /admin/keys."""
         return self._call("POST", "/admin/keys", {"tenant": tenant, **fields})
 
     def list_keys(self, tenant: str | None = None) -> list[dict[str, Any]]:
@@ -32,23 +48,26 @@ class AdminClient:
         return list(self._call("GET", "/admin/keys", query=query)["results"])
 
     def rotate_key(self, key_id: str, *, overlap_seconds: int) -> dict[str, Any]:
-        """The key with its new text under `key`."""
+        """Rotate a key; the new secret is in `key`."""
         return self._call("POST", f"/admin/keys/{key_id}/rotate", {"overlap_seconds": overlap_seconds})
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         return self._call("DELETE", f"/admin/keys/{key_id}")
 
     def list_queues(self) -> list[dict[str, Any]]:
-        """Every dead-letter queue with its depth."""
+        """Return all dead-letter queues with their depths."""
         return list(self._call("GET", "/admin/queues")["results"])
 
     def list_dead_letters(self, queue: str, *, limit: int, with_bodies: bool = False) -> list[dict[str, Any]]:
-        """Some of a queue's letters; they stay where they are."""
+        """Return at most `limit` messages of a queue; they stay in the queue."""
         query = {"limit": str(limit), "body": str(with_bodies).lower()}
         return list(self._call("GET", f"/admin/queues/{queue}/dead-letters", query=query)["results"])
 
     def redrive(self, queue: str, **fields: Any) -> dict[str, Any]:
-        """One round: {"handled", "skipped", "done"}; `fields` as in POST /admin/queues/{name}/redrive."""
+        """Redrive for up to 20 seconds; return `handled`, `skipped` and `done`.
+
+        The fields are those of POST /admin/queues/{name}/redrive.
+        """
         return self._call("POST", f"/admin/queues/{queue}/redrive", fields)
 
     def _call(
@@ -59,24 +78,24 @@ class AdminClient:
         *,
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Raises RetryableError or PermanentError with the problem's own words."""
         try:
-            reply = self._session.request(
+            response = self._session.request(
                 method,
                 self._url + path,
                 json=body,
                 params=query,
                 headers=self._headers,
-                timeout=_TIMEOUT_SECONDS,
+                timeout=_CONNECT_AND_READ_TIMEOUT_SECONDS,
                 allow_redirects=False,
             )
-            answer: dict[str, Any] = reply.json()
+            content: dict[str, Any] = response.json()
         except (requests.RequestException, ValueError) as error:
-            raise RetryableError(f"the admin API did not answer: {type(error).__name__}") from error
-        if reply.ok:
-            return answer
-        problem = f"{reply.status_code}: {answer.get('detail') or answer.get('message')}"
-        passing = (
-            reply.status_code == requests.codes.too_many or reply.status_code >= requests.codes.server_error
+            raise RetryableError(f"the admin API did not respond: {type(error).__name__}") from error
+        if response.ok:
+            return content
+        message = f"{response.status_code}: {content.get('detail') or content.get('message')}"
+        is_retryable = (
+            response.status_code == requests.codes.too_many
+            or response.status_code >= requests.codes.server_error
         )
-        raise RetryableError(problem) if passing else PermanentError(problem)
+        raise RetryableError(message) if is_retryable else PermanentError(message)

@@ -1,9 +1,9 @@
-"""Makes the first key of a deployment, which then makes all others through the admin API.
+"""Create the first API key of a deployment, with which all others are created through the admin API.
 
-    python -m tools.cli.first_admin_key --table TABLE --secret-arn ARN [--tenant operator]
-        [--api-id ID --stage STAGE --usage-plan-prefix STACK]     where the stage has usage plans
+    python -m tools.cli.first_admin_key --table TABLE --secret-arn ARN
 
-Whoever may run this already holds the AWS rights to write the access table and to read the signing secret.
+If the stage has usage plans, add `--api-id ID --stage STAGE --usage-plan-prefix STACK`. It requires AWS
+permissions to write the access table and to read the signing secret.
 """
 
 from __future__ import annotations
@@ -23,50 +23,37 @@ from replicate_proxy.operations.ports import Stage
 from replicate_proxy.operations.usage_plans import UsageAssignment, UsagePlanKeys
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import Collection, Sequence
 
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.ports import Clock
 
 
-_OPERATORS_LIMITS = UsageLimits(rate=10, burst=20)
+_ADMIN_LIMITS = UsageLimits(rate=10, burst=20)
+_NO_USAGE = UsageAssignment()
 
 
-def create_first_admin_key(
-    store: KeyStore,
-    root_secret: str,
-    clock: Clock,
-    *,
-    tenant: str = "operator",
-    name: str = "first admin key",
-    lifetime: timedelta | None = None,
-    usage: UsageAssignment | None = None,
-) -> ApiKeySecret:
-    """Stores a key with every scope and gives its text, which cannot be had again.
-
-    `seat` is its place in a usage plan, where API Gateway counts callers and would refuse one without.
-    """
-    now = clock.now()
-    text = ApiKeySecret.generate()
-    store.create(
-        ApiKey(
-            id=text.key_id,
-            tenant=tenant,
-            digest=text.compute_digest(signing.derive_key(root_secret.encode(), "api-keys")),
-            created_at=now,
-            name=name,
-            scopes=DEFAULT_SCOPES | {Scope.ADMIN},
-            expires_at=now + lifetime if lifetime else None,
-            limits=usage.limits if usage else None,
-            usage_key_id=usage.usage_key_id if usage else None,
-            usage_key=usage.usage_key if usage else None,
-        )
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse_arguments(arguments)
+    secret = issue_key(
+        DynamoKeyStore(get_client("dynamodb"), options.table),
+        get_client("secretsmanager").get_secret_value(SecretId=options.secret_arn)["SecretString"],
+        SystemClock(),
+        tenant=options.tenant,
+        name=options.name,
+        scopes=DEFAULT_SCOPES | {Scope.ADMIN},
+        usage=_assign_usage_key(options),
     )
-    return text
+    sys.stdout.write(f"{secret}\n")
+    return 0
 
 
-def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.cli.first_admin_key", description=__doc__)
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.cli.first_admin_key",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--table", required=True, help="the access table (stack output AccessTableName)")
     parser.add_argument(
         "--secret-arn", required=True, help="the signing secret (stack output SigningSecretArn)"
@@ -75,25 +62,46 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--name", default="first admin key")
     parser.add_argument("--api-id", help="with usage plans: the stack output ApiId")
     parser.add_argument("--stage", default="prod")
-    parser.add_argument("--usage-plan-prefix", default="replicate-proxy", help="the stack's name")
-    options = parser.parse_args(arguments)
-    root = get_client("secretsmanager").get_secret_value(SecretId=options.secret_arn)["SecretString"]
-    store = DynamoKeyStore(get_client("dynamodb"), options.table)
-    text = create_first_admin_key(
-        store, root, SystemClock(), tenant=options.tenant, name=options.name, usage=_seat(options)
-    )
-    sys.stdout.write(f"{text}\n")
+    parser.add_argument("--usage-plan-prefix", default="replicate-proxy", help="the name of the stack")
+    return parser.parse_args(arguments)
 
 
-def _seat(options: argparse.Namespace) -> UsageAssignment | None:
+def _assign_usage_key(options: argparse.Namespace) -> UsageAssignment:
     if not options.api_id:
-        return None
+        return _NO_USAGE
     gateway = ApiGateway(get_client("apigateway"), prefix=options.usage_plan_prefix)
-    stage = Stage(options.api_id, options.stage)
-    return UsagePlanKeys(gateway, default_limits=_OPERATORS_LIMITS).assign(
-        f"{options.tenant}-first", None, stage
+    keys = UsagePlanKeys(gateway, default_limits=_ADMIN_LIMITS)
+    return keys.assign(f"{options.tenant}-first", None, Stage(options.api_id, options.stage))
+
+
+def issue_key(
+    store: KeyStore,
+    root_secret: str,
+    clock: Clock,
+    *,
+    tenant: str,
+    name: str,
+    scopes: Collection[Scope],
+    usage: UsageAssignment = _NO_USAGE,
+) -> ApiKeySecret:
+    """Create a key directly in the store, and return its secret, which cannot be recovered later."""
+    secret = ApiKeySecret.generate()
+    digest_key = signing.derive_key(root_secret.encode(), "api-keys")
+    store.create(
+        ApiKey(
+            id=secret.key_id,
+            tenant=tenant,
+            digest=secret.compute_digest(digest_key),
+            created_at=clock.now(),
+            name=name,
+            scopes=frozenset(scopes),
+            limits=usage.limits,
+            usage_key_id=usage.usage_key_id,
+            usage_key=usage.usage_key,
+        )
     )
+    return secret
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -1,99 +1,117 @@
-"""Dead letters seen and sent back, by way of the admin API, for operators' tools."""
+"""Count, inspect and redrive dead letters through the admin API.
+
+export REPLICATE_PROXY_URL=https://…/prod REPLICATE_PROXY_ADMIN_KEY=rp_…
+python -m tools.cli.redrive                     count the dead letters of each queue
+python -m tools.cli.redrive dispatch --peek 10  show ten messages
+python -m tools.cli.redrive dispatch --tenant acme --rate 20
+python -m tools.cli.redrive all
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import RetryableError
+from tools.cli.admin_client import AdminClient
+from tools.cli.console import print_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from tools.cli.admin_client import AdminClient
+    from collections.abc import Callable, Sequence
 
 
-_TRIES = 5
-_PAUSE_SECONDS = 2.0
+_MAX_ATTEMPTS = 5
+_RETRY_DELAY_SECONDS = 2.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    return print_result(lambda: run_command(options, AdminClient.from_environment(os.environ)))
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.cli.redrive",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("queue", nargs="?", help="name of a queue, or all; without it, count the messages")
+    parser.add_argument("--peek", type=int, metavar="N", help="show at most N messages, redrive none")
+    parser.add_argument("--bodies", action="store_true", help="show bodies, too, which can contain outputs")
+    parser.add_argument("--tenant", help="only messages of this tenant")
+    parser.add_argument("--job", help="only messages of this job")
+    parser.add_argument("--message", action="append", default=[], help="only this message; repeatable")
+    parser.add_argument("--rate", type=float, default=20.0, help="messages per second")
+    return parser.parse_args(arguments)
+
+
+def run_command(options: argparse.Namespace, client: AdminClient) -> Any:
+    """Return counts, messages, or the numbers of redriven messages by queue.
+
+    Raises ProxyError with the error message of the admin API.
+    """
+    redriver = Redriver(client)
+    if options.queue is None:
+        return redriver.count_messages()
+    if options.peek is not None:
+        return client.list_dead_letters(options.queue, limit=options.peek, with_bodies=options.bodies)
+    filters = {"tenant": options.tenant, "job_id": options.job, "message_ids": options.message}
+    filters = {name: value for name, value in filters.items() if value}
+    if options.queue == "all":
+        return redriver.redrive_all(rate_per_second=options.rate, **filters)
+    return {options.queue: redriver.redrive_queue(options.queue, rate_per_second=options.rate, **filters)}
 
 
 @dataclass(frozen=True)
 class Redriver:
-    """Goes on over as many requests as it takes; what fails for a passing reason is asked again."""
+    """Redrives with as many requests as necessary; requests that fail temporarily are retried."""
 
     client: AdminClient
     sleep: Callable[[float], None] = time.sleep
 
     def count_messages(self) -> dict[str, int]:
-        """Dead letters by queue, with those that somebody is looking at."""
-        rows = self._with_retries(self.client.list_queues)
+        """Return the number of messages by queue, including those that are being processed."""
+        queues = self._with_retries(self.client.list_queues)
         return {
-            row["name"]: row["dead_letters"]["waiting"] + row["dead_letters"]["in_flight"] for row in rows
+            queue["name"]: queue["dead_letters"]["waiting"] + queue["dead_letters"]["in_flight"]
+            for queue in queues
         }
 
-    def redrive_queue(self, queue: str, *, rate: float, **which: Any) -> int:
-        """Sends back all letters, or those that `which` means (tenant, job_id, message_ids); their number.
+    def redrive_queue(self, queue: str, *, rate_per_second: float, **filters: Any) -> int:
+        """Redrive the messages of a queue that match the filters; return their number.
 
-        Harmless to repeat: a letter that went back is no longer there, and consumers take one twice.
+        The filters are `tenant`, `job_id` and `message_ids`. It is safe to repeat: redriven messages are no
+        longer in the queue, and consumers handle a repeated message.
         """
         handled: int = 0
         while True:
-            outcome = self._with_retries(lambda: self.client.redrive(queue, rate_per_second=rate, **which))
-            handled += int(outcome["handled"])
-            if outcome["done"] or not outcome["handled"]:
+            result = self._with_retries(
+                lambda: self.client.redrive(queue, rate_per_second=rate_per_second, **filters)
+            )
+            handled += int(result["handled"])
+            if result["done"] or not result["handled"]:
                 return handled
 
-    def redrive_all(self, *, rate: float, **which: Any) -> dict[str, int]:
-        """The same for every queue that has any."""
+    def redrive_all(self, *, rate_per_second: float, **filters: Any) -> dict[str, int]:
+        """Redrive all queues that have messages; return the numbers of messages by queue."""
         return {
-            queue: self.redrive_queue(queue, rate=rate, **which)
-            for queue, letters in self.count_messages().items()
-            if letters
+            queue: self.redrive_queue(queue, rate_per_second=rate_per_second, **filters)
+            for queue, count in self.count_messages().items()
+            if count
         }
 
-    def _with_retries[T](self, call: Callable[[], T]) -> T:
-        for _ in range(_TRIES - 1):
+    def _with_retries[T](self, request: Callable[[], T]) -> T:
+        for _ in range(_MAX_ATTEMPTS - 1):
             try:
-                return call()
+                return request()
             except RetryableError:
-                self.sleep(_PAUSE_SECONDS)
-        return call()
+                self.sleep(_RETRY_DELAY_SECONDS)
+        return request()
 
 
-def run_command(arguments: Sequence[str], client: AdminClient) -> Any:
-    """What the command answers, as JSON. Raises ProxyError with the API's own words."""
-    options = _parser().parse_args(arguments)
-    redrive = Redriver(client)
-    if options.queue is None:
-        return redrive.count_messages()
-    if options.peek is not None:
-        return client.list_dead_letters(options.queue, limit=options.peek, with_bodies=options.bodies)
-    which = _which(options)
-    if options.queue == "all":
-        return redrive.redrive_all(rate=options.rate, **which)
-    return {options.queue: redrive.redrive_queue(options.queue, rate=options.rate, **which)}
-
-
-def _which(options: argparse.Namespace) -> Mapping[str, Any]:
-    asked = {"tenant": options.tenant, "job_id": options.job, "message_ids": options.message}
-    return {name: value for name, value in asked.items() if value}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Dead letters: count them, look at them, send them back.")
-    parser.add_argument("queue", nargs="?", help="one queue's name, or `all`; without it they are counted")
-    parser.add_argument("--peek", type=int, metavar="N", help="only show so many")
-    parser.add_argument("--bodies", action="store_true", help="with their bodies, which can hold outputs")
-    parser.add_argument("--tenant", help="only this tenant's")
-    parser.add_argument("--job", help="only this job's")
-    parser.add_argument("--message", action="append", default=[], help="only this message; can be repeated")
-    parser.add_argument("--rate", type=float, default=20.0, help="messages a second")
-    return parser
-
-
-def format_json(answer: Any) -> str:
-    """The answer as an operator reads it."""
-    return json.dumps(answer, indent=2, ensure_ascii=False)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from replicate_proxy.errors import ProxyError
-from tools.cli import api_keys as keys
+from tools.cli import api_keys
+from tools.cli.admin_client import AdminClient
 from tools.local.build import build
 from tools.local.demo.run import demo
 from tools.local.down import down
@@ -101,8 +102,9 @@ def _invoke(options: argparse.Namespace, home: Home, screen: Screen) -> int:
 
 def _key(options: argparse.Namespace, home: Home, screen: Screen) -> None:
     stack = Stack.load(home)
-    access = {"REPLICATE_PROXY_URL": stack.api_url, "REPLICATE_PROXY_ADMIN_KEY": stack.admin_key}
+    key_options = api_keys.parse_arguments(options.arguments or ["create", DEMO_TENANT])
     try:
-        screen.console.print_json(data=keys.run_command(options.arguments or ["create", DEMO_TENANT], access))
+        client = AdminClient(stack.api_url, stack.admin_key)
+        screen.console.print_json(data=api_keys.run_command(key_options, client))
     except ProxyError as error:
         raise LocalError(str(error)) from error

@@ -1,12 +1,12 @@
-"""API keys of a local stack, made as an operator makes the first key of a deployment on AWS."""
+"""API keys of a local stack, created directly in its access table."""
 
 from collections.abc import Mapping
 
-from replicate_proxy import signing
-from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
+from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
+from tools.cli.first_admin_key import issue_key
 from tools.local.stack import client
 
 DEMO_TENANT = "demo"
@@ -14,31 +14,22 @@ OPERATOR_TENANT = "operator"
 
 
 class KeyIssuer:
-    """Makes keys in one stack's access table; `outputs` are the stack's."""
+    """Creates keys for one stack, named by its endpoint and outputs."""
 
     def __init__(self, endpoint_url: str, outputs: Mapping[str, str]) -> None:
-        secrets = client("secretsmanager", endpoint_url)
-        root = str(secrets.get_secret_value(SecretId=outputs["SigningSecretArn"])["SecretString"])
-        self._digest_key = signing.derive_key(root.encode(), "api-keys")
+        secrets_manager = client("secretsmanager", endpoint_url)
+        secret = secrets_manager.get_secret_value(SecretId=outputs["SigningSecretArn"])
+        self._root_secret = str(secret["SecretString"])
         self._store = DynamoKeyStore(client("dynamodb", endpoint_url), outputs["AccessTableName"])
 
-    def is_stored(self, text: str) -> bool:
-        """Whether a key of an earlier `up` is still there: the emulator may have forgotten it."""
-        key = ApiKeySecret.parse(text)
-        return key is not None and self._store.get(key.key_id) is not None
-
     def create_key(self, tenant: str, *, name: str, admin: bool = False) -> str:
-        """A fresh key's text, which cannot be had again."""
+        """Create a key and return its secret."""
         scopes = DEFAULT_SCOPES | ({Scope.ADMIN} if admin else set())
-        secret = ApiKeySecret.generate()
-        self._store.create(
-            ApiKey(
-                id=secret.key_id,
-                tenant=tenant,
-                digest=secret.compute_digest(self._digest_key),
-                created_at=SystemClock().now(),
-                name=name,
-                scopes=scopes,
-            )
+        return str(
+            issue_key(self._store, self._root_secret, SystemClock(), tenant=tenant, name=name, scopes=scopes)
         )
-        return str(secret)
+
+    def is_stored(self, credential: str) -> bool:
+        """Return whether the key still exists; a restart of the emulator without its state loses keys."""
+        secret = ApiKeySecret.parse(credential)
+        return secret is not None and self._store.get(secret.key_id) is not None

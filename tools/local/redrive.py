@@ -1,37 +1,38 @@
-"""python -m tools.local.redrive: the command behind `make redrive`, for the local stack or any deployment.
+"""python -m tools.local.redrive: the command behind `make redrive`.
 
-A deployment on AWS is named by REPLICATE_PROXY_URL and REPLICATE_PROXY_ADMIN_KEY.
+It works on the local stack, or on the deployment that REPLICATE_PROXY_URL and REPLICATE_PROXY_ADMIN_KEY name.
+The arguments are those of `python -m tools.cli.redrive`.
 """
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from replicate_proxy.errors import ProxyError
 from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import format_json, run_command
+from tools.cli.console import print_result
+from tools.cli.redrive import parse_arguments, run_command
 from tools.local.errors import LocalError
 from tools.local.home import Home
 from tools.local.stack import Stack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 it failed and said why."""
+    """Return the exit code: 0 for success, 1 for an error."""
+    options = parse_arguments(arguments)
     try:
-        print(format_json(run_command(sys.argv[1:] if arguments is None else arguments, connect(os.environ))))  # noqa: T201 - its answer
-    except (LocalError, ProxyError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command line's error
+        return print_result(lambda: run_command(options, connect(os.environ)))
+    except LocalError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the error output of a command
         return 1
-    return 0
 
 
-def connect(values: Mapping[str, str]) -> AdminClient:
-    """The deployment that the variables name, or else the local stack. Raises LocalError where none is up."""
-    url, key = values.get("REPLICATE_PROXY_URL", ""), values.get("REPLICATE_PROXY_ADMIN_KEY", "")
-    if url and key:
-        return AdminClient(url, key)
-    if url or key:
-        raise LocalError("REPLICATE_PROXY_URL and REPLICATE_PROXY_ADMIN_KEY go together")
+def connect(variables: Mapping[str, str]) -> AdminClient:
+    """Return a client of the deployment that the variables name, or else of the local stack.
+
+    Raises LocalError if no local stack is running, ConfigurationError if only one variable is set.
+    """
+    if variables.get("REPLICATE_PROXY_URL") or variables.get("REPLICATE_PROXY_ADMIN_KEY"):
+        return AdminClient.from_environment(variables)
     stack = Stack.load(Home())
     return AdminClient(stack.api_url, stack.admin_key)
 

@@ -1,4 +1,4 @@
-"""The fixtures of the admin API and of the access table."""
+"""Fixtures of the admin API and of the access table."""
 
 from __future__ import annotations
 

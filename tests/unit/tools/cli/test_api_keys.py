@@ -1,10 +1,9 @@
-"""API keys from the command line, against the admin API behind a made-up address."""
+"""The api_keys command against the admin API, which is served at a fake address."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,53 +27,52 @@ VARIABLES = {"REPLICATE_PROXY_URL": URL, "REPLICATE_PROXY_ADMIN_KEY": "rp_operat
 
 @pytest.fixture
 def served(world: World) -> Iterator[World]:
-    """The admin API over fakes, at URL, for the operator's key alone."""
+    """Serve the admin API on fakes; only the operator's key has the scope `admin`."""
 
-    def answer(request: Any) -> tuple[int, dict[str, str], str]:
+    def respond(request: Any) -> tuple[int, dict[str, str], str]:
         scopes = "admin" if request.headers["Authorization"] == "Bearer rp_operator" else None
-        address = urlsplit(request.url)
+        url = urlsplit(request.url)
         body = json.loads(request.body) if request.body else None
-        path = address.path.removeprefix("/prod/admin/")
-        status, found = world.call(
-            request.method, path, body, scopes=scopes, **dict(parse_qsl(address.query))
-        )
-        return status, {"content-type": "application/json"}, json.dumps(found)
+        path = url.path.removeprefix("/prod/admin/")
+        status, content = world.call(request.method, path, body, scopes=scopes, **dict(parse_qsl(url.query)))
+        return status, {"content-type": "application/json"}, json.dumps(content)
 
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST", "DELETE"):
-            mock.add_callback(method, re.compile(f"{URL}/admin/.*"), callback=answer)
+            mock.add_callback(method, re.compile(f"{URL}/admin/.*"), callback=respond)
         yield world
 
 
 def run(*arguments: str) -> Any:
-    return api_keys.run_command(arguments, VARIABLES)
+    return api_keys.run_command(api_keys.parse_arguments(arguments), AdminClient.from_environment(VARIABLES))
 
 
-def test_a_key_is_made_listed_rotated_and_revoked(served: World) -> None:
-    made = run("create", "acme", "--scope", "predictions:read", "--ip", "10.0.0.0/8", "--model", "acme/*")
-    assert ApiKeySecret.parse(made["key"])
-    assert (made["scopes"], made["allowed_ips"]) == (["predictions:read"], ["10.0.0.0/8"])
-    assert [key["id"] for key in run("list")] == [key["id"] for key in run("list", "acme")] == [made["id"]]
+def test_key_is_created_listed_rotated_and_revoked(served: World) -> None:
+    created = run("create", "acme", "--scope", "predictions:read", "--ip", "10.0.0.0/8", "--model", "acme/*")
+    assert ApiKeySecret.parse(created["key"])
+    assert (created["scopes"], created["allowed_ips"]) == (["predictions:read"], ["10.0.0.0/8"])
+    assert [key["id"] for key in run("list")] == [created["id"]]
+    assert [key["id"] for key in run("list", "acme")] == [created["id"]]
     assert run("list", "globex") == []
-    turned = run("rotate", made["id"], "--overlap-hours", "0.5")
-    assert turned["key"] != made["key"]
-    assert turned["previous_secret_until"] == "2026-01-31T10:00:00.000Z"
-    assert run("revoke", made["id"])["revoked_at"]
+    rotated = run("rotate", created["id"], "--overlap-hours", "0.5")
+    assert rotated["key"] != created["key"]
+    assert rotated["previous_secret_until"] == "2026-01-31T10:00:00.000Z"
+    assert run("revoke", created["id"])["revoked_at"]
 
 
-def test_without_a_scope_a_key_has_the_usual_ones(served: World) -> None:
+def test_key_has_default_scopes_when_none_are_named(served: World) -> None:
     assert run("create", "acme")["scopes"] == ["files:write", "predictions:read", "predictions:write"]
 
 
-def test_a_refusal_comes_with_the_problems_own_words(served: World) -> None:
+def test_error_contains_detail_of_problem(served: World) -> None:
     with pytest.raises(PermanentError, match="tenant: must be"):
         run("create", "ACME")
     with pytest.raises(PermanentError, match="401"):
-        AdminClient(URL, "rp_stranger").list_keys()
+        AdminClient(URL, "rp_unknown").list_keys()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_failure_says_so(status: int) -> None:
+def test_client_raises_retryable_error_when_api_is_busy_or_fails(status: int) -> None:
     with responses.RequestsMock() as mock:
         mock.get(f"{URL}/admin/keys", json={"detail": "busy"}, status=status)
         with pytest.raises(RetryableError, match=str(status)):
@@ -82,26 +80,25 @@ def test_a_passing_failure_says_so(status: int) -> None:
 
 
 @pytest.mark.parametrize("body", [requests.ConnectionError(), "<html>"])
-def test_no_answer_is_a_passing_failure(body: Any) -> None:
+def test_client_raises_retryable_error_when_api_does_not_respond(body: Any) -> None:
     with responses.RequestsMock() as mock:
         mock.get(f"{URL}/admin/keys", body=body)
-        with pytest.raises(RetryableError, match="did not answer"):
+        with pytest.raises(RetryableError, match="did not respond"):
             AdminClient(URL, "rp_operator").list_keys()
 
 
-def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="REPLICATE_PROXY_URL"):
-        api_keys.run_command(["list"], {})
+@pytest.mark.parametrize("name", ["REPLICATE_PROXY_URL", "REPLICATE_PROXY_ADMIN_KEY"])
+def test_client_names_missing_variable(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        AdminClient.from_environment(VARIABLES | {name: ""})
 
 
-def test_the_program_prints_json_or_one_line_of_what_is_wrong(
+def test_main_prints_json_or_error(
     served: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "argv", ["command", "create", "acme"])
-    api_keys.main()
+    assert api_keys.main(["create", "acme"]) == 0
     assert json.loads(capsys.readouterr().out)["tenant"] == "acme"
-    monkeypatch.setattr(sys, "argv", ["command", "revoke", "aaaaaaaaaaaa"])
-    with pytest.raises(SystemExit, match="404"):
-        api_keys.main()
+    assert api_keys.main(["revoke", "aaaaaaaaaaaa"]) == 1
+    assert capsys.readouterr().err.startswith("error: 404")

@@ -1,4 +1,4 @@
-"""Dead letters from the command line: counted, looked at, sent back; over requests that fail for a while."""
+"""The redrive command against a fake client and a fake admin API."""
 
 from __future__ import annotations
 
@@ -10,68 +10,69 @@ import pytest
 import responses
 
 from replicate_proxy.errors import PermanentError, RetryableError
+from tools.cli import redrive
 from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import Redriver, format_json, run_command
+from tools.cli.redrive import Redriver
 
 URL = "https://api.example/prod"
 
 
 @dataclass
 class FakeClient:
-    """Queues of so many letters; a request handles ten at most, and `fails` come first."""
+    """Redrives at most ten messages per request; the first `failures` requests fail."""
 
-    letters: dict[str, int]
-    fails: int = 0
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    message_counts: dict[str, int]
+    failures: int = 0
+    requests: list[dict[str, Any]] = field(default_factory=list)
 
     def list_queues(self) -> list[dict[str, Any]]:
-        self._fail()
+        self._maybe_fail()
         return [
             {"name": name, "dead_letters": {"waiting": count, "in_flight": 0}}
-            for name, count in self.letters.items()
+            for name, count in self.message_counts.items()
         ]
 
     def redrive(self, queue: str, **fields: Any) -> dict[str, Any]:
-        self._fail()
-        self.asked.append({"queue": queue, **fields})
-        handled = min(10, self.letters[queue])
-        self.letters[queue] -= handled
-        return {"handled": handled, "skipped": 0, "done": not self.letters[queue]}
+        self._maybe_fail()
+        self.requests.append({"queue": queue, **fields})
+        handled = min(10, self.message_counts[queue])
+        self.message_counts[queue] -= handled
+        return {"handled": handled, "skipped": 0, "done": not self.message_counts[queue]}
 
-    def _fail(self) -> None:
-        if self.fails:
-            self.fails -= 1
+    def _maybe_fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
             raise RetryableError("503: busy")
 
 
-def redrive(client: FakeClient) -> Redriver:
-    return Redriver(client, sleep=lambda _: None)  # type: ignore[arg-type] # has what Redrive calls
+def make_redriver(client: FakeClient) -> Redriver:
+    return Redriver(client, sleep=lambda _: None)  # type: ignore[arg-type] # has the methods that Redriver calls
 
 
-def test_it_goes_on_until_nothing_is_left() -> None:
+def test_redrive_queue_repeats_requests_until_done() -> None:
     client = FakeClient({"dispatch": 25})
-    assert redrive(client).redrive_queue("dispatch", rate=5) == 25
-    assert client.letters == {"dispatch": 0}
+    assert make_redriver(client).redrive_queue("dispatch", rate_per_second=5) == 25
+    assert client.message_counts == {"dispatch": 0}
 
 
-def test_a_queue_whose_letters_must_stay_ends_it_too() -> None:
-    class Stuck(FakeClient):
+def test_redrive_queue_ends_when_nothing_is_handled() -> None:
+    class StuckClient(FakeClient):
         def redrive(self, queue: str, **fields: Any) -> dict[str, Any]:
             return {"handled": 0, "skipped": 3, "done": False}
 
-    assert redrive(Stuck({"bus": 3})).redrive_queue("bus", rate=5) == 0
+    assert make_redriver(StuckClient({"bus": 3})).redrive_queue("bus", rate_per_second=5) == 0
 
 
-def test_all_means_every_queue_that_has_any() -> None:
+def test_redrive_all_redrives_queues_that_have_messages() -> None:
     client = FakeClient({"dispatch": 3, "track": 0, "bus": 12})
-    assert redrive(client).redrive_all(rate=5) == {"dispatch": 3, "bus": 12}
-    assert {request["queue"] for request in client.asked} == {"dispatch", "bus"}
+    assert make_redriver(client).redrive_all(rate_per_second=5) == {"dispatch": 3, "bus": 12}
+    assert {request["queue"] for request in client.requests} == {"dispatch", "bus"}
 
 
-def test_a_passing_failure_is_asked_again_a_lasting_one_is_told() -> None:
-    assert redrive(FakeClient({"dispatch": 2}, fails=4)).count_messages() == {"dispatch": 2}
+def test_retryable_error_is_retried_four_times() -> None:
+    assert make_redriver(FakeClient({"dispatch": 2}, failures=4)).count_messages() == {"dispatch": 2}
     with pytest.raises(RetryableError, match="busy"):
-        redrive(FakeClient({"dispatch": 2}, fails=5)).count_messages()
+        make_redriver(FakeClient({"dispatch": 2}, failures=5)).count_messages()
 
 
 @pytest.fixture
@@ -80,26 +81,31 @@ def api() -> Any:
         yield mock
 
 
-def call(*arguments: str) -> Any:
-    return run_command(arguments, AdminClient(URL, "rp_operator"))
+def run(*arguments: str) -> Any:
+    return redrive.run_command(redrive.parse_arguments(arguments), AdminClient(URL, "rp_operator"))
 
 
-def test_without_a_queue_they_are_counted(api: responses.RequestsMock) -> None:
-    rows = [{"name": "bus", "dead_letters": {"waiting": 2, "in_flight": 1}}]
-    api.get(f"{URL}/admin/queues", json={"results": rows})
-    assert format_json(call()) == '{\n  "bus": 3\n}'
+def test_main_prints_counts_when_no_queue_is_named(
+    api: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPLICATE_PROXY_URL", URL)
+    monkeypatch.setenv("REPLICATE_PROXY_ADMIN_KEY", "rp_operator")
+    queues = [{"name": "bus", "dead_letters": {"waiting": 2, "in_flight": 1}}]
+    api.get(f"{URL}/admin/queues", json={"results": queues})
+    assert redrive.main([]) == 0
+    assert capsys.readouterr().out == '{\n  "bus": 3\n}\n'
 
 
-def test_peeking_shows_and_moves_nothing(api: responses.RequestsMock) -> None:
-    letters = [{"message_id": "m1", "tenant": "acme"}]
-    api.get(f"{URL}/admin/queues/bus/dead-letters?limit=7&body=false", json={"results": letters})
-    assert call("bus", "--peek", "7") == letters
+def test_peek_returns_messages(api: responses.RequestsMock) -> None:
+    messages = [{"message_id": "m1", "tenant": "acme"}]
+    api.get(f"{URL}/admin/queues/bus/dead-letters?limit=7&body=false", json={"results": messages})
+    assert run("bus", "--peek", "7") == messages
 
 
-def test_a_filter_and_a_rate_travel_with_the_request(api: responses.RequestsMock) -> None:
+def test_request_contains_filter_and_rate(api: responses.RequestsMock) -> None:
     api.post(f"{URL}/admin/queues/bus/redrive", json={"handled": 1, "skipped": 0, "done": True})
     messages = ["--message", "m1", "--message", "m2"]
-    assert call("bus", "--tenant", "acme", "--job", "j1", *messages, "--rate", "3") == {"bus": 1}
+    assert run("bus", "--tenant", "acme", "--job", "j1", *messages, "--rate", "3") == {"bus": 1}
     assert json.loads(api.calls[0].request.body or "") == {
         "tenant": "acme",
         "job_id": "j1",
@@ -108,7 +114,7 @@ def test_a_filter_and_a_rate_travel_with_the_request(api: responses.RequestsMock
     }
 
 
-def test_an_unknown_queue_is_told_in_the_apis_words(api: responses.RequestsMock) -> None:
+def test_unknown_queue_raises_error_with_detail_of_problem(api: responses.RequestsMock) -> None:
     api.post(f"{URL}/admin/queues/x/redrive", json={"detail": "no such queue"}, status=404)
     with pytest.raises(PermanentError, match="no such queue"):
-        call("x")
+        run("x")

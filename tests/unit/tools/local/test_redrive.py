@@ -1,13 +1,13 @@
-"""Which deployment `make redrive` talks to."""
+"""The deployment that `make redrive` works on."""
 
 import pytest
 
+from replicate_proxy.errors import ConfigurationError
 from tools.local import redrive
-from tools.local.errors import LocalError
 from tools.local.home import Home
 
 
-def test_the_deployment_that_the_variables_name() -> None:
+def test_connect_uses_deployment_of_environment() -> None:
     client = redrive.connect(
         {"REPLICATE_PROXY_URL": "https://api.example/prod/", "REPLICATE_PROXY_ADMIN_KEY": "rp_operator"}
     )
@@ -15,13 +15,19 @@ def test_the_deployment_that_the_variables_name() -> None:
     assert client._url == "https://api.example/prod"
 
 
-@pytest.mark.parametrize("name", ["REPLICATE_PROXY_URL", "REPLICATE_PROXY_ADMIN_KEY"])
-def test_one_variable_alone_is_a_mistake_that_is_told(name: str) -> None:
-    with pytest.raises(LocalError, match="go together"):
+@pytest.mark.parametrize(
+    ("name", "missing_name"),
+    [
+        ("REPLICATE_PROXY_URL", "REPLICATE_PROXY_ADMIN_KEY"),
+        ("REPLICATE_PROXY_ADMIN_KEY", "REPLICATE_PROXY_URL"),
+    ],
+)
+def test_connect_names_missing_variable_when_only_one_is_set(name: str, missing_name: str) -> None:
+    with pytest.raises(ConfigurationError, match=missing_name):
         redrive.connect({name: "x"})
 
 
-def test_without_a_deployment_it_says_what_to_do(
+def test_main_suggests_make_up_when_no_stack_is_running(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(redrive, "Home", lambda: Home("no-such-stack"))
