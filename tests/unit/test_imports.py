@@ -107,6 +107,10 @@ def test_pillow_ships_with_harvest_only() -> None:
     assert [each for each in breaches(others, "replicate_proxy.images") if not each.endswith(options)] == []
 
 
+def test_images_import_nothing_from_outputs() -> None:
+    assert breaches(within("images"), "replicate_proxy.outputs", types_too=True) == []
+
+
 def test_nothing_imports_the_composition_root() -> None:
     assert breaches(outside("bootstrap"), "replicate_proxy.bootstrap", types_too=True) == []
 

@@ -1,4 +1,4 @@
-"""Harvesting jobs: leases, further rounds, retries and the fallback."""
+"""Harvesting jobs: leases, continuations, retries and the fallback."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class HarvestSettings:
-    """Limits of one file, one invocation and one job; docs/images.md lists the variables.
+    """Limits of one file, one invocation and one job; docs/settings.md lists those that can be set.
 
     `max_disk_bytes` bounds the downloads on disk at any time. `reserved_seconds` are kept at the end of an
     invocation to store what was fetched: no file is started then. `keep_originals` stores the source beside a

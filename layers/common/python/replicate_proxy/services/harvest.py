@@ -2,9 +2,9 @@
 
 One message of the harvest queue is one round: acquire the job under a lease, fetch, compress and store its
 files, then finish the job, schedule another round, or fall back. Another round is scheduled when files are
-left over or could not be fetched yet; what is stored so far is kept with the job. The fallback ends a harvest
-that can no longer succeed: the job succeeds with the files stored so far and Replicate's own URLs for the
-rest.
+left over or could not be fetched yet; the job then holds the records of the files stored so far. The fallback
+ends a harvest that can no longer succeed: the job succeeds with the files stored so far and Replicate's own
+URLs for the rest.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EXPIRY_MARGIN = timedelta(minutes=10)
 
 
 class OutputHarvester(Protocol):
-    """Stores the files of one output."""
+    """Stores the files of one output. Implemented by `outputs.harvester.ParallelOutputHarvester`."""
 
     def harvest(
         self,
