@@ -100,7 +100,7 @@ def test_refused_request_raises_replicate_error_with_our_words(client: Client) -
         client.predictions.create(version="no version", input={})
 
     assert caught.value.status == 422
-    assert "version must be" in str(caught.value.detail)
+    assert "version: must be" in str(caught.value.detail)
 
 
 def test_uploaded_file_is_an_input_that_anyone_with_its_address_can_read(

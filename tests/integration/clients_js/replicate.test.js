@@ -59,7 +59,7 @@ test("a failed model throws Replicate's words", async () => {
 test("a refused request throws the problem", async () => {
   await assert.rejects(
     replicate.predictions.create({ version: "no version", input: {} }),
-    (error) => error.response.status === 422 && /version must be/.test(error.message),
+    (error) => error.response.status === 422 && /version: must be/.test(error.message),
   );
 });
 

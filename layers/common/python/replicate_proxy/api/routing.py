@@ -2,8 +2,10 @@
 
 API Gateway has already matched the path: the event's `resource` is the route template, so routing is one
 dictionary look-up. Powertools' resolver would match paths again and add 76-100 ms of imports to a cold start
-(docs/decisions.md). Two resources, `/admin/{proxy+}` and `/v1/webhooks/{proxy+}`, catch everything below
-them; only their events are matched to templates here.
+(docs/decisions/0006-routing-is-a-dictionary-lookup.md).
+
+Two resources, `/admin/{proxy+}` and `/v1/webhooks/{proxy+}`, catch everything below them; only their events
+are matched to templates here.
 """
 
 from __future__ import annotations

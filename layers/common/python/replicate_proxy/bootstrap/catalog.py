@@ -26,8 +26,8 @@ from replicate_proxy.settings import (
 
 _REPLICATE_URL = "https://api.replicate.com"
 _TOTAL_TIMEOUT_SECONDS = 15.0
-_REQUESTS_PER_MINUTE = 300
-_BURST = 100
+# A tenth of the 3,000 reads per minute that Replicate allows; the rest is for running jobs.
+_READ_LIMIT = RateLimit(300, 100)
 _CACHE_BYTES = 32 * 1024 * 1024
 
 
@@ -44,11 +44,10 @@ def build_router() -> Router:
     replicate = ReplicateClient(
         open_session(), base_url, lambda refresh: secret_reader().get(token, refresh=refresh)
     )
-    limit = RateLimit(_REQUESTS_PER_MINUTE, _BURST)
     control_table = ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
     catalog = Catalog(
         RetryingClient(replicate, Retry(max_attempts=3, budget_seconds=_TOTAL_TIMEOUT_SECONDS)),
-        RateLimiter(control_table, "catalog", limit, SystemClock()),
+        RateLimiter(control_table, "catalog", _READ_LIMIT, SystemClock()),
         ResponseCache(_CACHE_BYTES),
         CatalogSettings(
             replicate_origins=tuple(dict.fromkeys((base_url, _REPLICATE_URL))),
