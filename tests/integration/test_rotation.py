@@ -8,7 +8,7 @@ import pytest
 
 from replicate_proxy.aws.job_store import DynamoJobStore
 from tests.integration.api import Api
-from tools.local.parameters import secret_parameter, token_parameter
+from tools.local.parameters import SECRET_PARAMETER, TOKEN_PARAMETER
 from tools.local.stack import Stack
 from tools.simulator.remote import Remote
 
@@ -25,7 +25,7 @@ def parameters(stack: Stack) -> Iterator[Any]:
     ssm = stack.aws("ssm")
     before = {
         name: ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
-        for name in (token_parameter(), secret_parameter())
+        for name in (TOKEN_PARAMETER, SECRET_PARAMETER)
     }
     yield ssm
     for name, value in before.items():
@@ -38,7 +38,7 @@ def test_changing_the_parameter_changes_the_token(
 ) -> None:
     assert api.run("local/lab", {"output": "with the first token"})["status"] == "succeeded"
     time.sleep(READ_AGAIN_SECONDS)
-    parameters.put_parameter(Name=token_parameter(), Value=NEW_TOKEN, Type="SecureString", Overwrite=True)
+    parameters.put_parameter(Name=TOKEN_PARAMETER, Value=NEW_TOKEN, Type="SecureString", Overwrite=True)
     simulator.settings(token=NEW_TOKEN)
 
     job = api.run("local/lab", {"output": "with the second"})

@@ -9,8 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.template.stack import load_stack
-from tests.template.test_rules import VARIANTS
+from tests.template.variants import load_variant
 
 _SCANNED_VARIANTS = ("default", "everything")
 
@@ -20,7 +19,7 @@ def main(folder: Path) -> None:
     for variant in _SCANNED_VARIANTS:
         resources = {
             resource.id: {**resource.declared, "Properties": resource.properties}
-            for resource in load_stack(**VARIANTS[variant]).resources.values()
+            for resource in load_variant(variant).resources.values()
         }
         for resource in resources.values():
             resource.pop("Condition", None)

@@ -210,10 +210,16 @@ class _Scope:
 
 
 class Stack:
-    """The resources that exist with these parameters, those of nested stacks included."""
+    """The resources that exist with these parameters, those of nested stacks included.
 
-    def __init__(self, templates: Templates, parameters: Mapping[str, str]) -> None:
+    `is_local`: the templates were changed for the local stack.
+    """
+
+    def __init__(
+        self, templates: Templates, parameters: Mapping[str, str], *, is_local: bool = False
+    ) -> None:
         self.templates = templates
+        self.is_local = is_local
         self._main = _Scope(templates, MAIN, STACK_NAME, parameters)
         self.template = self._main.template
         self.parameters: dict[str, str] = self._main.parameters

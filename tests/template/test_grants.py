@@ -10,7 +10,7 @@ import pytest
 from tests.template.reachable_code import FUNCTIONS, find_reachable_code
 from tests.template.rules.permissions import as_list, iterate_allow_statements
 from tests.template.stack import Resource, Stack, load_stack, referenced_id
-from tests.template.test_rules import VARIANTS
+from tests.template.variants import load_variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,7 +204,7 @@ def get_role(stack: Stack, function: str) -> Resource:
 @pytest.mark.parametrize("variant", ["default", "everything"])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_role_grants_nothing_that_the_code_does_not_call(function: str, variant: str) -> None:
-    stack = load_stack(**VARIANTS[variant])
+    stack = load_variant(variant)
     needs = find_called(function) | get_service_needs(stack, get_function(stack, function))
 
     assert get_grants(stack, get_role(stack, function)) - needs == set()
@@ -212,7 +212,7 @@ def test_role_grants_nothing_that_the_code_does_not_call(function: str, variant:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_role_grants_everything_that_the_code_calls(function: str) -> None:
-    stack = load_stack(**VARIANTS["everything"])
+    stack = load_variant("everything")
     called = find_called(function) - NAME_COLLISIONS.get(function, set())
     needs = called | get_service_needs(stack, get_function(stack, function))
 
@@ -243,7 +243,7 @@ def test_readers_of_documents_can_tell_a_missing_one() -> None:
 
 
 def test_functions_in_the_vpc_call_only_services_with_an_endpoint() -> None:
-    stack = load_stack(**VARIANTS["everything"])
+    stack = load_variant("everything")
     inside = [name for name in FUNCTIONS if "VpcConfig" in get_function(stack, name).properties]
     called = {
         get_endpoint_service(action)

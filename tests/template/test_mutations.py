@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.template.rules import RULES, Rule, api, data, edge, functions, messaging, monitoring, permissions
-from tests.template.stack import MAIN, Stack, Templates, load_stack
-from tests.template.test_rules import VARIANTS
+from tests.template.stack import MAIN, Stack, Templates
+from tests.template.variants import VARIANTS, load_variant
 
 type Mutation = Callable[[Templates], None]
 type Case = tuple[Rule, str, Mutation]
@@ -282,12 +282,13 @@ CASES: list[Case] = [
         "default",
         put("TrackFunction/Properties/Environment/Variables/LOCAL_SETTINGS", "{}"),
     ),
+    (edge.check_no_local_settings, "default", add("Api0Unauthorized", "ApiGateway::GatewayResponse")),
 ]
 
 
 @pytest.mark.parametrize(("rule", "variant", "mutate"), CASES, ids=lambda part: getattr(part, "__name__", ""))
 def test_rule_reports_what_was_broken(rule: Rule, variant: str, mutate: Mutation) -> None:
-    templates = copy.deepcopy(load_stack(**VARIANTS[variant]).templates)
+    templates = copy.deepcopy(load_variant(variant).templates)
 
     mutate(templates)
 

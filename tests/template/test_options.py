@@ -9,7 +9,7 @@ import pytest
 
 from tests.template.rules.api import get_definition, iterate_methods
 from tests.template.stack import ROOT, iterate_parts, load_stack, referenced_id
-from tests.template.test_rules import VARIANTS
+from tests.template.variants import VARIANTS, load_variant
 
 # Types that cost by the hour or that the local AWS cannot create.
 _OPTIONAL_TYPES = (
@@ -42,12 +42,12 @@ def test_optional_resources_do_not_exist_by_default() -> None:
 
 
 def test_local_stack_has_no_nested_stacks() -> None:
-    assert load_stack(**VARIANTS["local"]).of_type("CloudFormation::Stack") == []
+    assert load_variant("local").of_type("CloudFormation::Stack") == []
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_reference_leads_to_an_existing_resource(variant: str) -> None:
-    stack = load_stack(**VARIANTS[variant])
+    stack = load_variant(variant)
     absent = stack.declared_ids - set(stack.resources)
     dangling = [
         f"{resource.id}{path} → {referenced_id(part)}"
@@ -223,13 +223,13 @@ def test_failing_authentication_raises_an_alarm_and_rejected_callers_do_not() ->
 
 def test_every_alarm_is_in_the_runbook() -> None:
     runbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    alarms = {alarm.id for alarm in load_stack(**VARIANTS["everything"]).of_type("CloudWatch::Alarm")}
+    alarms = {alarm.id for alarm in load_variant("everything").of_type("CloudWatch::Alarm")}
 
     assert sorted(name for name in alarms if f"`{name}`" not in runbook) == []
 
 
 def test_alarm_is_named_after_the_stack_and_its_row_in_the_runbook() -> None:
-    for alarm in load_stack(**VARIANTS["everything"]).of_type("CloudWatch::Alarm"):
+    for alarm in load_variant("everything").of_type("CloudWatch::Alarm"):
         assert alarm.properties["AlarmName"] == f"replicate-proxy-{alarm.id}"
 
 
@@ -267,7 +267,7 @@ def test_cost_anomalies_raise_an_alarm_where_dollars_are_set() -> None:
 
 
 def test_cost_anomalies_include_all_nested_stacks() -> None:
-    stack = load_stack(**VARIANTS["everything"])
+    stack = load_variant("everything")
     (monitor,) = stack.of_type("CE::AnomalyMonitor")
     watched = json.loads(monitor.properties["MonitorSpecification"])["Tags"]["Values"]
     nested = {f"replicate-proxy-{one.id}" for one in stack.of_type("CloudFormation::Stack")}
@@ -304,17 +304,3 @@ def test_outputs_expire_only_where_days_are_set() -> None:
 
     assert get_expirations() == [None, None]
     assert get_expirations(OutputRetentionDays="90") == ["90", "90"]
-
-
-def test_local_stack_has_a_stable_address_and_problem_documents() -> None:
-    stack = load_stack(**VARIANTS["local"])
-    (domain,) = stack.of_type("ApiGateway::DomainName")
-    settings = {
-        one.properties["Environment"]["Variables"]["LOCAL_SETTINGS"]
-        for one in stack.of_type("Lambda::Function")
-    }
-
-    assert domain.properties["DomainName"] == "127.0.0.1"
-    assert settings == {'{"allow_loopback": true}'}
-    # The emulator creates resources in alphabetical order and deploys the API with the responses so far.
-    assert all(one.id < "ApiDeployment" for one in stack.of_type("ApiGateway::GatewayResponse"))

@@ -1,4 +1,4 @@
-"""`sam build` of template.yaml for the local stack, apart from the `.aws-sam` of a build for AWS."""
+"""`sam build` for the local stack, in a folder of its own beside the `.aws-sam` of a build for AWS."""
 
 import hashlib
 import platform
@@ -14,19 +14,31 @@ TEMPLATE = DIRECTORY / "artifacts" / "template.yaml"
 SAM = ROOT / ".venvs/sam/bin"
 EMULATOR_PYTHON = ROOT / ".venvs/ministack/bin/python"
 
-_SOURCES = ("template.yaml", "infrastructure/*.yaml", "functions/**/*", "layers/common/**/*")
+_SOURCES = (
+    "template.yaml",
+    "infrastructure/*.yaml",
+    "functions/**/*",
+    "layers/common/**/*",
+    "tools/local/template.py",
+)
 _IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
-_BUILT = DIRECTORY / "built"
-"""Holds the fingerprint of what was built, from the end of a build to the beginning of the next."""
+_FINGERPRINT_FILE = DIRECTORY / "built"
+"""Exists from the end of a build to the beginning of the next."""
 
 
-def architecture() -> str:
-    """The host's, in AWS's words: functions run on the host's processor."""
-    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+def build() -> Path:
+    """Return the built template; build only if a source changed."""
+    fingerprint = fingerprint_sources()
+    is_current = _FINGERPRINT_FILE.exists() and _FINGERPRINT_FILE.read_text(encoding="utf-8") == fingerprint
+    if not (TEMPLATE.exists() and is_current):
+        _FINGERPRINT_FILE.unlink(missing_ok=True)
+        _run_sam_build()
+        _FINGERPRINT_FILE.write_text(fingerprint, encoding="utf-8")
+    return TEMPLATE
 
 
-def fingerprint() -> str:
-    """Of the sources of a build, and of the machine it is for."""
+def fingerprint_sources() -> str:
+    """Hash the sources of the deployed template and code, and the machine that they are built for."""
     digest = hashlib.sha256(platform.platform().encode())
     for pattern in _SOURCES:
         for path in sorted(ROOT.glob(pattern)):
@@ -35,23 +47,19 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def build() -> Path:
-    """The built template; built anew only where something changed."""
-    now = fingerprint()
-    if not (TEMPLATE.exists() and _BUILT.exists() and _BUILT.read_text(encoding="utf-8") == now):
-        _BUILT.unlink(missing_ok=True)
-        _build()
-        _BUILT.write_text(now, encoding="utf-8")
-    return TEMPLATE
+def get_host_architecture() -> str:
+    """Return AWS's name of the host's processor, on which the functions run."""
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 
-def _build() -> None:
+def _run_sam_build() -> None:
     run(
         [
             SAM / "sam",
             *("build", "--cached", "--parallel", "--template-file", ROOT / "template.yaml"),
             *("--build-dir", TEMPLATE.parent, "--cache-dir", DIRECTORY / "cache"),
-            *("--config-file", _no_config(), "--parameter-overrides", f"Architecture={architecture()}"),
+            *("--config-file", _write_empty_config()),
+            *("--parameter-overrides", f"Architecture={get_host_architecture()}"),
         ],
         environment=environment.clean()
         | {
@@ -61,14 +69,14 @@ def _build() -> None:
         },
         what="sam build",
     )
-    touched = wheels.reinstall(TEMPLATE.parent) if platform.system() != "Linux" else []
-    _compile([*(handler.parent for handler in TEMPLATE.parent.glob("*/app.py")), *touched])
+    reinstalled = wheels.reinstall(TEMPLATE.parent) if platform.system() != "Linux" else []
+    _compile([*(handler.parent for handler in TEMPLATE.parent.glob("*/app.py")), *reinstalled])
 
 
 def _compile(folders: Sequence[Path]) -> None:
-    """Byte code beside the sources: the emulator unpacks them for each worker anew, without their times.
+    """Compile the functions; the build of the layer has compiled the layer.
 
-    The layer's own build has compiled the layer.
+    The emulator unpacks the files for each worker without their times, so byte code is checked by no time.
     """
     run(
         [
@@ -81,8 +89,8 @@ def _compile(folders: Sequence[Path]) -> None:
     )
 
 
-def _no_config() -> Path:
-    """An empty configuration, so that samconfig.toml's settings for AWS play no part here."""
+def _write_empty_config() -> Path:
+    """Write an empty configuration, so that the settings for AWS in samconfig.toml do not apply."""
     path = DIRECTORY / "samconfig.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("version = 0.1\n", encoding="utf-8")

@@ -107,7 +107,7 @@ def _template() -> Path:
 
 
 def _sam(surroundings: dict[str, str], *arguments: str | Path, quiet: bool = False) -> int:
-    architecture = ["--parameter-overrides", f"Architecture={build.architecture()}"]
+    architecture = ["--parameter-overrides", f"Architecture={build.get_host_architecture()}"]
     command = [str(part) for part in [build.SAM / "sam", *arguments, *architecture]]
     result = subprocess.run(
         command,

@@ -1,44 +1,32 @@
-"""The template's parameters for a stack on this machine."""
+"""Values of the template's parameters and settings of the functions for a stack on this machine."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 from tools.local import build
 from tools.local.upstream import Upstream
 
 STAGE = "local"
-SYNC_SECONDS = 25
+MAX_WAIT_SECONDS = 25
+TOKEN_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-api-token"
+SECRET_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-webhook-secret"
 
 
-def parameters(
-    *, endpoint_url: str, cdn_url: str, upstream: Upstream, faults_file: Path, clock_file: Path
-) -> dict[str, str]:
-    """Names as in template.yaml. Each hop's patience is short: nobody at a laptop waits as AWS may.
-
-    The files need not exist. What `faults_file` says, functions suffer by
-    `replicate_proxy.testing.fault_injection`; by the
-    seconds in `clock_file` they run ahead (`replicate_proxy.testing.offset_clock`).
-    """
-    public = public_url(endpoint_url)
-    settings = {
-        "allow_loopback": True,
-        "faults_file": str(faults_file),
-        "clock_offset_file": str(clock_file),
-    }
+def build_parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[str, str]:
+    """Return the values by name. Timeouts are shorter than on AWS, so that a developer need not wait."""
+    public_url = build_public_url(endpoint_url)
     return {
         "Stage": STAGE,
-        "LocalStack": "true",
-        "Architecture": build.architecture(),
+        "Architecture": build.get_host_architecture(),
         "ReplicateApiBaseUrl": upstream.url,
-        "ReplicateApiTokenParameter": token_parameter(),
-        "ReplicateWebhookSecretParameter": secret_parameter(),
+        "ReplicateApiTokenParameter": TOKEN_PARAMETER,
+        "ReplicateWebhookSecretParameter": SECRET_PARAMETER,
         "EnableReplicateWebhooks": str(upstream.webhooks).lower(),
-        "PublicBaseUrl": public,
-        "WebhookBaseUrl": public,
+        "PublicBaseUrl": public_url,
+        "WebhookBaseUrl": public_url,
         "OutputsBaseUrl": cdn_url,
         "OutputHosts": upstream.output_hosts,
-        "LocalSettings": json.dumps(settings, separators=(",", ":")),
-        "MaxWaitSeconds": str(SYNC_SECONDS),
+        "MaxWaitSeconds": str(MAX_WAIT_SECONDS),
         "WebhookTimeoutSeconds": "20",
         "QueuedTimeoutSeconds": "20",
         "PollIntervalSeconds": "2",
@@ -49,14 +37,19 @@ def parameters(
     }
 
 
-def public_url(endpoint_url: str) -> str:
-    """Clients' base URL: the emulator's custom domain, whose address outlives any redeployment."""
+def build_settings(*, faults_file: Path, clock_file: Path) -> dict[str, Any]:
+    """Return what functions read from LOCAL_SETTINGS, which relaxes guards that AWS needs.
+
+    The files need not exist. `faults_file` makes functions fail (`replicate_proxy.testing.fault_injection`);
+    `clock_file` has the seconds that their clocks are ahead (`replicate_proxy.testing.offset_clock`).
+    """
+    return {
+        "allow_loopback": True,
+        "faults_file": str(faults_file),
+        "clock_offset_file": str(clock_file),
+    }
+
+
+def build_public_url(endpoint_url: str) -> str:
+    """Return the base URL for clients: the emulator's custom domain, which survives every redeployment."""
     return f"{endpoint_url}/{STAGE}"
-
-
-def token_parameter() -> str:
-    return f"/replicate-proxy/{STAGE}/replicate-api-token"
-
-
-def secret_parameter() -> str:
-    return f"/replicate-proxy/{STAGE}/replicate-webhook-secret"

@@ -11,11 +11,18 @@ from filelock import FileLock
 from tools.local import build, deploy, environment, layer, servers, upstream, waiting
 from tools.local.errors import LocalError
 from tools.local.home import LOCAL, ROOT, Home
+from tools.local.ignored_properties import apply_ignored_properties
 from tools.local.keys import DEMO_TENANT, OPERATOR_TENANT, KeyIssuer
-from tools.local.parameters import parameters, public_url, secret_parameter, token_parameter
+from tools.local.parameters import (
+    SECRET_PARAMETER,
+    TOKEN_PARAMETER,
+    build_parameters,
+    build_public_url,
+    build_settings,
+)
 from tools.local.screen import Screen
-from tools.local.settle import settle
 from tools.local.stack import Stack, client
+from tools.local.template import write_local_template
 from tools.local.upstream import Upstream
 
 ANSWER_SECONDS = 60.0
@@ -38,12 +45,8 @@ def up(home: Home, screen: Screen, overrides: Mapping[str, str] | None = None) -
         addresses = _start(home, screen)
         source = upstream.choose(os.environ, addresses.simulator_url)
         _put_secrets(addresses.endpoint_url, source)
-        chosen = parameters(
-            endpoint_url=addresses.endpoint_url,
-            cdn_url=addresses.cdn_url,
-            upstream=source,
-            faults_file=home.faults_file,
-            clock_file=home.clock_file,
+        chosen = build_parameters(
+            endpoint_url=addresses.endpoint_url, cdn_url=addresses.cdn_url, upstream=source
         )
         _deploy(home, screen, addresses.endpoint_url, chosen | dict(overrides or {}))
         stack = _describe(home, addresses, source)
@@ -71,29 +74,36 @@ def _start(home: Home, screen: Screen) -> Addresses:
 def _put_secrets(endpoint_url: str, source: Upstream) -> None:
     """CloudFormation cannot make SecureStrings, so on AWS too the operator puts these two by hand."""
     ssm = client("ssm", endpoint_url)
-    for name, value in ((token_parameter(), source.token), (secret_parameter(), source.webhook_secret())):
+    for name, value in ((TOKEN_PARAMETER, source.token), (SECRET_PARAMETER, source.webhook_secret())):
         ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
 
 
 def _deploy(home: Home, screen: Screen, endpoint_url: str, chosen: Mapping[str, str]) -> None:
-    current = deploy.fingerprint(chosen, servers.aws(home).daemon.generation)
-    before = deploy.deployed(home)
+    current = deploy.fingerprint_deployment(chosen, servers.aws(home).daemon.generation)
+    before = deploy.read_fingerprint(home)
     if before == current:
         return
     with FileLock(LOCAL / "build.lock"):
         with screen.step("building: sam build") as done:
-            template = layer.unpack(home, build.build(), current)
+            built = build.build()
+            template = built.with_name(f"template-{home.name}.yaml")
+            write_local_template(
+                built,
+                template,
+                settings=build_settings(faults_file=home.faults_file, clock_file=home.clock_file),
+                layer=layer.unpack_layer(home, built, current),
+            )
             done("built")
         with screen.step("deploying: sam deploy") as done:
             deploy.deploy(home, template, chosen, endpoint_url)
-            settle(endpoint_url)
+            apply_ignored_properties(endpoint_url)
             done("deployed")
-    layer.forget_others(home, before, current)
-    deploy.remember(home, current)
+    layer.remove_other_layers(home, before, current)
+    deploy.record_fingerprint(home, current)
 
 
 def _describe(home: Home, addresses: Addresses, source: Upstream) -> Stack:
-    outputs = deploy.outputs(addresses.endpoint_url)
+    outputs = deploy.get_outputs(addresses.endpoint_url)
     origin = {"endpoint": addresses.endpoint_url, "host": _distribution_host(outputs["DistributionDomain"])}
     home.origin_file.write_text(json.dumps(origin), encoding="utf-8")
     api_key, admin_key = _keys(home, addresses.endpoint_url, outputs)
@@ -102,7 +112,7 @@ def _describe(home: Home, addresses: Addresses, source: Upstream) -> Stack:
         stack_name=deploy.STACK_NAME,
         region=environment.REGION,
         endpoint_url=addresses.endpoint_url,
-        api_url=public_url(addresses.endpoint_url),
+        api_url=build_public_url(addresses.endpoint_url),
         simulator_url=addresses.simulator_url,
         cdn_url=addresses.cdn_url,
         api_key=api_key,

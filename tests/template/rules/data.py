@@ -84,8 +84,8 @@ def _check_lifecycle(bucket: Resource, rules: list[dict[str, Any]], stack: Stack
 
 
 def check_bucket_policies(stack: Stack) -> list[str]:
-    if stack.condition_holds("IsLocal"):
-        return []  # the local AWS speaks plain HTTP on loopback
+    if stack.is_local:
+        return []  # the emulator speaks plain HTTP on loopback
     violations = []
     for bucket in stack.of_type("S3::Bucket"):
         statements = [

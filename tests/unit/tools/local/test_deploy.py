@@ -10,29 +10,32 @@ from tools.local.home import Home
 @pytest.fixture
 def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setattr(home, "LOCAL", tmp_path)
-    made = Home("unit")
-    made.prepare()
-    return made
+    created = Home("unit")
+    created.prepare()
+    return created
 
 
-def test_what_is_deployed_is_not_deployed_again(stack_home: Home) -> None:
-    now = deploy.fingerprint({"Stage": "local"}, "1@2")
-    deploy.remember(stack_home, now)
+def test_recorded_fingerprint_equals_that_of_an_unchanged_deployment(stack_home: Home) -> None:
+    deploy.record_fingerprint(stack_home, deploy.fingerprint_deployment({"Stage": "local"}, "1@2"))
 
-    assert deploy.deployed(stack_home) == deploy.fingerprint({"Stage": "local"}, "1@2")
+    assert deploy.read_fingerprint(stack_home) == deploy.fingerprint_deployment({"Stage": "local"}, "1@2")
 
 
 @pytest.mark.parametrize(("stage", "generation"), [("other", "1@2"), ("local", "9@9")])
-def test_a_changed_parameter_or_a_new_emulator_deploys_again(
+def test_fingerprint_differs_with_another_parameter_or_emulator(
     stack_home: Home, stage: str, generation: str
 ) -> None:
-    deploy.remember(stack_home, deploy.fingerprint({"Stage": "local"}, "1@2"))
+    deploy.record_fingerprint(stack_home, deploy.fingerprint_deployment({"Stage": "local"}, "1@2"))
 
-    assert deploy.deployed(stack_home) != deploy.fingerprint({"Stage": stage}, generation)
+    assert deploy.read_fingerprint(stack_home) != deploy.fingerprint_deployment({"Stage": stage}, generation)
 
 
-def test_values_with_quotes_and_commas_survive_the_configuration_file(stack_home: Home) -> None:
-    path = deploy._config(stack_home, {"LocalSettings": '{"a":"b, c"}', "Empty": ""})
+def test_fingerprint_is_empty_before_the_first_deployment(stack_home: Home) -> None:
+    assert deploy.read_fingerprint(stack_home) == ""
 
-    read = tomllib.loads(path.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
-    assert read["parameter_overrides"] == ['LocalSettings="{\\"a\\":\\"b, c\\"}"', 'Empty=""']
+
+def test_config_file_keeps_quotes_and_commas_of_values(stack_home: Home) -> None:
+    path = deploy._write_config(stack_home, {"Schedule": '{"a":"b, c"}', "Empty": ""})
+
+    parameters = tomllib.loads(path.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
+    assert parameters["parameter_overrides"] == ['Schedule="{\\"a\\":\\"b, c\\"}"', 'Empty=""']

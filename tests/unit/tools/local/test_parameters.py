@@ -1,37 +1,37 @@
-import json
 from pathlib import Path
 
-import yaml
+from cfn_flip import load_yaml
 
 from tools.local.home import ROOT
-from tools.local.parameters import parameters
-from tools.local.settle import _Template
+from tools.local.parameters import build_parameters, build_settings
 from tools.local.upstream import choose
 
 
-def _chosen() -> dict[str, str]:
-    source = choose({}, "http://127.0.0.1:8787")
-    return parameters(
+def _build() -> dict[str, str]:
+    return build_parameters(
         endpoint_url="http://127.0.0.1:4566",
         cdn_url="http://127.0.0.1:5000",
-        upstream=source,
-        faults_file=Path("/stack/faults.json"),
-        clock_file=Path("/stack/clock"),
+        upstream=choose({}, "http://127.0.0.1:8787"),
     )
 
 
-def test_every_parameter_is_one_of_the_template() -> None:
-    template = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), _Template)  # noqa: S506 - a SafeLoader
+def test_parameters_exist_in_the_template() -> None:
+    template = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
 
-    assert set(_chosen()) <= set(template["Parameters"])
+    assert set(_build()) <= set(template["Parameters"])
 
 
-def test_clients_webhooks_and_outputs_all_stay_on_loopback() -> None:
-    chosen = _chosen()
+def test_urls_for_clients_webhooks_and_outputs_are_on_loopback() -> None:
+    parameters = _build()
 
-    assert chosen["PublicBaseUrl"] == chosen["WebhookBaseUrl"] == "http://127.0.0.1:4566/local"
-    assert chosen["OutputsBaseUrl"] == "http://127.0.0.1:5000"
-    assert json.loads(chosen["LocalSettings"]) == {
+    assert parameters["PublicBaseUrl"] == parameters["WebhookBaseUrl"] == "http://127.0.0.1:4566/local"
+    assert parameters["OutputsBaseUrl"] == "http://127.0.0.1:5000"
+
+
+def test_settings_name_the_files_that_steer_the_functions() -> None:
+    settings = build_settings(faults_file=Path("/stack/faults.json"), clock_file=Path("/stack/clock"))
+
+    assert settings == {
         "allow_loopback": True,
         "faults_file": "/stack/faults.json",
         "clock_offset_file": "/stack/clock",

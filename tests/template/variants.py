@@ -1,0 +1,53 @@
+"""The deployments that the template tests look at."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tests.template.stack import Stack, load_stack, read_template, transform
+from tools.local.template import localize_template
+
+VARIANTS: dict[str, dict[str, str]] = {
+    "default": {},
+    "everything": {
+        "AlarmEmail": "ops@example.com",
+        "AllowedCidrs": "192.0.2.0/24,2001:db8::/32",
+        "ApiCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/api",
+        "ApiDomainName": "api.example.com",
+        "CorsAllowedOrigins": "https://app.example.com",
+        "CostAnomalyAlarmDollars": "50",
+        "EnableAccessLogs": "true",
+        "EnableDax": "true",
+        "EnableEventArchive": "true",
+        "EnableFirewall": "true",
+        "EnableOutputsFirewall": "true",
+        "EnableResponseCache": "true",
+        "EnableTransferAcceleration": "true",
+        "EnableUsagePlans": "true",
+        "EnableVpc": "true",
+        "FirewallAllowedIpv4": "192.0.2.0/24",
+        "FirewallDeniedIpv6": "2001:db8:bad::/48",
+        "NotifyTopicArn": "arn:aws:sns:us-east-1:111122223333:jobs",
+        "OutputRetentionDays": "1",
+        "OutputsCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/outputs",
+        "OutputsDomainName": "files.example.com",
+        "UseCustomerManagedKey": "true",
+    },
+    "polling": {
+        "CorsAllowedOrigins": "https://app.example.com,https://admin.example.com",
+        "EnableReplicateWebhooks": "false",
+        "JobRetentionDays": "1",
+        "StorageAlarmGigabytes": "0",
+    },
+    "local": {"EnableDeletionProtection": "false", "EnableMonitoring": "false"},
+}
+"""Parameters by variant. The template of `local` is changed for the local stack, too."""
+
+
+@cache
+def load_variant(name: str) -> Stack:
+    """Return the stack of a variant. It is shared: do not change it."""
+    if name != "local":
+        return load_stack(**VARIANTS[name])
+    template = localize_template(read_template(), {"allow_loopback": True})
+    return Stack(transform(template), VARIANTS[name], is_local=True)

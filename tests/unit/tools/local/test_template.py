@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+from cfn_flip import load_yaml
+
+from tools.local.home import ROOT
+from tools.local.template import write_local_template
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    path = tmp_path / "template.yaml"
+    path.write_text((ROOT / "template.yaml").read_text("utf-8"), "utf-8")
+    return path
+
+
+def test_local_template_names_the_layer_and_leaves_the_built_one_as_it_was(built: Path) -> None:
+    before = built.read_text("utf-8")
+    target = built.with_name("local.yaml")
+
+    write_local_template(built, target, settings={}, layer=Path("/layers/a folder: with 'signs'"))
+
+    layer = load_yaml(target.read_text("utf-8"))["Resources"]["CommonLayer"]
+    assert layer["Properties"]["ContentUri"] == "/layers/a folder: with 'signs'"
+    assert built.read_text("utf-8") == before

@@ -1,0 +1,121 @@
+"""Adapt a built template to the emulator; template.yaml itself knows nothing of the local stack.
+
+All changes are by structure, like those of `tools.release.gradual`: add what the emulator needs, and remove
+what it refuses or understands in another way than AWS.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cfn_flip import dump_yaml, load_yaml
+
+type Template = dict[str, Any]
+
+# The emulator speaks plain HTTP and does not know the account of a caller.
+_UNSUPPORTED_DENIALS = {"TlsOnly", "OwnAccountOnly"}
+_BATCHABLE_ACTIONS = {"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
+_STREAM_ACTIONS = {
+    f"dynamodb:{name}" for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+}
+
+
+def write_local_template(built: Path, target: Path, *, settings: Mapping[str, Any], layer: Path) -> None:
+    """Write the template that `sam build` left at `built` to `target`, which must be in the same folder."""
+    template = localize_template(load_yaml(built.read_text("utf-8")), settings)
+    template["Resources"]["CommonLayer"]["Properties"]["ContentUri"] = str(layer)
+    target.write_text(dump_yaml(template), "utf-8")
+
+
+def localize_template(template: Template, settings: Mapping[str, Any]) -> Template:
+    """Change the template in place and return it; `settings` go to every function as LOCAL_SETTINGS."""
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    variables["LOCAL_SETTINGS"] = json.dumps(settings, separators=(",", ":"))
+    _remove_unsupported_denials(template)
+    _disable_authorizer_cache(template)
+    _add_gateway_responses(template)
+    _add_stable_address(template)
+    for statement in _iterate_role_statements(template):
+        _widen_statement(statement)
+    return template
+
+
+def _remove_unsupported_denials(template: Template) -> None:
+    document = template["Resources"]["DataBucketPolicy"]["Properties"]["PolicyDocument"]
+    document["Statement"] = [
+        statement for statement in document["Statement"] if statement["Sid"] not in _UNSUPPORTED_DENIALS
+    ]
+
+
+def _disable_authorizer_cache(template: Template) -> None:
+    """The cache key contains the caller's address, which the emulator lacks: cached, it denies every call."""
+    authorizers = template["Resources"]["Api"]["Properties"]["Auth"]["Authorizers"]
+    authorizers["Keys"]["Identity"]["ReauthorizeEvery"] = 0
+
+
+def _add_gateway_responses(template: Template) -> None:
+    """Add a resource for each gateway response, which the emulator ignores as a property of the API.
+
+    It creates resources in alphabetical order, and the deployment contains only what exists by then.
+    """
+    for name, response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].items():
+        headers = response["ResponseParameters"]["Headers"]
+        properties = {
+            "RestApiId": {"Ref": "Api"},
+            "ResponseType": name,
+            "ResponseParameters": {f"gatewayresponse.header.{key}": value for key, value in headers.items()},
+            "ResponseTemplates": response["ResponseTemplates"],
+        }
+        if "StatusCode" in response:
+            properties["StatusCode"] = str(response["StatusCode"])
+        template["Resources"][f"Api0{name.title().replace('_', '')}"] = {
+            "Type": "AWS::ApiGateway::GatewayResponse",
+            "Properties": properties,
+        }
+
+
+def _add_stable_address(template: Template) -> None:
+    """Add a custom domain: http://127.0.0.1:<port>/<Stage> stays when the API gets another ID."""
+    template["Resources"]["LocalDomain"] = {
+        "Type": "AWS::ApiGateway::DomainName",
+        "Properties": {
+            "DomainName": "127.0.0.1",
+            "RegionalCertificateArn": {
+                "Fn::Sub": "arn:${AWS::Partition}:acm:${AWS::Region}:${AWS::AccountId}:certificate/local"
+            },
+            "EndpointConfiguration": {"Types": ["REGIONAL"]},
+        },
+    }
+    template["Resources"]["LocalBasePathMapping"] = {
+        "Type": "AWS::ApiGateway::BasePathMapping",
+        "Properties": {
+            "DomainName": {"Ref": "LocalDomain"},
+            "RestApiId": {"Ref": "Api"},
+            "Stage": {"Ref": "Api.Stage"},
+            "BasePath": {"Ref": "Stage"},
+        },
+    }
+
+
+def _iterate_role_statements(template: Template) -> Iterator[dict[str, Any]]:
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in resource["Properties"].get("Policies", []):
+                for statement in policy["PolicyDocument"]["Statement"]:
+                    yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def _widen_statement(statement: dict[str, Any]) -> None:
+    """Allow what AWS allows with the same statement and the emulator does not.
+
+    sqs:SendMessage includes SendMessageBatch (Amazon SQS Developer Guide, "Amazon SQS API permissions"); here
+    it does not. And the emulator does not know to which table a stream belongs.
+    """
+    action = statement["Action"]
+    actions = [action] if isinstance(action, str) else list(action)
+    batch_actions = [f"{name}Batch" for name in actions if name in _BATCHABLE_ACTIONS]
+    if batch_actions:
+        statement["Action"] = actions + batch_actions
+    if set(actions) <= _STREAM_ACTIONS:
+        statement["Resource"] = "*"
