@@ -1,6 +1,4 @@
-"""The operator's API (keys, tenants, breaker, dead letters, redelivery), and what it does by itself every
-hour.
-"""
+"""The admin API for operators, and the hourly refresh of Replicate's webhook secret."""
 
 from __future__ import annotations
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | None:
+    """Handle a request of API Gateway, or the event of the schedule."""
     if event.get("source") == "aws.events":
         build_webhook_secret_refresher().refresh()
         return None
@@ -27,5 +26,5 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | 
         operator_key_id=caller.get("key_id"), method=event.get("httpMethod"), path=event.get("path")
     )
     response = build_router().handle(event)
-    logger.info("admin request answered", status=response["statusCode"])
+    logger.info("admin request handled", status=response["statusCode"])
     return response

@@ -1,4 +1,4 @@
-"""Input files: upload, list, read, delete, and the signed download that Replicate fetches."""
+"""The files API: upload, list, read and delete input files, and the download that Replicate fetches."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
         tenant=caller.get("tenant"), method=event.get("httpMethod"), route=event.get("resource")
     )
     response = build_router().handle(event)
-    logger.info("file request answered", status=response["statusCode"])
+    logger.info("file request handled", status=response["statusCode"])
     return response

@@ -17,8 +17,8 @@ from replicate_proxy.operations.dead_letters import (
     DeadLetterQueue,
     DeadLetterService,
 )
+from tests.support.admin_api import FakeQueueClient
 from tests.support.clock import NOW, FakeClock
-from tests.unit.replicate_proxy.operations.conftest import FakeQueueClient
 
 SWEEP_ARN = "arn:aws:lambda:eu-central-1:1:function:sweep"
 NOTIFY_ARN = "arn:aws:lambda:eu-central-1:1:function:notify"

@@ -17,7 +17,7 @@ from tests.support.access import set_aws_environment
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
-    from tests.unit.replicate_proxy.operations.conftest import World
+    from tests.support.admin_api import AdminApi
 
 DEAD_LETTER_QUEUE, SOURCE_QUEUE = "q/dispatch-dead", "q/dispatch"
 
@@ -28,9 +28,9 @@ def make_message(number: int, *, tenant: str = "acme", **changes: Any) -> DeadLe
     return DeadLetter(id=f"m{number}", receipt_handle=f"r{number}", sent_at=NOW, receive_count=5, **fields)
 
 
-def test_list_queues_returns_depths(world: World) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1), make_message(2)]
-    _, body = world.call("GET", "queues")
+def test_list_queues_returns_depths(admin_api: AdminApi) -> None:
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1), make_message(2)]
+    _, body = admin_api.call("GET", "queues")
     assert [(queue["name"], queue["dead_letters"]["waiting"]) for queue in body["results"]] == [
         ("dispatch", 2),
         ("bus", 0),
@@ -38,31 +38,31 @@ def test_list_queues_returns_depths(world: World) -> None:
     ]
 
 
-def test_peek_leaves_messages_and_shows_bodies_only_on_request(world: World) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [make_message(number) for number in range(15)]
-    _, body = world.call("GET", "queues/dispatch/dead-letters", limit="12")
+def test_peek_leaves_messages_and_shows_bodies_only_on_request(admin_api: AdminApi) -> None:
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(number) for number in range(15)]
+    _, body = admin_api.call("GET", "queues/dispatch/dead-letters", limit="12")
     assert len(body["results"]) == 12
     assert body["results"][0]["job_id"] == "job0"
     assert "output" not in str(body)
-    assert world.queues.hidden_ids == set()
-    assert len(world.queues.messages[DEAD_LETTER_QUEUE]) == 15
-    _, body = world.call("GET", "queues/dispatch/dead-letters", limit="1", body="true")
+    assert admin_api.queues.hidden_ids == set()
+    assert len(admin_api.queues.messages[DEAD_LETTER_QUEUE]) == 15
+    _, body = admin_api.call("GET", "queues/dispatch/dead-letters", limit="1", body="true")
     assert body["results"][0]["body"]["secret"] == "output"
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "x", "-1", "999999999999"])
-def test_peek_rejects_limit_out_of_bounds(world: World, limit: str) -> None:
-    assert world.call("GET", "queues/dispatch/dead-letters", limit=limit)[0] == 422
+def test_peek_rejects_limit_out_of_bounds(admin_api: AdminApi, limit: str) -> None:
+    assert admin_api.call("GET", "queues/dispatch/dead-letters", limit=limit)[0] == 422
 
 
-def test_redrive_without_filter_moves_all_messages_unchanged(world: World) -> None:
+def test_redrive_without_filter_moves_all_messages_unchanged(admin_api: AdminApi) -> None:
     messages = [make_message(number) for number in range(25)]
-    world.queues.messages[DEAD_LETTER_QUEUE] = list(messages)
-    assert world.call("POST", "queues/dispatch/redrive", {}) == (
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = list(messages)
+    assert admin_api.call("POST", "queues/dispatch/redrive", {}) == (
         200,
         {"handled": 25, "skipped": 0, "done": True},
     )
-    assert world.queues.messages == {DEAD_LETTER_QUEUE: [], SOURCE_QUEUE: messages}
+    assert admin_api.queues.messages == {DEAD_LETTER_QUEUE: [], SOURCE_QUEUE: messages}
 
 
 @pytest.mark.parametrize(
@@ -76,43 +76,43 @@ def test_redrive_without_filter_moves_all_messages_unchanged(world: World) -> No
     ],
 )
 def test_redrive_moves_matching_messages_and_releases_others(
-    world: World, body: Any, moved_ids: list[str]
+    admin_api: AdminApi, body: Any, moved_ids: list[str]
 ) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [
         make_message(1),
         make_message(2),
         make_message(3, tenant="globex"),
     ]
-    _, result = world.call("POST", "queues/dispatch/redrive", body)
+    _, result = admin_api.call("POST", "queues/dispatch/redrive", body)
     assert result["handled"] == len(moved_ids)
-    assert [message.id for message in world.queues.messages.get(SOURCE_QUEUE, [])] == moved_ids
-    assert world.queues.hidden_ids == set()
+    assert [message.id for message in admin_api.queues.messages.get(SOURCE_QUEUE, [])] == moved_ids
+    assert admin_api.queues.hidden_ids == set()
 
 
-def test_second_redrive_handles_nothing(world: World) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1)]
-    world.call("POST", "queues/dispatch/redrive", {})
-    _, result = world.call("POST", "queues/dispatch/redrive", {})
+def test_second_redrive_handles_nothing(admin_api: AdminApi) -> None:
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1)]
+    admin_api.call("POST", "queues/dispatch/redrive", {})
+    _, result = admin_api.call("POST", "queues/dispatch/redrive", {})
     assert result == {"handled": 0, "skipped": 0, "done": True}
 
 
-def test_redrive_keeps_rate_and_stops_when_time_is_up(world: World) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [make_message(number) for number in range(100)]
-    _, result = world.call("POST", "queues/dispatch/redrive", {"rate_per_second": 2})
+def test_redrive_keeps_rate_and_stops_when_time_is_up(admin_api: AdminApi) -> None:
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(number) for number in range(100)]
+    _, result = admin_api.call("POST", "queues/dispatch/redrive", {"rate_per_second": 2})
     assert result["done"] is False
-    assert result["handled"] / world.slept == pytest.approx(2)
-    assert world.slept < 29
-    assert world.queues.hidden_ids == set()
+    assert result["handled"] / admin_api.slept_seconds == pytest.approx(2)
+    assert admin_api.slept_seconds < 29
+    assert admin_api.queues.hidden_ids == set()
 
 
-def test_redrive_keeps_message_when_send_fails(world: World) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1)]
-    world.queues.fails_to_send = True
-    assert world.call("POST", "queues/dispatch/redrive", {})[0] == 500
-    assert [message.id for message in world.queues.messages[DEAD_LETTER_QUEUE]] == ["m1"]
+def test_redrive_keeps_message_when_send_fails(admin_api: AdminApi) -> None:
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1)]
+    admin_api.queues.fails_to_send = True
+    assert admin_api.call("POST", "queues/dispatch/redrive", {})[0] == 500
+    assert [message.id for message in admin_api.queues.messages[DEAD_LETTER_QUEUE]] == ["m1"]
 
 
-def test_redrive_of_bus_sends_events_to_their_targets(world: World) -> None:
+def test_redrive_of_bus_sends_events_to_their_targets(admin_api: AdminApi) -> None:
     arn = "arn:aws:sqs:eu-central-1:1:"
     messages = [
         make_message(1, target_arn=f"{arn}Harvest"),
@@ -120,32 +120,32 @@ def test_redrive_of_bus_sends_events_to_their_targets(world: World) -> None:
         make_message(3, target_arn=f"{arn}Unknown"),
         make_message(4),
     ]
-    world.queues.messages["q/bus-dead"] = list(messages)
-    _, result = world.call("POST", "queues/bus/redrive", {})
+    admin_api.queues.messages["q/bus-dead"] = list(messages)
+    _, result = admin_api.call("POST", "queues/bus/redrive", {})
     assert result == {"handled": 2, "skipped": 2, "done": True}
-    assert world.queues.messages == {
+    assert admin_api.queues.messages == {
         "q/bus-dead": messages[2:],
         "q/harvest": [messages[0]],
         "q/track": [messages[1]],
     }
 
 
-def test_redrive_of_queue_without_source_returns_its_note(world: World) -> None:
-    status, problem = world.call("POST", "queues/sweep/redrive", {})
+def test_redrive_of_queue_without_source_returns_its_note(admin_api: AdminApi) -> None:
+    status, problem = admin_api.call("POST", "queues/sweep/redrive", {})
     assert (status, problem["detail"]) == (409, "The next run does the same work")
 
 
-def test_discard_deletes_only_named_messages(world: World) -> None:
-    world.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1), make_message(2)]
-    assert world.call("POST", "queues/dispatch/discard", {})[0] == 422
-    assert world.call("POST", "queues/dispatch/discard", {"message_ids": []})[0] == 422
-    assert world.call("POST", "queues/dispatch/discard", {"message_ids": ["m2"]})[1]["handled"] == 1
-    assert [message.id for message in world.queues.messages[DEAD_LETTER_QUEUE]] == ["m1"]
+def test_discard_deletes_only_named_messages(admin_api: AdminApi) -> None:
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1), make_message(2)]
+    assert admin_api.call("POST", "queues/dispatch/discard", {})[0] == 422
+    assert admin_api.call("POST", "queues/dispatch/discard", {"message_ids": []})[0] == 422
+    assert admin_api.call("POST", "queues/dispatch/discard", {"message_ids": ["m2"]})[1]["handled"] == 1
+    assert [message.id for message in admin_api.queues.messages[DEAD_LETTER_QUEUE]] == ["m1"]
 
 
 @pytest.mark.parametrize("path", ["queues/x/redrive", "queues/x/discard"])
-def test_unknown_queue_is_not_found(world: World, path: str) -> None:
-    assert world.call("POST", path, {"tenant": "acme"})[0] == 404
+def test_unknown_queue_is_not_found(admin_api: AdminApi, path: str) -> None:
+    assert admin_api.call("POST", path, {"tenant": "acme"})[0] == 404
 
 
 def test_subject_of_bus_event_is_in_its_data() -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.unit.replicate_proxy.auth.conftest import clock, dynamodb
-from tests.unit.replicate_proxy.operations.conftest import world
+from tests.unit.replicate_proxy.operations.conftest import admin_api
 
-__all__ = ["clock", "dynamodb", "world"]
+__all__ = ["admin_api", "clock", "dynamodb"]

@@ -19,14 +19,14 @@ from tools.cli.admin_client import AdminClient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.replicate_proxy.operations.conftest import World
+    from tests.support.admin_api import AdminApi
 
 URL = "https://api.example/prod"
 VARIABLES = {"REPLICATE_PROXY_URL": URL, "REPLICATE_PROXY_ADMIN_KEY": "rp_operator"}
 
 
 @pytest.fixture
-def served(world: World) -> Iterator[World]:
+def served(admin_api: AdminApi) -> Iterator[AdminApi]:
     """Serve the admin API on fakes; only the operator's key has the scope `admin`."""
 
     def respond(request: Any) -> tuple[int, dict[str, str], str]:
@@ -34,20 +34,22 @@ def served(world: World) -> Iterator[World]:
         url = urlsplit(request.url)
         body = json.loads(request.body) if request.body else None
         path = url.path.removeprefix("/prod/admin/")
-        status, content = world.call(request.method, path, body, scopes=scopes, **dict(parse_qsl(url.query)))
+        status, content = admin_api.call(
+            request.method, path, body, scopes=scopes, **dict(parse_qsl(url.query))
+        )
         return status, {"content-type": "application/json"}, json.dumps(content)
 
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST", "DELETE"):
             mock.add_callback(method, re.compile(f"{URL}/admin/.*"), callback=respond)
-        yield world
+        yield admin_api
 
 
 def run(*arguments: str) -> Any:
     return api_keys.run_command(api_keys.parse_arguments(arguments), AdminClient.from_environment(VARIABLES))
 
 
-def test_key_is_created_listed_rotated_and_revoked(served: World) -> None:
+def test_key_is_created_listed_rotated_and_revoked(served: AdminApi) -> None:
     created = run("create", "acme", "--scope", "predictions:read", "--ip", "10.0.0.0/8", "--model", "acme/*")
     assert ApiKeySecret.parse(created["key"])
     assert (created["scopes"], created["allowed_ips"]) == (["predictions:read"], ["10.0.0.0/8"])
@@ -60,11 +62,11 @@ def test_key_is_created_listed_rotated_and_revoked(served: World) -> None:
     assert run("revoke", created["id"])["revoked_at"]
 
 
-def test_key_has_default_scopes_when_none_are_named(served: World) -> None:
+def test_key_has_default_scopes_when_none_are_named(served: AdminApi) -> None:
     assert run("create", "acme")["scopes"] == ["files:write", "predictions:read", "predictions:write"]
 
 
-def test_error_contains_detail_of_problem(served: World) -> None:
+def test_error_contains_detail_of_problem(served: AdminApi) -> None:
     with pytest.raises(PermanentError, match="tenant: must be"):
         run("create", "ACME")
     with pytest.raises(PermanentError, match="401"):
@@ -94,7 +96,7 @@ def test_client_names_missing_variable(name: str) -> None:
 
 
 def test_main_prints_json_or_error(
-    served: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    served: AdminApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)

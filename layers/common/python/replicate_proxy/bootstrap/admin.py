@@ -1,7 +1,4 @@
-"""The deployment's dead-letter queues, and where their messages go back to.
-
-What the admin function is made of.
-"""
+"""Composition of the admin function, including the deployment's dead-letter queues."""
 
 from __future__ import annotations
 
@@ -57,27 +54,29 @@ if TYPE_CHECKING:
     from replicate_proxy.config import Environment
 
 
-_SOURCE_QUEUES = {
+# Source queue and dead-letter queue by name
+_QUEUES = {
     "dispatch": (DISPATCH_QUEUE_URL, DISPATCH_DEAD_LETTER_QUEUE_URL),
     "track": (TRACK_QUEUE_URL, TRACK_DEAD_LETTER_QUEUE_URL),
     "harvest": (HARVEST_QUEUE_URL, HARVEST_DEAD_LETTER_QUEUE_URL),
     "notify": (NOTIFY_QUEUE_URL, NOTIFY_DEAD_LETTER_QUEUE_URL),
 }
-_STREAM_NOTE = "Holds positions in the table's stream; a redrive reads and tells the changes, for 24 hours"
-_SWEEP_NOTE = "Holds failed runs of the schedules; a redrive makes them again, as the next run does"
+_STREAM_NOTE = "Holds positions in the table's stream; a redrive replays the changes, for 24 hours"
+_SWEEP_NOTE = "Holds failed runs of the schedules; a redrive repeats them, as the next run does"
 
 
 def build_dead_letter_queues(
     env: Environment, invocations: FailedInvocations
 ) -> Mapping[str, DeadLetterQueue]:
+    """Return the dead-letter queues by the name that operators use."""
     queues = {
         name: DeadLetterQueue(env[dead_letter_queue], source_url=env[source])
-        for name, (source, dead_letter_queue) in _SOURCE_QUEUES.items()
+        for name, (source, dead_letter_queue) in _QUEUES.items()
     }
-    targets = {env[source].rpartition("/")[2]: env[source] for source, _ in _SOURCE_QUEUES.values()}
+    source_urls_by_target = {env[source].rpartition("/")[2]: env[source] for source, _ in _QUEUES.values()}
     return {
         **queues,
-        "bus": DeadLetterQueue(env[BUS_DEAD_LETTER_QUEUE_URL], source_urls_by_target=targets),
+        "bus": DeadLetterQueue(env[BUS_DEAD_LETTER_QUEUE_URL], source_urls_by_target=source_urls_by_target),
         "notify-stream": DeadLetterQueue(
             env[NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL], retry=invocations.retry, note=_STREAM_NOTE
         ),
@@ -89,11 +88,11 @@ def build_dead_letter_queues(
 def build_router() -> Router:
     table = env[ACCESS_TABLE]
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
-    seats = UsagePlanKeys(gateway, default_limits=_default_limits(env))
+    usage_plan_keys = UsagePlanKeys(gateway, default_limits=_build_default_limits(env))
     keys = KeyService(
         store=DynamoKeyStore(get_client("dynamodb"), table),
         gateway=gateway,
-        usage_plan_keys=seats,
+        usage_plan_keys=usage_plan_keys,
         load_digest_key=api_key_digest_key,
         clock=clock,
         authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
@@ -104,7 +103,9 @@ def build_router() -> Router:
         AdminServices(
             keys=keys,
             tenants=TenantService(
-                store=DynamoTenantStore(get_client("dynamodb"), table), usage_plan_keys=seats, clock=clock
+                store=DynamoTenantStore(get_client("dynamodb"), table),
+                usage_plan_keys=usage_plan_keys,
+                clock=clock,
             ),
             dead_letters=DeadLetterService(
                 SqsQueueClient(get_client("sqs")),
@@ -128,8 +129,8 @@ def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     )
 
 
-def _default_limits(env: Environment) -> UsageLimits | None:
-    """None where the stage has no usage plans."""
+def _build_default_limits(env: Environment) -> UsageLimits | None:
+    """Return None if the stage has no usage plans."""
     if not env[ENABLE_USAGE_PLANS]:
         return None
     return UsageLimits(

@@ -1,4 +1,4 @@
-"""What the authorizer is made of."""
+"""Composition of the authorizer function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TokenVerifier
 
 
-_KEY_MAX_STALE = timedelta(minutes=5)
+_MAX_STALE_KEY_AGE = timedelta(minutes=5)
 
 
 @cache
@@ -32,25 +32,24 @@ def build_authorizer() -> Authorizer:
     keys = StaleKeyCache(
         DynamoKeyStore(get_client("dynamodb"), table),
         clock=clock,
-        max_stale=_KEY_MAX_STALE,
+        max_stale=_MAX_STALE_KEY_AGE,
     )
     return Authorizer(
         keys=keys,
-        token_verifier=_tokens(env, clock),
+        token_verifier=_build_token_verifier(env, clock),
         load_digest_key=api_key_digest_key,
         clock=clock,
         tenants=DynamoTenantStore(get_client("dynamodb"), table) if env[ENABLE_USAGE_PLANS] else None,
     )
 
 
-def _tokens(env: Environment, clock: SystemClock) -> TokenVerifier | None:
-    """None where no issuer is set: then only API keys are accepted, and PyJWT with its cryptography is not
-    loaded.
-    """
+def _build_token_verifier(env: Environment, clock: SystemClock) -> TokenVerifier | None:
+    """Return None if no issuer is set: then only API keys are accepted."""
     issuer = env[JWT_ISSUER]
     if not issuer:
         return None
-    # Here and not above: a tenth of a second of every cold start for those who use no tokens.
+    # Importing PyJWT with its cryptography takes a tenth of a second of each cold start, which deployments
+    # without tokens are spared.
     from replicate_proxy.bootstrap.tokens import build_token_verifier  # noqa: PLC0415
 
     return build_token_verifier(issuer, env, clock)

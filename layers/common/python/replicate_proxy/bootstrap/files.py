@@ -1,4 +1,4 @@
-"""What the files function is made of."""
+"""Composition of the files function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from replicate_proxy.settings import (
     PUBLIC_BASE_URL,
 )
 
-_MEGABYTE = 1024 * 1024
+_MEGABYTE = 1024 * 1024  # bytes
 
 
 @cache

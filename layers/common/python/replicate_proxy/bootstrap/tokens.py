@@ -1,4 +1,4 @@
-"""What the verification of an identity provider's tokens is made of."""
+"""Composition of the token verifier, apart from the authorizer's because it imports PyJWT and requests."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def build_token_verifier(issuer: str, env: Environment, clock: Clock) -> JwtVeri
         grantable_scopes=parse_scopes(env[JWT_GRANTABLE_SCOPES]),
         leeway_seconds=_LEEWAY_SECONDS,
     )
-    keys = JwksSettings(
+    jwks_settings = JwksSettings(
         url=env[JWKS_URL] or f"{issuer.rstrip('/')}/.well-known/jwks.json",
         min_refresh_interval_seconds=env[JWKS_MIN_REFRESH_SECONDS],
         max_stale_seconds=env[JWKS_MAX_STALE_SECONDS],
         allow_loopback=env.local_settings().allow_loopback,
     )
-    return JwtVerifier(settings, JwksClient(keys, session=requests.Session(), clock=clock))
+    jwks_client = JwksClient(jwks_settings, session=requests.Session(), clock=clock)
+    return JwtVerifier(settings, jwks_client)

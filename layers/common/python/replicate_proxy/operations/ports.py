@@ -64,4 +64,5 @@ class Redeliveries(Protocol):
 
     def redeliver_all_failed(
         self, tenant: str, since: datetime, *, after: TenantPosition | None = None
-    ) -> RedeliveryResult: ...
+    ) -> RedeliveryResult:
+        """Redeliver a page of failed deliveries; `after` is the position at which the last page ended."""

@@ -1,0 +1,186 @@
+"""The admin API on fakes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
+from replicate_proxy.api.routing import Router
+from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
+from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.tenants import TenantService
+from replicate_proxy.operations.usage_plans import UsagePlanKeys
+from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
+from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
+from tests.support.clock import FakeClock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.operations.dead_letters import DeadLetter
+    from replicate_proxy.webhooks.model import Delivery
+
+OLD_SECRET = "whsec_" + "A" * 32
+NEW_SECRET = "whsec_" + "B" * 32
+
+
+@dataclass
+class FakeQueueClient:
+    """A QueueClient in memory; a received message is hidden until it is released."""
+
+    messages: dict[str, list[DeadLetter]] = field(default_factory=dict)
+    hidden_ids: set[str] = field(default_factory=set)
+    fails_to_send: bool = False
+
+    def get_depth(self, url: str) -> QueueDepth:
+        messages = self.messages.get(url, [])
+        in_flight = len([message for message in messages if message.id in self.hidden_ids])
+        return QueueDepth(waiting=len(messages) - in_flight, in_flight=in_flight)
+
+    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
+        assert visibility_timeout_seconds > 29  # a request may take that long
+        visible = [message for message in self.messages.get(url, []) if message.id not in self.hidden_ids]
+        self.hidden_ids |= {message.id for message in visible[:limit]}
+        return visible[:limit]
+
+    def send(self, url: str, message: DeadLetter) -> None:
+        if self.fails_to_send:
+            raise ConnectionError
+        self.messages.setdefault(url, []).append(message)
+        self.hidden_ids.discard(message.id)
+
+    def delete(self, url: str, message: DeadLetter) -> None:
+        self.messages[url].remove(message)
+
+    def release(self, url: str, messages: list[DeadLetter]) -> None:
+        assert all(message in self.messages[url] for message in messages)
+        self.hidden_ids -= {message.id for message in messages}
+
+
+@dataclass
+class FakeBreaker:
+    """A BreakerControl in memory."""
+
+    state: str = "closed"
+    seconds: float | None = None
+
+    def describe(self) -> dict[str, Any]:
+        return {"state": self.state, "seconds": self.seconds}
+
+    def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
+        self.state, self.seconds = f"open by {opened_by}", seconds
+
+    def reset(self) -> None:
+        self.state = "closed"
+
+
+class FakeRedeliveries:
+    """Redelivers five failed deliveries on the first page, and knows no delivery by its ID."""
+
+    def redeliver(self, tenant: str, delivery_id: str) -> Delivery:
+        raise LookupError(f"{tenant} {delivery_id}")
+
+    def redeliver_all_failed(
+        self, tenant: str, since: datetime, *, after: TenantPosition | None = None
+    ) -> RedeliveryResult:
+        return RedeliveryResult(5, None if after else TenantPosition(f"{tenant} {since:%Y}"))
+
+
+@dataclass
+class FakeParameter:
+    """A SecretParameter in memory."""
+
+    text: str = ""
+    writes: int = 0
+
+    def read(self) -> str:
+        return self.text
+
+    def write(self, text: str) -> None:
+        self.text = text
+        self.writes += 1
+
+
+@dataclass
+class AdminApi:
+    """The admin API, and the fakes of everything that it reads or changes."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    keys: FakeKeyStore = field(default_factory=FakeKeyStore)
+    tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
+    gateway: FakeGateway = field(default_factory=FakeGateway)
+    queues: FakeQueueClient = field(default_factory=FakeQueueClient)
+    breaker: FakeBreaker = field(default_factory=FakeBreaker)
+    parameter: FakeParameter = field(default_factory=lambda: FakeParameter(OLD_SECRET))
+    secret: str = OLD_SECRET
+    slept_seconds: float = 0
+    has_usage_plans: bool = False
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_seconds += seconds
+        self.clock.advance(seconds)
+
+    @property
+    def dead_letters(self) -> DeadLetterService:
+        queues = {
+            "dispatch": DeadLetterQueue("q/dispatch-dead", source_url="q/dispatch"),
+            "bus": DeadLetterQueue(
+                "q/bus-dead", source_urls_by_target={"Harvest": "q/harvest", "Track": "q/track"}
+            ),
+            "sweep": DeadLetterQueue("q/sweep-dead", note="The next run does the same work"),
+        }
+        return DeadLetterService(self.queues, queues, clock=self.clock, sleep=self.sleep)
+
+    @property
+    def router(self) -> Router:
+        default_limits = UsageLimits(10, 20) if self.has_usage_plans else None
+        usage_plan_keys = UsagePlanKeys(self.gateway, default_limits=default_limits)
+        keys = KeyService(
+            store=self.keys,
+            gateway=self.gateway,
+            usage_plan_keys=usage_plan_keys,
+            load_digest_key=lambda: DIGEST_KEY,
+            clock=self.clock,
+            authorizer_cache_ttl=timedelta(seconds=60),
+        )
+        router = Router()
+        add_admin_routes(
+            router,
+            AdminServices(
+                keys=keys,
+                tenants=TenantService(store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock),
+                dead_letters=self.dead_letters,
+                breaker=self.breaker,
+                redeliveries=FakeRedeliveries(),
+                webhook_secret=self.webhook_secret,
+            ),
+        )
+        return router
+
+    @property
+    def webhook_secret(self) -> WebhookSecretRefresher:
+        return WebhookSecretRefresher(lambda: self.secret, self.parameter)
+
+    def call(
+        self, method: str, path: str, body: Any = None, /, *, scopes: str | None = "admin", **query: str
+    ) -> tuple[int, Any]:
+        """Send a request to /admin/<path>; return the status and the parsed body."""
+        caller = None if scopes is None else {"tenant": "operator", "key_id": "op", "scopes": scopes}
+        response = self.router.handle(
+            {
+                "httpMethod": method,
+                "resource": "/admin/{proxy+}",
+                "path": f"/admin/{path}",
+                "pathParameters": {"proxy": path},
+                "queryStringParameters": query or None,
+                "headers": {},
+                "body": None if body is None else json.dumps(body),
+                "requestContext": {"apiId": "api123", "stage": "prod", "authorizer": caller},
+            }
+        )
+        return response["statusCode"], json.loads(response["body"]) if response["body"] else None
