@@ -61,10 +61,10 @@ def test_download_url_expires_and_serves_attachment(objects: S3FileObjects) -> N
     url = objects.create_download_url(FILE, lifetime=MINUTE)
     query = parse_qs(urlsplit(url).query)
     assert query["X-Amz-Expires"] == ["60"]
-    reply = requests.get(url, timeout=5)
-    assert reply.content == b"cat"
-    assert reply.headers["content-type"] == "image/png"
-    assert reply.headers["content-disposition"] == "attachment; filename*=UTF-8''a%22%C3%A4.png"
+    response = requests.get(url, timeout=5)
+    assert response.content == b"cat"
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''a%22%C3%A4.png"
 
 
 def test_upload_form_fixes_key_content_type_and_size(objects: S3FileObjects) -> None:
@@ -78,8 +78,8 @@ def test_upload_form_fixes_key_content_type_and_size(objects: S3FileObjects) -> 
 
 def test_upload_form_uploads_file(objects: S3FileObjects) -> None:
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 1001), lifetime=MINUTE)
-    reply = requests.post(form.url, data=dict(form.fields), files={"file": b"cat"}, timeout=5)
-    assert reply.ok
+    response = requests.post(form.url, data=dict(form.fields), files={"file": b"cat"}, timeout=5)
+    assert response.ok
     metadata = objects.get_metadata(FILE.object_key)
     assert metadata is not None
     assert metadata.size_bytes == 3

@@ -41,7 +41,7 @@ def call(files: FileService) -> Call:
         scopes: str = ALL_SCOPES,
     ) -> tuple[int, Any, dict[str, str]]:
         path = resource.replace("{id}", file_id)
-        reply = router.handle(
+        response = router.handle(
             {
                 "httpMethod": method,
                 "resource": resource,
@@ -57,7 +57,8 @@ def call(files: FileService) -> Call:
                 },
             }
         )
-        return reply["statusCode"], json.loads(reply["body"]) if reply["body"] else None, reply["headers"]
+        content = json.loads(response["body"]) if response["body"] else None
+        return response["statusCode"], content, response["headers"]
 
     return send
 
@@ -156,9 +157,9 @@ def test_create_upload_returns_form_for_large_file(call: Call, objects: FakeObje
     assert (status, body["status"], body["size"]) == (201, "awaiting_upload", 0)
     assert body["upload"]["method"] == "POST"
     objects.objects[body["upload"]["fields"]["key"]] = b"x" * 500
-    _, found, _ = call("GET", "/v1/files/{id}", file_id=body["id"])
-    assert found["size"] == 500
-    assert "status" not in found
+    _, file, _ = call("GET", "/v1/files/{id}", file_id=body["id"])
+    assert file["size"] == 500
+    assert "status" not in file
 
 
 @pytest.mark.parametrize(
