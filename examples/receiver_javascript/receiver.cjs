@@ -1,25 +1,26 @@
-// Receives webhooks, verifies them with Replicate's own package, and prints each event once.
+// Receive webhooks, verify their signatures with Replicate's own package, and print each event once.
 // npm install replicate && WEBHOOK_SECRET=whsec_… PORT=8000 node receiver.cjs
 const { createServer } = require("node:http");
 const { validateWebhook } = require("replicate");
 
 const secret = process.env.WEBHOOK_SECRET;
-const seen = new Set(); // an application keeps these with what it does about the event, in one transaction
+const processedIds = new Set(); // an application stores the IDs in the same transaction as the effects of the event
 
-async function verified(request, body) {
+async function isAuthentic(request, body) {
   const header = (name) => request.headers[`webhook-${name}`];
-  const fresh = Math.abs(Date.now() / 1000 - Number(header("timestamp"))) < 300; // the package does not look
   const signed = { id: header("id"), timestamp: header("timestamp"), signature: header("signature") };
-  return fresh && (await validateWebhook({ ...signed, body, secret }));
+  // The package does not check the age of the timestamp.
+  const isRecent = Math.abs(Date.now() / 1000 - Number(signed.timestamp)) < 300;
+  return isRecent && (await validateWebhook({ ...signed, body, secret }));
 }
 
 const server = createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const body = Buffer.concat(chunks).toString("utf8");
-  if (!(await verified(request, body).catch(() => false))) return response.writeHead(400).end();
-  if (!seen.has(request.headers["webhook-id"])) { // a retry after a lost answer carries the same id
-    seen.add(request.headers["webhook-id"]);
+  if (!(await isAuthentic(request, body).catch(() => false))) return response.writeHead(400).end();
+  if (!processedIds.has(request.headers["webhook-id"])) { // a retry has the same ID
+    processedIds.add(request.headers["webhook-id"]);
     const { id, status, output, proxy } = JSON.parse(body);
     console.log(JSON.stringify({ event: proxy.event, id, status, output }));
   }

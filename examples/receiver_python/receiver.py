@@ -1,4 +1,4 @@
-"""Receives webhooks, verifies them, and prints each event once.
+"""Receive webhooks, verify their signatures, and print each event once.
 
 pip install standardwebhooks && WEBHOOK_SECRET=whsec_… PORT=8000 python receiver.py
 """
@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from standardwebhooks import Webhook, WebhookVerificationError
 
 webhook = Webhook(os.environ["WEBHOOK_SECRET"])
-seen: set[str] = set()  # an application keeps these with what it does about the event, in one transaction
+# An application stores the IDs in the same transaction as the effects of the event.
+processed_ids: set[str] = set()
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -19,14 +20,14 @@ class Receiver(BaseHTTPRequestHandler):
         try:
             prediction = webhook.verify(body, dict(self.headers))
         except WebhookVerificationError:
-            return self.answer(400)
-        if self.headers["webhook-id"] not in seen:  # a retry after a lost answer carries the same id
-            seen.add(self.headers["webhook-id"])
-            told = {name: prediction[name] for name in ("id", "status", "output")}
-            print(json.dumps({"event": prediction["proxy"]["event"], **told}), flush=True)
-        return self.answer(204)
+            return self.respond(400)
+        if self.headers["webhook-id"] not in processed_ids:  # a retry has the same ID
+            processed_ids.add(self.headers["webhook-id"])
+            fields = {name: prediction[name] for name in ("id", "status", "output")}
+            print(json.dumps({"event": prediction["proxy"]["event"], **fields}), flush=True)
+        return self.respond(204)
 
-    def answer(self, status: int) -> None:
+    def respond(self, status: int) -> None:
         self.send_response(status)
         self.end_headers()
 

@@ -1,4 +1,4 @@
-"""Send signed webhooks to applications and record every attempt."""
+"""Handler of the deliver function: send signed webhooks to applications and record every attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.deliver import deliverer
+from replicate_proxy.bootstrap.deliver import build_deliverer
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.observability import logger, metrics, tracer
 from replicate_proxy.webhooks.commands import DeliverCommand
@@ -26,7 +26,7 @@ def handle_record(record: SQSRecord) -> None:
         with logger.append_context_keys(
             job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
         ):
-            deliverer().deliver(command)
+            build_deliverer().deliver(command)
 
 
 @logger.inject_lambda_context(clear_state=True)

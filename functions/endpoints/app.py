@@ -1,4 +1,4 @@
-"""Serve `/v1/webhooks`: a tenant's endpoints, signing secrets, deliveries and redeliveries."""
+"""Handler of the endpoints function: the routes below `/v1/webhooks`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Turn changes of jobs, from the stream of the jobs table, into deliveries, bus events and topic messages."""
+"""Handler of the notify function: turn changes of jobs into deliveries, bus events and topic messages."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.notify import job_change_from_stream_record, notifier, stream_replayer
+from replicate_proxy.bootstrap.notify import (
+    build_notifier,
+    build_stream_replayer,
+    job_change_from_stream_record,
+)
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -18,10 +21,10 @@ if TYPE_CHECKING:
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Handle a batch of stream records, or replay one from its dead letter.
 
-    Returns the first record that failed; Lambda retries the batch from there, so that the order is kept.
+    Returns the first record that failed. Lambda retries the batch from there, so that the order is preserved.
     """
     if "DDBStreamBatchInfo" in event:
-        replayed = stream_replayer().replay(json.dumps(event))
+        replayed = build_stream_replayer().replay(event)
         logger.info("stream batch replayed", changes=replayed)
         return {"replayed": replayed}
     records, changes = [], []
@@ -30,7 +33,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         if change is not None:
             records.append(record)
             changes.append(change)
-    failed_index = notifier().notify(changes)
+    failed_index = build_notifier().notify(changes)
     logger.info("job changes handled", records=len(event["Records"]), failed_index=failed_index)
     if failed_index is None:
         return {"batchItemFailures": []}

@@ -28,7 +28,7 @@ from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
 from tests.support.clock import NOW
-from tests.support.delivery_stack import make_table
+from tests.support.delivery_stack import create_deliveries_table
 from tests.support.webhook_builders import JOB_ID, TENANT, make_attempt, make_delivery, make_endpoint
 from tests.support.webhook_fakes import (
     FakeDeliveryStore,
@@ -60,7 +60,7 @@ def table_client() -> Iterator[Any]:
     """A DynamoDB client with the deliveries table as the template creates it."""
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
-        make_table(client, TABLE)
+        create_deliveries_table(client, TABLE)
         yield client
 
 

@@ -5,15 +5,15 @@ import json
 import pytest
 
 from tests.integration.api import Api
-from tests.support.example_receivers import RECEIVERS, running
+from tests.support.example_receivers import LANGUAGES, run_receiver
 
 EVENTS = ["start", "output", "completed"]
 
 
-@pytest.mark.parametrize("language", RECEIVERS)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_receiver_prints_every_event_of_an_image(api: Api, language: str) -> None:
     secret = api.call("GET", "/v1/webhooks/default/secret").json()["key"]
-    with running(language, secret) as (url, printed):
+    with run_receiver(language, secret) as (url, printed):
         job = api.run(
             "black-forest-labs/flux-schnell",
             {"prompt": "a lighthouse", "latency": 1},

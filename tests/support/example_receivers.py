@@ -1,4 +1,4 @@
-"""The receivers in examples/ as programs of their own."""
+"""Run the example receivers of `examples/` as programs of their own."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NODE_MODULES = EXAMPLES.parent / "tests/integration/clients_js/node_modules"
-RECEIVERS = ["python", "javascript"]
+LANGUAGES = ["python", "javascript"]
 
 
 @contextmanager
-def running(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
-    """The receiver's address and what it prints."""
+def run_receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
+    """Run a receiver; yield its URL and its standard output."""
     environment = {**os.environ, "WEBHOOK_SECRET": secret, "PORT": "0", "NODE_PATH": str(NODE_MODULES)}
     with subprocess.Popen(
-        _command(language),
+        _build_command(language),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -38,7 +38,7 @@ def running(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
             process.terminate()
 
 
-def _command(language: str) -> list[str]:
+def _build_command(language: str) -> list[str]:
     if language == "python":
         return [sys.executable, str(EXAMPLES / "receiver_python/receiver.py")]
     node = shutil.which("node")

@@ -1,3 +1,5 @@
+"""The deliver function on moto, with a real receiver on loopback."""
+
 from __future__ import annotations
 
 import copy
@@ -9,83 +11,84 @@ from standardwebhooks import Webhook
 
 from functions.deliver import app
 from functions.notify import app as notify_app
-from replicate_proxy.bootstrap import deliver as bootstrap
-from replicate_proxy.bootstrap import delivery as delivery_parts
+from replicate_proxy.bootstrap import deliver, delivery
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.net.addresses import AddressPolicy
-from tests.support.delivery_stack import DeliveryStack, delivery_stack, sample
+from tests.support.delivery_stack import DeliveryStack, run_delivery_stack
+from tests.support.handlers import CONTEXT, load_event
 from tests.support.loopback import send_response, serve_http
-from tests.unit.functions.test_notify import Context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
 
-# A call may have nothing to count.
+# Some invocations emit no metrics.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
-    with delivery_stack(monkeypatch) as made:
-        monkeypatch.setattr(bootstrap, "webhook_address_policy", lambda: AddressPolicy(allow_loopback=True))
-        yield made
+    with run_delivery_stack(monkeypatch) as stack:
+        monkeypatch.setattr(deliver, "webhook_address_policy", lambda: AddressPolicy(allow_loopback=True))
+        yield stack
 
 
-def call(*bodies: str) -> Any:
-    (record,) = sample("deliver/delivery.json")["Records"]
+def invoke_deliver(*bodies: str) -> Any:
+    """Invoke the function with messages whose IDs are their indexes."""
+    (record,) = load_event("deliver/delivery")["Records"]
     records = [
-        {**copy.deepcopy(record), "body": body, "messageId": str(number)}
-        for number, body in enumerate(bodies)
+        {**copy.deepcopy(record), "body": body, "messageId": str(index)} for index, body in enumerate(bodies)
     ]
-    return app.lambda_handler({"Records": records}, Context())
+    return app.lambda_handler({"Records": records}, CONTEXT)
 
 
-def tell_of_success(url: str) -> None:
-    event = sample("notify/job-succeeded.json")
+def complete_job(webhook_url: str) -> None:
+    """Invoke notify with a job that succeeds and has this webhook."""
+    event = load_event("notify/job-succeeded")
     for image in ("OldImage", "NewImage"):
-        event["Records"][0]["dynamodb"][image]["webhook"] = {"S": url}
-    notify_app.lambda_handler(event, Context())
+        event["Records"][0]["dynamodb"][image]["webhook"] = {"S": webhook_url}
+    notify_app.lambda_handler(event, CONTEXT)
 
 
-def test_a_success_reaches_the_application_signed_and_in_order(stack: DeliveryStack) -> None:
-    bodies: list[tuple[dict[str, str], bytes]] = []
+def test_success_is_delivered_signed_and_in_order(stack: DeliveryStack) -> None:
+    requests: list[tuple[dict[str, str], bytes]] = []
 
     def receive(handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["content-length"]))
-        bodies.append((dict(handler.headers), body))
+        requests.append((dict(handler.headers), body))
         send_response(handler)
 
     with serve_http(receive) as server:
-        tell_of_success(server.url("/hook"))
-        while messages := stack.messages():
-            assert call(*messages) == {"batchItemFailures": []}
+        complete_job(server.url("/hook"))
+        while messages := stack.receive_messages():
+            assert invoke_deliver(*messages) == {"batchItemFailures": []}
 
-    secret = delivery_parts.signing_secret_store().get_or_create("acme", now=SystemClock().now())[0].text
-    told = [Webhook(secret).verify(body, headers) for headers, body in bodies]
-    assert [body["proxy"]["event"] for body in told] == ["output", "completed"]
-    assert [body["status"] for body in told] == ["processing", "succeeded"]
+    (secret,) = delivery.signing_secret_store().get_or_create("acme", now=SystemClock().now())
+    events = [Webhook(secret.text).verify(body, headers) for headers, body in requests]
+    assert [event["proxy"]["event"] for event in events] == ["output", "completed"]
+    assert [event["status"] for event in events] == ["processing", "succeeded"]
 
 
-def test_a_failure_waits_on_the_queue_for_its_retry(stack: DeliveryStack) -> None:
+def test_failed_delivery_is_enqueued_with_a_delay(stack: DeliveryStack) -> None:
     with serve_http(lambda handler: send_response(handler, b"no", status=500)) as server:
-        tell_of_success(server.url("/hook"))
-        (message,) = stack.messages()
-        assert call(message) == {"batchItemFailures": []}
+        complete_job(server.url("/hook"))
+        (message,) = stack.receive_messages()
+        assert invoke_deliver(message) == {"batchItemFailures": []}
 
-    attributes = stack.sqs.get_queue_attributes(
+    queue = stack.sqs.get_queue_attributes(
         QueueUrl=stack.queue_url, AttributeNames=["ApproximateNumberOfMessagesDelayed"]
     )
-    assert attributes["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
-    command = json.loads(message)
-    (attempt,) = delivery_parts.delivery_store().list_attempts_by_job("acme", command["job_id"])
+    assert queue["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
+    job_id = json.loads(message)["job_id"]
+    (attempt,) = delivery.delivery_store().list_attempts_by_job("acme", job_id)
     assert (attempt.status, attempt.response_body) == (500, "no")
 
 
-def test_a_message_that_is_no_command_goes_back_to_the_queue(stack: DeliveryStack) -> None:
-    reply = call(sample("deliver/not-a-command.json")["Records"][0]["body"])
-    assert reply == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+def test_message_that_is_no_command_is_retried(stack: DeliveryStack) -> None:
+    (record,) = load_event("deliver/not-a-command")["Records"]
+    assert invoke_deliver(record["body"]) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
 
 
-def test_a_command_for_a_delivery_that_is_gone_is_done(stack: DeliveryStack) -> None:
-    assert call(sample("deliver/delivery.json")["Records"][0]["body"]) == {"batchItemFailures": []}
+def test_command_for_unknown_delivery_is_dropped(stack: DeliveryStack) -> None:
+    (record,) = load_event("deliver/delivery")["Records"]
+    assert invoke_deliver(record["body"]) == {"batchItemFailures": []}

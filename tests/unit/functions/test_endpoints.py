@@ -1,3 +1,5 @@
+"""The endpoints function on moto."""
+
 from __future__ import annotations
 
 import json
@@ -6,43 +8,45 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.endpoints import app
-from tests.support.delivery_stack import DeliveryStack, delivery_stack, sample
-from tests.unit.functions.test_notify import Context
+from tests.support.delivery_stack import DeliveryStack, run_delivery_stack
+from tests.support.handlers import CONTEXT, load_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A call may have nothing to count.
+# Some invocations emit no metrics.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
-    with delivery_stack(monkeypatch) as made:
-        yield made
+    with run_delivery_stack(monkeypatch) as stack:
+        yield stack
 
 
-def call(name: str) -> tuple[int, Any]:
-    reply = app.lambda_handler(sample(f"endpoints/{name}.json"), Context())
-    return reply["statusCode"], json.loads(reply["body"])
+def call(event_name: str) -> tuple[int, Any]:
+    """Return status and body of the response to a sample event."""
+    response = app.lambda_handler(load_event(f"endpoints/{event_name}"), CONTEXT)
+    return response["statusCode"], json.loads(response["body"])
 
 
-def test_the_default_secret_stays_the_same(stack: DeliveryStack) -> None:
+def test_default_secret_stays_the_same(stack: DeliveryStack) -> None:
     status, first = call("default-secret")
     assert (status, set(first)) == (200, {"key"})
     assert call("default-secret") == (200, first)
 
 
-def test_an_endpoint_is_made(stack: DeliveryStack) -> None:
-    status, made = call("create")
-    assert (status, made["url"], made["events"]) == (201, "https://app.example/webhooks", ["completed"])
+def test_endpoint_is_created(stack: DeliveryStack) -> None:
+    status, endpoint = call("create")
+    assert status == 201
+    assert (endpoint["url"], endpoint["events"]) == ("https://app.example/webhooks", ["completed"])
 
 
-def test_an_address_inside_is_refused(stack: DeliveryStack) -> None:
+def test_internal_url_is_422(stack: DeliveryStack) -> None:
     status, problem = call("create-refused")
     assert (status, problem["invalid_fields"][0]["field"]) == (422, "url")
 
 
-def test_lists_and_redeliveries_begin_empty(stack: DeliveryStack) -> None:
+def test_lists_are_empty_when_nothing_was_delivered(stack: DeliveryStack) -> None:
     assert call("deliveries-of-prediction")[1]["results"] == []
     assert call("redeliver-failed") == (202, {"redelivered": 0, "cursor": None})

@@ -1,3 +1,5 @@
+"""The notify function on moto, from stream records to deliveries, queue messages and bus events."""
+
 from __future__ import annotations
 
 import json
@@ -7,55 +9,45 @@ import boto3
 import pytest
 
 from functions.notify import app
-from tests.support.delivery_stack import DeliveryStack, delivery_stack, sample
+from tests.support.delivery_stack import DELIVERIES_TABLE, REGION, DeliveryStack, run_delivery_stack
+from tests.support.handlers import CONTEXT, load_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A call may have nothing to count.
+# Some invocations emit no metrics.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
-    with delivery_stack(monkeypatch) as made:
-        yield made
+    with run_delivery_stack(monkeypatch) as stack:
+        yield stack
 
 
-class Context:
-    function_name = "notify"
-    memory_limit_in_mb = 512
-    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:notify"
-    aws_request_id = "1"
+def test_job_becomes_deliveries_commands_and_bus_events(stack: DeliveryStack) -> None:
+    assert app.lambda_handler(load_event("notify/whole-job"), CONTEXT) == {"batchItemFailures": []}
 
-
-def call(event: Any) -> Any:
-    return app.lambda_handler(event, Context())
-
-
-def test_a_whole_job_becomes_deliveries_commands_and_bus_events(stack: DeliveryStack) -> None:
-    assert call(sample("notify/whole-job.json")) == {"batchItemFailures": []}
-
-    commands = [json.loads(body) for body in stack.messages()]
+    commands = [json.loads(body) for body in stack.receive_messages()]
     assert [(command["tenant"], command["target"]) for command in commands] == [("acme", "prediction")]
-    statuses = [event["detail"]["data"]["status"] for event in stack.bus_events()]
+    statuses = [event["detail"]["data"]["status"] for event in stack.receive_bus_events()]
     assert sorted(statuses) == ["processing", "starting", "succeeded"]
-    items = boto3.client("dynamodb", region_name="us-east-1").scan(TableName="deliveries")["Items"]
+    items: list[Any] = boto3.client("dynamodb", region_name=REGION).scan(TableName=DELIVERIES_TABLE)["Items"]
     kinds = sorted(item["sk"]["S"].split("#")[0] for item in items)
     assert kinds == ["DELIVERY", "DELIVERY", "EVENT", "EVENT"]
 
 
-def test_other_records_are_passed_over(stack: DeliveryStack) -> None:
-    assert call(sample("notify/not-a-job.json")) == {"batchItemFailures": []}
-    assert stack.messages() == []
+def test_records_of_other_items_are_ignored(stack: DeliveryStack) -> None:
+    assert app.lambda_handler(load_event("notify/not-a-job"), CONTEXT) == {"batchItemFailures": []}
+    assert stack.receive_messages() == []
 
 
-def test_the_first_record_that_fails_is_named(stack: DeliveryStack) -> None:
-    boto3.client("dynamodb", region_name="us-east-1").delete_table(TableName="deliveries")
-    event = sample("notify/whole-job.json")
+def test_first_failed_record_is_returned(stack: DeliveryStack) -> None:
+    boto3.client("dynamodb", region_name=REGION).delete_table(TableName=DELIVERIES_TABLE)
+    event = load_event("notify/whole-job")
 
-    reply = call(event)
+    response = app.lambda_handler(event, CONTEXT)
 
-    # A queued job touches nothing; the start is the first that needs the table.
-    number = event["Records"][1]["dynamodb"]["SequenceNumber"]
-    assert reply == {"batchItemFailures": [{"itemIdentifier": number}]}
+    # The record of the queued job has no events, so the next one is the first that needs the table.
+    sequence_number = event["Records"][1]["dynamodb"]["SequenceNumber"]
+    assert response == {"batchItemFailures": [{"itemIdentifier": sequence_number}]}

@@ -6,5 +6,5 @@ from tests.support.webhook_simulation import WebhookSimulation
 
 
 @pytest.fixture
-def world() -> WebhookSimulation:
+def simulation() -> WebhookSimulation:
     return WebhookSimulation()

@@ -1,4 +1,4 @@
-"""What we send is accepted by the real packages that receivers use, and nothing else is."""
+"""Signatures are accepted by the libraries that receivers use, and only with the right secret and body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,6 +25,7 @@ from replicate_proxy.webhooks.signing_secrets import (
     live_secrets,
     rotate_secrets,
 )
+from tests.support.example_receivers import NODE_MODULES
 from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
 from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond
 from tests.support.webhook_simulation import WebhookSimulation
@@ -33,206 +33,201 @@ from tests.support.webhook_simulation import WebhookSimulation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.webhooks.sender import ReceiverResponse
-
-ROOT = Path(__file__).parents[4]
-NODE_MODULES = ROOT / "tests/integration/clients_js/node_modules"
-NOW = datetime.now(UTC)
+# The libraries compare the timestamp with the machine's clock.
+REAL_NOW = datetime.now(UTC)
 
 type Verify = Callable[[str, dict[str, str], bytes], Any]
 
 
-def by_standardwebhooks(secret: str, headers: dict[str, str], body: bytes) -> Any:
+def verify_with_standardwebhooks(secret: str, headers: dict[str, str], body: bytes) -> Any:
     return standardwebhooks.Webhook(secret).verify(body, headers)
 
 
-def by_svix(secret: str, headers: dict[str, str], body: bytes) -> Any:
+def verify_with_svix(secret: str, headers: dict[str, str], body: bytes) -> Any:
     return svix.webhooks.Webhook(secret).verify(body, headers)
 
 
-def by_replicate_headers(secret: str, headers: dict[str, str], body: bytes) -> Any:
+def verify_with_replicate_headers(secret: str, headers: dict[str, str], body: bytes) -> Any:
     Webhooks.validate(
         headers=headers, body=body.decode(), secret=WebhookSigningSecret(key=secret), tolerance=300
     )
 
 
-def by_replicate_request(secret: str, headers: dict[str, str], body: bytes) -> Any:
+def verify_with_replicate_request(secret: str, headers: dict[str, str], body: bytes) -> Any:
     request = httpx.Request("POST", "https://app.example/hook", headers=headers, content=body)
     Webhooks.validate(request, secret=WebhookSigningSecret(key=secret), tolerance=300)
 
 
-def by_replicate_javascript(secret: str, headers: dict[str, str], body: bytes) -> Any:
+def verify_with_replicate_javascript(secret: str, headers: dict[str, str], body: bytes) -> Any:
     node = shutil.which("node")
     if node is None or not (NODE_MODULES / "replicate").is_dir():
         pytest.skip("NOT CHECKED: npm replicate's validateWebhook; needs node and `make clients-js`")
     script = """
       const { validateWebhook } = require("replicate");
-      const given = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
-      validateWebhook(given).then((ok) => process.exit(ok ? 0 : 3), () => process.exit(4));
+      const webhook = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+      validateWebhook(webhook).then((isValid) => process.exit(isValid ? 0 : 3), () => process.exit(4));
     """
-    given = {
+    webhook = {
         "id": headers["webhook-id"],
         "timestamp": headers["webhook-timestamp"],
         "signature": headers["webhook-signature"],
         "body": body.decode(),
         "secret": secret,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [node, "-e", script],
-        input=json.dumps(given).encode(),
+        input=json.dumps(webhook).encode(),
         env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
         check=False,
         timeout=60,
     )
-    if done.returncode:
-        raise ValueError(f"validateWebhook said no: {done.returncode}")
+    if process.returncode:
+        raise ValueError(f"validateWebhook rejected the webhook: {process.returncode}")
 
 
-PYTHON = [by_standardwebhooks, by_svix, by_replicate_headers, by_replicate_request]
-ALL = [*PYTHON, by_replicate_javascript]
+PYTHON_LIBRARIES = [
+    verify_with_standardwebhooks,
+    verify_with_svix,
+    verify_with_replicate_headers,
+    verify_with_replicate_request,
+]
+LIBRARIES = [*PYTHON_LIBRARIES, verify_with_replicate_javascript]
+VERIFICATION_ERRORS = (
+    standardwebhooks.WebhookVerificationError,
+    svix.webhooks.WebhookVerificationError,
+    InvalidSignatureError,
+)
 
 
-def sent(world: WebhookSimulation) -> ReceivedRequest:
+def deliver_completed(simulation: WebhookSimulation) -> ReceivedRequest:
+    """Let a job succeed and return the request of its `completed` event."""
     job = make_job(
         webhook_events=("completed",), input=Document(text=json.dumps({"prompt": "Ærø ☂ 漢字 \U0001f5fc"}))
     )
-    world.apply_changes((job, as_succeeded(job)))
-    world.run_for()
-    return world.receiver.accepted[-1]
+    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.run_for()
+    return simulation.receiver.accepted[-1]
 
 
-@pytest.mark.parametrize("verify", ALL)
-def test_the_webhook_of_a_prediction_verifies_with_the_tenants_secret(verify: Verify) -> None:
-    world = WebhookSimulation(start=NOW)
-    request = sent(world)
-    verify(world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), request.body)
+def get_default_secret(simulation: WebhookSimulation) -> str:
+    return simulation.secrets.get_or_create(TENANT, now=REAL_NOW)[0].text
 
 
-@pytest.mark.parametrize("verify", ALL)
-def test_another_secret_does_not_verify(verify: Verify) -> None:
-    request = sent(WebhookSimulation(start=NOW))
-    with pytest.raises(
-        (
-            standardwebhooks.WebhookVerificationError,
-            svix.webhooks.WebhookVerificationError,
-            InvalidSignatureError,
-            ValueError,
-        )
-    ):
-        verify(generate_signing_secret(NOW).text, dict(request.headers), request.body)
+@pytest.mark.parametrize("verify", LIBRARIES)
+def test_webhook_of_prediction_verifies_with_default_secret(verify: Verify) -> None:
+    simulation = WebhookSimulation(start=REAL_NOW)
+    request = deliver_completed(simulation)
+    verify(get_default_secret(simulation), dict(request.headers), request.body)
 
 
-@pytest.mark.parametrize("verify", PYTHON)
-def test_a_changed_body_does_not_verify(verify: Verify) -> None:
-    world = WebhookSimulation(start=NOW)
-    request = sent(world)
-    forged = request.body.replace(b"succeeded", b"failed...", 1)
-    assert forged != request.body
-    with pytest.raises(
-        (
-            standardwebhooks.WebhookVerificationError,
-            svix.webhooks.WebhookVerificationError,
-            InvalidSignatureError,
-        )
-    ):
-        verify(world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), forged)
+@pytest.mark.parametrize("verify", LIBRARIES)
+def test_other_secret_does_not_verify(verify: Verify) -> None:
+    request = deliver_completed(WebhookSimulation(start=REAL_NOW))
+    with pytest.raises((*VERIFICATION_ERRORS, ValueError)):
+        verify(generate_signing_secret(REAL_NOW).text, dict(request.headers), request.body)
 
 
-@pytest.mark.parametrize("verify", ALL)
-def test_during_the_grace_of_a_rotation_both_secrets_verify(verify: Verify) -> None:
-    world = WebhookSimulation(start=NOW)
-    old = world.secrets.get_or_create(TENANT, now=NOW)
-    world.secrets.secrets[TENANT] = rotate_secrets(old, now=NOW, overlap=timedelta(days=1))
-    request = sent(world)
+@pytest.mark.parametrize("verify", PYTHON_LIBRARIES)
+def test_changed_body_does_not_verify(verify: Verify) -> None:
+    simulation = WebhookSimulation(start=REAL_NOW)
+    request = deliver_completed(simulation)
+    forged_body = request.body.replace(b"succeeded", b"failed...", 1)
+    assert forged_body != request.body
+    with pytest.raises(VERIFICATION_ERRORS):
+        verify(get_default_secret(simulation), dict(request.headers), forged_body)
+
+
+@pytest.mark.parametrize("verify", LIBRARIES)
+def test_both_secrets_verify_during_rotation_overlap(verify: Verify) -> None:
+    simulation = WebhookSimulation(start=REAL_NOW)
+    old = simulation.secrets.get_or_create(TENANT, now=REAL_NOW)
+    secrets = rotate_secrets(old, now=REAL_NOW, overlap=timedelta(days=1))
+    simulation.secrets.replace(TENANT, old=old, new=secrets)
+    request = deliver_completed(simulation)
 
     assert len(request.headers["webhook-signature"].split()) == 2
-    for secret in world.secrets.secrets[TENANT]:
+    for secret in secrets:
         verify(secret.text, dict(request.headers), request.body)
 
 
-def test_after_the_grace_the_old_secret_signs_no_more() -> None:
-    world = WebhookSimulation(start=NOW)
-    old = world.secrets.get_or_create(TENANT, now=NOW)
-    past = NOW - timedelta(days=2)
-    world.secrets.secrets[TENANT] = rotate_secrets(old, now=past, overlap=timedelta(days=1))
-    request = sent(world)
+def test_old_secret_does_not_sign_after_rotation_overlap() -> None:
+    simulation = WebhookSimulation(start=REAL_NOW)
+    old = simulation.secrets.get_or_create(TENANT, now=REAL_NOW)
+    secrets = rotate_secrets(old, now=REAL_NOW - timedelta(days=2), overlap=timedelta(days=1))
+    simulation.secrets.replace(TENANT, old=old, new=secrets)
+    request = deliver_completed(simulation)
 
     assert len(request.headers["webhook-signature"].split()) == 1
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        by_standardwebhooks(old[0].text, dict(request.headers), request.body)
+        verify_with_standardwebhooks(old[0].text, dict(request.headers), request.body)
 
 
-def test_an_endpoint_has_its_own_secret() -> None:
-    world = WebhookSimulation(start=NOW)
+def test_endpoint_has_its_own_secret() -> None:
+    simulation = WebhookSimulation(start=REAL_NOW)
     endpoint = make_endpoint(events=("completed",))
-    world.endpoints.create(endpoint)
+    simulation.endpoints.create(endpoint)
     job = make_job(webhook=None)
-    world.apply_changes((job, as_succeeded(job)))
-    world.run_for()
+    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.run_for()
 
-    (request,) = world.receiver.accepted
-    by_standardwebhooks(endpoint.secrets[0].text, dict(request.headers), request.body)
+    (request,) = simulation.receiver.accepted
+    verify_with_standardwebhooks(endpoint.secrets[0].text, dict(request.headers), request.body)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        by_standardwebhooks(
-            world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), request.body
-        )
+        verify_with_standardwebhooks(get_default_secret(simulation), dict(request.headers), request.body)
 
 
-def test_a_retry_is_signed_for_its_own_time() -> None:
+def test_retry_is_signed_with_its_own_timestamp() -> None:
     # The fifth attempt comes 2 h 35 min after the first.
-    world = WebhookSimulation(start=NOW - timedelta(hours=2, minutes=37))
-    job = make_job(webhook_events=("completed",))
-    world.receiver.behavior = _down_until(NOW - timedelta(minutes=4))
-    world.apply_changes((job, as_succeeded(job)))
-    world.run_for(9420)
-
-    (request,) = world.receiver.accepted
-    assert request.received_at > NOW - timedelta(minutes=5)
-    by_standardwebhooks(
-        world.secrets.get_or_create(TENANT, now=NOW)[0].text, dict(request.headers), request.body
+    simulation = WebhookSimulation(start=REAL_NOW - timedelta(hours=2, minutes=37))
+    outage_end = REAL_NOW - timedelta(minutes=4)
+    simulation.receiver.behavior = lambda request: (
+        respond(200) if request.received_at >= outage_end else refuse_connection()
     )
+    job = make_job(webhook_events=("completed",))
+    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.run_for(9420)
+
+    (request,) = simulation.receiver.accepted
+    assert request.received_at > REAL_NOW - timedelta(minutes=5)
+    verify_with_standardwebhooks(get_default_secret(simulation), dict(request.headers), request.body)
 
 
-def _down_until(moment: datetime) -> Callable[[ReceivedRequest], ReceiverResponse]:
-    return lambda request: respond(200) if request.received_at >= moment else refuse_connection()
-
-
-def test_secrets_are_32_random_bytes_in_standard_base64() -> None:
-    secrets = [generate_signing_secret(NOW).text for _ in range(50)]
+def test_generated_secret_is_32_random_bytes_in_standard_base64() -> None:
+    secrets = [generate_signing_secret(REAL_NOW).text for _ in range(50)]
     assert len(set(secrets)) == 50
     for secret in secrets:
         assert secret.startswith("whsec_")
         # Replicate's Python validator splits the text at `_`.
         assert len(secret.split("_")) == 2
         assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
-    assert "whsec" not in repr(generate_signing_secret(NOW))
+    assert "whsec" not in repr(generate_signing_secret(REAL_NOW))
 
 
-def test_a_rotation_keeps_nothing_alive_for_longer_than_it_had() -> None:
-    first = (generate_signing_secret(NOW),)
-    second = rotate_secrets(first, now=NOW, overlap=timedelta(hours=1))
-    third = rotate_secrets(second, now=NOW, overlap=timedelta(days=7))
+def test_rotation_never_extends_the_life_of_a_secret() -> None:
+    first = (generate_signing_secret(REAL_NOW),)
+    second = rotate_secrets(first, now=REAL_NOW, overlap=timedelta(hours=1))
+    third = rotate_secrets(second, now=REAL_NOW, overlap=timedelta(days=7))
 
     assert [secret.expires_at for secret in third] == [
         None,
-        NOW + timedelta(days=7),
-        NOW + timedelta(hours=1),
+        REAL_NOW + timedelta(days=7),
+        REAL_NOW + timedelta(hours=1),
     ]
-    at_once = rotate_secrets(third, now=NOW, overlap=timedelta())
-    assert len(live_secrets(at_once, NOW)) == 1
+    without_overlap = rotate_secrets(third, now=REAL_NOW, overlap=timedelta())
+    assert len(live_secrets(without_overlap, REAL_NOW)) == 1
     with pytest.raises(ValueError, match="0 to 7 days"):
-        rotate_secrets(first, now=NOW, overlap=timedelta(days=8))
+        rotate_secrets(first, now=REAL_NOW, overlap=timedelta(days=8))
 
 
 @settings(max_examples=200)
 @given(
     key=st.binary(min_size=24, max_size=64),
     body=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200),
-    age=st.integers(-250, 250),
+    age_seconds=st.integers(-250, 250),
 )
-def test_any_secret_and_body_verify(key: bytes, body: str, age: int) -> None:
+def test_any_secret_and_body_verify(key: bytes, body: str, age_seconds: int) -> None:
     secret = "whsec_" + base64.b64encode(key).decode()
-    timestamp = int(datetime.now(UTC).timestamp()) - age
+    timestamp = int(datetime.now(UTC).timestamp()) - age_seconds
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(timestamp),

@@ -1,4 +1,4 @@
-"""Build the deliver function: it attempts the deliveries on the notify queue."""
+"""The composition root of the deliver function, which attempts the deliveries on the notify queue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from replicate_proxy.webhooks.sender import HttpSender
 
 
 @cache
-def deliverer() -> Deliverer:
+def build_deliverer() -> Deliverer:
     settings = delivery_settings()
     return Deliverer(
         updater=DeliveryUpdater(store=delivery_store(), queue=delivery_queue(), settings=settings),

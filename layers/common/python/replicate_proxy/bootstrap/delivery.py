@@ -1,7 +1,7 @@
-"""What the functions of webhook delivery share: settings, stores, and the queue between them.
+"""The settings, stores and queue that the functions of webhook delivery share.
 
-notify stores deliveries and enqueues them, deliver attempts them, the sweep enqueues those that are due, and
-endpoints manages the receivers. The module named like a function builds the rest of it.
+`notify` stores deliveries and enqueues them, `deliver` attempts them, `sweep` enqueues those that are due,
+and `endpoints` manages endpoints and redeliveries. Each of them has a composition root of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Build the endpoints function: it serves `/v1/webhooks`. The admin function uses its redelivery service."""
+"""The composition root of the endpoints function; the admin function uses its redelivery service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the notify function: it turns the stream of the jobs table into deliveries and status events."""
+"""The composition root of the notify function: the stream of the jobs table becomes deliveries."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
 
-__all__ = ["job_change_from_stream_record", "notifier", "stream_replayer"]
+__all__ = ["build_notifier", "build_stream_replayer", "job_change_from_stream_record"]
 
 
 @cache
-def notifier() -> Notifier:
+def build_notifier() -> Notifier:
     return Notifier(
         deliveries=delivery_store(),
         endpoints=endpoint_store(),
@@ -38,8 +38,8 @@ def notifier() -> Notifier:
 
 
 @cache
-def stream_replayer() -> StreamReplayer:
-    return StreamReplayer(stream=DynamoJobStream(get_client("dynamodbstreams")), notifier=notifier())
+def build_stream_replayer() -> StreamReplayer:
+    return StreamReplayer(stream=DynamoJobStream(get_client("dynamodbstreams")), notifier=build_notifier())
 
 
 def _build_status_publisher() -> StatusPublisher:

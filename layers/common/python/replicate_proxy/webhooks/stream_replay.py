@@ -6,13 +6,14 @@ The dead letter of such a batch holds positions in the stream, not records; the 
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.webhooks.ports import StreamRange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from replicate_proxy.webhooks.notifier import Notifier
     from replicate_proxy.webhooks.ports import JobStream
 
@@ -24,7 +25,7 @@ class StreamReplayer:
         self._stream = stream
         self._notifier = notifier
 
-    def replay(self, dead_letter: str) -> int:
+    def replay(self, dead_letter: Mapping[str, Any]) -> int:
         """Notify about the changes of a dead letter and return their number.
 
         Raises PermanentError for another kind of message or expired records, RetryableError if notifying
@@ -37,15 +38,15 @@ class StreamReplayer:
         return len(changes)
 
 
-def _parse_dead_letter(text: str) -> StreamRange:
+def _parse_dead_letter(dead_letter: Mapping[str, Any]) -> StreamRange:
     """Return the range of a failed batch (AWS Lambda, on-failure destinations)."""
     try:
-        batch = json.loads(text)["DDBStreamBatchInfo"]
+        batch = dead_letter["DDBStreamBatchInfo"]
         return StreamRange(
             stream_arn=str(batch["streamArn"]),
             shard_id=str(batch["shardId"]),
             first_sequence_number=str(batch["startSequenceNumber"]),
             last_sequence_number=str(batch["endSequenceNumber"]),
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise PermanentError(f"not a failed stream batch: {type(error).__name__}") from error

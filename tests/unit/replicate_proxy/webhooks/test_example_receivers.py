@@ -1,0 +1,71 @@
+"""The example receivers accept real webhooks over HTTP, print each event once, and reject forged ones."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+
+import pytest
+
+from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.session import GuardedSession
+from replicate_proxy.webhooks.sender import HttpSender
+from tests.support.example_receivers import EXAMPLES, LANGUAGES, run_receiver
+from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
+from tests.support.webhook_simulation import WebhookSimulation
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_receiver_prints_each_event_once_when_delivered_twice(language: str) -> None:
+    session = GuardedSession(
+        AddressPolicy(allow_loopback=True), connect_timeout_seconds=3.0, read_timeout_seconds=15.0
+    )
+    sender = HttpSender(session, timeout_seconds=15.0, max_response_bytes=8192)
+    simulation = WebhookSimulation(sender=sender, start=datetime.now(UTC))
+    secret = simulation.secrets.get_or_create(TENANT, now=simulation.clock.now())[0].text
+
+    with run_receiver(language, secret) as (url, output):
+        job = make_job(webhook=url, webhook_events=("start", "output", "completed"))
+        started = as_processing(job)
+        simulation.apply_changes((job, started), (started, as_succeeded(started)))
+        simulation.run_for()
+        for delivery in simulation.deliveries.list_by_job(TENANT, job.id):
+            # The same ID and bytes again, as after a lost response.
+            simulation.redelivery.redeliver(TENANT, delivery.id)
+        simulation.run_for()
+        printed = [json.loads(output.readline()) for _ in range(3)]
+
+    attempts = simulation.deliveries.list_attempts_by_job(TENANT, job.id)
+    assert [attempt.status for attempt in attempts] == [204] * 6
+    assert [line["event"] for line in printed] == ["start", "output", "completed"]
+    assert printed[-1] == {
+        "event": "completed",
+        "id": job.id,
+        "status": "succeeded",
+        "output": ["https://cdn.example/outputs/1.webp"],
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_receiver_responds_400_when_signature_is_wrong(language: str) -> None:
+    with run_receiver(language, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") as (url, _):
+        request = urllib.request.Request(  # noqa: S310 - our own loopback server
+            url,
+            data=b"{}",
+            headers={
+                "webhook-id": "msg_1",
+                "webhook-timestamp": str(int(datetime.now(UTC).timestamp())),
+                "webhook-signature": "v1,AAAA",
+            },
+        )
+        with pytest.raises(urllib.error.HTTPError) as rejected:
+            urllib.request.urlopen(request, timeout=10)  # noqa: S310 - our own loopback server
+        rejected.value.close()
+    assert rejected.value.code == 400
+
+
+@pytest.mark.parametrize("path", ["receiver_python/receiver.py", "receiver_javascript/receiver.cjs"])
+def test_example_has_fewer_than_forty_lines(path: str) -> None:
+    assert len((EXAMPLES / path).read_text().splitlines()) < 40

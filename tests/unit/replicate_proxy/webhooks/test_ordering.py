@@ -1,0 +1,145 @@
+"""The order of a job's events at one target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicate_proxy.webhooks.model import DeliveryStatus
+from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
+from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond, time_out
+from tests.support.webhook_simulation import WebhookSimulation
+
+if TYPE_CHECKING:
+    from replicate_proxy.webhooks.sender import ReceiverResponse
+
+EVENTS = ("start", "output", "completed")
+BEHAVIORS = st.sampled_from(["accept", "reject", "busy", "unreachable", "time out"])
+
+
+def complete_job(simulation: WebhookSimulation) -> str:
+    """Let a job run and succeed whose webhook wants all events; return its ID."""
+    job = make_job(webhook_events=EVENTS)
+    running = as_processing(job)
+    simulation.apply_changes((job, running), (running, as_succeeded(running)))
+    return job.id
+
+
+def test_later_event_waits_when_receiver_is_unavailable(simulation: WebhookSimulation) -> None:
+    responses = iter([refuse_connection(), refuse_connection()])
+    simulation.receiver.behavior = lambda _: next(responses, respond(200))
+    complete_job(simulation)
+    simulation.run_for(400)
+
+    received = [request.event for request in simulation.receiver.received]
+    assert received == ["start"] * 3 + ["output", "completed"]
+
+
+def test_waiting_events_follow_at_once_when_earlier_one_succeeds(simulation: WebhookSimulation) -> None:
+    responses = iter([refuse_connection()])
+    simulation.receiver.behavior = lambda _: next(responses, respond(200))
+    complete_job(simulation)
+    simulation.run_for(60)
+
+    start_at, *later_times = [request.received_at for request in simulation.receiver.accepted]
+    assert all((received_at - start_at).total_seconds() < 1 for received_at in later_times)
+
+
+def test_later_events_supersede_rejected_one_after_ordering_timeout(simulation: WebhookSimulation) -> None:
+    simulation.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
+    job_id = complete_job(simulation)
+    simulation.run_for(1200)
+
+    def count_start_requests() -> int:
+        return sum(request.event == "start" for request in simulation.receiver.received)
+
+    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
+    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    statuses = {delivery.kind.value: delivery.status for delivery in deliveries}
+    assert statuses["start"] is DeliveryStatus.SUPERSEDED
+    assert count_start_requests() == 3
+    simulation.run_for(90 * 3600)
+    assert count_start_requests() == 3
+
+
+def test_every_delivery_ends_when_receiver_is_never_available(simulation: WebhookSimulation) -> None:
+    simulation.receiver.behavior = lambda _: refuse_connection()
+    job_id = complete_job(simulation)
+    simulation.run_for(15 * 24 * 3600)
+
+    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    assert {delivery.status for delivery in deliveries} == {DeliveryStatus.FAILED}
+    assert {delivery.due_at for delivery in deliveries} == {None}
+
+
+def test_waiting_events_follow_in_the_same_invocation(simulation: WebhookSimulation) -> None:
+    job = make_job(webhook_events=EVENTS)
+    simulation.apply_changes((job, as_succeeded(job)))
+    command = simulation.queue.receive()
+    assert command is not None
+    assert len(simulation.queue) == 0
+
+    simulation.deliverer.deliver(command)
+
+    assert [request.event for request in simulation.receiver.accepted] == list(EVENTS)
+    assert len(simulation.queue) == 0
+
+
+def test_slow_receiver_gets_one_request_per_invocation(simulation: WebhookSimulation) -> None:
+    """Three requests of fifteen seconds would exceed the function's timeout."""
+    simulation.receiver.behavior = lambda _: respond(200, duration_seconds=14.0)
+    job = make_job(webhook_events=EVENTS)
+    simulation.apply_changes((job, as_succeeded(job)))
+    command = simulation.queue.receive()
+    assert command is not None
+
+    simulation.deliverer.deliver(command)
+
+    assert [request.event for request in simulation.receiver.accepted] == ["start"]
+    assert len(simulation.queue) == 1
+
+
+def test_targets_do_not_wait_for_each_other(simulation: WebhookSimulation) -> None:
+    simulation.receiver.behavior = lambda request: time_out() if "slow" in request.url else respond(200)
+    slow = make_job(id="slow", webhook="https://slow.example/", webhook_events=("completed",))
+    quick = make_job(id="quick", webhook="https://quick.example/", webhook_events=("completed",))
+    simulation.apply_changes((slow, as_succeeded(slow)), (quick, as_succeeded(quick)))
+    simulation.run_for(1)
+
+    assert [request.json()["id"] for request in simulation.receiver.accepted] == ["quick"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(BEHAVIORS, max_size=40))
+def test_events_arrive_in_order_and_once_whatever_the_receiver_does(behaviors: list[str]) -> None:
+    simulation = WebhookSimulation(DeliverySettings(jitter=0.2))
+    remaining = iter(behaviors)
+
+    def behave(_: ReceivedRequest) -> ReceiverResponse:
+        match next(remaining, "accept"):
+            case "reject":
+                return respond(500)
+            case "busy":
+                return respond(503, {"retry-after": "30"})
+            case "unreachable":
+                return refuse_connection()
+            case "time out":
+                return time_out()
+            case _:
+                return respond(200)
+
+    simulation.receiver.behavior = behave
+    job_id = complete_job(simulation)
+    simulation.run_for(20 * 24 * 3600)
+
+    accepted = [request.event for request in simulation.receiver.accepted]
+    assert accepted == sorted(set(accepted), key=EVENTS.index)
+    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    statuses = {delivery.kind.value: delivery.status for delivery in deliveries}
+    succeeded = {kind for kind, status in statuses.items() if status is DeliveryStatus.SUCCEEDED}
+    assert succeeded == set(accepted)
+    assert DeliveryStatus.PENDING not in statuses.values()
+    assert statuses["completed"] is DeliveryStatus.SUCCEEDED or len(behaviors) >= 10

@@ -1,0 +1,122 @@
+"""Replay of stream batches from their dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from replicate_proxy.aws.dynamodb import to_item
+from replicate_proxy.aws.job_records import record_from_job
+from replicate_proxy.aws.job_stream import DynamoJobStream
+from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.webhooks.stream_replay import StreamReplayer
+from tests.support.webhook_builders import as_processing, as_succeeded, make_job
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+    from tests.support.webhook_simulation import WebhookSimulation
+
+STREAM_ARN = "arn:stream"
+SHARD_ID = "shard-1"
+PAGE_SIZE = 2
+
+
+class FakeStreamsClient:
+    """boto3's `dynamodbstreams` client over one shard, which holds the saves of one job."""
+
+    def __init__(self, *saves: Job) -> None:
+        old_records: list[Job | None] = [None, *saves]
+        self.records = [build_stream_record(old, new) for old, new in zip(old_records, saves, strict=False)]
+
+    def get_shard_iterator(self, **options: str) -> Any:
+        if (options["StreamArn"], options["ShardId"]) != (STREAM_ARN, SHARD_ID):
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetShardIterator")
+        assert options["ShardIteratorType"] == "AT_SEQUENCE_NUMBER"
+        sequence_numbers = [record["dynamodb"]["SequenceNumber"] for record in self.records]
+        return {"ShardIterator": str(sequence_numbers.index(options["SequenceNumber"]))}
+
+    def get_records(self, **options: str) -> Any:
+        start = int(options["ShardIterator"])
+        end = start + PAGE_SIZE
+        return {"Records": self.records[start:end], "NextShardIterator": str(end)}
+
+    def build_dead_letter(self, first: int, last: int, **changes: Any) -> dict[str, Any]:
+        """Return what Lambda writes for a failed batch of the records from `first` to `last`."""
+        batch = {
+            "shardId": SHARD_ID,
+            "startSequenceNumber": self.records[first]["dynamodb"]["SequenceNumber"],
+            "endSequenceNumber": self.records[last]["dynamodb"]["SequenceNumber"],
+            "batchSize": last - first + 1,
+            "streamArn": STREAM_ARN,
+        }
+        return {"requestContext": {}, "DDBStreamBatchInfo": batch | changes}
+
+
+def build_stream_record(old: Job | None, new: Job) -> dict[str, Any]:
+    stream_record = {
+        "Keys": to_item({"pk": f"JOB#acme#{new.id}", "sk": "JOB"}),
+        "NewImage": to_item(record_from_job(new)),
+        # One digit longer than the one before: as text the numbers are not in order.
+        "SequenceNumber": str(10**new.revision),
+    }
+    if old is not None:
+        stream_record["OldImage"] = to_item(record_from_job(old))
+    return {"dynamodb": stream_record}
+
+
+@pytest.fixture
+def client() -> FakeStreamsClient:
+    job = make_job()
+    running = as_processing(job)
+    return FakeStreamsClient(job, running, as_succeeded(running))
+
+
+@pytest.fixture
+def replayer(client: FakeStreamsClient, simulation: WebhookSimulation) -> StreamReplayer:
+    return StreamReplayer(stream=DynamoJobStream(client), notifier=simulation.notifier)
+
+
+def test_replay_delivers_the_events_of_the_batch(
+    client: FakeStreamsClient, replayer: StreamReplayer, simulation: WebhookSimulation
+) -> None:
+    assert replayer.replay(client.build_dead_letter(2, 2)) == 1
+    simulation.run_for()
+
+    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
+
+
+def test_replay_sends_nothing_again(
+    client: FakeStreamsClient, replayer: StreamReplayer, simulation: WebhookSimulation
+) -> None:
+    replayer.replay(client.build_dead_letter(2, 2))
+    simulation.run_for()
+
+    assert replayer.replay(client.build_dead_letter(0, 2)) == 3
+    simulation.run_for(3600)
+
+    assert len(simulation.receiver.received) == 2
+
+
+def test_replay_raises_retryable_error_when_notify_fails_again(
+    client: FakeStreamsClient, replayer: StreamReplayer, simulation: WebhookSimulation
+) -> None:
+    simulation.queue.is_broken = True
+    with pytest.raises(RetryableError):
+        replayer.replay(client.build_dead_letter(0, 2))
+
+
+@pytest.mark.parametrize("message", [{}, {"DDBStreamBatchInfo": 3}, {"DDBStreamBatchInfo": {}}])
+def test_replay_raises_permanent_error_for_other_messages(
+    replayer: StreamReplayer, message: dict[str, Any]
+) -> None:
+    with pytest.raises(PermanentError):
+        replayer.replay(message)
+
+
+def test_replay_raises_permanent_error_when_stream_does_not_exist(
+    client: FakeStreamsClient, replayer: StreamReplayer
+) -> None:
+    with pytest.raises(PermanentError, match="ResourceNotFound"):
+        replayer.replay(client.build_dead_letter(0, 0, streamArn="arn:another"))

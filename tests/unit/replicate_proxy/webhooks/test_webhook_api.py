@@ -1,0 +1,395 @@
+"""The routes below /v1/webhooks, as a tenant's code calls them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from replicate_proxy.api.routing import Router
+from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
+from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.webhooks.endpoint_service import MAX_ENDPOINTS
+from tests.support.clock import NOW
+from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
+from tests.support.webhook_fakes import respond, time_out
+from tests.support.webhook_simulation import WebhookSimulation
+
+BASE_URL = "https://proxy.example/prod"
+SCOPES = "predictions:read predictions:write"
+
+
+class Client:
+    """Calls the API as API Gateway would, for one tenant."""
+
+    def __init__(self, simulation: WebhookSimulation, tenant: str = TENANT, scopes: str = SCOPES) -> None:
+        self._router = Router()
+        add_endpoint_routes(self._router, simulation.endpoint_service, simulation.redelivery)
+        add_delivery_routes(
+            self._router,
+            endpoints=simulation.endpoint_service,
+            redelivery=simulation.redelivery,
+            deliveries=simulation.deliveries,
+        )
+        self._authorizer = {"tenant": tenant, "key_id": "k", "scopes": scopes}
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Return status and body."""
+        parts = urlsplit(path)
+        event = {
+            "httpMethod": method,
+            "resource": "/v1/webhooks/{proxy+}",
+            "path": f"/v1/webhooks/{parts.path}",
+            "pathParameters": {"proxy": parts.path},
+            "queryStringParameters": dict(parse_qsl(parts.query)) or None,
+            "headers": {"Host": "proxy.example", "X-Forwarded-Proto": "https"},
+            "requestContext": {
+                "path": f"/prod/v1/webhooks/{parts.path}",
+                "domainName": "proxy.example",
+                "authorizer": self._authorizer,
+            },
+            "body": None if body is None else json.dumps(body),
+            "isBase64Encoded": False,
+        }
+        response = self._router.handle(event)
+        return response["statusCode"], json.loads(response["body"]) if response["body"] else None
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the body of a successful call."""
+        status, response_body = self.call(method, path, body)
+        assert status < 300, response_body
+        return response_body
+
+    def get_url(self, url: str) -> Any:
+        return self.request("GET", url.removeprefix(f"{BASE_URL}/v1/webhooks/"))
+
+
+@pytest.fixture
+def client(simulation: WebhookSimulation) -> Client:
+    return Client(simulation)
+
+
+def complete_job(
+    simulation: WebhookSimulation, job_id: str | None = None, *, webhook_events: Any = ("completed",)
+) -> str:
+    """Let a job succeed whose own webhook wants the events; return its ID."""
+    job = make_job(webhook_events=webhook_events, **({"id": job_id} if job_id else {}))
+    simulation.apply_changes((job, as_succeeded(job)))
+    return job.id
+
+
+def test_endpoint_is_created_read_changed_and_deleted(client: Client) -> None:
+    created = client.request("POST", "endpoints", {"url": "https://app.example/all", "description": "ours"})
+    assert created["key"].startswith("whsec_")
+    assert (created["status"], created["events"]) == ("enabled", [])
+    path = f"endpoints/{created['id']}"
+
+    changed = client.request("PATCH", path, {"events": ["completed"], "enabled": False})
+    assert (changed["events"], changed["status"]) == (["completed"], "disabled")
+    assert changed["disabled_reason"] == "by_tenant"
+    read = client.request("GET", path)
+    assert "key" not in read
+    assert read["description"] == "ours"
+    assert read["health"]["consecutive_failures"] == 0
+    listed = client.request("GET", "endpoints")["results"]
+    assert [endpoint["id"] for endpoint in listed] == [created["id"]]
+
+    assert client.call("DELETE", path) == (204, None)
+    assert client.call("GET", path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "url"),
+        ({"url": "http://app.example/"}, "url"),
+        ({"url": "https://10.0.0.1/"}, "url"),
+        ({"url": "https://user:pass@app.example/"}, "url"),
+        ({"url": "https://app.example:22/"}, "url"),
+        ({"url": "not a url"}, "url"),
+        ({"url": "https://app.example/" + "x" * 3000}, "url"),
+        ({"url": "https://app.example/", "events": ["begun"]}, "events.0"),
+        ({"url": "https://app.example/", "secret": "mine"}, ""),
+        ({"url": "https://app.example/", "description": 3}, "description"),
+    ],
+)
+def test_create_endpoint_names_the_invalid_field(client: Client, body: Any, field: str) -> None:
+    status, problem = client.call("POST", "endpoints", body)
+    assert status == 422
+    assert problem["invalid_fields"][0]["field"] == field
+    assert client.request("GET", "endpoints")["results"] == []
+
+
+def test_create_endpoint_is_409_when_tenant_has_the_maximum(client: Client) -> None:
+    for _ in range(MAX_ENDPOINTS):
+        client.request("POST", "endpoints", {"url": "https://app.example/"})
+    assert client.call("POST", "endpoints", {"url": "https://app.example/"})[0] == 409
+
+
+def test_default_secret_stays_until_it_is_rotated(client: Client) -> None:
+    first = client.request("GET", "default/secret")
+    assert set(first) == {"key"}  # Replicate's shape
+    assert client.request("GET", "default/secret") == first
+    rotated = client.request("POST", "default/secret/rotate", {"overlap_seconds": 3600})
+    assert rotated["key"] != first["key"]
+    assert client.request("GET", "default/secret") == rotated
+
+
+def test_secret_of_endpoint_is_read_and_rotated(client: Client, simulation: WebhookSimulation) -> None:
+    created = client.request("POST", "endpoints", {"url": "https://app.example/"})
+    path = f"endpoints/{created['id']}/secret"
+    assert client.request("GET", path) == {"key": created["key"]}
+    rotated = client.request("POST", f"{path}/rotate")
+    assert client.request("GET", path) == rotated != {"key": created["key"]}
+    stored = simulation.endpoints.get(TENANT, created["id"])
+    assert stored is not None
+    assert stored.secrets[1].expires_at == NOW + timedelta(days=1)
+
+
+@pytest.mark.parametrize("overlap", [-1, 7 * 86400 + 1, "soon"])
+def test_rotation_overlap_must_be_0_to_7_days(client: Client, overlap: Any) -> None:
+    status, problem = client.call("POST", "default/secret/rotate", {"overlap_seconds": overlap})
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, "overlap_seconds")
+
+
+def test_test_event_is_sent_and_its_attempt_recorded(client: Client, simulation: WebhookSimulation) -> None:
+    created = client.request("POST", "endpoints", {"url": "https://app.example/", "events": ["completed"]})
+    delivery = client.request("POST", f"endpoints/{created['id']}/test")
+    simulation.run_for()
+
+    (request,) = simulation.receiver.accepted
+    assert request.event == "test"
+    assert request.json()["status"] == "starting"
+    assert request.json()["urls"]["get"].startswith(f"{BASE_URL}/v1/predictions/")
+    read = client.request("GET", f"deliveries/{delivery['id']}")
+    assert (read["status"], read["attempts"]) == ("succeeded", 1)
+    (attempt,) = client.request("GET", f"deliveries/{delivery['id']}/attempts")["results"]
+    assert (attempt["succeeded"], attempt["status"]) == (True, 200)
+
+
+def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
+    client: Client, simulation: WebhookSimulation
+) -> None:
+    endpoint = make_endpoint(events=("completed",))
+    simulation.endpoints.create(endpoint)
+    simulation.receiver.behavior = lambda request: respond(500 if "all" in request.url else 200, text="no")
+    job_id = complete_job(simulation)
+    simulation.run_for(1)
+
+    by_prediction = client.request("GET", f"deliveries?prediction={job_id}")["results"]
+    assert {delivery["endpoint"] for delivery in by_prediction} == {None, endpoint.id}
+    (to_endpoint,) = client.request("GET", f"endpoints/{endpoint.id}/deliveries")["results"]
+    assert (to_endpoint["status"], to_endpoint["prediction"]) == ("pending", job_id)
+    (to_own_webhook,) = client.request("GET", "deliveries")["results"]
+    assert (to_own_webhook["url"], to_own_webhook["status"]) == (make_job().webhook, "succeeded")
+
+    attempts = client.request("GET", f"attempts?prediction={job_id}")["results"]
+    assert {(attempt["status"], attempt["response"]) for attempt in attempts} == {(200, "no"), (500, "no")}
+    (failed,) = client.request("GET", f"endpoints/{endpoint.id}/attempts")["results"]
+    assert (failed["error"], failed["number"]) == ("http_5xx", 1)
+    assert len(client.request("GET", "attempts")["results"]) == 1
+    assert client.request("GET", f"endpoints/{endpoint.id}/deliveries?status=failed")["results"] == []
+
+
+def test_deliveries_are_paged(client: Client, simulation: WebhookSimulation) -> None:
+    for number in range(130):
+        complete_job(simulation, f"job{number:03}")
+        simulation.clock.advance(1)
+
+    first = client.request("GET", "deliveries?status=pending")
+    second = client.get_url(first["next"])
+    listed = [delivery["prediction"] for delivery in first["results"] + second["results"]]
+    assert listed == [f"job{number:03}" for number in reversed(range(130))]
+    assert second["next"] is None
+    since = format_timestamp(NOW + timedelta(seconds=125))
+    assert len(client.request("GET", f"deliveries?since={since}")["results"]) == 5
+
+
+@pytest.mark.parametrize(
+    "path", ["deliveries?status=lost", "deliveries?since=yesterday", "deliveries?prediction=../x"]
+)
+def test_invalid_query_is_422(client: Client, path: str) -> None:
+    assert client.call("GET", path)[0] == 422
+
+
+def test_redeliver_sends_the_same_id_and_bytes(client: Client, simulation: WebhookSimulation) -> None:
+    job_id = complete_job(simulation)
+    simulation.run_for()
+    (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
+
+    assert client.request("POST", f"deliveries/{delivery['id']}/redeliver")["status"] == "pending"
+    simulation.run_for()
+
+    first, second = simulation.receiver.accepted
+    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
+    assert client.request("GET", f"deliveries/{delivery['id']}")["attempts"] == 2
+
+
+def test_redeliver_is_409_while_an_attempt_is_in_progress(
+    client: Client, simulation: WebhookSimulation
+) -> None:
+    simulation.receiver.behavior = lambda _: time_out()
+    job_id = complete_job(simulation)
+    simulation.run_for(1)
+    (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
+    assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
+
+
+def test_redeliver_sends_all_failed_since_a_time(client: Client, simulation: WebhookSimulation) -> None:
+    endpoint = make_endpoint(events=("completed",))
+    simulation.endpoints.create(endpoint)
+    simulation.receiver.behavior = lambda _: respond(500)
+    for number in range(3):
+        complete_job(simulation, f"job{number}")
+        simulation.run_for(3600)
+    simulation.run_for(100 * 3600)
+    simulation.receiver.behavior = lambda _: respond(200)
+
+    since = format_timestamp(NOW + timedelta(minutes=30))
+    result = client.request("POST", f"endpoints/{endpoint.id}/redeliver", {"since": since})
+    simulation.run_for(60)
+    assert result == {"redelivered": 2, "cursor": None}
+    assert {request.json()["id"] for request in simulation.receiver.accepted} == {"job1", "job2"}
+
+    simulation.receiver.accepted.clear()
+    result = client.request("POST", "redeliver", {"since": format_timestamp(NOW)})
+    simulation.run_for(60)
+    assert result == {"redelivered": 4, "cursor": None}
+    accepted = [(request.json()["id"], request.url) for request in simulation.receiver.accepted]
+    assert len(accepted) == len(set(accepted)) == 4
+
+
+def test_redeliver_continues_with_the_cursor(client: Client, simulation: WebhookSimulation) -> None:
+    for number in range(2):
+        url = f"https://{number}.example/"
+        simulation.endpoints.create(make_endpoint(id=f"ep_{number}", url=url, events=("completed",)))
+    simulation.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
+    for number in range(550):
+        complete_job(simulation, f"job{number:03}")
+    simulation.run_for(1200)
+
+    total, calls = 0, 0
+    cursor: str | None = None
+    while calls == 0 or cursor:
+        body = {"since": format_timestamp(NOW)} | ({"cursor": cursor} if cursor else {})
+        result = client.request("POST", "redeliver", body)
+        total, calls, cursor = total + result["redelivered"], calls + 1, result["cursor"]
+    assert total == 550 * 3
+    assert calls > 3
+
+
+def test_enable_redelivers_what_the_endpoint_missed(client: Client, simulation: WebhookSimulation) -> None:
+    endpoint = make_endpoint(events=("completed",))
+    simulation.endpoints.create(endpoint)
+    simulation.receiver.behavior = lambda _: respond(410)
+    for number in range(4):
+        job = make_job(id=f"job{number}", webhook=None)
+        simulation.apply_changes((job, as_succeeded(job)))
+        simulation.run_for(60)
+    delivery = client.request("GET", f"endpoints/{endpoint.id}/deliveries")["results"][0]
+    assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
+    simulation.receiver.behavior = lambda _: respond(200)
+
+    enabled = client.request("POST", f"endpoints/{endpoint.id}/enable")
+    simulation.run_for(60)
+
+    assert (enabled["status"], enabled["redelivered"]) == ("enabled", 4)
+    accepted_ids = {request.json()["id"] for request in simulation.receiver.accepted}
+    assert accepted_ids == {f"job{number}" for number in range(4)}
+
+
+def test_enable_without_redeliver_sends_nothing(client: Client, simulation: WebhookSimulation) -> None:
+    endpoint = make_endpoint(events=("completed",))
+    simulation.endpoints.create(endpoint)
+    client.request("PATCH", f"endpoints/{endpoint.id}", {"enabled": False})
+    job = make_job(webhook=None)
+    simulation.apply_changes((job, as_succeeded(job)))
+
+    client.request("POST", f"endpoints/{endpoint.id}/enable", {"redeliver": False})
+    simulation.run_for(600)
+    assert simulation.receiver.received == []
+
+
+ROUTES = [
+    ("GET", "endpoints/{endpoint}", None),
+    ("PATCH", "endpoints/{endpoint}", {}),
+    ("DELETE", "endpoints/{endpoint}", None),
+    ("GET", "endpoints/{endpoint}/secret", None),
+    ("POST", "endpoints/{endpoint}/secret/rotate", None),
+    ("POST", "endpoints/{endpoint}/enable", None),
+    ("POST", "endpoints/{endpoint}/test", None),
+    ("GET", "endpoints/{endpoint}/deliveries", None),
+    ("GET", "endpoints/{endpoint}/attempts", None),
+    ("POST", "endpoints/{endpoint}/redeliver", {"since": "2026-01-01T00:00:00Z"}),
+    ("GET", "deliveries/{delivery}", None),
+    ("GET", "deliveries/{delivery}/attempts", None),
+    ("POST", "deliveries/{delivery}/redeliver", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+def test_other_tenants_id_responds_like_unknown_id(
+    simulation: WebhookSimulation, method: str, path: str, body: Any
+) -> None:
+    endpoint = make_endpoint()
+    simulation.endpoints.create(endpoint)
+    job_id = complete_job(simulation, webhook_events=None)
+    simulation.run_for()
+    delivery = simulation.deliveries.list_by_job(TENANT, job_id)[0]
+    other_tenant = Client(simulation, tenant="other")
+
+    foreign = other_tenant.call(method, path.format(endpoint=endpoint.id, delivery=delivery.id), body)
+    unknown = other_tenant.call(method, path.format(endpoint="ep_unknown", delivery="job.1.prediction"), body)
+
+    assert foreign == unknown
+    assert foreign[0] == 404
+
+
+@pytest.mark.parametrize("name", ["deliveries", "attempts"])
+def test_other_tenants_prediction_lists_like_unknown_prediction(
+    simulation: WebhookSimulation, name: str
+) -> None:
+    job_id = complete_job(simulation, webhook_events=None)
+    simulation.run_for()
+    other_tenant = Client(simulation, tenant="other")
+    unknown_id = job_id[:-1] + "z"
+    assert other_tenant.call("GET", f"{name}?prediction={job_id}") == other_tenant.call(
+        "GET", f"{name}?prediction={unknown_id}"
+    )
+    assert other_tenant.request("GET", name)["results"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "default/secret"),
+        ("POST", "default/secret/rotate"),
+        ("POST", "endpoints"),
+        *[(method, path) for method, path, _ in ROUTES if method != "GET" or path.endswith("secret")],
+    ],
+)
+def test_changes_and_secrets_need_the_write_scope(
+    simulation: WebhookSimulation, method: str, path: str
+) -> None:
+    reader = Client(simulation, scopes="predictions:read")
+    body = {"url": "https://app.example/", "since": "2026-01-01T00:00:00Z"}
+    status, _ = reader.call(
+        method, path.format(endpoint="ep_1", delivery="x"), body if path == "endpoints" else None
+    )
+    assert status in {400, 403}
+
+
+@pytest.mark.parametrize(
+    "delivery_id", ["x", "a.b.c", "..", "a.1", "a.1.", "a.99999999999999.prediction", "a.01.prediction"]
+)
+def test_malformed_delivery_id_is_404(client: Client, delivery_id: str) -> None:
+    assert client.call("GET", f"deliveries/{delivery_id}")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["", "nowhere", "endpoints/", "endpoints//secret", "default"])
+def test_unknown_path_is_404(client: Client, path: str) -> None:
+    assert client.call("GET", path)[0] == 404
