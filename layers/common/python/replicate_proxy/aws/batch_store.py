@@ -1,4 +1,4 @@
-"""Batches in the jobs table, each written together with its jobs."""
+"""Batches in the jobs table, each written in one transaction with its jobs."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 
 class DynamoBatchStore:
-    """The BatchStore port."""
+    """The BatchStore port on the jobs table."""
 
-    def __init__(self, dynamodb: Any, table: str, jobs: DynamoJobStore) -> None:
+    def __init__(self, dynamodb: Any, table: str, job_store: DynamoJobStore) -> None:
         self._dynamodb = dynamodb
         self._table = table
-        self._jobs = jobs
+        self._job_store = job_store
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
-        """One transaction; the SDK's own token lets it be sent again safely when its answer is lost."""
-        records = [_record(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
+        # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
+        records = [_record_from_batch(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
         with translate_dynamodb_errors("create batch"):
-            self._dynamodb.transact_write_items(TransactItems=[self._put(record) for record in records])
+            self._dynamodb.transact_write_items(TransactItems=list(map(self._build_put, records)))
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         with translate_dynamodb_errors("read batch"):
-            reply = self._dynamodb.get_item(
+            response = self._dynamodb.get_item(
                 TableName=self._table, Key=to_item(batch_key(tenant, batch_id)), ConsistentRead=True
             )
-        return _batch(from_item(reply["Item"])) if "Item" in reply else None
+        return _batch_from_record(from_item(response["Item"])) if "Item" in response else None
 
     def list_jobs(self, batch: Batch) -> Sequence[Job]:
-        found = self._jobs.get_many(batch.tenant, batch.job_ids, consistent=True)
-        return [found[job_id] for job_id in batch.job_ids if job_id in found]
+        jobs = self._job_store.get_many(batch.tenant, batch.job_ids, consistent=True)
+        return [jobs[job_id] for job_id in batch.job_ids if job_id in jobs]
 
-    def _put(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def _build_put(self, record: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "Put": {
                 "TableName": self._table,
@@ -52,8 +52,8 @@ class DynamoBatchStore:
         }
 
 
-def _record(batch: Batch) -> dict[str, Any]:
-    """Without the attributes `tenant` and `id`: those would list it among the tenant's jobs."""
+def _record_from_batch(batch: Batch) -> dict[str, Any]:
+    """Return the record, without the attributes `tenant` and `id`, which would put it into `by_tenant`."""
     return {
         **batch_key(batch.tenant, batch.id),
         "created_at": format_timestamp(batch.created_at),
@@ -63,7 +63,7 @@ def _record(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _batch(record: Mapping[str, Any]) -> Batch:
+def _batch_from_record(record: Mapping[str, Any]) -> Batch:
     tenant, _, batch_id = record["pk"].removeprefix("BATCH#").rpartition("#")
     return Batch(
         tenant=tenant,

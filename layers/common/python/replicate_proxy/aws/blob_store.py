@@ -1,32 +1,33 @@
-"""Files in S3: small ones whole, large ones in parts at constant memory, repeats recognised by the bucket."""
+"""Output files in S3: small ones in one request, large ones as multipart upload in constant memory."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.errors import ConfigurationError, RetryableError
+from replicate_proxy.aws.errors import error_code, translate_aws_errors
+from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-# S3: parts of at least 5 MiB, at most 10,000 of them: 8 MiB reaches 80 GB.
+# S3 takes at most 10,000 parts of at least 5 MiB (Amazon S3, multipart upload limits): enough for 80 GB.
 _PART_BYTES = 8 * 1024 * 1024
-_NOT_THERE = frozenset({"NoSuchKey", "NotFound", "404"})
-_TAKEN = frozenset({"PreconditionFailed", "412"})
-_CONFIGURATION = frozenset({"AccessDenied", "NoSuchBucket", "AllAccessDisabled", "InvalidBucketName", "403"})
+
+_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+_CONFLICT = frozenset({"PreconditionFailed", "412"})
+_MISCONFIGURED = frozenset({"AccessDenied", "AllAccessDisabled", "InvalidBucketName", "NoSuchBucket", "403"})
 
 
 @dataclass(frozen=True)
 class Encryption:
-    """The bucket's own default where no key is named, SSE-KMS with a bucket key where one is."""
+    """SSE-KMS with the key, or the bucket's default encryption if there is none."""
 
     kms_key_id: str = ""
 
@@ -38,9 +39,7 @@ class Encryption:
 
 
 class S3BlobStore:
-    """One bucket. Raises RetryableError where S3 is unwell, ConfigurationError where a permission or bucket
-    is missing.
-    """
+    """The files of one bucket."""
 
     def __init__(self, client: Any, bucket: str, *, encryption: Encryption | None = None) -> None:
         self._client = client
@@ -59,12 +58,13 @@ class S3BlobStore:
         sha256: str | None = None,
         if_none_match: bool = True,
     ) -> bool:
-        """Stores a file from its current position to its end; memory is that of one part, whatever its size.
+        """Store a file from its current position to its end.
 
-        False when `if_none_match` and the key was taken. `sha256` (hex) of the whole lets S3 refuse damaged
-        bytes; a file in parts is checked part by part instead.
+        Returns False if the key exists and `if_none_match` is set. With `sha256`, the hexadecimal digest of
+        the file, S3 rejects a small file that was damaged on the way; of a large file it checks each part.
+        Raises ConfigurationError if a permission or the bucket is missing, else RetryableError.
         """
-        headers: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "Bucket": self._bucket,
             "Key": key,
             "ContentType": content_type,
@@ -75,83 +75,70 @@ class S3BlobStore:
         }
         condition = {"IfNoneMatch": "*"} if if_none_match else {}
         try:
-            with _translated():
-                if _remaining(file) <= _PART_BYTES:
-                    checksum = {"ChecksumSHA256": _base64(sha256)} if sha256 else {}
-                    self._client.put_object(Body=file, **headers, **checksum, **condition)
+            with translate_aws_errors("store file", conflict=_CONFLICT, misconfigured=_MISCONFIGURED):
+                if _remaining_bytes(file) <= _PART_BYTES:
+                    checksum = {"ChecksumSHA256": _base64_from_hex(sha256)} if sha256 else {}
+                    self._client.put_object(Body=file, **parameters, **checksum, **condition)
                 else:
-                    self._put_in_parts(file, headers, condition)
-        except _TakenError:
+                    self._put_in_parts(file, parameters, condition)
+        except ConflictError:
             return False
         return True
 
-    def _put_in_parts(self, file: BinaryIO, headers: dict[str, Any], condition: dict[str, str]) -> None:
-        if condition and self._exists(headers["Key"]):
-            # The condition is only judged when the upload completes; this saves sending it all again.
-            raise _TakenError
-        upload = self._client.create_multipart_upload(ChecksumAlgorithm="SHA256", **headers)
-        where = {"Bucket": headers["Bucket"], "Key": headers["Key"], "UploadId": upload["UploadId"]}
+    def _put_in_parts(self, file: BinaryIO, parameters: dict[str, Any], condition: dict[str, str]) -> None:
+        # S3 evaluates the condition only when the upload completes; this check saves a useless upload.
+        if condition and self._exists(parameters["Key"]):
+            raise ConflictError("cannot store file: the key exists")
+        response = self._client.create_multipart_upload(ChecksumAlgorithm="SHA256", **parameters)
+        upload = {
+            "Bucket": parameters["Bucket"],
+            "Key": parameters["Key"],
+            "UploadId": response["UploadId"],
+        }
         try:
-            parts = [self._part(where, number, piece) for number, piece in enumerate(_pieces(file), start=1)]
-            self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **where, **condition)
+            parts = [
+                self._upload_part(upload, number, content)
+                for number, content in enumerate(_read_parts(file), start=1)
+            ]
+            self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **condition)
         except BaseException:
-            # The bucket's lifecycle rule removes what cannot be aborted now.
+            # If this fails as well, the bucket's lifecycle rule deletes the parts.
             with contextlib.suppress(ClientError, BotoCoreError):
-                self._client.abort_multipart_upload(**where)
+                self._client.abort_multipart_upload(**upload)
             raise
 
-    def _part(self, where: dict[str, str], number: int, piece: bytes) -> dict[str, Any]:
-        reply = self._client.upload_part(Body=piece, PartNumber=number, ChecksumAlgorithm="SHA256", **where)
-        part = {"PartNumber": number, "ETag": reply["ETag"]}
-        if "ChecksumSHA256" in reply:
-            part["ChecksumSHA256"] = reply["ChecksumSHA256"]
+    def _upload_part(self, upload: dict[str, str], number: int, content: bytes) -> dict[str, Any]:
+        response = self._client.upload_part(
+            Body=content, PartNumber=number, ChecksumAlgorithm="SHA256", **upload
+        )
+        part = {"PartNumber": number, "ETag": response["ETag"]}
+        if "ChecksumSHA256" in response:
+            part["ChecksumSHA256"] = response["ChecksumSHA256"]
         return part
 
     def _exists(self, key: str) -> bool:
         try:
             self._client.head_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
-            # Without s3:ListBucket a missing key answers 403: then the upload itself finds out.
-            if _code(error) in _NOT_THERE | {"403"}:
+            # Without permission to list the bucket, S3 answers 403 for a missing key. If a permission is
+            # missing, the upload itself fails.
+            if error_code(error) in _MISSING | {"403"}:
                 return False
             raise
         return True
 
 
-class _TakenError(Exception):
-    """The key exists; only known inside this module."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = _code(error)
-        if code in _TAKEN:
-            raise _TakenError from error
-        if code in _CONFIGURATION:
-            raise ConfigurationError(f"S3 refuses access ({code})") from error
-        raise RetryableError(f"S3 answered {code}") from error
-    except BotoCoreError as error:
-        raise RetryableError("S3 could not be reached") from error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _remaining(file: BinaryIO) -> int:
-    at = file.tell()
+def _remaining_bytes(file: BinaryIO) -> int:
+    position = file.tell()
     end = file.seek(0, os.SEEK_END)
-    file.seek(at)
-    return end - at
+    file.seek(position)
+    return end - position
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(_PART_BYTES):
-        yield piece
+def _read_parts(file: BinaryIO) -> Iterator[bytes]:
+    while content := file.read(_PART_BYTES):
+        yield content
 
 
-def _base64(digest: str) -> str:
+def _base64_from_hex(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode()

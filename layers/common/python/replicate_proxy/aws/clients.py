@@ -1,4 +1,4 @@
-"""The only place where AWS clients are made: short timeouts, bounded retries, one client a service."""
+"""The only place where AWS clients are created: short timeouts, few retries, one client per service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from botocore.config import Config
 from replicate_proxy.config import Environment
 from replicate_proxy.testing.fault_injection import inject_aws_faults, load_fault_plan
 
-# A hop has seconds, not minutes: the queue behind it retries with more patience than the SDK should.
+# The SDK gives up after seconds: the queue in front of a function retries the whole message later.
 _CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
@@ -23,32 +23,37 @@ _CONFIG = Config(
 
 @cache
 def get_client(service: str) -> Any:
-    """A low-level client, as in `client("dynamodb")`. Typed Any: botocore makes its classes at run time."""
-    made = _session().create_client(service, config=_CONFIG)
-    if (plan := load_fault_plan(Environment(os.environ).local_settings())) is not None:
-        inject_aws_faults(made, service, plan)
-    return made
+    """Return the client of a service, such as "dynamodb".
+
+    Its type is Any, because botocore generates the methods at run time.
+    """
+    client = _session().create_client(service, config=_CONFIG)
+    plan = load_fault_plan(Environment(os.environ).local_settings())
+    if plan is not None:
+        inject_aws_faults(client, service, plan)
+    return client
 
 
 @cache
 def get_presigning_client() -> Any:
-    """An S3 client for addresses and forms that others use: signature version 4, the region's own endpoint.
+    """Return an S3 client whose presigned URLs and forms use signature version 4 and the regional endpoint.
 
-    By default boto3 signs for the global endpoint, which redirects to the region where the bucket is new; a
-    redirect breaks the signature and drops a posted form.
+    By default they name the global endpoint, which redirects to the region for new buckets. A redirect
+    invalidates the signature and drops the body of a form.
     """
-    local = os.environ.get("AWS_ENDPOINT_URL")
+    regional_endpoint = f"https://s3.{_session().get_config_variable('region')}.amazonaws.com"
     return _session().create_client(
         "s3",
-        endpoint_url=local or f"https://s3.{_session().get_config_variable('region')}.amazonaws.com",
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or regional_endpoint,
         config=_CONFIG.merge(Config(signature_version="s3v4")),
     )
 
 
 @cache
 def _session() -> Any:
-    """One session: it holds the loader of the service models, which is half the cost of a client.
+    """Return the session that all clients share.
 
-    botocore's own: boto3's adds S3 transfers and resources to every cold start, and nothing here uses them.
+    It caches the service models, whose loading is half the cost of a client. botocore's session is used
+    because boto3 would add its S3 transfers and resources to every cold start.
     """
     return botocore.session.get_session()

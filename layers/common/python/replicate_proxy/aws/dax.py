@@ -1,7 +1,8 @@
-"""One job read through DAX: an answer in time or none at all.
+"""Reads of jobs through DAX, with a timeout.
 
-DAX keeps items for its TTL and does not hear of our writes, which go straight to the table (DAX
-documentation, "DAX and DynamoDB consistency models"); services/cached_jobs.py says what may be believed.
+DAX returns items until their TTL ends, even if they were changed in the table meanwhile, because writes do
+not go through it (DAX developer guide, "DAX and DynamoDB consistency models"). `CachedJobReader` in
+services/query.py decides which items are current enough.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 
-_WORKERS = 2  # one may hang in a connection that died while the function was frozen
+# A connection that broke while the function was frozen can block one thread.
+_THREADS = 2
 
 
 class DaxJobCache:
-    """The JobCache port. `connect` makes the client, beside the first read, which does not wait for it.
+    """The JobCache port. `connect` returns the client; it is called on the thread of the first read.
 
-    A read may take `patience` seconds; after one that failed, nobody tries for `pause` seconds.
+    A read that takes longer than `timeout_seconds` fails. After a failure, reads fail at once for
+    `retry_after_seconds`.
     """
 
     def __init__(
@@ -41,30 +44,29 @@ class DaxJobCache:
     ) -> None:
         self._connect = connect
         self._table = table
-        self._patience = timeout_seconds
-        self._pause = retry_after_seconds
+        self._timeout_seconds = timeout_seconds
+        self._retry_after_seconds = retry_after_seconds
         self._monotonic = monotonic
-        self._away_until = float("-inf")
+        self._unavailable_until = float("-inf")
         self._client: Any = None
-        self._connecting = threading.Lock()
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="dax")
+        self._connect_lock = threading.Lock()
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="dax")
 
     def get(self, tenant: str, job_id: str) -> Job | None:
-        """The job as cached, None where there is none; raises RetryableError where DAX cannot say."""
-        if self._monotonic() < self._away_until:
+        if self._monotonic() < self._unavailable_until:
             raise RetryableError("DAX failed a moment ago")
-        reading = self._workers.submit(self._read, tenant, job_id)
+        read = self._executor.submit(self._read, tenant, job_id)
         try:
-            return reading.result(timeout=self._patience)
+            return read.result(timeout=self._timeout_seconds)
         except Exception as error:
-            # Whatever it is, DynamoDB knows the answer: a cache must never be why a read fails.
-            reading.cancel()
-            self._away_until = self._monotonic() + self._pause
-            raise RetryableError(f"DAX: {type(error).__name__}") from error
+            # Any error: the caller reads from DynamoDB instead, so that the cache cannot make a request fail.
+            read.cancel()
+            self._unavailable_until = self._monotonic() + self._retry_after_seconds
+            raise RetryableError(f"cannot read job from DAX: {type(error).__name__}") from error
 
     def _read(self, tenant: str, job_id: str) -> Job | None:
-        with self._connecting:
+        with self._connect_lock:
             if self._client is None:
                 self._client = self._connect()
-        reply = self._client.get_item(TableName=self._table, Key=to_item(job_key(tenant, job_id)))
-        return job_from_record(from_item(reply["Item"])) if reply.get("Item") else None
+        response = self._client.get_item(TableName=self._table, Key=to_item(job_key(tenant, job_id)))
+        return job_from_record(from_item(response["Item"])) if response.get("Item") else None

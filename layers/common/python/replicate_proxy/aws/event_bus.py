@@ -1,14 +1,10 @@
-"""EventBridge behind the EventBus port: entries in tens, and no failed entry overlooked.
-
-The optional SNS topic for consumers inside AWS.
-"""
+"""Events to EventBridge, and to the optional SNS topic of an application inside AWS."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -17,12 +13,12 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.events import Event
 
 
-# PutEvents takes ten entries at a time (Amazon EventBridge, PutEvents).
-_ENTRIES = 10
+# PutEvents takes at most ten entries (Amazon EventBridge API reference).
+_MAX_ENTRIES = 10
 
 
 class EventBridgeBus:
-    """Publishes to the service's own bus."""
+    """The EventBus port on the service's bus."""
 
     def __init__(self, events: Any, bus_name: str) -> None:
         self._events = events
@@ -39,31 +35,27 @@ class EventBridgeBus:
             }
             for event in events
         ]
-        for start in range(0, len(entries), _ENTRIES):
-            self._put(entries[start : start + _ENTRIES])
+        for start in range(0, len(entries), _MAX_ENTRIES):
+            self._put(entries[start : start + _MAX_ENTRIES])
 
     def _put(self, entries: Sequence[dict[str, Any]]) -> None:
-        try:
-            reply = self._events.put_events(Entries=list(entries))
-        except (ClientError, BotoCoreError) as error:
-            raise RetryableError(f"publish events: {type(error).__name__}") from error
-        if reply.get("FailedEntryCount"):
-            codes = sorted({entry["ErrorCode"] for entry in reply["Entries"] if "ErrorCode" in entry})
-            raise RetryableError(
-                f"publish events: {reply['FailedEntryCount']} not taken ({', '.join(codes)})"
-            )
+        with translate_aws_errors("publish events"):
+            response = self._events.put_events(Entries=list(entries))
+        if failed_count := response.get("FailedEntryCount"):
+            codes = sorted({entry["ErrorCode"] for entry in response["Entries"] if "ErrorCode" in entry})
+            raise RetryableError(f"cannot publish events: {failed_count} failed ({', '.join(codes)})")
 
 
 class SnsTopic:
-    """The Topic port; attributes are what subscription filters look at."""
+    """The Topic port; subscriptions can filter by the attributes."""
 
     def __init__(self, sns: Any, arn: str) -> None:
         self._sns = sns
         self._arn = arn
 
     def publish(self, message: str, *, attributes: Mapping[str, str]) -> None:
-        typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
-        try:
-            self._sns.publish(TopicArn=self._arn, Message=message, MessageAttributes=typed)
-        except (ClientError, BotoCoreError) as error:
-            raise RetryableError(f"publish to topic: {type(error).__name__}") from error
+        message_attributes = {
+            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+        }
+        with translate_aws_errors("publish to topic"):
+            self._sns.publish(TopicArn=self._arn, Message=message, MessageAttributes=message_attributes)

@@ -1,6 +1,4 @@
-"""Idempotency keys in the jobs table, each held for a day by the table's time to live and by the record
-itself.
-"""
+"""Idempotency keys in the jobs table."""
 
 from __future__ import annotations
 
@@ -12,11 +10,14 @@ from replicate_proxy.aws.job_records import idempotency_key
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.ports import IdempotencyRecord
 
-LIFETIME = timedelta(hours=24)
+_LIFETIME = timedelta(hours=24)
 
 
 class DynamoIdempotencyStore:
-    """The IdempotencyStore port. Time to live may delete late, so an expired record counts as absent."""
+    """The IdempotencyStore port.
+
+    An expired record counts as absent, because DynamoDB's time to live deletes it up to days later.
+    """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -27,7 +28,7 @@ class DynamoIdempotencyStore:
             **idempotency_key(record.tenant, record.key),
             "fingerprint": record.fingerprint,
             "job_id": record.job_id,
-            "expires_at": int((now + LIFETIME).timestamp()),
+            "expires_at": int((now + _LIFETIME).timestamp()),
         }
         try:
             with translate_dynamodb_errors("claim idempotency key"):
@@ -38,19 +39,20 @@ class DynamoIdempotencyStore:
                     ExpressionAttributeValues={":now": to_value(int(now.timestamp()))},
                 )
         except ConflictError:
-            return self._holder(record)
+            return self._read_holder(record)
         return record
 
-    def _holder(self, record: IdempotencyRecord) -> IdempotencyRecord:
+    def _read_holder(self, record: IdempotencyRecord) -> IdempotencyRecord:
+        """Return the earlier record that holds the key."""
         with translate_dynamodb_errors("read idempotency key"):
-            reply = self._dynamodb.get_item(
+            response = self._dynamodb.get_item(
                 TableName=self._table,
                 Key=to_item(idempotency_key(record.tenant, record.key)),
                 ConsistentRead=True,
             )
-        if "Item" not in reply:
-            raise RetryableError("the idempotency key expired in between", retry_after=1)
-        held = from_item(reply["Item"])
+        if "Item" not in response:
+            raise RetryableError("the idempotency key expired during the request", retry_after=1)
+        holder = from_item(response["Item"])
         return IdempotencyRecord(
-            tenant=record.tenant, key=record.key, fingerprint=held["fingerprint"], job_id=held["job_id"]
+            tenant=record.tenant, key=record.key, fingerprint=holder["fingerprint"], job_id=holder["job_id"]
         )

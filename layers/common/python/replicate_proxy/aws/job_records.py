@@ -1,14 +1,14 @@
-"""Keys of the jobs table, and a job as its record. Pure.
+"""The items of the jobs table as records: their keys, and the attributes of a job. Pure.
 
-| pk                      | sk       | what                                                        |
-|-------------------------|----------|-------------------------------------------------------------|
-| JOB#<tenant>#<id>       | JOB      | the job; also in `by_tenant` (tenant, id) and `by_due`      |
-| BATCH#<tenant>#<id>     | BATCH    | jobs that were asked for together                           |
-| IDEM#<tenant>#<hash>    | IDEM     | an idempotency key and the job or batch it became           |
-| UPSTREAM#<replicate id> | UPSTREAM | which job a prediction on Replicate belongs to              |
+| pk                         | sk    | item                                                           |
+|----------------------------|-------|----------------------------------------------------------------|
+| JOB#<tenant>#<job>         | JOB   | a job; also in `by_tenant` (tenant, id) and in `by_due`        |
+| BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
+| IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
+| PREDICTION#<replicate ID>  | OWNER | the job that claimed a prediction on Replicate                 |
 
-The tenant is part of the key, so that a read for another tenant's job finds nothing rather than something to
-refuse.
+Index `by_due` (due_shard `DUE#<n>`, next_check_at) holds the jobs that the sweep has to check. The tenant is
+part of the key, so that reading another tenant's job finds nothing.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# The due index is written by every transition; eight partitions carry 8,000 writes a second.
+# Every save of a job writes to the due index. A partition takes 1,000 writes per second (Amazon DynamoDB,
+# "Burst and adaptive capacity"), so these take 8,000.
 DUE_SHARD_COUNT = 8
 
-_TIMES = (
+_TIMESTAMPS = (
     "next_check_at",
     "deadline",
     "lease_until",
@@ -52,7 +53,7 @@ _TIMES = (
     "completed_at",
 )
 _DOCUMENTS = ("replicate_output", "output", "files", "logs")
-_PLAIN = (
+_PLAIN_VALUES = (
     "key_id",
     "batch_id",
     "webhook",
@@ -81,17 +82,16 @@ def idempotency_key(tenant: str, key: str) -> dict[str, str]:
 
 
 def prediction_owner_key(replicate_id: str) -> dict[str, str]:
-    return {"pk": f"UPSTREAM#{replicate_id}", "sk": "UPSTREAM"}
+    return {"pk": f"PREDICTION#{replicate_id}", "sk": "OWNER"}
 
 
 def due_shard(job_id: str) -> str:
-    """The partition of the due index, by the id's random end."""
+    """Return the partition of the due index; the last character of an ID is random."""
     return f"DUE#{int(job_id[-1], 36) % DUE_SHARD_COUNT}"
 
 
 def record_from_job(job: Job) -> dict[str, Any]:
-    """The job as a flat record for `dynamo.to_item`; None stands for an absent attribute."""
-    submission = {"kind": job.submission.kind.value, **_known(job.submission)}
+    """Return the record of a job; attributes without a value are None."""
     return {
         **job_key(job.tenant, job.id),
         "tenant": job.tenant,
@@ -99,31 +99,29 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "status": job.status.value,
         "revision": job.revision,
         "created_at": format_timestamp(job.created_at),
-        "submission": submission,
-        "input": _document_record(job.input),
+        "submission": _record_from_submission(job.submission),
+        "input": _record_from_document(job.input),
         "correlation_id": job.correlation_id,
         "public_base_url": job.public_base_url,
         "webhook_events": list(job.webhook_events) if job.webhook_events is not None else None,
         "image_options": json.dumps(dict(job.image_options)) if job.image_options else None,
         "metrics": json.dumps(dict(job.metrics)) if job.metrics else None,
         "report_channel": job.report_channel.value if job.report_channel else None,
-        "past_attempts": [_past_attempt_record(past) for past in job.past_attempts] or None,
+        "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "due_shard": due_shard(job.id) if job.next_check_at else None,
-        **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMES},
-        **{name: _document_record(getattr(job, name)) for name in _DOCUMENTS},
-        **{name: getattr(job, name) for name in _PLAIN},
+        **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMESTAMPS},
+        **{name: _record_from_document(getattr(job, name)) for name in _DOCUMENTS},
+        **{name: getattr(job, name) for name in _PLAIN_VALUES},
     }
 
 
 def job_from_record(record: Mapping[str, Any]) -> Job:
-    """The job behind a record as `dynamo.from_item` gives it."""
-    submission = record["submission"]
     events = record.get("webhook_events")
-    others: dict[str, Any] = {
-        **{name: parse_optional_timestamp(record.get(name)) for name in _TIMES},
-        **{name: _document(record.get(name)) for name in _DOCUMENTS},
-        **{name: record[name] for name in _PLAIN if name in record},
+    values: dict[str, Any] = {
+        **{name: parse_optional_timestamp(record.get(name)) for name in _TIMESTAMPS},
+        **{name: _document_from_record(record.get(name)) for name in _DOCUMENTS},
+        **{name: record[name] for name in _PLAIN_VALUES if name in record},
     }
     return Job(
         tenant=record["tenant"],
@@ -131,47 +129,54 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         status=JobStatus(record["status"]),
         revision=record["revision"],
         created_at=parse_timestamp(record["created_at"]),
-        submission=Submission(
-            kind=SubmissionKind(submission["kind"]),
-            version=submission.get("version"),
-            owner=submission.get("owner"),
-            name=submission.get("name"),
-        ),
-        input=_document(record["input"]) or Document(),
+        submission=_submission_from_record(record["submission"]),
+        input=_document_from_record(record["input"]) or Document(),
         correlation_id=record["correlation_id"],
         public_base_url=record["public_base_url"],
         webhook_events=tuple(events) if events is not None else None,
         image_options=json.loads(record.get("image_options") or "{}"),
         metrics=json.loads(record.get("metrics") or "{}"),
         report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
-        past_attempts=tuple(_past_attempt(past) for past in record.get("past_attempts") or ()),
+        past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
         timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
-        **others,
+        **values,
     )
 
 
-def _known(submission: Submission) -> dict[str, str]:
-    names = ("version", "owner", "name")
-    return {name: getattr(submission, name) for name in names if getattr(submission, name) is not None}
+def _record_from_submission(submission: Submission) -> dict[str, str]:
+    values = {
+        "kind": submission.kind.value,
+        "version": submission.version,
+        "owner": submission.owner,
+        "name": submission.name,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _document_record(document: Document | None) -> dict[str, str] | None:
+def _submission_from_record(record: Mapping[str, str]) -> Submission:
+    return Submission(
+        kind=SubmissionKind(record["kind"]),
+        version=record.get("version"),
+        owner=record.get("owner"),
+        name=record.get("name"),
+    )
+
+
+def _record_from_document(document: Document | None) -> dict[str, str] | None:
     if document is None:
         return None
-    return (
-        {"object_key": document.object_key}
-        if document.object_key is not None
-        else {"text": document.text or "null"}
-    )
+    if document.object_key is not None:
+        return {"object_key": document.object_key}
+    return {"text": document.text or "null"}
 
 
-def _document(record: Mapping[str, str] | None) -> Document | None:
+def _document_from_record(record: Mapping[str, str] | None) -> Document | None:
     if record is None:
         return None
     return Document(text=record.get("text"), object_key=record.get("object_key"))
 
 
-def _past_attempt_record(past: PastAttempt) -> dict[str, Any]:
+def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:
     return {
         "attempt": past.attempt,
         "outcome": past.outcome.value,
@@ -181,7 +186,7 @@ def _past_attempt_record(past: PastAttempt) -> dict[str, Any]:
     }
 
 
-def _past_attempt(record: Mapping[str, Any]) -> PastAttempt:
+def _past_attempt_from_record(record: Mapping[str, Any]) -> PastAttempt:
     return PastAttempt(
         attempt=record["attempt"],
         outcome=AttemptOutcome(record["outcome"]),

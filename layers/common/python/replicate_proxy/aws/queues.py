@@ -1,9 +1,4 @@
-"""SQS behind the queue ports.
-
-The harvest queue for further rounds: messages in the very form in which the bus's rule delivers them.
-
-The notify queue in SQS.
-"""
+"""Messages to the dispatch, harvest and deliver queues in SQS."""
 
 from __future__ import annotations
 
@@ -11,8 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import RetryableError
 
@@ -24,41 +18,33 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.commands import DeliverCommand
 
 
-# The longest DelaySeconds that SQS takes (Amazon SQS, message timers).
+# Limits of SQS (Amazon SQS developer guide, message timers; API reference, SendMessageBatch, SendMessage)
 MAX_DELAY_SECONDS = 900
-
-
-def send_message(sqs: Any, queue_url: str, body: str, *, group: str, delay_seconds: float = 0) -> None:
-    """Sends one message. `group` makes a standard queue fair between tenants (Amazon SQS, fair queues)."""
-    delay = min(max(math.ceil(delay_seconds), 0), MAX_DELAY_SECONDS)
-    try:
-        sqs.send_message(QueueUrl=queue_url, MessageBody=body, MessageGroupId=group, DelaySeconds=delay)
-    except (ClientError, BotoCoreError) as error:
-        raise RetryableError(f"send to queue: {type(error).__name__}") from error
+_MAX_BATCH_MESSAGES = 10
+_MAX_GROUP_ID_CHARACTERS = 128
 
 
 class SqsCommandQueue:
-    """The CommandQueue port on the dispatch queue."""
+    """The CommandQueue port on the dispatch queue, fair between tenants."""
 
     def __init__(self, sqs: Any, queue_url: str) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-        send_message(
-            self._sqs, self._queue_url, command.to_json(), group=command.tenant, delay_seconds=delay_seconds
-        )
+        body = command.to_json()
+        _send_message(self._sqs, self._queue_url, body, tenant=command.tenant, delay_seconds=delay_seconds)
 
 
 class SqsHarvestQueue:
-    """The HarvestMessages port."""
+    """The HarvestQueue port: events in the form in which the event bus puts them on the queue."""
 
     def __init__(self, sqs: Any, queue_url: str) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
 
     def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
-        entry = {
+        envelope = {
             "version": "0",
             "id": event.event_id,
             "detail-type": event.name.value,
@@ -66,47 +52,54 @@ class SqsHarvestQueue:
             "time": format_timestamp(event.created_at),
             "detail": json.loads(event.to_detail()),
         }
-        send_message(self._sqs, self._queue_url, json.dumps(entry), group=tenant, delay_seconds=delay_seconds)
-
-
-# SendMessageBatch takes ten messages (Amazon SQS, SendMessageBatch).
-_ENTRIES = 10
+        body = json.dumps(envelope)
+        _send_message(self._sqs, self._queue_url, body, tenant=tenant, delay_seconds=delay_seconds)
 
 
 class SqsDeliveryQueue:
-    """The DeliveryQueue port. The message group is the receiver: the queue is fair between receivers."""
+    """The DeliveryQueue port, fair between receivers."""
 
     def __init__(self, sqs: Any, queue_url: str) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
 
     def send(self, commands: Sequence[DeliverCommand], *, delay_seconds: float = 0) -> None:
-        seconds = min(max(math.ceil(delay_seconds), 0), MAX_DELAY_SECONDS)
-        for start in range(0, len(commands), _ENTRIES):
-            self._send(commands[start : start + _ENTRIES], seconds)
+        for start in range(0, len(commands), _MAX_BATCH_MESSAGES):
+            self._send_batch(commands[start : start + _MAX_BATCH_MESSAGES], _limit_delay(delay_seconds))
 
-    def _send(self, commands: Sequence[DeliverCommand], seconds: int) -> None:
+    def _send_batch(self, commands: Sequence[DeliverCommand], delay_seconds: int) -> None:
         entries = [
             {
                 "Id": str(index),
                 "MessageBody": command.to_json(),
-                "MessageGroupId": _group(command),
-                "DelaySeconds": seconds,
+                "MessageGroupId": _build_receiver_group(command),
+                "DelaySeconds": delay_seconds,
             }
             for index, command in enumerate(commands)
         ]
-        try:
-            reply = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
-            raise RetryableError(f"send deliveries: {type(error).__name__}") from error
-        if reply.get("Failed"):
-            codes = sorted({entry["Code"] for entry in reply["Failed"]})
-            raise RetryableError(f"send deliveries: {len(reply['Failed'])} not taken ({', '.join(codes)})")
+        with translate_aws_errors("send deliveries"):
+            response = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        if failed := response.get("Failed"):
+            codes = sorted({entry["Code"] for entry in failed})
+            raise RetryableError(f"cannot send deliveries: {len(failed)} failed ({', '.join(codes)})")
 
 
-def _group(command: DeliverCommand) -> str:
-    """At most 128 characters of letters, digits and punctuation (Amazon SQS, MessageGroupId)."""
+def _send_message(sqs: Any, queue_url: str, body: str, *, tenant: str, delay_seconds: float) -> None:
+    """Send one message. The message group makes a standard queue fair (Amazon SQS, "Fair queues")."""
+    delay = _limit_delay(delay_seconds)
+    with translate_aws_errors("send message"):
+        sqs.send_message(QueueUrl=queue_url, MessageBody=body, MessageGroupId=tenant, DelaySeconds=delay)
+
+
+def _limit_delay(delay_seconds: float) -> int:
+    return min(max(math.ceil(delay_seconds), 0), MAX_DELAY_SECONDS)
+
+
+def _build_receiver_group(command: DeliverCommand) -> str:
+    """Return the receiver as a message group ID, which holds only printable ASCII characters."""
     name = f"{command.tenant}/{command.receiver_id or command.target}"
-    return "".join(char if char.isascii() and char.isprintable() and char != " " else "-" for char in name)[
-        :128
+    characters = [
+        character if character.isascii() and character.isprintable() and character != " " else "-"
+        for character in name
     ]
+    return "".join(characters)[:_MAX_GROUP_ID_CHARACTERS]
