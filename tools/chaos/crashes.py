@@ -79,7 +79,7 @@ class Crashes:
 
     def aws(self) -> Counter[str]:
         """Broken AWS calls by report name."""
-        words = {"aws": "refused", "aws_answer": "answer lost"}
+        words = {"aws_rejected": "refused", "aws_response_lost": "answer lost"}
         return Counter(
             {
                 f"{name} {words[kind]}": count
@@ -98,9 +98,9 @@ class Crashes:
     def _write(self) -> None:
         said = {
             "crash": self.rates,
-            "aws": mix.AWS.refused,
-            "aws_answer": mix.AWS.unanswered,
-            "aws_spares": mix.SPARED,
+            "aws_rejected": mix.AWS.refused,
+            "aws_response_lost": mix.AWS.unanswered,
+            "aws_exempt_functions": mix.SPARED,
             "log": str(self.log),
         }
         temporary = self.file.with_suffix(".tmp")

@@ -1,13 +1,13 @@
 """Errors whose class says what to do next.
 
 ProxyError
-├── RetryableError       try again later, at the earliest after `retry_after` seconds
-├── PermanentError       trying again changes nothing: record it and go on
-├── ConflictError        somebody else changed the record first: read it again
-├── DuplicateError       this was done before: acknowledge and go on
-├── NotFoundError        no such thing for this caller
-├── ConfigurationError   the deployment is wrong: an operator must act
-└── ApiError             the caller's request gets this HTTP answer
+├── RetryableError       retry later
+├── PermanentError       do not retry: record it
+├── ConflictError        another writer changed the record: read it again
+├── DuplicateError       the work is already done or in progress
+├── NotFoundError        there is no such record for this caller
+├── ConfigurationError   an operator has to correct the deployment
+└── ApiError             respond to the caller with this problem
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class ProxyError(Exception):
-    """Base of every error this package raises on purpose. Messages hold no inputs, outputs or secrets."""
+    """Base of the errors that this package raises on purpose. Messages hold no inputs, outputs or secrets."""
 
 
 class RetryableError(ProxyError):
-    """A passing failure; `retry_after` is in seconds, None where the cause did not say."""
+    """A temporary failure; `retry_after` is the delay in seconds that its source asks for, if any."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -32,19 +32,19 @@ class RetryableError(ProxyError):
 
 
 class PermanentError(ProxyError):
-    """A failure that no retry can mend."""
+    """A failure that retrying cannot change."""
 
 
 class ConflictError(ProxyError):
-    """A conditional write lost against another writer."""
+    """The condition of a write failed, because another writer was faster."""
 
 
 class DuplicateError(ProxyError):
-    """The work was already done or is being done by somebody else."""
+    """The work is already done or in progress."""
 
 
 class NotFoundError(ProxyError):
-    """The record does not exist, or belongs to another tenant; the two are never told apart."""
+    """The record does not exist, or belongs to another tenant, which must not be distinguishable."""
 
 
 class ConfigurationError(ProxyError):
@@ -53,7 +53,7 @@ class ConfigurationError(ProxyError):
 
 @dataclass(frozen=True)
 class InvalidField:
-    """One entry of `invalid_fields` in a problem reply: `type`, dotted `field`, human `description`."""
+    """An entry of `invalid_fields` in a problem: what is wrong with which (dotted) field."""
 
     type: str
     field: str
@@ -61,7 +61,7 @@ class InvalidField:
 
 
 class ApiError(ProxyError):
-    """An HTTP answer in Replicate's problem+json shape: title, detail, status, invalid_fields."""
+    """An HTTP response in the form of Replicate's problems (application/problem+json)."""
 
     def __init__(
         self,

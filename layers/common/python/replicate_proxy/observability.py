@@ -1,11 +1,6 @@
-"""X-Ray subsegments for the invocations that X-Ray samples; the others do not even load its SDK.
+"""The one logger, tracer and metrics sink of all functions.
 
-Powertools' Tracer imports the SDK when it is made, a quarter of a second of every cold start, while X-Ray
-samples about one request in twenty (AWS X-Ray, sampling rules). Lambda says in `_X_AMZN_TRACE_ID` whether it
-sampled this one, and records the function's own segment either way.
-
-The one logger, tracer and metrics sink. Ids, counts and reasons are logged; inputs, outputs and secrets
-never are.
+Logs, traces and metrics hold IDs, counts and reasons, but never inputs, outputs or secrets.
 """
 
 from __future__ import annotations
@@ -26,26 +21,35 @@ if TYPE_CHECKING:
 
 
 class SampledTracer:
-    """Decorators with the names and meaning of Powertools' own; responses are never captured."""
+    """The decorators of Powertools' Tracer, which load the X-Ray SDK only for sampled invocations.
+
+    Powertools imports the SDK when a Tracer is created, which takes a quarter of a second of every cold
+    start, while X-Ray samples one request per second and 5 % of the rest (AWS X-Ray, sampling rules). Lambda
+    records the segment of the function itself in any case. Responses are not captured.
+    """
 
     def capture_lambda_handler[**P, R](self, handler: Callable[P, R]) -> Callable[P, R]:
-        """Around the function's handler."""
-        return self._where_sampled(
-            handler, lambda: _tracer().capture_lambda_handler(handler, capture_response=False)
+        """Trace the handler of a function."""
+        return self._trace_if_sampled(
+            handler, lambda: _create_tracer().capture_lambda_handler(handler, capture_response=False)
         )
 
     def capture_method[**P, R](self, method: Callable[P, R]) -> Callable[P, R]:
-        """Around one step."""
-        return self._where_sampled(method, lambda: _tracer().capture_method(capture_response=False)(method))
+        """Trace one step of a function."""
+        return self._trace_if_sampled(
+            method, lambda: _create_tracer().capture_method(capture_response=False)(method)
+        )
 
-    def _where_sampled[**P, R](self, plain: Callable[P, R], traced: Callable[[], Any]) -> Callable[P, R]:
-        made = functools.cache(traced)
+    def _trace_if_sampled[**P, R](
+        self, function: Callable[P, R], create_traced: Callable[[], Any]
+    ) -> Callable[P, R]:
+        get_traced = functools.cache(create_traced)
 
-        @functools.wraps(plain)
+        @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if not _is_sampled():
-                return plain(*args, **kwargs)
-            result: R = made()(*args, **kwargs)
+                return function(*args, **kwargs)
+            result: R = get_traced()(*args, **kwargs)
             return result
 
         return call
@@ -56,13 +60,13 @@ def _is_sampled() -> bool:
 
 
 @functools.cache
-def _tracer() -> Tracer:
-    from aws_lambda_powertools import Tracer  # noqa: PLC0415 - the point of this module
+def _create_tracer() -> Tracer:
+    from aws_lambda_powertools import Tracer  # noqa: PLC0415 - loads the X-Ray SDK
 
     return Tracer()
 
 
-# Most invocations of some functions have nothing to count; that is no news.
+# Many invocations have no metrics; Powertools warns about each of them.
 warnings.filterwarnings("ignore", message="No application metrics to publish", category=UserWarning)
 
 logger = Logger(utc=True, log_uncaught_exceptions=True)
@@ -71,7 +75,7 @@ metrics = Metrics()
 
 
 class Metric(StrEnum):
-    """Names of our metrics; docs/operations.md says what each one means and which alarm watches it."""
+    """The metrics of the service; docs/operations.md describes them and the alarms on them."""
 
     JOB_ACCEPTED = "JobAccepted"
     JOB_REPLAYED = "JobReplayed"
@@ -110,10 +114,10 @@ class Metric(StrEnum):
 
 
 def count(metric: Metric, value: float = 1) -> None:
-    """Adds to a counter of this invocation."""
+    """Add to a counter."""
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
 def measure_seconds(metric: Metric, seconds: float) -> None:
-    """Records a duration in seconds."""
+    """Record a duration."""
     metrics.add_metric(name=metric.value, unit=MetricUnit.Seconds, value=seconds)

@@ -1,4 +1,4 @@
-"""Faults on demand: struck as the file says in the local stack, out of reach everywhere else."""
+"""Faults are injected as the faults file says on the local stack, and never on AWS."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def sqs() -> Iterator[Any]:
         )
 
 
-def install(plan: FaultPlan, **said: Mapping[str, float]) -> Path:
-    """Writes the faults file; gives back its log."""
+def write_faults(plan: FaultPlan, **faults: Mapping[str, float]) -> Path:
+    """Write the faults file and return the path of its log."""
     log = plan.path.with_name("log.jsonl")
-    plan.path.write_text(json.dumps({**said, "log": str(log)}), encoding="utf-8")
+    plan.path.write_text(json.dumps({**faults, "log": str(log)}), encoding="utf-8")
     return log
 
 
-def struck(log: Path) -> list[dict[str, str]]:
+def read_log(log: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
 
 
-class TestWhere:
-    def test_no_settings_no_plan(self) -> None:
+class TestActivation:
+    def test_no_local_settings_give_no_plan(self) -> None:
         assert load_fault_plan(LocalSettings()) is None
         assert build_checkpoint(None) is no_checkpoint
 
@@ -71,99 +71,99 @@ class TestWhere:
             "http://127.0.0.1@example.com",
         ],
     )
-    def test_settings_count_only_where_aws_itself_is_on_loopback(self, endpoint: str | None) -> None:
-        said = {"LOCAL_SETTINGS": json.dumps({"faults_file": "/faults.json"})}
+    def test_settings_are_ignored_unless_aws_endpoint_is_on_loopback(self, endpoint: str | None) -> None:
+        variables = {"LOCAL_SETTINGS": json.dumps({"faults_file": "/faults.json"})}
         if endpoint is not None:
-            said["AWS_ENDPOINT_URL"] = endpoint
+            variables["AWS_ENDPOINT_URL"] = endpoint
 
-        assert load_fault_plan(Environment(said).local_settings()) is None
+        assert load_fault_plan(Environment(variables).local_settings()) is None
 
-    def test_on_loopback_they_count(self) -> None:
-        said = {
+    def test_settings_apply_if_aws_endpoint_is_on_loopback(self) -> None:
+        variables = {
             "LOCAL_SETTINGS": json.dumps({"faults_file": "/faults.json"}),
             "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
         }
 
-        plan = load_fault_plan(Environment(said).local_settings())
+        plan = load_fault_plan(Environment(variables).local_settings())
         assert plan is not None
         assert plan.path == Path("/faults.json")
 
-    def test_a_function_on_aws_gets_the_checkpoint_that_does_nothing(self, tmp_path: Path) -> None:
+    def test_checkpoint_crashes_on_local_stack_only(self, tmp_path: Path) -> None:
         file = tmp_path / "faults.json"
         file.write_text(json.dumps({"crash": {"*": 1}, "log": str(tmp_path / "log")}), encoding="utf-8")
 
         on_aws = run_checkpoint(file, "https://dynamodb.us-east-1.amazonaws.com")
-        on_this_machine = run_checkpoint(file, "http://127.0.0.1:4566")
+        on_local_stack = run_checkpoint(file, "http://127.0.0.1:4566")
 
         assert (on_aws.returncode, on_aws.stdout) == (0, "alive\n")
-        assert (on_this_machine.returncode, on_this_machine.stdout) == (86, "")
+        assert (on_local_stack.returncode, on_local_stack.stdout) == (86, "")
 
 
-class TestFile:
-    def test_no_file_no_faults(self, plan: FaultPlan) -> None:
+class TestFaultsFile:
+    def test_missing_file_injects_nothing(self, plan: FaultPlan) -> None:
         assert not plan.should_fail("crash", "dispatch.job_claimed")
 
-    def test_broken_file_no_faults(self, plan: FaultPlan) -> None:
+    def test_malformed_file_injects_nothing(self, plan: FaultPlan) -> None:
         plan.path.write_text("{", encoding="utf-8")
 
         assert not plan.should_fail("crash", "dispatch.job_claimed")
 
-    def test_named_rate_comes_before_the_general_one(self, plan: FaultPlan) -> None:
-        install(plan, crash={"dispatch.job_claimed": 0, "*": 1})
+    def test_named_probability_overrides_wildcard(self, plan: FaultPlan) -> None:
+        write_faults(plan, crash={"dispatch.job_claimed": 0, "*": 1})
 
         assert not plan.should_fail("crash", "dispatch.job_claimed")
         assert plan.should_fail("crash", "dispatch.prediction_created")
 
-    def test_a_kind_that_is_not_named_never_strikes(self, plan: FaultPlan) -> None:
-        install(plan, crash={"*": 1})
+    def test_kind_without_probabilities_injects_nothing(self, plan: FaultPlan) -> None:
+        write_faults(plan, crash={"*": 1})
 
-        assert not plan.should_fail("aws", "sqs")
+        assert not plan.should_fail("aws_rejected", "sqs")
 
-    def test_what_strikes_is_on_record(self, plan: FaultPlan) -> None:
-        log = install(plan, crash={"*": 1})
+    def test_injected_fault_is_logged(self, plan: FaultPlan) -> None:
+        log = write_faults(plan, crash={"*": 1})
 
         plan.should_fail("crash", "track.change_stored")
 
-        assert struck(log) == [{"kind": "crash", "name": "track.change_stored"}]
+        assert read_log(log) == [{"kind": "crash", "name": "track.change_stored"}]
 
-    def test_a_changed_file_counts_at_once(self, plan: FaultPlan) -> None:
-        install(plan, crash={"*": 1})
+    def test_changed_file_is_read_again(self, plan: FaultPlan) -> None:
+        write_faults(plan, crash={"*": 1})
         assert plan.should_fail("crash", "track.change_stored")
 
-        install(plan, crash={"*": 0})
+        write_faults(plan, crash={"*": 0})
         os.utime(plan.path, ns=(1, 1))
 
         assert not plan.should_fail("crash", "track.change_stored")
 
 
-class TestCalls:
-    def test_refused_before_anything_happens(self, plan: FaultPlan, sqs: Any) -> None:
+class TestAwsFaults:
+    def test_rejected_call_has_no_effect(self, plan: FaultPlan, sqs: Any) -> None:
         url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
-        log = install(plan, aws={"sqs": 1})
+        log = write_faults(plan, aws_rejected={"sqs": 1})
         inject_aws_faults(sqs, "sqs", plan)
 
         with pytest.raises(ClientError, match="ThrottlingException"):
             sqs.send_message(QueueUrl=url, MessageBody="lost")
 
-        install(plan)
+        write_faults(plan)
         os.utime(plan.path, ns=(1, 1))
         assert "Messages" not in sqs.receive_message(QueueUrl=url)
-        assert struck(log) == [{"kind": "aws", "name": "sqs"}]
+        assert read_log(log) == [{"kind": "aws_rejected", "name": "sqs"}]
 
-    def test_answer_lost_after_it_happened(self, plan: FaultPlan, sqs: Any) -> None:
+    def test_call_with_lost_response_has_its_effect(self, plan: FaultPlan, sqs: Any) -> None:
         url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
-        install(plan, aws_answer={"sqs": 1})
+        write_faults(plan, aws_response_lost={"sqs": 1})
         inject_aws_faults(sqs, "sqs", plan)
 
         with pytest.raises(ReadTimeoutError):
-            sqs.send_message(QueueUrl=url, MessageBody="sent all the same")
+            sqs.send_message(QueueUrl=url, MessageBody="sent")
 
-        install(plan)
+        write_faults(plan)
         os.utime(plan.path, ns=(1, 1))
-        assert sqs.receive_message(QueueUrl=url)["Messages"][0]["Body"] == "sent all the same"
+        assert sqs.receive_message(QueueUrl=url)["Messages"][0]["Body"] == "sent"
 
-    def test_a_service_without_faults_is_left_alone(self, plan: FaultPlan, sqs: Any) -> None:
-        install(plan, aws={"*": 1}, aws_answer={"*": 1})
+    def test_service_without_rejections_is_unchanged(self, plan: FaultPlan, sqs: Any) -> None:
+        write_faults(plan, aws_rejected={"*": 1}, aws_response_lost={"*": 1})
 
         inject_aws_faults(sqs, "sts", plan)
 
@@ -171,7 +171,7 @@ class TestCalls:
 
 
 def run_checkpoint(faults_file: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
-    """A process that passes a step boundary as a function would: it says `alive` where it survives."""
+    """Run a process that calls a checkpoint and prints `alive` if it survives."""
     code = (
         "from replicate_proxy.bootstrap.environment import checkpoint\n"
         "checkpoint('dispatch.job_claimed')\n"

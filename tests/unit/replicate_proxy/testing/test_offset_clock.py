@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_clock_moves_when_the_file_says_so(tmp_path: Path) -> None:
+def test_clock_is_ahead_by_the_seconds_in_the_file(tmp_path: Path) -> None:
     offset = tmp_path / "offset"
     clock = OffsetClock(offset, FakeClock())
     assert clock.now() == NOW
@@ -26,7 +26,7 @@ def test_the_clock_moves_when_the_file_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["", "https://dynamodb.us-east-1.amazonaws.com"])
-def test_on_aws_the_setting_moves_nothing(tmp_path: Path, endpoint: str) -> None:
+def test_clock_has_no_offset_on_aws(tmp_path: Path, endpoint: str) -> None:
     settings = json.dumps({"clock_offset_file": str(tmp_path / "offset")})
     values = {"LOCAL_SETTINGS": settings, "AWS_ENDPOINT_URL": endpoint}
     assert isinstance(build_clock(Environment(values).local_settings()), SystemClock)

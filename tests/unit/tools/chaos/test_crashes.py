@@ -69,8 +69,8 @@ def test_enough_is_enough(crashes: Crashes) -> None:
 
 def test_crashes_and_broken_calls_are_counted_apart(crashes: Crashes) -> None:
     strike(crashes, "crash", POINT, times=2)
-    strike(crashes, "aws", "sqs", times=3)
-    strike(crashes, "aws_answer", "sqs")
+    strike(crashes, "aws_rejected", "sqs", times=3)
+    strike(crashes, "aws_response_lost", "sqs")
 
     assert crashes.hits() == {POINT: 2}
     assert crashes.aws() == {"sqs refused": 3, "sqs answer lost": 1}

@@ -1,4 +1,4 @@
-"""Reads through DAX; imported only where DAX_ENDPOINT is set."""
+"""Reads of jobs through DAX; imported only if there is a cluster."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from replicate_proxy.settings import DAX_MAX_STALENESS_MILLISECONDS, REPLICATE_P
 
 
 def build_cached_jobs(endpoint: str) -> CachedJobReader:
-    """`endpoint` is the cluster's discovery address, `daxs://…`."""
+    """Return a reader of jobs through the cluster with this discovery endpoint (`daxs://…`)."""
     cache = DaxJobCache(partial(_connect, endpoint), env[REPLICATE_PROXY_TABLE])
-    stale = timedelta(milliseconds=env[DAX_MAX_STALENESS_MILLISECONDS])
-    return CachedJobReader(job_store(), cache, clock, max_staleness=stale)
+    max_staleness = timedelta(milliseconds=env[DAX_MAX_STALENESS_MILLISECONDS])
+    return CachedJobReader(job_store(), cache, clock, max_staleness=max_staleness)
 
 
 def _connect(endpoint: str) -> Any:
     # DaxJobCache connects on a thread of its own, so that no request waits for the import or the cluster.
     from amazondax import AmazonDaxClient  # noqa: PLC0415
 
-    timeouts = Config(connect_timeout=1, read_timeout=1, retries={"max_attempts": 0})
-    return AmazonDaxClient(botocore.session.get_session(), endpoint_url=endpoint, config=timeouts)
+    config = Config(connect_timeout=1, read_timeout=1, retries={"max_attempts": 0})
+    return AmazonDaxClient(botocore.session.get_session(), endpoint_url=endpoint, config=config)

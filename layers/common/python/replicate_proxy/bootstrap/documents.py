@@ -1,4 +1,4 @@
-"""The one store of documents in a process."""
+"""The store of documents."""
 
 from __future__ import annotations
 

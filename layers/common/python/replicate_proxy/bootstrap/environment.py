@@ -1,7 +1,4 @@
-"""What a process finds around it: its settings and the time.
-
-The step boundaries' checkpoint: crashes on demand in the local stack, nothing anywhere else.
-"""
+"""The environment variables of the process, its clock, and its checkpoint for fault injection."""
 
 from __future__ import annotations
 

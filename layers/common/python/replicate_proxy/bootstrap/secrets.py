@@ -1,7 +1,4 @@
-"""The one cache of secrets in a process.
-
-The keys derived from the deployment's root secret, which is read once a process: it never changes.
-"""
+"""The cache of secrets, and the keys that are derived from the stack's root secret."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ def secret_reader() -> SecretReader:
 
 @cache
 def root_secret() -> bytes:
-    """Not cached where reading fails, so the next call tries again."""
+    """Return the root secret. It never changes, so it is read once; if that fails, the next call retries."""
     arn = Environment(os.environ)[SIGNING_SECRET_ARN]
     return str(get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
 

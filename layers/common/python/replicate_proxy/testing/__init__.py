@@ -1,1 +1,1 @@
-"""Hooks for tests on the local stack: fault injection, checkpoints, a clock that can be moved."""
+"""Hooks for tests on the local stack: fault injection, checkpoints, and a clock with an offset."""

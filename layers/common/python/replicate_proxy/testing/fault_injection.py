@@ -1,18 +1,19 @@
-"""Faults on demand, for the local stack alone: crashes at marked step boundaries, failing AWS calls.
+"""Fault injection on the local stack: crashes at checkpoints, and failing AWS calls.
 
-`LOCAL_SETTINGS` may name a `faults_file`; `config.local_settings` reads that variable only where the AWS
-endpoint is on loopback, so a deployment to AWS cannot carry any of this. The file is read anew whenever it
-changes:
+The local setting `faults_file` names a JSON file with probabilities. A deployment to AWS has no local
+settings and therefore no faults. The file is read again whenever it changes:
 
     {"crash": {"dispatch.job_claimed": 0.05, "*": 0.01},
-     "aws": {"dynamodb": 0.01, "s3": 0.01, "sqs": 0.01, "events": 0.01},
-     "aws_answer": {"dynamodb": 0.005},
-     "aws_spares": ["NotifyFunction"],
+     "aws_rejected": {"dynamodb": 0.01, "s3": 0.01, "sqs": 0.01, "events": 0.01},
+     "aws_response_lost": {"dynamodb": 0.005},
+     "aws_exempt_functions": ["NotifyFunction"],
      "log": "/path/faults.jsonl"}
 
-Numbers are probabilities: of a crash at a step boundary, of an AWS call refused before it does anything, of
-an AWS call whose answer is lost after it did. Functions whose name holds a word of `aws_spares` keep all
-their calls. Each fault that strikes appends a line to `log`.
+crash: the process ends at a checkpoint.
+aws_rejected: an AWS call fails before it has an effect.
+aws_response_lost: an AWS call has its effect, but its response does not arrive.
+aws_exempt_functions: functions whose name contains one of these words have no failing AWS calls.
+log: file to which each injected fault appends a line.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from replicate_proxy.config import LocalSettings
 
 
-_CRASH_EXIT = 86
-_THROTTLED = {
+_CRASH_EXIT_CODE = 86
+# Error code and status of a rejected call, by service
+_REJECTIONS = {
     "dynamodb": ("ProvisionedThroughputExceededException", 400),
     "s3": ("SlowDown", 503),
     "sqs": ("ThrottlingException", 400),
@@ -45,41 +47,42 @@ _THROTTLED = {
 
 @dataclass
 class FaultPlan:
-    """The faults file, read again when its time of change moves."""
+    """The content of the faults file."""
 
     path: Path
-    _read_at: int = -1
-    _faults: Mapping[str, Any] = field(default_factory=dict)
-    # Which process is struck is chance by nature; the run's seed decides the upstream's faults and the jobs.
+    _modified_at: int = -1
+    _content: Mapping[str, Any] = field(default_factory=dict)
+    # Not seeded: which process meets a fault depends on timing anyway.
     _random: random.Random = field(default_factory=random.SystemRandom)
 
-    def load(self) -> Mapping[str, Any]:
-        try:
-            changed_at = self.path.stat().st_mtime_ns
-            if changed_at != self._read_at:
-                self._faults = json.loads(self.path.read_text("utf-8"))
-                self._read_at = changed_at
-        except (OSError, ValueError):
-            return {}
-        return self._faults
-
     def should_fail(self, kind: str, name: str) -> bool:
-        """Whether the fault strikes this time; if so it is on record before it does."""
-        if kind != "crash" and self._is_spared():
+        """Return whether to inject a fault now; if so, it is logged already."""
+        if kind != "crash" and self._is_exempt_function():
             return False
-        rates = self.load().get(kind, {})
-        if self._random.random() >= float(rates.get(name, rates.get("*", 0))):
+        probabilities = self._load().get(kind, {})
+        if self._random.random() >= float(probabilities.get(name, probabilities.get("*", 0))):
             return False
-        self._record({"kind": kind, "name": name})
+        self._log({"kind": kind, "name": name})
         return True
 
-    def _is_spared(self) -> bool:
-        function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        return any(word in function for word in self.load().get("aws_spares", ()))
+    def _is_exempt_function(self) -> bool:
+        function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        return any(word in function_name for word in self._load().get("aws_exempt_functions", ()))
 
-    def _record(self, line: Mapping[str, str]) -> None:
-        with Path(self.load()["log"]).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+    def _load(self) -> Mapping[str, Any]:
+        """Return the content, empty if the file does not exist or is being written."""
+        try:
+            modified_at = self.path.stat().st_mtime_ns
+            if modified_at != self._modified_at:
+                self._content = json.loads(self.path.read_text("utf-8"))
+                self._modified_at = modified_at
+        except (OSError, ValueError):
+            return {}
+        return self._content
+
+    def _log(self, fault: Mapping[str, str]) -> None:
+        with Path(self._load()["log"]).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(fault) + "\n")
 
 
 def load_fault_plan(settings: LocalSettings) -> FaultPlan | None:
@@ -88,40 +91,40 @@ def load_fault_plan(settings: LocalSettings) -> FaultPlan | None:
 
 
 def build_checkpoint(plan: FaultPlan | None) -> Checkpoint:
-    """Ends the process on the spot, as a crash or a timeout would, where the plan says so."""
+    """Return a checkpoint that ends the process if the plan says so, as a crash or a timeout would."""
     if plan is None:
         return no_checkpoint
 
     def checkpoint(name: str) -> None:
         if plan.should_fail("crash", name):
-            os._exit(_CRASH_EXIT)
+            os._exit(_CRASH_EXIT_CODE)
 
     return checkpoint
 
 
 def inject_aws_faults(client: Any, service: str, plan: FaultPlan) -> None:
-    """Makes calls of a botocore client fail as the plan says."""
+    """Make calls of a botocore client fail if the plan says so."""
 
-    def before(**_: Any) -> tuple[Any, Mapping[str, Any]] | None:
-        if not plan.should_fail("aws", service):
+    def reject_call(**_: Any) -> tuple[Any, Mapping[str, Any]] | None:
+        if not plan.should_fail("aws_rejected", service):
             return None
-        code, status = _THROTTLED[service]
+        code, status = _REJECTIONS[service]
         metadata = {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0}
         error = {"Code": code, "Message": "injected"}
-        return _Refused(status), {"Error": error, "ResponseMetadata": metadata}
+        return _Rejection(status), {"Error": error, "ResponseMetadata": metadata}
 
-    def after(**_: Any) -> None:
-        if plan.should_fail("aws_answer", service):
+    def lose_response(**_: Any) -> None:
+        if plan.should_fail("aws_response_lost", service):
             raise ReadTimeoutError(endpoint_url=f"{service} (injected)")
 
-    if service not in _THROTTLED:
+    if service not in _REJECTIONS:
         return
-    client.meta.events.register(f"before-call.{service}", before)
-    client.meta.events.register(f"after-call.{service}", after)
+    client.meta.events.register(f"before-call.{service}", reject_call)
+    client.meta.events.register(f"after-call.{service}", lose_response)
 
 
 @dataclass(frozen=True)
-class _Refused:
-    """As much of an HTTP response as botocore looks at."""
+class _Rejection:
+    """The part of an HTTP response that botocore reads."""
 
     status_code: int

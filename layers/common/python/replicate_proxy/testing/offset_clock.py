@@ -1,4 +1,4 @@
-"""The clock of the functions: the machine's, which tests on the local stack can move."""
+"""The clock of the functions, which tests on the local stack can set ahead."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class OffsetClock:
-    """The machine's time plus the seconds in a file, read each time: all functions move at once."""
+    """The system clock plus the seconds in a file, which is read each time: all functions move at once."""
 
     def __init__(self, offset_file: Path, clock: Clock | None = None) -> None:
         self._offset_file = offset_file
         self._clock = clock or SystemClock()
 
     def now(self) -> datetime:
-        return self._clock.now() + timedelta(seconds=self._offset())
+        return self._clock.now() + timedelta(seconds=self._read_offset_seconds())
 
-    def _offset(self) -> float:
+    def _read_offset_seconds(self) -> float:
         try:
             return float(self._offset_file.read_text("utf-8").strip() or 0)
         except FileNotFoundError:
@@ -31,6 +31,6 @@ class OffsetClock:
 
 
 def build_clock(settings: LocalSettings) -> Clock:
-    """Return the system clock, on the local stack with the offset that tests set."""
-    file = settings.clock_offset_file
-    return OffsetClock(Path(file)) if file else SystemClock()
+    """Return the system clock; on the local stack, one whose offset tests can set."""
+    offset_file = settings.clock_offset_file
+    return OffsetClock(Path(offset_file)) if offset_file else SystemClock()
