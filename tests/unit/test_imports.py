@@ -76,7 +76,7 @@ def test_pure_logic_knows_neither_aws_nor_http() -> None:
 
 
 def test_services_know_ports_and_no_adapters() -> None:
-    paths = within("services", "api")
+    paths = within("services", "api", "webhooks")
     assert breaches(paths, "boto3", "botocore", "requests", "PIL", *ADAPTERS) == []
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 5
-# Why a delivery fails while its endpoint is disabled, or by the response that disables it.
+# A delivery fails for one of these because its endpoint is disabled or was disabled by the response.
 _MISSED_REASONS = frozenset({FailureReason.ENDPOINT_DISABLED, FailureReason.GONE})
 
 

@@ -1,4 +1,4 @@
-"""Settings of delivery, and the time of the next attempt. Pure."""
+"""The retry schedule and the other settings of webhook delivery, and the time of the next attempt. Pure."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class DeliverySettings:
     jitter: share by which each delay varies; 0.2 means ±20 %.
     max_retry_after_seconds: longest delay that a receiver's Retry-After can cause.
     max_queue_delay_seconds: a shorter delay goes through the queue, a longer one is left to the sweep.
-    requeue_after_seconds: time after which the sweep enqueues a delivery again whose message was lost.
+    requeue_after_seconds: when the sweep enqueues a delivery again whose message may be lost.
     ordering_timeout_seconds: how long an event waits for an earlier one of its job that the receiver rejects.
     max_concurrency: requests in flight to one receiver.
     busy_delay_seconds: delay when a healthy receiver has no free slot.
-    unresponsive_delay_seconds: first delay when the receiver sends no responses; doubles with each missing
-        response up to `max_unresponsive_delay_seconds`.
+    unresponsive_delay_seconds: delay when the receiver did not respond; doubles with each unanswered request
+        up to `max_unresponsive_delay_seconds`.
     max_age_seconds: a delivery older than this fails as expired.
-    disable_after_seconds: an endpoint is disabled after failing for this long,
-    disable_after_failures: or after this many consecutive failures, provided that they span
-    disable_min_span_seconds: so that the restart of a busy receiver does not disable it.
+    disable_after_seconds: an endpoint that has failed for this long is disabled.
+    disable_after_failures: so many consecutive failures disable an endpoint, but only if they span
+        `disable_min_span_seconds`: the restart of a busy receiver causes as many within minutes.
     """
 
     schedule_seconds: tuple[float, ...] = DEFAULT_SCHEDULE_SECONDS
