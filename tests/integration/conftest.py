@@ -20,7 +20,7 @@ from tools.local.keys import KeyIssuer
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.temporary import temporary
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 HOME = Home("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
 # Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.
@@ -40,13 +40,13 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def simulator(stack: Stack) -> Iterator[Remote]:
+def simulator(stack: Stack) -> Iterator[SimulatorClient]:
     """Steers the local Replicate; afterwards no fault is left and every setting is as it was."""
-    remote = Remote(url=stack.simulator_url)
-    settings = remote.control("GET", "settings")
+    remote = SimulatorClient(url=stack.simulator_url)
+    settings = remote.call_control_api("GET", "settings")
     yield remote
-    remote.control("DELETE", "faults")
-    remote.settings(**settings)
+    remote.call_control_api("DELETE", "faults")
+    remote.change_settings(**settings)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Models of the local Replicate, by the names and versions that clients use."""
 
-from tools.simulator.models.catalogue import Catalogue
+from tools.simulator.models.catalog import Catalog
 
 FLUX = "black-forest-labs/flux-schnell"
 SDXL = "stability-ai/sdxl"
@@ -12,6 +12,6 @@ SMALL = {"prompt": "a lighthouse", "megapixels": "0.25"}
 
 def version_of(name: str) -> str:
     """The 64 digits of the model's only version."""
-    model = Catalogue().named(name)
+    model = Catalog().find_by_name(name)
     assert model is not None
     return model.version

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.api import Api
 from tools.local import waiting
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 SECONDS = 120.0
 
@@ -41,7 +41,7 @@ def completed(api: Api, batch_id: str) -> dict[str, Any]:
     return waiting.until(over, seconds=SECONDS, what="end of the batch")
 
 
-def test_a_batch_runs_each_of_its_predictions_once(api: Api, simulator: Remote) -> None:
+def test_a_batch_runs_each_of_its_predictions_once(api: Api, simulator: SimulatorClient) -> None:
     marks = [uuid.uuid4().hex for _ in range(2)]
     key = uuid.uuid4().hex
     entries = [entry(output=mark) for mark in marks]
@@ -57,7 +57,7 @@ def test_a_batch_runs_each_of_its_predictions_once(api: Api, simulator: Remote) 
     assert done["counts"] == {"starting": 0, "processing": 0, "succeeded": 2, "failed": 1, "canceled": 0}
     paid = [one["proxy"]["replicate_id"] for one in done["predictions"]]
     assert len(set(paid)) == 3
-    assert all(simulator.timeline(prediction_id) for prediction_id in paid)
+    assert all(simulator.get_timeline(prediction_id) for prediction_id in paid)
     assert done["predictions"][0] == api.get(done["predictions"][0]["id"])
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.integration.api import Api
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 BODY = {"version": "local/lab", "input": {"output": "once"}}
 DUPLICATES = 10
 
 
-def test_repeat_with_the_same_key_gives_the_first_job(api: Api, simulator: Remote) -> None:
+def test_repeat_with_the_same_key_gives_the_first_job(api: Api, simulator: SimulatorClient) -> None:
     key = {"idempotency-key": "order-17"}
     first = api.call("POST", "/v1/predictions", BODY, headers=key)
     again = api.call("POST", "/v1/predictions", BODY, headers=key)
@@ -22,7 +22,7 @@ def test_repeat_with_the_same_key_gives_the_first_job(api: Api, simulator: Remot
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == later.headers["idempotent-replayed"] == "true"
     assert later.json() == done
-    assert simulator.stats()["predictions_by_job"][done["id"]] == 1
+    assert simulator.get_stats()["predictions_by_job"][done["id"]] == 1
 
 
 def test_key_of_another_request_is_a_conflict(api: Api) -> None:
@@ -49,7 +49,7 @@ def test_without_a_key_nothing_is_folded(api: Api) -> None:
     assert api.create("local/lab", {"output": 1})["id"] != api.create("local/lab", {"output": 1})["id"]
 
 
-def test_ten_at_once_are_one_job_and_one_upstream_prediction(api: Api, simulator: Remote) -> None:
+def test_ten_at_once_are_one_job_and_one_upstream_prediction(api: Api, simulator: SimulatorClient) -> None:
     def submit(_: int) -> tuple[int, str]:
         answer = api.call("POST", "/v1/predictions", BODY, headers={"idempotency-key": "stampede"})
         return answer.status_code, answer.json().get("id", answer.text)
@@ -61,4 +61,4 @@ def test_ten_at_once_are_one_job_and_one_upstream_prediction(api: Api, simulator
     assert status == 201
     assert api.finished(job_id)["status"] == "succeeded"
     assert len(api.call("GET", "/v1/predictions").json()["results"]) == 1
-    assert simulator.stats()["predictions_by_job"][job_id] == 1
+    assert simulator.get_stats()["predictions_by_job"][job_id] == 1

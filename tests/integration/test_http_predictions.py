@@ -6,7 +6,7 @@ from datetime import timedelta
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from tests.integration.api import Api
 from tests.integration.models import FLUX, LLAMA, SMALL
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 
 def test_plain_post_and_get(api: Api) -> None:
@@ -45,11 +45,11 @@ def test_wait_that_is_too_short_says_starting_and_the_job_goes_on(api: Api) -> N
     assert api.finished(answer.json()["id"])["output"] == 42
 
 
-def test_deadline_cancels_what_is_not_over_by_then(api: Api, simulator: Remote) -> None:
+def test_deadline_cancels_what_is_not_over_by_then(api: Api, simulator: SimulatorClient) -> None:
     created = api.create("local/lab", {"hold": True}, headers={"cancel-after": "6s"})
 
     ended = api.finished(created["id"])
-    [upstream] = simulator.control("GET", f"predictions?webhook={created['id']}")["results"]
+    [upstream] = simulator.call_control_api("GET", f"predictions?webhook={created['id']}")["results"]
 
     assert ended["status"] == upstream["status"] == "canceled"
     assert parse_timestamp(ended["deadline"]) - parse_timestamp(ended["created_at"]) == timedelta(seconds=6)

@@ -8,23 +8,25 @@ import pytest
 from tests.integration.api import Api
 from tests.integration.models import version_of
 from tools.local.stack import Stack
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 MEGABYTE = 1_000_000
 
 
-def test_large_input_reaches_replicate_whole(api: Api, simulator: Remote, stack: Stack) -> None:
+def test_large_input_reaches_replicate_whole(api: Api, simulator: SimulatorClient, stack: Stack) -> None:
     image = "data:image/png;base64," + "iVBORw0KGgo=" * (2 * MEGABYTE // 12)
 
     done = api.run("local/lab", {"image": image, "output": "seen"})
-    [upstream] = simulator.control("GET", f"predictions?webhook={done['id']}")["results"]
+    [upstream] = simulator.call_control_api("GET", f"predictions?webhook={done['id']}")["results"]
 
     assert (done["status"], done["output"]) == ("succeeded", "seen")
     assert upstream["input"]["image"] == done["input"]["image"] == image
     assert _stored(stack, api, done["id"], "input")["image"] == image
 
 
-def test_large_output_comes_back_whole_and_lies_in_s3(api: Api, simulator: Remote, stack: Stack) -> None:
+def test_large_output_comes_back_whole_and_lies_in_s3(
+    api: Api, simulator: SimulatorClient, stack: Stack
+) -> None:
     done = api.run(version_of("local/huge-json"), {"size": 3 * MEGABYTE})
 
     assert done["status"] == "succeeded", done["error"]

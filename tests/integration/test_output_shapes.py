@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.integration.api import Api
 from tools.local.stack import Stack
+from tools.simulator.client import SimulatorClient
 from tools.simulator.models.base import Model
-from tools.simulator.models.catalogue import MODELS
-from tools.simulator.remote import Remote
+from tools.simulator.models.catalog import MODELS
 
 INPUTS: dict[str, dict[str, Any]] = {
     "black-forest-labs/flux-schnell": {"prompt": "a hare", "num_outputs": 2, "megapixels": "0.25"},
@@ -65,7 +65,7 @@ def ended(stack: Stack) -> Iterator[dict[str, Future[dict[str, Any]]]]:
     api = Api(stack.api_url, stack.api_key, "demo")
 
     def run(model: Model) -> dict[str, Any]:
-        version = model.full_name if model.official else model.version
+        version = model.full_name if model.is_official else model.version
         return api.run(version, INPUTS.get(model.full_name, {}))
 
     with ThreadPoolExecutor(AT_A_TIME) as threads:
@@ -74,7 +74,7 @@ def ended(stack: Stack) -> Iterator[dict[str, Future[dict[str, Any]]]]:
 
 @pytest.mark.parametrize("model", [model.full_name for model in MODELS if model.full_name not in FAILING])
 def test_output_keeps_its_shape_and_its_files_are_ours(
-    stack: Stack, simulator: Remote, ended: dict[str, Future[dict[str, Any]]], model: str
+    stack: Stack, simulator: SimulatorClient, ended: dict[str, Future[dict[str, Any]]], model: str
 ) -> None:
     done = ended[model].result()
     upstream = _upstream(stack, simulator, done)
@@ -98,7 +98,7 @@ def test_failing_model_fails_with_replicates_words_after_one_more_try(
     assert len(done["proxy"]["past_attempts"]) == 1
 
 
-def _upstream(stack: Stack, simulator: Remote, done: dict[str, Any]) -> dict[str, Any]:
+def _upstream(stack: Stack, simulator: SimulatorClient, done: dict[str, Any]) -> dict[str, Any]:
     address = f"{stack.simulator_url}/v1/predictions/{done['proxy']['replicate_id']}"
     answer = requests.get(address, headers={"authorization": f"Bearer {simulator.token}"}, timeout=60)
     found: dict[str, Any] = answer.json()

@@ -13,7 +13,7 @@ from replicate.helpers import FileOutput
 from tests.integration.api import Api
 from tests.integration.models import FLUX, LLAMA, SDXL, SMALL, version_of
 from tools.local import waiting
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 
 def image(content: bytes) -> Image.Image:
@@ -70,7 +70,7 @@ def test_create_of_a_deployment(client: Client) -> None:
     assert (prediction.status, prediction.output) == ("succeeded", "done")
 
 
-def test_cancel_reaches_replicate(client: Client, simulator: Remote) -> None:
+def test_cancel_reaches_replicate(client: Client, simulator: SimulatorClient) -> None:
     prediction = client.predictions.create(model="local/lab", input={"hold": True})
 
     def running() -> bool | None:
@@ -81,7 +81,7 @@ def test_cancel_reaches_replicate(client: Client, simulator: Remote) -> None:
     prediction.cancel()
     prediction.wait()
 
-    upstream = simulator.control("GET", f"predictions?webhook={prediction.id}")["results"]
+    upstream = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
     assert prediction.status == "canceled"
     assert [each["status"] for each in upstream] == ["canceled"]
 
@@ -104,7 +104,7 @@ def test_refused_request_raises_replicate_error_with_our_words(client: Client) -
 
 
 def test_uploaded_file_is_an_input_that_anyone_with_its_address_can_read(
-    client: Client, simulator: Remote
+    client: Client, simulator: SimulatorClient
 ) -> None:
     sound = io.BytesIO(b"RIFF....WAVEfmt " + bytes(range(256)) * 40)
     sound.name = "hello.wav"
@@ -114,7 +114,7 @@ def test_uploaded_file_is_an_input_that_anyone_with_its_address_can_read(
         version=version_of("openai/whisper"), input={"audio": uploaded.urls["get"]}
     )
     prediction.wait()
-    [upstream] = simulator.control("GET", f"predictions?webhook={prediction.id}")["results"]
+    [upstream] = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
     fetched = requests.get(upstream["input"]["audio"], timeout=30)
 
     assert prediction.status == "succeeded"
@@ -125,7 +125,7 @@ def test_uploaded_file_is_an_input_that_anyone_with_its_address_can_read(
     assert client.files.delete(uploaded.id)
 
 
-def test_open_file_as_input_is_uploaded_on_the_way(client: Client, simulator: Remote) -> None:
+def test_open_file_as_input_is_uploaded_on_the_way(client: Client, simulator: SimulatorClient) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(picture, "PNG")
     picture.seek(0)
@@ -134,7 +134,7 @@ def test_open_file_as_input_is_uploaded_on_the_way(client: Client, simulator: Re
     prediction = client.predictions.create(model="local/lab", input={"image": picture, "output": 1})
     prediction.wait()
 
-    [upstream] = simulator.control("GET", f"predictions?webhook={prediction.id}")["results"]
+    [upstream] = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
     assert requests.get(upstream["input"]["image"], timeout=30).content == picture.getvalue()
 
 

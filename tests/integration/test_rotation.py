@@ -10,7 +10,7 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from tests.integration.api import Api
 from tools.local.parameters import SECRET_PARAMETER, TOKEN_PARAMETER
 from tools.local.stack import Stack
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 NEW_TOKEN = "r8_rotated"
 NEW_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -34,26 +34,26 @@ def parameters(stack: Stack) -> Iterator[Any]:
 
 
 def test_changing_the_parameter_changes_the_token(
-    stack: Stack, api: Api, simulator: Remote, parameters: Any
+    stack: Stack, api: Api, simulator: SimulatorClient, parameters: Any
 ) -> None:
     assert api.run("local/lab", {"output": "with the first token"})["status"] == "succeeded"
     time.sleep(READ_AGAIN_SECONDS)
     parameters.put_parameter(Name=TOKEN_PARAMETER, Value=NEW_TOKEN, Type="SecureString", Overwrite=True)
-    simulator.settings(token=NEW_TOKEN)
+    simulator.change_settings(token=NEW_TOKEN)
 
     job = api.run("local/lab", {"output": "with the second"})
 
     assert job["status"] == "succeeded"
-    assert simulator.stats()["predictions_by_job"][job["id"]] == 1
+    assert simulator.get_stats()["predictions_by_job"][job["id"]] == 1
 
 
 @pytest.mark.usefixtures("parameters")
 def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
-    stack: Stack, api: Api, simulator: Remote
+    stack: Stack, api: Api, simulator: SimulatorClient
 ) -> None:
-    first = simulator.settings()["webhook_secret"]
+    first = simulator.change_settings()["webhook_secret"]
     assert _told_by_webhook(stack, api)
-    simulator.settings(webhook_secret=NEW_SECRET)
+    simulator.change_settings(webhook_secret=NEW_SECRET)
 
     # As the schedule does it every hour.
     operator = Api(stack.api_url, stack.admin_key, "operator")
@@ -61,7 +61,7 @@ def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
     assert taken_over == {"changed": True, "live": 2}
 
     assert _told_by_webhook(stack, api)
-    simulator.settings(webhook_secret=first)
+    simulator.change_settings(webhook_secret=first)
     assert _told_by_webhook(stack, api)
 
 

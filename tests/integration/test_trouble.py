@@ -16,7 +16,7 @@ import requests
 from tests.integration.api import Api
 from tools.local.keys import KeyIssuer
 from tools.local.stack import Stack
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 SECONDS = 150.0
 LOSE = {"endpoint": "webhook", "kind": "lose"}
@@ -76,21 +76,23 @@ class Trouble:
 
 
 @pytest.fixture(scope="module")
-def replicate(stack: Stack) -> Iterator[Remote]:
-    remote = Remote(url=stack.simulator_url)
+def replicate(stack: Stack) -> Iterator[SimulatorClient]:
+    remote = SimulatorClient(url=stack.simulator_url)
     yield remote
-    remote.control("DELETE", "faults")
+    remote.call_control_api("DELETE", "faults")
 
 
 @pytest.fixture(scope="module")
-def trouble(stack: Stack, replicate: Remote) -> Trouble:
+def trouble(stack: Stack, replicate: SimulatorClient) -> Trouble:
     keyring = KeyIssuer(stack.endpoint_url, stack.outputs)
     rules_of = SURVIVED | {what: [rule] for what, (rule, _) in REFUSED.items()}
 
     def start(what: str) -> tuple[Api, str]:
         tenant = f"trouble-{secrets.token_hex(4)}"
         api = Api(stack.api_url, keyring.create_key(tenant, name="integration test"), tenant)
-        replicate.control("POST", "faults", [{**rule, "contains": tenant} for rule in rules_of[what]])
+        replicate.call_control_api(
+            "POST", "faults", [{**rule, "contains": tenant} for rule in rules_of[what]]
+        )
         output = {"what": what, "file": {"$file": "png", "width": 64, "height": 64, "name": f"{tenant}.png"}}
         return api, api.create("local/lab", {"output": output})["id"]
 
@@ -99,13 +101,15 @@ def trouble(stack: Stack, replicate: Remote) -> Trouble:
 
 
 @pytest.mark.parametrize("what", SURVIVED)
-def test_job_succeeds_by_exactly_one_prediction(trouble: Trouble, replicate: Remote, what: str) -> None:
+def test_job_succeeds_by_exactly_one_prediction(
+    trouble: Trouble, replicate: SimulatorClient, what: str
+) -> None:
     done = trouble.ended(what)
 
     assert done["status"] == "succeeded", done["error"]
     assert done["output"]["what"] == what
     assert requests.get(done["output"]["file"], timeout=30).status_code == 200
-    assert replicate.stats()["predictions_by_job"][done["id"]] == 1
+    assert replicate.get_stats()["predictions_by_job"][done["id"]] == 1
 
 
 @pytest.mark.parametrize("what", [what for what, rules in SURVIVED.items() if LOSE in rules])
@@ -114,17 +118,19 @@ def test_lost_webhooks_are_made_good_by_polling(trouble: Trouble, what: str) -> 
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refusal_fails_the_job_with_replicates_words(trouble: Trouble, replicate: Remote, what: str) -> None:
+def test_refusal_fails_the_job_with_replicates_words(
+    trouble: Trouble, replicate: SimulatorClient, what: str
+) -> None:
     failed = trouble.ended(what)
 
     assert failed["status"] == "failed"
     assert REFUSED[what][1] in failed["error"]
-    assert failed["id"] not in replicate.stats()["predictions_by_job"]
+    assert failed["id"] not in replicate.get_stats()["predictions_by_job"]
 
 
-def test_faults_really_happened(trouble: Trouble, replicate: Remote) -> None:
+def test_faults_really_happened(trouble: Trouble, replicate: SimulatorClient) -> None:
     for what in trouble.jobs:
         trouble.ended(what)
 
-    rules = replicate.control("GET", "faults")["rules"]
+    rules = replicate.call_control_api("GET", "faults")["rules"]
     assert [rule for rule in rules if rule["fired"] == 0] == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.job_store import DynamoJobStore
 from tools.bench.counting import Counts, counting
 from tools.bench.driving import WARM_UP, Driver, driving
-from tools.bench.results import record
+from tools.bench.results import record_result
 from tools.local import waiting
 from tools.local.errors import LocalError
 from tools.local.keys import DEMO_TENANT
@@ -71,9 +71,9 @@ def main() -> int:
         _settle(counts)
         used = _used(counts, _logged(driver.stack, since))
     for name, number in used.items():
-        record(f"cost.{name}", round(number / JOBS, 2), "per job")
+        record_result(f"cost.{name}", round(number / JOBS, 2), "per job")
     dollars = sum(number * _PRICES[name] for name, number in used.items()) / JOBS * 1000
-    record(
+    record_result(
         "cost.requests_per_1000_jobs",
         round(dollars, 3),
         "$",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tools.bench.driving import Driver, driving, quantile
-from tools.bench.results import record
+from tools.bench.results import record_result
 from tools.local.hook import listening
 
 if TYPE_CHECKING:
@@ -74,10 +74,12 @@ def _latency(driver: Driver) -> None:
             if run.view["id"] in receiver.first_seen
         ]
     told = len(delays)
-    record("delivery.first_attempts", told, "jobs", f"= {JOBS}", told == JOBS)
+    record_result("delivery.first_attempts", told, "jobs", f"= {JOBS}", told == JOBS)
     p50, p99 = quantile(delays, 0.5), quantile(delays, 0.99)
-    record("delivery.first_attempt.p50", round(p50, 3), "s", "< 1", p50 < 1)
-    record("delivery.first_attempt.p99", round(p99, 3), "s", f"< {SLOWEST_SECONDS}", p99 < SLOWEST_SECONDS)
+    record_result("delivery.first_attempt.p50", round(p50, 3), "s", "< 1", p50 < 1)
+    record_result(
+        "delivery.first_attempt.p99", round(p99, 3), "s", f"< {SLOWEST_SECONDS}", p99 < SLOWEST_SECONDS
+    )
 
 
 def _flaky(driver: Driver) -> None:
@@ -86,8 +88,8 @@ def _flaky(driver: Driver) -> None:
         driver.burst(FLAKY_JOBS, webhook=receiver.url)
         _until(lambda: len(receiver.accepted) >= expected, 900)
         arrived, twice = len(receiver.accepted), sum(count > 1 for count in receiver.accepted.values())
-    record("delivery.flaky.arrived", arrived, "deliveries", f"= {expected}", arrived == expected)
-    record("delivery.flaky.twice", twice, "deliveries", "= 0", twice == 0)
+    record_result("delivery.flaky.arrived", arrived, "deliveries", f"= {expected}", arrived == expected)
+    record_result("delivery.flaky.twice", twice, "deliveries", "= 0", twice == 0)
 
 
 def _until(condition: Any, seconds: float) -> None:

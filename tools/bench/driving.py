@@ -15,7 +15,7 @@ import requests
 from tools.local.home import Home
 from tools.local.screen import Screen
 from tools.local.temporary import temporary
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class Driver:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.remote = Remote(url=stack.simulator_url)
+        self.remote = SimulatorClient(url=stack.simulator_url)
         self._session = requests.Session()
         self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
         self._headers = {"Authorization": f"Bearer {stack.api_key}"}
@@ -102,7 +102,7 @@ def driving(name: str = "bench") -> Iterator[Driver]:
     """The stack, warm: cold starts are measured elsewhere."""
     with temporary(Home(name), Screen(), PARAMETERS) as stack:
         driver = Driver(stack)
-        driver.remote.settings(latency=0.3, jitter=0)
+        driver.remote.change_settings(latency=0.3, jitter=0)
         for jobs in WARM_UP:
             driver.burst(jobs, threads=jobs)
         yield driver

@@ -15,7 +15,7 @@ from PIL import Image
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from tools.bench.images_corpus import load_photographs
-from tools.bench.results import record
+from tools.bench.results import record_result
 
 SIZE = (6000, 4000)
 
@@ -34,7 +34,7 @@ def main() -> None:
             print(f"  24 MP {kind}: {outcome}, function {function_mb} MB + child {child_mb} MB")
             peaks_mb[kind] = int(function_mb) + int(child_mb)
     peak_mb = max(peaks_mb.values())
-    record("image.peak_mb_24mp", peak_mb, "MB", "<= 300", peak_mb <= 300)
+    record_result("image.peak_mb_24mp", peak_mb, "MB", "<= 300", peak_mb <= 300)
 
 
 def print_peaks(path: Path) -> None:

@@ -22,7 +22,7 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pipeline import process_image
 from replicate_proxy.images.task import ImageLimits, ImageTask
 from tools.bench.images_corpus import load_photographs
-from tools.bench.results import record
+from tools.bench.results import record_result
 
 PLOT = Path(__file__).resolve().parents[2] / "docs" / "images" / "size-against-similarity.svg"
 # us-east-1 list prices in dollars: a second of Lambda on arm64 at 1,769 MB (one core), a GB stored for a
@@ -157,9 +157,9 @@ def measure_pipeline(pngs: dict[str, bytes]) -> None:
             percent = 100 * result.bytes_after / len(content)
             print(f"  {name:20} q{result.quality} {percent:5.1f} % SSIM {ssims[-1]:.4f}")
     share = bytes_after / sum(len(content) for content in pngs.values())
-    record("image.bytes_ratio", round(share, 4), "of PNG", "<= 0.10", share <= 0.10)
-    record("image.ssim_mean", round(mean(ssims), 4), "SSIM", ">= 0.955", mean(ssims) >= 0.955)
-    record("image.ssim_min", round(min(ssims), 4), "SSIM", ">= 0.94", min(ssims) >= 0.94)
+    record_result("image.bytes_ratio", round(share, 4), "of PNG", "<= 0.10", share <= 0.10)
+    record_result("image.ssim_mean", round(mean(ssims), 4), "SSIM", ">= 0.955", mean(ssims) >= 0.955)
+    record_result("image.ssim_min", round(min(ssims), 4), "SSIM", ">= 0.94", min(ssims) >= 0.94)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.images.task import ImageLimits, ImageOutcome
 from tools.bench.images_corpus import write_square
-from tools.bench.results import record
+from tools.bench.results import record_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,14 +120,14 @@ def measure_processor_time(folder: Path) -> None:
                 columns = "  ".join(f"{tool} {ms:.0f}" for tool, ms in means.items())
                 print(f"  {edge:4}² {kind:4} {path.stat().st_size / 1e6:5.2f} MB   ms: {columns}")
     pool.close()
-    record("image.ms_1024_png", round(median(times["ours"]), 1), "ms")
-    record("image.vs_pillow", round(median(ratios["pillow"]), 3), "x its time")
-    record("image.vs_pyvips", round(median(ratios["pyvips"]), 3), "x its time")
+    record_result("image.ms_1024_png", round(median(times["ours"]), 1), "ms")
+    record_result("image.vs_pillow", round(median(ratios["pillow"]), 3), "x its time")
+    record_result("image.vs_pyvips", round(median(ratios["pyvips"]), 3), "x its time")
     if "sharp" in ratios:
         worst = round(max(ratios["sharp"]), 3)
-        record("image.vs_sharp", worst, "x its time", "<= 0.75 (worst image)", worst <= 0.75)
+        record_result("image.vs_sharp", worst, "x its time", "<= 0.75 (worst image)", worst <= 0.75)
     else:
-        record("image.vs_sharp", None, "x its time", "<= 0.75", None)
+        record_result("image.vs_sharp", None, "x its time", "<= 0.75", None)
         print("sharp was NOT measured: node or its package is missing")
 
 
@@ -197,9 +197,9 @@ def measure_throughput(folder: Path, cores: int) -> None:
     path = write_square(1024, folder)
     one_worker = measure_images_per_second(path, folder, 1)
     all_workers = measure_images_per_second(path, folder, cores)
-    record("image.per_second_one_core", round(one_worker, 1), "images/s")
+    record_result("image.per_second_one_core", round(one_worker, 1), "images/s")
     scaling = all_workers / one_worker / cores
-    record(
+    record_result(
         f"image.per_second_{cores}_cores",
         round(all_workers, 1),
         "images/s",

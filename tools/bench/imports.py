@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.bench.results import record
+from tools.bench.results import record_result
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 9
@@ -47,10 +47,10 @@ def main() -> int:
         for name, script in scripts.items():
             times[name].append(_milliseconds(script))
     all_in = statistics.median(times["all_in"])
-    record("import.all_in", round(all_in), "ms")
+    record_result("import.all_in", round(all_in), "ms")
     for name, target in TARGETS.items():
         ratio = statistics.median(times[name]) / all_in
-        record(f"import.{name}", round(ratio, 3), "x all-in", f"<= {target}", ratio <= target)
+        record_result(f"import.{name}", round(ratio, 3), "x all-in", f"<= {target}", ratio <= target)
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 from tools.bench.driving import Driver, JobRun, driving, quantile
-from tools.bench.results import record
+from tools.bench.results import record_result
 
 IDLE_JOBS = 30
 BURST_JOBS = 300
@@ -28,19 +28,21 @@ def _idle(driver: Driver) -> None:
     before, after = [], []
     for _ in range(IDLE_JOBS):
         run = driver.finished(*driver.submit(), pause=0.1)
-        timeline = driver.remote.timeline(run.view["proxy"]["replicate_id"])
+        timeline = driver.remote.get_timeline(run.view["proxy"]["replicate_id"])
         before.append((timeline["created_at"] - run.sent_at) * 1000)
         after.append(run.at("finished") - timeline["completed_at"])
-    record(
+    record_result(
         "submit_to_replicate.p50",
         round(quantile(before, 0.5)),
         "ms",
         f"<= {OVERHEAD_MS}",
         quantile(before, 0.5) <= 150,
     )
-    record("submit_to_replicate.p99", round(quantile(before, 0.99)), "ms")
-    record("completion_to_stored.p50", round(quantile(after, 0.5), 3), "s", "<= 1", quantile(after, 0.5) <= 1)
-    record("completion_to_stored.p99", round(quantile(after, 0.99), 3), "s")
+    record_result("submit_to_replicate.p99", round(quantile(before, 0.99)), "ms")
+    record_result(
+        "completion_to_stored.p50", round(quantile(after, 0.5), 3), "s", "<= 1", quantile(after, 0.5) <= 1
+    )
+    record_result("completion_to_stored.p99", round(quantile(after, 0.99), 3), "s")
 
 
 def _burst(driver: Driver) -> None:
@@ -48,8 +50,8 @@ def _burst(driver: Driver) -> None:
     runs: list[JobRun] = driver.burst(BURST_JOBS)
     seconds = time.monotonic() - begun
     succeeded = sum(run.view["status"] == "succeeded" for run in runs)
-    record("burst.succeeded", succeeded, "jobs", f"= {BURST_JOBS}", succeeded == BURST_JOBS)
-    record("burst.drained", round(BURST_JOBS / seconds, 1), "jobs/s")
+    record_result("burst.succeeded", succeeded, "jobs", f"= {BURST_JOBS}", succeeded == BURST_JOBS)
+    record_result("burst.drained", round(BURST_JOBS / seconds, 1), "jobs/s")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ from typing import Any
 RESULTS = Path(__file__).with_name("results.json")
 
 
-def record(name: str, value: float | None, unit: str, target: str = "", met: bool | None = None) -> None:
+def record_result(
+    name: str, value: float | None, unit: str, target: str = "", met: bool | None = None
+) -> None:
     """Adds or replaces one result and prints it. `met` is None where there is no bar to meet."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     entry = {"name": name, "value": value, "unit": unit, "target": target, "met": met}

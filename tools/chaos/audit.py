@@ -11,7 +11,7 @@ from replicate_proxy.jobs.model import TERMINAL_STATUSES, AttemptOutcome, Job
 from tools.chaos.application import Application, UnreliableInbox
 from tools.chaos.orders import ENDINGS, Order
 from tools.local.stack import Stack
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 _ENDINGS = frozenset(status.value for status in TERMINAL_STATUSES)
 
@@ -61,12 +61,12 @@ def audit(
     placed: Sequence[Order],
     jobs: Mapping[str, Job],
     sightings: Sightings,
-    simulator: Remote,
+    simulator: SimulatorClient,
     inbox: UnreliableInbox,
 ) -> Findings:
     """Compares the three records."""
-    created: Mapping[str, int] = simulator.stats()["predictions_by_job"]
-    upstream = {entry["id"]: entry for entry in simulator.control("GET", "predictions")["results"]}
+    created: Mapping[str, int] = simulator.get_stats()["predictions_by_job"]
+    upstream = {entry["id"]: entry for entry in simulator.call_control_api("GET", "predictions")["results"]}
     known = [
         (order, jobs[application.accepted[order.number]])
         for order in placed

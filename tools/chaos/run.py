@@ -30,7 +30,7 @@ from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.status import depth
 from tools.local.temporary import temporary
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 _CLIENTS = 6
 _CANCELERS = 30
@@ -103,7 +103,7 @@ class _Run:
         self._stack = stack
         self._inbox = inbox
         self._placed = orders(options.jobs, options.seed)
-        self._simulator = Remote(url=stack.simulator_url)
+        self._simulator = SimulatorClient(url=stack.simulator_url)
         self._application = Application(stack, inbox.url, options.seed)
         self._watch = Watch(stack)
         self._duplicator = pressure.Duplicator(stack, options.seed)
@@ -127,16 +127,18 @@ class _Run:
         return self._report(time.monotonic() - started, redriven, left)
 
     def _install(self) -> None:
-        self._simulator.control("POST", "reset")
-        self._simulator.settings(webhook_retry_scale=0.3)
-        self._simulator.control("POST", "faults", {"rules": [fault.rule for fault in self._faults_upstream]})
+        self._simulator.call_control_api("POST", "reset")
+        self._simulator.change_settings(webhook_retry_scale=0.3)
+        self._simulator.call_control_api(
+            "POST", "faults", {"rules": [fault.rule for fault in self._faults_upstream]}
+        )
         self._crashes.begin()
 
     def _end_upstream_faults(self) -> None:
-        rules = self._simulator.control("GET", "faults")["rules"]
+        rules = self._simulator.call_control_api("GET", "faults")["rules"]
         for fault, rule in zip(self._faults_upstream, rules, strict=True):
             self._upstream_counts[fault.name] = rule["fired"]
-        self._simulator.control("DELETE", "faults")
+        self._simulator.call_control_api("DELETE", "faults")
 
     def _live_through_it(self) -> None:
         with ExitStack() as beside:

@@ -43,7 +43,7 @@ class Engine:
 
     def script(self, model: Model, given: dict[str, Any]) -> Script:
         """What the model will do with that input; TypeError or ValueError if it cannot."""
-        return model.behave(Run(given, seeded(self._rng.getrandbits(64))))
+        return model.behavior(Run(given, seeded(self._rng.getrandbits(64))))
 
     def cancel(self, prediction: Prediction) -> None:
         """Cancel at once; no effect on a terminal prediction."""
@@ -149,7 +149,7 @@ class Engine:
 
     def _usual(self, model: Model, share: float) -> float:
         knobs = self._knobs()
-        return knobs.latency * model.pace * share * (1 + knobs.jitter * self._rng.uniform(-1, 1))
+        return knobs.latency * model.latency_factor * share * (1 + knobs.jitter * self._rng.uniform(-1, 1))
 
 
 def _remaining(prediction: Prediction) -> float | None:

@@ -7,7 +7,7 @@ from tools.simulator.engine import Engine
 from tools.simulator.faults.book import FaultBook
 from tools.simulator.files import Uploads
 from tools.simulator.media.pool import MediaPool
-from tools.simulator.models.catalogue import Catalogue
+from tools.simulator.models.catalog import Catalog
 from tools.simulator.ratelimit import CreateLimit
 from tools.simulator.retention import Retention
 from tools.simulator.settings import Knobs, Launch
@@ -24,7 +24,7 @@ class Simulator:
         self.launch = launch
         self.knobs = knobs
         self.initial_knobs = knobs
-        self.catalogue = Catalogue()
+        self.catalogue = Catalog()
         self.store = Store()
         self.stats = Stats()
         self.faults = FaultBook(launch.seed)

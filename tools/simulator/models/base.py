@@ -54,13 +54,13 @@ class Model:
     owner: str
     name: str
     description: str
-    behave: Behaviour
+    behavior: Behaviour
     inputs: dict[str, JsonSchema]
     output: JsonSchema
     required: tuple[str, ...] = ()
-    official: bool = False
-    streamable: bool = False
-    pace: float = 1.0
+    is_official: bool = False
+    is_streamable: bool = False
+    latency_factor: float = 1.0
 
     @property
     def full_name(self) -> str:
@@ -73,9 +73,9 @@ class Model:
         return version_id(self.full_name)
 
     @property
-    def shown_version(self) -> str:
+    def reported_version(self) -> str:
         """The `version` of its predictions."""
-        return "hidden" if self.official else self.version
+        return "hidden" if self.is_official else self.version
 
 
 TEXT: JsonSchema = {"type": "string"}

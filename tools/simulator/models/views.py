@@ -26,7 +26,7 @@ def model_view(model: Model) -> dict[str, Any]:
         "name": model.name,
         "description": model.description,
         "visibility": "public",
-        "is_official": model.official,
+        "is_official": model.is_official,
         "github_url": None,
         "paper_url": None,
         "license_url": None,

@@ -52,9 +52,9 @@ async def get_collection(request: Request) -> Response:
     slug = request.path_params["slug"]
     if slug not in _COLLECTIONS:
         raise not_found()
-    models = found(simulator(request).catalogue.all(), _COLLECTIONS[slug][2])
+    models = found(simulator(request).catalogue.list_models(), _COLLECTIONS[slug][2])
     if slug == "official":
-        models = [model for model in models if model.official]
+        models = [model for model in models if model.is_official]
     return reply(
         {**_collection(slug), "full_description": None, "models": [model_view(model) for model in models]}
     )
@@ -72,7 +72,7 @@ async def search(request: Request) -> Response:
             "model": model_view(model),
             "metadata": {"generated_description": model.description, "tags": [], "score": 1.0},
         }
-        for model in found(simulator(request).catalogue.all(), words)[:limit]
+        for model in found(simulator(request).catalogue.list_models(), words)[:limit]
     ]
     slugs = [slug for slug, (name, *_) in _COLLECTIONS.items() if words.lower() in name.lower()]
     collections = [{**_collection(slug), "models": []} for slug in slugs]

@@ -39,7 +39,7 @@ def named(request: Request) -> str:
 
 def model_of(request: Request) -> Model:
     """The model that the path names, or a 404 ProblemError."""
-    model = simulator(request).catalogue.named(named(request))
+    model = simulator(request).catalogue.find_by_name(named(request))
     if model is None:
         raise not_found()
     return model

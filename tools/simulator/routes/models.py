@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tools.simulator.models.base import Model
-from tools.simulator.models.catalogue import DEPLOYMENTS
+from tools.simulator.models.catalog import DEPLOYMENTS
 from tools.simulator.models.views import model_view, version_view
 from tools.simulator.problems import not_found
 from tools.simulator.routes.common import listing, model_of, named, reply, simulator
@@ -19,13 +19,15 @@ _EXAMPLES = 10
 
 async def list_models(request: Request) -> Response:
     """GET /models."""
-    return reply(listing([model_view(model) for model in simulator(request).catalogue.all()]))
+    return reply(listing([model_view(model) for model in simulator(request).catalogue.list_models()]))
 
 
 async def query_models(request: Request) -> Response:
     """QUERY /models: the body is the plain-text query."""
     words = (await request.body()).decode(errors="replace")
-    return reply(listing([model_view(model) for model in found(simulator(request).catalogue.all(), words)]))
+    return reply(
+        listing([model_view(model) for model in found(simulator(request).catalogue.list_models(), words)])
+    )
 
 
 def found(models: list[Model], words: str) -> list[Model]:
@@ -89,7 +91,7 @@ async def get_deployment(request: Request) -> Response:
 
 def _deployment(request: Request, full_name: str) -> dict[str, Any]:
     owner, _, name = full_name.partition("/")
-    model = simulator(request).catalogue.deployed(full_name)
+    model = simulator(request).catalogue.find_by_deployment(full_name)
     if model is None:
         raise not_found()
     release = {

@@ -30,7 +30,7 @@ _PAGE = 100
 async def create(request: Request) -> Response:
     """POST /predictions: by version."""
     wanted = parse_create(await request.body(), versioned=True)
-    model = simulator(request).catalogue.resolve(wanted.version or "")
+    model = simulator(request).catalogue.find_by_version(wanted.version or "")
     if model is None:
         raise invalid_version()
     return await _create(request, wanted, model)
@@ -39,8 +39,8 @@ async def create(request: Request) -> Response:
 async def create_by_model(request: Request) -> Response:
     """POST /models/{owner}/{name}/predictions: official models only."""
     wanted = parse_create(await request.body(), versioned=False)
-    model = simulator(request).catalogue.named(named(request))
-    if model is None or not model.official:
+    model = simulator(request).catalogue.find_by_name(named(request))
+    if model is None or not model.is_official:
         raise not_found()
     return await _create(request, wanted, model)
 
@@ -48,7 +48,7 @@ async def create_by_model(request: Request) -> Response:
 async def create_by_deployment(request: Request) -> Response:
     """POST /deployments/{owner}/{name}/predictions."""
     wanted = parse_create(await request.body(), versioned=False)
-    model = simulator(request).catalogue.deployed(named(request))
+    model = simulator(request).catalogue.find_by_deployment(named(request))
     if model is None:
         raise not_found()
     return await _create(request, wanted, model, deployment=named(request))
@@ -100,14 +100,14 @@ async def _create(
     prediction = Prediction(
         id=ids.prediction_id(),
         model=model.full_name,
-        version=model.shown_version,
+        version=model.reported_version,
         input=wanted.input,
         created_ns=now,
         webhook=wanted.webhook,
         events=wanted.events,
         deployment=deployment,
         deadline_ns=None if lifetime is None else now + lifetime * clock.NANOSECONDS,
-        streamable=model.streamable,
+        streamable=model.is_streamable,
     )
     host.store.add(prediction)
     host.stats.count_created(prediction, host.knobs.job_parameters)

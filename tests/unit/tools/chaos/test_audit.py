@@ -12,7 +12,7 @@ from tools.chaos.application import Application, UnreliableInbox
 from tools.chaos.audit import Findings, Sightings, audit
 from tools.chaos.orders import TRANSIENT, Kind, Order
 from tools.local.stack import Stack
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 PAST = PastAttempt(
     attempt=1,
@@ -26,17 +26,17 @@ NOWHERE = Stack("", "", "", "", "", "", "", "", "", webhooks=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream(Remote):
+class Upstream(SimulatorClient):
     """What Replicate would say: creations by job, and its predictions by id."""
 
     url: str = "http://127.0.0.1:9"
     created: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
 
-    def stats(self) -> dict[str, Any]:
+    def get_stats(self) -> dict[str, Any]:
         return {"predictions_by_job": self.created}
 
-    def control(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def call_control_api(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         return {"results": [{"id": id_, "status": status} for id_, status in self.statuses.items()]}
 
 

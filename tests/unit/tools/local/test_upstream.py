@@ -2,7 +2,7 @@ import pytest
 
 from tools.local import upstream
 from tools.local.errors import LocalError
-from tools.simulator.remote import running
+from tools.simulator.client import run_simulator
 
 LOCAL = "http://127.0.0.1:8787"
 
@@ -38,7 +38,7 @@ def test_an_address_that_is_none_is_refused_by_name() -> None:
 
 
 def test_webhook_secret_is_asked_of_the_upstream() -> None:
-    with running() as replicate:
+    with run_simulator() as replicate:
         assert upstream.choose({}, replicate.url).webhook_secret() == replicate.webhook_secret
 
 

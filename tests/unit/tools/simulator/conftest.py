@@ -13,7 +13,7 @@ import pytest
 import requests
 from replicate.client import Client
 
-from tools.simulator.remote import Remote, running
+from tools.simulator.client import SimulatorClient, run_simulator
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Receiver:
 class Api:
     """Raw HTTP with the token."""
 
-    remote: Remote
+    remote: SimulatorClient
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.remote.token}", **options.pop("headers", {})}
@@ -90,24 +90,24 @@ class Api:
 
 
 @pytest.fixture(scope="session")
-def simulator() -> Iterator[Remote]:
-    with running("--seed", "7", "--latency", "0.05", "--webhook-retry-scale", "0.01") as remote:
+def simulator() -> Iterator[SimulatorClient]:
+    with run_simulator("--seed", "7", "--latency", "0.05", "--webhook-retry-scale", "0.01") as remote:
         yield remote
 
 
 @pytest.fixture
-def remote(simulator: Remote) -> Remote:
+def remote(simulator: SimulatorClient) -> SimulatorClient:
     simulator.reset()
     return simulator
 
 
 @pytest.fixture
-def api(remote: Remote) -> Api:
+def api(remote: SimulatorClient) -> Api:
     return Api(remote)
 
 
 @pytest.fixture
-def client(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def client(remote: SimulatorClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("REPLICATE_BASE_URL", remote.url)
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.05")
     client = Client(api_token=remote.token)

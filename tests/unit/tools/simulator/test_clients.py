@@ -7,8 +7,8 @@ import pytest
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
+from tools.simulator.client import SimulatorClient
 from tools.simulator.ids import version_id
-from tools.simulator.remote import Remote
 
 
 def test_run_of_an_official_model_gives_its_urls(client: Client) -> None:
@@ -80,7 +80,7 @@ def test_models_versions_collections_hardware_account(client: Client) -> None:
     assert client.models.list().results
 
 
-def test_webhook_secret(client: Client, remote: Remote) -> None:
+def test_webhook_secret(client: Client, remote: SimulatorClient) -> None:
     assert client.webhooks.default.secret().key == remote.webhook_secret
 
 
@@ -102,8 +102,8 @@ def test_a_file_input_is_uploaded(client: Client, api: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [402, 422, 429, 500, 503])
-def test_an_error_reply_raises_with_its_status(client: Client, remote: Remote, status: int) -> None:
-    remote.break_next("create", "status", status=status)
+def test_an_error_reply_raises_with_its_status(client: Client, remote: SimulatorClient, status: int) -> None:
+    remote.inject_fault("create", "status", status=status)
     with pytest.raises(ReplicateError) as caught:
         client.predictions.create(model="local/lab", input={})
     assert caught.value.status == status

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 PICTURE = {"$file": "png", "width": 64, "height": 64}
 
@@ -50,16 +50,16 @@ def test_a_false_content_type_is_served_when_asked_for(api: Any) -> None:
     assert requests.get(output, timeout=5).headers["content-type"].startswith("text/html")
 
 
-def test_sync_mode_may_answer_with_data_uris(api: Any, remote: Remote) -> None:
-    remote.settings(sync_data_uris=True)
+def test_sync_mode_may_answer_with_data_uris(api: Any, remote: SimulatorClient) -> None:
+    remote.change_settings(sync_data_uris=True)
     prediction = api.finished(output=[PICTURE])
     assert prediction["output"][0].startswith("data:image/png;base64,")
     assert api.get(prediction["id"])["output"][0].startswith("http")
 
 
-def test_expired_data_is_gone_but_the_record_stays(api: Any, remote: Remote) -> None:
+def test_expired_data_is_gone_but_the_record_stays(api: Any, remote: SimulatorClient) -> None:
     prediction = api.finished(output=PICTURE, logs="l", secret="s")
-    remote.control("POST", f"predictions/{prediction['id']}/expire")
+    remote.call_control_api("POST", f"predictions/{prediction['id']}/expire")
     shown = api.get(prediction["id"])
     assert (shown["status"], shown["data_removed"]) == ("succeeded", True)
     assert (shown["input"], shown["output"], shown["logs"]) == ({}, None, "")
@@ -67,10 +67,10 @@ def test_expired_data_is_gone_but_the_record_stays(api: Any, remote: Remote) -> 
     assert (gone.status_code, b"NoSuchKey" in gone.content) == (404, True)
 
 
-def test_retention_removes_data_by_itself(api: Any, remote: Remote, eventually: Any) -> None:
+def test_retention_removes_data_by_itself(api: Any, remote: SimulatorClient, eventually: Any) -> None:
     prediction = api.finished(output=PICTURE)
     assert not api.get(prediction["id"])["data_removed"]
-    remote.settings(retention=0.2)
+    remote.change_settings(retention=0.2)
     # The sweeper looks every 5 s at most.
     eventually(lambda: api.get(prediction["id"])["data_removed"])
     assert requests.get(prediction["output"], timeout=5).status_code == 404

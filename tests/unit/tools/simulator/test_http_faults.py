@@ -12,7 +12,7 @@ import pytest
 import requests
 from replicate.client import Client
 
-from tools.simulator.remote import Remote
+from tools.simulator.client import SimulatorClient
 
 PICTURE = {"$file": "png", "width": 64, "height": 64}
 BODY = {"version": "local/lab", "input": {"startup": 0, "latency": 0}}
@@ -22,8 +22,8 @@ def create(api: Any, **options: Any) -> Any:
     return api.call("POST", "/v1/predictions", json=BODY, **options)
 
 
-def created(remote: Remote) -> int:
-    return int(remote.stats()["predictions_created"])
+def created(remote: SimulatorClient) -> int:
+    return int(remote.get_stats()["predictions_created"])
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def created(remote: Remote) -> int:
     [(["body", "header"], 7, "7"), (["body"], 7, None), (["header"], None, "7"), ([], None, None)],
 )
 def test_429_says_when_to_retry_where_told(
-    api: Any, remote: Remote, places: list[str], in_body: int | None, in_header: str | None
+    api: Any, remote: SimulatorClient, places: list[str], in_body: int | None, in_header: str | None
 ) -> None:
-    remote.break_next("create", "status", status=429, retry_after=7, retry_after_in=places)
+    remote.inject_fault("create", "status", status=429, retry_after=7, retry_after_in=places)
     answer = create(api)
     assert (answer.status_code, answer.json().get("retry_after")) == (429, in_body)
     assert answer.headers.get("retry-after") == in_header
@@ -51,8 +51,10 @@ def test_429_says_when_to_retry_where_told(
         (503, "Service Unavailable"),
     ],
 )
-def test_an_error_status_creates_nothing(api: Any, remote: Remote, status: int, title: str | None) -> None:
-    remote.break_next("create", "status", status=status, detail="because")
+def test_an_error_status_creates_nothing(
+    api: Any, remote: SimulatorClient, status: int, title: str | None
+) -> None:
+    remote.inject_fault("create", "status", status=status, detail="because")
     answer = create(api)
     assert (answer.status_code, answer.json()["detail"], answer.json().get("title")) == (
         status,
@@ -63,20 +65,20 @@ def test_an_error_status_creates_nothing(api: Any, remote: Remote, status: int, 
     assert (created(remote), create(api).status_code) == (0, 201)
 
 
-def test_503_may_say_when_to_retry(api: Any, remote: Remote) -> None:
-    remote.break_next("create", "status", status=503, retry_after=3)
+def test_503_may_say_when_to_retry(api: Any, remote: SimulatorClient) -> None:
+    remote.inject_fault("create", "status", status=503, retry_after=3)
     assert create(api).headers["retry-after"] == "3"
 
 
-def test_an_error_after_acceptance_has_created(api: Any, remote: Remote) -> None:
-    remote.break_next("create", "status_after_accept", status=502)
+def test_an_error_after_acceptance_has_created(api: Any, remote: SimulatorClient) -> None:
+    remote.inject_fault("create", "status_after_accept", status=502)
     assert create(api).status_code == 502
     assert created(remote) == 1
 
 
 @pytest.mark.parametrize(("kind", "count"), [("reset_before_accept", 0), ("reset_after_accept", 1)])
-def test_a_reset_is_a_real_tcp_reset(api: Any, remote: Remote, kind: str, count: int) -> None:
-    remote.break_next("create", kind)
+def test_a_reset_is_a_real_tcp_reset(api: Any, remote: SimulatorClient, kind: str, count: int) -> None:
+    remote.inject_fault("create", kind)
     address = urlsplit(remote.url)
     body = json.dumps(BODY)
     with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=5) as connection:
@@ -88,8 +90,10 @@ def test_a_reset_is_a_real_tcp_reset(api: Any, remote: Remote, kind: str, count:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("reset_before_accept", 0), ("reset_after_accept", 1)])
-def test_clients_see_the_reset(api: Any, remote: Remote, client: Client, kind: str, count: int) -> None:
-    remote.break_next("create", kind, times=3)
+def test_clients_see_the_reset(
+    api: Any, remote: SimulatorClient, client: Client, kind: str, count: int
+) -> None:
+    remote.inject_fault("create", kind, times=3)
     with pytest.raises(requests.ConnectionError):
         create(api)
     with pytest.raises(httpx.ReadError):
@@ -106,23 +110,23 @@ def test_clients_see_the_reset(api: Any, remote: Remote, client: Client, kind: s
 
 
 @pytest.mark.parametrize(("kind", "count"), [("timeout_before", 0), ("timeout_after", 1)])
-def test_a_hang_outlasts_the_client(api: Any, remote: Remote, kind: str, count: int) -> None:
-    remote.break_next("create", kind, seconds=30)
+def test_a_hang_outlasts_the_client(api: Any, remote: SimulatorClient, kind: str, count: int) -> None:
+    remote.inject_fault("create", kind, seconds=30)
     with pytest.raises(requests.ReadTimeout):
         create(api, timeout=0.3)
     assert created(remote) == count
 
 
-def test_a_hang_ends_in_a_reset(api: Any, remote: Remote) -> None:
-    remote.break_next("get", "timeout_before", seconds=0.2)
+def test_a_hang_ends_in_a_reset(api: Any, remote: SimulatorClient) -> None:
+    remote.inject_fault("get", "timeout_before", seconds=0.2)
     before = time.monotonic()
     with pytest.raises(requests.ConnectionError):
         api.get("x")
     assert time.monotonic() - before >= 0.2
 
 
-def test_broken_json_is_no_json_but_has_created(api: Any, remote: Remote) -> None:
-    remote.break_next("create", "broken_json")
+def test_broken_json_is_no_json_but_has_created(api: Any, remote: SimulatorClient) -> None:
+    remote.inject_fault("create", "broken_json")
     answer = create(api)
     assert answer.status_code == 201
     with pytest.raises(requests.JSONDecodeError):
@@ -130,40 +134,40 @@ def test_broken_json_is_no_json_but_has_created(api: Any, remote: Remote) -> Non
     assert created(remote) == 1
 
 
-def test_a_slow_body_arrives_whole(api: Any, remote: Remote) -> None:
+def test_a_slow_body_arrives_whole(api: Any, remote: SimulatorClient) -> None:
     url = api.finished(output=PICTURE)["output"]
     whole = requests.get(url, timeout=5).content
-    remote.break_next("download", "slow_body", seconds=0.5)
+    remote.inject_fault("download", "slow_body", seconds=0.5)
     before = time.monotonic()
     assert requests.get(url, timeout=5).content == whole
     assert time.monotonic() - before >= 0.45
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_a_download_that_fails(api: Any, remote: Remote, status: int) -> None:
+def test_a_download_that_fails(api: Any, remote: SimulatorClient, status: int) -> None:
     url = api.finished(output=PICTURE)["output"]
-    remote.break_next("download", "status", status=status)
+    remote.inject_fault("download", "status", status=status)
     assert [requests.get(url, timeout=5).status_code for _ in range(2)] == [status, 200]
 
 
-def test_a_truncated_download_breaks_off(api: Any, remote: Remote) -> None:
+def test_a_truncated_download_breaks_off(api: Any, remote: SimulatorClient) -> None:
     url = api.finished(output=PICTURE)["output"]
-    remote.break_next("download", "truncated")
+    remote.inject_fault("download", "truncated")
     with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
         _ = requests.get(url, timeout=5).content
     assert requests.get(url, timeout=5).status_code == 200
 
 
-def test_a_redirected_download(api: Any, remote: Remote) -> None:
+def test_a_redirected_download(api: Any, remote: SimulatorClient) -> None:
     url = api.finished(output=PICTURE)["output"]
-    remote.break_next("download", "redirect", location="http://169.254.169.254/latest")
+    remote.inject_fault("download", "redirect", location="http://169.254.169.254/latest")
     answer = requests.get(url, timeout=5, allow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (302, "http://169.254.169.254/latest")
 
 
-def test_a_download_of_the_wrong_content_type(api: Any, remote: Remote) -> None:
+def test_a_download_of_the_wrong_content_type(api: Any, remote: SimulatorClient) -> None:
     url = api.finished(output=PICTURE)["output"]
-    remote.break_next("download", "wrong_content_type", content_type="application/x-evil")
+    remote.inject_fault("download", "wrong_content_type", content_type="application/x-evil")
     answer = requests.get(url, timeout=5)
     assert (answer.headers["content-type"], answer.content[:4]) == ("application/x-evil", b"\x89PNG")
 
@@ -183,15 +187,17 @@ def test_a_download_of_the_wrong_content_type(api: Any, remote: Remote) -> None:
         ("download", "GET", "/delivery/x/0/y"),
     ],
 )
-def test_each_endpoint_can_be_broken(api: Any, remote: Remote, endpoint: str, method: str, path: str) -> None:
-    remote.break_next(endpoint, "status", status=599)
+def test_each_endpoint_can_be_broken(
+    api: Any, remote: SimulatorClient, endpoint: str, method: str, path: str
+) -> None:
+    remote.inject_fault(endpoint, "status", status=599)
     assert api.call(method, path).status_code == 599
     assert api.call(method, path).status_code != 599
-    assert remote.control("GET", "faults")["rules"][0]["fired"] == 1
+    assert remote.call_control_api("GET", "faults")["rules"][0]["fired"] == 1
 
 
-def test_a_rule_can_look_into_the_body_and_spare_the_first(api: Any, remote: Remote) -> None:
-    remote.break_next("create", "status", status=500, contains="black cat", after=1)
+def test_a_rule_can_look_into_the_body_and_spare_the_first(api: Any, remote: SimulatorClient) -> None:
+    remote.inject_fault("create", "status", status=500, contains="black cat", after=1)
 
     def asked(prompt: str) -> int:
         body = {"version": "local/lab", "input": {"prompt": prompt}}
@@ -201,7 +207,7 @@ def test_a_rule_can_look_into_the_body_and_spare_the_first(api: Any, remote: Rem
     assert api.call("GET", "/v1/predictions").json()["results"][0]["input"] == {"prompt": "black cat"}
 
 
-def test_faults_leave_the_control_api_alone_and_need_the_token(api: Any, remote: Remote) -> None:
-    remote.break_next("any", "status", status=500)
+def test_faults_leave_the_control_api_alone_and_need_the_token(api: Any, remote: SimulatorClient) -> None:
+    remote.inject_fault("any", "status", status=500)
     assert requests.get(f"{remote.url}/v1/account", timeout=5).status_code == 401
-    assert remote.control("GET", "health") == {"status": "ok"}
+    assert remote.call_control_api("GET", "health") == {"status": "ok"}

@@ -7,9 +7,9 @@ import pytest
 import requests
 from PIL import Image
 
+from tools.simulator.client import SimulatorClient
 from tools.simulator.ids import version_id
-from tools.simulator.models.catalogue import MODELS
-from tools.simulator.remote import Remote
+from tools.simulator.models.catalog import MODELS
 
 
 def run(api: Any, name: str, **given: Any) -> Any:
@@ -92,14 +92,14 @@ def test_equal_names_have_different_folders(api: Any) -> None:
     assert len(set(output)) == 3
 
 
-def test_a_data_uri_and_a_third_party_file(api: Any, remote: Remote) -> None:
+def test_a_data_uri_and_a_third_party_file(api: Any, remote: SimulatorClient) -> None:
     assert run(api, "local/data-uri")[0].startswith("data:image/png;base64,iVBOR")
     foreign, own = run(api, "local/third-party")
     assert own.startswith(f"{remote.url}/delivery/")
     assert foreign.startswith("http://localhost:")
-    assert remote.stats()["third_party_downloads"] == 0
+    assert remote.get_stats()["third_party_downloads"] == 0
     fetched(foreign)
-    assert remote.stats()["third_party_downloads"] == 1
+    assert remote.get_stats()["third_party_downloads"] == 1
 
 
 def test_a_file_of_every_kind_has_its_content_type(api: Any) -> None:
@@ -136,7 +136,11 @@ def test_the_failing_model_fails(api: Any) -> None:
 def test_every_model_is_described(api: Any, model: Any) -> None:
     shown = api.call("GET", f"/v1/models/{model.full_name}").json()
     version = api.call("GET", f"/v1/models/{model.full_name}/versions/{model.version}").json()
-    assert (shown["owner"], shown["name"], shown["is_official"]) == (model.owner, model.name, model.official)
+    assert (shown["owner"], shown["name"], shown["is_official"]) == (
+        model.owner,
+        model.name,
+        model.is_official,
+    )
     assert shown["latest_version"] == version
     assert set(version["openapi_schema"]["components"]["schemas"]) >= {"Input", "Output"}
     assert api.call("GET", f"/v1/models/{model.full_name}/readme").text.startswith("# ")
@@ -151,7 +155,7 @@ def test_examples_are_real_predictions(api: Any) -> None:
     ]
 
 
-def test_search_and_query_find_models(api: Any, remote: Remote) -> None:
+def test_search_and_query_find_models(api: Any, remote: SimulatorClient) -> None:
     found = requests.get(
         f"{remote.url}/v1/search", params={"query": "svg vector", "limit": "3"}, timeout=10
     ).json()
@@ -184,7 +188,7 @@ def test_the_lab_gives_any_shape_and_grows(api: Any) -> None:
     assert prediction["metrics"]["image_count"] == 1
 
 
-def test_partial_output_shows_while_it_runs(api: Any, remote: Remote) -> None:
+def test_partial_output_shows_while_it_runs(api: Any, remote: SimulatorClient) -> None:
     prediction = api.lab(partial=[["a"]], output=["a", "b"], hold=True, latency=0.05)
     for _ in range(200):
         shown = api.get(prediction["id"])

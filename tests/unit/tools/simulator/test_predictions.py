@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tools.simulator.client import SimulatorClient
 from tools.simulator.ids import version_id
-from tools.simulator.remote import Remote
 
 LAB = version_id("local/lab")
 
@@ -150,8 +150,10 @@ def test_prefer_wait_that_runs_out_says_starting(api: Any) -> None:
     assert api.get(answer.json()["id"])["status"] == "processing"
 
 
-def test_prefer_wait_returns_processing_with_output_while_it_settles(api: Any, remote: Remote) -> None:
-    remote.settings(settle=5)
+def test_prefer_wait_returns_processing_with_output_while_it_settles(
+    api: Any, remote: SimulatorClient
+) -> None:
+    remote.change_settings(settle=5)
     answer = create(api, {"version": "local/lab", "input": {"output": ["x"], "latency": 0}}, Prefer="wait")
     assert (answer.json()["status"], answer.json()["output"]) == ("processing", ["x"])
     assert "completed_at" not in answer.json()
@@ -175,7 +177,7 @@ def test_a_deadline_aborts_before_the_start_and_cancels_after_it(api: Any) -> No
     waiting = api.lab(startup=60, headers={"Cancel-After": "5s"})
     running = api.lab(latency=60, headers={"Cancel-After": "5", "Prefer": "wait=10"})
     assert running["status"] == "canceled"
-    timeline = api.remote.timeline(running["id"])
+    timeline = api.remote.get_timeline(running["id"])
     assert 4.9 < timeline["completed_at"] - timeline["created_at"] < 7
     assert running["deadline"]
     ended = api.get(waiting["id"])
@@ -212,8 +214,8 @@ def test_a_failed_prediction_keeps_its_error_text(api: Any) -> None:
     assert prediction["error"] == "Director: unexpected error (E9828)"
 
 
-def test_a_run_beyond_the_limit_fails(api: Any, remote: Remote) -> None:
-    remote.settings(run_limit=0.05)
+def test_a_run_beyond_the_limit_fails(api: Any, remote: SimulatorClient) -> None:
+    remote.change_settings(run_limit=0.05)
     prediction = api.finished(latency=60)
     assert (prediction["status"], prediction["error"]) == ("failed", "Prediction timed out")
 
@@ -236,7 +238,7 @@ def test_the_list_pages_newest_first_and_covers_everything_once(api: Any) -> Non
 
 def test_the_list_filters_by_creation_time(api: Any) -> None:
     old, middle, new = api.lab(), api.lab(), api.lab()
-    timelines = [api.remote.timeline(prediction["id"]) for prediction in (old, middle, new)]
+    timelines = [api.remote.get_timeline(prediction["id"]) for prediction in (old, middle, new)]
     assert timelines[0]["created_at"] < timelines[1]["created_at"] < timelines[2]["created_at"]
 
     def listed(**query: str) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 import standardwebhooks
 
 from tools.simulator import signature
+from tools.simulator.client import SimulatorClient
 from tools.simulator.clock import parse_iso
-from tools.simulator.remote import Remote
 
 
 def test_the_published_known_answer() -> None:
@@ -18,7 +18,9 @@ def test_the_published_known_answer() -> None:
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_both_default_events_arrive_in_order_and_verify(api: Any, receiver: Any, remote: Remote) -> None:
+def test_both_default_events_arrive_in_order_and_verify(
+    api: Any, receiver: Any, remote: SimulatorClient
+) -> None:
     prediction = api.lab(output=["x"], webhook=f"{receiver.url}/hook?job=a%20b&n=1&n=2")
     output, completed = receiver.next(), receiver.next()
     verifier = standardwebhooks.Webhook(remote.webhook_secret)
@@ -81,30 +83,32 @@ def test_every_end_is_told(api: Any, receiver: Any, ending: str) -> None:
     assert receiver.next().status == ("canceled" if ending == "cancel" else "failed")
 
 
-def test_the_terminal_webhook_is_retried_until_acknowledged(api: Any, receiver: Any, remote: Remote) -> None:
+def test_the_terminal_webhook_is_retried_until_acknowledged(
+    api: Any, receiver: Any, remote: SimulatorClient
+) -> None:
     receiver.answers = [500, 404, 200]
     prediction = api.lab(webhook=receiver.url, webhook_events_filter=["completed"])
     calls = [receiver.next() for _ in range(3)]
     assert len({call.headers["webhook-id"] for call in calls}) == 1
     assert len({call.body for call in calls}) == 1
     assert receiver.quiet()
-    attempts = remote.timeline(prediction["id"])["webhook_attempts"]
+    attempts = remote.get_timeline(prediction["id"])["webhook_attempts"]
     assert [(attempt["number"], attempt["status_code"]) for attempt in attempts] == [
         (1, 500),
         (2, 404),
         (3, 200),
     ]
-    assert (remote.stats()["webhooks_sent"], remote.stats()["webhooks_acknowledged"]) == (3, 1)
+    assert (remote.get_stats()["webhooks_sent"], remote.get_stats()["webhooks_acknowledged"]) == (3, 1)
 
 
-def test_retries_end_after_about_a_minute(api: Any, receiver: Any, remote: Remote) -> None:
+def test_retries_end_after_about_a_minute(api: Any, receiver: Any, remote: SimulatorClient) -> None:
     """The simulator under test runs a hundred times as fast."""
     receiver.answers = [503] * 10
     prediction = api.lab(webhook=receiver.url, webhook_events_filter=["completed"])
     calls = [receiver.next() for _ in range(6)]
     assert receiver.quiet(0.6)
     assert len(calls) == 6
-    timeline = remote.timeline(prediction["id"])
+    timeline = remote.get_timeline(prediction["id"])
     last = timeline["webhook_attempts"][-1]["sent_at"] - timeline["completed_at"]
     assert 0.55 < last < 2
 
@@ -123,20 +127,22 @@ def test_a_redirect_loses_the_webhook(api: Any, receiver: Any) -> None:
     assert receiver.quiet()
 
 
-def test_a_refused_connection_is_retried(api: Any, remote: Remote, eventually: Any) -> None:
+def test_a_refused_connection_is_retried(api: Any, remote: SimulatorClient, eventually: Any) -> None:
     prediction = api.finished(webhook="http://127.0.0.1:9/hook", webhook_events_filter=["completed"])
 
     def attempts() -> list[dict[str, Any]]:
         return [
-            attempt for attempt in remote.timeline(prediction["id"])["webhook_attempts"] if attempt["error"]
+            attempt
+            for attempt in remote.get_timeline(prediction["id"])["webhook_attempts"]
+            if attempt["error"]
         ]
 
     eventually(lambda: len(attempts()) == 6)
     assert {attempt["status_code"] for attempt in attempts()} == {None}
 
 
-def test_webhooks_can_be_switched_off(api: Any, receiver: Any, remote: Remote) -> None:
-    remote.settings(webhooks=False)
+def test_webhooks_can_be_switched_off(api: Any, receiver: Any, remote: SimulatorClient) -> None:
+    remote.change_settings(webhooks=False)
     api.finished(webhook=receiver.url)
     assert receiver.quiet()
-    assert remote.stats()["webhooks_sent"] == 0
+    assert remote.get_stats()["webhooks_sent"] == 0

@@ -14,8 +14,8 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="black-forest-labs",
         name="flux-schnell",
-        official=True,
-        behave=pictures.flux_schnell,
+        is_official=True,
+        behavior=pictures.flux_schnell,
         description="Fast text to image: a list of images",
         output=list_of(URI),
         required=("prompt",),
@@ -33,9 +33,9 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="black-forest-labs",
         name="flux-1.1-pro",
-        official=True,
-        behave=pictures.flux_pro,
-        pace=2,
+        is_official=True,
+        behavior=pictures.flux_pro,
+        latency_factor=2,
         description="Text to image: one bare URL",
         output=URI,
         required=("prompt",),
@@ -44,8 +44,8 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="stability-ai",
         name="sdxl",
-        behave=pictures.sdxl,
-        pace=2,
+        behavior=pictures.sdxl,
+        latency_factor=2,
         description="Text to image by version: a list of PNGs",
         output=list_of(URI),
         required=("prompt",),
@@ -54,9 +54,9 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="meta",
         name="meta-llama-3-8b-instruct",
-        official=True,
-        streamable=True,
-        behave=language.llama,
+        is_official=True,
+        is_streamable=True,
+        behavior=language.llama,
         description="Language model: a growing list of text",
         required=("prompt",),
         output={**list_of(TEXT), "x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"},
@@ -65,7 +65,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="openai",
         name="whisper",
-        behave=language.whisper,
+        behavior=language.whisper,
         description="Speech to text: a nested object",
         output=object_of(transcription=TEXT, segments=_ANY, detected_language=TEXT, translation=TEXT),
         inputs={"audio": URI},
@@ -74,7 +74,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="replicate",
         name="hello-world",
-        behave=language.hello,
+        behavior=language.hello,
         description="One bare string",
         output=TEXT,
         inputs={"text": TEXT},
@@ -83,9 +83,9 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="minimax",
         name="video-01",
-        official=True,
-        behave=recordings.video,
-        pace=5,
+        is_official=True,
+        behavior=recordings.video,
+        latency_factor=5,
         description="Text to video: one bare MP4 URL",
         output=URI,
         inputs={"prompt": PROMPT},
@@ -94,8 +94,8 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="meta",
         name="musicgen",
-        behave=recordings.music,
-        pace=2,
+        behavior=recordings.music,
+        latency_factor=2,
         description="Music: one bare WAV URL",
         output=URI,
         inputs={"prompt": PROMPT, "duration": integer(3, 1, 30)},
@@ -103,8 +103,8 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="recraft-ai",
         name="recraft-v3-svg",
-        official=True,
-        behave=recordings.vector,
+        is_official=True,
+        behavior=recordings.vector,
         description="Vector drawing: one bare SVG URL",
         output=URI,
         inputs={"prompt": PROMPT},
@@ -112,7 +112,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="parts",
-        behave=pictures.parts,
+        behavior=pictures.parts,
         description="An object of files, text and null",
         output=object_of(image=URI, mask=URI, depth=URI, caption=TEXT, extra=_ANY),
         inputs={},
@@ -120,7 +120,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="captioned",
-        behave=pictures.captioned,
+        behavior=pictures.captioned,
         description="A list of objects text + image",
         output=list_of(object_of(text=TEXT, image=URI)),
         inputs={"prompt": PROMPT},
@@ -128,7 +128,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="grid",
-        behave=pictures.grid,
+        behavior=pictures.grid,
         description="A list of lists of images",
         output=list_of(list_of(URI)),
         inputs={},
@@ -136,7 +136,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="animated-gif",
-        behave=pictures.animated_gif,
+        behavior=pictures.animated_gif,
         description="One animated GIF",
         output=URI,
         inputs={"frames": integer(6, 2, 60)},
@@ -144,7 +144,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="many-files",
-        behave=pictures.many,
+        behavior=pictures.many,
         description="Up to 249 images",
         output=list_of(URI),
         inputs={"n": integer(249, 1, 249)},
@@ -152,7 +152,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="same-names",
-        behave=pictures.same_names,
+        behavior=pictures.same_names,
         description="Equal basenames",
         output=list_of(URI),
         inputs={"n": integer(3, 1, 50)},
@@ -160,7 +160,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="data-uri",
-        behave=pictures.inline,
+        behavior=pictures.inline,
         description="An image inside the JSON",
         output=list_of(URI),
         inputs={},
@@ -168,7 +168,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="third-party",
-        behave=pictures.elsewhere,
+        behavior=pictures.elsewhere,
         description="A file on another host",
         output=list_of(URI),
         inputs={},
@@ -176,7 +176,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="archive",
-        behave=recordings.archive,
+        behavior=recordings.archive,
         description="One ZIP",
         output=URI,
         inputs={},
@@ -184,7 +184,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="mixture",
-        behave=recordings.mixture,
+        behavior=recordings.mixture,
         description="A file of every kind",
         output=list_of(URI),
         inputs={},
@@ -192,7 +192,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="nothing",
-        behave=language.nothing,
+        behavior=language.nothing,
         description="Null output",
         output=_ANY,
         inputs={},
@@ -200,7 +200,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="embeddings",
-        behave=language.embeddings,
+        behavior=language.embeddings,
         description="Vectors of numbers",
         output=_NUMBERS,
         inputs={"text": TEXT},
@@ -208,7 +208,7 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="huge-json",
-        behave=language.huge,
+        behavior=language.huge,
         description="Megabytes of JSON",
         output=_ANY,
         inputs={"size": integer(3_000_000, 1000, 20_000_000)},
@@ -216,16 +216,16 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="talkative",
-        behave=language.talkative,
+        behavior=language.talkative,
         description="Growing logs",
         output=TEXT,
         inputs={"lines": integer(40, 1, 1000)},
-        pace=4,
+        latency_factor=4,
     ),
     Model(
         owner="local",
         name="failing",
-        behave=language.failing,
+        behavior=language.failing,
         description="Fails with an E-code",
         output=_ANY,
         inputs={"code": TEXT},
@@ -233,8 +233,8 @@ MODELS: tuple[Model, ...] = (
     Model(
         owner="local",
         name="lab",
-        official=True,
-        behave=lab.lab,
+        is_official=True,
+        behavior=lab.lab,
         description="Does what its input says",
         output=_ANY,
         inputs=lab.INPUTS,
@@ -247,26 +247,26 @@ DEPLOYMENTS: dict[str, str] = {
 }
 
 
-class Catalogue:
+class Catalog:
     """Look-ups by name and by version."""
 
     def __init__(self, models: Iterable[Model] = MODELS) -> None:
         self._by_name = {model.full_name: model for model in models}
         self._by_version = {model.version: model for model in self._by_name.values()}
 
-    def all(self) -> list[Model]:
+    def list_models(self) -> list[Model]:
         """Every model, in catalogue order."""
         return list(self._by_name.values())
 
-    def named(self, full_name: str) -> Model | None:
+    def find_by_name(self, full_name: str) -> Model | None:
         """The model called `owner/name`."""
         return self._by_name.get(full_name)
 
-    def deployed(self, full_name: str) -> Model | None:
+    def find_by_deployment(self, full_name: str) -> Model | None:
         """The model that a deployment `owner/name` runs."""
         return self._by_name.get(DEPLOYMENTS.get(full_name, ""))
 
-    def resolve(self, version: str) -> Model | None:
+    def find_by_version(self, version: str) -> Model | None:
         """The model of `<64 hex>`, `owner/name:<64 hex>`, or `owner/name` (official models only)."""
         name, colon, identifier = version.partition(":")
         if colon:
@@ -274,5 +274,5 @@ class Catalogue:
             return model if model and model.version == identifier else None
         if "/" in version:
             model = self._by_name.get(version)
-            return model if model and model.official else None
+            return model if model and model.is_official else None
         return self._by_version.get(version)

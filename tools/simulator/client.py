@@ -21,38 +21,38 @@ _CALL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
+class SimulatorClient:
     """Steers the local Replicate at `url` (an origin, without /v1); requests.HTTPError when refused."""
 
     url: str
     token: str = DEFAULT_TOKEN
     webhook_secret: str = DEFAULT_WEBHOOK_SECRET
 
-    def break_next(self, endpoint: str, kind: str, **details: Any) -> None:
+    def inject_fault(self, endpoint: str, kind: str, **details: Any) -> None:
         """Install a fault rule that fires once, unless `times` says otherwise."""
-        self.control("POST", "faults", {"endpoint": endpoint, "kind": kind, "times": 1, **details})
+        self.call_control_api("POST", "faults", {"endpoint": endpoint, "kind": kind, "times": 1, **details})
 
-    def settings(self, **changes: Any) -> dict[str, Any]:
+    def change_settings(self, **changes: Any) -> dict[str, Any]:
         """Change the named settings; all settings."""
-        return self.control("POST", "settings", changes)
+        return self.call_control_api("POST", "settings", changes)
 
-    def stats(self) -> dict[str, Any]:
+    def get_stats(self) -> dict[str, Any]:
         """Counts since start or reset."""
-        return self.control("GET", "stats")
+        return self.call_control_api("GET", "stats")
 
-    def timeline(self, prediction_id: str) -> dict[str, Any]:
+    def get_timeline(self, prediction_id: str) -> dict[str, Any]:
         """What happened to a prediction when, and every webhook attempt."""
-        return self.control("GET", f"predictions/{prediction_id}/timeline")
+        return self.call_control_api("GET", f"predictions/{prediction_id}/timeline")
 
-    def complete(self, prediction_id: str, **ending: Any) -> dict[str, Any]:
+    def complete_prediction(self, prediction_id: str, **ending: Any) -> dict[str, Any]:
         """End a held prediction with status, output, logs, error as given."""
-        return self.control("POST", f"predictions/{prediction_id}/complete", ending)
+        return self.call_control_api("POST", f"predictions/{prediction_id}/complete", ending)
 
     def reset(self) -> None:
         """As freshly started."""
-        self.control("POST", "reset")
+        self.call_control_api("POST", "reset")
 
-    def control(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def call_control_api(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Any call of the control API; its JSON."""
         answer = requests.request(method, f"{self.url}/_control/{path}", json=body, timeout=_CALL_SECONDS)
         answer.raise_for_status()
@@ -61,14 +61,14 @@ class Remote:
 
 
 @contextmanager
-def running(*options: str) -> Iterator[Remote]:
+def run_simulator(*options: str) -> Iterator[SimulatorClient]:
     """A local Replicate of one's own on a free port, ended with the block. RuntimeError: it didn't start."""
     with tempfile.TemporaryDirectory(prefix="local-replicate-") as folder:
         ready = Path(folder) / "ready.json"
         command = [sys.executable, "-m", "tools.simulator", "--ready-file", str(ready), *options]
         with subprocess.Popen(command, cwd=_ROOT) as process:
             try:
-                yield Remote(url=_url(process, ready))
+                yield SimulatorClient(url=_url(process, ready))
             finally:
                 process.terminate()
 
