@@ -35,10 +35,10 @@ def test_batch_and_jobs_refer_to_each_other() -> None:
     assert len(world.messages) == 3
 
 
-@pytest.mark.parametrize("part", ["table", "documents"])
-def test_create_fails_when_nothing_can_be_stored(part: str) -> None:
+@pytest.mark.parametrize("failing_store", ["batches", "documents"])
+def test_create_fails_when_nothing_can_be_stored(failing_store: str) -> None:
     world = World()
-    if part == "table":
+    if failing_store == "batches":
         world.batch_store.faults.fail("create")
     else:
         world.documents.faults.fail("keep")
@@ -79,11 +79,11 @@ def test_conflict_without_stored_batch_is_retryable() -> None:
 def test_sweep_queues_jobs_that_could_not_be_queued() -> None:
     checked: list[str] = []
 
-    def chance(name: str) -> bool:
+    def fault_occurs(name: str) -> bool:
         checked.append(name)
         return name == "queue.failed"
 
-    world = World(fault_occurs=chance)
+    world = World(fault_occurs=fault_occurs)
     state = create(world)
     assert checked.count("queue.failed") == 1, "queueing stops at the first failed send"
     world.fault_occurs = lambda _: False

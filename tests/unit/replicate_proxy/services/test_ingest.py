@@ -38,10 +38,12 @@ def test_create_succeeds_when_queueing_fails() -> None:
     assert world.get_job(job).status is JobStatus.SUBMITTED
 
 
-@pytest.mark.parametrize("part", ["create", "keep"])
-def test_create_fails_when_nothing_can_be_stored(world: World, part: str) -> None:
-    world.store.faults.fail("create")
-    world.documents.faults.fail("keep")
+@pytest.mark.parametrize("failing_store", ["jobs", "documents"])
+def test_create_fails_when_nothing_can_be_stored(world: World, failing_store: str) -> None:
+    if failing_store == "jobs":
+        world.store.faults.fail("create")
+    else:
+        world.documents.faults.fail("keep")
     with pytest.raises(RetryableError):
         world.accept_job(idempotency_key="k")
     assert world.store.jobs == {}

@@ -1,4 +1,4 @@
-"""Routes of the dead-letter queues: get_depths, a look at messages, redrive and discard."""
+"""Routes of the dead-letter queues: depths, a look at messages, redrive and discard."""
 
 from __future__ import annotations
 
