@@ -16,7 +16,7 @@ CALL_SECONDS = 120.0  # a burst of calls starts many functions, which a busy mac
 
 
 @dataclass(frozen=True)
-class Api:
+class ApiClient:
     """One tenant's view: `url` is origin and stage, `key` the tenant's."""
 
     url: str
@@ -48,7 +48,7 @@ class Api:
         assert answer.status_code == 200, answer.text
         return _object(answer)
 
-    def finished(self, job_id: str, *, seconds: float = FINISH_SECONDS) -> dict[str, Any]:
+    def wait_until_finished(self, job_id: str, *, timeout_seconds: float = FINISH_SECONDS) -> dict[str, Any]:
         """The prediction once it is over."""
         last: dict[str, Any] = {}
 
@@ -57,13 +57,13 @@ class Api:
             return last if last["status"] in TERMINAL else None
 
         try:
-            return waiting.until(over, seconds=seconds, what="end of the job")
+            return waiting.wait_for(over, timeout_seconds=timeout_seconds, description="end of the job")
         except LocalError as error:
             raise AssertionError(f"{error}: {json.dumps(last)[:2000]}") from None
 
     def run(self, version: str, given: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """Create and wait for the end, whatever it is."""
-        return self.finished(self.create(version, given, **more)["id"])
+        return self.wait_until_finished(self.create(version, given, **more)["id"])
 
 
 def _object(answer: requests.Response) -> dict[str, Any]:

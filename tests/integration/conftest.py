@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from replicate.client import Client
 
-from tests.integration.api import Api
-from tests.integration.crowd import write_crowd
-from tools.local.home import Home
+from tests.integration.api import ApiClient
+from tests.integration.crowd import store_finished_jobs
 from tools.local.keys import KeyIssuer
+from tools.local.lifecycle import temporary_stack
+from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
-from tools.local.temporary import temporary
 from tools.simulator.client import SimulatorClient
 
-HOME = Home("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
+FOLDER = StackFolder("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
 # Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.
-OVERRIDES = {
+PARAMETERS = {
     "UnknownOutcomeTimeoutSeconds": "4",
     "ResubmitAfterSeconds": "10",
     "WebhookTimeoutSeconds": "10",
@@ -35,7 +35,9 @@ CROWD = 203
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The running stack: `api_url`, `api_key`, `admin_key`, `outputs`, and `stack.aws("dynamodb")`."""
-    with temporary(HOME, Screen(), OVERRIDES, keep=bool(os.environ.get("KEEP_STACK"))) as running:
+    with temporary_stack(
+        FOLDER, Screen(), PARAMETERS, keep_running=bool(os.environ.get("KEEP_STACK"))
+    ) as running:
         yield running
 
 
@@ -81,37 +83,37 @@ def client(stack: Stack, client_of: Callable[[str], Client]) -> Client:
 
 
 @pytest.fixture
-def make_api(stack: Stack, make_key: Callable[..., str]) -> Callable[[], Api]:
+def make_api(stack: Stack, make_key: Callable[..., str]) -> Callable[[], ApiClient]:
     """make_api(): plain HTTP as a tenant that nobody else has."""
 
-    def make() -> Api:
+    def make() -> ApiClient:
         tenant = f"tenant-{secrets.token_hex(4)}"
-        return Api(stack.api_url, make_key(tenant), tenant)
+        return ApiClient(stack.api_url, make_key(tenant), tenant)
 
     return make
 
 
 @pytest.fixture
-def api(make_api: Callable[[], Api]) -> Api:
+def api(make_api: Callable[[], ApiClient]) -> ApiClient:
     """Plain HTTP as a tenant of the test's own, so that tests never see each other's jobs."""
     return make_api()
 
 
 @pytest.fixture(scope="session")
-def crowd(stack: Stack) -> tuple[Api, list[str]]:
+def crowd(stack: Stack) -> tuple[ApiClient, list[str]]:
     """A tenant with more predictions than two pages hold, and their ids, newest first.
 
     They are written straight to the table: running each would take minutes and show nothing more.
     """
     tenant = f"tenant-{secrets.token_hex(4)}"
     key = KeyIssuer(stack.endpoint_url, stack.outputs).create_key(tenant, name="integration test")
-    return Api(stack.api_url, key, tenant), write_crowd(stack, tenant, CROWD)
+    return ApiClient(stack.api_url, key, tenant), store_finished_jobs(stack, tenant, CROWD)
 
 
 @pytest.fixture
 def aws(stack: Stack) -> Callable[[str], Any]:
     """aws("s3"): a boto3 client of the emulated account."""
-    return stack.aws
+    return stack.get_client
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 from tools.local.stack import Stack
 
 
-def write_crowd(stack: Stack, tenant: str, number: int) -> list[str]:
+def store_finished_jobs(stack: Stack, tenant: str, number: int) -> list[str]:
     """The ids, newest first; one job a second, the newest of them now."""
-    store = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"])
+    store = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
     jobs = list(_jobs(stack.api_url, tenant, number))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(store.create, jobs))

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.local import waiting
-from tools.local.hook import listening
+from tools.local.loopback import receive_webhooks
 
 ARRIVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Call:
+class ReceivedRequest:
     """One call: header names in lower case, the body's bytes, and the status it was answered with."""
 
     headers: dict[str, str]
     body: bytes
-    answered: int
+    status: int
 
     @property
     def prediction(self) -> dict[str, Any]:
@@ -31,29 +31,31 @@ class Call:
 class Receiver:
     """`answers` are the statuses of the first calls; after them it is 204."""
 
-    answers: Sequence[int] = ()
+    statuses: Sequence[int] = ()
     url: str = ""
-    calls: list[Call] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def take(self, headers: Mapping[str, str], body: bytes) -> int:
+    def handle(self, headers: Mapping[str, str], body: bytes) -> int:
         with self.lock:
-            number = len(self.calls)
-            status = self.answers[number] if number < len(self.answers) else 204
-            self.calls.append(Call(dict(headers), body, status))
+            number = len(self.requests)
+            status = self.statuses[number] if number < len(self.statuses) else 204
+            self.requests.append(ReceivedRequest(dict(headers), body, status))
         return status
 
-    def wait(self, wanted: Callable[[list[Call]], bool], what: str) -> list[Call]:
+    def wait_for(self, wanted: Callable[[list[ReceivedRequest]], bool], what: str) -> list[ReceivedRequest]:
         """The calls once they are as wanted."""
-        return waiting.until(
-            lambda: list(self.calls) if wanted(self.calls) else None, seconds=ARRIVE_SECONDS, what=what
+        return waiting.wait_for(
+            lambda: list(self.requests) if wanted(self.requests) else None,
+            timeout_seconds=ARRIVE_SECONDS,
+            description=what,
         )
 
 
 @contextmanager
-def receiving(*answers: int, port: int = 0) -> Iterator[Receiver]:
+def run_receiver(*answers: int, port: int = 0) -> Iterator[Receiver]:
     """Listens on loopback while the block runs, on a free port where none is named."""
     receiver = Receiver(answers)
-    with listening(receiver.take, port=port) as origin:
+    with receive_webhooks(receiver.handle, port=port) as origin:
         receiver.url = f"{origin}/hooks/predictions?mine=1"
         yield receiver

@@ -116,7 +116,7 @@ def test_the_operators_routes_work_with_the_rights_that_the_template_gives(opera
 
 
 def test_dead_letters_go_back_where_they_came_from(stack: Stack, operator: Caller) -> None:
-    sqs = stack.aws("sqs")
+    sqs = stack.get_client("sqs")
     body = json.dumps({"kind": "submit", "tenant": "nobody", "job_id": UNKNOWN, "correlation_id": "test"})
     sqs.send_message(
         QueueUrl=stack.outputs["DispatchDeadLetterQueueUrl"], MessageBody=body, MessageGroupId="nobody"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api import Api
+from tests.integration.api import ApiClient
 from tools.local import waiting
 from tools.simulator.client import SimulatorClient
 
@@ -18,7 +18,7 @@ def entry(**given: Any) -> dict[str, Any]:
     return {"version": "local/lab", "input": given}
 
 
-def create(api: Api, *entries: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+def create(api: ApiClient, *entries: dict[str, Any], key: str | None = None) -> dict[str, Any]:
     headers = {"idempotency-key": key} if key else {}
     answer = api.call("POST", "/v1/batches", {"predictions": list(entries)}, headers=headers)
     assert answer.status_code == 201, answer.text
@@ -26,22 +26,22 @@ def create(api: Api, *entries: dict[str, Any], key: str | None = None) -> dict[s
     return batch
 
 
-def show(api: Api, batch_id: str) -> dict[str, Any]:
+def show(api: ApiClient, batch_id: str) -> dict[str, Any]:
     answer = api.call("GET", f"/v1/batches/{batch_id}")
     assert answer.status_code == 200, answer.text
     batch: dict[str, Any] = answer.json()
     return batch
 
 
-def completed(api: Api, batch_id: str) -> dict[str, Any]:
+def completed(api: ApiClient, batch_id: str) -> dict[str, Any]:
     def over() -> dict[str, Any] | None:
         batch = show(api, batch_id)
         return batch if batch["status"] == "completed" else None
 
-    return waiting.until(over, seconds=SECONDS, what="end of the batch")
+    return waiting.wait_for(over, timeout_seconds=SECONDS, description="end of the batch")
 
 
-def test_a_batch_runs_each_of_its_predictions_once(api: Api, simulator: SimulatorClient) -> None:
+def test_a_batch_runs_each_of_its_predictions_once(api: ApiClient, simulator: SimulatorClient) -> None:
     marks = [uuid.uuid4().hex for _ in range(2)]
     key = uuid.uuid4().hex
     entries = [entry(output=mark) for mark in marks]
@@ -61,7 +61,7 @@ def test_a_batch_runs_each_of_its_predictions_once(api: Api, simulator: Simulato
     assert done["predictions"][0] == api.get(done["predictions"][0]["id"])
 
 
-def test_a_batch_is_canceled_as_a_whole(api: Api) -> None:
+def test_a_batch_is_canceled_as_a_whole(api: ApiClient) -> None:
     batch = create(api, *[entry(output=str(number), latency=600) for number in range(3)])
     canceled = api.call("POST", f"/v1/batches/{batch['id']}/cancel").json()
     done = completed(api, batch["id"])
@@ -81,7 +81,7 @@ def test_a_batch_is_canceled_as_a_whole(api: Api) -> None:
         ({"predictions": [entry(), entry() | {"webhook": "http://app.example"}]}, "predictions.1.webhook"),
     ],
 )
-def test_what_is_wrong_is_refused_whole(api: Api, body: dict[str, Any], field: str | None) -> None:
+def test_what_is_wrong_is_refused_whole(api: ApiClient, body: dict[str, Any], field: str | None) -> None:
     """Some by the gateway's model, which names no field, the others by the function, which does."""
     before = len(api.call("GET", "/v1/predictions").json()["results"])
 

@@ -9,7 +9,7 @@ from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos import mix
 from tools.chaos.report import Report
 from tools.chaos.run import Options, run
-from tools.local.home import Home
+from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 
 JOBS = 100
@@ -34,7 +34,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(path: Path) -> Report:
     options = Options(jobs=JOBS, seed=SEED, keep=False, report=path, relents_at=RELENTS_AT)
-    return run(Home("test-chaos"), options, Screen())
+    return run(StackFolder("test-chaos"), options, Screen())
 
 
 def test_no_job_is_lost_stuck_or_paid_for_twice(report: Report, path: Path) -> None:

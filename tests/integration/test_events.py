@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tools.local.home import ROOT
+from tools.local.paths import ROOT
 from tools.local.stack import Stack
-from tools.local.status import function_names
 
 EVENTS = ROOT / "events"
 HTTP = ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook")
@@ -36,7 +35,7 @@ def samples(*functions: str) -> list[str]:
 @pytest.fixture(scope="module")
 def answers(stack: Stack) -> dict[str, Any]:
     """What each function said to each of its samples."""
-    lambdas, names = stack.aws("lambda"), function_names(stack)
+    lambdas, names = stack.get_client("lambda"), stack.function_names
 
     def invoke(sample: str) -> tuple[str, Any]:
         function = names[sample.partition("/")[0]]

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from tests.integration.api import Api
+from tests.integration.api import ApiClient
 from tests.support.example_receivers import LANGUAGES, run_receiver
 
 EVENTS = ["start", "output", "completed"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_receiver_prints_every_event_of_an_image(api: Api, language: str) -> None:
+def test_receiver_prints_every_event_of_an_image(api: ApiClient, language: str) -> None:
     secret = api.call("GET", "/v1/webhooks/default/secret").json()["key"]
     with run_receiver(language, secret) as (url, printed):
         job = api.run(

@@ -15,12 +15,12 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.integration.wire import over_socket, raw
+from tests.integration.wire import send_bytes, send_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.api import Api
+    from tests.integration.api import ApiClient
     from tools.local.stack import Stack
 
 CLAIMS = {"iss": "https://idp.example", "aud": "replicate-proxy", "sub": "mallory", "tenant": "acme"}
@@ -56,13 +56,13 @@ def test_forged_expired_and_oversized_credentials_are_401(stack: Stack) -> None:
         assert (answer.status_code, answer.json()["status"]) == (401, 401), what
 
 
-def test_a_known_id_with_another_secret_is_401(api: Api) -> None:
+def test_a_known_id_with_another_secret_is_401(api: ApiClient) -> None:
     head, _, secret = api.key.rpartition("_")
     for wrong in (secret[:-1], f"{secret}0", secret.swapcase(), "0" * len(secret)):
-        assert raw(api.url, "GET", "/v1/predictions", f"{head}_{wrong}")[0] == 401
+        assert send_raw(api.url, "GET", "/v1/predictions", f"{head}_{wrong}")[0] == 401
 
 
-def test_a_request_within_a_request_is_not_answered(api: Api) -> None:
+def test_a_request_within_a_request_is_not_answered(api: ApiClient) -> None:
     """Content-Length and Transfer-Encoding disagree; the inner request has no credential of its own."""
     stage = urlsplit(api.url).path
     inner = f"GET {stage}/v1/predictions HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
@@ -71,11 +71,11 @@ def test_a_request_within_a_request_is_not_answered(api: Api) -> None:
             f"POST {stage}/v1/predictions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {api.key}\r\n"
             f"Content-Length: {len(inner) + 5}\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"
         ).encode()
-        statuses = over_socket(api.url, outer + inner)
+        statuses = send_bytes(api.url, outer + inner)
         assert all(400 <= status < 500 or status == 501 for status in statuses), (coding, statuses)
 
 
-def test_two_authorization_headers_do_not_add_up(api: Api, make_api: Callable[[], Api]) -> None:
+def test_two_authorization_headers_do_not_add_up(api: ApiClient, make_api: Callable[[], ApiClient]) -> None:
     """A caller must not be one tenant to the authorizer and another to the function."""
     other = make_api()
     job = other.create("local/lab", {"output": "theirs"})
@@ -85,7 +85,7 @@ def test_two_authorization_headers_do_not_add_up(api: Api, make_api: Callable[[]
         "Authorization: Bearer rp_aaaaaaaaaaaa_0000000000000000000000000000000000000000000\r\n"
         "Connection: close\r\n\r\n"
     )
-    assert over_socket(api.url, both.encode())[0] in {400, 401, 403, 404}
+    assert send_bytes(api.url, both.encode())[0] in {400, 401, 403, 404}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_two_authorization_headers_do_not_add_up(api: Api, make_api: Callable[[]
     ],
 )
 def test_headers_that_claim_to_be_somebody_change_nothing(
-    api: Api, make_api: Callable[[], Api], name: str
+    api: ApiClient, make_api: Callable[[], ApiClient], name: str
 ) -> None:
     other = make_api()
     job = other.create("local/lab", {"output": "theirs"})
@@ -151,13 +151,13 @@ ELSEWHERE = (
 
 
 @pytest.mark.parametrize("path", TO_ADMIN)
-def test_no_path_leads_a_tenant_to_administration(api: Api, path: str) -> None:
+def test_no_path_leads_a_tenant_to_administration(api: ApiClient, path: str) -> None:
     for key in (api.key, None):
-        status, body = raw(api.url, "GET", path, key)
+        status, body = send_raw(api.url, "GET", path, key)
         assert 400 <= status < 500, (path, status, body[:300])
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
-def test_no_segment_is_more_than_a_name(api: Api, path: str) -> None:
-    status, body = raw(api.url, "GET", path, api.key)
+def test_no_segment_is_more_than_a_name(api: ApiClient, path: str) -> None:
+    status, body = send_raw(api.url, "GET", path, api.key)
     assert 400 <= status < 500, (path, status, body[:300])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.integration.wire import raw
+from tests.integration.wire import send_raw
 
 if TYPE_CHECKING:
-    from tests.integration.api import Api
+    from tests.integration.api import ApiClient
 
 
 def _strict(text: bytes) -> Any:
@@ -51,9 +51,9 @@ TAKERS = (
 
 
 @pytest.mark.parametrize("what", BODIES)
-def test_a_hostile_body_is_refused_with_a_reason(api: Api, what: str) -> None:
+def test_a_hostile_body_is_refused_with_a_reason(api: ApiClient, what: str) -> None:
     for method, path in TAKERS:
-        status, body = raw(api.url, method, path, api.key, BODIES[what])
+        status, body = send_raw(api.url, method, path, api.key, BODIES[what])
         assert 400 <= status < 500, (path, status, body[:300])
         assert _strict(body)["detail"], path
 
@@ -62,29 +62,29 @@ NUMBERS = ("1e999", "-1e999", "1e400", "9" * 5_000, "NaN", "-Infinity")
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda text: text[:9])
-def test_a_number_that_cannot_be_given_back_is_not_taken(api: Api, number: str) -> None:
+def test_a_number_that_cannot_be_given_back_is_not_taken(api: ApiClient, number: str) -> None:
     body = f'{{"version": "local/lab", "input": {{"output": {number}}}}}'.encode()
-    status, answer = raw(api.url, "POST", "/v1/predictions", api.key, body)
+    status, answer = send_raw(api.url, "POST", "/v1/predictions", api.key, body)
     assert status == 400, answer[:300]
 
 
-def test_large_and_exact_numbers_come_back_as_they_went(api: Api) -> None:
+def test_large_and_exact_numbers_come_back_as_they_went(api: ApiClient) -> None:
     sent = {"output": "x", "metrics": {}, "n": [2**63, -(2**70), 1e308, 5e-324, 0.1, -0.0]}
     kept = api.create("local/lab", sent)["input"]["n"]
     assert kept == sent["n"]
     assert math.copysign(1, kept[-1]) == -1
 
 
-def test_of_two_fields_with_one_name_one_counts_everywhere(api: Api) -> None:
+def test_of_two_fields_with_one_name_one_counts_everywhere(api: ApiClient) -> None:
     body = b'{"version": "local/lab", "input": {"output": 1}, "input": {"output": 2, "output": 3}}'
-    status, answer = raw(api.url, "POST", "/v1/predictions", api.key, body)
+    status, answer = send_raw(api.url, "POST", "/v1/predictions", api.key, body)
     assert status in {201, 400, 422}
     if status == 201:
-        done = api.finished(_strict(answer)["id"])
+        done = api.wait_until_finished(_strict(answer)["id"])
         assert (done["input"], done["output"]) == ({"output": 3}, 3)
 
 
-def test_metadata_of_a_file_is_strict_json(api: Api) -> None:
+def test_metadata_of_a_file_is_strict_json(api: ApiClient) -> None:
     bearer = {"authorization": f"Bearer {api.key}"}
     for text in ("NaN", "[1]", '{"a": 1e999}', '{"a": NaN}', '{"a": "\\ud800"}', "{" * 5000):
         form: dict[str, Any] = {"content": ("a.txt", b"x", "text/plain"), "metadata": (None, text)}

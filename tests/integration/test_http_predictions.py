@@ -4,16 +4,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from replicate_proxy.clock import format_timestamp, parse_timestamp
-from tests.integration.api import Api
-from tests.integration.models import FLUX, LLAMA, SMALL
+from tests.integration.api import ApiClient
+from tests.integration.models import FLUX, LLAMA, SMALL_IMAGE_INPUT
 from tools.simulator.client import SimulatorClient
 
 
-def test_plain_post_and_get(api: Api) -> None:
+def test_plain_post_and_get(api: ApiClient) -> None:
     given = {"model": LLAMA, "prompt": "a poem", "max_tokens": 5}
     created = api.call("POST", "/", {"input": given})
     job = created.json()
-    done = api.finished(job["id"])
+    done = api.wait_until_finished(job["id"])
     plain = api.call("GET", f"/?predictionId={job['id']}")
 
     assert created.status_code == 201
@@ -23,7 +23,7 @@ def test_plain_post_and_get(api: Api) -> None:
     assert plain.json() == done
 
 
-def test_prefer_wait_gives_the_finished_prediction(api: Api) -> None:
+def test_prefer_wait_gives_the_finished_prediction(api: ApiClient) -> None:
     answer = api.call(
         "POST", "/v1/models/local/lab/predictions", {"input": {"output": 42}}, headers={"prefer": "wait"}
     )
@@ -33,7 +33,7 @@ def test_prefer_wait_gives_the_finished_prediction(api: Api) -> None:
     assert answer.headers["location"] == answer.json()["urls"]["get"]
 
 
-def test_wait_that_is_too_short_says_starting_and_the_job_goes_on(api: Api) -> None:
+def test_wait_that_is_too_short_says_starting_and_the_job_goes_on(api: ApiClient) -> None:
     answer = api.call(
         "POST",
         "/v1/predictions",
@@ -42,13 +42,13 @@ def test_wait_that_is_too_short_says_starting_and_the_job_goes_on(api: Api) -> N
     )
 
     assert (answer.status_code, answer.json()["status"], answer.json()["output"]) == (202, "starting", None)
-    assert api.finished(answer.json()["id"])["output"] == 42
+    assert api.wait_until_finished(answer.json()["id"])["output"] == 42
 
 
-def test_deadline_cancels_what_is_not_over_by_then(api: Api, simulator: SimulatorClient) -> None:
+def test_deadline_cancels_what_is_not_over_by_then(api: ApiClient, simulator: SimulatorClient) -> None:
     created = api.create("local/lab", {"hold": True}, headers={"cancel-after": "6s"})
 
-    ended = api.finished(created["id"])
+    ended = api.wait_until_finished(created["id"])
     [upstream] = simulator.call_control_api("GET", f"predictions?webhook={created['id']}")["results"]
 
     assert ended["status"] == upstream["status"] == "canceled"
@@ -56,7 +56,7 @@ def test_deadline_cancels_what_is_not_over_by_then(api: Api, simulator: Simulato
     assert parse_timestamp(ended["completed_at"]) >= parse_timestamp(ended["deadline"]) - timedelta(seconds=1)
 
 
-def test_cancel_of_what_is_over_changes_nothing(api: Api) -> None:
+def test_cancel_of_what_is_over_changes_nothing(api: ApiClient) -> None:
     done = api.run("local/lab", {"output": 1})
 
     answer = api.call("POST", f"/v1/predictions/{done['id']}/cancel")
@@ -64,7 +64,7 @@ def test_cancel_of_what_is_over_changes_nothing(api: Api) -> None:
     assert (answer.status_code, answer.json()) == (200, done)
 
 
-def test_urls_are_absolute_and_work_as_given(api: Api) -> None:
+def test_urls_are_absolute_and_work_as_given(api: ApiClient) -> None:
     urls = api.create("local/lab", {"output": 1})["urls"]
 
     assert urls["get"].startswith(api.url)
@@ -72,7 +72,7 @@ def test_urls_are_absolute_and_work_as_given(api: Api) -> None:
     assert urls["cancel"] == urls["get"] + "/cancel"
 
 
-def test_list_filters_by_time_and_pages_keep_the_filter(crowd: tuple[Api, list[str]]) -> None:
+def test_list_filters_by_time_and_pages_keep_the_filter(crowd: tuple[ApiClient, list[str]]) -> None:
     api, newest_first = crowd
     boundary = api.get(newest_first[50])["created_at"]
     oldest = api.get(newest_first[-1])["created_at"]
@@ -90,7 +90,7 @@ def test_list_filters_by_time_and_pages_keep_the_filter(crowd: tuple[Api, list[s
     assert [each["id"] for each in api.call("GET", between).json()["results"]] == newest_first[51:151]
 
 
-def test_nobody_sees_another_tenants_predictions(make_api: Callable[[], Api]) -> None:
+def test_nobody_sees_another_tenants_predictions(make_api: Callable[[], ApiClient]) -> None:
     mine, theirs = make_api(), make_api()
     job = mine.create("local/lab", {"output": "secret"})
 
@@ -102,11 +102,11 @@ def test_nobody_sees_another_tenants_predictions(make_api: Callable[[], Api]) ->
     assert foreign.status_code == canceled.status_code == unknown.status_code == 404
     assert foreign.json() == unknown.json()
     assert listed == []
-    assert mine.finished(job["id"])["output"] == "secret"
+    assert mine.wait_until_finished(job["id"])["output"] == "secret"
 
 
-def test_timeline_names_every_hop_in_order(api: Api) -> None:
-    proxy = api.run(FLUX, SMALL)["proxy"]
+def test_timeline_names_every_hop_in_order(api: ApiClient) -> None:
+    proxy = api.run(FLUX, SMALL_IMAGE_INPUT)["proxy"]
 
     hops = ("accepted", "claimed", "submitted", "reported", "harvesting", "finished")
     times = [parse_timestamp(proxy["timeline"][hop]) for hop in hops]

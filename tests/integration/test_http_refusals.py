@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.api import CALL_SECONDS, Api
+from tests.integration.api import CALL_SECONDS, ApiClient
 from tools.local.stack import Stack
 
 GOOD = {"version": "local/lab", "input": {}}
@@ -76,7 +76,7 @@ def problem(answer: requests.Response, status: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", BODIES)
-def test_bad_body(api: Api, what: str) -> None:
+def test_bad_body(api: ApiClient, what: str) -> None:
     status, word, body = BODIES[what]
 
     refused = problem(api.call("POST", "/v1/predictions", body), status)
@@ -88,28 +88,28 @@ def test_bad_body(api: Api, what: str) -> None:
     assert api.call("GET", "/v1/predictions").json()["results"] == []
 
 
-def test_invalid_utf8_is_refused_or_replaced_but_breaks_nothing(api: Api) -> None:
+def test_invalid_utf8_is_refused_or_replaced_but_breaks_nothing(api: ApiClient) -> None:
     """API Gateway hands bodies over as text, so whatever was no UTF-8 may have been replaced by then."""
     answer = api.call("POST", "/v1/predictions", b'{"version": "local/lab", "input": {"x": "\xff\xfe"}}')
 
     assert answer.status_code in {201, 400}
     if answer.status_code == 201:
-        assert api.finished(answer.json()["id"])["input"] == {"x": "\ufffd\ufffd"}
+        assert api.wait_until_finished(answer.json()["id"])["input"] == {"x": "\ufffd\ufffd"}
 
 
 @pytest.mark.parametrize("what", HEADERS)
-def test_bad_header(api: Api, what: str) -> None:
+def test_bad_header(api: ApiClient, what: str) -> None:
     refused = problem(api.call("POST", "/v1/predictions", GOOD, headers=HEADERS[what]), 422)
 
     assert refused["invalid_fields"][0]["field"].lower() == next(iter(HEADERS[what]))
 
 
 @pytest.mark.parametrize(("method", "path"), NOT_THERE)
-def test_unknown_path_or_method(api: Api, method: str, path: str) -> None:
+def test_unknown_path_or_method(api: ApiClient, method: str, path: str) -> None:
     problem(api.call(method, path, GOOD if method in {"POST", "PUT"} else None), 404)
 
 
-def test_unknown_model_is_404_in_replicates_own_words(api: Api) -> None:
+def test_unknown_model_is_404_in_replicates_own_words(api: ApiClient) -> None:
     answer = api.call("GET", "/v1/models/no/such-model")
 
     assert answer.status_code == 404
@@ -118,7 +118,7 @@ def test_unknown_model_is_404_in_replicates_own_words(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", QUERIES)
-def test_bad_query(api: Api, path: str) -> None:
+def test_bad_query(api: ApiClient, path: str) -> None:
     problem(api.call("GET", path), 400)
 
 
@@ -134,13 +134,13 @@ def test_wrong_key(stack: Stack) -> None:
     problem(requests.get(f"{stack.api_url}/v1/predictions", headers=headers, timeout=CALL_SECONDS), 401)
 
 
-def test_older_token_scheme_is_as_good(api: Api) -> None:
+def test_older_token_scheme_is_as_good(api: ApiClient) -> None:
     answer = api.call("GET", "/v1/predictions", headers={"authorization": f"Token {api.key}"})
 
     assert answer.status_code == 200
 
 
-def test_foreign_file_is_no_input(api: Api, make_api: Callable[[], Api]) -> None:
+def test_foreign_file_is_no_input(api: ApiClient, make_api: Callable[[], ApiClient]) -> None:
     other = make_api()
     form = {"content": ("a.txt", b"mine alone", "text/plain")}
     bearer = {"authorization": f"Bearer {other.key}"}
@@ -153,7 +153,7 @@ def test_foreign_file_is_no_input(api: Api, make_api: Callable[[], Api]) -> None
     assert other.call("POST", "/v1/predictions", body).status_code == 201
 
 
-def test_forged_webhook_of_replicate_is_refused(api: Api, stack: Stack) -> None:
+def test_forged_webhook_of_replicate_is_refused(api: ApiClient, stack: Stack) -> None:
     job = api.create("local/lab", {"hold": True})
     body = json.dumps({"id": "x", "status": "succeeded", "output": "forged"}).encode()
     signed = {"webhook-id": "msg_1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,Zm9yZ2Vk"}

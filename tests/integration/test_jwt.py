@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.integration.api import Api
+from tests.integration.api import ApiClient
 from tests.support.loopback import send_response, serve_http
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Provider:
 @contextmanager
 def authorizer_told(stack: Stack, **variables: str) -> Iterator[None]:
     """The authorizer with these variables, started anew; afterwards as it was."""
-    functions, name = stack.aws("lambda"), stack.outputs["AuthorizeFunctionName"]
+    functions, name = stack.get_client("lambda"), stack.outputs["AuthorizeFunctionName"]
     before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
 
     def tell(told: dict[str, str]) -> None:
@@ -162,7 +162,7 @@ def call(stack: Stack, provider: Provider) -> Callable[..., requests.Response]:
     """call(token, "GET", "/v1/…"): a request with the token."""
 
     def request(text: str, method: str, path: str, body: Any = None) -> requests.Response:
-        return Api(stack.api_url, text, TENANT).call(method, path, body)
+        return ApiClient(stack.api_url, text, TENANT).call(method, path, body)
 
     return request
 

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api import Api
-from tests.integration.models import version_of
+from tests.integration.api import ApiClient
+from tests.integration.models import get_version
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 
 MEGABYTE = 1_000_000
 
 
-def test_large_input_reaches_replicate_whole(api: Api, simulator: SimulatorClient, stack: Stack) -> None:
+def test_large_input_reaches_replicate_whole(
+    api: ApiClient, simulator: SimulatorClient, stack: Stack
+) -> None:
     image = "data:image/png;base64," + "iVBORw0KGgo=" * (2 * MEGABYTE // 12)
 
     done = api.run("local/lab", {"image": image, "output": "seen"})
@@ -25,16 +27,16 @@ def test_large_input_reaches_replicate_whole(api: Api, simulator: SimulatorClien
 
 
 def test_large_output_comes_back_whole_and_lies_in_s3(
-    api: Api, simulator: SimulatorClient, stack: Stack
+    api: ApiClient, simulator: SimulatorClient, stack: Stack
 ) -> None:
-    done = api.run(version_of("local/huge-json"), {"size": 3 * MEGABYTE})
+    done = api.run(get_version("local/huge-json"), {"size": 3 * MEGABYTE})
 
     assert done["status"] == "succeeded", done["error"]
     assert [row["row"] for row in done["output"]] == list(range(3 * MEGABYTE // 100))
     assert _stored(stack, api, done["id"], "output") == done["output"]
 
 
-def test_reply_that_would_be_too_large_leaves_out_the_input_and_says_so(api: Api) -> None:
+def test_reply_that_would_be_too_large_leaves_out_the_input_and_says_so(api: ApiClient) -> None:
     """A Lambda reply holds 6 MB (AWS Lambda quotas)."""
     text = "x" * (3 * MEGABYTE)
 
@@ -45,13 +47,13 @@ def test_reply_that_would_be_too_large_leaves_out_the_input_and_says_so(api: Api
 
 
 @pytest.mark.parametrize("size", [4_000, 5_000, 300_000])
-def test_sizes_around_the_limits_of_items_and_messages(api: Api, size: int) -> None:
+def test_sizes_around_the_limits_of_items_and_messages(api: ApiClient, size: int) -> None:
     text = "ü" * (size // 2)
 
     assert api.run("local/lab", {"output": text})["output"] == text
 
 
-def _stored(stack: Stack, api: Api, job_id: str, name: str) -> Any:
+def _stored(stack: Stack, api: ApiClient, job_id: str, name: str) -> Any:
     key = f"records/{api.tenant}/{job_id}/{name}.json"
-    stored = stack.aws("s3").get_object(Bucket=stack.outputs["DataBucketName"], Key=key)
+    stored = stack.get_client("s3").get_object(Bucket=stack.outputs["DataBucketName"], Key=key)
     return json.loads(stored["Body"].read())

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tests.integration.receiver import receiving
-from tests.integration.wire import raw
+from tests.integration.receiver import run_receiver
+from tests.integration.wire import send_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.api import Api
+    from tests.integration.api import ApiClient
     from tools.local.stack import Stack
 
 
-def test_nothing_of_a_run_is_in_any_functions_log(stack: Stack, api: Api) -> None:
+def test_nothing_of_a_run_is_in_any_functions_log(stack: Stack, api: ApiClient) -> None:
     """Input, output, logs, error, file, webhook address, keys and secrets: planted, then looked for."""
     canary = {
         what: f"canary{what}{secrets.token_hex(8)}"
@@ -33,7 +33,7 @@ def test_nothing_of_a_run_is_in_any_functions_log(stack: Stack, api: Api) -> Non
     }
     file = requests.post(f"{api.url}/v1/files", files=form, headers=bearer, timeout=60).json()
     secret = api.call("GET", "/v1/webhooks/default/secret").json()["key"]
-    with receiving() as receiver:
+    with run_receiver() as receiver:
         hook = {
             "webhook": f"{receiver.url}&token={canary['address']}",
             "webhook_events_filter": ["completed"],
@@ -41,13 +41,13 @@ def test_nothing_of_a_run_is_in_any_functions_log(stack: Stack, api: Api) -> Non
         given = {"output": canary["output"], "note": canary["input"], "logs": canary["logs"]}
         api.run("local/lab", {**given, "file": file["urls"]["get"]}, **hook)
         api.run("local/lab", {"status": "failed", "error": canary["error"], "note": canary["input"]}, **hook)
-        receiver.wait(lambda calls: len(calls) >= 2, "both webhooks")
+        receiver.wait_for(lambda calls: len(calls) >= 2, "both webhooks")
     for body in ({"version": canary["bad"], "input": {}}, {"version": "a/b", "input": canary["bad"]}):
         assert api.call("POST", "/v1/predictions", body).status_code == 422
     wrong = f"rp_aaaaaaaaaaaa_{secrets.token_hex(21)}0"
-    assert raw(api.url, "GET", "/v1/predictions", wrong)[0] == 401
+    assert send_raw(api.url, "GET", "/v1/predictions", wrong)[0] == 401
 
-    root = stack.aws("secretsmanager").get_secret_value(SecretId=stack.outputs["SigningSecretArn"])
+    root = stack.get_client("secretsmanager").get_secret_value(SecretId=stack.outputs["SigningSecretArn"])
     planted = {
         **canary,
         "API key": api.key.rpartition("_")[2],
@@ -65,7 +65,7 @@ def test_nothing_of_a_run_is_in_any_functions_log(stack: Stack, api: Api) -> Non
 
 
 def _logged(stack: Stack) -> Iterator[str]:
-    logs = stack.aws("logs")
+    logs = stack.get_client("logs")
     since = int((time.time() - 900) * 1000)
     for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix="/aws/lambda/"):
         for group in page["logGroups"]:

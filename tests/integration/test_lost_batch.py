@@ -4,27 +4,26 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.integration.api import Api
-from tests.integration.receiver import receiving
+from tests.integration.api import ApiClient
+from tests.integration.receiver import run_receiver
 from tools.cli.admin_client import AdminClient
 from tools.cli.redrive import Redriver
 from tools.local.stack import Stack
-from tools.local.status import function_names
 
 
-def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, api: Api) -> None:
+def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, api: ApiClient) -> None:
     job = api.run("local/lab", {"output": "told late"})
-    with receiving() as application:
+    with run_receiver() as application:
         # Registered after the job's end, it hears of it only if the change is read from the stream again.
         made = api.call("POST", "/v1/webhooks/endpoints", {"url": application.url, "events": ["completed"]})
         assert made.status_code == 201, made.text
-        stack.aws("sqs").send_message(
+        stack.get_client("sqs").send_message(
             QueueUrl=stack.outputs["NotifyStreamDeadLetterQueueUrl"],
             MessageBody=json.dumps(_letter(stack, job["id"])),
         )
         redrive = Redriver(AdminClient(stack.api_url, stack.admin_key))
         assert redrive.redrive_queue("notify-stream", rate_per_second=10) == 1
-        [call] = application.wait(lambda calls: len(calls) == 1, "webhook of the end")
+        [call] = application.wait_for(lambda calls: len(calls) == 1, "webhook of the end")
 
     assert (call.prediction["id"], call.prediction["status"]) == (job["id"], "succeeded")
     assert redrive.count_messages()["notify-stream"] == 0
@@ -32,8 +31,10 @@ def test_redriven_letter_tells_the_changes_that_lie_in_the_stream(stack: Stack, 
 
 def _letter(stack: Stack, job_id: str) -> dict[str, Any]:
     """As Lambda writes it (AWS Lambda, on-failure destinations of stream sources)."""
-    notify = stack.aws("lambda").get_function(FunctionName=function_names(stack)["notify"])["Configuration"]
-    streams = stack.aws("dynamodbstreams")
+    notify = stack.get_client("lambda").get_function(FunctionName=stack.function_names["notify"])[
+        "Configuration"
+    ]
+    streams = stack.get_client("dynamodbstreams")
     [stream] = streams.list_streams(TableName=stack.outputs["JobsTableName"])["Streams"]
     shards = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
     found = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.api import Api
+from tests.integration.api import ApiClient
 from tools.local.stack import Stack
 
 HERE = Path(__file__).parent / "clients_js"
@@ -15,7 +15,9 @@ SCRIPTS = sorted(path.name for path in HERE.glob("*.test.js"))
 
 @pytest.mark.node
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_npm_client(node: str, stack: Stack, api: Api, crowd: tuple[Api, list[str]], script: str) -> None:
+def test_npm_client(
+    node: str, stack: Stack, api: ApiClient, crowd: tuple[ApiClient, list[str]], script: str
+) -> None:
     surroundings = os.environ | {
         "PROXY_URL": stack.api_url,
         "PROXY_KEY": api.key,

@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.integration.api import Api
+from tests.integration.api import ApiClient
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 from tools.simulator.models.base import Model
@@ -62,7 +62,7 @@ def without_urls(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def ended(stack: Stack) -> Iterator[dict[str, Future[dict[str, Any]]]]:
     """Every model's prediction once it is over. A few run at a time: each more would start functions anew."""
-    api = Api(stack.api_url, stack.api_key, "demo")
+    api = ApiClient(stack.api_url, stack.api_key, "demo")
 
     def run(model: Model) -> dict[str, Any]:
         version = model.full_name if model.is_official else model.version

@@ -10,8 +10,8 @@ from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.helpers import FileOutput
 
-from tests.integration.api import Api
-from tests.integration.models import FLUX, LLAMA, SDXL, SMALL, version_of
+from tests.integration.api import ApiClient
+from tests.integration.models import FLUX, LLAMA, SDXL, SMALL_IMAGE_INPUT, get_version
 from tools.local import waiting
 from tools.simulator.client import SimulatorClient
 
@@ -23,7 +23,7 @@ def image(content: bytes) -> Image.Image:
 
 
 def test_run_by_model_gives_images_that_the_client_reads_with_its_token(client: Client) -> None:
-    output = list(client.run(FLUX, input={**SMALL, "num_outputs": 2, "output_format": "png"}))
+    output = list(client.run(FLUX, input={**SMALL_IMAGE_INPUT, "num_outputs": 2, "output_format": "png"}))
 
     assert len(output) == 2
     # Over http:// the client leaves strings; its FileOutput is what wraps them over https://.
@@ -33,20 +33,20 @@ def test_run_by_model_gives_images_that_the_client_reads_with_its_token(client: 
 
 
 def test_run_by_versioned_reference_looks_the_version_up_with_us(client: Client) -> None:
-    output = client.run(f"{SDXL}:{version_of(SDXL)}", input={"prompt": "a fox", "width": 256, "height": 256})
+    output = client.run(f"{SDXL}:{get_version(SDXL)}", input={"prompt": "a fox", "width": 256, "height": 256})
 
     assert [image(FileOutput(url, client).read()).size for url in output] == [(256, 256)]
 
 
 def test_run_of_a_model_that_yields_pieces_gives_an_iterator(client: Client) -> None:
-    output = client.run(f"{LLAMA}:{version_of(LLAMA)}", input={"prompt": "a poem", "max_tokens": 12})
+    output = client.run(f"{LLAMA}:{get_version(LLAMA)}", input={"prompt": "a poem", "max_tokens": 12})
 
     assert not isinstance(output, list)
     assert len(list(output)) == 12
 
 
 def test_create_wait_reload(client: Client) -> None:
-    prediction = client.predictions.create(model=FLUX, input=SMALL)
+    prediction = client.predictions.create(model=FLUX, input=SMALL_IMAGE_INPUT)
     before = prediction.copy()
     prediction.wait()
     seen = prediction.output
@@ -77,7 +77,7 @@ def test_cancel_reaches_replicate(client: Client, simulator: SimulatorClient) ->
         prediction.reload()
         return prediction.status == "processing" or None
 
-    waiting.until(running, seconds=60, what="start")
+    waiting.wait_for(running, timeout_seconds=60, description="start")
     prediction.cancel()
     prediction.wait()
 
@@ -111,7 +111,7 @@ def test_uploaded_file_is_an_input_that_anyone_with_its_address_can_read(
 
     uploaded = client.files.create(sound)
     prediction = client.predictions.create(
-        version=version_of("openai/whisper"), input={"audio": uploaded.urls["get"]}
+        version=get_version("openai/whisper"), input={"audio": uploaded.urls["get"]}
     )
     prediction.wait()
     [upstream] = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
@@ -138,7 +138,7 @@ def test_open_file_as_input_is_uploaded_on_the_way(client: Client, simulator: Si
     assert requests.get(upstream["input"]["image"], timeout=30).content == picture.getvalue()
 
 
-def test_list_is_newest_first(client_of: Callable[[str], Client], api: Api) -> None:
+def test_list_is_newest_first(client_of: Callable[[str], Client], api: ApiClient) -> None:
     made = [api.create("local/lab", {"output": number})["id"] for number in range(3)]
 
     page = client_of(api.key).predictions.list()
@@ -148,7 +148,7 @@ def test_list_is_newest_first(client_of: Callable[[str], Client], api: Api) -> N
 
 
 def test_list_follows_cursors_to_the_end(
-    client_of: Callable[[str], Client], crowd: tuple[Api, list[str]]
+    client_of: Callable[[str], Client], crowd: tuple[ApiClient, list[str]]
 ) -> None:
     """203 predictions are three pages."""
     api, newest_first = crowd
@@ -164,7 +164,7 @@ def test_list_follows_cursors_to_the_end(
 
 def test_catalog_and_account(client: Client) -> None:
     assert client.models.get(FLUX).name == "flux-schnell"
-    assert client.models.get(SDXL).versions.get(version_of(SDXL)).id == version_of(SDXL)
+    assert client.models.get(SDXL).versions.get(get_version(SDXL)).id == get_version(SDXL)
     assert client.collections.list().results
     assert client.hardware.list()
     assert client.accounts.current().username

@@ -11,7 +11,7 @@ from replicate.exceptions import ModelError
 from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
 
-from tests.integration.models import FLUX, LLAMA, SDXL, SMALL, version_of
+from tests.integration.models import FLUX, LLAMA, SDXL, SMALL_IMAGE_INPUT, get_version
 from tools.local.stack import Stack
 
 
@@ -33,8 +33,8 @@ def test_runs_at_once_by_model_and_by_version(stack: Stack) -> None:
     async def work(client: Client) -> list[bytes]:
         square = {"prompt": "a fox", "width": 256, "height": 256}
         outputs = await asyncio.gather(
-            client.async_run(FLUX, input=SMALL),
-            client.async_run(f"{SDXL}:{version_of(SDXL)}", input=square),
+            client.async_run(FLUX, input=SMALL_IMAGE_INPUT),
+            client.async_run(f"{SDXL}:{get_version(SDXL)}", input=square),
         )
         urls = [url for output in outputs if isinstance(output, list) for url in output]
         return [await FileOutput(url, client).aread() for url in urls]
@@ -47,7 +47,7 @@ def test_runs_at_once_by_model_and_by_version(stack: Stack) -> None:
 def test_run_of_a_model_that_yields_pieces_gives_an_async_iterator(stack: Stack) -> None:
     async def work(client: Client) -> list[str]:
         output = await client.async_run(
-            f"{LLAMA}:{version_of(LLAMA)}", input={"prompt": "a poem", "max_tokens": 9}
+            f"{LLAMA}:{get_version(LLAMA)}", input={"prompt": "a poem", "max_tokens": 9}
         )
         return [piece async for piece in output]
 

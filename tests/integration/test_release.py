@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tools.local.home import ROOT
+from tools.local.paths import ROOT
 from tools.local.stack import Stack
 
 

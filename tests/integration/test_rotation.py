@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from replicate_proxy.aws.job_store import DynamoJobStore
-from tests.integration.api import Api
-from tools.local.parameters import SECRET_PARAMETER, TOKEN_PARAMETER
+from tests.integration.api import ApiClient
+from tools.local.configuration import SECRET_PARAMETER, TOKEN_PARAMETER
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 
@@ -22,7 +22,7 @@ READ_AGAIN_SECONDS = 5.5
 @pytest.fixture
 def parameters(stack: Stack) -> Iterator[Any]:
     """The deployment's parameters; afterwards they are as before."""
-    ssm = stack.aws("ssm")
+    ssm = stack.get_client("ssm")
     before = {
         name: ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
         for name in (TOKEN_PARAMETER, SECRET_PARAMETER)
@@ -34,7 +34,7 @@ def parameters(stack: Stack) -> Iterator[Any]:
 
 
 def test_changing_the_parameter_changes_the_token(
-    stack: Stack, api: Api, simulator: SimulatorClient, parameters: Any
+    stack: Stack, api: ApiClient, simulator: SimulatorClient, parameters: Any
 ) -> None:
     assert api.run("local/lab", {"output": "with the first token"})["status"] == "succeeded"
     time.sleep(READ_AGAIN_SECONDS)
@@ -49,14 +49,14 @@ def test_changing_the_parameter_changes_the_token(
 
 @pytest.mark.usefixtures("parameters")
 def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
-    stack: Stack, api: Api, simulator: SimulatorClient
+    stack: Stack, api: ApiClient, simulator: SimulatorClient
 ) -> None:
     first = simulator.change_settings()["webhook_secret"]
     assert _told_by_webhook(stack, api)
     simulator.change_settings(webhook_secret=NEW_SECRET)
 
     # As the schedule does it every hour.
-    operator = Api(stack.api_url, stack.admin_key, "operator")
+    operator = ApiClient(stack.api_url, stack.admin_key, "operator")
     taken_over = operator.call("POST", "/admin/webhook-secret/refresh", {}).json()
     assert taken_over == {"changed": True, "live": 2}
 
@@ -65,7 +65,7 @@ def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
     assert _told_by_webhook(stack, api)
 
 
-def _told_by_webhook(stack: Stack, api: Api) -> bool:
+def _told_by_webhook(stack: Stack, api: ApiClient) -> bool:
     job_id = api.run("local/lab", {"output": "done"})["id"]
-    job = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"]).get(api.tenant, job_id)
+    job = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"]).get(api.tenant, job_id)
     return job is not None and job.report_channel == "webhook"

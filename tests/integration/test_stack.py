@@ -2,32 +2,32 @@
 
 import requests
 
-from tests.integration.conftest import HOME, OVERRIDES
+from tests.integration.conftest import FOLDER, PARAMETERS
 from tools.local import servers
+from tools.local.lifecycle import start_stack
 from tools.local.screen import Screen
 from tools.local.stack import Stack
-from tools.local.status import depth, function_names
-from tools.local.up import up
+from tools.local.status import count_messages
 
 
 def test_stack_file_tells_all_that_a_tool_needs(stack: Stack) -> None:
-    assert Stack.load(HOME) == stack
+    assert Stack.load(FOLDER) == stack
     assert requests.get(f"{stack.api_url}/health", timeout=30).json()["status"] == "ok"
 
 
 def test_up_again_changes_nothing(stack: Stack) -> None:
-    generations = [server.daemon.generation for server in servers.all_of(HOME)]
+    generations = [server.daemon.generation for server in servers.list_servers(FOLDER)]
 
-    assert up(HOME, Screen(), OVERRIDES) == stack
-    assert [server.daemon.generation for server in servers.all_of(HOME)] == generations
+    assert start_stack(FOLDER, Screen(), PARAMETERS) == stack
+    assert [server.daemon.generation for server in servers.list_servers(FOLDER)] == generations
 
 
 def test_up_heals_a_server_that_died(stack: Stack) -> None:
-    servers.outputs(HOME).stop()
+    servers.get_output_server(FOLDER).stop()
 
-    healed = up(HOME, Screen(), OVERRIDES)
+    healed = start_stack(FOLDER, Screen(), PARAMETERS)
 
-    assert servers.outputs(HOME).url == healed.cdn_url == stack.cdn_url
+    assert servers.get_output_server(FOLDER).url == healed.cdn_url == stack.cdn_url
 
 
 def test_key_is_needed_and_enough(stack: Stack) -> None:
@@ -39,15 +39,15 @@ def test_key_is_needed_and_enough(stack: Stack) -> None:
 
 
 def test_every_function_and_queue_of_the_template_is_there(stack: Stack) -> None:
-    lambdas, sqs = stack.aws("lambda"), stack.aws("sqs")
-    for name in function_names(stack).values():
+    lambdas, sqs = stack.get_client("lambda"), stack.get_client("sqs")
+    for name in stack.function_names.values():
         assert lambdas.get_function_configuration(FunctionName=name)["Runtime"] == "python3.13"
     for output in (name for name in stack.outputs if name.endswith("QueueUrl")):
-        assert depth(sqs, stack.outputs[output])[0] >= 0
+        assert count_messages(sqs, stack.outputs[output])[0] >= 0
 
 
 def test_tables_expire_and_recover_as_the_template_says(stack: Stack) -> None:
-    dynamodb = stack.aws("dynamodb")
+    dynamodb = stack.get_client("dynamodb")
     for output in (name for name in stack.outputs if name.endswith("TableName")):
         table = stack.outputs[output]
         ttl = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
@@ -62,7 +62,7 @@ def test_tables_expire_and_recover_as_the_template_says(stack: Stack) -> None:
 
 def test_output_front_ignores_credentials_and_hides_everything_else(stack: Stack) -> None:
     bucket = stack.outputs["DataBucketName"]
-    s3 = stack.aws("s3")
+    s3 = stack.get_client("s3")
     s3.put_object(Bucket=bucket, Key="outputs/probe.txt", Body=b"hello", ContentType="text/plain")
     s3.put_object(Bucket=bucket, Key="inputs/secret.txt", Body=b"not yours")
     bearer = {"Authorization": f"Bearer {stack.api_key}"}

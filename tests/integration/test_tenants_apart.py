@@ -10,8 +10,8 @@ import pytest
 import requests
 import yaml
 
-from tests.integration.api import Api
-from tests.integration.receiver import receiving
+from tests.integration.api import ApiClient
+from tests.integration.receiver import run_receiver
 from tools.local.keys import KeyIssuer
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def theirs(stack: Stack) -> Iterator[dict[str, str]]:
     """The id of one of everything, of a tenant that nobody here is."""
     tenant = f"tenant-{secrets.token_hex(4)}"
     key = KeyIssuer(stack.endpoint_url, stack.outputs).create_key(tenant, name="integration test")
-    owner = Api(stack.api_url, key, tenant)
-    with receiving() as receiver:
+    owner = ApiClient(stack.api_url, key, tenant)
+    with run_receiver() as receiver:
         job = owner.run("local/lab", {"output": "theirs"})
         asked = {"predictions": [{"version": "local/lab", "input": {"output": "theirs"}}]}
         batch = owner.call("POST", "/v1/batches", asked).json()
@@ -83,7 +83,7 @@ LISTS = {"/v1/webhooks/deliveries?prediction={prediction}", "/v1/webhooks/attemp
 
 @pytest.mark.parametrize(("method", "path", "body"), FOREIGN)
 def test_anothers_id_is_answered_as_one_that_never_was(
-    api: Api, theirs: dict[str, str], method: str, path: str, body: Any
+    api: ApiClient, theirs: dict[str, str], method: str, path: str, body: Any
 ) -> None:
     foreign = api.call(method, path.format(**theirs), body)
     unknown = api.call(method, path.format(**NEVER), body)

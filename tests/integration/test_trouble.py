@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.api import Api
+from tests.integration.api import ApiClient
 from tools.local.keys import KeyIssuer
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
@@ -68,11 +68,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 class Trouble:
     """The jobs under way, by what troubles them."""
 
-    jobs: dict[str, tuple[Api, str]] = field(default_factory=dict)
+    jobs: dict[str, tuple[ApiClient, str]] = field(default_factory=dict)
 
     def ended(self, what: str) -> dict[str, Any]:
         api, job_id = self.jobs[what]
-        return api.finished(job_id, seconds=SECONDS)
+        return api.wait_until_finished(job_id, timeout_seconds=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,9 @@ def trouble(stack: Stack, replicate: SimulatorClient) -> Trouble:
     keyring = KeyIssuer(stack.endpoint_url, stack.outputs)
     rules_of = SURVIVED | {what: [rule] for what, (rule, _) in REFUSED.items()}
 
-    def start(what: str) -> tuple[Api, str]:
+    def start(what: str) -> tuple[ApiClient, str]:
         tenant = f"trouble-{secrets.token_hex(4)}"
-        api = Api(stack.api_url, keyring.create_key(tenant, name="integration test"), tenant)
+        api = ApiClient(stack.api_url, keyring.create_key(tenant, name="integration test"), tenant)
         replicate.call_control_api(
             "POST", "faults", [{**rule, "contains": tenant} for rule in rules_of[what]]
         )

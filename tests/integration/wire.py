@@ -7,7 +7,9 @@ import socket
 from urllib.parse import urlsplit
 
 
-def raw(url: str, method: str, path: str, key: str | None, body: bytes | None = None) -> tuple[int, bytes]:
+def send_raw(
+    url: str, method: str, path: str, key: str | None, body: bytes | None = None
+) -> tuple[int, bytes]:
     """Status and body for a path sent as it is, below the stage."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=60)
@@ -20,7 +22,7 @@ def raw(url: str, method: str, path: str, key: str | None, body: bytes | None = 
         connection.close()
 
 
-def over_socket(url: str, text: bytes) -> list[int]:
+def send_bytes(url: str, text: bytes) -> list[int]:
     """Statuses of all responses to these bytes on one connection."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     received = b""

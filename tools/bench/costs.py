@@ -18,7 +18,6 @@ from tools.bench.results import record_result
 from tools.local import waiting
 from tools.local.errors import LocalError
 from tools.local.keys import DEMO_TENANT
-from tools.local.status import function_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +59,7 @@ class _Logged:
 def main() -> int:
     with driving() as driver, counting(driver.stack.endpoint_url) as (origin, counts):
         _send_through(driver.stack, origin)
-        jobs = DynamoJobStore(driver.stack.aws("dynamodb"), driver.stack.outputs["JobsTableName"])
+        jobs = DynamoJobStore(driver.stack.get_client("dynamodb"), driver.stack.outputs["JobsTableName"])
         for jobs_at_once in WARM_UP:
             driver.burst(jobs_at_once, threads=jobs_at_once)
         _settle(counts)
@@ -85,8 +84,8 @@ def main() -> int:
 
 def _send_through(stack: Stack, origin: str) -> None:
     """The functions' calls take the way that counts: a service's own variable wins over the general one."""
-    lambdas = stack.aws("lambda")
-    for name in function_names(stack).values():
+    lambdas = stack.get_client("lambda")
+    for name in stack.function_names.values():
         variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         ways = {f"AWS_ENDPOINT_URL_{service}": origin for service in _SERVICES}
         lambdas.update_function_configuration(
@@ -99,7 +98,7 @@ def _job(driver: Driver, jobs: DynamoJobStore) -> None:
     _, job_id = driver.submit()
     for _ in range(POLLS - 1):
         driver.look(job_id)
-    waiting.until(lambda: _ended(jobs, job_id), seconds=60, what=f"end of job {job_id}")
+    waiting.wait_for(lambda: _ended(jobs, job_id), timeout_seconds=60, description=f"end of job {job_id}")
     if driver.look(job_id)["status"] != "succeeded":
         raise LocalError(f"job {job_id} did not succeed")
 
@@ -119,10 +118,10 @@ def _settle(counts: Counts) -> None:
 
 def _logged(stack: Stack, since: int) -> _Logged:
     """Of all functions but the sweep, whose passes cost the same whatever the load."""
-    pages = stack.aws("logs").get_paginator("filter_log_events")
+    pages = stack.get_client("logs").get_paginator("filter_log_events")
     messages = [
         event["message"]
-        for short, name in function_names(stack).items()
+        for short, name in stack.function_names.items()
         if short != "sweep"
         for page in pages.paginate(logGroupName=f"/aws/lambda/{name}", startTime=since)
         for event in page["events"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from tools.local.loopback import Quiet, serving
+from tools.local.loopback import SilentHandler, serve_http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ def counting(target: str) -> Iterator[tuple[str, Counts]]:
     counts, session = Counts(), requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
-    class Handler(Quiet, BaseHTTPRequestHandler):
+    class Handler(SilentHandler, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -103,7 +103,7 @@ def counting(target: str) -> Iterator[tuple[str, Counts]]:
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815 - names of the base class
 
-    with serving(Handler) as origin:
+    with serve_http(Handler) as origin:
         yield origin, counts
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.bench.driving import Driver, driving, quantile
 from tools.bench.results import record_result
-from tools.local.hook import listening
+from tools.local.loopback import receive_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +49,7 @@ class Receiver:
 @contextmanager
 def receiving(failing_share: float = 0) -> Iterator[Receiver]:
     receiver = Receiver(failing_share)
-    with listening(receiver.take) as origin:
+    with receive_webhooks(receiver.take) as origin:
         receiver.url = f"{origin}/hook"
         yield receiver
 

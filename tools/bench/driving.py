@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tools.local.home import Home
+from tools.local.lifecycle import temporary_stack
+from tools.local.paths import StackFolder
 from tools.local.screen import Screen
-from tools.local.temporary import temporary
 from tools.simulator.client import SimulatorClient
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Driver:
 @contextmanager
 def driving(name: str = "bench") -> Iterator[Driver]:
     """The stack, warm: cold starts are measured elsewhere."""
-    with temporary(Home(name), Screen(), PARAMETERS) as stack:
+    with temporary_stack(StackFolder(name), Screen(), PARAMETERS) as stack:
         driver = Driver(stack)
         driver.remote.change_settings(latency=0.3, jitter=0)
         for jobs in WARM_UP:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.chaos.run import Options, run
 from tools.local.errors import LocalError
-from tools.local.home import ROOT, Home
+from tools.local.paths import ROOT, StackFolder
 from tools.local.screen import Screen
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     options = Options(jobs=given.jobs, seed=given.seed, keep=given.keep, report=given.report)
     try:
-        return 0 if run(Home(given.name), options, Screen()).met else 1
+        return 0 if run(StackFolder(given.name), options, Screen()).met else 1
     except LocalError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command line's error
         return 1

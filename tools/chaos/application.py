@@ -12,9 +12,9 @@ import requests
 
 from tools.chaos.mix import RECEIVER_FAILS
 from tools.chaos.orders import Order
-from tools.local.demo.receiver import Inbox
+from tools.local.demo.receiver import WebhookInbox
 from tools.local.errors import LocalError
-from tools.local.hook import listening
+from tools.local.loopback import receive_webhooks
 from tools.local.stack import Stack
 
 _TRIES = 60
@@ -86,7 +86,7 @@ class Application:
         raise LocalError(f"{method} {path}: no good answer in {_TRIES} tries")
 
 
-class UnreliableInbox(Inbox):
+class UnreliableInbox(WebhookInbox):
     """Takes the proxy's webhooks, but fails now and then."""
 
     def __init__(self, secret: str, seed: int) -> None:
@@ -98,12 +98,12 @@ class UnreliableInbox(Inbox):
         if self._dice.random() < RECEIVER_FAILS:
             self.failed += 1
             return 503
-        return super().take(headers, body)
+        return super().receive(headers, body)
 
     def statuses(self) -> dict[str, set[str]]:
         """What it was told of each job."""
         told: dict[str, set[str]] = defaultdict(set)
-        for _, body in list(self.good):
+        for _, body in list(self.accepted):
             told[str(body["id"])].add(str(body["status"]))
         return told
 
@@ -112,6 +112,6 @@ class UnreliableInbox(Inbox):
 def receiving(secret: str, seed: int) -> Iterator[UnreliableInbox]:
     """An inbox that listens on loopback while the block runs."""
     inbox = UnreliableInbox(secret, seed)
-    with listening(inbox.take) as origin:
+    with receive_webhooks(inbox.take) as origin:
         inbox.url = f"{origin}/webhooks/chaos"
         yield inbox

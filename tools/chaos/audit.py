@@ -18,7 +18,9 @@ _ENDINGS = frozenset(status.value for status in TERMINAL_STATUSES)
 
 def jobs_of(stack: Stack) -> Iterator[Job]:
     """Every job on record."""
-    pages = stack.aws("dynamodb").get_paginator("scan").paginate(TableName=stack.outputs["JobsTableName"])
+    pages = (
+        stack.get_client("dynamodb").get_paginator("scan").paginate(TableName=stack.outputs["JobsTableName"])
+    )
     for page in pages:
         for item in page["Items"]:
             if item["sk"]["S"] == "JOB":

@@ -18,7 +18,6 @@ from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.services.harvest import build_continuation_event
 from tools.local.keys import DEMO_TENANT
 from tools.local.stack import Stack
-from tools.local.status import function_names
 
 
 @contextmanager
@@ -45,15 +44,15 @@ def repeated(action: Callable[[], object], *, pause: float) -> Iterator[None]:
 
 def sweep(stack: Stack) -> None:
     """One pass, to its end or its crash; the schedule's own passes come on top."""
-    stack.aws("lambda").invoke(FunctionName=function_names(stack)["sweep"], Payload=b"{}")
+    stack.get_client("lambda").invoke(FunctionName=stack.function_names["sweep"], Payload=b"{}")
 
 
 class Duplicator:
     """Puts messages on their queue once more, as SQS may."""
 
     def __init__(self, stack: Stack, seed: int) -> None:
-        sqs = stack.aws("sqs")
-        self._jobs = DynamoJobStore(stack.aws("dynamodb"), stack.outputs["JobsTableName"])
+        sqs = stack.get_client("sqs")
+        self._jobs = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
         self._commands = SqsCommandQueue(sqs, stack.outputs["DispatchQueueUrl"])
         self._harvests = SqsHarvestQueue(sqs, stack.outputs["HarvestQueueUrl"])
         self._dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret

@@ -66,22 +66,24 @@ class Report:
         for name, count in self.crash_points.items():
             crashes.add_row(name, str(count))
         screen.console.print(table, crashes)
-        screen.say("endings: " + ", ".join(f"{name} {count}" for name, count in sorted(self.endings.items())))
-        screen.say(
+        screen.print(
+            "endings: " + ", ".join(f"{name} {count}" for name, count in sorted(self.endings.items()))
+        )
+        screen.print(
             f"fresh attempts after transient failures {self.fresh_attempts}, "
             f"dead letters redriven {self.redriven}, "
             f"outputs left at Replicate {self.outputs_left_at_replicate}, "
             f"application webhooks not delivered {self.webhooks_not_delivered}"
         )
         for name, held in self.bars.items():
-            screen.say(f"[green]✓[/] {name}" if held else f"[red]✗ {name}[/]")
-        screen.say(f"{self.seconds:.0f} s")
+            screen.print(f"[green]✓[/] {name}" if held else f"[red]✗ {name}[/]")
+        screen.print(f"{self.seconds:.0f} s")
 
 
 def offenders(screen: Screen, found: Mapping[str, list[str]]) -> None:
     """The first few jobs that broke each promise, to look into."""
     for name, job_ids in found.items():
         if job_ids:
-            screen.say(
+            screen.print(
                 f"[red]{name}[/]: {', '.join(job_ids[:_SHOWN])}{' …' if len(job_ids) > _SHOWN else ''}"
             )

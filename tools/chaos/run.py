@@ -22,14 +22,12 @@ from tools.chaos.orders import Kind, Order, orders, parcels
 from tools.chaos.report import Report, offenders
 from tools.cli.admin_client import AdminClient
 from tools.cli.redrive import Redriver
-from tools.local.down import down
 from tools.local.errors import LocalError
-from tools.local.home import Home
-from tools.local.restart import restart
+from tools.local.lifecycle import restart_emulator, stop_stack, temporary_stack
+from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
-from tools.local.status import depth
-from tools.local.temporary import temporary
+from tools.local.status import count_messages
 from tools.simulator.client import SimulatorClient
 
 _CLIENTS = 6
@@ -76,10 +74,10 @@ class Watch:
         return sum(job.is_terminal for job in self.jobs.values())
 
 
-def run(home: Home, options: Options, screen: Screen) -> Report:
+def run(home: StackFolder, options: Options, screen: Screen) -> Report:
     """The report, written and shown. Raises LocalError where the run itself cannot go on."""
-    down(home, screen)
-    with temporary(home, screen, tuning.PARAMETERS, keep=options.keep) as stack:
+    stop_stack(home, screen)
+    with temporary_stack(home, screen, tuning.PARAMETERS, keep_running=options.keep) as stack:
         tuning.tune(stack)
         try:
             with receiving(_signing_secret(stack), options.seed) as inbox:
@@ -95,7 +93,7 @@ class _Run:
     """The parts of a run, and its course."""
 
     def __init__(
-        self, home: Home, options: Options, screen: Screen, stack: Stack, inbox: UnreliableInbox
+        self, home: StackFolder, options: Options, screen: Screen, stack: Stack, inbox: UnreliableInbox
     ) -> None:
         self._home = home
         self._options = options
@@ -109,7 +107,7 @@ class _Run:
         self._duplicator = pressure.Duplicator(stack, options.seed)
         self._room = threading.Semaphore(_AT_ONCE)
         wanted = -(-options.jobs // _JOBS_A_CRASH)
-        log = home.directory / "faults.jsonl"
+        log = home.path / "faults.jsonl"
         self._crashes = Crashes(home.faults_file, log, wanted, options.relents_at)
         self._restarts = 0
         self._faults_upstream = mix.upstream(options.jobs)
@@ -184,7 +182,7 @@ class _Run:
             progress.update(over_bar, completed=over)
             self._crashes.steer(accepted=accepted / total, over=over / total)
             if not self._restarts and over >= total // 2:
-                restart(self._home, self._stack)
+                restart_emulator(self._home, self._stack)
                 self._restarts += 1
             if time.monotonic() - moved_at > _STALL_SECONDS:
                 break
@@ -205,14 +203,14 @@ class _Run:
 
     def _settle(self) -> None:
         """Until the queues are empty."""
-        sqs = self._stack.aws("sqs")
+        sqs = self._stack.get_client("sqs")
         urls = [
             url
             for name, url in self._stack.outputs.items()
             if name.endswith("QueueUrl") and "DeadLetter" not in name
         ]
         ends = time.monotonic() + _QUIET_SECONDS
-        while time.monotonic() < ends and any(sum(depth(sqs, url)) for url in urls):
+        while time.monotonic() < ends and any(sum(count_messages(sqs, url)) for url in urls):
             time.sleep(1)
 
     def _report(self, seconds: float, redriven: int, left: int) -> Report:

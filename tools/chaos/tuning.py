@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.local.stack import Stack
-from tools.local.status import function_names
 
 PARAMETERS: Mapping[str, str] = {
     "QueuedTimeoutSeconds": "45",
@@ -63,13 +62,13 @@ SWEEPS_AT_ONCE = 3
 
 def tune(stack: Stack) -> None:
     """Timeouts, visibility and settings that are no template parameters, set by API after the deployment."""
-    lambdas, names = stack.aws("lambda"), function_names(stack)
+    lambdas, names = stack.get_client("lambda"), stack.function_names
     for name in names.values():
         _configure(lambdas, name)
     for function, at_once in (("webhook", _WEBHOOKS_AT_ONCE), ("sweep", SWEEPS_AT_ONCE)):
         lambdas.put_function_concurrency(FunctionName=names[function], ReservedConcurrentExecutions=at_once)
     for consumer in _CONSUMERS:
-        stack.aws("sqs").set_queue_attributes(
+        stack.get_client("sqs").set_queue_attributes(
             QueueUrl=stack.outputs[consumer.queue], Attributes={"VisibilityTimeout": str(_VISIBILITY_SECONDS)}
         )
         name = names[consumer.function]

@@ -1,17 +1,24 @@
-"""`sam build` for the local stack, in a folder of its own beside the `.aws-sam` of a build for AWS."""
+"""`sam build` for the local stack, in a folder of its own beside the `.aws-sam` of a build for AWS.
+
+Compiled packages for the machine at hand.
+
+The emulator runs functions on the host's own interpreter, but `sam build` brings Linux wheels, as Lambda
+needs them. On any other host the same locked packages are installed over them.
+"""
 
 import hashlib
 import platform
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.local import environment, wheels
-from tools.local.home import LOCAL, ROOT
-from tools.local.programs import run
+from tools.local import emulator
+from tools.local.paths import LOCAL_FOLDER, ROOT
+from tools.local.processes import clean_environment, run_command
 
-DIRECTORY = LOCAL / "build"
-TEMPLATE = DIRECTORY / "artifacts" / "template.yaml"
-SAM = ROOT / ".venvs/sam/bin"
+BUILD_FOLDER = LOCAL_FOLDER / "build"
+BUILT_TEMPLATE = BUILD_FOLDER / "artifacts" / "template.yaml"
+SAM_BIN = ROOT / ".venvs/sam/bin"
 EMULATOR_PYTHON = ROOT / ".venvs/ministack/bin/python"
 
 _SOURCES = (
@@ -22,19 +29,19 @@ _SOURCES = (
     "tools/local/template.py",
 )
 _IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
-_FINGERPRINT_FILE = DIRECTORY / "built"
+_FINGERPRINT_FILE = BUILD_FOLDER / "built"
 """Exists from the end of a build to the beginning of the next."""
 
 
-def build() -> Path:
+def build_template() -> Path:
     """Return the built template; build only if a source changed."""
     fingerprint = fingerprint_sources()
     is_current = _FINGERPRINT_FILE.exists() and _FINGERPRINT_FILE.read_text(encoding="utf-8") == fingerprint
-    if not (TEMPLATE.exists() and is_current):
+    if not (BUILT_TEMPLATE.exists() and is_current):
         _FINGERPRINT_FILE.unlink(missing_ok=True)
         _run_sam_build()
         _FINGERPRINT_FILE.write_text(fingerprint, encoding="utf-8")
-    return TEMPLATE
+    return BUILT_TEMPLATE
 
 
 def fingerprint_sources() -> str:
@@ -53,24 +60,24 @@ def get_host_architecture() -> str:
 
 
 def _run_sam_build() -> None:
-    run(
+    run_command(
         [
-            SAM / "sam",
+            SAM_BIN / "sam",
             *("build", "--cached", "--parallel", "--template-file", ROOT / "template.yaml"),
-            *("--build-dir", TEMPLATE.parent, "--cache-dir", DIRECTORY / "cache"),
+            *("--build-dir", BUILT_TEMPLATE.parent, "--cache-dir", BUILD_FOLDER / "cache"),
             *("--config-file", _write_empty_config()),
             *("--parameter-overrides", f"Architecture={get_host_architecture()}"),
         ],
-        environment=environment.clean()
+        environment=clean_environment()
         | {
-            "PATH": f"{SAM}:{environment.clean()['PATH']}",  # python3.13 with pip
-            "AWS_DEFAULT_REGION": environment.REGION,
+            "PATH": f"{SAM_BIN}:{clean_environment()['PATH']}",  # python3.13 with pip
+            "AWS_DEFAULT_REGION": emulator.REGION,
             "SAM_CLI_TELEMETRY": "0",
         },
-        what="sam build",
+        description="sam build",
     )
-    reinstalled = wheels.reinstall(TEMPLATE.parent) if platform.system() != "Linux" else []
-    _compile([*(handler.parent for handler in TEMPLATE.parent.glob("*/app.py")), *reinstalled])
+    reinstalled = _install_host_packages(BUILT_TEMPLATE.parent) if platform.system() != "Linux" else []
+    _compile([*(handler.parent for handler in BUILT_TEMPLATE.parent.glob("*/app.py")), *reinstalled])
 
 
 def _compile(folders: Sequence[Path]) -> None:
@@ -78,20 +85,48 @@ def _compile(folders: Sequence[Path]) -> None:
 
     The emulator unpacks the files for each worker without their times, so byte code is checked by no time.
     """
-    run(
+    run_command(
         [
             *(EMULATOR_PYTHON, "-m", "compileall", "-q"),
             *("--invalidation-mode", "unchecked-hash"),
             *folders,
         ],
-        environment=environment.clean(),
-        what="compiling the built functions",
+        environment=clean_environment(),
+        description="compiling the built functions",
     )
 
 
 def _write_empty_config() -> Path:
     """Write an empty configuration, so that the settings for AWS in samconfig.toml do not apply."""
-    path = DIRECTORY / "samconfig.toml"
+    path = BUILD_FOLDER / "samconfig.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("version = 0.1\n", encoding="utf-8")
     return path
+
+
+def _install_host_packages(artifacts: Path) -> list[Path]:
+    """Install the locked packages of every built folder again, for this host; the folders touched."""
+    pairs = list_package_folders(artifacts)
+    for lock, folder in pairs:
+        command = [_find_uv(), "pip", "install", "--quiet", "--reinstall", "--no-deps", "--require-hashes"]
+        where: list[str | Path] = ["--python", ROOT / ".venv", "--target", folder, "--requirement", lock]
+        run_command(
+            [*command, *where], environment=clean_environment(), description=f"uv pip install of {lock}"
+        )
+    return [folder for _, folder in pairs]
+
+
+def list_package_folders(artifacts: Path) -> list[tuple[Path, Path]]:
+    """(lock file, built folder) of the layer and of every function that has libraries of its own."""
+    packages = artifacts.glob("*/python/replicate_proxy")
+    layers = [(ROOT / "layers/common/python", package.parent) for package in packages]
+    functions = [
+        (lock.parent, artifacts / f"{lock.parent.name.capitalize()}Function")
+        for lock in sorted((ROOT / "functions").glob("*/requirements.txt"))
+    ]
+    return [(source / "requirements.txt", folder) for source, folder in layers + functions if folder.is_dir()]
+
+
+def _find_uv() -> str:
+    """The uv that made the environments: the user's own, or the fetched one."""
+    return shutil.which("uv") or str(LOCAL_FOLDER / "bootstrap/bin/uv")

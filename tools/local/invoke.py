@@ -7,12 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.local import build, environment
+from tools.local import build, emulator
 from tools.local.errors import LocalError
-from tools.local.home import ROOT, Home
+from tools.local.paths import ROOT, StackFolder
+from tools.local.processes import clean_environment
 from tools.local.screen import Screen
 from tools.local.stack import Stack
-from tools.local.status import function_names
 
 HOST = "host.docker.internal"
 """This machine as Docker Desktop's containers see it, loopback included."""
@@ -21,7 +21,7 @@ NOWHERE = "http://127.0.0.1:9"
 """Nothing listens there, so a function that cannot reach AWS learns it at once."""
 
 
-def invoke(home: Home, screen: Screen, function: str, event: str) -> int:
+def invoke_function(home: StackFolder, screen: Screen, function: str, event: str) -> int:
     """Builds into `.aws-sam`, as for AWS, and runs; SAM's exit code."""
     if not (ROOT / "functions" / function / "app.py").exists():
         raise LocalError(f"no function {function} below functions/")
@@ -52,12 +52,12 @@ def _event_file(function: str, event: str) -> Path:
 
 
 def _surroundings() -> dict[str, str]:
-    base = environment.clean()
+    base = clean_environment()
     return base | {
-        "PATH": f"{build.SAM}:{base.get('PATH', '')}",
-        "AWS_DEFAULT_REGION": environment.REGION,
-        "AWS_ACCESS_KEY_ID": environment.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": environment.SECRET_KEY,
+        "PATH": f"{build.SAM_BIN}:{base.get('PATH', '')}",
+        "AWS_DEFAULT_REGION": emulator.REGION,
+        "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
         "SAM_CLI_TELEMETRY": "0",
     }
 
@@ -74,24 +74,24 @@ def _engine(surroundings: dict[str, str]) -> str:
     return answer.stdout.strip()
 
 
-def _variables(home: Home, screen: Screen, function: str, engine: str) -> Path:
+def _variables(home: StackFolder, screen: Screen, function: str, engine: str) -> Path:
     """SAM's file of environment variables: the deployed function's own, where a stack is up."""
     values: dict[str, str] = {"AWS_ENDPOINT_URL": NOWHERE}
     if home.stack_file.exists():
         stack = Stack.load(home)
-        name = function_names(stack)[function]
-        configuration = stack.aws("lambda").get_function_configuration(FunctionName=name)
+        name = stack.function_names[function]
+        configuration = stack.get_client("lambda").get_function_configuration(FunctionName=name)
         values = configuration["Environment"]["Variables"] | values
         if "Docker Desktop" in engine:
             values["AWS_ENDPOINT_URL"] = stack.endpoint_url.replace("127.0.0.1", HOST)
     values["AWS_ENDPOINT_URL"] = os.environ.get("INVOKE_ENDPOINT_URL", values["AWS_ENDPOINT_URL"])
     if values["AWS_ENDPOINT_URL"] == NOWHERE:
-        screen.say(
+        screen.print(
             "[yellow]containers of this Docker engine cannot reach the local stack on loopback:"
             " the function runs as if AWS were down (INVOKE_ENDPOINT_URL names another way)[/]"
         )
-    home.prepare()
-    path = home.directory / f"invoke-{function}.json"
+    home.create()
+    path = home.path / f"invoke-{function}.json"
     path.write_text(json.dumps({_logical_id(function): values}), encoding="utf-8")
     return path
 
@@ -108,7 +108,7 @@ def _template() -> Path:
 
 def _sam(surroundings: dict[str, str], *arguments: str | Path, quiet: bool = False) -> int:
     architecture = ["--parameter-overrides", f"Architecture={build.get_host_architecture()}"]
-    command = [str(part) for part in [build.SAM / "sam", *arguments, *architecture]]
+    command = [str(part) for part in [build.SAM_BIN / "sam", *arguments, *architecture]]
     result = subprocess.run(
         command,
         env=surroundings,

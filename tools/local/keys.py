@@ -7,7 +7,7 @@ from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
 from tools.cli.first_admin_key import issue_key
-from tools.local.stack import client
+from tools.local.emulator import get_client
 
 DEMO_TENANT = "demo"
 OPERATOR_TENANT = "operator"
@@ -17,10 +17,10 @@ class KeyIssuer:
     """Creates keys for one stack, named by its endpoint and outputs."""
 
     def __init__(self, endpoint_url: str, outputs: Mapping[str, str]) -> None:
-        secrets_manager = client("secretsmanager", endpoint_url)
+        secrets_manager = get_client("secretsmanager", endpoint_url)
         secret = secrets_manager.get_secret_value(SecretId=outputs["SigningSecretArn"])
         self._root_secret = str(secret["SecretString"])
-        self._store = DynamoKeyStore(client("dynamodb", endpoint_url), outputs["AccessTableName"])
+        self._store = DynamoKeyStore(get_client("dynamodb", endpoint_url), outputs["AccessTableName"])
 
     def create_key(self, tenant: str, *, name: str, admin: bool = False) -> str:
         """Create a key and return its secret."""

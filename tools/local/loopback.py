@@ -1,14 +1,17 @@
-"""Small HTTP servers on loopback, in threads of the program that needs them."""
+"""Small HTTP servers on loopback, in threads of the program that needs them.
+
+A webhook address on loopback: whatever is posted to it goes to one function, which says the status.
+"""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tools.local.ports import LOOPBACK
+from tools.local.servers import LOOPBACK
 
 
-class Quiet:
+class SilentHandler:
     """Of a handler that prints nothing of each request: who takes it knows what to say of it."""
 
     def log_message(self, *_: object) -> None:
@@ -21,7 +24,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], *, port: int = 0) -> Iterator[str]:
+def serve_http(handler: type[BaseHTTPRequestHandler], *, port: int = 0) -> Iterator[str]:
     """The origin, `http://127.0.0.1:<port>`, while the block runs; on a free port where none is named."""
     server = _Server((LOOPBACK, port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -30,3 +33,21 @@ def serving(handler: type[BaseHTTPRequestHandler], *, port: int = 0) -> Iterator
     finally:
         server.shutdown()
         server.server_close()
+
+
+type WebhookHandler = Callable[[Mapping[str, str], bytes], int]
+"""Takes header names in lower case and the body's bytes, gives the HTTP status. Called by many threads."""
+
+
+@contextmanager
+def receive_webhooks(handle: WebhookHandler, *, port: int = 0) -> Iterator[str]:
+    """The origin while the block runs; on a free port where none is named."""
+
+    class Handler(SilentHandler, BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(handle({name.lower(): value for name, value in self.headers.items()}, body))
+            self.end_headers()
+
+    with serve_http(Handler, port=port) as origin:
+        yield origin

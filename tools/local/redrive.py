@@ -12,7 +12,7 @@ from tools.cli.admin_client import AdminClient
 from tools.cli.console import print_result
 from tools.cli.redrive import parse_arguments, run_command
 from tools.local.errors import LocalError
-from tools.local.home import Home
+from tools.local.paths import StackFolder
 from tools.local.stack import Stack
 
 
@@ -20,20 +20,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 for success, 1 for an error."""
     options = parse_arguments(arguments)
     try:
-        return print_result(lambda: run_command(options, connect(os.environ)))
+        return print_result(lambda: run_command(options, create_admin_client(os.environ)))
     except LocalError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the error output of a command
         return 1
 
 
-def connect(variables: Mapping[str, str]) -> AdminClient:
+def create_admin_client(variables: Mapping[str, str]) -> AdminClient:
     """Return a client of the deployment that the variables name, or else of the local stack.
 
     Raises LocalError if no local stack is running, ConfigurationError if only one variable is set.
     """
     if variables.get("REPLICATE_PROXY_URL") or variables.get("REPLICATE_PROXY_ADMIN_KEY"):
         return AdminClient.from_environment(variables)
-    stack = Stack.load(Home())
+    stack = Stack.load(StackFolder())
     return AdminClient(stack.api_url, stack.admin_key)
 
 

@@ -17,13 +17,13 @@ class Screen:
         self.console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
     @contextmanager
-    def step(self, doing: str) -> Iterator[Callable[[str], None]]:
+    def step(self, description: str) -> Iterator[Callable[[str], None]]:
         """Shows `doing` until the block ends, then what it called `done` with, and how long it took."""
-        outcome = [doing]
+        outcome = [description]
         start = time.monotonic()
-        with self.console.status(f"{doing} …"):
+        with self.console.status(f"{description} …"):
             yield lambda text: outcome.__setitem__(0, text)
         self.console.print(f"[green]✓[/] {outcome[0]} [dim]({time.monotonic() - start:.1f} s)[/]")
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)

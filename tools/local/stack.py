@@ -2,15 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
-from tools.local import environment
+from tools.local.emulator import get_client
 from tools.local.errors import LocalError
-from tools.local.home import Home
+from tools.local.paths import StackFolder
 
 
 @dataclass(frozen=True)
@@ -26,12 +22,12 @@ class Stack:
     api_key: str
     admin_key: str
     upstream_url: str
-    webhooks: bool
+    webhooks_enabled: bool
     outputs: dict[str, str] = field(default_factory=dict)
-    processes: dict[str, int] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
+    process_ids: dict[str, int] = field(default_factory=dict)
+    log_files: dict[str, str] = field(default_factory=dict)
 
-    def save(self, home: Home) -> None:
+    def save(self, home: StackFolder) -> None:
         text = json.dumps(asdict(self), indent=2) + "\n"
         temporary = home.stack_file.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")
@@ -39,7 +35,7 @@ class Stack:
         temporary.replace(home.stack_file)
 
     @classmethod
-    def load(cls, home: Home) -> "Stack":
+    def load(cls, home: StackFolder) -> "Stack":
         try:
             return cls(**json.loads(home.stack_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -47,18 +43,13 @@ class Stack:
         except (ValueError, TypeError) as error:
             raise LocalError(f"{home.stack_file} is not readable; run `make up` again") from error
 
-    def aws(self, service: str) -> Any:
+    def get_client(self, service: str) -> Any:
         """A boto3 client of the emulated account; never of the user's own."""
-        return client(service, self.endpoint_url)
+        return get_client(service, self.endpoint_url)
 
-
-@cache
-def client(service: str, endpoint_url: str) -> Any:
-    """A boto3 client for the emulator at `endpoint_url`, whatever AWS settings the user has."""
-    session = boto3.session.Session(
-        aws_access_key_id=environment.ACCESS_KEY,
-        aws_secret_access_key=environment.SECRET_KEY,
-        region_name=environment.REGION,
-    )
-    config = Config(retries={"total_max_attempts": 3}, read_timeout=60, s3={"addressing_style": "path"})
-    return session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]  # any service
+    @property
+    def function_names(self) -> dict[str, str]:
+        """Deployed name by short name: {"ingest": "replicate-proxy-ingest"}."""
+        suffix = "FunctionName"
+        found = {key.removesuffix(suffix): name for key, name in self.outputs.items() if key.endswith(suffix)}
+        return {short.lower(): name for short, name in sorted(found.items())}

@@ -8,13 +8,19 @@ from tools.local.errors import LocalError
 INTERVAL_SECONDS = 0.1
 
 
-def until[T](
-    attempt: Callable[[], T | None], *, seconds: float, what: str, alive: Callable[[], bool] = lambda: True
+def wait_for[T](
+    poll: Callable[[], T | None],
+    *,
+    timeout_seconds: float,
+    description: str,
+    is_alive: Callable[[], bool] = lambda: True,
 ) -> T:
     """Call `attempt` until it returns something other than None, at most `seconds` long, while `alive()`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and alive():
-        if (value := attempt()) is not None:
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline and is_alive():
+        if (value := poll()) is not None:
             return value
         time.sleep(INTERVAL_SECONDS)
-    raise LocalError(f"no {what}" + (f" within {seconds:.0f} s" if alive() else ": it ended"))
+    raise LocalError(
+        f"no {description}" + (f" within {timeout_seconds:.0f} s" if is_alive() else ": it ended")
+    )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tools.local.demo.files import references
+from tools.local.demo.evidence import iterate_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -129,7 +129,7 @@ class Validation:
         return "the same job"
 
     def _keeps_outputs(self) -> str:
-        urls = list(references(self._ended["output"]))
+        urls = list(iterate_urls(self._ended["output"]))
         for url in urls:
             host = urlsplit(url).hostname or ""
             if host.endswith(_REPLICATES_FILES):

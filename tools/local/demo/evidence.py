@@ -1,13 +1,17 @@
-"""What happened to one job, told by those it happened at: Replicate, S3, the output URL, the application."""
+"""What happened to one job, told by those it happened at: Replicate, S3, the output URL, the application.
 
+File references in a prediction's output, whatever its shape, in reading order. Pure.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
-from tools.local.demo.files import key_of, references
 from tools.local.errors import LocalError
 from tools.local.stack import Stack
 
@@ -29,11 +33,11 @@ class StoredFile:
     saved_as: Path
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return self.stored_bytes == self.served_bytes == self.saved_as.stat().st_size
 
 
-class Witnesses:
+class EvidenceCollector:
     """Asks each of them. `token` is the upstream's."""
 
     def __init__(self, stack: Stack, token: str, folder: Path) -> None:
@@ -61,8 +65,8 @@ class Witnesses:
 
     def files(self, output: Any, source_output: Any) -> list[StoredFile]:
         """Every file of the output, fetched as Replicate's Python client does, with the API key as header."""
-        sources = list(references(source_output))
-        urls = list(references(output))
+        sources = list(iterate_urls(source_output))
+        urls = list(iterate_urls(output))
         sizes = [self._size(url) for url in sources] if len(sources) == len(urls) else [None] * len(urls)
         return [self._stored(url, size) for url, size in zip(urls, sizes, strict=True)]
 
@@ -71,8 +75,8 @@ class Witnesses:
             raise LocalError(
                 f"the output still lies at Replicate, not in S3: {url}; see `make logs FN=harvest`"
             )
-        bucket, key = self._stack.outputs["DataBucketName"], key_of(url)
-        head = self._stack.aws("s3").head_object(Bucket=bucket, Key=key)
+        bucket, key = self._stack.outputs["DataBucketName"], get_object_key(url)
+        head = self._stack.get_client("s3").head_object(Bucket=bucket, Key=key)
         headers = {"Authorization": f"Bearer {self._stack.api_key}"}
         answer = requests.get(url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
         if answer.status_code != requests.codes.ok:
@@ -103,3 +107,21 @@ class Witnesses:
             raise LocalError(f"{url} answered {answer.status_code}: {answer.text[:300]}")
         found: dict[str, Any] = answer.json()
         return found
+
+
+def iterate_urls(output: Any) -> Iterator[str]:
+    """Every URL in a JSON value, depth first."""
+    if isinstance(output, str):
+        if output.startswith(("https://", "http://")):
+            yield output
+    elif isinstance(output, list):
+        for value in output:
+            yield from iterate_urls(value)
+    elif isinstance(output, dict):
+        for value in output.values():
+            yield from iterate_urls(value)
+
+
+def get_object_key(url: str) -> str:
+    """The object key that an output URL names."""
+    return urlsplit(url).path.lstrip("/")

@@ -14,7 +14,7 @@ class Hop:
 
     name: str
     at: datetime | None
-    proof: str
+    evidence: str
 
     @property
     def happened(self) -> bool:
@@ -32,33 +32,41 @@ RECORDED = {
 """Times in the job's own timeline, in order."""
 
 
-def recorded(timeline: Mapping[str, str]) -> list[Hop]:
+def list_recorded_hops(timeline: Mapping[str, str]) -> list[Hop]:
     """What the job's record tells so far, for showing progress."""
-    return [Hop(name, parse(timeline.get(key)), proof) for key, (name, proof) in RECORDED.items()]
+    return [Hop(name, parse_time(timeline.get(key)), proof) for key, (name, proof) in RECORDED.items()]
 
 
-def verified(
+def verify_hops(
     *,
     record: Mapping[str, Any],
-    upstream: Mapping[str, Any],
-    webhook_answered: bool | None,
+    replicate_prediction: Mapping[str, Any],
+    webhook_accepted: bool | None,
     files: Sequence[StoredFile],
     notified_at: datetime | None,
 ) -> list[Hop]:
     """All hops, each believed only where its own witness confirms it."""
     timeline, how = record["proxy"]["timeline"], record["proxy"].get("report_channel")
-    hops = dict(zip(RECORDED, recorded(timeline), strict=True))
-    same = upstream.get("id") == record["proxy"].get("replicate_id")
-    created = parse(upstream.get("created_at")) if same else None
-    reported = hops["reported"].at if how == "poll" or webhook_answered is not False else None
+    hops = dict(zip(RECORDED, list_recorded_hops(timeline), strict=True))
+    same = replicate_prediction.get("id") == record["proxy"].get("replicate_id")
+    created = parse_time(replicate_prediction.get("created_at")) if same else None
+    reported = hops["reported"].at if how == "poll" or webhook_accepted is not False else None
     succeeded = hops["finished"].at if record["status"] == "succeeded" else None
     return [
         hops["accepted"],
         hops["claimed"],
-        Hop("created on Replicate", created, f"Replicate's own record {upstream.get('id', '')}"),
-        Hop("started on Replicate", parse(upstream.get("started_at")), "Replicate's own record"),
-        Hop("completed on Replicate", parse(upstream.get("completed_at")), "Replicate's own record"),
-        Hop(*_reported(how, webhook_answered, reported)),
+        Hop("created on Replicate", created, f"Replicate's own record {replicate_prediction.get('id', '')}"),
+        Hop(
+            "started on Replicate",
+            parse_time(replicate_prediction.get("started_at")),
+            "Replicate's own record",
+        ),
+        Hop(
+            "completed on Replicate",
+            parse_time(replicate_prediction.get("completed_at")),
+            "Replicate's own record",
+        ),
+        Hop(*_reported(how, webhook_accepted, reported)),
         hops["harvesting"],
         *_stored(files),
         Hop("job succeeded", succeeded, "the job's record"),
@@ -78,11 +86,13 @@ def _reported(
 def _stored(files: Sequence[StoredFile]) -> list[Hop]:
     """S3 tells whole seconds only, so the record's `finished` says the exact time."""
     return [
-        Hop("output in S3", file.stored_at if file.is_whole else None, f"HEAD {file.key} and its URL agree")
+        Hop(
+            "output in S3", file.stored_at if file.is_complete else None, f"HEAD {file.key} and its URL agree"
+        )
         for file in files
     ]
 
 
-def parse(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
     """An ISO-8601 time with any number of fractional digits (Replicate's vary from 3 to 9)."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None

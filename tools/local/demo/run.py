@@ -11,19 +11,19 @@ import requests
 from replicate.client import Client
 from replicate.prediction import Prediction
 
-from tools.local import upstream, waiting
-from tools.local.demo import hops, show
-from tools.local.demo.evidence import StoredFile, Witnesses
-from tools.local.demo.receiver import Inbox, receiving
+from tools.local import configuration, waiting
+from tools.local.demo import display, hops
+from tools.local.demo.evidence import EvidenceCollector, StoredFile
+from tools.local.demo.receiver import WebhookInbox, open_inbox
 from tools.local.errors import LocalError
-from tools.local.home import LOCAL, Home
+from tools.local.lifecycle import start_stack
+from tools.local.paths import LOCAL_FOLDER, StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
-from tools.local.up import up
 
 MODEL = "black-forest-labs/flux-schnell"
 PROMPT = "a lighthouse on a cliff at dusk, oil on canvas"
-SAVE_IN = LOCAL / "demo"
+SAVE_IN = LOCAL_FOLDER / "demo"
 JOB_SECONDS = 900.0
 NOTIFY_SECONDS = 30.0
 LOOK_SECONDS = 0.2
@@ -51,20 +51,26 @@ class Outcome:
         return self.record["status"] == "succeeded" and all(hop.happened for hop in self.hops)
 
 
-def demo(home: Home, screen: Screen, *, prompt: str | None = None, model: str | None = None) -> int:
+def run_demo(
+    home: StackFolder, screen: Screen, *, prompt: str | None = None, model: str | None = None
+) -> int:
     """0 only if every hop happened."""
-    stack = up(home, screen)
-    source = upstream.choose(os.environ, stack.simulator_url)
+    stack = start_stack(home, screen)
+    source = configuration.choose_upstream(os.environ, stack.simulator_url)
     request = _request(prompt, model)
-    screen.say(f"\n{request.model} on {source.url}, by {'webhook' if source.webhooks else 'polling'}\n")
-    with receiving(_signing_secret(stack)) as inbox:
-        witnesses = Witnesses(stack, source.token, SAVE_IN)
+    screen.print(
+        f"\n{request.model} on {source.url}, by {'webhook' if source.webhooks_enabled else 'polling'}\n"
+    )
+    with open_inbox(_signing_secret(stack)) as inbox:
+        witnesses = EvidenceCollector(stack, source.token, SAVE_IN)
         outcome = _run(stack, screen, inbox, witnesses, request)
-    show.outcome(screen, outcome.record, outcome.hops, outcome.files)
+    display.outcome(screen, outcome.record, outcome.hops, outcome.files)
     return 0 if outcome.complete else 1
 
 
-def _run(stack: Stack, screen: Screen, inbox: Inbox, witnesses: Witnesses, request: Request) -> Outcome:
+def _run(
+    stack: Stack, screen: Screen, inbox: WebhookInbox, witnesses: EvidenceCollector, request: Request
+) -> Outcome:
     client = Client(api_token=stack.api_key, base_url=stack.api_url)
     prediction = _create(client, request, inbox)
     record = _follow(prediction, witnesses, screen)
@@ -73,17 +79,17 @@ def _run(stack: Stack, screen: Screen, inbox: Inbox, witnesses: Witnesses, reque
     theirs = record["proxy"]["replicate_id"]
     original = witnesses.upstream(theirs) if theirs else {}
     files = witnesses.files(prediction.output, original.get("output"))
-    told = hops.verified(
+    told = hops.verify_hops(
         record=record,
-        upstream=original,
-        webhook_answered=witnesses.webhook_answered(theirs) if theirs else None,
+        replicate_prediction=original,
+        webhook_accepted=witnesses.webhook_answered(theirs) if theirs else None,
         files=files,
         notified_at=notified_at,
     )
     return Outcome(record, told, files)
 
 
-def _create(client: Client, request: Request, inbox: Inbox) -> Prediction:
+def _create(client: Client, request: Request, inbox: WebhookInbox) -> Prediction:
     name, _, version = request.model.partition(":")
     hook: dict[str, Any] = {"webhook": inbox.url, "webhook_events_filter": ["completed"]}
     if version:
@@ -91,7 +97,7 @@ def _create(client: Client, request: Request, inbox: Inbox) -> Prediction:
     return client.predictions.create(model=name, input=request.input, **hook)
 
 
-def _follow(prediction: Prediction, witnesses: Witnesses, screen: Screen) -> Mapping[str, Any]:
+def _follow(prediction: Prediction, witnesses: EvidenceCollector, screen: Screen) -> Mapping[str, Any]:
     """Shows each hop as the job's record tells of it, until the job is at its end; the record."""
     if not prediction.urls:
         raise LocalError("the reply to the create has no urls")
@@ -100,16 +106,18 @@ def _follow(prediction: Prediction, witnesses: Witnesses, screen: Screen) -> Map
         while time.monotonic() < deadline:
             prediction.reload()
             record = witnesses.record(address)
-            show.progress(screen, record, shown)
+            display.progress(screen, record, shown)
             if prediction.status in TERMINAL and record["status"] in TERMINAL:
                 return record
             time.sleep(LOOK_SECONDS)
     raise LocalError(f"job {prediction.id} was not finished within {JOB_SECONDS:.0f} s; see `make logs`")
 
 
-def _notified(inbox: Inbox, job_id: str) -> datetime | None:
+def _notified(inbox: WebhookInbox, job_id: str) -> datetime | None:
     try:
-        moment, _ = waiting.until(lambda: inbox.final(job_id), seconds=NOTIFY_SECONDS, what="webhook")
+        moment, _ = waiting.wait_for(
+            lambda: inbox.find_final_delivery(job_id), timeout_seconds=NOTIFY_SECONDS, description="webhook"
+        )
     except LocalError:
         return None
     return moment

@@ -22,7 +22,7 @@ PAST = PastAttempt(
     ended_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
 
-NOWHERE = Stack("", "", "", "", "", "", "", "", "", webhooks=True)
+NOWHERE = Stack("", "", "", "", "", "", "", "", "", webhooks_enabled=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

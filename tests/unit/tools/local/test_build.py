@@ -19,40 +19,40 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         template.write_text(recorded[-1], "utf-8")
 
     monkeypatch.setattr(build, "ROOT", tmp_path)
-    monkeypatch.setattr(build, "TEMPLATE", template)
+    monkeypatch.setattr(build, "BUILT_TEMPLATE", template)
     monkeypatch.setattr(build, "_FINGERPRINT_FILE", tmp_path / "built/fingerprint")
     monkeypatch.setattr(build, "_run_sam_build", run_sam_build)
     return recorded
 
 
 def test_build_runs_once_while_nothing_changes(builds: list[str]) -> None:
-    assert build.build() == build.build()
+    assert build.build_template() == build.build_template()
     assert len(builds) == 1
 
 
 @pytest.mark.parametrize("source", ["functions/ingest/app.py", "infrastructure/network.yaml"])
 def test_build_runs_again_when_a_source_is_added(builds: list[str], tmp_path: Path, source: str) -> None:
-    build.build()
+    build.build_template()
     (tmp_path / source).parent.mkdir(parents=True)
     (tmp_path / source).write_text("", "utf-8")
-    build.build()
+    build.build_template()
 
     assert len(builds) == 2
 
 
 def test_build_ignores_byte_code(builds: list[str], tmp_path: Path) -> None:
-    build.build()
+    build.build_template()
     (tmp_path / "functions/ingest/__pycache__").mkdir(parents=True)
     (tmp_path / "functions/ingest/__pycache__/app.pyc").write_bytes(b"")
-    build.build()
+    build.build_template()
 
     assert len(builds) == 1
 
 
 def test_build_runs_again_when_its_result_is_gone(builds: list[str]) -> None:
-    build.build()
-    build.TEMPLATE.unlink()
-    build.build()
+    build.build_template()
+    build.BUILT_TEMPLATE.unlink()
+    build.build_template()
 
     assert len(builds) == 2
 
@@ -61,14 +61,14 @@ def test_build_runs_again_after_it_failed(builds: list[str], monkeypatch: pytest
     def fail() -> None:
         raise LocalError("sam build failed")
 
-    build.build()
+    build.build_template()
     succeed = build._run_sam_build
     monkeypatch.setattr(build, "_run_sam_build", fail)
-    build.TEMPLATE.unlink()
+    build.BUILT_TEMPLATE.unlink()
     with pytest.raises(LocalError):
-        build.build()
-    build.TEMPLATE.write_text("left by the failed build", "utf-8")
+        build.build_template()
+    build.BUILT_TEMPLATE.write_text("left by the failed build", "utf-8")
     monkeypatch.setattr(build, "_run_sam_build", succeed)
-    build.build()
+    build.build_template()
 
     assert len(builds) == 2

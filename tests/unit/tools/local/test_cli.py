@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.local import home
-from tools.local.cli import main
+from tools.local import paths
+from tools.local.__main__ import main
 
 
 @pytest.fixture(autouse=True)
 def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(home, "LOCAL", tmp_path)
+    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path)
 
 
 @pytest.mark.parametrize("command", [["status"], ["logs"], ["key"]])

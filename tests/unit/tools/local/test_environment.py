@@ -1,4 +1,4 @@
-from tools.local import environment
+from tools.local import emulator, processes
 
 
 def test_nothing_of_the_users_aws_reaches_a_started_program() -> None:
@@ -12,11 +12,11 @@ def test_nothing_of_the_users_aws_reaches_a_started_program() -> None:
         "PYTHONPATH": "/somewhere",
     }
 
-    assert environment.clean(users) == {"PATH": "/bin", "AWS_CA_BUNDLE": "/etc/ca.pem"}
+    assert processes.clean_environment(users) == {"PATH": "/bin", "AWS_CA_BUNDLE": "/etc/ca.pem"}
 
 
 def test_aws_tools_get_the_emulator_and_its_made_up_account() -> None:
-    given = environment.with_credentials("http://127.0.0.1:4566")
+    given = emulator.build_tool_environment("http://127.0.0.1:4566")
 
     assert given["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
     assert (given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"]) == ("test", "test")

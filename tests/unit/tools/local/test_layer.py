@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tools.local import home, layer
-from tools.local.home import Home
+from tools.local import deploy, paths
+from tools.local.paths import StackFolder
 
 
 @pytest.fixture
-def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(home, "LOCAL", tmp_path / "a folder: with 'signs'")
-    created = Home("unit")
-    created.prepare()
+def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackFolder:
+    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path / "a folder: with 'signs'")
+    created = StackFolder("unit")
+    created.create()
     return created
 
 
@@ -34,25 +34,27 @@ def _import_version(folder: Path) -> str:
     return result.stdout.strip()
 
 
-def test_deployed_layer_is_one_file_that_imports_what_was_built(stack_home: Home, built: Path) -> None:
-    folder = layer.unpack_layer(stack_home, built, "first")
+def test_deployed_layer_is_one_file_that_imports_what_was_built(stack_home: StackFolder, built: Path) -> None:
+    folder = deploy.unpack_layer(stack_home, built, "first")
 
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
     assert _import_version(folder) == "built"
 
 
-def test_new_deployment_does_not_change_the_layer_of_the_one_before(stack_home: Home, built: Path) -> None:
-    first = layer.unpack_layer(stack_home, built, "first")
+def test_new_deployment_does_not_change_the_layer_of_the_one_before(
+    stack_home: StackFolder, built: Path
+) -> None:
+    first = deploy.unpack_layer(stack_home, built, "first")
     (built.parent / "CommonLayer/python/replicate_proxy/__init__.py").write_text("VERSION = 'new'\n", "utf-8")
-    second = layer.unpack_layer(stack_home, built, "second")
+    second = deploy.unpack_layer(stack_home, built, "second")
 
     assert (_import_version(first), _import_version(second)) == ("built", "new")
 
 
-def test_layers_of_other_deployments_are_removed(stack_home: Home, built: Path) -> None:
+def test_layers_of_other_deployments_are_removed(stack_home: StackFolder, built: Path) -> None:
     for deployment in ("first", "second", "third"):
-        layer.unpack_layer(stack_home, built, deployment)
+        deploy.unpack_layer(stack_home, built, deployment)
 
-    layer.remove_other_layers(stack_home, "second", "third")
+    deploy.remove_other_layers(stack_home, "second", "third")
 
-    assert {folder.name for folder in stack_home.layers.iterdir()} == {"second", "third"}
+    assert {folder.name for folder in stack_home.layers_folder.iterdir()} == {"second", "third"}

@@ -2,13 +2,13 @@ import json
 
 from rich.text import Text
 
-from tools.local.logs import Entry, line
+from tools.local.logs import LogEntry, format_entry
 
 NOON = 1_795_435_200_000  # 2026-11-23T12:00:00Z
 
 
 def _plain(text: str) -> str:
-    return Text.from_markup(line(Entry(NOON, "harvest", text))).plain
+    return Text.from_markup(format_entry(LogEntry(NOON, "harvest", text))).plain
 
 
 def test_a_structured_entry_shows_its_sentence_and_its_own_keys() -> None:

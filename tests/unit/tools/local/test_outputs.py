@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from tools.local import home, servers
-from tools.local.home import Home
-from tools.local.loopback import Quiet, serving
+from tools.local import paths, servers
+from tools.local.loopback import SilentHandler, serve_http
+from tools.local.paths import StackFolder
 
 HOST = "d123.cloudfront.localhost"
 
 
-class _Distribution(Quiet, BaseHTTPRequestHandler):
+class _Distribution(SilentHandler, BaseHTTPRequestHandler):
     """Serves one key, and only as CloudFront would be asked: right host, over TLS, without credentials."""
 
     def do_GET(self) -> None:
@@ -33,29 +33,29 @@ class _Distribution(Quiet, BaseHTTPRequestHandler):
 
 @pytest.fixture
 def distribution() -> Iterator[str]:
-    with serving(_Distribution) as origin:
+    with serve_http(_Distribution) as origin:
         yield origin
 
 
 @pytest.fixture
-def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(home, "LOCAL", tmp_path)
-    made = Home("unit")
-    made.prepare()
+def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackFolder:
+    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path)
+    made = StackFolder("unit")
+    made.create()
     return made
 
 
 @pytest.fixture
-def front(stack_home: Home) -> Iterator[str]:
-    server = servers.outputs(stack_home)
+def front(stack_home: StackFolder) -> Iterator[str]:
+    server = servers.get_output_server(stack_home)
     yield server.start()
     server.stop()
 
 
 @pytest.fixture
-def deployed(front: str, stack_home: Home, distribution: str) -> str:
+def deployed(front: str, stack_home: StackFolder, distribution: str) -> str:
     origin = {"endpoint": distribution, "host": HOST}
-    stack_home.origin_file.write_text(json.dumps(origin), encoding="utf-8")
+    stack_home.distribution_file.write_text(json.dumps(origin), encoding="utf-8")
     return front
 
 

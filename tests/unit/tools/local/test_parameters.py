@@ -2,16 +2,15 @@ from pathlib import Path
 
 from cfn_flip import load_yaml
 
-from tools.local.home import ROOT
-from tools.local.parameters import build_parameters, build_settings
-from tools.local.upstream import choose
+from tools.local.configuration import build_parameters, build_settings, choose_upstream
+from tools.local.paths import ROOT
 
 
 def _build() -> dict[str, str]:
     return build_parameters(
         endpoint_url="http://127.0.0.1:4566",
         cdn_url="http://127.0.0.1:5000",
-        upstream=choose({}, "http://127.0.0.1:8787"),
+        upstream=choose_upstream({}, "http://127.0.0.1:8787"),
     )
 
 
@@ -29,7 +28,7 @@ def test_urls_for_clients_webhooks_and_outputs_are_on_loopback() -> None:
 
 
 def test_settings_name_the_files_that_steer_the_functions() -> None:
-    settings = build_settings(faults_file=Path("/stack/faults.json"), clock_file=Path("/stack/clock"))
+    settings = build_settings(faults_file=Path("/stack/faults.json"), clock_offset_file=Path("/stack/clock"))
 
     assert settings == {
         "allow_loopback": True,

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tools.local import home, processes, waiting
-from tools.local.home import Home
+from tools.local import paths, processes, waiting
+from tools.local.paths import StackFolder
 from tools.local.processes import Daemon
 
 SLEEP = "import time; time.sleep(60)"
@@ -20,11 +20,11 @@ PARENT_OF_A_RUNAWAY = (
 
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    monkeypatch.setattr(home, "LOCAL", tmp_path)
-    made = Home("unit")
-    made.prepare()
+    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path)
+    made = StackFolder("unit")
+    made.create()
     yield Daemon(made, "sleeper")
-    processes.end(processes.leftovers(made))
+    processes.terminate(processes.find_stack_processes(made))
 
 
 def _start(daemon: Daemon, code: str) -> None:
@@ -33,7 +33,7 @@ def _start(daemon: Daemon, code: str) -> None:
 
 def test_a_started_program_is_found_again_and_ended(daemon: Daemon) -> None:
     _start(daemon, SLEEP)
-    found = Daemon(daemon.home, "sleeper").process
+    found = Daemon(daemon.folder, "sleeper").process
     assert found is not None
     assert found.is_running()
 
@@ -45,24 +45,30 @@ def test_a_started_program_is_found_again_and_ended(daemon: Daemon) -> None:
 
 def test_children_end_with_their_parent(daemon: Daemon) -> None:
     _start(daemon, f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{SLEEP}'])")
-    waiting.until(lambda: len(processes.leftovers(daemon.home)) == 2 or None, seconds=10, what="child")
+    waiting.wait_for(
+        lambda: len(processes.find_stack_processes(daemon.folder)) == 2 or None,
+        timeout_seconds=10,
+        description="child",
+    )
 
     daemon.stop()
 
-    assert processes.leftovers(daemon.home) == []
+    assert processes.find_stack_processes(daemon.folder) == []
 
 
 def test_a_child_that_outlived_its_parent_is_found_by_its_mark(daemon: Daemon) -> None:
     _start(daemon, PARENT_OF_A_RUNAWAY)
-    waiting.until(lambda: daemon.process is None or None, seconds=10, what="end of the parent")
+    waiting.wait_for(
+        lambda: daemon.process is None or None, timeout_seconds=10, description="end of the parent"
+    )
     daemon.stop()
-    left = processes.leftovers(daemon.home)
+    left = processes.find_stack_processes(daemon.folder)
     assert len(left) == 1
     assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
 
-    processes.end(left)
+    processes.terminate(left)
 
-    assert processes.leftovers(daemon.home) == []
+    assert processes.find_stack_processes(daemon.folder) == []
 
 
 def test_a_stale_pid_file_touches_nobody(daemon: Daemon) -> None:

@@ -4,11 +4,11 @@ import pytest
 
 from replicate_proxy.errors import ConfigurationError
 from tools.local import redrive
-from tools.local.home import Home
+from tools.local.paths import StackFolder
 
 
 def test_connect_uses_deployment_of_environment() -> None:
-    client = redrive.connect(
+    client = redrive.create_admin_client(
         {"REPLICATE_PROXY_URL": "https://api.example/prod/", "REPLICATE_PROXY_ADMIN_KEY": "rp_operator"}
     )
 
@@ -24,13 +24,13 @@ def test_connect_uses_deployment_of_environment() -> None:
 )
 def test_connect_names_missing_variable_when_only_one_is_set(name: str, missing_name: str) -> None:
     with pytest.raises(ConfigurationError, match=missing_name):
-        redrive.connect({name: "x"})
+        redrive.create_admin_client({name: "x"})
 
 
 def test_main_suggests_make_up_when_no_stack_is_running(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(redrive, "Home", lambda: Home("no-such-stack"))
+    monkeypatch.setattr(redrive, "StackFolder", lambda: StackFolder("no-such-stack"))
     monkeypatch.delenv("REPLICATE_PROXY_URL", raising=False)
     monkeypatch.delenv("REPLICATE_PROXY_ADMIN_KEY", raising=False)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tools.local import restart
+from tools.local import lifecycle
 
 STREAM = {
     "UUID": "u1",
@@ -34,7 +34,7 @@ class FakeLambda:
 def test_a_streams_consumer_begins_at_the_first_record_a_queues_is_left_alone() -> None:
     lambdas = FakeLambda()
 
-    restart._begin_streams_again(lambdas)
+    lifecycle._recreate_stream_mappings(lambdas)
 
     assert lambdas.mappings == {
         "u2": QUEUE,

@@ -5,20 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from tools.local import home, ports
+from tools.local import paths, servers
 from tools.local.errors import LocalError
-from tools.local.home import Home
-from tools.local.server import Server
+from tools.local.paths import StackFolder
+from tools.local.servers import Server
 
-SERVE = ("-m", "http.server", "--bind", ports.LOOPBACK)
+SERVE = ("-m", "http.server", "--bind", servers.LOOPBACK)
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(home, "LOCAL", tmp_path)
-    made = Home("unit")
-    made.prepare()
-    one = Server(made, "files", lambda port: [sys.executable, *SERVE, str(port)], lambda _: {}, probe="/")
+    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path)
+    made = StackFolder("unit")
+    made.create()
+    one = Server(
+        made, "files", lambda port: [sys.executable, *SERVE, str(port)], lambda _: {}, probe_path="/"
+    )
     yield one
     one.stop()
 
@@ -42,13 +44,15 @@ def test_it_comes_back_at_the_same_address(server: Server) -> None:
 def test_a_taken_port_is_left_to_its_owner(server: Server) -> None:
     address = server.start()
     server.stop()
-    with socket.create_server((ports.LOOPBACK, int(address.rpartition(":")[2]))):
+    with socket.create_server((servers.LOOPBACK, int(address.rpartition(":")[2]))):
         assert server.start() != address
 
 
 def test_a_program_that_ends_at_once_is_told_with_its_log(server: Server) -> None:
-    broken = Server(server.home, "broken", lambda _: [sys.executable, "-c", "1/0"], lambda _: {}, probe="/")
+    broken = Server(
+        server.folder, "broken", lambda _: [sys.executable, "-c", "1/0"], lambda _: {}, probe_path="/"
+    )
 
     with pytest.raises(LocalError, match=r"broken\.log.*it ended"):
         broken.start()
-    assert "ZeroDivisionError" in broken.daemon.log_tail()
+    assert "ZeroDivisionError" in broken.daemon.read_log_tail()

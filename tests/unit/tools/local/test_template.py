@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from cfn_flip import load_yaml
 
-from tools.local.home import ROOT
+from tools.local.paths import ROOT
 from tools.local.template import write_local_template
 
 

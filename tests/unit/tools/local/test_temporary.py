@@ -9,44 +9,52 @@ from collections.abc import Iterator
 
 import pytest
 
-from tools.local import environment, processes, waiting
-from tools.local.home import ROOT, Home
+from tools.local import processes, waiting
+from tools.local.paths import ROOT, StackFolder
 
 USER = """
 import sys, time
-from tools.local.home import Home
+from tools.local.paths import StackFolder
 from tools.local.processes import Daemon
-from tools.local.temporary import end_with_me
+from tools.local.lifecycle import stop_with_this_process
 
-home = Home(sys.argv[1])
-end_with_me(home)
-Daemon(home, "server").start([sys.executable, "-c", "import time; time.sleep(60)"], {})
+folder = StackFolder(sys.argv[1])
+stop_with_this_process(folder)
+Daemon(folder, "server").start([sys.executable, "-c", "import time; time.sleep(60)"], {})
 time.sleep(60)
 """
 
 
 @pytest.fixture
-def stack_home() -> Iterator[Home]:
+def stack_home() -> Iterator[StackFolder]:
     """In the real folder of stacks, where the updater, a program of its own, looks too."""
-    made = Home(f"unit-{secrets.token_hex(4)}")
+    made = StackFolder(f"unit-{secrets.token_hex(4)}")
     yield made
-    processes.end(processes.leftovers(made))
-    shutil.rmtree(made.directory, ignore_errors=True)
+    processes.terminate(processes.find_stack_processes(made))
+    shutil.rmtree(made.path, ignore_errors=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stack_ends_with_the_program_that_wanted_it(stack_home: Home, number: signal.Signals) -> None:
+def test_a_stack_ends_with_the_program_that_wanted_it(
+    stack_home: StackFolder, number: signal.Signals
+) -> None:
     user = subprocess.Popen(
         [sys.executable, "-c", USER, stack_home.name],
         cwd=ROOT,
-        env=environment.clean(),
+        env=processes.clean_environment(),
         start_new_session=True,
     )
-    waiting.until(
-        lambda: len(processes.leftovers(stack_home)) == 2 or None, seconds=20, what="updater and server"
+    waiting.wait_for(
+        lambda: len(processes.find_stack_processes(stack_home)) == 2 or None,
+        timeout_seconds=20,
+        description="updater and server",
     )
 
     user.send_signal(number)
     user.wait(timeout=10)
 
-    waiting.until(lambda: not processes.leftovers(stack_home) or None, seconds=20, what="end of the stack")
+    waiting.wait_for(
+        lambda: not processes.find_stack_processes(stack_home) or None,
+        timeout_seconds=20,
+        description="end of the stack",
+    )

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from tools.local.home import ROOT
-from tools.local.wheels import targets
+from tools.local.build import list_package_folders
+from tools.local.paths import ROOT
 
 
 def test_the_layer_and_each_function_with_libraries_meet_their_lock_file(tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_the_layer_and_each_function_with_libraries_meet_their_lock_file(tmp_pat
     ):
         (tmp_path / built).mkdir(parents=True)
 
-    assert set(targets(tmp_path)) == {
+    assert set(list_package_folders(tmp_path)) == {
         (ROOT / "layers/common/python/requirements.txt", tmp_path / "CommonLayer/python"),
         (ROOT / "functions/harvest/requirements.txt", tmp_path / "HarvestFunction"),
         (ROOT / "functions/authorize/requirements.txt", tmp_path / "AuthorizeFunction"),

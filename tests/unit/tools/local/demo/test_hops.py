@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tools.local.demo.evidence import StoredFile
-from tools.local.demo.files import key_of, references
-from tools.local.demo.hops import Hop, verified
+from tools.local.demo.evidence import StoredFile, get_object_key, iterate_urls
+from tools.local.demo.hops import Hop, verify_hops
 
 AT = "2026-11-23T12:00:00.123Z"
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -23,12 +22,12 @@ def _witnessed(tmp_path: Path, **changes: Any) -> list[Hop]:
             "status": "succeeded",
             "proxy": {"replicate_id": "r1", "report_channel": "webhook", "timeline": timeline},
         },
-        "upstream": {"id": "r1", "created_at": AT, "started_at": AT, "completed_at": AT},
-        "webhook_answered": True,
+        "replicate_prediction": {"id": "r1", "created_at": AT, "started_at": AT, "completed_at": AT},
+        "webhook_accepted": True,
         "files": [StoredFile("http://h/outputs/k", "bucket", "outputs/k", 50, 5, MOMENT, 5, saved)],
         "notified_at": MOMENT,
     }
-    return verified(**told | changes)
+    return verify_hops(**told | changes)
 
 
 def _missing(hops: list[Hop]) -> list[str]:
@@ -43,12 +42,22 @@ def test_all_hops_happened(tmp_path: Path) -> None:
     ("changes", "missing"),
     [
         ({"notified_at": None}, ["application notified"]),
-        ({"webhook_answered": False}, ["webhook received"]),
+        ({"webhook_accepted": False}, ["webhook received"]),
         (
-            {"upstream": {"id": "another", "created_at": AT, "started_at": AT, "completed_at": AT}},
+            {
+                "replicate_prediction": {
+                    "id": "another",
+                    "created_at": AT,
+                    "started_at": AT,
+                    "completed_at": AT,
+                }
+            },
             ["created on Replicate"],
         ),
-        ({"upstream": {}}, ["created on Replicate", "started on Replicate", "completed on Replicate"]),
+        (
+            {"replicate_prediction": {}},
+            ["created on Replicate", "started on Replicate", "completed on Replicate"],
+        ),
     ],
 )
 def test_a_hop_that_its_witness_does_not_confirm_did_not_happen(
@@ -72,7 +81,7 @@ def test_a_polled_job_needs_no_webhook(tmp_path: Path) -> None:
         "proxy": {"replicate_id": "r1", "report_channel": "poll", "timeline": timeline},
     }
 
-    hops = _witnessed(tmp_path, record=record, webhook_answered=None)
+    hops = _witnessed(tmp_path, record=record, webhook_accepted=None)
 
     assert "completion polled" in [hop.name for hop in hops]
     assert _missing(hops) == []
@@ -86,5 +95,5 @@ def test_references_are_found_in_any_shape_in_order() -> None:
         "e": "https://h/3.png",
     }
 
-    assert list(references(output)) == ["https://h/1.png", "http://h/2.png", "https://h/3.png"]
-    assert key_of("http://127.0.0.1:5000/outputs/t/1.webp?x=1") == "outputs/t/1.webp"
+    assert list(iterate_urls(output)) == ["https://h/1.png", "http://h/2.png", "https://h/3.png"]
+    assert get_object_key("http://127.0.0.1:5000/outputs/t/1.webp?x=1") == "outputs/t/1.webp"

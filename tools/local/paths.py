@@ -5,63 +5,63 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCAL = ROOT / ".local"
+LOCAL_FOLDER = ROOT / ".local"
 DEFAULT_NAME = "default"
 
 
 @dataclass(frozen=True)
-class Home:
+class StackFolder:
     """The folder of one stack, so that the tests' stack and the user's never meet."""
 
     name: str = DEFAULT_NAME
 
     @property
-    def directory(self) -> Path:
-        return LOCAL / "stacks" / self.name
+    def path(self) -> Path:
+        return LOCAL_FOLDER / "stacks" / self.name
 
     @property
     def stack_file(self) -> Path:
         """`.local/stack.json` for the user's own stack; any tool may read it."""
-        return (LOCAL if self.name == DEFAULT_NAME else self.directory) / "stack.json"
+        return (LOCAL_FOLDER if self.name == DEFAULT_NAME else self.path) / "stack.json"
 
     @property
-    def logs(self) -> Path:
-        return self.directory / "logs"
+    def logs_folder(self) -> Path:
+        return self.path / "logs"
 
-    def log(self, process: str) -> Path:
-        return self.logs / f"{process}.log"
+    def get_log_file(self, process_name: str) -> Path:
+        return self.logs_folder / f"{process_name}.log"
 
     @property
-    def origin_file(self) -> Path:
+    def distribution_file(self) -> Path:
         """Where the output front finds the emulated distribution: {"endpoint", "host"}."""
-        return self.directory / "origin.json"
+        return self.path / "origin.json"
 
     @property
     def faults_file(self) -> Path:
         """What shall go wrong in this stack's functions; only `make chaos` writes it."""
-        return self.directory / "faults.json"
+        return self.path / "faults.json"
 
     @property
-    def clock_file(self) -> Path:
+    def clock_offset_file(self) -> Path:
         """Seconds by which this stack's functions run ahead of the machine; only tests write it."""
-        return self.directory / "clock-offset"
+        return self.path / "clock-offset"
 
     @property
-    def layers(self) -> Path:
+    def layers_folder(self) -> Path:
         """The layer's files, one folder per deployment; functions import from there."""
-        return self.directory / "layers"
+        return self.path / "layers"
 
     @property
-    def lock(self) -> Path:
-        return self.directory / "up.lock"
+    def lock_file(self) -> Path:
+        return self.path / "up.lock"
 
-    def prepare(self) -> None:
-        for folder in (self.logs, self.directory / "tmp", self.directory / "state"):
+    def create(self) -> None:
+        for folder in (self.logs_folder, self.path / "tmp", self.path / "state"):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def forget(self) -> None:
+    def delete_data(self) -> None:
         """Drop what the servers kept, so that the next start begins empty; logs and ports stay."""
         self.stack_file.unlink(missing_ok=True)
-        self.origin_file.unlink(missing_ok=True)
-        for folder in (*(self.directory / name for name in ("state", "s3", "tmp")), self.layers):
+        self.distribution_file.unlink(missing_ok=True)
+        for folder in (*(self.path / name for name in ("state", "s3", "tmp")), self.layers_folder):
             shutil.rmtree(folder, ignore_errors=True)

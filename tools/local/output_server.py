@@ -1,6 +1,6 @@
 """Serves stored outputs on loopback as CloudFront does on AWS: 200 directly, `Authorization` ignored.
 
-    python -m tools.local.outputs --port N --origin-file FILE
+    python -m tools.local.output_server --port N --origin-file FILE
 
 FILE holds {"endpoint": "http://127.0.0.1:4566", "host": "<label>.cloudfront.localhost"}: the emulated
 distribution, whose origin access control signs the reads of the bucket. It exists only after the deployment,
@@ -21,14 +21,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tools.local.ports import LOOPBACK
+from tools.local.servers import LOOPBACK
 
 PASSED_ON = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
 TLS = {"x-forwarded-proto": "https"}  # The distribution serves nothing else; this front stands for its TLS.
 HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive", "server", "date")
 
 
-def application(origin_file: Path) -> Starlette:
+def create_application(origin_file: Path) -> Starlette:
     """GET and HEAD of any key; everything else is 405, as on a distribution of a bucket."""
 
     @asynccontextmanager
@@ -71,11 +71,13 @@ def _origin(origin_file: Path) -> dict[str, str] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.local.outputs")
+    parser = argparse.ArgumentParser(prog="python -m tools.local.output_server")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--origin-file", type=Path, required=True)
     options = parser.parse_args()
-    uvicorn.run(application(options.origin_file), host=LOOPBACK, port=options.port, log_level="warning")
+    uvicorn.run(
+        create_application(options.origin_file), host=LOOPBACK, port=options.port, log_level="warning"
+    )
 
 
 if __name__ == "__main__":

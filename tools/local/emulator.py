@@ -1,0 +1,39 @@
+"""The emulated AWS account."""
+
+import os
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from tools.local.processes import clean_environment
+
+REGION = "us-east-1"
+ACCESS_KEY = "test"
+SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known administrator, on loopback only
+
+
+@cache
+def get_client(service: str, endpoint_url: str) -> Any:
+    """A boto3 client for the emulator at `endpoint_url`, whatever AWS settings the user has."""
+    session = boto3.session.Session(
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name=REGION,
+    )
+    config = Config(retries={"total_max_attempts": 3}, read_timeout=60, s3={"addressing_style": "path"})
+    return session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]  # any service
+
+
+def build_tool_environment(endpoint_url: str) -> dict[str, str]:
+    """For AWS's own tools: the emulator's address and its made-up credentials, nothing of the user's."""
+    return clean_environment() | {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "SAM_CLI_TELEMETRY": "0",
+    }
