@@ -1,4 +1,4 @@
-"""Reads through DAX, against a client that answers late, wrongly, with old items, or not at all."""
+"""Reads of jobs through DAX, with a client that is slow, fails, or returns old items."""
 
 from __future__ import annotations
 
@@ -29,97 +29,97 @@ from tests.support.fakes import FakeJobStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STALE = timedelta(seconds=1)
+MAX_STALENESS = timedelta(seconds=1)
 ID = "01kdnx7q2w3e4r5t6y7v8b9n0m"
 
 
 @dataclass
 class FakeDax:
-    """Items by key, as low-level clients give them; `breaks` is raised, `hangs` is waited for."""
+    """A DAX client. Reads raise `error`, or wait for `blocker`."""
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
-    breaks: Exception | None = None
-    hangs: threading.Event | None = None
-    asked: int = 0
+    error: Exception | None = None
+    blocker: threading.Event | None = None
+    reads: int = 0
 
-    def holds(self, job: Job) -> None:
+    def put(self, job: Job) -> None:
         self.items[job_key(job.tenant, job.id)["pk"]] = to_item(record_from_job(job))
 
     def get_item(self, *, TableName: str, Key: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - boto's names
-        self.asked += 1
-        if self.hangs is not None:
-            self.hangs.wait(60)
-        if self.breaks is not None:
-            raise self.breaks
+        self.reads += 1
+        if self.blocker is not None:
+            self.blocker.wait(60)
+        if self.error is not None:
+            raise self.error
         item = self.items.get(from_item(Key)["pk"])
         return {"Item": item} if item else {}
 
 
 @pytest.fixture
-def fallbacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    seen: list[str] = []
-    monkeypatch.setattr(query, "count", lambda metric: seen.append(metric.value))
-    return seen
+def counted_metrics(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    counted: list[str] = []
+    monkeypatch.setattr(query, "count", lambda metric: counted.append(metric.value))
+    return counted
 
 
-def reader(
+def build_reader(
     dax: FakeDax, table: FakeJobStore, clock: FakeClock, connect: Callable[[], Any] | None = None
 ) -> CachedJobReader:
-    return CachedJobReader(table, DaxJobCache(connect or (lambda: dax), "jobs"), clock, max_staleness=STALE)
+    return CachedJobReader(
+        table, DaxJobCache(connect or (lambda: dax), "jobs"), clock, max_staleness=MAX_STALENESS
+    )
 
 
-def job(status: JobStatus, seconds: float = 0, **fields: Any) -> Job:
-    """The job as written `seconds` after NOW."""
+def build_job(status: JobStatus, seconds: float = 0, **fields: Any) -> Job:
+    """Return the job as saved `seconds` after NOW."""
     timeline = {TimelineStep.ACCEPTED: NOW, TimelineStep.CLAIMED: NOW + timedelta(seconds=seconds)}
     return make_job(status, id=ID, timeline=timeline, **fields)
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL_STATUSES))
-def test_a_finished_job_comes_from_the_cache_whatever_its_age(
-    status: JobStatus, fallbacks: list[str]
-) -> None:
+def test_terminal_job_is_read_from_cache_at_any_age(status: JobStatus, counted_metrics: list[str]) -> None:
     dax, clock = FakeDax(), FakeClock(NOW + timedelta(days=3))
-    dax.holds(job(status))
+    dax.put(build_job(status))
 
-    found = reader(dax, FakeJobStore(), clock).get(TENANT, ID)  # the table holds nothing: it was not asked
+    found = build_reader(dax, FakeJobStore(), clock).get(TENANT, ID)  # the table is empty
 
     assert found is not None
     assert found.status is status
-    assert fallbacks == []
+    assert counted_metrics == []
 
 
-def test_an_unfinished_job_is_not_shown_older_than_allowed(fallbacks: list[str]) -> None:
+def test_active_job_is_read_from_table_when_cached_item_is_stale(counted_metrics: list[str]) -> None:
     dax, table, clock = FakeDax(), FakeJobStore(), FakeClock()
-    dax.holds(job(JobStatus.SUBMITTED))
-    table.create(job(JobStatus.SUCCEEDED))
-    jobs = reader(dax, table, clock)
+    dax.put(build_job(JobStatus.SUBMITTED))
+    table.create(build_job(JobStatus.SUCCEEDED))
+    jobs = build_reader(dax, table, clock)
 
     fresh = jobs.get(TENANT, ID)
-    clock.advance(STALE.total_seconds() + 0.001)
+    clock.advance(MAX_STALENESS.total_seconds() + 0.001)
     later = jobs.get(TENANT, ID)
 
     assert fresh is not None
     assert fresh.status is JobStatus.SUBMITTED
     assert later is not None
     assert later.status is JobStatus.SUCCEEDED
-    assert fallbacks == []  # the cache worked; it just could not be believed
+    assert counted_metrics == []  # the cache worked; its item was too old
 
 
-def test_a_record_from_the_future_is_not_believed() -> None:
+def test_item_with_a_future_time_is_not_used() -> None:
     dax, table, clock = FakeDax(), FakeJobStore(), FakeClock()
-    dax.holds(job(JobStatus.QUEUED, seconds=30))
-    table.create(job(JobStatus.FAILED))
+    dax.put(build_job(JobStatus.QUEUED, seconds=30))
+    table.create(build_job(JobStatus.FAILED))
 
-    found = reader(dax, table, clock).get(TENANT, ID)
+    found = build_reader(dax, table, clock).get(TENANT, ID)
 
     assert found is not None
     assert found.status is JobStatus.FAILED
 
 
-def test_what_the_cache_does_not_know_is_looked_up() -> None:
+def test_job_missing_in_cache_is_read_from_table() -> None:
     table = FakeJobStore()
-    table.create(job(JobStatus.QUEUED))
-    jobs = reader(FakeDax(), table, FakeClock())
+    table.create(build_job(JobStatus.QUEUED))
+    jobs = build_reader(FakeDax(), table, FakeClock())
 
     assert jobs.get(TENANT, ID) is not None
     assert jobs.get("globex", ID) is None
@@ -128,96 +128,96 @@ def test_what_the_cache_does_not_know_is_looked_up() -> None:
 @pytest.mark.parametrize(
     "error", [ConnectionResetError(), TimeoutError(), RuntimeError("no routes"), KeyError("codes")], ids=repr
 )
-def test_any_failure_falls_back_and_is_counted(error: Exception, fallbacks: list[str]) -> None:
+def test_cache_error_is_counted_and_table_is_read(error: Exception, counted_metrics: list[str]) -> None:
     table = FakeJobStore()
-    table.create(job(JobStatus.QUEUED))
+    table.create(build_job(JobStatus.QUEUED))
 
-    assert reader(FakeDax(breaks=error), table, FakeClock()).get(TENANT, ID) is not None
-    assert fallbacks == ["CacheUnavailable"]
+    assert build_reader(FakeDax(error=error), table, FakeClock()).get(TENANT, ID) is not None
+    assert counted_metrics == ["CacheUnavailable"]
 
 
-def test_an_item_that_is_no_job_falls_back(fallbacks: list[str]) -> None:
+def test_malformed_item_is_counted_and_table_is_read(counted_metrics: list[str]) -> None:
     dax, table = FakeDax(), FakeJobStore()
     dax.items[job_key(TENANT, ID)["pk"]] = to_item({"pk": "x"})
-    table.create(job(JobStatus.QUEUED))
+    table.create(build_job(JobStatus.QUEUED))
 
-    assert reader(dax, table, FakeClock()).get(TENANT, ID) is not None
-    assert fallbacks == ["CacheUnavailable"]
+    assert build_reader(dax, table, FakeClock()).get(TENANT, ID) is not None
+    assert counted_metrics == ["CacheUnavailable"]
 
 
-@pytest.mark.parametrize("where", ["connecting", "reading"])
-def test_a_cache_that_hangs_costs_a_fifth_of_a_second_once(where: str, fallbacks: list[str]) -> None:
-    never = threading.Event()
-    dax, table = FakeDax(hangs=never if where == "reading" else None), FakeJobStore()
-    table.create(job(JobStatus.QUEUED))
+@pytest.mark.parametrize("operation", ["connect", "read"])
+def test_hanging_cache_delays_one_read_only(operation: str, counted_metrics: list[str]) -> None:
+    blocker = threading.Event()
+    dax, table = FakeDax(blocker=blocker if operation == "read" else None), FakeJobStore()
+    table.create(build_job(JobStatus.QUEUED))
 
     def connect() -> FakeDax:
-        if where == "connecting":
-            never.wait(60)
+        if operation == "connect":
+            blocker.wait(60)
         return dax
 
-    jobs = reader(dax, table, FakeClock(), connect)
+    jobs = build_reader(dax, table, FakeClock(), connect)
     try:
-        began = time.monotonic()
+        start = time.monotonic()
         first = jobs.get(TENANT, ID)
-        taken = time.monotonic() - began
-        again = [jobs.get(TENANT, ID) for _ in range(100)]
-        all_taken = time.monotonic() - began
+        first_seconds = time.monotonic() - start
+        later = [jobs.get(TENANT, ID) for _ in range(100)]
+        all_seconds = time.monotonic() - start
     finally:
-        never.set()
+        blocker.set()
 
     assert first is not None
-    assert all(again)
-    assert 0.19 < taken < 10  # 0.2 s, and much for a busy machine
-    assert all_taken < taken + 10  # a hundred waits would be twenty seconds
-    assert fallbacks == ["CacheUnavailable"] * 101
+    assert all(later)
+    assert 0.19 < first_seconds < 10  # the timeout is 0.2 s; a busy machine takes longer
+    assert all_seconds < first_seconds + 10  # a hundred timeouts would take 20 s
+    assert counted_metrics == ["CacheUnavailable"] * 101
 
 
-def test_after_a_pause_the_cache_is_asked_again() -> None:
-    now = [0.0]
-    dax = FakeDax(breaks=ConnectionResetError())
-    dax.holds(job(JobStatus.SUCCEEDED))
-    cache = DaxJobCache(lambda: dax, "jobs", retry_after_seconds=5, monotonic=lambda: now[0])
+def test_cache_is_read_again_after_pause() -> None:
+    clock, dax = FakeClock(), FakeDax(error=ConnectionResetError())
+    dax.put(build_job(JobStatus.SUCCEEDED))
+    cache = DaxJobCache(lambda: dax, "jobs", retry_after_seconds=5, monotonic=clock.monotonic)
     for _ in range(3):
         with pytest.raises(RetryableError):
             cache.get(TENANT, ID)
-    assert dax.asked == 1
+    assert dax.reads == 1
 
-    dax.breaks, now[0] = None, 5.0
+    dax.error = None
+    clock.advance(5)
 
     found = cache.get(TENANT, ID)
     assert found is not None
     assert found.id == ID
 
 
-def test_a_failed_connection_is_made_again() -> None:
-    now, dax, tries = [0.0], FakeDax(), []
-    dax.holds(job(JobStatus.SUCCEEDED))
+def test_failed_connection_is_retried_after_pause() -> None:
+    clock, dax, attempts = FakeClock(), FakeDax(), []
+    dax.put(build_job(JobStatus.SUCCEEDED))
 
     def connect() -> FakeDax:
-        tries.append(1)
-        if len(tries) == 1:
+        attempts.append(1)
+        if len(attempts) == 1:
             raise OSError("no cluster")
         return dax
 
-    cache = DaxJobCache(connect, "jobs", monotonic=lambda: now[0])
+    cache = DaxJobCache(connect, "jobs", monotonic=clock.monotonic)
     with pytest.raises(RetryableError):
         cache.get(TENANT, ID)
-    now[0] = 10.0
+    clock.advance(10)
     assert cache.get(TENANT, ID) is not None
 
 
-def test_pages_come_from_the_table() -> None:
-    dax, table = FakeDax(breaks=AssertionError("asked")), FakeJobStore()
-    table.create(job(JobStatus.QUEUED))
+def test_pages_are_read_from_table() -> None:
+    dax, table = FakeDax(error=AssertionError("read")), FakeJobStore()
+    table.create(build_job(JobStatus.QUEUED))
 
-    page = reader(dax, table, FakeClock()).list_jobs(TENANT, before_id=None, min_id=None, limit=10)
+    page = build_reader(dax, table, FakeClock()).list_jobs(TENANT, before_id=None, min_id=None, limit=10)
 
-    assert [one.id for one in page.jobs] == [ID]
-    assert dax.asked == 0
+    assert [job.id for job in page.jobs] == [ID]
+    assert dax.reads == 0
 
 
-_LIFE = (
+_STATUSES = (
     JobStatus.QUEUED,
     JobStatus.SUBMITTING,
     JobStatus.SUBMITTED,
@@ -227,35 +227,35 @@ _LIFE = (
 
 
 @given(
-    gaps=st.lists(st.integers(0, 3000), min_size=len(_LIFE), max_size=len(_LIFE)),
-    cached=st.integers(0, len(_LIFE) - 1),
+    gaps=st.lists(st.integers(0, 3000), min_size=len(_STATUSES), max_size=len(_STATUSES)),
+    cached=st.integers(0, len(_STATUSES) - 1),
     read_at=st.integers(0, 20_000),
 )
-def test_whatever_is_cached_and_whenever_it_is_read(gaps: list[int], cached: int, read_at: int) -> None:
-    """What is shown was the truth at most STALE ago, or is the end of the job. Times in milliseconds."""
-    hops = list(TimelineStep)
-    times = [sum(gaps[: step + 1]) for step in range(len(_LIFE))]
-    written: list[Job] = []
-    for step, status in enumerate(_LIFE):
-        stamps = {hops[at]: NOW + timedelta(milliseconds=times[at]) for at in range(step + 1)}
-        written.append(make_job(status, id=ID, timeline=stamps))
-    passed = max(read_at, times[cached])
-    clock = FakeClock(NOW + timedelta(milliseconds=passed))
-    truth = max(step for step in range(len(_LIFE)) if times[step] <= passed)
+def test_job_is_never_older_than_allowed(gaps: list[int], cached: int, read_at: int) -> None:
+    """The returned status was current at most MAX_STALENESS ago, or is terminal. Times in milliseconds."""
+    steps = list(TimelineStep)
+    times = [sum(gaps[: step + 1]) for step in range(len(_STATUSES))]
+    saved: list[Job] = []
+    for step, status in enumerate(_STATUSES):
+        timeline = {steps[index]: NOW + timedelta(milliseconds=times[index]) for index in range(step + 1)}
+        saved.append(make_job(status, id=ID, timeline=timeline))
+    now = max(read_at, times[cached])
+    clock = FakeClock(NOW + timedelta(milliseconds=now))
+    current = max(step for step in range(len(_STATUSES)) if times[step] <= now)
     dax, table = FakeDax(), FakeJobStore()
-    dax.holds(written[cached])
-    table.create(replace(written[truth]))
+    dax.put(saved[cached])
+    table.create(replace(saved[current]))
 
-    found = reader(dax, table, clock).get(TENANT, ID)
+    found = build_reader(dax, table, clock).get(TENANT, ID)
 
     assert found is not None
-    shown = _LIFE.index(found.status)
-    replaced_at = times[shown + 1] if shown < truth else passed
-    assert passed - replaced_at <= STALE / timedelta(milliseconds=1)
+    returned = _STATUSES.index(found.status)
+    replaced_at = times[returned + 1] if returned < current else now
+    assert now - replaced_at <= MAX_STALENESS / timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize(("endpoint", "loaded"), [("", False), ("daxs://jobs.example:9111", True)])
-def test_the_library_of_dax_is_imported_where_it_is_used(endpoint: str, *, loaded: bool) -> None:
+def test_dax_module_is_imported_only_if_there_is_an_endpoint(endpoint: str, *, loaded: bool) -> None:
     root = Path(__file__).parents[4]
     program = (
         "import sys, replicate_proxy.bootstrap.query as query; query.build_router();"
@@ -270,8 +270,8 @@ def test_the_library_of_dax_is_imported_where_it_is_used(endpoint: str, *, loade
         "POWERTOOLS_SERVICE_NAME": "query",
         "POWERTOOLS_METRICS_NAMESPACE": "test",
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    # Even then not before the first read, and then beside it.
-    assert done.stdout.split() == [str(loaded), "False"]
+    # The library itself is imported with the first read only.
+    assert process.stdout.split() == [str(loaded), "False"]

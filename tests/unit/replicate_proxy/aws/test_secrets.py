@@ -1,4 +1,4 @@
-"""Secrets read once, read anew when asked, never shown."""
+"""Secrets are cached, refreshed on request, and never shown."""
 
 from __future__ import annotations
 
@@ -38,48 +38,46 @@ def secrets(aws: dict[str, Any], clock: FakeClock) -> SecretReader:
     return SecretReader(aws.__getitem__, monotonic=clock.monotonic)
 
 
-def store(aws: dict[str, Any], value: str) -> None:
+def put_secret(aws: dict[str, Any], value: str) -> None:
     aws["ssm"].put_parameter(Name=NAME, Value=value, Type="SecureString", Overwrite=True)
 
 
-def test_a_secure_string_decrypted_and_without_the_newline_of_whoever_stored_it(
-    aws: dict[str, Any], secrets: SecretReader
-) -> None:
-    store(aws, "r8_abc\n")
+def test_get_returns_decrypted_parameter_without_newline(aws: dict[str, Any], secrets: SecretReader) -> None:
+    put_secret(aws, "r8_abc\n")
     assert secrets.get(NAME) == "r8_abc"
 
 
-def test_a_secret_of_secrets_manager_by_arn(aws: dict[str, Any], secrets: SecretReader) -> None:
+def test_get_reads_secrets_manager_by_arn(aws: dict[str, Any], secrets: SecretReader) -> None:
     arn = aws["secretsmanager"].create_secret(Name="signing", SecretString="0123")["ARN"]
     assert secrets.get(arn) == "0123"
 
 
-def test_several_live_secrets_under_one_name(aws: dict[str, Any], secrets: SecretReader) -> None:
-    store(aws, "whsec_new, whsec_old\nwhsec_older")
+def test_get_list_splits_value(aws: dict[str, Any], secrets: SecretReader) -> None:
+    put_secret(aws, "whsec_new, whsec_old\nwhsec_older")
     assert secrets.get_list(NAME) == ("whsec_new", "whsec_old", "whsec_older")
 
 
-def test_a_value_is_kept_for_five_minutes(
+def test_value_is_cached_for_five_minutes(
     aws: dict[str, Any], secrets: SecretReader, clock: FakeClock
 ) -> None:
-    store(aws, "old")
+    put_secret(aws, "old")
     secrets.get(NAME)
-    store(aws, "new")
+    put_secret(aws, "new")
     clock.advance(299)
     assert secrets.get(NAME) == "old"
     clock.advance(2)
     assert secrets.get(NAME) == "new"
 
 
-def test_refresh_reads_anew_but_not_in_a_flood(
+def test_refresh_reads_again_at_most_every_five_seconds(
     aws: dict[str, Any], secrets: SecretReader, clock: FakeClock
 ) -> None:
-    store(aws, "1")
+    put_secret(aws, "1")
     secrets.get(NAME)
     clock.advance(60)
-    store(aws, "2")
+    put_secret(aws, "2")
     assert secrets.get(NAME, refresh=True) == "2"
-    store(aws, "3")
+    put_secret(aws, "3")
     assert secrets.get(NAME, refresh=True) == "2"
     clock.advance(6)
     assert secrets.get(NAME, refresh=True) == "3"
@@ -88,19 +86,19 @@ def test_refresh_reads_anew_but_not_in_a_flood(
 @pytest.mark.parametrize(
     "name", ["/missing", "arn:aws:secretsmanager:us-east-1:123456789012:secret:missing-abcdef"]
 )
-def test_a_missing_secret_is_for_an_operator(secrets: SecretReader, name: str) -> None:
+def test_missing_secret_is_a_configuration_error(secrets: SecretReader, name: str) -> None:
     with pytest.raises(ConfigurationError, match="missing"):
         secrets.get(name)
 
 
-def test_an_empty_secret_is_for_an_operator(aws: dict[str, Any], secrets: SecretReader) -> None:
-    store(aws, " \n")
+def test_empty_secret_is_a_configuration_error(aws: dict[str, Any], secrets: SecretReader) -> None:
+    put_secret(aws, " \n")
     with pytest.raises(ConfigurationError, match="empty"):
         secrets.get(NAME)
 
 
-class Failing:
-    """An SSM that answers with `outcome`, an error or a value."""
+class FakeSsm:
+    """A client that raises or returns its outcome."""
 
     def __init__(self, outcome: Exception | str) -> None:
         self.outcome = outcome
@@ -111,45 +109,45 @@ class Failing:
         return {"Parameter": {"Value": self.outcome}}
 
 
-def client_error(code: str) -> ClientError:
+def build_client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "m"}}, "GetParameter")
 
 
 @pytest.mark.parametrize(
-    ("error", "ours"),
+    ("error", "expected"),
     [
-        (client_error("AccessDeniedException"), ConfigurationError),
-        (client_error("ThrottlingException"), RetryableError),
-        (client_error("InternalServerError"), RetryableError),
+        (build_client_error("AccessDeniedException"), ConfigurationError),
+        (build_client_error("ThrottlingException"), RetryableError),
+        (build_client_error("InternalServerError"), RetryableError),
         (EndpointConnectionError(endpoint_url="https://ssm"), RetryableError),
     ],
 )
-def test_errors_of_the_store(error: Exception, ours: type[Exception]) -> None:
-    with pytest.raises(ours):
-        SecretReader(lambda _: Failing(error)).get(NAME)
+def test_store_error_is_translated(error: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected):
+        SecretReader(lambda _: FakeSsm(error)).get(NAME)
 
 
-def test_the_last_value_serves_while_the_store_fails(clock: FakeClock) -> None:
-    ssm = Failing("r8_abc")
+def test_cached_value_is_used_while_store_fails(clock: FakeClock) -> None:
+    ssm = FakeSsm("r8_abc")
     secrets = SecretReader(lambda _: ssm, monotonic=clock.monotonic)
     secrets.get(NAME)
     clock.advance(301)
-    ssm.outcome = client_error("ThrottlingException")
+    ssm.outcome = build_client_error("ThrottlingException")
     assert secrets.get(NAME) == "r8_abc"
     assert secrets.get(NAME, refresh=True) == "r8_abc"
 
 
-def test_a_withdrawn_permission_is_not_papered_over(clock: FakeClock) -> None:
-    ssm = Failing("r8_abc")
+def test_cached_value_is_not_used_when_access_is_denied(clock: FakeClock) -> None:
+    ssm = FakeSsm("r8_abc")
     secrets = SecretReader(lambda _: ssm, monotonic=clock.monotonic)
     secrets.get(NAME)
     clock.advance(301)
-    ssm.outcome = client_error("AccessDeniedException")
+    ssm.outcome = build_client_error("AccessDeniedException")
     with pytest.raises(ConfigurationError):
         secrets.get(NAME)
 
 
-def test_values_are_not_in_the_repr(aws: dict[str, Any], secrets: SecretReader) -> None:
-    store(aws, "r8_abc")
+def test_repr_shows_no_values(aws: dict[str, Any], secrets: SecretReader) -> None:
+    put_secret(aws, "r8_abc")
     secrets.get(NAME)
     assert "r8_abc" not in repr(secrets) + repr(vars(secrets))
