@@ -1,4 +1,4 @@
-"""One fake for each port: in memory, with the same refusals as the real adapter (tests/contract says so)."""
+"""In-memory fakes of the ports; tests/contract checks that they behave like the real adapters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Faults:
-    """Fails the next call of a name as often as told: `faults.fail("send", 2)`."""
+    """Errors that the next calls of a method raise: `faults.fail("send", times=2)`."""
 
     planned: dict[str, list[Exception]] = field(default_factory=dict)
 
@@ -36,7 +36,10 @@ class Faults:
 
 
 class FakeJobStore:
-    """Jobs by tenant and id; each passes through its stored form, so that it loses what the table loses."""
+    """Jobs by tenant and ID, each converted to its record and back, so that it loses what the table loses.
+
+    The planned fault "create" is raised before the job is stored, "create_response" after.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[tuple[str, str], Job] = {}
@@ -50,8 +53,8 @@ class FakeJobStore:
         with self._lock:
             if (job.tenant, job.id) in self.jobs:
                 raise ConflictError("create job")
-            self.jobs[job.tenant, job.id] = _stored(replace(job, revision=1))
-        self.faults.raise_planned("create_answer")
+            self.jobs[job.tenant, job.id] = _convert_to_record_and_back(replace(job, revision=1))
+        self.faults.raise_planned("create_response")
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         self.faults.raise_planned("get")
@@ -61,11 +64,11 @@ class FakeJobStore:
         self.faults.raise_planned("save")
         self.before_save(job)
         with self._lock:
-            there = self.jobs.get((job.tenant, job.id))
-            if there is None or there.revision != job.revision:
+            stored = self.jobs.get((job.tenant, job.id))
+            if stored is None or stored.revision != job.revision:
                 raise ConflictError("save job")
             saved = replace(job, revision=job.revision + 1)
-            self.jobs[job.tenant, job.id] = _stored(saved)
+            self.jobs[job.tenant, job.id] = _convert_to_record_and_back(saved)
         return saved
 
     def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
@@ -81,18 +84,18 @@ class FakeJobStore:
         return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
     def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
-        self.faults.raise_planned("due")
+        self.faults.raise_planned("list_due_jobs")
         with self._lock:
             jobs = list(self.jobs.values())
-        rows = [
+        due_jobs = [
             DueJob(job.tenant, job.id, job.next_check_at)
             for job in jobs
             if job.next_check_at is not None and job.next_check_at <= before
         ]
-        return sorted(rows, key=lambda row: row.next_check_at)[:limit]
+        return sorted(due_jobs, key=lambda due_job: due_job.next_check_at)[:limit]
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
-        self.faults.raise_planned("own")
+        self.faults.raise_planned("claim_prediction")
         with self._lock:
             return self.owners.setdefault(replicate_id, job_id) == job_id
 
@@ -100,7 +103,7 @@ class FakeJobStore:
         return self.owners.get(replicate_id)
 
     def put(self, job: Job) -> Job:
-        """Sets a test's stage: the job as it is, whatever was there."""
+        """Store the job as it is, whatever was stored before."""
         self.jobs[job.tenant, job.id] = job
         return job
 
@@ -110,68 +113,63 @@ class FakeJobStore:
 
 
 class FakeBatchStore:
-    """Batches beside a FakeJobStore's jobs; all or nothing."""
+    """Batches, whose jobs are in a FakeJobStore."""
 
-    def __init__(self, jobs: FakeJobStore) -> None:
+    def __init__(self, job_store: FakeJobStore) -> None:
         self.batches: dict[tuple[str, str], Batch] = {}
         self.faults = Faults()
-        self._jobs = jobs
+        self._job_store = job_store
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
         self.faults.raise_planned("create")
-        taken = any((job.tenant, job.id) in self._jobs.jobs for job in jobs)
-        if taken or (batch.tenant, batch.id) in self.batches:
+        job_exists = any((job.tenant, job.id) in self._job_store.jobs for job in jobs)
+        if job_exists or (batch.tenant, batch.id) in self.batches:
             raise ConflictError("create batch")
         self.batches[batch.tenant, batch.id] = batch
         for job in jobs:
-            self._jobs.create(job)
-        self.faults.raise_planned("create_answer")
+            self._job_store.create(job)
+        self.faults.raise_planned("create_response")
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         return self.batches.get((tenant, batch_id))
 
     def list_jobs(self, batch: Batch) -> Sequence[Job]:
-        kept = (self._jobs.jobs.get((batch.tenant, job_id)) for job_id in batch.job_ids)
-        return [job for job in kept if job is not None]
+        jobs = (self._job_store.jobs.get((batch.tenant, job_id)) for job_id in batch.job_ids)
+        return [job for job in jobs if job is not None]
 
 
-def _stored(job: Job) -> Job:
+def _convert_to_record_and_back(job: Job) -> Job:
     return job_from_record({name: value for name, value in record_from_job(job).items() if value is not None})
 
 
 class FakeIdempotencyStore:
-    """Keys for a day."""
+    """Idempotency keys, each with its record and the end of its day."""
 
     def __init__(self) -> None:
-        self.held: dict[tuple[str, str], tuple[IdempotencyRecord, datetime]] = {}
+        self._claims: dict[tuple[str, str], tuple[IdempotencyRecord, datetime]] = {}
 
     def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
-        there = self.held.get((record.tenant, record.key))
-        if there is not None and there[1] > now:
-            return there[0]
-        self.held[record.tenant, record.key] = (record, now + timedelta(hours=24))
+        holder, expires_at = self._claims.get((record.tenant, record.key), (record, now))
+        if expires_at > now:
+            return holder
+        self._claims[record.tenant, record.key] = (record, now + timedelta(hours=24))
         return record
 
 
 class FakeDocumentStore:
-    """Inline up to `inline_bytes`, else under a key; also the ObjectStore of claim checks."""
+    """Documents, inline up to `max_inline_bytes`; also the store of offloaded reports."""
 
-    def __init__(self, inline_bytes: int = 4096) -> None:
+    def __init__(self, max_inline_bytes: int = 4096) -> None:
         self.objects: dict[str, bytes] = {}
-        self.inline_bytes = inline_bytes
+        self.max_inline_bytes = max_inline_bytes
         self.faults = Faults()
 
     def save(self, tenant: str, job_id: str, name: str, value: Any) -> Document:
-        self.faults.raise_planned("keep")
+        self.faults.raise_planned("save")
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if len(text.encode("utf-8", "surrogatepass")) <= self.inline_bytes:
+        if len(text.encode("utf-8", "surrogatepass")) <= self.max_inline_bytes:
             return Document(text=text)
         return Document(object_key=self.put(f"records/{tenant}/{job_id}/{name}.json", text.encode()))
-
-    def put(self, key: str, body: bytes) -> str:
-        self.faults.raise_planned("put")
-        self.objects[key] = body
-        return key
 
     def load(self, document: Document | None) -> Any:
         if document is None:
@@ -180,15 +178,20 @@ class FakeDocumentStore:
             return json.loads(document.text or "null")
         return json.loads(self.read(document.object_key))
 
+    def put(self, key: str, body: bytes) -> str:
+        self.faults.raise_planned("put")
+        self.objects[key] = body
+        return key
+
     def read(self, key: str) -> bytes:
         self.faults.raise_planned("read")
         if key not in self.objects:
-            raise NotFoundError("the stored document is gone")
+            raise NotFoundError("the document is gone")
         return self.objects[key]
 
 
 class FakeCommandQueue:
-    """The dispatch queue; `sent` are the messages with their delays."""
+    """The dispatch queue; `sent` has the commands with their delays."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[DispatchCommand, float]] = []
@@ -204,7 +207,7 @@ class FakeCommandQueue:
 
 
 class FakeEventBus:
-    """The service's bus."""
+    """The service's event bus."""
 
     def __init__(self) -> None:
         self.published: list[Event] = []
@@ -215,12 +218,12 @@ class FakeEventBus:
         self.published += events
 
     def queue_bodies(self) -> list[str]:
-        """The published events as a rule puts them on a queue."""
+        """Return the published events as a rule puts them on a queue."""
         return [build_queue_body(event) for event in self.published]
 
 
 class FakeHarvestQueue:
-    """The harvest queue, for further rounds."""
+    """The harvest queue; `sent` has the events with their delays."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Event, float]] = []
@@ -232,6 +235,7 @@ class FakeHarvestQueue:
 
 
 def build_queue_body(event: Event) -> str:
+    """Return the event as a rule of the event bus puts it on a queue."""
     return json.dumps(
         {
             "detail-type": event.name.value,

@@ -23,7 +23,7 @@ OUTPUT = ["https://replicate.delivery/out-0.png"]
 class FakeReplicate:
     """Predictions by ID, in memory.
 
-    The planned fault "create" is raised before the prediction exists, "create_answer" after.
+    The planned fault "create" is raised before the prediction exists, "create_response" after.
     """
 
     def __init__(self, clock: Clock, *, echoes_webhook: bool = False) -> None:
@@ -60,7 +60,7 @@ class FakeReplicate:
             self.webhooks[prediction_id] = body["webhook"]
             if self._echoes_webhook:
                 self.predictions[prediction_id]["webhook"] = body["webhook"]
-        self.faults.raise_planned("create_answer")
+        self.faults.raise_planned("create_response")
         return self._parse(prediction_id)
 
     def get(self, prediction_id: str) -> UpstreamPrediction:

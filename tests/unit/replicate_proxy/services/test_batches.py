@@ -41,7 +41,7 @@ def test_create_fails_when_nothing_can_be_stored(failing_store: str) -> None:
     if failing_store == "batches":
         world.batch_store.faults.fail("create")
     else:
-        world.documents.faults.fail("keep")
+        world.documents.faults.fail("save")
     with pytest.raises(RetryableError):
         create(world, "k")
     assert (world.store.jobs, world.messages) == ({}, [])
@@ -51,7 +51,7 @@ def test_create_fails_when_nothing_can_be_stored(failing_store: str) -> None:
 
 def test_create_succeeds_when_reply_of_the_table_is_lost() -> None:
     world = World()
-    world.batch_store.faults.fail("create_answer")
+    world.batch_store.faults.fail("create_response")
     state = create(world)
     assert not state.is_replay
     assert len(world.store.jobs) == len(world.messages) == 3

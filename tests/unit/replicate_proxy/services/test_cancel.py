@@ -57,7 +57,7 @@ def test_job_is_canceled_after_create_when_requested_meanwhile(world: World) -> 
 
 
 def test_job_of_unknown_outcome_is_canceled_when_webhook_resolves_it(world: World) -> None:
-    world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
     job = world.dispatch_job(world.put_job())
     world.canceler.cancel_job(job.tenant, job.id)
 

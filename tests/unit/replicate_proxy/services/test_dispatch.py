@@ -134,7 +134,7 @@ def test_dispatch_fails_job_with_replicates_text_when_create_is_rejected(world: 
     ids=lambda error: type(error).__name__,
 )
 def test_dispatch_does_not_send_again_when_outcome_is_unknown(world: World, error: Exception) -> None:
-    world.replicate.faults.fail("create_answer", error=error)
+    world.replicate.faults.fail("create_response", error=error)
     job = world.dispatch_job(world.put_job())
     assert job.status is S.SUBMIT_UNKNOWN
 
@@ -235,7 +235,7 @@ class TestWaiting:
 def test_dispatch_cancels_prediction_when_job_has_another(world: World) -> None:
     # Given a job whose first attempt was given up
     job = world.put_job()
-    world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
     world.dispatch_job(job)
     first_prediction = world.replicate.predictions.pop("p1")
     world.pass_time(300)

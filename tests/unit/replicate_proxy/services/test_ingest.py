@@ -43,7 +43,7 @@ def test_create_fails_when_nothing_can_be_stored(world: World, failing_store: st
     if failing_store == "jobs":
         world.store.faults.fail("create")
     else:
-        world.documents.faults.fail("keep")
+        world.documents.faults.fail("save")
     with pytest.raises(RetryableError):
         world.accept_job(idempotency_key="k")
     assert world.store.jobs == {}
@@ -116,7 +116,7 @@ def test_duplicate_that_reads_before_the_first_write_is_a_replay(world: World) -
 
 def test_create_succeeds_when_reply_of_the_table_is_lost(world: World) -> None:
     # The SDK's retry of the write then conflicts with the write itself.
-    world.store.faults.fail("create_answer", error=ConflictError("create job"))
+    world.store.faults.fail("create_response", error=ConflictError("create job"))
     result = world.accept_job()
     assert not result.is_replay
     assert world.store.only_job().id == result.job.id

@@ -52,7 +52,7 @@ def make_random_faults(seed: int) -> Callable[[str], bool]:
 def plan_create_faults(world: World) -> None:
     """Plan at most one failure of the next create, before or after Replicate creates the prediction."""
     faults = world.replicate.faults
-    faults.planned["create"], faults.planned["create_answer"] = [], []
+    faults.planned["create"], faults.planned["create_response"] = [], []
     if world.fault_occurs("create.not_accepted"):
         faults.fail("create", error=NotAcceptedError("no connection"))
     elif world.fault_occurs("create.throttled"):
@@ -60,7 +60,7 @@ def plan_create_faults(world: World) -> None:
     elif world.fault_occurs("create.unknown"):
         faults.fail("create", error=OutcomeUnknownError("reset"))
     elif world.fault_occurs("create.answer_lost"):
-        faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+        faults.fail("create_response", error=OutcomeUnknownError("reset"))
 
 
 def run_predictions(world: World) -> None:

@@ -32,7 +32,7 @@ def accept_job_with_lost_request(world: World, prompt: str = "a cat") -> Job:
 
 def accept_job_with_lost_response(world: World, prompt: str = "a cat") -> Job:
     """Return a job whose prediction was created, which is unknown here."""
-    world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
     job = world.accept_job(prompt).job
     world.drain_messages()
     return job
@@ -118,7 +118,7 @@ def test_job_does_not_take_prediction_whose_webhook_names_another(world: World) 
 
 @pytest.mark.parametrize("version", [VERSION, f"acme/model:{VERSION}"], ids=["id", "model_and_id"])
 def test_prediction_is_found_when_replicate_hides_its_version(world: World, version: str) -> None:
-    world.replicate.faults.fail("create_answer", error=OutcomeUnknownError("reset"))
+    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
     job = world.put_job(submission=Submission(kind=SubmissionKind.VERSION, version=version))
     world.dispatch_job(job)
     world.replicate.predictions["p1"]["version"] = "hidden"

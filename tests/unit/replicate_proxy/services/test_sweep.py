@@ -105,7 +105,7 @@ def test_sweep_checks_each_job_once_when_no_check_moves_it(world: World) -> None
 
 
 def test_sweep_raises_retryable_error_when_index_is_unavailable(world: World) -> None:
-    world.store.faults.fail("due")
+    world.store.faults.fail("list_due_jobs")
 
     with pytest.raises(RetryableError):
         world.run_sweep()
