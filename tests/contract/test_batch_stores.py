@@ -1,4 +1,4 @@
-"""What every BatchStore does, whether in memory or in DynamoDB."""
+"""The contract of BatchStore, for the fake and for DynamoDB."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stores:
+    """A batch store, and the job store beside it."""
+
     batches: BatchStore
     jobs: JobStore
 
@@ -35,17 +37,17 @@ class Stores:
 @pytest.fixture(params=["memory", "dynamodb"])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     if request.param == "memory":
-        jobs = FakeJobStore()
-        yield Stores(FakeBatchStore(jobs), jobs)
+        fake_store = FakeJobStore()
+        yield Stores(FakeBatchStore(fake_store), fake_store)
         return
     with mock_aws():
         dynamodb = boto3.client("dynamodb", region_name="us-east-1")
         create_jobs_table(dynamodb)
-        kept = DynamoJobStore(dynamodb, JOBS_TABLE)
-        yield Stores(DynamoBatchStore(dynamodb, JOBS_TABLE, kept), kept)
+        job_store = DynamoJobStore(dynamodb, JOBS_TABLE)
+        yield Stores(DynamoBatchStore(dynamodb, JOBS_TABLE, job_store), job_store)
 
 
-def made(count: int = 3) -> tuple[Batch, list[Job]]:
+def make_batch(count: int = 3) -> tuple[Batch, list[Job]]:
     batch_id = generate_id(NOW)
     jobs = [make_job(revision=0, batch_id=batch_id) for _ in range(count)]
     return (
@@ -62,21 +64,21 @@ def made(count: int = 3) -> tuple[Batch, list[Job]]:
 
 
 @pytest.mark.parametrize("count", [1, MAX_BATCH_JOBS])
-def test_a_batch_comes_back_as_it_was_with_its_jobs_in_order(stores: Stores, count: int) -> None:
-    batch, jobs = made(count)
+def test_created_batch_is_returned_with_its_jobs_in_order(stores: Stores, count: int) -> None:
+    batch, jobs = make_batch(count)
     stores.batches.create(batch, jobs)
     assert stores.batches.get(TENANT, batch.id) == batch
     assert list(stores.batches.list_jobs(batch)) == [replace(job, revision=1) for job in jobs]
 
 
-def test_a_largest_batch_of_large_jobs_fits(stores: Stores) -> None:
-    batch, jobs = made(MAX_BATCH_JOBS)
+def test_largest_batch_of_large_jobs_fits_into_one_transaction(stores: Stores) -> None:
+    batch, jobs = make_batch(MAX_BATCH_JOBS)
     stores.batches.create(batch, [replace(job, input=Document(text='"' + "x" * 4_000 + '"')) for job in jobs])
     assert len(stores.batches.list_jobs(batch)) == MAX_BATCH_JOBS
 
 
-def test_all_is_written_or_nothing(stores: Stores) -> None:
-    batch, jobs = made()
+def test_create_writes_nothing_when_a_job_exists(stores: Stores) -> None:
+    batch, jobs = make_batch()
     stores.jobs.create(jobs[1])
     with pytest.raises(ConflictError):
         stores.batches.create(batch, jobs)
@@ -84,21 +86,21 @@ def test_all_is_written_or_nothing(stores: Stores) -> None:
     assert stores.jobs.get(TENANT, jobs[0].id) is None
 
 
-def test_an_id_is_taken_once(stores: Stores) -> None:
-    batch, jobs = made()
+def test_create_raises_conflict_when_batch_exists(stores: Stores) -> None:
+    batch, jobs = make_batch()
     stores.batches.create(batch, jobs)
     with pytest.raises(ConflictError):
-        stores.batches.create(batch, made()[1])
+        stores.batches.create(batch, make_batch()[1])
 
 
-def test_another_tenant_finds_none(stores: Stores) -> None:
-    batch, jobs = made()
+def test_batch_of_another_tenant_is_not_found(stores: Stores) -> None:
+    batch, jobs = make_batch()
     stores.batches.create(batch, jobs)
     assert stores.batches.get("mallory", batch.id) is None
 
 
-def test_a_batch_is_not_listed_among_jobs(stores: Stores) -> None:
-    batch, jobs = made()
+def test_batch_is_not_listed_as_a_job(stores: Stores) -> None:
+    batch, jobs = make_batch()
     stores.batches.create(batch, jobs)
     page = stores.jobs.list_jobs(TENANT, before_id=None, min_id=None, limit=10)
     assert {job.id for job in page.jobs} == set(batch.job_ids)
@@ -113,16 +115,19 @@ def test_a_batch_is_not_listed_among_jobs(stores: Stores) -> None:
         (["ValidationError", "None"], PermanentError),
     ],
 )
-def test_a_canceled_transaction_says_what_to_do_next(reasons: list[str], error: type[Exception]) -> None:
-    class Canceling:
+def test_canceled_transaction_is_translated_by_its_reasons(
+    reasons: list[str], error: type[Exception]
+) -> None:
+    class CancelingDynamoDb:
         def transact_write_items(self, **_: Any) -> None:
-            codes = [{"Code": reason} for reason in reasons]
-            reply: Any = {
+            response: Any = {
                 "Error": {"Code": "TransactionCanceledException", "Message": "canceled"},
-                "CancellationReasons": codes,
+                "CancellationReasons": [{"Code": reason} for reason in reasons],
             }
-            raise ClientError(reply, "TransactWriteItems")
+            raise ClientError(response, "TransactWriteItems")
 
-    batch, jobs = made()
+    batch, jobs = make_batch()
     with pytest.raises(error):
-        DynamoBatchStore(Canceling(), JOBS_TABLE, DynamoJobStore(None, JOBS_TABLE)).create(batch, jobs)
+        DynamoBatchStore(CancelingDynamoDb(), JOBS_TABLE, DynamoJobStore(None, JOBS_TABLE)).create(
+            batch, jobs
+        )

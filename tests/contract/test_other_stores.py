@@ -1,4 +1,4 @@
-"""Idempotency keys and documents: the same promises in memory and on AWS; queue and bus on AWS."""
+"""The contracts of IdempotencyStore and DocumentStore, for fakes and AWS; SQS queues and EventBridge."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def aws() -> Iterator[None]:
 
 
 @pytest.fixture(params=["memory", "aws"])
-def keys(request: pytest.FixtureRequest) -> IdempotencyStore:
+def idempotency_store(request: pytest.FixtureRequest) -> IdempotencyStore:
     if request.param == "memory":
         return FakeIdempotencyStore()
     dynamodb = boto3.client("dynamodb")
@@ -54,51 +54,51 @@ def documents(request: pytest.FixtureRequest) -> DocumentStore:
     return S3DocumentStore(s3, "images")
 
 
-def record(job_id: str = "job-1", **fields: str) -> IdempotencyRecord:
+def make_record(job_id: str = "job-1", **fields: str) -> IdempotencyRecord:
     return IdempotencyRecord(**{"tenant": "acme", "key": "k", "fingerprint": "f", "job_id": job_id, **fields})
 
 
-def test_the_first_claim_holds_the_key(keys: IdempotencyStore) -> None:
-    first = record()
-    assert keys.claim(first, now=NOW) == first
-    assert keys.claim(record("job-2", fingerprint="g"), now=NOW) == first
+def test_first_claim_holds_the_key(idempotency_store: IdempotencyStore) -> None:
+    first = make_record()
+    assert idempotency_store.claim(first, now=NOW) == first
+    assert idempotency_store.claim(make_record("job-2", fingerprint="g"), now=NOW) == first
 
 
-def test_keys_of_tenants_are_apart(keys: IdempotencyStore) -> None:
-    keys.claim(record(), now=NOW)
-    other = record("job-2", tenant="other")
-    assert keys.claim(other, now=NOW) == other
+def test_tenants_have_separate_keys(idempotency_store: IdempotencyStore) -> None:
+    idempotency_store.claim(make_record(), now=NOW)
+    other = make_record("job-2", tenant="other")
+    assert idempotency_store.claim(other, now=NOW) == other
 
 
-def test_a_claim_lasts_a_day(keys: IdempotencyStore) -> None:
-    keys.claim(record(), now=NOW)
-    second = record("job-2")
-    assert keys.claim(second, now=NOW + timedelta(hours=23, minutes=59)).job_id == "job-1"
-    assert keys.claim(second, now=NOW + timedelta(hours=24)) == second
+def test_claim_expires_after_a_day(idempotency_store: IdempotencyStore) -> None:
+    idempotency_store.claim(make_record(), now=NOW)
+    second = make_record("job-2")
+    assert idempotency_store.claim(second, now=NOW + timedelta(hours=23, minutes=59)).job_id == "job-1"
+    assert idempotency_store.claim(second, now=NOW + timedelta(hours=24)) == second
 
 
 @pytest.mark.parametrize("value", [None, "", 0, [], {"": {"a": [1.5, "ü🙂"]}}, "x" * 4094, "x" * 5000])
-def test_a_document_comes_back_as_it_was(documents: DocumentStore, value: Any) -> None:
-    kept = documents.save("acme", "job-1", "output", value)
-    assert documents.load(kept) == value
-    assert (kept.object_key is None) == (len(json.dumps(value)) <= 4096)
+def test_saved_document_is_loaded_unchanged(documents: DocumentStore, value: Any) -> None:
+    document = documents.save("acme", "job-1", "output", value)
+    assert documents.load(document) == value
+    assert (document.object_key is None) == (len(json.dumps(value)) <= 4096)
 
 
-def test_a_large_document_lies_under_the_jobs_own_key(documents: DocumentStore) -> None:
-    kept = documents.save("acme", "job-1", "output", "x" * 5000)
-    assert kept.object_key == "records/acme/job-1/output.json"
+def test_large_document_is_stored_under_key_of_its_job(documents: DocumentStore) -> None:
+    document = documents.save("acme", "job-1", "output", "x" * 5000)
+    assert document.object_key == "records/acme/job-1/output.json"
 
 
-def test_no_document_is_none(documents: DocumentStore) -> None:
+def test_load_returns_none_for_no_document(documents: DocumentStore) -> None:
     assert documents.load(None) is None
 
 
-def test_a_document_that_is_gone_is_said_so(documents: DocumentStore) -> None:
+def test_load_raises_not_found_when_object_is_missing(documents: DocumentStore) -> None:
     with pytest.raises(NotFoundError):
         documents.load(Document(object_key="records/acme/job-1/gone.json"))
 
 
-def test_commands_arrive_in_their_form_with_delay_and_tenant() -> None:
+def test_sent_command_is_received_unchanged() -> None:
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName="dispatch")["QueueUrl"]
     SqsCommandQueue(sqs, url).send(COMMAND)
@@ -106,15 +106,17 @@ def test_commands_arrive_in_their_form_with_delay_and_tenant() -> None:
     assert DispatchCommand.from_json(message["Body"]) == COMMAND
 
 
-@pytest.mark.parametrize(("asked", "sent"), [(0, 0), (-3, 0), (0.2, 1), (59.5, 60), (5000, 900)])
-def test_delays_are_whole_seconds_that_sqs_takes(asked: float, sent: int) -> None:
-    class Sqs:
-        def send_message(self, **given: Any) -> None:
-            self.given = given
+@pytest.mark.parametrize(
+    ("delay_seconds", "sent_seconds"), [(0, 0), (-3, 0), (0.2, 1), (59.5, 60), (5000, 900)]
+)
+def test_delay_is_rounded_up_and_limited(delay_seconds: float, sent_seconds: int) -> None:
+    class RecordingSqs:
+        def send_message(self, **parameters: Any) -> None:
+            self.parameters = parameters
 
-    sqs = Sqs()
-    SqsCommandQueue(sqs, "url").send(COMMAND, delay_seconds=asked)
-    assert (sqs.given["DelaySeconds"], sqs.given["MessageGroupId"]) == (sent, "acme")
+    sqs = RecordingSqs()
+    SqsCommandQueue(sqs, "url").send(COMMAND, delay_seconds=delay_seconds)
+    assert (sqs.parameters["DelaySeconds"], sqs.parameters["MessageGroupId"]) == (sent_seconds, "acme")
 
 
 def make_event(number: int = 0) -> Event:
@@ -137,7 +139,7 @@ def make_event(number: int = 0) -> Event:
     )
 
 
-def test_a_further_harvest_looks_like_what_the_rule_delivers() -> None:
+def test_harvest_event_is_parsed_like_one_from_the_bus() -> None:
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName="harvest")["QueueUrl"]
     SqsHarvestQueue(sqs, url).send(make_event(), tenant="acme")
@@ -147,36 +149,36 @@ def test_a_further_harvest_looks_like_what_the_rule_delivers() -> None:
     assert report.prediction == {"id": "p1", "logs": "ü🙂"}
 
 
-class Events:
-    """EventBridge that refuses the entries of some jobs."""
+class FakeEventBridge:
+    """EventBridge that rejects the entries of some jobs."""
 
-    def __init__(self, refused: frozenset[str] = frozenset()) -> None:
-        self.refused, self.calls = refused, 0
-        self.taken: list[dict[str, Any]] = []
+    def __init__(self, rejected_jobs: frozenset[str] = frozenset()) -> None:
+        self.rejected_jobs, self.calls = rejected_jobs, 0
+        self.accepted: list[dict[str, Any]] = []
 
     def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's name
         assert len(Entries) <= 10
         self.calls += 1
-        replies: list[dict[str, str]] = []
+        results: list[dict[str, str]] = []
         for entry in Entries:
-            bad = json.loads(entry["Detail"])["data"]["job_id"] in self.refused
-            replies.append({"ErrorCode": "ThrottlingException"} if bad else {"EventId": "1"})
-            self.taken += [] if bad else [entry]
-        return {"FailedEntryCount": sum("ErrorCode" in reply for reply in replies), "Entries": replies}
+            rejected = json.loads(entry["Detail"])["data"]["job_id"] in self.rejected_jobs
+            results.append({"ErrorCode": "ThrottlingException"} if rejected else {"EventId": "1"})
+            self.accepted += [] if rejected else [entry]
+        return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
 
 
-def test_events_are_put_in_tens() -> None:
-    events = Events()
+def test_events_are_published_in_tens() -> None:
+    events = FakeEventBridge()
     EventBridgeBus(events, "bus").publish([make_event(number) for number in range(23)])
-    assert (events.calls, len(events.taken)) == (3, 23)
-    assert {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in events.taken} == {
+    assert (events.calls, len(events.accepted)) == (3, 23)
+    assert {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in events.accepted} == {
         ("bus", "replicate-proxy.upstream", "PredictionCompleted")
     }
 
 
-def test_one_event_that_is_not_taken_is_an_error() -> None:
+def test_publish_raises_retryable_error_when_an_event_is_rejected() -> None:
     with pytest.raises(RetryableError):
-        EventBridgeBus(Events(frozenset({"job-1"})), "bus").publish([make_event(0), make_event(1)])
+        EventBridgeBus(FakeEventBridge(frozenset({"job-1"})), "bus").publish([make_event(0), make_event(1)])
 
 
 @pytest.mark.parametrize(
@@ -186,8 +188,8 @@ def test_one_event_that_is_not_taken_is_an_error() -> None:
         EndpointConnectionError(endpoint_url="https://aws.test"),
     ],
 )
-def test_aws_errors_become_retryable(error: Exception) -> None:
-    class Broken:
+def test_aws_error_is_retryable(error: Exception) -> None:
+    class FailingClient:
         def __getattr__(self, name: str) -> Any:
             def fail(**_: Any) -> None:
                 raise error
@@ -195,10 +197,10 @@ def test_aws_errors_become_retryable(error: Exception) -> None:
             return fail
 
     with pytest.raises(RetryableError):
-        SqsCommandQueue(Broken(), "url").send(COMMAND)
+        SqsCommandQueue(FailingClient(), "url").send(COMMAND)
     with pytest.raises(RetryableError):
-        EventBridgeBus(Broken(), "bus").publish([make_event()])
+        EventBridgeBus(FailingClient(), "bus").publish([make_event()])
     with pytest.raises(RetryableError):
-        S3DocumentStore(Broken(), "images").save("acme", "job-1", "output", "x" * 5000)
+        S3DocumentStore(FailingClient(), "images").save("acme", "job-1", "output", "x" * 5000)
     with pytest.raises(RetryableError):
-        S3DocumentStore(Broken(), "images").load(Document(object_key="key"))
+        S3DocumentStore(FailingClient(), "images").load(Document(object_key="key"))
