@@ -1,4 +1,4 @@
-"""Every test: a made-up AWS environment, no metrics left over, no network beyond loopback."""
+"""For all tests: a fake AWS environment, no metrics of earlier tests, no network but loopback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest_socket
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Read by powertools and boto3 when they are imported.
+# Powertools and boto3 read these when they are imported.
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -26,16 +26,16 @@ for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
 
 
 @pytest.fixture(autouse=True)
-def no_metrics_left_over() -> Iterator[None]:
-    """Powertools keeps metrics for the whole process."""
+def clear_metrics() -> Iterator[None]:
+    """Clear the metrics after each test; Powertools collects them for the whole process."""
     yield
-    from replicate_proxy.observability import metrics  # noqa: PLC0415 - it reads the environment above
+    from replicate_proxy.observability import metrics  # noqa: PLC0415 - reads the environment above
 
     metrics.clear_metrics()
 
 
 @pytest.fixture(autouse=True)
-def loopback_only(request: pytest.FixtureRequest) -> Iterator[None]:
+def allow_only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
     if "integration" in request.path.parts:
         yield
         return

@@ -1,4 +1,4 @@
-"""Handlers as Lambda calls them: sample events, a context, and an account on moto behind them."""
+"""What handlers need to run as in Lambda: sample events, a context, and an AWS account on moto."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ROOT_SECRET = "r" * 64
 SAMPLE_KEY = ApiKeySecret("sample234567", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
 _EVENTS = Path(__file__).parents[2] / "events"
 _QUEUES = ("dispatch", "track", "harvest", "notify")
-_DEAD_ONLY = ("bus", "notify_stream", "sweep")
+_ONLY_DEAD_LETTER_QUEUES = ("bus", "notify_stream", "sweep")
 
 
 @dataclass(frozen=True)
 class LambdaContext:
-    """What powertools reads of it."""
+    """The attributes of a Lambda context that Powertools reads."""
 
     function_name: str = "function"
     memory_limit_in_mb: int = 512
@@ -43,16 +43,16 @@ CONTEXT: Any = LambdaContext()
 
 
 def load_event(name: str) -> dict[str, Any]:
-    """The sample event `events/<name>.json`."""
-    loaded: dict[str, Any] = json.loads((_EVENTS / f"{name}.json").read_text(encoding="utf-8"))
-    return loaded
+    """Return the sample event `events/<name>.json`."""
+    event: dict[str, Any] = json.loads((_EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+    return event
 
 
 @contextmanager
 def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account with access table, bucket, queues and signing secret, and the functions' variables.
+    """Provide an account with access table, bucket, queues and signing secret, and set the variables.
 
-    What the functions keep for the life of a process is forgotten before and after.
+    The objects that functions cache for the life of a process are dropped before and after.
     """
     set_aws_environment(monkeypatch)
     with mock_aws():
@@ -65,7 +65,7 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "ACCESS_TABLE": TABLE,
             "IMAGES_BUCKET": "images",
             "SIGNING_SECRET_ARN": secret["ARN"],
-            **_queues(),
+            **_create_queues(),
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -75,7 +75,7 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def store_sample_key(**changes: Any) -> ApiKey:
-    """Puts the key of the sample events into the access table."""
+    """Store the API key of the sample events in the access table."""
     key, _ = make_key(
         id=SAMPLE_KEY.key_id,
         digest=SAMPLE_KEY.compute_digest(signing.derive_key(ROOT_SECRET.encode(), "api-keys")),
@@ -85,16 +85,17 @@ def store_sample_key(**changes: Any) -> ApiKey:
     return key
 
 
-def _queues() -> dict[str, str]:
+def _create_queues() -> dict[str, str]:
+    """Return the environment variables with the URLs of the queues."""
     sqs = boto3.client("sqs")
     names = [f"{name}_queue" for name in _QUEUES]
-    names += [f"{name}_dead_letter_queue" for name in (*_QUEUES, *_DEAD_ONLY)]
+    names += [f"{name}_dead_letter_queue" for name in (*_QUEUES, *_ONLY_DEAD_LETTER_QUEUES)]
     return {f"{name.upper()}_URL": sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
 
 
 def _clear_caches() -> None:
-    """Clears every cached builder and client."""
+    """Clear the caches of clients and of bootstrap functions."""
     for name, module in list(sys.modules.items()):
         if name == "replicate_proxy.aws.clients" or name.startswith("replicate_proxy.bootstrap."):
-            for thing in vars(module).values():
-                getattr(thing, "cache_clear", lambda: None)()
+            for function in vars(module).values():
+                getattr(function, "cache_clear", lambda: None)()

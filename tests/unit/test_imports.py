@@ -1,4 +1,8 @@
-"""Which module may import which: the architecture, enforced."""
+"""The architecture: which module may import which.
+
+functions → bootstrap → api → services → {ports, jobs, contracts, errors}. Adapters of AWS are in `aws`; only
+`bootstrap` names concrete adapters.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,31 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers/common/python/replicate_proxy"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ADAPTERS = ("replicate_proxy.aws", "replicate_proxy.messaging", "replicate_proxy.aws.clients")
-PURE = ("jobs", "contracts", "signing.py", "ids.py", "clock.py", "errors.py", "ports.py")
-USES_REQUESTS = (
-    "replicate_api",
-    "net",
-    "auth/tokens.py",
-    "webhooks/sender.py",
-    "bootstrap",
+HANDLERS = sorted((ROOT / "functions").glob("*/app.py"))
+MAX_HANDLER_LINES = 60
+
+AWS = ("boto3", "botocore", "replicate_proxy.aws")
+PURE = (
+    "jobs",
+    "contracts",
+    "clock.py",
+    "errors.py",
+    "ids.py",
+    "ports.py",
+    "settings.py",
+    "signing.py",
+    "outputs/references.py",
+    "replicate_api/errors.py",
+    "replicate_api/models.py",
 )
+# The circuit breaker and the rate limiter express their changes as updates of the control table.
+CONTROL_TABLE_USERS = ("replicate_api/circuit_breaker_store.py", "replicate_api/rate_limit.py")
+USES_AWS = ("aws", "bootstrap", "testing/fault_injection.py", *CONTROL_TABLE_USERS)
+USES_REQUESTS = ("replicate_api", "net", "auth/tokens.py", "webhooks/sender.py", "bootstrap")
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every module that the file names, and whether only type checkers follow."""
+def find_imports(path: Path, *, types_too: bool = False) -> Iterator[str]:
+    """Yield the modules that the file imports; with `types_too`, also those for type checkers only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(node)
@@ -35,93 +51,99 @@ def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
         for node in ast.walk(branch)
     }
     for node in ast.walk(tree):
+        if id(node) in for_types and not types_too:
+            continue
         if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) in for_types) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module or "", id(node) in for_types
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
 
 
-def breaches(paths: list[Path], *forbidden: str, types_too: bool = False) -> list[str]:
+def find_violations(paths: list[Path], *forbidden: str, types_too: bool = False) -> list[str]:
+    """Return the imports of forbidden modules or of anything in forbidden packages."""
     return [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in paths
-        for name, for_types in imports_of(path)
-        if (types_too or not for_types)
-        and any(name == word or name.startswith(word + ".") for word in forbidden)
+        for name in find_imports(path, types_too=types_too)
+        if any(name == module or name.startswith(module + ".") for module in forbidden)
     ]
 
 
-def within(*places: str) -> list[Path]:
-    return [path for path in MODULES if _lies_in(path, places)]
+def select_modules(*places: str) -> list[Path]:
+    """Return the modules in the packages, or with the file names."""
+    return [path for path in MODULES if _is_in(path, places)]
 
 
-def outside(*places: str) -> list[Path]:
-    return [path for path in MODULES if not _lies_in(path, places)]
+def select_others(*places: str) -> list[Path]:
+    return [path for path in MODULES if not _is_in(path, places)]
 
 
-def _lies_in(path: Path, places: tuple[str, ...]) -> bool:
+def _is_in(path: Path, places: tuple[str, ...]) -> bool:
     name = path.relative_to(PACKAGE).as_posix()
     return any(name == place or name.startswith(place + "/") for place in places)
 
 
-def test_there_is_something_to_look_at() -> None:
-    assert len(MODULES) > 100
-    assert within(*PURE)
+@pytest.mark.parametrize("place", [*PURE, *USES_AWS, *USES_REQUESTS])
+def test_named_module_exists(place: str) -> None:
+    assert select_modules(place)
 
 
-def test_pure_logic_knows_neither_aws_nor_http() -> None:
-    paths = within(*PURE, "replicate_api/models.py", "replicate_api/errors.py", "outputs/references.py")
-    assert breaches(paths, "boto3", "botocore", "requests", "aws_lambda_powertools", *ADAPTERS) == []
+def test_pure_modules_import_neither_aws_nor_http_nor_logging() -> None:
+    paths = select_modules(*PURE)
+    assert find_violations(paths, *AWS, "requests", "urllib3", "aws_lambda_powertools") == []
 
 
-def test_services_know_ports_and_no_adapters() -> None:
-    paths = within("services", "api", "webhooks")
-    assert breaches(paths, "boto3", "botocore", "requests", "PIL", *ADAPTERS) == []
+def test_only_adapters_and_bootstrap_import_aws() -> None:
+    assert find_violations(select_others(*USES_AWS), *AWS) == []
 
 
-def test_only_one_module_makes_aws_clients() -> None:
-    made = [
+def test_only_bootstrap_imports_aws_clients() -> None:
+    assert find_violations(select_others("bootstrap"), "replicate_proxy.aws.clients") == []
+
+
+def test_only_one_module_creates_aws_clients() -> None:
+    violations = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}"
-        for path in outside("aws/clients.py")
+        for path in select_others("aws/clients.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"boto3.client", "boto3.resource"}
     ]
-    assert made == []
+    assert violations == []
 
 
-def test_only_the_composition_root_asks_for_aws_clients() -> None:
-    # The first admin key is made by a program of its own, run once by an operator.
-    others = outside("bootstrap", "aws.py", "auth/bootstrap_admin.py")
-    assert breaches(others, "replicate_proxy.aws.clients") == []
+def test_only_api_and_bootstrap_import_api() -> None:
+    assert find_violations(select_others("api", "bootstrap"), "replicate_proxy.api") == []
 
 
-def test_only_those_who_talk_http_import_requests() -> None:
-    assert breaches(outside(*USES_REQUESTS), "requests", "urllib3") == []
+def test_only_http_clients_import_requests() -> None:
+    assert find_violations(select_others(*USES_REQUESTS), "requests", "urllib3") == []
 
 
-def test_pillow_ships_with_harvest_only() -> None:
-    assert breaches(outside("images"), "PIL") == []
-    others = outside("images", "outputs", "bootstrap/harvest.py")
-    options = "replicate_proxy.images.options"
-    assert [each for each in breaches(others, "replicate_proxy.images") if not each.endswith(options)] == []
+def test_only_images_import_pillow() -> None:
+    assert find_violations(select_others("images"), "PIL") == []
 
 
-def test_images_import_nothing_from_outputs() -> None:
-    assert breaches(within("images"), "replicate_proxy.outputs", types_too=True) == []
+def test_only_harvest_imports_images() -> None:
+    others = select_others("images", "outputs", "bootstrap/harvest.py")
+    violations = find_violations(others, "replicate_proxy.images")
+    assert [line for line in violations if not line.endswith("replicate_proxy.images.options")] == []
 
 
-def test_nothing_imports_the_composition_root() -> None:
-    assert breaches(outside("bootstrap"), "replicate_proxy.bootstrap", types_too=True) == []
+def test_images_do_not_import_outputs() -> None:
+    assert find_violations(select_modules("images"), "replicate_proxy.outputs", types_too=True) == []
 
 
-def test_nothing_in_the_layer_imports_functions_or_tests() -> None:
-    assert breaches(MODULES, "functions", "tests", "tools", types_too=True) == []
+def test_only_functions_import_bootstrap() -> None:
+    others = select_others("bootstrap")
+    assert find_violations(others, "replicate_proxy.bootstrap", types_too=True) == []
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "functions").glob("*/app.py")), ids=lambda path: path.parent.name
-)
-def test_a_handler_is_short_and_builds_nothing(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
-    assert breaches([path], "boto3", "botocore", "requests", "PIL", *ADAPTERS) == []
+def test_layer_does_not_import_functions_tests_or_tools() -> None:
+    assert find_violations(MODULES, "functions", "tests", "tools", types_too=True) == []
+
+
+@pytest.mark.parametrize("path", HANDLERS, ids=lambda path: path.parent.name)
+def test_handler_is_short_and_imports_no_adapters(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_HANDLER_LINES
+    assert find_violations([path], *AWS, "requests", "PIL") == []
