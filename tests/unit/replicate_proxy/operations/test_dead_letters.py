@@ -52,7 +52,7 @@ def test_peek_leaves_messages_and_shows_bodies_only_on_request(admin_api: AdminA
 
 @pytest.mark.parametrize("limit", ["0", "101", "x", "-1", "999999999999"])
 def test_peek_rejects_limit_out_of_bounds(admin_api: AdminApi, limit: str) -> None:
-    assert admin_api.call("GET", "queues/dispatch/dead-letters", limit=limit)[0] == 422
+    assert admin_api.call("GET", "queues/dispatch/dead-letters", limit=limit)[0] == 400
 
 
 def test_redrive_without_filter_moves_all_messages_unchanged(admin_api: AdminApi) -> None:

@@ -11,7 +11,7 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import field_error
+from replicate_proxy.errors import parameter_error
 from replicate_proxy.operations.dead_letters import parse_subject
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def build_dead_letter_view(letter: DeadLetter, *, with_body: bool) -> dict[str, 
 def _parse_limit(request: Request) -> int:
     text = request.query.get("limit", str(_DEFAULT_PEEK_LIMIT))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MAX_PEEK_LIMIT):
-        raise field_error("limit", f"must be a whole number from 1 to {_MAX_PEEK_LIMIT}")
+        raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_PEEK_LIMIT}")
     return int(text)
 
 

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_id_cursor
+from replicate_proxy.api.query_parameters import parse_time_parameter
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import parameter_error
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.services.query import PredictionReader
@@ -39,21 +37,8 @@ def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None
         page = reader.list_predictions(
             request.principal.require(Scope.PREDICTIONS_READ).tenant,
             before_id=decode_id_cursor(request.query.get("cursor")),
-            created_after=_parse_time(request, "created_after"),
-            created_before=_parse_time(request, "created_before"),
+            created_after=parse_time_parameter(request, "created_after"),
+            created_before=parse_time_parameter(request, "created_before"),
         )
         next_position = (page.next_before_id,) if page.next_before_id else None
         return json_response(200, build_page(request, page.results, next_position))
-
-
-def _parse_time(request: Request, name: str) -> datetime | None:
-    text = request.query.get(name)
-    if not text:
-        return None
-    try:
-        # A plus sign that the client did not escape arrives as a space.
-        return parse_timestamp(text.replace(" ", "+"))
-    except ValueError:
-        raise parameter_error(
-            name, "must be an ISO-8601 time with an offset", error_type="invalid_time"
-        ) from None

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_cursor, encode_cursor
+from replicate_proxy.api.query_parameters import parse_time_parameter
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import parse_timestamp
-from replicate_proxy.errors import field_error
+from replicate_proxy.errors import parameter_error
 from replicate_proxy.ids import is_id
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, DeliveryStatus
 from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.redelivery import TenantPosition
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.webhooks.endpoint_service import EndpointService
@@ -129,7 +127,7 @@ def build_redelivery_reply(result: RedeliveryResult) -> Response:
 
 def _list_deliveries(request: Request, store: DeliveryStore, tenant: str, target: str) -> Response:
     """Reply with a page of deliveries to a target. The status filter applies within the page."""
-    status, since = _parse_status(request), _parse_since(request)
+    status, since = _parse_status(request), parse_time_parameter(request, "since")
     page = store.list_by_target(
         tenant,
         target,
@@ -156,7 +154,7 @@ def _list_attempts(request: Request, store: DeliveryStore, tenant: str, target: 
 def _parse_prediction_id(request: Request) -> str:
     text = request.query["prediction"]
     if not is_id(text):
-        raise field_error("prediction", "must be the ID of a prediction")
+        raise parameter_error("prediction", "must be the ID of a prediction")
     return text
 
 
@@ -165,13 +163,5 @@ def _parse_status(request: Request) -> DeliveryStatus | None:
     if text is None:
         return None
     if text not in set(DeliveryStatus):
-        raise field_error("status", f"must be one of {', '.join(DeliveryStatus)}")
+        raise parameter_error("status", f"must be one of {', '.join(DeliveryStatus)}")
     return DeliveryStatus(text)
-
-
-def _parse_since(request: Request) -> datetime | None:
-    text = request.query.get("since")
-    try:
-        return parse_timestamp(text) if text else None
-    except ValueError:
-        raise field_error("since", "must be an ISO-8601 time with an offset") from None
