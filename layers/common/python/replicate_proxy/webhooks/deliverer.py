@@ -224,7 +224,7 @@ class Deliverer:
             )
         )
         is_delivered = response.result is AttemptResult.DELIVERED
-        count(Metric.DELIVERY_SUCCEEDED if is_delivered else Metric.DELIVERY_FAILED)
+        count(Metric.DELIVERY_SUCCEEDED if is_delivered else Metric.DELIVERY_ATTEMPT_FAILED)
         measure_seconds(Metric.DELIVERY_SECONDS, response.duration_seconds)
         logger.info(
             "delivery attempted",

@@ -112,7 +112,7 @@ class DeliveryUpdater:
         """
         saved = self._store.save(_end(delivery, DeliveryStatus.FAILED, reason, now))
         logger.warning("delivery failed", delivery_id=delivery.id, reason=reason)
-        count(Metric.DELIVERY_EXHAUSTED)
+        count(Metric.DELIVERY_FAILED)
         return self._next_command(saved)
 
     def enqueue_next(self, command: DeliverCommand | None) -> None:
