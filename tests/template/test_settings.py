@@ -11,6 +11,7 @@ from replicate_proxy import settings
 from replicate_proxy.config import Setting
 from tests.template.reachable_code import FUNCTIONS, find_reachable_code
 from tests.template.stack import ROOT, load_stack
+from tools.chaos.tuning import VARIABLES as CHAOS_VARIABLES
 from tools.docs.settings import FOREIGN_VARIABLES, PAGE, render_page
 
 SETTINGS: dict[str, Setting[Any]] = {
@@ -91,6 +92,10 @@ def find_variable_read_directly(node: ast.AST) -> str | None:
     if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.environ.get", "os.getenv"}:
         return ast.unparse(node.args[0]).strip("'")
     return None
+
+
+def test_chaos_runs_change_declared_settings_only() -> None:
+    assert CHAOS_VARIABLES.keys() - SETTINGS.keys() == set()
 
 
 def test_template_and_code_have_the_same_functions() -> None:

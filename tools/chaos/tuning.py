@@ -17,7 +17,7 @@ PARAMETERS: Mapping[str, str] = {
 }
 """Template parameters. A create of unknown outcome must be sent again only long after Replicate lists it."""
 
-_VARIABLES: Mapping[str, str] = {
+VARIABLES: Mapping[str, str] = {
     "REPLICATE_READ_TIMEOUT_SECONDS": "4",
     # Some creates have to wait for their turn.
     "CREATES_PER_MINUTE": "150",
@@ -83,5 +83,5 @@ def tune(stack: Stack) -> None:
 def _configure(lambdas: Any, name: str) -> None:
     current = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     lambdas.update_function_configuration(
-        FunctionName=name, Timeout=_TIMEOUT_SECONDS, Environment={"Variables": {**current, **_VARIABLES}}
+        FunctionName=name, Timeout=_TIMEOUT_SECONDS, Environment={"Variables": {**current, **VARIABLES}}
     )

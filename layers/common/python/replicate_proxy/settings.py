@@ -1,7 +1,7 @@
-"""Every setting of the functions, as an environment variable.
+"""The settings of the functions: one environment variable each.
 
-The template sets all of them but those that are local only. `docs/settings.md` is made from this module by
-`python -m tools.docs.settings`; tests/template/test_settings.py compares both with the code and the template.
+The template sets all of them except those that are local only. `python -m tools.docs.settings` writes the
+reference page docs/settings.md; tests/template/test_settings.py compares settings, code, template and page.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from replicate_proxy.config import (
 _JOB_WRITERS = ("ingest", "dispatch", "track", "harvest", "sweep")
 
 
-def _resource(name: str, functions: tuple[str, ...], description: str) -> Setting[str]:
+def _required_text(name: str, functions: tuple[str, ...], description: str) -> Setting[str]:
     return Setting(name, parse_text, "", functions, description, required=True)
 
 
@@ -57,25 +57,25 @@ def _boolean(name: str, functions: tuple[str, ...], description: str, *, default
 
 
 # Storage
-REPLICATE_PROXY_TABLE = _resource(
+REPLICATE_PROXY_TABLE = _required_text(
     "REPLICATE_PROXY_TABLE", (*_JOB_WRITERS, "query"), "Table of jobs, batches and idempotency keys"
 )
-ACCESS_TABLE = _resource(
+ACCESS_TABLE = _required_text(
     "ACCESS_TABLE",
     ("admin", "authorize", "files", "harvest"),
     "Table of API keys, tenants and file records",
 )
-DELIVERIES_TABLE = _resource(
+DELIVERIES_TABLE = _required_text(
     "DELIVERIES_TABLE",
     ("admin", "deliver", "endpoints", "notify", "sweep"),
     "Table of webhook endpoints, events and deliveries",
 )
-CONTROL_TABLE = _resource(
+CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
     ("admin", "catalog", "dispatch", "sweep"),
     "Table of the circuit breaker and the rate limiters",
 )
-IMAGES_BUCKET = _resource(
+IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
     (*_JOB_WRITERS, "deliver", "files", "notify", "query", "webhook"),
     "Bucket of output files, uploaded files and large JSON documents",
@@ -96,40 +96,40 @@ JOB_RETENTION_DAYS = _integer(
 )
 
 # Queues and events
-EVENT_BUS = _resource("EVENT_BUS", ("deliver", "notify", "sweep", "webhook"), "Event bus of the service")
-DISPATCH_QUEUE_URL = _resource(
+EVENT_BUS = _required_text("EVENT_BUS", ("deliver", "notify", "sweep", "webhook"), "Event bus of the service")
+DISPATCH_QUEUE_URL = _required_text(
     "DISPATCH_QUEUE_URL", ("admin", "dispatch", "ingest", "sweep", "track"), "Queue of the dispatch function"
 )
-TRACK_QUEUE_URL = _resource("TRACK_QUEUE_URL", ("admin",), "Queue of the track function")
-HARVEST_QUEUE_URL = _resource(
+TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin",), "Queue of the track function")
+HARVEST_QUEUE_URL = _required_text(
     "HARVEST_QUEUE_URL", ("admin", "harvest", "sweep"), "Queue of the harvest function"
 )
-NOTIFY_QUEUE_URL = _resource(
+NOTIFY_QUEUE_URL = _required_text(
     "NOTIFY_QUEUE_URL", ("admin", "deliver", "endpoints", "notify", "sweep"), "Queue of the deliver function"
 )
-DISPATCH_DEAD_LETTER_QUEUE_URL = _resource(
+DISPATCH_DEAD_LETTER_QUEUE_URL = _required_text(
     "DISPATCH_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the dispatch queue"
 )
-TRACK_DEAD_LETTER_QUEUE_URL = _resource(
+TRACK_DEAD_LETTER_QUEUE_URL = _required_text(
     "TRACK_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the track queue"
 )
-HARVEST_DEAD_LETTER_QUEUE_URL = _resource(
+HARVEST_DEAD_LETTER_QUEUE_URL = _required_text(
     "HARVEST_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the harvest queue"
 )
-NOTIFY_DEAD_LETTER_QUEUE_URL = _resource(
+NOTIFY_DEAD_LETTER_QUEUE_URL = _required_text(
     "NOTIFY_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the deliver function's queue"
 )
-BUS_DEAD_LETTER_QUEUE_URL = _resource(
+BUS_DEAD_LETTER_QUEUE_URL = _required_text(
     "BUS_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of events that a rule of the bus could not deliver"
 )
-NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL = _resource(
-    "NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of stream batches that notify gave up"
+NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL = _required_text(
+    "NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of stream batches that notify could not process"
 )
-SWEEP_DEAD_LETTER_QUEUE_URL = _resource(
+SWEEP_DEAD_LETTER_QUEUE_URL = _required_text(
     "SWEEP_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of failed invocations of the scheduled functions"
 )
 NOTIFY_TOPIC_ARN = _text(
-    "NOTIFY_TOPIC_ARN", "", ("notify",), "SNS topic that receives every event as well; none if empty"
+    "NOTIFY_TOPIC_ARN", "", ("notify",), "SNS topic that receives every status change; none if empty"
 )
 
 # Public API
@@ -146,10 +146,8 @@ CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(
     ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook"),
     "Origins of web pages that may call the API; `*` allows all",
 )
-MAX_WAIT_SECONDS = _number(
-    "MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait of a create with `Prefer: wait`"
-)
-MAX_UPLOAD_MB = _integer("MAX_UPLOAD_MB", 100, ("files",), "Largest file by upload form", "MiB")
+MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait for a result (`Prefer: wait`)")
+MAX_UPLOAD_MB = _integer("MAX_UPLOAD_MB", 100, ("files",), "Largest file that an upload form accepts", "MiB")
 ENABLE_TRANSFER_ACCELERATION = _boolean(
     "ENABLE_TRANSFER_ACCELERATION",
     ("files",),
@@ -158,7 +156,7 @@ ENABLE_TRANSFER_ACCELERATION = _boolean(
 )
 
 # Access
-SIGNING_SECRET_ARN = _resource(
+SIGNING_SECRET_ARN = _required_text(
     "SIGNING_SECRET_ARN",
     ("admin", "authorize", "dispatch", "files", "harvest", "ingest", "sweep", "webhook"),
     "Secret from which all signing keys are derived",
@@ -167,7 +165,7 @@ ENABLE_USAGE_PLANS = _boolean(
     "ENABLE_USAGE_PLANS", ("admin", "authorize"), "Whether API keys are limited by usage plans", default=False
 )
 USAGE_PLAN_PREFIX = _text(
-    "USAGE_PLAN_PREFIX", "replicate-proxy", ("admin",), "Begin of the names of this stack's usage plans"
+    "USAGE_PLAN_PREFIX", "replicate-proxy", ("admin",), "Prefix of the names of this stack's usage plans"
 )
 DEFAULT_RATE_LIMIT = _number(
     "DEFAULT_RATE_LIMIT", 10, ("admin",), "Rate limit of a key that has no limits", "requests/s"
@@ -182,7 +180,9 @@ AUTHORIZER_CACHE_SECONDS = _number(
     "AUTHORIZER_CACHE_SECONDS", 60, ("admin",), "How long API Gateway caches the authorizer's answer"
 )
 JWT_ISSUER = _text("JWT_ISSUER", "", ("authorize",), "Issuer of accepted tokens; no tokens if empty")
-JWT_AUDIENCE = _resource("JWT_AUDIENCE", ("authorize",), "Audience of accepted tokens")
+JWT_AUDIENCE = _required_text(
+    "JWT_AUDIENCE", ("authorize",), "Audience of accepted tokens; needed with an issuer"
+)
 JWT_TENANT_CLAIM = _text("JWT_TENANT_CLAIM", "tenant", ("authorize",), "Claim that names the tenant")
 JWT_SCOPE_CLAIM = _text("JWT_SCOPE_CLAIM", "scope", ("authorize",), "Claim that lists the scopes")
 JWT_GRANTABLE_SCOPES: Setting[tuple[str, ...]] = Setting(
@@ -192,29 +192,29 @@ JWT_GRANTABLE_SCOPES: Setting[tuple[str, ...]] = Setting(
     ("authorize",),
     "Scopes that tokens can grant",
 )
-JWKS_URL = _text("JWKS_URL", "", ("authorize",), "Keys of the issuer; its `/.well-known/jwks.json` if empty")
+JWKS_URL = _text("JWKS_URL", "", ("authorize",), "URL of the keys; `/.well-known/jwks.json` if empty")
 JWKS_MIN_REFRESH_SECONDS = _number(
     "JWKS_MIN_REFRESH_SECONDS",
     60,
     ("authorize",),
-    "Shortest time between fetches of the keys",
+    "Minimum interval between fetches of the keys",
     local_only=True,
 )
 JWKS_MAX_STALE_SECONDS = _number(
     "JWKS_MAX_STALE_SECONDS",
     6 * 3600,
     ("authorize",),
-    "Use of keys that cannot be fetched again",
+    "Use of keys while they cannot be fetched",
     local_only=True,
 )
 
 # Replicate
-REPLICATE_API_TOKEN = _resource(
+REPLICATE_API_TOKEN = _required_text(
     "REPLICATE_API_TOKEN",
     ("admin", "catalog", "dispatch", "sweep"),
     "Name of the SSM parameter with Replicate's API token",
 )
-REPLICATE_WEBHOOK_SECRET = _resource(
+REPLICATE_WEBHOOK_SECRET = _required_text(
     "REPLICATE_WEBHOOK_SECRET",
     ("admin", "webhook"),
     "Name of the SSM parameter with the secret of Replicate's webhooks",
@@ -231,14 +231,23 @@ ENABLE_REPLICATE_WEBHOOKS = _boolean(
     "Whether Replicate sends webhooks; else polling",
     default=True,
 )
-WEBHOOK_BASE_URL = _resource(
+WEBHOOK_BASE_URL = _required_text(
     "WEBHOOK_BASE_URL", ("dispatch", "sweep"), "Base of the URL that Replicate calls back"
 )
 CREATES_PER_MINUTE = _number(
-    "CREATES_PER_MINUTE", 570, ("dispatch",), "Create requests to Replicate, which allows 600", "requests/min"
+    "CREATES_PER_MINUTE",
+    570,
+    ("dispatch",),
+    "Create requests (Replicate allows 600)",
+    "requests/min",
 )
 CREATES_BURST = _integer(
-    "CREATES_BURST", 60, ("dispatch",), "Create requests at once after a pause", "requests", local_only=True
+    "CREATES_BURST",
+    60,
+    ("dispatch",),
+    "Create requests in one burst",
+    "requests",
+    local_only=True,
 )
 REPLICATE_READ_TIMEOUT_SECONDS = _number(
     "REPLICATE_READ_TIMEOUT_SECONDS",
@@ -258,7 +267,7 @@ BREAKER_PROBE_LEASE_SECONDS = _number(
     "BREAKER_PROBE_LEASE_SECONDS",
     60,
     ("admin", "dispatch", "sweep"),
-    "Time after which a probe without a result makes room for another",
+    "Time after which a probe without a result is given up",
     local_only=True,
 )
 
@@ -285,14 +294,14 @@ HARVEST_TIMEOUT_SECONDS = _number(
     "HARVEST_TIMEOUT_SECONDS", 600, _JOB_WRITERS, "Wait before the sweep starts an unfinished harvest again"
 )
 SWEEP_DURATION_SECONDS = _number(
-    "SWEEP_DURATION_SECONDS", 0, ("sweep",), "Time for which a sweep looks for overdue jobs; 0 is one pass"
+    "SWEEP_DURATION_SECONDS", 0, ("sweep",), "Time for which a sweep repeats its passes; 0 is one pass"
 )
 DISPATCH_LEASE_SECONDS = _number(
     "DISPATCH_LEASE_SECONDS", 90, ("dispatch",), "Lease on a job during its submission", local_only=True
 )
 
 # Output files
-OUTPUTS_BASE_URL = _resource("OUTPUTS_BASE_URL", ("harvest",), "Base of the URLs of output files")
+OUTPUTS_BASE_URL = _required_text("OUTPUTS_BASE_URL", ("harvest",), "Base of the URLs of output files")
 OUTPUT_HOSTS: Setting[tuple[str, ...]] = Setting(
     "OUTPUT_HOSTS",
     parse_list,
