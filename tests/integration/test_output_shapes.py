@@ -13,8 +13,8 @@ from PIL import Image
 from tests.integration.api import ApiClient
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
-from tools.simulator.models.base import Model
 from tools.simulator.models.catalog import MODELS
+from tools.simulator.models.model import Model
 
 INPUTS: dict[str, dict[str, Any]] = {
     "black-forest-labs/flux-schnell": {"prompt": "a hare", "num_outputs": 2, "megapixels": "0.25"},

@@ -1,4 +1,4 @@
-"""A local Replicate as tests and benchmarks hold it: started as a process, steered by its control API."""
+"""Client for tests and benchmarks: starts a local Replicate and drives it through its control API."""
 
 import json
 import subprocess
@@ -15,68 +15,70 @@ import requests
 
 from tools.simulator.settings import DEFAULT_TOKEN, DEFAULT_WEBHOOK_SECRET
 
-_ROOT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 20.0
-_CALL_SECONDS = 10.0
+_PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_START_TIMEOUT_SECONDS = 20.0
+_REQUEST_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorClient:
-    """Steers the local Replicate at `url` (an origin, without /v1); requests.HTTPError when refused."""
+    """Drives the local Replicate at `url` (an origin, without /v1). Raises requests.HTTPError."""
 
     url: str
     token: str = DEFAULT_TOKEN
     webhook_secret: str = DEFAULT_WEBHOOK_SECRET
 
-    def inject_fault(self, endpoint: str, kind: str, **details: Any) -> None:
+    def inject_fault(self, endpoint: str, kind: str, **conditions: Any) -> None:
         """Install a fault rule that fires once, unless `times` says otherwise."""
-        self.call_control_api("POST", "faults", {"endpoint": endpoint, "kind": kind, "times": 1, **details})
+        rule = {"endpoint": endpoint, "kind": kind, "times": 1, **conditions}
+        self.call_control_api("POST", "faults", rule)
 
     def change_settings(self, **changes: Any) -> dict[str, Any]:
-        """Change the named settings; all settings."""
+        """Change the named settings and return all settings."""
         return self.call_control_api("POST", "settings", changes)
 
     def get_stats(self) -> dict[str, Any]:
-        """Counts since start or reset."""
+        """Return the counts since start or reset."""
         return self.call_control_api("GET", "stats")
 
     def get_timeline(self, prediction_id: str) -> dict[str, Any]:
-        """What happened to a prediction when, and every webhook attempt."""
+        """Return the times of a prediction and its webhook attempts."""
         return self.call_control_api("GET", f"predictions/{prediction_id}/timeline")
 
-    def complete_prediction(self, prediction_id: str, **ending: Any) -> dict[str, Any]:
-        """End a held prediction with status, output, logs, error as given."""
-        return self.call_control_api("POST", f"predictions/{prediction_id}/complete", ending)
+    def complete_prediction(self, prediction_id: str, **completion: Any) -> dict[str, Any]:
+        """Complete a held prediction with `status`, `output`, `logs`, `error`, all optional."""
+        return self.call_control_api("POST", f"predictions/{prediction_id}/complete", completion)
 
     def reset(self) -> None:
-        """As freshly started."""
+        """Return the simulator to the state after its start."""
         self.call_control_api("POST", "reset")
 
     def call_control_api(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Any call of the control API; its JSON."""
-        answer = requests.request(method, f"{self.url}/_control/{path}", json=body, timeout=_CALL_SECONDS)
-        answer.raise_for_status()
-        shown: dict[str, Any] = answer.json()
-        return shown
+        """Call the control API and return the JSON of the response."""
+        url = f"{self.url}/_control/{path}"
+        response = requests.request(method, url, json=body, timeout=_REQUEST_TIMEOUT_SECONDS)
+        response.raise_for_status()
+        document: dict[str, Any] = response.json()
+        return document
 
 
 @contextmanager
 def run_simulator(*options: str) -> Iterator[SimulatorClient]:
-    """A local Replicate of one's own on a free port, ended with the block. RuntimeError: it didn't start."""
+    """Run a local Replicate on a free port for the duration of the block. Raises RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="local-replicate-") as folder:
-        ready = Path(folder) / "ready.json"
-        command = [sys.executable, "-m", "tools.simulator", "--ready-file", str(ready), *options]
-        with subprocess.Popen(command, cwd=_ROOT) as process:
+        ready_file = Path(folder) / "ready.json"
+        command = [sys.executable, "-m", "tools.simulator", "--ready-file", str(ready_file), *options]
+        with subprocess.Popen(command, cwd=_PROJECT_ROOT) as process:
             try:
-                yield SimulatorClient(url=_url(process, ready))
+                yield SimulatorClient(url=_wait_for_url(process, ready_file))
             finally:
                 process.terminate()
 
 
-def _url(process: subprocess.Popen[bytes], ready: Path) -> str:
-    deadline = time.monotonic() + _START_SECONDS
-    while not ready.exists():
+def _wait_for_url(process: subprocess.Popen[bytes], ready_file: Path) -> str:
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+    while not ready_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("the local Replicate did not start")
         time.sleep(0.02)
-    return str(json.loads(ready.read_text(encoding="utf-8"))["url"])
+    return str(json.loads(ready_file.read_text(encoding="utf-8"))["url"])

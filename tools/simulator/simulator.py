@@ -1,65 +1,62 @@
-"""Everything one simulator consists of, put together."""
+"""`Simulator`: the parts of one simulator, put together."""
 
 import asyncio
 
-from tools.simulator.delivery import Delivery
-from tools.simulator.engine import Engine
-from tools.simulator.faults.book import FaultBook
-from tools.simulator.files import Uploads
-from tools.simulator.media.pool import MediaPool
+from tools.simulator.faults import FaultRules
+from tools.simulator.lifecycle import DataRetention, PredictionRunner
 from tools.simulator.models.catalog import Catalog
-from tools.simulator.ratelimit import CreateLimit
-from tools.simulator.retention import Retention
-from tools.simulator.settings import Knobs, Launch
+from tools.simulator.output_files import MediaPool, OutputFiles
+from tools.simulator.predictions import PredictionStore
+from tools.simulator.settings import LaunchOptions, Settings
 from tools.simulator.stats import Stats
-from tools.simulator.store import Store
-from tools.simulator.transport import AiohttpTransport
-from tools.simulator.webhooks import Webhooks
+from tools.simulator.uploads import UploadedFiles
+from tools.simulator.webhooks import HttpTransport, WebhookSender
 
 
 class Simulator:
-    """The state behind the routes; `knobs` may be replaced while running."""
+    """The state behind the routes. `settings` and `stats` are replaced while it runs."""
 
-    def __init__(self, launch: Launch, knobs: Knobs) -> None:
+    def __init__(self, launch: LaunchOptions, settings: Settings) -> None:
         self.launch = launch
-        self.knobs = knobs
-        self.initial_knobs = knobs
-        self.catalogue = Catalog()
-        self.store = Store()
+        self.settings = settings
+        self._initial_settings = settings
         self.stats = Stats()
-        self.faults = FaultBook(launch.seed)
-        self.create_limit = CreateLimit(self.current_knobs)
-        self.uploads = Uploads(launch)
-        self.delivery = Delivery(launch, MediaPool(launch.seed))
-        self.transport = AiohttpTransport()
-        self.webhooks = Webhooks(launch, self.current_knobs, self.faults, lambda: self.stats, self.transport)
-        self.engine = Engine(self.current_knobs, self.delivery, self.webhooks, launch.seed)
-        self.retention = Retention(self.current_knobs, self.store, self.delivery)
-        self._sweeper: asyncio.Task[None] | None = None
+        self.catalog = Catalog()
+        self.predictions = PredictionStore()
+        self.faults = FaultRules(launch.seed)
+        self.uploads = UploadedFiles(launch)
+        self.output_files = OutputFiles(launch, MediaPool(launch.seed))
+        self._transport = HttpTransport()
+        self._webhooks = WebhookSender(
+            launch, self.get_settings, self.faults, lambda: self.stats, self._transport
+        )
+        self.runner = PredictionRunner(self.get_settings, self.output_files, self._webhooks, launch.seed)
+        self.retention = DataRetention(self.get_settings, self.predictions, self.output_files)
+        self._retention_task: asyncio.Task[None] | None = None
 
-    def current_knobs(self) -> Knobs:
-        """The knobs as they are now."""
-        return self.knobs
+    def get_settings(self) -> Settings:
+        """Return the present settings."""
+        return self.settings
 
-    async def open(self) -> None:
-        """Begin what runs in the background."""
-        self._sweeper = asyncio.create_task(self.retention.run())
+    async def start(self) -> None:
+        """Start the background work."""
+        self._retention_task = asyncio.create_task(self.retention.run())
 
-    async def close(self) -> None:
-        """End every task and connection."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        await self.engine.close()
-        await self.webhooks.close()
-        await self.transport.close()
+    async def stop(self) -> None:
+        """Stop every task and close every connection."""
+        if self._retention_task is not None:
+            self._retention_task.cancel()
+        await self.runner.stop()
+        await self._webhooks.stop()
+        await self._transport.close()
 
     async def reset(self) -> None:
-        """As freshly started; built pictures stay, for they cost CPU."""
-        await self.engine.close()
-        await self.webhooks.close()
-        self.store.clear()
-        self.delivery.clear()
+        """Return to the state after the start. The media pool stays, because it is expensive to fill."""
+        await self.runner.stop()
+        await self._webhooks.stop()
+        self.predictions.clear()
+        self.output_files.clear()
         self.uploads.clear()
         self.faults.reset()
         self.stats = Stats()
-        self.knobs = self.initial_knobs
+        self.settings = self._initial_settings

@@ -1,1 +1,1 @@
-"""Bytes of output files: real, varied, and pooled so that thousands of predictions cost little CPU."""
+"""Content of output files: what a file should be like, and the code that generates it."""

@@ -1,10 +1,9 @@
-"""What an output file should be like."""
+"""Specifications of output files: which kind, size and peculiarities a file has, and where it is served."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-IMAGE_TYPES = {
+IMAGE_CONTENT_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
@@ -13,7 +12,7 @@ IMAGE_TYPES = {
     "tiff": "image/tiff",
     "bmp": "image/bmp",
 }
-OTHER_TYPES = {
+CONTENT_TYPES = IMAGE_CONTENT_TYPES | {
     "wav": "audio/wav",
     "mp3": "audio/mpeg",
     "mp4": "video/mp4",
@@ -25,21 +24,23 @@ OTHER_TYPES = {
     "json": "application/json",
     "bin": "application/octet-stream",
 }
-KINDS = IMAGE_TYPES | OTHER_TYPES
-LARGEST_SIDE = 8192  # pixels
+_MAX_SIDE_PIXELS = 8192
 
-type Mode = Literal["RGB", "RGBA", "L", "P", "CMYK", "I;16"]
+type ImageMode = Literal["RGB", "RGBA", "L", "P", "CMYK", "I;16"]
 type Origin = Literal["delivery", "third-party", "data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaSpec:
-    """Decides the bytes. Sizes in pixels, `seconds` of sound, `size` in bytes (text and bin only)."""
+    """Determines the bytes of a file.
+
+    `width` and `height` in pixels, `seconds` of sound or video, `size` in bytes (text and binary only).
+    """
 
     kind: str = "png"
     width: int = 1024
     height: int = 1024
-    mode: Mode = "RGB"
+    mode: ImageMode = "RGB"
     frames: int = 1
     orientation: int | None = None
     quality: int = 80
@@ -50,7 +51,7 @@ class MediaSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """A file inside a model's output; `name` defaults to `out-<index>.<kind>`."""
+    """A file inside a model's output. `name` defaults to `out-<index>.<kind>`."""
 
     media: MediaSpec = MediaSpec()
     name: str | None = None
@@ -58,27 +59,16 @@ class OutputFile:
     content_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """Finished bytes; `etag` is their MD5 in hex, as Google Cloud Storage gives it."""
+def parse_output_file(description: dict[str, Any]) -> OutputFile:
+    """Return the file that `{"$file": kind, …}` describes.
 
-    body: bytes
-    content_type: str
-    etag: str
-
-    @classmethod
-    def of(cls, body: bytes, content_type: str) -> "Blob":
-        """A blob with its etag computed."""
-        return cls(body, content_type, hashlib.md5(body, usedforsecurity=False).hexdigest())
-
-
-def output_file(description: dict[str, Any]) -> OutputFile:
-    """The file that `{"$file": kind, …}` describes; TypeError or ValueError for an unknown or wrong field."""
+    Raises TypeError or ValueError if a field is unknown or wrong.
+    """
     fields = {key: value for key, value in description.items() if key != "$file"}
-    outer = {key: fields.pop(key) for key in ("name", "origin", "content_type") if key in fields}
+    file_fields = {key: fields.pop(key) for key in ("name", "origin", "content_type") if key in fields}
     media = MediaSpec(kind=str(description["$file"]), **fields)
-    if media.kind not in KINDS:
-        raise ValueError(f"$file must be one of {', '.join(sorted(KINDS))}")
-    if not (0 < media.width <= LARGEST_SIDE and 0 < media.height <= LARGEST_SIDE):
-        raise ValueError(f"width and height must be between 1 and {LARGEST_SIDE}")
-    return OutputFile(media=media, **outer)
+    if media.kind not in CONTENT_TYPES:
+        raise ValueError(f"$file must be one of {', '.join(sorted(CONTENT_TYPES))}")
+    if not (0 < media.width <= _MAX_SIDE_PIXELS and 0 < media.height <= _MAX_SIDE_PIXELS):
+        raise ValueError(f"width and height must be between 1 and {_MAX_SIDE_PIXELS}")
+    return OutputFile(media=media, **file_fields)

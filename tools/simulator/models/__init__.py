@@ -1,1 +1,1 @@
-"""The models this Replicate hosts: a small catalogue covering every output shape met among public models."""
+"""The hosted models: what a model is, what each one does, and the catalog of all."""

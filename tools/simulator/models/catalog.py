@@ -1,277 +1,316 @@
-"""Which models exist, and how each is found."""
+"""The catalog: every hosted model and deployment, and the look-ups by name, version and words."""
 
 from collections.abc import Iterable
 
-from tools.simulator.models import lab, language, pictures, recordings
-from tools.simulator.models.base import PROMPT, TEXT, URI, Model, choice, integer, list_of, object_of
+from tools.simulator.models import behaviors, lab
+from tools.simulator.models.model import (
+    PROMPT_SCHEMA,
+    STRING_SCHEMA,
+    URI_SCHEMA,
+    JsonSchema,
+    Model,
+    array_schema,
+    enum_schema,
+    integer_schema,
+    object_schema,
+)
 
-_SIDE = integer(1024, 64, 4096)
-_FORMAT = choice("webp", "jpg", "png")
-_ANY = {"title": "Output"}
-_NUMBERS = list_of(list_of({"type": "number"}))
+_SIDE_SCHEMA = integer_schema(1024, 64, 4096)
+_FORMAT_SCHEMA = enum_schema("webp", "jpg", "png")
+_ANY_SCHEMA: JsonSchema = {"title": "Output"}
+_VECTORS_SCHEMA = array_schema(array_schema({"type": "number"}))
 
 MODELS: tuple[Model, ...] = (
     Model(
         owner="black-forest-labs",
         name="flux-schnell",
         is_official=True,
-        behavior=pictures.flux_schnell,
+        behavior=behaviors.run_flux_schnell,
         description="Fast text to image: a list of images",
-        output=list_of(URI),
+        output=array_schema(URI_SCHEMA),
         required=("prompt",),
         inputs={
-            "prompt": PROMPT,
-            "output_format": _FORMAT,
-            "num_outputs": integer(1, 1, 8),
-            "aspect_ratio": choice(*pictures.ASPECTS),
-            "megapixels": choice("1", "0.25"),
-            "output_quality": integer(80, 0, 100),
-            "width": _SIDE,
-            "height": _SIDE,
+            "prompt": PROMPT_SCHEMA,
+            "output_format": _FORMAT_SCHEMA,
+            "num_outputs": integer_schema(1, 1, 8),
+            "aspect_ratio": enum_schema(*behaviors.SIDES_BY_ASPECT_RATIO),
+            "megapixels": enum_schema("1", "0.25"),
+            "output_quality": integer_schema(80, 0, 100),
+            "width": _SIDE_SCHEMA,
+            "height": _SIDE_SCHEMA,
         },
     ),
     Model(
         owner="black-forest-labs",
         name="flux-1.1-pro",
         is_official=True,
-        behavior=pictures.flux_pro,
+        behavior=behaviors.run_flux_pro,
         latency_factor=2,
         description="Text to image: one bare URL",
-        output=URI,
+        output=URI_SCHEMA,
         required=("prompt",),
-        inputs={"prompt": PROMPT, "output_format": _FORMAT, "aspect_ratio": choice(*pictures.ASPECTS)},
+        inputs={
+            "prompt": PROMPT_SCHEMA,
+            "output_format": _FORMAT_SCHEMA,
+            "aspect_ratio": enum_schema(*behaviors.SIDES_BY_ASPECT_RATIO),
+        },
     ),
     Model(
         owner="stability-ai",
         name="sdxl",
-        behavior=pictures.sdxl,
+        behavior=behaviors.run_sdxl,
         latency_factor=2,
         description="Text to image by version: a list of PNGs",
-        output=list_of(URI),
+        output=array_schema(URI_SCHEMA),
         required=("prompt",),
-        inputs={"prompt": PROMPT, "width": _SIDE, "height": _SIDE, "num_outputs": integer(1, 1, 4)},
+        inputs={
+            "prompt": PROMPT_SCHEMA,
+            "width": _SIDE_SCHEMA,
+            "height": _SIDE_SCHEMA,
+            "num_outputs": integer_schema(1, 1, 4),
+        },
     ),
     Model(
         owner="meta",
         name="meta-llama-3-8b-instruct",
         is_official=True,
         is_streamable=True,
-        behavior=language.llama,
+        behavior=behaviors.run_llama,
         description="Language model: a growing list of text",
         required=("prompt",),
-        output={**list_of(TEXT), "x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"},
-        inputs={"prompt": PROMPT, "max_tokens": integer(64, 1, 4096)},
+        output={
+            **array_schema(STRING_SCHEMA),
+            "x-cog-array-type": "iterator",
+            "x-cog-array-display": "concatenate",
+        },
+        inputs={"prompt": PROMPT_SCHEMA, "max_tokens": integer_schema(64, 1, 4096)},
     ),
     Model(
         owner="openai",
         name="whisper",
-        behavior=language.whisper,
+        behavior=behaviors.run_whisper,
         description="Speech to text: a nested object",
-        output=object_of(transcription=TEXT, segments=_ANY, detected_language=TEXT, translation=TEXT),
-        inputs={"audio": URI},
+        output=object_schema(
+            transcription=STRING_SCHEMA,
+            segments=_ANY_SCHEMA,
+            detected_language=STRING_SCHEMA,
+            translation=STRING_SCHEMA,
+        ),
+        inputs={"audio": URI_SCHEMA},
         required=("audio",),
     ),
     Model(
         owner="replicate",
         name="hello-world",
-        behavior=language.hello,
+        behavior=behaviors.run_hello_world,
         description="One bare string",
-        output=TEXT,
-        inputs={"text": TEXT},
+        output=STRING_SCHEMA,
+        inputs={"text": STRING_SCHEMA},
         required=("text",),
     ),
     Model(
         owner="minimax",
         name="video-01",
         is_official=True,
-        behavior=recordings.video,
+        behavior=behaviors.run_video,
         latency_factor=5,
         description="Text to video: one bare MP4 URL",
-        output=URI,
-        inputs={"prompt": PROMPT},
+        output=URI_SCHEMA,
+        inputs={"prompt": PROMPT_SCHEMA},
         required=("prompt",),
     ),
     Model(
         owner="meta",
         name="musicgen",
-        behavior=recordings.music,
+        behavior=behaviors.run_musicgen,
         latency_factor=2,
         description="Music: one bare WAV URL",
-        output=URI,
-        inputs={"prompt": PROMPT, "duration": integer(3, 1, 30)},
+        output=URI_SCHEMA,
+        inputs={"prompt": PROMPT_SCHEMA, "duration": integer_schema(3, 1, 30)},
     ),
     Model(
         owner="recraft-ai",
         name="recraft-v3-svg",
         is_official=True,
-        behavior=recordings.vector,
+        behavior=behaviors.run_svg,
         description="Vector drawing: one bare SVG URL",
-        output=URI,
-        inputs={"prompt": PROMPT},
+        output=URI_SCHEMA,
+        inputs={"prompt": PROMPT_SCHEMA},
     ),
     Model(
         owner="local",
         name="parts",
-        behavior=pictures.parts,
+        behavior=behaviors.run_parts,
         description="An object of files, text and null",
-        output=object_of(image=URI, mask=URI, depth=URI, caption=TEXT, extra=_ANY),
+        output=object_schema(
+            image=URI_SCHEMA, mask=URI_SCHEMA, depth=URI_SCHEMA, caption=STRING_SCHEMA, extra=_ANY_SCHEMA
+        ),
         inputs={},
     ),
     Model(
         owner="local",
         name="captioned",
-        behavior=pictures.captioned,
+        behavior=behaviors.run_captioned,
         description="A list of objects text + image",
-        output=list_of(object_of(text=TEXT, image=URI)),
-        inputs={"prompt": PROMPT},
+        output=array_schema(object_schema(text=STRING_SCHEMA, image=URI_SCHEMA)),
+        inputs={"prompt": PROMPT_SCHEMA},
     ),
     Model(
         owner="local",
         name="grid",
-        behavior=pictures.grid,
+        behavior=behaviors.run_grid,
         description="A list of lists of images",
-        output=list_of(list_of(URI)),
+        output=array_schema(array_schema(URI_SCHEMA)),
         inputs={},
     ),
     Model(
         owner="local",
         name="animated-gif",
-        behavior=pictures.animated_gif,
+        behavior=behaviors.run_animated_gif,
         description="One animated GIF",
-        output=URI,
-        inputs={"frames": integer(6, 2, 60)},
+        output=URI_SCHEMA,
+        inputs={"frames": integer_schema(6, 2, 60)},
     ),
     Model(
         owner="local",
         name="many-files",
-        behavior=pictures.many,
+        behavior=behaviors.run_many_files,
         description="Up to 249 images",
-        output=list_of(URI),
-        inputs={"n": integer(249, 1, 249)},
+        output=array_schema(URI_SCHEMA),
+        inputs={"n": integer_schema(249, 1, 249)},
     ),
     Model(
         owner="local",
         name="same-names",
-        behavior=pictures.same_names,
+        behavior=behaviors.run_same_names,
         description="Equal basenames",
-        output=list_of(URI),
-        inputs={"n": integer(3, 1, 50)},
+        output=array_schema(URI_SCHEMA),
+        inputs={"n": integer_schema(3, 1, 50)},
     ),
     Model(
         owner="local",
         name="data-uri",
-        behavior=pictures.inline,
+        behavior=behaviors.run_data_uri,
         description="An image inside the JSON",
-        output=list_of(URI),
+        output=array_schema(URI_SCHEMA),
         inputs={},
     ),
     Model(
         owner="local",
         name="third-party",
-        behavior=pictures.elsewhere,
+        behavior=behaviors.run_third_party,
         description="A file on another host",
-        output=list_of(URI),
+        output=array_schema(URI_SCHEMA),
         inputs={},
     ),
     Model(
         owner="local",
         name="archive",
-        behavior=recordings.archive,
+        behavior=behaviors.run_archive,
         description="One ZIP",
-        output=URI,
+        output=URI_SCHEMA,
         inputs={},
     ),
     Model(
         owner="local",
         name="mixture",
-        behavior=recordings.mixture,
+        behavior=behaviors.run_mixture,
         description="A file of every kind",
-        output=list_of(URI),
+        output=array_schema(URI_SCHEMA),
         inputs={},
     ),
     Model(
         owner="local",
         name="nothing",
-        behavior=language.nothing,
+        behavior=behaviors.run_null_output,
         description="Null output",
-        output=_ANY,
+        output=_ANY_SCHEMA,
         inputs={},
     ),
     Model(
         owner="local",
         name="embeddings",
-        behavior=language.embeddings,
+        behavior=behaviors.run_embeddings,
         description="Vectors of numbers",
-        output=_NUMBERS,
-        inputs={"text": TEXT},
+        output=_VECTORS_SCHEMA,
+        inputs={"text": STRING_SCHEMA},
     ),
     Model(
         owner="local",
         name="huge-json",
-        behavior=language.huge,
+        behavior=behaviors.run_huge_json,
         description="Megabytes of JSON",
-        output=_ANY,
-        inputs={"size": integer(3_000_000, 1000, 20_000_000)},
+        output=_ANY_SCHEMA,
+        inputs={"size": integer_schema(3_000_000, 1000, 20_000_000)},
     ),
     Model(
         owner="local",
         name="talkative",
-        behavior=language.talkative,
+        behavior=behaviors.run_talkative,
         description="Growing logs",
-        output=TEXT,
-        inputs={"lines": integer(40, 1, 1000)},
+        output=STRING_SCHEMA,
+        inputs={"lines": integer_schema(40, 1, 1000)},
         latency_factor=4,
     ),
     Model(
         owner="local",
         name="failing",
-        behavior=language.failing,
+        behavior=behaviors.run_failing,
         description="Fails with an E-code",
-        output=_ANY,
-        inputs={"code": TEXT},
+        output=_ANY_SCHEMA,
+        inputs={"code": STRING_SCHEMA},
     ),
     Model(
         owner="local",
         name="lab",
         is_official=True,
-        behavior=lab.lab,
+        behavior=lab.run_lab,
         description="Does what its input says",
-        output=_ANY,
+        output=_ANY_SCHEMA,
         inputs=lab.INPUTS,
     ),
 )
 
-DEPLOYMENTS: dict[str, str] = {
+MODELS_BY_DEPLOYMENT: dict[str, str] = {
     "local/lab-deployment": "local/lab",
     "local/sdxl-deployment": "stability-ai/sdxl",
 }
 
 
 class Catalog:
-    """Look-ups by name and by version."""
+    """The models by name and by version."""
 
     def __init__(self, models: Iterable[Model] = MODELS) -> None:
         self._by_name = {model.full_name: model for model in models}
         self._by_version = {model.version: model for model in self._by_name.values()}
 
     def list_models(self) -> list[Model]:
-        """Every model, in catalogue order."""
+        """Return every model, in the order of the catalog."""
         return list(self._by_name.values())
 
+    def search_models(self, words: str) -> list[Model]:
+        """Return the models whose name or description contains every word."""
+        searched = words.lower().split()
+        return [
+            model
+            for model in self.list_models()
+            if all(word in f"{model.full_name} {model.description}".lower() for word in searched)
+        ]
+
     def find_by_name(self, full_name: str) -> Model | None:
-        """The model called `owner/name`."""
+        """Return the model `owner/name`."""
         return self._by_name.get(full_name)
 
     def find_by_deployment(self, full_name: str) -> Model | None:
-        """The model that a deployment `owner/name` runs."""
-        return self._by_name.get(DEPLOYMENTS.get(full_name, ""))
+        """Return the model that the deployment `owner/name` runs."""
+        return self._by_name.get(MODELS_BY_DEPLOYMENT.get(full_name, ""))
 
     def find_by_version(self, version: str) -> Model | None:
-        """The model of `<64 hex>`, `owner/name:<64 hex>`, or `owner/name` (official models only)."""
-        name, colon, identifier = version.partition(":")
+        """Return the model of `<64 hex>`, `owner/name:<64 hex>`, or `owner/name` (official models only)."""
+        name, colon, version_id = version.partition(":")
         if colon:
             model = self._by_name.get(name)
-            return model if model and model.version == identifier else None
+            return model if model and model.version == version_id else None
         if "/" in version:
             model = self._by_name.get(version)
             return model if model and model.is_official else None

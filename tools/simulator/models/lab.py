@@ -1,49 +1,52 @@
-"""`local/lab`: a model whose input says exactly what it does and puts out."""
+"""`local/lab`: a model whose input says what happens in the run and what it returns."""
 
 from typing import Any
 
-from tools.simulator.media.spec import output_file
-from tools.simulator.models.base import JsonSchema, Run, Script, Step
+from tools.simulator.media.spec import parse_output_file
+from tools.simulator.models.model import JsonSchema, RunContext, RunScript, RunStep
 
-_NUMBER: JsonSchema = {"type": "number", "minimum": 0}
+_SECONDS_SCHEMA: JsonSchema = {"type": "number", "minimum": 0}
 
 INPUTS: dict[str, JsonSchema] = {
     "output": {"description": "any JSON; an object with `$file` becomes a file"},
-    "partial": {"type": "array", "description": "outputs shown one after the other while it runs"},
-    "logs": {"type": "string", "description": "written line by line over the run"},
+    "partial": {"type": "array", "description": "outputs shown one after the other during the run"},
+    "logs": {"type": "string", "description": "written line by line during the run"},
     "status": {"type": "string", "enum": ["succeeded", "failed"]},
     "error": {"type": "string"},
-    "startup": {**_NUMBER, "description": "seconds in `starting`"},
-    "latency": {**_NUMBER, "description": "seconds in `processing`"},
+    "startup": {**_SECONDS_SCHEMA, "description": "seconds in `starting`"},
+    "latency": {**_SECONDS_SCHEMA, "description": "seconds in `processing`"},
     "hold": {"type": "boolean", "description": "wait for /_control/predictions/{id}/complete"},
     "metrics": {"type": "object"},
 }
 
 
-def lab(run: Run) -> Script:
-    """The script that the input spells out; ValueError or TypeError for a file it cannot make."""
-    lines = str(run.get("logs", "")).splitlines(keepends=True)
-    partial = list(run.get("partial", []))
-    steps = [Step(at=n / (len(lines) + 1), logs=line) for n, line in enumerate(lines, 1)]
-    steps += [Step(at=n / (len(partial) + 1), output=with_files(shown)) for n, shown in enumerate(partial, 1)]
-    return Script(
-        output=with_files(run.get("output", None)),
+def run_lab(context: RunContext) -> RunScript:
+    """Return the script that the input describes. Raises TypeError or ValueError for a wrong file."""
+    lines = str(context.get("logs", "")).splitlines(keepends=True)
+    partial = list(context.get("partial", []))
+    steps = [RunStep(at=n / (len(lines) + 1), logs=line) for n, line in enumerate(lines, 1)]
+    steps += [
+        RunStep(at=n / (len(partial) + 1), output=replace_file_descriptions(output))
+        for n, output in enumerate(partial, 1)
+    ]
+    return RunScript(
+        output=replace_file_descriptions(context.get("output", None)),
         steps=tuple(sorted(steps, key=lambda step: step.at)),
-        status=run.get("status", "succeeded"),
-        error=run.get("error", None),
-        startup=run.get("startup", None),
-        latency=run.get("latency", None),
-        hold=run.get("hold", False),
-        metrics=run.get("metrics", {}),
+        status=context.get("status", "succeeded"),
+        error=context.get("error", None),
+        startup_seconds=context.get("startup", None),
+        latency_seconds=context.get("latency", None),
+        hold=context.get("hold", False),
+        metrics=context.get("metrics", {}),
     )
 
 
-def with_files(value: Any) -> Any:
-    """The JSON with every `{"$file": …}` object replaced by the OutputFile it describes."""
+def replace_file_descriptions(value: Any) -> Any:
+    """Return the JSON with every `{"$file": …}` object replaced by the OutputFile it describes."""
     if isinstance(value, dict):
         if "$file" in value:
-            return output_file(value)
-        return {key: with_files(item) for key, item in value.items()}
+            return parse_output_file(value)
+        return {key: replace_file_descriptions(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [with_files(item) for item in value]
+        return [replace_file_descriptions(item) for item in value]
     return value

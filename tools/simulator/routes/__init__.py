@@ -1,1 +1,1 @@
-"""HTTP routes, one module per concern; each exports ROUTES."""
+"""HTTP routes, one module per area of the API; each module has its list of ROUTES."""

@@ -1,4 +1,4 @@
-"""What the routes share."""
+"""Helpers that the routes share: access to the simulator, JSON responses, look-ups by path, pagination."""
 
 import base64
 import json
@@ -8,59 +8,59 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tools.simulator.models.base import Model
-from tools.simulator.problems import ProblemError, not_found
+from tools.simulator.models.model import Model
+from tools.simulator.predictions import Prediction
+from tools.simulator.problems import ProblemError, not_found_error
 from tools.simulator.simulator import Simulator
-from tools.simulator.store import Prediction
 
 
-def simulator(request: Request) -> Simulator:
-    """The simulator that serves the request."""
+def get_simulator(request: Request) -> Simulator:
+    """Return the simulator that serves the request."""
     return cast(Simulator, request.app.state.simulator)
 
 
-def reply(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON reply."""
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return a JSON response."""
     return Response(json.dumps(body), status, headers=headers, media_type="application/json")
 
 
-def prediction_of(request: Request) -> Prediction:
-    """The prediction that the path names, or a 404 ProblemError."""
-    prediction = simulator(request).store.get(request.path_params["id"])
+def get_prediction(request: Request) -> Prediction:
+    """Return the prediction that the path names. Raises a 404 problem."""
+    prediction = get_simulator(request).predictions.get(request.path_params["id"])
     if prediction is None:
-        raise not_found()
+        raise not_found_error()
     return prediction
 
 
-def named(request: Request) -> str:
-    """`owner/name` of the path."""
+def get_full_name(request: Request) -> str:
+    """Return `owner/name` of the path."""
     return f"{request.path_params['owner']}/{request.path_params['name']}"
 
 
-def model_of(request: Request) -> Model:
-    """The model that the path names, or a 404 ProblemError."""
-    model = simulator(request).catalogue.find_by_name(named(request))
+def get_model(request: Request) -> Model:
+    """Return the model that the path names. Raises a 404 problem."""
+    model = get_simulator(request).catalog.find_by_name(get_full_name(request))
     if model is None:
-        raise not_found()
+        raise not_found_error()
     return model
 
 
-def listing(results: list[Any]) -> dict[str, Any]:
-    """A single page."""
+def build_single_page(results: list[Any]) -> dict[str, Any]:
+    """Return a page that is the only one of its list."""
     return {"next": None, "previous": None, "results": results}
 
 
-def cursor_url(request: Request, position: int | None) -> str | None:
-    """The absolute URL of the page beginning at that position, with the request's other parameters kept."""
+def build_page_url(request: Request, position: int | None) -> str | None:
+    """Return the absolute URL of the page that starts at `position`, with the other parameters unchanged."""
     if position is None:
         return None
     cursor = base64.urlsafe_b64encode(json.dumps({"p": position}).encode()).decode()
     query = {**request.query_params, "cursor": cursor}
-    return f"{simulator(request).launch.url}{request.url.path}?{urlencode(query)}"
+    return f"{get_simulator(request).launch.public_url}{request.url.path}?{urlencode(query)}"
 
 
-def cursor_position(request: Request) -> int | None:
-    """The position in the request's cursor; a 400 ProblemError if it is none of ours."""
+def parse_cursor(request: Request) -> int | None:
+    """Return the position in the request's cursor, None without one. Raises a 400 problem if invalid."""
     cursor = request.query_params.get("cursor")
     if cursor is None:
         return None

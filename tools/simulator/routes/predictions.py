@@ -1,159 +1,221 @@
-"""Predictions: create, get, list, cancel (OpenAPI document, predictions.*)."""
+"""Routes for predictions: create, read, list, cancel (OpenAPI document, predictions.*), and stream."""
 
 import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from tools.simulator import clock, ids
-from tools.simulator.headers import cancel_after, preferred_wait
-from tools.simulator.models.base import Model, Script
-from tools.simulator.problems import InvalidField, ProblemError, invalid_input, invalid_version, not_found
+from tools.simulator.create_request import (
+    CreateRequest,
+    check_model_input,
+    parse_cancel_after,
+    parse_create_body,
+    parse_prefer_wait,
+)
+from tools.simulator.models.model import Model, RunScript
+from tools.simulator.predictions import Prediction, build_created_view, build_prediction_view
+from tools.simulator.problems import (
+    InvalidField,
+    ProblemError,
+    invalid_input_error,
+    invalid_version_error,
+    not_found_error,
+)
+from tools.simulator.randomness import generate_prediction_id
 from tools.simulator.routes.common import (
-    cursor_position,
-    cursor_url,
-    named,
-    prediction_of,
-    reply,
-    simulator,
+    build_page_url,
+    get_full_name,
+    get_prediction,
+    get_simulator,
+    json_response,
+    parse_cursor,
 )
 from tools.simulator.simulator import Simulator
-from tools.simulator.store import Prediction
-from tools.simulator.validation import CreateRequest, check_input, parse_create
-from tools.simulator.view import render, render_created
+from tools.simulator.timestamps import NANOSECONDS_PER_SECOND, now_ns, parse_timestamp
 
-_PAGE = 100
+_PAGE_SIZE = 100
+_STREAM_INTERVAL_SECONDS = 0.05
+_STREAM_END_DATA_BY_STATUS = {
+    "canceled": {"reason": "canceled"},
+    "aborted": {"reason": "canceled"},
+    "failed": {"reason": "error"},
+}
 
 
 async def create(request: Request) -> Response:
     """POST /predictions: by version."""
-    wanted = parse_create(await request.body(), versioned=True)
-    model = simulator(request).catalogue.find_by_version(wanted.version or "")
+    create_request = parse_create_body(await request.body(), requires_version=True)
+    model = get_simulator(request).catalog.find_by_version(create_request.version or "")
     if model is None:
-        raise invalid_version()
-    return await _create(request, wanted, model)
+        raise invalid_version_error()
+    return await _create(request, create_request, model)
 
 
 async def create_by_model(request: Request) -> Response:
     """POST /models/{owner}/{name}/predictions: official models only."""
-    wanted = parse_create(await request.body(), versioned=False)
-    model = simulator(request).catalogue.find_by_name(named(request))
+    create_request = parse_create_body(await request.body(), requires_version=False)
+    model = get_simulator(request).catalog.find_by_name(get_full_name(request))
     if model is None or not model.is_official:
-        raise not_found()
-    return await _create(request, wanted, model)
+        raise not_found_error()
+    return await _create(request, create_request, model)
 
 
 async def create_by_deployment(request: Request) -> Response:
     """POST /deployments/{owner}/{name}/predictions."""
-    wanted = parse_create(await request.body(), versioned=False)
-    model = simulator(request).catalogue.find_by_deployment(named(request))
+    create_request = parse_create_body(await request.body(), requires_version=False)
+    model = get_simulator(request).catalog.find_by_deployment(get_full_name(request))
     if model is None:
-        raise not_found()
-    return await _create(request, wanted, model, deployment=named(request))
+        raise not_found_error()
+    return await _create(request, create_request, model, deployment=get_full_name(request))
 
 
-async def get(request: Request) -> Response:
+async def read(request: Request) -> Response:
     """GET /predictions/{id}."""
-    return reply(render(prediction_of(request), simulator(request).launch.url))
+    public_url = get_simulator(request).launch.public_url
+    return json_response(build_prediction_view(get_prediction(request), public_url))
 
 
 async def cancel(request: Request) -> Response:
-    """POST /predictions/{id}/cancel; the reply has neither output nor logs, as recorded."""
-    prediction = prediction_of(request)
-    before = prediction.terminal
-    simulator(request).engine.cancel(prediction)
-    shown = render(prediction, simulator(request).launch.url)
-    return reply(shown if before else {**shown, "output": None, "logs": None})
+    """POST /predictions/{id}/cancel. As recorded, the response has neither output nor logs."""
+    simulator, prediction = get_simulator(request), get_prediction(request)
+    was_terminal = prediction.is_terminal
+    simulator.runner.cancel(prediction)
+    view = build_prediction_view(prediction, simulator.launch.public_url)
+    return json_response(view if was_terminal else {**view, "output": None, "logs": None})
 
 
 async def list_page(request: Request) -> Response:
-    """GET /predictions: 100 a page, newest first. None of ours comes from the website."""
-    host = simulator(request)
+    """GET /predictions: 100 per page, newest first.
+
+    `source=web` asks for predictions that were created on the website, of which there are none.
+    """
+    simulator = get_simulator(request)
     source = request.query_params.get("source")
     if source not in (None, "web"):
         raise ProblemError(400, "source must be web")
-    page = host.store.page(
-        start=0 if source == "web" else cursor_position(request),
-        since_ns=_instant(request, "created_after"),
-        until_ns=_instant(request, "created_before"),
-        size=_PAGE,
+    page = simulator.predictions.read_page(
+        start=0 if source == "web" else parse_cursor(request),
+        since_ns=_parse_time_parameter(request, "created_after"),
+        until_ns=_parse_time_parameter(request, "created_before"),
+        size=_PAGE_SIZE,
     )
-    return reply(
+    public_url = simulator.launch.public_url
+    return json_response(
         {
-            "next": cursor_url(request, page.next),
-            "previous": cursor_url(request, page.previous),
-            "results": [render(prediction, host.launch.url) for prediction in page.results],
+            "next": build_page_url(request, page.next),
+            "previous": build_page_url(request, page.previous),
+            "results": [build_prediction_view(prediction, public_url) for prediction in page.results],
         }
     )
 
 
+async def stream(request: Request) -> Response:
+    """GET of `urls.stream`: server-sent events (Replicate docs, streaming).
+
+    It needs no token: the ID in the URL is the secret.
+    """
+    return StreamingResponse(_generate_events(get_prediction(request)), media_type="text/event-stream")
+
+
 async def _create(
-    request: Request, wanted: CreateRequest, model: Model, deployment: str | None = None
+    request: Request, create_request: CreateRequest, model: Model, deployment: str | None = None
 ) -> Response:
-    host = simulator(request)
-    check_input(model, wanted.input)
-    lifetime = cancel_after(request.headers.get("cancel-after"))
-    script = _script(host, model, wanted.input)
-    now = clock.now_ns()
+    simulator = get_simulator(request)
+    check_model_input(model, create_request.input)
+    cancel_after_seconds = parse_cancel_after(request.headers.get("cancel-after"))
+    script = _write_script(simulator, model, create_request.input)
+    created_ns = now_ns()
+    deadline_ns = None
+    if cancel_after_seconds is not None:
+        deadline_ns = created_ns + cancel_after_seconds * NANOSECONDS_PER_SECOND
     prediction = Prediction(
-        id=ids.prediction_id(),
+        id=generate_prediction_id(),
         model=model.full_name,
         version=model.reported_version,
-        input=wanted.input,
-        created_ns=now,
-        webhook=wanted.webhook,
-        events=wanted.events,
+        input=create_request.input,
+        created_ns=created_ns,
+        webhook=create_request.webhook,
+        webhook_events=create_request.webhook_events,
         deployment=deployment,
-        deadline_ns=None if lifetime is None else now + lifetime * clock.NANOSECONDS,
-        streamable=model.is_streamable,
+        deadline_ns=deadline_ns,
+        is_streamable=model.is_streamable,
     )
-    host.store.add(prediction)
-    host.stats.count_created(prediction, host.knobs.job_parameters)
-    host.engine.start(prediction, model, script)
-    wait = preferred_wait(request.headers.get("prefer"))
-    if wait is None:
-        return reply(render_created(prediction, host.launch.url), 201)
-    return await _held(host, prediction, wait)
+    simulator.predictions.add(prediction)
+    simulator.stats.count_prediction(prediction, simulator.settings.job_parameters)
+    simulator.runner.start(prediction, model, script)
+    wait_seconds = parse_prefer_wait(request.headers.get("prefer"))
+    if wait_seconds is None:
+        return json_response(build_created_view(prediction, simulator.launch.public_url), 201)
+    return await _wait_for_outputs(simulator, prediction, wait_seconds)
 
 
-def _script(host: Simulator, model: Model, given: dict[str, Any]) -> Script:
+def _write_script(simulator: Simulator, model: Model, model_input: dict[str, Any]) -> RunScript:
     try:
-        return host.engine.script(model, given)
+        return simulator.runner.write_script(model, model_input)
     except (TypeError, ValueError) as error:
-        raise invalid_input(InvalidField("format", "input.output", str(error))) from error
+        raise invalid_input_error(InvalidField("format", "input.output", str(error))) from error
 
 
-async def _held(host: Simulator, prediction: Prediction, wait: int) -> Response:
-    """Answer when the outputs exist; after `wait` seconds say `starting`, whatever the truth, with 202."""
-    applied = {"Preference-Applied": f"wait={wait}"}
+async def _wait_for_outputs(simulator: Simulator, prediction: Prediction, wait_seconds: int) -> Response:
+    """Return the response once the outputs exist.
+
+    After `wait_seconds`, return 202 with the status `starting`, whatever the status is, as Replicate does.
+    """
+    headers = {"Preference-Applied": f"wait={wait_seconds}"}
     try:
-        await asyncio.wait_for(prediction.outputs_ready.wait(), wait)
+        await asyncio.wait_for(prediction.outputs_ready.wait(), wait_seconds)
     except TimeoutError:
-        shown = render_created(prediction, host.launch.url)
-        return reply({**shown, "status": "starting", "output": None}, 202, applied)
-    shown = render_created(prediction, host.launch.url)
-    if host.knobs.sync_data_uris:
-        shown["output"] = host.delivery.inlined(shown["output"])
-    return reply(shown, 201 if prediction.terminal else 202, applied)
+        view = build_created_view(prediction, simulator.launch.public_url)
+        return json_response({**view, "status": "starting", "output": None}, 202, headers)
+    view = build_created_view(prediction, simulator.launch.public_url)
+    if simulator.settings.sync_data_uris:
+        view["output"] = simulator.output_files.replace_with_data_uris(view["output"])
+    return json_response(view, 201 if prediction.is_terminal else 202, headers)
 
 
-def _instant(request: Request, name: str) -> int | None:
+def _parse_time_parameter(request: Request, name: str) -> int | None:
     text = request.query_params.get(name)
     if text is None:
         return None
     try:
-        return clock.parse_iso(text)
+        return parse_timestamp(text)
     except ValueError as error:
         raise ProblemError(400, f"{name} must be an ISO 8601 date-time") from error
+
+
+async def _generate_events(prediction: Prediction) -> AsyncIterator[str]:
+    sent = 0
+    while True:
+        is_terminal = prediction.is_terminal
+        pieces = prediction.output if isinstance(prediction.output, list) else []
+        for piece in pieces[sent:]:
+            yield _format_event("output", str(piece), sent)
+            sent += 1
+        if is_terminal:
+            break
+        await asyncio.sleep(_STREAM_INTERVAL_SECONDS)
+    if prediction.status == "failed":
+        yield _format_event("error", json.dumps({"detail": prediction.error}), sent)
+    end_data = _STREAM_END_DATA_BY_STATUS.get(prediction.status, {})
+    yield _format_event("done", json.dumps(end_data), sent + 1)
+
+
+def _format_event(name: str, data: str, number: int) -> str:
+    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+    return f"event: {name}\nid: {int(time.time() * 1000)}:{number}\n{lines}\n"
 
 
 ROUTES = [
     Route("/v1/predictions", create, methods=["POST"]),
     Route("/v1/predictions", list_page, methods=["GET"]),
-    Route("/v1/predictions/{id}", get, methods=["GET"]),
+    Route("/v1/predictions/{id}", read, methods=["GET"]),
     Route("/v1/predictions/{id}/cancel", cancel, methods=["POST"]),
     Route("/v1/models/{owner}/{name}/predictions", create_by_model, methods=["POST"]),
     Route("/v1/deployments/{owner}/{name}/predictions", create_by_deployment, methods=["POST"]),
+    Route("/stream/{id}", stream, methods=["GET"]),
 ]

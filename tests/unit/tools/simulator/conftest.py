@@ -1,4 +1,4 @@
-"""A real local Replicate, a real webhook receiver, and the clients that talk to them over loopback."""
+"""A running simulator, a webhook receiver, and clients that talk to them over loopback."""
 
 import json
 import queue
@@ -17,36 +17,41 @@ from tools.simulator.client import SimulatorClient, run_simulator
 
 
 @dataclass
-class Call:
-    """One webhook as it arrived."""
+class WebhookCall:
+    """One webhook request as the receiver got it."""
 
     path: str
     headers: dict[str, str]
     body: bytes
 
     @property
-    def shown(self) -> dict[str, Any]:
+    def prediction(self) -> dict[str, Any]:
         prediction: dict[str, Any] = json.loads(self.body)
         return prediction
 
     @property
     def status(self) -> str:
-        return str(self.shown["status"])
+        return str(self.prediction["status"])
+
+    @property
+    def lower_case_headers(self) -> dict[str, str]:
+        """The headers as the verifier of standardwebhooks expects them."""
+        return {name.lower(): value for name, value in self.headers.items()}
 
 
 @dataclass
-class Receiver:
-    """Records webhooks; answers with the planned status codes in turn, then with 200."""
+class WebhookReceiver:
+    """Records webhooks; responds with the planned status codes in turn, then with 200."""
 
     url: str
-    calls: "queue.Queue[Call]" = field(default_factory=queue.Queue)
-    answers: list[int] = field(default_factory=list)
+    calls: "queue.Queue[WebhookCall]" = field(default_factory=queue.Queue)
+    planned_statuses: list[int] = field(default_factory=list)
 
-    def next(self, seconds: float = 10) -> Call:
+    def wait_for_call(self, seconds: float = 10) -> WebhookCall:
         return self.calls.get(timeout=seconds)
 
-    def quiet(self, seconds: float = 0.3) -> bool:
-        """Whether nothing more arrives for so long."""
+    def stays_quiet(self, seconds: float = 0.3) -> bool:
+        """Return whether no further webhook arrives within the time."""
         try:
             self.calls.get(timeout=seconds)
         except queue.Empty:
@@ -56,85 +61,85 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Api:
-    """Raw HTTP with the token."""
+    """Raw HTTP requests with the token."""
 
-    remote: SimulatorClient
+    simulator: SimulatorClient
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self.remote.token}", **options.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {self.simulator.token}", **options.pop("headers", {})}
         timeout = options.pop("timeout", 10)
         return requests.request(
-            method, f"{self.remote.url}{path}", headers=headers, timeout=timeout, **options
+            method, f"{self.simulator.url}{path}", headers=headers, timeout=timeout, **options
         )
 
-    def lab(self, **given: Any) -> dict[str, Any]:
-        """Create a `local/lab` prediction; options in capitals are headers, `webhook…` go to the body."""
+    def create_lab(self, **model_input: Any) -> dict[str, Any]:
+        """Create a `local/lab` prediction; `headers`, `webhook` and `webhook_events_filter` are not input."""
         body: dict[str, Any] = {"version": "local/lab"}
         for name in ("webhook", "webhook_events_filter"):
-            if name in given:
-                body[name] = given.pop(name)
-        headers = given.pop("headers", {})
-        quick = {"startup": 0, "latency": 0}
-        answer = self.call("POST", "/v1/predictions", json={**body, "input": quick | given}, headers=headers)
-        assert answer.status_code in (201, 202), answer.text
-        prediction: dict[str, Any] = answer.json()
+            if name in model_input:
+                body[name] = model_input.pop(name)
+        headers = model_input.pop("headers", {})
+        body["input"] = {"startup": 0, "latency": 0} | model_input
+        response = self.call("POST", "/v1/predictions", json=body, headers=headers)
+        assert response.status_code in (201, 202), response.text
+        prediction: dict[str, Any] = response.json()
         return prediction
 
-    def finished(self, **given: Any) -> dict[str, Any]:
-        """The same, waiting for its end."""
-        return self.lab(**given, headers={"Prefer": "wait=10"})
+    def run_lab(self, **model_input: Any) -> dict[str, Any]:
+        """Create a `local/lab` prediction and wait until it ends."""
+        return self.create_lab(**model_input, headers={"Prefer": "wait=10"})
 
-    def get(self, prediction_id: str) -> dict[str, Any]:
+    def get_prediction(self, prediction_id: str) -> dict[str, Any]:
         prediction: dict[str, Any] = self.call("GET", f"/v1/predictions/{prediction_id}").json()
         return prediction
 
 
 @pytest.fixture(scope="session")
-def simulator() -> Iterator[SimulatorClient]:
-    with run_simulator("--seed", "7", "--latency", "0.05", "--webhook-retry-scale", "0.01") as remote:
-        yield remote
+def shared_simulator() -> Iterator[SimulatorClient]:
+    with run_simulator("--seed", "7", "--latency", "0.05", "--webhook-retry-scale", "0.01") as simulator:
+        yield simulator
 
 
 @pytest.fixture
-def remote(simulator: SimulatorClient) -> SimulatorClient:
-    simulator.reset()
-    return simulator
+def simulator(shared_simulator: SimulatorClient) -> SimulatorClient:
+    shared_simulator.reset()
+    return shared_simulator
 
 
 @pytest.fixture
-def api(remote: SimulatorClient) -> Api:
-    return Api(remote)
+def api(simulator: SimulatorClient) -> Api:
+    return Api(simulator)
 
 
 @pytest.fixture
-def client(remote: SimulatorClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setenv("REPLICATE_BASE_URL", remote.url)
+def client(simulator: SimulatorClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("REPLICATE_BASE_URL", simulator.url)
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.05")
-    client = Client(api_token=remote.token)
+    client = Client(api_token=simulator.token)
     yield client
-    client._client.close()  # the client has no close of its own
+    client._client.close()  # the client has no public close method
 
 
 @pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Asserts that a check comes true within ten seconds."""
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Assert that a condition becomes true within ten seconds."""
 
-    def wait(check: Callable[[], object]) -> None:
+    def wait(condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 10
-        while not check():
-            assert time.monotonic() < deadline, "it never came true"
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not become true in time"
             threading.Event().wait(0.02)
 
     return wait
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[WebhookReceiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            status = recorder.answers.pop(0) if recorder.answers else 200
-            recorder.calls.put(Call(self.path, dict(self.headers.items()), body))
+            status = recorder.planned_statuses.pop(0) if recorder.planned_statuses else 200
+            recorder.calls.put(WebhookCall(self.path, dict(self.headers.items()), body))
             self.send_response(status)
             if 300 <= status < 400:
                 self.send_header("location", f"{recorder.url}/moved")
@@ -146,7 +151,7 @@ def receiver() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    recorder = Receiver(f"http://127.0.0.1:{server.server_port}")
+    recorder = WebhookReceiver(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.05})
     thread.start()
     yield recorder

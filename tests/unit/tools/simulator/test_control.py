@@ -1,4 +1,4 @@
-"""The control API: settings, counts, timelines, held predictions, reset."""
+"""The control API: fault rules, settings, counts, timelines, held predictions, reset."""
 
 import time
 from typing import Any
@@ -9,8 +9,8 @@ import requests
 from tools.simulator.client import SimulatorClient, run_simulator
 
 
-def control(remote: SimulatorClient, method: str, path: str, **options: Any) -> requests.Response:
-    return requests.request(method, f"{remote.url}/_control/{path}", timeout=5, **options)
+def control(simulator: SimulatorClient, method: str, path: str, **options: Any) -> requests.Response:
+    return requests.request(method, f"{simulator.url}/_control/{path}", timeout=5, **options)
 
 
 @pytest.mark.parametrize(
@@ -22,98 +22,98 @@ def control(remote: SimulatorClient, method: str, path: str, **options: Any) -> 
         ({"endpoint": "webhook", "kind": "status"}, ""),
         ({"endpoint": "create", "kind": "status", "event": "start"}, ""),
         ({"endpoint": "create", "kind": "status", "probability": 2}, "probability"),
-        ({"endpoint": "create", "kind": "status", "colour": "red"}, "colour"),
+        ({"endpoint": "create", "kind": "status", "color": "red"}, "color"),
     ],
 )
-def test_a_wrong_rule_is_refused_with_the_field(
-    remote: SimulatorClient, rule: dict[str, Any], field: str
+def test_invalid_rule_is_rejected_with_field(
+    simulator: SimulatorClient, rule: dict[str, Any], field: str
 ) -> None:
-    answer = control(remote, "POST", "faults", json=rule)
-    assert answer.status_code == 422
-    assert answer.json()["invalid_fields"][0]["field"] == field
-    assert control(remote, "GET", "faults").json()["rules"] == []
+    response = control(simulator, "POST", "faults", json=rule)
+    assert response.status_code == 422
+    assert response.json()["invalid_fields"][0]["field"] == field
+    assert control(simulator, "GET", "faults").json()["rules"] == []
 
 
-def test_rules_can_be_cleared_while_the_counts_stay(api: Any, remote: SimulatorClient) -> None:
+def test_clearing_rules_keeps_counts(api: Any, simulator: SimulatorClient) -> None:
     rules = [{"endpoint": "list", "kind": "status"}, {"endpoint": "get", "kind": "status"}]
-    assert control(remote, "POST", "faults", json={"rules": rules}).json() == {"numbers": [1, 2]}
+    assert control(simulator, "POST", "faults", json={"rules": rules}).json() == {"numbers": [1, 2]}
     assert api.call("GET", "/v1/predictions").status_code == 500
-    left = control(remote, "DELETE", "faults").json()
+    left = control(simulator, "DELETE", "faults").json()
     assert left == {"rules": [], "fired": {"status": 1}}
     assert api.call("GET", "/v1/predictions").status_code == 200
 
 
-def test_a_probability_reproduces_with_the_seed(api: Any, remote: SimulatorClient) -> None:
-    def drawn() -> list[int]:
-        remote.reset()
-        remote.inject_fault("list", "status", probability=0.3, times=None)
+def test_rule_with_probability_fires_reproducibly(api: Any, simulator: SimulatorClient) -> None:
+    def get_statuses() -> list[int]:
+        simulator.reset()
+        simulator.inject_fault("list", "status", probability=0.3, times=None)
         return [api.call("GET", "/v1/predictions").status_code for _ in range(60)]
 
-    first = drawn()
-    assert first == drawn()
+    first = get_statuses()
+    assert first == get_statuses()
     assert 6 <= first.count(500) <= 30
 
 
-@pytest.mark.parametrize("body", [{"latency": -1}, {"colour": 1}, []])
-def test_wrong_settings_change_nothing(remote: SimulatorClient, body: Any) -> None:
-    before = remote.call_control_api("GET", "settings")
-    assert control(remote, "POST", "settings", json=body).status_code == 422
-    assert remote.call_control_api("GET", "settings") == before
+@pytest.mark.parametrize("body", [{"latency": -1}, {"color": 1}, []])
+def test_invalid_settings_change_nothing(simulator: SimulatorClient, body: Any) -> None:
+    before = simulator.call_control_api("GET", "settings")
+    assert control(simulator, "POST", "settings", json=body).status_code == 422
+    assert simulator.call_control_api("GET", "settings") == before
 
 
-def test_a_body_that_is_no_json_is_400(remote: SimulatorClient) -> None:
-    assert control(remote, "POST", "settings", data=b"{").status_code == 400
+def test_body_that_is_not_json_is_400(simulator: SimulatorClient) -> None:
+    assert control(simulator, "POST", "settings", data=b"{").status_code == 400
 
 
-def test_the_latency_changes(api: Any, remote: SimulatorClient) -> None:
-    remote.change_settings(latency=0.5, jitter=0)
+def test_changed_latency_applies_to_next_run(api: Any, simulator: SimulatorClient) -> None:
+    simulator.change_settings(latency=0.5, jitter=0)
     body = {"version": "local/lab", "input": {}}
-    answer = api.call("POST", "/v1/predictions", json=body, headers={"Prefer": "wait"})
-    assert answer.json()["metrics"]["predict_time"] == pytest.approx(0.5, abs=0.2)
+    response = api.call("POST", "/v1/predictions", json=body, headers={"Prefer": "wait"})
+    assert response.json()["metrics"]["predict_time"] == pytest.approx(0.5, abs=0.2)
 
 
-def test_a_rate_limit_throttles_creates_only(api: Any, remote: SimulatorClient) -> None:
-    remote.change_settings(rate_limit_per_minute=6, rate_limit_burst=2)
+def test_rate_limit_throttles_creates_only(api: Any, simulator: SimulatorClient) -> None:
+    simulator.change_settings(rate_limit_per_minute=6, rate_limit_burst=2)
     body = {"version": "local/lab", "input": {}}
-    answers = [api.call("POST", "/v1/predictions", json=body) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [201, 201, 429]
-    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
-    assert 8 <= answers[2].json()["retry_after"] <= 10
-    assert answers[2].headers["retry-after"] == str(answers[2].json()["retry_after"])
+    responses = [api.call("POST", "/v1/predictions", json=body) for _ in range(3)]
+    assert [response.status_code for response in responses] == [201, 201, 429]
+    assert [response.headers["ratelimit-remaining"] for response in responses] == ["1", "0", "0"]
+    assert 8 <= responses[2].json()["retry_after"] <= 10
+    assert responses[2].headers["retry-after"] == str(responses[2].json()["retry_after"])
     assert api.call("GET", "/v1/predictions").status_code == 200
-    assert remote.get_stats()["predictions_created"] == 2
+    assert simulator.get_stats()["predictions_created"] == 2
 
 
-def test_stats_count_by_job_and_by_endpoint(api: Any, remote: SimulatorClient) -> None:
-    remote.change_settings(webhooks=False, job_parameters=["job", "task"])
+def test_stats_count_by_job_and_endpoint(api: Any, simulator: SimulatorClient) -> None:
+    simulator.change_settings(webhooks_enabled=False, job_parameters=["job", "task"])
     for url in ("https://a.example/?job=1", "https://a.example/?job=1", "https://a.example/?task=2"):
-        api.lab(webhook=url)
-    api.lab()
-    api.get("none")
-    stats = remote.get_stats()
+        api.create_lab(webhook=url)
+    api.create_lab()
+    api.get_prediction("none")
+    stats = simulator.get_stats()
     assert stats["predictions_created"] == 4
     assert stats["predictions_by_job"] == {"1": 2, "2": 1}
     assert stats["requests"] == {"create": 4, "get": 1}
-    assert stats["replies"] == {"create 201": 4, "get 404": 1}
+    assert stats["responses"] == {"create 201": 4, "get 404": 1}
 
 
-def test_the_list_shows_webhooks_inputs_and_attempts(
-    api: Any, remote: SimulatorClient, receiver: Any
+def test_control_list_shows_webhook_input_and_attempts(
+    api: Any, simulator: SimulatorClient, receiver: Any
 ) -> None:
-    api.lab(webhook=f"{receiver.url}/?job=1", prompt="x")
-    api.lab(latency=60)
-    receiver.next()
-    listed = remote.call_control_api("GET", "predictions?webhook=job=1")["results"]
+    api.create_lab(webhook=f"{receiver.url}/?job=1", prompt="x")
+    api.create_lab(latency=60)
+    receiver.wait_for_call()
+    listed = simulator.call_control_api("GET", "predictions?webhook=job=1")["results"]
     assert [(item["model"], item["input"]["prompt"]) for item in listed] == [("local/lab", "x")]
     assert listed[0]["webhook_attempts"][0]["event"] == "completed"
-    assert len(remote.call_control_api("GET", "predictions?status=processing")["results"]) == 1
+    assert len(simulator.call_control_api("GET", "predictions?status=processing")["results"]) == 1
 
 
-def test_a_timeline_has_wall_clock_seconds_in_order(api: Any, remote: SimulatorClient, receiver: Any) -> None:
+def test_timeline_has_unix_seconds_in_order(api: Any, simulator: SimulatorClient, receiver: Any) -> None:
     before = time.time()
-    prediction = api.lab(latency=0.05, webhook=receiver.url)
-    receiver.next()
-    timeline = remote.get_timeline(prediction["id"])
+    prediction = api.create_lab(latency=0.05, webhook=receiver.url)
+    receiver.wait_for_call()
+    timeline = simulator.get_timeline(prediction["id"])
     sent = timeline["webhook_attempts"][0]["sent_at"]
     times = [
         before,
@@ -126,58 +126,65 @@ def test_a_timeline_has_wall_clock_seconds_in_order(api: Any, remote: SimulatorC
     assert times == sorted(times)
 
 
-def test_a_held_prediction_ends_as_told(api: Any, remote: SimulatorClient, eventually: Any) -> None:
-    prediction = api.lab(hold=True, output="usual")
-    eventually(lambda: api.get(prediction["id"])["status"] == "processing")
-    remote.complete_prediction(
+def test_held_prediction_ends_as_completion_says(
+    api: Any, simulator: SimulatorClient, wait_until: Any
+) -> None:
+    prediction = api.create_lab(hold=True, output="usual")
+    wait_until(lambda: api.get_prediction(prediction["id"])["status"] == "processing")
+    simulator.complete_prediction(
         prediction["id"], status="succeeded", output=[{"$file": "txt"}], logs="by hand"
     )
-    eventually(lambda: api.get(prediction["id"])["status"] == "succeeded")
-    shown = api.get(prediction["id"])
+    wait_until(lambda: api.get_prediction(prediction["id"])["status"] == "succeeded")
+    shown = api.get_prediction(prediction["id"])
     assert shown["output"][0].endswith("/out-0.txt")
     assert shown["logs"] == "by hand"
 
 
-def test_a_held_prediction_may_fail_or_keep_its_script(
-    api: Any, remote: SimulatorClient, eventually: Any
+def test_held_prediction_fails_or_follows_its_script(
+    api: Any, simulator: SimulatorClient, wait_until: Any
 ) -> None:
-    remote.change_settings(hold=True)
-    usual, bad = api.lab(output="usual"), api.lab(output="usual")
-    eventually(lambda: api.get(bad["id"])["status"] == "processing")
-    remote.complete_prediction(usual["id"])
-    remote.complete_prediction(bad["id"], status="failed", error="no")
-    eventually(lambda: api.get(usual["id"])["status"] == "succeeded" and api.get(bad["id"])["error"] == "no")
-    assert api.get(usual["id"])["output"] == "usual"
+    simulator.change_settings(hold=True)
+    usual, bad = api.create_lab(output="usual"), api.create_lab(output="usual")
+    wait_until(lambda: api.get_prediction(bad["id"])["status"] == "processing")
+    simulator.complete_prediction(usual["id"])
+    simulator.complete_prediction(bad["id"], status="failed", error="no")
+    wait_until(
+        lambda: (
+            api.get_prediction(usual["id"])["status"] == "succeeded"
+            and api.get_prediction(bad["id"])["error"] == "no"
+        )
+    )
+    assert api.get_prediction(usual["id"])["output"] == "usual"
 
 
 @pytest.mark.parametrize(("path", "status"), [("complete", 409), ("expire", 409)])
-def test_what_is_not_held_or_not_finished_is_409(
-    api: Any, remote: SimulatorClient, path: str, status: int
+def test_completing_or_expiring_running_prediction_is_409(
+    api: Any, simulator: SimulatorClient, path: str, status: int
 ) -> None:
-    prediction = api.lab(latency=60)
-    assert control(remote, "POST", f"predictions/{prediction['id']}/{path}", json={}).status_code == status
-    assert control(remote, "POST", f"predictions/none/{path}", json={}).status_code == 404
+    prediction = api.create_lab(latency=60)
+    assert control(simulator, "POST", f"predictions/{prediction['id']}/{path}", json={}).status_code == status
+    assert control(simulator, "POST", f"predictions/none/{path}", json={}).status_code == 404
 
 
-@pytest.mark.parametrize("body", [{"status": "canceled"}, {"output": {"$file": "exe"}}, {"colour": 1}])
-def test_a_wrong_completion_is_422(api: Any, remote: SimulatorClient, body: Any) -> None:
-    prediction = api.lab(hold=True)
-    answer = control(remote, "POST", f"predictions/{prediction['id']}/complete", json=body)
-    assert answer.status_code == 422
+@pytest.mark.parametrize("body", [{"status": "canceled"}, {"output": {"$file": "exe"}}, {"color": 1}])
+def test_invalid_completion_is_422(api: Any, simulator: SimulatorClient, body: Any) -> None:
+    prediction = api.create_lab(hold=True)
+    response = control(simulator, "POST", f"predictions/{prediction['id']}/complete", json=body)
+    assert response.status_code == 422
 
 
-def test_reset_forgets_everything(api: Any, remote: SimulatorClient, receiver: Any) -> None:
-    remote.change_settings(latency=9)
-    remote.inject_fault("get", "status")
-    prediction = api.lab(latency=0.3, webhook=receiver.url)
-    remote.reset()
-    assert receiver.quiet(0.5)
+def test_reset_restores_initial_state(api: Any, simulator: SimulatorClient, receiver: Any) -> None:
+    simulator.change_settings(latency=9)
+    simulator.inject_fault("get", "status")
+    prediction = api.create_lab(latency=0.3, webhook=receiver.url)
+    simulator.reset()
+    assert receiver.stays_quiet(0.5)
     assert api.call("GET", f"/v1/predictions/{prediction['id']}").status_code == 404
-    assert remote.get_stats()["predictions_created"] == 0
-    assert remote.call_control_api("GET", "settings")["latency"] == 0.05
+    assert simulator.get_stats()["predictions_created"] == 0
+    assert simulator.call_control_api("GET", "settings")["latency"] == 0.05
 
 
-def test_a_simulator_of_ones_own_has_its_own_secrets() -> None:
+def test_options_set_token_secret_and_third_party_origin() -> None:
     options = (
         "--token",
         "r8_mine",
@@ -186,12 +193,14 @@ def test_a_simulator_of_ones_own_has_its_own_secrets() -> None:
         "--third-party-url",
         "http://b.example",
     )
-    with run_simulator(*options) as own:
+    with run_simulator(*options) as own_simulator:
         header = {"Authorization": "Bearer r8_mine"}
-        secret = requests.get(f"{own.url}/v1/webhooks/default/secret", headers=header, timeout=5).json()
+        secret = requests.get(
+            f"{own_simulator.url}/v1/webhooks/default/secret", headers=header, timeout=5
+        ).json()
         body = {"version": "local/lab", "input": {"output": {"$file": "txt", "origin": "third-party"}}}
         made = requests.post(
-            f"{own.url}/v1/predictions", json=body, headers={**header, "Prefer": "wait"}, timeout=5
+            f"{own_simulator.url}/v1/predictions", json=body, headers={**header, "Prefer": "wait"}, timeout=5
         ).json()
     assert secret == {"key": "whsec_bWluZQ=="}
     assert made["output"].startswith("http://b.example/third-party/")

@@ -1,1 +1,0 @@
-"""Faults on demand: rules that break chosen requests and webhooks, reproducibly."""
