@@ -8,7 +8,6 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import requests
@@ -76,7 +75,7 @@ def counting(target: str) -> Iterator[tuple[str, Counts]]:
     counts, session = Counts(), requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
-    class Handler(SilentHandler, BaseHTTPRequestHandler):
+    class Handler(SilentHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 

@@ -182,7 +182,7 @@ class _Run:
             progress.update(over_bar, completed=over)
             self._crashes.steer(accepted=accepted / total, over=over / total)
             if not self._restarts and over >= total // 2:
-                restart_emulator(self._home, self._stack)
+                restart_emulator(self._home)
                 self._restarts += 1
             if time.monotonic() - moved_at > _STALL_SECONDS:
                 break

@@ -1,1 +1,4 @@
-"""The local stack: an emulated AWS, a local Replicate and the proxy deployed between them."""
+"""The local stack: the service deployed to an emulated AWS, with a local Replicate as its upstream.
+
+README.md lists the modules.
+"""

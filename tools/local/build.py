@@ -1,9 +1,7 @@
-"""`sam build` for the local stack, in a folder of its own beside the `.aws-sam` of a build for AWS.
+"""`sam build` for local stacks, in `.local/build`; a build for AWS goes to `.aws-sam`.
 
-Compiled packages for the machine at hand.
-
-The emulator runs functions on the host's own interpreter, but `sam build` brings Linux wheels, as Lambda
-needs them. On any other host the same locked packages are installed over them.
+The emulator runs functions with the host's own Python. `sam build` installs packages for Linux, as Lambda
+needs them, so on another host the same locked packages are installed over them.
 """
 
 import hashlib
@@ -28,9 +26,9 @@ _SOURCES = (
     "layers/common/**/*",
     "tools/local/template.py",
 )
-_IGNORED = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
+_IGNORED_FOLDERS = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
 _FINGERPRINT_FILE = BUILD_FOLDER / "built"
-"""Exists from the end of a build to the beginning of the next."""
+"""Absent while a build runs and after a failed one."""
 
 
 def build_template() -> Path:
@@ -49,7 +47,7 @@ def fingerprint_sources() -> str:
     digest = hashlib.sha256(platform.platform().encode())
     for pattern in _SOURCES:
         for path in sorted(ROOT.glob(pattern)):
-            if path.is_file() and not _IGNORED.intersection(path.parts):
+            if path.is_file() and not _IGNORED_FOLDERS.intersection(path.parts):
                 digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -70,7 +68,7 @@ def _run_sam_build() -> None:
         ],
         environment=clean_environment()
         | {
-            "PATH": f"{SAM_BIN}:{clean_environment()['PATH']}",  # python3.13 with pip
+            "PATH": f"{SAM_BIN}:{clean_environment()['PATH']}",  # sam needs python3.13 with pip
             "AWS_DEFAULT_REGION": emulator.REGION,
             "SAM_CLI_TELEMETRY": "0",
         },
@@ -80,10 +78,19 @@ def _run_sam_build() -> None:
     _compile([*(handler.parent for handler in BUILT_TEMPLATE.parent.glob("*/app.py")), *reinstalled])
 
 
+def _write_empty_config() -> Path:
+    """Write an empty configuration, so that the settings for AWS in samconfig.toml do not apply."""
+    path = BUILD_FOLDER / "samconfig.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("version = 0.1\n", encoding="utf-8")
+    return path
+
+
 def _compile(folders: Sequence[Path]) -> None:
     """Compile the functions; the build of the layer has compiled the layer.
 
-    The emulator unpacks the files for each worker without their times, so byte code is checked by no time.
+    The emulator unpacks the files for each worker without their modification times, so Python must not
+    compare these with the times in the byte code.
     """
     run_command(
         [
@@ -96,37 +103,32 @@ def _compile(folders: Sequence[Path]) -> None:
     )
 
 
-def _write_empty_config() -> Path:
-    """Write an empty configuration, so that the settings for AWS in samconfig.toml do not apply."""
-    path = BUILD_FOLDER / "samconfig.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("version = 0.1\n", encoding="utf-8")
-    return path
-
-
 def _install_host_packages(artifacts: Path) -> list[Path]:
-    """Install the locked packages of every built folder again, for this host; the folders touched."""
-    pairs = list_package_folders(artifacts)
-    for lock, folder in pairs:
-        command = [_find_uv(), "pip", "install", "--quiet", "--reinstall", "--no-deps", "--require-hashes"]
-        where: list[str | Path] = ["--python", ROOT / ".venv", "--target", folder, "--requirement", lock]
+    """Install the locked packages for this host into the built folders, and return these folders."""
+    package_folders = list_package_folders(artifacts)
+    for lock_file, folder in package_folders:
         run_command(
-            [*command, *where], environment=clean_environment(), description=f"uv pip install of {lock}"
+            [
+                *(_find_uv(), "pip", "install", "--quiet", "--reinstall", "--no-deps", "--require-hashes"),
+                *("--python", ROOT / ".venv", "--target", folder, "--requirement", lock_file),
+            ],
+            environment=clean_environment(),
+            description=f"uv pip install of {lock_file}",
         )
-    return [folder for _, folder in pairs]
+    return [folder for _, folder in package_folders]
 
 
 def list_package_folders(artifacts: Path) -> list[tuple[Path, Path]]:
-    """(lock file, built folder) of the layer and of every function that has libraries of its own."""
+    """Return (lock file, built folder) of the layer and of every built function that has its own packages."""
     packages = artifacts.glob("*/python/replicate_proxy")
     layers = [(ROOT / "layers/common/python", package.parent) for package in packages]
     functions = [
-        (lock.parent, artifacts / f"{lock.parent.name.capitalize()}Function")
-        for lock in sorted((ROOT / "functions").glob("*/requirements.txt"))
+        (lock_file.parent, artifacts / f"{lock_file.parent.name.capitalize()}Function")
+        for lock_file in sorted((ROOT / "functions").glob("*/requirements.txt"))
     ]
     return [(source / "requirements.txt", folder) for source, folder in layers + functions if folder.is_dir()]
 
 
 def _find_uv() -> str:
-    """The uv that made the environments: the user's own, or the fetched one."""
+    """Return the path of uv: the installed one, or the one that `make env` fetched."""
     return shutil.which("uv") or str(LOCAL_FOLDER / "bootstrap/bin/uv")

@@ -1,7 +1,4 @@
-"""Which Replicate the stack talks to: the local one, Replicate itself, or any other address.
-
-Values of the template's parameters and settings of the functions for a stack on this machine.
-"""
+"""What a local stack is configured with: its upstream, template parameters and function settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +12,18 @@ from tools.local import build
 from tools.local.errors import LocalError
 from tools.simulator.settings import DEFAULT_TOKEN
 
-REPLICATE = "https://api.replicate.com"
-UNUSED_WEBHOOK_SECRET = "whsec_bm90LXVzZWQtd2hpbGUtcG9sbGluZw=="  # noqa: S105 - stands where no webhook will ever come
+STAGE = "local"
+MAX_WAIT_SECONDS = 25
+TOKEN_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-api-token"
+SECRET_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-webhook-secret"
+
+_REPLICATE_URL = "https://api.replicate.com"
+_UNUSED_WEBHOOK_SECRET = "whsec_bm90LXVzZWQtd2hpbGUtcG9sbGluZw=="  # noqa: S105 - no webhook is signed with it
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """Address and token of a Replicate. Without webhooks the proxy learns by polling."""
+    """The Replicate API that a stack calls. Without webhooks, the stack polls it."""
 
     url: str
     webhooks_enabled: bool
@@ -33,40 +35,41 @@ class Upstream:
 
     @property
     def output_hosts(self) -> str:
-        """Hosts that outputs may be fetched from, comma separated."""
+        """The hosts that outputs may be fetched from, separated by commas."""
         return "127.0.0.1" if self.is_local else "replicate.delivery,*.replicate.delivery"
 
     def fetch_webhook_secret(self) -> str:
-        """What signs this upstream's webhooks (OpenAPI document: GET /webhooks/default/secret)."""
+        """Return the secret that signs webhooks (Replicate's OpenAPI: GET /webhooks/default/secret).
+
+        Raises `LocalError` if the upstream does not return it.
+        """
         if not self.webhooks_enabled:
-            return UNUSED_WEBHOOK_SECRET
+            return _UNUSED_WEBHOOK_SECRET
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
-            answer = requests.get(f"{self.url}/v1/webhooks/default/secret", headers=headers, timeout=10)
-            answer.raise_for_status()
-            return str(answer.json()["key"])
+            response = requests.get(f"{self.url}/v1/webhooks/default/secret", headers=headers, timeout=10)
+            response.raise_for_status()
+            return str(response.json()["key"])
         except (requests.RequestException, ValueError, KeyError) as error:
-            raise LocalError(f"{self.url} does not tell its webhook secret: {error}") from error
+            raise LocalError(f"cannot fetch the webhook secret of {self.url}: {error}") from error
 
 
-def choose_upstream(environment: Mapping[str, str], local_url: str) -> Upstream:
-    """REPLICATE_API_TOKEN means a real account, which cannot call back to a laptop, so it is polled."""
+def choose_upstream(environment: Mapping[str, str], simulator_url: str) -> Upstream:
+    """Return Replicate if REPLICATE_API_TOKEN is set, or else the simulator.
+
+    REPLICATE_API_BASE_URL overrides the address. Replicate itself cannot send webhooks to this machine, so
+    with a token the stack polls.
+    """
     token = environment.get("REPLICATE_API_TOKEN", "").strip()
-    address = environment.get("REPLICATE_API_BASE_URL", "").strip().rstrip("/").removesuffix("/v1")
-    if address and not address.startswith(("https://", "http://")):
-        raise LocalError(f"REPLICATE_API_BASE_URL is not an address: {address}")
-    default = REPLICATE if token else local_url
-    return Upstream(address or default, webhooks_enabled=not token, token=token or DEFAULT_TOKEN)
-
-
-STAGE = "local"
-MAX_WAIT_SECONDS = 25
-TOKEN_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-api-token"
-SECRET_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-webhook-secret"
+    url = environment.get("REPLICATE_API_BASE_URL", "").strip().rstrip("/").removesuffix("/v1")
+    if url and not url.startswith(("https://", "http://")):
+        raise LocalError(f"REPLICATE_API_BASE_URL is not an http or https URL: {url}")
+    default_url = _REPLICATE_URL if token else simulator_url
+    return Upstream(url or default_url, webhooks_enabled=not token, token=token or DEFAULT_TOKEN)
 
 
 def build_parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[str, str]:
-    """Return the values by name. Timeouts are shorter than on AWS, so that a developer need not wait."""
+    """Return the template's parameters; timeouts are shorter than on AWS, so that developers wait less."""
     public_url = build_public_url(endpoint_url)
     return {
         "Stage": STAGE,
@@ -90,19 +93,19 @@ def build_parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> 
     }
 
 
+def build_public_url(endpoint_url: str) -> str:
+    """Return the base URL for clients: the emulator's custom domain, which survives every redeployment."""
+    return f"{endpoint_url}/{STAGE}"
+
+
 def build_settings(*, faults_file: Path, clock_offset_file: Path) -> dict[str, Any]:
     """Return what functions read from LOCAL_SETTINGS, which relaxes guards that AWS needs.
 
     The files need not exist. `faults_file` makes functions fail (`replicate_proxy.testing.fault_injection`);
-    `clock_file` has the seconds that their clocks are ahead (`replicate_proxy.testing.offset_clock`).
+    `clock_offset_file` has the seconds that their clocks are ahead (`replicate_proxy.testing.offset_clock`).
     """
     return {
         "allow_loopback": True,
         "faults_file": str(faults_file),
         "clock_offset_file": str(clock_offset_file),
     }
-
-
-def build_public_url(endpoint_url: str) -> str:
-    """Return the base URL for clients: the emulator's custom domain, which survives every redeployment."""
-    return f"{endpoint_url}/{STAGE}"

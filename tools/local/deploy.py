@@ -1,12 +1,10 @@
-"""`sam deploy` of a built template to the emulator, only when something changed.
+"""`sam deploy` of the built template to the emulator, with three differences from a deployment to AWS.
 
-Unpack the layer of a local stack once, instead of for every worker.
-
-The emulator unpacks a function's layer, two thousand files, for each worker that it starts, which takes most
-of a cold start. So the built layer is unpacked beside the stack, and the deployed layer is one file that
-points there. Functions import exactly what was built.
-
-Set by API, after a deployment, the properties that the emulator's CloudFormation ignores.
+- The template is adapted to the emulator (`tools.local.template`).
+- The layer is unpacked once, beside the stack. The emulator would unpack its two thousand files for each
+  worker that it starts, which takes most of a cold start. The deployed layer is one file that points to the
+  unpacked one, so functions import exactly what was built.
+- Properties that the emulator's CloudFormation ignores are set through the API afterwards.
 """
 
 import hashlib
@@ -18,42 +16,112 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 from cfn_flip import load_yaml
+from filelock import FileLock
 
 from tools.local import build, emulator
+from tools.local.configuration import build_settings
 from tools.local.emulator import get_client
 from tools.local.errors import LocalError
-from tools.local.paths import ROOT, StackFolder
+from tools.local.paths import LOCAL_FOLDER, ROOT, StackFolder
 from tools.local.processes import run_command
+from tools.local.screen import Screen
+from tools.local.template import write_local_template
 
 STACK_NAME = "replicate-proxy"
+
 _CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
+# Python executes the lines of a .pth file that begin with `import` (documentation of the module `site`).
+_PATH_FILE = "python/lib/python3.13/site-packages/layer.pth"
 
 
-def fingerprint_deployment(parameters: Mapping[str, str], generation: str) -> str:
+def deploy_stack(
+    folder: StackFolder,
+    screen: Screen,
+    *,
+    endpoint_url: str,
+    emulator_generation: str,
+    parameters: Mapping[str, str],
+) -> None:
+    """Build and deploy the stack, unless nothing changed since its last deployment."""
+    fingerprint = fingerprint_deployment(parameters, emulator_generation)
+    last_fingerprint = read_fingerprint(folder)
+    if last_fingerprint == fingerprint:
+        return
+    with FileLock(LOCAL_FOLDER / "build.lock"):
+        with screen.step("building: sam build") as finish:
+            built = build.build_template()
+            template = built.with_name(f"template-{folder.name}.yaml")
+            settings = build_settings(
+                faults_file=folder.faults_file, clock_offset_file=folder.clock_offset_file
+            )
+            layer = unpack_layer(folder, built, fingerprint)
+            write_local_template(built, template, settings=settings, layer=layer)
+            finish("built")
+        with screen.step("deploying: sam deploy") as finish:
+            _run_sam_deploy(folder, template, parameters, endpoint_url)
+            _apply_ignored_properties(endpoint_url)
+            finish("deployed")
+    remove_other_layers(folder, last_fingerprint, fingerprint)
+    record_fingerprint(folder, fingerprint)
+
+
+def get_outputs(endpoint_url: str) -> dict[str, str]:
+    """Return the stack's outputs by name."""
+    stacks = get_client("cloudformation", endpoint_url).describe_stacks(StackName=STACK_NAME)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+
+
+def fingerprint_deployment(parameters: Mapping[str, str], emulator_generation: str) -> str:
     """Hash everything that a deployment depends on: sources, parameters, and the emulator that runs."""
-    parts = [build.fingerprint_sources(), generation, *sorted(parameters.items())]
+    parts = [build.fingerprint_sources(), emulator_generation, *sorted(parameters.items())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def read_fingerprint(home: StackFolder) -> str:
+def read_fingerprint(folder: StackFolder) -> str:
     """Return the fingerprint of the last deployment, or "" if there was none."""
-    path = _get_fingerprint_file(home)
+    path = _get_fingerprint_file(folder)
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def record_fingerprint(home: StackFolder, fingerprint: str) -> None:
-    _get_fingerprint_file(home).write_text(fingerprint, encoding="utf-8")
+def record_fingerprint(folder: StackFolder, fingerprint: str) -> None:
+    _get_fingerprint_file(folder).write_text(fingerprint, encoding="utf-8")
 
 
-def deploy_template(
-    home: StackFolder, template: Path, parameters: Mapping[str, str], endpoint_url: str
+def _get_fingerprint_file(folder: StackFolder) -> Path:
+    return folder.path / "deployed"
+
+
+def unpack_layer(folder: StackFolder, built: Path, deployment: str) -> Path:
+    """Unpack the layer that was built beside the template `built`; return the folder to deploy in its place.
+
+    Each deployment has its own folder, since workers of the previous one still import from theirs.
+    """
+    layer_folder = folder.layers_folder / deployment
+    shutil.rmtree(layer_folder, ignore_errors=True)
+    unpacked, deployed = layer_folder / "unpacked", layer_folder / "deployed"
+    shutil.copytree(built.parent / "CommonLayer/python", unpacked)
+    path_file = deployed / _PATH_FILE
+    path_file.parent.mkdir(parents=True)
+    path_file.write_text(f"import sys; sys.path.insert(0, {str(unpacked)!r})\n", "utf-8")
+    return deployed
+
+
+def remove_other_layers(folder: StackFolder, *deployments: str) -> None:
+    """Remove the layers of all but these deployments."""
+    for layer_folder in folder.layers_folder.glob("*"):
+        if layer_folder.name not in deployments:
+            shutil.rmtree(layer_folder)
+
+
+def _run_sam_deploy(
+    folder: StackFolder, template: Path, parameters: Mapping[str, str], endpoint_url: str
 ) -> None:
-    """Raise `LocalError` with the reason for each resource that failed."""
+    """Deploy the template. Raises `LocalError` with the reason for each resource that failed."""
     try:
         run_command(
             [
                 build.SAM_BIN / "sam",
-                *("deploy", "--template-file", template, "--config-file", _write_config(home, parameters)),
+                *("deploy", "--template-file", template, "--config-file", _write_config(folder, parameters)),
                 *("--stack-name", STACK_NAME, "--region", emulator.REGION),
                 *("--resolve-s3", "--capabilities", *_CAPABILITIES),
                 *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
@@ -65,14 +133,17 @@ def deploy_template(
         raise LocalError("\n".join(_get_failure_reasons(endpoint_url)) or str(error)) from error
 
 
-def get_outputs(endpoint_url: str) -> dict[str, str]:
-    """Return the stack's outputs by name."""
-    stacks = get_client("cloudformation", endpoint_url).describe_stacks(StackName=STACK_NAME)["Stacks"]
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+def _write_config(folder: StackFolder, parameters: Mapping[str, str]) -> Path:
+    """Write the parameters to a file: SAM cannot parse quotes and commas in values on the command line."""
+    rows = ",\n".join("  " + json.dumps(f"{key}={json.dumps(value)}") for key, value in parameters.items())
+    text = f"version = 0.1\n[default.deploy.parameters]\nparameter_overrides = [\n{rows},\n]\n"
+    path = folder.path / "samconfig.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _get_failure_reasons(endpoint_url: str) -> list[str]:
-    """Read the stack's events; the table that SAM prints of them wraps beyond readability."""
+    """Read the reasons from the stack's events; the table that SAM prints of them is hard to read."""
     cloudformation = get_client("cloudformation", endpoint_url)
     try:
         events = cloudformation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
@@ -86,45 +157,7 @@ def _get_failure_reasons(endpoint_url: str) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-def _write_config(home: StackFolder, parameters: Mapping[str, str]) -> Path:
-    """Write the parameters to a file, since no command line takes values with quotes and commas."""
-    rows = ",\n".join("  " + json.dumps(f"{key}={json.dumps(value)}") for key, value in parameters.items())
-    text = f"version = 0.1\n[default.deploy.parameters]\nparameter_overrides = [\n{rows},\n]\n"
-    path = home.path / "samconfig.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def _get_fingerprint_file(home: StackFolder) -> Path:
-    return home.path / "deployed"
-
-
-# Python executes the lines of a .pth file that begin with `import` (documentation of the module `site`).
-_PATH_FILE = "python/lib/python3.13/site-packages/layer.pth"
-
-
-def unpack_layer(home: StackFolder, built: Path, deployment: str) -> Path:
-    """Unpack the layer beside the template `built` and return the folder to deploy in its place.
-
-    Each deployment has a folder of its own, since workers of the one before still import from theirs.
-    """
-    folder = home.layers_folder / deployment
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(built.parent / "CommonLayer/python", folder / "unpacked")
-    path_file = folder / "deployed" / _PATH_FILE
-    path_file.parent.mkdir(parents=True)
-    path_file.write_text(f"import sys; sys.path.insert(0, {str(folder / 'unpacked')!r})\n", "utf-8")
-    return folder / "deployed"
-
-
-def remove_other_layers(home: StackFolder, *deployments: str) -> None:
-    """Remove the layers of all but these deployments."""
-    for folder in home.layers_folder.glob("*"):
-        if folder.name not in deployments:
-            shutil.rmtree(folder)
-
-
-def apply_ignored_properties(endpoint_url: str) -> None:
+def _apply_ignored_properties(endpoint_url: str) -> None:
     """Set time to live and point-in-time recovery of tables, and reserved concurrency of functions."""
     template = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
     physical_ids = _get_physical_ids(endpoint_url)

@@ -1,4 +1,4 @@
-"""The emulated AWS account."""
+"""The AWS account that MiniStack emulates, and clients for it."""
 
 import os
 from functools import cache
@@ -16,7 +16,7 @@ SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known administrator, on 
 
 @cache
 def get_client(service: str, endpoint_url: str) -> Any:
-    """A boto3 client for the emulator at `endpoint_url`, whatever AWS settings the user has."""
+    """Return a boto3 client for the emulator. It ignores the AWS settings of the developer."""
     session = boto3.session.Session(
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
@@ -27,7 +27,7 @@ def get_client(service: str, endpoint_url: str) -> Any:
 
 
 def build_tool_environment(endpoint_url: str) -> dict[str, str]:
-    """For AWS's own tools: the emulator's address and its made-up credentials, nothing of the user's."""
+    """Return the environment for AWS's own tools: the emulator's address and credentials only."""
     return clean_environment() | {
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,

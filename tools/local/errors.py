@@ -1,5 +1,5 @@
-"""What can go wrong on a laptop, in words that say what to do."""
+"""Errors of the local stack's commands."""
 
 
 class LocalError(Exception):
-    """Shown to the user as one sentence, without a stack trace."""
+    """A failed command. The message says what to do; it is shown without a stack trace."""

@@ -14,7 +14,7 @@ OPERATOR_TENANT = "operator"
 
 
 class KeyIssuer:
-    """Creates keys for one stack, named by its endpoint and outputs."""
+    """Creates keys for the stack with this endpoint and these outputs."""
 
     def __init__(self, endpoint_url: str, outputs: Mapping[str, str]) -> None:
         secrets_manager = get_client("secretsmanager", endpoint_url)

@@ -1,7 +1,4 @@
-"""Small HTTP servers on loopback, in threads of the program that needs them.
-
-A webhook address on loopback: whatever is posted to it goes to one function, which says the status.
-"""
+"""HTTP servers on loopback, in threads of the process that needs them."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,22 +7,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tools.local.servers import LOOPBACK
 
+type WebhookHandler = Callable[[Mapping[str, str], bytes], int]
+"""Gets the headers, with names in lower case, and the body; returns the HTTP status. Must be thread-safe."""
 
-class SilentHandler:
-    """Of a handler that prints nothing of each request: who takes it knows what to say of it."""
+
+class SilentHandler(BaseHTTPRequestHandler):
+    """A request handler that does not log requests."""
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
-    # Of five callers at once, the usual, others would wait seconds for their next try.
+    # With the default of 5, further simultaneous connections would wait seconds for the next attempt.
     request_queue_size = 128
 
 
 @contextmanager
 def serve_http(handler: type[BaseHTTPRequestHandler], *, port: int = 0) -> Iterator[str]:
-    """The origin, `http://127.0.0.1:<port>`, while the block runs; on a free port where none is named."""
+    """Serve while the block runs, and yield the origin, `http://127.0.0.1:<port>`. 0 means any free port."""
     server = _Server((LOOPBACK, port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -35,15 +35,11 @@ def serve_http(handler: type[BaseHTTPRequestHandler], *, port: int = 0) -> Itera
         server.server_close()
 
 
-type WebhookHandler = Callable[[Mapping[str, str], bytes], int]
-"""Takes header names in lower case and the body's bytes, gives the HTTP status. Called by many threads."""
-
-
 @contextmanager
 def receive_webhooks(handle: WebhookHandler, *, port: int = 0) -> Iterator[str]:
-    """The origin while the block runs; on a free port where none is named."""
+    """Pass every POST request to `handle` while the block runs, and yield the origin."""
 
-    class Handler(SilentHandler, BaseHTTPRequestHandler):
+    class Handler(SilentHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(handle({name.lower(): value for name, value in self.headers.items()}, body))

@@ -1,10 +1,13 @@
-"""Serves stored outputs on loopback as CloudFront does on AWS: 200 directly, `Authorization` ignored.
+"""Serve stored outputs on loopback, as CloudFront serves them on AWS.
 
-    python -m tools.local.output_server --port N --origin-file FILE
+    python -m tools.local.output_server --port N --distribution-file FILE
 
-FILE holds {"endpoint": "http://127.0.0.1:4566", "host": "<label>.cloudfront.localhost"}: the emulated
-distribution, whose origin access control signs the reads of the bucket. It exists only after the deployment,
-so the file is read per request.
+It forwards requests to the distribution in the emulator, whose origin access control signs the reads of the
+bucket. FILE names the distribution:
+
+    {"endpoint": "http://127.0.0.1:4566", "host": "<label>.cloudfront.localhost"}
+
+The distribution exists only after the deployment, so the file is read for each request.
 """
 
 import argparse
@@ -23,13 +26,14 @@ from starlette.routing import Route
 
 from tools.local.servers import LOOPBACK
 
-PASSED_ON = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
-TLS = {"x-forwarded-proto": "https"}  # The distribution serves nothing else; this front stands for its TLS.
-HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive", "server", "date")
+_FORWARDED_HEADERS = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
+# The distribution serves HTTPS only, and this server takes the place of its TLS endpoint.
+_TLS_HEADERS = {"x-forwarded-proto": "https"}
+_REMOVED_RESPONSE_HEADERS = ("connection", "transfer-encoding", "keep-alive", "server", "date")
 
 
-def create_application(origin_file: Path) -> Starlette:
-    """GET and HEAD of any key; everything else is 405, as on a distribution of a bucket."""
+def create_application(distribution_file: Path) -> Starlette:
+    """Serve GET and HEAD of any key; other methods are 405, as those of a distribution of a bucket."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -37,47 +41,55 @@ def create_application(origin_file: Path) -> Starlette:
             app.state.client = client
             yield
 
-    async def health(_: Request) -> Response:
+    async def get_health(_: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def serve(request: Request) -> Response:
-        origin = _origin(origin_file)
-        if origin is None:
+    async def serve_output(request: Request) -> Response:
+        distribution = _read_distribution(distribution_file)
+        if distribution is None:
             return PlainTextResponse("nothing is deployed yet", status_code=503)
         client: httpx.AsyncClient = request.app.state.client
-        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        upstream = client.build_request(
+        headers = {name: request.headers[name] for name in _FORWARDED_HEADERS if name in request.headers}
+        forwarded = client.build_request(
             request.method,
-            origin["endpoint"] + request.url.path,
-            headers=headers | {"host": origin["host"], **TLS},
+            distribution["endpoint"] + request.url.path,
+            headers=headers | {"host": distribution["host"], **_TLS_HEADERS},
         )
-        answer = await client.send(upstream, stream=True)
-        kept = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}
+        response = await client.send(forwarded, stream=True)
         return StreamingResponse(
-            answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose)
+            response.aiter_raw(),
+            response.status_code,
+            {
+                name: value
+                for name, value in response.headers.items()
+                if name not in _REMOVED_RESPONSE_HEADERS
+            },
+            background=BackgroundTask(response.aclose),
         )
 
-    routes = [Route("/health", health), Route("/{key:path}", serve, methods=["GET", "HEAD"])]
+    routes = [Route("/health", get_health), Route("/{key:path}", serve_output, methods=["GET", "HEAD"])]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _origin(origin_file: Path) -> dict[str, str] | None:
-    """A hundred bytes from the page cache: not worth a thread."""
+def _read_distribution(distribution_file: Path) -> dict[str, str] | None:
+    """Return the distribution, or None before the first deployment.
+
+    The file is too small to be worth a thread.
+    """
     try:
-        origin: dict[str, str] = json.loads(origin_file.read_text(encoding="utf-8"))
+        distribution: dict[str, str] = json.loads(distribution_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return origin
+    return distribution
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.local.output_server")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--origin-file", type=Path, required=True)
+    parser.add_argument("--distribution-file", type=Path, required=True)
     options = parser.parse_args()
-    uvicorn.run(
-        create_application(options.origin_file), host=LOOPBACK, port=options.port, log_level="warning"
-    )
+    application = create_application(options.distribution_file)
+    uvicorn.run(application, host=LOOPBACK, port=options.port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where one local stack keeps its files: everything below `.local/`, one folder per stack name."""
+"""The files of local stacks: everything is below `.local/`, with one folder for each stack."""
 
 import shutil
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ DEFAULT_NAME = "default"
 
 @dataclass(frozen=True)
 class StackFolder:
-    """The folder of one stack, so that the tests' stack and the user's never meet."""
+    """The folder of one stack. The name keeps the stacks of tests apart from the developer's."""
 
     name: str = DEFAULT_NAME
 
@@ -21,7 +21,7 @@ class StackFolder:
 
     @property
     def stack_file(self) -> Path:
-        """`.local/stack.json` for the user's own stack; any tool may read it."""
+        """`.local/stack.json` for the default stack, where every tool finds it."""
         return (LOCAL_FOLDER if self.name == DEFAULT_NAME else self.path) / "stack.json"
 
     @property
@@ -33,22 +33,22 @@ class StackFolder:
 
     @property
     def distribution_file(self) -> Path:
-        """Where the output front finds the emulated distribution: {"endpoint", "host"}."""
-        return self.path / "origin.json"
+        """Names the emulated distribution for the output server: {"endpoint", "host"}."""
+        return self.path / "distribution.json"
 
     @property
     def faults_file(self) -> Path:
-        """What shall go wrong in this stack's functions; only `make chaos` writes it."""
+        """The faults to inject into the functions of this stack; only `make chaos` writes it."""
         return self.path / "faults.json"
 
     @property
     def clock_offset_file(self) -> Path:
-        """Seconds by which this stack's functions run ahead of the machine; only tests write it."""
+        """The seconds that the clocks of this stack's functions are ahead; only tests write it."""
         return self.path / "clock-offset"
 
     @property
     def layers_folder(self) -> Path:
-        """The layer's files, one folder per deployment; functions import from there."""
+        """The unpacked layers, one folder for each deployment, which the functions import from."""
         return self.path / "layers"
 
     @property
@@ -60,7 +60,7 @@ class StackFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def delete_data(self) -> None:
-        """Drop what the servers kept, so that the next start begins empty; logs and ports stay."""
+        """Delete the data of the servers, so that the next start begins empty; keep logs and ports."""
         self.stack_file.unlink(missing_ok=True)
         self.distribution_file.unlink(missing_ok=True)
         for folder in (*(self.path / name for name in ("state", "s3", "tmp")), self.layers_folder):

@@ -1,7 +1,7 @@
-"""python -m tools.local.redrive: the command behind `make redrive`.
+"""`make redrive`: count, inspect and redrive dead letters of the local stack.
 
-It works on the local stack, or on the deployment that REPLICATE_PROXY_URL and REPLICATE_PROXY_ADMIN_KEY name.
-The arguments are those of `python -m tools.cli.redrive`.
+If REPLICATE_PROXY_URL and REPLICATE_PROXY_ADMIN_KEY name another deployment, it works on that one. The
+arguments are those of `python -m tools.cli.redrive`.
 """
 
 import os

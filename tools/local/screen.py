@@ -1,4 +1,4 @@
-"""What the user sees while something takes time: a spinner on a terminal, plain lines elsewhere."""
+"""What a command shows while it runs: a spinner on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -7,23 +7,32 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-WIDTH = 150  # of tables where no terminal says its own
+_WIDTH_WITHOUT_TERMINAL = 150
 
 
 class Screen:
-    """Steps and their times, on one rich console."""
+    """Prints texts and the steps of a command with their durations."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+        width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+        self.console = console or Console(highlight=False, width=width)
 
     @contextmanager
     def step(self, description: str) -> Iterator[Callable[[str], None]]:
-        """Shows `doing` until the block ends, then what it called `done` with, and how long it took."""
-        outcome = [description]
+        """Show the description while the block runs, then its result and how long it took.
+
+        The block sets the result by calling the yielded function; the default is the description.
+        """
+        result = description
+
+        def set_result(text: str) -> None:
+            nonlocal result
+            result = text
+
         start = time.monotonic()
         with self.console.status(f"{description} …"):
-            yield lambda text: outcome.__setitem__(0, text)
-        self.console.print(f"[green]✓[/] {outcome[0]} [dim]({time.monotonic() - start:.1f} s)[/]")
+            yield set_result
+        self.console.print(f"[green]✓[/] {result} [dim]({time.monotonic() - start:.1f} s)[/]")
 
     def print(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)

@@ -1,8 +1,7 @@
-"""One HTTP server of a stack: on loopback, on the same port as last time where that is free.
+"""The servers of a local stack: the emulated AWS, the local Replicate, and the server of outputs.
 
-Loopback ports: the one used last time where it is still free, so that addresses stay the same.
-
-The three servers of a stack: the emulated AWS, the local Replicate, and the front that serves outputs.
+Each is a daemon that listens on loopback, on the port of its last run if that is still free, so that
+addresses stay the same.
 """
 
 import socket
@@ -17,13 +16,19 @@ from tools.local import emulator, waiting
 from tools.local.paths import DEFAULT_NAME, ROOT, StackFolder
 from tools.local.processes import Daemon, clean_environment
 
+LOOPBACK = "127.0.0.1"
+EMULATOR_PORT = 4566
 START_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Server:
-    """A daemon with an address. `command` and `environment` get the port; `probe` always answers."""
+    """A daemon with an address.
+
+    `build_command` and `build_environment` get the port. The server is up if GET `probe_path` returns no
+    server error.
+    """
 
     folder: StackFolder
     name: str
@@ -38,30 +43,30 @@ class Server:
 
     @property
     def url(self) -> str | None:
-        """Its address if it runs and answers."""
-        port = self._remembered_port
+        """The address if the server is up."""
+        port = self._last_port
         if port is None or self.daemon.process is None:
             return None
-        address = f"http://{LOOPBACK}:{port}"
+        url = f"http://{LOOPBACK}:{port}"
         try:
-            answer = requests.get(address + self.probe_path, timeout=PROBE_TIMEOUT_SECONDS)
+            response = requests.get(url + self.probe_path, timeout=PROBE_TIMEOUT_SECONDS)
         except requests.RequestException:
             return None
-        return address if answer.status_code < requests.codes.server_error else None
+        return url if response.status_code < requests.codes.server_error else None
 
     def start(self) -> str:
-        """Start it unless it runs; its address either way."""
-        running = self.url
-        if running:
-            return running
+        """Start the server unless it is up, and return its address."""
+        url = self.url
+        if url:
+            return url
         self.daemon.stop()
-        port = choose_port(self._remembered_port, self.preferred_port)
+        port = choose_port(self._last_port, self.preferred_port)
         self._port_file.write_text(str(port), encoding="utf-8")
         self.daemon.start(self.build_command(port), self.build_environment(port))
         return waiting.wait_for(
             lambda: self.url,
             timeout_seconds=START_TIMEOUT_SECONDS,
-            description=f"answer from {self.name}; its log is {self.folder.get_log_file(self.name)}",
+            description=f"a response of {self.name}; see its log {self.folder.get_log_file(self.name)}",
             is_alive=lambda: self.daemon.process is not None,
         )
 
@@ -73,14 +78,88 @@ class Server:
         return self.folder.path / f"{self.name}.port"
 
     @property
-    def _remembered_port(self) -> int | None:
+    def _last_port(self) -> int | None:
         try:
             return int(self._port_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 
 
-LOOPBACK = "127.0.0.1"
+def list_servers(folder: StackFolder) -> list[Server]:
+    return [get_emulator(folder), get_simulator(folder), get_output_server(folder)]
+
+
+def get_emulator(folder: StackFolder) -> Server:
+    """Return the server MiniStack, which emulates AWS and enforces IAM policies."""
+    return Server(
+        folder,
+        "ministack",
+        build_command=lambda _: [ROOT / ".venvs/ministack/bin/ministack"],
+        build_environment=lambda port: _build_emulator_environment(folder, port),
+        probe_path="/_ministack/health",
+        preferred_port=EMULATOR_PORT if folder.name == DEFAULT_NAME else None,
+    )
+
+
+def get_simulator(folder: StackFolder) -> Server:
+    """Return the server of `tools.simulator`, the local Replicate."""
+    ready_file = folder.path / "replicate.ready.json"
+    return Server(
+        folder,
+        "replicate",
+        build_command=lambda port: [
+            *(sys.executable, "-m", "tools.simulator"),
+            *("--port", str(port), "--ready-file", ready_file),
+        ],
+        build_environment=lambda _: clean_environment(),
+        probe_path="/_control/health",
+    )
+
+
+def get_output_server(folder: StackFolder) -> Server:
+    """Return the server of `tools.local.output_server`, which stands for CloudFront."""
+    return Server(
+        folder,
+        "outputs",
+        build_command=lambda port: [
+            *(sys.executable, "-m", "tools.local.output_server"),
+            *("--port", str(port), "--distribution-file", folder.distribution_file),
+        ],
+        build_environment=lambda _: clean_environment(),
+        probe_path="/health",
+    )
+
+
+def _build_emulator_environment(folder: StackFolder, port: int) -> dict[str, str]:
+    """Return the environment of MiniStack, which the functions inherit.
+
+    AWS_ENDPOINT_URL is not in it: it would override the value that the emulator gives to functions.
+    """
+    return clean_environment() | {
+        "AUTH": "true",
+        "BIND_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "MINISTACK_REGION": emulator.REGION,
+        "AWS_DEFAULT_REGION": emulator.REGION,
+        "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
+        "TMPDIR": str(folder.path / "tmp"),
+        "STATE_DIR": str(folder.path / "state"),
+        "S3_DATA_DIR": str(folder.path / "s3"),
+        "PERSIST_STATE": "1",
+        "S3_PERSIST": "1",
+    }
+
+
+def choose_port(*preferred: int | None) -> int:
+    """Return the first preferred port that is free, or else any free port."""
+    for port in preferred:
+        if port and is_port_free(port):
+            return port
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def is_port_free(port: int) -> bool:
@@ -91,86 +170,3 @@ def is_port_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def choose_port(*preferred: int | None) -> int:
-    """The first free one of the preferred ports, else any free port."""
-    for port in preferred:
-        if port and is_port_free(port):
-            return port
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-AWS_PORT = 4566
-
-
-def list_servers(home: StackFolder) -> list[Server]:
-    return [get_emulator(home), get_simulator(home), get_output_server(home)]
-
-
-def get_emulator(home: StackFolder) -> Server:
-    """MiniStack with IAM enforced. The user's stack has the well-known port, others any free one."""
-    return Server(
-        home,
-        "ministack",
-        build_command=lambda _: [ROOT / ".venvs/ministack/bin/ministack"],
-        build_environment=lambda port: _ministack(home, port),
-        probe_path="/_ministack/health",
-        preferred_port=AWS_PORT if home.name == DEFAULT_NAME else None,
-    )
-
-
-def get_simulator(home: StackFolder) -> Server:
-    """The local Replicate, written in `tools/simulator/`."""
-    ready = home.path / "replicate.ready.json"
-    return Server(
-        home,
-        "replicate",
-        build_command=lambda port: [
-            *(sys.executable, "-m", "tools.simulator", "--port", str(port), "--ready-file", ready),
-        ],
-        build_environment=lambda _: clean_environment(),
-        probe_path="/_control/health",
-    )
-
-
-def get_output_server(home: StackFolder) -> Server:
-    """Serves stored outputs as CloudFront would; which distribution, it reads from the stack's own file."""
-    return Server(
-        home,
-        "outputs",
-        build_command=lambda port: [
-            *(
-                sys.executable,
-                "-m",
-                "tools.local.output_server",
-                "--port",
-                str(port),
-                "--origin-file",
-                home.distribution_file,
-            ),
-        ],
-        build_environment=lambda _: clean_environment(),
-        probe_path="/health",
-    )
-
-
-def _ministack(home: StackFolder, port: int) -> dict[str, str]:
-    """No AWS_ENDPOINT_URL: functions inherit this environment, and it would win over the emulator's own."""
-    return clean_environment() | {
-        "AUTH": "true",
-        "BIND_HOST": LOOPBACK,
-        "GATEWAY_PORT": str(port),
-        "IOT_MTLS_ENABLED": "0",
-        "MINISTACK_REGION": emulator.REGION,
-        "AWS_DEFAULT_REGION": emulator.REGION,
-        "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
-        "TMPDIR": str(home.path / "tmp"),
-        "STATE_DIR": str(home.path / "state"),
-        "S3_DATA_DIR": str(home.path / "s3"),
-        "PERSIST_STATE": "1",
-        "S3_PERSIST": "1",
-    }

@@ -1,4 +1,4 @@
-"""`stack.json`: all that a tool needs to talk to a running local stack."""
+"""A running local stack, as `stack.json` describes it to other tools."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ from tools.local.paths import StackFolder
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses, keys and names of one deployed stack. Keys are of the local stack only."""
+    """Addresses, API keys and names of a stack. Its keys are valid in this stack only."""
 
     stack_name: str
     region: str
@@ -27,29 +27,31 @@ class Stack:
     process_ids: dict[str, int] = field(default_factory=dict)
     log_files: dict[str, str] = field(default_factory=dict)
 
-    def save(self, home: StackFolder) -> None:
+    def save(self, folder: StackFolder) -> None:
+        """Write `stack.json`, readable for its owner only."""
         text = json.dumps(asdict(self), indent=2) + "\n"
-        temporary = home.stack_file.with_suffix(".tmp")
+        temporary = folder.stack_file.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.chmod(0o600)
-        temporary.replace(home.stack_file)
+        temporary.replace(folder.stack_file)
 
     @classmethod
-    def load(cls, home: StackFolder) -> "Stack":
+    def load(cls, folder: StackFolder) -> "Stack":
+        """Read `stack.json`. Raises `LocalError` if there is none, or an unreadable one."""
         try:
-            return cls(**json.loads(home.stack_file.read_text(encoding="utf-8")))
+            return cls(**json.loads(folder.stack_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise LocalError("no local stack is up; run `make up` first") from None
+            raise LocalError("no local stack is running; run `make up` first") from None
         except (ValueError, TypeError) as error:
-            raise LocalError(f"{home.stack_file} is not readable; run `make up` again") from error
+            raise LocalError(f"cannot read {folder.stack_file}; run `make up` again") from error
 
     def get_client(self, service: str) -> Any:
-        """A boto3 client of the emulated account; never of the user's own."""
+        """Return a boto3 client for the emulated AWS account."""
         return get_client(service, self.endpoint_url)
 
     @property
     def function_names(self) -> dict[str, str]:
-        """Deployed name by short name: {"ingest": "replicate-proxy-ingest"}."""
+        """The deployed names by short name: {"ingest": "replicate-proxy-ingest"}."""
         suffix = "FunctionName"
         found = {key.removesuffix(suffix): name for key, name in self.outputs.items() if key.endswith(suffix)}
         return {short.lower(): name for short, name in sorted(found.items())}

@@ -1,7 +1,7 @@
-"""Adapt a built template to the emulator; template.yaml itself knows nothing of the local stack.
+"""Adapt a built template to the emulator, so that template.yaml contains nothing for the local stack.
 
-All changes are by structure, like those of `tools.release.gradual`: add what the emulator needs, and remove
-what it refuses or understands in another way than AWS.
+Like `tools.release.gradual`, it changes the parsed template: it adds what the emulator needs, and removes
+what the emulator rejects or interprets in another way than AWS.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""Waiting for something with a time limit and a sentence for the case that it never comes."""
+"""Polling with a time limit."""
 
 import time
 from collections.abc import Callable
 
 from tools.local.errors import LocalError
 
-INTERVAL_SECONDS = 0.1
+_POLL_INTERVAL_SECONDS = 0.1
 
 
 def wait_for[T](
@@ -15,12 +15,16 @@ def wait_for[T](
     description: str,
     is_alive: Callable[[], bool] = lambda: True,
 ) -> T:
-    """Call `attempt` until it returns something other than None, at most `seconds` long, while `alive()`."""
+    """Call `poll` until it returns a value other than None, and return that value.
+
+    Raises `LocalError` after the timeout, or as soon as `is_alive` returns false. The description says in the
+    message what was expected, as a noun phrase.
+    """
     deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline and is_alive():
+    while time.monotonic() < deadline:
+        if not is_alive():
+            raise LocalError(f"the process ended while waiting for {description}")
         if (value := poll()) is not None:
             return value
-        time.sleep(INTERVAL_SECONDS)
-    raise LocalError(
-        f"no {description}" + (f" within {timeout_seconds:.0f} s" if is_alive() else ": it ended")
-    )
+        time.sleep(_POLL_INTERVAL_SECONDS)
+    raise LocalError(f"timed out after {timeout_seconds:.0f} s waiting for {description}")

@@ -1,1 +1,5 @@
-"""The main job, run as an application would run it, and every hop of it shown with its evidence."""
+"""`make demo`: run a prediction as an application would, and show every hop of it with its evidence.
+
+`run` creates the prediction and waits for its end. `evidence` asks all parties what happened, `hops` compares
+their statements, `display` shows the hops. `receiver` is the application that receives the webhook.
+"""

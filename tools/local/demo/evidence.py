@@ -1,7 +1,4 @@
-"""What happened to one job, told by those it happened at: Replicate, S3, the output URL, the application.
-
-File references in a prediction's output, whatever its shape, in reading order. Pure.
-"""
+"""Evidence of what happened to a job, from the API, Replicate, S3 and the output URLs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +12,15 @@ import requests
 from tools.local.errors import LocalError
 from tools.local.stack import Stack
 
-TIMEOUT_SECONDS = 60.0
-SUCCESS = 2  # the class of HTTP status codes
+_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One output: at Replicate, in S3, by its URL, on this disk. Sizes in bytes; None where unknown."""
+    """A file of an output: at Replicate, in S3, as served by its URL, and saved on disk.
+
+    `source_bytes` is None if the size at Replicate is unknown.
+    """
 
     url: str
     bucket: str
@@ -38,79 +37,91 @@ class StoredFile:
 
 
 class EvidenceCollector:
-    """Asks each of them. `token` is the upstream's."""
+    """Asks all parties. Each method raises `LocalError` if it gets no successful response."""
 
-    def __init__(self, stack: Stack, token: str, folder: Path) -> None:
+    def __init__(self, stack: Stack, upstream_token: str, folder: Path) -> None:
+        """Set `folder` to where the files are saved."""
         self._stack = stack
-        self._token = token
+        self._upstream_token = upstream_token
         self._folder = folder
 
-    def record(self, url: str) -> dict[str, Any]:
-        """The job as the proxy tells it, with its own extra field `proxy`."""
-        return self._json(url, self._stack.api_key)
+    def get_prediction(self, url: str) -> dict[str, Any]:
+        """Return the prediction as our API shows it, with our additional field `proxy`."""
+        return self._get_json(url, self._stack.api_key)
 
-    def upstream(self, replicate_id: str) -> dict[str, Any]:
-        """The prediction as Replicate tells it."""
-        return self._json(f"{self._stack.upstream_url}/v1/predictions/{replicate_id}", self._token)
+    def get_replicate_prediction(self, replicate_id: str) -> dict[str, Any]:
+        """Return the prediction as Replicate shows it."""
+        return self._get_json(
+            f"{self._stack.upstream_url}/v1/predictions/{replicate_id}", self._upstream_token
+        )
 
-    def webhook_answered(self, replicate_id: str) -> bool | None:
-        """Whether the local Replicate got a 2xx for the terminal webhook; Replicate itself doesn't tell."""
+    def is_webhook_accepted(self, replicate_id: str) -> bool | None:
+        """Return whether the local Replicate got a 2xx for its last webhook; None for Replicate itself."""
         if self._stack.upstream_url != self._stack.simulator_url:
             return None
-        told = self._json(
-            f"{self._stack.upstream_url}/_control/predictions/{replicate_id}/timeline", self._token
+        timeline = self._get_json(
+            f"{self._stack.upstream_url}/_control/predictions/{replicate_id}/timeline", self._upstream_token
         )
-        final = [attempt for attempt in told["webhook_attempts"] if attempt["status"] == told["status"]]
-        return any((attempt["status_code"] or 0) // 100 == SUCCESS for attempt in final)
+        final_attempts = [
+            attempt for attempt in timeline["webhook_attempts"] if attempt["status"] == timeline["status"]
+        ]
+        return any(
+            requests.codes.ok <= (attempt["status_code"] or 0) < requests.codes.multiple_choices
+            for attempt in final_attempts
+        )
 
-    def files(self, output: Any, source_output: Any) -> list[StoredFile]:
-        """Every file of the output, fetched as Replicate's Python client does, with the API key as header."""
-        sources = list(iterate_urls(source_output))
-        urls = list(iterate_urls(output))
-        sizes = [self._size(url) for url in sources] if len(sources) == len(urls) else [None] * len(urls)
-        return [self._stored(url, size) for url, size in zip(urls, sizes, strict=True)]
+    def collect_files(self, output: Any, replicate_output: Any) -> list[StoredFile]:
+        """Fetch and save every file of the output."""
+        urls, source_urls = list(iterate_urls(output)), list(iterate_urls(replicate_output))
+        if len(source_urls) == len(urls):
+            sizes = [self._get_source_size(url) for url in source_urls]
+        else:
+            sizes = [None] * len(urls)
+        return [self._collect_file(url, size) for url, size in zip(urls, sizes, strict=True)]
 
-    def _stored(self, url: str, source_bytes: int | None) -> StoredFile:
+    def _get_source_size(self, url: str) -> int | None:
+        """Return the size of a file at Replicate, which deletes it after an hour."""
+        headers = {"Authorization": f"Bearer {self._upstream_token}"}
+        response = requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        return len(response.content) if response.ok else None
+
+    def _collect_file(self, url: str, source_bytes: int | None) -> StoredFile:
+        """Fetch the file as Replicate's Python client does: it sends the API key with the request."""
         if not url.startswith(self._stack.cdn_url):
             raise LocalError(
-                f"the output still lies at Replicate, not in S3: {url}; see `make logs FN=harvest`"
+                f"the output is still at Replicate, not in S3: {url}; see `make logs FN=harvest`"
             )
         bucket, key = self._stack.outputs["DataBucketName"], get_object_key(url)
         head = self._stack.get_client("s3").head_object(Bucket=bucket, Key=key)
         headers = {"Authorization": f"Bearer {self._stack.api_key}"}
-        answer = requests.get(url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-        if answer.status_code != requests.codes.ok:
-            raise LocalError(f"{url} answered {answer.status_code}")
-        path = self._folder / "-".join(key.split("/")[-2:])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(answer.content)
+        response = requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
+        if response.status_code != requests.codes.ok:
+            raise LocalError(f"GET {url} returned {response.status_code}")
+        saved_as = self._folder / "-".join(key.split("/")[-2:])
+        saved_as.parent.mkdir(parents=True, exist_ok=True)
+        saved_as.write_bytes(response.content)
         return StoredFile(
-            url,
-            bucket,
-            key,
-            source_bytes,
-            head["ContentLength"],
-            head["LastModified"],
-            len(answer.content),
-            path,
+            url=url,
+            bucket=bucket,
+            key=key,
+            source_bytes=source_bytes,
+            stored_bytes=head["ContentLength"],
+            stored_at=head["LastModified"],
+            served_bytes=len(response.content),
+            saved_as=saved_as,
         )
 
-    def _size(self, url: str) -> int | None:
-        """Replicate keeps a file for an hour, so its size can be asked for; None where it can't."""
-        headers = {"Authorization": f"Bearer {self._token}"}
-        answer = requests.get(url, headers=headers, timeout=TIMEOUT_SECONDS)
-        return len(answer.content) if answer.ok else None
-
-    def _json(self, url: str, token: str) -> dict[str, Any]:
-        answer = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_SECONDS)
-        if not answer.ok:
-            raise LocalError(f"{url} answered {answer.status_code}: {answer.text[:300]}")
-        found: dict[str, Any] = answer.json()
-        return found
+    def _get_json(self, url: str, token: str) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        response = requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        if not response.ok:
+            raise LocalError(f"GET {url} returned {response.status_code}: {response.text[:300]}")
+        content: dict[str, Any] = response.json()
+        return content
 
 
 def iterate_urls(output: Any) -> Iterator[str]:
-    """Every URL in a JSON value, depth first."""
+    """Yield every URL in a JSON value, depth first."""
     if isinstance(output, str):
         if output.startswith(("https://", "http://")):
             yield output
@@ -122,6 +133,6 @@ def iterate_urls(output: Any) -> Iterator[str]:
             yield from iterate_urls(value)
 
 
-def get_object_key(url: str) -> str:
-    """The object key that an output URL names."""
-    return urlsplit(url).path.lstrip("/")
+def get_object_key(output_url: str) -> str:
+    """Return the key of the S3 object that an output URL names."""
+    return urlsplit(output_url).path.lstrip("/")

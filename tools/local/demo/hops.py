@@ -1,4 +1,4 @@
-"""The hops of one job, each with its time and with what shows that it happened. Pure."""
+"""The hops of a job through the pipeline, each with its time and the evidence that it happened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tools.local.demo.evidence import StoredFile
 
 @dataclass(frozen=True)
 class Hop:
-    """`at` is None where it did not happen; `proof` says who told so."""
+    """A hop. `at` is None if it did not happen; `evidence` says what shows that it happened."""
 
     name: str
     at: datetime | None
@@ -21,78 +21,85 @@ class Hop:
         return self.at is not None
 
 
-RECORDED = {
-    "accepted": ("accepted by API Gateway and ingest", "201 and the job's record"),
-    "claimed": ("taken from the queue by dispatch", "conditional write with a lease"),
-    "submitted": ("created on Replicate", "its id on the job's record"),
-    "reported": ("completion received", "signature of Replicate's webhook"),
-    "harvesting": ("through the bus to harvest", "message of the bus rule"),
+_RECORDED_HOPS = {
+    "accepted": ("accepted by API Gateway and ingest", "201, and the job's record"),
+    "claimed": ("received from the queue by dispatch", "conditional write of a lease"),
+    "submitted": ("created on Replicate", "Replicate's ID in the job's record"),
+    "reported": ("completion reported", "signature of Replicate's webhook"),
+    "harvesting": ("passed by the event bus to harvest", "message of the bus's rule"),
     "finished": ("job finished", "the job's record"),
 }
-"""Times in the job's own timeline, in order."""
+"""(name, evidence) by the name of the step in the job's timeline, in the order of the pipeline."""
 
 
 def list_recorded_hops(timeline: Mapping[str, str]) -> list[Hop]:
-    """What the job's record tells so far, for showing progress."""
-    return [Hop(name, parse_time(timeline.get(key)), proof) for key, (name, proof) in RECORDED.items()]
+    """Return all hops that a job's timeline can show, those that did not happen yet included."""
+    return [
+        Hop(name, parse_time(timeline.get(step)), evidence)
+        for step, (name, evidence) in _RECORDED_HOPS.items()
+    ]
 
 
 def verify_hops(
     *,
-    record: Mapping[str, Any],
+    prediction: Mapping[str, Any],
     replicate_prediction: Mapping[str, Any],
     webhook_accepted: bool | None,
     files: Sequence[StoredFile],
     notified_at: datetime | None,
 ) -> list[Hop]:
-    """All hops, each believed only where its own witness confirms it."""
-    timeline, how = record["proxy"]["timeline"], record["proxy"].get("report_channel")
-    hops = dict(zip(RECORDED, list_recorded_hops(timeline), strict=True))
-    same = replicate_prediction.get("id") == record["proxy"].get("replicate_id")
-    created = parse_time(replicate_prediction.get("created_at")) if same else None
-    reported = hops["reported"].at if how == "poll" or webhook_accepted is not False else None
-    succeeded = hops["finished"].at if record["status"] == "succeeded" else None
+    """Return all hops. A hop counts as happened only if the party concerned confirms it.
+
+    `prediction` is shown by our API, `replicate_prediction` by Replicate's; `notified_at` is when the
+    application received a valid webhook.
+    """
+    proxy = prediction["proxy"]
+    channel = proxy.get("report_channel")
+    recorded = dict(zip(_RECORDED_HOPS, list_recorded_hops(proxy["timeline"]), strict=True))
+    is_same = replicate_prediction.get("id") == proxy.get("replicate_id")
+    created_at = parse_time(replicate_prediction.get("created_at")) if is_same else None
+    is_report_confirmed = channel == "poll" or webhook_accepted is not False
+    reported_at = recorded["reported"].at if is_report_confirmed else None
+    succeeded_at = recorded["finished"].at if prediction["status"] == "succeeded" else None
+    replicate_id = replicate_prediction.get("id", "")
     return [
-        hops["accepted"],
-        hops["claimed"],
-        Hop("created on Replicate", created, f"Replicate's own record {replicate_prediction.get('id', '')}"),
+        recorded["accepted"],
+        recorded["claimed"],
+        Hop("created on Replicate", created_at, f"Replicate's record {replicate_id}"),
         Hop(
             "started on Replicate",
             parse_time(replicate_prediction.get("started_at")),
-            "Replicate's own record",
+            "Replicate's record",
         ),
         Hop(
             "completed on Replicate",
             parse_time(replicate_prediction.get("completed_at")),
-            "Replicate's own record",
+            "Replicate's record",
         ),
-        Hop(*_reported(how, webhook_accepted, reported)),
-        hops["harvesting"],
-        *_stored(files),
-        Hop("job succeeded", succeeded, "the job's record"),
+        _build_report_hop(channel, webhook_accepted, reported_at),
+        recorded["harvesting"],
+        *(_build_storage_hop(file) for file in files),
+        Hop("job succeeded", succeeded_at, "the job's record"),
         Hop("application notified", notified_at, "signed webhook, verified with standardwebhooks"),
     ]
 
 
-def _reported(
-    how: str | None, answered: bool | None, at: datetime | None
-) -> tuple[str, datetime | None, str]:
-    if how == "poll":
-        return "completion polled", at, "sweep asked Replicate"
-    proof = "Replicate got a 2xx for its signed webhook" if answered else "signature of Replicate's webhook"
-    return "webhook received", at, proof
+def _build_report_hop(channel: str | None, webhook_accepted: bool | None, at: datetime | None) -> Hop:
+    if channel == "poll":
+        return Hop("completion polled", at, "request of the sweep to Replicate")
+    if webhook_accepted:
+        return Hop("webhook received", at, "Replicate got a 2xx for its signed webhook")
+    return Hop("webhook received", at, "signature of Replicate's webhook")
 
 
-def _stored(files: Sequence[StoredFile]) -> list[Hop]:
-    """S3 tells whole seconds only, so the record's `finished` says the exact time."""
-    return [
-        Hop(
-            "output in S3", file.stored_at if file.is_complete else None, f"HEAD {file.key} and its URL agree"
-        )
-        for file in files
-    ]
+def _build_storage_hop(file: StoredFile) -> Hop:
+    return Hop(
+        "output in S3",
+        file.stored_at if file.is_complete else None,
+        f"HEAD and GET agree on {file.key}",
+    )
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """An ISO-8601 time with any number of fractional digits (Replicate's vary from 3 to 9)."""
+    """Parse an ISO 8601 time with any number of fractional digits: Replicate's have 3 to 9."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None

@@ -1,4 +1,4 @@
-"""A small application that takes the proxy's webhooks and believes only those whose signature is good."""
+"""A small application that receives the proxy's webhooks and verifies their signatures."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,26 +11,20 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tools.local.loopback import receive_webhooks
 
+_TERMINAL_STATUSES = {"succeeded", "failed", "canceled"}
+
 
 @dataclass
 class WebhookInbox:
-    """What arrived: (time, body) of good calls, reasons of refused ones."""
+    """The received webhooks: (time, body) of those with a valid signature, and why others were rejected."""
 
     url: str = ""
     secret: str = field(default="", repr=False)
     accepted: list[tuple[datetime, dict[str, Any]]] = field(default_factory=list)
     rejections: list[str] = field(default_factory=list)
 
-    def find_final_delivery(self, job_id: str) -> tuple[datetime, dict[str, Any]] | None:
-        """The call that said how this job ended."""
-        ended = {"succeeded", "failed", "canceled"}
-        calls = [
-            call for call in self.accepted if call[1].get("id") == job_id and call[1].get("status") in ended
-        ]
-        return calls[0] if calls else None
-
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
-        """The HTTP status to answer: 204 for a good signature (Standard Webhooks), 401 otherwise."""
+        """Return the HTTP status: 204 for a valid signature (Standard Webhooks), 401 otherwise."""
         try:
             Webhook(self.secret).verify(body, dict(headers))
         except WebhookVerificationError as error:
@@ -39,10 +33,17 @@ class WebhookInbox:
         self.accepted.append((datetime.now(UTC), json.loads(body)))
         return 204
 
+    def find_final_delivery(self, job_id: str) -> tuple[datetime, dict[str, Any]] | None:
+        """Return time and body of the first webhook with a terminal status of the job."""
+        for received_at, body in self.accepted:
+            if body.get("id") == job_id and body.get("status") in _TERMINAL_STATUSES:
+                return received_at, body
+        return None
+
 
 @contextmanager
 def open_inbox(secret: str) -> Iterator[WebhookInbox]:
-    """An inbox that listens on loopback while the block runs."""
+    """Receive webhooks on loopback while the block runs."""
     inbox = WebhookInbox(secret=secret)
     with receive_webhooks(inbox.receive) as origin:
         inbox.url = f"{origin}/webhooks/proxy"

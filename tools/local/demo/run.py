@@ -1,4 +1,4 @@
-"""`make demo`: one prediction through the unmodified PyPI client, from submission to signed notification."""
+"""Run one prediction with Replicate's unmodified Python client, from its creation to the signed webhook."""
 
 import os
 import time
@@ -11,9 +11,11 @@ import requests
 from replicate.client import Client
 from replicate.prediction import Prediction
 
-from tools.local import configuration, waiting
-from tools.local.demo import display, hops
+from tools.local import waiting
+from tools.local.configuration import choose_upstream
+from tools.local.demo import display
 from tools.local.demo.evidence import EvidenceCollector, StoredFile
+from tools.local.demo.hops import Hop, verify_hops
 from tools.local.demo.receiver import WebhookInbox, open_inbox
 from tools.local.errors import LocalError
 from tools.local.lifecycle import start_stack
@@ -21,118 +23,127 @@ from tools.local.paths import LOCAL_FOLDER, StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 
-MODEL = "black-forest-labs/flux-schnell"
-PROMPT = "a lighthouse on a cliff at dusk, oil on canvas"
-SAVE_IN = LOCAL_FOLDER / "demo"
-JOB_SECONDS = 900.0
-NOTIFY_SECONDS = 30.0
-LOOK_SECONDS = 0.2
-TERMINAL = {"succeeded", "failed", "canceled"}
+_DEFAULT_MODEL = "black-forest-labs/flux-schnell"
+_DEFAULT_PROMPT = "a lighthouse on a cliff at dusk, oil on canvas"
+_OUTPUT_FOLDER = LOCAL_FOLDER / "demo"
+_JOB_TIMEOUT_SECONDS = 900.0
+_WEBHOOK_TIMEOUT_SECONDS = 30.0
+_POLL_INTERVAL_SECONDS = 0.2
+_TERMINAL_STATUSES = {"succeeded", "failed", "canceled"}
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to create: `owner/name` or `owner/name:version`, and the model's input."""
+class _ModelRequest:
+    """The prediction to create; `model` is `owner/name` or `owner/name:version`."""
 
     model: str
     input: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One finished job and what its witnesses say."""
+class _Result:
+    """A finished job and the evidence about it."""
 
-    record: Mapping[str, Any]
-    hops: list[hops.Hop]
+    prediction: Mapping[str, Any]
+    hops: list[Hop]
     files: list[StoredFile]
 
     @property
-    def complete(self) -> bool:
-        return self.record["status"] == "succeeded" and all(hop.happened for hop in self.hops)
+    def is_complete(self) -> bool:
+        return self.prediction["status"] == "succeeded" and all(hop.happened for hop in self.hops)
 
 
 def run_demo(
-    home: StackFolder, screen: Screen, *, prompt: str | None = None, model: str | None = None
+    folder: StackFolder, screen: Screen, *, prompt: str | None = None, model: str | None = None
 ) -> int:
-    """0 only if every hop happened."""
-    stack = start_stack(home, screen)
-    source = configuration.choose_upstream(os.environ, stack.simulator_url)
-    request = _request(prompt, model)
-    screen.print(
-        f"\n{request.model} on {source.url}, by {'webhook' if source.webhooks_enabled else 'polling'}\n"
-    )
-    with open_inbox(_signing_secret(stack)) as inbox:
-        witnesses = EvidenceCollector(stack, source.token, SAVE_IN)
-        outcome = _run(stack, screen, inbox, witnesses, request)
-    display.outcome(screen, outcome.record, outcome.hops, outcome.files)
-    return 0 if outcome.complete else 1
+    """Start the stack, run the prediction, and return 0 if every hop happened, otherwise 1."""
+    stack = start_stack(folder, screen)
+    upstream = choose_upstream(os.environ, stack.simulator_url)
+    request = _build_request(prompt, model)
+    channel = "webhook" if upstream.webhooks_enabled else "polling"
+    screen.print(f"\n{request.model} on {upstream.url}, by {channel}\n")
+    with open_inbox(_fetch_signing_secret(stack)) as inbox:
+        collector = EvidenceCollector(stack, upstream.token, _OUTPUT_FOLDER)
+        result = _run_prediction(stack, screen, inbox, collector, request)
+    display.show_result(screen, result.prediction, result.hops, result.files)
+    return 0 if result.is_complete else 1
 
 
-def _run(
-    stack: Stack, screen: Screen, inbox: WebhookInbox, witnesses: EvidenceCollector, request: Request
-) -> Outcome:
-    client = Client(api_token=stack.api_key, base_url=stack.api_url)
-    prediction = _create(client, request, inbox)
-    record = _follow(prediction, witnesses, screen)
+def _build_request(prompt: str | None, model: str | None) -> _ModelRequest:
+    """Ask the default model for PNG, which shows what compression saves; other models get the prompt only."""
+    options = {} if model else {"output_format": "png"}
+    return _ModelRequest(model or _DEFAULT_MODEL, {"prompt": prompt or _DEFAULT_PROMPT, **options})
+
+
+def _fetch_signing_secret(stack: Stack) -> str:
+    """Return the tenant's webhook secret from the endpoint that corresponds to Replicate's."""
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    url = f"{stack.api_url}/v1/webhooks/default/secret"
+    response = requests.get(url, headers=headers, timeout=30)
+    if not response.ok:
+        raise LocalError(f"cannot fetch the webhook secret: {response.status_code} {response.text[:300]}")
+    return str(response.json()["key"])
+
+
+def _run_prediction(
+    stack: Stack,
+    screen: Screen,
+    inbox: WebhookInbox,
+    collector: EvidenceCollector,
+    request: _ModelRequest,
+) -> _Result:
+    created = _create_prediction(Client(api_token=stack.api_key, base_url=stack.api_url), request, inbox)
+    prediction = _wait_for_end(created, collector, screen)
     with screen.console.status("waiting for the application's webhook …"):
-        notified_at = _notified(inbox, prediction.id)
-    theirs = record["proxy"]["replicate_id"]
-    original = witnesses.upstream(theirs) if theirs else {}
-    files = witnesses.files(prediction.output, original.get("output"))
-    told = hops.verify_hops(
-        record=record,
-        replicate_prediction=original,
-        webhook_accepted=witnesses.webhook_answered(theirs) if theirs else None,
+        notified_at = _wait_for_webhook(inbox, created.id)
+    replicate_id = prediction["proxy"]["replicate_id"]
+    replicate_prediction = collector.get_replicate_prediction(replicate_id) if replicate_id else {}
+    files = collector.collect_files(created.output, replicate_prediction.get("output"))
+    hops = verify_hops(
+        prediction=prediction,
+        replicate_prediction=replicate_prediction,
+        webhook_accepted=collector.is_webhook_accepted(replicate_id) if replicate_id else None,
         files=files,
         notified_at=notified_at,
     )
-    return Outcome(record, told, files)
+    return _Result(prediction, hops, files)
 
 
-def _create(client: Client, request: Request, inbox: WebhookInbox) -> Prediction:
+def _create_prediction(client: Client, request: _ModelRequest, inbox: WebhookInbox) -> Prediction:
     name, _, version = request.model.partition(":")
-    hook: dict[str, Any] = {"webhook": inbox.url, "webhook_events_filter": ["completed"]}
+    webhook: dict[str, Any] = {"webhook": inbox.url, "webhook_events_filter": ["completed"]}
     if version:
-        return client.predictions.create(version=version, input=request.input, **hook)
-    return client.predictions.create(model=name, input=request.input, **hook)
+        return client.predictions.create(version=version, input=request.input, **webhook)
+    return client.predictions.create(model=name, input=request.input, **webhook)
 
 
-def _follow(prediction: Prediction, witnesses: EvidenceCollector, screen: Screen) -> Mapping[str, Any]:
-    """Shows each hop as the job's record tells of it, until the job is at its end; the record."""
-    if not prediction.urls:
-        raise LocalError("the reply to the create has no urls")
-    address, shown, deadline = prediction.urls["get"], set[str](), time.monotonic() + JOB_SECONDS
-    with screen.console.status(f"job {prediction.id} …"):
+def _wait_for_end(created: Prediction, collector: EvidenceCollector, screen: Screen) -> Mapping[str, Any]:
+    """Show each hop as soon as the job's timeline has it; return the prediction once it has ended.
+
+    Raises `LocalError` if it does not end in time.
+    """
+    if not created.urls:
+        raise LocalError("the response to the create request has no urls")
+    shown: set[str] = set()
+    deadline = time.monotonic() + _JOB_TIMEOUT_SECONDS
+    with screen.console.status(f"job {created.id} …"):
         while time.monotonic() < deadline:
-            prediction.reload()
-            record = witnesses.record(address)
-            display.progress(screen, record, shown)
-            if prediction.status in TERMINAL and record["status"] in TERMINAL:
-                return record
-            time.sleep(LOOK_SECONDS)
-    raise LocalError(f"job {prediction.id} was not finished within {JOB_SECONDS:.0f} s; see `make logs`")
+            created.reload()
+            prediction = collector.get_prediction(created.urls["get"])
+            display.show_progress(screen, prediction, shown)
+            if created.status in _TERMINAL_STATUSES and prediction["status"] in _TERMINAL_STATUSES:
+                return prediction
+            time.sleep(_POLL_INTERVAL_SECONDS)
+    raise LocalError(f"job {created.id} did not end within {_JOB_TIMEOUT_SECONDS:.0f} s; see `make logs`")
 
 
-def _notified(inbox: WebhookInbox, job_id: str) -> datetime | None:
+def _wait_for_webhook(inbox: WebhookInbox, job_id: str) -> datetime | None:
     try:
-        moment, _ = waiting.wait_for(
-            lambda: inbox.find_final_delivery(job_id), timeout_seconds=NOTIFY_SECONDS, description="webhook"
+        received_at, _ = waiting.wait_for(
+            lambda: inbox.find_final_delivery(job_id),
+            timeout_seconds=_WEBHOOK_TIMEOUT_SECONDS,
+            description="the webhook",
         )
     except LocalError:
         return None
-    return moment
-
-
-def _signing_secret(stack: Stack) -> str:
-    """The tenant's own, as an application gets it (the counterpart of Replicate's endpoint)."""
-    headers = {"Authorization": f"Bearer {stack.api_key}"}
-    answer = requests.get(f"{stack.api_url}/v1/webhooks/default/secret", headers=headers, timeout=30)
-    if not answer.ok:
-        raise LocalError(f"no webhook secret: {answer.status_code} {answer.text[:300]}")
-    return str(answer.json()["key"])
-
-
-def _request(prompt: str | None, model: str | None) -> Request:
-    """Our own example asks for PNG, which shows what compression saves; other models get the prompt alone."""
-    extra = {} if model else {"output_format": "png"}
-    return Request(model or MODEL, {"prompt": prompt or PROMPT, **extra})
+    return received_at

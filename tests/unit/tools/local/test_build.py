@@ -4,6 +4,7 @@ import pytest
 
 from tools.local import build
 from tools.local.errors import LocalError
+from tools.local.paths import ROOT
 
 
 @pytest.fixture
@@ -72,3 +73,33 @@ def test_build_runs_again_after_it_failed(builds: list[str], monkeypatch: pytest
     build.build_template()
 
     assert len(builds) == 2
+
+
+def test_package_folders_are_those_of_the_layer_and_of_built_functions_with_packages(tmp_path: Path) -> None:
+    for built in (
+        "CommonLayer/python/replicate_proxy",
+        "HarvestFunction",
+        "AuthorizeFunction",
+        "IngestFunction",
+    ):
+        (tmp_path / built).mkdir(parents=True)
+
+    assert set(build.list_package_folders(tmp_path)) == {
+        (ROOT / "layers/common/python/requirements.txt", tmp_path / "CommonLayer/python"),
+        (ROOT / "functions/harvest/requirements.txt", tmp_path / "HarvestFunction"),
+        (ROOT / "functions/authorize/requirements.txt", tmp_path / "AuthorizeFunction"),
+    }
+
+
+def test_lock_files_have_hashes_and_no_urls() -> None:
+    for lock_file in [*ROOT.glob("requirements/*.txt"), *ROOT.glob("functions/*/requirements.txt")]:
+        text = lock_file.read_text(encoding="utf-8")
+        assert "://" not in text
+        assert lock_file.name.startswith("runtime-") or text.count("--hash=sha256:") >= text.count("==")
+
+
+def test_layer_does_not_contain_packages_of_the_runtime() -> None:
+    lock = (ROOT / "layers/common/python/requirements.txt").read_text(encoding="utf-8")
+
+    assert "boto3==" not in lock
+    assert "botocore==" not in lock

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,34 +10,85 @@ from tools.local.paths import StackFolder
 
 
 @pytest.fixture
-def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackFolder:
-    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path)
-    created = StackFolder("unit")
-    created.create()
-    return created
+def stack_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackFolder:
+    """A stack folder with a path that needs quotes."""
+    monkeypatch.setattr(paths, "LOCAL_FOLDER", tmp_path / "a folder: with 'signs'")
+    folder = StackFolder("unit")
+    folder.create()
+    return folder
 
 
-def test_recorded_fingerprint_equals_that_of_an_unchanged_deployment(stack_home: StackFolder) -> None:
-    deploy.record_fingerprint(stack_home, deploy.fingerprint_deployment({"Stage": "local"}, "1@2"))
+@pytest.fixture
+def built_template(tmp_path: Path) -> Path:
+    """The template of a build whose layer contains one package."""
+    package = tmp_path / "built/CommonLayer/python/replicate_proxy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("VERSION = 'built'\n", "utf-8")
+    return tmp_path / "built/template.yaml"
 
-    assert deploy.read_fingerprint(stack_home) == deploy.fingerprint_deployment({"Stage": "local"}, "1@2")
+
+def test_recorded_fingerprint_equals_that_of_an_unchanged_deployment(stack_folder: StackFolder) -> None:
+    deploy.record_fingerprint(stack_folder, deploy.fingerprint_deployment({"Stage": "local"}, "1@2"))
+
+    assert deploy.read_fingerprint(stack_folder) == deploy.fingerprint_deployment({"Stage": "local"}, "1@2")
 
 
 @pytest.mark.parametrize(("stage", "generation"), [("other", "1@2"), ("local", "9@9")])
 def test_fingerprint_differs_with_another_parameter_or_emulator(
-    stack_home: StackFolder, stage: str, generation: str
+    stack_folder: StackFolder, stage: str, generation: str
 ) -> None:
-    deploy.record_fingerprint(stack_home, deploy.fingerprint_deployment({"Stage": "local"}, "1@2"))
+    deploy.record_fingerprint(stack_folder, deploy.fingerprint_deployment({"Stage": "local"}, "1@2"))
 
-    assert deploy.read_fingerprint(stack_home) != deploy.fingerprint_deployment({"Stage": stage}, generation)
+    fingerprint = deploy.fingerprint_deployment({"Stage": stage}, generation)
 
-
-def test_fingerprint_is_empty_before_the_first_deployment(stack_home: StackFolder) -> None:
-    assert deploy.read_fingerprint(stack_home) == ""
+    assert deploy.read_fingerprint(stack_folder) != fingerprint
 
 
-def test_config_file_keeps_quotes_and_commas_of_values(stack_home: StackFolder) -> None:
-    path = deploy._write_config(stack_home, {"Schedule": '{"a":"b, c"}', "Empty": ""})
+def test_fingerprint_is_empty_before_the_first_deployment(stack_folder: StackFolder) -> None:
+    assert deploy.read_fingerprint(stack_folder) == ""
+
+
+def test_config_file_keeps_quotes_and_commas_of_values(stack_folder: StackFolder) -> None:
+    path = deploy._write_config(stack_folder, {"Schedule": '{"a":"b, c"}', "Empty": ""})
 
     parameters = tomllib.loads(path.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
     assert parameters["parameter_overrides"] == ['Schedule="{\\"a\\":\\"b, c\\"}"', 'Empty=""']
+
+
+def test_deployed_layer_is_one_file_that_imports_what_was_built(
+    stack_folder: StackFolder, built_template: Path
+) -> None:
+    folder = deploy.unpack_layer(stack_folder, built_template, "first")
+
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+    assert _import_version(folder) == "built"
+
+
+def test_new_deployment_does_not_change_the_layer_of_the_one_before(
+    stack_folder: StackFolder, built_template: Path
+) -> None:
+    first = deploy.unpack_layer(stack_folder, built_template, "first")
+    package = built_template.parent / "CommonLayer/python/replicate_proxy"
+    (package / "__init__.py").write_text("VERSION = 'new'\n", "utf-8")
+    second = deploy.unpack_layer(stack_folder, built_template, "second")
+
+    assert (_import_version(first), _import_version(second)) == ("built", "new")
+
+
+def test_layers_of_other_deployments_are_removed(stack_folder: StackFolder, built_template: Path) -> None:
+    for deployment in ("first", "second", "third"):
+        deploy.unpack_layer(stack_folder, built_template, deployment)
+
+    deploy.remove_other_layers(stack_folder, "second", "third")
+
+    assert {folder.name for folder in stack_folder.layers_folder.iterdir()} == {"second", "third"}
+
+
+def _import_version(layer: Path) -> str:
+    """Import the package from the deployed layer in another process, as a function does."""
+    site = next(layer.glob("python/lib/python3.*/site-packages"))
+    program = (
+        f"import site; site.addsitedir({str(site)!r}); import replicate_proxy; print(replicate_proxy.VERSION)"
+    )
+    result = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    return result.stdout.strip()

@@ -8,18 +8,18 @@ from tools.local.template import write_local_template
 
 
 @pytest.fixture
-def built(tmp_path: Path) -> Path:
+def built_template(tmp_path: Path) -> Path:
     path = tmp_path / "template.yaml"
     path.write_text((ROOT / "template.yaml").read_text("utf-8"), "utf-8")
     return path
 
 
-def test_local_template_names_the_layer_and_leaves_the_built_one_as_it_was(built: Path) -> None:
-    before = built.read_text("utf-8")
-    target = built.with_name("local.yaml")
+def test_local_template_names_the_layer_and_does_not_change_the_built_one(built_template: Path) -> None:
+    before = built_template.read_text("utf-8")
+    target = built_template.with_name("local.yaml")
 
-    write_local_template(built, target, settings={}, layer=Path("/layers/a folder: with 'signs'"))
+    write_local_template(built_template, target, settings={}, layer=Path("/layers/a folder: with 'signs'"))
 
     layer = load_yaml(target.read_text("utf-8"))["Resources"]["CommonLayer"]
     assert layer["Properties"]["ContentUri"] == "/layers/a folder: with 'signs'"
-    assert built.read_text("utf-8") == before
+    assert built_template.read_text("utf-8") == before

@@ -1,5 +1,3 @@
-"""A demo that succeeds only when every witness agrees."""
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,33 +7,60 @@ import pytest
 from tools.local.demo.evidence import StoredFile, get_object_key, iterate_urls
 from tools.local.demo.hops import Hop, verify_hops
 
-AT = "2026-11-23T12:00:00.123Z"
-MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TEXT_TIME = "2026-11-23T12:00:00.123Z"
+TIME = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TIMELINE = dict.fromkeys(
+    ("accepted", "claimed", "submitted", "reported", "harvesting", "finished"), TEXT_TIME
+)
+REPLICATE_TIMES = dict.fromkeys(("created_at", "started_at", "completed_at"), TEXT_TIME)
 
 
-def _witnessed(tmp_path: Path, **changes: Any) -> list[Hop]:
-    saved = tmp_path / "out.webp"
-    saved.write_bytes(b"12345")
-    timeline = dict.fromkeys(("accepted", "claimed", "submitted", "reported", "harvesting", "finished"), AT)
-    told: dict[str, Any] = {
-        "record": {
-            "status": "succeeded",
-            "proxy": {"replicate_id": "r1", "report_channel": "webhook", "timeline": timeline},
-        },
-        "replicate_prediction": {"id": "r1", "created_at": AT, "started_at": AT, "completed_at": AT},
-        "webhook_accepted": True,
-        "files": [StoredFile("http://h/outputs/k", "bucket", "outputs/k", 50, 5, MOMENT, 5, saved)],
-        "notified_at": MOMENT,
+@pytest.fixture
+def saved_file(tmp_path: Path) -> Path:
+    """A file of five bytes."""
+    path = tmp_path / "out.webp"
+    path.write_bytes(b"12345")
+    return path
+
+
+def _build_prediction(report_channel: str) -> dict[str, Any]:
+    return {
+        "status": "succeeded",
+        "proxy": {"replicate_id": "r1", "report_channel": report_channel, "timeline": TIMELINE},
     }
-    return verify_hops(**told | changes)
 
 
-def _missing(hops: list[Hop]) -> list[str]:
+def _build_file(saved_as: Path, *, served_bytes: int = 5) -> StoredFile:
+    return StoredFile(
+        url="http://h/outputs/k",
+        bucket="bucket",
+        key="outputs/k",
+        source_bytes=50,
+        stored_bytes=5,
+        stored_at=TIME,
+        served_bytes=served_bytes,
+        saved_as=saved_as,
+    )
+
+
+def _verify_hops(saved_file: Path, **changes: Any) -> list[Hop]:
+    """Verify the hops of a complete run with some of the evidence changed."""
+    evidence: dict[str, Any] = {
+        "prediction": _build_prediction("webhook"),
+        "replicate_prediction": {"id": "r1", **REPLICATE_TIMES},
+        "webhook_accepted": True,
+        "files": [_build_file(saved_file)],
+        "notified_at": TIME,
+    }
+    return verify_hops(**evidence | changes)
+
+
+def _list_missing(hops: list[Hop]) -> list[str]:
     return [hop.name for hop in hops if not hop.happened]
 
 
-def test_all_hops_happened(tmp_path: Path) -> None:
-    assert _missing(_witnessed(tmp_path)) == []
+def test_all_hops_happened_when_all_evidence_agrees(saved_file: Path) -> None:
+    assert _list_missing(_verify_hops(saved_file)) == []
 
 
 @pytest.mark.parametrize(
@@ -43,51 +68,36 @@ def test_all_hops_happened(tmp_path: Path) -> None:
     [
         ({"notified_at": None}, ["application notified"]),
         ({"webhook_accepted": False}, ["webhook received"]),
-        (
-            {
-                "replicate_prediction": {
-                    "id": "another",
-                    "created_at": AT,
-                    "started_at": AT,
-                    "completed_at": AT,
-                }
-            },
-            ["created on Replicate"],
-        ),
+        ({"replicate_prediction": {"id": "another", **REPLICATE_TIMES}}, ["created on Replicate"]),
         (
             {"replicate_prediction": {}},
             ["created on Replicate", "started on Replicate", "completed on Replicate"],
         ),
     ],
 )
-def test_a_hop_that_its_witness_does_not_confirm_did_not_happen(
-    tmp_path: Path, changes: dict[str, Any], missing: list[str]
+def test_hop_did_not_happen_when_its_evidence_is_missing(
+    saved_file: Path, changes: dict[str, Any], missing: list[str]
 ) -> None:
-    assert _missing(_witnessed(tmp_path, **changes)) == missing
+    assert _list_missing(_verify_hops(saved_file, **changes)) == missing
 
 
-def test_bytes_that_differ_between_s3_and_url_are_not_stored(tmp_path: Path) -> None:
-    saved = tmp_path / "short.webp"
-    saved.write_bytes(b"1234")
-    short = StoredFile("http://h/outputs/k", "bucket", "outputs/k", 50, 5, MOMENT, 4, saved)
+def test_output_is_not_stored_when_sizes_in_s3_and_at_its_url_differ(tmp_path: Path) -> None:
+    short = tmp_path / "short.webp"
+    short.write_bytes(b"1234")
 
-    assert _missing(_witnessed(tmp_path, files=[short])) == ["output in S3"]
+    hops = _verify_hops(tmp_path, files=[_build_file(short, served_bytes=4)])
+
+    assert _list_missing(hops) == ["output in S3"]
 
 
-def test_a_polled_job_needs_no_webhook(tmp_path: Path) -> None:
-    timeline = dict.fromkeys(("accepted", "claimed", "submitted", "reported", "harvesting", "finished"), AT)
-    record = {
-        "status": "succeeded",
-        "proxy": {"replicate_id": "r1", "report_channel": "poll", "timeline": timeline},
-    }
-
-    hops = _witnessed(tmp_path, record=record, webhook_accepted=None)
+def test_polled_job_needs_no_webhook(saved_file: Path) -> None:
+    hops = _verify_hops(saved_file, prediction=_build_prediction("poll"), webhook_accepted=None)
 
     assert "completion polled" in [hop.name for hop in hops]
-    assert _missing(hops) == []
+    assert _list_missing(hops) == []
 
 
-def test_references_are_found_in_any_shape_in_order() -> None:
+def test_urls_are_found_in_order_in_any_shape_of_output() -> None:
     output = {
         "a": ["https://h/1.png", "text", {"b": "http://h/2.png"}],
         "c": 3,
