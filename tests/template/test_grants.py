@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.template.effective_permissions import as_list, get_function_permissions
 from tests.template.reachable_code import FUNCTIONS, find_reachable_code
-from tests.template.rules.permissions import as_list, iterate_allow_statements
+from tests.template.rules.permissions import iterate_allow_statements
 from tests.template.stack import Resource, Stack, load_stack, referenced_id
 from tests.template.variants import load_variant
 
@@ -73,12 +74,20 @@ TABLES = {
     "DynamoTenantStore": "AccessTable",
     "DynamoJobStream": "JobsTable",
 }
-# What Lambda itself does with a function's role: logs, traces, and reading an event source.
+# What Lambda itself does with a function's role: logs, traces, joining a VPC, reading an event source.
 BASIC_ACTIONS = {
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "xray:PutTraceSegments",
     "xray:PutTelemetryRecords",
+}
+VPC_ACTIONS = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
 }
 QUEUE_SOURCE_ACTIONS = {"ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"}
 STREAM_SOURCE_ACTIONS = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
@@ -151,17 +160,11 @@ def find_called(function: str) -> set[Grant]:
     return called
 
 
-def get_grants(stack: Stack, role: Resource) -> set[Grant]:
-    """Return what the role's own and its managed policies allow."""
-    attached = [stack.resources[referenced_id(policy)] for policy in role.properties["ManagedPolicyArns"]]
-    documents = [policy["PolicyDocument"] for policy in role.properties["Policies"]]
-    documents += [policy.properties["PolicyDocument"] for policy in attached]
+def get_grants(stack: Stack, function: str) -> set[Grant]:
+    """Return what the function's role allows in effect."""
     return {
-        (action, referenced_id(resource) if action.startswith("dynamodb:") else "")
-        for document in documents
-        for statement in document["Statement"]
-        for action in as_list(statement["Action"])
-        for resource in as_list(statement["Resource"])
+        (action, resource.split("/")[0] if action.startswith("dynamodb:") else "")
+        for action, resource in get_function_permissions(stack, get_function(stack, function))
     }
 
 
@@ -169,8 +172,7 @@ def get_service_needs(stack: Stack, function: Resource) -> set[Grant]:
     """Return what the Lambda service does with the function's role."""
     needs = {(action, "") for action in BASIC_ACTIONS}
     if "VpcConfig" in function.properties:
-        (statement,) = stack.resources["NetworkAccess"].properties["PolicyDocument"]["Statement"]
-        needs |= {(action, "") for action in statement["Action"]}
+        needs |= {(action, "") for action in VPC_ACTIONS}
     for resource in (
         *stack.of_type("Lambda::EventSourceMapping"),
         *stack.of_type("Lambda::EventInvokeConfig"),
@@ -197,17 +199,13 @@ def get_function(stack: Stack, function: str) -> Resource:
     return stack.resources[f"{function.title()}Function"]
 
 
-def get_role(stack: Stack, function: str) -> Resource:
-    return stack.resources[referenced_id(get_function(stack, function).properties["Role"])]
-
-
 @pytest.mark.parametrize("variant", ["default", "everything"])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_role_grants_nothing_that_the_code_does_not_call(function: str, variant: str) -> None:
     stack = load_variant(variant)
     needs = find_called(function) | get_service_needs(stack, get_function(stack, function))
 
-    assert get_grants(stack, get_role(stack, function)) - needs == set()
+    assert get_grants(stack, function) - needs == set()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -216,30 +214,31 @@ def test_role_grants_everything_that_the_code_calls(function: str) -> None:
     called = find_called(function) - NAME_COLLISIONS.get(function, set())
     needs = called | get_service_needs(stack, get_function(stack, function))
 
-    missing = needs - get_grants(stack, get_role(stack, function))
+    missing = needs - get_grants(stack, function)
 
     assert missing == set(), "grant it, or list it in NAME_COLLISIONS if the call is never made"
 
 
 def test_readers_of_documents_can_tell_a_missing_one() -> None:
     stack = load_stack()
-    readers = {
-        name
-        for name, statement in iterate_allow_statements(stack)
-        for resource in as_list(statement["Resource"])
-        if "s3:GetObject" in as_list(statement["Action"])
-        if isinstance(resource, dict)
-        if str(resource.get("Fn::Sub")).endswith(("/records/*", "/events/*"))
-    }
-    listers = {
-        role.id
-        for role in stack.of_type("IAM::Role")
-        if "ListDocuments" in {referenced_id(policy) for policy in role.properties["ManagedPolicyArns"]}
-    }
-    (statement,) = stack.resources["ListDocuments"].properties["PolicyDocument"]["Statement"]
+    permissions = {name: get_function_permissions(stack, get_function(stack, name)) for name in FUNCTIONS}
+    documents = {("s3:GetObject", f"DataBucket/{prefix}/*") for prefix in ("records", "events")}
+    readers = {name for name in FUNCTIONS if permissions[name] & documents}
+    listers = {name for name in FUNCTIONS if ("s3:ListBucket", "DataBucket") in permissions[name]}
 
     assert readers == listers
-    assert statement["Condition"] == {"StringLike": {"s3:prefix": ["records/*", "events/*"]}}
+
+
+def test_only_documents_can_be_listed() -> None:
+    conditions = [
+        statement["Condition"]
+        for _, statement in iterate_allow_statements(load_stack())
+        if "s3:ListBucket" in as_list(statement["Action"])
+    ]
+
+    assert conditions
+    for condition in conditions:
+        assert condition == {"StringLike": {"s3:prefix": ["records/*", "events/*"]}}
 
 
 def test_functions_in_the_vpc_call_only_services_with_an_endpoint() -> None:
@@ -248,7 +247,7 @@ def test_functions_in_the_vpc_call_only_services_with_an_endpoint() -> None:
     called = {
         get_endpoint_service(action)
         for function in inside
-        for action, _ in find_called(function) & get_grants(stack, get_role(stack, function))
+        for action, _ in find_called(function) & get_grants(stack, function)
     }
     endpoints = {
         endpoint.properties["ServiceName"].rpartition(".")[2]

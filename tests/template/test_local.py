@@ -68,5 +68,5 @@ def test_roles_allow_batches_where_they_allow_single_messages() -> None:
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }
 
-    assert ("TrackRole", "sqs:DeleteMessageBatch") in added
+    assert ("TrackFunctionRole", "sqs:ChangeMessageVisibilityBatch") in added
     assert all(action.startswith("sqs:") and action.endswith("Batch") for _, action in added)

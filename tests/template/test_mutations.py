@@ -72,9 +72,9 @@ def replace_in_dashboard(old: str, new: str) -> Mutation:
     return mutate
 
 
-def put_in_statement(role: str, key: str, value: Any) -> Mutation:
+def put_in_statement(key: str, value: Any) -> Mutation:
     """Replace a part of the first statement of a role."""
-    return put(f"{role}/Properties/Policies/0/PolicyDocument/Statement/0/{key}", value)
+    return put(f"AuthorizeFunctionRole/Properties/Policies/1/PolicyDocument/Statement/0/{key}", value)
 
 
 def _find_resources(templates: Templates, logical_id: str) -> dict[str, Any]:
@@ -97,6 +97,7 @@ RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 STAGE = "ApiStage/Properties"
 DISTRIBUTION = "OutputsDistribution/Properties/DistributionConfig"
+BOUNDARY = "FunctionBoundary/Properties/PolicyDocument/Statement"
 OPEN_INGRESS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
 
 CASES: list[Case] = [
@@ -132,7 +133,7 @@ CASES: list[Case] = [
     (
         functions.check_roles_not_shared,
         "default",
-        put("TrackFunction/Properties/Role", {"Fn::GetAtt": ["SweepRole", "Arn"]}),
+        put("TrackFunction/Properties/Role", {"Fn::GetAtt": ["SweepFunctionRole", "Arn"]}),
     ),
     (functions.check_tracing_and_limits, "default", put("QueryFunction/Properties/TracingConfig")),
     (functions.check_tracing_and_limits, "default", put("QueryFunction/Properties/Timeout", 30)),
@@ -180,18 +181,34 @@ CASES: list[Case] = [
         replace_in_dashboard('"QueueName", "${ServiceName}-notify"', '"QueueName", "x"'),
     ),
     (monitoring.check_dashboard, "default", replace_in_dashboard("${BreakerOpenAlarm.Arn}", "breaker")),
-    (permissions.check_no_wildcard_actions, "default", put_in_statement("TrackRole", "Action", "sqs:*")),
-    (
-        permissions.check_no_wildcard_actions,
-        "default",
-        put_in_statement("TrackRole", "Action", ["sqs:SendMessage", "*"]),
-    ),
-    (permissions.check_wildcard_resources, "default", put_in_statement("TrackRole", "Resource", "*")),
+    (permissions.check_no_wildcard_actions, "default", put_in_statement("Action", "dynamodb:*")),
+    (permissions.check_no_wildcard_actions, "default", put_in_statement("Action", ["dynamodb:GetItem", "*"])),
+    (permissions.check_wildcard_resources, "default", put_in_statement("Resource", "*")),
     (permissions.check_wildcard_resources, "everything", put("SqsEndpoint/Properties/PolicyDocument")),
+    (permissions.check_function_permissions, "default", put_in_statement("Resource", "*")),
     (
-        permissions.check_no_aws_managed_policies,
+        permissions.check_function_permissions,
         "default",
-        put("TrackRole/Properties/ManagedPolicyArns/0", "arn:aws:iam::aws:policy/AdministratorAccess"),
+        put("IngestFunctionRole/Properties/PermissionsBoundary"),
+    ),
+    (permissions.check_function_permissions, "default", put(f"{BOUNDARY}/0/NotAction", ["xray:*", "ec2:*"])),
+    (permissions.check_function_permissions, "default", put(f"{BOUNDARY}/1/Resource", "*")),
+    (
+        permissions.check_function_permissions,
+        "default",
+        put("TrackFunctionRole/Properties/Policies/1/PolicyDocument/Statement/0"),
+    ),
+    (
+        permissions.check_function_permissions,
+        "default",
+        put("NotifyFunctionRole/Properties/Policies/2/PolicyDocument/Statement/0"),
+    ),
+    (
+        permissions.check_aws_managed_policies,
+        "default",
+        put(
+            "TrackFunctionRole/Properties/ManagedPolicyArns/0", "arn:aws:iam::aws:policy/AdministratorAccess"
+        ),
     ),
     (data.check_tables, "default", put(f"{JOBS_TABLE}/PointInTimeRecoverySpecification")),
     (data.check_tables, "default", put(f"{JOBS_TABLE}/TimeToLiveSpecification")),

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Every security check, each with its verdict; fails if one does, and ends by naming those that could not run.
+# Run every security check and print its result. Fails if a check fails; ends with a list of those that could not run.
 # `make security` runs it.
 #
-# Wants .venv (the project), .venvs/sam (cfn-lint) and .venvs/security (requirements/security.txt).
-# pip-audit asks PyPI for known vulnerabilities; nothing else here needs the internet.
+# Needs .venv (the project), .venvs/sam (cfn-lint) and .venvs/security (requirements/security.txt).
+# pip-audit asks PyPI for known vulnerabilities; nothing else needs the internet.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -32,7 +32,7 @@ check() { # name, command…
     esac
 }
 
-pip_audit() { # what ships; development tools see no stranger's input
+pip_audit() { # only what is deployed: development tools process no input of others
     local file found status vulnerable=0 unknown=()
     for file in layers/common/python/requirements.txt functions/*/requirements.txt; do
         status=0
@@ -47,12 +47,12 @@ pip_audit() { # what ships; development tools see no stranger's input
     done
     ((vulnerable == 0)) || return 1
     ((${#unknown[@]} == 0)) || {
-        echo "no advisories to be had here for ${unknown[*]}; run it where PyPI itself answers"
+        echo "no advisories available for ${unknown[*]}; run this where PyPI is reachable"
         return "$NOT_RUN"
     }
 }
 
-secrets_in_tree() { # what git tracks, against what was looked at and found harmless
+secrets_in_tree() { # in all tracked files, except what the baseline lists as reviewed
     git ls-files -z -- . ':!*package-lock.json' ':!*requirements*.txt' |
         xargs -0 "$tools/detect-secrets-hook" --baseline tools/checks/secrets-baseline.json
 }
@@ -60,7 +60,7 @@ secrets_in_tree() { # what git tracks, against what was looked at and found harm
 mkdir -p "$scan"
 .venv/bin/python -m tests.template.dump "$scan" || exit 1
 check bandit "$tools/bandit" -q -c tools/checks/bandit.yaml -r layers functions
-check bandit-local "$tools/bandit" -q -c tools/checks/bandit-local.yaml -r tools
+check bandit-local "$tools/bandit" -q -c tools/checks/bandit-local.yaml -r tools/local tools/release tools/simulator tools/cli
 check pip-audit pip_audit
 check cfn-lint .venvs/sam/bin/cfn-lint -- template.yaml infrastructure/*.yaml
 check iam-and-template-rules .venv/bin/pytest -q tests/template

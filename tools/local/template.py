@@ -5,7 +5,7 @@ what the emulator rejects or interprets in another way than AWS.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ type Template = dict[str, Any]
 # The emulator speaks plain HTTP and does not know the account of a caller.
 _UNSUPPORTED_DENIALS = {"TlsOnly", "OwnAccountOnly"}
 _BATCHABLE_ACTIONS = {"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
-_STREAM_ACTIONS = {
-    f"dynamodb:{name}" for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
-}
+_STREAM_ACTION = "dynamodb:GetRecords"
 
 
 def write_local_template(built: Path, target: Path, *, settings: Mapping[str, Any], layer: Path) -> None:
@@ -36,8 +34,7 @@ def localize_template(template: Template, settings: Mapping[str, Any]) -> Templa
     _disable_authorizer_cache(template)
     _add_gateway_responses(template)
     _add_stable_address(template)
-    for statement in _iterate_role_statements(template):
-        _widen_statement(statement)
+    _adapt_policies(template)
     return template
 
 
@@ -98,24 +95,27 @@ def _add_stable_address(template: Template) -> None:
     }
 
 
-def _iterate_role_statements(template: Template) -> Iterator[dict[str, Any]]:
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::IAM::Role":
-            for policy in resource["Properties"].get("Policies", []):
-                for statement in policy["PolicyDocument"]["Statement"]:
-                    yield statement["Fn::If"][1] if "Fn::If" in statement else statement
-
-
-def _widen_statement(statement: dict[str, Any]) -> None:
-    """Allow what AWS allows with the same statement and the emulator does not.
+def _adapt_policies(template: Template) -> None:
+    """Allow what AWS allows with the same policies and the emulator does not.
 
     sqs:SendMessage includes SendMessageBatch (Amazon SQS Developer Guide, "Amazon SQS API permissions"); here
-    it does not. And the emulator does not know to which table a stream belongs.
+    it does not. And the emulator does not know to which table a stream belongs, so no table can be excepted.
     """
-    action = statement["Action"]
-    actions = [action] if isinstance(action, str) else list(action)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            for policy in resource["Properties"]["Policies"]:
+                if "Statement" in policy:
+                    policy["Statement"] = [one for one in policy["Statement"] if not _denies_streams(one)]
+                    for statement in policy["Statement"]:
+                        _allow_batches(statement["Fn::If"][1] if "Fn::If" in statement else statement)
+
+
+def _denies_streams(statement: dict[str, Any]) -> bool:
+    return statement.get("Effect") == "Deny" and _STREAM_ACTION in statement["Action"]
+
+
+def _allow_batches(statement: dict[str, Any]) -> None:
+    actions = [statement["Action"]] if isinstance(statement["Action"], str) else list(statement["Action"])
     batch_actions = [f"{name}Batch" for name in actions if name in _BATCHABLE_ACTIONS]
-    if batch_actions:
+    if batch_actions and statement["Effect"] == "Allow":
         statement["Action"] = actions + batch_actions
-    if set(actions) <= _STREAM_ACTIONS:
-        statement["Resource"] = "*"

@@ -1,8 +1,17 @@
-"""IAM policies: no wildcard action, and no wildcard resource without a reason in the table."""
+"""IAM policies: no wildcard action, and no wildcard resource without a reason in the tables."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from tests.template.effective_permissions import (
+    SAM_POLICIES,
+    as_list,
+    find_boundaries,
+    get_function_permissions,
+    get_policy_name,
+)
+from tests.template.stack import referenced_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -10,23 +19,33 @@ if TYPE_CHECKING:
     from tests.template.stack import Stack
 
 
+_KEY_REASON = "a key policy refers to its own key"
 # Resource and first action of a statement, and why it is allowed on all resources.
-WILDCARD_REASONS = {
-    ("FunctionBasics", "xray:PutTraceSegments"): "X-Ray has no resources",
-    (
-        "NetworkAccess",
-        "ec2:CreateNetworkInterface",
-    ): "Lambda checks these on all resources, whatever the subnet",
-    ("DataKey", "kms:*"): "a key policy refers to its own key; the account keeps the administration",
-    ("DataKey", "kms:Encrypt"): "a key policy refers to its own key",
-    ("DataKey", "kms:Decrypt"): "a key policy refers to its own key",
-    ("DataKey", "kms:Encrypt*"): "a key policy refers to its own key",
+STATEMENT_REASONS = {
+    ("DataKey", "kms:*"): f"{_KEY_REASON}; the account keeps the administration",
+    ("DataKey", "kms:Encrypt"): _KEY_REASON,
+    ("DataKey", "kms:Decrypt"): _KEY_REASON,
+    ("DataKey", "kms:Encrypt*"): _KEY_REASON,
 }
-_LOCAL_WILDCARD_REASONS = {
-    ("NotifyRole", "dynamodb:DescribeStream"): "the emulator does not know the table of a stream",
+_VPC_REASON = "Lambda checks these on all resources, whatever the subnet"
+# Actions that functions may do on all resources, and why.
+FUNCTION_REASONS = {
+    "xray:PutTelemetryRecords": "X-Ray has no resources",
+    "xray:PutTraceSegments": "X-Ray has no resources",
+    "ec2:AssignPrivateIpAddresses": _VPC_REASON,
+    "ec2:CreateNetworkInterface": _VPC_REASON,
+    "ec2:DeleteNetworkInterface": _VPC_REASON,
+    "ec2:DescribeNetworkInterfaces": _VPC_REASON,
+    "ec2:DescribeSubnets": _VPC_REASON,
+    "ec2:UnassignPrivateIpAddresses": _VPC_REASON,
+}
+_STREAM_REASON = "the emulator does not know to which table a stream belongs"
+_LOCAL_REASONS = {
+    f"dynamodb:{name}": _STREAM_REASON
+    for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 }
 _WILDCARD_ACTIONS = {("DataKey", "kms:*"): "the account must be able to change the policy of its key"}
-_AWS_MANAGED_POLICIES = {
+_OTHER_AWS_POLICIES = {
     ("ApiLoggingRole", "AmazonAPIGatewayPushToCloudWatchLogs"): "API Gateway requires this policy",
 }
 
@@ -35,11 +54,13 @@ type Statement = dict[str, Any]
 
 def iterate_allow_statements(stack: Stack) -> Iterator[tuple[str, Statement]]:
     """Yield each Allow of roles, managed policies and key policies with the resource that has it."""
+    boundaries = find_boundaries(stack)
     for role in stack.of_type("IAM::Role"):
         for policy in role.properties.get("Policies", []):
             yield from _select_allows(role.id, policy["PolicyDocument"])
     for managed in stack.of_type("IAM::ManagedPolicy"):
-        yield from _select_allows(managed.id, managed.properties["PolicyDocument"])
+        if managed.id not in boundaries:
+            yield from _select_allows(managed.id, managed.properties["PolicyDocument"])
     for key in stack.of_type("KMS::Key"):
         yield from _select_allows(key.id, key.properties["KeyPolicy"])
 
@@ -55,10 +76,9 @@ def check_no_wildcard_actions(stack: Stack) -> list[str]:
 
 def check_wildcard_resources(stack: Stack) -> list[str]:
     violations = []
-    reasons = WILDCARD_REASONS | (_LOCAL_WILDCARD_REASONS if stack.is_local else {})
     for name, statement in iterate_allow_statements(stack):
         first_action = as_list(statement["Action"])[0]
-        if "*" in as_list(statement["Resource"]) and (name, first_action) not in reasons:
+        if "*" in as_list(statement["Resource"]) and (name, first_action) not in STATEMENT_REASONS:
             violations.append(f"{name}: {first_action} on all resources")
     # Endpoint policies allow everything that the caller's role allows, but only to this account.
     return violations + [
@@ -69,20 +89,29 @@ def check_wildcard_resources(stack: Stack) -> list[str]:
     ]
 
 
-def check_no_aws_managed_policies(stack: Stack) -> list[str]:
-    """Policies written by AWS are wider than ours, so roles have our own only."""
+def check_function_permissions(stack: Stack) -> list[str]:
+    """The policies that SAM attaches allow their actions on all resources: they must be narrowed."""
+    reasons = FUNCTION_REASONS | (_LOCAL_REASONS if stack.is_local else {})
+    return [
+        f"{function.id}: {action} on all resources"
+        for function in stack.of_type("Lambda::Function")
+        for action, resource in sorted(get_function_permissions(stack, function))
+        if resource == "*" and action not in reasons
+    ]
+
+
+def check_aws_managed_policies(stack: Stack) -> list[str]:
+    """Roles have no policies written by AWS, except those that SAM attaches and those in the table."""
+    functions = stack.of_type("Lambda::Function")
+    function_roles = {referenced_id(function.properties["Role"]) for function in functions}
     violations = []
     for role in stack.of_type("IAM::Role"):
-        for policy in role.properties.get("ManagedPolicyArns", []):
-            text = policy if isinstance(policy, str) else policy.get("Fn::Sub", "")
-            if text and (role.id, text.rsplit("/", 1)[-1]) not in _AWS_MANAGED_POLICIES:
-                violations.append(f"{role.id}: {text}")
+        for arn in role.properties.get("ManagedPolicyArns", []):
+            name = get_policy_name(arn)
+            attached_by_sam = role.id in function_roles and name in SAM_POLICIES
+            if name and not attached_by_sam and (role.id, name) not in _OTHER_AWS_POLICIES:
+                violations.append(f"{role.id}: {name}")
     return violations
-
-
-def as_list(value: Any) -> list[Any]:
-    """Return `value`, which IAM allows to be a single element, as a list."""
-    return value if isinstance(value, list) else [value]
 
 
 def _select_allows(name: str, document: dict[str, Any]) -> Iterator[tuple[str, Statement]]:
