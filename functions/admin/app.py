@@ -1,4 +1,4 @@
-"""The admin API for operators, and the hourly refresh of Replicate's webhook secret."""
+"""Handler of the admin function: the admin API, and the hourly refresh of Replicate's webhook secret."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | 
     if event.get("source") == "aws.events":
         build_webhook_secret_refresher().refresh()
         return None
-    caller = (event.get("requestContext") or {}).get("authorizer") or {}
+    authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(
-        operator_key_id=caller.get("key_id"), method=event.get("httpMethod"), path=event.get("path")
+        operator_key_id=authorizer.get("key_id"), method=event.get("httpMethod"), path=event.get("path")
     )
     response = build_router().handle(event)
     logger.info("admin request handled", status=response["statusCode"])

@@ -1,4 +1,4 @@
-"""API Gateway's Lambda authorizer: identifies the caller of a request or turns the caller away."""
+"""Handler of the authorize function: API Gateway's Lambda authorizer, which accepts or rejects callers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
 
 
 def _read_authorization_header(event: dict[str, Any]) -> str:
-    """Return the value of the header, or nothing if it is absent or repeated.
+    """Return the value of the header, or an empty string if it is absent or repeated.
 
     A repeated header is ambiguous: the next server might read another of the values.
     """

@@ -1,4 +1,4 @@
-"""Pass Replicate's read-only endpoints through, by allow-list."""
+"""Handler of the catalog function: pass Replicate's read-only endpoints through, by allow-list."""
 
 from __future__ import annotations
 

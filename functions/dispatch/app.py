@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-# The time of an invocation that is kept in reserve for recording the outcome of a call.
+# Time at the end of an invocation to record the outcome of a call.
 _RESERVED_SECONDS = 5
 
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -30,7 +30,7 @@ def handle_record(record: SQSRecord) -> None:
         with logger.append_context_keys(
             job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
         ):
-            build_dispatcher().handle(command)
+            build_dispatcher().handle_command(command)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -1,4 +1,4 @@
-"""The files API: upload, list, read and delete input files, and the download that Replicate fetches."""
+"""Handler of the files function: the routes below `/v1/files`, downloads by Replicate included."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    caller = (event.get("requestContext") or {}).get("authorizer") or {}
+    authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(
-        tenant=caller.get("tenant"), method=event.get("httpMethod"), route=event.get("resource")
+        tenant=authorizer.get("tenant"), method=event.get("httpMethod"), route=event.get("resource")
     )
     response = build_router().handle(event)
     logger.info("file request handled", status=response["statusCode"])

@@ -1,4 +1,4 @@
-"""Store the output files of succeeded predictions and finish their jobs."""
+"""Handler of the harvest function: store the output files of succeeded predictions and finish their jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from replicate_proxy.bootstrap.harvest import build_harvester, build_report_loader, clock
+from replicate_proxy.bootstrap.environment import clock
+from replicate_proxy.bootstrap.harvest import build_harvester, build_report_loader
 from replicate_proxy.consumer import log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer

@@ -1,4 +1,4 @@
-"""Create and cancel predictions and batches (`POST` routes)."""
+"""Handler of the ingest function: create and cancel predictions and batches (`POST` routes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read predictions and batches (`GET` routes), health and CORS preflights."""
+"""Handler of the query function: read predictions and batches (`GET` routes), health and CORS preflights."""
 
 from __future__ import annotations
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.sweep import build_sweeper, clock, delivery_sweep
+from replicate_proxy.bootstrap.delivery import build_delivery_sweep
+from replicate_proxy.bootstrap.environment import clock
+from replicate_proxy.bootstrap.sweep import build_sweeper
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-# The time kept in reserve for the checks that are running when the sweep's time is up.
+# Time for the checks that are still running when the sweep ends.
 _RESERVED_TIME = timedelta(seconds=8)
-# The longest that deliveries may take of one sweep.
+# How much of a sweep the deliveries may take.
 _MAX_DELIVERIES_TIME = timedelta(seconds=12)
 
 
@@ -25,7 +27,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     now = clock.now()
     deadline = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVED_TIME
     try:
-        sent = delivery_sweep().enqueue_due(now, min(deadline, now + _MAX_DELIVERIES_TIME))
+        sent = build_delivery_sweep().enqueue_due(now, min(deadline, now + _MAX_DELIVERIES_TIME))
     finally:
         # Jobs are checked even if the deliveries fail.
         result = build_sweeper().sweep_jobs(deadline)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
     response = build_router().handle(event)
     logger.info(
-        "answered",
+        "request answered",
         method=event.get("httpMethod"),
         resource=event.get("resource"),
         status=response["statusCode"],

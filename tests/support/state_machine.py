@@ -6,8 +6,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import StaleChangeError
-from replicate_proxy.jobs.state_machine import apply
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from tests.support.clock import NOW
 
@@ -23,7 +23,7 @@ LATER = NOW + timedelta(seconds=60)
 
 
 def apply_change(job: Job, change: Change, now: datetime = NOW) -> Job:
-    return apply(job, change, now=now, timeouts=TIMEOUTS)
+    return state_machine.apply_change(job, change, now=now, timeouts=TIMEOUTS)
 
 
 def apply_changes(job: Job, changes: Sequence[Change]) -> Job:

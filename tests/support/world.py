@@ -294,7 +294,7 @@ class World:
 
     def dispatch_job(self, job: Job) -> Job:
         """Handle a submit command for the job, and return the job as it is stored then."""
-        self.dispatcher.handle(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
+        self.dispatcher.handle_command(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
         return self.get_job(job)
 
     # Replicate's side
@@ -323,7 +323,7 @@ class FakeDispatchQueue:
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
         self.world.raise_fault("queue.failed")
-        self.world.enqueue(lambda: self.world.dispatcher.handle(command), delay_seconds)
+        self.world.enqueue(lambda: self.world.dispatcher.handle_command(command), delay_seconds)
 
 
 @dataclass

@@ -67,5 +67,5 @@ class Duplicator:
             self._harvests.send(build_continuation_event(job, SystemClock().now()), tenant=job.tenant)
             self.sent["harvest message duplicated"] += 1
         else:
-            self._commands.send(DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id))
+            self._commands.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
             self.sent["dispatch message duplicated"] += 1

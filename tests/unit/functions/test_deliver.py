@@ -29,7 +29,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publis
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
     with run_delivery_stack(monkeypatch) as stack:
-        monkeypatch.setattr(deliver, "webhook_address_policy", lambda: AddressPolicy(allow_loopback=True))
+        monkeypatch.setattr(
+            deliver, "build_webhook_address_policy", lambda: AddressPolicy(allow_loopback=True)
+        )
         yield stack
 
 
@@ -63,7 +65,7 @@ def test_success_is_delivered_signed_and_in_order(stack: DeliveryStack) -> None:
         while messages := stack.receive_messages():
             assert invoke_deliver(*messages) == {"batchItemFailures": []}
 
-    (secret,) = delivery.signing_secret_store().get_or_create("acme", now=SystemClock().now())
+    (secret,) = delivery.build_signing_secret_store().get_or_create("acme", now=SystemClock().now())
     events = [Webhook(secret.text).verify(body, headers) for headers, body in requests]
     assert [event["proxy"]["event"] for event in events] == ["output", "completed"]
     assert [event["status"] for event in events] == ["processing", "succeeded"]
@@ -80,7 +82,7 @@ def test_failed_delivery_is_enqueued_with_a_delay(stack: DeliveryStack) -> None:
     )
     assert queue["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
     job_id = json.loads(message)["job_id"]
-    (attempt,) = delivery.delivery_store().list_attempts_by_job("acme", job_id)
+    (attempt,) = delivery.build_delivery_store().list_attempts_by_job("acme", job_id)
     assert (attempt.status, attempt.response_body) == (500, "no")
 
 

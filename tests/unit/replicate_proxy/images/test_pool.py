@@ -170,7 +170,7 @@ def test_close_ends_all_children(pool: ImageWorkerPool, tmp_path: Path) -> None:
 
 
 def test_start_one_starts_child_before_first_image(pool: ImageWorkerPool) -> None:
-    pool.start_one()
+    pool.start_worker()
 
     assert len(list_children()) == 1
 
@@ -189,6 +189,6 @@ def test_worker_reports_crash_when_child_writes_invalid_json(
     monkeypatch.setattr(subprocess, "Popen", start_script)
     worker = ImageWorker(ImageLimits(timeout_seconds=5))
     with pytest.raises(UnreadableImageError) as caught:
-        worker.request(tmp_path, tmp_path, tmp_path, OPTIONS)
+        worker.run_task(tmp_path, tmp_path, tmp_path, OPTIONS)
 
     assert caught.value.reason == "worker_crashed"

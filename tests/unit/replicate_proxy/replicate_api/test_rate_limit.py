@@ -132,7 +132,7 @@ def test_no_window_has_more_than_burst_and_refill(per_minute: float, burst: int,
     record, now, served = RateLimitRecord(), 10**12, []
     for gap in gaps:
         now += gap
-        if record.wait_ms(now, limit) == 0:
+        if record.calculate_wait_ms(now, limit) == 0:
             record = RateLimitRecord(next_free_at=max(record.next_free_at, now) + limit.interval_ms)
             served.append(now)
     for start in served:

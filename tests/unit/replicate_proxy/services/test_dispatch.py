@@ -85,7 +85,7 @@ def test_dispatch_creates_one_prediction_when_two_dispatchers_race(world: World)
 
 def test_dispatch_raises_not_found_when_job_does_not_exist(world: World) -> None:
     with pytest.raises(NotFoundError):
-        world.dispatcher.handle(DispatchCommand.for_job(DispatchKind.SUBMIT, make_job()))
+        world.dispatcher.handle_command(DispatchCommand.for_job(DispatchKind.SUBMIT, make_job()))
 
 
 @pytest.mark.parametrize(

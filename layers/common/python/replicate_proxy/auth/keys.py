@@ -43,7 +43,7 @@ class ApiKeySecret:
     @classmethod
     def generate(cls, key_id: str | None = None) -> ApiKeySecret:
         """Generate a new key, or with `key_id` a new secret for an existing key."""
-        return cls(key_id or _random_text(_BASE32, _ID_LENGTH), _random_text(_BASE62, _SECRET_LENGTH))
+        return cls(key_id or _generate_text(_BASE32, _ID_LENGTH), _generate_text(_BASE62, _SECRET_LENGTH))
 
     @classmethod
     def parse(cls, credential: str) -> ApiKeySecret | None:
@@ -56,7 +56,7 @@ class ApiKeySecret:
         return signing.sign(digest_key, self.key_id, self.secret)
 
 
-def _random_text(alphabet: str, length: int) -> str:
+def _generate_text(alphabet: str, length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
@@ -108,12 +108,12 @@ class KeyStatus(Enum):
     EXPIRED = "expired"
 
 
-def verify_key(key: ApiKey | None, presented: ApiKeySecret, digest_key: bytes, now: datetime) -> KeyStatus:
+def verify_key(key: ApiKey | None, secret: ApiKeySecret, digest_key: bytes, now: datetime) -> KeyStatus:
     """Verify a presented secret against the record stored under its ID, None if there is no such record.
 
     An unknown ID costs as much time as a wrong secret, so that response times do not reveal which IDs exist.
     """
-    digest = presented.compute_digest(digest_key)
+    digest = secret.compute_digest(digest_key)
     is_current = secrets.compare_digest(digest, key.digest if key else _DUMMY_DIGEST)
     is_previous = secrets.compare_digest(digest, (key and key.previous_digest) or _DUMMY_DIGEST)
     if key is None or not (is_current or (is_previous and _is_in_overlap(key, now))):

@@ -159,22 +159,25 @@ class JwksClient:
         Raises UnauthenticatedError if the provider has no such key, RetryableError if the set cannot be
         fetched and the cached one is too old or does not contain the key.
         """
-        if key_id not in self._keys or self._age_seconds(self._fetched_at) > self._settings.max_age_seconds:
+        if (
+            key_id not in self._keys
+            or self._calculate_age_seconds(self._fetched_at) > self._settings.max_age_seconds
+        ):
             self._refresh()
         key = self._keys.get(key_id)
-        is_usable = self._age_seconds(self._fetched_at) <= self._settings.max_stale_seconds
+        is_usable = self._calculate_age_seconds(self._fetched_at) <= self._settings.max_stale_seconds
         if key is not None and is_usable:
             return key
         if self._last_attempt_failed or not is_usable:
             raise RetryableError("the identity provider's keys cannot be fetched")
         raise UnauthenticatedError("the token names a key that its issuer does not have")
 
-    def _age_seconds(self, moment: datetime | None) -> float:
+    def _calculate_age_seconds(self, moment: datetime | None) -> float:
         return float("inf") if moment is None else (self._clock.now() - moment) / timedelta(seconds=1)
 
     def _refresh(self) -> None:
         """Fetch the key set, unless that was tried a moment ago. If fetching fails, the old set stays."""
-        if self._age_seconds(self._last_attempt_at) < self._settings.min_refresh_interval_seconds:
+        if self._calculate_age_seconds(self._last_attempt_at) < self._settings.min_refresh_interval_seconds:
             return
         self._last_attempt_at = self._clock.now()
         try:

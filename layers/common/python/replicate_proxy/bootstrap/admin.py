@@ -1,4 +1,4 @@
-"""Composition of the admin function, including the deployment's dead-letter queues."""
+"""The composition root of the admin function, including the deployment's dead-letter queues."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.bootstrap.endpoints import redelivery_service
+from replicate_proxy.bootstrap.endpoints import build_redelivery_service
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.replicate import circuit_breaker, replicate_client
-from replicate_proxy.bootstrap.secrets import api_key_digest_key
+from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
+from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.tenants import TenantService
@@ -93,7 +93,7 @@ def build_router() -> Router:
         store=DynamoKeyStore(get_client("dynamodb"), table),
         gateway=gateway,
         usage_plan_keys=usage_plan_keys,
-        load_digest_key=api_key_digest_key,
+        load_digest_key=load_api_key_digest_key,
         clock=clock,
         authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
     )
@@ -113,8 +113,8 @@ def build_router() -> Router:
                 clock=clock,
                 sleep=time.sleep,
             ),
-            breaker=circuit_breaker(),
-            redeliveries=redelivery_service(),
+            breaker=build_circuit_breaker(),
+            redeliveries=build_redelivery_service(),
             webhook_secret=build_webhook_secret_refresher(),
         ),
     )
@@ -124,13 +124,13 @@ def build_router() -> Router:
 @cache
 def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     return WebhookSecretRefresher(
-        replicate_client().get_webhook_secret,
+        build_replicate_client().get_webhook_secret,
         SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET]),
     )
 
 
 def _build_default_limits(env: Environment) -> UsageLimits | None:
-    """Return None if the stage has no usage plans."""
+    """Return the limits of callers without limits of their own, None if the stage has no usage plans."""
     if not env[ENABLE_USAGE_PLANS]:
         return None
     return UsageLimits(

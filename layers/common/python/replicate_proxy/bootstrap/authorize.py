@@ -1,4 +1,4 @@
-"""Composition of the authorizer function."""
+"""The composition root of the authorizer function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate_proxy.auth.stale_key_cache import StaleKeyCache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.bootstrap.secrets import api_key_digest_key
+from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Environment
 from replicate_proxy.settings import ACCESS_TABLE, ENABLE_USAGE_PLANS, JWT_ISSUER
@@ -37,19 +37,19 @@ def build_authorizer() -> Authorizer:
     return Authorizer(
         keys=keys,
         token_verifier=_build_token_verifier(env, clock),
-        load_digest_key=api_key_digest_key,
+        load_digest_key=load_api_key_digest_key,
         clock=clock,
         tenants=DynamoTenantStore(get_client("dynamodb"), table) if env[ENABLE_USAGE_PLANS] else None,
     )
 
 
 def _build_token_verifier(env: Environment, clock: SystemClock) -> TokenVerifier | None:
-    """Return None if no issuer is set: then only API keys are accepted."""
+    """Return the verifier of tokens, None if no issuer is set: then only API keys are accepted."""
     issuer = env[JWT_ISSUER]
     if not issuer:
         return None
-    # Importing PyJWT with its cryptography takes a tenth of a second of each cold start, which deployments
-    # without tokens are spared.
+    # Imported here, because PyJWT with its cryptography adds a tenth of a second to each cold start and
+    # deployments without tokens do not need it.
     from replicate_proxy.bootstrap.tokens import build_token_verifier  # noqa: PLC0415
 
     return build_token_verifier(issuer, env, clock)

@@ -1,4 +1,4 @@
-"""Build the catalog function: Replicate's read-only endpoints."""
+"""The composition root of the catalog function: Replicate's read-only endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
-from replicate_proxy.bootstrap.secrets import secret_reader
+from replicate_proxy.bootstrap.secrets import build_secret_reader
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Environment
 from replicate_proxy.replicate_api.client import ReplicateClient
@@ -42,7 +42,7 @@ def build_router() -> Router:
     base_url = env[REPLICATE_API_BASE_URL].rstrip("/")
     token = env[REPLICATE_API_TOKEN]
     replicate = ReplicateClient(
-        open_session(), base_url, lambda refresh: secret_reader().get(token, refresh=refresh)
+        open_session(), base_url, lambda refresh: build_secret_reader().get(token, refresh=refresh)
     )
     control_table = ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
     catalog = Catalog(

@@ -11,16 +11,16 @@ from botocore.config import Config
 
 from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.jobs import job_store
+from replicate_proxy.bootstrap.jobs import build_job_store
 from replicate_proxy.services.query import CachedJobReader
 from replicate_proxy.settings import DAX_MAX_STALENESS_MILLISECONDS, REPLICATE_PROXY_TABLE
 
 
-def build_cached_jobs(endpoint: str) -> CachedJobReader:
+def build_cached_job_reader(endpoint: str) -> CachedJobReader:
     """Return a reader of jobs through the cluster with this discovery endpoint (`daxs://…`)."""
     cache = DaxJobCache(partial(_connect, endpoint), env[REPLICATE_PROXY_TABLE])
     max_staleness = timedelta(milliseconds=env[DAX_MAX_STALENESS_MILLISECONDS])
-    return CachedJobReader(job_store(), cache, clock, max_staleness=max_staleness)
+    return CachedJobReader(build_job_store(), cache, clock, max_staleness=max_staleness)
 
 
 def _connect(endpoint: str) -> Any:

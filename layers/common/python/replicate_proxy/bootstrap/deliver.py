@@ -7,15 +7,15 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.bootstrap.delivery import (
-    delivery_queue,
-    delivery_settings,
-    delivery_store,
-    endpoint_store,
-    receiver_limit_store,
-    signing_secret_store,
-    webhook_address_policy,
+    build_delivery_queue,
+    build_delivery_settings,
+    build_delivery_store,
+    build_endpoint_store,
+    build_receiver_limit_store,
+    build_signing_secret_store,
+    build_webhook_address_policy,
 )
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.settings import EVENT_BUS
@@ -28,19 +28,21 @@ from replicate_proxy.webhooks.sender import HttpSender
 
 @cache
 def build_deliverer() -> Deliverer:
-    settings = delivery_settings()
+    settings = build_delivery_settings()
     return Deliverer(
-        updater=DeliveryUpdater(store=delivery_store(), queue=delivery_queue(), settings=settings),
-        request_builder=RequestBuilder(
-            deliveries=delivery_store(),
-            endpoints=endpoint_store(),
-            secrets=signing_secret_store(),
-            documents=document_store(),
+        updater=DeliveryUpdater(
+            store=build_delivery_store(), queue=build_delivery_queue(), settings=settings
         ),
-        receiver_limits=receiver_limit_store(),
+        request_builder=RequestBuilder(
+            deliveries=build_delivery_store(),
+            endpoints=build_endpoint_store(),
+            secrets=build_signing_secret_store(),
+            documents=build_document_store(),
+        ),
+        receiver_limits=build_receiver_limit_store(),
         endpoint_health=EndpointHealth(
-            receiver_limits=receiver_limit_store(),
-            endpoints=endpoint_store(),
+            receiver_limits=build_receiver_limit_store(),
+            endpoints=build_endpoint_store(),
             bus=EventBridgeBus(get_client("events"), env[EVENT_BUS]),
             settings=settings,
         ),
@@ -52,9 +54,9 @@ def build_deliverer() -> Deliverer:
 
 
 def _build_sender() -> HttpSender:
-    settings = delivery_settings()
+    settings = build_delivery_settings()
     session = GuardedSession(
-        webhook_address_policy(),
+        build_webhook_address_policy(),
         connect_timeout_seconds=settings.connect_timeout_seconds,
         read_timeout_seconds=settings.total_timeout_seconds,
     )

@@ -21,55 +21,51 @@ from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
 
 @cache
-def delivery_settings() -> DeliverySettings:
+def build_delivery_settings() -> DeliverySettings:
     return DeliverySettings.from_env(env)
 
 
 @cache
-def delivery_store() -> DynamoDeliveryStore:
+def build_delivery_store() -> DynamoDeliveryStore:
     return DynamoDeliveryStore(
-        get_client("dynamodb"), _table_name(), due_shards=delivery_settings().due_shards
+        get_client("dynamodb"), env[DELIVERIES_TABLE], due_shards=build_delivery_settings().due_shards
     )
 
 
 @cache
-def endpoint_store() -> DynamoEndpointStore:
-    return DynamoEndpointStore(get_client("dynamodb"), _table_name())
+def build_endpoint_store() -> DynamoEndpointStore:
+    return DynamoEndpointStore(get_client("dynamodb"), env[DELIVERIES_TABLE])
 
 
 @cache
-def signing_secret_store() -> DynamoSigningSecretStore:
-    return DynamoSigningSecretStore(get_client("dynamodb"), _table_name())
+def build_signing_secret_store() -> DynamoSigningSecretStore:
+    return DynamoSigningSecretStore(get_client("dynamodb"), env[DELIVERIES_TABLE])
 
 
 @cache
-def receiver_limit_store() -> DynamoReceiverLimitStore:
-    return DynamoReceiverLimitStore(get_client("dynamodb"), _table_name(), delivery_settings())
+def build_receiver_limit_store() -> DynamoReceiverLimitStore:
+    return DynamoReceiverLimitStore(get_client("dynamodb"), env[DELIVERIES_TABLE], build_delivery_settings())
 
 
 @cache
-def delivery_queue() -> SqsDeliveryQueue:
+def build_delivery_queue() -> SqsDeliveryQueue:
     return SqsDeliveryQueue(get_client("sqs"), env[NOTIFY_QUEUE_URL])
 
 
 @cache
-def delivery_sweep() -> DeliverySweep:
+def build_delivery_sweep() -> DeliverySweep:
     return DeliverySweep(
-        deliveries=delivery_store(),
-        queue=delivery_queue(),
+        deliveries=build_delivery_store(),
+        queue=build_delivery_queue(),
         clock=clock,
-        settings=delivery_settings(),
+        settings=build_delivery_settings(),
         checkpoint=checkpoint,
     )
 
 
-def webhook_address_policy() -> AddressPolicy:
+def build_webhook_address_policy() -> AddressPolicy:
     """Return which addresses webhooks may go to: https on `WEBHOOK_PORTS`, and loopback if local."""
     return AddressPolicy(
         allow_loopback=env.local_settings().allow_loopback,
         ports=frozenset(env[WEBHOOK_PORTS]),
     )
-
-
-def _table_name() -> str:
-    return env[DELIVERIES_TABLE]

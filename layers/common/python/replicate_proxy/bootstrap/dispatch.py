@@ -6,11 +6,11 @@ from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import job_store, job_timeouts, job_updater
-from replicate_proxy.bootstrap.replicate import prediction_writer
-from replicate_proxy.bootstrap.secrets import root_secret
+from replicate_proxy.bootstrap.jobs import build_job_store, build_job_timeouts, build_job_updater
+from replicate_proxy.bootstrap.replicate import build_prediction_writer
+from replicate_proxy.bootstrap.secrets import load_root_secret
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL, WEBHOOK_BASE_URL
@@ -19,14 +19,14 @@ from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL,
 @cache
 def build_dispatcher() -> Dispatcher:
     return Dispatcher(
-        updater=job_updater(),
-        store=job_store(),
-        documents=document_store(),
+        updater=build_job_updater(),
+        store=build_job_store(),
+        documents=build_document_store(),
         queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
-        predictions=prediction_writer(),
-        urls=CallbackUrls(env[WEBHOOK_BASE_URL], root_secret()),
+        predictions=build_prediction_writer(),
+        urls=CallbackUrls(env[WEBHOOK_BASE_URL], load_root_secret()),
         clock=clock,
-        timeouts=job_timeouts(),
+        timeouts=build_job_timeouts(),
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )

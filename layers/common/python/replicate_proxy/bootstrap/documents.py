@@ -1,4 +1,4 @@
-"""The store of documents."""
+"""The store of documents, shared by most functions."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from replicate_proxy.settings import IMAGES_BUCKET
 
 
 @cache
-def document_store() -> S3DocumentStore:
+def build_document_store() -> S3DocumentStore:
     return S3DocumentStore(get_client("s3"), env[IMAGES_BUCKET])

@@ -8,13 +8,13 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.bootstrap.delivery import (
-    delivery_queue,
-    delivery_settings,
-    delivery_store,
-    endpoint_store,
-    receiver_limit_store,
-    signing_secret_store,
-    webhook_address_policy,
+    build_delivery_queue,
+    build_delivery_settings,
+    build_delivery_store,
+    build_endpoint_store,
+    build_receiver_limit_store,
+    build_signing_secret_store,
+    build_webhook_address_policy,
 )
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.net.addresses import parse_url
@@ -26,31 +26,34 @@ from replicate_proxy.webhooks.redelivery import RedeliveryService
 @cache
 def build_router() -> Router:
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_endpoint_routes(router, endpoint_service(), redelivery_service())
+    add_endpoint_routes(router, build_endpoint_service(), build_redelivery_service())
     add_delivery_routes(
-        router, endpoints=endpoint_service(), redelivery=redelivery_service(), deliveries=delivery_store()
+        router,
+        endpoints=build_endpoint_service(),
+        redelivery=build_redelivery_service(),
+        deliveries=build_delivery_store(),
     )
     return router
 
 
 @cache
-def endpoint_service() -> EndpointService:
-    policy = webhook_address_policy()
+def build_endpoint_service() -> EndpointService:
+    policy = build_webhook_address_policy()
     return EndpointService(
-        endpoints=endpoint_store(),
-        secrets=signing_secret_store(),
-        receiver_limits=receiver_limit_store(),
+        endpoints=build_endpoint_store(),
+        secrets=build_signing_secret_store(),
+        receiver_limits=build_receiver_limit_store(),
         check_url=lambda url: parse_url(url, policy),
         clock=clock,
     )
 
 
 @cache
-def redelivery_service() -> RedeliveryService:
+def build_redelivery_service() -> RedeliveryService:
     return RedeliveryService(
-        deliveries=delivery_store(),
-        endpoints=endpoint_store(),
-        queue=delivery_queue(),
+        deliveries=build_delivery_store(),
+        endpoints=build_endpoint_store(),
+        queue=build_delivery_queue(),
         clock=clock,
-        settings=delivery_settings(),
+        settings=build_delivery_settings(),
     )

@@ -1,4 +1,4 @@
-"""Composition of the files function."""
+"""The composition root of the files function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client, get_presigning_client
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.aws.file_store import DynamoFileStore
-from replicate_proxy.bootstrap.secrets import file_signing_key
+from replicate_proxy.bootstrap.secrets import load_file_signing_key
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.config import Environment
 from replicate_proxy.files.service import FileService, FileSettings
@@ -34,10 +34,10 @@ def build_router() -> Router:
     service = FileService(
         store=DynamoFileStore(get_client("dynamodb"), env[ACCESS_TABLE]),
         objects=S3FileObjects(get_presigning_client(), bucket, upload_url=upload_url),
-        load_signing_key=file_signing_key,
+        load_signing_key=load_file_signing_key,
         clock=SystemClock(),
         settings=FileSettings(max_upload_bytes=env[MAX_UPLOAD_MB] * _MEGABYTE),
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_file_routes(router, service, load_signing_key=file_signing_key)
+    add_file_routes(router, service, load_signing_key=load_file_signing_key)
     return router

@@ -10,10 +10,10 @@ from replicate_proxy.aws.blob_store import Encryption, S3BlobStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsHarvestQueue
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import job_updater
-from replicate_proxy.bootstrap.secrets import output_key_secret
+from replicate_proxy.bootstrap.jobs import build_job_updater
+from replicate_proxy.bootstrap.secrets import load_output_key_secret
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
@@ -42,21 +42,19 @@ from replicate_proxy.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["build_harvester", "build_report_loader", "clock"]
-
 _MAX_REDIRECTS = 3
 
 
 @cache
 def build_report_loader() -> ReportLoader:
-    return ReportLoader(document_store())
+    return ReportLoader(build_document_store())
 
 
 @cache
 def build_harvester() -> JobHarvester:
     return JobHarvester(
-        updater=job_updater(),
-        documents=document_store(),
+        updater=build_job_updater(),
+        documents=build_document_store(),
         output_harvester=_build_output_harvester(),
         queue=SqsHarvestQueue(get_client("sqs"), env[HARVEST_QUEUE_URL]),
         clock=clock,
@@ -86,10 +84,10 @@ def _build_output_harvester() -> ParallelOutputHarvester:
     blobs = S3BlobStore(get_client("s3"), env[IMAGES_BUCKET], encryption=Encryption(env[KMS_KEY_ID]))
     compressor = ImageWorkerPool(workers=env[IMAGE_WORKERS])
     # Starts while the first invocation acquires its job and fetches the files.
-    compressor.start_one()
+    compressor.start_worker()
     file_harvester = FileHarvester(
         fetcher=HttpFileFetcher(_build_session(), disk_budget=DiskBudget(settings.max_disk_bytes)),
-        store=OutputFileStore(blobs, base_url=env[OUTPUTS_BASE_URL], secret=output_key_secret()),
+        store=OutputFileStore(blobs, base_url=env[OUTPUTS_BASE_URL], secret=load_output_key_secret()),
         compressor=compressor,
         settings=settings,
     )

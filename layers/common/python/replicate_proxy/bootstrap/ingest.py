@@ -1,4 +1,4 @@
-"""Build the ingest function: routes that create and cancel predictions and batches."""
+"""The composition root of the ingest function: routes that create and cancel predictions and batches."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import batch_store, job_store, job_timeouts, job_updater
-from replicate_proxy.bootstrap.secrets import file_signing_key
+from replicate_proxy.bootstrap.jobs import (
+    build_batch_store,
+    build_job_store,
+    build_job_timeouts,
+    build_job_updater,
+)
+from replicate_proxy.bootstrap.secrets import load_file_signing_key
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
@@ -41,12 +46,12 @@ def build_router() -> Router:
     """Build the routes once per execution environment."""
     queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
     idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
-    waiter = JobWaiter(job_store(), clock, time.sleep, max_wait_seconds=env[MAX_WAIT_SECONDS])
-    canceler = JobCanceler(job_updater(), queue, waiter, checkpoint=checkpoint)
-    factory = JobFactory(document_store(), job_timeouts())
-    parser, renderer = _build_parser(), PredictionRenderer(document_store())
+    waiter = JobWaiter(build_job_store(), clock, time.sleep, max_wait_seconds=env[MAX_WAIT_SECONDS])
+    canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
+    factory = JobFactory(build_document_store(), build_job_timeouts())
+    parser, renderer = _build_parser(), PredictionRenderer(build_document_store())
     creator = JobCreator(
-        store=job_store(),
+        store=build_job_store(),
         idempotency=idempotency,
         factory=factory,
         queue=queue,
@@ -54,7 +59,7 @@ def build_router() -> Router:
         checkpoint=checkpoint,
     )
     batches = BatchService(
-        store=batch_store(),
+        store=build_batch_store(),
         idempotency=idempotency,
         factory=factory,
         queue=queue,
@@ -76,4 +81,6 @@ def _build_parser() -> JobRequestParser:
 
 
 def _check_input(value: Mapping[str, Any], principal: Principal, base_url: str) -> None:
-    check_input_files(value, principal, load_signing_key=file_signing_key, base_url=base_url, now=clock.now())
+    check_input_files(
+        value, principal, load_signing_key=load_file_signing_key, base_url=base_url, now=clock.now()
+    )

@@ -14,20 +14,20 @@ from replicate_proxy.settings import REPLICATE_PROXY_TABLE
 
 
 @cache
-def job_timeouts() -> JobTimeouts:
+def build_job_timeouts() -> JobTimeouts:
     return JobTimeouts.from_env(env)
 
 
 @cache
-def job_store() -> DynamoJobStore:
+def build_job_store() -> DynamoJobStore:
     return DynamoJobStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
 
 
 @cache
-def batch_store() -> DynamoBatchStore:
-    return DynamoBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE], job_store())
+def build_batch_store() -> DynamoBatchStore:
+    return DynamoBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE], build_job_store())
 
 
 @cache
-def job_updater() -> JobUpdater:
-    return JobUpdater(job_store(), clock, job_timeouts())
+def build_job_updater() -> JobUpdater:
+    return JobUpdater(build_job_store(), clock, build_job_timeouts())

@@ -8,12 +8,12 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus, SnsTopic
 from replicate_proxy.aws.job_stream import DynamoJobStream, job_change_from_stream_record
 from replicate_proxy.bootstrap.delivery import (
-    delivery_queue,
-    delivery_settings,
-    delivery_store,
-    endpoint_store,
+    build_delivery_queue,
+    build_delivery_settings,
+    build_delivery_store,
+    build_endpoint_store,
 )
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.settings import EVENT_BUS, NOTIFY_TOPIC_ARN
 from replicate_proxy.webhooks.notifier import Notifier
@@ -26,13 +26,13 @@ __all__ = ["build_notifier", "build_stream_replayer", "job_change_from_stream_re
 @cache
 def build_notifier() -> Notifier:
     return Notifier(
-        deliveries=delivery_store(),
-        endpoints=endpoint_store(),
-        documents=document_store(),
-        queue=delivery_queue(),
+        deliveries=build_delivery_store(),
+        endpoints=build_endpoint_store(),
+        documents=build_document_store(),
+        queue=build_delivery_queue(),
         publisher=_build_status_publisher(),
         clock=clock,
-        settings=delivery_settings(),
+        settings=build_delivery_settings(),
         checkpoint=checkpoint,
     )
 

@@ -1,4 +1,4 @@
-"""Build the query function: routes that read predictions and batches, health and CORS preflights."""
+"""The composition root of the query function: reads of predictions and batches, health, CORS preflights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.routing import Router
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import env
-from replicate_proxy.bootstrap.jobs import batch_store, job_store
+from replicate_proxy.bootstrap.jobs import build_batch_store, build_job_store
 from replicate_proxy.services.batches import BatchReader
 from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    renderer = PredictionRenderer(document_store())
+    renderer = PredictionRenderer(build_document_store())
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_prediction_read_routes(router, PredictionReader(_build_job_reader(), renderer))
-    add_batch_read_routes(router, batches=BatchReader(batch_store()), renderer=renderer)
+    add_batch_read_routes(router, batches=BatchReader(build_batch_store()), renderer=renderer)
     add_health_routes(router)
     return router
 
@@ -35,8 +35,8 @@ def build_router() -> Router:
 def _build_job_reader() -> JobReader:
     endpoint = env[DAX_ENDPOINT]
     if not endpoint:
-        return job_store()
+        return build_job_store()
     # Imported here so that deployments without DAX do not load its client in a cold start.
-    from replicate_proxy.bootstrap.dax import build_cached_jobs  # noqa: PLC0415
+    from replicate_proxy.bootstrap.dax import build_cached_job_reader  # noqa: PLC0415
 
-    return build_cached_jobs(endpoint)
+    return build_cached_job_reader(endpoint)

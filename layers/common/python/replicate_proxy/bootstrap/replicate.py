@@ -8,11 +8,11 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.secrets import secret_reader
+from replicate_proxy.bootstrap.secrets import build_secret_reader
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.connection import open_session
-from replicate_proxy.replicate_api.predictions import PredictionReader, PredictionWriter
+from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.settings import (
@@ -31,47 +31,49 @@ _READ_LIMIT = RateLimit(2400, 200)
 
 
 @cache
-def prediction_writer() -> PredictionWriter:
+def build_prediction_writer() -> UpstreamPredictionWriter:
     """Return the client of the dispatcher."""
     limit = RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST])
-    return PredictionWriter(_build_retrying_client(), circuit_breaker(), _build_limiter("creates", limit))
+    return UpstreamPredictionWriter(
+        _build_retrying_client(), build_circuit_breaker(), _build_limiter("creates", limit)
+    )
 
 
 @cache
-def prediction_reader() -> PredictionReader:
+def build_prediction_reader() -> UpstreamPredictionReader:
     """Return the client of the sweep."""
     limiter = _build_limiter("reads", _READ_LIMIT)
-    return PredictionReader(_build_retrying_client(), circuit_breaker(), limiter, time.sleep)
+    return UpstreamPredictionReader(_build_retrying_client(), build_circuit_breaker(), limiter, time.sleep)
 
 
 @cache
-def circuit_breaker() -> CircuitBreaker:
+def build_circuit_breaker() -> CircuitBreaker:
     settings = BreakerSettings(
         open_seconds=env[BREAKER_OPEN_SECONDS],
         probe_lease_seconds=env[BREAKER_PROBE_LEASE_SECONDS],
     )
-    return CircuitBreaker(_control_table(), clock, settings)
+    return CircuitBreaker(_build_control_table(), clock, settings)
 
 
 @cache
-def replicate_client() -> ReplicateClient:
+def build_replicate_client() -> ReplicateClient:
     token_name = env[REPLICATE_API_TOKEN]
     return ReplicateClient(
         open_session(),
         env[REPLICATE_API_BASE_URL],
-        lambda refresh: secret_reader().get(token_name, refresh=refresh),
+        lambda refresh: build_secret_reader().get(token_name, refresh=refresh),
         Timeouts(read_seconds=env[REPLICATE_READ_TIMEOUT_SECONDS]),
     )
 
 
 @cache
-def _control_table() -> ControlTable:
+def _build_control_table() -> ControlTable:
     return ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
 
 
 def _build_retrying_client() -> RetryingClient:
-    return RetryingClient(replicate_client(), Retry())
+    return RetryingClient(build_replicate_client(), Retry())
 
 
 def _build_limiter(name: str, limit: RateLimit) -> RateLimiter:
-    return RateLimiter(_control_table(), name, limit, clock)
+    return RateLimiter(_build_control_table(), name, limit, clock)

@@ -13,27 +13,27 @@ from replicate_proxy.settings import SIGNING_SECRET_ARN
 
 
 @cache
-def secret_reader() -> SecretReader:
+def build_secret_reader() -> SecretReader:
     return SecretReader(get_client)
 
 
 @cache
-def root_secret() -> bytes:
+def load_root_secret() -> bytes:
     """Return the root secret. It never changes, so it is read once; if that fails, the next call retries."""
     arn = Environment(os.environ)[SIGNING_SECRET_ARN]
     return str(get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
 
 
 @cache
-def api_key_digest_key() -> bytes:
-    return signing.derive_key(root_secret(), "api-keys")
+def load_api_key_digest_key() -> bytes:
+    return signing.derive_key(load_root_secret(), "api-keys")
 
 
 @cache
-def file_signing_key() -> bytes:
-    return signing.derive_key(root_secret(), "file-urls")
+def load_file_signing_key() -> bytes:
+    return signing.derive_key(load_root_secret(), "file-urls")
 
 
 @cache
-def output_key_secret() -> bytes:
-    return signing.derive_key(root_secret(), "output-keys")
+def load_output_key_secret() -> bytes:
+    return signing.derive_key(load_root_secret(), "output-keys")

@@ -1,4 +1,4 @@
-"""The composition root of the sweep function: the checks of overdue jobs, and the due deliveries."""
+"""The composition root of the sweep function's checks of overdue jobs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
-from replicate_proxy.bootstrap.delivery import delivery_sweep
-from replicate_proxy.bootstrap.documents import document_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import job_store, job_timeouts, job_updater
-from replicate_proxy.bootstrap.replicate import prediction_reader
-from replicate_proxy.bootstrap.secrets import root_secret
+from replicate_proxy.bootstrap.jobs import build_job_store, build_job_timeouts, build_job_updater
+from replicate_proxy.bootstrap.replicate import build_prediction_reader
+from replicate_proxy.bootstrap.secrets import load_root_secret
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.harvest import build_continuation_event
 from replicate_proxy.services.reconcile import Reconciler
@@ -32,13 +31,11 @@ from replicate_proxy.settings import (
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
-__all__ = ["build_sweeper", "clock", "delivery_sweep"]
-
 
 @cache
 def build_sweeper() -> Sweeper:
     return Sweeper(
-        store=job_store(),
+        store=build_job_store(),
         handlers=_build_reconciler().build_handlers(),
         clock=clock,
         sleep=time.sleep,
@@ -54,28 +51,28 @@ def _build_reconciler() -> Reconciler:
         harvest_queue.send(build_continuation_event(job, clock.now()), tenant=job.tenant)
 
     return Reconciler(
-        updater=job_updater(),
-        documents=document_store(),
+        updater=build_job_updater(),
+        documents=build_document_store(),
         queue=queue,
-        reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), document_store()),
-        reader=prediction_reader(),
+        reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), build_document_store()),
+        reader=build_prediction_reader(),
         resolver=_build_resolver(queue),
         resume_harvest=resume_harvest,
         clock=clock,
-        timeouts=job_timeouts(),
+        timeouts=build_job_timeouts(),
         checkpoint=checkpoint,
     )
 
 
 def _build_resolver(queue: SqsCommandQueue) -> SubmissionResolver:
     return SubmissionResolver(
-        updater=job_updater(),
-        store=job_store(),
-        documents=document_store(),
+        updater=build_job_updater(),
+        store=build_job_store(),
+        documents=build_document_store(),
         queue=queue,
-        lister=prediction_reader(),
-        urls=CallbackUrls(env[WEBHOOK_BASE_URL], root_secret()),
+        lister=build_prediction_reader(),
+        urls=CallbackUrls(env[WEBHOOK_BASE_URL], load_root_secret()),
         clock=clock,
-        timeouts=job_timeouts(),
+        timeouts=build_job_timeouts(),
         checkpoint=checkpoint,
     )

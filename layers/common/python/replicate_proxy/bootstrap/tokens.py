@@ -1,4 +1,4 @@
-"""Composition of the token verifier, apart from the authorizer's because it imports PyJWT and requests."""
+"""The token verifier of the authorizer, a module of its own because it imports PyJWT and requests."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ImageWorkerPool:
         for worker in self._workers:
             self._free.put(worker)
 
-    def start_one(self) -> None:
+    def start_worker(self) -> None:
         """Start a child without waiting for it."""
         worker = self._free.get()
         try:
@@ -64,7 +64,7 @@ class ImageWorkerPool:
         size = source.stat().st_size
         worker = self._free.get()
         try:
-            return self._compress(worker, source, output, thumbnail, options)
+            return self._compress_with_retry(worker, source, output, thumbnail, options)
         except UnreadableImageError as error:
             result = ImageResult(ImageOutcome.UNREADABLE, bytes_before=size, bytes_after=size)
             return result.with_failure(error.reason)
@@ -76,16 +76,16 @@ class ImageWorkerPool:
         for worker in self._workers:
             worker.stop()
 
-    def _compress(
+    def _compress_with_retry(
         self, worker: ImageWorker, source: Path, output: Path, thumbnail: Path, options: ImageOptions
     ) -> ImageResult:
         """Try twice: the cause of a first crash may be an earlier image, that of a second is this one."""
         try:
-            return ImageResult.from_json(worker.request(source, output, thumbnail, options))
+            return ImageResult.from_json(worker.run_task(source, output, thumbnail, options))
         except UnreadableImageError as error:
             if error.reason != "worker_crashed":
                 raise
-            return ImageResult.from_json(worker.request(source, output, thumbnail, options))
+            return ImageResult.from_json(worker.run_task(source, output, thumbnail, options))
 
 
 class ImageWorker:
@@ -117,7 +117,7 @@ class ImageWorker:
         )
         self._unread, self._task_count = b"", 0
 
-    def request(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
+    def run_task(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
         """Return the child's result.
 
         Raises UnreadableImageError("time_limit" or "worker_crashed"); the child is ended then.

@@ -62,7 +62,7 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
 }
 
 
-def apply(job: Job, change: Change, *, now: datetime, timeouts: JobTimeouts) -> Job:
+def apply_change(job: Job, change: Change, *, now: datetime, timeouts: JobTimeouts) -> Job:
     """Return the job after the change. Raises StaleChangeError if the change no longer applies to it."""
     if job.status not in ALLOWED[type(change)]:
         raise StaleChangeError(f"{type(change).__name__} does not apply to a job that is {job.status}")

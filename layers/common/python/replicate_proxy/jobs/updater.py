@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.changes import Reported
-from replicate_proxy.jobs.state_machine import apply
+from replicate_proxy.jobs.state_machine import apply_change
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.changes import Change
@@ -39,7 +39,7 @@ class JobUpdater:
         Raises StaleChangeError if the change is late or a duplicate, RetryableError if the races do not end.
         """
         for _ in range(_MAX_SAVE_ATTEMPTS):
-            changed = apply(job, change, now=self._clock.now(), timeouts=self._timeouts)
+            changed = apply_change(job, change, now=self._clock.now(), timeouts=self._timeouts)
             if isinstance(change, Reported) and job.replicate_id is None:
                 # The signed callback URL proves that the prediction is this job's. Claim it, so that another
                 # job of unknown outcome with an identical request cannot.

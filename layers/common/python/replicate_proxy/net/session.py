@@ -21,8 +21,8 @@ from replicate_proxy.net.response import GuardedResponse
 from replicate_proxy.net.transport import (
     GuardedAdapter,
     Resolver,
+    build_default_tls_context,
     connect,
-    default_tls_context,
     resolve_with_system,
 )
 
@@ -109,7 +109,7 @@ class GuardedSession:
             redirects_left -= 1
             following = self._check_url(urljoin(current.url, location))
             if following.origin != current.origin:
-                headers = _without_credentials(headers)
+                headers = _remove_credentials(headers)
             current = following
 
     def _send(
@@ -140,7 +140,7 @@ class GuardedSession:
         request = requests.Request(
             method, url.url, headers=_add_default_headers(headers), data=data
         ).prepare()
-        adapter = GuardedAdapter(open_socket, self.tls_context or default_tls_context())
+        adapter = GuardedAdapter(open_socket, self.tls_context or build_default_tls_context())
         try:
             return adapter.send(
                 request, stream=True, timeout=(self.connect_timeout_seconds, self.read_timeout_seconds)
@@ -159,5 +159,5 @@ def _add_default_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {"Accept-Encoding": "identity", "User-Agent": "replicate-proxy", "Connection": "close", **headers}
 
 
-def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
+def _remove_credentials(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _CREDENTIAL_HEADERS}

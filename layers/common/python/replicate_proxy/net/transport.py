@@ -85,7 +85,7 @@ def _connect_to_first(addresses: Sequence[str], port: int, timeout_seconds: floa
 
 
 @cache
-def default_tls_context() -> ssl.SSLContext:
+def build_default_tls_context() -> ssl.SSLContext:
     """Return a context for TLS 1.2 or newer with the public certificate authorities.
 
     It is cached, because loading the authorities takes milliseconds.

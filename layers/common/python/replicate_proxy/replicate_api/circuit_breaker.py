@@ -72,7 +72,7 @@ class CircuitBreaker:
 
     def raise_if_open(self) -> None:
         """Raise BreakerOpenError if a call now would not be made. Usually reads the cached record."""
-        wait_seconds = self._wait_seconds()
+        wait_seconds = self._calculate_wait_seconds()
         if wait_seconds > 0:
             raise BreakerOpenError("the circuit breaker is open", retry_after=wait_seconds)
 
@@ -83,7 +83,7 @@ class CircuitBreaker:
             result: T = self._build_circuit().call(function)
         except pybreaker.CircuitBreakerError as error:
             raise BreakerOpenError(
-                "the circuit breaker is open", retry_after=max(self._wait_seconds(), 1.0)
+                "the circuit breaker is open", retry_after=max(self._calculate_wait_seconds(), 1.0)
             ) from error
         return result
 
@@ -127,7 +127,7 @@ class CircuitBreaker:
     def _store(self) -> BreakerStore:
         return self._thread_local.store
 
-    def _wait_seconds(self) -> float:
+    def _calculate_wait_seconds(self) -> float:
         """Return the seconds until a call may be made, 0 if it may be made now."""
         record = self._store.read()
         if record.state == pybreaker.STATE_CLOSED or self._store.owns_probe(record):

@@ -29,7 +29,7 @@ _MAX_READ_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionWriter:
+class UpstreamPredictionWriter:
     """Creates and cancels predictions."""
 
     client: RetryingClient
@@ -62,7 +62,7 @@ class PredictionWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionReader:
+class UpstreamPredictionReader:
     """Reads predictions. Every read waits for a slot of the read limit."""
 
     client: RetryingClient

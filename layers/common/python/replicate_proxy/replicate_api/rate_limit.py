@@ -63,17 +63,17 @@ class RateLimitRecord:
     def is_reduced(self, now: int) -> bool:
         return self.reduced_until > now
 
-    def interval_ms(self, now: int, limit: RateLimit) -> int:
+    def get_interval_ms(self, now: int, limit: RateLimit) -> int:
         """Return the time between two calls; `limit` applies unless it is reduced."""
         return self.reduced_interval_ms if self.is_reduced(now) else limit.interval_ms
 
-    def latest_free_at(self, now: int, limit: RateLimit) -> int:
+    def calculate_latest_free_at(self, now: int, limit: RateLimit) -> int:
         """Return the latest `next_free_at` at which a slot is free; a reduced limit allows no burst."""
         return now + (0 if self.is_reduced(now) else (limit.burst - 1) * limit.interval_ms)
 
-    def wait_ms(self, now: int, limit: RateLimit) -> int:
+    def calculate_wait_ms(self, now: int, limit: RateLimit) -> int:
         """Return the time until a slot is free, 0 if one is free now."""
-        return max(0, self.next_free_at - self.latest_free_at(now, limit))
+        return max(0, self.next_free_at - self.calculate_latest_free_at(now, limit))
 
 
 class RateLimiter:
@@ -120,7 +120,7 @@ class RateLimiter:
     def _acquire_slot(self) -> float:
         for _ in range(_MAX_UPDATE_ATTEMPTS):
             now = self._now_ms()
-            wait_ms = self._record.wait_ms(now, self._limit)
+            wait_ms = self._record.calculate_wait_ms(now, self._limit)
             try:
                 if wait_ms > 0:
                     return self._reject(now, wait_ms)
@@ -129,12 +129,12 @@ class RateLimiter:
                 self._record = RateLimitRecord.parse(error.record)
             else:
                 return 0.0
-        return self._record.interval_ms(self._now_ms(), self._limit) / 1000
+        return self._record.get_interval_ms(self._now_ms(), self._limit) / 1000
 
     def _take_slot(self, now: int) -> None:
         """Raise ConditionFailedError if the cached record is stale (slot taken or rate changed)."""
         record = self._record
-        interval_ms = record.interval_ms(now, self._limit)
+        interval_ms = record.get_interval_ms(now, self._limit)
         values = {"now": now}
         if record.is_reduced(now):
             same_rate = "reduced_until = :reduced_until AND reduced_interval_ms = :interval_ms"
@@ -148,7 +148,10 @@ class RateLimiter:
         else:
             expression = "SET next_free_at = next_free_at + :interval_ms"
             slot_free = "next_free_at > :now AND next_free_at <= :latest"
-            values |= {"interval_ms": interval_ms, "latest": record.latest_free_at(now, self._limit)}
+            values |= {
+                "interval_ms": interval_ms,
+                "latest": record.calculate_latest_free_at(now, self._limit),
+            }
         self._update(expression, values, condition=f"{slot_free} AND {same_rate}")
 
     def _reject(self, now: int, wait_ms: int) -> float:

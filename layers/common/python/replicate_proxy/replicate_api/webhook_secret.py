@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_MAX_LIVE_SECRETS = 3
+_MAX_VALID_SECRETS = 3
 _SEPARATORS = re.compile(r"[\s,]+")
 
 
@@ -36,7 +36,7 @@ class RefreshResult:
     """Whether the secret was new, and how many are valid."""
 
     changed: bool
-    live: int
+    valid_count: int
 
 
 class WebhookSecretRefresher:
@@ -58,8 +58,8 @@ class WebhookSecretRefresher:
             raise PermanentError("Replicate's webhook secret is not readable") from error
         known = [part for part in _SEPARATORS.split(self._parameter.read()) if part]
         if current in known:
-            return RefreshResult(changed=False, live=len(known))
-        live = [current, *known][:_MAX_LIVE_SECRETS]
+            return RefreshResult(changed=False, valid_count=len(known))
+        live = [current, *known][:_MAX_VALID_SECRETS]
         self._parameter.write(" ".join(live))
         logger.info("webhook secret added", live=len(live))
-        return RefreshResult(changed=True, live=len(live))
+        return RefreshResult(changed=True, valid_count=len(live))

@@ -111,7 +111,7 @@ class Dispatcher:
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
-    def handle(self, command: DispatchCommand) -> None:
+    def handle_command(self, command: DispatchCommand) -> None:
         """Handle one command.
 
         Raises NotFoundError if the job does not exist, RetryableError if the message is to be received again.

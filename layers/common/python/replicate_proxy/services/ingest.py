@@ -198,9 +198,8 @@ def log_job_accepted(job: Job) -> None:
 
 def enqueue_submission(queue: CommandQueue, job: Job) -> bool:
     """Send the job to dispatch. Return False if that failed; the sweep will queue the job then."""
-    command = DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.id, job.correlation_id)
     try:
-        queue.send(command)
+        queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
     except RetryableError as error:
         logger.warning("queueing failed, left to the sweep", job_id=job.id, reason=str(error))
         return False

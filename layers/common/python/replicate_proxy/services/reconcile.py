@@ -40,7 +40,7 @@ _REPORTED_TOO_LATE = (
 )
 
 
-class PredictionReader(Protocol):
+class PredictionFetcher(Protocol):
     """Reads one prediction from Replicate."""
 
     def get(self, prediction_id: str) -> UpstreamPrediction: ...
@@ -54,7 +54,7 @@ class Reconciler:
     documents: DocumentStore
     queue: CommandQueue
     reports: ReportPublisher
-    reader: PredictionReader
+    reader: PredictionFetcher
     resolver: SubmissionResolver
     resume_harvest: Callable[[Job], None]
     clock: Clock
