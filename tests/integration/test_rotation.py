@@ -58,7 +58,7 @@ def test_a_new_webhook_secret_is_taken_over_and_the_old_one_stays_good(
     # As the schedule does it every hour.
     operator = ApiClient(stack.api_url, stack.admin_key, "operator")
     taken_over = operator.call("POST", "/admin/webhook-secret/refresh", {}).json()
-    assert taken_over == {"changed": True, "live": 2}
+    assert taken_over == {"changed": True, "valid_count": 2}
 
     assert _told_by_webhook(stack, api)
     simulator.change_settings(webhook_secret=first)

@@ -89,13 +89,13 @@ def test_redeliver_queues_failed_deliveries_page_by_page(admin_api: AdminApi) ->
 
 
 def test_refresh_keeps_known_webhook_secret(admin_api: AdminApi) -> None:
-    assert admin_api.call("POST", "webhook-secret/refresh") == (200, {"changed": False, "live": 1})
+    assert admin_api.call("POST", "webhook-secret/refresh") == (200, {"changed": False, "valid_count": 1})
     assert admin_api.parameter.writes == 0
 
 
 def test_refresh_puts_new_webhook_secret_first(admin_api: AdminApi) -> None:
     admin_api.secret = NEW_SECRET
-    assert admin_api.call("POST", "webhook-secret/refresh") == (200, {"changed": True, "live": 2})
+    assert admin_api.call("POST", "webhook-secret/refresh") == (200, {"changed": True, "valid_count": 2})
     assert admin_api.parameter.text == f"{NEW_SECRET} {OLD_SECRET}"
     assert admin_api.call("POST", "webhook-secret/refresh")[1]["changed"] is False
 

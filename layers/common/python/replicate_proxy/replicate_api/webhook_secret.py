@@ -1,4 +1,4 @@
-"""Copies Replicate's webhook signing secret to the parameter that the webhook function reads.
+"""Copy Replicate's webhook signing secret to the parameter that the webhook function reads.
 
 All secrets in the parameter are valid. A new one is added to the earlier ones, so that webhooks which
 Replicate signed with an earlier secret and still retries are accepted.
@@ -40,26 +40,29 @@ class RefreshResult:
 
 
 class WebhookSecretRefresher:
-    """`fetch` reads the secret from Replicate (OpenAPI document, webhooks.default.secret.get)."""
+    """Keeps the parameter up to date.
+
+    `fetch` reads the current secret from Replicate (OpenAPI document, webhooks.default.secret.get).
+    """
 
     def __init__(self, fetch: Callable[[], str], parameter: SecretParameter) -> None:
         self._fetch = fetch
         self._parameter = parameter
 
     def refresh(self) -> RefreshResult:
-        """Put a new secret first and drop the oldest above three. Repeating it changes nothing.
+        """Put a new secret first, and drop the oldest if there are more than three.
 
-        Raises PermanentError if Replicate's response is not a secret, so that it replaces no valid one.
+        Raises PermanentError if Replicate's response is not a secret, so that it displaces no valid one.
         """
         current = self._fetch().strip()
         try:
             decode_webhook_secret(current)
         except ValueError as error:
-            raise PermanentError("Replicate's webhook secret is not readable") from error
-        known = [part for part in _SEPARATORS.split(self._parameter.read()) if part]
-        if current in known:
-            return RefreshResult(changed=False, valid_count=len(known))
-        live = [current, *known][:_MAX_VALID_SECRETS]
-        self._parameter.write(" ".join(live))
-        logger.info("webhook secret added", live=len(live))
-        return RefreshResult(changed=True, valid_count=len(live))
+            raise PermanentError("Replicate returned an invalid webhook secret") from error
+        stored = [part for part in _SEPARATORS.split(self._parameter.read()) if part]
+        if current in stored:
+            return RefreshResult(changed=False, valid_count=len(stored))
+        valid = [current, *stored][:_MAX_VALID_SECRETS]
+        self._parameter.write(" ".join(valid))
+        logger.info("webhook secret added", valid_count=len(valid))
+        return RefreshResult(changed=True, valid_count=len(valid))
