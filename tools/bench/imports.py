@@ -27,7 +27,7 @@ clients = [boto3.client(name) for name in ("dynamodb", "s3", "sqs", "events", "s
 class Model(pydantic.BaseModel):
     name: str
 """
-# The parts of the all-in handler's time that each kind of function may take (docs/architecture.md, Performance).
+# The share of the all-in handler that each function may take (docs/architecture.md, Performance).
 TARGETS = {"ingest": 0.7, "dispatch": 0.7, "query": 0.5, "webhook": 0.5}
 # Which clients a handler makes before it can answer its first event.
 CLIENTS = {
