@@ -33,10 +33,13 @@ from tests.support.webhook_simulation import WebhookSimulation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The libraries compare the timestamp with the machine's clock.
-REAL_NOW = datetime.now(UTC)
-
 type Verify = Callable[[str, dict[str, str], bytes], Any]
+
+
+@pytest.fixture
+def real_now() -> datetime:
+    """The machine's time: the libraries compare a timestamp with it and allow five minutes."""
+    return datetime.now(UTC)
 
 
 def verify_with_standardwebhooks(secret: str, headers: dict[str, str], body: bytes) -> Any:
@@ -110,26 +113,26 @@ def deliver_completed(simulation: WebhookSimulation) -> ReceivedRequest:
 
 
 def get_default_secret(simulation: WebhookSimulation) -> str:
-    return simulation.secrets.get_or_create(TENANT, now=REAL_NOW)[0].text
+    return simulation.secrets.get_or_create(TENANT, now=simulation.clock.now())[0].text
 
 
 @pytest.mark.parametrize("verify", LIBRARIES)
-def test_webhook_of_prediction_verifies_with_default_secret(verify: Verify) -> None:
-    simulation = WebhookSimulation(start=REAL_NOW)
+def test_webhook_of_prediction_verifies_with_default_secret(real_now: datetime, verify: Verify) -> None:
+    simulation = WebhookSimulation(start=real_now)
     request = deliver_completed(simulation)
     verify(get_default_secret(simulation), dict(request.headers), request.body)
 
 
 @pytest.mark.parametrize("verify", LIBRARIES)
-def test_other_secret_does_not_verify(verify: Verify) -> None:
-    request = deliver_completed(WebhookSimulation(start=REAL_NOW))
+def test_other_secret_does_not_verify(real_now: datetime, verify: Verify) -> None:
+    request = deliver_completed(WebhookSimulation(start=real_now))
     with pytest.raises((*VERIFICATION_ERRORS, ValueError)):
-        verify(generate_signing_secret(REAL_NOW).text, dict(request.headers), request.body)
+        verify(generate_signing_secret(real_now).text, dict(request.headers), request.body)
 
 
 @pytest.mark.parametrize("verify", PYTHON_LIBRARIES)
-def test_changed_body_does_not_verify(verify: Verify) -> None:
-    simulation = WebhookSimulation(start=REAL_NOW)
+def test_changed_body_does_not_verify(real_now: datetime, verify: Verify) -> None:
+    simulation = WebhookSimulation(start=real_now)
     request = deliver_completed(simulation)
     forged_body = request.body.replace(b"succeeded", b"failed...", 1)
     assert forged_body != request.body
@@ -138,10 +141,10 @@ def test_changed_body_does_not_verify(verify: Verify) -> None:
 
 
 @pytest.mark.parametrize("verify", LIBRARIES)
-def test_both_secrets_verify_during_rotation_overlap(verify: Verify) -> None:
-    simulation = WebhookSimulation(start=REAL_NOW)
-    old = simulation.secrets.get_or_create(TENANT, now=REAL_NOW)
-    secrets = rotate_secrets(old, now=REAL_NOW, overlap=timedelta(days=1))
+def test_both_secrets_verify_during_rotation_overlap(real_now: datetime, verify: Verify) -> None:
+    simulation = WebhookSimulation(start=real_now)
+    old = simulation.secrets.get_or_create(TENANT, now=real_now)
+    secrets = rotate_secrets(old, now=real_now, overlap=timedelta(days=1))
     simulation.secrets.replace(TENANT, old=old, new=secrets)
     request = deliver_completed(simulation)
 
@@ -150,10 +153,10 @@ def test_both_secrets_verify_during_rotation_overlap(verify: Verify) -> None:
         verify(secret.text, dict(request.headers), request.body)
 
 
-def test_old_secret_does_not_sign_after_rotation_overlap() -> None:
-    simulation = WebhookSimulation(start=REAL_NOW)
-    old = simulation.secrets.get_or_create(TENANT, now=REAL_NOW)
-    secrets = rotate_secrets(old, now=REAL_NOW - timedelta(days=2), overlap=timedelta(days=1))
+def test_old_secret_does_not_sign_after_rotation_overlap(real_now: datetime) -> None:
+    simulation = WebhookSimulation(start=real_now)
+    old = simulation.secrets.get_or_create(TENANT, now=real_now)
+    secrets = rotate_secrets(old, now=real_now - timedelta(days=2), overlap=timedelta(days=1))
     simulation.secrets.replace(TENANT, old=old, new=secrets)
     request = deliver_completed(simulation)
 
@@ -162,8 +165,8 @@ def test_old_secret_does_not_sign_after_rotation_overlap() -> None:
         verify_with_standardwebhooks(old[0].text, dict(request.headers), request.body)
 
 
-def test_endpoint_has_its_own_secret() -> None:
-    simulation = WebhookSimulation(start=REAL_NOW)
+def test_endpoint_has_its_own_secret(real_now: datetime) -> None:
+    simulation = WebhookSimulation(start=real_now)
     endpoint = make_endpoint(events=("completed",))
     simulation.endpoints.create(endpoint)
     job = make_job(webhook=None)
@@ -176,10 +179,10 @@ def test_endpoint_has_its_own_secret() -> None:
         verify_with_standardwebhooks(get_default_secret(simulation), dict(request.headers), request.body)
 
 
-def test_retry_is_signed_with_its_own_timestamp() -> None:
+def test_retry_is_signed_with_its_own_timestamp(real_now: datetime) -> None:
     # The fifth attempt comes 2 h 35 min after the first.
-    simulation = WebhookSimulation(start=REAL_NOW - timedelta(hours=2, minutes=37))
-    outage_end = REAL_NOW - timedelta(minutes=4)
+    simulation = WebhookSimulation(start=real_now - timedelta(hours=2, minutes=37))
+    outage_end = real_now - timedelta(minutes=4)
     simulation.receiver.behavior = lambda request: (
         respond(200) if request.received_at >= outage_end else refuse_connection()
     )
@@ -188,35 +191,35 @@ def test_retry_is_signed_with_its_own_timestamp() -> None:
     simulation.run_for(9420)
 
     (request,) = simulation.receiver.accepted
-    assert request.received_at > REAL_NOW - timedelta(minutes=5)
+    assert request.received_at > real_now - timedelta(minutes=5)
     verify_with_standardwebhooks(get_default_secret(simulation), dict(request.headers), request.body)
 
 
-def test_generated_secret_is_32_random_bytes_in_standard_base64() -> None:
-    secrets = [generate_signing_secret(REAL_NOW).text for _ in range(50)]
+def test_generated_secret_is_32_random_bytes_in_standard_base64(real_now: datetime) -> None:
+    secrets = [generate_signing_secret(real_now).text for _ in range(50)]
     assert len(set(secrets)) == 50
     for secret in secrets:
         assert secret.startswith("whsec_")
         # Replicate's Python validator splits the text at `_`.
         assert len(secret.split("_")) == 2
         assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
-    assert "whsec" not in repr(generate_signing_secret(REAL_NOW))
+    assert "whsec" not in repr(generate_signing_secret(real_now))
 
 
-def test_rotation_never_extends_the_life_of_a_secret() -> None:
-    first = (generate_signing_secret(REAL_NOW),)
-    second = rotate_secrets(first, now=REAL_NOW, overlap=timedelta(hours=1))
-    third = rotate_secrets(second, now=REAL_NOW, overlap=timedelta(days=7))
+def test_rotation_never_extends_the_life_of_a_secret(real_now: datetime) -> None:
+    first = (generate_signing_secret(real_now),)
+    second = rotate_secrets(first, now=real_now, overlap=timedelta(hours=1))
+    third = rotate_secrets(second, now=real_now, overlap=timedelta(days=7))
 
     assert [secret.expires_at for secret in third] == [
         None,
-        REAL_NOW + timedelta(days=7),
-        REAL_NOW + timedelta(hours=1),
+        real_now + timedelta(days=7),
+        real_now + timedelta(hours=1),
     ]
-    without_overlap = rotate_secrets(third, now=REAL_NOW, overlap=timedelta())
-    assert len(live_secrets(without_overlap, REAL_NOW)) == 1
+    without_overlap = rotate_secrets(third, now=real_now, overlap=timedelta())
+    assert len(live_secrets(without_overlap, real_now)) == 1
     with pytest.raises(ValueError, match="0 to 7 days"):
-        rotate_secrets(first, now=REAL_NOW, overlap=timedelta(days=8))
+        rotate_secrets(first, now=real_now, overlap=timedelta(days=8))
 
 
 @settings(max_examples=200)
