@@ -1,0 +1,73 @@
+"""The pages for operators agree with the template and the code, and links between pages are valid."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from cfn_flip import load_yaml
+
+from replicate_proxy.observability import Metric
+from tests.template.stack import MAIN, ROOT, STACK_NAME, load_stack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "events/*.md", "tools/simulator/README.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+_CODE_BLOCK = re.compile(r"^\s*```.*?^\s*```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def read_page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def find_anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = _HEADING.findall(_CODE_BLOCK.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_deploying_lists_every_parameter_with_its_default() -> None:
+    parameters = load_yaml((ROOT / MAIN).read_text(encoding="utf-8"))["Parameters"]
+    defaults = {
+        name: f"`{parameter['Default']}`" if parameter["Default"] != "" else "empty"
+        for name, parameter in parameters.items()
+    }
+    listed = re.findall(r"^\| `(\w+)` \| (`[^`]*`|empty) \|", read_page("deploying.md"), re.MULTILINE)
+
+    assert dict(listed) == defaults
+    assert len(listed) == len(defaults)
+
+
+def test_operations_lists_every_metric() -> None:
+    page = read_page("operations.md")
+
+    assert [metric for metric in (*Metric, "FileHarvested") if f"`{metric}`" not in page] == []
+
+
+def test_operations_lists_every_dead_letter_queue() -> None:
+    page = read_page("operations.md")
+    names = {queue.properties["QueueName"] for queue in load_stack().of_type("SQS::Queue")}
+    dead_letter_queues = {name for name in names if name.endswith("-dead-letters")}
+
+    assert dead_letter_queues
+    assert {name for name in dead_letter_queues if name.replace(STACK_NAME, "`<stack>") not in page} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_existing_files_and_headings(page: Path) -> None:
+    text = _CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
+    broken = []
+    for path, anchor in _LINK.findall(text):
+        target = (page.parent / path) if path else page
+        if not target.exists() or (anchor and anchor not in find_anchors(target)):
+            broken.append(f"{path}#{anchor}")
+
+    assert broken == []
