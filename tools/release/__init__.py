@@ -1,1 +1,1 @@
-"""Releases to AWS: deploy a commit, prove by real requests that it works, or go back to the last good one."""
+"""Releases to AWS: deploy a commit, validate it with real requests, and roll back if they fail."""

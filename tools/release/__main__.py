@@ -9,78 +9,95 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.release.errors import ReleaseError
-from tools.release.flow import Release
 from tools.release.gradual import STRATEGIES
+from tools.release.release import Release
+from tools.release.repository import GitRepository
 from tools.release.sam import Sam
-from tools.release.source import Checkout
 from tools.release.stack import DeployedStack
 from tools.release.target import read_target
-from tools.release.validation import Validation, holds
+from tools.release.validation import Validation, run_checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tools.release.validation import Check
+    from tools.release.validation import CheckResult
 
 ROOT = Path(__file__).parents[2]
-KEY = "PROXY_API_KEY"
+_KEY_VARIABLE = "PROXY_API_KEY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 for a stack that holds, 1 for one that does not, 2 if nobody could tell."""
-    options = _parser().parse_args(arguments)
+    """Return the exit code: 0 for a valid release, 1 for an invalid one, 2 if this is unknown."""
+    options = _parse_arguments(arguments)
     try:
-        key = os.environ.get(KEY)
-        if not key:
-            raise ReleaseError(f"{KEY} is not set: an API key with predictions:read and predictions:write")
-        return 0 if options.do(options, key) else 1
+        api_key = os.environ.get(_KEY_VARIABLE)
+        if not api_key:
+            raise ReleaseError(
+                f"set {_KEY_VARIABLE} to an API key with the scopes predictions:read and predictions:write"
+            )
+        return 0 if options.command(options, api_key) else 1
     except ReleaseError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _deploy(options: argparse.Namespace, key: str) -> bool:
+def _deploy(options: argparse.Namespace, api_key: str) -> bool:
     target = read_target(ROOT / "samconfig.toml", options.config_env)
-    stack = DeployedStack.of(target)
+    stack = DeployedStack.connect(target)
 
-    def validate() -> Iterator[Check]:
-        return _validation(options, stack.api_url(), key).run()
+    def validate() -> Iterator[CheckResult]:
+        return _build_validation(options, stack.get_api_url(), api_key).run()
 
     sam = Sam(ROOT / ".venvs" / "sam" / "bin", options.gradual, options.sam)
-    return Release(Checkout(ROOT), sam, stack, validate, _say).run(target.config_env)
+    return Release(GitRepository(ROOT), sam, stack, validate, _print_line).run(target.config_env)
 
 
-def _validate(options: argparse.Namespace, key: str) -> bool:
-    return holds(_validation(options, options.url.rstrip("/"), key).run(), _say)
+def _validate(options: argparse.Namespace, api_key: str) -> bool:
+    return run_checks(_build_validation(options, options.url.rstrip("/"), api_key).run(), _print_line)
 
 
-def _validation(options: argparse.Namespace, url: str, key: str) -> Validation:
-    return Validation(url, key, options.model, options.prompt, options.patience, options.polling)
+def _build_validation(options: argparse.Namespace, url: str, api_key: str) -> Validation:
+    return Validation(
+        url=url,
+        api_key=api_key,
+        model=options.model,
+        prompt=options.prompt,
+        timeout_seconds=options.timeout,
+        expects_webhook=not options.polling,
+    )
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.release", description="Release to AWS.")
     commands = parser.add_subparsers(required=True)
-    asked = argparse.ArgumentParser(add_help=False)
-    asked.add_argument("--model", default="black-forest-labs/flux-schnell", help="runs once; it is paid for")
-    asked.add_argument("--prompt", default="a lighthouse at dusk")
-    asked.add_argument("--patience", type=float, default=300.0, help="seconds that the prediction may take")
-    asked.add_argument("--polling", action="store_true", help="for a stack that Replicate cannot call back")
+    validation = argparse.ArgumentParser(add_help=False)
+    validation.add_argument(
+        "--model", default="black-forest-labs/flux-schnell", help="the model to run once, for its usual price"
+    )
+    validation.add_argument("--prompt", default="a lighthouse at dusk")
+    validation.add_argument(
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="the limit for the prediction"
+    )
+    validation.add_argument(
+        "--polling", action="store_true", help="do not expect a webhook: Replicate cannot reach the stack"
+    )
 
-    deploy = commands.add_parser("deploy", parents=[asked], help="deploy, validate, go back if it fails")
+    deploy = commands.add_parser(
+        "deploy", parents=[validation], help="deploy and validate this commit; roll back if it fails"
+    )
     deploy.add_argument("--config-env", default="default", help="environment of samconfig.toml")
-    deploy.add_argument("--gradual", choices=STRATEGIES, help="move traffic step by step, by CodeDeploy")
-    deploy.add_argument("sam", nargs="*", metavar="-- …", help="more for `sam deploy`")
-    deploy.set_defaults(do=_deploy)
+    deploy.add_argument("--gradual", choices=STRATEGIES, help="shift traffic gradually, with CodeDeploy")
+    deploy.add_argument("sam", nargs="*", metavar="-- …", help="more arguments for `sam deploy`")
+    deploy.set_defaults(command=_deploy)
 
-    validate = commands.add_parser("validate", parents=[asked], help="ask a deployed stack for its promises")
-    validate.add_argument("--url", required=True, help="origin and stage, the output ApiUrl")
-    validate.set_defaults(do=_validate)
-    return parser
+    validate = commands.add_parser("validate", parents=[validation], help="validate a deployed stack")
+    validate.add_argument("--url", required=True, help="the stack output ApiUrl")
+    validate.set_defaults(command=_validate)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Why a release did not come about, in words that say what to do."""
+"""Errors of a release."""
 
 
 class ReleaseError(Exception):
-    """Shown to the operator as one sentence, without a stack trace."""
+    """A release that cannot go on. The message says what to do; it is shown without a stack trace."""
 
 
 class CommandError(ReleaseError):
-    """A program that the release needs failed; its own words stand above."""
+    """A command of the release failed; it has printed why."""

@@ -1,4 +1,4 @@
-"""`sam build` and `sam deploy` of one checkout, as the README tells a person to do it."""
+"""`sam build` and `sam deploy`, with the arguments that docs/deploying.md describes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sam:
-    """`programs` is the folder of sam and of a python3.13 with pip; `more` goes to `sam deploy` as it is."""
+    """Builds and deploys a checkout.
 
-    programs: Path
-    strategy: str | None = None
-    more: Sequence[str] = ()
+    `bin_folder` contains sam and a python3.13 with pip; `deploy_arguments` are passed to `sam deploy`.
+    """
+
+    bin_folder: Path
+    gradual_strategy: str | None = None
+    deploy_arguments: Sequence[str] = ()
 
     def deploy(self, checkout: Path, config_env: str, release: str) -> None:
-        """Raises `CommandError`. CloudFormation takes a failed deployment back by itself."""
+        """Deploy the checkout. Raises `CommandError`; CloudFormation rolls a failed deployment back."""
         self._run(checkout, "build", "--config-env", config_env)
         built = checkout / ".aws-sam" / "build" / "template.yaml"
-        if self.strategy:
-            gradual.rewrite_template(built, self.strategy, release)
+        if self.gradual_strategy:
+            gradual.rewrite_template(built, self.gradual_strategy, release)
         self._run(
             checkout,
             *("deploy", "--config-env", config_env, "--template-file", str(built)),
             *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
-            *self.more,
+            *self.deploy_arguments,
         )
 
     def _run(self, checkout: Path, *arguments: str) -> None:
-        environment = os.environ | {"PATH": f"{self.programs}:{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0"}
-        done = subprocess.run([self.programs / "sam", *arguments], cwd=checkout, env=environment, check=False)
-        if done.returncode:
-            raise CommandError(f"sam {arguments[0]} failed with exit code {done.returncode}")
+        environment = os.environ | {
+            "PATH": f"{self.bin_folder}:{os.environ['PATH']}",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+        result = subprocess.run(
+            [self.bin_folder / "sam", *arguments], cwd=checkout, env=environment, check=False
+        )
+        if result.returncode:
+            raise CommandError(f"sam {arguments[0]} failed with exit code {result.returncode}")

@@ -1,4 +1,4 @@
-"""The deployed stack: its outputs, and which commit was last proved to work in it."""
+"""The deployed stack: the address of its API, and the last good commit."""
 
 from __future__ import annotations
 
@@ -19,43 +19,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeployedStack:
-    """Talks to AWS with the shell's credentials; each failure is a `ReleaseError`."""
+    """A stack on AWS. Each method raises `ReleaseError` if AWS returns an error.
+
+    The last good commit is in the SSM parameter `/<stack>/release`.
+    """
 
     name: str
     cloudformation: CloudFormationClient
     ssm: SSMClient
 
     @classmethod
-    def of(cls, target: Target) -> DeployedStack:
+    def connect(cls, target: Target) -> DeployedStack:
+        """Create the clients with the credentials of the shell."""
         session = boto3.Session(region_name=target.region)
         try:
             return cls(target.stack_name, session.client("cloudformation"), session.client("ssm"))
         except BotoCoreError as error:
-            raise ReleaseError(f"no way to AWS: {error}") from error
+            raise ReleaseError(f"cannot create AWS clients: {error}") from error
 
-    def api_url(self) -> str:
+    def get_api_url(self) -> str:
+        """Return the stack output ApiUrl."""
         try:
             stacks = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"]
         except (BotoCoreError, ClientError) as error:
-            raise ReleaseError(f"the stack {self.name} cannot be read: {error}") from error
-        outputs = {row["OutputKey"]: row["OutputValue"] for row in stacks[0].get("Outputs", [])}
+            raise ReleaseError(f"cannot read the stack {self.name}: {error}") from error
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
         return outputs["ApiUrl"]
 
-    def last_good(self) -> str | None:
-        """The commit of the last release that passed its validation; None before the first."""
+    def get_last_good(self) -> str | None:
+        """Return the last commit that was valid after its deployment; None before the first."""
         try:
-            return self.ssm.get_parameter(Name=self._record)["Parameter"]["Value"]
+            return self.ssm.get_parameter(Name=self._parameter_name)["Parameter"]["Value"]
         except self.ssm.exceptions.ParameterNotFound:
             return None
         except (BotoCoreError, ClientError) as error:
-            raise ReleaseError(f"the parameter {self._record} cannot be read: {error}") from error
+            raise ReleaseError(f"cannot read the parameter {self._parameter_name}: {error}") from error
 
-    def remember(self, commit: str) -> None:
+    def set_last_good(self, commit: str) -> None:
         try:
-            self.ssm.put_parameter(Name=self._record, Value=commit, Type="String", Overwrite=True)
+            self.ssm.put_parameter(Name=self._parameter_name, Value=commit, Type="String", Overwrite=True)
         except (BotoCoreError, ClientError) as error:
-            raise ReleaseError(f"the parameter {self._record} cannot be written: {error}") from error
+            raise ReleaseError(f"cannot write the parameter {self._parameter_name}: {error}") from error
 
     @property
-    def _record(self) -> str:
+    def _parameter_name(self) -> str:
         return f"/{self.name}/release"

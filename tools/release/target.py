@@ -1,4 +1,4 @@
-"""Where a release goes: one environment of samconfig.toml."""
+"""The target of a release: an environment of samconfig.toml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """`region` is None where samconfig.toml leaves it to the AWS settings of the shell."""
+    """`region` is None if samconfig.toml does not set it; then the AWS settings of the shell apply."""
 
     config_env: str
     stack_name: str
@@ -22,22 +22,22 @@ class Target:
 
 
 def read_target(config: Path, config_env: str) -> Target:
-    """Raises `ReleaseError` where samconfig.toml has no such environment, or no stack's name in it."""
+    """Read the environment. Raises `ReleaseError` if it does not exist or has no `stack_name`."""
     try:
         environments: dict[str, Any] = tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ReleaseError(f"{config} cannot be read: {error}") from error
+        raise ReleaseError(f"cannot read {config}: {error}") from error
     if not isinstance(environments.get(config_env), dict):
-        known = ", ".join(sorted(name for name, value in environments.items() if isinstance(value, dict)))
-        raise ReleaseError(f"{config.name} has no environment {config_env}; it has {known}")
-    name = _setting(environments[config_env], "stack_name")
-    if name is None:
-        raise ReleaseError(f"{config.name} gives the environment {config_env} no stack_name")
-    return Target(config_env, name, _setting(environments[config_env], "region"))
+        names = ", ".join(sorted(name for name, value in environments.items() if isinstance(value, dict)))
+        raise ReleaseError(f"{config.name} has no environment {config_env}; its environments are {names}")
+    stack_name = _get_setting(environments[config_env], "stack_name")
+    if stack_name is None:
+        raise ReleaseError(f"the environment {config_env} of {config.name} has no stack_name")
+    return Target(config_env, stack_name, _get_setting(environments[config_env], "region"))
 
 
-def _setting(environment: dict[str, Any], name: str) -> str | None:
-    """Of `deploy`, else of all commands: the order in which SAM reads them."""
+def _get_setting(environment: dict[str, Any], name: str) -> str | None:
+    """Return the value for `deploy`, or else that for all commands, as SAM does."""
     for command in ("deploy", "global"):
         value = environment.get(command, {}).get("parameters", {}).get(name)
         if value is not None:

@@ -1,6 +1,6 @@
-"""Whether a deployed stack does what it promises, asked as an application would ask: over HTTP, with a key.
+"""Validation of a deployed stack by real requests with an API key, as an application would send them.
 
-It runs one real prediction, which costs what the model costs.
+It runs one prediction, for the usual price of the model.
 """
 
 from __future__ import annotations
@@ -19,147 +19,162 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 
-_ENDED = {"succeeded", "failed", "canceled"}
-_CALL_SECONDS = 60.0
-_REPLICATES_FILES = ("replicate.delivery", "replicate.com")
+_TERMINAL_STATUSES = {"succeeded", "failed", "canceled"}
+_REQUEST_TIMEOUT_SECONDS = 60.0
+_POLL_INTERVAL_SECONDS = 1.0
+_REPLICATE_DOMAINS = ("replicate.delivery", "replicate.com")
 
 
-class _BrokenError(Exception):
-    """A promise that is not kept, and how."""
+class _CheckFailedError(Exception):
+    """A check that failed; the message says what was found."""
 
 
 @dataclass(frozen=True)
-class Check:
-    promise: str
-    kept: bool
-    seen: str
+class CheckResult:
+    """What a check expects, whether it passed, and what it found."""
+
+    expectation: str
+    passed: bool
+    detail: str
 
     def __str__(self) -> str:
-        return f"{'✓' if self.kept else '✗'} {self.promise}: {self.seen}"
+        return f"{'✓' if self.passed else '✗'} {self.expectation}: {self.detail}"
 
 
-def holds(checks: Iterable[Check], say: Callable[[str], None]) -> bool:
-    """Whether every promise is kept; each is told as it is checked."""
-    kept = True
-    for check in checks:
-        say(str(check))
-        kept = kept and check.kept
-    return kept
+def run_checks(results: Iterable[CheckResult], print_line: Callable[[str], None]) -> bool:
+    """Print each result as soon as it is there, and return whether all checks passed."""
+    all_passed = True
+    for result in results:
+        print_line(str(result))
+        all_passed = all_passed and result.passed
+    return all_passed
 
 
 @dataclass
 class Validation:
-    """`url` is origin and stage, without /v1; `key` needs the scopes predictions:read and predictions:write.
+    """The checks of one stack.
 
-    `polling` is for stacks that Replicate cannot call back.
+    `url` is the stack output ApiUrl, without /v1; `api_key` needs the scopes predictions:read and
+    predictions:write. Set `expects_webhook` to False for a stack that Replicate cannot reach.
     """
 
     url: str
-    key: str
+    api_key: str
     model: str
     prompt: str
-    patience: float = 300.0
-    polling: bool = False
-    pause: Callable[[float], None] = time.sleep
+    timeout_seconds: float = 300.0
+    expects_webhook: bool = True
+    sleep: Callable[[float], None] = time.sleep
     _session: requests.Session = field(default_factory=requests.Session, init=False)
-    _made: dict[str, Any] = field(default_factory=dict, init=False)
-    _ended: dict[str, Any] = field(default_factory=dict, init=False)
+    _created: dict[str, Any] = field(default_factory=dict, init=False)
+    _finished: dict[str, Any] = field(default_factory=dict, init=False)
 
-    def run(self) -> Iterator[Check]:
-        """Each check as it is done; the ones after a prediction that did not succeed are left out."""
-        yield self._checked("it answers", self._answers)
-        yield self._checked("nobody gets in without a key", self._refuses_strangers)
-        yield self._checked("bad input is refused, and the refusal names the field", self._refuses_nonsense)
+    def run(self) -> Iterator[CheckResult]:
+        """Yield the result of each check; stop after a prediction that does not succeed."""
+        yield self._run_check("the API responds", self._check_health)
+        yield self._run_check("requests without a valid key are rejected", self._check_authentication)
+        yield self._run_check(
+            "invalid input is rejected with the name of the field", self._check_input_validation
+        )
         idempotency_key = f"release-{secrets.token_hex(16)}"
-        ran = self._checked("a prediction succeeds", lambda: self._ends_well(idempotency_key))
-        yield ran
-        if not ran.kept:
+        prediction_result = self._run_check(
+            "a prediction succeeds", lambda: self._check_prediction(idempotency_key)
+        )
+        yield prediction_result
+        if not prediction_result.passed:
             return
-        yield self._checked("the same request is not paid again", lambda: self._replays(idempotency_key))
-        yield self._checked("its outputs are kept here and answer", self._keeps_outputs)
-        if not self.polling:
-            yield self._checked("Replicate's webhook was heard", self._heard)
+        yield self._run_check(
+            "a repeated request creates no second prediction",
+            lambda: self._check_idempotency(idempotency_key),
+        )
+        yield self._run_check("outputs are stored and served by the stack", self._check_outputs)
+        if self.expects_webhook:
+            yield self._run_check("Replicate's webhook was received", self._check_webhook)
 
-    def _checked(self, promise: str, look: Callable[[], str]) -> Check:
+    def _run_check(self, expectation: str, check: Callable[[], str]) -> CheckResult:
+        """Run the check, which returns what it found or raises an error."""
         try:
-            return Check(promise, kept=True, seen=look())
-        except _BrokenError as error:
-            return Check(promise, kept=False, seen=str(error))
+            return CheckResult(expectation, passed=True, detail=check())
+        except _CheckFailedError as error:
+            return CheckResult(expectation, passed=False, detail=str(error))
         except requests.RequestException as error:
-            return Check(promise, kept=False, seen=type(error).__name__)
+            return CheckResult(expectation, passed=False, detail=type(error).__name__)
 
-    def _answers(self) -> str:
-        reply = self._call("GET", f"{self.url}/health", key=None)
-        _expect(reply, 200)
-        return f"version {reply.json()['version']}"
+    def _check_health(self) -> str:
+        response = self._request("GET", f"{self.url}/health", key=None)
+        _expect_status(response, 200)
+        return f"version {response.json()['version']}"
 
-    def _refuses_strangers(self) -> str:
-        _expect(self._call("GET", f"{self.url}/v1/predictions", key=None), 401)
-        _expect(self._call("GET", f"{self.url}/v1/predictions", key="rp_nobody_nothing"), 401)
+    def _check_authentication(self) -> str:
+        _expect_status(self._request("GET", f"{self.url}/v1/predictions", key=None), 401)
+        _expect_status(self._request("GET", f"{self.url}/v1/predictions", key="rp_nobody_nothing"), 401)
         return "401"
 
-    def _refuses_nonsense(self) -> str:
+    def _check_input_validation(self) -> str:
         body = {"input": {}, "webhook": "http://not-https.example"}
-        reply = self._call("POST", self._create, key=self.key, json=body)
-        _expect(reply, 422)
-        fields = [one.get("field") for one in reply.json().get("invalid_fields", [])]
+        response = self._request("POST", self._create_url, key=self.api_key, json=body)
+        _expect_status(response, 422)
+        fields = [invalid.get("field") for invalid in response.json().get("invalid_fields", [])]
         if not fields:
-            raise _BrokenError("422 without invalid_fields")
+            raise _CheckFailedError("422 without invalid_fields")
         return f"422, {', '.join(map(str, fields))}"
 
-    def _ends_well(self, idempotency_key: str) -> str:
-        self._made = self._submit(idempotency_key)
-        deadline = time.monotonic() + self.patience
-        self._ended = self._made
-        while self._ended["status"] not in _ENDED:
+    def _check_prediction(self, idempotency_key: str) -> str:
+        self._created = self._create_prediction(idempotency_key)
+        self._finished = self._created
+        deadline = time.monotonic() + self.timeout_seconds
+        while self._finished["status"] not in _TERMINAL_STATUSES:
             if time.monotonic() > deadline:
-                raise _BrokenError(f"still {self._ended['status']} after {self.patience:.0f} s")
-            self.pause(1.0)
-            reply = self._call("GET", self._made["urls"]["get"], key=self.key)
-            _expect(reply, 200)
-            self._ended = reply.json()
-        if self._ended["status"] != "succeeded":
-            raise _BrokenError(f"{self._ended['status']}: {self._ended.get('error')}")
-        return f"job {self._ended['id']}"
+                raise _CheckFailedError(
+                    f"still {self._finished['status']} after {self.timeout_seconds:.0f} s"
+                )
+            self.sleep(_POLL_INTERVAL_SECONDS)
+            response = self._request("GET", self._created["urls"]["get"], key=self.api_key)
+            _expect_status(response, 200)
+            self._finished = response.json()
+        if self._finished["status"] != "succeeded":
+            raise _CheckFailedError(f"{self._finished['status']}: {self._finished.get('error')}")
+        return f"job {self._finished['id']}"
 
-    def _replays(self, idempotency_key: str) -> str:
-        again = self._submit(idempotency_key)
-        if again["id"] != self._made["id"]:
-            raise _BrokenError(f"a second job, {again['id']}")
+    def _check_idempotency(self, idempotency_key: str) -> str:
+        repeated = self._create_prediction(idempotency_key)
+        if repeated["id"] != self._created["id"]:
+            raise _CheckFailedError(f"a second job, {repeated['id']}")
         return "the same job"
 
-    def _keeps_outputs(self) -> str:
-        urls = list(iterate_urls(self._ended["output"]))
+    def _check_outputs(self) -> str:
+        urls = list(iterate_urls(self._finished["output"]))
         for url in urls:
             host = urlsplit(url).hostname or ""
-            if host.endswith(_REPLICATES_FILES):
-                raise _BrokenError("an output is Replicate's own URL, which dies after an hour")
-            _expect(self._session.get(url, timeout=_CALL_SECONDS, allow_redirects=False), 200)
+            if host.endswith(_REPLICATE_DOMAINS):
+                raise _CheckFailedError("an output is at Replicate, which deletes it after an hour")
+            response = self._session.get(url, timeout=_REQUEST_TIMEOUT_SECONDS, allow_redirects=False)
+            _expect_status(response, 200)
         return f"{len(urls)} files" if urls else "no files: text"
 
-    def _heard(self) -> str:
-        via = self._ended.get("proxy", {}).get("report_channel")
-        if via != "webhook":
-            raise _BrokenError(f"the end was found by {via}: docs/deploying.md, When something does not work")
+    def _check_webhook(self) -> str:
+        channel = self._finished.get("proxy", {}).get("report_channel")
+        if channel != "webhook":
+            raise _CheckFailedError(f"the completion was reported by {channel}; see docs/deploying.md")
         return "webhook"
 
-    def _submit(self, idempotency_key: str) -> dict[str, Any]:
-        reply = self._call(
+    def _create_prediction(self, idempotency_key: str) -> dict[str, Any]:
+        response = self._request(
             "POST",
-            self._create,
-            key=self.key,
+            self._create_url,
+            key=self.api_key,
             json={"input": {"prompt": self.prompt}},
             headers={"Idempotency-Key": idempotency_key},
         )
-        _expect(reply, 200, 201)
-        made: dict[str, Any] = reply.json()
-        return made
+        _expect_status(response, 200, 201)
+        prediction: dict[str, Any] = response.json()
+        return prediction
 
     @property
-    def _create(self) -> str:
+    def _create_url(self) -> str:
         return f"{self.url}/v1/models/{self.model}/predictions"
 
-    def _call(
+    def _request(
         self,
         method: str,
         url: str,
@@ -170,10 +185,15 @@ class Validation:
     ) -> requests.Response:
         authorization = {"Authorization": f"Bearer {key}"} if key else {}
         return self._session.request(
-            method, url, json=json, headers=authorization | (headers or {}), timeout=_CALL_SECONDS
+            method,
+            url,
+            json=json,
+            headers=authorization | (headers or {}),
+            timeout=_REQUEST_TIMEOUT_SECONDS,
         )
 
 
-def _expect(reply: requests.Response, *statuses: int) -> None:
-    if reply.status_code not in statuses:
-        raise _BrokenError(f"{reply.status_code} where {' or '.join(map(str, statuses))} was due")
+def _expect_status(response: requests.Response, *statuses: int) -> None:
+    if response.status_code not in statuses:
+        expected = " or ".join(map(str, statuses))
+        raise _CheckFailedError(f"{response.status_code} instead of {expected}")

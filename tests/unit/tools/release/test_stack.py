@@ -1,5 +1,3 @@
-"""What a stack tells of itself, and the record of its last good release."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,34 +17,35 @@ TARGET = Target("default", "replicate-proxy", "eu-central-1")
 @pytest.fixture
 def stack() -> Iterator[DeployedStack]:
     with mock_aws():
-        yield DeployedStack.of(TARGET)
+        yield DeployedStack.connect(TARGET)
 
 
-def test_the_last_good_release_is_remembered(stack: DeployedStack) -> None:
-    assert stack.last_good() is None
-    stack.remember("a" * 40)
-    stack.remember("b" * 40)
-    assert DeployedStack.of(TARGET).last_good() == "b" * 40
+def test_last_good_commit_is_stored(stack: DeployedStack) -> None:
+    assert stack.get_last_good() is None
+    stack.set_last_good("a" * 40)
+    stack.set_last_good("b" * 40)
+    assert DeployedStack.connect(TARGET).get_last_good() == "b" * 40
 
 
-def test_stacks_have_records_of_their_own(stack: DeployedStack) -> None:
-    stack.remember("a" * 40)
-    assert DeployedStack.of(Target("dev", "replicate-proxy-dev", "eu-central-1")).last_good() is None
+def test_each_stack_has_its_own_last_good_commit(stack: DeployedStack) -> None:
+    stack.set_last_good("a" * 40)
+    other = DeployedStack.connect(Target("dev", "replicate-proxy-dev", "eu-central-1"))
+    assert other.get_last_good() is None
 
 
-def test_the_address_is_an_output() -> None:
+def test_api_url_is_an_output_of_the_stack() -> None:
     cloudformation = boto3.client("cloudformation", region_name="eu-central-1")
-    described = {
+    description = {
         "StackName": TARGET.stack_name,
         "CreationTime": "2026-01-31T09:30:00Z",
         "StackStatus": "UPDATE_COMPLETE",
         "Outputs": [{"OutputKey": "ApiUrl", "OutputValue": "https://api.example.com/prod"}],
     }
-    with Stubber(cloudformation) as stubbed:
-        stubbed.add_response("describe_stacks", {"Stacks": [described]})
-        stubbed.add_client_error("describe_stacks", "AccessDenied")
+    with Stubber(cloudformation) as stubber:
+        stubber.add_response("describe_stacks", {"Stacks": [description]})
+        stubber.add_client_error("describe_stacks", "AccessDenied")
         stack = DeployedStack(TARGET.stack_name, cloudformation, boto3.client("ssm", "eu-central-1"))
 
-        assert stack.api_url() == "https://api.example.com/prod"
+        assert stack.get_api_url() == "https://api.example.com/prod"
         with pytest.raises(ReleaseError, match="AccessDenied"):
-            stack.api_url()
+            stack.get_api_url()

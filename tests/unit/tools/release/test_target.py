@@ -1,5 +1,3 @@
-"""Environments of samconfig.toml."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,17 +7,17 @@ import pytest
 from tools.release.errors import ReleaseError
 from tools.release.target import Target, read_target
 
-OURS = Path(__file__).parents[4] / "samconfig.toml"
+PROJECT_CONFIG = Path(__file__).parents[4] / "samconfig.toml"
 
 
 @pytest.mark.parametrize(
     ("config_env", "stack_name"), [("default", "replicate-proxy"), ("dev", "replicate-proxy-dev")]
 )
-def test_ours_have_their_stacks(config_env: str, stack_name: str) -> None:
-    assert read_target(OURS, config_env) == Target(config_env, stack_name, None)
+def test_environments_of_the_project_have_their_stacks(config_env: str, stack_name: str) -> None:
+    assert read_target(PROJECT_CONFIG, config_env) == Target(config_env, stack_name, None)
 
 
-def test_what_is_said_for_deployments_goes_before_what_is_said_for_all_commands(tmp_path: Path) -> None:
+def test_settings_of_deploy_override_global_settings(tmp_path: Path) -> None:
     config = tmp_path / "samconfig.toml"
     config.write_text(
         '[eu.global.parameters]\nstack_name = "all"\nregion = "eu-west-1"\n'
@@ -31,18 +29,20 @@ def test_what_is_said_for_deployments_goes_before_what_is_said_for_all_commands(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("version = 0.1\n[dev.deploy.parameters]\n", "no environment prod; it has dev"),
+        ("version = 0.1\n[dev.deploy.parameters]\n", "no environment prod; its environments are dev"),
         ("[prod.deploy.parameters]\nregion = 'x'\n", "no stack_name"),
-        ("[prod", "cannot be read"),
-        (None, "cannot be read"),
+        ("[prod", "cannot read"),
+        (None, "cannot read"),
     ],
 )
-def test_a_target_that_is_none_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
+def test_target_is_refused_when_config_is_missing_invalid_or_incomplete(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
     config = tmp_path / "samconfig.toml"
     if text is not None:
         config.write_text(text, encoding="utf-8")
 
-    with pytest.raises(ReleaseError, match=said):
+    with pytest.raises(ReleaseError, match=message):
         read_target(config, "prod")

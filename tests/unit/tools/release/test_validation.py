@@ -1,94 +1,112 @@
-"""Each promise can be seen to be broken."""
+"""Each check fails for a service that has the corresponding fault."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import responses
 
-from tools.release.validation import Check, Validation
+from tools.release.validation import CheckResult, Validation
 
 URL = "https://api.example.com/prod"
-CREATE = f"{URL}/v1/models/o/m/predictions"
-FILE = "https://files.example.com/outputs/x.webp"
-THEIRS = "https://replicate.delivery/x.webp"
-RUNNING: dict[str, Any] = {"id": "job1", "status": "starting", "urls": {"get": f"{URL}/v1/predictions/job1"}}
-DONE = RUNNING | {"status": "succeeded", "output": [FILE], "proxy": {"report_channel": "webhook"}}
+CREATE_URL = f"{URL}/v1/models/o/m/predictions"
+FILE_URL = "https://files.example.com/outputs/x.webp"
+REPLICATE_FILE_URL = "https://replicate.delivery/x.webp"
+CREATED: dict[str, Any] = {"id": "job1", "status": "starting", "urls": {"get": f"{URL}/v1/predictions/job1"}}
+SUCCEEDED = CREATED | {
+    "status": "succeeded",
+    "output": [FILE_URL],
+    "proxy": {"report_channel": "webhook"},
+}
+POLLED = SUCCEEDED | {"proxy": {"report_channel": "poll"}}
+VALID_RESPONSES: dict[str, tuple[int, Any]] = {
+    "health": (200, {"status": "ok", "version": "1.2.3"}),
+    "invalid key": (401, {}),
+    "invalid input": (422, {"invalid_fields": [{"field": "webhook"}]}),
+    "create": (201, CREATED),
+    "get": (200, SUCCEEDED),
+    "repeated create": (200, SUCCEEDED),
+    "file": (200, {}),
+}
+REQUESTS = (
+    ("GET", f"{URL}/health", ["health"]),
+    ("GET", f"{URL}/v1/predictions", ["invalid key"]),
+    ("POST", CREATE_URL, ["invalid input", "create", "repeated create"]),
+    ("GET", f"{URL}/v1/predictions/job1", ["get"]),
+    ("GET", FILE_URL, ["file"]),
+)
+"""(method, URL, names of the successive responses)."""
 
-type Break = Callable[[dict[str, Any]], None]
 
-
-def service() -> dict[str, Any]:
-    """What a service that holds answers, by question: (status, body)."""
-    return {
-        "health": (200, {"status": "ok", "version": "1.2.3"}),
-        "keyless": (401, {}),
-        "nonsense": (422, {"invalid_fields": [{"field": "webhook"}]}),
-        "create": (201, RUNNING),
-        "get": (200, DONE),
-        "again": (200, DONE),
-        "file": (200, {}),
-    }
-
-
-def run(answers: dict[str, Any], *, polling: bool = False, patience: float = 300) -> list[Check]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as web:
-        for method, url, names in (
-            ("GET", f"{URL}/health", ["health"]),
-            ("GET", f"{URL}/v1/predictions", ["keyless"]),
-            ("POST", CREATE, ["nonsense", "create", "again"]),
-            ("GET", f"{URL}/v1/predictions/job1", ["get"]),
-            ("GET", FILE, ["file"]),
-        ):
+def _validate(
+    changes: dict[str, tuple[int, Any]], *, expects_webhook: bool = True, timeout_seconds: float = 300
+) -> list[CheckResult]:
+    """Validate a service that returns the valid responses with some of them changed."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        for method, url, names in REQUESTS:
             for name in names:
-                status, body = answers[name]
-                web.add(method, url, status=status, json=body)
+                status, body = (VALID_RESPONSES | changes)[name]
+                mock.add(method, url, status=status, json=body)
         validation = Validation(
-            URL, "rp_key", "o/m", "a prompt", patience=patience, polling=polling, pause=lambda _: None
+            URL,
+            "rp_key",
+            "o/m",
+            "a prompt",
+            timeout_seconds=timeout_seconds,
+            expects_webhook=expects_webhook,
+            sleep=lambda _: None,
         )
         return list(validation.run())
 
 
-def test_a_service_that_holds_keeps_all_promises() -> None:
-    checks = run(service())
-    assert [check.kept for check in checks] == [True] * 7
+def test_all_checks_pass_for_a_valid_service() -> None:
+    assert [result.passed for result in _validate({})] == [True] * 7
 
 
-def test_without_webhooks_nobody_has_to_hear_them() -> None:
-    answers = service() | {"get": (200, DONE | {"proxy": {"report_channel": "poll"}})}
-    assert [check.kept for check in run(answers, polling=True)] == [True] * 6
+def test_webhook_is_not_checked_when_none_is_expected() -> None:
+    results = _validate({"get": (200, POLLED)}, expects_webhook=False)
+    assert [result.passed for result in results] == [True] * 6
 
 
 @pytest.mark.parametrize(
-    ("question", "answer", "broken"),
+    ("name", "response", "failed_check"),
     [
-        ("health", (500, {}), "it answers"),
-        ("keyless", (200, {}), "nobody gets in without a key"),
-        ("nonsense", (500, {}), "bad input is refused, and the refusal names the field"),
-        ("nonsense", (422, {}), "bad input is refused, and the refusal names the field"),
+        ("health", (500, {}), "the API responds"),
+        ("invalid key", (200, {}), "requests without a valid key are rejected"),
+        ("invalid input", (500, {}), "invalid input is rejected with the name of the field"),
+        ("invalid input", (422, {}), "invalid input is rejected with the name of the field"),
         ("create", (503, {}), "a prediction succeeds"),
-        ("get", (200, DONE | {"status": "failed", "error": "no"}), "a prediction succeeds"),
+        ("get", (200, SUCCEEDED | {"status": "failed", "error": "no"}), "a prediction succeeds"),
         ("get", (404, {}), "a prediction succeeds"),
-        ("again", (200, DONE | {"id": "job2"}), "the same request is not paid again"),
-        ("again", (409, {}), "the same request is not paid again"),
-        ("file", (403, {}), "its outputs are kept here and answer"),
-        ("get", (200, DONE | {"output": THEIRS}), "its outputs are kept here and answer"),
-        ("get", (200, DONE | {"proxy": {"report_channel": "poll"}}), "Replicate's webhook was heard"),
+        (
+            "repeated create",
+            (200, SUCCEEDED | {"id": "job2"}),
+            "a repeated request creates no second prediction",
+        ),
+        ("repeated create", (409, {}), "a repeated request creates no second prediction"),
+        ("file", (403, {}), "outputs are stored and served by the stack"),
+        (
+            "get",
+            (200, SUCCEEDED | {"output": REPLICATE_FILE_URL}),
+            "outputs are stored and served by the stack",
+        ),
+        ("get", (200, POLLED), "Replicate's webhook was received"),
     ],
 )
-def test_a_broken_promise_is_named(question: str, answer: Any, broken: str) -> None:
-    checks = run(service() | {question: answer})
-    assert [check.promise for check in checks if not check.kept] == [broken]
+def test_only_the_check_of_the_fault_fails(name: str, response: tuple[int, Any], failed_check: str) -> None:
+    results = _validate({name: response})
+    assert [result.expectation for result in results if not result.passed] == [failed_check]
 
 
-def test_patience_ends() -> None:
-    checks = run(service() | {"get": (200, RUNNING)}, patience=0)
-    assert checks[-1] == Check("a prediction succeeds", kept=False, seen="still starting after 0 s")
+def test_prediction_check_fails_after_timeout() -> None:
+    results = _validate({"get": (200, CREATED)}, timeout_seconds=0)
+    assert results[-1] == CheckResult(
+        "a prediction succeeds", passed=False, detail="still starting after 0 s"
+    )
 
 
-def test_nobody_there_breaks_every_promise() -> None:
+def test_all_checks_fail_when_service_does_not_respond() -> None:
     with responses.RequestsMock():
-        checks = list(Validation(URL, "rp_key", "o/m", "a prompt").run())
-    assert {(check.kept, check.seen) for check in checks} == {(False, "ConnectionError")}
+        results = list(Validation(URL, "rp_key", "o/m", "a prompt").run())
+    assert {(result.passed, result.detail) for result in results} == {(False, "ConnectionError")}

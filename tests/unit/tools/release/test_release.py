@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.release.errors import CommandError, ReleaseError
+from tools.release.release import Release
+from tools.release.validation import CheckResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEW, GOOD = "a" * 40, "b" * 40
+ROOT = Path("/checkout")
+
+
+class FakeDeployment:
+    """Repository, deployer, release record and stack in one.
+
+    Validation fails while an invalid commit is deployed; the deployment of `undeployable` fails.
+    """
+
+    root = ROOT
+
+    def __init__(
+        self, last_good: str | None, *, invalid: tuple[str, ...] = (), undeployable: str = ""
+    ) -> None:
+        self.last_good = last_good
+        self.invalid = invalid
+        self.undeployable = undeployable
+        self.deployed: list[tuple[Path, str]] = []
+        self.printed: list[str] = []
+
+    def get_commit(self) -> str:
+        return NEW
+
+    @contextmanager
+    def check_out(self, commit: str) -> Iterator[Path]:
+        yield Path(f"/worktree/{commit[:1]}")
+
+    def deploy(self, checkout: Path, config_env: str, release: str) -> None:
+        if release == self.undeployable:
+            raise CommandError("sam deploy failed with exit code 1")
+        self.deployed.append((checkout, release))
+
+    def get_last_good(self) -> str | None:
+        return self.last_good
+
+    def set_last_good(self, commit: str) -> None:
+        self.last_good = commit
+
+    def validate(self) -> Iterator[CheckResult]:
+        is_valid = self.deployed[-1][1] not in self.invalid
+        yield CheckResult("the API responds", passed=True, detail="version 1")
+        yield CheckResult("a prediction succeeds", passed=is_valid, detail="")
+        yield CheckResult("Replicate's webhook was received", passed=True, detail="webhook")
+
+    def release(self) -> bool:
+        return Release(self, self, self, self.validate, self.printed.append).run("prod")
+
+
+@pytest.mark.parametrize("last_good", [None, GOOD, NEW])
+def test_valid_release_is_recorded_as_good(last_good: str | None) -> None:
+    deployment = FakeDeployment(last_good)
+
+    assert deployment.release() is True
+    assert deployment.deployed == [(ROOT, NEW)]
+    assert deployment.last_good == NEW
+
+
+def test_invalid_release_is_rolled_back_to_last_good_commit() -> None:
+    deployment = FakeDeployment(GOOD, invalid=(NEW,))
+
+    assert deployment.release() is False
+    assert deployment.deployed == [(ROOT, NEW), (Path("/worktree/b"), GOOD)]
+    assert deployment.last_good == GOOD
+    assert deployment.printed[-1] == f"{GOOD[:12]} is deployed again and valid"
+
+
+def test_release_reports_when_last_good_commit_is_not_valid_any_more() -> None:
+    deployment = FakeDeployment(GOOD, invalid=(NEW, GOOD))
+
+    assert deployment.release() is False
+    assert deployment.printed[-1] == f"{GOOD[:12]} is deployed again and NOT VALID EITHER"
+
+
+def test_release_reports_when_rollback_fails() -> None:
+    deployment = FakeDeployment(GOOD, invalid=(NEW,), undeployable=GOOD)
+
+    assert deployment.release() is False
+    assert f"{NEW[:12]} is STILL DEPLOYED" in deployment.printed[-1]
+
+
+@pytest.mark.parametrize("last_good", [None, NEW])
+def test_invalid_release_stays_when_there_is_no_other_good_commit(last_good: str | None) -> None:
+    deployment = FakeDeployment(last_good, invalid=(NEW,))
+
+    assert deployment.release() is False
+    assert deployment.deployed == [(ROOT, NEW)]
+    assert deployment.last_good == last_good
+
+
+def test_failed_deployment_is_not_rolled_back_again() -> None:
+    """CloudFormation has already rolled it back."""
+    deployment = FakeDeployment(GOOD, undeployable=NEW)
+
+    assert deployment.release() is False
+    assert deployment.deployed == []
+    assert deployment.last_good == GOOD
+
+
+def test_nothing_is_deployed_when_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = FakeDeployment(GOOD)
+
+    def get_commit() -> str:
+        raise ReleaseError("there are uncommitted changes")
+
+    monkeypatch.setattr(deployment, "get_commit", get_commit)
+    with pytest.raises(ReleaseError):
+        deployment.release()
+    assert deployment.deployed == []
