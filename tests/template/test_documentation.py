@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PAGES = [
     path
-    for pattern in ("*.md", "docs/**/*.md", "events/*.md", "tools/simulator/README.md")
+    for pattern in ("*.md", "docs/**/*.md", "events/*.md", "tools/*/README.md")
     for path in sorted(ROOT.glob(pattern))
 ]
 _CODE_BLOCK = re.compile(r"^\s*```.*?^\s*```", re.DOTALL | re.MULTILINE)
