@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
@@ -15,7 +14,7 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import MAX_BATCH_JOBS, Batch, Document, Job
-from tests.support.aws import JOBS_TABLE, create_jobs_table
+from tests.support.aws import JOBS_TABLE, create_jobs_table, make_failing_client
 from tests.support.builders import BASE_URL, TENANT, make_job
 from tests.support.clock import NOW
 from tests.support.fakes import FakeBatchStore, FakeJobStore
@@ -41,8 +40,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
         yield Stores(FakeBatchStore(fake_store), fake_store)
         return
     with mock_aws():
-        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        create_jobs_table(dynamodb)
+        dynamodb = create_jobs_table()
         job_store = DynamoJobStore(dynamodb, JOBS_TABLE)
         yield Stores(DynamoBatchStore(dynamodb, JOBS_TABLE, job_store), job_store)
 
@@ -118,16 +116,11 @@ def test_batch_is_not_listed_as_a_job(stores: Stores) -> None:
 def test_canceled_transaction_is_translated_by_its_reasons(
     reasons: list[str], error: type[Exception]
 ) -> None:
-    class CancelingDynamoDb:
-        def transact_write_items(self, **_: Any) -> None:
-            response: Any = {
-                "Error": {"Code": "TransactionCanceledException", "Message": "canceled"},
-                "CancellationReasons": [{"Code": reason} for reason in reasons],
-            }
-            raise ClientError(response, "TransactWriteItems")
-
-    batch, jobs = make_batch()
+    response: Any = {
+        "Error": {"Code": "TransactionCanceledException", "Message": "canceled"},
+        "CancellationReasons": [{"Code": reason} for reason in reasons],
+    }
+    client = make_failing_client(ClientError(response, "TransactWriteItems"))
+    store = DynamoBatchStore(client, JOBS_TABLE, DynamoJobStore(client, JOBS_TABLE))
     with pytest.raises(error):
-        DynamoBatchStore(CancelingDynamoDb(), JOBS_TABLE, DynamoJobStore(None, JOBS_TABLE)).create(
-            batch, jobs
-        )
+        store.create(*make_batch())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from replicate_proxy.aws.dynamodb import from_item, to_item
@@ -26,13 +25,15 @@ from replicate_proxy.jobs.model import (
     Submission,
     SubmissionKind,
 )
-from tests.support.aws import JOBS_TABLE, create_jobs_table
+from tests.support.aws import JOBS_TABLE, create_jobs_table, make_client_error
 from tests.support.builders import make_job
 from tests.support.clock import NOW
 from tests.support.fakes import FakeJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from types_boto3_dynamodb import DynamoDBClient
 
     from replicate_proxy.ports import JobStore
 
@@ -43,8 +44,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
         yield FakeJobStore()
         return
     with mock_aws():
-        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        create_jobs_table(dynamodb)
+        dynamodb = create_jobs_table()
         yield DynamoJobStore(dynamodb, JOBS_TABLE)
 
 
@@ -141,7 +141,7 @@ def test_save_raises_conflict_when_revision_changed(store: JobStore) -> None:
 class _PutsTwice:
     """DynamoDB whose first response to each put is lost, so that the SDK repeats it."""
 
-    def __init__(self, dynamodb: Any) -> None:
+    def __init__(self, dynamodb: DynamoDBClient) -> None:
         self._dynamodb = dynamodb
 
     def __getattr__(self, name: str) -> Any:
@@ -154,13 +154,13 @@ class _PutsTwice:
 
 def test_save_succeeds_when_sdk_repeats_the_write() -> None:
     with mock_aws():
-        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        create_jobs_table(dynamodb)
+        dynamodb = create_jobs_table()
         store = DynamoJobStore(dynamodb, JOBS_TABLE)
         store.create(make_job(id="a" * 26))
         job = store.get("acme", "a" * 26)
         assert job is not None
-        saved = DynamoJobStore(_PutsTwice(dynamodb), JOBS_TABLE).save(replace(job, checks=7))
+        repeating_client = cast(Any, _PutsTwice(dynamodb))
+        saved = DynamoJobStore(repeating_client, JOBS_TABLE).save(replace(job, checks=7))
         assert store.get("acme", job.id) == saved
 
 
@@ -241,31 +241,29 @@ class TestDueJobs:
 class _ThrottledShards:
     """DynamoDB that throttles queries of some shards of the due index."""
 
-    def __init__(self, dynamodb: Any, *shards: int) -> None:
+    def __init__(self, dynamodb: DynamoDBClient, *shards: int) -> None:
         self._dynamodb = dynamodb
         self._throttled = {f"DUE#{shard}" for shard in shards}
 
     def query(self, **request: Any) -> Any:
         if request["ExpressionAttributeValues"][":shard"]["S"] in self._throttled:
-            code = "ProvisionedThroughputExceededException"
-            raise ClientError({"Error": {"Code": code, "Message": "too many"}}, "Query")
+            raise make_client_error("ProvisionedThroughputExceededException")
         return self._dynamodb.query(**request)
 
 
 def test_due_jobs_of_readable_shards_are_listed_when_others_are_throttled() -> None:
     with mock_aws():
-        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        create_jobs_table(dynamodb)
+        dynamodb = create_jobs_table()
         jobs = [make_job(id=f"{'a' * 25}{number}", next_check_at=NOW) for number in range(8)]
         for job in jobs:
             DynamoJobStore(dynamodb, JOBS_TABLE).create(job)
 
-        store = DynamoJobStore(_ThrottledShards(dynamodb, 0, 3, 7), JOBS_TABLE)
-        assert {due_job.id[-1] for due_job in store.list_due_jobs(before=NOW, limit=9)} == set("12456")
+        some_throttled = cast(Any, _ThrottledShards(dynamodb, 0, 3, 7))
+        due_jobs = DynamoJobStore(some_throttled, JOBS_TABLE).list_due_jobs(before=NOW, limit=9)
+        assert {due_job.id[-1] for due_job in due_jobs} == set("12456")
+        all_throttled = cast(Any, _ThrottledShards(dynamodb, *range(8)))
         with pytest.raises(RetryableError):
-            DynamoJobStore(_ThrottledShards(dynamodb, *range(8)), JOBS_TABLE).list_due_jobs(
-                before=NOW, limit=9
-            )
+            DynamoJobStore(all_throttled, JOBS_TABLE).list_due_jobs(before=NOW, limit=9)
 
 
 def test_prediction_can_be_claimed_by_one_job_only(store: JobStore) -> None:
@@ -301,22 +299,19 @@ class _LeavesKeysUnprocessed:
 
 def test_unprocessed_keys_are_read_again() -> None:
     jobs = [make_job() for _ in range(4)]
-    page = DynamoJobStore(_LeavesKeysUnprocessed(jobs, 2), JOBS_TABLE).list_jobs(
-        "acme", before_id=None, min_id=None, limit=10
-    )
+    client = cast(Any, _LeavesKeysUnprocessed(jobs, 2))
+    page = DynamoJobStore(client, JOBS_TABLE).list_jobs("acme", before_id=None, min_id=None, limit=10)
     assert [job.id for job in page.jobs] == [job.id for job in jobs]
 
 
 def test_page_raises_retryable_error_when_keys_stay_unprocessed() -> None:
-    jobs = [make_job() for _ in range(9)]
+    client = cast(Any, _LeavesKeysUnprocessed([make_job() for _ in range(9)], 99))
     with pytest.raises(RetryableError):
-        DynamoJobStore(_LeavesKeysUnprocessed(jobs, 99), JOBS_TABLE).list_jobs(
-            "acme", before_id=None, min_id=None, limit=10
-        )
+        DynamoJobStore(client, JOBS_TABLE).list_jobs("acme", before_id=None, min_id=None, limit=10)
 
 
 @mock_aws()
 def test_missing_table_is_a_permanent_error() -> None:
-    store = DynamoJobStore(boto3.client("dynamodb", region_name="us-east-1"), "missing")
+    store = DynamoJobStore(boto3.client("dynamodb"), "missing")
     with pytest.raises(PermanentError):
         store.get("acme", "a" * 26)

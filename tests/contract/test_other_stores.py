@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
 from replicate_proxy.aws.document_store import S3DocumentStore
@@ -20,7 +21,7 @@ from replicate_proxy.contracts.events import Event, EventName, EventSource, Pred
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, ReportChannel
 from replicate_proxy.ports import DocumentStore, IdempotencyRecord, IdempotencyStore
-from tests.support.aws import JOBS_TABLE, create_jobs_table
+from tests.support.aws import JOBS_TABLE, create_jobs_table, make_client_error, make_failing_client
 from tests.support.clock import NOW
 from tests.support.fakes import FakeDocumentStore, FakeIdempotencyStore
 
@@ -40,9 +41,7 @@ def aws() -> Iterator[None]:
 def idempotency_store(request: pytest.FixtureRequest) -> IdempotencyStore:
     if request.param == "memory":
         return FakeIdempotencyStore()
-    dynamodb = boto3.client("dynamodb")
-    create_jobs_table(dynamodb)
-    return DynamoIdempotencyStore(dynamodb, JOBS_TABLE)
+    return DynamoIdempotencyStore(create_jobs_table(), JOBS_TABLE)
 
 
 @pytest.fixture(params=["memory", "aws"])
@@ -110,13 +109,11 @@ def test_sent_command_is_received_unchanged() -> None:
     ("delay_seconds", "sent_seconds"), [(0, 0), (-3, 0), (0.2, 1), (59.5, 60), (5000, 900)]
 )
 def test_delay_is_rounded_up_and_limited(delay_seconds: float, sent_seconds: int) -> None:
-    class RecordingSqs:
-        def send_message(self, **parameters: Any) -> None:
-            self.parameters = parameters
-
-    sqs = RecordingSqs()
+    sqs = Mock()
     SqsCommandQueue(sqs, "url").send(COMMAND, delay_seconds=delay_seconds)
-    assert (sqs.parameters["DelaySeconds"], sqs.parameters["MessageGroupId"]) == (sent_seconds, "acme")
+    sqs.send_message.assert_called_once_with(
+        QueueUrl="url", MessageBody=COMMAND.to_json(), MessageGroupId="acme", DelaySeconds=sent_seconds
+    )
 
 
 def make_event(number: int = 0) -> Event:
@@ -169,7 +166,7 @@ class FakeEventBridge:
 
 def test_events_are_published_in_tens() -> None:
     events = FakeEventBridge()
-    EventBridgeBus(events, "bus").publish([make_event(number) for number in range(23)])
+    EventBridgeBus(cast(Any, events), "bus").publish([make_event(number) for number in range(23)])
     assert (events.calls, len(events.accepted)) == (3, 23)
     assert {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in events.accepted} == {
         ("bus", "replicate-proxy.upstream", "PredictionCompleted")
@@ -177,30 +174,22 @@ def test_events_are_published_in_tens() -> None:
 
 
 def test_publish_raises_retryable_error_when_an_event_is_rejected() -> None:
+    events = cast(Any, FakeEventBridge(frozenset({"job-1"})))
     with pytest.raises(RetryableError):
-        EventBridgeBus(FakeEventBridge(frozenset({"job-1"})), "bus").publish([make_event(0), make_event(1)])
+        EventBridgeBus(events, "bus").publish([make_event(0), make_event(1)])
 
 
 @pytest.mark.parametrize(
     "error",
-    [
-        ClientError({"Error": {"Code": "ThrottlingException"}}, "x"),
-        EndpointConnectionError(endpoint_url="https://aws.test"),
-    ],
+    [make_client_error("ThrottlingException"), EndpointConnectionError(endpoint_url="https://aws.test")],
 )
 def test_aws_error_is_retryable(error: Exception) -> None:
-    class FailingClient:
-        def __getattr__(self, name: str) -> Any:
-            def fail(**_: Any) -> None:
-                raise error
-
-            return fail
-
+    client = make_failing_client(error)
     with pytest.raises(RetryableError):
-        SqsCommandQueue(FailingClient(), "url").send(COMMAND)
+        SqsCommandQueue(client, "url").send(COMMAND)
     with pytest.raises(RetryableError):
-        EventBridgeBus(FailingClient(), "bus").publish([make_event()])
+        EventBridgeBus(client, "bus").publish([make_event()])
     with pytest.raises(RetryableError):
-        S3DocumentStore(FailingClient(), "images").save("acme", "job-1", "output", "x" * 5000)
+        S3DocumentStore(client, "images").save("acme", "job-1", "output", "x" * 5000)
     with pytest.raises(RetryableError):
-        S3DocumentStore(FailingClient(), "images").load(Document(object_key="key"))
+        S3DocumentStore(client, "images").load(Document(object_key="key"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -27,8 +26,8 @@ from replicate_proxy.webhooks.model import (
 from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
+from tests.support.aws import DELIVERIES_TABLE, create_deliveries_table
 from tests.support.clock import NOW
-from tests.support.delivery_stack import create_deliveries_table
 from tests.support.webhook_builders import JOB_ID, TENANT, make_attempt, make_delivery, make_endpoint
 from tests.support.webhook_fakes import (
     FakeDeliveryStore,
@@ -42,6 +41,8 @@ from tests.support.webhook_fakes import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from types_boto3_dynamodb import DynamoDBClient
+
     from replicate_proxy.webhooks.ports import (
         DeliveryStore,
         DueDelivery,
@@ -50,48 +51,49 @@ if TYPE_CHECKING:
         SigningSecretStore,
     )
 
-TABLE = "deliveries"
 DUE_SHARDS = 8
 SETTINGS = DeliverySettings(max_concurrency=16)
 
 
 @pytest.fixture
-def table_client() -> Iterator[Any]:
-    """A DynamoDB client with the deliveries table as the template creates it."""
+def table_client() -> Iterator[DynamoDBClient]:
     with mock_aws():
-        client = boto3.client("dynamodb", region_name="us-east-1")
-        create_deliveries_table(client, TABLE)
-        yield client
+        yield create_deliveries_table()
 
 
 @pytest.fixture(params=["fake", "dynamodb"])
-def dynamodb(request: pytest.FixtureRequest) -> Any:
+def dynamodb(request: pytest.FixtureRequest) -> DynamoDBClient | None:
     """The DynamoDB client, or None for the fakes."""
-    return request.getfixturevalue("table_client") if request.param == "dynamodb" else None
+    if request.param == "fake":
+        return None
+    client: DynamoDBClient = request.getfixturevalue("table_client")
+    return client
 
 
 @pytest.fixture
-def deliveries(dynamodb: Any) -> DeliveryStore:
+def deliveries(dynamodb: DynamoDBClient | None) -> DeliveryStore:
     if dynamodb is None:
         return FakeDeliveryStore()
-    return DynamoDeliveryStore(dynamodb, TABLE, due_shards=DUE_SHARDS)
+    return DynamoDeliveryStore(dynamodb, DELIVERIES_TABLE, due_shards=DUE_SHARDS)
 
 
 @pytest.fixture
-def endpoints(dynamodb: Any) -> EndpointStore:
-    return FakeEndpointStore() if dynamodb is None else DynamoEndpointStore(dynamodb, TABLE)
+def endpoints(dynamodb: DynamoDBClient | None) -> EndpointStore:
+    return FakeEndpointStore() if dynamodb is None else DynamoEndpointStore(dynamodb, DELIVERIES_TABLE)
 
 
 @pytest.fixture
-def secrets(dynamodb: Any) -> SigningSecretStore:
-    return FakeSigningSecretStore() if dynamodb is None else DynamoSigningSecretStore(dynamodb, TABLE)
+def secrets(dynamodb: DynamoDBClient | None) -> SigningSecretStore:
+    if dynamodb is None:
+        return FakeSigningSecretStore()
+    return DynamoSigningSecretStore(dynamodb, DELIVERIES_TABLE)
 
 
 @pytest.fixture
-def receiver_limits(dynamodb: Any) -> ReceiverLimitStore:
+def receiver_limits(dynamodb: DynamoDBClient | None) -> ReceiverLimitStore:
     if dynamodb is None:
         return FakeReceiverLimitStore(SETTINGS)
-    return DynamoReceiverLimitStore(dynamodb, TABLE, SETTINGS)
+    return DynamoReceiverLimitStore(dynamodb, DELIVERIES_TABLE, SETTINGS)
 
 
 def list_due(deliveries: DeliveryStore) -> list[DueDelivery]:

@@ -1,12 +1,10 @@
-"""Builders and fakes for keys, tenants and API Gateway, and the AWS resources behind them in moto."""
+"""Builders and fakes for keys, tenants and API Gateway."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-
-import boto3
 
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES
@@ -15,13 +13,12 @@ from replicate_proxy.operations.ports import Stage, UsageKey
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
-    import pytest
+    from types_boto3_apigateway import APIGatewayClient
 
     from replicate_proxy.auth.tenants import Tenant
 
 DIGEST_KEY = b"k" * 32
 STAGE = Stage("api123", "prod")
-TABLE = "access"
 
 
 def make_key(**changes: Any) -> tuple[ApiKey, ApiKeySecret]:
@@ -121,36 +118,12 @@ class FakeGateway:
         return self.can_flush
 
 
-def set_aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set fake credentials and remove settings that could lead to a real account."""
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-
-
-def create_access_table() -> Any:
-    """Create the access table as the template declares it, and return the DynamoDB client."""
-    client = boto3.client("dynamodb")
-    client.create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    return client
-
-
-def deploy_api(client: Any) -> str:
+def deploy_api(client: APIGatewayClient) -> str:
     """Create a REST API with one method and a stage named prod, and return its ID."""
     api_id = client.create_rest_api(name="api")["id"]
     root_id = client.get_resources(restApiId=api_id)["items"][0]["id"]
-    method = {"restApiId": api_id, "resourceId": root_id, "httpMethod": "GET"}
+    method: dict[str, Any] = {"restApiId": api_id, "resourceId": root_id, "httpMethod": "GET"}
     client.put_method(**method, authorizationType="NONE")
     client.put_integration(**method, type="HTTP", uri="https://example.com", integrationHttpMethod="GET")
     client.create_deployment(restApiId=api_id, stageName="prod")
-    return str(api_id)
+    return api_id

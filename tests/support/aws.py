@@ -1,36 +1,93 @@
-"""The jobs table of template.yaml, for tests on moto."""
+"""The tables of template.yaml for tests on moto, and clients that fail."""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import CreateTableInputTypeDef, KeySchemaElementTypeDef
 
 JOBS_TABLE = "jobs"
+DELIVERIES_TABLE = "deliveries"
+ACCESS_TABLE = "access"
+CONTROL_TABLE = "control"
 
 
-def create_jobs_table(dynamodb: Any) -> None:
-    attributes = ("pk", "sk", "tenant", "id", "due_shard", "next_check_at")
-    dynamodb.create_table(
-        TableName=JOBS_TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in attributes],
-        KeySchema=_build_key_schema("pk", "sk"),
-        GlobalSecondaryIndexes=[
-            _build_index("by_tenant", "tenant", "id"),
-            _build_index("by_due", "due_shard", "next_check_at"),
-        ],
+def create_jobs_table() -> DynamoDBClient:
+    """Create the table and return a client."""
+    return _create_table(
+        JOBS_TABLE, "pk", "sk", by_tenant=("tenant", "id"), by_due=("due_shard", "next_check_at")
     )
 
 
-def _build_index(name: str, partition: str, sort: str) -> dict[str, Any]:
-    return {
-        "IndexName": name,
-        "KeySchema": _build_key_schema(partition, sort),
-        "Projection": {"ProjectionType": "KEYS_ONLY"},
+def create_deliveries_table() -> DynamoDBClient:
+    """Create the table and return a client."""
+    return _create_table(
+        DELIVERIES_TABLE, "pk", "sk", by_due=("due_shard", "due_at"), by_target=("target_key", "at")
+    )
+
+
+def create_access_table() -> DynamoDBClient:
+    """Create the table and return a client."""
+    return _create_table(ACCESS_TABLE, "pk", "sk")
+
+
+def create_control_table() -> DynamoDBClient:
+    """Create the table and return a client."""
+    return _create_table(CONTROL_TABLE, "pk")
+
+
+def make_client_error(code: str) -> ClientError:
+    """Return the error that boto3 raises for an error response with this code."""
+    return ClientError({"Error": {"Code": code, "Message": "made by a test"}}, "Operation")
+
+
+def make_failing_client(error: Exception) -> Any:
+    """Return a client that raises the error from every call."""
+    return _FailingClient(error)
+
+
+class _FailingClient:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, _: str) -> Any:
+        def fail(*_: object, **__: object) -> None:
+            raise self._error
+
+        return fail
+
+
+def _create_table(name: str, *key: str, **indexes: tuple[str, str]) -> DynamoDBClient:
+    """Create a table whose indexes hold keys only, as all of ours do. All key attributes are strings."""
+    request: CreateTableInputTypeDef = {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": attribute, "AttributeType": "S"}
+            for attribute in dict.fromkeys(chain(key, *indexes.values()))
+        ],
+        "KeySchema": _build_key_schema(*key),
     }
+    if indexes:
+        request["GlobalSecondaryIndexes"] = [
+            {
+                "IndexName": index,
+                "KeySchema": _build_key_schema(*index_key),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            for index, index_key in indexes.items()
+        ]
+    client = boto3.client("dynamodb")
+    client.create_table(**request)
+    return client
 
 
-def _build_key_schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [
-        {"AttributeName": partition, "KeyType": "HASH"},
-        {"AttributeName": sort, "KeyType": "RANGE"},
-    ]
+def _build_key_schema(partition: str, sort: str | None = None) -> list[KeySchemaElementTypeDef]:
+    schema: list[KeySchemaElementTypeDef] = [{"AttributeName": partition, "KeyType": "HASH"}]
+    return [*schema, {"AttributeName": sort, "KeyType": "RANGE"}] if sort else schema

@@ -1,26 +1,24 @@
-"""A control table on moto."""
+"""A control table whose writes are atomic between threads, unlike moto's."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-TABLE = "control"
+from replicate_proxy.aws.control_table import ControlTable
+from tests.support.aws import CONTROL_TABLE
 
-
-def create_control_table(dynamodb: Any) -> None:
-    dynamodb.create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 
-class SerializedDynamoDb:
-    """A client that runs one operation at a time: moto's writes are not atomic between threads."""
+def build_control_table(dynamodb: DynamoDBClient) -> ControlTable:
+    """Return a control table that runs one operation at a time."""
+    return ControlTable(cast(Any, _SerializedDynamoDb(dynamodb)), CONTROL_TABLE)
 
-    def __init__(self, dynamodb: Any) -> None:
+
+class _SerializedDynamoDb:
+    def __init__(self, dynamodb: DynamoDBClient) -> None:
         self._dynamodb = dynamodb
         self._lock = threading.Lock()
 

@@ -15,7 +15,8 @@ from moto import mock_aws
 from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
 from replicate_proxy.aws.key_store import DynamoKeyStore
-from tests.support.access import TABLE, create_access_table, make_key, set_aws_environment
+from tests.support.access import make_key
+from tests.support.aws import ACCESS_TABLE, create_access_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,24 +55,21 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     The objects that functions cache for the life of a process are dropped before and after.
     """
-    set_aws_environment(monkeypatch)
     with mock_aws():
         create_access_table()
-        boto3.client("s3").create_bucket(
-            Bucket="images", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+        boto3.client("s3").create_bucket(Bucket="images")
         secret = boto3.client("secretsmanager").create_secret(Name="signing", SecretString=ROOT_SECRET)
         variables = {
-            "ACCESS_TABLE": TABLE,
+            "ACCESS_TABLE": ACCESS_TABLE,
             "IMAGES_BUCKET": "images",
             "SIGNING_SECRET_ARN": secret["ARN"],
             **_create_queues(),
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        _clear_caches()
+        clear_caches()
         yield
-    _clear_caches()
+    clear_caches()
 
 
 def store_sample_key(**changes: Any) -> ApiKey:
@@ -81,8 +79,16 @@ def store_sample_key(**changes: Any) -> ApiKey:
         digest=SAMPLE_KEY.compute_digest(signing.derive_key(ROOT_SECRET.encode(), "api-keys")),
         **changes,
     )
-    DynamoKeyStore(boto3.client("dynamodb"), TABLE).create(key)
+    DynamoKeyStore(boto3.client("dynamodb"), ACCESS_TABLE).create(key)
     return key
+
+
+def clear_caches() -> None:
+    """Drop the clients and objects that functions cache for the life of a process."""
+    for name, module in list(sys.modules.items()):
+        if name == "replicate_proxy.aws.clients" or name.startswith("replicate_proxy.bootstrap."):
+            for function in vars(module).values():
+                getattr(function, "cache_clear", lambda: None)()
 
 
 def _create_queues() -> dict[str, str]:
@@ -91,11 +97,3 @@ def _create_queues() -> dict[str, str]:
     names = [f"{name}_queue" for name in _QUEUES]
     names += [f"{name}_dead_letter_queue" for name in (*_QUEUES, *_ONLY_DEAD_LETTER_QUEUES)]
     return {f"{name.upper()}_URL": sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
-
-
-def _clear_caches() -> None:
-    """Clear the caches of clients and of bootstrap functions."""
-    for name, module in list(sys.modules.items()):
-        if name == "replicate_proxy.aws.clients" or name.startswith("replicate_proxy.bootstrap."):
-            for function in vars(module).values():
-                getattr(function, "cache_clear", lambda: None)()

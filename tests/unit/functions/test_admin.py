@@ -12,13 +12,11 @@ import responses
 
 from functions.admin import app
 from functions.authorize import app as authorize
+from tests.support.aws import CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE, create_control_table
 from tests.support.handlers import CONTEXT, aws_account, load_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# Powertools warns about each invocation that emits no metric.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 SECRET = "whsec_" + "A" * 32
 
@@ -26,21 +24,16 @@ SECRET = "whsec_" + "A" * 32
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     variables = {
-        "CONTROL_TABLE": "control",
-        "DELIVERIES_TABLE": "deliveries",
-        "REPLICATE_PROXY_TABLE": "jobs",
+        "CONTROL_TABLE": CONTROL_TABLE,
+        "DELIVERIES_TABLE": DELIVERIES_TABLE,
+        "REPLICATE_PROXY_TABLE": JOBS_TABLE,
         "REPLICATE_API_TOKEN": "/replicate-proxy/prod/replicate-api-token",
         "REPLICATE_WEBHOOK_SECRET": "/replicate-proxy/prod/replicate-webhook-secret",
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with aws_account(monkeypatch):
-        boto3.client("dynamodb").create_table(
-            TableName="control",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_control_table()
         yield
 
 

@@ -10,15 +10,12 @@ import pytest
 from functions.authorize import app
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import parse_timestamp
-from tests.support.access import TABLE
+from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW
 from tests.support.handlers import CONTEXT, aws_account, load_event, store_sample_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# Powertools warns about each invocation that emits no metric.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +45,7 @@ def test_valid_key_is_allowed_and_described(name: str) -> None:
 def test_use_of_key_is_recorded() -> None:
     key = store_sample_key()
     authorize("api_key")
-    stored = DynamoKeyStore(boto3.client("dynamodb"), TABLE).get(key.id)
+    stored = DynamoKeyStore(boto3.client("dynamodb"), ACCESS_TABLE).get(key.id)
     assert stored is not None
     assert stored.last_used_at is not None
 
@@ -84,7 +81,7 @@ def test_expired_key_and_foreign_address_are_denied(changes: dict[str, Any], rea
 
 
 def test_unavailable_key_store_is_neither_unauthorized_nor_denied(capsys: pytest.CaptureFixture[str]) -> None:
-    boto3.client("dynamodb").delete_table(TableName=TABLE)
+    boto3.client("dynamodb").delete_table(TableName=ACCESS_TABLE)
     with pytest.raises(Exception, match="read API key") as raised:
         authorize("api_key")
     assert str(raised.value) != "Unauthorized"

@@ -14,9 +14,6 @@ from tests.support.handlers import CONTEXT, load_event
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Some invocations emit no metrics.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
-
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:

@@ -9,14 +9,12 @@ import boto3
 import pytest
 
 from functions.notify import app
-from tests.support.delivery_stack import DELIVERIES_TABLE, REGION, DeliveryStack, run_delivery_stack
+from tests.support.aws import DELIVERIES_TABLE
+from tests.support.delivery_stack import DeliveryStack, run_delivery_stack
 from tests.support.handlers import CONTEXT, load_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# Some invocations emit no metrics.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def test_job_becomes_deliveries_commands_and_bus_events(stack: DeliveryStack) ->
     assert [(command["tenant"], command["target"]) for command in commands] == [("acme", "prediction")]
     statuses = [event["detail"]["data"]["status"] for event in stack.receive_bus_events()]
     assert sorted(statuses) == ["processing", "starting", "succeeded"]
-    items: list[Any] = boto3.client("dynamodb", region_name=REGION).scan(TableName=DELIVERIES_TABLE)["Items"]
+    items: list[Any] = boto3.client("dynamodb").scan(TableName=DELIVERIES_TABLE)["Items"]
     kinds = sorted(item["sk"]["S"].split("#")[0] for item in items)
     assert kinds == ["DELIVERY", "DELIVERY", "EVENT", "EVENT"]
 
@@ -43,7 +41,7 @@ def test_records_of_other_items_are_ignored(stack: DeliveryStack) -> None:
 
 
 def test_first_failed_record_is_returned(stack: DeliveryStack) -> None:
-    boto3.client("dynamodb", region_name=REGION).delete_table(TableName=DELIVERIES_TABLE)
+    boto3.client("dynamodb").delete_table(TableName=DELIVERIES_TABLE)
     event = load_event("notify/whole-job")
 
     response = app.lambda_handler(event, CONTEXT)

@@ -21,9 +21,6 @@ from tests.support.world import World
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Powertools warns about an invocation without metrics.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
-
 
 class Context(LambdaContext):
     """A context with five minutes left."""

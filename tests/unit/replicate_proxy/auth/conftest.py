@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from moto import mock_aws
 
-from tests.support.access import create_access_table, set_aws_environment
+from tests.support.aws import create_access_table
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from types_boto3_dynamodb import DynamoDBClient
 
 
 @pytest.fixture
@@ -20,8 +22,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def dynamodb() -> Iterator[DynamoDBClient]:
     """A DynamoDB client of an account that contains only the access table."""
-    set_aws_environment(monkeypatch)
     with mock_aws():
         yield create_access_table()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.exceptions import ConnectTimeoutError
 
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.errors import ConflictError, DuplicateError, PermanentError, RetryableError
-from tests.support.access import TABLE, FakeKeyStore, make_key
+from tests.support.access import FakeKeyStore, make_key
+from tests.support.aws import ACCESS_TABLE, make_client_error, make_failing_client
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def store(request: pytest.FixtureRequest) -> KeyStore:
     if request.param == "fake":
         return FakeKeyStore()
-    return DynamoKeyStore(request.getfixturevalue("dynamodb"), TABLE)
+    return DynamoKeyStore(request.getfixturevalue("dynamodb"), ACCESS_TABLE)
 
 
 def test_get_returns_created_key(store: KeyStore) -> None:
@@ -86,24 +87,14 @@ def test_list_returns_keys_oldest_first_and_filters_by_tenant(store: KeyStore) -
     assert store.list(tenant="unknown") == []
 
 
-class FailingDynamoDb:
-    """Raises the error from every read."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def get_item(self, **_: Any) -> Any:
-        raise self._error
-
-
 @pytest.mark.parametrize(
     ("error", "expected_class"),
     [
         (ConnectTimeoutError(endpoint_url="https://x"), RetryableError),
-        (ClientError({"Error": {"Code": "ThrottlingException"}}, "GetItem"), RetryableError),
-        (ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetItem"), PermanentError),
+        (make_client_error("ThrottlingException"), RetryableError),
+        (make_client_error("AccessDeniedException"), PermanentError),
     ],
 )
 def test_get_translates_aws_errors(error: Exception, expected_class: type[Exception]) -> None:
     with pytest.raises(expected_class):
-        DynamoKeyStore(FailingDynamoDb(error), TABLE).get("aaaaaaaaaaaa")
+        DynamoKeyStore(make_failing_client(error), ACCESS_TABLE).get("aaaaaaaaaaaa")

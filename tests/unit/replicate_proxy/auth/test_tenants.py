@@ -10,7 +10,8 @@ import pytest
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from tests.support.access import TABLE, FakeTenantStore
+from tests.support.access import FakeTenantStore
+from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW, FakeClock
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def test_is_tenant_name_rejects_invalid_name(name: str) -> None:
 def store(request: pytest.FixtureRequest) -> TenantStore:
     if request.param == "fake":
         return FakeTenantStore()
-    return DynamoTenantStore(request.getfixturevalue("dynamodb"), TABLE)
+    return DynamoTenantStore(request.getfixturevalue("dynamodb"), ACCESS_TABLE)
 
 
 def test_saved_tenant_round_trips(store: TenantStore) -> None:

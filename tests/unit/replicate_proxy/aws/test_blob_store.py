@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -15,6 +14,12 @@ from moto import mock_aws
 
 from replicate_proxy.aws.blob_store import Encryption, S3BlobStore
 from replicate_proxy.errors import ConfigurationError, RetryableError
+from tests.support.aws import make_failing_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from types_boto3_s3 import S3Client
 
 BUCKET = "images"
 KEY = "outputs/a/b.webp"
@@ -24,11 +29,9 @@ LARGE = 20 * 1024 * 1024
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+def s3() -> Iterator[S3Client]:
     with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
+        client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         yield client
 
@@ -39,7 +42,7 @@ def put(store: S3BlobStore, content: bytes, **options: Any) -> bool:
 
 
 @pytest.mark.parametrize("size", [0, SMALL, PART_BYTES, LARGE])
-def test_put_file_stores_content_and_headers(s3: Any, size: int) -> None:
+def test_put_file_stores_content_and_headers(s3: S3Client, size: int) -> None:
     content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
 
     assert put(
@@ -59,7 +62,7 @@ def test_put_file_stores_content_and_headers(s3: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_put_file_keeps_existing_object(s3: Any, size: int) -> None:
+def test_put_file_keeps_existing_object(s3: S3Client, size: int) -> None:
     store = S3BlobStore(s3, BUCKET)
     put(store, b"a" * size)
 
@@ -68,7 +71,7 @@ def test_put_file_keeps_existing_object(s3: Any, size: int) -> None:
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
 
 
-def test_put_file_replaces_existing_object_without_condition(s3: Any) -> None:
+def test_put_file_replaces_existing_object_without_condition(s3: S3Client) -> None:
     store = S3BlobStore(s3, BUCKET)
     put(store, b"a")
 
@@ -76,7 +79,7 @@ def test_put_file_replaces_existing_object_without_condition(s3: Any) -> None:
     assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == b"b"
 
 
-def test_put_file_begins_at_current_position(s3: Any) -> None:
+def test_put_file_begins_at_current_position(s3: S3Client) -> None:
     store, file = S3BlobStore(s3, BUCKET), io.BytesIO(b"headbody")
     file.seek(4)
 
@@ -85,7 +88,7 @@ def test_put_file_begins_at_current_position(s3: Any) -> None:
     assert s3.get_object(Bucket=BUCKET, Key="k")["Body"].read() == b"body"
 
 
-def test_multipart_upload_reads_one_part_at_a_time(s3: Any) -> None:
+def test_multipart_upload_reads_one_part_at_a_time(s3: S3Client) -> None:
     class RecordingFile(io.BytesIO):
         """A file that records the largest read."""
 
@@ -102,7 +105,7 @@ def test_multipart_upload_reads_one_part_at_a_time(s3: Any) -> None:
     assert s3.head_object(Bucket=BUCKET, Key="big")["ContentLength"] == LARGE
 
 
-def test_failed_multipart_upload_is_aborted(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_multipart_upload_is_aborted(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
     upload_part = s3.upload_part
 
     def fail_on_second_part(**parameters: Any) -> Any:
@@ -118,7 +121,7 @@ def test_failed_multipart_upload_is_aborted(s3: Any, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_put_file_encrypts_with_kms_key(s3: Any, size: int) -> None:
+def test_put_file_encrypts_with_kms_key(s3: S3Client, size: int) -> None:
     put(S3BlobStore(s3, BUCKET, encryption=Encryption("alias/ours")), b"a" * size)
 
     stored = s3.head_object(Bucket=BUCKET, Key=KEY)
@@ -139,7 +142,7 @@ def test_put_file_encrypts_with_kms_key(s3: Any, size: int) -> None:
     ],
 )
 def test_put_file_translates_error_code(code: str, error: type[Exception]) -> None:
-    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    client = boto3.client("s3")
     with Stubber(client) as stub:
         stub.add_client_error("put_object", code)
         with pytest.raises(error):
@@ -147,9 +150,6 @@ def test_put_file_translates_error_code(code: str, error: type[Exception]) -> No
 
 
 def test_put_file_raises_retryable_error_when_s3_is_unreachable() -> None:
-    class UnreachableS3:
-        def put_object(self, **_: Any) -> None:
-            raise ConnectTimeoutError(endpoint_url="https://s3")
-
+    client = make_failing_client(ConnectTimeoutError(endpoint_url="https://s3"))
     with pytest.raises(RetryableError):
-        put(S3BlobStore(UnreachableS3(), BUCKET), b"a")
+        put(S3BlobStore(client, BUCKET), b"a")

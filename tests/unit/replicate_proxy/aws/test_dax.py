@@ -42,6 +42,9 @@ class FakeDax:
     blocker: threading.Event | None = None
     reads: int = 0
 
+    def connect(self) -> Any:
+        return self
+
     def put(self, job: Job) -> None:
         self.items[job_key(job.tenant, job.id)["pk"]] = to_item(record_from_job(job))
 
@@ -66,7 +69,7 @@ def build_reader(
     dax: FakeDax, table: FakeJobStore, clock: FakeClock, connect: Callable[[], Any] | None = None
 ) -> CachedJobReader:
     return CachedJobReader(
-        table, DaxJobCache(connect or (lambda: dax), "jobs"), clock, max_staleness=MAX_STALENESS
+        table, DaxJobCache(connect or dax.connect, "jobs"), clock, max_staleness=MAX_STALENESS
     )
 
 
@@ -151,7 +154,7 @@ def test_hanging_cache_delays_one_read_only(operation: str, counted_metrics: lis
     dax, table = FakeDax(blocker=blocker if operation == "read" else None), FakeJobStore()
     table.create(build_job(JobStatus.QUEUED))
 
-    def connect() -> FakeDax:
+    def connect() -> Any:
         if operation == "connect":
             blocker.wait(60)
         return dax
@@ -176,7 +179,7 @@ def test_hanging_cache_delays_one_read_only(operation: str, counted_metrics: lis
 def test_cache_is_read_again_after_pause() -> None:
     clock, dax = FakeClock(), FakeDax(error=ConnectionResetError())
     dax.put(build_job(JobStatus.SUCCEEDED))
-    cache = DaxJobCache(lambda: dax, "jobs", retry_after_seconds=5, monotonic=clock.monotonic)
+    cache = DaxJobCache(dax.connect, "jobs", retry_after_seconds=5, monotonic=clock.monotonic)
     for _ in range(3):
         with pytest.raises(RetryableError):
             cache.get(TENANT, ID)
@@ -194,7 +197,7 @@ def test_failed_connection_is_retried_after_pause() -> None:
     clock, dax, attempts = FakeClock(), FakeDax(), []
     dax.put(build_job(JobStatus.SUCCEEDED))
 
-    def connect() -> FakeDax:
+    def connect() -> Any:
         attempts.append(1)
         if len(attempts) == 1:
             raise OSError("no cluster")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -21,9 +21,7 @@ LIST_REQUEST = {"Bucket": "images", "Prefix": KEY, "MaxKeys": 1}
 @pytest.fixture
 def stubbed_store() -> Iterator[tuple[S3DocumentStore, Stubber]]:
     """A store, and the stub that holds S3's responses to it in order."""
-    client: Any = boto3.client(
-        "s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    client = boto3.client("s3")
     with Stubber(client) as stub:
         yield S3DocumentStore(client, "images"), stub
         stub.assert_no_pending_responses()

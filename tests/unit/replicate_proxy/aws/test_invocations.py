@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
 from replicate_proxy.aws.invocations import FailedInvocations, parse_invocation
 from replicate_proxy.errors import PermanentError, RetryableError
@@ -18,6 +18,7 @@ from replicate_proxy.operations.dead_letters import (
     DeadLetterService,
 )
 from tests.support.admin_api import FakeQueueClient
+from tests.support.aws import make_client_error
 from tests.support.clock import NOW, FakeClock
 
 SWEEP_ARN = "arn:aws:lambda:eu-central-1:1:function:sweep"
@@ -65,21 +66,25 @@ class FakeLambda:
         return {"FunctionError": "Unhandled"} if self.function_fails else {"StatusCode": 200}
 
 
+def make_invocations(client: FakeLambda) -> FailedInvocations:
+    return FailedInvocations(cast(Any, client))
+
+
 def test_failed_run_is_invoked_with_its_payload() -> None:
     client = FakeLambda()
-    FailedInvocations(client).retry(make_failed_run())
+    make_invocations(client).retry(make_failed_run())
     assert client.invocations == [(SWEEP_ARN, "Event", SCHEDULE_EVENT)]
 
 
 def test_undelivered_event_is_sent_to_its_target() -> None:
     client = FakeLambda()
-    FailedInvocations(client).retry(make_message(SCHEDULE_EVENT, target_arn=SWEEP_ARN))
+    make_invocations(client).retry(make_message(SCHEDULE_EVENT, target_arn=SWEEP_ARN))
     assert client.invocations == [(SWEEP_ARN, "Event", SCHEDULE_EVENT)]
 
 
 def test_failed_batch_is_invoked_synchronously_with_whole_record() -> None:
     client = FakeLambda()
-    FailedInvocations(client).retry(make_failed_batch())
+    make_invocations(client).retry(make_failed_batch())
     ((function_arn, invocation_type, payload),) = client.invocations
     assert (function_arn, invocation_type) == (NOTIFY_ARN, "RequestResponse")
     assert payload["DDBStreamBatchInfo"] == BATCH
@@ -94,22 +99,22 @@ def test_other_message_is_not_an_invocation(body: str) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke"),
+        make_client_error("TooManyRequestsException"),
         ReadTimeoutError(endpoint_url="lambda"),
     ],
 )
 def test_retry_is_retryable_when_invoke_fails(error: Exception) -> None:
     with pytest.raises(RetryableError, match="repeat invocation"):
-        FailedInvocations(FakeLambda(error=error)).retry(make_failed_run())
+        make_invocations(FakeLambda(error=error)).retry(make_failed_run())
 
 
 def test_retry_is_retryable_when_function_fails_again() -> None:
     with pytest.raises(RetryableError, match="failed, too"):
-        FailedInvocations(FakeLambda(function_fails=True)).retry(make_failed_batch())
+        make_invocations(FakeLambda(function_fails=True)).retry(make_failed_batch())
 
 
 def make_service(queues: FakeQueueClient, client: FakeLambda) -> DeadLetterService:
-    queue = DeadLetterQueue("q/dead", retry=FailedInvocations(client).retry)
+    queue = DeadLetterQueue("q/dead", retry=make_invocations(client).retry)
     return DeadLetterService(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
 
 

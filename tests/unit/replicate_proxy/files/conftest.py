@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from moto import mock_aws
 
 from replicate_proxy.files.ports import FilePage, ObjectMetadata, UploadForm
 from replicate_proxy.files.service import FileService, FileSettings
-from tests.support.access import create_access_table, set_aws_environment
+from tests.support.aws import create_access_table
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
+
+    from types_boto3_dynamodb import DynamoDBClient
 
     from replicate_proxy.files.model import StoredFile
 
@@ -111,8 +113,7 @@ def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> FileS
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def dynamodb() -> Iterator[DynamoDBClient]:
     """A DynamoDB client of an account that contains only the access table."""
-    set_aws_environment(monkeypatch)
     with mock_aws():
         yield create_access_table()

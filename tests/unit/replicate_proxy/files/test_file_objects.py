@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -19,8 +20,13 @@ from moto import mock_aws
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.files.model import StoredFile
-from tests.support.access import set_aws_environment
+from tests.support.aws import make_client_error, make_failing_client
 from tests.support.clock import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from types_boto3_s3 import S3Client
 
 FILE = StoredFile(
     "01j" + "0" * 23, "acme", 'a"ä.png', "image/png", NOW, NOW + timedelta(hours=24), size_bytes=3
@@ -29,18 +35,15 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Any:
-    set_aws_environment(monkeypatch)
+def s3() -> Iterator[S3Client]:
     with mock_aws():
-        client: Any = boto3.client("s3", config=Config(signature_version="s3v4"))
-        client.create_bucket(
-            Bucket="images", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+        client = boto3.client("s3", config=Config(signature_version="s3v4"))
+        client.create_bucket(Bucket="images")
         yield client
 
 
 @pytest.fixture
-def objects(s3: Any) -> S3FileObjects:
+def objects(s3: S3Client) -> S3FileObjects:
     return S3FileObjects(s3, "images")
 
 
@@ -85,18 +88,16 @@ def test_upload_form_uploads_file(objects: S3FileObjects) -> None:
     assert metadata.size_bytes == 3
 
 
-def test_upload_form_uses_upload_url_when_set(s3: Any) -> None:
+def test_upload_form_uses_upload_url_when_set(s3: S3Client) -> None:
     objects = S3FileObjects(s3, "images", upload_url="https://images.s3-accelerate.amazonaws.com/")
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 2), lifetime=MINUTE)
     assert form.url == "https://images.s3-accelerate.amazonaws.com/"
 
 
 def test_object_encrypted_with_kms_has_no_md5() -> None:
-    class S3Client:
-        def head_object(self, **_: Any) -> dict[str, Any]:
-            return {"ETag": f'"{"a" * 32}"', "ContentLength": 3, "ServerSideEncryption": "aws:kms"}
-
-    metadata = S3FileObjects(S3Client(), "images").get_metadata("x")
+    response = {"ETag": f'"{"a" * 32}"', "ContentLength": 3, "ServerSideEncryption": "aws:kms"}
+    client = Mock(head_object=Mock(return_value=response))
+    metadata = S3FileObjects(client, "images").get_metadata("x")
     assert metadata is not None
     assert metadata.md5 is None
 
@@ -105,15 +106,11 @@ def test_object_encrypted_with_kms_has_no_md5() -> None:
     ("error", "expected_class"),
     [
         (ReadTimeoutError(endpoint_url="https://x"), RetryableError),
-        (ClientError({"Error": {"Code": "SlowDown"}}, "HeadObject"), RetryableError),
+        (make_client_error("SlowDown"), RetryableError),
         (ClientError({"ResponseMetadata": {"HTTPStatusCode": 500}}, "HeadObject"), RetryableError),  # type: ignore[typeddict-item] # the rest is not looked at
-        (ClientError({"Error": {"Code": "AccessDenied"}}, "HeadObject"), PermanentError),
+        (make_client_error("AccessDenied"), PermanentError),
     ],
 )
 def test_get_metadata_translates_aws_errors(error: Exception, expected_class: type[Exception]) -> None:
-    class S3Client:
-        def head_object(self, **_: Any) -> None:
-            raise error
-
     with pytest.raises(expected_class):
-        S3FileObjects(S3Client(), "images").get_metadata("x")
+        S3FileObjects(make_failing_client(error), "images").get_metadata("x")

@@ -11,7 +11,7 @@ import pytest
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.ids import generate_id
-from tests.support.access import TABLE
+from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW
 from tests.unit.replicate_proxy.files.conftest import FakeFileStore
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def store(request: pytest.FixtureRequest) -> FileStore:
     if request.param == "fake":
         return FakeFileStore()
-    return DynamoFileStore(request.getfixturevalue("dynamodb"), TABLE)
+    return DynamoFileStore(request.getfixturevalue("dynamodb"), ACCESS_TABLE)
 
 
 def make_file(seconds: int = 0, **changes: Any) -> StoredFile:

@@ -13,7 +13,6 @@ from moto import mock_aws
 
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterFilter, parse_subject
-from tests.support.access import set_aws_environment
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
@@ -161,9 +160,8 @@ def test_body_of_any_other_form_has_no_subject(body: str) -> None:
 
 
 @pytest.fixture
-def sqs(monkeypatch: pytest.MonkeyPatch) -> Any:
+def sqs() -> Any:
     """The boto3 client, the adapter on it, and the URL of a queue."""
-    set_aws_environment(monkeypatch)
     with mock_aws():
         client = boto3.client("sqs")
         yield client, SqsQueueClient(client), client.create_queue(QueueName="dead")["QueueUrl"]

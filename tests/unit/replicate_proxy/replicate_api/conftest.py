@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from moto import mock_aws
 
 from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
 from replicate_proxy.replicate_api.connection import open_session
-from tests.support.control_table import create_control_table
+from tests.support.aws import create_control_table
 from tests.support.scripted_server import Script, ScriptedServer
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
+
+    from types_boto3_dynamodb import DynamoDBClient
 
 
 @pytest.fixture
@@ -53,19 +54,14 @@ def build_client() -> Iterator[Callable[[str], ReplicateClient]]:
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def dynamodb() -> Iterator[DynamoDBClient]:
     """A DynamoDB client with a control table."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        client = boto3.client("dynamodb", region_name="us-east-1")
-        create_control_table(client)
-        yield client
+        yield create_control_table()
 
 
 @pytest.fixture
-def dynamodb_operations(dynamodb: Any) -> list[str]:
+def dynamodb_operations(dynamodb: DynamoDBClient) -> list[str]:
     """The names of the operations sent to DynamoDB so far, in order."""
     operations: list[str] = []
     dynamodb.meta.events.register("before-call.dynamodb", lambda model, **_: operations.append(model.name))

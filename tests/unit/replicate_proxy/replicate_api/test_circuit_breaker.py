@@ -24,8 +24,9 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
+from tests.support.aws import CONTROL_TABLE, make_failing_client
 from tests.support.clock import FakeClock
-from tests.support.control_table import TABLE, SerializedDynamoDb
+from tests.support.control_table import build_control_table
 
 BuildBreaker = Callable[[], CircuitBreaker]
 SETTINGS = BreakerSettings(failure_threshold=3, open_seconds=30, probe_lease_seconds=60, cache_seconds=0)
@@ -50,7 +51,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def build_breaker(dynamodb: Any, clock: FakeClock) -> BuildBreaker:
-    table = ControlTable(SerializedDynamoDb(dynamodb), TABLE)
+    table = build_control_table(dynamodb)
     return lambda: CircuitBreaker(table, clock, SETTINGS)
 
 
@@ -274,7 +275,7 @@ def test_probe_closes_tripped_breaker(build_breaker: BuildBreaker, clock: FakeCl
 def test_successful_calls_cost_no_write_and_one_read_per_cache_period(
     dynamodb: Any, clock: FakeClock, dynamodb_operations: list[str]
 ) -> None:
-    breaker = CircuitBreaker(ControlTable(dynamodb, TABLE), clock, BreakerSettings(cache_seconds=60))
+    breaker = CircuitBreaker(ControlTable(dynamodb, CONTROL_TABLE), clock, BreakerSettings(cache_seconds=60))
     for _ in range(20):
         breaker.raise_if_open()
         breaker.call(succeed)
@@ -282,14 +283,8 @@ def test_successful_calls_cost_no_write_and_one_read_per_cache_period(
 
 
 def test_calls_are_made_when_table_is_unavailable(clock: FakeClock) -> None:
-    class UnavailableDynamoDb:
-        def __getattr__(self, _: str) -> Any:
-            def fail(**_: object) -> None:
-                raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
-
-            return fail
-
-    breaker = CircuitBreaker(ControlTable(UnavailableDynamoDb(), TABLE), clock, SETTINGS)
+    client = make_failing_client(EndpointConnectionError(endpoint_url="https://dynamodb.invalid"))
+    breaker = CircuitBreaker(ControlTable(client, CONTROL_TABLE), clock, SETTINGS)
     assert breaker.call(succeed) == "result"
     fail(breaker, OUTAGES[1], 10)
     assert breaker.call(succeed) == "result"
@@ -311,8 +306,8 @@ steps = st.lists(
 def test_breakers_behave_like_one_textbook_breaker(dynamodb: Any, steps: list[tuple[int, str, int]]) -> None:
     """For any sequence of calls by three functions; a step is function, outcome and seconds before it."""
     clock = FakeClock()
-    table = ControlTable(dynamodb, TABLE)
-    dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "BREAKER#replicate"}})
+    table = ControlTable(dynamodb, CONTROL_TABLE)
+    dynamodb.delete_item(TableName=CONTROL_TABLE, Key={"pk": {"S": "BREAKER#replicate"}})
     breakers = [CircuitBreaker(table, clock, SETTINGS) for _ in range(3)]
     calls: dict[str, Callable[[], str]] = {
         "success": succeed,

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter, RateLimitRecord
+from tests.support.aws import CONTROL_TABLE, make_failing_client
 from tests.support.clock import FakeClock
-from tests.support.control_table import TABLE, SerializedDynamoDb
+from tests.support.control_table import build_control_table
 
 BuildLimiter = Callable[[], RateLimiter]
 LIMIT = RateLimit(per_minute=600, burst=5)
@@ -28,7 +29,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def build_limiter(dynamodb: Any, clock: FakeClock) -> BuildLimiter:
     """Each call builds the limiter of another function over the same record."""
-    table = ControlTable(SerializedDynamoDb(dynamodb), TABLE)
+    table = build_control_table(dynamodb)
     return lambda: RateLimiter(table, "creates", LIMIT, clock)
 
 
@@ -112,11 +113,8 @@ def test_call_costs_one_write(build_limiter: BuildLimiter, dynamodb_operations: 
 
 
 def test_slots_are_free_when_table_is_unavailable(clock: FakeClock) -> None:
-    class UnavailableDynamoDb:
-        def update_item(self, **_: object) -> None:
-            raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
-
-    limiter = RateLimiter(ControlTable(UnavailableDynamoDb(), TABLE), "creates", LIMIT, clock)
+    client = make_failing_client(EndpointConnectionError(endpoint_url="https://dynamodb.invalid"))
+    limiter = RateLimiter(ControlTable(client, CONTROL_TABLE), "creates", LIMIT, clock)
     assert limiter.acquire_slot() == 0
     limiter.reduce_limit(6, for_seconds=60)
 

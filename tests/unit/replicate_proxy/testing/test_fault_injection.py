@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -27,6 +27,8 @@ from replicate_proxy.testing.fault_injection import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from types_boto3_sqs import SQSClient
+
 LAYER = Path(fault_injection.__file__).parents[2]
 
 
@@ -36,11 +38,9 @@ def plan(tmp_path: Path) -> FaultPlan:
 
 
 @pytest.fixture
-def sqs() -> Iterator[Any]:
+def sqs() -> Iterator[SQSClient]:
     with mock_aws():
-        yield boto3.client(
-            "sqs", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
-        )
+        yield boto3.client("sqs")
 
 
 def write_faults(plan: FaultPlan, **faults: Mapping[str, float]) -> Path:
@@ -137,7 +137,7 @@ class TestFaultsFile:
 
 
 class TestAwsFaults:
-    def test_rejected_call_has_no_effect(self, plan: FaultPlan, sqs: Any) -> None:
+    def test_rejected_call_has_no_effect(self, plan: FaultPlan, sqs: SQSClient) -> None:
         url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
         log = write_faults(plan, aws_rejected={"sqs": 1})
         inject_aws_faults(sqs, "sqs", plan)
@@ -150,7 +150,7 @@ class TestAwsFaults:
         assert "Messages" not in sqs.receive_message(QueueUrl=url)
         assert read_log(log) == [{"kind": "aws_rejected", "name": "sqs"}]
 
-    def test_call_with_lost_response_has_its_effect(self, plan: FaultPlan, sqs: Any) -> None:
+    def test_call_with_lost_response_has_its_effect(self, plan: FaultPlan, sqs: SQSClient) -> None:
         url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
         write_faults(plan, aws_response_lost={"sqs": 1})
         inject_aws_faults(sqs, "sqs", plan)
@@ -162,7 +162,7 @@ class TestAwsFaults:
         os.utime(plan.path, ns=(1, 1))
         assert sqs.receive_message(QueueUrl=url)["Messages"][0]["Body"] == "sent"
 
-    def test_service_without_rejections_is_unchanged(self, plan: FaultPlan, sqs: Any) -> None:
+    def test_service_without_rejections_is_unchanged(self, plan: FaultPlan, sqs: SQSClient) -> None:
         write_faults(plan, aws_rejected={"*": 1}, aws_response_lost={"*": 1})
 
         inject_aws_faults(sqs, "sts", plan)

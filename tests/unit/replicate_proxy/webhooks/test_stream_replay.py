@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from botocore.exceptions import ClientError
 
 from replicate_proxy.aws.dynamodb import to_item
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.job_stream import DynamoJobStream
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
+from tests.support.aws import make_client_error
 from tests.support.webhook_builders import as_processing, as_succeeded, make_job
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class FakeStreamsClient:
 
     def get_shard_iterator(self, **options: str) -> Any:
         if (options["StreamArn"], options["ShardId"]) != (STREAM_ARN, SHARD_ID):
-            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetShardIterator")
+            raise make_client_error("ResourceNotFoundException")
         assert options["ShardIteratorType"] == "AT_SEQUENCE_NUMBER"
         sequence_numbers = [record["dynamodb"]["SequenceNumber"] for record in self.records]
         return {"ShardIterator": str(sequence_numbers.index(options["SequenceNumber"]))}
@@ -75,7 +75,7 @@ def client() -> FakeStreamsClient:
 
 @pytest.fixture
 def replayer(client: FakeStreamsClient, simulation: WebhookSimulation) -> StreamReplayer:
-    return StreamReplayer(stream=DynamoJobStream(client), notifier=simulation.notifier)
+    return StreamReplayer(stream=DynamoJobStream(cast(Any, client)), notifier=simulation.notifier)
 
 
 def test_replay_delivers_the_events_of_the_batch(

@@ -11,7 +11,8 @@ from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKeySecret, KeyStatus, verify_key
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.aws.key_store import DynamoKeyStore
-from tests.support.access import TABLE, FakeKeyStore, deploy_api
+from tests.support.access import FakeKeyStore, deploy_api
+from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW
 from tools.cli import first_admin_key
 
@@ -40,10 +41,10 @@ def test_issued_key_is_stored_and_valid(clock: FakeClock) -> None:
 def test_main_prints_secret_of_valid_admin_key(
     dynamodb: Any, secret_arn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first_admin_key.main(["--table", TABLE, "--secret-arn", secret_arn])
+    first_admin_key.main(["--table", ACCESS_TABLE, "--secret-arn", secret_arn])
     secret = ApiKeySecret.parse(capsys.readouterr().out.strip())
     assert secret is not None
-    key = DynamoKeyStore(dynamodb, TABLE).get(secret.key_id)
+    key = DynamoKeyStore(dynamodb, ACCESS_TABLE).get(secret.key_id)
     assert key is not None
     assert verify_key(key, secret, DIGEST_KEY, NOW) is KeyStatus.VALID
     assert Scope.ADMIN in key.scopes
@@ -54,10 +55,10 @@ def test_main_assigns_usage_key_when_api_is_named(
 ) -> None:
     gateway = boto3.client("apigateway")
     api_id = deploy_api(gateway)
-    first_admin_key.main(["--table", TABLE, "--secret-arn", secret_arn, "--api-id", api_id])
+    first_admin_key.main(["--table", ACCESS_TABLE, "--secret-arn", secret_arn, "--api-id", api_id])
     secret = ApiKeySecret.parse(capsys.readouterr().out.strip())
     assert secret is not None
-    key = DynamoKeyStore(dynamodb, TABLE).get(secret.key_id)
+    key = DynamoKeyStore(dynamodb, ACCESS_TABLE).get(secret.key_id)
     assert key is not None
     assert key.usage_key_id is not None
     assert gateway.get_api_key(apiKey=key.usage_key_id, includeValue=True)["value"] == key.usage_key

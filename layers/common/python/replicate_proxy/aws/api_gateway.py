@@ -8,7 +8,7 @@ keys for REST APIs").
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,6 +19,9 @@ from replicate_proxy.operations.ports import Stage, UsageKey
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from types_boto3_apigateway import APIGatewayClient
+    from types_boto3_apigateway.type_defs import CreateUsagePlanRequestTypeDef
+
     from replicate_proxy.auth.keys import UsageLimits
 
 
@@ -26,12 +29,12 @@ _RETRYABLE = frozenset({"ConflictException", "ServiceUnavailableException", "Too
 
 
 class ApiGateway:
-    """The Gateway port on boto3's `apigateway` client.
+    """The Gateway port.
 
     `prefix` begins the names of the deployment's plans and keys, which share the account with others.
     """
 
-    def __init__(self, client: Any, *, prefix: str) -> None:
+    def __init__(self, client: APIGatewayClient, *, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
 
@@ -70,19 +73,23 @@ class ApiGateway:
         if not any(
             entry["apiId"] == stage.api_id and entry["stage"] == stage.name for entry in plan["apiStages"]
         ):
-            operation = {"op": "add", "path": "/apiStages", "value": f"{stage.api_id}:{stage.name}"}
-            self._client.update_usage_plan(usagePlanId=plan["id"], patchOperations=[operation])
-        return str(plan["id"])
+            self._client.update_usage_plan(
+                usagePlanId=plan["id"],
+                patchOperations=[
+                    {"op": "add", "path": "/apiStages", "value": f"{stage.api_id}:{stage.name}"}
+                ],
+            )
+        return plan["id"]
 
     def _create_plan(self, name: str, limits: UsageLimits, stage: Stage) -> str:
-        quota = {"quota": {"limit": limits.monthly_quota, "period": "MONTH"}} if limits.monthly_quota else {}
-        plan = self._client.create_usage_plan(
-            name=name,
-            apiStages=[{"apiId": stage.api_id, "stage": stage.name}],
-            throttle={"rateLimit": limits.rate, "burstLimit": limits.burst},
-            **quota,
-        )
-        return str(plan["id"])
+        request: CreateUsagePlanRequestTypeDef = {
+            "name": name,
+            "apiStages": [{"apiId": stage.api_id, "stage": stage.name}],
+            "throttle": {"rateLimit": limits.rate, "burstLimit": limits.burst},
+        }
+        if limits.monthly_quota:
+            request["quota"] = {"limit": limits.monthly_quota, "period": "MONTH"}
+        return self._client.create_usage_plan(**request)["id"]
 
 
 def _translate_errors(operation: str) -> AbstractContextManager[None]:

@@ -13,6 +13,9 @@ from replicate_proxy.jobs.model import Batch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
     from replicate_proxy.aws.job_store import DynamoJobStore
     from replicate_proxy.jobs.model import Job
 
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
 class DynamoBatchStore:
     """The BatchStore port on the jobs table."""
 
-    def __init__(self, dynamodb: Any, table: str, job_store: DynamoJobStore) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str, job_store: DynamoJobStore) -> None:
+        self._client = client
         self._table = table
         self._job_store = job_store
 
@@ -29,11 +32,11 @@ class DynamoBatchStore:
         # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
         records = [_record_from_batch(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
         with translate_dynamodb_errors("create batch"):
-            self._dynamodb.transact_write_items(TransactItems=list(map(self._build_put, records)))
+            self._client.transact_write_items(TransactItems=list(map(self._build_put, records)))
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         with translate_dynamodb_errors("read batch"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=to_item(batch_key(tenant, batch_id)), ConsistentRead=True
             )
         return _batch_from_record(from_item(response["Item"])) if "Item" in response else None
@@ -42,7 +45,7 @@ class DynamoBatchStore:
         jobs = self._job_store.get_many(batch.tenant, batch.job_ids, consistent=True)
         return [jobs[job_id] for job_id in batch.job_ids if job_id in jobs]
 
-    def _build_put(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
         return {
             "Put": {
                 "TableName": self._table,

@@ -16,6 +16,9 @@ from replicate_proxy.errors import ConflictError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import CompletedPartTypeDef
+
 
 # S3 takes at most 10,000 parts of at least 5 MiB (Amazon S3, multipart upload limits): enough for 80 GB.
 _PART_BYTES = 8 * 1024 * 1024
@@ -41,7 +44,7 @@ class Encryption:
 class S3BlobStore:
     """The files of one bucket."""
 
-    def __init__(self, client: Any, bucket: str, *, encryption: Encryption | None = None) -> None:
+    def __init__(self, client: S3Client, bucket: str, *, encryption: Encryption | None = None) -> None:
         self._client = client
         self._bucket = bucket
         self._encryption = (encryption or Encryption()).request_parameters
@@ -73,24 +76,25 @@ class S3BlobStore:
             **({"CacheControl": cache_control} if cache_control else {}),
             **self._encryption,
         }
-        condition = {"IfNoneMatch": "*"} if if_none_match else {}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         try:
             with translate_aws_errors("store file", conflict=_CONFLICT, misconfigured=_MISCONFIGURED):
                 if _remaining_bytes(file) <= _PART_BYTES:
-                    checksum = {"ChecksumSHA256": _base64_from_hex(sha256)} if sha256 else {}
-                    self._client.put_object(Body=file, **parameters, **checksum, **condition)
+                    if sha256:
+                        parameters["ChecksumSHA256"] = _base64_from_hex(sha256)
+                    self._client.put_object(Body=file, **parameters, **condition)
                 else:
                     self._put_in_parts(file, parameters, condition)
         except ConflictError:
             return False
         return True
 
-    def _put_in_parts(self, file: BinaryIO, parameters: dict[str, Any], condition: dict[str, str]) -> None:
+    def _put_in_parts(self, file: BinaryIO, parameters: dict[str, Any], condition: dict[str, Any]) -> None:
         # S3 evaluates the condition only when the upload completes; this check saves a useless upload.
         if condition and self._exists(parameters["Key"]):
             raise ConflictError("cannot store file: the key exists")
         response = self._client.create_multipart_upload(ChecksumAlgorithm="SHA256", **parameters)
-        upload = {
+        upload: dict[str, Any] = {
             "Bucket": parameters["Bucket"],
             "Key": parameters["Key"],
             "UploadId": response["UploadId"],
@@ -107,11 +111,11 @@ class S3BlobStore:
                 self._client.abort_multipart_upload(**upload)
             raise
 
-    def _upload_part(self, upload: dict[str, str], number: int, content: bytes) -> dict[str, Any]:
+    def _upload_part(self, upload: dict[str, Any], number: int, content: bytes) -> CompletedPartTypeDef:
         response = self._client.upload_part(
             Body=content, PartNumber=number, ChecksumAlgorithm="SHA256", **upload
         )
-        part = {"PartNumber": number, "ETag": response["ETag"]}
+        part: CompletedPartTypeDef = {"PartNumber": number, "ETag": response["ETag"]}
         if "ChecksumSHA256" in response:
             part["ChecksumSHA256"] = response["ChecksumSHA256"]
         return part

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import botocore.session
 from botocore.config import Config
 
 from replicate_proxy.config import Environment
 from replicate_proxy.testing.fault_injection import inject_aws_faults, load_fault_plan
+
+if TYPE_CHECKING:
+    from types_boto3_apigateway import APIGatewayClient
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+    from types_boto3_events import EventBridgeClient
+    from types_boto3_lambda import LambdaClient
+    from types_boto3_s3 import S3Client
+    from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sns import SNSClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_ssm import SSMClient
 
 # The SDK gives up after seconds: the queue in front of a function retries the whole message later.
 _CONFIG = Config(
@@ -21,13 +33,50 @@ _CONFIG = Config(
 )
 
 
-@cache
+@overload
+def get_client(service: Literal["apigateway"]) -> APIGatewayClient: ...
+@overload
+def get_client(service: Literal["dynamodb"]) -> DynamoDBClient: ...
+@overload
+def get_client(service: Literal["dynamodbstreams"]) -> DynamoDBStreamsClient: ...
+@overload
+def get_client(service: Literal["events"]) -> EventBridgeClient: ...
+@overload
+def get_client(service: Literal["lambda"]) -> LambdaClient: ...
+@overload
+def get_client(service: Literal["s3"]) -> S3Client: ...
+@overload
+def get_client(service: Literal["secretsmanager"]) -> SecretsManagerClient: ...
+@overload
+def get_client(service: Literal["sns"]) -> SNSClient: ...
+@overload
+def get_client(service: Literal["sqs"]) -> SQSClient: ...
+@overload
+def get_client(service: Literal["ssm"]) -> SSMClient: ...
 def get_client(service: str) -> Any:
-    """Return the client of a service, such as "dynamodb".
+    """Return the client of a service, which is created once."""
+    return _create_client(service)
 
-    Its type is Any, because botocore generates the methods at run time.
+
+@cache
+def get_presigning_client() -> S3Client:
+    """Return an S3 client whose presigned URLs and forms use signature version 4 and the regional endpoint.
+
+    By default they name the global endpoint, which redirects to the region for new buckets. A redirect
+    invalidates the signature and drops the body of a form.
     """
-    client = _session().create_client(service, config=_CONFIG)
+    regional_endpoint = f"https://s3.{_get_session().get_config_variable('region')}.amazonaws.com"
+    client: S3Client = _get_session().create_client(
+        "s3",
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or regional_endpoint,
+        config=_CONFIG.merge(Config(signature_version="s3v4")),
+    )
+    return client
+
+
+@cache
+def _create_client(service: str) -> Any:
+    client = _get_session().create_client(service, config=_CONFIG)
     plan = load_fault_plan(Environment(os.environ).local_settings())
     if plan is not None:
         inject_aws_faults(client, service, plan)
@@ -35,22 +84,7 @@ def get_client(service: str) -> Any:
 
 
 @cache
-def get_presigning_client() -> Any:
-    """Return an S3 client whose presigned URLs and forms use signature version 4 and the regional endpoint.
-
-    By default they name the global endpoint, which redirects to the region for new buckets. A redirect
-    invalidates the signature and drops the body of a form.
-    """
-    regional_endpoint = f"https://s3.{_session().get_config_variable('region')}.amazonaws.com"
-    return _session().create_client(
-        "s3",
-        endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or regional_endpoint,
-        config=_CONFIG.merge(Config(signature_version="s3v4")),
-    )
-
-
-@cache
-def _session() -> Any:
+def _get_session() -> Any:
     """Return the session that all clients share.
 
     It caches the service models, whose loading is half the cost of a client. botocore's session is used

@@ -16,6 +16,9 @@ from replicate_proxy.errors import ConflictError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
+
 
 type Record = Mapping[str, Any]
 
@@ -31,14 +34,14 @@ class ConditionFailedError(ConflictError):
 class ControlTable:
     """The table named by the environment variable CONTROL_TABLE."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
         self._table = table
 
     def read(self, key: str) -> Record:
         """Return the current record, empty if there is none."""
         with translate_dynamodb_errors("read control record"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=to_item({"pk": key}), ConsistentRead=True
             )
         return from_item(response.get("Item", {}))
@@ -51,7 +54,7 @@ class ControlTable:
         `expression` and `condition` refer to `values` as `:name`, and to the attribute `state`, a reserved
         word, as `#state`. Raises ConditionFailedError if `condition` is not met.
         """
-        request: dict[str, Any] = {
+        request: UpdateItemInputTypeDef = {
             "TableName": self._table,
             "Key": to_item({"pk": key}),
             "UpdateExpression": expression,
@@ -65,7 +68,7 @@ class ControlTable:
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
             with translate_dynamodb_errors("update control record"):
-                return from_item(self._dynamodb.update_item(**request)["Attributes"])
+                return from_item(self._client.update_item(**request)["Attributes"])
         except ConflictError as error:
             stored = stored_record(error) or self.read(key)
             raise ConditionFailedError("the control record has changed", stored) from error

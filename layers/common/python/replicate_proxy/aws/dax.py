@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.dynamodb import from_item, to_item
 from replicate_proxy.aws.job_records import job_from_record, job_key
@@ -18,6 +18,8 @@ from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from types_boto3_dynamodb import DynamoDBClient
 
     from replicate_proxy.jobs.model import Job
 
@@ -27,15 +29,16 @@ _THREADS = 2
 
 
 class DaxJobCache:
-    """The JobCache port. `connect` returns the client; it is called on the thread of the first read.
+    """The JobCache port.
 
-    A read that takes longer than `timeout_seconds` fails. After a failure, reads fail at once for
+    `connect` returns a DAX client, which has DynamoDB's methods; it is called on the thread of the first
+    read. A read that takes longer than `timeout_seconds` fails. After a failure, reads fail at once for
     `retry_after_seconds`.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Any],
+        connect: Callable[[], DynamoDBClient],
         table: str,
         *,
         timeout_seconds: float = 0.2,
@@ -48,7 +51,7 @@ class DaxJobCache:
         self._retry_after_seconds = retry_after_seconds
         self._monotonic = monotonic
         self._unavailable_until = float("-inf")
-        self._client: Any = None
+        self._client: DynamoDBClient | None = None
         self._connect_lock = threading.Lock()
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="dax")
 

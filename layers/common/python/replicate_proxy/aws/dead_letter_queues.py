@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.operations.dead_letters import DeadLetter, QueueDepth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        MessageTypeDef,
+        SendMessageRequestTypeDef,
+    )
 
 
 # Long polling queries all servers of SQS, so that an empty response means an empty queue.
@@ -18,16 +23,21 @@ _MAX_BATCH_SIZE = 10
 
 
 class SqsQueueClient:
-    """The QueueClient port on boto3's `sqs` client."""
+    """The QueueClient port."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: SQSClient) -> None:
         self._client = client
 
     def get_depth(self, url: str) -> QueueDepth:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         with translate_aws_errors("count messages"):
-            attributes = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        return QueueDepth(waiting=int(attributes[names[0]]), in_flight=int(attributes[names[1]]))
+            attributes = self._client.get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+            )["Attributes"]
+        return QueueDepth(
+            waiting=int(attributes["ApproximateNumberOfMessages"]),
+            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
 
     def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
         with translate_aws_errors("receive messages"):
@@ -42,9 +52,11 @@ class SqsQueueClient:
         return [_parse_message(message) for message in response.get("Messages", [])]
 
     def send(self, url: str, message: DeadLetter) -> None:
-        group = {"MessageGroupId": message.message_group} if message.message_group else {}
+        request: SendMessageRequestTypeDef = {"QueueUrl": url, "MessageBody": message.body}
+        if message.message_group:
+            request["MessageGroupId"] = message.message_group
         with translate_aws_errors("send message"):
-            self._client.send_message(QueueUrl=url, MessageBody=message.body, **group)
+            self._client.send_message(**request)
 
     def delete(self, url: str, message: DeadLetter) -> None:
         with translate_aws_errors("delete message"):
@@ -53,7 +65,7 @@ class SqsQueueClient:
     def release(self, url: str, messages: list[DeadLetter]) -> None:
         """Make messages visible again. One for which that fails becomes visible after its timeout."""
         for start in range(0, len(messages), _MAX_BATCH_SIZE):
-            entries = [
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
                 {"Id": str(index), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": 0}
                 for index, message in enumerate(messages[start : start + _MAX_BATCH_SIZE])
             ]
@@ -61,7 +73,7 @@ class SqsQueueClient:
                 self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
 
 
-def _parse_message(message: Mapping[str, Any]) -> DeadLetter:
+def _parse_message(message: MessageTypeDef) -> DeadLetter:
     system_attributes = message.get("Attributes", {})
     attributes = {
         name: value.get("StringValue") for name, value in message.get("MessageAttributes", {}).items()

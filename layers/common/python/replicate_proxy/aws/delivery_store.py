@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
+
     from replicate_proxy.webhooks.model import Attempt, Delivery, StoredEvent
     from replicate_proxy.webhooks.ports import DueDelivery
 
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
 class DynamoDeliveryStore:
     """The DeliveryStore port on the deliveries table."""
 
-    def __init__(self, dynamodb: Any, table: str, *, due_shards: int) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str, *, due_shards: int) -> None:
+        self._client = client
         self._table = table
         self._due_shards = due_shards
 
@@ -72,7 +75,7 @@ class DynamoDeliveryStore:
     def save(self, delivery: Delivery) -> Delivery:
         saved = replace(delivery, revision=delivery.revision + 1)
         with translate_dynamodb_errors("save delivery"):
-            self._dynamodb.put_item(
+            self._client.put_item(
                 TableName=self._table,
                 Item=to_item(self._record(saved)),
                 ConditionExpression="revision = :revision",
@@ -82,7 +85,7 @@ class DynamoDeliveryStore:
 
     def record_attempt(self, attempt: Attempt) -> None:
         with translate_dynamodb_errors("store attempt"):
-            self._dynamodb.put_item(
+            self._client.put_item(
                 TableName=self._table, Item=to_item(delivery_records.record_from_attempt(attempt))
             )
 
@@ -128,7 +131,7 @@ class DynamoDeliveryStore:
 
     def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
         with translate_dynamodb_errors("list due deliveries"):
-            response = self._dynamodb.query(
+            response = self._client.query(
                 TableName=self._table,
                 IndexName="by_due",
                 KeyConditionExpression="due_shard = :shard AND due_at <= :before",
@@ -144,7 +147,7 @@ class DynamoDeliveryStore:
         command = due.command
         key = delivery_records.delivery_key(command.tenant, command.job_id, command.sequence, command.target)
         with suppress(ConflictError), translate_dynamodb_errors("postpone delivery"):
-            self._dynamodb.update_item(
+            self._client.update_item(
                 TableName=self._table,
                 Key=to_item(key),
                 UpdateExpression="SET due_at = :due_at",
@@ -161,7 +164,7 @@ class DynamoDeliveryStore:
     def _put_new(self, record: Mapping[str, Any], operation: str) -> bool:
         """Write the record unless its key exists; return whether it was new."""
         with suppress(ConflictError), translate_dynamodb_errors(operation):
-            self._dynamodb.put_item(
+            self._client.put_item(
                 TableName=self._table, Item=to_item(record), ConditionExpression="attribute_not_exists(pk)"
             )
             return True
@@ -169,12 +172,12 @@ class DynamoDeliveryStore:
 
     def _get(self, key: Mapping[str, str], operation: str) -> dict[str, Any] | None:
         with translate_dynamodb_errors(operation):
-            response = self._dynamodb.get_item(TableName=self._table, Key=to_item(key), ConsistentRead=True)
+            response = self._client.get_item(TableName=self._table, Key=to_item(key), ConsistentRead=True)
         return from_item(response["Item"]) if "Item" in response else None
 
     def _query_range(self, pk: str, low_sk: str, high_sk: str, **options: Any) -> list[dict[str, Any]]:
         with translate_dynamodb_errors("list deliveries"):
-            response = self._dynamodb.query(
+            response = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
                 ExpressionAttributeValues={
@@ -188,22 +191,15 @@ class DynamoDeliveryStore:
         return [from_item(item) for item in response["Items"]]
 
     def _query_prefix(self, pk: str, sk_prefix: str) -> list[dict[str, Any]]:
-        """Return all records whose sort key has the prefix, page by page."""
-        records: list[dict[str, Any]] = []
-        start: dict[str, Any] = {}
-        while True:
-            with translate_dynamodb_errors("list records of a job"):
-                response = self._dynamodb.query(
-                    TableName=self._table,
-                    KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                    ExpressionAttributeValues={":pk": to_value(pk), ":prefix": to_value(sk_prefix)},
-                    ConsistentRead=True,
-                    **start,
-                )
-            records += [from_item(item) for item in response["Items"]]
-            if "LastEvaluatedKey" not in response:
-                return records
-            start = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
+        """Return all records whose sort key has the prefix."""
+        with translate_dynamodb_errors("list records of a job"):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+                ExpressionAttributeValues={":pk": to_value(pk), ":prefix": to_value(sk_prefix)},
+                ConsistentRead=True,
+            )
+            return [from_item(item) for page in pages for item in page["Items"]]
 
     def _query_target(
         self,
@@ -218,28 +214,29 @@ class DynamoDeliveryStore:
 
         The index holds keys only, which keeps writes cheap; the records are read in a batch.
         """
-        start = {"ExclusiveStartKey": _build_start_key(after, target_key)} if after else {}
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "IndexName": "by_target",
+            "KeyConditionExpression": "target_key = :target_key AND #at >= :since",
+            "ExpressionAttributeNames": {"#at": "at"},
+            "ExpressionAttributeValues": {
+                ":target_key": to_value(target_key),
+                ":since": to_value(format_timestamp(since) if since else "0"),
+            },
+            "ScanIndexForward": oldest_first,
+            "Limit": limit,
+        }
+        if after is not None:
+            request["ExclusiveStartKey"] = _build_start_key(after, target_key)
         with translate_dynamodb_errors("list by target"):
-            response = self._dynamodb.query(
-                TableName=self._table,
-                IndexName="by_target",
-                KeyConditionExpression="target_key = :target_key AND #at >= :since",
-                ExpressionAttributeNames={"#at": "at"},
-                ExpressionAttributeValues={
-                    ":target_key": to_value(target_key),
-                    ":since": to_value(format_timestamp(since) if since else "0"),
-                },
-                ScanIndexForward=oldest_first,
-                Limit=limit,
-                **start,
-            )
+            response = self._client.query(**request)
         keys = [{"pk": item["pk"], "sk": item["sk"]} for item in response["Items"]]
         last_key = response.get("LastEvaluatedKey")
         return self._get_in_order(keys), _build_position(last_key) if last_key else None
 
     def _get_in_order(self, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the records in the order of their keys, without those that have expired meanwhile."""
-        records = batch_get_records(self._dynamodb, self._table, keys, "read records")
+        records = batch_get_records(self._client, self._table, keys, "read records")
         by_key = {(record["pk"], record["sk"]): record for record in records}
         ordered_keys = [(key["pk"], key["sk"]) for key in map(from_item, keys)]
         return [by_key[key] for key in ordered_keys if key in by_key]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate_proxy.aws.errors import error_code, translate_aws_errors
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.jobs.model import Document
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
 
 # A job is saved about six times, and DynamoDB charges each save by the size of the whole item. An object is
 # written once, which is cheaper beyond about 4 kB (docs/costs.md).
@@ -23,8 +27,8 @@ class S3DocumentStore:
     Documents are stored under `records/<tenant>/<job>/<name>.json`; saving one again overwrites it.
     """
 
-    def __init__(self, s3: Any, bucket: str, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> None:
-        self._s3 = s3
+    def __init__(self, client: S3Client, bucket: str, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> None:
+        self._client = client
         self._bucket = bucket
         self._max_inline_bytes = max_inline_bytes
 
@@ -45,14 +49,14 @@ class S3DocumentStore:
     def put(self, key: str, body: bytes) -> str:
         """Write a JSON object and return its key. Raises RetryableError."""
         with translate_aws_errors(f"store {key.partition('/')[0]}"):
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
         return key
 
     def read(self, key: str) -> bytes:
         """Return the bytes of an object. Raises NotFoundError if it is gone, else RetryableError."""
         with translate_aws_errors("read document", not_found=_MISSING):
             try:
-                return bytes(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+                return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except ClientError as error:
                 if error_code(error) == "AccessDenied" and self._is_missing(key):
                     raise NotFoundError("cannot read document: it is gone") from error
@@ -67,7 +71,7 @@ class S3DocumentStore:
         consistency model).
         """
         try:
-            listing = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
+            listing = self._client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
         except (ClientError, BotoCoreError):
             return False
         return all(entry["Key"] != key for entry in listing.get("Contents", ()))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from types_boto3_dynamodb import DynamoDBClient
+
     from replicate_proxy.errors import ConflictError
 
 
@@ -76,7 +78,12 @@ def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def batch_get_records(
-    dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], operation: str, *, consistent: bool = False
+    client: DynamoDBClient,
+    table: str,
+    keys: Sequence[Mapping[str, Any]],
+    operation: str,
+    *,
+    consistent: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the records that exist under the keys (`to_item` form), in no particular order.
 
@@ -88,7 +95,7 @@ def batch_get_records(
         unprocessed: Any = {table: batch}
         for _ in range(_MAX_BATCH_ATTEMPTS):
             with translate_dynamodb_errors(operation):
-                response = dynamodb.batch_get_item(RequestItems=unprocessed)
+                response = client.batch_get_item(RequestItems=unprocessed)
             records += map(from_item, response["Responses"].get(table, ()))
             unprocessed = response.get("UnprocessedKeys")
             if not unprocessed:

@@ -27,19 +27,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import PutItemInputTypeDef
+
     from replicate_proxy.webhooks.signing_secrets import SigningSecret
 
 
 class DynamoEndpointStore:
     """The EndpointStore port on the deliveries table."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
         self._table = table
 
     def create(self, endpoint: Endpoint) -> None:
         with translate_dynamodb_errors("create endpoint"):
-            self._dynamodb.put_item(
+            self._client.put_item(
                 TableName=self._table,
                 Item=to_item(_record_from_endpoint(endpoint)),
                 ConditionExpression="attribute_not_exists(pk)",
@@ -47,7 +50,7 @@ class DynamoEndpointStore:
 
     def get(self, tenant: str, endpoint_id: str) -> Endpoint | None:
         with translate_dynamodb_errors("read endpoint"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=to_item(_endpoint_key(tenant, endpoint_id)), ConsistentRead=True
             )
         return _endpoint_from_record(from_item(response["Item"])) if "Item" in response else None
@@ -55,7 +58,7 @@ class DynamoEndpointStore:
     def list_all(self, tenant: str) -> Sequence[Endpoint]:
         # EndpointService limits their number, so one page holds them all.
         with translate_dynamodb_errors("list endpoints"):
-            response = self._dynamodb.query(
+            response = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
                 ExpressionAttributeValues={
@@ -69,7 +72,7 @@ class DynamoEndpointStore:
     def save(self, endpoint: Endpoint) -> Endpoint:
         saved = replace(endpoint, revision=endpoint.revision + 1)
         with translate_dynamodb_errors("save endpoint"):
-            self._dynamodb.put_item(
+            self._client.put_item(
                 TableName=self._table,
                 Item=to_item(_record_from_endpoint(saved)),
                 ConditionExpression="revision = :revision",
@@ -79,7 +82,7 @@ class DynamoEndpointStore:
 
     def delete(self, tenant: str, endpoint_id: str) -> bool:
         with translate_dynamodb_errors("delete endpoint"):
-            response = self._dynamodb.delete_item(
+            response = self._client.delete_item(
                 TableName=self._table,
                 Key=to_item(_endpoint_key(tenant, endpoint_id)),
                 ReturnValues="ALL_OLD",
@@ -90,8 +93,8 @@ class DynamoEndpointStore:
 class DynamoSigningSecretStore:
     """The SigningSecretStore port on the deliveries table."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
         self._table = table
 
     def get_or_create(self, tenant: str, *, now: datetime) -> tuple[SigningSecret, ...]:
@@ -111,7 +114,7 @@ class DynamoSigningSecretStore:
 
     def _get(self, tenant: str) -> tuple[SigningSecret, ...]:
         with translate_dynamodb_errors("read signing secret"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=to_item(_secret_key(tenant)), ConsistentRead=True
             )
         return secrets_from_records(from_item(response["Item"])["secrets"]) if "Item" in response else ()
@@ -120,11 +123,15 @@ class DynamoSigningSecretStore:
         self, tenant: str, secrets: Sequence[SigningSecret], condition: str, values: Mapping[str, Any]
     ) -> None:
         record = {**_secret_key(tenant), "secrets": secrets_to_records(secrets)}
-        options = {"ExpressionAttributeValues": dict(values)} if values else {}
+        request: PutItemInputTypeDef = {
+            "TableName": self._table,
+            "Item": to_item(record),
+            "ConditionExpression": condition,
+        }
+        if values:
+            request["ExpressionAttributeValues"] = values
         with translate_dynamodb_errors("write signing secret"):
-            self._dynamodb.put_item(
-                TableName=self._table, Item=to_item(record), ConditionExpression=condition, **options
-            )
+            self._client.put_item(**request)
 
 
 def _endpoint_key(tenant: str, endpoint_id: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from replicate_proxy.aws.errors import translate_aws_errors
@@ -13,6 +13,8 @@ from replicate_proxy.files.ports import ObjectMetadata, UploadForm
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from types_boto3_s3 import S3Client
 
     from replicate_proxy.files.model import StoredFile
 
@@ -29,7 +31,7 @@ class S3FileObjects:
     `client` must sign with version 4 for the bucket's region (see aws/clients.py), as URLs and forms require.
     """
 
-    def __init__(self, client: Any, bucket: str, *, upload_url: str | None = None) -> None:
+    def __init__(self, client: S3Client, bucket: str, *, upload_url: str | None = None) -> None:
         """Set `upload_url` to let forms use transfer acceleration; the URL is not part of the signature."""
         self._client = client
         self._bucket = bucket
@@ -70,10 +72,9 @@ class S3FileObjects:
             "ResponseContentType": file.content_type,
             "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
         }
-        url = self._client.generate_presigned_url(
+        return self._client.generate_presigned_url(
             "get_object", Params=parameters, ExpiresIn=int(lifetime.total_seconds())
         )
-        return str(url)
 
     def create_upload_form(
         self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta

@@ -23,6 +23,8 @@ from replicate_proxy.files.ports import FilePage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from types_boto3_dynamodb import DynamoDBClient
+
 
 _UPLOADED_PREFIX = "FILE#"
 _PENDING_PREFIX = "UPLOAD#"
@@ -31,7 +33,7 @@ _PENDING_PREFIX = "UPLOAD#"
 class DynamoFileStore:
     """The FileStore port on DynamoDB. `expires_at` is the table's TTL attribute, a Unix time in seconds."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.job_records import idempotency_key
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.ports import IdempotencyRecord
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
 
 _LIFETIME = timedelta(hours=24)
 
@@ -19,8 +23,8 @@ class DynamoIdempotencyStore:
     An expired record counts as absent, because DynamoDB's time to live deletes it up to days later.
     """
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
         self._table = table
 
     def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
@@ -32,7 +36,7 @@ class DynamoIdempotencyStore:
         }
         try:
             with translate_dynamodb_errors("claim idempotency key"):
-                self._dynamodb.put_item(
+                self._client.put_item(
                     TableName=self._table,
                     Item=to_item(item),
                     ConditionExpression="attribute_not_exists(pk) OR expires_at <= :now",
@@ -45,7 +49,7 @@ class DynamoIdempotencyStore:
     def _read_holder(self, record: IdempotencyRecord) -> IdempotencyRecord:
         """Return the earlier record that holds the key."""
         with translate_dynamodb_errors("read idempotency key"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table,
                 Key=to_item(idempotency_key(record.tenant, record.key)),
                 ConsistentRead=True,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
+
     from replicate_proxy.operations.dead_letters import DeadLetter
 
 
@@ -45,9 +47,9 @@ def parse_invocation(message: DeadLetter) -> Invocation:
 
 
 class FailedInvocations:
-    """Repeats failed invocations with boto3's `lambda` client."""
+    """Repeats failed invocations."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: LambdaClient) -> None:
         self._client = client
 
     def retry(self, message: DeadLetter) -> None:

@@ -30,6 +30,8 @@ from replicate_proxy.ports import DueJob, JobPage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from types_boto3_dynamodb import DynamoDBClient
+
     from replicate_proxy.jobs.model import Job
 
 
@@ -40,13 +42,13 @@ _PREDICTION_CLAIM_SECONDS = 2 * 24 * 3600
 class DynamoJobStore:
     """The JobStore port on the jobs table."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
         self._table = table
 
     def create(self, job: Job) -> None:
         with translate_dynamodb_errors("create job"):
-            self._dynamodb.put_item(
+            self._client.put_item(
                 TableName=self._table,
                 Item=to_item(record_from_job(replace(job, revision=1))),
                 ConditionExpression="attribute_not_exists(pk)",
@@ -54,7 +56,7 @@ class DynamoJobStore:
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         with translate_dynamodb_errors("read job"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=consistent
             )
         return job_from_record(from_item(response["Item"])) if "Item" in response else None
@@ -62,14 +64,14 @@ class DynamoJobStore:
     def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
         """Return the jobs that exist, by ID."""
         keys = [to_item(job_key(tenant, job_id)) for job_id in job_ids]
-        records = batch_get_records(self._dynamodb, self._table, keys, "read jobs", consistent=consistent)
+        records = batch_get_records(self._client, self._table, keys, "read jobs", consistent=consistent)
         return {record["id"]: job_from_record(record) for record in records}
 
     def save(self, job: Job) -> Job:
         saved, write_id = replace(job, revision=job.revision + 1), token_hex(8)
         try:
             with translate_dynamodb_errors("save job"):
-                self._dynamodb.put_item(
+                self._client.put_item(
                     TableName=self._table,
                     Item=to_item({**record_from_job(saved), "write_id": write_id}),
                     ConditionExpression="revision = :revision",
@@ -92,7 +94,7 @@ class DynamoJobStore:
             return JobPage(jobs=(), next_before_id=None)
         # BETWEEN includes `before_id`: read one more for that, and one to know whether a page follows.
         with translate_dynamodb_errors("list jobs"):
-            response = self._dynamodb.query(
+            response = self._client.query(
                 TableName=self._table,
                 IndexName="by_tenant",
                 KeyConditionExpression="tenant = :tenant AND id BETWEEN :low AND :high",
@@ -129,7 +131,7 @@ class DynamoJobStore:
         claim = {"tenant": tenant, "job_id": job_id, "expires_at": expires_at}
         try:
             with translate_dynamodb_errors("claim prediction"):
-                self._dynamodb.put_item(
+                self._client.put_item(
                     TableName=self._table,
                     Item=to_item({**prediction_owner_key(replicate_id), **claim}),
                     ConditionExpression="attribute_not_exists(pk) OR job_id = :job",
@@ -141,14 +143,14 @@ class DynamoJobStore:
 
     def get_prediction_owner(self, replicate_id: str) -> str | None:
         with translate_dynamodb_errors("read owner of prediction"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=to_item(prediction_owner_key(replicate_id)), ConsistentRead=True
             )
         return str(from_item(response["Item"])["job_id"]) if "Item" in response else None
 
     def _list_due_jobs_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
         with translate_dynamodb_errors("list due jobs"):
-            response = self._dynamodb.query(
+            response = self._client.query(
                 TableName=self._table,
                 IndexName="by_due",
                 KeyConditionExpression="due_shard = :shard AND next_check_at <= :before",

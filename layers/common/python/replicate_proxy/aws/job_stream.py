@@ -12,6 +12,8 @@ from replicate_proxy.webhooks.model import JobChange
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.webhooks.ports import StreamRange
 
@@ -34,10 +36,10 @@ def job_change_from_stream_record(record: Mapping[str, Any]) -> JobChange | None
 
 
 class DynamoJobStream:
-    """The JobStream port. `streams` is boto3's `dynamodbstreams` client."""
+    """The JobStream port."""
 
-    def __init__(self, streams: Any) -> None:
-        self._streams = streams
+    def __init__(self, client: DynamoDBStreamsClient) -> None:
+        self._client = client
 
     def read_changes(self, stream_range: StreamRange) -> Iterator[JobChange]:
         for record in self._read_records(stream_range):
@@ -49,7 +51,7 @@ class DynamoJobStream:
         # Sequence numbers are decimal texts of different lengths that grow within a shard.
         last_sequence_number = int(stream_range.last_sequence_number)
         with translate_aws_errors("read stream", permanent=_EXPIRED):
-            iterator = self._streams.get_shard_iterator(
+            iterator = self._client.get_shard_iterator(
                 StreamArn=stream_range.stream_arn,
                 ShardId=stream_range.shard_id,
                 ShardIteratorType="AT_SEQUENCE_NUMBER",
@@ -57,7 +59,7 @@ class DynamoJobStream:
             )["ShardIterator"]
         while iterator:
             with translate_aws_errors("read stream", permanent=_EXPIRED):
-                response = self._streams.get_records(ShardIterator=iterator)
+                response = self._client.get_records(ShardIterator=iterator)
             for record in response["Records"]:
                 if int(record["dynamodb"]["SequenceNumber"]) > last_sequence_number:
                     return

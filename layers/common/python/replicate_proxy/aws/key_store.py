@@ -24,6 +24,8 @@ from replicate_proxy.errors import ConflictError, DuplicateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from types_boto3_dynamodb import DynamoDBClient
+
 
 _PARTITION = "KEYS"
 _REVOKED_KEY_RETENTION = timedelta(days=90)  # for the investigation of incidents
@@ -32,7 +34,7 @@ _REVOKED_KEY_RETENTION = timedelta(days=90)  # for the investigation of incident
 class DynamoKeyStore:
     """The KeyStore port on DynamoDB. Reads are consistent, so that a revocation counts at once."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.clock import format_timestamp
@@ -12,6 +12,9 @@ from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
@@ -27,20 +30,20 @@ _MAX_GROUP_ID_CHARACTERS = 128
 class SqsCommandQueue:
     """The CommandQueue port on the dispatch queue, fair between tenants."""
 
-    def __init__(self, sqs: Any, queue_url: str) -> None:
-        self._sqs = sqs
+    def __init__(self, client: SQSClient, queue_url: str) -> None:
+        self._client = client
         self._queue_url = queue_url
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
         body = command.to_json()
-        _send_message(self._sqs, self._queue_url, body, tenant=command.tenant, delay_seconds=delay_seconds)
+        _send_message(self._client, self._queue_url, body, tenant=command.tenant, delay_seconds=delay_seconds)
 
 
 class SqsHarvestQueue:
     """The HarvestQueue port: events in the form in which the event bus puts them on the queue."""
 
-    def __init__(self, sqs: Any, queue_url: str) -> None:
-        self._sqs = sqs
+    def __init__(self, client: SQSClient, queue_url: str) -> None:
+        self._client = client
         self._queue_url = queue_url
 
     def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
@@ -53,14 +56,14 @@ class SqsHarvestQueue:
             "detail": json.loads(event.to_detail()),
         }
         body = json.dumps(envelope)
-        _send_message(self._sqs, self._queue_url, body, tenant=tenant, delay_seconds=delay_seconds)
+        _send_message(self._client, self._queue_url, body, tenant=tenant, delay_seconds=delay_seconds)
 
 
 class SqsDeliveryQueue:
     """The DeliveryQueue port, fair between receivers."""
 
-    def __init__(self, sqs: Any, queue_url: str) -> None:
-        self._sqs = sqs
+    def __init__(self, client: SQSClient, queue_url: str) -> None:
+        self._client = client
         self._queue_url = queue_url
 
     def send(self, commands: Sequence[DeliverCommand], *, delay_seconds: float = 0) -> None:
@@ -68,7 +71,7 @@ class SqsDeliveryQueue:
             self._send_batch(commands[start : start + _MAX_BATCH_MESSAGES], _limit_delay(delay_seconds))
 
     def _send_batch(self, commands: Sequence[DeliverCommand], delay_seconds: int) -> None:
-        entries = [
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {
                 "Id": str(index),
                 "MessageBody": command.to_json(),
@@ -78,17 +81,17 @@ class SqsDeliveryQueue:
             for index, command in enumerate(commands)
         ]
         with translate_aws_errors("send deliveries"):
-            response = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            response = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
         if failed := response.get("Failed"):
             codes = sorted({entry["Code"] for entry in failed})
             raise RetryableError(f"cannot send deliveries: {len(failed)} failed ({', '.join(codes)})")
 
 
-def _send_message(sqs: Any, queue_url: str, body: str, *, tenant: str, delay_seconds: float) -> None:
+def _send_message(client: SQSClient, queue_url: str, body: str, *, tenant: str, delay_seconds: float) -> None:
     """Send one message. The message group makes a standard queue fair (Amazon SQS, "Fair queues")."""
     delay = _limit_delay(delay_seconds)
     with translate_aws_errors("send message"):
-        sqs.send_message(QueueUrl=queue_url, MessageBody=body, MessageGroupId=tenant, DelaySeconds=delay)
+        client.send_message(QueueUrl=queue_url, MessageBody=body, MessageGroupId=tenant, DelaySeconds=delay)
 
 
 def _limit_delay(delay_seconds: float) -> int:

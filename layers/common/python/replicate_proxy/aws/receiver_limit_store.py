@@ -28,6 +28,8 @@ from replicate_proxy.webhooks.receiver_limits import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from types_boto3_dynamodb import DynamoDBClient
+
     from replicate_proxy.webhooks.retry_policy import DeliverySettings
     from replicate_proxy.webhooks.sender import ReceiverResponse
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 class DynamoReceiverLimitStore:
     """The ReceiverLimitStore port on the deliveries table."""
 
-    def __init__(self, dynamodb: Any, table: str, settings: DeliverySettings) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, client: DynamoDBClient, table: str, settings: DeliverySettings) -> None:
+        self._client = client
         self._table = table
         self._settings = settings
 
@@ -81,7 +83,7 @@ class DynamoReceiverLimitStore:
 
     def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None:
         with translate_dynamodb_errors("read receiver"):
-            response = self._dynamodb.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=_key(tenant, receiver_id), ConsistentRead=True
             )
         return _health_from_record(from_item(response["Item"])) if "Item" in response else None
@@ -104,7 +106,7 @@ class DynamoReceiverLimitStore:
             " OR (consecutive_unanswered > :one AND size(slots) < :limit2)"
         )
         with translate_dynamodb_errors("acquire slot"):
-            self._dynamodb.update_item(
+            self._client.update_item(
                 TableName=self._table,
                 Key=_key(tenant, receiver_id),
                 UpdateExpression="SET slots.#token = :lease_until",
@@ -126,7 +128,7 @@ class DynamoReceiverLimitStore:
         }
         try:
             with translate_dynamodb_errors("create receiver"):
-                self._dynamodb.put_item(
+                self._client.put_item(
                     TableName=self._table,
                     Item={**_key(tenant, receiver_id), **to_item(record)},
                     ConditionExpression="attribute_not_exists(pk)",
@@ -141,7 +143,7 @@ class DynamoReceiverLimitStore:
         expired_token, expired_lease = expired
         try:
             with translate_dynamodb_errors("take over slot"):
-                self._dynamodb.update_item(
+                self._client.update_item(
                     TableName=self._table,
                     Key=_key(tenant, receiver_id),
                     UpdateExpression="SET slots.#token = :lease_until REMOVE slots.#expired",
@@ -171,7 +173,7 @@ class DynamoReceiverLimitStore:
         if values:
             options["ExpressionAttributeValues"] = _to_values(values)
         with translate_dynamodb_errors("update receiver"):
-            response = self._dynamodb.update_item(
+            response = self._client.update_item(
                 TableName=self._table,
                 Key=_key(tenant, receiver_id),
                 UpdateExpression=expression,

@@ -1,11 +1,11 @@
-"""Secrets: SecureStrings of the SSM parameter store by name, secrets of Secrets Manager by ARN."""
+"""Secrets: SecureStrings of the SSM parameter store."""
 
 from __future__ import annotations
 
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import ConfigurationError, NotFoundError, RetryableError
@@ -14,16 +14,16 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from types_boto3_ssm import SSMClient
 
-# Codes of SSM, Secrets Manager and KMS for what only an operator can correct
+
+# Codes of SSM and KMS for what only an operator can correct
 _MISCONFIGURED = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
-        "DecryptionFailure",
         "InvalidKeyId",
         "ParameterNotFound",
-        "ResourceNotFoundException",
         "UnrecognizedClientException",
         "ValidationException",
     }
@@ -38,7 +38,7 @@ class _CachedValue:
 
 
 class SecretReader:
-    """Reads secrets and caches them. `get_client(service)` returns a client.
+    """Reads secrets by name and caches them.
 
     A value is read again after `ttl_seconds`, or at a request to refresh it, but not more often than every
     `min_refresh_seconds`: many forged signatures must not cause as many reads. If the store fails
@@ -47,13 +47,13 @@ class SecretReader:
 
     def __init__(
         self,
-        get_client: Callable[[str], Any],
+        client: SSMClient,
         *,
         ttl_seconds: float = 300.0,
         min_refresh_seconds: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._get_client = get_client
+        self._client = client
         self._ttl_seconds = ttl_seconds
         self._min_refresh_seconds = min_refresh_seconds
         self._monotonic = monotonic
@@ -88,17 +88,11 @@ class SecretReader:
 
     def _read(self, name: str) -> str:
         with translate_aws_errors(f"read secret {name}", misconfigured=_MISCONFIGURED):
-            value = self._fetch(name).strip()
+            response = self._client.get_parameter(Name=name, WithDecryption=True)
+        value = response["Parameter"]["Value"].strip()
         if not value:
             raise ConfigurationError(f"cannot read secret {name}: it is empty")
         return value
-
-    def _fetch(self, name: str) -> str:
-        if name.startswith("arn:") and ":secretsmanager:" in name:
-            response = self._get_client("secretsmanager").get_secret_value(SecretId=name)
-            return str(response.get("SecretString", ""))
-        response = self._get_client("ssm").get_parameter(Name=name, WithDecryption=True)
-        return str(response["Parameter"]["Value"])
 
 
 class SsmParameter:
@@ -107,7 +101,7 @@ class SsmParameter:
     _MISSING = frozenset({"ParameterNotFound"})
     _DENIED = frozenset({"AccessDeniedException"})
 
-    def __init__(self, client: Any, name: str) -> None:
+    def __init__(self, client: SSMClient, name: str) -> None:
         self._client = client
         self._name = name
 
@@ -119,7 +113,7 @@ class SsmParameter:
                 response = self._client.get_parameter(Name=self._name, WithDecryption=True)
         except NotFoundError:
             return ""
-        return str(response["Parameter"]["Value"])
+        return response["Parameter"]["Value"]
 
     def write(self, text: str) -> None:
         with translate_aws_errors(f"write parameter {self._name}", misconfigured=self._DENIED):

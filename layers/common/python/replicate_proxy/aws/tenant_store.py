@@ -12,6 +12,8 @@ from replicate_proxy.clock import format_optional_timestamp, parse_optional_time
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from types_boto3_dynamodb import DynamoDBClient
+
 
 _PARTITION = "TENANTS"
 
@@ -19,7 +21,7 @@ _PARTITION = "TENANTS"
 class DynamoTenantStore:
     """The TenantStore port on DynamoDB."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 

@@ -14,14 +14,14 @@ from replicate_proxy.settings import SIGNING_SECRET_ARN
 
 @cache
 def build_secret_reader() -> SecretReader:
-    return SecretReader(get_client)
+    return SecretReader(get_client("ssm"))
 
 
 @cache
 def load_root_secret() -> bytes:
     """Return the root secret. It never changes, so it is read once; if that fails, the next call retries."""
     arn = Environment(os.environ)[SIGNING_SECRET_ARN]
-    return str(get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).encode()
+    return get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"].encode()
 
 
 @cache
