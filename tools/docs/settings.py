@@ -39,6 +39,8 @@ _INTRODUCTION = """\
 Functions read their settings from environment variables. Change them by a template parameter at
 `sam deploy`, or in `template.yaml`; what is set by hand on a function is lost with the next
 deployment. An empty variable counts as unset. Lists are separated by commas.
+
+Parameters that set no variable are in [deploying](deploying.md#parameters).
 """
 
 
