@@ -112,7 +112,7 @@ def test_webhook_is_signed_and_fresh_unless_meant_to_be_invalid(name: str) -> No
 def test_callback_url_of_webhook_names_the_sample_job(name: str) -> None:
     job = CallbackUrls("", ROOT_SECRET).parse_query(load_sample(name)["queryStringParameters"])
 
-    assert (job is None) is (name == "webhook/other_job")
+    assert (job is None) is (name == "webhook/wrong_job")
     assert job is None or (job.tenant, job.job_id) == ("acme", "01kgahp2x3m4n5p6q7r8s9t0va")
 
 
@@ -148,7 +148,7 @@ def test_event_matches_the_rule_that_leads_to_its_queue(name: str) -> None:
         assert matches_pattern(event["detail"]["data"]["status"], pattern["detail"]["data"]["status"])
 
 
-@pytest.mark.parametrize("name", ["notify/job-succeeded", "notify/whole-job"])
+@pytest.mark.parametrize("name", ["notify/job_succeeded", "notify/full_job"])
 def test_job_change_passes_the_filter_of_the_stream(name: str) -> None:
     mapping = load_stack().resources["NotifyFunctionJobs"]
     (stream_filter,) = mapping.properties["FilterCriteria"]["Filters"]

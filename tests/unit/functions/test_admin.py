@@ -53,13 +53,13 @@ def test_created_key_is_accepted_by_authorizer() -> None:
 
 
 def test_create_key_names_invalid_fields() -> None:
-    status, problem = call("create_key_wrong")
+    status, problem = call("create_key_invalid")
     assert status == 422
     assert [field["field"] for field in problem["invalid_fields"]] == ["tenant", "allowed_ips.0"]
 
 
 def test_key_without_admin_scope_is_forbidden() -> None:
-    assert call("without_the_scope")[0] == 403
+    assert call("missing_scope")[0] == 403
 
 
 def test_redrive_moves_dead_letter_to_its_queue() -> None:

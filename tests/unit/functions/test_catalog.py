@@ -66,7 +66,7 @@ def test_catalog_reads_with_our_token_and_replaces_urls(build_router: BuildRoute
     assert "rp_sample" not in sent, "the caller's key must not reach Replicate"
 
 
-@pytest.mark.parametrize(("name", "status"), [("unknown_parameter", 400), ("not_a_name", 404)])
+@pytest.mark.parametrize(("name", "status"), [("unknown_parameter", 400), ("invalid_model_name", 404)])
 def test_catalog_rejects_invalid_request_without_a_read(
     build_router: BuildRouter, name: str, status: int
 ) -> None:

@@ -43,7 +43,7 @@ def invoke_deliver(*bodies: str) -> Any:
 
 def complete_job(webhook_url: str) -> None:
     """Invoke notify with a job that succeeds and has this webhook."""
-    event = load_event("notify/job-succeeded")
+    event = load_event("notify/job_succeeded")
     for image in ("OldImage", "NewImage"):
         event["Records"][0]["dynamodb"][image]["webhook"] = {"S": webhook_url}
     notify_app.lambda_handler(event, CONTEXT)
@@ -84,7 +84,7 @@ def test_failed_delivery_is_enqueued_with_a_delay(stack: DeliveryStack) -> None:
 
 
 def test_message_that_is_no_command_is_retried(stack: DeliveryStack) -> None:
-    (record,) = load_event("deliver/not-a-command")["Records"]
+    (record,) = load_event("deliver/invalid_command")["Records"]
     assert invoke_deliver(record["body"]) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
 
 

@@ -28,9 +28,9 @@ def call(event_name: str) -> tuple[int, Any]:
 
 
 def test_default_secret_stays_the_same(stack: DeliveryStack) -> None:
-    status, first = call("default-secret")
+    status, first = call("default_secret")
     assert (status, set(first)) == (200, {"key"})
-    assert call("default-secret") == (200, first)
+    assert call("default_secret") == (200, first)
 
 
 def test_endpoint_is_created(stack: DeliveryStack) -> None:
@@ -40,10 +40,10 @@ def test_endpoint_is_created(stack: DeliveryStack) -> None:
 
 
 def test_internal_url_is_422(stack: DeliveryStack) -> None:
-    status, problem = call("create-refused")
+    status, problem = call("create_unsafe_url")
     assert (status, problem["invalid_fields"][0]["field"]) == (422, "url")
 
 
 def test_lists_are_empty_when_nothing_was_delivered(stack: DeliveryStack) -> None:
-    assert call("deliveries-of-prediction")[1]["results"] == []
-    assert call("redeliver-failed") == (202, {"redelivered": 0, "cursor": None})
+    assert call("list_deliveries_of_prediction")[1]["results"] == []
+    assert call("redeliver_failed") == (202, {"redelivered": 0, "cursor": None})

@@ -56,7 +56,7 @@ def test_large_file_is_uploaded_with_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status"), [("create_broken", 400), ("get_unknown", 404), ("download_forged", 404)]
+    ("name", "status"), [("create_truncated", 400), ("get_unknown", 404), ("download_forged", 404)]
 )
 def test_invalid_request_gets_problem_response(name: str, status: int) -> None:
     actual_status, problem, headers = call(load_event(f"files/{name}"))

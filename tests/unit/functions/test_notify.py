@@ -24,7 +24,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
 
 
 def test_job_becomes_deliveries_commands_and_bus_events(stack: DeliveryStack) -> None:
-    assert app.lambda_handler(load_event("notify/whole-job"), CONTEXT) == {"batchItemFailures": []}
+    assert app.lambda_handler(load_event("notify/full_job"), CONTEXT) == {"batchItemFailures": []}
 
     commands = [json.loads(body) for body in stack.receive_messages()]
     assert [(command["tenant"], command["target"]) for command in commands] == [("acme", "prediction")]
@@ -36,13 +36,13 @@ def test_job_becomes_deliveries_commands_and_bus_events(stack: DeliveryStack) ->
 
 
 def test_records_of_other_items_are_ignored(stack: DeliveryStack) -> None:
-    assert app.lambda_handler(load_event("notify/not-a-job"), CONTEXT) == {"batchItemFailures": []}
+    assert app.lambda_handler(load_event("notify/other_item"), CONTEXT) == {"batchItemFailures": []}
     assert stack.receive_messages() == []
 
 
 def test_first_failed_record_is_returned(stack: DeliveryStack) -> None:
     boto3.client("dynamodb").delete_table(TableName=DELIVERIES_TABLE)
-    event = load_event("notify/whole-job")
+    event = load_event("notify/full_job")
 
     response = app.lambda_handler(event, CONTEXT)
 

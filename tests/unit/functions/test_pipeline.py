@@ -125,7 +125,7 @@ def test_track_handles_messages_in_any_order(world: World) -> None:
     assert world.get_job(job) == ended
 
 
-@pytest.mark.parametrize("name", ["completed", "completed_nested", "completed_text", "foreign_host"])
+@pytest.mark.parametrize("name", ["completed", "completed_nested", "completed_text", "forbidden_host"])
 def test_harvest_finishes_job(world: World, name: str) -> None:
     event = load_event(f"harvest/{name}")
     job = store_job(event, world, JobStatus.PROCESSING)
@@ -144,16 +144,16 @@ def test_harvest_finishes_job(world: World, name: str) -> None:
         ("create_for_deployment", 201),
         ("create_idempotent", 201),
         ("create_and_wait", 202),
-        ("create_broken_json", 400),
+        ("create_invalid_json", 400),
         ("create_invalid_utf8", 400),
         ("create_deeply_nested", 422),
         ("create_unknown_field", 422),
         ("create_wrong_types", 422),
         ("create_unsafe_webhook", 422),
-        ("create_without_caller", 401),
-        ("create_batch_wrong_entries", 422),
-        ("cancel_foreign", 404),
-        ("cancel_batch_foreign", 404),
+        ("create_unauthenticated", 401),
+        ("create_batch_invalid_entries", 422),
+        ("cancel_other_tenant", 404),
+        ("cancel_batch_other_tenant", 404),
     ],
 )
 def test_ingest_returns_status(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
@@ -175,13 +175,13 @@ def test_ingest_creates_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "status"),
     [
-        ("get_foreign", 404),
-        ("get_batch_foreign", 404),
+        ("get_other_tenant", 404),
+        ("get_batch_other_tenant", 404),
         ("get_plain_without_id", 400),
         ("health", 200),
         ("list", 200),
         ("list_by_time", 200),
-        ("list_broken_cursor", 400),
+        ("list_invalid_cursor", 400),
     ],
 )
 def test_query_returns_status(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
