@@ -110,8 +110,8 @@ def _subtract_denials(permission: Permission, statements: list[dict[str, Any]]) 
     action, resource = permission
     for statement in statements:
         if statement["Effect"] == "Deny" and action in as_list(statement["Action"]):
-            spared = {name_resource(one) for one in as_list(statement["NotResource"])}
-            yield from ((action, one) for one in spared if resource in {"*", one})
+            spared = {name_resource(arn) for arn in as_list(statement["NotResource"])}
+            yield from ((action, name) for name in spared if resource in {"*", name})
             return
     yield permission
 

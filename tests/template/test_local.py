@@ -20,14 +20,17 @@ def test_local_stack_has_a_stable_address() -> None:
 
 def test_every_function_receives_the_local_settings() -> None:
     functions = load_variant("local").of_type("Lambda::Function")
-    settings = {one.properties["Environment"]["Variables"]["LOCAL_SETTINGS"] for one in functions}
+    settings = {function.properties["Environment"]["Variables"]["LOCAL_SETTINGS"] for function in functions}
 
     assert settings == {'{"allow_loopback":true}'}
 
 
 def test_gateway_responses_are_resources_with_the_same_content() -> None:
     stack = load_variant("local")
-    resources = {one.properties["ResponseType"]: one for one in stack.of_type("ApiGateway::GatewayResponse")}
+    resources = {
+        resource.properties["ResponseType"]: resource
+        for resource in stack.of_type("ApiGateway::GatewayResponse")
+    }
     responses = get_definition(stack)["x-amazon-apigateway-gateway-responses"]
 
     assert resources.keys() == responses.keys()
@@ -43,7 +46,7 @@ def test_gateway_responses_are_created_before_the_deployment() -> None:
     responses = load_variant("local").of_type("ApiGateway::GatewayResponse")
 
     assert responses
-    assert all(one.id < "ApiDeployment" for one in responses)
+    assert all(response.id < "ApiDeployment" for response in responses)
 
 
 def test_bucket_policy_lets_the_emulator_read_and_write_without_tls() -> None:

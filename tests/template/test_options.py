@@ -62,7 +62,7 @@ def test_every_reference_leads_to_an_existing_resource(variant: str) -> None:
 def test_firewall_protects_the_stage_of_the_api() -> None:
     stack = load_stack(EnableFirewall="true", FirewallDeniedIpv4="203.0.113.0/24")
     (association,) = stack.of_type("WAFv2::WebACLAssociation")
-    addresses = {one.id: one.properties["Addresses"] for one in stack.of_type("WAFv2::IPSet")}
+    addresses = {ip_set.id: ip_set.properties["Addresses"] for ip_set in stack.of_type("WAFv2::IPSet")}
 
     assert referenced_id(association.properties["WebACLArn"]) == "ApiWebAcl"
     assert addresses == {
@@ -148,7 +148,9 @@ def test_access_log_names_the_tenant_and_contains_no_credential() -> None:
 
 def test_functions_that_call_only_aws_join_the_vpc() -> None:
     stack = load_stack(EnableVpc="true")
-    inside = {one.id for one in stack.of_type("Lambda::Function") if "VpcConfig" in one.properties}
+    inside = {
+        function.id for function in stack.of_type("Lambda::Function") if "VpcConfig" in function.properties
+    }
     services = {
         endpoint.properties["ServiceName"].rsplit(".", 1)[-1]
         for endpoint in stack.of_type("EC2::VPCEndpoint")
@@ -156,15 +158,19 @@ def test_functions_that_call_only_aws_join_the_vpc() -> None:
 
     assert inside == {"IngestFunction", "QueryFunction", "WebhookFunction", "TrackFunction"}
     assert services == {"s3", "dynamodb", "sqs", "events", "ssm", "secretsmanager"}
-    assert not [one.id for one in load_stack().of_type("Lambda::Function") if "VpcConfig" in one.properties]
+    assert not [
+        function.id
+        for function in load_stack().of_type("Lambda::Function")
+        if "VpcConfig" in function.properties
+    ]
 
 
 def test_dax_serves_query_only_and_needs_the_vpc() -> None:
     stack = load_stack(EnableVpc="true", EnableDax="true", DaxTtlMilliseconds="500")
     users = {
-        one.id
-        for one in stack.of_type("Lambda::Function")
-        if "DAX_ENDPOINT" in one.properties["Environment"]["Variables"]
+        function.id
+        for function in stack.of_type("Lambda::Function")
+        if "DAX_ENDPOINT" in function.properties["Environment"]["Variables"]
     }
     (parameters,) = stack.of_type("DAX::ParameterGroup")
 
@@ -190,8 +196,8 @@ def test_gateway_responses_allow_the_listed_origins() -> None:
 def test_functions_receive_every_listed_origin() -> None:
     origins = "https://app.example.com,https://admin.example.com"
     received = {
-        one.properties["Environment"]["Variables"].get("CORS_ALLOWED_ORIGINS")
-        for one in load_stack(CorsAllowedOrigins=origins).of_type("Lambda::Function")
+        function.properties["Environment"]["Variables"].get("CORS_ALLOWED_ORIGINS")
+        for function in load_stack(CorsAllowedOrigins=origins).of_type("Lambda::Function")
     }
 
     assert received == {None, origins}
@@ -270,7 +276,7 @@ def test_cost_anomalies_include_all_nested_stacks() -> None:
     stack = load_variant("everything")
     (monitor,) = stack.of_type("CE::AnomalyMonitor")
     watched = json.loads(monitor.properties["MonitorSpecification"])["Tags"]["Values"]
-    nested = {f"replicate-proxy-{one.id}" for one in stack.of_type("CloudFormation::Stack")}
+    nested = {f"replicate-proxy-{resource.id}" for resource in stack.of_type("CloudFormation::Stack")}
 
     assert nested == {f"replicate-proxy-{name}Stack" for name in ("Firewall", "Monitoring", "Network")}
     assert set(watched) == {"replicate-proxy", *nested}
