@@ -1,4 +1,4 @@
-"""The handling of one queue message: what an error means for the message."""
+"""What an error means for the queue message whose handling raised it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def log_message_outcome() -> Iterator[None]:
     """Log why a message is retried or dropped.
 
-    If its job does not exist, a message has nothing left to do and is dropped. Every other error is raised:
-    SQS delivers the message again and, after `maxReceiveCount` receives, moves it to the dead-letter queue.
+    A message whose job does not exist is dropped. Every other error is raised: SQS delivers the message again
+    and, after `maxReceiveCount` receives, moves it to the dead-letter queue.
     """
     try:
         yield

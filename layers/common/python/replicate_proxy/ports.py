@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch, Document, Job
 
 
+# The longest delay of an SQS message (Amazon SQS developer guide, message timers).
+MAX_MESSAGE_DELAY_SECONDS = 900
+
+
 class Clock(Protocol):
-    """The current time, with a time zone."""
+    """Tells the current time, as an aware datetime."""
 
     def now(self) -> datetime: ...
 
@@ -128,7 +132,7 @@ class CommandQueue(Protocol):
     """The dispatch queue."""
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-        """Send the command after the delay. Raises RetryableError."""
+        """Send the command, to arrive after at most MAX_MESSAGE_DELAY_SECONDS. Raises RetryableError."""
         ...
 
 

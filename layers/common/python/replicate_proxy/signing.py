@@ -1,4 +1,4 @@
-"""Signatures: of our own tokens and URLs, and of webhooks in the Standard Webhooks scheme.
+"""HMAC signatures: of our API keys and URLs, and of webhooks in the Standard Webhooks scheme.
 
 Standard Webhooks (github.com/standard-webhooks/standard-webhooks, spec): the signed text is
 `{id}.{timestamp}.{body}`, the key is the base64-decoded part after `whsec_`, the header is a space-separated
@@ -21,12 +21,15 @@ _PREFIX = "whsec_"
 
 
 def derive_key(root: bytes, purpose: str) -> bytes:
-    """Derive the key for one purpose from the deployment's root secret. Keys do not reveal each other."""
+    """Derive the key for one purpose from the deployment's root secret; no key reveals another."""
     return hmac.new(root, b"replicate-proxy/" + purpose.encode(), hashlib.sha256).digest()
 
 
 def sign(key: bytes, *parts: str) -> str:
-    """Return 64 hex digits over the parts and their lengths, so that no two lists of parts collide."""
+    """Return the HMAC-SHA256 of the parts, as 64 hex digits.
+
+    It covers their lengths, so that two lists of parts with the same concatenation have different signatures.
+    """
     text = b"".join(b"%d:%s" % (len(part.encode()), part.encode()) for part in parts)
     return hmac.new(key, text, hashlib.sha256).hexdigest()
 

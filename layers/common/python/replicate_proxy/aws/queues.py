@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import RetryableError
+from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.commands import DeliverCommand
 
 
-# Limits of SQS (Amazon SQS developer guide, message timers; API reference, SendMessageBatch, SendMessage)
-MAX_DELAY_SECONDS = 900
+# Limits of SQS (Amazon SQS API reference, SendMessageBatch, SendMessage)
 _MAX_BATCH_MESSAGES = 10
 _MAX_GROUP_ID_CHARACTERS = 128
 
@@ -95,7 +95,7 @@ def _send_message(client: SQSClient, queue_url: str, body: str, *, tenant: str, 
 
 
 def _limit_delay(delay_seconds: float) -> int:
-    return min(max(math.ceil(delay_seconds), 0), MAX_DELAY_SECONDS)
+    return min(max(math.ceil(delay_seconds), 0), MAX_MESSAGE_DELAY_SECONDS)
 
 
 def _build_receiver_group(command: DeliverCommand) -> str:

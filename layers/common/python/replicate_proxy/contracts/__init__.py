@@ -1,1 +1,1 @@
-"""Wire models at the edges: the public API, queue commands, bus events."""
+"""The JSON that other systems see: predictions of the public API, queue commands, bus events."""

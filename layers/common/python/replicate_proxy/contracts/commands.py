@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DispatchKind(StrEnum):
-    """What the dispatcher is to do with the job."""
+    """What the dispatcher does with the job."""
 
     SUBMIT = "submit"
     CANCEL = "cancel"

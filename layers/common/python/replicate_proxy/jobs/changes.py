@@ -1,4 +1,4 @@
-"""The changes that can happen to a job, one class each; `jobs.state_machine.apply` applies them. Pure."""
+"""The changes that can happen to a job, one class each; `jobs.state_machine` applies them. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StaleChangeError(DuplicateError):
-    """The change is late, a duplicate, or about another attempt; the job stays as it is."""
+    """The change is late, a duplicate, or about another attempt; the job is not changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptChange(Change):
-    """A change that concerns one attempt: it is stale for a job that has started another attempt since."""
+    """A change that concerns one attempt: it is stale once the job has started another attempt."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(AttemptChange):
-    """A dispatcher claimed the job and is about to send the create request, alone until `lease_until`."""
+    """A dispatcher is about to send the create request and has the job for itself until `lease_until`."""
 
     lease_until: datetime
 
@@ -41,7 +41,7 @@ class Claimed(AttemptChange):
 class Released(AttemptChange):
     """The create request was definitely not accepted; the job waits in the queue until `retry_at`.
 
-    `increments_backoff` is False where the cause is not the job's: a rate limit, an open breaker, our token.
+    `increments_backoff` is False if the job is not the cause: a rate limit, an open breaker, our token.
     """
 
     retry_at: datetime
@@ -57,12 +57,12 @@ class Rejected(AttemptChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeUnknown(AttemptChange):
-    """The create request was sent, and whether Replicate created a prediction is unknown."""
+    """The create request was sent, and it is unknown whether Replicate created a prediction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResubmitAllowed(AttemptChange):
-    """No prediction was found for a create request of unknown outcome: the job may be sent again."""
+    """No prediction was found for a create request of unknown outcome: it may be sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Accepted(AttemptChange):
 class Reported(Change):
     """Replicate reported on one attempt, by webhook or poll; `status` is Replicate's own word.
 
-    A harvester that processes the result itself sets `lease_until`; otherwise it is None.
+    `lease_until` is set by a harvester that continues with the harvest itself.
     """
 
     attempt: int
@@ -111,16 +111,16 @@ class CancelRequested(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarvestLeaseAcquired(Change):
-    """A harvester continues the harvest, alone until `lease_until`."""
+    """A harvester continues the harvest and has the job for itself until `lease_until`."""
 
     lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckScheduled(Change):
-    """The job was found in `expected_status` and goes on: sets its next check and the files stored so far.
+    """The next check of a job that is still in `expected_status`, and the files stored so far.
 
-    `increments_backoff`: the check brought no progress, so the following checks come at longer intervals.
+    `increments_backoff`: there was no progress, so the following checks come at longer intervals.
     """
 
     expected_status: JobStatus
@@ -131,7 +131,7 @@ class CheckScheduled(Change):
 
 @dataclass(frozen=True, slots=True)
 class EndedByProxy(Change):
-    """The proxy ends the job without a result of Replicate: given up, expired, or canceled before sending."""
+    """The proxy ends the job without a result from Replicate: given up, expired, or canceled in the queue."""
 
     status: Literal[JobStatus.FAILED, JobStatus.CANCELED]
     error: str | None = None

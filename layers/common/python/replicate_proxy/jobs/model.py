@@ -1,4 +1,4 @@
-"""The records of the pipeline: a job is one prediction request, a batch several made together. Pure."""
+"""The records of the pipeline: a job is one prediction request, a batch is several of them. Pure."""
 
 from __future__ import annotations
 
@@ -93,19 +93,19 @@ class TimelineStep(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended that did not become the job's result."""
+    """How an attempt ended whose outcome did not become the job's."""
 
     # The prediction failed with a transient error.
     FAILED = "failed"
     # The outcome of the create request stayed unknown: the prediction may still exist and report.
     UNKNOWN = "unknown"
-    # An earlier attempt of unknown outcome reported and took this one's place.
+    # Replicate reported on an earlier attempt of unknown outcome, which took the place of this one.
     REPLACED = "replaced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """An earlier attempt at Replicate; `replicate_id` is set where its prediction is known (and failed)."""
+    """An earlier attempt at Replicate; `replicate_id` is None if its prediction is not known."""
 
     attempt: int
     outcome: AttemptOutcome
@@ -143,7 +143,7 @@ class Job:
     past_attempts: tuple[PastAttempt, ...] = ()
     lease_until: datetime | None = None
     create_sent_at: datetime | None = None
-    # Create requests that Replicate did not accept, and checks without progress; each lengthens a backoff.
+    # Create requests that Replicate did not accept, and checks without progress; both lengthen a backoff.
     failed_submissions: int = 0
     checks: int = 0
     replicate_id: str | None = None

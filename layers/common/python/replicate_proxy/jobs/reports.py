@@ -1,4 +1,4 @@
-"""The transitions that a report from Replicate causes, by Replicate's status word. Pure.
+"""The transitions of a job after a report from Replicate, by Replicate's status. Pure.
 
 A report belongs to a job if it names the job's prediction. While the job does not know its prediction, the
 attempt in the signed callback URL decides: the current attempt, or an earlier one whose create request had an
@@ -55,7 +55,7 @@ def _match_attempt(job: Job, change: Reported, now: datetime) -> Job:
     """Return the job at the attempt that the report is about."""
     if job.replicate_id is not None:
         if change.replicate_id != job.replicate_id:
-            raise StaleChangeError("a report about a prediction that is not this job's")
+            raise StaleChangeError("the report is about a prediction that is not the job's")
         return job
     if change.attempt == job.attempt:
         return job
@@ -63,21 +63,20 @@ def _match_attempt(job: Job, change: Reported, now: datetime) -> Job:
 
 
 def _restore_attempt(job: Job, attempt: int, now: datetime) -> Job:
-    """Return the job at an earlier attempt of unknown outcome, which was accepted after all.
+    """Return the job at an earlier attempt of unknown outcome, which turned out to have been accepted.
 
-    A certain result is preferred over one that may never come: a prediction that the current attempt may have
-    created is given up.
+    Its prediction exists for certain, so it replaces the current attempt, whose prediction may not.
     """
     unknown = [past.attempt for past in job.past_attempts if past.outcome is AttemptOutcome.UNKNOWN]
     if attempt not in unknown:
-        raise StaleChangeError(f"a report about attempt {attempt} of a job at attempt {job.attempt}")
+        raise StaleChangeError(f"the report is about attempt {attempt}, the job is at attempt {job.attempt}")
     past_attempts = tuple(past for past in job.past_attempts if past.attempt != attempt)
     if job.status is not JobStatus.QUEUED:
         replaced = PastAttempt(
             attempt=job.attempt,
             outcome=AttemptOutcome.REPLACED,
             replicate_id=None,
-            error=f"attempt {attempt} had been accepted after all",
+            error=f"attempt {attempt} turned out to have been accepted",
             ended_at=now,
         )
         past_attempts = (*past_attempts, replaced)
@@ -86,7 +85,7 @@ def _restore_attempt(job: Job, attempt: int, now: datetime) -> Job:
 
 def _apply_starting(job: Job, _change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
     if job.status in {JobStatus.SUBMITTED, JobStatus.PROCESSING}:
-        raise StaleChangeError("the status is known already")
+        raise StaleChangeError("the job has this status already")
     return replace(
         job,
         status=JobStatus.SUBMITTED,
@@ -100,7 +99,7 @@ def _apply_processing(job: Job, change: Reported, now: datetime, timeouts: JobTi
     timeline = stamp_timeline(job, now, TimelineStep.SUBMITTED, TimelineStep.STARTED)
     if job.status is JobStatus.PROCESSING:
         if change.logs is None:
-            raise StaleChangeError("the status is known already")
+            raise StaleChangeError("the job has this status already")
         return replace(job, timeline=timeline)
     return replace(
         job,
@@ -128,13 +127,13 @@ def _apply_succeeded(job: Job, change: Reported, now: datetime, timeouts: JobTim
 
 def _apply_failed(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
     error = change.error or "Prediction failed without an error message"
-    if _is_worth_retry(job, error, timeouts):
+    if _should_retry(job, error, timeouts):
         return start_new_attempt(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason=error)
     return finish(replace(job, completed_at=change.completed_at or now), JobStatus.FAILED, now, error=error)
 
 
-def _is_worth_retry(job: Job, error: str, timeouts: JobTimeouts) -> bool:
-    """Whether the failure is transient, retries are left, and the caller still wants the result."""
+def _should_retry(job: Job, error: str, timeouts: JobTimeouts) -> bool:
+    """Return whether the failure is transient, retries are left, and no cancel was requested."""
     if job.cancel_requested_at is not None or not _TRANSIENT_ERROR.search(error):
         return False
     failures = sum(1 for past in job.past_attempts if past.outcome is AttemptOutcome.FAILED)

@@ -1,9 +1,9 @@
-"""The only place where a job's status moves: `apply(job, change)` returns the next job or refuses. Pure.
+"""The state machine of jobs: `apply_change` is the only way in which a job's status changes. Pure.
 
     queued ─▶ submitting ─▶ submitted ─▶ processing ─▶ harvesting ─▶ succeeded
       ▲  ◀──────┤  │            │             │             └──────▶ failed
       │         │  └─▶ failed   └─────────────┴─▶ failed | canceled | harvesting
-      └─── submit_unknown ─▶ wherever a report from Replicate leads
+      └─── submit_unknown ─▶ the status that a report from Replicate leads to
 
 Duplicate, late and reordered changes raise StaleChangeError, and so does every change of a terminal job.
 Reports from Replicate are applied in `jobs.reports`.
@@ -67,7 +67,9 @@ def apply_change(job: Job, change: Change, *, now: datetime, timeouts: JobTimeou
     if job.status not in ALLOWED[type(change)]:
         raise StaleChangeError(f"{type(change).__name__} does not apply to a job that is {job.status}")
     if isinstance(change, AttemptChange) and change.attempt != job.attempt:
-        raise StaleChangeError(f"a change of attempt {change.attempt} of a job at attempt {job.attempt}")
+        raise StaleChangeError(
+            f"the change is about attempt {change.attempt}, the job is at attempt {job.attempt}"
+        )
     return _TRANSITIONS[type(change)](job, change, now, timeouts)
 
 
@@ -148,7 +150,7 @@ def _apply_cancel_requested(job: Job, _change: CancelRequested, now: datetime, t
     if job.status is JobStatus.QUEUED:
         return finish(replace(job, cancel_requested_at=now), JobStatus.CANCELED, now, error=None)
     if job.cancel_requested_at is not None:
-        raise StaleChangeError("the cancel is already requested")
+        raise StaleChangeError("the cancel was requested before")
     # Check soon: if the message to the dispatcher is lost, the sweep sends another.
     check_at = min(job.next_check_at or now, now + timedelta(seconds=timeouts.cancel_seconds))
     return replace(job, cancel_requested_at=now, next_check_at=check_at)
@@ -156,7 +158,9 @@ def _apply_cancel_requested(job: Job, _change: CancelRequested, now: datetime, t
 
 def _apply_check_scheduled(job: Job, change: CheckScheduled, _now: datetime, _timeouts: JobTimeouts) -> Job:
     if job.status is not change.expected_status:
-        raise StaleChangeError(f"a check of a job that was {change.expected_status} and is {job.status}")
+        raise StaleChangeError(
+            f"the job was {change.expected_status} when it was checked and is {job.status}"
+        )
     return replace(
         job,
         checks=job.checks + (1 if change.increments_backoff else 0),

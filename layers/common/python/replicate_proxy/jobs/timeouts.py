@@ -1,4 +1,4 @@
-"""The timeouts and limits of a job's life, and the interval between its checks. Pure."""
+"""The timeouts and limits of jobs, and the intervals between their checks. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPLICATE_RETENTION = timedelta(hours=1)
 
 _MAX_CHECK_INTERVAL = timedelta(minutes=30)
 _MAX_POLL_INTERVAL_SECONDS = 30.0
-# Beyond this many checks the interval has reached its maximum anyway; bounds the power below.
+# Bounds the power in `calculate_next_check`; the interval reaches its maximum earlier.
 _MAX_BACKOFF_STEPS = 16
 
 
@@ -66,7 +66,7 @@ class JobTimeouts:
         )
 
     def calculate_next_check(self, now: datetime, checks: int) -> datetime:
-        """Return when to ask Replicate about a running prediction that has been checked `checks` times.
+        """Return when to poll a running prediction that has been polled `checks` times without progress.
 
         With webhooks, the interval is the webhook timeout and doubles with each check. Without them, polling
         is the only source of reports, so it starts early and backs off slowly.

@@ -1,4 +1,4 @@
-"""The steps that several transitions of a job share: start a new attempt, finish, schedule, stamp. Pure."""
+"""What transitions of a job have in common: new attempts, the end, first checks, the timeline. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
 
 
-# Each attempt passes these again, so a new attempt clears them.
+# The steps that every attempt passes; a new attempt removes their times.
 _ATTEMPT_STEPS = frozenset({TimelineStep.CLAIMED, TimelineStep.SUBMITTED, TimelineStep.STARTED})
 
 

@@ -1,4 +1,4 @@
-"""Apply a change to a job and save it without overwriting a concurrent change: read, apply, save, repeat."""
+"""Apply changes to jobs and save them without overwriting concurrent changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_SAVE_ATTEMPTS = 6
 
 
 class JobUpdater:
-    """Changes jobs: the state machine applies each change, and the job's revision guards the save."""
+    """Applies changes by the state machine; the job's revision is the condition of each save."""
 
     def __init__(self, store: JobStore, clock: Clock, timeouts: JobTimeouts) -> None:
         self._store = store
@@ -34,9 +34,9 @@ class JobUpdater:
         return job
 
     def apply(self, job: Job, change: Change) -> Job:
-        """Apply the change and return the saved job; after a lost race, apply it to the current record.
+        """Apply the change and return the saved job; after a conflict, apply it to the current record.
 
-        Raises StaleChangeError if the change is late or a duplicate, RetryableError if the races do not end.
+        Raises StaleChangeError if the change is late or a duplicate, RetryableError after too many conflicts.
         """
         for _ in range(_MAX_SAVE_ATTEMPTS):
             changed = apply_change(job, change, now=self._clock.now(), timeouts=self._timeouts)

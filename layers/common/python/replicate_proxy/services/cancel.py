@@ -1,4 +1,4 @@
-"""Cancel jobs: at once while they wait in the queue, through Replicate once their prediction runs there."""
+"""Cancel jobs: at once in the queue, through the dispatcher once they are sent to Replicate."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from replicate_proxy.testing.checkpoints import Checkpoint
 
 
-# Replicate answers a cancel request with the canceled prediction. Ours goes through the dispatch queue, so
-# wait a moment for the result.
+# Replicate answers a cancel request with the canceled prediction. Ours takes a message through the dispatch
+# queue, so wait a moment for the result.
 _WAIT_SECONDS = 3.0
 
 

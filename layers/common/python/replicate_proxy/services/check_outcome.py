@@ -1,4 +1,4 @@
-"""What the check of an overdue job did: the words in the sweep's log and result. Pure."""
+"""The outcomes of the checks of overdue jobs, as the sweep logs and counts them. Pure."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Create the predictions of queued jobs on Replicate, and cancel them there.
 
-Replicate has no idempotency key, so this is the only place that could pay for a job twice. The dispatcher
+Replicate has no idempotency key, so a create request that is sent twice is paid for twice. The dispatcher
 claims the job by a conditional write, sends one create request, and records its outcome:
 
 - definitely not accepted: the job goes back to the queue;
 - rejected: the job fails;
-- anything else: the outcome is unknown, which a webhook or the sweep resolves; it is never just retried.
+- anything else: the outcome is unknown, and nothing is sent again until a webhook or the sweep resolves it.
 
 A crash after the claim leaves a lease that expires, which counts as an unknown outcome as well.
 """
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
-    Accepted,
     Change,
     CheckScheduled,
     Claimed,
@@ -30,6 +29,7 @@ from replicate_proxy.jobs.changes import (
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger, measure_seconds
+from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -39,6 +39,7 @@ from replicate_proxy.replicate_api.errors import (
     TokenRejectedError,
 )
 from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
+from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -55,18 +56,16 @@ _TARGET_KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"
     SubmissionKind.MODEL: "model",
     SubmissionKind.DEPLOYMENT: "deployment",
 }
-# The longest delay of an SQS message (Amazon SQS, message quotas).
-_MAX_DELAY_SECONDS = 900.0
 _MIN_DELAY_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 600
-# Until an operator has corrected a setting or a secret.
+# After a wrong setting or secret, which an operator has to correct.
 _CONFIGURATION_DELAY_SECONDS = 60.0
 # These errors have nothing to do with the job, so they do not lengthen its backoff.
 _NO_BACKOFF = (ThrottledError, BreakerOpenError, TokenRejectedError)
 
 
 class PredictionClient(Protocol):
-    """Creates and cancels predictions on Replicate, behind circuit breaker and rate limit."""
+    """Creates and cancels predictions on Replicate, subject to circuit breaker and rate limit."""
 
     def create(
         self, target: CreateTarget, body: dict[str, Any], *, cancel_after_seconds: int | None
@@ -129,7 +128,7 @@ class Dispatcher:
             self._submit(job)
 
     def _find_end_before_sending(self, job: Job) -> EndedByProxy | None:
-        """Return the end of a job that must not be sent any more."""
+        """Return the change that ends a job that must not be sent any more, else None."""
         now = self._clock.now()
         if job.cancel_requested_at is not None:
             return EndedByProxy(JobStatus.CANCELED)
@@ -180,7 +179,7 @@ class Dispatcher:
             self._apply(claimed, Rejected(attempt=claimed.attempt, error=_format_rejection(error)))
             self._checkpoint("dispatch.failure_stored")
         except ProxyError as error:
-            # Every other failure, before or after sending: only a definite "not accepted" may be sent again.
+            # Any other failure leaves open whether Replicate accepted the request.
             count(Metric.DISPATCH_UNKNOWN)
             logger.warning("create outcome unknown", reason=type(error).__name__)
             self._apply(claimed, OutcomeUnknown(attempt=claimed.attempt))
@@ -199,20 +198,16 @@ class Dispatcher:
         return body
 
     def _record_acceptance(self, job: Job, prediction: UpstreamPrediction) -> None:
-        """Record the prediction on the job; cancel it where the job is canceled or has another prediction."""
+        """Record the prediction; cancel it if the job is to be canceled or has another prediction."""
         self._checkpoint("dispatch.prediction_created")
         self._store.claim_prediction(prediction.id, job.tenant, job.id)
         self._checkpoint("dispatch.prediction_claimed")
         count(Metric.DISPATCH_SUBMITTED)
         measure_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
-        accepted = Accepted(
-            attempt=job.attempt,
-            replicate_id=prediction.id,
-            model=prediction.model or None,
-            version=prediction.version or None,
+        # If a webhook was faster, the change is stale and the job knows its prediction already.
+        saved = self._apply(job, build_accepted_change(job, prediction)) or self._updater.get(
+            job.tenant, job.id
         )
-        # If a webhook was faster, the change is stale and the job has moved on already.
-        saved = self._apply(job, accepted) or self._updater.get(job.tenant, job.id)
         self._checkpoint("dispatch.acceptance_stored")
         logger.info("job submitted", replicate_id=prediction.id, attempt=job.attempt)
         if saved.replicate_id != prediction.id:
@@ -239,13 +234,13 @@ class Dispatcher:
         count(Metric.DISPATCH_REQUEUED)
         command = DispatchCommand.for_job(DispatchKind.SUBMIT, job)
         try:
-            self._queue.send(command, delay_seconds=min(delay_seconds, _MAX_DELAY_SECONDS))
+            self._queue.send(command, delay_seconds=min(delay_seconds, MAX_MESSAGE_DELAY_SECONDS))
         except RetryableError as error:
             logger.warning("message not requeued, left to the sweep", reason=str(error))
         self._checkpoint("dispatch.job_requeued")
 
     def _cancel(self, job: Job) -> None:
-        """Cancel the job's prediction. If there is none yet, the request stays on the job until there is."""
+        """Cancel the job's prediction. Without one yet, the request stays on the job until it has one."""
         if job.is_terminal or job.cancel_requested_at is None:
             return
         if job.status is JobStatus.QUEUED or (
@@ -284,7 +279,7 @@ def _calculate_seconds_left(job: Job, now: datetime) -> int | None:
 
 
 def _choose_webhook_events(job: Job) -> list[str]:
-    """Return the events to subscribe to: logs only if the caller wants them."""
+    """Return the events to subscribe to; logs only if the caller's webhook subscribes to them."""
     logs = ["logs"] if "logs" in (job.webhook_events or ()) else []
     return ["start", *logs, "completed"]
 
@@ -293,7 +288,7 @@ def _calculate_retry_delay(job: Job, error: NotAcceptedError | ConfigurationErro
     if isinstance(error, ConfigurationError):
         return _CONFIGURATION_DELAY_SECONDS
     delay_seconds = error.retry_after if error.retry_after is not None else _backoff_seconds(job)
-    return min(max(delay_seconds, _MIN_DELAY_SECONDS), _MAX_DELAY_SECONDS)
+    return min(max(delay_seconds, _MIN_DELAY_SECONDS), MAX_MESSAGE_DELAY_SECONDS)
 
 
 def _backoff_seconds(job: Job) -> float:
@@ -301,5 +296,5 @@ def _backoff_seconds(job: Job) -> float:
 
 
 def _format_rejection(error: RejectedError) -> str:
-    """Return Replicate's own explanation."""
+    """Return Replicate's own title and detail as the error of the job."""
     return f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"

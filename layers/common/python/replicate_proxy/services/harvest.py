@@ -1,10 +1,9 @@
 """Harvest a succeeded prediction: store its output files, then finish the job with the final output.
 
-One message of the harvest queue is one round: acquire the job under a lease, fetch, compress and store its
-files, then finish the job, schedule another round, or fall back. Another round is scheduled when files are
-left over or could not be fetched yet; the job then holds the records of the files stored so far. The fallback
-ends a harvest that can no longer succeed: the job succeeds with the files stored so far and Replicate's own
-URLs for the rest.
+One message of the harvest queue is one round: acquire the lease of the job, store its files, then finish the
+job, schedule another round, or fall back. Another round is scheduled if files are left over or could not be
+fetched yet; the job then has the records of the files stored so far. The fallback ends a harvest that cannot
+succeed any more: the job succeeds with the files stored so far and Replicate's own URLs for the rest.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
 _RETRY_DELAYS_SECONDS = (5.0, 20.0, 60.0)
 # A continuation message that is this late counts as lost: the sweep then sends another.
 _MAX_MESSAGE_DELAY_SECONDS = 120
-# Replicate deletes the files an hour after the prediction ends; a round that began before may still be
-# running.
+# Replicate deletes the files an hour after the prediction ends, when a round may still be running.
 _EXPIRY_MARGIN = timedelta(minutes=10)
 
 
@@ -65,7 +63,7 @@ class HarvestQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHarvester:
-    """Runs one round for each message. A lease excludes a second delivery of the message meanwhile."""
+    """Runs one round for each message. The lease keeps a second delivery of the message from running too."""
 
     updater: JobUpdater
     documents: DocumentStore
@@ -78,9 +76,9 @@ class JobHarvester:
     def harvest_job(self, report: PredictionReport, deadline: datetime) -> Job:
         """Run one round and return the job after it.
 
-        `report` holds its prediction inline (see `ReportLoader.load`), or none if it is a continuation.
-        `deadline` is the end of the invocation, and of the lease. Raises NotFoundError for an unknown job,
-        RetryableError when the message has to be handled again.
+        `report` is loaded (see `ReportLoader.load`); that of a continuation has no prediction. `deadline` is
+        the end of the invocation, and of the lease. Raises NotFoundError for an unknown job, RetryableError
+        if the message is to be received again.
         """
         job = self._acquire(report, deadline)
         if job is None:
@@ -129,8 +127,7 @@ class JobHarvester:
             return self._continue_later(job, None, _retry_delay_seconds(job), reason=str(error))
         self.checkpoint("harvest.files_stored")
         if not result.is_complete:
-            # Without progress the next round waits, or rounds without time for any file would repeat
-            # endlessly.
+            # Back off if a round had no time for any file, so that such rounds do not repeat at once.
             made_progress = len(result.records) > len(earlier_records)
             delay_seconds = 0 if made_progress else _retry_delay_seconds(job)
             return self._continue_later(job, result, delay_seconds, reason="files left for another round")

@@ -1,4 +1,4 @@
-"""The checks of overdue jobs, by status. Each sets the next check, then repeats or ends what has stalled."""
+"""The checks of overdue jobs, by status: each schedules the next one, then repeats the step that stalled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHORT_BACKOFF_STEPS = 4
 _LONG_BACKOFF_STEPS = 6
 _MIN_CHECK_INTERVAL_SECONDS = 1.0
 _REPORTED_TOO_LATE = (
-    "Replicate deletes a prediction's data one hour after it ends, and no report of this one came before that"
+    "Replicate deletes a prediction's data one hour after it ends, and no report of it arrived before"
 )
 
 
@@ -48,7 +48,7 @@ class PredictionFetcher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """Brings overdue jobs back into the pipeline, by the same ports that the pipeline's services use."""
+    """Puts overdue jobs back into the pipeline, through the ports that the pipeline's services use."""
 
     updater: JobUpdater
     documents: DocumentStore
@@ -86,8 +86,8 @@ class Reconciler:
     def _postpone_failed_check(self, job: Job) -> None:
         """Schedule the next check some minutes later, up to 16 times the timeout of an unknown outcome.
 
-        Checks without progress count as well, so a check that fails may be preceded by many of those: the
-        short backoff keeps one failure from costing half an hour.
+        `job.checks` counts checks without progress too. The short backoff keeps a single failure after many
+        of those from postponing the job for half an hour.
         """
         try:
             seconds = self.timeouts.unknown_outcome_seconds * 2 ** min(job.checks, _SHORT_BACKOFF_STEPS)
@@ -96,7 +96,7 @@ class Reconciler:
             logger.info("failed check not postponed", job_id=job.id, reason=type(error).__name__)
 
     def _check_queued(self, job: Job) -> CheckOutcome:
-        """Send another message for the job, as its own may be lost. The dispatcher ends expired jobs."""
+        """Send another message for the job, as the first may be lost. The dispatcher ends expired jobs."""
         seconds = self.timeouts.queued_seconds * 2 ** min(job.checks, _LONG_BACKOFF_STEPS)
         self._schedule_next_check(job, seconds)
         self.queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
@@ -114,7 +114,7 @@ class Reconciler:
         return self.resolver.resolve(job)
 
     def _check_running(self, job: Job) -> CheckOutcome:
-        """Ask Replicate, since no webhook came for too long, and publish what the webhook would have said."""
+        """Read the prediction from Replicate, as no webhook came for too long, and publish a report of it."""
         if job.replicate_id is None:
             raise PermanentError("a running job has no replicate_id")
         if job.cancel_requested_at is not None:

@@ -1,4 +1,4 @@
-"""Accept Replicate's webhooks: verify them and publish them on the bus, all within the second of the call."""
+"""Accept Replicate's webhooks: verify each call and publish its report on the bus."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ type _SignatureHeaders = tuple[str, str, str]
 class ReplicateWebhookHandler:
     """Verifies headers, age, signature, callback URL and body, in this order, before anything is written.
 
-    `secrets(refresh)` returns all valid signing secrets; they are read again if a signature matches none.
+    `secrets(refresh)` returns all valid signing secrets. If a signature matches none of them, they are read
+    again.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class ReplicateWebhookHandler:
         signature_headers = self._verify_signature(headers, body)
         attempt = self._urls.parse_query(query)
         if attempt is None:
-            raise _reject(401, "unsigned_url", "The URL does not carry a valid job signature")
+            raise _reject(401, "unsigned_url", "The URL is not signed by this proxy")
         prediction = _parse_prediction(body)
         report = PredictionReport(
             tenant=attempt.tenant,

@@ -1,6 +1,7 @@
-"""Translate a report from Replicate into the change that it makes to its job.
+"""Translate what Replicate says about a prediction into the change of its job.
 
-Separate from `services.reports`, because webhook publishes reports and need not load what this imports.
+Separate from `services.reports`, so that the webhook function, which publishes reports, does not load the
+imports of this module.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import parse_optional_timestamp
-from replicate_proxy.jobs.changes import Reported
+from replicate_proxy.jobs.changes import Accepted, Reported
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _MAX_ERROR_CHARACTERS = 4000
 def build_report_change(
     report: PredictionReport, job: Job, documents: DocumentStore, *, lease_until: datetime | None = None
 ) -> Reported:
-    """Return the change that a loaded report makes to the job; a harvester passes its `lease_until`.
+    """Return the change after a loaded report; a harvester passes the `lease_until` of its lease.
 
     The output and the logs are stored as documents before the change refers to them. Raises RetryableError if
     they cannot be stored, PermanentError if the report holds no valid prediction.
@@ -45,6 +46,16 @@ def build_report_change(
         error=prediction.error[:_MAX_ERROR_CHARACTERS] if prediction.error else None,
         metrics=prediction.metrics,
         lease_until=lease_until,
+    )
+
+
+def build_accepted_change(job: Job, prediction: UpstreamPrediction) -> Accepted:
+    """Return the change after Replicate created the prediction for the job's current attempt."""
+    return Accepted(
+        attempt=job.attempt,
+        replicate_id=prediction.id,
+        model=prediction.model or None,
+        version=prediction.version or None,
     )
 
 

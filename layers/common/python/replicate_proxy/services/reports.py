@@ -1,4 +1,4 @@
-"""Reports from Replicate on the bus: published by webhook and sweep, loaded by track and harvest.
+"""Publish Replicate's reports on the bus (webhook, sweep) and load them from it (track, harvest).
 
 An event is limited in size, so a large prediction is stored in S3 and the event carries its object key (the
 claim check pattern). The objects are under `events/` and expire by a lifecycle rule of the bucket.
@@ -54,7 +54,7 @@ class ReportPublisher:
 
 
 class ReportLoader:
-    """Restores reports whose prediction is in S3."""
+    """Loads the predictions of reports that have them in S3."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects

@@ -1,8 +1,8 @@
 """Resolve a create request of unknown outcome: find its prediction, or resubmit once none was found.
 
-Replicate's list is searched around the time of sending. Where Replicate echoes the callback URL, it names the
-job. Where it does not, a prediction matches if its model and input are equal. Several jobs with identical
-requests may match the same prediction, so a job claims a prediction before it takes it.
+Replicate's list of predictions is searched around the time of sending. A prediction with a callback URL
+belongs to the job that the URL names. One without matches if its model and input are equal. It may match
+several jobs with identical requests, so a job claims a prediction before it records it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.changes import Accepted, CheckScheduled, EndedByProxy, ResubmitAllowed
+from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, ResubmitAllowed
 from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.services.check_outcome import CheckOutcome
+from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class PredictionLister(Protocol):
 
 
 class _SearchResult(NamedTuple):
-    """The job's prediction, if found; `is_ambiguous` if one may be the job's but cannot be told apart."""
+    """The job's prediction, if found; `is_ambiguous` if one may be the job's, but its input is deleted."""
 
     prediction: UpstreamPrediction | None
     is_ambiguous: bool = False
@@ -94,15 +95,9 @@ class SubmissionResolver:
         return self._resubmit(job)
 
     def _record_prediction(self, job: Job, prediction: UpstreamPrediction) -> CheckOutcome:
-        accepted = Accepted(
-            attempt=job.attempt,
-            replicate_id=prediction.id,
-            model=prediction.model or None,
-            version=prediction.version or None,
-        )
-        job = self.updater.apply(job, accepted)
+        job = self.updater.apply(job, build_accepted_change(job, prediction))
         self.checkpoint("sweep.acceptance_stored")
-        # The prediction may have ended already: the job is due for its next check at once.
+        # The prediction may have ended already, so the job is checked again at once.
         check = CheckScheduled(
             expected_status=job.status, next_check_at=self.clock.now(), increments_backoff=False
         )
@@ -162,14 +157,14 @@ class SubmissionResolver:
         raise RetryableError("too many predictions around the time of sending to search them all")
 
     def _matches(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Whether time, model and input are equal; the input of a prediction without data counts as equal."""
+        """Return whether time, model and input match. The deleted input of a prediction matches any input."""
         if not _is_created_after_sending(job, prediction) or not _is_same_model(job, prediction):
             return False
         return prediction.data_removed or prediction.input == self.documents.load(job.input)
 
 
 def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool:
-    """Whether the prediction runs the job's model, as far as Replicate shows it.
+    """Return whether the prediction runs the job's model, as far as Replicate shows it.
 
     Replicate shows no version for official models, whichever version was requested.
     """

@@ -1,7 +1,7 @@
 """Check every overdue job, so that no job depends on a single message, webhook or process.
 
-Each job has a next check time, which every change of the job moves. A job whose check is due has not changed
-for too long. `services.reconcile` has the checks by status; this module finds the jobs and runs the checks.
+Each job has the time of its next check, which every change of the job postpones. A job whose check is due has
+not changed for too long. `services.reconcile` has the checks; this module finds the jobs and runs the checks.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class SweepResult:
 class Sweeper:
     """Checks due jobs, the longest overdue first, until none is left or the time is up.
 
-    Every check moves the job's next check time, so the next sweep continues where an interrupted one stopped.
-    With `duration_seconds`, a sweep goes on for that long and also checks the jobs that fall due meanwhile,
-    for a stack that polls Replicate because it receives no webhooks.
+    Every check postpones the job's next check, so the next sweep continues where an interrupted one stopped.
+    With `duration_seconds`, a sweep lasts that long and includes the jobs that become due meanwhile, for a
+    stack that polls Replicate because it receives no webhooks.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class Sweeper:
         """Check all due jobs, until `deadline` at the latest."""
         outcomes: Counter[CheckOutcome] = Counter()
         checked: set[DueJob] = set()
-        repeated = 0
+        skipped_rows = 0
         min_end = min(self._clock.now() + self._duration, deadline)
         with ThreadPoolExecutor(_WORKERS) as workers:
             while (now := self._clock.now()) < deadline:
-                # Rows that were checked already may be found again, because the index lags behind the table
-                # or a check failed to move the job. Each is checked once a sweep.
-                limit = _PAGE_SIZE + repeated
-                found = self._store.list_due_jobs(before=now, limit=limit)
-                due_jobs = [row for row in found if row not in checked]
-                repeated = len(found) - len(due_jobs)
+                # The index lags behind the table, and a failed check may leave the job due: skip the rows
+                # that this sweep has checked.
+                limit = _PAGE_SIZE + skipped_rows
+                rows = self._store.list_due_jobs(before=now, limit=limit)
+                due_jobs = [row for row in rows if row not in checked]
+                skipped_rows = len(rows) - len(due_jobs)
                 checked.update(due_jobs)
                 if due_jobs:
                     outcomes.update(workers.map(partial(self._check, deadline=deadline), due_jobs))
-                elif len(found) < limit:
+                elif len(rows) < limit:
                     if now >= min_end:
                         break
                     self._sleep(_POLL_INTERVAL_SECONDS)

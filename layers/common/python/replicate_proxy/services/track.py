@@ -1,4 +1,4 @@
-"""Apply reports about predictions that run, fail or are canceled; successful ones go to harvest."""
+"""Apply reports about predictions that run, failed or were canceled. Harvest handles succeeded ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TERMINAL_METRICS = {JobStatus.FAILED: Metric.JOB_FAILED, JobStatus.CANCELED: Me
 
 
 class Tracker:
-    """Applies reports to their jobs. Late, repeated and foreign reports are logged and ignored."""
+    """Applies reports to their jobs. Late and repeated reports are logged and ignored."""
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class Tracker:
             count(metric)
 
     def _send_pending_cancel(self, job: Job) -> None:
-        """Cancel a prediction that became known only after the caller had asked to cancel the job."""
+        """Cancel a prediction that became known after the caller requested the cancel."""
         if job.cancel_requested_at is not None and not job.is_terminal:
             self._queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
 
     def _send_retry(self, job: Job) -> None:
-        """Enqueue a job that is back in the queue for a new attempt.
+        """Enqueue a job whose status is queued again, for a new attempt.
 
-        Also after a stale report, which may be the same message received again after a crash before the send.
-        A second message does no harm: its dispatcher finds the job claimed.
+        This includes stale reports: the message may be received again after a crash before the send. A second
+        message for the job does no harm, because the dispatcher finds the job claimed.
         """
         if job.status is JobStatus.QUEUED and job.past_attempts:
             count(Metric.JOB_RETRIED)
