@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.replicate_api.errors import RejectedError
-from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
 from tests.support.fakes import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
+    from replicate_proxy.jobs.model import Submission
     from replicate_proxy.ports import Clock
 
 PAGE_SIZE = 100
@@ -40,13 +41,13 @@ class FakeReplicate:
         return self.create_delay_seconds
 
     def create(
-        self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None
+        self, submission: Submission, body: Mapping[str, Any], *, cancel_after_seconds: int | None
     ) -> UpstreamPrediction:
         self.faults.raise_planned("create")
         prediction_id = f"p{next(self._next_numbers)}"
         self.predictions[prediction_id] = {
             "id": prediction_id,
-            "model": f"{target.owner}/{target.name}" if target.owner else "acme/model",
+            "model": submission.model_name if submission.owner else "acme/model",
             "version": body.get("version") or "hidden",
             "status": "starting",
             "input": body["input"],

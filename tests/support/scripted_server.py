@@ -11,11 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.jobs.model import Submission, SubmissionKind
+
 if TYPE_CHECKING:
     import ssl
 
 Script = Callable[["Connection"], None]
 
+SUBMISSION = Submission(SubmissionKind.VERSION, version="replicate/hello-world")
 PREDICTION: dict[str, Any] = {
     "id": "gm3qorzdhgbfurvjtvhg6dckhu",
     "model": "replicate/hello-world",

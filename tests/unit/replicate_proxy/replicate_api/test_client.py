@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
@@ -20,8 +21,8 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.models import CreateTarget, UpstreamStatus
-from tests.support.scripted_server import PREDICTION, ScriptedServer, respond_with
+from replicate_proxy.replicate_api.models import UpstreamStatus
+from tests.support.scripted_server import PREDICTION, SUBMISSION, ScriptedServer, respond_with
 
 StartServer = Callable[..., ScriptedServer]
 BuildClient = Callable[[str], ReplicateClient]
@@ -50,9 +51,7 @@ class TestCreate:
             "webhook": "https://proxy.example/webhooks/replicate",
         }
 
-        prediction = build_client(server.url).create(
-            CreateTarget("predictions"), body, cancel_after_seconds=90
-        )
+        prediction = build_client(server.url).create(SUBMISSION, body, cancel_after_seconds=90)
 
         request_line, headers, sent_body = parse_request(server.requests[0])
         assert prediction.status is UpstreamStatus.STARTING
@@ -69,32 +68,52 @@ class TestCreate:
         self, start_server: StartServer, build_client: BuildClient
     ) -> None:
         server = start_server(respond_with(201, PREDICTION))
-        build_client(server.url).create(CreateTarget("predictions"), {}, cancel_after_seconds=1)
+        build_client(server.url).create(SUBMISSION, {}, cancel_after_seconds=1)
         assert parse_request(server.requests[0])[1]["cancel-after"] == "5s"
 
     @pytest.mark.parametrize(
-        "target", [CreateTarget("model", "meta", "llama"), CreateTarget("deployment", "a", "b")]
+        ("submission", "path"),
+        [
+            (SUBMISSION, "/v1/predictions"),
+            (
+                Submission(SubmissionKind.MODEL, owner="meta", name="llama-3"),
+                "/v1/models/meta/llama-3/predictions",
+            ),
+            (
+                Submission(SubmissionKind.DEPLOYMENT, owner="acme", name="my.app"),
+                "/v1/deployments/acme/my.app/predictions",
+            ),
+            (
+                Submission(SubmissionKind.MODEL, owner="a/../b", name="c?d"),
+                "/v1/models/a%2F..%2Fb/c%3Fd/predictions",
+            ),
+        ],
     )
-    def test_create_uses_path_of_target(
-        self, start_server: StartServer, build_client: BuildClient, target: CreateTarget
+    def test_create_uses_path_of_submission(
+        self, start_server: StartServer, build_client: BuildClient, submission: Submission, path: str
     ) -> None:
         server = start_server(respond_with(202, PREDICTION))
-        build_client(server.url).create(target, {"input": {}})
-        assert parse_request(server.requests[0])[0] == f"POST {target.path} HTTP/1.1"
+        build_client(server.url).create(submission, {"input": {}})
+        assert parse_request(server.requests[0])[0] == f"POST {path} HTTP/1.1"
+
+    def test_create_raises_value_error_when_model_has_no_name(self, build_client: BuildClient) -> None:
+        submission = Submission(SubmissionKind.MODEL, owner="meta")
+        with pytest.raises(ValueError, match="owner and a name"):
+            build_client("http://replicate.test").create(submission, {})
 
     def test_create_raises_rejected_error_on_4xx(
         self, start_server: StartServer, build_client: BuildClient
     ) -> None:
         body = {"title": "Billing required", "detail": "You need to set up billing", "status": 402}
         with pytest.raises(RejectedError, match="402: Billing required"):
-            build_client(start_server(respond_with(402, body)).url).create(CreateTarget("predictions"), {})
+            build_client(start_server(respond_with(402, body)).url).create(SUBMISSION, {})
 
     def test_create_does_not_send_input_that_is_not_json(
         self, start_server: StartServer, build_client: BuildClient
     ) -> None:
         server = start_server(respond_with(201, PREDICTION))
         with pytest.raises(RejectedError):
-            build_client(server.url).create(CreateTarget("predictions"), {"input": {"scale": float("nan")}})
+            build_client(server.url).create(SUBMISSION, {"input": {"scale": float("nan")}})
         assert server.connections == 0
 
     def test_create_sends_nothing_after_deadline(
@@ -102,7 +121,7 @@ class TestCreate:
     ) -> None:
         server = start_server(respond_with(201, PREDICTION))
         with pytest.raises(NotAcceptedError):
-            build_client(server.url).create(CreateTarget("predictions"), {}, deadline=Deadline(0))
+            build_client(server.url).create(SUBMISSION, {}, deadline=Deadline(0))
         assert server.connections == 0
 
     def test_create_ignores_netrc_file(
@@ -117,7 +136,7 @@ class TestCreate:
             file.write("machine 127.0.0.1 login other password other\n")
         monkeypatch.setenv("NETRC", netrc)
         server = start_server(respond_with(201, PREDICTION))
-        build_client(server.url).create(CreateTarget("predictions"), {})
+        build_client(server.url).create(SUBMISSION, {})
         assert parse_request(server.requests[0])[1]["authorization"] == "Bearer r8_test"
 
 
@@ -138,7 +157,7 @@ class TestToken:
         server = start_server(respond_with(401, UNAUTHENTICATED), respond_with(201, PREDICTION))
         client, refreshes = self.build_client(server.url, "r8_old", "r8_new")
 
-        assert client.create(CreateTarget("predictions"), {}).id == PREDICTION["id"]
+        assert client.create(SUBMISSION, {}).id == PREDICTION["id"]
         assert refreshes == [False, True]
         tokens = [parse_request(request)[1]["authorization"] for request in server.requests]
         assert tokens == ["Bearer r8_old", "Bearer r8_new"]
@@ -155,7 +174,7 @@ class TestToken:
         server = start_server(respond_with(401, UNAUTHENTICATED), respond_with(401, UNAUTHENTICATED))
         client, _ = self.build_client(server.url, "r8_old", "r8_new")
         with pytest.raises(TokenRejectedError):
-            client.create(CreateTarget("predictions"), {})
+            client.create(SUBMISSION, {})
         assert server.connections == 2
 
     @pytest.mark.parametrize("token", ["", "r8_x\r\nX-Evil: 1", "r8 x", "r8_é"])
@@ -163,7 +182,7 @@ class TestToken:
         server = start_server(respond_with(201, PREDICTION))
         client, _ = self.build_client(server.url, token)
         with pytest.raises(TokenRejectedError) as caught:
-            client.create(CreateTarget("predictions"), {})
+            client.create(SUBMISSION, {})
         assert server.connections == 0
         assert not token or token not in str(caught.value)
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.errors import ProxyError
+from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.error_mapping import (
-    MAX_RETRY_AFTER_SECONDS,
     Operation,
     parse_reduced_limit,
     parse_retry_delay,
@@ -221,7 +221,7 @@ PAST = format_datetime(NOW - timedelta(hours=1), usegmt=True)
         ({}, PAST, 0.0),
         ({"retry_after": 5}, "9", 9.0),
         ({"retry_after": 9}, "5", 9.0),
-        ({"retry_after": 86400}, None, MAX_RETRY_AFTER_SECONDS),
+        ({"retry_after": 86400}, None, MAX_MESSAGE_DELAY_SECONDS),
         ({"retry_after": -1}, None, None),
         ({"retry_after": True}, None, None),
         ({"retry_after": None}, "soon", None),
@@ -251,7 +251,7 @@ def test_parse_retry_delay_and_reduced_limit_stay_within_bounds(
     body: dict[str, Any], header: str | None
 ) -> None:
     delay = parse_retry_delay(body, header, now=NOW)
-    assert delay is None or 0 <= delay <= MAX_RETRY_AFTER_SECONDS
+    assert delay is None or 0 <= delay <= MAX_MESSAGE_DELAY_SECONDS
     limit = parse_reduced_limit(body)
     assert limit is None or limit > 0
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
-from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.replicate_api.response import parse_json
 from tests.support.scripted_server import PREDICTION
 
@@ -103,21 +103,3 @@ class TestParseJson:
     @given(values)
     def test_valid_json_is_unchanged(self, value: Any) -> None:
         assert parse_json(json.dumps(value).encode()) == value
-
-
-@pytest.mark.parametrize(
-    ("target", "path"),
-    [
-        (CreateTarget("predictions"), "/v1/predictions"),
-        (CreateTarget("model", "meta", "llama-3"), "/v1/models/meta/llama-3/predictions"),
-        (CreateTarget("deployment", "acme", "my.app"), "/v1/deployments/acme/my.app/predictions"),
-        (CreateTarget("model", "a/../b", "c?d"), "/v1/models/a%2F..%2Fb/c%3Fd/predictions"),
-    ],
-)
-def test_path_of_target(target: CreateTarget, path: str) -> None:
-    assert target.path == path
-
-
-def test_path_raises_when_model_has_no_name() -> None:
-    with pytest.raises(ValueError, match="owner and a name"):
-        _ = CreateTarget("model", "meta").path

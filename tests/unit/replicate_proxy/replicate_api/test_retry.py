@@ -19,9 +19,8 @@ from replicate_proxy.replicate_api.errors import (
     TokenRejectedError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.models import CreateTarget
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient, retry_budget
-from tests.support.scripted_server import PREDICTION, ScriptedServer, respond_with
+from tests.support.scripted_server import PREDICTION, SUBMISSION, ScriptedServer, respond_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +161,7 @@ class TestRetryingClient:
     ) -> None:
         server = start_server(respond_with(status, b"{}"), respond_with(201, PREDICTION))
         with pytest.raises((OutcomeUnknownError, ThrottledError, RejectedError)):
-            build_retrying_client(server.url).create(CreateTarget("predictions"), {})
+            build_retrying_client(server.url).create(SUBMISSION, {})
         assert server.connections == 1
 
     def test_create_is_sent_again_when_not_accepted(
@@ -171,6 +170,4 @@ class TestRetryingClient:
         build_retrying_client: Callable[[str], RetryingClient],
     ) -> None:
         server = start_server(respond_with(425, b""), respond_with(201, PREDICTION))
-        assert (
-            build_retrying_client(server.url).create(CreateTarget("predictions"), {}).id == PREDICTION["id"]
-        )
+        assert build_retrying_client(server.url).create(SUBMISSION, {}).id == PREDICTION["id"]

@@ -21,10 +21,10 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
-from replicate_proxy.replicate_api.models import CreateTarget
 from tests.support.loopback import create_certificate
 from tests.support.scripted_server import (
     PREDICTION,
+    SUBMISSION,
     Connection,
     Script,
     ScriptedServer,
@@ -37,12 +37,11 @@ if TYPE_CHECKING:
 
 StartServer = Callable[..., ScriptedServer]
 BuildClient = Callable[[str], ReplicateClient]
-TARGET = CreateTarget("predictions")
 BODY = {"version": "abc", "input": {"text": "Alice"}}
 
 
 def create(client: ReplicateClient) -> object:
-    return client.create(TARGET, BODY)
+    return client.create(SUBMISSION, BODY)
 
 
 def read_and_send_nothing(connection: Connection) -> None:
@@ -247,7 +246,7 @@ def test_create_succeeds_over_tls(
     start_server: StartServer, build_client: BuildClient, tls_context: ssl.SSLContext
 ) -> None:
     server = start_server(respond_with(201, PREDICTION), tls_context=tls_context)
-    assert build_client(server.url).create(TARGET, BODY).id == PREDICTION["id"]
+    assert build_client(server.url).create(SUBMISSION, BODY).id == PREDICTION["id"]
 
 
 def test_create_is_not_accepted_when_certificate_is_untrusted(
@@ -319,7 +318,7 @@ def test_create_does_not_use_idle_connection(start_server: StartServer, build_cl
     client = build_client(server.url)
     client.get("abc")
 
-    assert client.create(TARGET, BODY).id == PREDICTION["id"]
+    assert client.create(SUBMISSION, BODY).id == PREDICTION["id"]
     assert server.connections == 2
 
 

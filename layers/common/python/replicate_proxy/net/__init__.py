@@ -1,1 +1,1 @@
-"""Outbound HTTP. Requests to URLs from outside parties are checked, pinned to an address, and bounded."""
+"""Outbound HTTP to URLs from outside parties: checked, pinned to an address, and bounded in time and size."""

@@ -92,9 +92,9 @@ class ParsedUrl:
 
 
 def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
-    """Parse a plain https URL (http only with `allow_loopback`). Raise ForbiddenUrlError for anything else.
+    """Parse an https URL (http only with `allow_loopback`). Raise ForbiddenUrlError if it is not allowed.
 
-    Anything else includes user names, whitespace, control characters, backslashes, IPv6 zones, ports outside
+    Not allowed are user names, whitespace, control characters, backslashes, IPv6 zones, ports outside
     the policy, and every notation of an IPv4 address except dotted decimal, because parsers disagree on them.
     """
     if len(url) > MAX_URL_CHARACTERS:

@@ -1,4 +1,4 @@
-"""Guarded requests: the only way to call a URL that an outside party gave."""
+"""Guarded requests, for all URLs that come from outside parties."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NO_BYTE_LIMIT = 1 << 62
 
 @dataclass(frozen=True)
 class GuardedSession:
-    """The settings of guarded requests. Threads can share a session.
+    """Sends guarded requests. Threads can share a session.
 
     `read_timeout_seconds` is the longest pause between two bytes. `is_allowed_host` restricts the hosts
     beyond the address policy. GET and HEAD follow up to `max_redirects`: each hop is checked like the first

@@ -1,1 +1,1 @@
-"""Everything that talks to Replicate: HTTP client, errors, retries, circuit breaker, rate limits."""
+"""Calls to Replicate: HTTP client, errors, retries, circuit breaker, rate limits."""

@@ -1,4 +1,8 @@
-"""One circuit breaker for all calls to Replicate: while Replicate fails, only one probe at a time is sent."""
+"""One circuit breaker for all calls to Replicate: while Replicate fails, only one probe at a time is sent.
+
+The states and their transitions are those of pybreaker; `circuit_breaker_store` shares them between
+functions.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +75,7 @@ class CircuitBreaker:
         self._thread_local = _ThreadLocalStore(table, clock, self._settings)
 
     def raise_if_open(self) -> None:
-        """Raise BreakerOpenError if a call now would not be made. Usually reads the cached record."""
+        """Raise BreakerOpenError if a call would not be made now. Usually reads the cached record."""
         wait_seconds = self._calculate_wait_seconds()
         if wait_seconds > 0:
             raise BreakerOpenError("the circuit breaker is open", retry_after=wait_seconds)

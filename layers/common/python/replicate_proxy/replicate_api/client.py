@@ -27,12 +27,14 @@ from replicate_proxy.replicate_api.errors import (
     TokenRejectedError,
     UnexpectedResponseError,
 )
-from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
 from replicate_proxy.replicate_api.response import UpstreamResponse, parse_json, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+
+    from replicate_proxy.jobs.model import Submission
 
 
 MIN_CANCEL_AFTER_SECONDS = 5
@@ -40,7 +42,7 @@ MIN_CANCEL_AFTER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Timeouts to connect, to the next byte of a response, and of a whole call without a deadline."""
+    """Timeouts: to connect, until the next byte of a response, and of a whole call without a deadline."""
 
     connect_seconds: float = 3.0
     read_seconds: float = 20.0
@@ -85,7 +87,7 @@ class ReplicateClient:
 
     def create(
         self,
-        target: CreateTarget,
+        submission: Submission,
         body: Mapping[str, Any],
         *,
         cancel_after_seconds: int | None = None,
@@ -100,7 +102,7 @@ class ReplicateClient:
             headers["Cancel-After"] = f"{max(cancel_after_seconds, MIN_CANCEL_AFTER_SECONDS)}s"
         call = self._build_call(
             "POST",
-            target.path,
+            build_create_path(submission),
             operation=Operation.CREATE,
             body=_encode_body(body),
             headers=headers,
@@ -241,6 +243,16 @@ class _BearerAuth(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+def build_create_path(submission: Submission) -> str:
+    """Return the path of the create endpoint for this kind of submission."""
+    kind = submission.kind.value
+    if kind == "predictions":
+        return "/v1/predictions"
+    if not submission.owner or not submission.name:
+        raise ValueError(f"a submission to /v1/{kind} must have an owner and a name")
+    return f"/v1/{kind}/{quote(submission.owner, safe='')}/{quote(submission.name, safe='')}/predictions"
 
 
 def _encode_body(body: Mapping[str, Any]) -> bytes:

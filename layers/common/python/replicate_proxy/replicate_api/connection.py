@@ -95,6 +95,8 @@ class TrackingAdapter(HTTPAdapter):
 
 
 class _PlainConnection(HTTPConnection):
+    """Records the start of sending, and counts as closed if the request needs a new connection."""
+
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
@@ -106,16 +108,8 @@ class _PlainConnection(HTTPConnection):
         return super().is_connected and not _requires_new_connection()
 
 
-class _TlsConnection(HTTPSConnection):
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        _record_send_start()
-        super().send(data)
-
-    @property
-    def is_connected(self) -> bool:
-        return super().is_connected and not _requires_new_connection()
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    """The same for TLS."""
 
 
 class _PlainPool(HTTPConnectionPool):

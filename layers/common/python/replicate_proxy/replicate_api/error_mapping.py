@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from replicate_proxy.errors import InvalidField, ProxyError
 from replicate_proxy.net.retry_after import parse_retry_after
+from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.connection import SendTracker, track_send
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
@@ -37,14 +38,11 @@ if TYPE_CHECKING:
 
 
 DEFAULT_RETRY_AFTER_SECONDS = 5.0
-MAX_RETRY_AFTER_SECONDS = 900.0
-"""The longest delay of an SQS message."""
-
 TOKEN_REJECTED_RETRY_SECONDS = 60.0
 """An operator has to replace the token, which takes longer than a network failure."""
 
 _NOT_PROCESSED = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
-"""The server gave up before it had the request (RFC 9110 §15.5.9, RFC 8470 §5.2)."""
+"""The server did not process the request (RFC 9110 §15.5.9, RFC 8470 §5.2)."""
 
 _RESET_TEXT = re.compile(r"resets? in ~?\s*(\d{1,6}(?:\.\d{1,6})?)\s*s", re.IGNORECASE)
 _REDUCED_TEXT = re.compile(r"reduced to (\d{1,6}) requests? per minute", re.IGNORECASE)
@@ -110,7 +108,7 @@ def raise_for_status(response: UpstreamResponse, operation: Operation) -> Upstre
             f"Replicate answered {status}", retry_after=_read_retry_delay(response)
         )
     if status < HTTPStatus.BAD_REQUEST:
-        raise RejectedError(502, "Unexpected redirect", "The upstream address answered with a redirect.")
+        raise RejectedError(502, "Unexpected redirect", "Replicate's API responded with a redirect.")
     raise _build_rejected_error(response)
 
 
@@ -123,7 +121,7 @@ def _leaves_outcome_open(status: int) -> bool:
 def _build_throttled_error(response: UpstreamResponse) -> ThrottledError:
     delay_seconds = _read_retry_delay(response)
     return ThrottledError(
-        "Replicate throttles us",
+        "Replicate throttled the request",
         retry_after=DEFAULT_RETRY_AFTER_SECONDS if delay_seconds is None else delay_seconds,
         limit_per_minute=parse_reduced_limit(response.parse_problem()),
     )
@@ -137,7 +135,7 @@ def _build_rejected_error(response: UpstreamResponse) -> RejectedError:
     return RejectedError(
         response.status,
         title if isinstance(title, str) and title else "Request rejected",
-        detail if isinstance(detail, str) and detail else "Replicate refused the request without saying why.",
+        detail if isinstance(detail, str) and detail else "Replicate gave no reason.",
         invalid_fields=[_parse_invalid_field(entry) for entry in fields if isinstance(entry, Mapping)]
         if isinstance(fields, list)
         else (),
@@ -159,7 +157,7 @@ def _read_retry_delay(response: UpstreamResponse) -> float | None:
 
 
 def parse_retry_delay(body: Mapping[str, Any], header: str | None, *, now: datetime) -> float | None:
-    """Return the longest delay in seconds that the response states, at most MAX_RETRY_AFTER_SECONDS.
+    """Return the longest delay in seconds that the response asks for, at most MAX_MESSAGE_DELAY_SECONDS.
 
     Sources: Replicate's documentation, "Rate limits", and recorded responses: `retry_after` in the body,
     "Your rate limit resets in ~5s." in the detail. The header is HTTP's own; fractions in it are accepted.
@@ -170,8 +168,8 @@ def parse_retry_delay(body: Mapping[str, Any], header: str | None, *, now: datet
         parse_retry_after(header, now),
         _parse_reset_text(body.get("detail")),
     )
-    stated = [delay for delay in delays if delay is not None]
-    return min(max(stated), MAX_RETRY_AFTER_SECONDS) if stated else None
+    known_delays = [delay for delay in delays if delay is not None]
+    return min(max(known_delays), MAX_MESSAGE_DELAY_SECONDS) if known_delays else None
 
 
 def parse_reduced_limit(body: Mapping[str, Any]) -> int | None:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class NotAcceptedError(RetryableError):
-    """The request was definitely not accepted: no connection, no TLS, or refused before any work began."""
+    """The request was definitely not accepted: it was not sent, or rejected before it was processed."""
 
 
 class ThrottledError(NotAcceptedError):
-    """429. `limit_per_minute` is the reduced limit if Replicate stated one, else None."""
+    """Replicate responded with 429. `limit_per_minute` is the reduced limit that it stated, if any."""
 
     retry_after: float
 
@@ -37,7 +37,7 @@ class ThrottledError(NotAcceptedError):
 
 
 class TokenRejectedError(NotAcceptedError):
-    """Replicate rejects our API token, also after reading it again. The proxy's caller cannot fix this."""
+    """Replicate rejects our API token, also after it was read again. An operator has to replace it."""
 
 
 class BreakerOpenError(NotAcceptedError):
@@ -49,11 +49,11 @@ class UpstreamUnavailableError(RetryableError):
 
 
 class OutcomeUnknownError(ProxyError):
-    """A create was sent in whole or in part without a usable response: it may be running, and be billed."""
+    """A create was sent, at least in part, without a usable response: it may be running, and be billed."""
 
 
 class RejectedError(PermanentError):
-    """Replicate rejected the request (4xx except 401, 408, 425, 429), in its own words."""
+    """Replicate rejected the request (4xx except 401, 408, 425, 429); the fields are from its response."""
 
     def __init__(
         self, status: int, title: str, detail: str, *, invalid_fields: Sequence[InvalidField] = ()

@@ -11,8 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
-from urllib.parse import quote
+from typing import Any, Self
 
 from replicate_proxy.replicate_api.errors import UnexpectedResponseError
 
@@ -30,23 +29,6 @@ class UpstreamStatus(StrEnum):
     @property
     def is_terminal(self) -> bool:
         return self not in (UpstreamStatus.STARTING, UpstreamStatus.PROCESSING)
-
-
-@dataclass(frozen=True, slots=True)
-class CreateTarget:
-    """One of Replicate's three create endpoints. `owner` and `name` are empty for `predictions`."""
-
-    kind: Literal["predictions", "model", "deployment"]
-    owner: str = ""
-    name: str = ""
-
-    @property
-    def path(self) -> str:
-        if self.kind == "predictions":
-            return "/v1/predictions"
-        if not self.owner or not self.name:
-            raise ValueError(f"a {self.kind} must have an owner and a name")
-        return f"/v1/{self.kind}s/{quote(self.owner, safe='')}/{quote(self.name, safe='')}/predictions"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from replicate_proxy.jobs.model import Submission
     from replicate_proxy.replicate_api.circuit_breaker import CircuitBreaker
-    from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+    from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
     from replicate_proxy.replicate_api.rate_limit import RateLimiter
     from replicate_proxy.replicate_api.retry import RetryingClient
 
@@ -45,11 +46,11 @@ class UpstreamPredictionWriter:
         return self.rate_limiter.acquire_slot()
 
     def create(
-        self, target: CreateTarget, body: dict[str, Any], *, cancel_after_seconds: int | None
+        self, submission: Submission, body: dict[str, Any], *, cancel_after_seconds: int | None
     ) -> UpstreamPrediction:
         try:
             return self.breaker.call(
-                lambda: self.client.create(target, body, cancel_after_seconds=cancel_after_seconds)
+                lambda: self.client.create(submission, body, cancel_after_seconds=cancel_after_seconds)
             )
         except ThrottledError as error:
             count(Metric.UPSTREAM_THROTTLED)

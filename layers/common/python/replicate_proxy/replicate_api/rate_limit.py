@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from replicate_proxy.aws.control_table import ConditionFailedError
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
+from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.ports import Clock
 
-
-MAX_WAIT_SECONDS = 900
-"""The longest delay of an SQS message."""
 
 _MAX_UPDATE_ATTEMPTS = 6
 _MINUTE_MS = 60_000
@@ -47,8 +45,8 @@ class RateLimit:
 class RateLimitRecord:
     """The stored state.
 
-    `reduced_*` hold a lower limit that Replicate has set for a while. `retry_at` is the time given to the
-    caller that was rejected last.
+    `reduced_until` and `reduced_interval_ms` are those of a temporary lower limit. `retry_at` is the time
+    given to the caller that was rejected last.
     """
 
     next_free_at: int = 0
@@ -89,9 +87,9 @@ class RateLimiter:
     def acquire_slot(self) -> float:
         """Return 0 if a slot was free and is now taken, else the seconds after which to try again.
 
-        Rejected callers get times one interval apart, so that a thousand delayed calls do not all return at
-        the same moment. While the table is unavailable every caller gets a slot: the limit that counts is
-        Replicate's own, which answers 429, and this one only keeps us below it.
+        Rejected callers get times one interval apart, so that they do not all return at the same moment.
+        While the table is unavailable, every caller gets a slot: Replicate enforces its own limit with 429,
+        and this one only keeps us below it.
         """
         try:
             return self._acquire_slot()
@@ -155,8 +153,8 @@ class RateLimiter:
         self._update(expression, values, condition=f"{slot_free} AND {same_rate}")
 
     def _reject(self, now: int, wait_ms: int) -> float:
-        # The usual interval also while the limit is reduced: a queue spread over the reduced interval would
-        # outlast the reduction.
+        # The usual interval applies also while the limit is reduced, as the reduction may end before a queue
+        # that is spread over the reduced interval.
         if self._record.retry_at > now:
             expression, condition = "SET retry_at = retry_at + :interval_ms", "retry_at > :now"
             values = {"interval_ms": self._limit.interval_ms, "now": now}
@@ -165,7 +163,7 @@ class RateLimiter:
             condition = "attribute_not_exists(retry_at) OR retry_at <= :now"
             values = {"retry_at": now + wait_ms, "now": now}
         self._update(expression, values, condition=condition)
-        return min(max(self._record.retry_at - now, wait_ms) / 1000, MAX_WAIT_SECONDS)
+        return min(max(self._record.retry_at - now, wait_ms) / 1000, MAX_MESSAGE_DELAY_SECONDS)
 
     def _update(self, expression: str, values: Mapping[str, int], *, condition: str | None = None) -> None:
         attributes = self._table.update(self._key, expression, values, condition=condition)

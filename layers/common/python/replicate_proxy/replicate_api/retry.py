@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
     from datetime import datetime
 
+    from replicate_proxy.jobs.model import Submission
     from replicate_proxy.replicate_api.client import ReplicateClient
-    from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamPredictionPage
+    from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
     from replicate_proxy.replicate_api.response import UpstreamResponse
 
 
@@ -94,7 +95,7 @@ class RetryingClient:
     retry: Retry
 
     def create(
-        self, target: CreateTarget, body: Mapping[str, Any], *, cancel_after_seconds: int | None = None
+        self, submission: Submission, body: Mapping[str, Any], *, cancel_after_seconds: int | None = None
     ) -> UpstreamPrediction:
         """Create a prediction. Only a create that was definitely not accepted is sent again.
 
@@ -102,7 +103,7 @@ class RetryingClient:
         """
         return self.retry.call(
             lambda deadline: self.client.create(
-                target, body, cancel_after_seconds=cancel_after_seconds, deadline=deadline
+                submission, body, cancel_after_seconds=cancel_after_seconds, deadline=deadline
             ),
             no_retry_on=(ThrottledError,),
         )

@@ -13,7 +13,7 @@ A crash after the claim leaves a lease that expires, which counts as an unknown 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
@@ -38,11 +38,12 @@ from replicate_proxy.replicate_api.errors import (
     ThrottledError,
     TokenRejectedError,
 )
-from replicate_proxy.replicate_api.models import CreateTarget, UpstreamPrediction, UpstreamStatus
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Submission
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
@@ -51,11 +52,6 @@ if TYPE_CHECKING:
 # Longer than the dispatch function's timeout: a lease must not expire while its holder still runs.
 DEFAULT_LEASE_SECONDS = 90.0
 
-_TARGET_KINDS: dict[SubmissionKind, Literal["predictions", "model", "deployment"]] = {
-    SubmissionKind.VERSION: "predictions",
-    SubmissionKind.MODEL: "model",
-    SubmissionKind.DEPLOYMENT: "deployment",
-}
 _MIN_DELAY_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 600
 # After a wrong setting or secret, which an operator has to correct.
@@ -68,7 +64,7 @@ class PredictionClient(Protocol):
     """Creates and cancels predictions on Replicate, subject to circuit breaker and rate limit."""
 
     def create(
-        self, target: CreateTarget, body: dict[str, Any], *, cancel_after_seconds: int | None
+        self, submission: Submission, body: dict[str, Any], *, cancel_after_seconds: int | None
     ) -> UpstreamPrediction: ...
 
     def cancel(self, prediction_id: str) -> UpstreamPrediction: ...
@@ -168,7 +164,7 @@ class Dispatcher:
         self._checkpoint("dispatch.job_claimed")
         try:
             prediction = self._predictions.create(
-                _build_target(claimed),
+                claimed.submission,
                 body,
                 cancel_after_seconds=_calculate_seconds_left(claimed, self._clock.now()),
             )
@@ -267,11 +263,6 @@ class Dispatcher:
             count(Metric.STALE_CHANGE_IGNORED)
             logger.info("stale change ignored", reason=str(error))
             return None
-
-
-def _build_target(job: Job) -> CreateTarget:
-    submission = job.submission
-    return CreateTarget(_TARGET_KINDS[submission.kind], submission.owner or "", submission.name or "")
 
 
 def _calculate_seconds_left(job: Job, now: datetime) -> int | None:
