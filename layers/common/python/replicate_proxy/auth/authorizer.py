@@ -1,4 +1,4 @@
-"""The decision of the Lambda authorizer, and the response that tells it to API Gateway.
+"""The decision of the Lambda authorizer, and its response to API Gateway.
 
 `Authorizer` checks a credential: an API key of ours or a token of the operator's identity provider.
 `build_allow_policy` and `build_deny_policy` turn the result into the response format of AWS documentation,
@@ -71,17 +71,17 @@ class Authorizer:
         provider cannot be reached (503).
         """
         credential = _extract_credential(header)
-        presented = ApiKeySecret.parse(credential)
-        if presented is not None:
-            return self._authorize_key(presented, source_ip)
+        secret = ApiKeySecret.parse(credential)
+        if secret is not None:
+            return self._authorize_key(secret, source_ip)
         if self._token_verifier is not None and credential.startswith(_TOKEN_PREFIX):
             return self._authorize_token(self._token_verifier, credential)
         raise UnauthenticatedError("the credential is neither an API key nor a token")
 
-    def _authorize_key(self, presented: ApiKeySecret, source_ip: str) -> AuthorizedCaller:
+    def _authorize_key(self, secret: ApiKeySecret, source_ip: str) -> AuthorizedCaller:
         now = self._clock.now()
-        key = self._keys.get(presented.key_id)
-        status = verify_key(key, presented, self._load_digest_key(), now)
+        key = self._keys.get(secret.key_id)
+        status = verify_key(key, secret, self._load_digest_key(), now)
         if key is None or status in {KeyStatus.INVALID, KeyStatus.REVOKED}:
             raise UnauthenticatedError(f"the API key is {status.value}")
         if status is KeyStatus.EXPIRED:

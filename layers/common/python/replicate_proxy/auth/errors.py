@@ -1,4 +1,4 @@
-"""Reasons to turn a caller away."""
+"""Errors with which the authorizer rejects a caller."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ class UnauthenticatedError(ProxyError):
 
 
 class DeniedError(ProxyError):
-    """The credential is genuine but has expired or is used from a foreign IP address. The caller gets 403."""
+    """The key has expired, or does not allow the caller's IP address. The caller gets 403."""

@@ -26,7 +26,7 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 12
 _SECRET_LENGTH = 43  # 43 base-62 digits hold 256 bits
 _KEY_PATTERN = re.compile(rf"rp_([a-z2-7]{{{_ID_LENGTH}}})_([0-9A-Za-z]{{{_SECRET_LENGTH}}})", re.ASCII)
-# Compared with when there is no stored digest, so that the comparison always takes the same time.
+# Stands in for a digest that does not exist, so that the comparison always takes the same time.
 _DUMMY_DIGEST = "0" * 64
 
 
@@ -100,7 +100,7 @@ class ApiKey:
 
 
 class KeyStatus(Enum):
-    """The result of verifying a presented secret."""
+    """The result of verifying a secret."""
 
     VALID = "valid"
     INVALID = "invalid"  # unknown ID or wrong secret
@@ -109,7 +109,7 @@ class KeyStatus(Enum):
 
 
 def verify_key(key: ApiKey | None, secret: ApiKeySecret, digest_key: bytes, now: datetime) -> KeyStatus:
-    """Verify a presented secret against the record stored under its ID, None if there is no such record.
+    """Verify a secret against the record that is stored under its ID, None if there is no such record.
 
     An unknown ID costs as much time as a wrong secret, so that response times do not reveal which IDs exist.
     """

@@ -1,4 +1,4 @@
-"""A cache of API keys that answers only while the key store cannot be reached."""
+"""A cache of API keys that is used only while the key store cannot be reached."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ class _CachedKey:
 class StaleKeyCache:
     """A KeyLookup that falls back to keys read at most `max_stale` ago when the store behind it fails.
 
-    As long as the store answers, its answer counts. Only existing keys are cached, so that requests with
-    invented IDs cannot displace them.
+    Only existing keys are cached, so that requests with invented IDs cannot displace them.
     """
 
     def __init__(self, keys: KeyLookup, *, clock: Clock, max_stale: timedelta) -> None:

@@ -70,14 +70,14 @@ class JwtVerifier:
         self._signing_keys = signing_keys
 
     def verify(self, token: str) -> Principal:
-        """Return the principal that the token stands for.
+        """Return the principal that the token identifies.
 
         Raises UnauthenticatedError for a bad token, RetryableError if the provider's keys cannot be fetched.
         """
         try:
             claims = self._verify_signature(token)
         except jwt.PyJWTError as error:
-            raise UnauthenticatedError(f"the token is refused: {type(error).__name__}") from error
+            raise UnauthenticatedError(f"the token is invalid: {type(error).__name__}") from error
         return self._build_principal(claims)
 
     def _verify_signature(self, token: str) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class JwksClient:
         return float("inf") if moment is None else (self._clock.now() - moment) / timedelta(seconds=1)
 
     def _refresh(self) -> None:
-        """Fetch the key set, unless that was tried a moment ago. If fetching fails, the old set stays."""
+        """Fetch the key set unless the last attempt is too recent. If that fails, the old set is kept."""
         if self._calculate_age_seconds(self._last_attempt_at) < self._settings.min_refresh_interval_seconds:
             return
         self._last_attempt_at = self._clock.now()

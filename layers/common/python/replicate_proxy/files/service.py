@@ -138,7 +138,7 @@ class FileService:
         )
 
     def _record_upload(self, file: StoredFile) -> StoredFile | None:
-        """Return the pending file with its size and checksum, None if its content is not there yet."""
+        """Record the size and checksum of a pending file; return None if its content is not uploaded yet."""
         metadata = self._objects.get_metadata(file.object_key)
         if metadata is None:
             return None

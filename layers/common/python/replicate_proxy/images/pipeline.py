@@ -40,7 +40,7 @@ _THUMBNAIL_REDUCING_GAP = 1.1
 
 
 def process_image(task: ImageTask) -> ImageResult:
-    """Write the task's output and thumbnail, and return what became of the image.
+    """Write the task's output and thumbnail, and return the result.
 
     The content of the file never makes this raise: the result says why an image is not compressed.
     """

@@ -79,7 +79,7 @@ class ImageWorkerPool:
     def _compress_with_retry(
         self, worker: ImageWorker, source: Path, output: Path, thumbnail: Path, options: ImageOptions
     ) -> ImageResult:
-        """Try twice: the cause of a first crash may be an earlier image, that of a second is this one."""
+        """Retry a crash once, as an earlier image may have caused it; this image causes a second crash."""
         try:
             return ImageResult.from_json(worker.run_task(source, output, thumbnail, options))
         except UnreadableImageError as error:
@@ -89,7 +89,7 @@ class ImageWorkerPool:
 
 
 class ImageWorker:
-    """The parent's end of one child process, used by one thread at a time."""
+    """One child process, seen from the parent; used by one thread at a time."""
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits
@@ -118,9 +118,9 @@ class ImageWorker:
         self._unread, self._task_count = b"", 0
 
     def run_task(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
-        """Return the child's result.
+        """Send a task to the child and return its result as JSON.
 
-        Raises UnreadableImageError("time_limit" or "worker_crashed"); the child is ended then.
+        Raises UnreadableImageError("time_limit" or "worker_crashed"), after stopping the child.
         """
         self.start()
         task = {

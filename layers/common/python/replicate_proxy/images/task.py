@@ -47,12 +47,12 @@ class ImageTask:
 
 
 class ImageOutcome(StrEnum):
-    """What became of an image."""
+    """The outcome of an image task."""
 
     COMPRESSED = "compressed"
     """The output file holds the image, smaller than its source."""
     UNMODIFIED = "unmodified"
-    """The pixels are to be stored as they came; the result's `reason` says why."""
+    """The image is to be stored with its original pixels; the result's `reason` says why."""
     UNREADABLE = "unreadable"
     """The image could not be decoded; the result's `reason` says why."""
 
@@ -74,7 +74,7 @@ type ImageReason = Literal[
     "worker_crashed",
 ]
 
-# The file exceeds a limit but was not found broken: it is stored as an image.
+# The file exceeds a limit but is not known to be broken, so it is stored as an image.
 _LIMIT_REASONS: frozenset[ImageReason] = frozenset(
     {"too_many_pixels", "too_many_bytes", "too_many_frames", "memory_limit", "time_limit"}
 )
@@ -82,12 +82,13 @@ _LIMIT_REASONS: frozenset[ImageReason] = frozenset(
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of one image, and what is known about it.
+    """The outcome of one image task, and the properties of the image.
 
-    `sha256` is set exactly if the output file was written, compressed or without its metadata; otherwise the
-    source itself is to be stored. Sizes are in bytes and pixels. `format` (lower case) is that of the file to
-    store, `source_format` that of the source. `similarity` is 0–1, or None where it was not measured.
-    `placeholder` is a BlurHash. `text` is the metadata that the model wrote: PNG text chunks, EXIF, comments.
+    `sha256` is set if the output file was written: the compressed image, or the source without its metadata.
+    If it is empty, the source itself is to be stored. Sizes are in bytes and pixels. `format` (lower case) is
+    that of the file to store, `source_format` that of the source. `similarity` is 0–1, or None where it was
+    not measured. `placeholder` is a BlurHash. `text` is the metadata that the model wrote: PNG text chunks,
+    EXIF, comments.
     """
 
     outcome: ImageOutcome

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TenantService:
-    """Stores tenants' settings. A tenant works without any; its keys and jobs do not depend on them."""
+    """Stores tenants' settings. They are optional: a tenant without settings has the defaults."""
 
     def __init__(self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Fetch files from where a model put them: from allowed hosts over HTTP, or out of a `data:` URI."""
+"""Fetch the files of an output: over HTTP from allowed hosts, or from a `data:` URI."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from replicate_proxy.net.errors import (
 )
 from replicate_proxy.net.retry_after import parse_retry_after
 from replicate_proxy.outputs.file_types import HEAD_BYTES
+from replicate_proxy.outputs.references import is_data_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class PermanentFetchError(PermanentError):
-    """The file cannot be fetched, not by another try either. `reason` is for records, metrics and logs."""
+    """The file cannot be fetched, and a retry does not help. `reason` is for records, metrics and logs."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -41,7 +42,7 @@ class PermanentFetchError(PermanentError):
 
 
 class TransientFetchError(RetryableError):
-    """This try failed; another may succeed while Replicate still has the file (one hour)."""
+    """The fetch failed; a retry may succeed as long as Replicate has the file (one hour)."""
 
     def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
         super().__init__(reason, retry_after=retry_after)
@@ -87,7 +88,7 @@ class HttpFileFetcher:
         self._disk_budget = disk_budget
 
     def fetch(self, url: str, target: Path, *, max_bytes: int, timeout_seconds: float) -> FetchedFile:
-        if url[:5].lower() == "data:":
+        if is_data_uri(url):
             return self._write([decode_data_uri(url, max_bytes=max_bytes)], target)
         try:
             return self._download(url, target, max_bytes=max_bytes, timeout_seconds=timeout_seconds)
@@ -203,7 +204,7 @@ def decode_data_uri(uri: str, *, max_bytes: int) -> bytes:
     Raises PermanentFetchError.
     """
     header, comma, body = uri.partition(",")
-    if not comma or header[:5].lower() != "data:":
+    if not comma or not is_data_uri(header):
         raise PermanentFetchError("bad_data_uri")
     # Three bytes take four characters in Base64, one byte takes at most three in percent-encoding.
     if len(body) > 3 * max_bytes + 4:

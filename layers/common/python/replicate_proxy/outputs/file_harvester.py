@@ -14,6 +14,7 @@ from replicate_proxy.images.task import ImageOutcome
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_types import FileType, detect_file_type
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
+from replicate_proxy.outputs.references import is_data_uri
 from replicate_proxy.outputs.storage import build_base_name, choose_extension
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class FileHarvester:
     ) -> FileRecord:
         """Return the file's record, also if it could not be stored.
 
-        `timeout_seconds` bounds the download. Raises only FetchDeferredError, also for a download that ran
-        out of less time than the settings allow.
+        `timeout_seconds` bounds the download. Raises only FetchDeferredError, also if the download was too
+        slow for a timeout that is shorter than that of the settings.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
@@ -160,7 +161,8 @@ class FileHarvester:
     def _store_source_image(self, download: _Download, result: ImageResult) -> FileRecord:
         file_type = download.file_type
         if result.outcome is not ImageOutcome.UNMODIFIED:
-            # What the decoder could not read may be something else to a browser: it is served as a download.
+            # A browser may take a file that the decoder cannot read for something else: serve it as a
+            # download.
             file_type = replace(file_type, content_type=_BINARY_TYPE, is_inline=False)
         return replace(self._store_as_is(download, file_type), kind="image")
 
@@ -233,7 +235,7 @@ def _build_failure_record(reference: FileReference, reason: str, *, retryable: b
 
 
 def _extract_host(reference: FileReference) -> str:
-    if reference.is_data_uri:
+    if is_data_uri(reference.url):
         return "data:"
     try:
         return urlsplit(reference.url).hostname or ""

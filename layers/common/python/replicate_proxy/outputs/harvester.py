@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class ParallelOutputHarvester:
-    """`on_file_harvested` is called with each new record, from several threads; it must not raise."""
+    """Harvests the files of an output in several threads.
+
+    `on_file_harvested` is called with each new record, from these threads; it must not raise.
+    """
 
     def __init__(
         self,
@@ -156,7 +159,7 @@ class HarvestBatch:
 
 
 def _limit_text(records: Iterable[FileRecord], max_text_bytes: int) -> tuple[FileRecord, ...]:
-    """Drop the texts of the last files where all together exceed the limit: the job's record is bounded."""
+    """Drop the texts of the last files once all together exceed the limit, which bounds the job's record."""
     limited = []
     for record in records:
         max_text_bytes -= sum(len(name.encode()) + len(text.encode()) for name, text in record.text.items())

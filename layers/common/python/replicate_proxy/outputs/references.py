@@ -30,9 +30,9 @@ class FileReference:
     path: JsonPath
     url: str
 
-    @property
-    def is_data_uri(self) -> bool:
-        return self.url[:5].lower() == "data:"
+
+def is_data_uri(text: str) -> bool:
+    return text[:5].lower() == "data:"
 
 
 def is_file_reference(text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from replicate_proxy import signing
+from replicate_proxy.outputs.references import is_data_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,8 +102,8 @@ def build_object_key(
 ) -> str:
     """Return `<prefix>/<40 hex digits>/<name>`; the digits are an HMAC over location and content.
 
-    With the content in it, a repetition that yields other bytes gets another key. The key of one file says
-    nothing about the key of another, not even of the same job.
+    As it covers the content, a repeated harvest that yields other bytes gets another key. The key of one file
+    does not reveal that of another, not even of the same job.
     """
     path = json.dumps(location.path, separators=(",", ":"))
     digest = signing.sign(secret, prefix, location.tenant, location.job_id, path, sha256)
@@ -133,7 +134,7 @@ def build_base_name(url: str) -> str:
 
     A name of which nothing is left, and that of a data URI, is "output".
     """
-    if url[:5].lower() == "data:":
+    if is_data_uri(url):
         return _DEFAULT_NAME
     file_name = _extract_file_name(url)
     stem = file_name.rpartition(".")[0] or file_name
@@ -142,7 +143,7 @@ def build_base_name(url: str) -> str:
 
 def choose_extension(url: str, file_type: FileType) -> str:
     """Return the detected type's extension, or the URL's if that is more specific and not active content."""
-    file_name = "" if url[:5].lower() == "data:" else _extract_file_name(url)
+    file_name = "" if is_data_uri(url) else _extract_file_name(url)
     _, dot, source_extension = file_name.lower().rpartition(".")
     if file_type.kind not in _KINDS_WITH_SOURCE_EXTENSION:
         return file_type.extension

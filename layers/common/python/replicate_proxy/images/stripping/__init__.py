@@ -1,10 +1,10 @@
 """Remove metadata from image files without decoding them, one module for each format.
 
-What follows the end of the image is removed too, so that no second file travels inside the first.
+What follows the end of the image is removed too, so that it cannot hide another file.
 """
 
 from __future__ import annotations
 
 
 class UnknownStructureError(ValueError):
-    """The file violates its standard, or is built in a way that is not supported here: leave it as it is."""
+    """The file violates its standard or uses an unsupported part of it, so it is not changed."""
