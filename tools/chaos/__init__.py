@@ -1,1 +1,1 @@
-"""`make chaos`: jobs through everything that can go wrong, then a count on both sides."""
+"""Chaos test: submits jobs to a local stack under fault injection, then audits each one (`make chaos`)."""

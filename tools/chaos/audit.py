@@ -1,4 +1,4 @@
-"""The count on both sides: what the application was promised, what came of it, what Replicate was asked."""
+"""The audit after a run: compares accepted requests, stored jobs, and Replicate's predictions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,100 +8,108 @@ from typing import Any
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, AttemptOutcome, Job
-from tools.chaos.application import Application, UnreliableInbox
-from tools.chaos.orders import ENDINGS, Order
+from tools.chaos.application import Application, UnreliableReceiver
+from tools.chaos.workload import EXPECTED_STATUSES, PlannedJob
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 
-_ENDINGS = frozenset(status.value for status in TERMINAL_STATUSES)
+_TERMINAL = frozenset(status.value for status in TERMINAL_STATUSES)
 
 
-def jobs_of(stack: Stack) -> Iterator[Job]:
-    """Every job on record."""
-    pages = (
-        stack.get_client("dynamodb").get_paginator("scan").paginate(TableName=stack.outputs["JobsTableName"])
-    )
-    for page in pages:
+def read_jobs(stack: Stack) -> Iterator[Job]:
+    """Yield every stored job."""
+    paginator = stack.get_client("dynamodb").get_paginator("scan")
+    for page in paginator.paginate(TableName=stack.outputs["JobsTableName"]):
         for item in page["Items"]:
             if item["sk"]["S"] == "JOB":
                 yield job_from_record(from_item(item))
 
 
 @dataclass
-class Sightings:
-    """Final states as they were seen over time, by whomever: there must be one for each job."""
+class ObservedStatuses:
+    """Final statuses by job ID, as polling and webhooks showed them during the run. A job must have one."""
 
-    seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    by_job: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    def note(self, jobs: Iterable[Job]) -> None:
+    def add_jobs(self, jobs: Iterable[Job]) -> None:
+        """Record the final statuses of stored jobs."""
         for job in jobs:
             if job.is_terminal:
-                self.seen[job.id].add(job.status.value)
+                self.by_job[job.id].add(job.status.value)
 
-    def told(self, statuses: Mapping[str, set[str]]) -> None:
-        for job_id, told in statuses.items():
-            self.seen[job_id] |= told & _ENDINGS
+    def add_statuses(self, statuses: Mapping[str, set[str]]) -> None:
+        """Record the final ones of the statuses that webhooks reported."""
+        for job_id, job_statuses in statuses.items():
+            self.by_job[job_id] |= job_statuses & _TERMINAL
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Ids of the jobs that break a promise, by promise, and what is told apart from the bars."""
+class AuditResult:
+    """The IDs of the jobs that violate each guarantee, and some numbers for information."""
 
     accepted: int
     lost: Sequence[str]
     paid_twice: Sequence[str]
     not_terminal: Sequence[str]
     conflicting: Sequence[str]
-    fresh_attempts: int
-    untold: Sequence[str]
-    left_outputs: int
-    endings: Mapping[str, int]
+    not_notified: Sequence[str]
+    retries: int
+    outputs_not_stored: int
+    final_statuses: Mapping[str, int]
 
 
-def audit(
+def audit_jobs(
     application: Application,
-    placed: Sequence[Order],
-    jobs: Mapping[str, Job],
-    sightings: Sightings,
+    planned_jobs: Sequence[PlannedJob],
+    stored_jobs: Mapping[str, Job],
+    observed: ObservedStatuses,
     simulator: SimulatorClient,
-    inbox: UnreliableInbox,
-) -> Findings:
-    """Compares the three records."""
-    created: Mapping[str, int] = simulator.get_stats()["predictions_by_job"]
-    upstream = {entry["id"]: entry for entry in simulator.call_control_api("GET", "predictions")["results"]}
-    known = [
-        (order, jobs[application.accepted[order.number]])
-        for order in placed
-        if application.accepted.get(order.number) in jobs
+    receiver: UnreliableReceiver,
+) -> AuditResult:
+    """Compare what the application was promised with the stored jobs and with Replicate's predictions."""
+    predictions_by_job: Mapping[str, int] = simulator.get_stats()["predictions_by_job"]
+    listed = simulator.call_control_api("GET", "predictions")["results"]
+    predictions = {prediction["id"]: prediction for prediction in listed}
+    accepted_ids = application.accepted
+    pairs = [
+        (planned, stored_jobs[accepted_ids[planned.number]])
+        for planned in planned_jobs
+        if accepted_ids.get(planned.number) in stored_jobs
     ]
-    missing = [job_id for job_id in application.accepted.values() if job_id not in jobs]
-    wrong = [
-        job.id for order, job in known if job.is_terminal and job.status.value not in ENDINGS[order.kind]
+    missing = [job_id for job_id in accepted_ids.values() if job_id not in stored_jobs]
+    unexpected = [
+        job.id
+        for planned, job in pairs
+        if job.is_terminal and job.status.value not in EXPECTED_STATUSES[planned.kind]
     ]
-    told = inbox.statuses()
-    return Findings(
-        accepted=len(application.accepted),
-        lost=[*missing, *wrong, *application.doubles],
-        paid_twice=[job.id for _, job in known if created.get(job.id, 0) - _fresh(job) > 1],
-        not_terminal=[job.id for _, job in known if not job.is_terminal],
-        conflicting=[job.id for _, job in known if _conflicts(job, sightings, upstream)],
-        fresh_attempts=sum(_fresh(job) for _, job in known),
-        untold=[job.id for order, job in known if order.wants_webhook and not told.get(job.id)],
-        left_outputs=sum(
-            "127.0.0.1" in str(job.output) and "/delivery/" in str(job.output) for _, job in known
-        ),
-        endings=Counter(f"{order.kind} {job.status.value}" for order, job in known),
+    notified = receiver.collect_statuses()
+    return AuditResult(
+        accepted=len(accepted_ids),
+        lost=[*missing, *unexpected, *application.duplicate_ids],
+        paid_twice=[
+            job.id for _, job in pairs if predictions_by_job.get(job.id, 0) - _count_retries(job) > 1
+        ],
+        not_terminal=[job.id for _, job in pairs if not job.is_terminal],
+        conflicting=[job.id for _, job in pairs if _has_conflict(job, observed, predictions)],
+        not_notified=[job.id for planned, job in pairs if planned.wants_webhook and not notified.get(job.id)],
+        retries=sum(_count_retries(job) for _, job in pairs),
+        outputs_not_stored=sum(_has_source_url(job) for _, job in pairs),
+        final_statuses=Counter(f"{planned.kind} {job.status.value}" for planned, job in pairs),
     )
 
 
-def _fresh(job: Job) -> int:
-    """Attempts that Replicate's own trouble ended: each is a prediction that was made and failed."""
+def _count_retries(job: Job) -> int:
+    """Return the number of past attempts with a prediction that failed transiently at Replicate."""
     return sum(1 for past in job.past_attempts if past.outcome is AttemptOutcome.FAILED)
 
 
-def _conflicts(job: Job, sightings: Sightings, upstream: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Two final states were seen, or ours is not what Replicate says of the job's prediction."""
-    if len(sightings.seen[job.id] | {job.status.value} & _ENDINGS) > 1:
+def _has_source_url(job: Job) -> bool:
+    return "127.0.0.1" in str(job.output) and "/delivery/" in str(job.output)
+
+
+def _has_conflict(job: Job, observed: ObservedStatuses, predictions: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether two final statuses were observed, or the status differs from that of its prediction."""
+    if len(observed.by_job[job.id] | {job.status.value} & _TERMINAL) > 1:
         return True
-    theirs = upstream.get(job.replicate_id or "", {}).get("status")
-    return job.is_terminal and theirs in _ENDINGS and theirs != job.status.value
+    prediction_status = predictions.get(job.replicate_id or "", {}).get("status")
+    return job.is_terminal and prediction_status in _TERMINAL and prediction_status != job.status.value

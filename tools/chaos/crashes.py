@@ -1,4 +1,4 @@
-"""Crashes at marked step boundaries: at rates that follow the count, until each was hit often enough."""
+"""Crash injection at checkpoints, with rates that are adjusted until each checkpoint had enough crashes."""
 
 import json
 from collections import Counter
@@ -7,106 +7,113 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
-from tools.chaos import mix
+from tools.chaos import faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FIRST_RATE = 0.03
-_HIGHEST_RATE = 0.8
-_LOWEST_RATE = 0.01
-_REST_RATE = 0.002
-# Passes of the sweep are few and do much, so each of its boundaries must be struck more readily.
-_FIRST_SWEEP_RATE = 0.15
-# Few jobs come by there, and each but once: a pass that is spared is lost.
-_RARE = {
+_INITIAL_RATE = 0.03
+_MAX_RATE = 0.8
+_MIN_RATE = 0.01
+_SATISFIED_RATE = 0.002
+# The sweep runs rarely and does much in each run, so its checkpoints need a higher rate.
+_INITIAL_SWEEP_RATE = 0.15
+# Minimum and initial rates of checkpoints that few jobs pass, each of them only once.
+_RARE_CHECKPOINT_RATES = {
     "sweep.acceptance_stored": 0.5,
     "dispatch.check_postponed": 0.1,
     "ingest.cancel_request_stored": 0.4,
     "dispatch.before_cancel": 0.2,
     "dispatch.prediction_canceled": 0.4,
 }
-_FASTER, _SLOWER = 1.15, 0.9
-# A crash there is what makes the sweep pass another one, `sweep.unknown_outcome_stored`.
-_TIMES_WANTED = {"dispatch.job_claimed": 2}
-# Ahead of time, so that the last boundaries are not left to the last jobs.
-_HEAD_START = 1.25
+_INCREASE_FACTOR, _DECREASE_FACTOR = 1.15, 0.9
+# A crash at this checkpoint is what makes the sweep pass `sweep.unknown_outcome_stored`.
+_REQUIRED_FACTORS = {"dispatch.job_claimed": 2}
+# Crashes are due this much ahead of the jobs, so that the last checkpoints do not depend on the last jobs.
+_PROGRESS_FACTOR = 1.25
+_AWS_FAULT_NAMES = {"aws_rejected": "rejected", "aws_response_lost": "response lost"}
 
 
 @dataclass
-class Crashes:
-    """Writes the faults file of a stack, and counts what struck. `wanted`: hits per boundary. From the share
-    `relents_at` of jobs that are over the last ones are spared: few as they are, crash upon crash would
-    strike the same.
+class CrashInjector:
+    """Writes the faults file of a stack and counts the faults that its functions logged.
+
+    `required` is the number of crashes per checkpoint. Once the share `stop_at_share` of the jobs has
+    finished, crashes become rare: otherwise the same few jobs would be hit again and again.
     """
 
-    file: Path
-    log: Path
-    wanted: int
-    relents_at: float = 1.0
+    faults_file: Path
+    log_file: Path
+    required: int
+    stop_at_share: float = 1.0
     rates: dict[str, float] = field(default_factory=dict)
 
-    def begin(self) -> None:
-        self.log.unlink(missing_ok=True)
-        self.rates = {name: _first_rate(name) for name in CHECKPOINTS}
-        self._write()
+    def start(self) -> None:
+        """Enable the faults and start counting from zero."""
+        self.log_file.unlink(missing_ok=True)
+        self.rates = {name: _choose_initial_rate(name) for name in CHECKPOINTS}
+        self._write_faults_file()
 
-    def steer(self, *, accepted: float, over: float) -> None:
-        """Sets each boundary's rate by its hits and the share of the jobs that are past it.
+    def adjust_rates(self, *, accepted_share: float, finished_share: float) -> None:
+        """Adjust the rate of each checkpoint to its crashes so far and to the jobs that have passed it.
 
-        Jobs pass ingest long before they are over.
+        Jobs pass the checkpoints of ingest when they are accepted, and the others until they are finished.
         """
-        hits = self.hits()
+        crashes = self.count_crashes()
         for name, rate in self.rates.items():
-            progress = accepted if name.startswith("ingest.") else over
-            wanted = self.wanted * _TIMES_WANTED.get(name, 1)
-            expected = wanted * min(1.0, progress * _HEAD_START)
-            if hits[name] >= wanted or over >= self.relents_at:
-                self.rates[name] = _REST_RATE
-            elif hits[name] + 1 <= expected:
-                self.rates[name] = min(rate * _FASTER, _HIGHEST_RATE)
+            progress = accepted_share if name.startswith("ingest.") else finished_share
+            required = self.required * _REQUIRED_FACTORS.get(name, 1)
+            due = required * min(1.0, progress * _PROGRESS_FACTOR)
+            if crashes[name] >= required or finished_share >= self.stop_at_share:
+                self.rates[name] = _SATISFIED_RATE
+            elif crashes[name] + 1 <= due:
+                self.rates[name] = min(rate * _INCREASE_FACTOR, _MAX_RATE)
             else:
-                self.rates[name] = max(rate * _SLOWER, _RARE.get(name, _LOWEST_RATE))
-        self._write()
+                min_rate = _RARE_CHECKPOINT_RATES.get(name, _MIN_RATE)
+                self.rates[name] = max(rate * _DECREASE_FACTOR, min_rate)
+        self._write_faults_file()
 
-    def end(self) -> None:
-        """From now on nothing breaks; the log stays."""
-        self.file.unlink(missing_ok=True)
+    def stop(self) -> None:
+        """Disable the faults. The log stays."""
+        self.faults_file.unlink(missing_ok=True)
 
-    def hits(self) -> Counter[str]:
-        """Crashes by boundary."""
-        return Counter({name: count for (kind, name), count in self._struck().items() if kind == "crash"})
+    def count_crashes(self) -> Counter[str]:
+        """Return the number of crashes by checkpoint."""
+        return Counter(
+            {name: count for (kind, name), count in self._count_logged_faults().items() if kind == "crash"}
+        )
 
-    def aws(self) -> Counter[str]:
-        """Broken AWS calls by report name."""
-        words = {"aws_rejected": "refused", "aws_response_lost": "answer lost"}
+    def count_aws_faults(self) -> Counter[str]:
+        """Return the number of failed AWS calls by name in the report."""
         return Counter(
             {
-                f"{name} {words[kind]}": count
-                for (kind, name), count in self._struck().items()
-                if kind in words
+                f"{service} {_AWS_FAULT_NAMES[kind]}": count
+                for (kind, service), count in self._count_logged_faults().items()
+                if kind in _AWS_FAULT_NAMES
             }
         )
 
-    def _struck(self) -> Counter[tuple[str, str]]:
-        if not self.log.exists():
+    def _count_logged_faults(self) -> Counter[tuple[str, str]]:
+        if not self.log_file.exists():
             return Counter()
-        lines = self.log.read_text("utf-8").splitlines()
+        lines = self.log_file.read_text("utf-8").splitlines()
         entries: list[Mapping[str, str]] = [json.loads(line) for line in lines]
         return Counter((entry["kind"], entry["name"]) for entry in entries)
 
-    def _write(self) -> None:
-        said = {
+    def _write_faults_file(self) -> None:
+        """Write the file that `replicate_proxy.testing.fault_injection` reads."""
+        plan = {
             "crash": self.rates,
-            "aws_rejected": mix.AWS.refused,
-            "aws_response_lost": mix.AWS.unanswered,
-            "aws_exempt_functions": mix.SPARED,
-            "log": str(self.log),
+            "aws_rejected": faults.AWS_REJECTED_RATES,
+            "aws_response_lost": faults.AWS_RESPONSE_LOST_RATES,
+            "aws_exempt_functions": faults.AWS_EXEMPT_FUNCTIONS,
+            "log": str(self.log_file),
         }
-        temporary = self.file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(said), encoding="utf-8")
-        temporary.replace(self.file)
+        temporary = self.faults_file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(plan), encoding="utf-8")
+        temporary.replace(self.faults_file)
 
 
-def _first_rate(name: str) -> float:
-    return _RARE.get(name, _FIRST_SWEEP_RATE if name.startswith("sweep.") else _FIRST_RATE)
+def _choose_initial_rate(name: str) -> float:
+    default = _INITIAL_SWEEP_RATE if name.startswith("sweep.") else _INITIAL_RATE
+    return _RARE_CHECKPOINT_RATES.get(name, default)

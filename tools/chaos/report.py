@@ -1,7 +1,7 @@
-"""What a run came to: `tools/bench/chaos.json` and a table."""
+"""The report of a run: `tools/bench/chaos.json`, and tables on the screen."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from rich.table import Table
 
 from tools.local.screen import Screen
 
-_SHOWN = 5
+_MAX_PRINTED_IDS = 5
 
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers of one run. The bars are `lost` to `dlq_after_redrive`, and each crash point's count."""
+    """The numbers of one run. `criteria` says which of them decide."""
 
     seed: int
     accepted: int
@@ -22,68 +22,70 @@ class Report:
     paid_twice: int
     not_terminal: int
     conflicting_final_states: int
-    dlq_after_redrive: int
+    dead_letters_after_redrive: int
     faults: Mapping[str, int]
-    crash_points: Mapping[str, int]
+    crashes_by_checkpoint: Mapping[str, int]
     seconds: float
     jobs: int
-    fresh_attempts: int
-    redriven: int
-    crashes_wanted_each: int
-    endings: Mapping[str, int]
-    outputs_left_at_replicate: int
+    retries: int
+    redriven_messages: int
+    required_crashes_per_checkpoint: int
+    final_statuses: Mapping[str, int]
+    outputs_not_stored: int
     webhooks_not_delivered: int
 
     @property
-    def bars(self) -> dict[str, bool]:
-        """Each promise and whether it held."""
-        fewest = min(self.crash_points.values(), default=0)
+    def criteria(self) -> dict[str, bool]:
+        """Each pass criterion, and whether it is met."""
+        fewest = min(self.crashes_by_checkpoint.values(), default=0)
+        required = self.required_crashes_per_checkpoint
         return {
             f"accepted {self.accepted} of {self.jobs}": self.accepted == self.jobs,
             f"lost {self.lost}": self.lost == 0,
             f"paid twice {self.paid_twice}": self.paid_twice == 0,
             f"not terminal {self.not_terminal}": self.not_terminal == 0,
-            f"two final states {self.conflicting_final_states}": self.conflicting_final_states == 0,
-            f"dead letters after redrive {self.dlq_after_redrive}": self.dlq_after_redrive == 0,
-            f"fewest crashes at a boundary {fewest}, wanted {self.crashes_wanted_each}": (
-                fewest >= self.crashes_wanted_each
+            f"conflicting final states {self.conflicting_final_states}": self.conflicting_final_states == 0,
+            f"dead letters after redrive {self.dead_letters_after_redrive}": (
+                self.dead_letters_after_redrive == 0
             ),
+            f"fewest crashes at a checkpoint {fewest}, required {required}": fewest >= required,
         }
 
     @property
-    def met(self) -> bool:
-        return all(self.bars.values())
+    def passed(self) -> bool:
+        """Whether every criterion is met."""
+        return all(self.criteria.values())
 
     def write(self, path: Path) -> None:
+        """Write the numbers as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
-    def show(self, screen: Screen) -> None:
-        table = Table("fault", "times", title=f"Faults, seed {self.seed}", title_justify="left")
+    def print(self, screen: Screen) -> None:
+        """Print the numbers and the criteria."""
+        faults = Table("fault", "times", title=f"Faults, seed {self.seed}", title_justify="left")
         for name, count in sorted(self.faults.items()):
-            table.add_row(name, str(count))
-        crashes = Table("crash point", "times", title="Crashes", title_justify="left")
-        for name, count in self.crash_points.items():
+            faults.add_row(name, str(count))
+        crashes = Table("checkpoint", "times", title="Crashes", title_justify="left")
+        for name, count in self.crashes_by_checkpoint.items():
             crashes.add_row(name, str(count))
-        screen.console.print(table, crashes)
+        screen.console.print(faults, crashes)
+        statuses = ", ".join(f"{name} {count}" for name, count in sorted(self.final_statuses.items()))
+        screen.print(f"final statuses: {statuses}")
         screen.print(
-            "endings: " + ", ".join(f"{name} {count}" for name, count in sorted(self.endings.items()))
+            f"retries after transient failures {self.retries}, "
+            f"messages redriven {self.redriven_messages}, "
+            f"outputs not stored {self.outputs_not_stored}, "
+            f"webhooks not delivered {self.webhooks_not_delivered}"
         )
-        screen.print(
-            f"fresh attempts after transient failures {self.fresh_attempts}, "
-            f"dead letters redriven {self.redriven}, "
-            f"outputs left at Replicate {self.outputs_left_at_replicate}, "
-            f"application webhooks not delivered {self.webhooks_not_delivered}"
-        )
-        for name, held in self.bars.items():
-            screen.print(f"[green]✓[/] {name}" if held else f"[red]✗ {name}[/]")
+        for name, is_met in self.criteria.items():
+            screen.print(f"[green]✓[/] {name}" if is_met else f"[red]✗ {name}[/]")
         screen.print(f"{self.seconds:.0f} s")
 
 
-def offenders(screen: Screen, found: Mapping[str, list[str]]) -> None:
-    """The first few jobs that broke each promise, to look into."""
-    for name, job_ids in found.items():
+def print_violations(screen: Screen, job_ids_by_violation: Mapping[str, Sequence[str]]) -> None:
+    """Print the first few jobs of each violation, for further inspection."""
+    for name, job_ids in job_ids_by_violation.items():
         if job_ids:
-            screen.print(
-                f"[red]{name}[/]: {', '.join(job_ids[:_SHOWN])}{' …' if len(job_ids) > _SHOWN else ''}"
-            )
+            more = " …" if len(job_ids) > _MAX_PRINTED_IDS else ""
+            screen.print(f"[red]{name}[/]: {', '.join(job_ids[:_MAX_PRINTED_IDS])}{more}")

@@ -1,4 +1,4 @@
-"""One run: a stack of its own, everything goes wrong, nothing may be lost."""
+"""One run of the chaos test, on a stack of its own: inject faults, submit the workload, audit, report."""
 
 import threading
 import time
@@ -14,12 +14,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from replicate_proxy.jobs.model import Job
-from tools.chaos import mix, pressure, tuning
-from tools.chaos.application import Application, UnreliableInbox, receiving
-from tools.chaos.audit import Sightings, audit, jobs_of
-from tools.chaos.crashes import Crashes
-from tools.chaos.orders import Kind, Order, orders, parcels
-from tools.chaos.report import Report, offenders
+from tools.chaos.application import Application, UnreliableReceiver, open_unreliable_receiver
+from tools.chaos.audit import ObservedStatuses, audit_jobs, read_jobs
+from tools.chaos.background import MessageDuplicator, invoke_sweep, run_repeatedly
+from tools.chaos.crashes import CrashInjector
+from tools.chaos.faults import DUPLICATED_MESSAGES_SHARE, build_upstream_faults
+from tools.chaos.report import Report, print_violations
+from tools.chaos.tuning import PARAMETERS, SWEEP_CONCURRENCY, apply_tuning
+from tools.chaos.workload import JobKind, PlannedJob, group_into_requests, plan_jobs
 from tools.cli.admin_client import AdminClient
 from tools.cli.redrive import Redriver
 from tools.local.errors import LocalError
@@ -30,235 +32,266 @@ from tools.local.stack import Stack
 from tools.local.status import count_messages
 from tools.simulator.client import SimulatorClient
 
-_CLIENTS = 6
-_CANCELERS = 30
-_AT_ONCE = 150  # jobs under way: the queue must not outgrow the patience of the sweep
-_LOOK_SECONDS = 1.5
-_SWEEP_PAUSE_SECONDS = 2.0
-_DUPLICATE_PAUSE_SECONDS = 0.5
-_STALL_SECONDS = 240.0
-_REDRIVE_ROUNDS = 8
-_REDRIVE_RATE = 50.0
-_QUIET_SECONDS = 90.0
-_JOBS_A_CRASH = 50  # 1,000 jobs: each boundary is hit at least 20 times
+_SUBMITTING_THREADS = 6
+_CANCELING_THREADS = 30
+_MAX_JOBS_IN_PROGRESS = 150  # with more, jobs would wait in the queue longer than the sweep's timeout
+_POLL_SECONDS = 1.5
+_SWEEP_INTERVAL_SECONDS = 2.0
+_DUPLICATE_INTERVAL_SECONDS = 0.5
+_STALL_TIMEOUT_SECONDS = 240.0
+_MAX_REDRIVE_ROUNDS = 8
+_REDRIVE_MESSAGES_PER_SECOND = 50.0
+_EMPTY_QUEUES_TIMEOUT_SECONDS = 90.0
+_JOBS_PER_REQUIRED_CRASH = 50  # 1,000 jobs: at least 20 crashes at each checkpoint
 
 
 @dataclass(frozen=True)
-class Options:
-    """What was asked for on the command line."""
+class RunOptions:
+    """The options of the command. No more crashes are injected once `stop_crashes_at_share` has finished."""
 
-    jobs: int
+    job_count: int
     seed: int
-    keep: bool
-    report: Path
-    relents_at: float = 1.0
+    keep_running: bool
+    report_file: Path
+    stop_crashes_at_share: float = 1.0
 
 
-@dataclass
-class Watch:
-    """What is known of the jobs, looked at again and again. An emulator that is away leaves it as it is."""
-
-    stack: Stack
-    sightings: Sightings = field(default_factory=Sightings)
-    jobs: dict[str, Job] = field(default_factory=dict)
-
-    def look(self) -> None:
+def run_chaos(folder: StackFolder, options: RunOptions, screen: Screen) -> Report:
+    """Run the test, and write, print and return the report. Raises LocalError if the run itself fails."""
+    stop_stack(folder, screen)
+    with temporary_stack(folder, screen, PARAMETERS, keep_running=options.keep_running) as stack:
+        apply_tuning(stack)
         try:
-            self.jobs = {job.id: job for job in jobs_of(self.stack)}
-        except (BotoCoreError, ClientError):
-            return
-        self.sightings.note(self.jobs.values())
-
-    @property
-    def over(self) -> int:
-        return sum(job.is_terminal for job in self.jobs.values())
-
-
-def run(home: StackFolder, options: Options, screen: Screen) -> Report:
-    """The report, written and shown. Raises LocalError where the run itself cannot go on."""
-    stop_stack(home, screen)
-    with temporary_stack(home, screen, tuning.PARAMETERS, keep_running=options.keep) as stack:
-        tuning.tune(stack)
-        try:
-            with receiving(_signing_secret(stack), options.seed) as inbox:
-                report = _Run(home, options, screen, stack, inbox).run()
+            secret = _fetch_webhook_secret(stack)
+            with open_unreliable_receiver(secret, options.seed) as receiver:
+                report = _ChaosRun(folder, options, screen, stack, receiver).run()
         finally:
-            home.faults_file.unlink(missing_ok=True)
-    report.write(options.report)
-    report.show(screen)
+            folder.faults_file.unlink(missing_ok=True)
+    report.write(options.report_file)
+    report.print(screen)
     return report
 
 
-class _Run:
-    """The parts of a run, and its course."""
+def _fetch_webhook_secret(stack: Stack) -> str:
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    url = f"{stack.api_url}/v1/webhooks/default/secret"
+    response = requests.get(url, headers=headers, timeout=60)
+    if not response.ok:
+        raise LocalError(f"cannot read the webhook secret: {response.status_code} {response.text[:300]}")
+    return str(response.json()["key"])
+
+
+@dataclass
+class _JobMonitor:
+    """The stored jobs as of the last refresh. They stay unchanged while the emulator is down."""
+
+    stack: Stack
+    observed: ObservedStatuses = field(default_factory=ObservedStatuses)
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def refresh(self) -> None:
+        try:
+            self.jobs = {job.id: job for job in read_jobs(self.stack)}
+        except (BotoCoreError, ClientError):
+            return
+        self.observed.add_jobs(self.jobs.values())
+
+    def count_finished(self) -> int:
+        return sum(job.is_terminal for job in self.jobs.values())
+
+
+class _ChaosRun:
+    """The parts of a run, and its sequence."""
 
     def __init__(
-        self, home: StackFolder, options: Options, screen: Screen, stack: Stack, inbox: UnreliableInbox
+        self,
+        folder: StackFolder,
+        options: RunOptions,
+        screen: Screen,
+        stack: Stack,
+        receiver: UnreliableReceiver,
     ) -> None:
-        self._home = home
+        self._folder = folder
         self._options = options
         self._screen = screen
         self._stack = stack
-        self._inbox = inbox
-        self._placed = orders(options.jobs, options.seed)
+        self._receiver = receiver
+        self._planned_jobs = plan_jobs(options.job_count, options.seed)
         self._simulator = SimulatorClient(url=stack.simulator_url)
-        self._application = Application(stack, inbox.url, options.seed)
-        self._watch = Watch(stack)
-        self._duplicator = pressure.Duplicator(stack, options.seed)
-        self._room = threading.Semaphore(_AT_ONCE)
-        wanted = -(-options.jobs // _JOBS_A_CRASH)
-        log = home.path / "faults.jsonl"
-        self._crashes = Crashes(home.faults_file, log, wanted, options.relents_at)
-        self._restarts = 0
-        self._faults_upstream = mix.upstream(options.jobs)
-        self._upstream_counts: Counter[str] = Counter()
+        self._application = Application(stack, receiver.url, options.seed)
+        self._monitor = _JobMonitor(stack)
+        self._duplicator = MessageDuplicator(stack, options.seed)
+        self._free_slots = threading.Semaphore(_MAX_JOBS_IN_PROGRESS)
+        required_crashes = -(-options.job_count // _JOBS_PER_REQUIRED_CRASH)
+        log_file = folder.path / "faults.jsonl"
+        self._crashes = CrashInjector(
+            folder.faults_file, log_file, required_crashes, options.stop_crashes_at_share
+        )
+        self._upstream_faults = build_upstream_faults(options.job_count)
+        self._upstream_fault_counts: Counter[str] = Counter()
+        self._emulator_restarts = 0
 
     def run(self) -> Report:
-        started = time.monotonic()
-        self._install()
-        self._live_through_it()
-        self._crashes.end()
-        self._end_upstream_faults()
-        redriven, left = self._redrive()
-        self._watch.look()
-        self._watch.sightings.told(self._inbox.statuses())
-        return self._report(time.monotonic() - started, redriven, left)
+        started_at = time.monotonic()
+        self._start_faults()
+        self._run_workload()
+        self._stop_faults()
+        redriven, left = self._redrive_dead_letters()
+        self._monitor.refresh()
+        self._monitor.observed.add_statuses(self._receiver.collect_statuses())
+        return self._build_report(time.monotonic() - started_at, redriven, left)
 
-    def _install(self) -> None:
-        self._simulator.call_control_api("POST", "reset")
+    def _start_faults(self) -> None:
+        self._simulator.reset()
         self._simulator.change_settings(webhook_retry_scale=0.3)
-        self._simulator.call_control_api(
-            "POST", "faults", {"rules": [fault.rule for fault in self._faults_upstream]}
-        )
-        self._crashes.begin()
+        rules = [fault.rule for fault in self._upstream_faults]
+        self._simulator.call_control_api("POST", "faults", {"rules": rules})
+        self._crashes.start()
 
-    def _end_upstream_faults(self) -> None:
+    def _stop_faults(self) -> None:
+        self._crashes.stop()
         rules = self._simulator.call_control_api("GET", "faults")["rules"]
-        for fault, rule in zip(self._faults_upstream, rules, strict=True):
-            self._upstream_counts[fault.name] = rule["fired"]
+        for fault, rule in zip(self._upstream_faults, rules, strict=True):
+            self._upstream_fault_counts[fault.name] = rule["fired"]
         self._simulator.call_control_api("DELETE", "faults")
 
-    def _live_through_it(self) -> None:
-        with ExitStack() as beside:
-            for _ in range(tuning.SWEEPS_AT_ONCE):
-                beside.enter_context(
-                    pressure.repeated(lambda: pressure.sweep(self._stack), pause=_SWEEP_PAUSE_SECONDS)
+    def _run_workload(self) -> None:
+        """Submit every job and wait until all are finished, with sweeps and duplicated messages meanwhile."""
+        with ExitStack() as background:
+            for _ in range(SWEEP_CONCURRENCY):
+                background.enter_context(
+                    run_repeatedly(
+                        lambda: invoke_sweep(self._stack), interval_seconds=_SWEEP_INTERVAL_SECONDS
+                    )
                 )
-            beside.enter_context(pressure.repeated(self._duplicate, pause=_DUPLICATE_PAUSE_SECONDS))
-            progress = beside.enter_context(self._progress())
-            cancelers = beside.enter_context(ThreadPoolExecutor(_CANCELERS))
-            clients = beside.enter_context(ThreadPoolExecutor(_CLIENTS))
-            submitted = [clients.submit(self._submit, one, cancelers) for one in parcels(self._placed)]
-            self._follow(progress)
-            for one in submitted:
-                one.result()
+            background.enter_context(
+                run_repeatedly(self._duplicate_message, interval_seconds=_DUPLICATE_INTERVAL_SECONDS)
+            )
+            progress = background.enter_context(self._create_progress())
+            cancelers = background.enter_context(ThreadPoolExecutor(_CANCELING_THREADS))
+            submitters = background.enter_context(ThreadPoolExecutor(_SUBMITTING_THREADS))
+            submissions = [
+                submitters.submit(self._submit, jobs, cancelers)
+                for jobs in group_into_requests(self._planned_jobs)
+            ]
+            self._follow_jobs(progress)
+            for submission in submissions:
+                submission.result()
 
-    def _submit(self, parcel: Sequence[Order], cancelers: ThreadPoolExecutor) -> None:
-        for _ in parcel:
-            self._room.acquire()
-        self._application.submit(parcel)
-        for order in parcel:
-            if order.kind is Kind.CANCELED:
-                cancelers.submit(self._application.cancel, order)
+    def _submit(self, jobs: Sequence[PlannedJob], cancelers: ThreadPoolExecutor) -> None:
+        for _ in jobs:
+            self._free_slots.acquire()
+        self._application.submit(jobs)
+        for job in jobs:
+            if job.kind is JobKind.CANCELED:
+                cancelers.submit(self._application.cancel, job)
 
-    def _duplicate(self) -> None:
-        if sum(self._duplicator.sent.values()) < mix.DUPLICATED_COMMANDS * self._options.jobs:
-            self._duplicator.duplicate(list(self._application.accepted.values()))
+    def _duplicate_message(self) -> None:
+        max_messages = DUPLICATED_MESSAGES_SHARE * self._options.job_count
+        if sum(self._duplicator.sent.values()) < max_messages:
+            self._duplicator.duplicate_message(list(self._application.accepted.values()))
 
-    def _follow(self, progress: Progress) -> None:
-        """Until every job is over. Makes room for the next, steers the crashes, restarts once halfway."""
-        total, moved_at, over = self._options.jobs, time.monotonic(), 0
+    def _follow_jobs(self, progress: Progress) -> None:
+        """Wait until every job is finished, or none finishes any more.
+
+        Meanwhile, free slots for more jobs, adjust the crash rates, and restart the emulator once halfway.
+        """
+        total, last_change_at, finished = self._options.job_count, time.monotonic(), 0
         accepted_bar = progress.add_task("accepted", total=total)
-        over_bar = progress.add_task("at their end", total=total)
-        while over < total:
-            time.sleep(_LOOK_SECONDS)
-            self._watch.look()
-            now_over = self._watch.over
-            if now_over > over:
-                self._room.release(now_over - over)
-                moved_at, over = time.monotonic(), now_over
+        finished_bar = progress.add_task("finished", total=total)
+        while finished < total:
+            time.sleep(_POLL_SECONDS)
+            self._monitor.refresh()
+            now_finished = self._monitor.count_finished()
+            if now_finished > finished:
+                self._free_slots.release(now_finished - finished)
+                last_change_at, finished = time.monotonic(), now_finished
             accepted = len(self._application.accepted)
             progress.update(accepted_bar, completed=accepted)
-            progress.update(over_bar, completed=over)
-            self._crashes.steer(accepted=accepted / total, over=over / total)
-            if not self._restarts and over >= total // 2:
-                restart_emulator(self._home)
-                self._restarts += 1
-            if time.monotonic() - moved_at > _STALL_SECONDS:
+            progress.update(finished_bar, completed=finished)
+            self._crashes.adjust_rates(accepted_share=accepted / total, finished_share=finished / total)
+            if not self._emulator_restarts and finished >= total // 2:
+                restart_emulator(self._folder)
+                self._emulator_restarts += 1
+            if time.monotonic() - last_change_at > _STALL_TIMEOUT_SECONDS:
                 break
-        self._room.release(total)
+        self._free_slots.release(total)
 
-    def _redrive(self) -> tuple[int, int]:
-        """How many dead letters were sent back, and how many are there in the end."""
-        letters, redriven = Redriver(AdminClient(self._stack.api_url, self._stack.admin_key)), 0
-        for _ in range(_REDRIVE_ROUNDS):
+    def _redrive_dead_letters(self) -> tuple[int, int]:
+        """Redrive until no dead letters are left. Return how many were redriven, and how many are left."""
+        redriver = Redriver(AdminClient(self._stack.api_url, self._stack.admin_key))
+        redriven = 0
+        for _ in range(_MAX_REDRIVE_ROUNDS):
             with self._screen.step("redriving dead letters") as done:
-                handled = letters.redrive_all(rate_per_second=_REDRIVE_RATE)
-                redriven += sum(handled.values())
-                done(f"redriven {handled or 'nothing'}")
-            self._settle()
-            if not sum(letters.count_messages().values()):
+                redriven_by_queue = redriver.redrive_all(rate_per_second=_REDRIVE_MESSAGES_PER_SECOND)
+                redriven += sum(redriven_by_queue.values())
+                done(f"redriven {redriven_by_queue or 'nothing'}")
+            self._wait_for_empty_queues()
+            if not sum(redriver.count_messages().values()):
                 break
-        return redriven, sum(letters.count_messages().values())
+        return redriven, sum(redriver.count_messages().values())
 
-    def _settle(self) -> None:
-        """Until the queues are empty."""
+    def _wait_for_empty_queues(self) -> None:
         sqs = self._stack.get_client("sqs")
         urls = [
             url
             for name, url in self._stack.outputs.items()
             if name.endswith("QueueUrl") and "DeadLetter" not in name
         ]
-        ends = time.monotonic() + _QUIET_SECONDS
-        while time.monotonic() < ends and any(sum(count_messages(sqs, url)) for url in urls):
+        deadline = time.monotonic() + _EMPTY_QUEUES_TIMEOUT_SECONDS
+        while time.monotonic() < deadline and any(sum(count_messages(sqs, url)) for url in urls):
             time.sleep(1)
 
-    def _report(self, seconds: float, redriven: int, left: int) -> Report:
-        watch = self._watch
-        found = audit(
-            self._application, self._placed, watch.jobs, watch.sightings, self._simulator, self._inbox
+    def _build_report(self, seconds: float, redriven: int, left: int) -> Report:
+        result = audit_jobs(
+            self._application,
+            self._planned_jobs,
+            self._monitor.jobs,
+            self._monitor.observed,
+            self._simulator,
+            self._receiver,
         )
-        offenders(
+        print_violations(
             self._screen,
             {
-                "lost": list(found.lost),
-                "paid twice": list(found.paid_twice),
-                "not terminal": list(found.not_terminal),
-                "conflicting": list(found.conflicting),
-                "application not told": list(found.untold),
+                "lost": result.lost,
+                "paid twice": result.paid_twice,
+                "not terminal": result.not_terminal,
+                "conflicting final states": result.conflicting,
+                "application not notified": result.not_notified,
             },
         )
-        hits = self._crashes.hits()
+        crashes = self._crashes.count_crashes()
         return Report(
             seed=self._options.seed,
-            accepted=found.accepted,
-            lost=len(found.lost),
-            paid_twice=len(found.paid_twice),
-            not_terminal=len(found.not_terminal),
-            conflicting_final_states=len(found.conflicting),
-            dlq_after_redrive=left,
-            faults=self._faults(),
-            crash_points={name: hits[name] for name in self._crashes.rates},
+            accepted=result.accepted,
+            lost=len(result.lost),
+            paid_twice=len(result.paid_twice),
+            not_terminal=len(result.not_terminal),
+            conflicting_final_states=len(result.conflicting),
+            dead_letters_after_redrive=left,
+            faults=self._count_faults(),
+            crashes_by_checkpoint={name: crashes[name] for name in self._crashes.rates},
             seconds=round(seconds, 1),
-            jobs=self._options.jobs,
-            fresh_attempts=found.fresh_attempts,
-            redriven=redriven,
-            crashes_wanted_each=self._crashes.wanted,
-            endings=dict(found.endings),
-            outputs_left_at_replicate=found.left_outputs,
-            webhooks_not_delivered=len(found.untold),
+            jobs=self._options.job_count,
+            retries=result.retries,
+            redriven_messages=redriven,
+            required_crashes_per_checkpoint=self._crashes.required,
+            final_statuses=dict(result.final_statuses),
+            outputs_not_stored=result.outputs_not_stored,
+            webhooks_not_delivered=len(result.not_notified),
         )
 
-    def _faults(self) -> dict[str, int]:
-        counts = Counter(self._upstream_counts)
-        counts.update(self._crashes.aws())
+    def _count_faults(self) -> dict[str, int]:
+        counts = Counter(self._upstream_fault_counts)
+        counts.update(self._crashes.count_aws_faults())
         counts.update(self._duplicator.sent)
-        counts["application answered 503"] = self._inbox.failed
-        counts["emulator restarted"] = self._restarts
-        counts["crash"] = sum(self._crashes.hits().values())
+        counts["application responded 503"] = self._receiver.rejected_count
+        counts["emulator restarted"] = self._emulator_restarts
+        counts["crash"] = sum(self._crashes.count_crashes().values())
         return dict(counts)
 
-    def _progress(self) -> Progress:
+    def _create_progress(self) -> Progress:
         columns = (
             TextColumn("{task.description:>14}"),
             BarColumn(),
@@ -266,11 +299,3 @@ class _Run:
             TimeElapsedColumn(),
         )
         return Progress(*columns, console=self._screen.console)
-
-
-def _signing_secret(stack: Stack) -> str:
-    headers = {"Authorization": f"Bearer {stack.api_key}"}
-    answer = requests.get(f"{stack.api_url}/v1/webhooks/default/secret", headers=headers, timeout=60)
-    if not answer.ok:
-        raise LocalError(f"no webhook secret: {answer.status_code} {answer.text[:300]}")
-    return str(answer.json()["key"])

@@ -1,4 +1,4 @@
-"""Short patience: what takes minutes on AWS takes seconds here, in the same proportions."""
+"""Shorter timeouts: what takes minutes on AWS takes seconds in a run, in the same proportions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from tools.local.stack import Stack
 
+# Template parameters. A create of unknown outcome is resubmitted only long after Replicate would list it.
 PARAMETERS: Mapping[str, str] = {
     "QueuedTimeoutSeconds": "45",
     "UnknownOutcomeTimeoutSeconds": "3",
@@ -15,11 +16,11 @@ PARAMETERS: Mapping[str, str] = {
     "SweepDurationSeconds": "0",
     "DeliverySchedule": "0,1,2,4,8,15,15,15,15,15",
 }
-"""Template parameters. A create of unknown outcome must be sent again only long after Replicate lists it."""
 
+# Settings that are not template parameters.
 VARIABLES: Mapping[str, str] = {
     "REPLICATE_READ_TIMEOUT_SECONDS": "4",
-    # Some creates have to wait for their turn.
+    # Low enough that some creates have to wait.
     "CREATES_PER_MINUTE": "150",
     "CREATES_BURST": "8",
     "BREAKER_OPEN_SECONDS": "6",
@@ -35,53 +36,59 @@ VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class _Consumer:
-    """A function behind a queue: how many of it at once, and how many messages each takes.
+    """Concurrency and batch size of a function behind a queue.
 
-    The emulator hands out one batch of each queue in turn; with batches of one, handing out takes longest.
+    The emulator hands out one batch per queue in turn; with a batch size of one, that would take most of the
+    time.
     """
 
     function: str
-    queue: str
-    at_once: int
-    batch: int
+    queue_output: str
+    concurrency: int
+    batch_size: int
 
 
 _CONSUMERS = (
-    _Consumer("dispatch", "DispatchQueueUrl", at_once=4, batch=3),
-    _Consumer("track", "TrackQueueUrl", at_once=2, batch=10),
-    _Consumer("harvest", "HarvestQueueUrl", at_once=3, batch=2),
-    _Consumer("deliver", "NotifyQueueUrl", at_once=2, batch=5),
+    _Consumer("dispatch", "DispatchQueueUrl", concurrency=4, batch_size=3),
+    _Consumer("track", "TrackQueueUrl", concurrency=2, batch_size=10),
+    _Consumer("harvest", "HarvestQueueUrl", concurrency=3, batch_size=2),
+    _Consumer("deliver", "NotifyQueueUrl", concurrency=2, batch_size=5),
 )
-_TIMEOUT_SECONDS = 30
-"""Of every function: a crash costs as much, and a loaded machine needs as much for a cold start."""
-_VISIBILITY_SECONDS = 32
-_WEBHOOKS_AT_ONCE = 4
-SWEEPS_AT_ONCE = 3
-"""One on AWS. Passes that keep dying need company to keep up, and must not get in each other's way."""
+# For every function. A crash costs as much time, and a cold start on a loaded machine needs it.
+_FUNCTION_TIMEOUT_SECONDS = 30
+_VISIBILITY_TIMEOUT_SECONDS = 32
+_WEBHOOK_CONCURRENCY = 4
+# One on AWS. A single sweep that keeps crashing would fall behind; several must not disturb each other.
+SWEEP_CONCURRENCY = 3
 
 
-def tune(stack: Stack) -> None:
-    """Timeouts, visibility and settings that are no template parameters, set by API after the deployment."""
+def apply_tuning(stack: Stack) -> None:
+    """Change what is not a template parameter through the APIs, after the deployment."""
     lambdas, names = stack.get_client("lambda"), stack.function_names
     for name in names.values():
-        _configure(lambdas, name)
-    for function, at_once in (("webhook", _WEBHOOKS_AT_ONCE), ("sweep", SWEEPS_AT_ONCE)):
-        lambdas.put_function_concurrency(FunctionName=names[function], ReservedConcurrentExecutions=at_once)
+        _configure_function(lambdas, name)
+    for function, concurrency in (("webhook", _WEBHOOK_CONCURRENCY), ("sweep", SWEEP_CONCURRENCY)):
+        lambdas.put_function_concurrency(
+            FunctionName=names[function], ReservedConcurrentExecutions=concurrency
+        )
     for consumer in _CONSUMERS:
         stack.get_client("sqs").set_queue_attributes(
-            QueueUrl=stack.outputs[consumer.queue], Attributes={"VisibilityTimeout": str(_VISIBILITY_SECONDS)}
+            QueueUrl=stack.outputs[consumer.queue_output],
+            Attributes={"VisibilityTimeout": str(_VISIBILITY_TIMEOUT_SECONDS)},
         )
         name = names[consumer.function]
         for mapping in lambdas.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
             lambdas.update_event_source_mapping(
                 UUID=mapping["UUID"],
-                BatchSize=consumer.batch,
-                ScalingConfig={"MaximumConcurrency": consumer.at_once},
+                BatchSize=consumer.batch_size,
+                ScalingConfig={"MaximumConcurrency": consumer.concurrency},
             )
 
 
-def _configure(lambdas: Any, name: str) -> None:
+def _configure_function(lambdas: Any, name: str) -> None:
     current = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     lambdas.update_function_configuration(
-        FunctionName=name, Timeout=_TIMEOUT_SECONDS, Environment={"Variables": {**current, **VARIABLES}}
+        FunctionName=name,
+        Timeout=_FUNCTION_TIMEOUT_SECONDS,
+        Environment={"Variables": {**current, **VARIABLES}},
     )

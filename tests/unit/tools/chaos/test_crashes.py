@@ -1,4 +1,4 @@
-"""Crash rates follow the count."""
+"""Crash injection: rates by checkpoint, and the count of logged faults."""
 
 import json
 from pathlib import Path
@@ -6,98 +6,98 @@ from pathlib import Path
 import pytest
 
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
-from tools.chaos.crashes import Crashes
+from tools.chaos.crashes import CrashInjector
 
-POINT, OTHER = "dispatch.prediction_created", "harvest.files_stored"
+CHECKPOINT, OTHER_CHECKPOINT = "dispatch.prediction_created", "harvest.files_stored"
 
 
 @pytest.fixture
-def crashes(tmp_path: Path) -> Crashes:
-    made = Crashes(tmp_path / "faults.json", tmp_path / "faults.jsonl", wanted=20)
-    made.begin()
-    return made
+def injector(tmp_path: Path) -> CrashInjector:
+    injector = CrashInjector(tmp_path / "faults.json", tmp_path / "faults.jsonl", required=20)
+    injector.start()
+    return injector
 
 
-def strike(crashes: Crashes, kind: str, name: str, times: int = 1) -> None:
-    with crashes.log.open("a", encoding="utf-8") as log:
+def log_faults(injector: CrashInjector, kind: str, name: str, times: int = 1) -> None:
+    with injector.log_file.open("a", encoding="utf-8") as log:
         log.write((json.dumps({"kind": kind, "name": name}) + "\n") * times)
 
 
-def said(crashes: Crashes) -> dict[str, float]:
-    rates: dict[str, float] = json.loads(crashes.file.read_text("utf-8"))["crash"]
+def read_rates(injector: CrashInjector) -> dict[str, float]:
+    rates: dict[str, float] = json.loads(injector.faults_file.read_text("utf-8"))["crash"]
     return rates
 
 
-def test_every_boundary_is_in_danger_from_the_start(crashes: Crashes) -> None:
-    assert set(said(crashes)) == set(CHECKPOINTS)
-    assert min(said(crashes).values()) > 0
+def test_start_gives_every_checkpoint_a_rate(injector: CrashInjector) -> None:
+    assert set(read_rates(injector)) == set(CHECKPOINTS)
+    assert min(read_rates(injector).values()) > 0
 
 
-def test_what_lags_behind_is_struck_more_what_is_ahead_less(crashes: Crashes) -> None:
-    before = said(crashes)
-    strike(crashes, "crash", POINT, times=15)
+def test_rate_decreases_when_ahead_and_increases_when_behind(injector: CrashInjector) -> None:
+    before = read_rates(injector)
+    log_faults(injector, "crash", CHECKPOINT, times=15)
 
-    crashes.steer(accepted=0.5, over=0.5)
+    injector.adjust_rates(accepted_share=0.5, finished_share=0.5)
 
-    assert said(crashes)[POINT] < before[POINT]
-    assert said(crashes)[OTHER] > before[OTHER]
-
-
-def test_ingest_is_behind_as_soon_as_the_jobs_are_accepted(crashes: Crashes) -> None:
-    before = said(crashes)
-
-    crashes.steer(accepted=1.0, over=0.0)
-
-    assert said(crashes)["ingest.job_stored"] > before["ingest.job_stored"]
-    assert said(crashes)[POINT] <= before[POINT]
+    assert read_rates(injector)[CHECKPOINT] < before[CHECKPOINT]
+    assert read_rates(injector)[OTHER_CHECKPOINT] > before[OTHER_CHECKPOINT]
 
 
-def test_no_boundary_becomes_a_wall(crashes: Crashes) -> None:
+def test_ingest_rates_follow_accepted_jobs(injector: CrashInjector) -> None:
+    before = read_rates(injector)
+
+    injector.adjust_rates(accepted_share=1.0, finished_share=0.0)
+
+    assert read_rates(injector)["ingest.job_stored"] > before["ingest.job_stored"]
+    assert read_rates(injector)[CHECKPOINT] <= before[CHECKPOINT]
+
+
+def test_rates_stay_below_one(injector: CrashInjector) -> None:
     for _ in range(50):
-        crashes.steer(accepted=1.0, over=1.0)
+        injector.adjust_rates(accepted_share=1.0, finished_share=1.0)
 
-    assert max(said(crashes).values()) < 1
-
-
-def test_enough_is_enough(crashes: Crashes) -> None:
-    strike(crashes, "crash", POINT, times=20)
-
-    crashes.steer(accepted=0.3, over=0.3)
-
-    assert 0 < said(crashes)[POINT] < 0.01
+    assert max(read_rates(injector).values()) < 1
 
 
-def test_crashes_and_broken_calls_are_counted_apart(crashes: Crashes) -> None:
-    strike(crashes, "crash", POINT, times=2)
-    strike(crashes, "aws_rejected", "sqs", times=3)
-    strike(crashes, "aws_response_lost", "sqs")
+def test_checkpoint_with_enough_crashes_gets_minimal_rate(injector: CrashInjector) -> None:
+    log_faults(injector, "crash", CHECKPOINT, times=20)
 
-    assert crashes.hits() == {POINT: 2}
-    assert crashes.aws() == {"sqs refused": 3, "sqs answer lost": 1}
+    injector.adjust_rates(accepted_share=0.3, finished_share=0.3)
 
-
-def test_in_the_end_nothing_breaks_and_the_count_stays(crashes: Crashes) -> None:
-    strike(crashes, "crash", POINT)
-
-    crashes.end()
-
-    assert not crashes.file.exists()
-    assert crashes.hits() == {POINT: 1}
+    assert 0 < read_rates(injector)[CHECKPOINT] < 0.01
 
 
-def test_a_new_run_counts_from_nothing(crashes: Crashes) -> None:
-    strike(crashes, "crash", POINT)
+def test_crashes_and_aws_faults_are_counted_separately(injector: CrashInjector) -> None:
+    log_faults(injector, "crash", CHECKPOINT, times=2)
+    log_faults(injector, "aws_rejected", "sqs", times=3)
+    log_faults(injector, "aws_response_lost", "sqs")
 
-    crashes.begin()
+    assert injector.count_crashes() == {CHECKPOINT: 2}
+    assert injector.count_aws_faults() == {"sqs rejected": 3, "sqs response lost": 1}
 
-    assert not crashes.hits()
+
+def test_stop_removes_faults_and_keeps_counts(injector: CrashInjector) -> None:
+    log_faults(injector, "crash", CHECKPOINT)
+
+    injector.stop()
+
+    assert not injector.faults_file.exists()
+    assert injector.count_crashes() == {CHECKPOINT: 1}
 
 
-def test_the_last_jobs_are_spared_where_that_is_wanted(crashes: Crashes) -> None:
-    crashes.relents_at = 0.85
-    crashes.steer(accepted=1.0, over=0.8)
-    assert max(said(crashes).values()) > 0.1
+def test_restart_resets_counts(injector: CrashInjector) -> None:
+    log_faults(injector, "crash", CHECKPOINT)
 
-    crashes.steer(accepted=1.0, over=0.85)
+    injector.start()
 
-    assert max(said(crashes).values()) < 0.01
+    assert not injector.count_crashes()
+
+
+def test_rates_become_minimal_after_stop_share(injector: CrashInjector) -> None:
+    injector.stop_at_share = 0.85
+    injector.adjust_rates(accepted_share=1.0, finished_share=0.8)
+    assert max(read_rates(injector).values()) > 0.1
+
+    injector.adjust_rates(accepted_share=1.0, finished_share=0.85)
+
+    assert max(read_rates(injector).values()) < 0.01

@@ -1,4 +1,4 @@
-"""A chaos run's report: what it says, and when it is not good enough."""
+"""The report of a chaos run: its criteria and its file."""
 
 import json
 from dataclasses import replace
@@ -8,53 +8,53 @@ import pytest
 
 from tools.chaos.report import Report
 
-GOOD = Report(
+PASSED = Report(
     seed=1,
     accepted=100,
     lost=0,
     paid_twice=0,
     not_terminal=0,
     conflicting_final_states=0,
-    dlq_after_redrive=0,
+    dead_letters_after_redrive=0,
     faults={"webhook lost": 20},
-    crash_points={"dispatch.job_claimed": 2},
+    crashes_by_checkpoint={"dispatch.job_claimed": 2},
     seconds=1.5,
     jobs=100,
-    fresh_attempts=3,
-    redriven=4,
-    crashes_wanted_each=2,
-    endings={},
-    outputs_left_at_replicate=0,
+    retries=3,
+    redriven_messages=4,
+    required_crashes_per_checkpoint=2,
+    final_statuses={},
+    outputs_not_stored=0,
     webhooks_not_delivered=0,
 )
 
 
-def test_all_at_zero_and_every_boundary_struck_is_good() -> None:
-    assert GOOD.met
+def test_report_passes_without_violations_and_with_enough_crashes() -> None:
+    assert PASSED.passed
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "report",
     [
-        replace(GOOD, accepted=99),
-        replace(GOOD, lost=1),
-        replace(GOOD, paid_twice=1),
-        replace(GOOD, not_terminal=1),
-        replace(GOOD, conflicting_final_states=1),
-        replace(GOOD, dlq_after_redrive=1),
-        replace(GOOD, crash_points={"dispatch.job_claimed": 2, "dispatch.prediction_created": 1}),
-        replace(GOOD, crash_points={}),
+        replace(PASSED, accepted=99),
+        replace(PASSED, lost=1),
+        replace(PASSED, paid_twice=1),
+        replace(PASSED, not_terminal=1),
+        replace(PASSED, conflicting_final_states=1),
+        replace(PASSED, dead_letters_after_redrive=1),
+        replace(PASSED, crashes_by_checkpoint={"dispatch.job_claimed": 2, "dispatch.prediction_created": 1}),
+        replace(PASSED, crashes_by_checkpoint={}),
     ],
 )
-def test_any_missed_bar_is_not(changed: Report) -> None:
-    assert not changed.met
-    assert list(changed.bars.values()).count(False) == 1
+def test_report_fails_when_one_criterion_is_not_met(report: Report) -> None:
+    assert not report.passed
+    assert list(report.criteria.values()).count(False) == 1
 
 
-def test_the_file_holds_the_numbers_under_their_names(tmp_path: Path) -> None:
+def test_report_file_has_numbers_by_name(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "chaos.json"
 
-    GOOD.write(path)
+    PASSED.write(path)
 
     written = json.loads(path.read_text("utf-8"))
     assert list(written)[:7] == [
@@ -64,7 +64,8 @@ def test_the_file_holds_the_numbers_under_their_names(tmp_path: Path) -> None:
         "paid_twice",
         "not_terminal",
         "conflicting_final_states",
-        "dlq_after_redrive",
+        "dead_letters_after_redrive",
     ]
-    assert (written["faults"], written["crash_points"]) == ({"webhook lost": 20}, {"dispatch.job_claimed": 2})
+    assert written["faults"] == {"webhook lost": 20}
+    assert written["crashes_by_checkpoint"] == {"dispatch.job_claimed": 2}
     assert written["seconds"] == 1.5

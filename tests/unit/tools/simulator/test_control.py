@@ -199,8 +199,8 @@ def test_options_set_token_secret_and_third_party_origin() -> None:
             f"{own_simulator.url}/v1/webhooks/default/secret", headers=header, timeout=5
         ).json()
         body = {"version": "local/lab", "input": {"output": {"$file": "txt", "origin": "third-party"}}}
-        made = requests.post(
+        prediction = requests.post(
             f"{own_simulator.url}/v1/predictions", json=body, headers={**header, "Prefer": "wait"}, timeout=5
         ).json()
     assert secret == {"key": "whsec_bWluZQ=="}
-    assert made["output"].startswith("http://b.example/third-party/")
+    assert prediction["output"].startswith("http://b.example/third-party/")

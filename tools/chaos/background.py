@@ -1,4 +1,4 @@
-"""What goes on beside the jobs: sweeps, and messages that come twice."""
+"""Background load of a run: additional sweeps, and messages that are delivered twice."""
 
 import contextlib
 import random
@@ -21,46 +21,47 @@ from tools.local.stack import Stack
 
 
 @contextmanager
-def repeated(action: Callable[[], object], *, pause: float) -> Iterator[None]:
-    """Runs the action again and again in a thread while the block lasts; an AWS that is away is no matter,
-    nor is one that has just come back and does not know its tables yet.
-    """
-    over = threading.Event()
+def run_repeatedly(action: Callable[[], object], *, interval_seconds: float) -> Iterator[None]:
+    """Call the action again and again in a thread for the duration of the block.
 
-    def work() -> None:
-        while not over.is_set():
+    AWS errors are ignored: the emulator may be down, or just restarted and not yet aware of its tables.
+    """
+    stopping = threading.Event()
+
+    def run_until_stopped() -> None:
+        while not stopping.is_set():
             with contextlib.suppress(BotoCoreError, ClientError, ProxyError):
                 action()
-            over.wait(pause)
+            stopping.wait(interval_seconds)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=run_until_stopped)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stopping.set()
         thread.join()
 
 
-def sweep(stack: Stack) -> None:
-    """One pass, to its end or its crash; the schedule's own passes come on top."""
+def invoke_sweep(stack: Stack) -> None:
+    """Run the sweep once, in addition to its schedule, and wait until it ends or crashes."""
     stack.get_client("lambda").invoke(FunctionName=stack.function_names["sweep"], Payload=b"{}")
 
 
-class Duplicator:
-    """Puts messages on their queue once more, as SQS may."""
+class MessageDuplicator:
+    """Sends messages a second time, as SQS may deliver them."""
 
     def __init__(self, stack: Stack, seed: int) -> None:
         sqs = stack.get_client("sqs")
         self._jobs = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
         self._commands = SqsCommandQueue(sqs, stack.outputs["DispatchQueueUrl"])
         self._harvests = SqsHarvestQueue(sqs, stack.outputs["HarvestQueueUrl"])
-        self._dice = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
+        self._rng = random.Random(seed)  # noqa: S311 - must be reproducible, guards no secret
         self.sent: Counter[str] = Counter()
 
-    def duplicate(self, job_ids: Sequence[str]) -> None:
-        """The message that a job had, has or will have."""
-        job = self._jobs.get(DEMO_TENANT, self._dice.choice(job_ids)) if job_ids else None
+    def duplicate_message(self, job_ids: Sequence[str]) -> None:
+        """Send the dispatch or harvest message of a random job, which may have had it already."""
+        job = self._jobs.get(DEMO_TENANT, self._rng.choice(job_ids)) if job_ids else None
         if job is None:
             return
         if job.status in {JobStatus.HARVESTING, JobStatus.SUCCEEDED}:

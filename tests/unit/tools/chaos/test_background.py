@@ -1,4 +1,4 @@
-"""What goes on beside the jobs goes on whatever AWS says."""
+"""The background load of a chaos run."""
 
 import threading
 
@@ -6,11 +6,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from replicate_proxy.errors import PermanentError, RetryableError
-from tools.chaos.pressure import repeated
+from tools.chaos.background import run_repeatedly
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "error",
     [
         PermanentError("read job: ResourceNotFoundException"),
         RetryableError("read job: ThrottlingException"),
@@ -18,15 +18,15 @@ from tools.chaos.pressure import repeated
         EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
     ],
 )
-def test_an_aws_that_is_away_or_confused_ends_nothing(trouble: Exception) -> None:
-    again = threading.Event()
+def test_repeated_action_continues_after_aws_error(error: Exception) -> None:
+    was_repeated = threading.Event()
     calls: list[int] = []
 
     def action() -> None:
         calls.append(1)
         if len(calls) == 1:
-            raise trouble
-        again.set()
+            raise error
+        was_repeated.set()
 
-    with repeated(action, pause=0.01):
-        assert again.wait(10)
+    with run_repeatedly(action, interval_seconds=0.01):
+        assert was_repeated.wait(10)
