@@ -1,1 +1,1 @@
-"""Measurements; `make bench` runs them all and writes tools/bench/results.json."""
+"""Benchmarks: `make bench` runs them all and writes tools/bench/results.json."""

@@ -1,4 +1,4 @@
-"""Run every part, or those named (`python -m tools.bench imports`), into tools/bench/results.json."""
+"""Run every benchmark, or the named ones (`python -m tools.bench imports`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.bench import costs, deliveries, images, imports, pipeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PARTS: Mapping[str, Callable[[], int]] = {
+BENCHMARKS: Mapping[str, Callable[[], int]] = {
     "imports": imports.main,
     "pipeline": pipeline.main,
     "deliveries": deliveries.main,
@@ -20,11 +20,12 @@ PARTS: Mapping[str, Callable[[], int]] = {
 
 
 def main(names: list[str]) -> int:
-    unknown = sorted(set(names) - set(PARTS))
+    """Return the highest exit code of the benchmarks, or 2 if a name is unknown."""
+    unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
-        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        print(f"unknown benchmark: {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}")
         return 2
-    return max(PARTS[name]() for name in names or PARTS)
+    return max(BENCHMARKS[name]() for name in names or BENCHMARKS)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-"""What a thousand image jobs cost at AWS: requests counted on the local stack, times list prices.
+"""Measure what the AWS requests of a thousand image jobs cost: counted on the local stack, times list prices.
 
-The counts are of this code; prices are those of us-east-1, November 2026, without free tier (each service's
-pricing page). Lambda's time is no request and differs between here and AWS: docs/costs.md adds it from stated
-durations.
+Prices are those of us-east-1, November 2026, without free tier (each service's pricing page). The duration of
+functions is not included, because it differs on AWS: docs/costs.md adds it.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.job_store import DynamoJobStore
-from tools.bench.counting import Counts, counting
-from tools.bench.driving import WARM_UP, Driver, driving
+from tools.bench.counting_proxy import RequestCounts, run_counting_proxy
+from tools.bench.load import LoadGenerator, run_warm_stack
 from tools.bench.results import record_result
-from tools.local import waiting
 from tools.local.errors import LocalError
 from tools.local.keys import DEMO_TENANT
+from tools.local.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from tools.local.stack import Stack
 
 JOBS = 20
-POLLS = 3
-TARGET_DOLLARS = 0.10
-_WEBHOOKS = 2  # Replicate's start and completed
+POLLS_PER_JOB = 3
+MAX_DOLLARS_PER_1000_JOBS = 0.10
+_WEBHOOKS_PER_JOB = 2  # Replicate's start and completed
 _SERVICES = ("DYNAMODB", "S3", "SQS", "EVENTBRIDGE", "SSM", "SECRETS_MANAGER")
-_LOG_FRAME_BYTES = 26  # charged beside each log event (CloudWatch Logs, PutLogEvents)
-_TRACED = 0.05
+_LOG_EVENT_OVERHEAD_BYTES = 26  # charged for each log event (CloudWatch Logs, PutLogEvents)
+_TRACED_SHARE = 0.05
 _QUIET_SECONDS = 3.0
 
-# Dollars each.
+# Dollars per request, unit, byte or trace.
 _PRICES: Mapping[str, float] = {
     "api": 3.50e-6,
     "lambda": 0.20e-6,
@@ -49,102 +49,110 @@ _PRICES: Mapping[str, float] = {
 
 
 @dataclass(frozen=True)
-class _Logged:
-    """What the functions wrote to their log groups."""
+class _LogUsage:
+    """Invocations and charged bytes in the functions' log groups."""
 
     invocations: int
-    size: int
+    size_bytes: int
 
 
 def main() -> int:
-    with driving() as driver, counting(driver.stack.endpoint_url) as (origin, counts):
-        _send_through(driver.stack, origin)
-        jobs = DynamoJobStore(driver.stack.get_client("dynamodb"), driver.stack.outputs["JobsTableName"])
-        for jobs_at_once in WARM_UP:
-            driver.burst(jobs_at_once, threads=jobs_at_once)
-        _settle(counts)
+    """Measure and record. Return 0, whether or not the target is met."""
+    with (
+        run_warm_stack() as generator,
+        run_counting_proxy(generator.stack.endpoint_url) as (proxy_url, counts),
+    ):
+        stack = generator.stack
+        _route_through_proxy(stack, proxy_url)
+        jobs = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
+        generator.warm_up()
+        _wait_for_quiet(counts)
         counts.clear()
-        since = int(time.time() * 1000)
+        started_at_ms = int(time.time() * 1000)
         for _ in range(JOBS):
-            _job(driver, jobs)
-        _settle(counts)
-        used = _used(counts, _logged(driver.stack, since))
-    for name, number in used.items():
-        record_result(f"cost.{name}", round(number / JOBS, 2), "per job")
-    dollars = sum(number * _PRICES[name] for name, number in used.items()) / JOBS * 1000
-    record_result(
-        "cost.requests_per_1000_jobs",
-        round(dollars, 3),
-        "$",
-        f"<= {TARGET_DOLLARS:.2f}",
-        dollars <= TARGET_DOLLARS,
-    )
+            _run_job(generator, jobs)
+        _wait_for_quiet(counts)
+        usage = _calculate_usage(counts, _read_log_usage(stack, started_at_ms))
+    for name, amount in usage.items():
+        record_result(f"cost.{name}", round(amount / JOBS, 2), "per job")
+    dollars = sum(amount * _PRICES[name] for name, amount in usage.items()) / JOBS * 1000
+    target, met = f"<= {MAX_DOLLARS_PER_1000_JOBS:.2f}", dollars <= MAX_DOLLARS_PER_1000_JOBS
+    record_result("cost.requests_per_1000_jobs", round(dollars, 3), "$", target, met)
     return 0
 
 
-def _send_through(stack: Stack, origin: str) -> None:
-    """The functions' calls take the way that counts: a service's own variable wins over the general one."""
+def _route_through_proxy(stack: Stack, proxy_url: str) -> None:
+    """Make the functions call AWS through the proxy: endpoint variables of a service have precedence."""
     lambdas = stack.get_client("lambda")
+    endpoints = {f"AWS_ENDPOINT_URL_{service}": proxy_url for service in _SERVICES}
     for name in stack.function_names.values():
         variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        ways = {f"AWS_ENDPOINT_URL_{service}": origin for service in _SERVICES}
         lambdas.update_function_configuration(
-            FunctionName=name, Environment={"Variables": {**variables, **ways}}
+            FunctionName=name, Environment={"Variables": {**variables, **endpoints}}
         )
 
 
-def _job(driver: Driver, jobs: DynamoJobStore) -> None:
-    """Created, polled while it runs, and once more when it is over; in between the table is asked."""
-    _, job_id = driver.submit()
-    for _ in range(POLLS - 1):
-        driver.look(job_id)
-    waiting.wait_for(lambda: _ended(jobs, job_id), timeout_seconds=60, description=f"end of job {job_id}")
-    if driver.look(job_id)["status"] != "succeeded":
+def _run_job(generator: LoadGenerator, jobs: DynamoJobStore) -> None:
+    """Create a job, and poll it through the API while it runs and once after its end.
+
+    Its end is awaited at the table, past the proxy, so that the number of polls is always the same.
+    """
+    _, job_id = generator.submit_job()
+    for _ in range(POLLS_PER_JOB - 1):
+        generator.get_job(job_id)
+    wait_for(
+        lambda: _is_terminal(jobs, job_id) or None, timeout_seconds=60, description=f"end of job {job_id}"
+    )
+    if generator.get_job(job_id)["status"] != "succeeded":
         raise LocalError(f"job {job_id} did not succeed")
 
 
-def _ended(jobs: DynamoJobStore, job_id: str) -> bool | None:
+def _is_terminal(jobs: DynamoJobStore, job_id: str) -> bool:
     job = jobs.get(DEMO_TENANT, job_id)
-    return True if job is not None and job.is_terminal else None
+    return job is not None and job.is_terminal
 
 
-def _settle(counts: Counts) -> None:
-    """Until no call has passed for a while: what follows a job's end belongs to it."""
+def _wait_for_quiet(counts: RequestCounts) -> None:
+    """Wait until no request comes for a while: requests after a job's end belong to the job."""
     before = -1
     while counts.requests.total() != before:
         before = counts.requests.total()
         time.sleep(_QUIET_SECONDS)
 
 
-def _logged(stack: Stack, since: int) -> _Logged:
-    """Of all functions but the sweep, whose passes cost the same whatever the load."""
-    pages = stack.get_client("logs").get_paginator("filter_log_events")
+def _read_log_usage(stack: Stack, started_at_ms: int) -> _LogUsage:
+    """Return the usage of all functions except the sweep, which costs the same whatever the load."""
+    paginator = stack.get_client("logs").get_paginator("filter_log_events")
     messages = [
         event["message"]
-        for short, name in stack.function_names.items()
-        if short != "sweep"
-        for page in pages.paginate(logGroupName=f"/aws/lambda/{name}", startTime=since)
+        for short_name, name in stack.function_names.items()
+        if short_name != "sweep"
+        for page in paginator.paginate(logGroupName=f"/aws/lambda/{name}", startTime=started_at_ms)
         for event in page["events"]
     ]
-    return _Logged(
+    return _LogUsage(
         invocations=sum(message.startswith("START RequestId") for message in messages),
-        size=sum(len(message.encode()) + _LOG_FRAME_BYTES for message in messages),
+        size_bytes=sum(len(message.encode()) + _LOG_EVENT_OVERHEAD_BYTES for message in messages),
     )
 
 
-def _used(counts: Counts, logged: _Logged) -> Mapping[str, float]:
-    asked = counts.requests
-    sent = asked["sqs SendMessage"] + counts.events["replicate-proxy.upstream"]
-    puts = asked["s3 PUT"] + asked["s3 POST"]
+def _calculate_usage(counts: RequestCounts, logs: _LogUsage) -> Mapping[str, float]:
+    """Return the charged amounts of all jobs, by the names of the prices."""
+    requests = counts.requests
+    messages = requests["sqs SendMessage"] + counts.events["replicate-proxy.upstream"]
     return {
-        "api": JOBS * (1 + POLLS + _WEBHOOKS),
-        "lambda": logged.invocations,
+        "api": JOBS * (1 + POLLS_PER_JOB + _WEBHOOKS_PER_JOB),
+        "lambda": logs.invocations,
         "dynamodb_write": counts.write_units,
         "dynamodb_read": counts.read_units,
-        "sqs": 3 * sent,  # each is sent, received and deleted
+        "sqs": 3 * messages,  # each one is sent, received and deleted
         "events": counts.events.total(),
-        "s3_put": puts,
-        "s3_get": asked["s3 GET"] + asked["s3 HEAD"],
-        "log_byte": logged.size,
-        "trace": JOBS * _TRACED,
+        "s3_put": requests["s3 PUT"] + requests["s3 POST"],
+        "s3_get": requests["s3 GET"] + requests["s3 HEAD"],
+        "log_byte": logs.size_bytes,
+        "trace": JOBS * _TRACED_SHARE,
     }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,9 +1,9 @@
-"""What each handler's import costs in a cold start, against an all-in handler in the same run.
+"""Measure what each handler's imports cost in a cold start, relative to an all-in handler.
 
-The all-in handler imports what a function would that takes everything from the layer: boto3 with six clients,
-pydantic, Powertools, requests, Pillow. Each import happens in a fresh interpreter, handlers interleaved, so
-that the machine's moods strike all alike; processor time is measured and the median counts. Clients are made
-in both, as they are in Lambda's init.
+The all-in handler imports what a function would that uses everything in the layer: boto3 with six clients,
+pydantic, Powertools, requests, Pillow. Each import runs in a new interpreter, and the handlers take turns, so
+that other load on the machine affects all of them alike. The result is the median of the processor time.
+Clients are created in every handler, as they are in Lambda's init phase.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tools.bench.results import record_result
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 9
-ALL_IN = """
+ALL_IN_SCRIPT = """
 import boto3, pydantic, requests, PIL.Image
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
@@ -28,8 +28,8 @@ class Model(pydantic.BaseModel):
     name: str
 """
 # The share of the all-in handler that each function may take (docs/architecture.md, Performance).
-TARGETS = {"ingest": 0.7, "dispatch": 0.7, "query": 0.5, "webhook": 0.5}
-# Which clients a handler makes before it can answer its first event.
+TARGET_SHARES = {"ingest": 0.7, "dispatch": 0.7, "query": 0.5, "webhook": 0.5}
+# The clients that a handler creates before it can handle its first event.
 CLIENTS = {
     "ingest": ("dynamodb", "s3", "sqs"),
     "dispatch": ("dynamodb", "s3", "sqs", "ssm", "secretsmanager"),
@@ -39,29 +39,31 @@ CLIENTS = {
 
 
 def main() -> int:
-    scripts = {"all_in": ALL_IN, **{name: _handler(name) for name in TARGETS}}
-    times: dict[str, list[float]] = {name: [] for name in scripts}
+    """Measure and record. Return 0, whether or not the targets are met."""
+    scripts = {"all_in": ALL_IN_SCRIPT, **{name: _build_handler_script(name) for name in TARGET_SHARES}}
+    milliseconds: dict[str, list[float]] = {name: [] for name in scripts}
     for script in scripts.values():
-        _milliseconds(script)  # byte code, which the layer ships, is made here
+        _measure_milliseconds(script)  # compiles the byte code, which the layer contains on AWS
     for _ in range(ROUNDS):
         for name, script in scripts.items():
-            times[name].append(_milliseconds(script))
-    all_in = statistics.median(times["all_in"])
+            milliseconds[name].append(_measure_milliseconds(script))
+    all_in = statistics.median(milliseconds["all_in"])
     record_result("import.all_in", round(all_in), "ms")
-    for name, target in TARGETS.items():
-        ratio = statistics.median(times[name]) / all_in
-        record_result(f"import.{name}", round(ratio, 3), "x all-in", f"<= {target}", ratio <= target)
+    for name, target in TARGET_SHARES.items():
+        share = statistics.median(milliseconds[name]) / all_in
+        record_result(f"import.{name}", round(share, 3), "x all-in", f"<= {target}", share <= target)
     return 0
 
 
-def _handler(name: str) -> str:
-    made = "\n".join(f"client({service!r})" for service in CLIENTS[name])
-    imports = "import app\nfrom replicate_proxy.aws.clients import client"
-    return f"import sys\nsys.path.insert(0, 'functions/{name}')\n{imports}\n{made}\n"
+def _build_handler_script(name: str) -> str:
+    clients = "\n".join(f"get_client({service!r})" for service in CLIENTS[name])
+    imports = "import app\nfrom replicate_proxy.aws.clients import get_client"
+    return f"import sys\nsys.path.insert(0, 'functions/{name}')\n{imports}\n{clients}\n"
 
 
-def _milliseconds(script: str) -> float:
-    timed = f"import time\n{script}\nprint(time.process_time() * 1000)"
+def _measure_milliseconds(script: str) -> float:
+    """Return the processor time of the script in a new interpreter."""
+    timed_script = f"import time\n{script}\nprint(time.process_time() * 1000)"
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT / "layers/common/python"),
@@ -71,10 +73,11 @@ def _milliseconds(script: str) -> float:
         "POWERTOOLS_TRACE_DISABLED": "true",
         "POWERTOOLS_SERVICE_NAME": "bench",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", timed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    command = [sys.executable, "-c", timed_script]
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    return float(done.stdout.split()[-1])
+    return float(finished.stdout.split()[-1])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""A proxy in front of the emulated AWS that counts requests by service and operation, and DynamoDB units."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import requests
+
+from tools.local.loopback import SilentHandler, serve_http
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+_WRITE_UNIT_BYTES = 1024
+_READ_UNIT_BYTES = 4096
+_WRITE_OPERATIONS = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
+_HOP_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
+
+
+@dataclass
+class RequestCounts:
+    """Counts of the requests that passed the proxy.
+
+    `requests` is by "service Operation"; `events` counts the entries put on the event bus, by source. Units
+    are those of DynamoDB's pricing page.
+    """
+
+    requests: Counter[str] = field(default_factory=Counter)
+    write_units: int = 0
+    read_units: float = 0
+    events: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def clear(self) -> None:
+        """Set all counts to zero."""
+        with self._lock:
+            self.requests.clear()
+            self.events.clear()
+            self.write_units, self.read_units = 0, 0
+
+    def add_request(self, service: str, operation: str, request_body: bytes, response_body: bytes) -> None:
+        """Count one request."""
+        with self._lock:
+            self.requests[f"{service} {operation}"] += 1
+            if service == "dynamodb":
+                self._add_units(operation, request_body, response_body)
+            elif operation == "PutEvents":
+                self.events.update(entry["Source"] for entry in json.loads(request_body)["Entries"])
+
+    def _add_units(self, operation: str, request_body: bytes, response_body: bytes) -> None:
+        """Add the units of a request. JSON is longer than the item in it, so the units are an upper bound."""
+        if operation in _WRITE_OPERATIONS:
+            item = json.loads(request_body).get("Item", {})
+            self.write_units += max(1, math.ceil(len(json.dumps(item)) / _WRITE_UNIT_BYTES))
+            self.write_units += _count_index_units(item)
+            return
+        is_consistent = bool(json.loads(request_body).get("ConsistentRead"))
+        units = max(1, math.ceil(len(response_body) / _READ_UNIT_BYTES))
+        self.read_units += units if is_consistent else units / 2
+
+
+def _count_index_units(item: Mapping[str, object]) -> int:
+    """Return the write units of the indexes.
+
+    The first write of a job adds it to both indexes. A later one moves it in the index of due jobs (a delete
+    and a put), or removes it from there. Both indexes contain keys only, so each change is one unit.
+    """
+    if "next_check_at" not in item and "due_at" not in item:
+        return 1 if "tenant" in item and "timeline" in item else 0
+    return 2
+
+
+@contextmanager
+def run_counting_proxy(target_url: str) -> Iterator[tuple[str, RequestCounts]]:
+    """Run a loopback server that forwards every request to `target_url`. Yield its origin and its counts."""
+    counts, session = RequestCounts(), requests.Session()
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+
+    class Handler(SilentHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _forward(self) -> None:
+            request_body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            request_headers = dict(self.headers.items())
+            response = session.request(
+                self.command,
+                target_url + self.path,
+                headers=request_headers,
+                data=request_body,
+                timeout=60,
+                allow_redirects=False,
+            )
+            service, operation = _identify_operation(self.command, request_headers)
+            counts.add_request(service, operation, request_body, response.content)
+            self.send_response(response.status_code)
+            for name, value in response.headers.items():
+                if name.lower() not in _HOP_HEADERS:
+                    self.send_header(name, value)
+            self.send_header("content-length", str(len(response.content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(response.content)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815 - names of the base class
+
+    with serve_http(Handler) as origin:
+        yield origin, counts
+
+
+def _identify_operation(method: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    """Return the service, from the scope of the signature (AWS Signature Version 4), and the operation.
+
+    The operation is from X-Amz-Target, or the HTTP method without it.
+    """
+    headers = {name.lower(): value for name, value in headers.items()}
+    scope = headers.get("authorization", "").partition("Credential=")[2].split("/", 4)
+    return "".join(scope[3:4]), headers.get("x-amz-target", method).rpartition(".")[2]
