@@ -9,7 +9,7 @@ import requests
 from tools.simulator.client import SimulatorClient, run_simulator
 
 
-def control(simulator: SimulatorClient, method: str, path: str, **options: Any) -> requests.Response:
+def call_control_api(simulator: SimulatorClient, method: str, path: str, **options: Any) -> requests.Response:
     return requests.request(method, f"{simulator.url}/_control/{path}", timeout=5, **options)
 
 
@@ -28,18 +28,18 @@ def control(simulator: SimulatorClient, method: str, path: str, **options: Any) 
 def test_invalid_rule_is_rejected_with_field(
     simulator: SimulatorClient, rule: dict[str, Any], field: str
 ) -> None:
-    response = control(simulator, "POST", "faults", json=rule)
+    response = call_control_api(simulator, "POST", "faults", json=rule)
     assert response.status_code == 422
     assert response.json()["invalid_fields"][0]["field"] == field
-    assert control(simulator, "GET", "faults").json()["rules"] == []
+    assert call_control_api(simulator, "GET", "faults").json()["rules"] == []
 
 
 def test_clearing_rules_keeps_counts(api: Any, simulator: SimulatorClient) -> None:
     rules = [{"endpoint": "list", "kind": "status"}, {"endpoint": "get", "kind": "status"}]
-    assert control(simulator, "POST", "faults", json={"rules": rules}).json() == {"numbers": [1, 2]}
+    assert call_control_api(simulator, "POST", "faults", json={"rules": rules}).json() == {"numbers": [1, 2]}
     assert api.call("GET", "/v1/predictions").status_code == 500
-    left = control(simulator, "DELETE", "faults").json()
-    assert left == {"rules": [], "fired": {"status": 1}}
+    report = call_control_api(simulator, "DELETE", "faults").json()
+    assert report == {"rules": [], "fired": {"status": 1}}
     assert api.call("GET", "/v1/predictions").status_code == 200
 
 
@@ -57,12 +57,12 @@ def test_rule_with_probability_fires_reproducibly(api: Any, simulator: Simulator
 @pytest.mark.parametrize("body", [{"latency": -1}, {"color": 1}, []])
 def test_invalid_settings_change_nothing(simulator: SimulatorClient, body: Any) -> None:
     before = simulator.call_control_api("GET", "settings")
-    assert control(simulator, "POST", "settings", json=body).status_code == 422
+    assert call_control_api(simulator, "POST", "settings", json=body).status_code == 422
     assert simulator.call_control_api("GET", "settings") == before
 
 
 def test_body_that_is_not_json_is_400(simulator: SimulatorClient) -> None:
-    assert control(simulator, "POST", "settings", data=b"{").status_code == 400
+    assert call_control_api(simulator, "POST", "settings", data=b"{").status_code == 400
 
 
 def test_changed_latency_applies_to_next_run(api: Any, simulator: SimulatorClient) -> None:
@@ -114,13 +114,13 @@ def test_timeline_has_unix_seconds_in_order(api: Any, simulator: SimulatorClient
     prediction = api.create_lab(latency=0.05, webhook=receiver.url)
     receiver.wait_for_call()
     timeline = simulator.get_timeline(prediction["id"])
-    sent = timeline["webhook_attempts"][0]["sent_at"]
+    sent_at = timeline["webhook_attempts"][0]["sent_at"]
     times = [
         before,
         timeline["created_at"],
         timeline["started_at"],
         timeline["completed_at"],
-        sent,
+        sent_at,
         time.time(),
     ]
     assert times == sorted(times)
@@ -129,32 +129,32 @@ def test_timeline_has_unix_seconds_in_order(api: Any, simulator: SimulatorClient
 def test_held_prediction_ends_as_completion_says(
     api: Any, simulator: SimulatorClient, wait_until: Any
 ) -> None:
-    prediction = api.create_lab(hold=True, output="usual")
+    prediction = api.create_lab(hold=True, output="scripted")
     wait_until(lambda: api.get_prediction(prediction["id"])["status"] == "processing")
     simulator.complete_prediction(
         prediction["id"], status="succeeded", output=[{"$file": "txt"}], logs="by hand"
     )
     wait_until(lambda: api.get_prediction(prediction["id"])["status"] == "succeeded")
-    shown = api.get_prediction(prediction["id"])
-    assert shown["output"][0].endswith("/out-0.txt")
-    assert shown["logs"] == "by hand"
+    completed = api.get_prediction(prediction["id"])
+    assert completed["output"][0].endswith("/out-0.txt")
+    assert completed["logs"] == "by hand"
 
 
 def test_held_prediction_fails_or_follows_its_script(
     api: Any, simulator: SimulatorClient, wait_until: Any
 ) -> None:
     simulator.change_settings(hold=True)
-    usual, bad = api.create_lab(output="usual"), api.create_lab(output="usual")
-    wait_until(lambda: api.get_prediction(bad["id"])["status"] == "processing")
-    simulator.complete_prediction(usual["id"])
-    simulator.complete_prediction(bad["id"], status="failed", error="no")
+    scripted, failed = api.create_lab(output="scripted"), api.create_lab(output="scripted")
+    wait_until(lambda: api.get_prediction(failed["id"])["status"] == "processing")
+    simulator.complete_prediction(scripted["id"])
+    simulator.complete_prediction(failed["id"], status="failed", error="no")
     wait_until(
         lambda: (
-            api.get_prediction(usual["id"])["status"] == "succeeded"
-            and api.get_prediction(bad["id"])["error"] == "no"
+            api.get_prediction(scripted["id"])["status"] == "succeeded"
+            and api.get_prediction(failed["id"])["error"] == "no"
         )
     )
-    assert api.get_prediction(usual["id"])["output"] == "usual"
+    assert api.get_prediction(scripted["id"])["output"] == "scripted"
 
 
 @pytest.mark.parametrize(("path", "status"), [("complete", 409), ("expire", 409)])
@@ -162,14 +162,17 @@ def test_completing_or_expiring_running_prediction_is_409(
     api: Any, simulator: SimulatorClient, path: str, status: int
 ) -> None:
     prediction = api.create_lab(latency=60)
-    assert control(simulator, "POST", f"predictions/{prediction['id']}/{path}", json={}).status_code == status
-    assert control(simulator, "POST", f"predictions/none/{path}", json={}).status_code == 404
+    assert (
+        call_control_api(simulator, "POST", f"predictions/{prediction['id']}/{path}", json={}).status_code
+        == status
+    )
+    assert call_control_api(simulator, "POST", f"predictions/none/{path}", json={}).status_code == 404
 
 
 @pytest.mark.parametrize("body", [{"status": "canceled"}, {"output": {"$file": "exe"}}, {"color": 1}])
 def test_invalid_completion_is_422(api: Any, simulator: SimulatorClient, body: Any) -> None:
     prediction = api.create_lab(hold=True)
-    response = control(simulator, "POST", f"predictions/{prediction['id']}/complete", json=body)
+    response = call_control_api(simulator, "POST", f"predictions/{prediction['id']}/complete", json=body)
     assert response.status_code == 422
 
 

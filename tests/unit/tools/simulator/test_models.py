@@ -12,7 +12,7 @@ from tools.simulator.models.catalog import MODELS
 from tools.simulator.models.model import compute_version_id
 
 
-def run(api: Any, name: str, **model_input: Any) -> Any:
+def run_model(api: Any, name: str, **model_input: Any) -> Any:
     body = {"version": compute_version_id(name), "input": model_input}
     response = api.call("POST", "/v1/predictions", json=body, headers={"Prefer": "wait"}, timeout=30)
     assert response.json()["status"] == "succeeded", response.text
@@ -31,7 +31,7 @@ def fetch_image(url: str) -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["webp", "jpg", "png"])
 def test_flux_returns_requested_format_number_and_size(api: Any, kind: str) -> None:
-    output = run(
+    output = run_model(
         api,
         "black-forest-labs/flux-schnell",
         prompt="x",
@@ -41,17 +41,17 @@ def test_flux_returns_requested_format_number_and_size(api: Any, kind: str) -> N
         height=192,
     )
     images = [fetch_image(url) for url in output]
-    assert [picture.size for picture in images] == [(320, 192)] * 3
-    assert {picture.format for picture in images} == {{"webp": "WEBP", "jpg": "JPEG", "png": "PNG"}[kind]}
+    assert [image.size for image in images] == [(320, 192)] * 3
+    assert {image.format for image in images} == {{"webp": "WEBP", "jpg": "JPEG", "png": "PNG"}[kind]}
     assert len({fetch(url).content for url in output}) == 3
 
 
 def test_full_size_png_has_size_and_compressibility_of_photograph(api: Any) -> None:
-    body = fetch(run(api, "stability-ai/sdxl", prompt="x")[0]).content
-    smaller = BytesIO()
-    Image.open(BytesIO(body)).save(smaller, "WEBP", quality=80)
+    body = fetch(run_model(api, "stability-ai/sdxl", prompt="x")[0]).content
+    webp = BytesIO()
+    Image.open(BytesIO(body)).save(webp, "WEBP", quality=80)
     assert 1_000_000 < len(body) < 2_500_000
-    assert len(smaller.getvalue()) < len(body) / 5
+    assert len(webp.getvalue()) < len(body) / 5
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_full_size_png_has_size_and_compressibility_of_photograph(api: Any) -> N
 def test_model_returns_single_url(
     api: Any, name: str, model_input: dict[str, Any], magic_bytes: bytes
 ) -> None:
-    output = run(api, name, **model_input)
+    output = run_model(api, name, **model_input)
     assert isinstance(output, str)
     assert fetch(output).content.startswith(magic_bytes)
 
 
 def test_nested_outputs_contain_urls(api: Any) -> None:
-    parts, grid = run(api, "local/parts"), run(api, "local/grid")
-    captioned = run(api, "local/captioned", prompt="cat")
+    parts, grid = run_model(api, "local/parts"), run_model(api, "local/grid")
+    captioned = run_model(api, "local/captioned", prompt="cat")
     assert (parts["depth"], parts["caption"]) == (None, "a sofa by a window")
     assert fetch_image(parts["extra"]["preview"]).format == "WEBP"
     assert [item["text"] for item in captioned] == ["cat 0", "cat 1", "cat 2"]
@@ -84,19 +84,19 @@ def test_nested_outputs_contain_urls(api: Any) -> None:
 
 
 def test_many_files_have_unique_urls(api: Any) -> None:
-    output = run(api, "local/many-files", n=249)
+    output = run_model(api, "local/many-files", n=249)
     assert len(set(output)) == 249
 
 
 def test_files_with_equal_names_have_different_folders(api: Any) -> None:
-    output = run(api, "local/same-names", n=3)
+    output = run_model(api, "local/same-names", n=3)
     assert {url.rsplit("/", 1)[1] for url in output} == {"out.png"}
     assert len(set(output)) == 3
 
 
 def test_data_uri_and_third_party_file_are_returned(api: Any, simulator: SimulatorClient) -> None:
-    assert run(api, "local/data-uri")[0].startswith("data:image/png;base64,iVBOR")
-    third_party, own = run(api, "local/third-party")
+    assert run_model(api, "local/data-uri")[0].startswith("data:image/png;base64,iVBOR")
+    third_party, own = run_model(api, "local/third-party")
     assert own.startswith(f"{simulator.url}/delivery/")
     assert third_party.startswith("http://localhost:")
     assert simulator.get_stats()["third_party_downloads"] == 0
@@ -105,19 +105,21 @@ def test_data_uri_and_third_party_file_are_returned(api: Any, simulator: Simulat
 
 
 def test_file_of_every_kind_has_its_content_type(api: Any) -> None:
-    served = {url.rsplit(".", 1)[1]: fetch(url).headers["content-type"] for url in run(api, "local/mixture")}
+    served = {
+        url.rsplit(".", 1)[1]: fetch(url).headers["content-type"] for url in run_model(api, "local/mixture")
+    }
     assert served["wav"] == "audio/wav"
     assert served["glb"] == "model/gltf-binary"
     assert len(served) == 14
 
 
 def test_models_without_files_return_plain_data(api: Any) -> None:
-    assert run(api, "local/nothing") is None
-    assert run(api, "replicate/hello-world", text="you") == "hello you"
-    assert [len(row) for row in run(api, "local/embeddings")] == [768, 768]
-    assert len(run(api, "meta/meta-llama-3-8b-instruct", prompt="x", max_tokens=30)) == 30
-    assert run(api, "openai/whisper", audio="https://example.com/a.wav")["segments"][4]["end"] == 12.5
-    assert run(api, "local/talkative", lines=5) == "done"
+    assert run_model(api, "local/nothing") is None
+    assert run_model(api, "replicate/hello-world", text="you") == "hello you"
+    assert [len(row) for row in run_model(api, "local/embeddings")] == [768, 768]
+    assert len(run_model(api, "meta/meta-llama-3-8b-instruct", prompt="x", max_tokens=30)) == 30
+    assert run_model(api, "openai/whisper", audio="https://example.com/a.wav")["segments"][4]["end"] == 12.5
+    assert run_model(api, "local/talkative", lines=5) == "done"
 
 
 def test_huge_json_has_about_3_mb(api: Any) -> None:
@@ -134,14 +136,14 @@ def test_failing_model_fails_with_code(api: Any) -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.full_name)
 def test_model_has_description_version_and_readme(api: Any, model: Any) -> None:
-    shown = api.call("GET", f"/v1/models/{model.full_name}").json()
+    view = api.call("GET", f"/v1/models/{model.full_name}").json()
     version = api.call("GET", f"/v1/models/{model.full_name}/versions/{model.version}").json()
-    assert (shown["owner"], shown["name"], shown["is_official"]) == (
+    assert (view["owner"], view["name"], view["is_official"]) == (
         model.owner,
         model.name,
         model.is_official,
     )
-    assert shown["latest_version"] == version
+    assert view["latest_version"] == version
     assert set(version["openapi_schema"]["components"]["schemas"]) >= {"Input", "Output"}
     assert api.call("GET", f"/v1/models/{model.full_name}/readme").text.startswith("# ")
     assert api.call("GET", f"/v1/models/{model.full_name}/versions/{'0' * 64}").status_code == 404
@@ -191,10 +193,10 @@ def test_lab_returns_requested_output_logs_and_metrics(api: Any) -> None:
 def test_partial_output_is_visible_during_run(api: Any, simulator: SimulatorClient) -> None:
     prediction = api.create_lab(partial=[["a"]], output=["a", "b"], hold=True, latency=0.05)
     for _ in range(200):
-        shown = api.get_prediction(prediction["id"])
-        if shown["output"]:
+        view = api.get_prediction(prediction["id"])
+        if view["output"]:
             break
-    assert (shown["status"], shown["output"]) == ("processing", ["a"])
+    assert (view["status"], view["output"]) == ("processing", ["a"])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P", "I;16"])
