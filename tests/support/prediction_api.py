@@ -29,10 +29,10 @@ class PredictionApi:
     passed, Replicate finishes prediction `p1`.
     """
 
-    def __init__(self, *, max_reply_bytes: int = 5_500_000) -> None:
+    def __init__(self, *, max_response_bytes: int = 5_500_000) -> None:
         self.world = World()
         self.finishes_after = 1e9
-        renderer = PredictionRenderer(self.world.documents, max_reply_bytes=max_reply_bytes)
+        renderer = PredictionRenderer(self.world.documents, max_response_bytes=max_response_bytes)
         waiter = JobWaiter(self.world.store, self.world.clock, self._sleep, max_wait_seconds=25)
         parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None)
         self.writes = Router()

@@ -16,7 +16,7 @@ from replicate_proxy.webhooks.ports import AttemptPage, DeliveryPage, DeliveryPo
 from replicate_proxy.webhooks.receiver_limits import (
     ConcurrencyLimitError,
     ReceiverHealth,
-    allowed_concurrency,
+    calculate_allowed_concurrency,
 )
 from replicate_proxy.webhooks.sender import ReceiverResponse, classify_response
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret
@@ -210,7 +210,7 @@ class FakeReceiverLimitStore:
         slots = self._slots.setdefault((tenant, receiver_id), {})
         health = self._health.setdefault((tenant, receiver_id), ReceiverHealth())
         unanswered = min(health.consecutive_unanswered, 2)
-        if len(slots) >= allowed_concurrency(unanswered, self._settings.max_concurrency):
+        if len(slots) >= calculate_allowed_concurrency(unanswered, self._settings.max_concurrency):
             expired = [slot_token for slot_token, lease_until in slots.items() if lease_until <= now]
             if not expired:
                 raise ConcurrencyLimitError(health.consecutive_unanswered)

@@ -22,12 +22,12 @@ _MAX_MILLISECONDS = (1 << 48) - 1
 
 def generate_id(now: datetime) -> str:
     """Return a new ID for something created at `now`."""
-    return _encode(_milliseconds(now) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
+    return _encode(_count_milliseconds(now) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 
 
 def min_id_at(moment: datetime) -> str:
     """Return the smallest ID of that moment, which turns a time filter into a range of keys."""
-    return _encode(_milliseconds(moment) << _RANDOM_BITS)
+    return _encode(_count_milliseconds(moment) << _RANDOM_BITS)
 
 
 def is_id(text: str) -> bool:
@@ -35,7 +35,7 @@ def is_id(text: str) -> bool:
     return _PATTERN.fullmatch(text) is not None
 
 
-def _milliseconds(moment: datetime) -> int:
+def _count_milliseconds(moment: datetime) -> int:
     return max(0, min(int(moment.timestamp() * 1000), _MAX_MILLISECONDS))
 
 

@@ -118,6 +118,6 @@ def count(metric: Metric, value: float = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
-def measure_seconds(metric: Metric, seconds: float) -> None:
+def record_seconds(metric: Metric, seconds: float) -> None:
     """Record a duration."""
     metrics.add_metric(name=metric.value, unit=MetricUnit.Seconds, value=seconds)

@@ -174,7 +174,7 @@ def test_batch_routes_require_the_scopes_of_predictions(api: PredictionApi) -> N
 
 
 def test_predictions_that_do_not_fit_into_the_reply_are_shortened() -> None:
-    api = PredictionApi(max_reply_bytes=3_000)
+    api = PredictionApi(max_response_bytes=3_000)
     _, batch, _ = create(api, *[{"version": VERSION, "input": {"prompt": "x" * 600}}] * 4)
     full = [prediction for prediction in batch["predictions"] if "input" in prediction]
     short = batch["predictions"][len(full) :]

@@ -22,7 +22,7 @@ from replicate_proxy.replicate_api.response import UpstreamResponse
 from replicate_proxy.services.catalog import (
     CATALOG_ROUTES,
     Catalog,
-    CatalogReply,
+    CatalogResponse,
     CatalogRoute,
     CatalogSettings,
     ResponseCache,
@@ -89,7 +89,7 @@ class Fixture:
         route: CatalogRoute = MODEL,
         path_params: Mapping[str, str] = MODEL_PARAMS,
         query: Mapping[str, str] | None = None,
-    ) -> CatalogReply:
+    ) -> CatalogResponse:
         return self.catalog.get(route, path_params if route is MODEL else {}, query or {}, BASE_URL)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from replicate_proxy.contracts.predictions import PREDICTION_STATUS
 from replicate_proxy.jobs.model import Document, Job, JobStatus
-from replicate_proxy.webhooks.events import build_sequence, derive_events, prediction_wants
+from replicate_proxy.webhooks.events import build_sequence, derive_events, matches_event_filter
 from replicate_proxy.webhooks.model import EventKind, JobChange
 from replicate_proxy.webhooks.status_events import build_status_event
 from tests.support.clock import NOW
@@ -99,7 +99,7 @@ def test_prediction_wants_events_of_its_filter(
     event_filter: tuple[str, ...] | None, wanted: list[str]
 ) -> None:
     job = make_job(webhook_events=event_filter)
-    assert [kind.value for kind in EventKind if prediction_wants(job, kind)] == wanted
+    assert [kind.value for kind in EventKind if matches_event_filter(job, kind)] == wanted
 
 
 def test_message_ids_repeat_for_the_same_change_only() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from replicate_proxy.webhooks.receiver_limits import allowed_concurrency
+from replicate_proxy.webhooks.receiver_limits import calculate_allowed_concurrency
 from tests.support.clock import NOW
 from tests.support.webhook_builders import as_succeeded, make_job
 from tests.support.webhook_fakes import respond, time_out
@@ -87,4 +87,4 @@ def test_waiting_for_a_slot_does_not_count_as_an_attempt() -> None:
 
 @pytest.mark.parametrize(("unanswered", "slots"), [(0, 20), (1, 5), (2, 1), (50, 1)])
 def test_allowed_concurrency_shrinks_with_each_unanswered_request(unanswered: int, slots: int) -> None:
-    assert allowed_concurrency(unanswered, 20) == slots
+    assert calculate_allowed_concurrency(unanswered, 20) == slots

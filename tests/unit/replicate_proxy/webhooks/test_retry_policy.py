@@ -11,7 +11,7 @@ from replicate_proxy.errors import ConfigurationError
 from replicate_proxy.webhooks.retry_policy import (
     DEFAULT_SCHEDULE_SECONDS,
     DeliverySettings,
-    next_attempt_at,
+    calculate_next_attempt_at,
 )
 from tests.support.clock import NOW
 
@@ -22,7 +22,7 @@ def calculate_delay(
     failed_attempts: int, *, retry_after: float | None = None, random_fraction: float = 0.5
 ) -> float | None:
     """Return the seconds until the next attempt under the default settings."""
-    attempt_at = next_attempt_at(
+    attempt_at = calculate_next_attempt_at(
         DEFAULT,
         failed_attempts=failed_attempts,
         now=NOW,

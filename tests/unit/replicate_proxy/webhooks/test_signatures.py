@@ -22,8 +22,8 @@ from replicate_proxy.jobs.model import Document
 from replicate_proxy.signing import sign_webhook
 from replicate_proxy.webhooks.signing_secrets import (
     generate_signing_secret,
-    live_secrets,
     rotate_secrets,
+    select_live_secrets,
 )
 from tests.support.example_receivers import NODE_MODULES
 from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
@@ -217,7 +217,7 @@ def test_rotation_never_extends_the_life_of_a_secret(real_now: datetime) -> None
         real_now + timedelta(hours=1),
     ]
     without_overlap = rotate_secrets(third, now=real_now, overlap=timedelta())
-    assert len(live_secrets(without_overlap, real_now)) == 1
+    assert len(select_live_secrets(without_overlap, real_now)) == 1
     with pytest.raises(ValueError, match="0 to 7 days"):
         rotate_secrets(first, now=real_now, overlap=timedelta(days=8))
 

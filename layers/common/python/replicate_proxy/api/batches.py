@@ -29,12 +29,12 @@ def add_batch_write_routes(
         headers = {"location": f"{state.batch.public_base_url}/v1/batches/{state.batch.id}"}
         if state.is_replay:
             headers["idempotent-replayed"] = "true"
-        return _build_reply(201, state, renderer, headers)
+        return _build_response(201, state, renderer, headers)
 
     @router.post("/v1/batches/{id}/cancel")
     def cancel_batch(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
-        return _build_reply(200, batches.cancel(tenant, request.path_params["id"]), renderer)
+        return _build_response(200, batches.cancel(tenant, request.path_params["id"]), renderer)
 
 
 def add_batch_read_routes(router: Router, *, batches: BatchReader, renderer: PredictionRenderer) -> None:
@@ -43,10 +43,10 @@ def add_batch_read_routes(router: Router, *, batches: BatchReader, renderer: Pre
     @router.get("/v1/batches/{id}")
     def get_batch(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
-        return _build_reply(200, batches.get(tenant, request.path_params["id"]), renderer)
+        return _build_response(200, batches.get(tenant, request.path_params["id"]), renderer)
 
 
-def _build_reply(
+def _build_response(
     status: int, state: BatchState, renderer: PredictionRenderer, headers: dict[str, str] | None = None
 ) -> Response:
     predictions = renderer.render_page(state.jobs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.aws.errors import error_code, translate_aws_errors
+from replicate_proxy.aws.errors import get_error_code, translate_aws_errors
 from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class S3BlobStore:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         try:
             with translate_aws_errors("store file", conflict=_CONFLICT, misconfigured=_MISCONFIGURED):
-                if _remaining_bytes(file) <= _PART_BYTES:
+                if _count_remaining_bytes(file) <= _PART_BYTES:
                     if sha256:
                         parameters["ChecksumSHA256"] = _base64_from_hex(sha256)
                     self._client.put_object(Body=file, **parameters, **condition)
@@ -126,13 +126,13 @@ class S3BlobStore:
         except ClientError as error:
             # Without permission to list the bucket, S3 answers 403 for a missing key. If a permission is
             # missing, the upload itself fails.
-            if error_code(error) in _MISSING | {"403"}:
+            if get_error_code(error) in _MISSING | {"403"}:
                 return False
             raise
         return True
 
 
-def _remaining_bytes(file: BinaryIO) -> int:
+def _count_remaining_bytes(file: BinaryIO) -> int:
     position = file.tell()
     end = file.seek(0, os.SEEK_END)
     file.seek(position)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
     from_item,
-    stored_record,
+    get_stored_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -70,5 +70,5 @@ class ControlTable:
             with translate_dynamodb_errors("update control record"):
                 return from_item(self._client.update_item(**request)["Attributes"])
         except ConflictError as error:
-            stored = stored_record(error) or self.read(key)
+            stored = get_stored_record(error) or self.read(key)
             raise ConditionFailedError("the control record has changed", stored) from error

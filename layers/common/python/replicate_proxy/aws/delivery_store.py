@@ -45,7 +45,7 @@ class DynamoDeliveryStore:
         return delivery_records.event_from_record(record) if record else None
 
     def create(self, delivery: Delivery) -> bool:
-        return self._put_new(self._record(delivery), "store delivery")
+        return self._put_new(self._build_record(delivery), "store delivery")
 
     def get(self, tenant: str, job_id: str, sequence: int, target: str) -> Delivery | None:
         record = self._get(delivery_records.delivery_key(tenant, job_id, sequence, target), "read delivery")
@@ -77,7 +77,7 @@ class DynamoDeliveryStore:
         with translate_dynamodb_errors("save delivery"):
             self._client.put_item(
                 TableName=self._table,
-                Item=to_item(self._record(saved)),
+                Item=to_item(self._build_record(saved)),
                 ConditionExpression="revision = :revision",
                 ExpressionAttributeValues={":revision": to_value(delivery.revision)},
             )
@@ -158,7 +158,7 @@ class DynamoDeliveryStore:
                 },
             )
 
-    def _record(self, delivery: Delivery) -> dict[str, Any]:
+    def _build_record(self, delivery: Delivery) -> dict[str, Any]:
         return delivery_records.record_from_delivery(delivery, due_shards=self._due_shards)
 
     def _put_new(self, record: Mapping[str, Any], operation: str) -> bool:

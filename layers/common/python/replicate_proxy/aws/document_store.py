@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replicate_proxy.aws.errors import error_code, translate_aws_errors
+from replicate_proxy.aws.errors import get_error_code, translate_aws_errors
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.jobs.model import Document
 
@@ -58,7 +58,7 @@ class S3DocumentStore:
             try:
                 return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except ClientError as error:
-                if error_code(error) == "AccessDenied" and self._is_missing(key):
+                if get_error_code(error) == "AccessDenied" and self._is_missing(key):
                     raise NotFoundError("cannot read document: it is gone") from error
                 raise
 

@@ -105,7 +105,7 @@ def batch_get_records(
     return records
 
 
-def stored_record(conflict: ConflictError) -> dict[str, Any] | None:
+def get_stored_record(conflict: ConflictError) -> dict[str, Any] | None:
     """Return the record that made a condition fail, or None if there is none.
 
     The request must set `ReturnValuesOnConditionCheckFailure` to `ALL_OLD`.

@@ -49,7 +49,7 @@ def translate_aws_errors(
     try:
         yield
     except ClientError as error:
-        codes = _failure_codes(error)
+        codes = _get_failure_codes(error)
         error_class: type[ProxyError]
         if codes & conflict:
             error_class = ConflictError
@@ -68,12 +68,12 @@ def translate_aws_errors(
         raise RetryableError(f"cannot {operation}: {type(error).__name__}") from error
 
 
-def error_code(error: ClientError) -> str:
+def get_error_code(error: ClientError) -> str:
     """Return the code of the error response; for a HEAD request, which has no body, the status as text."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _failure_codes(error: ClientError) -> set[str]:
+def _get_failure_codes(error: ClientError) -> set[str]:
     """Return the error code, or the reasons of a canceled DynamoDB transaction.
 
     The reasons have one entry for each item of the transaction, "None" for those that did not fail (Amazon
@@ -81,7 +81,7 @@ def _failure_codes(error: ClientError) -> set[str]:
     """
     response: Any = error.response
     reasons = {reason.get("Code") for reason in response.get("CancellationReasons", ())} - {"None"}
-    return reasons or {error_code(error)}
+    return reasons or {get_error_code(error)}
 
 
 def _is_server_error(error: ClientError) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
-    stored_record,
+    get_stored_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -80,7 +80,7 @@ class DynamoJobStore:
                 )
         except ConflictError as conflict:
             # The SDK repeats a request whose response was lost: the stored job may be this very write.
-            if (stored_record(conflict) or {}).get("write_id") != write_id:
+            if (get_stored_record(conflict) or {}).get("write_id") != write_id:
                 raise
         return saved
 

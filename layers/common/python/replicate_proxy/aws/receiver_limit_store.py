@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.delivery_records import tenant_pk
 from replicate_proxy.aws.dynamodb import (
     from_item,
-    stored_record,
+    get_stored_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -22,7 +22,7 @@ from replicate_proxy.webhooks.model import AttemptResult
 from replicate_proxy.webhooks.receiver_limits import (
     ConcurrencyLimitError,
     ReceiverHealth,
-    allowed_concurrency,
+    calculate_allowed_concurrency,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class DynamoReceiverLimitStore:
         try:
             self._add_slot(tenant, receiver_id, token, lease_until)
         except ConflictError as conflict:
-            record = stored_record(conflict)
+            record = get_stored_record(conflict)
             if record is None:
                 self._create(tenant, receiver_id, token, lease_until, now)
                 return
@@ -99,7 +99,9 @@ class DynamoReceiverLimitStore:
         One write is enough because the condition holds the limit for each number of unanswered requests.
         """
         max_concurrency = self._settings.max_concurrency
-        limits = {f":limit{count}": allowed_concurrency(count, max_concurrency) for count in range(3)}
+        limits = {
+            f":limit{count}": calculate_allowed_concurrency(count, max_concurrency) for count in range(3)
+        }
         is_below_limit = (
             "(consecutive_unanswered = :zero AND size(slots) < :limit0)"
             " OR (consecutive_unanswered = :one AND size(slots) < :limit1)"

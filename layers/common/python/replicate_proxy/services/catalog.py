@@ -37,7 +37,7 @@ _OK = 200
 _MIN_CLIENT_ERROR = 400
 _DEFAULT_RETRY_AFTER_SECONDS = 5
 # A Lambda reply is limited to 6 MB (AWS Lambda, quotas), with envelope and escapes.
-_MAX_REPLY_BYTES = 5_500_000
+_MAX_RESPONSE_BYTES = 5_500_000
 # What a cached response takes besides its body: headers, key, bookkeeping.
 _CACHE_ENTRY_BYTES = 1024
 
@@ -121,7 +121,7 @@ class CatalogSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogReply:
+class CatalogResponse:
     """The reply to the caller; `max_age_seconds` is how long the caller may cache it."""
 
     status: int
@@ -147,7 +147,7 @@ class Catalog:
 
     def get(
         self, route: CatalogRoute, path_params: Mapping[str, str], query: Mapping[str, str], base_url: str
-    ) -> CatalogReply:
+    ) -> CatalogResponse:
         """Return the reply, with `base_url` in place of Replicate's origin in every URL.
 
         Raises an ApiError if our token is rejected, or if Replicate throttles us or is unavailable and
@@ -157,18 +157,18 @@ class Catalog:
         key = (path, tuple(upstream_query.items()))
         cached = self._cache.get(key)
         if cached is not None and cached.fresh_seconds > 0:
-            return self._build_reply(cached.response, base_url, cached.fresh_seconds)
+            return self._build_response(cached.response, base_url, cached.fresh_seconds)
         try:
             response = self._read(path, upstream_query)
         except RetryableError as error:
-            return self._build_reply(_get_stale_response(cached, error), base_url, 0)
+            return self._build_response(_get_stale_response(cached, error), base_url, 0)
         except (RejectedError, UnexpectedResponseError) as error:
             raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
         if response.status != _OK:
-            return self._build_reply(response, base_url, 0)
+            return self._build_response(response, base_url, 0)
         cache_seconds = self._settings.cache_seconds if route.cache_seconds is None else route.cache_seconds
         self._cache.put(key, response, cache_seconds)
-        return self._build_reply(response, base_url, cache_seconds)
+        return self._build_response(response, base_url, cache_seconds)
 
     def _read(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
         delay_seconds = self._limiter.acquire_slot()
@@ -178,7 +178,9 @@ class Catalog:
             )
         return self._reader.read(path, query)
 
-    def _build_reply(self, response: UpstreamResponse, base_url: str, max_age_seconds: float) -> CatalogReply:
+    def _build_response(
+        self, response: UpstreamResponse, base_url: str, max_age_seconds: float
+    ) -> CatalogResponse:
         content_type = response.headers.get("content-type", "application/json")
         if "json" in content_type:
             body = self._replace_urls(response, base_url)
@@ -188,9 +190,9 @@ class Catalog:
             )
         else:
             body = response.body.decode("utf-8", "replace")
-        if len(body.encode()) > _MAX_REPLY_BYTES:
+        if len(body.encode()) > _MAX_RESPONSE_BYTES:
             raise ApiError(502, "Bad gateway", "Replicate's response is too large to pass on")
-        return CatalogReply(response.status, body, content_type, int(max_age_seconds))
+        return CatalogResponse(response.status, body, content_type, int(max_age_seconds))
 
     def _replace_urls(self, response: UpstreamResponse, base_url: str) -> str:
         try:

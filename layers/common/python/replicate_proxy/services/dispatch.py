@@ -28,7 +28,7 @@ from replicate_proxy.jobs.changes import (
     StaleChangeError,
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
-from replicate_proxy.observability import Metric, count, logger, measure_seconds
+from replicate_proxy.observability import Metric, count, logger, record_seconds
 from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
@@ -199,7 +199,7 @@ class Dispatcher:
         self._store.claim_prediction(prediction.id, job.tenant, job.id)
         self._checkpoint("dispatch.prediction_claimed")
         count(Metric.DISPATCH_SUBMITTED)
-        measure_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
+        record_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
         # If a webhook was faster, the change is stale and the job knows its prediction already.
         saved = self._apply(job, build_accepted_change(job, prediction)) or self._updater.get(
             job.tenant, job.id

@@ -18,7 +18,7 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLeaseAcquired, StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION
-from replicate_proxy.observability import Metric, count, logger, measure_seconds
+from replicate_proxy.observability import Metric, count, logger, record_seconds
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import replace_references
 from replicate_proxy.services.report_change import build_report_change
@@ -168,8 +168,8 @@ class JobHarvester:
     def _record_metrics(self, job: Job, result: HarvestResult) -> None:
         now = self.clock.now()
         count(Metric.JOB_SUCCEEDED)
-        measure_seconds(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
-        measure_seconds(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
+        record_seconds(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
+        record_seconds(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
         for record in result.records:
             count(Metric.FILE_NOT_OPTIMIZED if record.outcome.is_degraded else Metric.FILE_STORED)
             if record.outcome is FileOutcome.COMPRESSED:

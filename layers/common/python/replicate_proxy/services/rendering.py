@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # A Lambda reply is limited to 6 MB (AWS Lambda, quotas); the rest is for headers and escaping.
-MAX_REPLY_BYTES = 5_500_000
+MAX_RESPONSE_BYTES = 5_500_000
 _MAX_PARALLEL_READS = 16
 
 
@@ -27,9 +27,9 @@ class PredictionRenderer:
     `proxy.omitted` lists what is missing.
     """
 
-    def __init__(self, documents: DocumentStore, *, max_reply_bytes: int = MAX_REPLY_BYTES) -> None:
+    def __init__(self, documents: DocumentStore, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self._documents = documents
-        self._max_reply_bytes = max_reply_bytes
+        self._max_response_bytes = max_response_bytes
 
     def render(self, job: Job, *, wait_expired: bool = False) -> dict[str, Any]:
         """Return the prediction. `wait_expired`: a `Prefer: wait` ended before the job was final."""
@@ -54,7 +54,7 @@ class PredictionRenderer:
         total_bytes = 0
         for view in views:
             total_bytes += _calculate_size_bytes(view)
-            if page and total_bytes > self._max_reply_bytes:
+            if page and total_bytes > self._max_response_bytes:
                 break
             page.append(view)
         return page
@@ -62,7 +62,7 @@ class PredictionRenderer:
     def _omit_large_fields(self, view: dict[str, Any]) -> dict[str, Any]:
         omitted: list[str] = []
         for name, empty in (("logs", ""), ("input", {})):
-            if _calculate_size_bytes(view) <= self._max_reply_bytes:
+            if _calculate_size_bytes(view) <= self._max_response_bytes:
                 break
             view = {**view, name: empty}
             omitted.append(name)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.net.retry_after import parse_retry_after
-from replicate_proxy.observability import Metric, count, logger, measure_seconds
+from replicate_proxy.observability import Metric, count, logger, record_seconds
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.model import Attempt, AttemptResult, Delivery, FailureReason
-from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError, slot_delay_seconds
-from replicate_proxy.webhooks.retry_policy import next_attempt_at
+from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError, calculate_slot_delay_seconds
+from replicate_proxy.webhooks.retry_policy import calculate_next_attempt_at
 from replicate_proxy.webhooks.sender import ReceiverInstruction, ReceiverResponse
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Deliverer:
             if response.instruction is not None:
                 reason = _FAILURE_REASON_BY_INSTRUCTION[response.instruction]
             else:
-                retry_at = self._next_attempt_at(delivery, response, now)
+                retry_at = self._calculate_next_attempt_at(delivery, response, now)
         self._record_attempt(delivery, response, retry_at, now)
         self._checkpoint("deliver.attempt_stored")
         self._endpoint_health.record_response(delivery, prepared.slot_token, response, now)
@@ -176,7 +176,7 @@ class Deliverer:
         try:
             self._receiver_limits.acquire_slot(tenant, receiver_id, slot_token, now=now)
         except ConcurrencyLimitError as error:
-            delay = slot_delay_seconds(error.consecutive_unanswered, self._settings)
+            delay = calculate_slot_delay_seconds(error.consecutive_unanswered, self._settings)
             jittered = timedelta(seconds=delay * (0.5 + self._random_fraction()))
             self._updater.reschedule(delivery, now + jittered, now)
             return None
@@ -190,10 +190,10 @@ class Deliverer:
     def _fail(self, delivery: Delivery, reason: FailureReason, now: datetime) -> None:
         self._updater.enqueue_next(self._updater.mark_failed(delivery, reason, now))
 
-    def _next_attempt_at(
+    def _calculate_next_attempt_at(
         self, delivery: Delivery, response: ReceiverResponse, now: datetime
     ) -> datetime | None:
-        return next_attempt_at(
+        return calculate_next_attempt_at(
             self._settings,
             failed_attempts=delivery.schedule_attempts,
             now=now,
@@ -225,7 +225,7 @@ class Deliverer:
         )
         is_delivered = response.result is AttemptResult.DELIVERED
         count(Metric.DELIVERY_SUCCEEDED if is_delivered else Metric.DELIVERY_ATTEMPT_FAILED)
-        measure_seconds(Metric.DELIVERY_SECONDS, response.duration_seconds)
+        record_seconds(Metric.DELIVERY_SECONDS, response.duration_seconds)
         logger.info(
             "delivery attempted",
             delivery_id=delivery.id,

@@ -47,7 +47,7 @@ class DeliverySweep:
         cannot be read now is left to the next run.
         """
         enqueued = 0
-        for shard in self._rotated_shards(now):
+        for shard in self._rotate_shards(now):
             try:
                 for page in self._list_due_pages(shard, now, until):
                     self._enqueue(page, now)
@@ -67,7 +67,7 @@ class DeliverySweep:
             if len(page) < _PAGE_SIZE:
                 return
 
-    def _rotated_shards(self, now: datetime) -> list[int]:
+    def _rotate_shards(self, now: datetime) -> list[int]:
         """Return the shards, starting with another one each minute so that a short run starves none."""
         shards = self._settings.due_shards
         first = int(now.timestamp() // 60) % shards

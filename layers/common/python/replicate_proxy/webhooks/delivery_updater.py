@@ -103,7 +103,7 @@ class DeliveryUpdater:
         saved = self._store.save(_end(delivery, DeliveryStatus.SUCCEEDED, None, now))
         for earlier in supersedes:
             self._supersede(earlier, now)
-        return self._next_command(saved)
+        return self._build_next_command(saved)
 
     def mark_failed(self, delivery: Delivery, reason: FailureReason, now: datetime) -> DeliverCommand | None:
         """End the delivery as failed; only a redelivery attempts it again.
@@ -113,7 +113,7 @@ class DeliveryUpdater:
         saved = self._store.save(_end(delivery, DeliveryStatus.FAILED, reason, now))
         logger.warning("delivery failed", delivery_id=delivery.id, reason=reason)
         count(Metric.DELIVERY_FAILED)
-        return self._next_command(saved)
+        return self._build_next_command(saved)
 
     def enqueue_next(self, command: DeliverCommand | None) -> None:
         """Enqueue the command of the next delivery in order, if there is one."""
@@ -125,7 +125,7 @@ class DeliveryUpdater:
         if current is not None and current.is_pending:
             self._store.save(replace(current, status=DeliveryStatus.SUPERSEDED, finished_at=now, due_at=None))
 
-    def _next_command(self, delivery: Delivery) -> DeliverCommand | None:
+    def _build_next_command(self, delivery: Delivery) -> DeliverCommand | None:
         next_delivery = self._store.get_next(delivery)
         if next_delivery is None or not next_delivery.is_pending:
             return None

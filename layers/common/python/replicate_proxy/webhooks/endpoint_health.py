@@ -53,7 +53,7 @@ class EndpointHealth:
         if delivery.target == PREDICTION_TARGET:
             return
         requested = _REASON_BY_INSTRUCTION.get(response.instruction) if response.instruction else None
-        reason = requested or disable_reason(health, self._settings, now)
+        reason = requested or find_disable_reason(health, self._settings, now)
         if reason is not None:
             self._disable(delivery, reason, now)
 
@@ -85,7 +85,7 @@ class EndpointHealth:
             logger.exception("endpoint disabled event not published", endpoint_id=endpoint.id)
 
 
-def disable_reason(
+def find_disable_reason(
     health: ReceiverHealth, settings: DeliverySettings, now: datetime
 ) -> DisabledReason | None:
     """Return why an endpoint with this health must be disabled, or None."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.errors import ApiError, NotFoundError, field_error
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.observability import logger
-from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint, new_endpoint_id
+from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint, generate_endpoint_id
 from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
 
@@ -62,7 +62,7 @@ class EndpointService:
         now = self._clock.now()
         endpoint = Endpoint(
             tenant=tenant,
-            id=new_endpoint_id(now),
+            id=generate_endpoint_id(now),
             url=url,
             secrets=(generate_signing_secret(now),),
             events=tuple(events),

@@ -49,10 +49,10 @@ class Endpoint:
     def is_enabled(self) -> bool:
         return self.disabled_reason is None
 
-    def wants(self, kind: EventKind) -> bool:
+    def subscribes_to(self, kind: EventKind) -> bool:
         return kind is EventKind.TEST or not self.events or kind in self.events
 
 
-def new_endpoint_id(now: datetime) -> str:
+def generate_endpoint_id(now: datetime) -> str:
     """Return `ep_` and 26 characters that sort by time."""
     return f"ep_{generate_id(now)}"

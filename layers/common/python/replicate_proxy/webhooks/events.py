@@ -57,7 +57,7 @@ def derive_events(old: Job | None, new: Job) -> tuple[JobEvent, ...]:
     return tuple(_build_event(new, kind) for kind in _EVENT_ORDER if happened[kind])
 
 
-def prediction_wants(job: Job, kind: EventKind) -> bool:
+def matches_event_filter(job: Job, kind: EventKind) -> bool:
     """Return whether the event filter of the prediction's own webhook lets this event through."""
     return kind in (job.webhook_events or DEFAULT_EVENTS)
 
@@ -83,7 +83,7 @@ def render_body(view: Mapping[str, Any], event: JobEvent, *, max_bytes: int) -> 
     A text above `max_bytes` loses its file records and `input`, then `logs`, then `output`, until it fits;
     `proxy.omitted` names the fields left out. Without all of them it is returned however long it is.
     """
-    body = _view_at_event(event.kind, dict(view))
+    body = _build_view_at_event(event.kind, dict(view))
     proxy = {**(view.get("proxy") or {}), "event": event.kind.value, "sequence": event.sequence}
     omitted: list[str] = []
     text = _to_json({**body, "proxy": proxy})
@@ -109,7 +109,7 @@ def _has_started(job: Job) -> bool:
     return PREDICTION_STATUS[job.status] == "processing" or (job.is_terminal and job.started_at is not None)
 
 
-def _view_at_event(kind: EventKind, view: dict[str, Any]) -> dict[str, Any]:
+def _build_view_at_event(kind: EventKind, view: dict[str, Any]) -> dict[str, Any]:
     """Return the view without what happened to the job after this event.
 
     Only `completed` may show a terminal status: receivers act on it, and would act twice if `output`, which

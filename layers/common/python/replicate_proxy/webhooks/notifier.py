@@ -11,7 +11,7 @@ from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.commands import DeliverCommand
-from replicate_proxy.webhooks.events import JobEvent, derive_events, prediction_wants, render_body
+from replicate_proxy.webhooks.events import JobEvent, derive_events, matches_event_filter, render_body
 from replicate_proxy.webhooks.model import (
     PREDICTION_TARGET,
     Delivery,
@@ -121,8 +121,10 @@ class Notifier:
         self, job: Job, event: JobEvent, endpoints: Sequence[Endpoint], now: datetime
     ) -> list[Delivery]:
         """Return one delivery for each target that wants the event."""
-        targets: list[Endpoint | None] = [endpoint for endpoint in endpoints if endpoint.wants(event.kind)]
-        if job.webhook and prediction_wants(job, event.kind):
+        targets: list[Endpoint | None] = [
+            endpoint for endpoint in endpoints if endpoint.subscribes_to(event.kind)
+        ]
+        if job.webhook and matches_event_filter(job, event.kind):
             targets.insert(0, None)
         return [self._build_delivery(job, event, now, endpoint) for endpoint in targets]
 

@@ -40,12 +40,12 @@ class ReceiverHealth:
     last_success_at: datetime | None = None
 
 
-def allowed_concurrency(consecutive_unanswered: int, max_concurrency: int) -> int:
+def calculate_allowed_concurrency(consecutive_unanswered: int, max_concurrency: int) -> int:
     """Return the number of slots: a quarter for each unanswered request, down to a single probe."""
     return max(1, max_concurrency >> (2 * min(consecutive_unanswered, 8)))
 
 
-def slot_delay_seconds(consecutive_unanswered: int, settings: DeliverySettings) -> float:
+def calculate_slot_delay_seconds(consecutive_unanswered: int, settings: DeliverySettings) -> float:
     """Return how long to wait for a slot; backs off exponentially with consecutive unanswered requests.
 
     The wait does not count as an attempt.

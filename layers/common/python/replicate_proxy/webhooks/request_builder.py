@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.signing import sign_webhook
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, Delivery, FailureReason
-from replicate_proxy.webhooks.signing_secrets import live_secrets
+from replicate_proxy.webhooks.signing_secrets import select_live_secrets
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,13 +62,13 @@ class RequestBuilder:
         """Return the URL and the secrets to sign with."""
         if delivery.target == PREDICTION_TARGET:
             secrets = self._secrets.get_or_create(delivery.tenant, now=now)
-            return delivery.url or "", live_secrets(secrets, now)
+            return delivery.url or "", select_live_secrets(secrets, now)
         endpoint = self._endpoints.get(delivery.tenant, delivery.target)
         if endpoint is None:
             return FailureReason.ENDPOINT_DELETED
         if not endpoint.is_enabled:
             return FailureReason.ENDPOINT_DISABLED
-        return endpoint.url, live_secrets(endpoint.secrets, now)
+        return endpoint.url, select_live_secrets(endpoint.secrets, now)
 
     def _load_body(self, delivery: Delivery) -> bytes | None:
         """Return the stored body, or None if its retention is over."""

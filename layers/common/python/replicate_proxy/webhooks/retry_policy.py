@@ -80,7 +80,7 @@ class DeliverySettings:
         )
 
 
-def next_attempt_at(
+def calculate_next_attempt_at(
     settings: DeliverySettings,
     *,
     failed_attempts: int,

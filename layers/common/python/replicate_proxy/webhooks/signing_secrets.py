@@ -44,7 +44,7 @@ def generate_signing_secret(now: datetime) -> SigningSecret:
     return SigningSecret("whsec_" + base64.b64encode(random.token_bytes(_SECRET_BYTES)).decode(), now)
 
 
-def live_secrets(secrets: Sequence[SigningSecret], now: datetime) -> tuple[str, ...]:
+def select_live_secrets(secrets: Sequence[SigningSecret], now: datetime) -> tuple[str, ...]:
     """Return the texts of the secrets to sign with, in the given order (newest first)."""
     return tuple(secret.text for secret in secrets if secret.is_live(now))
 

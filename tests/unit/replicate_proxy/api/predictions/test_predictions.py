@@ -180,7 +180,7 @@ class TestGet:
         assert (prediction["status"], prediction["proxy"]["status"]) == ("starting", "submit_unknown")
 
     def test_prediction_too_large_for_one_reply_lists_omitted_fields(self) -> None:
-        api = PredictionApi(max_reply_bytes=20_000)
+        api = PredictionApi(max_response_bytes=20_000)
         documents = api.world.documents
         job = api.world.store.put(
             make_job(
@@ -229,7 +229,7 @@ class TestList:
         assert self.list_all_ids(api, **filters) == []
 
     def test_page_holds_what_fits_into_one_reply(self, ids: list[str]) -> None:
-        api = PredictionApi(max_reply_bytes=5_000)
+        api = PredictionApi(max_response_bytes=5_000)
         created = [api.world.accept_job().job.id for _ in range(9)]
         page = api.get("/v1/predictions")[1]
         assert 1 <= len(page["results"]) < 9

@@ -35,7 +35,7 @@ def add_prediction_write_routes(
     def create(request: Request, submission: Submission | None) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         result = creator.create(parser.parse(request, submission, principal), principal)
-        return _build_create_reply(request, result, waiter, renderer)
+        return _build_create_response(request, result, waiter, renderer)
 
     @router.post("/v1/predictions")
     def create_by_version(request: Request) -> Response:
@@ -53,7 +53,7 @@ def add_prediction_write_routes(
     def create_plain(request: Request) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         result = creator.create(parser.parse_plain(request, principal), principal)
-        return _build_create_reply(request, result, waiter, renderer)
+        return _build_create_response(request, result, waiter, renderer)
 
     @router.post("/v1/predictions/{id}/cancel")
     def cancel_prediction(request: Request) -> Response:
@@ -62,7 +62,7 @@ def add_prediction_write_routes(
         return json_response(200, renderer.render(job))
 
 
-def _build_create_reply(
+def _build_create_response(
     request: Request, result: CreateResult, waiter: JobWaiter, renderer: PredictionRenderer
 ) -> Response:
     """Return 201 with the prediction; with `Prefer: wait`, 202 if it is not final when the wait ends.
