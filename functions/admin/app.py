@@ -22,9 +22,5 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | 
         build_webhook_secret_refresher().refresh()
         return None
     authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
-    logger.append_keys(
-        operator_key_id=authorizer.get("key_id"), method=event.get("httpMethod"), path=event.get("path")
-    )
-    response = build_router().handle(event)
-    logger.info("admin request handled", status=response["statusCode"])
-    return response
+    logger.append_keys(operator_key_id=authorizer.get("key_id"))
+    return build_router().handle(event)

@@ -17,10 +17,4 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
-    logger.append_keys(
-        tenant=authorizer.get("tenant"), method=event.get("httpMethod"), route=event.get("resource")
-    )
-    response = build_router().handle(event)
-    logger.info("file request handled", status=response["statusCode"])
-    return response
+    return build_router().handle(event)

@@ -17,11 +17,4 @@ if TYPE_CHECKING:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-    response = build_router().handle(event)
-    logger.info(
-        "request answered",
-        method=event.get("httpMethod"),
-        resource=event.get("resource"),
-        status=response["statusCode"],
-    )
-    return response
+    return build_router().handle(event)

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_proxy.api.files import CreateUploadBody
-from replicate_proxy.api.multipart_form import FileForm
 from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.files.signed_downloads import build_download_url, parse_download_url
 from tests.unit.replicate_proxy.files.conftest import SIGNING_KEY, FakeFileStore, FakeObjects
 
 if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
+    from replicate_proxy.files.ports import UploadForm
     from replicate_proxy.files.service import FileService
     from replicate_proxy.files.signed_downloads import SignedDownload
     from tests.support.clock import FakeClock
 
-FORM = FileForm(content=b"cat", name="cat.png", content_type="image/png", metadata={"a": 1})
-UPLOAD = CreateUploadBody(filename="big.zip", content_type="application/zip")
+
+def create_file(files: FileService) -> StoredFile:
+    return files.create("acme", b"cat", name="cat.png", content_type="image/png", metadata={"a": 1})
+
+
+def create_upload(files: FileService, size_bytes: int | None = None) -> tuple[StoredFile, UploadForm]:
+    return files.create_upload(
+        "acme", name="big.zip", content_type="application/zip", metadata={}, size_bytes=size_bytes
+    )
 
 
 def sign_download(file: StoredFile, signing_key: bytes = SIGNING_KEY) -> SignedDownload:
@@ -30,7 +36,7 @@ def sign_download(file: StoredFile, signing_key: bytes = SIGNING_KEY) -> SignedD
 
 
 def test_create_stores_content_and_checksums(files: FileService, objects: FakeObjects) -> None:
-    file = files.create("acme", FORM)
+    file = create_file(files)
     assert objects.objects == {f"files/acme/{file.id}": b"cat"}
     assert (file.size_bytes, file.checksums) == (
         3,
@@ -40,7 +46,7 @@ def test_create_stores_content_and_checksums(files: FileService, objects: FakeOb
 
 
 def test_file_does_not_exist_for_other_tenant(files: FileService, objects: FakeObjects) -> None:
-    file = files.create("acme", FORM)
+    file = create_file(files)
     with pytest.raises(NotFoundError):
         files.get("globex", file.id)
     with pytest.raises(NotFoundError):
@@ -56,7 +62,7 @@ def test_get_rejects_malformed_id(files: FileService, file_id: str) -> None:
 
 
 def test_delete_removes_record_and_content(files: FileService, objects: FakeObjects) -> None:
-    file = files.create("acme", FORM)
+    file = create_file(files)
     files.delete("acme", file.id)
     assert objects.objects == {}
     for _ in range(2):
@@ -65,7 +71,7 @@ def test_delete_removes_record_and_content(files: FileService, objects: FakeObje
 
 
 def test_expired_file_does_not_exist_even_if_record_remains(files: FileService, clock: FakeClock) -> None:
-    file = files.create("acme", FORM)
+    file = create_file(files)
     clock.advance(hours=24)
     with pytest.raises(NotFoundError):
         files.get("acme", file.id)
@@ -77,7 +83,7 @@ def test_expired_file_does_not_exist_even_if_record_remains(files: FileService, 
 def test_list_pages_files_newest_first(files: FileService, clock: FakeClock) -> None:
     created_ids = []
     for _ in range(250):
-        created_ids.append(files.create("acme", FORM).id)
+        created_ids.append(create_file(files).id)
         clock.advance(seconds=1)
     listed_ids: list[str] = []
     before_id, page_count = None, 0
@@ -92,7 +98,7 @@ def test_list_pages_files_newest_first(files: FileService, clock: FakeClock) -> 
 def test_upload_is_pending_until_content_exists(
     files: FileService, objects: FakeObjects, store: FakeFileStore
 ) -> None:
-    file, form = files.create_upload("acme", UPLOAD)
+    file, form = create_upload(files)
     assert form.fields == {"key": f"files/acme/{file.id}", "sizes": "1-1000", "seconds": "900"}
     assert not files.get("acme", file.id).is_uploaded
     assert files.list_files("acme").files == ()
@@ -104,13 +110,13 @@ def test_upload_is_pending_until_content_exists(
 
 
 def test_list_includes_finished_uploads(files: FileService, objects: FakeObjects) -> None:
-    file, _ = files.create_upload("acme", UPLOAD)
+    file, _ = create_upload(files)
     objects.objects[file.object_key] = b"12345"
     assert [listed.id for listed in files.list_files("acme").files] == [file.id]
 
 
 def test_finished_upload_can_be_downloaded_at_once(files: FileService, objects: FakeObjects) -> None:
-    file, _ = files.create_upload("acme", UPLOAD)
+    file, _ = create_upload(files)
     objects.objects[file.object_key] = b"12345"
     assert files.create_download_url(sign_download(file)).startswith(
         f"https://objects.example/{file.object_key}"
@@ -118,18 +124,18 @@ def test_finished_upload_can_be_downloaded_at_once(files: FileService, objects: 
 
 
 def test_upload_form_accepts_only_announced_size(files: FileService) -> None:
-    _, form = files.create_upload("acme", CreateUploadBody(filename="a", size=7))
+    _, form = create_upload(files, size_bytes=7)
     assert form.fields["sizes"] == "7-7"
 
 
 def test_create_upload_rejects_size_beyond_limit(files: FileService) -> None:
     with pytest.raises(ApiError) as raised:
-        files.create_upload("acme", CreateUploadBody(filename="a", size=1001))
+        create_upload(files, size_bytes=1001)
     assert (raised.value.status, raised.value.invalid_fields[0].field) == (422, "size")
 
 
 def test_download_requires_valid_unexpired_signature(files: FileService, clock: FakeClock) -> None:
-    file = files.create("acme", FORM)
+    file = create_file(files)
     download = sign_download(file)
     assert files.create_download_url(download) == f"https://objects.example/{file.object_key}?seconds=900"
     with pytest.raises(NotFoundError):

@@ -1,1 +1,1 @@
-"""The HTTP API: handlers translate requests into calls of one service, and results into replies."""
+"""The HTTP API: handlers translate requests into calls of one service, and results into responses."""

@@ -23,14 +23,14 @@ def _add_route(router: Router, route: CatalogRoute, catalog: Catalog) -> None:
     @router.get(route.resource)
     def pass_through(request: Request) -> Response:
         request.principal.require(Scope.PREDICTIONS_READ)
-        reply = catalog.get(route, request.path_params, request.query, request.base_url)
-        max_age = reply.max_age_seconds
+        response = catalog.get(route, request.path_params, request.query, request.base_url)
+        max_age = response.max_age_seconds
         return {
-            "statusCode": reply.status,
+            "statusCode": response.status,
             "headers": {
-                "content-type": reply.content_type,
+                "content-type": response.content_type,
                 "cache-control": f"private, max-age={max_age}" if max_age > 0 else "no-store",
             },
-            "body": reply.body,
+            "body": response.body,
             "isBase64Encoded": False,
         }

@@ -37,10 +37,10 @@ class CorsPolicy:
         return cls(frozenset(Environment(environ)[CORS_ALLOWED_ORIGINS]))
 
     def build_headers(self, origin: str, *, preflight: bool = False) -> dict[str, str]:
-        """Return the headers for a reply to the origin; those of a preflight say what it may send."""
+        """Return the headers of a response to the origin; those of a preflight say what it may send."""
         if not self.origins:
             return {}
-        # With a list of origins the reply depends on the origin, so caches must not share it.
+        # With a list of origins the response depends on the origin, so caches must not share it.
         vary = {} if "*" in self.origins else {"vary": "origin"}
         if not origin or not self.origins & {origin, "*"}:
             return vary

@@ -84,12 +84,22 @@ def _add_write_routes(router: Router, files: FileService, render: RenderFile) ->
     def create_file(request: Request) -> Response:
         tenant = request.principal.require(Scope.FILES_WRITE).tenant
         form = parse_file_form(request.headers.get("content-type", ""), request.body)
-        return json_response(201, render(request, files.create(tenant, form)))
+        file = files.create(
+            tenant, form.content, name=form.name, content_type=form.content_type, metadata=form.metadata
+        )
+        return json_response(201, render(request, file))
 
     @router.post("/v1/uploads")
     def create_upload(request: Request) -> Response:
         tenant = request.principal.require(Scope.FILES_WRITE).tenant
-        file, form = files.create_upload(tenant, parse_body(CreateUploadBody, request.json()))
+        body = parse_body(CreateUploadBody, request.json())
+        file, form = files.create_upload(
+            tenant,
+            name=body.filename,
+            content_type=body.content_type,
+            metadata=body.metadata,
+            size_bytes=body.size,
+        )
         upload = {"method": "POST", "url": form.url, "fields": dict(form.fields)}
         return json_response(201, {**render(request, file), "upload": upload})
 
@@ -119,5 +129,5 @@ def _add_read_routes(router: Router, files: FileService, render: RenderFile) -> 
         download = SignedDownload.parse(request.path_params["id"], request.query)
         if download is None:
             raise NotFoundError("no such file")
-        # A Lambda reply is limited to 6 MB; S3 serves any size, and ranges.
+        # A Lambda response is limited to 6 MB; S3 serves any size, and ranges.
         return json_response(302, None, {"location": files.create_download_url(download)})

@@ -21,6 +21,6 @@ def add_health_routes(router: Router) -> None:
 
     @router.add("OPTIONS", "/")
     @router.add("OPTIONS", "/{proxy+}")
-    def answer_preflight(_: Request) -> Response:
-        """The router adds the CORS headers, if the origin is allowed."""
+    def handle_preflight(_: Request) -> Response:
+        """Return an empty response, to which the router adds the CORS headers."""
         return json_response(204, None)

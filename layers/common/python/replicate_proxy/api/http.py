@@ -1,4 +1,4 @@
-"""HTTP requests and replies of API Gateway's Lambda proxy integration.
+"""HTTP requests and responses of API Gateway's Lambda proxy integration.
 
 Errors are sent as `application/problem+json` in the shape that Replicate uses: `title`, `detail`, `status`,
 and where they apply `invalid_fields` and `retry_after`.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 type Response = dict[str, Any]
-"""A reply as the integration expects it: statusCode, headers, body, isBase64Encoded."""
+"""A response as the integration expects it: statusCode, headers, body, isBase64Encoded."""
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5
 
@@ -103,7 +103,7 @@ class Request:
 
 
 def json_response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON reply; `body` None makes an empty one (204)."""
+    """Return a JSON response; `body` None makes an empty one (204)."""
     all_headers = {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}
     text = "" if body is None else json.dumps(body, ensure_ascii=False)
     return {"statusCode": status, "headers": all_headers, "body": text, "isBase64Encoded": False}
@@ -118,7 +118,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     retry_after_seconds: int | None = None,
 ) -> Response:
-    """Return an error reply. `retry_after_seconds` is sent in the body, as by Replicate, and as a header."""
+    """Return an error response. `retry_after_seconds` is in the body, as at Replicate, and in a header."""
     body: dict[str, Any] = {"title": title, "detail": detail, "status": status}
     all_headers = {"content-type": "application/problem+json", **(headers or {})}
     if invalid_fields:
@@ -130,7 +130,7 @@ def problem_response(
 
 
 def problem_from_error(error: Exception) -> Response:
-    """Translate an exception into a reply that reveals nothing internal."""
+    """Translate an exception into a response that reveals nothing internal."""
     match error:
         case ApiError():
             logger.info("request rejected", status=error.status, title=error.title)

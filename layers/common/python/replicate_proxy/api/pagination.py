@@ -1,4 +1,4 @@
-"""Cursor pagination: a list replies with `results` and `next`, the absolute URL of the following page.
+"""Cursor pagination: a list returns `results` and `next`, the absolute URL of the following page.
 
 A cursor is the position where a page ended, as base64url of a JSON array of strings. Clients treat it as
 opaque: Replicate's own clients request `next` as given. `previous` belongs to Replicate's shape; our lists
@@ -27,7 +27,7 @@ _MAX_CURSOR_CHARS = 1024
 def build_page(
     request: Request, results: Sequence[Any], next_position: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Return the body of a list reply. `next` repeats the request's query, so that filters stay in force."""
+    """Return the body of a list's response. `next` repeats the request's query, filters included."""
     next_url = None
     if next_position is not None:
         path = request.resource.format(**request.path_params)

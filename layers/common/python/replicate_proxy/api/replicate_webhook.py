@@ -17,6 +17,6 @@ def add_replicate_webhook_routes(router: Router, handler: ReplicateWebhookHandle
 
     @router.post("/webhooks/replicate")
     def receive_webhook(request: Request) -> Response:
-        """Reply 200 once the event is on the bus; until then Replicate retries."""
+        """Return 200 once the event is on the bus; until then Replicate retries."""
         handler.handle_webhook(request.headers, request.query, request.body)
         return json_response(200, {"received": True})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.api.cors import CorsPolicy
 from replicate_proxy.api.http import Request, Response, problem_from_error
 from replicate_proxy.errors import ApiError
+from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -69,8 +70,13 @@ class Router:
         return self.add("DELETE", resource)
 
     def handle(self, event: Mapping[str, Any]) -> Response:
-        """Return the reply to an event. Every exception becomes an error reply."""
+        """Return the response to an event. Every exception becomes an error response."""
+        authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
+        logger.append_keys(
+            tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=event.get("path")
+        )
         response = self._respond(event)
+        logger.info("request handled", status=response["statusCode"])
         is_preflight = event.get("httpMethod") == "OPTIONS"
         cors_headers = self._cors.build_headers(_get_origin(event), preflight=is_preflight)
         return {**response, "headers": {**response["headers"], **cors_headers}} if cors_headers else response

@@ -79,7 +79,7 @@ def build_batch_view(
 ) -> dict[str, Any]:
     """Return the batch.
 
-    `predictions` are the rendered jobs, from the first on, as many as a reply holds; the other jobs are
+    `predictions` are the rendered jobs, from the first on, as many as a response holds; the other jobs are
     shown with ID, status and URLs only.
     """
     counts = dict.fromkeys(PREDICTION_STATUS.values(), 0)

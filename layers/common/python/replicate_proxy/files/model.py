@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# As at Replicate, whose recorded replies have an `expires_at` one day after `created_at`.
+# As at Replicate, whose recorded responses have an `expires_at` one day after `created_at`.
 FILE_LIFETIME = timedelta(hours=24)
 MAX_FILE_NAME_BYTES = 255  # Replicate's OpenAPI document, files.create
 _MEDIA_TYPE_PATTERN = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}", re.ASCII)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import NotFoundError, field_error
 from replicate_proxy.files.model import FILE_LIFETIME, StoredFile
 from replicate_proxy.ids import generate_id, is_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from replicate_proxy.api.files import CreateUploadBody
-    from replicate_proxy.api.multipart_form import FileForm
     from replicate_proxy.files.ports import FileObjects, FilePage, FileStore, UploadForm
     from replicate_proxy.files.signed_downloads import SignedDownload
     from replicate_proxy.ports import Clock
@@ -52,39 +50,46 @@ class FileService:
         self._clock = clock
         self._settings = settings
 
-    def create(self, tenant: str, form: FileForm) -> StoredFile:
+    def create(
+        self, tenant: str, content: bytes, *, name: str, content_type: str, metadata: Mapping[str, Any]
+    ) -> StoredFile:
         """Store a file whose content came with the request.
 
         The record is written last, so that there is none without content.
         """
         checksums = {
-            "sha256": hashlib.sha256(form.content).hexdigest(),
-            "md5": hashlib.md5(form.content, usedforsecurity=False).hexdigest(),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
         }
         file = replace(
-            self._build_file(tenant, form.name, form.content_type),
-            size_bytes=len(form.content),
+            self._build_file(tenant, name, content_type, metadata),
+            size_bytes=len(content),
             checksums=checksums,
-            metadata=form.metadata,
         )
-        self._objects.put(file, form.content)
+        self._objects.put(file, content)
         self._store.save(file)
         return file
 
-    def create_upload(self, tenant: str, body: CreateUploadBody) -> tuple[StoredFile, UploadForm]:
+    def create_upload(
+        self,
+        tenant: str,
+        *,
+        name: str,
+        content_type: str,
+        metadata: Mapping[str, Any],
+        size_bytes: int | None = None,
+    ) -> tuple[StoredFile, UploadForm]:
         """Return a pending file, and the form with which the caller uploads it to the object store.
 
-        Raises a 422 ApiError if the file is too large.
+        The form accepts only `size_bytes`, if given. Raises a 422 ApiError if the file is too large.
         """
         max_bytes = self._settings.max_upload_bytes
-        if (body.size or 0) > max_bytes:
+        if (size_bytes or 0) > max_bytes:
             raise field_error("size", f"must not be larger than {max_bytes} bytes", error_type="too_large")
-        file = replace(
-            self._build_file(tenant, body.filename, body.content_type), metadata=dict(body.metadata)
-        )
+        file = self._build_file(tenant, name, content_type, metadata)
         form = self._objects.create_upload_form(
             file,
-            allowed_sizes=range(body.size or 1, (body.size or max_bytes) + 1),
+            allowed_sizes=range(size_bytes or 1, (size_bytes or max_bytes) + 1),
             lifetime=self._settings.upload_form_lifetime,
         )
         self._store.save(file)
@@ -126,7 +131,9 @@ class FileService:
             raise NotFoundError("the file is not uploaded yet")
         return self._objects.create_download_url(file, lifetime=_DOWNLOAD_URL_LIFETIME)
 
-    def _build_file(self, tenant: str, name: str, content_type: str) -> StoredFile:
+    def _build_file(
+        self, tenant: str, name: str, content_type: str, metadata: Mapping[str, Any]
+    ) -> StoredFile:
         now = self._clock.now()
         return StoredFile(
             id=generate_id(now),
@@ -135,6 +142,7 @@ class FileService:
             content_type=content_type,
             created_at=now,
             expires_at=now + FILE_LIFETIME,
+            metadata=metadata,
         )
 
     def _record_upload(self, file: StoredFile) -> StoredFile | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
@@ -12,8 +11,9 @@ from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime, timedelta
 
-    from replicate_proxy.api.admin.bodies import CreateKeyBody, LimitsBody, RotateKeyBody, UpdateKeyBody
+    from replicate_proxy.api.admin.bodies import CreateKeyBody, LimitsBody, UpdateKeyBody
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.operations.ports import Gateway, Stage
     from replicate_proxy.operations.usage_plans import UsagePlanKeys
@@ -87,10 +87,9 @@ class KeyService:
         self._gateway.flush_authorizer_cache(stage)
         return updated
 
-    def rotate(self, key_id: str, body: RotateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
-        """Create a new secret under the same ID. The old one stays valid for the overlap of the body."""
+    def rotate(self, key_id: str, overlap: timedelta, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
+        """Create a new secret under the same ID; the old one stays valid beside it for `overlap`."""
         key = self._get_active(key_id)
-        overlap = timedelta(seconds=body.overlap_seconds)
         rotated, secret = rotate_key(key, self._load_digest_key(), now=self._clock.now(), overlap=overlap)
         self._store.replace(rotated, expected_digest=key.digest)
         if not overlap:

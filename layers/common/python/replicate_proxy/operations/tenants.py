@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.tenants import ImageDefaults, Tenant
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.admin.bodies import PutTenantBody
+    from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.auth.ports import TenantStore
+    from replicate_proxy.auth.tenants import ImageDefaults
     from replicate_proxy.operations.ports import Stage
     from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
@@ -34,7 +35,15 @@ class TenantService:
             raise NotFoundError("no such tenant")
         return tenant
 
-    def put(self, name: str, body: PutTenantBody, stage: Stage) -> Tenant:
+    def put(
+        self,
+        name: str,
+        *,
+        display_name: str,
+        images: ImageDefaults,
+        token_limits: UsageLimits | None,
+        stage: Stage,
+    ) -> Tenant:
         """Replace all settings of a tenant.
 
         A new usage key is created only if the limits changed, so that repeating a request changes nothing but
@@ -42,15 +51,9 @@ class TenantService:
         """
         now = self._clock.now()
         current = self._store.get(name) or Tenant(name, created_at=now)
-        updated = replace(
-            current,
-            display_name=body.display_name,
-            images=ImageDefaults(body.images.format, body.images.quality),
-            updated_at=now,
-        )
-        requested_limits = body.token_limits.to_limits() if body.token_limits else None
-        if current.usage_key_id is None or requested_limits != current.token_limits:
-            usage = self._usage_plan_keys.assign(f"{name}-tokens", requested_limits, stage)
+        updated = replace(current, display_name=display_name, images=images, updated_at=now)
+        if current.usage_key_id is None or token_limits != current.token_limits:
+            usage = self._usage_plan_keys.assign(f"{name}-tokens", token_limits, stage)
             updated = replace(
                 updated,
                 token_limits=usage.limits,

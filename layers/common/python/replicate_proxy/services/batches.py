@@ -117,7 +117,7 @@ class BatchService:
                 raise RetryableError("the batch could not be recorded") from error
             if stored.job_ids != batch.job_ids:
                 return self._replay(stored)
-            # The write succeeded and only its reply was lost.
+            # The write succeeded and only its response was lost.
         for job in jobs:
             log_job_accepted(job)
         self._checkpoint("ingest.job_stored")

@@ -36,7 +36,7 @@ _HOUR_SECONDS = 3600.0
 _OK = 200
 _MIN_CLIENT_ERROR = 400
 _DEFAULT_RETRY_AFTER_SECONDS = 5
-# A Lambda reply is limited to 6 MB (AWS Lambda, quotas), with envelope and escapes.
+# A Lambda response is limited to 6 MB (AWS Lambda, quotas), with envelope and escapes.
 _MAX_RESPONSE_BYTES = 5_500_000
 # What a cached response takes besides its body: headers, key, bookkeeping.
 _CACHE_ENTRY_BYTES = 1024
@@ -122,7 +122,7 @@ class CatalogSettings:
 
 @dataclass(frozen=True, slots=True)
 class CatalogResponse:
-    """The reply to the caller; `max_age_seconds` is how long the caller may cache it."""
+    """The response to the caller; `max_age_seconds` is how long the caller may cache it."""
 
     status: int
     body: str
@@ -148,7 +148,7 @@ class Catalog:
     def get(
         self, route: CatalogRoute, path_params: Mapping[str, str], query: Mapping[str, str], base_url: str
     ) -> CatalogResponse:
-        """Return the reply, with `base_url` in place of Replicate's origin in every URL.
+        """Return the response, with `base_url` in place of Replicate's origin in every URL.
 
         Raises an ApiError if our token is rejected, or if Replicate throttles us or is unavailable and
         nothing is cached.

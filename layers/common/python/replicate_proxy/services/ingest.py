@@ -119,7 +119,7 @@ class JobCreator:
                 raise RetryableError("the job could not be recorded") from error
             if format_timestamp(stored.created_at) != format_timestamp(job.created_at):
                 return self._replay(stored)
-            # The write succeeded and only its reply was lost.
+            # The write succeeded and only its response was lost.
         log_job_accepted(job)
         self._checkpoint("ingest.job_stored")
         enqueue_submission(self._queue, job)

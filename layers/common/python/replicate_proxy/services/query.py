@@ -71,7 +71,7 @@ class PredictionReader:
         results = self._renderer.render_page(page.jobs)
         next_before_id = page.next_before_id
         if len(results) < len(page.jobs):
-            # The reply is full: the next page starts after the last prediction that fits.
+            # The response is full: the next page starts after the last prediction that fits.
             next_before_id = page.jobs[len(results) - 1].id
         return PredictionPage(results, next_before_id)
 

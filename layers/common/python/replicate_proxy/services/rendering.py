@@ -1,4 +1,4 @@
-"""Render jobs as predictions, with the documents that are stored in S3, within the size of a Lambda reply."""
+"""Render jobs as predictions, with their documents from S3, within the size of a Lambda response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import DocumentStore
 
 
-# A Lambda reply is limited to 6 MB (AWS Lambda, quotas); the rest is for headers and escaping.
+# A Lambda response is limited to 6 MB (AWS Lambda, quotas); the rest is for headers and escaping.
 MAX_RESPONSE_BYTES = 5_500_000
 _MAX_PARALLEL_READS = 16
 
@@ -23,7 +23,7 @@ _MAX_PARALLEL_READS = 16
 class PredictionRenderer:
     """Renders jobs as predictions.
 
-    A prediction that is too large for one reply is shown without logs, then also without input;
+    A prediction that is too large for one response is shown without logs, then also without input;
     `proxy.omitted` lists what is missing.
     """
 
@@ -44,7 +44,7 @@ class PredictionRenderer:
         return self._omit_large_fields(view)
 
     def render_page(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        """Return the predictions of the first jobs: as many as fit into one reply, at least one."""
+        """Return the predictions of the first jobs: as many as fit into one response, at least one."""
         if any(_has_offloaded_documents(job) for job in jobs):
             with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
                 views = list(executor.map(self.render, jobs))

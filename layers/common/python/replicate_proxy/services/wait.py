@@ -1,4 +1,4 @@
-"""Wait for a job to become final: `Prefer: wait`, and the reply to a cancel."""
+"""Wait for a job to become final: `Prefer: wait`, and the response to a cancel."""
 
 from __future__ import annotations
 

@@ -40,8 +40,7 @@ _Model = Annotated[
     str,
     StringConstraints(max_length=100, pattern=r"^(?:[0-9a-f]{64}|[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"),
 ]
-_ImageFormat = ImageFormat | None
-# The authorizer returns the list in its reply, whose size API Gateway limits.
+# The authorizer returns the list in its response, whose size API Gateway limits.
 _Models = Annotated[tuple[_Model, ...], Field(max_length=50)]
 
 
@@ -88,7 +87,7 @@ class RotateKeyBody(RequestBody):
 class ImagesBody(RequestBody):
     """How a tenant's images are stored unless a request says otherwise."""
 
-    format: _ImageFormat = None
+    format: ImageFormat | None = None
     quality: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
@@ -127,6 +126,6 @@ class DiscardBody(_DeadLetterFilterBody):
 
 
 class TripBreakerBody(RequestBody):
-    """POST /admin/breaker/trip: for how long; null is the time for which the breaker opens by itself."""
+    """POST /admin/breaker/trip: for how long; null is as long as the breaker opens by itself."""
 
     seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None

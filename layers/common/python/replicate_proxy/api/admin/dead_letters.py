@@ -1,4 +1,4 @@
-"""Routes of the dead-letter queues: depths, a look at messages, redrive and discard."""
+"""Routes of the dead-letter queues: list them, peek at their messages, redrive and discard."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
         request.principal.require(Scope.ADMIN)
         peeked = dead_letters.peek(request.path_params["name"], limit=_parse_limit(request))
         with_body = request.query.get("body") == "true"
-        results = [build_dead_letter_view(letter, with_body=with_body) for letter in peeked]
+        results = [build_dead_letter_view(dead_letter, with_body=with_body) for dead_letter in peeked]
         return json_response(200, {"results": results})
 
     @router.post("/admin/queues/{name}/redrive")
@@ -69,18 +69,18 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
         return json_response(200, asdict(outcome))
 
 
-def build_dead_letter_view(letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
+def build_dead_letter_view(dead_letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
     """Return the message. Its body can contain a tenant's outputs, so it is included only on request."""
     view = {
-        "message_id": letter.id,
-        **parse_subject(letter.body),
-        "sent_at": format_timestamp(letter.sent_at),
-        "receive_count": letter.receive_count,
-        "target": letter.target_arn,
-        "error": letter.error_message,
-        "bytes": len(letter.body.encode()),
+        "message_id": dead_letter.id,
+        **parse_subject(dead_letter.body),
+        "sent_at": format_timestamp(dead_letter.sent_at),
+        "receive_count": dead_letter.receive_count,
+        "target": dead_letter.target_arn,
+        "error": dead_letter.error_message,
+        "bytes": len(dead_letter.body.encode()),
     }
-    return {**view, "body": _parse_message_body(letter.body)} if with_body else view
+    return {**view, "body": _parse_message_body(dead_letter.body)} if with_body else view
 
 
 def _parse_limit(request: Request) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import CreateKeyBody, RotateKeyBody, UpdateKeyBody
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_key_routes(router: Router, keys: KeyService) -> None:
-    """Register the routes of API keys. A key's secret is in the reply that creates or rotates it, once."""
+    """Register the routes of API keys. A key's secret is in the response that creates or rotates it, once."""
 
     @router.post("/admin/keys")
     def create_key(request: Request) -> Response:
@@ -50,7 +51,8 @@ def add_key_routes(router: Router, keys: KeyService) -> None:
     def rotate_key(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         body = parse_body(RotateKeyBody, request.json_or_empty())
-        key, secret = keys.rotate(request.path_params["id"], body, get_stage(request))
+        overlap = timedelta(seconds=body.overlap_seconds)
+        key, secret = keys.rotate(request.path_params["id"], overlap, get_stage(request))
         return json_response(200, {**build_key_view(key), "key": str(secret)})
 
     @router.delete("/admin/keys/{id}")

@@ -10,8 +10,7 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import decode_cursor
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
-from replicate_proxy.api.webhooks.deliveries import build_redelivery_reply
-from replicate_proxy.api.webhooks.views import build_delivery_view
+from replicate_proxy.api.webhooks.views import build_delivery_view, build_redelivery_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.redelivery import TenantPosition
@@ -56,7 +55,7 @@ def add_redelivery_routes(router: Router, redeliveries: Redeliveries) -> None:
         body = parse_body(RedeliverBody, request.json())
         after = decode_cursor(body.cursor, TenantPosition)
         result = redeliveries.redeliver_all_failed(request.path_params["name"], body.since, after=after)
-        return build_redelivery_reply(result)
+        return json_response(202, build_redelivery_view(result))
 
     @router.post("/admin/tenants/{name}/deliveries/{delivery_id}/redeliver")
     def redeliver_one(request: Request) -> Response:

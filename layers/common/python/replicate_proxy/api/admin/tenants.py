@@ -10,7 +10,7 @@ from replicate_proxy.api.admin.stage import get_stage
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.auth.tenants import ImageDefaults, is_tenant_name
 from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import field_error
 
@@ -41,7 +41,14 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
         if not is_tenant_name(name):
             raise field_error("name", TENANT_NAME_RULE)
         body = parse_body(PutTenantBody, request.json())
-        return json_response(200, build_tenant_view(tenants.put(name, body, get_stage(request))))
+        tenant = tenants.put(
+            name,
+            display_name=body.display_name,
+            images=ImageDefaults(body.images.format, body.images.quality),
+            token_limits=body.token_limits.to_limits() if body.token_limits else None,
+            stage=get_stage(request),
+        )
+        return json_response(200, build_tenant_view(tenant))
 
     @router.delete("/admin/tenants/{name}")
     def delete_tenant(request: Request) -> Response:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.http import json_response
-from replicate_proxy.api.pagination import build_page, decode_cursor, encode_cursor
+from replicate_proxy.api.pagination import build_page, decode_cursor
 from replicate_proxy.api.query_parameters import parse_time_parameter
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
-from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
+from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view, build_redelivery_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.errors import parameter_error
 from replicate_proxy.ids import is_id
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
     from replicate_proxy.webhooks.endpoint_service import EndpointService
     from replicate_proxy.webhooks.ports import DeliveryStore
-    from replicate_proxy.webhooks.redelivery import RedeliveryResult, RedeliveryService
+    from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
@@ -106,27 +106,20 @@ def _add_redelivery_routes(router: Router, endpoints: EndpointService, redeliver
         body = parse_body(RedeliverBody, request.json())
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
         after = decode_cursor(body.cursor, DeliveryPosition)
-        return build_redelivery_reply(
-            redelivery.redeliver_failed(tenant, endpoint.id, body.since, after=after)
-        )
+        result = redelivery.redeliver_failed(tenant, endpoint.id, body.since, after=after)
+        return json_response(202, build_redelivery_view(result))
 
     @router.post("/v1/webhooks/redeliver")
     def redeliver_to_all(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         body = parse_body(RedeliverBody, request.json())
         after = decode_cursor(body.cursor, TenantPosition)
-        return build_redelivery_reply(redelivery.redeliver_all_failed(tenant, body.since, after=after))
-
-
-def build_redelivery_reply(result: RedeliveryResult) -> Response:
-    """Return the number of deliveries that were queued; `cursor` is null once all are."""
-    position = result.next_position
-    cursor = encode_cursor(position) if position else None
-    return json_response(202, {"redelivered": result.count, "cursor": cursor})
+        result = redelivery.redeliver_all_failed(tenant, body.since, after=after)
+        return json_response(202, build_redelivery_view(result))
 
 
 def _list_deliveries(request: Request, store: DeliveryStore, tenant: str, target: str) -> Response:
-    """Reply with a page of deliveries to a target. The status filter applies within the page."""
+    """Return a page of deliveries to a target. The status filter applies within the page."""
     status, since = _parse_status(request), parse_time_parameter(request, "since")
     page = store.list_by_target(
         tenant,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.http import json_response
-from replicate_proxy.api.pagination import build_page, encode_cursor
+from replicate_proxy.api.pagination import build_page
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import (
     CreateEndpointBody,
@@ -18,7 +18,12 @@ from replicate_proxy.api.webhooks.bodies import (
     RotateSecretBody,
     UpdateEndpointBody,
 )
-from replicate_proxy.api.webhooks.views import build_delivery_view, build_endpoint_view, build_health_view
+from replicate_proxy.api.webhooks.views import (
+    build_delivery_view,
+    build_endpoint_view,
+    build_health_view,
+    build_redelivery_view,
+)
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.webhooks.model import EventKind
 
@@ -97,10 +102,7 @@ def _add_action_routes(router: Router, endpoints: EndpointService, redelivery: R
         endpoint = endpoints.enable(tenant, endpoint_id)
         view = build_endpoint_view(endpoint)
         if body.redeliver and disabled_at is not None:
-            result = redelivery.redeliver_missed(endpoint, disabled_at)
-            position = result.next_position
-            view["redelivered"] = result.count
-            view["cursor"] = encode_cursor(position) if position else None
+            view |= build_redelivery_view(redelivery.redeliver_missed(endpoint, disabled_at))
         return json_response(200, view)
 
     @router.post(f"{_ENDPOINT}/test")
@@ -128,7 +130,7 @@ def _add_secret_routes(router: Router, endpoints: EndpointService) -> None:
 
     @router.get("/v1/webhooks/default/secret")
     def get_default_secret(request: Request) -> Response:
-        """Reply in Replicate's shape (Replicate's OpenAPI document, webhooks.default.secret.get)."""
+        """Return Replicate's shape (Replicate's OpenAPI document, webhooks.default.secret.get)."""
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         return json_response(200, {"key": endpoints.get_default_secret(tenant)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.api.pagination import encode_cursor
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.webhooks.model import (
     PREDICTION_TARGET,
@@ -16,6 +17,7 @@ from replicate_proxy.webhooks.model import (
 if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoints import Endpoint
     from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
+    from replicate_proxy.webhooks.redelivery import RedeliveryResult
 
 
 def build_endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def build_delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 
 def build_attempt_view(attempt: Attempt) -> dict[str, Any]:
-    """Return the delivery attempt. `response` is the beginning of the receiver's reply."""
+    """Return the delivery attempt. `response` is the beginning of the receiver's response body."""
     return {
         "delivery": build_delivery_id(attempt.job_id, attempt.sequence, attempt.target),
         "number": attempt.number,
@@ -77,3 +79,9 @@ def build_attempt_view(attempt: Attempt) -> dict[str, Any]:
         "response": attempt.response_body,
         "next_attempt_at": format_optional_timestamp(attempt.next_attempt_at),
     }
+
+
+def build_redelivery_view(result: RedeliveryResult) -> dict[str, Any]:
+    """Return the number of deliveries that were queued; `cursor` is null once all are."""
+    position = result.next_position
+    return {"redelivered": result.count, "cursor": encode_cursor(position) if position else None}
