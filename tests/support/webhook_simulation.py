@@ -100,7 +100,7 @@ class WebhookSimulation:
 
     def _build_deliverer(self) -> Deliverer:
         return Deliverer(
-            updater=DeliveryUpdater(store=self.deliveries, queue=self.queue, settings=self.settings),
+            updater=DeliveryUpdater(deliveries=self.deliveries, queue=self.queue, settings=self.settings),
             request_builder=RequestBuilder(
                 deliveries=self.deliveries,
                 endpoints=self.endpoints,

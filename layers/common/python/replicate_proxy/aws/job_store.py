@@ -108,8 +108,8 @@ class DynamoJobStore:
             )
         ids = [from_item(item)["id"] for item in response["Items"]]
         ids = [job_id for job_id in ids if job_id != before_id]
-        found = self.get_many(tenant, ids[:limit])
-        jobs = tuple(found[job_id] for job_id in ids[:limit] if job_id in found)
+        jobs_by_id = self.get_many(tenant, ids[:limit])
+        jobs = tuple(jobs_by_id[job_id] for job_id in ids[:limit] if job_id in jobs_by_id)
         return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
     def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:

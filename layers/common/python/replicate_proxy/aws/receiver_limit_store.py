@@ -61,7 +61,10 @@ class DynamoReceiverLimitStore:
     def record_response(
         self, tenant: str, receiver_id: str, token: str, *, response: ReceiverResponse, now: datetime
     ) -> ReceiverHealth:
-        values: dict[str, Any] = {":now": format_timestamp(now), ":expires_at": self._expires_at(now)}
+        values: dict[str, Any] = {
+            ":now": format_timestamp(now),
+            ":expires_at": self._settings.calculate_expiry(now),
+        }
         if response.result is AttemptResult.DELIVERED:
             values[":zero"] = 0
             expression = (
@@ -126,7 +129,7 @@ class DynamoReceiverLimitStore:
             "slots": {token: lease_until},
             "consecutive_unanswered": 0,
             "consecutive_failures": 0,
-            "expires_at": self._expires_at(now),
+            "expires_at": self._settings.calculate_expiry(now),
         }
         try:
             with translate_dynamodb_errors("create receiver"):
@@ -183,9 +186,6 @@ class DynamoReceiverLimitStore:
                 **options,
             )
         return from_item(response["Attributes"])
-
-    def _expires_at(self, now: datetime) -> int:
-        return int((now + timedelta(days=self._settings.retention_days)).timestamp())
 
 
 def _key(tenant: str, receiver_id: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def build_deliverer() -> Deliverer:
     settings = build_delivery_settings()
     return Deliverer(
         updater=DeliveryUpdater(
-            store=build_delivery_store(), queue=build_delivery_queue(), settings=settings
+            deliveries=build_delivery_store(), queue=build_delivery_queue(), settings=settings
         ),
         request_builder=RequestBuilder(
             deliveries=build_delivery_store(),

@@ -1,4 +1,4 @@
-"""The body of the notify queue's messages. Pure."""
+"""The messages of the notify queue. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class DeliverCommand:
     """Attempt this delivery now if it is due.
 
-    The message holds IDs only. `receiver_id` becomes the message group, which makes the queue fair between
-    receivers.
+    It holds only IDs: the deliverer reads the delivery's current record. `receiver_id` becomes the message
+    group, which makes the queue fair between receivers.
     """
 
     tenant: str
@@ -43,7 +43,7 @@ class DeliverCommand:
 
     @classmethod
     def from_json(cls, text: str) -> DeliverCommand:
-        """Parse a message body. Raises PermanentError if it is no such command."""
+        """Parse a message body. Raises PermanentError if it is not a deliver command."""
         try:
             fields = json.loads(text)
             return cls(
@@ -55,4 +55,4 @@ class DeliverCommand:
                 correlation_id=str(fields.get("correlation_id", "")),
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise PermanentError(f"not a deliver command: {type(error).__name__}") from error
+            raise PermanentError(f"the message is not a deliver command: {type(error).__name__}") from error

@@ -133,7 +133,7 @@ class Deliverer:
             return None
 
     def finish(self, prepared: PreparedDelivery, response: ReceiverResponse) -> DeliverCommand | None:
-        """Record the attempt and move the delivery on.
+        """Record the attempt, then end the delivery or schedule its next attempt.
 
         Returns the command of the next delivery that waited for this one, if this one has ended.
         """
@@ -150,7 +150,13 @@ class Deliverer:
             if response.instruction is not None:
                 reason = _FAILURE_REASON_BY_INSTRUCTION[response.instruction]
             else:
-                retry_at = self._calculate_next_attempt_at(delivery, response, now)
+                retry_at = calculate_next_attempt_at(
+                    self._settings,
+                    failed_attempts=delivery.schedule_attempts,
+                    now=now,
+                    retry_after_seconds=parse_retry_after(response.retry_after, now),
+                    random_fraction=self._random_fraction,
+                )
         self._record_attempt(delivery, response, retry_at, now)
         self._checkpoint("deliver.attempt_stored")
         self._endpoint_health.record_response(delivery, prepared.slot_token, response, now)
@@ -190,21 +196,9 @@ class Deliverer:
     def _fail(self, delivery: Delivery, reason: FailureReason, now: datetime) -> None:
         self._updater.enqueue_next(self._updater.mark_failed(delivery, reason, now))
 
-    def _calculate_next_attempt_at(
-        self, delivery: Delivery, response: ReceiverResponse, now: datetime
-    ) -> datetime | None:
-        return calculate_next_attempt_at(
-            self._settings,
-            failed_attempts=delivery.schedule_attempts,
-            now=now,
-            retry_after_seconds=parse_retry_after(response.retry_after, now),
-            random_fraction=self._random_fraction,
-        )
-
     def _record_attempt(
         self, delivery: Delivery, response: ReceiverResponse, retry_at: datetime | None, now: datetime
     ) -> None:
-        retention = timedelta(days=self._settings.retention_days)
         duration_ms = round(response.duration_seconds * 1000)
         self._updater.record_attempt(
             Attempt(
@@ -220,7 +214,7 @@ class Deliverer:
                 error_code=response.error_code,
                 response_body=response.body,
                 next_attempt_at=retry_at,
-                expires_at=int((now + retention).timestamp()),
+                expires_at=self._settings.calculate_expiry(now),
             )
         )
         is_delivered = response.result is AttemptResult.DELIVERED

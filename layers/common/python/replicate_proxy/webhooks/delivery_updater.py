@@ -24,14 +24,16 @@ _MAX_EARLIER = 7
 class DeliveryUpdater:
     """Applies state changes to deliveries. Methods raise ConflictError if another worker was faster."""
 
-    def __init__(self, *, store: DeliveryStore, queue: DeliveryQueue, settings: DeliverySettings) -> None:
-        self._store = store
+    def __init__(
+        self, *, deliveries: DeliveryStore, queue: DeliveryQueue, settings: DeliverySettings
+    ) -> None:
+        self._deliveries = deliveries
         self._queue = queue
         self._settings = settings
 
     def load_with_earlier(self, command: DeliverCommand) -> tuple[Delivery | None, list[Delivery]]:
         """Return the delivery, and the pending deliveries of earlier events of its job to the same target."""
-        latest = self._store.list_latest(
+        latest = self._deliveries.list_latest(
             command.tenant,
             command.job_id,
             command.target,
@@ -44,7 +46,7 @@ class DeliveryUpdater:
 
     def record_attempt(self, attempt: Attempt) -> None:
         """Store an attempt. Called before the delivery moves on, so that a crash loses no attempt."""
-        self._store.record_attempt(attempt)
+        self._deliveries.record_attempt(attempt)
 
     def claim(self, delivery: Delivery, supersedes: Sequence[Delivery], now: datetime) -> Delivery:
         """Lease the delivery for one attempt; after a crash the sweep finds it when the lease ends."""
@@ -52,8 +54,8 @@ class DeliveryUpdater:
         for earlier in supersedes:
             # Sent at the same time, the two could arrive in the wrong order.
             postponed_to = max(earlier.next_attempt_at, lease_until)
-            self._store.save(replace(earlier, next_attempt_at=postponed_to, due_at=postponed_to))
-        return self._store.save(
+            self._deliveries.save(replace(earlier, next_attempt_at=postponed_to, due_at=postponed_to))
+        return self._deliveries.save(
             replace(
                 delivery,
                 total_attempts=delivery.total_attempts + 1,
@@ -74,7 +76,7 @@ class DeliveryUpdater:
         ordering_timeout_at = delivery.schedule_started_at + ordering_timeout
         if now < ordering_timeout_at:
             due_at = min(due_at, ordering_timeout_at)
-        self._store.save(replace(delivery, due_at=due_at))
+        self._deliveries.save(replace(delivery, due_at=due_at))
         logger.info("delivery deferred, earlier one pending", delivery_id=delivery.id)
 
     def reschedule(self, delivery: Delivery, next_attempt_at: datetime, now: datetime) -> None:
@@ -87,7 +89,7 @@ class DeliveryUpdater:
         due_at = next_attempt_at
         if is_soon:
             due_at += timedelta(seconds=self._settings.requeue_after_seconds)
-        saved = self._store.save(
+        saved = self._deliveries.save(
             replace(delivery, next_attempt_at=next_attempt_at, due_at=due_at, lease_until=None)
         )
         if is_soon:
@@ -100,7 +102,7 @@ class DeliveryUpdater:
 
         Returns the command of the next delivery in order, if one is pending.
         """
-        saved = self._store.save(_end(delivery, DeliveryStatus.SUCCEEDED, None, now))
+        saved = self._deliveries.save(_end(delivery, DeliveryStatus.SUCCEEDED, None, now))
         for earlier in supersedes:
             self._supersede(earlier, now)
         return self._build_next_command(saved)
@@ -110,7 +112,7 @@ class DeliveryUpdater:
 
         Returns the command of the next delivery in order, if one is pending.
         """
-        saved = self._store.save(_end(delivery, DeliveryStatus.FAILED, reason, now))
+        saved = self._deliveries.save(_end(delivery, DeliveryStatus.FAILED, reason, now))
         logger.warning("delivery failed", delivery_id=delivery.id, reason=reason)
         count(Metric.DELIVERY_FAILED)
         return self._build_next_command(saved)
@@ -121,12 +123,14 @@ class DeliveryUpdater:
             self._queue.send([command])
 
     def _supersede(self, earlier: Delivery, now: datetime) -> None:
-        current = self._store.get(earlier.tenant, earlier.job_id, earlier.sequence, earlier.target)
+        current = self._deliveries.get(earlier.tenant, earlier.job_id, earlier.sequence, earlier.target)
         if current is not None and current.is_pending:
-            self._store.save(replace(current, status=DeliveryStatus.SUPERSEDED, finished_at=now, due_at=None))
+            self._deliveries.save(
+                replace(current, status=DeliveryStatus.SUPERSEDED, finished_at=now, due_at=None)
+            )
 
     def _build_next_command(self, delivery: Delivery) -> DeliverCommand | None:
-        next_delivery = self._store.get_next(delivery)
+        next_delivery = self._deliveries.get_next(delivery)
         if next_delivery is None or not next_delivery.is_pending:
             return None
         return DeliverCommand.for_delivery(next_delivery)

@@ -120,12 +120,11 @@ class Notifier:
     def _build_deliveries(
         self, job: Job, event: JobEvent, endpoints: Sequence[Endpoint], now: datetime
     ) -> list[Delivery]:
-        """Return one delivery for each target that wants the event."""
-        targets: list[Endpoint | None] = [
-            endpoint for endpoint in endpoints if endpoint.subscribes_to(event.kind)
-        ]
+        """Return one delivery for each target that subscribes to the event."""
+        targets: list[Endpoint | None] = []
         if job.webhook and matches_event_filter(job, event.kind):
-            targets.insert(0, None)
+            targets.append(None)
+        targets += [endpoint for endpoint in endpoints if endpoint.subscribes_to(event.kind)]
         return [self._build_delivery(job, event, now, endpoint) for endpoint in targets]
 
     def _build_delivery(
@@ -149,7 +148,7 @@ class Notifier:
             schedule_started_at=now,
             next_attempt_at=now,
             due_at=None if is_disabled else now + timedelta(seconds=self._settings.requeue_after_seconds),
-            expires_at=self._expires_at(now),
+            expires_at=self._settings.calculate_expiry(now),
             status=DeliveryStatus.FAILED if is_disabled else DeliveryStatus.PENDING,
             failure_reason=FailureReason.ENDPOINT_DISABLED if is_disabled else None,
             finished_at=now if is_disabled else None,
@@ -173,7 +172,7 @@ class Notifier:
             message_id=event.message_id,
             created_at=now,
             body=self._documents.save(job.tenant, job.id, f"event-{event.sequence}", text),
-            expires_at=self._expires_at(now),
+            expires_at=self._settings.calculate_expiry(now),
         )
 
     def _load_document(self, document: Document | None) -> object:
@@ -183,6 +182,3 @@ class Notifier:
         except NotFoundError:
             logger.warning("document of a job missing")
             return None
-
-    def _expires_at(self, now: datetime) -> int:
-        return int((now + timedelta(days=self._settings.retention_days)).timestamp())

@@ -175,7 +175,7 @@ class RedeliveryService:
         """Send a test event, to check that the receiver responds and verifies the signature."""
         now = self._clock.now()
         job_id = generate_id(now)
-        expires_at = int((now + timedelta(days=self._settings.retention_days)).timestamp())
+        expires_at = self._settings.calculate_expiry(now)
         message_id = build_message_id(endpoint.tenant, job_id, EventKind.TEST, 0)
         body_text = json.dumps(_build_test_body(job_id, now, base_url))
         event = StoredEvent(

@@ -79,6 +79,10 @@ class DeliverySettings:
             requeue_after_seconds=env[DELIVERY_REQUEUE_AFTER_SECONDS],
         )
 
+    def calculate_expiry(self, now: datetime) -> int:
+        """Return when DynamoDB may delete a record created now, in seconds since 1970."""
+        return int((now + timedelta(days=self.retention_days)).timestamp())
+
 
 def calculate_next_attempt_at(
     settings: DeliverySettings,

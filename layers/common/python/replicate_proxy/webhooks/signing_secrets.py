@@ -7,9 +7,9 @@ Source: Standard Webhooks specification, "Signature scheme" (24 to 64 random byt
 from __future__ import annotations
 
 import base64
-import secrets as random
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp, parse_timestamp
@@ -41,7 +41,7 @@ class SigningSecret:
 
 def generate_signing_secret(now: datetime) -> SigningSecret:
     """Return a new secret of 32 random bytes."""
-    return SigningSecret("whsec_" + base64.b64encode(random.token_bytes(_SECRET_BYTES)).decode(), now)
+    return SigningSecret("whsec_" + base64.b64encode(token_bytes(_SECRET_BYTES)).decode(), now)
 
 
 def select_live_secrets(secrets: Sequence[SigningSecret], now: datetime) -> tuple[str, ...]:

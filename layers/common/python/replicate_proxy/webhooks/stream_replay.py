@@ -49,4 +49,4 @@ def _parse_dead_letter(dead_letter: Mapping[str, Any]) -> StreamRange:
             last_sequence_number=str(batch["endSequenceNumber"]),
         )
     except (TypeError, KeyError) as error:
-        raise PermanentError(f"not a failed stream batch: {type(error).__name__}") from error
+        raise PermanentError(f"the message is not a failed stream batch: {type(error).__name__}") from error
