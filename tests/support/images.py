@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from replicate_proxy.images.stripping.strip import strip_metadata
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+SECRET = b"geo:52.52,13.40"
+"""A text that tests put into metadata and look for after its removal."""
 
 
 def make_photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
@@ -60,6 +65,16 @@ def decode_frames(content: bytes) -> list[tuple[str, bytes, object]]:
             timing = (image.info.get("duration"), image.info.get("loop"), image.size)
             frames.append((image.mode, image.convert("RGBA").tobytes(), timing))
         return frames
+
+
+def strip_and_check(content: bytes, format_name: str, exif: bytes = b"") -> bytes:
+    """Strip the file; check that the frames are the same, SECRET is removed and the file is not longer."""
+    stripped = strip_metadata(content, format_name, exif=exif)
+    assert stripped is not None
+    assert decode_frames(stripped) == decode_frames(content)
+    assert SECRET not in stripped
+    assert len(stripped) <= len(content)
+    return stripped
 
 
 def write_file(folder: Path, content: bytes, name: str = "source") -> Path:

@@ -68,6 +68,12 @@ class Crash(BaseException):
     """The process ended at a checkpoint. Not an Exception, so that no handler can catch it."""
 
 
+def crash_once_at(checkpoint: str) -> Callable[[str], bool]:
+    """Return a `fault_occurs` that crashes the process at the checkpoint, the first time only."""
+    crashes = iter([True])
+    return lambda name: name == f"crash.{checkpoint}" and next(crashes, False)
+
+
 @dataclass(order=True)
 class Message:
     """A queue message: its handling, and when it is due, in seconds since the start of the test."""
@@ -344,10 +350,10 @@ class FakeOutputHarvester:
         self.results: list[HarvestResult] = []
         self.calls: list[tuple[FileRecord, ...]] = []
 
-    def harvest(self, *, earlier_records: tuple[FileRecord, ...] = (), **given: Any) -> HarvestResult:
+    def harvest(self, *, earlier_records: tuple[FileRecord, ...] = (), **arguments: Any) -> HarvestResult:
         self.calls.append(earlier_records)
         self.faults.raise_planned("harvest")
         if self.results:
             return self.results.pop(0)
-        url = f"https://outputs.test/{given['job_id']}.webp"
+        url = f"https://outputs.test/{arguments['job_id']}.webp"
         return HarvestResult(output=[url], records=(FileRecord((0,), FileOutcome.STORED, url),))

@@ -169,7 +169,7 @@ def test_close_ends_all_children(pool: ImageWorkerPool, tmp_path: Path) -> None:
     assert list_children() == []
 
 
-def test_start_one_starts_child_before_first_image(pool: ImageWorkerPool) -> None:
+def test_start_worker_starts_child_before_first_image(pool: ImageWorkerPool) -> None:
     pool.start_worker()
 
     assert len(list_children()) == 1

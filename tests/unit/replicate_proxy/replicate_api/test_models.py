@@ -1,4 +1,4 @@
-"""Parsing of predictions and of JSON from Replicate, and the paths of create targets."""
+"""Parsing of predictions and of JSON from Replicate."""
 
 from __future__ import annotations
 

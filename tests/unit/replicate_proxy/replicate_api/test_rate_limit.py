@@ -92,7 +92,7 @@ def test_usual_limit_applies_after_reduction(build_limiter: BuildLimiter, clock:
     assert count_slots(limiter, 10) == 0
 
 
-def test_wait_is_at_most_the_queue_delay(build_limiter: BuildLimiter) -> None:
+def test_wait_is_at_most_the_message_delay(build_limiter: BuildLimiter) -> None:
     limiter = build_limiter()
     limiter.reduce_limit(0.01, for_seconds=10**6)
     assert limiter.acquire_slot() == 900

@@ -22,7 +22,7 @@ from replicate_proxy.replicate_api.errors import (
 )
 from tests.support.builders import make_job
 from tests.support.clock import NOW
-from tests.support.world import Crash, World
+from tests.support.world import Crash, World, crash_once_at
 
 if TYPE_CHECKING:
     from replicate_proxy.replicate_api.models import UpstreamPrediction
@@ -152,15 +152,7 @@ def test_dispatch_does_not_send_again_when_outcome_is_unknown(world: World, erro
 @pytest.mark.parametrize("webhooks", [True, False], ids=["webhooks", "polling"])
 def test_crash_at_any_checkpoint_never_costs_second_prediction(step: str, *, webhooks: bool) -> None:
     # Given a dispatcher that crashes once, at the checkpoint
-    crashes: list[str] = []
-
-    def crash_once(name: str) -> bool:
-        if name != f"crash.dispatch.{step}" or crashes:
-            return False
-        crashes.append(name)
-        return True
-
-    world = World(fault_occurs=crash_once)
+    world = World(fault_occurs=crash_once_at(f"dispatch.{step}"))
     job = world.put_job()
     with pytest.raises(Crash):
         world.dispatch_job(job)

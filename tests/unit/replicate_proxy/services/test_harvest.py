@@ -14,7 +14,7 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from tests.support.builders import make_job
 from tests.support.clock import NOW
-from tests.support.world import Crash, World
+from tests.support.world import Crash, World, crash_once_at
 
 S = JobStatus
 SOURCE_URLS = ["https://replicate.delivery/a.png", "https://replicate.delivery/b.png"]
@@ -103,15 +103,7 @@ def test_harvest_ignores_message_while_another_round_runs(world: World) -> None:
 
 @pytest.mark.parametrize("step", ["lease_acquired", "files_stored", "result_stored"])
 def test_job_is_finished_when_harvester_crashed_at_checkpoint(step: str) -> None:
-    crashes: list[str] = []
-
-    def crash_once(name: str) -> bool:
-        if name != f"crash.harvest.{step}" or crashes:
-            return False
-        crashes.append(name)
-        return True
-
-    world = World(fault_occurs=crash_once)
+    world = World(fault_occurs=crash_once_at(f"harvest.{step}"))
     job = make_succeeded_job(world)
     with pytest.raises(Crash):
         harvest(world, job)

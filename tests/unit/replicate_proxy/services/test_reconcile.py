@@ -133,7 +133,7 @@ def test_failing_check_is_repeated_at_growing_intervals(world: World) -> None:
     assert world.get_job(job).status is S.PROCESSING
 
 
-def test_failed_check_is_repeated_within_minutes_after_many_checks_without_news(world: World) -> None:
+def test_failed_check_is_repeated_within_minutes_after_many_checks_without_progress(world: World) -> None:
     job = world.put_job(S.SUBMIT_UNKNOWN, next_check_at=PAST, create_sent_at=NOW, checks=9)
     world.replicate.faults.fail("list")
 
