@@ -1,4 +1,4 @@
-"""Keys of the deliveries table, and its records. Pure.
+"""Keys of the deliveries table, and its records. No I/O.
 
 | pk                  | sk                                   | record                                       |
 |---------------------|--------------------------------------|----------------------------------------------|

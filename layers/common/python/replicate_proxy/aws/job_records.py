@@ -1,4 +1,4 @@
-"""The items of the jobs table as records: their keys, and the attributes of a job. Pure.
+"""The items of the jobs table as records: their keys, and the attributes of a job. No I/O.
 
 | pk                         | sk    | item                                                           |
 |----------------------------|-------|----------------------------------------------------------------|

@@ -1,4 +1,4 @@
-"""The messages of the dispatch queue. Pure."""
+"""The messages of the dispatch queue. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events on the bus, in one versioned envelope; docs/events.md documents them. Pure."""
+"""The events on the bus, in one versioned envelope; docs/events.md documents them. No I/O."""
 
 from __future__ import annotations
 

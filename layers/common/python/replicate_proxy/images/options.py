@@ -1,4 +1,4 @@
-"""Image options that a request or a tenant may choose. Pure."""
+"""Image options that a request or a tenant may choose. No I/O."""
 
 from __future__ import annotations
 

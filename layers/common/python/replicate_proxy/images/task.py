@@ -1,4 +1,4 @@
-"""One image's task, its limits and its result, as parent and child process exchange them. Pure.
+"""One image's task, its limits and its result, as parent and child process exchange them.
 
 Tasks and results cross the pipe between the processes as JSON; the files themselves are passed by path.
 """

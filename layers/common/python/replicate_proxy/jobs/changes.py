@@ -1,4 +1,4 @@
-"""The changes that can happen to a job, one class each; `jobs.state_machine` applies them. Pure."""
+"""The changes that can happen to a job, one class each; `jobs.state_machine` applies them. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of the pipeline: a job is one prediction request, a batch is several of them. Pure."""
+"""The records of the pipeline: a job is one prediction request, a batch is several of them. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transitions of a job after a report from Replicate, by Replicate's status. Pure.
+"""The transitions of a job after a report from Replicate, by Replicate's status. No I/O.
 
 A report belongs to a job if it names the job's prediction. While the job does not know its prediction, the
 attempt in the signed callback URL decides: the current attempt, or an earlier one whose create request had an

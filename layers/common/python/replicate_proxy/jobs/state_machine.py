@@ -1,4 +1,4 @@
-"""The state machine of jobs: `apply_change` is the only way in which a job's status changes. Pure.
+"""The state machine of jobs: `apply_change` is the only way in which a job's status changes. No I/O.
 
     queued ─▶ submitting ─▶ submitted ─▶ processing ─▶ harvesting ─▶ succeeded
       ▲  ◀──────┤  │            │             │             └──────▶ failed

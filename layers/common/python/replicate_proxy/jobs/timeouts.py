@@ -1,4 +1,4 @@
-"""The timeouts and limits of jobs, and the intervals between their checks. Pure."""
+"""The timeouts and limits of jobs, and the intervals between their checks. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What transitions of a job have in common: new attempts, the end, first checks, the timeline. Pure."""
+"""What transitions of a job have in common: new attempts, the end, first checks, the timeline. No I/O."""
 
 from __future__ import annotations
 

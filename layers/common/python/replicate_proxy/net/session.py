@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicate_proxy.net.addresses import AddressPolicy
+    from replicate_proxy.net.transport import OpenSocket
 
 
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -120,8 +121,26 @@ class GuardedSession:
         data: bytes | None,
         watchdog: SocketWatchdog,
     ) -> requests.Response:
-        # Plain http is allowed on loopback only: no unencrypted request leaves the machine.
-        loopback_only = url.scheme == "http"
+        request = requests.Request(
+            method, url.url, headers=_add_default_headers(headers), data=data
+        ).prepare()
+        open_socket = self._build_open_socket(watchdog, loopback_only=url.scheme == "http")
+        adapter = GuardedAdapter(open_socket, self.tls_context or build_default_tls_context())
+        try:
+            return adapter.send(
+                request, stream=True, timeout=(self.connect_timeout_seconds, self.read_timeout_seconds)
+            )
+        except exceptions.SSLError as error:
+            raise UnreachableError("the TLS handshake failed") from error
+        except exceptions.Timeout as error:
+            raise RequestTimeoutError("the host did not respond in time") from error
+        except exceptions.RequestException as error:
+            if watchdog.deadline.has_passed:
+                raise RequestTimeoutError("the total timeout of the request expired") from error
+            raise UnreachableError("the connection failed") from error
+
+    def _build_open_socket(self, watchdog: SocketWatchdog, *, loopback_only: bool) -> OpenSocket:
+        """Return the connect function of one request. Plain http is allowed on loopback only."""
 
         def open_socket(host: str, port: int, timeout_seconds: float | None) -> socket.socket:
             connection = connect(
@@ -137,22 +156,7 @@ class GuardedSession:
             watchdog.watch(connection)
             return connection
 
-        request = requests.Request(
-            method, url.url, headers=_add_default_headers(headers), data=data
-        ).prepare()
-        adapter = GuardedAdapter(open_socket, self.tls_context or build_default_tls_context())
-        try:
-            return adapter.send(
-                request, stream=True, timeout=(self.connect_timeout_seconds, self.read_timeout_seconds)
-            )
-        except exceptions.SSLError as error:
-            raise UnreachableError("the TLS handshake failed") from error
-        except exceptions.Timeout as error:
-            raise RequestTimeoutError("the host did not respond in time") from error
-        except exceptions.RequestException as error:
-            if watchdog.deadline.has_passed:
-                raise RequestTimeoutError("the total timeout of the request expired") from error
-            raise UnreachableError("the connection failed") from error
+        return open_socket
 
 
 def _add_default_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Detect a file's type by its first bytes, never by its name. Pure.
+"""Detect a file's type by its first bytes, never by its name. No I/O.
 
 The signatures are those of the WHATWG MIME Sniffing standard, ISO/IEC 14496-12 (`ftyp` brands), RFC 9649
 (WebP) and the specifications of the other formats.

@@ -1,4 +1,4 @@
-"""Records of an output's files: stored with the job and shown as `proxy.files` by the API. Pure."""
+"""Records of an output's files: stored with the job and shown as `proxy.files` by the API. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find file references in an output of any JSON shape, and replace them. Pure.
+"""Find file references in an output of any JSON shape, and replace them. No I/O.
 
 By Replicate's OpenAPI document an output is any JSON value, and files are strings: a URL, or in blocking mode
 a `data:` URI. Observed outputs nest up to three levels deep and hold up to 249 files; none has a URL within

@@ -1,4 +1,4 @@
-"""Limits of a harvest. Pure."""
+"""Limits of a harvest. No I/O."""
 
 from __future__ import annotations
 

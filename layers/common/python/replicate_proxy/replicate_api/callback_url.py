@@ -1,4 +1,4 @@
-"""The URL that Replicate calls about a prediction: it names the job and is signed with our key. Pure."""
+"""The URL that Replicate calls about a prediction: it names the job and is signed with our key. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outcomes of the checks of overdue jobs, as the sweep logs and counts them. Pure."""
+"""The outcomes of the checks of overdue jobs, as the sweep logs and counts them. No I/O."""
 
 from __future__ import annotations
 

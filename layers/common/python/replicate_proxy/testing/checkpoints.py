@@ -1,4 +1,4 @@
-"""Checkpoints: named points between two steps of a service, for fault injection. Pure.
+"""Checkpoints: named points between two steps of a service, for fault injection. No I/O.
 
 In the local stack, `testing.fault_injection` can end the process at any checkpoint, to prove that every crash
 is recovered from. Everywhere else, a checkpoint does nothing.

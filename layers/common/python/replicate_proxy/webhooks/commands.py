@@ -1,4 +1,4 @@
-"""The messages of the notify queue. Pure."""
+"""The messages of the notify queue. No I/O."""
 
 from __future__ import annotations
 

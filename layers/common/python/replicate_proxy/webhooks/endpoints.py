@@ -1,4 +1,4 @@
-"""A tenant's registered endpoint: its URL, the events it receives, and why it is disabled. Pure."""
+"""A tenant's registered endpoint: its URL, the events it receives, and why it is disabled. No I/O."""
 
 from __future__ import annotations
 

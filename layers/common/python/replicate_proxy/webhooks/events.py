@@ -1,4 +1,4 @@
-"""Webhook events of a job, and the body that each one sends. Pure.
+"""Webhook events of a job, and the body that each one sends. No I/O.
 
 Replicate docs, "Webhooks": `start` when a prediction starts, `output` when it produces output, `logs` when it
 logs, `completed` at the end; without a filter `output` and `completed`. Our `output` comes once, when the

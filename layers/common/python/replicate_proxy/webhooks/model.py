@@ -1,4 +1,4 @@
-"""Records of webhook delivery. Pure.
+"""Records of webhook delivery. No I/O.
 
 A change of a job gives events; each event is delivered to every target that wants it; each delivery makes
 attempts until one succeeds:

@@ -1,4 +1,4 @@
-"""Limit the concurrent requests to one receiver, fewer the less it responds. Pure.
+"""Limit the concurrent requests to one receiver, fewer the less it responds. No I/O.
 
 A receiver that times out holds a worker for the whole timeout. Without a limit, one such receiver would
 occupy all workers and delay the deliveries to all others.

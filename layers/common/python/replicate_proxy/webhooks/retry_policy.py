@@ -1,4 +1,4 @@
-"""The retry schedule and the other settings of webhook delivery, and the time of the next attempt. Pure."""
+"""The retry schedule and the other settings of webhook delivery, and the time of the next attempt. No I/O."""
 
 from __future__ import annotations
 

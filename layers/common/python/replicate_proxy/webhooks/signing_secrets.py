@@ -1,4 +1,4 @@
-"""Signing secrets of the Standard Webhooks scheme: generation, rotation and storage format. Pure.
+"""Signing secrets of the Standard Webhooks scheme: generation, rotation and storage format. No I/O.
 
 Source: Standard Webhooks specification, "Signature scheme" (24 to 64 random bytes in base64 with the prefix
 `whsec_`) and "Secret rotation" (sign with the old and the new secret during an overlap).
