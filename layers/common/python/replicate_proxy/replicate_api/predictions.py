@@ -1,6 +1,7 @@
 """Replicate's predictions behind the circuit breaker and the shared rate limits.
 
-`PredictionWriter` creates and cancels for the dispatcher, `PredictionReader` reads for the sweep.
+`UpstreamPredictionWriter` creates and cancels for the dispatcher, `UpstreamPredictionReader` reads for the
+sweep.
 """
 
 from __future__ import annotations
