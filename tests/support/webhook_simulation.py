@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.webhooks.deliverer import Deliverer, PreparedDelivery
@@ -21,6 +21,7 @@ from replicate_proxy.webhooks.retry_policy import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
+from tests.support.webhook_builders import as_succeeded, make_job
 from tests.support.webhook_fakes import (
     FakeDeliveryQueue,
     FakeDeliveryStore,
@@ -123,6 +124,12 @@ class WebhookSimulation:
     def apply_changes(self, *changes: tuple[Job | None, Job]) -> int | None:
         """Notify about changes, each from an old record to a new one; return the index of a failed one."""
         return self.notifier.notify([JobChange(old, new) for old, new in changes])
+
+    def complete_job(self, **fields: Any) -> Job:
+        """Let a job succeed. Its webhook receives `completed` only, unless the fields say otherwise."""
+        job = make_job(**{"webhook_events": ("completed",), **fields})
+        assert self.apply_changes((job, as_succeeded(job))) is None
+        return job
 
     def run_for(self, seconds: float = 2) -> None:
         """Let time pass: messages are received, requests end, the sweep runs every minute."""

@@ -1,3 +1,5 @@
+"""Fixtures: a simulation of webhook delivery."""
+
 from __future__ import annotations
 
 import pytest

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,16 +16,6 @@ from tests.support.clock import NOW
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_endpoint, make_job
 from tests.support.webhook_fakes import refuse_connection, respond
 from tests.support.webhook_simulation import WebhookSimulation
-
-if TYPE_CHECKING:
-    from replicate_proxy.jobs.model import Job
-
-
-def complete_job(simulation: WebhookSimulation) -> Job:
-    """Let a job succeed whose webhook wants `completed` only."""
-    job = make_job(webhook_events=("completed",))
-    simulation.apply_changes((job, as_succeeded(job)))
-    return job
 
 
 def test_success_sends_output_then_completed(simulation: WebhookSimulation) -> None:
@@ -89,7 +78,7 @@ def test_repeated_change_sends_nothing_again(simulation: WebhookSimulation) -> N
 def test_retries_follow_schedule_with_same_id_and_bytes(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda _: refuse_connection()
 
-    job = complete_job(simulation)
+    job = simulation.complete_job()
     simulation.run_for(90 * 3600)
 
     requests = simulation.receiver.received
@@ -126,10 +115,7 @@ def test_receiver_gets_all_events_after_outage_of_days(simulation: WebhookSimula
 def test_flaky_receiver_accepts_each_of_a_thousand_deliveries_once(simulation: WebhookSimulation) -> None:
     numbers = iter(range(10_000_000))
     simulation.receiver.behavior = lambda _: respond(500 if next(numbers) * 7919 % 10 < 3 else 200)
-    jobs = [make_job(id=f"job{number:04}", webhook_events=("completed",)) for number in range(1000)]
-
-    for job in jobs:
-        simulation.apply_changes((job, as_succeeded(job)))
+    jobs = [simulation.complete_job(id=f"job{number:04}") for number in range(1000)]
     simulation.run_for(80 * 3600)
 
     accepted_ids = [request.json()["id"] for request in simulation.receiver.accepted]
@@ -138,7 +124,7 @@ def test_flaky_receiver_accepts_each_of_a_thousand_deliveries_once(simulation: W
     assert len(successes) == 1000
 
 
-def test_endpoints_receive_the_events_they_want(simulation: WebhookSimulation) -> None:
+def test_endpoint_receives_the_events_it_subscribes_to(simulation: WebhookSimulation) -> None:
     simulation.endpoints.create(make_endpoint(id="ep_all", url="https://a.example/"))
     simulation.endpoints.create(
         make_endpoint(id="ep_end", url="https://b.example/", events=(EventKind.COMPLETED,))
@@ -159,7 +145,7 @@ def test_endpoints_receive_the_events_they_want(simulation: WebhookSimulation) -
 
 
 def test_sweep_enqueues_delivery_when_message_is_lost(simulation: WebhookSimulation) -> None:
-    complete_job(simulation)
+    simulation.complete_job()
     assert simulation.queue.receive() is not None  # The worker that received it crashes at once.
 
     simulation.run_for(600)
@@ -168,7 +154,7 @@ def test_sweep_enqueues_delivery_when_message_is_lost(simulation: WebhookSimulat
 
 
 def test_delivery_is_attempted_after_lease_when_worker_crashes(simulation: WebhookSimulation) -> None:
-    complete_job(simulation)
+    simulation.complete_job()
     command = simulation.queue.receive()
     assert command is not None
     assert simulation.deliverer.prepare(command) is not None  # The worker crashes after the claim.
@@ -181,7 +167,7 @@ def test_delivery_is_attempted_after_lease_when_worker_crashes(simulation: Webho
 
 
 def test_prepare_returns_none_when_message_is_received_twice(simulation: WebhookSimulation) -> None:
-    complete_job(simulation)
+    simulation.complete_job()
     command = simulation.queue.receive()
     assert command is not None
 
@@ -197,7 +183,7 @@ def test_retry_after_delays_next_attempt_up_to_an_hour(simulation: WebhookSimula
     )
     simulation.receiver.behavior = lambda _: next(responses)
 
-    complete_job(simulation)
+    simulation.complete_job()
     simulation.run_for(24 * 3600)
 
     seconds = [(request.received_at - NOW).total_seconds() for request in simulation.receiver.received]
@@ -207,7 +193,7 @@ def test_retry_after_delays_next_attempt_up_to_an_hour(simulation: WebhookSimula
 
 def test_redirect_counts_as_failure(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda _: respond(302, {"location": "https://elsewhere.example/"})
-    complete_job(simulation)
+    simulation.complete_job()
     simulation.run_for()
 
     (attempt,) = simulation.deliveries.recorded_attempts
@@ -216,7 +202,7 @@ def test_redirect_counts_as_failure(simulation: WebhookSimulation) -> None:
 
 def test_attempt_is_recorded_with_response_and_next_time(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda _: respond(500, text="sorry", duration_seconds=0.25)
-    job = complete_job(simulation)
+    job = simulation.complete_job()
     simulation.run_for(1)
 
     (attempt,) = simulation.deliveries.list_attempts_by_job(TENANT, job.id)
@@ -228,10 +214,7 @@ def test_attempt_is_recorded_with_response_and_next_time(simulation: WebhookSimu
 
 def test_body_above_the_limit_is_sent_without_input() -> None:
     simulation = WebhookSimulation(DeliverySettings(max_body_bytes=2000))
-    job = make_job(
-        input=Document(text=json.dumps({"image": "data:" + "x" * 5000})), webhook_events=("completed",)
-    )
-    simulation.apply_changes((job, as_succeeded(job)))
+    job = simulation.complete_job(input=Document(text=json.dumps({"image": "data:" + "x" * 5000})))
     simulation.run_for()
 
     body = simulation.receiver.accepted[0].json()

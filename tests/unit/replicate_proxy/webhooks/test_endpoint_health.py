@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.webhooks.model import DeliveryStatus, FailureReason
-from tests.support.webhook_builders import TENANT, WEBHOOK_URL, as_succeeded, make_endpoint, make_job
+from tests.support.webhook_builders import TENANT, make_endpoint
 from tests.support.webhook_fakes import respond
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ def endpoint(simulation: WebhookSimulation) -> Endpoint:
     return endpoint
 
 
-def complete_job(simulation: WebhookSimulation, job_id: str, *, webhook: str | None = None) -> None:
-    job = make_job(id=job_id, webhook=webhook, webhook_events=("completed",))
-    simulation.apply_changes((job, as_succeeded(job)))
-
-
 def reload(simulation: WebhookSimulation, endpoint: Endpoint) -> Endpoint:
     stored = simulation.endpoints.get(TENANT, endpoint.id)
     assert stored is not None
@@ -38,8 +33,7 @@ def test_410_disables_endpoint_and_publishes_event(simulation: WebhookSimulation
     endpoint = make_endpoint()
     simulation.endpoints.create(endpoint)
     simulation.receiver.behavior = lambda _: respond(410)
-    job = make_job(webhook=None)
-    simulation.apply_changes((job, as_succeeded(job)))
+    job = simulation.complete_job(webhook=None)
     simulation.run_for(3600)
 
     stored = reload(simulation, endpoint)
@@ -58,7 +52,7 @@ def test_webhook_delivery_header_stops_retries(
     simulation: WebhookSimulation, endpoint: Endpoint, header: str, reason: str | None
 ) -> None:
     simulation.receiver.behavior = lambda _: respond(503, {"Webhook-Delivery": header})
-    complete_job(simulation, "job")
+    simulation.complete_job(webhook=None)
     simulation.run_for(3600)
 
     assert len(simulation.receiver.received) == 1
@@ -70,7 +64,7 @@ def test_hundred_consecutive_failures_disable_endpoint_after_an_hour(
 ) -> None:
     simulation.receiver.behavior = lambda _: respond(500)
     for number in range(60):
-        complete_job(simulation, f"job{number:02}")
+        simulation.complete_job(id=f"job{number:02}", webhook=None)
     simulation.run_for(1800)
     # 180 failures, but within minutes: the receiver may be restarting.
     assert reload(simulation, endpoint).is_enabled
@@ -83,7 +77,7 @@ def test_hundred_consecutive_failures_disable_endpoint_after_an_hour(
 def test_five_days_of_failures_disable_endpoint(simulation: WebhookSimulation, endpoint: Endpoint) -> None:
     simulation.receiver.behavior = lambda _: respond(500)
     for day in range(6):
-        complete_job(simulation, f"job{day}")
+        simulation.complete_job(id=f"job{day}", webhook=None)
         simulation.run_for(23 * 3600)
 
     assert reload(simulation, endpoint).disabled_reason == "failing_too_long"
@@ -93,7 +87,7 @@ def test_success_resets_the_failure_count(simulation: WebhookSimulation, endpoin
     numbers = iter(range(1_000_000))
     simulation.receiver.behavior = lambda _: respond(200 if next(numbers) % 50 == 49 else 500)
     for number in range(60):
-        complete_job(simulation, f"job{number:02}")
+        simulation.complete_job(id=f"job{number:02}", webhook=None)
     simulation.run_for(24 * 3600)
 
     assert reload(simulation, endpoint).is_enabled
@@ -104,7 +98,7 @@ def test_deliveries_to_disabled_endpoint_are_stored_as_failed(
 ) -> None:
     simulation.receiver.behavior = lambda _: respond(410)
     for number in range(3):
-        complete_job(simulation, f"job{number}")
+        simulation.complete_job(id=f"job{number}", webhook=None)
         simulation.run_for(10)
 
     assert len(simulation.receiver.received) == 1
@@ -114,10 +108,10 @@ def test_deliveries_to_disabled_endpoint_are_stored_as_failed(
 
 def test_own_webhook_of_predictions_is_never_disabled(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda _: respond(410)
-    complete_job(simulation, "first", webhook=WEBHOOK_URL)
+    simulation.complete_job(id="first")
     simulation.run_for(10)
     simulation.receiver.behavior = lambda _: respond(200)
-    complete_job(simulation, "second", webhook=WEBHOOK_URL)
+    simulation.complete_job(id="second")
     simulation.run_for(10)
 
     assert [request.json()["id"] for request in simulation.receiver.accepted] == ["second"]

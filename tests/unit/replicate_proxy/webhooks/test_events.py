@@ -88,18 +88,18 @@ def test_no_event_after_job_has_ended(status: JobStatus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event_filter", "wanted"),
+    ("event_filter", "selected"),
     [
         (None, ["output", "completed"]),
         ((), ["output", "completed"]),
         (("start", "logs"), ["start", "logs"]),
     ],
 )
-def test_prediction_wants_events_of_its_filter(
-    event_filter: tuple[str, ...] | None, wanted: list[str]
+def test_filter_of_prediction_selects_events(
+    event_filter: tuple[str, ...] | None, selected: list[str]
 ) -> None:
     job = make_job(webhook_events=event_filter)
-    assert [kind.value for kind in EventKind if matches_event_filter(job, kind)] == wanted
+    assert [kind.value for kind in EventKind if matches_event_filter(job, kind)] == selected
 
 
 def test_message_ids_repeat_for_the_same_change_only() -> None:

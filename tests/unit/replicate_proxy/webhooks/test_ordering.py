@@ -20,8 +20,8 @@ EVENTS = ("start", "output", "completed")
 BEHAVIORS = st.sampled_from(["accept", "reject", "busy", "unreachable", "time out"])
 
 
-def complete_job(simulation: WebhookSimulation) -> str:
-    """Let a job run and succeed whose webhook wants all events; return its ID."""
+def run_job(simulation: WebhookSimulation) -> str:
+    """Let a job run and succeed whose webhook receives all events; return its ID."""
     job = make_job(webhook_events=EVENTS)
     running = as_processing(job)
     simulation.apply_changes((job, running), (running, as_succeeded(running)))
@@ -31,7 +31,7 @@ def complete_job(simulation: WebhookSimulation) -> str:
 def test_later_event_waits_when_receiver_is_unavailable(simulation: WebhookSimulation) -> None:
     responses = iter([refuse_connection(), refuse_connection()])
     simulation.receiver.behavior = lambda _: next(responses, respond(200))
-    complete_job(simulation)
+    run_job(simulation)
     simulation.run_for(400)
 
     received = [request.event for request in simulation.receiver.received]
@@ -41,7 +41,7 @@ def test_later_event_waits_when_receiver_is_unavailable(simulation: WebhookSimul
 def test_waiting_events_follow_at_once_when_earlier_one_succeeds(simulation: WebhookSimulation) -> None:
     responses = iter([refuse_connection()])
     simulation.receiver.behavior = lambda _: next(responses, respond(200))
-    complete_job(simulation)
+    run_job(simulation)
     simulation.run_for(60)
 
     start_at, *later_times = [request.received_at for request in simulation.receiver.accepted]
@@ -50,7 +50,7 @@ def test_waiting_events_follow_at_once_when_earlier_one_succeeds(simulation: Web
 
 def test_later_events_supersede_rejected_one_after_ordering_timeout(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
-    job_id = complete_job(simulation)
+    job_id = run_job(simulation)
     simulation.run_for(1200)
 
     def count_start_requests() -> int:
@@ -67,7 +67,7 @@ def test_later_events_supersede_rejected_one_after_ordering_timeout(simulation: 
 
 def test_every_delivery_ends_when_receiver_is_never_available(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda _: refuse_connection()
-    job_id = complete_job(simulation)
+    job_id = run_job(simulation)
     simulation.run_for(15 * 24 * 3600)
 
     deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
@@ -76,8 +76,7 @@ def test_every_delivery_ends_when_receiver_is_never_available(simulation: Webhoo
 
 
 def test_waiting_events_follow_in_the_same_invocation(simulation: WebhookSimulation) -> None:
-    job = make_job(webhook_events=EVENTS)
-    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.complete_job(webhook_events=EVENTS)
     command = simulation.queue.receive()
     assert command is not None
     assert len(simulation.queue) == 0
@@ -91,8 +90,7 @@ def test_waiting_events_follow_in_the_same_invocation(simulation: WebhookSimulat
 def test_slow_receiver_gets_one_request_per_invocation(simulation: WebhookSimulation) -> None:
     """Three requests of fifteen seconds would exceed the function's timeout."""
     simulation.receiver.behavior = lambda _: respond(200, duration_seconds=14.0)
-    job = make_job(webhook_events=EVENTS)
-    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.complete_job(webhook_events=EVENTS)
     command = simulation.queue.receive()
     assert command is not None
 
@@ -104,9 +102,8 @@ def test_slow_receiver_gets_one_request_per_invocation(simulation: WebhookSimula
 
 def test_targets_do_not_wait_for_each_other(simulation: WebhookSimulation) -> None:
     simulation.receiver.behavior = lambda request: time_out() if "slow" in request.url else respond(200)
-    slow = make_job(id="slow", webhook="https://slow.example/", webhook_events=("completed",))
-    quick = make_job(id="quick", webhook="https://quick.example/", webhook_events=("completed",))
-    simulation.apply_changes((slow, as_succeeded(slow)), (quick, as_succeeded(quick)))
+    simulation.complete_job(id="slow", webhook="https://slow.example/")
+    simulation.complete_job(id="quick", webhook="https://quick.example/")
     simulation.run_for(1)
 
     assert [request.json()["id"] for request in simulation.receiver.accepted] == ["quick"]
@@ -132,7 +129,7 @@ def test_events_arrive_in_order_and_once_whatever_the_receiver_does(behaviors: l
                 return respond(200)
 
     simulation.receiver.behavior = behave
-    job_id = complete_job(simulation)
+    job_id = run_job(simulation)
     simulation.run_for(20 * 24 * 3600)
 
     accepted = [request.event for request in simulation.receiver.accepted]

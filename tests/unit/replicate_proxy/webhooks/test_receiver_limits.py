@@ -9,17 +9,10 @@ import pytest
 
 from replicate_proxy.webhooks.receiver_limits import calculate_allowed_concurrency
 from tests.support.clock import NOW
-from tests.support.webhook_builders import as_succeeded, make_job
 from tests.support.webhook_fakes import respond, time_out
 from tests.support.webhook_simulation import WebhookSimulation
 
 UNRESPONSIVE_URL = "https://hangs.example/hook"
-
-
-def complete_job(simulation: WebhookSimulation, job_id: str, url: str) -> None:
-    """Let a job succeed whose webhook wants `completed` only."""
-    job = make_job(id=job_id, webhook=url, webhook_events=("completed",))
-    assert simulation.apply_changes((job, as_succeeded(job))) is None
 
 
 def test_unresponsive_receiver_does_not_delay_a_thousand_other_deliveries() -> None:
@@ -29,9 +22,9 @@ def test_unresponsive_receiver_does_not_delay_a_thousand_other_deliveries() -> N
         time_out() if request.url == UNRESPONSIVE_URL else respond(200, duration_seconds=0.05)
     )
     for number in range(200):
-        complete_job(simulation, f"bad{number}", UNRESPONSIVE_URL)
+        simulation.complete_job(id=f"bad{number}", webhook=UNRESPONSIVE_URL)
     for number in range(1000):
-        complete_job(simulation, f"good{number}", f"https://app{number % 20}.example/hook")
+        simulation.complete_job(id=f"good{number}", webhook=f"https://app{number % 20}.example/hook")
 
     simulation.run_for(60)
 
@@ -48,7 +41,7 @@ def test_unresponsive_receiver_is_probed_by_one_request_at_a_time() -> None:
     simulation = WebhookSimulation(workers=50)
     simulation.receiver.behavior = lambda _: time_out()
     for number in range(100):
-        complete_job(simulation, f"bad{number}", UNRESPONSIVE_URL)
+        simulation.complete_job(id=f"bad{number}", webhook=UNRESPONSIVE_URL)
     simulation.run_for(30)
     first_requests = len(simulation.receiver.received)
 
@@ -65,7 +58,7 @@ def test_all_deliveries_arrive_when_receiver_responds_again() -> None:
         time_out() if request.received_at < outage_end else respond(200)
     )
     for number in range(100):
-        complete_job(simulation, f"job{number}", UNRESPONSIVE_URL)
+        simulation.complete_job(id=f"job{number}", webhook=UNRESPONSIVE_URL)
 
     simulation.run_for(80 * 3600)
 
@@ -76,7 +69,7 @@ def test_waiting_for_a_slot_does_not_count_as_an_attempt() -> None:
     simulation = WebhookSimulation(workers=200)
     simulation.receiver.behavior = lambda _: respond(200, duration_seconds=10)
     for number in range(60):
-        complete_job(simulation, f"job{number}", "https://slow.example/hook")
+        simulation.complete_job(id=f"job{number}", webhook="https://slow.example/hook")
 
     simulation.run_for(120)
 

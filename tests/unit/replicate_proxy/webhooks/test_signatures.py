@@ -26,7 +26,7 @@ from replicate_proxy.webhooks.signing_secrets import (
     select_live_secrets,
 )
 from tests.support.example_receivers import NODE_MODULES
-from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
+from tests.support.webhook_builders import TENANT, make_endpoint
 from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond
 from tests.support.webhook_simulation import WebhookSimulation
 
@@ -104,10 +104,7 @@ VERIFICATION_ERRORS = (
 
 def deliver_completed(simulation: WebhookSimulation) -> ReceivedRequest:
     """Let a job succeed and return the request of its `completed` event."""
-    job = make_job(
-        webhook_events=("completed",), input=Document(text=json.dumps({"prompt": "Ærø ☂ 漢字 \U0001f5fc"}))
-    )
-    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.complete_job(input=Document(text=json.dumps({"prompt": "Ærø ☂ 漢字 \U0001f5fc"})))
     simulation.run_for()
     return simulation.receiver.accepted[-1]
 
@@ -169,8 +166,7 @@ def test_endpoint_has_its_own_secret(real_now: datetime) -> None:
     simulation = WebhookSimulation(start=real_now)
     endpoint = make_endpoint(events=("completed",))
     simulation.endpoints.create(endpoint)
-    job = make_job(webhook=None)
-    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.complete_job(webhook=None)
     simulation.run_for()
 
     (request,) = simulation.receiver.accepted
@@ -186,8 +182,7 @@ def test_retry_is_signed_with_its_own_timestamp(real_now: datetime) -> None:
     simulation.receiver.behavior = lambda request: (
         respond(200) if request.received_at >= outage_end else refuse_connection()
     )
-    job = make_job(webhook_events=("completed",))
-    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.complete_job()
     simulation.run_for(9420)
 
     (request,) = simulation.receiver.accepted

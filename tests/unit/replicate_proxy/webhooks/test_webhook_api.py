@@ -15,7 +15,7 @@ from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.webhooks.endpoint_service import MAX_ENDPOINTS
 from tests.support.clock import NOW
-from tests.support.webhook_builders import TENANT, as_succeeded, make_endpoint, make_job
+from tests.support.webhook_builders import TENANT, make_endpoint, make_job
 from tests.support.webhook_fakes import respond, time_out
 from tests.support.webhook_simulation import WebhookSimulation
 
@@ -71,15 +71,6 @@ class Client:
 @pytest.fixture
 def client(simulation: WebhookSimulation) -> Client:
     return Client(simulation)
-
-
-def complete_job(
-    simulation: WebhookSimulation, job_id: str | None = None, *, webhook_events: Any = ("completed",)
-) -> str:
-    """Let a job succeed whose own webhook wants the events; return its ID."""
-    job = make_job(webhook_events=webhook_events, **({"id": job_id} if job_id else {}))
-    simulation.apply_changes((job, as_succeeded(job)))
-    return job.id
 
 
 def test_endpoint_is_created_read_changed_and_deleted(client: Client) -> None:
@@ -177,7 +168,7 @@ def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
     endpoint = make_endpoint(events=("completed",))
     simulation.endpoints.create(endpoint)
     simulation.receiver.behavior = lambda request: respond(500 if "all" in request.url else 200, text="no")
-    job_id = complete_job(simulation)
+    job_id = simulation.complete_job().id
     simulation.run_for(1)
 
     by_prediction = client.request("GET", f"deliveries?prediction={job_id}")["results"]
@@ -197,7 +188,7 @@ def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
 
 def test_deliveries_are_paged(client: Client, simulation: WebhookSimulation) -> None:
     for number in range(130):
-        complete_job(simulation, f"job{number:03}")
+        simulation.complete_job(id=f"job{number:03}")
         simulation.clock.advance(1)
 
     first = client.request("GET", "deliveries?status=pending")
@@ -217,7 +208,7 @@ def test_list_rejects_invalid_query_parameter(client: Client, path: str) -> None
 
 
 def test_redeliver_sends_the_same_id_and_bytes(client: Client, simulation: WebhookSimulation) -> None:
-    job_id = complete_job(simulation)
+    job_id = simulation.complete_job().id
     simulation.run_for()
     (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
 
@@ -233,7 +224,7 @@ def test_redeliver_is_409_while_an_attempt_is_in_progress(
     client: Client, simulation: WebhookSimulation
 ) -> None:
     simulation.receiver.behavior = lambda _: time_out()
-    job_id = complete_job(simulation)
+    job_id = simulation.complete_job().id
     simulation.run_for(1)
     (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
     assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
@@ -244,7 +235,7 @@ def test_redeliver_sends_all_failed_since_a_time(client: Client, simulation: Web
     simulation.endpoints.create(endpoint)
     simulation.receiver.behavior = lambda _: respond(500)
     for number in range(3):
-        complete_job(simulation, f"job{number}")
+        simulation.complete_job(id=f"job{number}")
         simulation.run_for(3600)
     simulation.run_for(100 * 3600)
     simulation.receiver.behavior = lambda _: respond(200)
@@ -269,7 +260,7 @@ def test_redeliver_continues_with_the_cursor(client: Client, simulation: Webhook
         simulation.endpoints.create(make_endpoint(id=f"ep_{number}", url=url, events=("completed",)))
     simulation.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
     for number in range(550):
-        complete_job(simulation, f"job{number:03}")
+        simulation.complete_job(id=f"job{number:03}")
     simulation.run_for(1200)
 
     total, calls = 0, 0
@@ -287,8 +278,7 @@ def test_enable_redelivers_what_the_endpoint_missed(client: Client, simulation: 
     simulation.endpoints.create(endpoint)
     simulation.receiver.behavior = lambda _: respond(410)
     for number in range(4):
-        job = make_job(id=f"job{number}", webhook=None)
-        simulation.apply_changes((job, as_succeeded(job)))
+        simulation.complete_job(id=f"job{number}", webhook=None)
         simulation.run_for(60)
     delivery = client.request("GET", f"endpoints/{endpoint.id}/deliveries")["results"][0]
     assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
@@ -306,8 +296,7 @@ def test_enable_without_redeliver_sends_nothing(client: Client, simulation: Webh
     endpoint = make_endpoint(events=("completed",))
     simulation.endpoints.create(endpoint)
     client.request("PATCH", f"endpoints/{endpoint.id}", {"enabled": False})
-    job = make_job(webhook=None)
-    simulation.apply_changes((job, as_succeeded(job)))
+    simulation.complete_job(webhook=None)
 
     client.request("POST", f"endpoints/{endpoint.id}/enable", {"redeliver": False})
     simulation.run_for(600)
@@ -337,7 +326,7 @@ def test_other_tenants_id_responds_like_unknown_id(
 ) -> None:
     endpoint = make_endpoint()
     simulation.endpoints.create(endpoint)
-    job_id = complete_job(simulation, webhook_events=None)
+    job_id = simulation.complete_job(webhook_events=None).id
     simulation.run_for()
     delivery = simulation.deliveries.list_by_job(TENANT, job_id)[0]
     other_tenant = Client(simulation, tenant="other")
@@ -353,7 +342,7 @@ def test_other_tenants_id_responds_like_unknown_id(
 def test_other_tenants_prediction_lists_like_unknown_prediction(
     simulation: WebhookSimulation, name: str
 ) -> None:
-    job_id = complete_job(simulation, webhook_events=None)
+    job_id = simulation.complete_job(webhook_events=None).id
     simulation.run_for()
     other_tenant = Client(simulation, tenant="other")
     unknown_id = job_id[:-1] + "z"
