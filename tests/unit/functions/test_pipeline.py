@@ -57,8 +57,8 @@ def store_job(event: dict[str, Any], world: World, status: JobStatus, **fields: 
 
 def invoke(app: ModuleType, event: dict[str, Any]) -> list[str]:
     """Return the IDs of the messages that go back to the queue."""
-    reply = app.lambda_handler(event, CONTEXT)
-    return [entry["itemIdentifier"] for entry in reply["batchItemFailures"]]
+    response = app.lambda_handler(event, CONTEXT)
+    return [entry["itemIdentifier"] for entry in response["batchItemFailures"]]
 
 
 def test_dispatch_submits_job(world: World) -> None:

@@ -111,6 +111,7 @@ class Metric(StrEnum):
     AUTH_FROM_STALE_CACHE = "AuthFromStaleCache"
     AUTH_UNAVAILABLE = "AuthUnavailable"
     CACHE_UNAVAILABLE = "CacheUnavailable"
+    STALE_RESPONSE_SERVED = "StaleResponseServed"
 
 
 def count(metric: Metric, value: float = 1) -> None:

@@ -1,4 +1,4 @@
-"""The routes of batches, from API Gateway's event to the reply, over the whole pipeline in memory."""
+"""The routes of batches, from API Gateway's event to the response, over the whole pipeline in memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from tests.support.prediction_api import API_URL, PredictionApi
 
 ENTRY = {"version": VERSION, "input": {"prompt": "a cat"}}
 WEBHOOK = "https://app.test/hook"
-
-
-@pytest.fixture
-def api() -> PredictionApi:
-    return PredictionApi()
 
 
 def create(api: PredictionApi, *entries: Any, **fields: Any) -> tuple[int, Any, Any]:
@@ -37,7 +32,7 @@ def finish_all(api: PredictionApi) -> None:
     api.world.drain_messages()
 
 
-def test_batch_is_created_as_a_whole_and_runs_entry_by_entry(api: PredictionApi) -> None:
+def test_batch_is_created_with_all_entries_and_completes(api: PredictionApi) -> None:
     entries = (ENTRY, {"model": "acme/sdxl", "input": {}}, {"deployment": "acme/up", "input": {}})
     status, batch, headers = create(api, *entries)
     assert (status, batch["status"], batch["total"]) == (201, "processing", 3)
@@ -123,7 +118,7 @@ def test_model_that_the_key_may_not_run_rejects_the_whole_batch(api: PredictionA
     assert api.world.store.jobs == {}
 
 
-def test_idempotency_key_stands_for_the_whole_batch(api: PredictionApi) -> None:
+def test_idempotency_key_replays_the_whole_batch(api: PredictionApi) -> None:
     headers = {"Idempotency-Key": "order-1"}
     first = create(api, ENTRY, ENTRY, headers=headers)
     second = create(api, ENTRY, ENTRY, headers=headers)
@@ -173,7 +168,7 @@ def test_batch_routes_require_the_scopes_of_predictions(api: PredictionApi) -> N
     assert get_batch(api, batch["id"], scopes="predictions:write")[0] == 403
 
 
-def test_predictions_that_do_not_fit_into_the_reply_are_shortened() -> None:
+def test_predictions_that_do_not_fit_into_the_response_are_shortened() -> None:
     api = PredictionApi(max_response_bytes=3_000)
     _, batch, _ = create(api, *[{"version": VERSION, "input": {"prompt": "x" * 600}}] * 4)
     full = [prediction for prediction in batch["predictions"] if "input" in prediction]

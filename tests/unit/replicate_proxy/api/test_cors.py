@@ -1,4 +1,4 @@
-"""Pages of allowed origins may call the API; no reply permits it to others."""
+"""Pages of allowed origins may call the API; no response permits it to others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_preflight_of_allowed_origin_says_what_it_may_send() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_replies_and_errors_are_readable_by_allowed_origin(method: str) -> None:
+def test_responses_and_errors_are_readable_by_allowed_origin(method: str) -> None:
     headers = call(POLICY, method, APP)["headers"]
 
     assert headers["access-control-allow-origin"] == APP
@@ -58,7 +58,7 @@ def test_other_origin_gets_no_cors_headers(method: str, origin: str | None) -> N
     headers = call(POLICY, method, origin)["headers"]
 
     assert [name for name in headers if name.startswith("access-control")] == []
-    assert headers["vary"] == "origin", "a cache would serve this reply to an allowed origin"
+    assert headers["vary"] == "origin", "a cache would serve this response to an allowed origin"
 
 
 def test_star_allows_every_origin() -> None:
@@ -74,7 +74,7 @@ def test_policy_is_read_from_the_environment(
     assert ("access-control-allow-origin" in call(None, "GET", APP)["headers"]) is is_allowed
 
 
-def test_reply_without_allowed_origins_has_no_vary_header(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_response_without_allowed_origins_has_no_vary_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CORS_ALLOWED_ORIGINS", raising=False)
     headers = call(None, "GET", APP)["headers"]
     assert "vary" not in headers

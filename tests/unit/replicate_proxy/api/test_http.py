@@ -1,4 +1,4 @@
-"""HTTP behind API Gateway: requests, replies and error replies."""
+"""HTTP behind API Gateway: requests, responses and error responses."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def post(**fields: Any) -> tuple[int, dict[str, Any]]:
     return response["statusCode"], json.loads(response["body"])
 
 
-def get_reply_to(error: Exception) -> Response:
-    """Return the reply of a handler that raises the error."""
+def get_response_to(error: Exception) -> Response:
+    """Return the response of a handler that raises the error."""
     failing_router = Router()
 
     @failing_router.get("/")
@@ -71,9 +71,9 @@ def test_base64_body_is_decoded() -> None:
     ],
 )
 def test_body_that_is_not_json_is_a_400_with_the_reason(body: str, *, encoded: bool, detail: str) -> None:
-    status, reply = post(body=body, isBase64Encoded=encoded)
+    status, response = post(body=body, isBase64Encoded=encoded)
     assert status == 400
-    assert detail in reply["detail"]
+    assert detail in response["detail"]
 
 
 def test_missing_body_counts_as_empty_object() -> None:
@@ -92,8 +92,8 @@ def test_missing_body_counts_as_empty_object() -> None:
         (RecursionError("secret"), 500),
     ],
 )
-def test_error_reply_reveals_nothing_internal(error: Exception, status: int) -> None:
-    response = get_reply_to(error)
+def test_error_response_reveals_nothing_internal(error: Exception, status: int) -> None:
+    response = get_response_to(error)
     assert response["statusCode"] == status
     assert json.loads(response["body"])["status"] == status
     for word in ("secret", "Traceback", "table", "tenant", "rev"):
@@ -101,7 +101,7 @@ def test_error_reply_reveals_nothing_internal(error: Exception, status: int) -> 
 
 
 def test_retryable_error_says_when_to_retry() -> None:
-    response = get_reply_to(RetryableError("busy", retry_after=17))
+    response = get_response_to(RetryableError("busy", retry_after=17))
     assert response["headers"]["retry-after"] == "17"
     assert json.loads(response["body"])["retry_after"] == 17
 
@@ -114,7 +114,7 @@ def test_api_error_is_sent_in_replicates_shape() -> None:
         invalid_fields=[InvalidField("required", "input", "is required")],
         headers={"x-extra": "1"},
     )
-    response = get_reply_to(error)
+    response = get_response_to(error)
     assert response["headers"]["x-extra"] == "1"
     assert json.loads(response["body"]) == {
         "title": "Input validation failed",
@@ -174,5 +174,5 @@ def test_base_url_is_the_configured_one() -> None:
     assert request.base_url == "https://api.example.com"
 
 
-def test_empty_reply_has_no_body() -> None:
+def test_empty_response_has_no_body() -> None:
     assert json_response(204, None)["body"] == ""

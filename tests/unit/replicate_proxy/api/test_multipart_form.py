@@ -28,7 +28,7 @@ def reject(content_type: str, body: bytes) -> ApiError:
     return caught.value
 
 
-def test_form_of_the_python_client() -> None:
+def test_form_of_the_python_client_is_parsed() -> None:
     form = parse_file_form(
         *encode_form({"content": ("cat.png", b"\x00\xff", "image/png")}, {"metadata": '{"a": 1}'})
     )
@@ -40,7 +40,7 @@ def test_form_of_the_python_client() -> None:
     )
 
 
-def test_form_of_the_javascript_client_has_metadata_as_a_file() -> None:
+def test_form_of_the_javascript_client_with_metadata_as_a_file_is_parsed() -> None:
     parts = {
         "content": ("blob_1", b"x", "application/octet-stream"),
         "metadata": ("blob", b'{"a": 1}', "application/json"),
@@ -48,7 +48,7 @@ def test_form_of_the_javascript_client_has_metadata_as_a_file() -> None:
     assert parse_file_form(*encode_form(parts)).metadata == {"a": 1}
 
 
-def test_name_and_type_as_parts_of_their_own() -> None:
+def test_name_and_type_in_parts_of_their_own_are_parsed() -> None:
     form = parse_file_form(
         *encode_form({"content": ("x", b"x")}, {"filename": "a.zip", "type": "application/zip"})
     )

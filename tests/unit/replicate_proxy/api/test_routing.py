@@ -51,8 +51,8 @@ def test_handler_sees_the_configured_base_url() -> None:
 def test_catch_all_event_is_matched_to_a_template(
     method: str, path: str, resource: str, params: dict[str, str]
 ) -> None:
-    status, reply = call(method, "/admin/{proxy+}", proxy=path)
-    assert (status, reply["resource"], reply["params"]) == (200, resource, params)
+    status, response = call(method, "/admin/{proxy+}", proxy=path)
+    assert (status, response["resource"], response["params"]) == (200, resource, params)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_catch_all_event_is_matched_by_method() -> None:
 
 
 def test_registered_catch_all_takes_every_path() -> None:
-    status, reply = call("OPTIONS", "/{proxy+}", proxy="admin/keys")
-    assert (status, reply["resource"]) == (200, "/{proxy+}")
+    status, response = call("OPTIONS", "/{proxy+}", proxy="admin/keys")
+    assert (status, response["resource"]) == (200, "/{proxy+}")
 
 
 def test_routes_are_the_registered_ones() -> None:

@@ -38,10 +38,10 @@ def test_body_that_is_not_an_object_is_rejected(body: Any) -> None:
 
 
 def test_unknown_field_is_reported_as_replicate_does() -> None:
-    error = reject({"name": "x", "colour": "red"})
-    assert error.detail == "- Additional property colour is not allowed\n"
+    error = reject({"name": "x", "color": "red"})
+    assert error.detail == "- Additional property color is not allowed\n"
     assert error.invalid_fields == (
-        InvalidField("additional_property_not_allowed", "", "Additional property colour is not allowed"),
+        InvalidField("additional_property_not_allowed", "", "Additional property color is not allowed"),
     )
 
 

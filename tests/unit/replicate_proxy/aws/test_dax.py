@@ -84,10 +84,10 @@ def test_terminal_job_is_read_from_cache_at_any_age(status: JobStatus, counted_m
     dax, clock = FakeDax(), FakeClock(NOW + timedelta(days=3))
     dax.put(build_job(status))
 
-    found = build_reader(dax, FakeJobStore(), clock).get(TENANT, ID)  # the table is empty
+    job = build_reader(dax, FakeJobStore(), clock).get(TENANT, ID)  # the table is empty
 
-    assert found is not None
-    assert found.status is status
+    assert job is not None
+    assert job.status is status
     assert counted_metrics == []
 
 
@@ -113,10 +113,10 @@ def test_item_with_a_future_time_is_not_used() -> None:
     dax.put(build_job(JobStatus.QUEUED, seconds=30))
     table.create(build_job(JobStatus.FAILED))
 
-    found = build_reader(dax, table, clock).get(TENANT, ID)
+    job = build_reader(dax, table, clock).get(TENANT, ID)
 
-    assert found is not None
-    assert found.status is JobStatus.FAILED
+    assert job is not None
+    assert job.status is JobStatus.FAILED
 
 
 def test_job_missing_in_cache_is_read_from_table() -> None:
@@ -188,9 +188,9 @@ def test_cache_is_read_again_after_pause() -> None:
     dax.error = None
     clock.advance(5)
 
-    found = cache.get(TENANT, ID)
-    assert found is not None
-    assert found.id == ID
+    job = cache.get(TENANT, ID)
+    assert job is not None
+    assert job.id == ID
 
 
 def test_failed_connection_is_retried_after_pause() -> None:
@@ -249,10 +249,10 @@ def test_job_is_never_older_than_allowed(gaps: list[int], cached: int, read_at: 
     dax.put(saved[cached])
     table.create(replace(saved[current]))
 
-    found = build_reader(dax, table, clock).get(TENANT, ID)
+    job = build_reader(dax, table, clock).get(TENANT, ID)
 
-    assert found is not None
-    returned = _STATUSES.index(found.status)
+    assert job is not None
+    returned = _STATUSES.index(job.status)
     replaced_at = times[returned + 1] if returned < current else now
     assert now - replaced_at <= MAX_STALENESS / timedelta(milliseconds=1)
 

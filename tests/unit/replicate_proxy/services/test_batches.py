@@ -1,4 +1,4 @@
-"""Creating batches: all jobs are stored or none, before the caller gets a reply."""
+"""Creating batches: all jobs are stored or none, before the caller gets a response."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_create_fails_when_nothing_can_be_stored(failing_store: str) -> None:
     assert len(world.store.jobs) == 3
 
 
-def test_create_succeeds_when_reply_of_the_table_is_lost() -> None:
+def test_create_succeeds_when_response_of_the_table_is_lost() -> None:
     world = World()
     world.batch_store.faults.fail("create_response")
     state = create(world)
@@ -61,8 +61,8 @@ def test_concurrent_requests_with_same_key_create_one_batch(monkeypatch: pytest.
     """Both claim the key and find no batch; the second finds it only when it writes."""
     world = World()
     first = create(world, "k")
-    get, replies = world.batch_store.get, [None, first.batch]
-    monkeypatch.setattr(world.batch_store, "get", lambda *args: replies.pop(0) if replies else get(*args))
+    get, results = world.batch_store.get, [None, first.batch]
+    monkeypatch.setattr(world.batch_store, "get", lambda *args: results.pop(0) if results else get(*args))
     second = create(world, "k")
     assert second.is_replay
     assert second.batch == first.batch

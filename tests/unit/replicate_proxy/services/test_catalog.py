@@ -95,9 +95,9 @@ class Fixture:
 
 def test_get_passes_status_and_body_through() -> None:
     fixture = Fixture(make_response({"name": "hello-world", "run_count": 3}))
-    reply = fixture.get()
-    assert json.loads(reply.body) == {"name": "hello-world", "run_count": 3}
-    assert (reply.status, reply.max_age_seconds) == (200, 60)
+    response = fixture.get()
+    assert json.loads(response.body) == {"name": "hello-world", "run_count": 3}
+    assert (response.status, response.max_age_seconds) == (200, 60)
     assert fixture.replicate.calls == [("/v1/models/replicate/hello-world", {})]
 
 
@@ -121,8 +121,8 @@ def test_get_passes_readme_through_as_text() -> None:
     readme = ROUTES["/v1/models/{owner}/{name}/readme"]
     headers = {"content-type": "text/markdown; charset=utf-8"}
     fixture = Fixture(make_response("# Grüße".encode(), headers=headers))
-    reply = fixture.catalog.get(readme, MODEL_PARAMS, {}, BASE_URL)
-    assert (reply.body, reply.content_type) == ("# Grüße", "text/markdown; charset=utf-8")
+    response = fixture.catalog.get(readme, MODEL_PARAMS, {}, BASE_URL)
+    assert (response.body, response.content_type) == ("# Grüße", "text/markdown; charset=utf-8")
 
 
 class TestCache:
@@ -187,8 +187,8 @@ class TestCache:
         fixture.get()
         fixture.clock.advance(3600)
         fixture.replicate.outcome = error
-        reply = fixture.get()
-        assert (json.loads(reply.body), reply.max_age_seconds) == ({"a": 1}, 0)
+        response = fixture.get()
+        assert (json.loads(response.body), response.max_age_seconds) == ({"a": 1}, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The clock that tests on the local stack can set ahead."""
+
 from __future__ import annotations
 
 import json

@@ -259,7 +259,7 @@ def _get_stale_response(cached: CachedResponse | None, error: RetryableError) ->
         "Replicate unavailable for catalog", reason=type(error).__name__, has_stale=cached is not None
     )
     if cached is not None:
-        count(Metric.CACHE_UNAVAILABLE)
+        count(Metric.STALE_RESPONSE_SERVED)
         return cached.response
     if isinstance(error, TokenRejectedError):
         # A 401 would make callers doubt their own key.

@@ -70,8 +70,8 @@ def test_missing_field_is_named(field: str) -> None:
 
 
 def test_unknown_field_is_named() -> None:
-    error = reject({**VALID_BODY, "colour": "red"})
-    assert error.detail == "- Additional property colour is not allowed\n"
+    error = reject({**VALID_BODY, "color": "red"})
+    assert error.detail == "- Additional property color is not allowed\n"
 
 
 def test_invalid_version_says_what_is_allowed() -> None:

@@ -53,7 +53,7 @@ def test_cancel_after_rejects_other_text_with_an_api_error(text: str) -> None:
         ("waiting", None),
     ],
 )
-def test_prefer_wait(text: str, seconds: int | None) -> None:
+def test_prefer_wait_is_parsed(text: str, seconds: int | None) -> None:
     assert parse_prefer_wait(text) == seconds
 
 

@@ -1,4 +1,4 @@
-"""The routes of predictions, from API Gateway's event to the reply, over the whole pipeline in memory."""
+"""The routes of predictions, from API Gateway's event to the response, over the whole pipeline in memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedEr
 from tests.support.builders import VERSION, make_event, make_job
 from tests.support.clock import NOW
 from tests.support.prediction_api import API_URL, CREATE_BODY, PredictionApi
-
-
-@pytest.fixture
-def api() -> PredictionApi:
-    return PredictionApi()
 
 
 def test_create_returns_what_clients_need(api: PredictionApi) -> None:
@@ -106,8 +101,7 @@ def test_routes_require_their_scopes(api: PredictionApi) -> None:
     assert api.post(tenant="")[0] == 401
 
 
-def test_create_returns_201_when_queueing_fails() -> None:
-    api = PredictionApi()
+def test_create_returns_201_when_queueing_fails(api: PredictionApi) -> None:
     api.world.fault_occurs = lambda name: name == "queue.failed"
     assert api.post()[0] == 201
 
@@ -138,7 +132,6 @@ class TestPreferWait:
         assert api.world.elapsed_seconds < 6
 
     def test_returns_starting_when_wait_expires(self, api: PredictionApi) -> None:
-        api.world.clock.advance(0)
         status, prediction, _ = api.post(headers={"Prefer": "wait"})
         assert (status, prediction["status"], prediction["output"]) == (202, "starting", None)
         assert 25 <= api.world.elapsed_seconds < 26
@@ -179,7 +172,7 @@ class TestGet:
         prediction = api.get_prediction(prediction_id)[1]
         assert (prediction["status"], prediction["proxy"]["status"]) == ("starting", "submit_unknown")
 
-    def test_prediction_too_large_for_one_reply_lists_omitted_fields(self) -> None:
+    def test_prediction_too_large_for_one_response_lists_omitted_fields(self) -> None:
         api = PredictionApi(max_response_bytes=20_000)
         documents = api.world.documents
         job = api.world.store.put(
@@ -228,7 +221,7 @@ class TestList:
         filters = {"created_after": "2030-01-01T00:00:00Z", "created_before": "2020-01-01T00:00:00Z"}
         assert self.list_all_ids(api, **filters) == []
 
-    def test_page_holds_what_fits_into_one_reply(self, ids: list[str]) -> None:
+    def test_page_holds_what_fits_into_one_response(self, ids: list[str]) -> None:
         api = PredictionApi(max_response_bytes=5_000)
         created = [api.world.accept_job().job.id for _ in range(9)]
         page = api.get("/v1/predictions")[1]
