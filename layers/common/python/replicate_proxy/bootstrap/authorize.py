@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,9 +11,9 @@ from replicate_proxy.auth.stale_key_cache import StaleKeyCache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import Environment
 from replicate_proxy.settings import ACCESS_TABLE, ENABLE_USAGE_PLANS, JWT_ISSUER
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ _MAX_STALE_KEY_AGE = timedelta(minutes=5)
 
 @cache
 def build_authorizer() -> Authorizer:
-    env = Environment(os.environ)
     clock = SystemClock()
     table = env[ACCESS_TABLE]
     keys = StaleKeyCache(
@@ -36,14 +34,14 @@ def build_authorizer() -> Authorizer:
     )
     return Authorizer(
         keys=keys,
-        token_verifier=_build_token_verifier(env, clock),
+        token_verifier=_build_token_verifier(clock),
         load_digest_key=load_api_key_digest_key,
         clock=clock,
         tenants=DynamoTenantStore(get_client("dynamodb"), table) if env[ENABLE_USAGE_PLANS] else None,
     )
 
 
-def _build_token_verifier(env: Environment, clock: SystemClock) -> TokenVerifier | None:
+def _build_token_verifier(clock: SystemClock) -> TokenVerifier | None:
     """Return the verifier of tokens, None if no issuer is set: then only API keys are accepted."""
     issuer = env[JWT_ISSUER]
     if not issuer:
@@ -52,4 +50,4 @@ def _build_token_verifier(env: Environment, clock: SystemClock) -> TokenVerifier
     # deployments without tokens do not need it.
     from replicate_proxy.bootstrap.tokens import build_token_verifier  # noqa: PLC0415
 
-    return build_token_verifier(issuer, env, clock)
+    return build_token_verifier(issuer, clock)

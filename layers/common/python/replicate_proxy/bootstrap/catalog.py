@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.secrets import build_secret_reader
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import Environment
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
@@ -38,7 +37,6 @@ def build_router() -> Router:
     The client has no circuit breaker: failing searches must not stop jobs from being submitted, and an open
     circuit must not stop searches.
     """
-    env = Environment(os.environ)
     base_url = env[REPLICATE_API_BASE_URL].rstrip("/")
     token = env[REPLICATE_API_TOKEN]
     replicate = ReplicateClient(
@@ -49,9 +47,7 @@ def build_router() -> Router:
         RetryingClient(replicate, Retry(max_attempts=3, budget_seconds=_TOTAL_TIMEOUT_SECONDS)),
         RateLimiter(control_table, "catalog", _READ_LIMIT, SystemClock()),
         ResponseCache(_CACHE_BYTES),
-        CatalogSettings(
-            replicate_origins=tuple(dict.fromkeys((base_url, _REPLICATE_URL))),
-        ),
+        CatalogSettings(replicate_origins=tuple(dict.fromkeys((base_url, _REPLICATE_URL)))),
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_catalog_routes(router, catalog)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from replicate_proxy.api.files import add_file_routes
@@ -10,9 +9,9 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client, get_presigning_client
 from replicate_proxy.aws.file_objects import S3FileObjects
 from replicate_proxy.aws.file_store import DynamoFileStore
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.secrets import load_file_signing_key
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.config import Environment
 from replicate_proxy.files.service import FileService, FileSettings
 from replicate_proxy.settings import (
     ACCESS_TABLE,
@@ -27,7 +26,6 @@ _MEGABYTE = 1024 * 1024  # bytes
 
 @cache
 def build_router() -> Router:
-    env = Environment(os.environ)
     bucket = env[IMAGES_BUCKET]
     accelerated_url = f"https://{bucket}.s3-accelerate.amazonaws.com/"
     upload_url = accelerated_url if env[ENABLE_TRANSFER_ACCELERATION] else None

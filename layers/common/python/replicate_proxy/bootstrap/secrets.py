@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 from replicate_proxy import signing
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.secrets import SecretReader
-from replicate_proxy.config import Environment
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.settings import SIGNING_SECRET_ARN
 
 
@@ -20,7 +19,7 @@ def build_secret_reader() -> SecretReader:
 @cache
 def load_root_secret() -> bytes:
     """Return the root secret. It never changes, so it is read once; if that fails, the next call retries."""
-    arn = Environment(os.environ)[SIGNING_SECRET_ARN]
+    arn = env[SIGNING_SECRET_ARN]
     return get_client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"].encode()
 
 

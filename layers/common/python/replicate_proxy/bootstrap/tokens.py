@@ -8,6 +8,7 @@ import requests
 
 from replicate_proxy.auth.principal import parse_scopes
 from replicate_proxy.auth.tokens import JwksClient, JwksSettings, JwtSettings, JwtVerifier
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.settings import (
     JWKS_MAX_STALE_SECONDS,
     JWKS_MIN_REFRESH_SECONDS,
@@ -19,14 +20,13 @@ from replicate_proxy.settings import (
 )
 
 if TYPE_CHECKING:
-    from replicate_proxy.config import Environment
     from replicate_proxy.ports import Clock
 
 
 _LEEWAY_SECONDS = 30
 
 
-def build_token_verifier(issuer: str, env: Environment, clock: Clock) -> JwtVerifier:
+def build_token_verifier(issuer: str, clock: Clock) -> JwtVerifier:
     settings = JwtSettings(
         issuer=issuer,
         audience=env[JWT_AUDIENCE],

@@ -17,7 +17,12 @@ from replicate_proxy.operations.dead_letters import parse_subject
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterService
+    from replicate_proxy.operations.dead_letters import (
+        DeadLetter,
+        DeadLetterQueue,
+        DeadLetterService,
+        QueueDepth,
+    )
 
 
 _DEFAULT_PEEK_LIMIT = 10
@@ -30,15 +35,8 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
     @router.get("/admin/queues")
     def list_queues(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        results = [
-            {
-                "name": name,
-                "dead_letters": asdict(depth),
-                "can_redrive": queue.can_redrive,
-                "note": queue.note,
-            }
-            for name, (queue, depth) in dead_letters.get_depths().items()
-        ]
+        queues = dead_letters.get_depths()
+        results = [build_queue_view(name, queue, depth) for name, (queue, depth) in queues.items()]
         return json_response(200, {"results": results})
 
     @router.get("/admin/queues/{name}/dead-letters")
@@ -67,6 +65,16 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
         body = parse_body(DiscardBody, request.json())
         outcome = dead_letters.discard(request.path_params["name"], body.to_filter(), limit=body.limit)
         return json_response(200, asdict(outcome))
+
+
+def build_queue_view(name: str, queue: DeadLetterQueue, depth: QueueDepth) -> dict[str, Any]:
+    """Return the queue with the number of its dead letters."""
+    return {
+        "name": name,
+        "dead_letters": asdict(depth),
+        "can_redrive": queue.can_redrive,
+        "note": queue.note,
+    }
 
 
 def build_dead_letter_view(dead_letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:
