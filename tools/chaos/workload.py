@@ -73,7 +73,7 @@ class PlannedJob:
 
     def build_body(self, webhook_url: str) -> dict[str, Any]:
         """Return the body of the create request."""
-        model_input = {**_INPUTS[self.kind], "startup": self.startup_seconds, "order": self.idempotency_key}
+        model_input = {**_INPUTS[self.kind], "startup": self.startup_seconds, "job": self.idempotency_key}
         body: dict[str, Any] = {"version": VERSION, "input": model_input}
         if self.wants_webhook:
             body |= {"webhook": webhook_url, "webhook_events_filter": ["completed"]}

@@ -49,7 +49,7 @@ async def add_faults(request: Request) -> Response:
     try:
         rules = [FaultRule.model_validate(item) for item in (body if isinstance(body, list) else [body])]
     except ValidationError as error:
-        raise _validation_problem(error) from error
+        raise _build_validation_problem(error) from error
     return json_response({"numbers": [get_simulator(request).faults.add(rule) for rule in rules]}, 201)
 
 
@@ -72,7 +72,7 @@ async def change_settings(request: Request) -> Response:
     try:
         simulator.settings = simulator.settings.with_changes(changes)
     except ValidationError as error:
-        raise _validation_problem(error) from error
+        raise _build_validation_problem(error) from error
     return json_response(simulator.settings.model_dump())
 
 
@@ -114,7 +114,7 @@ async def complete_prediction(request: Request) -> Response:
             for name in completion_request.model_fields_set - {"status"}
         }
     except ValidationError as error:
-        raise _validation_problem(error) from error
+        raise _build_validation_problem(error) from error
     except (TypeError, ValueError) as error:
         raise ProblemError(422, f"output: {error}", "Invalid control request") from error
     completion = Completion(completion_request.status, overrides)
@@ -160,7 +160,7 @@ async def _parse_body(request: Request) -> Any:
         raise ProblemError(400, "The request body is not valid JSON") from error
 
 
-def _validation_problem(error: ValidationError) -> ProblemError:
+def _build_validation_problem(error: ValidationError) -> ProblemError:
     invalid_fields = [
         {"field": ".".join(str(part) for part in entry["loc"]), "description": entry["msg"]}
         for entry in error.errors(include_url=False, include_input=False, include_context=False)
