@@ -1,20 +1,19 @@
-"""A deployed local stack for the whole session, apart from the user's own, and ways to drive it.
+"""A local stack for the whole session, apart from the developer's, and fixtures that use it.
 
-Each worker of pytest-xdist has a stack of its own: tests inject faults, move clocks and empty queues.
-KEEP_STACK=1 leaves it running afterwards, so that the next run begins at once.
+Each worker of pytest-xdist has its own stack, since tests inject faults, move clocks and purge queues.
+KEEP_STACK=1 leaves the stacks running, so that the next run starts at once.
 """
 
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from replicate.client import Client
 
-from tests.integration.api import ApiClient
-from tests.integration.crowd import store_finished_jobs
+from tests.integration.api_client import ApiClient
+from tests.integration.stored_jobs import store_finished_jobs
 from tools.local.keys import KeyIssuer
 from tools.local.lifecycle import temporary_stack
 from tools.local.paths import StackFolder
@@ -23,68 +22,68 @@ from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 
 FOLDER = StackFolder("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
-# Patience short enough for tests that lose webhooks and answers, long enough for a busy machine.
+# Short enough for tests that lose webhooks and responses, long enough for a busy machine.
 PARAMETERS = {
     "UnknownOutcomeTimeoutSeconds": "4",
     "ResubmitAfterSeconds": "10",
     "WebhookTimeoutSeconds": "10",
 }
-CROWD = 203
+STORED_PREDICTIONS = 203
+"""More than two pages of a list."""
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The running stack: `api_url`, `api_key`, `admin_key`, `outputs`, and `stack.aws("dynamodb")`."""
-    with temporary_stack(
-        FOLDER, Screen(), PARAMETERS, keep_running=bool(os.environ.get("KEEP_STACK"))
-    ) as running:
+    """The running stack."""
+    keep_running = bool(os.environ.get("KEEP_STACK"))
+    with temporary_stack(FOLDER, Screen(), PARAMETERS, keep_running=keep_running) as running:
         yield running
 
 
 @pytest.fixture
 def simulator(stack: Stack) -> Iterator[SimulatorClient]:
-    """Steers the local Replicate; afterwards no fault is left and every setting is as it was."""
-    remote = SimulatorClient(url=stack.simulator_url)
-    settings = remote.call_control_api("GET", "settings")
-    yield remote
-    remote.call_control_api("DELETE", "faults")
-    remote.change_settings(**settings)
+    """A client of the local Replicate; faults and settings are reset after the test."""
+    client = SimulatorClient(url=stack.simulator_url)
+    settings = client.call_control_api("GET", "settings")
+    yield client
+    client.call_control_api("DELETE", "faults")
+    client.change_settings(**settings)
 
 
 @pytest.fixture
 def make_key(stack: Stack) -> Callable[..., str]:
-    """make_key("tenant") or make_key("operator", admin=True): a fresh key."""
-    keyring = KeyIssuer(stack.endpoint_url, stack.outputs)
+    """make_key("tenant") or make_key("operator", admin=True) returns a new API key."""
+    issuer = KeyIssuer(stack.endpoint_url, stack.outputs)
 
     def make(tenant: str, *, admin: bool = False) -> str:
-        return keyring.create_key(tenant, name="integration test", admin=admin)
+        return issuer.create_key(tenant, name="integration test", admin=admin)
 
     return make
 
 
 @pytest.fixture
-def client_of(stack: Stack) -> Iterator[Callable[[str], Client]]:
-    """client_of(key): the unmodified PyPI client, told nothing but base URL and key."""
-    made: list[Client] = []
+def make_client(stack: Stack) -> Iterator[Callable[[str], Client]]:
+    """make_client(key) returns Replicate's unmodified Python client for the stack."""
+    clients: list[Client] = []
 
     def make(key: str) -> Client:
-        made.append(Client(api_token=key, base_url=stack.api_url))
-        return made[-1]
+        clients.append(Client(api_token=key, base_url=stack.api_url))
+        return clients[-1]
 
     yield make
-    for each in made:
-        each._client.close()  # it has no close() of its own
+    for client in clients:
+        client._client.close()  # The client has no close() of its own.
 
 
 @pytest.fixture
-def client(stack: Stack, client_of: Callable[[str], Client]) -> Client:
-    """The same with the stack's first key."""
-    return client_of(stack.api_key)
+def client(stack: Stack, make_client: Callable[[str], Client]) -> Client:
+    """Replicate's unmodified Python client with the stack's API key."""
+    return make_client(stack.api_key)
 
 
 @pytest.fixture
 def make_api(stack: Stack, make_key: Callable[..., str]) -> Callable[[], ApiClient]:
-    """make_api(): plain HTTP as a tenant that nobody else has."""
+    """make_api() returns a client of a new tenant."""
 
     def make() -> ApiClient:
         tenant = f"tenant-{secrets.token_hex(4)}"
@@ -95,31 +94,25 @@ def make_api(stack: Stack, make_key: Callable[..., str]) -> Callable[[], ApiClie
 
 @pytest.fixture
 def api(make_api: Callable[[], ApiClient]) -> ApiClient:
-    """Plain HTTP as a tenant of the test's own, so that tests never see each other's jobs."""
+    """A client of a new tenant, which has no jobs of other tests."""
     return make_api()
 
 
 @pytest.fixture(scope="session")
-def crowd(stack: Stack) -> tuple[ApiClient, list[str]]:
-    """A tenant with more predictions than two pages hold, and their ids, newest first.
+def stored_predictions(stack: Stack) -> tuple[ApiClient, list[str]]:
+    """A client of a tenant with many predictions, and their IDs, newest first.
 
-    They are written straight to the table: running each would take minutes and show nothing more.
+    The predictions are written to the table, since running them would take minutes.
     """
     tenant = f"tenant-{secrets.token_hex(4)}"
     key = KeyIssuer(stack.endpoint_url, stack.outputs).create_key(tenant, name="integration test")
-    return ApiClient(stack.api_url, key, tenant), store_finished_jobs(stack, tenant, CROWD)
-
-
-@pytest.fixture
-def aws(stack: Stack) -> Callable[[str], Any]:
-    """aws("s3"): a boto3 client of the emulated account."""
-    return stack.get_client
+    return ApiClient(stack.api_url, key, tenant), store_finished_jobs(stack, tenant, STORED_PREDICTIONS)
 
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The node program; where there is none the test is skipped, and `make test` says so at its end."""
-    found = shutil.which("node")
-    if found is None:
+    """The path of node; the test is skipped if it is not installed, which `make test` reports at its end."""
+    path = shutil.which("node")
+    if path is None:
         pytest.skip("node is not installed: the npm clients were not tested")
-    return found
+    return path

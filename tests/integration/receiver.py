@@ -1,4 +1,4 @@
-"""An application's webhook address: it keeps every call as it came, for tests to check the signatures."""
+"""A receiver of webhooks that keeps every request."""
 
 import json
 import threading
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.local import waiting
 from tools.local.loopback import receive_webhooks
+from tools.local.waiting import wait_for
 
-ARRIVE_SECONDS = 60.0
+_REQUEST_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One call: header names in lower case, the body's bytes, and the status it was answered with."""
+    """A request: headers with names in lower case, the body, and the status that it was answered with."""
 
     headers: dict[str, str]
     body: bytes
@@ -29,7 +29,7 @@ class ReceivedRequest:
 
 @dataclass
 class Receiver:
-    """`answers` are the statuses of the first calls; after them it is 204."""
+    """Answers the first requests with `statuses` and all others with 204."""
 
     statuses: Sequence[int] = ()
     url: str = ""
@@ -43,19 +43,21 @@ class Receiver:
             self.requests.append(ReceivedRequest(dict(headers), body, status))
         return status
 
-    def wait_for(self, wanted: Callable[[list[ReceivedRequest]], bool], what: str) -> list[ReceivedRequest]:
-        """The calls once they are as wanted."""
-        return waiting.wait_for(
-            lambda: list(self.requests) if wanted(self.requests) else None,
-            timeout_seconds=ARRIVE_SECONDS,
-            description=what,
+    def wait_for(
+        self, is_complete: Callable[[list[ReceivedRequest]], bool], description: str
+    ) -> list[ReceivedRequest]:
+        """Return the requests once they are complete."""
+        return wait_for(
+            lambda: list(self.requests) if is_complete(self.requests) else None,
+            timeout_seconds=_REQUEST_TIMEOUT_SECONDS,
+            description=description,
         )
 
 
 @contextmanager
-def run_receiver(*answers: int, port: int = 0) -> Iterator[Receiver]:
-    """Listens on loopback while the block runs, on a free port where none is named."""
-    receiver = Receiver(answers)
+def run_receiver(*statuses: int, port: int = 0) -> Iterator[Receiver]:
+    """Run a receiver on loopback while the block runs. Port 0 means any free port."""
+    receiver = Receiver(statuses)
     with receive_webhooks(receiver.handle, port=port) as origin:
         receiver.url = f"{origin}/hooks/predictions?mine=1"
         yield receiver

@@ -1,4 +1,4 @@
-"""Batches on the deployed stack: the gateway's models, a real transaction, and everybody's rights."""
+"""Batches on the deployed stack, with the gateway's models, real transactions and permissions."""
 
 from __future__ import annotations
 
@@ -7,67 +7,72 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api import ApiClient
-from tools.local import waiting
+from tests.integration.api_client import ApiClient
+from tools.local.waiting import wait_for
 from tools.simulator.client import SimulatorClient
 
-SECONDS = 120.0
+BATCH_TIMEOUT_SECONDS = 120.0
 
 
-def entry(**given: Any) -> dict[str, Any]:
-    return {"version": "local/lab", "input": given}
+def _build_entry(**model_input: Any) -> dict[str, Any]:
+    return {"version": "local/lab", "input": model_input}
 
 
-def create(api: ApiClient, *entries: dict[str, Any], key: str | None = None) -> dict[str, Any]:
-    headers = {"idempotency-key": key} if key else {}
-    answer = api.call("POST", "/v1/batches", {"predictions": list(entries)}, headers=headers)
-    assert answer.status_code == 201, answer.text
-    batch: dict[str, Any] = answer.json()
+def _create_batch(api: ApiClient, *entries: dict[str, Any], idempotency_key: str = "") -> dict[str, Any]:
+    headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+    response = api.call("POST", "/v1/batches", {"predictions": list(entries)}, headers=headers)
+    assert response.status_code == 201, response.text
+    batch: dict[str, Any] = response.json()
     return batch
 
 
-def show(api: ApiClient, batch_id: str) -> dict[str, Any]:
-    answer = api.call("GET", f"/v1/batches/{batch_id}")
-    assert answer.status_code == 200, answer.text
-    batch: dict[str, Any] = answer.json()
-    return batch
-
-
-def completed(api: ApiClient, batch_id: str) -> dict[str, Any]:
-    def over() -> dict[str, Any] | None:
-        batch = show(api, batch_id)
+def _wait_until_completed(api: ApiClient, batch_id: str) -> dict[str, Any]:
+    def get_completed() -> dict[str, Any] | None:
+        response = api.call("GET", f"/v1/batches/{batch_id}")
+        assert response.status_code == 200, response.text
+        batch: dict[str, Any] = response.json()
         return batch if batch["status"] == "completed" else None
 
-    return waiting.wait_for(over, timeout_seconds=SECONDS, description="end of the batch")
+    return wait_for(get_completed, timeout_seconds=BATCH_TIMEOUT_SECONDS, description="the end of the batch")
 
 
-def test_a_batch_runs_each_of_its_predictions_once(api: ApiClient, simulator: SimulatorClient) -> None:
-    marks = [uuid.uuid4().hex for _ in range(2)]
+def test_batch_runs_each_prediction_once_when_it_is_created_twice(
+    api: ApiClient, simulator: SimulatorClient
+) -> None:
+    outputs = [uuid.uuid4().hex for _ in range(2)]
     key = uuid.uuid4().hex
-    entries = [entry(output=mark) for mark in marks]
-    entries.append(entry(output="x", status="failed"))
+    entries = [_build_entry(output=output) for output in outputs]
+    entries.append(_build_entry(output="x", status="failed"))
 
-    batch = create(api, *entries, key=key)
-    again = create(api, *entries, key=key)
-    done = completed(api, batch["id"])
+    batch = _create_batch(api, *entries, idempotency_key=key)
+    repeated = _create_batch(api, *entries, idempotency_key=key)
+    completed = _wait_until_completed(api, batch["id"])
 
-    assert again["id"] == batch["id"]
+    assert repeated["id"] == batch["id"]
     assert batch["total"] == 3
-    assert [one["output"] for one in done["predictions"]] == [*marks, None]
-    assert done["counts"] == {"starting": 0, "processing": 0, "succeeded": 2, "failed": 1, "canceled": 0}
-    paid = [one["proxy"]["replicate_id"] for one in done["predictions"]]
-    assert len(set(paid)) == 3
-    assert all(simulator.get_timeline(prediction_id) for prediction_id in paid)
-    assert done["predictions"][0] == api.get(done["predictions"][0]["id"])
+    predictions = completed["predictions"]
+    assert [prediction["output"] for prediction in predictions] == [*outputs, None]
+    assert completed["counts"] == {
+        "starting": 0,
+        "processing": 0,
+        "succeeded": 2,
+        "failed": 1,
+        "canceled": 0,
+    }
+    replicate_ids = [prediction["proxy"]["replicate_id"] for prediction in predictions]
+    assert len(set(replicate_ids)) == 3
+    assert all(simulator.get_timeline(replicate_id) for replicate_id in replicate_ids)
+    assert predictions[0] == api.get(predictions[0]["id"])
 
 
-def test_a_batch_is_canceled_as_a_whole(api: ApiClient) -> None:
-    batch = create(api, *[entry(output=str(number), latency=600) for number in range(3)])
+def test_cancel_of_a_batch_cancels_all_predictions(api: ApiClient) -> None:
+    entries = [_build_entry(output=str(number), latency=600) for number in range(3)]
+    batch = _create_batch(api, *entries)
     canceled = api.call("POST", f"/v1/batches/{batch['id']}/cancel").json()
-    done = completed(api, batch["id"])
+    completed = _wait_until_completed(api, batch["id"])
 
     assert batch["counts"]["starting"] == canceled["total"] == 3
-    assert done["counts"]["canceled"] == 3
+    assert completed["counts"]["canceled"] == 3
 
 
 @pytest.mark.parametrize(
@@ -75,20 +80,25 @@ def test_a_batch_is_canceled_as_a_whole(api: ApiClient) -> None:
     [
         ({"predictions": []}, None),
         ({"predictions": [{"version": "local/lab"}]}, None),
-        ({"predictions": [entry()] * 51}, None),
+        ({"predictions": [_build_entry()] * 51}, None),
         ({"predictions": "all"}, None),
-        ({"predictions": [entry(), {"model": "local", "input": {}}]}, "predictions.1.model"),
-        ({"predictions": [entry(), entry() | {"webhook": "http://app.example"}]}, "predictions.1.webhook"),
+        ({"predictions": [_build_entry(), {"model": "local", "input": {}}]}, "predictions.1.model"),
+        (
+            {"predictions": [_build_entry(), _build_entry() | {"webhook": "http://app.example"}]},
+            "predictions.1.webhook",
+        ),
     ],
 )
-def test_what_is_wrong_is_refused_whole(api: ApiClient, body: dict[str, Any], field: str | None) -> None:
-    """Some by the gateway's model, which names no field, the others by the function, which does."""
-    before = len(api.call("GET", "/v1/predictions").json()["results"])
+def test_batch_is_rejected_as_a_whole_when_an_entry_is_invalid(
+    api: ApiClient, body: dict[str, Any], field: str | None
+) -> None:
+    """The gateway's model rejects some of them without a field, the function rejects others with it."""
+    count_before = len(api.call("GET", "/v1/predictions").json()["results"])
 
-    answer = api.call("POST", "/v1/batches", body)
+    response = api.call("POST", "/v1/batches", body)
 
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
     if field is not None:
-        assert [one["field"] for one in answer.json()["invalid_fields"]] == [field]
-    assert len(api.call("GET", "/v1/predictions").json()["results"]) == before
+        assert [invalid["field"] for invalid in response.json()["invalid_fields"]] == [field]
+    assert len(api.call("GET", "/v1/predictions").json()["results"]) == count_before

@@ -1,4 +1,4 @@
-"""Bodies that are broken, without end, or mean something else to every reader."""
+"""Bodies that are invalid, deeply nested or ambiguous."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.integration.wire import send_raw
+from tests.integration.raw_http import send_raw
 
 if TYPE_CHECKING:
-    from tests.integration.api import ApiClient
+    from tests.integration.api_client import ApiClient
 
-
-def _strict(text: bytes) -> Any:
-    def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 BODIES = {
-    "deep object": DEEP,
+    "deep object": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "deep list": b"[" * 200_000 + b"]" * 200_000,
     "unclosed": b"[" * 200_000,
     "invalid UTF-8": b'{"a": "\xff\xfe\xc0\x80"}',
@@ -34,59 +25,67 @@ BODIES = {
     "huge integer": b'{"a": ' + b"9" * 10_000 + b"}",
     "null byte": b'{"a": "\x00"}',
     "lone surrogate": b'{"a": "\\udc00"}',
-    "a number": b"7",
-    "a list": b"[]",
-    "nothing": b"",
-    "many keys": b"{" + b",".join(b'"k%d":1' % n for n in range(50_000)) + b"}",
+    "number": b"7",
+    "list": b"[]",
+    "empty": b"",
+    "many keys": b"{" + b",".join(b'"k%d":1' % number for number in range(50_000)) + b"}",
     "prototype": b'{"__proto__": {"admin": true}, "constructor": 1}',
 }
-TAKERS = (
-    ("POST", "/v1/predictions"),
-    ("POST", "/"),
-    ("POST", "/v1/uploads"),
-    ("POST", "/v1/webhooks/endpoints"),
-    ("POST", "/v1/webhooks/redeliver"),
-    ("POST", "/webhooks/replicate?tenant=a&job=b&attempt=1&sig=c"),
+PATHS = (
+    "/v1/predictions",
+    "/",
+    "/v1/uploads",
+    "/v1/webhooks/endpoints",
+    "/v1/webhooks/redeliver",
+    "/webhooks/replicate?tenant=a&job=b&attempt=1&sig=c",
 )
+UNREPRESENTABLE_NUMBERS = ("1e999", "-1e999", "1e400", "9" * 5_000, "NaN", "-Infinity")
 
 
-@pytest.mark.parametrize("what", BODIES)
-def test_a_hostile_body_is_refused_with_a_reason(api: ApiClient, what: str) -> None:
-    for method, path in TAKERS:
-        status, body = send_raw(api.url, method, path, api.key, BODIES[what])
+def _parse_strictly(text: bytes) -> Any:
+    """Parse JSON without the constants that Python accepts in addition."""
+
+    def reject(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=reject)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_hostile_body_is_rejected_with_a_reason(api: ApiClient, name: str) -> None:
+    for path in PATHS:
+        status, body = send_raw(api.url, "POST", path, api.key, BODIES[name])
         assert 400 <= status < 500, (path, status, body[:300])
-        assert _strict(body)["detail"], path
+        assert _parse_strictly(body)["detail"], path
 
 
-NUMBERS = ("1e999", "-1e999", "1e400", "9" * 5_000, "NaN", "-Infinity")
-
-
-@pytest.mark.parametrize("number", NUMBERS, ids=lambda text: text[:9])
-def test_a_number_that_cannot_be_given_back_is_not_taken(api: ApiClient, number: str) -> None:
+@pytest.mark.parametrize("number", UNREPRESENTABLE_NUMBERS, ids=lambda text: text[:9])
+def test_number_that_cannot_be_represented_is_rejected(api: ApiClient, number: str) -> None:
     body = f'{{"version": "local/lab", "input": {{"output": {number}}}}}'.encode()
-    status, answer = send_raw(api.url, "POST", "/v1/predictions", api.key, body)
-    assert status == 400, answer[:300]
+    status, response = send_raw(api.url, "POST", "/v1/predictions", api.key, body)
+    assert status == 400, response[:300]
 
 
-def test_large_and_exact_numbers_come_back_as_they_went(api: ApiClient) -> None:
-    sent = {"output": "x", "metrics": {}, "n": [2**63, -(2**70), 1e308, 5e-324, 0.1, -0.0]}
-    kept = api.create("local/lab", sent)["input"]["n"]
-    assert kept == sent["n"]
-    assert math.copysign(1, kept[-1]) == -1
+def test_large_and_exact_numbers_are_returned_unchanged(api: ApiClient) -> None:
+    numbers = [2**63, -(2**70), 1e308, 5e-324, 0.1, -0.0]
+    job = api.create("local/lab", {"output": "x", "metrics": {}, "n": numbers})
+    returned = job["input"]["n"]
+    assert returned == numbers
+    assert math.copysign(1, returned[-1]) == -1
 
 
-def test_of_two_fields_with_one_name_one_counts_everywhere(api: ApiClient) -> None:
+def test_same_one_of_duplicate_fields_is_used_everywhere(api: ApiClient) -> None:
     body = b'{"version": "local/lab", "input": {"output": 1}, "input": {"output": 2, "output": 3}}'
-    status, answer = send_raw(api.url, "POST", "/v1/predictions", api.key, body)
+    status, response = send_raw(api.url, "POST", "/v1/predictions", api.key, body)
     assert status in {201, 400, 422}
     if status == 201:
-        done = api.wait_until_finished(_strict(answer)["id"])
-        assert (done["input"], done["output"]) == ({"output": 3}, 3)
+        finished = api.wait_until_finished(_parse_strictly(response)["id"])
+        assert (finished["input"], finished["output"]) == ({"output": 3}, 3)
 
 
-def test_metadata_of_a_file_is_strict_json(api: ApiClient) -> None:
-    bearer = {"authorization": f"Bearer {api.key}"}
+def test_metadata_of_a_file_must_be_strict_json(api: ApiClient) -> None:
+    headers = {"authorization": f"Bearer {api.key}"}
     for text in ("NaN", "[1]", '{"a": 1e999}', '{"a": NaN}', '{"a": "\\ud800"}', "{" * 5000):
         form: dict[str, Any] = {"content": ("a.txt", b"x", "text/plain"), "metadata": (None, text)}
-        answer = requests.post(f"{api.url}/v1/files", files=form, headers=bearer, timeout=60)
-        assert answer.status_code in {400, 422}, (text[:20], answer.text[:300])
+        response = requests.post(f"{api.url}/v1/files", files=form, headers=headers, timeout=60)
+        assert response.status_code in {400, 422}, (text[:20], response.text[:300])

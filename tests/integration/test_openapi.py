@@ -1,7 +1,7 @@
-"""The deployed API against docs/openapi.yaml, by requests that schemathesis makes up, always the same ones.
+"""The deployed API conforms to docs/openapi.yaml, for requests that schemathesis generates with a fixed seed.
 
-Whoever asks, and whatever is asked: no 5xx, nothing but problem+json for a refusal, replies as documented,
-and no success without a credential but where the document says so.
+No request gets a 5xx, every error is a problem document, every response is documented, and nothing succeeds
+without a credential unless the document says so.
 """
 
 from __future__ import annotations
@@ -40,25 +40,24 @@ OPERATIONS: dict[str, APIOperation[Any, Any, Any, Any]] = {
     f"{operation.method.upper()} {operation.path}": operation
     for operation in (cast(Any, found).ok() for found in SCHEMA.get_all_operations())
 }
-OPEN = {
+PUBLIC_OPERATIONS = {
     name
     for name, operation in OPERATIONS.items()
     if DOCUMENT["paths"][operation.path][operation.method].get("security") == []
 }
-OPEN_SUCCESSES = {"GET /health", "OPTIONS /", "OPTIONS /{proxy}"}
-ADMIN = [name for name in OPERATIONS if " /admin" in name]
-# The gateway has one method for all that lies below these, so one of each is asked without a credential.
-_BELOW = ("/admin/", "/v1/webhooks/")
-GUARDED = list(
-    {
-        next((f"{name.split()[0]} {below}" for below in _BELOW if f" {below}" in name), name): name
-        for name in OPERATIONS
-    }.values()
-)
-# Of each operation, valid and invalid requests alike; the whole file takes about a minute.
-EXAMPLES = 3
+SUCCEEDING_PUBLIC_OPERATIONS = {"GET /health", "OPTIONS /", "OPTIONS /{proxy}"}
+ADMIN_OPERATIONS = [name for name in OPERATIONS if " /admin" in name]
+# API Gateway has one route for everything below these paths, so one operation of each method is enough.
+_PROXY_PATHS = ("/admin/", "/v1/webhooks/")
+OPERATIONS_BY_ROUTE = {
+    next((f"{name.split()[0]} {path}" for path in _PROXY_PATHS if f" {path}" in name), name): name
+    for name in OPERATIONS
+}
+# For each operation and each mode (valid, invalid); the whole module takes about a minute.
+MAX_EXAMPLES = 3
 SEED = 20260131
-_OURS = {"authorization", "prefer"}
+# The test sets the credential itself. Waiting for the result would take too long.
+_REMOVED_HEADERS = {"authorization", "prefer"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -67,75 +66,79 @@ CHECKS = [
 ]
 
 
-def each_request(name: str, look: Callable[[Request], None], *modes: GenerationMode, examples: int) -> None:
-    """Calls `look` with requests of the operation, valid ones and then broken ones, or of the modes named.
+def _test_examples(
+    name: str, test: Callable[[Request], None], *modes: GenerationMode, max_examples: int
+) -> None:
+    """Call `test` with requests of the operation, by default valid and then invalid ones.
 
-    Where nothing about a request can be wrong, there are no broken ones.
+    An operation for which no request can be invalid is tested with valid requests only.
     """
     for mode in modes or tuple(GenerationMode):
         options = settings(
-            max_examples=examples,
+            max_examples=max_examples,
             deadline=None,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
 
-        def one(case: Request) -> None:
-            look(case)
+        def test_example(case: Request) -> None:
+            test(case)
 
         strategy = OPERATIONS[name].as_strategy(generation_mode=mode)
         try:
-            given(case=strategy)(seed(SEED)(options(one)))()
+            given(case=strategy)(seed(SEED)(options(test_example)))()
         except Unsatisfiable:
             if mode is GenerationMode.POSITIVE:
                 raise
 
 
-def send(case: Request, url: str, key: str | None) -> requests.Response:
-    """The request as made up but for the credential, and for `Prefer`: a hold costs the run its time."""
-    made = case.as_transport_kwargs(base_url=url)
-    kept = {name: value for name, value in made["headers"].items() if name.lower() not in _OURS}
-    made["headers"] = kept | ({"authorization": f"Bearer {key}"} if key else {})
-    return requests.request(**made, timeout=60, allow_redirects=False)
+def _send(case: Request, url: str, key: str | None) -> requests.Response:
+    """Send the generated request with this key."""
+    arguments = case.as_transport_kwargs(base_url=url)
+    headers = {
+        name: value for name, value in arguments["headers"].items() if name.lower() not in _REMOVED_HEADERS
+    }
+    arguments["headers"] = headers | ({"authorization": f"Bearer {key}"} if key else {})
+    return requests.request(**arguments, timeout=60, allow_redirects=False)
 
 
-def conforms(case: Request, response: Any) -> None:
+def _check(case: Request, response: Any) -> None:
     case.validate_response(response, checks=CHECKS)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_tenant_gets_documented_answers(name: str, stack: Stack) -> None:
-    def look(case: Request) -> None:
-        response = send(case, stack.api_url, stack.api_key)
-        conforms(case, response)
-        assert name not in ADMIN or response.status_code >= 400
+def test_responses_to_a_tenant_conform_to_the_document(name: str, stack: Stack) -> None:
+    def test(case: Request) -> None:
+        response = _send(case, stack.api_url, stack.api_key)
+        _check(case, response)
+        assert name not in ADMIN_OPERATIONS or response.status_code >= 400
 
-    each_request(name, look, examples=EXAMPLES)
+    _test_examples(name, test, max_examples=MAX_EXAMPLES)
 
 
-@pytest.mark.parametrize("name", GUARDED)
-def test_without_a_credential_nothing_succeeds(name: str, stack: Stack) -> None:
-    def look(case: Request) -> None:
-        response = send(case, stack.api_url, None)
-        conforms(case, response)
-        if name not in OPEN_SUCCESSES:
+@pytest.mark.parametrize("name", OPERATIONS_BY_ROUTE.values())
+def test_requests_without_credential_are_rejected(name: str, stack: Stack) -> None:
+    def test(case: Request) -> None:
+        response = _send(case, stack.api_url, None)
+        _check(case, response)
+        if name not in SUCCEEDING_PUBLIC_OPERATIONS:
             assert 400 <= response.status_code < 500
-        if name not in OPEN:
+        if name not in PUBLIC_OPERATIONS:
             assert response.status_code in {401, 403, 404}, response.status_code
 
-    # One is enough: the refusal comes before the request is looked at.
-    each_request(name, look, GenerationMode.POSITIVE, examples=1)
+    # One example is enough: the request is rejected before its content is validated.
+    _test_examples(name, test, GenerationMode.POSITIVE, max_examples=1)
 
 
-@pytest.mark.parametrize("name", ADMIN)
-def test_an_operator_gets_documented_answers(name: str, stack: Stack) -> None:
-    def look(case: Request) -> None:
-        conforms(case, send(case, stack.api_url, stack.admin_key))
+@pytest.mark.parametrize("name", ADMIN_OPERATIONS)
+def test_responses_to_an_operator_conform_to_the_document(name: str, stack: Stack) -> None:
+    def test(case: Request) -> None:
+        _check(case, _send(case, stack.api_url, stack.admin_key))
 
     try:
-        each_request(name, look, examples=2)
+        _test_examples(name, test, max_examples=2)
     finally:
         if name.startswith("POST /admin/breaker"):
             reset: Any = OPERATIONS["POST /admin/breaker/reset"].Case(body={}, media_type="application/json")
-            send(reset, stack.api_url, stack.admin_key)
+            _send(reset, stack.api_url, stack.admin_key)

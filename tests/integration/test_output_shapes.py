@@ -1,4 +1,4 @@
-"""Every output shape of the local Replicate's catalogue comes back the same, with files at our address."""
+"""Outputs of all models of the local Replicate keep their shape; their files get our URLs."""
 
 import io
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.integration.api import ApiClient
+from tests.integration.api_client import ApiClient
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 from tools.simulator.models.catalog import MODELS
@@ -27,13 +27,62 @@ INPUTS: dict[str, dict[str, Any]] = {
     "local/many-files": {"n": 12},
     "local/huge-json": {"size": 3_000_000},
 }
-FAILING = {"local/failing"}
-SERVED_AS = {"text/markdown": "text/plain"}  # told by the bytes, never by what the source says
-AT_A_TIME = 3
+FAILING_MODEL = "local/failing"
+SUCCEEDING_MODELS = [model.full_name for model in MODELS if model.full_name != FAILING_MODEL]
+IMAGE_TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif"}
+# The type is detected from the content, in which Markdown does not differ from plain text.
+DETECTED_TYPES = {"text/markdown": "text/plain"}
+# More simultaneous jobs would start more workers.
+SIMULTANEOUS_JOBS = 3
 
 
-def references(value: Any, path: tuple[object, ...] = ()) -> dict[tuple[object, ...], str]:
-    """Every URL and data URI in a JSON value, by where it stands."""
+@pytest.fixture(scope="module")
+def finished(stack: Stack) -> Iterator[dict[str, Future[dict[str, Any]]]]:
+    """The finished prediction of each model, by name."""
+    api = ApiClient(stack.api_url, stack.api_key, "demo")
+
+    def run(model: Model) -> dict[str, Any]:
+        version = model.full_name if model.is_official else model.version
+        return api.run(version, INPUTS.get(model.full_name, {}))
+
+    with ThreadPoolExecutor(SIMULTANEOUS_JOBS) as threads:
+        yield {model.full_name: threads.submit(run, model) for model in MODELS}
+
+
+@pytest.mark.parametrize("model", SUCCEEDING_MODELS)
+def test_output_keeps_its_shape_and_files_get_our_urls(
+    stack: Stack, simulator: SimulatorClient, finished: dict[str, Future[dict[str, Any]]], model: str
+) -> None:
+    prediction = finished[model].result()
+    replicate_output = _fetch_replicate_output(stack, simulator, prediction)
+
+    assert prediction["status"] == "succeeded", prediction["error"]
+    assert prediction["error"] is None
+    assert _replace_urls(prediction["output"]) == _replace_urls(replicate_output)
+    source_urls = _find_urls(replicate_output)
+    for path, url in _find_urls(prediction["output"]).items():
+        _check_file(stack, url, source_urls[path])
+
+
+def test_failing_model_fails_with_replicates_message_after_a_retry(
+    finished: dict[str, Future[dict[str, Any]]],
+) -> None:
+    prediction = finished[FAILING_MODEL].result()
+
+    assert (prediction["status"], prediction["output"]) == ("failed", None)
+    assert prediction["error"] == "Director: unexpected error handling prediction (E9828)"
+    assert prediction["proxy"]["attempt"] == 2
+    assert len(prediction["proxy"]["past_attempts"]) == 1
+
+
+def _fetch_replicate_output(stack: Stack, simulator: SimulatorClient, prediction: dict[str, Any]) -> Any:
+    url = f"{stack.simulator_url}/v1/predictions/{prediction['proxy']['replicate_id']}"
+    headers = {"authorization": f"Bearer {simulator.token}"}
+    return requests.get(url, headers=headers, timeout=60).json()["output"]
+
+
+def _find_urls(value: Any, path: tuple[object, ...] = ()) -> dict[tuple[object, ...], str]:
+    """Return every URL and data URI in a JSON value, by its path."""
     match value:
         case str() if value.startswith(("http://", "https://", "data:")):
             return {path: value}
@@ -44,94 +93,49 @@ def references(value: Any, path: tuple[object, ...] = ()) -> dict[tuple[object, 
         case _:
             children = {}
     return {
-        where: url
+        url_path: url
         for key, child in children.items()
-        for where, url in references(child, (*path, key)).items()
+        for url_path, url in _find_urls(child, (*path, key)).items()
     }
 
 
-def without_urls(value: Any) -> Any:
-    """The value with each file replaced by one word: its shape and everything that is no file."""
+def _replace_urls(value: Any) -> Any:
+    """Return the JSON value with the same text for every URL."""
     if isinstance(value, list):
-        return [without_urls(each) for each in value]
+        return [_replace_urls(item) for item in value]
     if isinstance(value, dict):
-        return {key: without_urls(each) for key, each in value.items()}
-    return "a file" if references(value) else value
+        return {key: _replace_urls(item) for key, item in value.items()}
+    return "a file" if _find_urls(value) else value
 
 
-@pytest.fixture(scope="module")
-def ended(stack: Stack) -> Iterator[dict[str, Future[dict[str, Any]]]]:
-    """Every model's prediction once it is over. A few run at a time: each more would start functions anew."""
-    api = ApiClient(stack.api_url, stack.api_key, "demo")
+def _check_file(stack: Stack, url: str, source_url: str) -> None:
+    """Check that our file is an image of the same size as its source, or has the same bytes.
 
-    def run(model: Model) -> dict[str, Any]:
-        version = model.full_name if model.is_official else model.version
-        return api.run(version, INPUTS.get(model.full_name, {}))
-
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
-        yield {model.full_name: threads.submit(run, model) for model in MODELS}
-
-
-@pytest.mark.parametrize("model", [model.full_name for model in MODELS if model.full_name not in FAILING])
-def test_output_keeps_its_shape_and_its_files_are_ours(
-    stack: Stack, simulator: SimulatorClient, ended: dict[str, Future[dict[str, Any]]], model: str
-) -> None:
-    done = ended[model].result()
-    upstream = _upstream(stack, simulator, done)
-
-    assert done["status"] == "succeeded", done["error"]
-    assert done["error"] is None
-    assert without_urls(done["output"]) == without_urls(upstream["output"])
-    ours, theirs = references(done["output"]), references(upstream["output"])
-    for where, url in ours.items():
-        _check_file(stack, url, theirs[where])
-
-
-def test_failing_model_fails_with_replicates_words_after_one_more_try(
-    ended: dict[str, Future[dict[str, Any]]],
-) -> None:
-    done = ended["local/failing"].result()
-
-    assert (done["status"], done["output"]) == ("failed", None)
-    assert done["error"] == "Director: unexpected error handling prediction (E9828)"
-    assert done["proxy"]["attempt"] == 2
-    assert len(done["proxy"]["past_attempts"]) == 1
-
-
-def _upstream(stack: Stack, simulator: SimulatorClient, done: dict[str, Any]) -> dict[str, Any]:
-    address = f"{stack.simulator_url}/v1/predictions/{done['proxy']['replicate_id']}"
-    answer = requests.get(address, headers={"authorization": f"Bearer {simulator.token}"}, timeout=60)
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def _check_file(stack: Stack, url: str, source: str) -> None:
-    """Ours answers 200 at once; an image is as large as its source shows, anything else is the same bytes.
-
-    What lies on a host that is not Replicate's is left where it is.
+    Files on hosts that are not Replicate's keep their URLs.
     """
-    if urlsplit(source).hostname == "localhost":
-        assert url == source
+    if urlsplit(source_url).hostname == "localhost":
+        assert url == source_url
         return
     assert url.startswith(f"{stack.cdn_url}/outputs/")
-    bearer = {"authorization": f"Bearer {stack.api_key}"}
-    ours = requests.get(url, headers=bearer, timeout=60, allow_redirects=False)
-    assert ours.status_code == 200
-    if source.startswith("data:"):
-        assert _looks(ours.content) == ((200, 200), 1)
+    headers = {"authorization": f"Bearer {stack.api_key}"}
+    response = requests.get(url, headers=headers, timeout=60, allow_redirects=False)
+    assert response.status_code == 200
+    if source_url.startswith("data:"):
+        assert _get_size_and_frames(response.content) == ((200, 200), 1)
         return
-    theirs = requests.get(source, timeout=60)
-    kind = theirs.headers["content-type"]
-    if kind in {"image/png", "image/jpeg", "image/webp", "image/gif"}:
-        assert _looks(ours.content) == _looks(theirs.content)
-        assert len(ours.content) <= len(theirs.content)
+    source = requests.get(source_url, timeout=60)
+    content_type = source.headers["content-type"]
+    if content_type in IMAGE_TYPES:
+        assert _get_size_and_frames(response.content) == _get_size_and_frames(source.content)
+        assert len(response.content) <= len(source.content)
     else:
-        assert ours.content == theirs.content
-        given = kind.partition(";")[0]
-        assert ours.headers["content-type"].partition(";")[0] == SERVED_AS.get(given, given)
+        assert response.content == source.content
+        source_type = content_type.partition(";")[0]
+        expected_type = DETECTED_TYPES.get(source_type, source_type)
+        assert response.headers["content-type"].partition(";")[0] == expected_type
 
 
-def _looks(content: bytes) -> tuple[tuple[int, int], int]:
-    """Size in pixels, and number of frames."""
+def _get_size_and_frames(content: bytes) -> tuple[tuple[int, int], int]:
+    """Return size in pixels and number of frames."""
     image = Image.open(io.BytesIO(content))
     return image.size, getattr(image, "n_frames", 1)

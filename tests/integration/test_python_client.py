@@ -1,4 +1,4 @@
-"""PyPI `replicate`, unmodified, knows nothing but the base URL and a key."""
+"""Replicate's unmodified Python client, which is given nothing but base URL and API key."""
 
 import io
 from collections.abc import Callable
@@ -10,52 +10,51 @@ from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.helpers import FileOutput
 
-from tests.integration.api import ApiClient
+from tests.integration.api_client import ApiClient
 from tests.integration.models import FLUX, LLAMA, SDXL, SMALL_IMAGE_INPUT, get_version
-from tools.local import waiting
+from tools.local.waiting import wait_for
 from tools.simulator.client import SimulatorClient
 
 
-def image(content: bytes) -> Image.Image:
-    opened = Image.open(io.BytesIO(content))
-    opened.load()
-    return opened
+def _get_image_size(client: Client, url: str) -> tuple[int, int]:
+    """Read the image as the client does over https, with its token in the request."""
+    image = Image.open(io.BytesIO(FileOutput(url, client).read()))
+    image.load()
+    return image.size
 
 
-def test_run_by_model_gives_images_that_the_client_reads_with_its_token(client: Client) -> None:
+def test_run_by_model_returns_images_that_the_client_can_read(client: Client) -> None:
     output = list(client.run(FLUX, input={**SMALL_IMAGE_INPUT, "num_outputs": 2, "output_format": "png"}))
 
-    assert len(output) == 2
-    # Over http:// the client leaves strings; its FileOutput is what wraps them over https://.
-    # It sends the API key along, and so must be answered here.
-    for url in output:
-        assert image(FileOutput(url, client).read()).size == (512, 512)
+    # Over http, the client returns strings instead of FileOutput objects.
+    assert [_get_image_size(client, url) for url in output] == [(512, 512), (512, 512)]
 
 
-def test_run_by_versioned_reference_looks_the_version_up_with_us(client: Client) -> None:
-    output = client.run(f"{SDXL}:{get_version(SDXL)}", input={"prompt": "a fox", "width": 256, "height": 256})
+def test_run_by_version_reads_the_version_from_our_catalog(client: Client) -> None:
+    model_input = {"prompt": "a fox", "width": 256, "height": 256}
+    output = client.run(f"{SDXL}:{get_version(SDXL)}", input=model_input)
 
-    assert [image(FileOutput(url, client).read()).size for url in output] == [(256, 256)]
+    assert [_get_image_size(client, url) for url in output] == [(256, 256)]
 
 
-def test_run_of_a_model_that_yields_pieces_gives_an_iterator(client: Client) -> None:
+def test_run_returns_an_iterator_when_the_model_yields_parts(client: Client) -> None:
     output = client.run(f"{LLAMA}:{get_version(LLAMA)}", input={"prompt": "a poem", "max_tokens": 12})
 
     assert not isinstance(output, list)
     assert len(list(output)) == 12
 
 
-def test_create_wait_reload(client: Client) -> None:
+def test_create_wait_and_reload_return_the_same_prediction(client: Client) -> None:
     prediction = client.predictions.create(model=FLUX, input=SMALL_IMAGE_INPUT)
-    before = prediction.copy()
+    created = prediction.copy()
     prediction.wait()
-    seen = prediction.output
+    output = prediction.output
     prediction.reload()
 
-    assert before.status in {"starting", "processing"}
-    assert before.output is None
+    assert created.status in {"starting", "processing"}
+    assert created.output is None
     assert prediction.status == "succeeded"
-    assert prediction.output == seen
+    assert prediction.output == output
     assert prediction.metrics is not None
     assert prediction.metrics["predict_time"] > 0
     assert prediction.progress is not None
@@ -63,69 +62,69 @@ def test_create_wait_reload(client: Client) -> None:
     assert client.predictions.get(prediction.id) == prediction
 
 
-def test_create_of_a_deployment(client: Client) -> None:
+def test_create_by_deployment_succeeds(client: Client) -> None:
     prediction = client.deployments.predictions.create("local/lab-deployment", input={"output": "done"})
     prediction.wait()
 
     assert (prediction.status, prediction.output) == ("succeeded", "done")
 
 
-def test_cancel_reaches_replicate(client: Client, simulator: SimulatorClient) -> None:
+def test_cancel_cancels_the_prediction_on_replicate(client: Client, simulator: SimulatorClient) -> None:
     prediction = client.predictions.create(model="local/lab", input={"hold": True})
 
-    def running() -> bool | None:
+    def is_running() -> bool | None:
         prediction.reload()
         return prediction.status == "processing" or None
 
-    waiting.wait_for(running, timeout_seconds=60, description="start")
+    wait_for(is_running, timeout_seconds=60, description="the start of the prediction")
     prediction.cancel()
     prediction.wait()
 
-    upstream = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
+    replicate_predictions = simulator.find_predictions(prediction.id)
     assert prediction.status == "canceled"
-    assert [each["status"] for each in upstream] == ["canceled"]
+    assert [found["status"] for found in replicate_predictions] == ["canceled"]
 
 
-def test_model_failure_raises_model_error_with_replicates_words(client: Client) -> None:
-    words = "CUDA out of memory. Tried to allocate 2.00 GiB"
+def test_run_raises_model_error_with_replicates_message(client: Client) -> None:
+    message = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
-    with pytest.raises(ModelError, match=words) as caught:
-        client.run("local/lab", input={"status": "failed", "error": words})
+    with pytest.raises(ModelError, match=message) as raised:
+        client.run("local/lab", input={"status": "failed", "error": message})
 
-    assert caught.value.prediction.error == words
+    assert raised.value.prediction.error == message
 
 
-def test_refused_request_raises_replicate_error_with_our_words(client: Client) -> None:
-    with pytest.raises(ReplicateError) as caught:
+def test_create_raises_replicate_error_with_our_message_when_request_is_invalid(client: Client) -> None:
+    with pytest.raises(ReplicateError) as raised:
         client.predictions.create(version="no version", input={})
 
-    assert caught.value.status == 422
-    assert "version: must be" in str(caught.value.detail)
+    assert raised.value.status == 422
+    assert "version: must be" in str(raised.value.detail)
 
 
-def test_uploaded_file_is_an_input_that_anyone_with_its_address_can_read(
+def test_uploaded_file_can_be_an_input_that_the_model_reads_at_its_url(
     client: Client, simulator: SimulatorClient
 ) -> None:
     sound = io.BytesIO(b"RIFF....WAVEfmt " + bytes(range(256)) * 40)
     sound.name = "hello.wav"
 
-    uploaded = client.files.create(sound)
+    file = client.files.create(sound)
     prediction = client.predictions.create(
-        version=get_version("openai/whisper"), input={"audio": uploaded.urls["get"]}
+        version=get_version("openai/whisper"), input={"audio": file.urls["get"]}
     )
     prediction.wait()
-    [upstream] = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
-    fetched = requests.get(upstream["input"]["audio"], timeout=30)
+    [replicate_prediction] = simulator.find_predictions(prediction.id)
+    download = requests.get(replicate_prediction["input"]["audio"], timeout=30)
 
     assert prediction.status == "succeeded"
-    assert uploaded.size == len(sound.getvalue())
-    assert fetched.content == sound.getvalue()
-    assert [each.id for each in client.files.list()][:1] == [uploaded.id]
-    assert client.files.get(uploaded.id).checksums == uploaded.checksums
-    assert client.files.delete(uploaded.id)
+    assert file.size == len(sound.getvalue())
+    assert download.content == sound.getvalue()
+    assert [listed.id for listed in client.files.list()][:1] == [file.id]
+    assert client.files.get(file.id).checksums == file.checksums
+    assert client.files.delete(file.id)
 
 
-def test_open_file_as_input_is_uploaded_on_the_way(client: Client, simulator: SimulatorClient) -> None:
+def test_create_uploads_an_open_file_in_the_input(client: Client, simulator: SimulatorClient) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(picture, "PNG")
     picture.seek(0)
@@ -134,35 +133,35 @@ def test_open_file_as_input_is_uploaded_on_the_way(client: Client, simulator: Si
     prediction = client.predictions.create(model="local/lab", input={"image": picture, "output": 1})
     prediction.wait()
 
-    [upstream] = simulator.call_control_api("GET", f"predictions?webhook={prediction.id}")["results"]
-    assert requests.get(upstream["input"]["image"], timeout=30).content == picture.getvalue()
+    [replicate_prediction] = simulator.find_predictions(prediction.id)
+    download = requests.get(replicate_prediction["input"]["image"], timeout=30)
+    assert download.content == picture.getvalue()
 
 
-def test_list_is_newest_first(client_of: Callable[[str], Client], api: ApiClient) -> None:
-    made = [api.create("local/lab", {"output": number})["id"] for number in range(3)]
+def test_list_returns_newest_predictions_first(make_client: Callable[[str], Client], api: ApiClient) -> None:
+    ids = [api.create("local/lab", {"output": number})["id"] for number in range(3)]
 
-    page = client_of(api.key).predictions.list()
+    page = make_client(api.key).predictions.list()
 
-    assert [each.id for each in page.results] == made[::-1]
+    assert [prediction.id for prediction in page.results] == ids[::-1]
     assert page.next is None
 
 
-def test_list_follows_cursors_to_the_end(
-    client_of: Callable[[str], Client], crowd: tuple[ApiClient, list[str]]
+def test_list_returns_all_pages(
+    make_client: Callable[[str], Client], stored_predictions: tuple[ApiClient, list[str]]
 ) -> None:
-    """203 predictions are three pages."""
-    api, newest_first = crowd
-    client = client_of(api.key)
+    api, newest_first = stored_predictions
+    client = make_client(api.key)
 
     pages = [client.predictions.list()]
     while pages[-1].next:
         pages.append(client.predictions.list(pages[-1].next))
 
     assert [len(page.results) for page in pages] == [100, 100, 3]
-    assert [each.id for page in pages for each in page.results] == newest_first
+    assert [prediction.id for page in pages for prediction in page.results] == newest_first
 
 
-def test_catalog_and_account(client: Client) -> None:
+def test_catalog_and_account_are_readable(client: Client) -> None:
     assert client.models.get(FLUX).name == "flux-schnell"
     assert client.models.get(SDXL).versions.get(get_version(SDXL)).id == get_version(SDXL)
     assert client.collections.list().results

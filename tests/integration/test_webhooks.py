@@ -1,4 +1,4 @@
-"""What an application gets told, and that it can believe it."""
+"""Webhooks to a receiver of the application: signatures, events, retries."""
 
 from collections.abc import Callable
 
@@ -7,84 +7,88 @@ from replicate.client import Client
 from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 from standardwebhooks import Webhook
 
-from tests.integration.api import ApiClient
+from tests.integration.api_client import ApiClient
 from tests.integration.receiver import ReceivedRequest, run_receiver
 
 
-def statuses(calls: list[ReceivedRequest]) -> list[str]:
-    return [call.prediction["status"] for call in calls]
+def _list_statuses(requests: list[ReceivedRequest]) -> list[str]:
+    return [request.prediction["status"] for request in requests]
 
 
-def secret_of(api: ApiClient) -> WebhookSigningSecret:
+def _fetch_secret(api: ApiClient) -> WebhookSigningSecret:
     return WebhookSigningSecret(key=api.call("GET", "/v1/webhooks/default/secret").json()["key"])
 
 
-def final(calls: list[ReceivedRequest]) -> bool:
-    return any(call.prediction["status"] == "succeeded" for call in calls)
+def _includes_success(requests: list[ReceivedRequest]) -> bool:
+    return "succeeded" in _list_statuses(requests)
 
 
-def test_replicates_and_standard_webhooks_validators_accept_our_signature(
-    api: ApiClient, client_of: Callable[[str], Client]
+def test_validators_of_replicate_and_standard_webhooks_accept_our_signature(
+    api: ApiClient, make_client: Callable[[str], Client]
 ) -> None:
-    client = client_of(api.key)
+    client = make_client(api.key)
     secret = client.webhooks.default.secret()
-    with run_receiver() as application:
+    with run_receiver() as receiver:
         prediction = client.predictions.create(
-            model="local/lab", input={"output": "grüße 🎨"}, webhook=application.url
+            model="local/lab", input={"output": "grüße 🎨"}, webhook=receiver.url
         )
-        calls = application.wait_for(final, "webhook of the end")
+        requests = receiver.wait_for(_includes_success, "the webhook")
 
-    for call in calls:
-        Webhooks.validate(headers=call.headers, body=call.body.decode(), secret=secret, tolerance=300)
-        Webhook(secret.key).verify(call.body, call.headers)
-    assert calls[-1].prediction["id"] == prediction.id
-    assert calls[-1].prediction["output"] == "grüße 🎨"
-    assert calls[-1].prediction["urls"] == api.get(prediction.id)["urls"]
+    for request in requests:
+        Webhooks.validate(headers=request.headers, body=request.body.decode(), secret=secret, tolerance=300)
+        Webhook(secret.key).verify(request.body, request.headers)
+    assert requests[-1].prediction["id"] == prediction.id
+    assert requests[-1].prediction["output"] == "grüße 🎨"
+    assert requests[-1].prediction["urls"] == api.get(prediction.id)["urls"]
 
 
-def test_changed_body_or_foreign_secret_is_not_believed(
+def test_validator_rejects_changed_body_and_secret_of_another_tenant(
     api: ApiClient, make_api: Callable[[], ApiClient]
 ) -> None:
-    mine, foreign = secret_of(api), secret_of(make_api())
-    with run_receiver() as application:
-        api.create("local/lab", {"output": 1}, webhook=application.url, webhook_events_filter=["completed"])
-        [call] = application.wait_for(final, "webhook of the end")
+    secret, other_secret = _fetch_secret(api), _fetch_secret(make_api())
+    with run_receiver() as receiver:
+        api.create("local/lab", {"output": 1}, webhook=receiver.url, webhook_events_filter=["completed"])
+        [request] = receiver.wait_for(_includes_success, "the webhook")
 
-    changed = call.body.decode().replace("succeeded", "canceled")
+    body = request.body.decode()
     with pytest.raises(InvalidSignatureError):
-        Webhooks.validate(headers=call.headers, body=changed, secret=mine)
+        Webhooks.validate(headers=request.headers, body=body.replace("succeeded", "canceled"), secret=secret)
     with pytest.raises(InvalidSignatureError):
-        Webhooks.validate(headers=call.headers, body=call.body.decode(), secret=foreign)
+        Webhooks.validate(headers=request.headers, body=body, secret=other_secret)
 
 
-def test_filter_decides_which_events_come_and_they_come_in_order(api: ApiClient) -> None:
-    given = {"output": "done", "logs": "one\ntwo\n", "latency": 1}
-    with run_receiver() as only_end, run_receiver() as both:
-        api.create("local/lab", given, webhook=only_end.url, webhook_events_filter=["completed"])
-        api.create("local/lab", given, webhook=both.url, webhook_events_filter=["start", "completed"])
-        ends = only_end.wait_for(final, "webhook of the end")
-        told = both.wait_for(final, "webhooks of start and end")
+def test_filtered_events_are_delivered_in_order(api: ApiClient) -> None:
+    model_input = {"output": "done", "logs": "one\ntwo\n", "latency": 1}
+    with run_receiver() as completed_receiver, run_receiver() as receiver:
+        api.create(
+            "local/lab", model_input, webhook=completed_receiver.url, webhook_events_filter=["completed"]
+        )
+        api.create(
+            "local/lab", model_input, webhook=receiver.url, webhook_events_filter=["start", "completed"]
+        )
+        completed_only = completed_receiver.wait_for(_includes_success, "the webhook")
+        start_and_completed = receiver.wait_for(_includes_success, "both webhooks")
 
-    assert statuses(ends) == ["succeeded"]
-    assert statuses(told)[-1] == "succeeded"
-    assert len(told) == 2
-    assert statuses(told)[0] in {"starting", "processing"}
-    assert ends[0].prediction["logs"] == "one\ntwo\n"
+    assert _list_statuses(completed_only) == ["succeeded"]
+    assert completed_only[0].prediction["logs"] == "one\ntwo\n"
+    assert len(start_and_completed) == 2
+    assert _list_statuses(start_and_completed)[0] in {"starting", "processing"}
+    assert _list_statuses(start_and_completed)[-1] == "succeeded"
 
 
-def test_application_that_is_down_gets_the_same_message_again(api: ApiClient) -> None:
-    with run_receiver(500) as application:
-        api.create("local/lab", {"output": 1}, webhook=application.url, webhook_events_filter=["completed"])
-        calls = application.wait_for(
-            lambda calls: any(call.status == 204 for call in calls), "second attempt"
+def test_failed_delivery_is_repeated_with_the_same_message(api: ApiClient) -> None:
+    with run_receiver(500) as receiver:
+        api.create("local/lab", {"output": 1}, webhook=receiver.url, webhook_events_filter=["completed"])
+        requests = receiver.wait_for(
+            lambda requests: any(request.status == 204 for request in requests), "the second attempt"
         )
 
-    assert [call.status for call in calls] == [500, 204]
-    assert len({call.headers["webhook-id"] for call in calls}) == 1
-    assert len({call.body for call in calls}) == 1
+    assert [request.status for request in requests] == [500, 204]
+    assert len({request.headers["webhook-id"] for request in requests}) == 1
+    assert len({request.body for request in requests}) == 1
 
 
-def test_secret_is_the_tenants_own(api: ApiClient, make_api: Callable[[], ApiClient]) -> None:
-    keys = [secret_of(each).key for each in (api, api, make_api())]
+def test_every_tenant_has_its_own_secret(api: ApiClient, make_api: Callable[[], ApiClient]) -> None:
+    keys = [_fetch_secret(client).key for client in (api, api, make_api())]
 
     assert keys[0] == keys[1] != keys[2]

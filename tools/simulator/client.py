@@ -41,6 +41,12 @@ class SimulatorClient:
         """Return the counts since start or reset."""
         return self.call_control_api("GET", "stats")
 
+    def find_predictions(self, job_id: str) -> list[dict[str, Any]]:
+        """Return the predictions that a job of the proxy created, which have its ID in their webhook URL."""
+        page = self.call_control_api("GET", f"predictions?webhook={job_id}")
+        predictions: list[dict[str, Any]] = page["results"]
+        return predictions
+
     def get_timeline(self, prediction_id: str) -> dict[str, Any]:
         """Return the times of a prediction and its webhook attempts."""
         return self.call_control_api("GET", f"predictions/{prediction_id}/timeline")

@@ -1,29 +1,35 @@
-// npm `@ai-sdk/replicate` under `generateImage` of npm `ai`, unmodified.
+// npm `@ai-sdk/replicate` with `generateImage` of npm `ai`, unmodified.
 //
-// The SDK fetches images from public host names only, as they have in production. So the test plays the name
-// server: by the SDK's own `fetch` option two public names lead to the API and to the outputs of the stack.
+// The SDK fetches images from public host names only. So the test passes its own `fetch` to the SDK, which
+// sends requests for two public names to the API and to the outputs of the stack.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createReplicate } from "@ai-sdk/replicate";
 import { generateImage } from "ai";
-import { OUTPUTS_URL, PROXY_KEY, PROXY_URL } from "./surroundings.js";
+import { OUTPUTS_URL, PROXY_KEY, PROXY_URL } from "./environment.js";
 
-const API = "https://proxy.example.com/local";
-const OUTPUTS = "https://outputs.example.com";
-const asked = [];
+const PUBLIC_API_URL = "https://proxy.example.com/local";
+const PUBLIC_OUTPUTS_URL = "https://outputs.example.com";
+const requests = [];
 
-async function throughPublicNames(url, init) {
-  asked.push({ url: String(url), authorization: new Headers(init?.headers).get("authorization") });
-  const local = String(url).replace(API, PROXY_URL).replace(OUTPUTS, OUTPUTS_URL);
-  const answer = await fetch(local, init);
-  if (!answer.headers.get("content-type")?.includes("json")) return answer;
-  const body = (await answer.text()).replaceAll(PROXY_URL, API).replaceAll(OUTPUTS_URL, OUTPUTS);
-  return new Response(body, { status: answer.status, headers: { "content-type": "application/json" } });
+async function fetchPublicUrl(url, init) {
+  requests.push({ url: String(url), authorization: new Headers(init?.headers).get("authorization") });
+  const localUrl = String(url).replace(PUBLIC_API_URL, PROXY_URL).replace(PUBLIC_OUTPUTS_URL, OUTPUTS_URL);
+  const response = await fetch(localUrl, init);
+  if (!response.headers.get("content-type")?.includes("json")) return response;
+  const body = (await response.text())
+    .replaceAll(PROXY_URL, PUBLIC_API_URL)
+    .replaceAll(OUTPUTS_URL, PUBLIC_OUTPUTS_URL);
+  return new Response(body, { status: response.status, headers: { "content-type": "application/json" } });
 }
 
-const replicate = createReplicate({ baseURL: `${API}/v1`, apiToken: PROXY_KEY, fetch: throughPublicNames });
+function createProvider(apiToken) {
+  return createReplicate({ baseURL: `${PUBLIC_API_URL}/v1`, apiToken, fetch: fetchPublicUrl });
+}
 
-test("generateImage gives an image", async () => {
+const replicate = createProvider(PROXY_KEY);
+
+test("generateImage returns an image", async () => {
   const { image } = await generateImage({
     model: replicate.image("black-forest-labs/flux-schnell"),
     prompt: "a lighthouse",
@@ -34,12 +40,12 @@ test("generateImage gives an image", async () => {
   assert.ok(image.uint8Array.length > 1000);
 });
 
-test("a model by version whose output is slow is polled for", async () => {
-  const answer = await fetch(`${PROXY_URL}/v1/models/stability-ai/sdxl`, {
+test("generateImage polls when a model by version takes longer than it waits", async () => {
+  const response = await fetch(`${PROXY_URL}/v1/models/stability-ai/sdxl`, {
     headers: { authorization: `Bearer ${PROXY_KEY}` },
   });
-  const version = (await answer.json()).latest_version.id;
-  asked.length = 0;
+  const version = (await response.json()).latest_version.id;
+  requests.length = 0;
 
   const { images } = await generateImage({
     model: replicate.image(`stability-ai/sdxl:${version}`),
@@ -48,11 +54,11 @@ test("a model by version whose output is slow is polled for", async () => {
   });
 
   assert.equal(images.length, 1);
-  const outputs = asked.filter(({ url }) => url.startsWith(OUTPUTS));
+  const outputs = requests.filter(({ url }) => url.startsWith(PUBLIC_OUTPUTS_URL));
   assert.deepEqual(outputs.map(({ authorization }) => authorization), [null]);
 });
 
-test("a failed model throws its words", async () => {
+test("generateImage throws the error of a failed model", async () => {
   await assert.rejects(
     generateImage({
       model: replicate.image("local/lab"),
@@ -64,11 +70,11 @@ test("a failed model throws its words", async () => {
   );
 });
 
-test("a wrong key throws our problem's words", async () => {
-  const stranger = createReplicate({ baseURL: `${API}/v1`, apiToken: "rp_wrong", fetch: throughPublicNames });
+test("generateImage throws 401 for an unknown key", async () => {
+  const unauthorized = createProvider("rp_wrong");
 
   await assert.rejects(
-    generateImage({ model: stranger.image("local/lab"), prompt: "x", maxRetries: 0 }),
+    generateImage({ model: unauthorized.image("local/lab"), prompt: "x", maxRetries: 0 }),
     (error) => error.statusCode === 401,
   );
 });

@@ -3,108 +3,118 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { validateWebhook } from "replicate";
-import { CROWD_KEY, CROWD_SIZE, client, isWebp, upstream } from "./surroundings.js";
+import {
+  STORED_PREDICTIONS_COUNT,
+  STORED_PREDICTIONS_KEY,
+  createClient,
+  findReplicatePredictions,
+  isWebp,
+} from "./environment.js";
 
 const FLUX = "black-forest-labs/flux-schnell";
-const SMALL = { prompt: "a lighthouse", megapixels: "0.25" };
-const replicate = client();
+const SMALL_IMAGE_INPUT = { prompt: "a lighthouse", megapixels: "0.25" };
+const TIMEOUT_MS = 60_000;
+const replicate = createClient();
 
-async function until(condition, what) {
-  for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
-    const found = await condition();
-    if (found) return found;
+/** Poll until the condition returns a truthy value, and return it. */
+async function waitFor(condition, description) {
+  for (const deadline = Date.now() + TIMEOUT_MS; Date.now() < deadline; ) {
+    const value = await condition();
+    if (value) return value;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  assert.fail(`no ${what} within a minute`);
+  assert.fail(`timed out waiting for ${description}`);
 }
 
-test("run by model gives the URL of an image", async () => {
-  const [url] = await replicate.run(FLUX, { input: SMALL });
+test("run by model returns the URL of an image", async () => {
+  const [url] = await replicate.run(FLUX, { input: SMALL_IMAGE_INPUT });
 
-  const image = await fetch(url);
-  assert.equal(image.status, 200);
-  assert.ok(isWebp(new Uint8Array(await image.arrayBuffer())));
+  const response = await fetch(url);
+  assert.equal(response.status, 200);
+  assert.ok(isWebp(new Uint8Array(await response.arrayBuffer())));
 });
 
-test("run by version, with progress told", async () => {
+test("run by version reports progress", async () => {
   const { latest_version } = await replicate.models.get("replicate", "hello-world");
-  const seen = [];
+  const statuses = [];
 
   const output = await replicate.run(
     `replicate/hello-world:${latest_version.id}`,
     { input: { text: "Alice" }, wait: { mode: "poll", interval: 200 } },
-    (prediction) => seen.push(prediction.status),
+    (prediction) => statuses.push(prediction.status),
   );
 
   assert.equal(output, "hello Alice");
-  assert.equal(seen.at(-1), "succeeded");
+  assert.equal(statuses.at(-1), "succeeded");
 });
 
-test("create and wait", async () => {
-  const created = await replicate.predictions.create({ model: FLUX, input: SMALL });
-  const done = await replicate.wait(created, { interval: 200 });
+test("wait returns the finished prediction", async () => {
+  const created = await replicate.predictions.create({ model: FLUX, input: SMALL_IMAGE_INPUT });
+  const finished = await replicate.wait(created, { interval: 200 });
 
   assert.equal(created.output, null);
-  assert.equal(done.status, "succeeded");
-  assert.equal(done.output.length, 1);
-  assert.deepEqual(await replicate.predictions.get(created.id), done);
+  assert.equal(finished.status, "succeeded");
+  assert.equal(finished.output.length, 1);
+  assert.deepEqual(await replicate.predictions.get(created.id), finished);
 });
 
-test("a failed model throws Replicate's words", async () => {
+test("run throws Replicate's error when a model fails", async () => {
   const input = { status: "failed", error: "CUDA out of memory" };
 
   await assert.rejects(replicate.run("local/lab", { input }), /Prediction failed: CUDA out of memory/);
 });
 
-test("a refused request throws the problem", async () => {
+test("create throws the problem document when the request is invalid", async () => {
   await assert.rejects(
     replicate.predictions.create({ version: "no version", input: {} }),
     (error) => error.response.status === 422 && /version: must be/.test(error.message),
   );
 });
 
-test("cancel reaches Replicate", async () => {
+test("cancel cancels the prediction on Replicate", async () => {
   const created = await replicate.predictions.create({ model: "local/lab", input: { hold: true } });
-  await until(async () => (await upstream(created.id))[0]?.status === "processing", "start");
+  const isRunning = async () => (await findReplicatePredictions(created.id))[0]?.status === "processing";
+  await waitFor(isRunning, "the start of the prediction");
 
   await replicate.predictions.cancel(created.id);
-  const ended = await replicate.wait(created, { interval: 200 });
+  const finished = await replicate.wait(created, { interval: 200 });
 
-  assert.equal(ended.status, "canceled");
-  assert.deepEqual((await upstream(created.id)).map(({ status }) => status), ["canceled"]);
+  assert.equal(finished.status, "canceled");
+  const replicatePredictions = await findReplicatePredictions(created.id);
+  assert.deepEqual(replicatePredictions.map(({ status }) => status), ["canceled"]);
 });
 
-test("paginate follows every cursor", async () => {
-  const crowd = client(CROWD_KEY);
+test("paginate returns all pages", async () => {
+  const client = createClient(STORED_PREDICTIONS_KEY);
   const pages = [];
 
-  for await (const page of crowd.paginate(crowd.predictions.list)) pages.push(page);
+  for await (const page of client.paginate(client.predictions.list)) pages.push(page);
 
   assert.ok(pages.length > 2);
-  assert.equal(new Set(pages.flat().map(({ id }) => id)).size, CROWD_SIZE);
+  assert.equal(new Set(pages.flat().map(({ id }) => id)).size, STORED_PREDICTIONS_COUNT);
 });
 
-test("a Blob as input is uploaded and can be read at its address", async () => {
-  const words = "words in a file";
+test("create uploads a Blob and the model can read it at its URL", async () => {
+  const text = "text of a file";
   const created = await replicate.predictions.create({
     model: "local/lab",
-    input: { file: new Blob([words], { type: "text/plain" }), output: 1 },
+    input: { file: new Blob([text], { type: "text/plain" }), output: 1 },
   });
   await replicate.wait(created, { interval: 200 });
 
-  const [{ input }] = await upstream(created.id);
-  assert.equal(await (await fetch(input.file)).text(), words);
+  const [{ input }] = await findReplicatePredictions(created.id);
+  assert.equal(await (await fetch(input.file)).text(), text);
 });
 
 describe("webhooks", () => {
-  const calls = [];
+  const requests = [];
   let server;
 
   before(async () => {
     server = createServer(async (request, response) => {
       const chunks = [];
       for await (const chunk of request) chunks.push(chunk);
-      calls.push({ headers: request.headers, body: Buffer.concat(chunks).toString("utf8") });
+      requests.push({ headers: request.headers, body: Buffer.concat(chunks).toString("utf8") });
       response.writeHead(204).end();
     });
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -112,7 +122,7 @@ describe("webhooks", () => {
 
   after(() => server.close());
 
-  test("validateWebhook believes ours and no changed one", async () => {
+  test("validateWebhook accepts our signature and rejects a changed body", async () => {
     const secret = (await replicate.webhooks.default.secret.get()).key;
     const created = await replicate.predictions.create({
       model: "local/lab",
@@ -120,8 +130,8 @@ describe("webhooks", () => {
       webhook: `http://127.0.0.1:${server.address().port}/hook`,
       webhook_events_filter: ["completed"],
     });
-    const { headers, body } = await until(() => calls[0], "webhook");
-    const signed = {
+    const { headers, body } = await waitFor(() => requests[0], "the webhook");
+    const signature = {
       id: headers["webhook-id"],
       timestamp: headers["webhook-timestamp"],
       signature: headers["webhook-signature"],
@@ -130,7 +140,7 @@ describe("webhooks", () => {
 
     assert.equal(JSON.parse(body).id, created.id);
     assert.equal(JSON.parse(body).output, "grüße 🎨");
-    assert.equal(await validateWebhook({ ...signed, body }), true);
-    assert.equal(await validateWebhook({ ...signed, body: body.replace("succeeded", "canceled") }), false);
+    assert.equal(await validateWebhook({ ...signature, body }), true);
+    assert.equal(await validateWebhook({ ...signature, body: body.replace("succeeded", "canceled") }), false);
   });
 });

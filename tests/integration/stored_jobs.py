@@ -1,4 +1,4 @@
-"""Many finished jobs of one tenant, written to the jobs table as the pipeline writes them."""
+"""Finished jobs written to the jobs table as the pipeline writes them."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,33 +11,33 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 from tools.local.stack import Stack
 
 
-def store_finished_jobs(stack: Stack, tenant: str, number: int) -> list[str]:
-    """The ids, newest first; one job a second, the newest of them now."""
+def store_finished_jobs(stack: Stack, tenant: str, count: int) -> list[str]:
+    """Store jobs that are one second apart, the newest of them now; return their IDs, newest first."""
     store = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
-    jobs = list(_jobs(stack.api_url, tenant, number))
+    jobs = list(_build_jobs(stack.api_url, tenant, count))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(store.create, jobs))
     return [job.id for job in jobs]
 
 
-def _jobs(base_url: str, tenant: str, number: int) -> Iterator[Job]:
+def _build_jobs(base_url: str, tenant: str, count: int) -> Iterator[Job]:
     now = SystemClock().now()
-    for age in range(number):
-        at = now - timedelta(seconds=age)
+    for age_seconds in range(count):
+        time = now - timedelta(seconds=age_seconds)
         yield Job(
             tenant=tenant,
-            id=generate_id(at),
+            id=generate_id(time),
             status=JobStatus.SUCCEEDED,
-            created_at=at,
+            created_at=time,
             submission=Submission(kind=SubmissionKind.VERSION, version="local/lab"),
-            input=Document(text=f'{{"output": {age}}}'),
-            correlation_id="crowd",
+            input=Document(text=f'{{"output": {age_seconds}}}'),
+            correlation_id="stored",
             public_base_url=base_url,
             model="local/lab",
             version="hidden",
-            started_at=at,
-            completed_at=at,
-            output=Document(text=str(age)),
-            timeline={TimelineStep.ACCEPTED: at, TimelineStep.FINISHED: at},
+            started_at=time,
+            completed_at=time,
+            output=Document(text=str(age_seconds)),
+            timeline={TimelineStep.ACCEPTED: time, TimelineStep.FINISHED: time},
             expires_at=int((now + timedelta(days=1)).timestamp()),
         )
