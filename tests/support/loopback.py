@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ssl
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tools.local import loopback
+from tools.local.loopback import SilentHandler
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
 type Respond = Callable[[BaseHTTPRequestHandler], None]
@@ -44,33 +47,15 @@ def serve_http(respond: Respond, *, tls_context: ssl.SSLContext | None = None) -
     """Run a server that answers every GET and POST with `respond`."""
     received: list[ReceivedRequest] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(SilentHandler):
+        def do_GET(self) -> None:  # noqa: N802 - http.server's naming
             received.append(ReceivedRequest(self.command, self.path, dict(self.headers)))
             respond(self)
 
         do_POST = do_GET  # noqa: N815 - http.server's naming
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
-            """Log nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Ignore clients that disconnect or reject the certificate: some tests make them do so."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls_context is not None:
-        server.socket = tls_context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield LoopbackServer(server.server_port, received)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback.serve_http(Handler, tls_context=tls_context) as origin:
+        yield LoopbackServer(urlsplit(origin).port or 0, received)
 
 
 def send_response(

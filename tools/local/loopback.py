@@ -1,11 +1,19 @@
 """HTTP servers on loopback, in threads of the process that needs them."""
 
+from __future__ import annotations
+
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
-from tools.local.servers import LOOPBACK
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+LOOPBACK = "127.0.0.1"
 
 type WebhookHandler = Callable[[Mapping[str, str], bytes], int]
 """Gets the headers, with names in lower case, and the body; returns the HTTP status. Must be thread-safe."""
@@ -22,17 +30,31 @@ class _Server(ThreadingHTTPServer):
     # With the default of 5, further simultaneous connections would wait seconds for the next attempt.
     request_queue_size = 128
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print the error, except when a client disconnects or rejects the certificate."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 @contextmanager
-def serve_http(handler: type[BaseHTTPRequestHandler], *, port: int = 0) -> Iterator[str]:
-    """Serve while the block runs, and yield the origin, `http://127.0.0.1:<port>`. 0 means any free port."""
+def serve_http(
+    handler: type[BaseHTTPRequestHandler], *, port: int = 0, tls_context: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Serve while the block runs, and yield the origin, `http://127.0.0.1:<port>`.
+
+    Port 0 means any free port. With a TLS context, the server speaks https.
+    """
     server = _Server((LOOPBACK, port), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    if tls_context is not None:
+        server.socket = tls_context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
     try:
-        yield f"http://{LOOPBACK}:{server.server_port}"
+        yield f"{'https' if tls_context else 'http'}://{LOOPBACK}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+        thread.join()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tools.local.servers import LOOPBACK
+from tools.local.loopback import LOOPBACK
 
 _FORWARDED_HEADERS = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
 # The distribution serves HTTPS only, and this server takes the place of its TLS endpoint.

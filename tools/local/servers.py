@@ -13,10 +13,10 @@ from pathlib import Path
 import requests
 
 from tools.local import emulator, waiting
+from tools.local.loopback import LOOPBACK
 from tools.local.paths import DEFAULT_NAME, ROOT, StackFolder
 from tools.local.processes import Daemon, clean_environment
 
-LOOPBACK = "127.0.0.1"
 EMULATOR_PORT = 4566
 START_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 5.0

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tools.local.errors import LocalError
+from tools.local.loopback import LOOPBACK
 from tools.local.paths import StackFolder
-from tools.local.servers import LOOPBACK, Server
+from tools.local.servers import Server
 
 HTTP_SERVER = ("-m", "http.server", "--bind", LOOPBACK)
 
