@@ -139,18 +139,18 @@ def test_admin_function_has_the_permissions_for_all_its_routes(operator: ApiClie
 
 
 def test_dead_letters_of_a_tenant_are_redriven_once(stack: Stack, operator: ApiClient) -> None:
-    command = {"kind": "submit", "tenant": "nobody", "job_id": UNKNOWN_ID, "correlation_id": "test"}
+    command = {"kind": "submit", "tenant": "dead-letters", "job_id": UNKNOWN_ID, "correlation_id": "test"}
     stack.get_client("sqs").send_message(
         QueueUrl=stack.outputs["DispatchDeadLetterQueueUrl"],
         MessageBody=json.dumps(command),
-        MessageGroupId="nobody",
+        MessageGroupId="dead-letters",
     )
     path = "/admin/queues/dispatch"
 
     dead_letters = operator.call("GET", f"{path}/dead-letters").json()["results"]
-    assert "nobody" in {dead_letter.get("tenant") for dead_letter in dead_letters}
-    assert operator.call("POST", f"{path}/redrive", {"tenant": "nobody"}).json()["handled"] == 1
-    assert operator.call("POST", f"{path}/redrive", {"tenant": "nobody"}).json()["handled"] == 0
+    assert "dead-letters" in {dead_letter.get("tenant") for dead_letter in dead_letters}
+    assert operator.call("POST", f"{path}/redrive", {"tenant": "dead-letters"}).json()["handled"] == 1
+    assert operator.call("POST", f"{path}/redrive", {"tenant": "dead-letters"}).json()["handled"] == 0
 
 
 def test_python_client_manages_files(client: Client) -> None:

@@ -12,7 +12,7 @@ from tools.local.stack import Stack
 
 
 def test_redriven_dead_letter_replays_the_records_of_the_stream(stack: Stack, api: ApiClient) -> None:
-    job = api.run("local/lab", {"output": "told late"})
+    job = api.run("local/lab", {"output": "replayed"})
     with run_receiver() as receiver:
         # Created after the end of the job, the endpoint gets the event only if the stream is read again.
         endpoint = {"url": receiver.url, "events": ["completed"]}

@@ -52,7 +52,7 @@ class _Addresses(NamedTuple):
 
 
 def start_stack(folder: StackFolder, screen: Screen, overrides: Mapping[str, str] | None = None) -> Stack:
-    """Start and deploy whatever is missing of the stack, and return it once its API responds.
+    """Start and deploy what is missing of the stack, and return the stack once its API responds.
 
     `overrides` are template parameters that differ from those of `build_parameters`.
     """
@@ -117,7 +117,7 @@ def temporary_stack(
 
 
 def stop_with_this_process(folder: StackFolder) -> None:
-    """Start a daemon that stops the stack as soon as this process has ended, for whatever reason."""
+    """Start a daemon that stops the stack as soon as this process has ended or was killed."""
     folder.create()
     command = [*(sys.executable, "-m", "tools.local", "--name", folder.name), "down"]
     command += ["--after", str(os.getpid())]
@@ -206,9 +206,9 @@ def _describe_stack(folder: StackFolder, addresses: _Addresses, upstream: Upstre
 
 
 def _write_distribution_file(folder: StackFolder, endpoint_url: str, domain: str) -> None:
-    """Tell the output server where the distribution is.
+    """Write the file in which the output server finds the distribution.
 
-    The emulator serves it at the host <label>.cloudfront.localhost, whatever the rest of its domain.
+    The emulator serves it at the host <label>.cloudfront.localhost, with the first label of its domain.
     """
     distribution = {"endpoint": endpoint_url, "host": f"{domain.partition('.')[0]}.cloudfront.localhost"}
     folder.distribution_file.write_text(json.dumps(distribution), encoding="utf-8")

@@ -1,5 +1,6 @@
 """`make demo`: run a prediction as an application would, and show every hop of it with its evidence.
 
-`run` creates the prediction and waits for its end. `evidence` asks all parties what happened, `hops` compares
-their statements, `display` shows the hops. `receiver` is the application that receives the webhook.
+`run` creates the prediction and waits for its end. `evidence` fetches what the API, Replicate, S3 and the
+output URLs show, `hops` derives from it which hops happened, and `display` shows them. `receiver` is the
+application that receives the webhook.
 """

@@ -37,7 +37,7 @@ class StoredFile:
 
 
 class EvidenceCollector:
-    """Asks all parties. Each method raises `LocalError` if it gets no successful response."""
+    """Fetches the evidence. Each method raises `LocalError` if it gets no successful response."""
 
     def __init__(self, stack: Stack, upstream_token: str, folder: Path) -> None:
         """Set `folder` to where the files are saved."""

@@ -48,7 +48,7 @@ def verify_hops(
     files: Sequence[StoredFile],
     notified_at: datetime | None,
 ) -> list[Hop]:
-    """Return all hops. A hop counts as happened only if the party concerned confirms it.
+    """Return all hops. A hop counts as happened only if the service in which it happens confirms it.
 
     `prediction` is shown by our API, `replicate_prediction` by Replicate's; `notified_at` is when the
     application received a valid webhook.
