@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from types_boto3_dynamodb import DynamoDBClient
 
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
@@ -50,7 +50,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def build_breaker(dynamodb: Any, clock: FakeClock) -> BuildBreaker:
+def build_breaker(dynamodb: DynamoDBClient, clock: FakeClock) -> BuildBreaker:
     table = build_control_table(dynamodb)
     return lambda: CircuitBreaker(table, clock, SETTINGS)
 
@@ -273,7 +273,7 @@ def test_probe_closes_tripped_breaker(build_breaker: BuildBreaker, clock: FakeCl
 
 
 def test_successful_calls_cost_no_write_and_one_read_per_cache_period(
-    dynamodb: Any, clock: FakeClock, dynamodb_operations: list[str]
+    dynamodb: DynamoDBClient, clock: FakeClock, dynamodb_operations: list[str]
 ) -> None:
     breaker = CircuitBreaker(ControlTable(dynamodb, CONTROL_TABLE), clock, BreakerSettings(cache_seconds=60))
     for _ in range(20):
@@ -303,7 +303,9 @@ steps = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
-def test_breakers_behave_like_one_textbook_breaker(dynamodb: Any, steps: list[tuple[int, str, int]]) -> None:
+def test_breakers_behave_like_one_textbook_breaker(
+    dynamodb: DynamoDBClient, steps: list[tuple[int, str, int]]
+) -> None:
     """For any sequence of calls by three functions; a step is function, outcome and seconds before it."""
     clock = FakeClock()
     table = ControlTable(dynamodb, CONTROL_TABLE)

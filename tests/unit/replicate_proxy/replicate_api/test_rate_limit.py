@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
+from types_boto3_dynamodb import DynamoDBClient
 
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter, RateLimitRecord
@@ -27,7 +27,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def build_limiter(dynamodb: Any, clock: FakeClock) -> BuildLimiter:
+def build_limiter(dynamodb: DynamoDBClient, clock: FakeClock) -> BuildLimiter:
     """Each call builds the limiter of another function over the same record."""
     table = build_control_table(dynamodb)
     return lambda: RateLimiter(table, "creates", LIMIT, clock)
