@@ -53,8 +53,9 @@ def documents(request: pytest.FixtureRequest) -> DocumentStore:
     return S3DocumentStore(s3, "images")
 
 
-def make_record(job_id: str = "job-1", **fields: str) -> IdempotencyRecord:
-    return IdempotencyRecord(**{"tenant": "acme", "key": "k", "fingerprint": "f", "job_id": job_id, **fields})
+def make_record(reserved_id: str = "job-1", **fields: str) -> IdempotencyRecord:
+    defaults = {"tenant": "acme", "key": "k", "fingerprint": "f"}
+    return IdempotencyRecord(reserved_id=reserved_id, **{**defaults, **fields})
 
 
 def test_first_claim_holds_the_key(idempotency_store: IdempotencyStore) -> None:
@@ -72,7 +73,7 @@ def test_tenants_have_separate_keys(idempotency_store: IdempotencyStore) -> None
 def test_claim_expires_after_a_day(idempotency_store: IdempotencyStore) -> None:
     idempotency_store.claim(make_record(), now=NOW)
     second = make_record("job-2")
-    assert idempotency_store.claim(second, now=NOW + timedelta(hours=23, minutes=59)).job_id == "job-1"
+    assert idempotency_store.claim(second, now=NOW + timedelta(hours=23, minutes=59)).reserved_id == "job-1"
     assert idempotency_store.claim(second, now=NOW + timedelta(hours=24)) == second
 
 

@@ -100,12 +100,12 @@ class BatchStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """The first request with an idempotency key: its fingerprint, and the job or batch it became."""
+    """The first request with an idempotency key: its fingerprint, and the ID of its job or batch."""
 
     tenant: str
     key: str
     fingerprint: str
-    job_id: str
+    reserved_id: str
 
 
 class IdempotencyStore(Protocol):

@@ -31,7 +31,7 @@ class DynamoIdempotencyStore:
         item = {
             **idempotency_key(record.tenant, record.key),
             "fingerprint": record.fingerprint,
-            "job_id": record.job_id,
+            "reserved_id": record.reserved_id,
             "expires_at": int((now + _LIFETIME).timestamp()),
         }
         try:
@@ -58,5 +58,8 @@ class DynamoIdempotencyStore:
             raise RetryableError("the idempotency key expired during the request", retry_after=1)
         holder = from_item(response["Item"])
         return IdempotencyRecord(
-            tenant=record.tenant, key=record.key, fingerprint=holder["fingerprint"], job_id=holder["job_id"]
+            tenant=record.tenant,
+            key=record.key,
+            fingerprint=holder["fingerprint"],
+            reserved_id=holder["reserved_id"],
         )

@@ -90,7 +90,7 @@ class BatchService:
                 tenant=principal.tenant,
                 key=idempotency_key,
                 fingerprint=_calculate_fingerprint(requests),
-                job_id=batch_id,
+                reserved_id=batch_id,
             )
             batch_id = claim_idempotency_key(self._idempotency, record, self._clock)
             self._checkpoint("ingest.idempotency_key_claimed")

@@ -100,7 +100,7 @@ class JobCreator:
                 tenant=principal.tenant,
                 key=request.idempotency_key,
                 fingerprint=request.calculate_fingerprint(),
-                job_id=job_id,
+                reserved_id=job_id,
             )
             job_id = claim_idempotency_key(self._idempotency, record, self._clock)
             self._checkpoint("ingest.idempotency_key_claimed")
@@ -187,7 +187,7 @@ def claim_idempotency_key(idempotency: IdempotencyStore, record: IdempotencyReco
         raise ApiError(
             409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
         )
-    return stored.job_id
+    return stored.reserved_id
 
 
 def log_job_accepted(job: Job) -> None:
