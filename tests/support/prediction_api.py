@@ -11,8 +11,7 @@ from replicate_proxy.api.predictions.job_request_parser import JobRequestParser,
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
-from replicate_proxy.services.batches import BatchReader
-from replicate_proxy.services.query import PredictionReader
+from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import VERSION, make_event

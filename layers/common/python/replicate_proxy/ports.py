@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch, Document, Job
 
 
-# The longest delay of an SQS message (Amazon SQS developer guide, message timers).
-MAX_MESSAGE_DELAY_SECONDS = 900
-
-
 class Clock(Protocol):
     """Tells the current time, as an aware datetime."""
 

@@ -15,8 +15,8 @@ import urllib3.exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.errors import ProxyError
-from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.error_mapping import (
     Operation,
     parse_reduced_limit,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.predictions.job_request_parser import JobRequestParser
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.services.batches import BatchReader, BatchService, BatchState
+    from replicate_proxy.services.batches import BatchService
+    from replicate_proxy.services.query import BatchReader, BatchState
     from replicate_proxy.services.rendering import PredictionRenderer
 
 

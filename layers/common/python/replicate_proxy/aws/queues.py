@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

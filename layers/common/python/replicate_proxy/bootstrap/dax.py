@@ -11,7 +11,7 @@ from botocore.config import Config
 
 from replicate_proxy.aws.dax import DaxJobCache
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.jobs import build_job_store
+from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.services.query import CachedJobReader
 from replicate_proxy.settings import DAX_MAX_STALENESS_MILLISECONDS, REPLICATE_PROXY_TABLE
 

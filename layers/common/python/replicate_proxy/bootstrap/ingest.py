@@ -15,12 +15,8 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.jobs import (
-    build_batch_store,
-    build_job_store,
-    build_job_timeouts,
-    build_job_updater,
-)
+from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.services.batches import BatchService

@@ -11,9 +11,8 @@ from replicate_proxy.api.predictions.read_routes import add_prediction_read_rout
 from replicate_proxy.api.routing import Router
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import env
-from replicate_proxy.bootstrap.jobs import build_batch_store, build_job_store
-from replicate_proxy.services.batches import BatchReader
-from replicate_proxy.services.query import PredictionReader
+from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import DAX_ENDPOINT, PUBLIC_BASE_URL
 

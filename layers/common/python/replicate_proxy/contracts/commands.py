@@ -12,6 +12,9 @@ from replicate_proxy.errors import PermanentError
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
+# The longest delay of an SQS message (Amazon SQS developer guide, message timers).
+MAX_MESSAGE_DELAY_SECONDS = 900
+
 
 class DispatchKind(StrEnum):
     """What the dispatcher does with the job."""

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
+from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.errors import InvalidField, ProxyError
 from replicate_proxy.net.retry_after import parse_retry_after
-from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.connection import SendTracker, track_send
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from replicate_proxy.aws.control_table import ConditionFailedError
+from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
-from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

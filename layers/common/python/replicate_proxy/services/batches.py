@@ -1,17 +1,17 @@
-"""Create, read and cancel batches: several jobs that one request asked for."""
+"""Create and cancel batches: several jobs that one request asked for. `services.query` reads them."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
-from replicate_proxy.ids import generate_id, is_id
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
 from replicate_proxy.services.ingest import claim_idempotency_key, enqueue_submission, log_job_accepted
+from replicate_proxy.services.query import BatchReader, BatchState
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -22,32 +22,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import CommandQueue
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobFactory, JobRequest
-
-
-@dataclass(frozen=True, slots=True)
-class BatchState:
-    """A batch and those of its jobs that have not expired.
-
-    `is_replay` if an earlier request with the same idempotency key created it.
-    """
-
-    batch: Batch
-    jobs: Sequence[Job]
-    is_replay: bool = False
-
-
-class BatchReader:
-    """Reads batches of one tenant; another tenant's batch does not exist for it."""
-
-    def __init__(self, store: BatchStore) -> None:
-        self._store = store
-
-    def get(self, tenant: str, batch_id: str) -> BatchState:
-        """Return the batch with its jobs. Raises NotFoundError."""
-        batch = self._store.get(tenant, batch_id) if is_id(batch_id) else None
-        if batch is None:
-            raise NotFoundError("no such batch")
-        return BatchState(batch, self._store.list_jobs(batch))
 
 
 class BatchService:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS, DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
     Change,
@@ -29,7 +29,6 @@ from replicate_proxy.jobs.changes import (
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger, record_seconds
-from replicate_proxy.ports import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,

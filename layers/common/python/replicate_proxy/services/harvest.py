@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # with the source URLs of those files.
 _RETRY_DELAYS_SECONDS = (5.0, 20.0, 60.0)
 # A continuation message that is this late counts as lost: the sweep then sends another.
-_MAX_MESSAGE_DELAY_SECONDS = 120
+_CONTINUATION_TIMEOUT_SECONDS = 120
 # Replicate deletes the files an hour after the prediction ends, when a round may still be running.
 _EXPIRY_MARGIN = timedelta(minutes=10)
 
@@ -188,7 +188,7 @@ class JobHarvester:
         records = [record.to_json() for record in result.records] if result else None
         change = CheckScheduled(
             expected_status=job.status,
-            next_check_at=now + timedelta(seconds=delay_seconds + _MAX_MESSAGE_DELAY_SECONDS),
+            next_check_at=now + timedelta(seconds=delay_seconds + _CONTINUATION_TIMEOUT_SECONDS),
             files=self.documents.save(job.tenant, job.id, "files", records) if records else None,
             increments_backoff=delay_seconds > 0,
         )

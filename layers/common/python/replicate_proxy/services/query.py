@@ -1,4 +1,4 @@
-"""Read predictions: one by ID, or the caller's list, newest first.
+"""Read predictions (one by ID, or the caller's list, newest first) and batches.
 
 `PredictionReader` works on a `JobReader`: the job store itself or, with DAX, a `CachedJobReader`.
 """
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import Clock, JobCache, JobPage, JobReader
+    from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.ports import BatchStore, Clock, JobCache, JobPage, JobReader
     from replicate_proxy.services.rendering import PredictionRenderer
 
 
@@ -74,6 +74,32 @@ class PredictionReader:
             # The response is full: the next page starts after the last prediction that fits.
             next_before_id = page.jobs[len(results) - 1].id
         return PredictionPage(results, next_before_id)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch and those of its jobs that have not expired.
+
+    `is_replay` if an earlier request with the same idempotency key created it.
+    """
+
+    batch: Batch
+    jobs: Sequence[Job]
+    is_replay: bool = False
+
+
+class BatchReader:
+    """Reads batches of one tenant; another tenant's batch does not exist for it."""
+
+    def __init__(self, store: BatchStore) -> None:
+        self._store = store
+
+    def get(self, tenant: str, batch_id: str) -> BatchState:
+        """Return the batch with its jobs. Raises NotFoundError."""
+        batch = self._store.get(tenant, batch_id) if is_id(batch_id) else None
+        if batch is None:
+            raise NotFoundError("no such batch")
+        return BatchState(batch, self._store.list_jobs(batch))
 
 
 class CachedJobReader:

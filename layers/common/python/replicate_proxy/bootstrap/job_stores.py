@@ -1,0 +1,21 @@
+"""The stores of the jobs table. Separate from `jobs`: functions that only read do not import the updater."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.bootstrap.environment import env
+from replicate_proxy.settings import REPLICATE_PROXY_TABLE
+
+
+@cache
+def build_job_store() -> DynamoJobStore:
+    return DynamoJobStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
+
+
+@cache
+def build_batch_store() -> DynamoBatchStore:
+    return DynamoBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE], build_job_store())
