@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.bootstrap.delivery import build_delivery_sweep
 from replicate_proxy.bootstrap.environment import clock
-from replicate_proxy.bootstrap.sweep import build_sweeper
+from replicate_proxy.bootstrap.sweep import build_sweep_lease, build_sweeper
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 # Time for the checks that are still running when the sweep ends.
@@ -23,9 +25,20 @@ _MAX_DELIVERIES_TIME = timedelta(seconds=12)
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Return how many jobs were checked, by outcome, and whether all due jobs were."""
+    """Return how many jobs were checked, by outcome, and whether all due jobs were.
+
+    A second sweep at the same time does nothing: it returns that it was skipped.
+    """
     now = clock.now()
-    deadline = now + timedelta(milliseconds=context.get_remaining_time_in_millis()) - _RESERVED_TIME
+    end = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
+    with build_sweep_lease().hold(until=end) as is_free:
+        if not is_free:
+            logger.info("sweep skipped, another one is running")
+            return {"skipped": True}
+        return _sweep(now, end - _RESERVED_TIME)
+
+
+def _sweep(now: datetime, deadline: datetime) -> dict[str, Any]:
     try:
         sent = build_delivery_sweep().enqueue_due(now, min(deadline, now + _MAX_DELIVERIES_TIME))
     finally:

@@ -32,7 +32,7 @@ class StackClock:
         self.sweep()
 
     def sweep(self) -> None:
-        """Invoke the sweep. It refuses to run if another one is running, so call this repeatedly."""
+        """Invoke the sweep. It does nothing if another one is running, so call this repeatedly."""
         self._stack.get_client("lambda").invoke(
             FunctionName=self._stack.outputs["SweepFunctionName"], Payload=b"{}", InvocationType="Event"
         )

@@ -262,6 +262,10 @@ def referenced_id(value: Any) -> str:
     return ""
 
 
+def build_function_arn(name: str) -> str:
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"
+
+
 def iterate_parts(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every part of a value with its path, the value itself first."""
     yield path, value

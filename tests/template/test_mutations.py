@@ -121,6 +121,11 @@ CASES: list[Case] = [
     (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/DeadLetterConfig")),
     (messaging.check_event_targets, "default", put("EventQueuesPolicy")),
     (messaging.check_asynchronous_invocations, "default", put("SweepFunctionEventInvokeConfig")),
+    (
+        messaging.check_redrives_of_invocations,
+        "default",
+        put("AdminFunctionRole/Properties/Policies/6/PolicyDocument/Statement/6/Resource/1"),
+    ),
     (messaging.check_dead_letter_alarms, "default", put("SweepDeadLetterAlarm")),
     (messaging.check_dead_letter_alarms, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),
     (
@@ -156,6 +161,11 @@ CASES: list[Case] = [
         functions.check_invoke_permissions,
         "default",
         put("IngestFunctionCreatePredictionPermissionStage/Properties/SourceArn"),
+    ),
+    (
+        functions.check_no_reserved_concurrency,
+        "default",
+        put("SweepFunction/Properties/ReservedConcurrentExecutions", 1),
     ),
     (monitoring.check_alarm_actions, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
     (monitoring.check_alarm_actions, "everything", put("CostAnomalySubscription/Properties/Subscribers", [])),

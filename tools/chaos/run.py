@@ -20,7 +20,7 @@ from tools.chaos.background import MessageDuplicator, invoke_sweep, run_repeated
 from tools.chaos.crashes import CrashInjector
 from tools.chaos.faults import DUPLICATED_MESSAGES_SHARE, build_upstream_faults
 from tools.chaos.report import Report, print_violations
-from tools.chaos.tuning import PARAMETERS, SWEEP_CONCURRENCY, apply_tuning
+from tools.chaos.tuning import PARAMETERS, apply_tuning
 from tools.chaos.workload import JobKind, PlannedJob, group_into_requests, plan_jobs
 from tools.cli.admin_client import AdminClient
 from tools.cli.redrive import Redriver
@@ -158,12 +158,9 @@ class _ChaosRun:
     def _run_workload(self) -> None:
         """Submit every job and wait until all are finished, with sweeps and duplicated messages meanwhile."""
         with ExitStack() as background:
-            for _ in range(SWEEP_CONCURRENCY):
-                background.enter_context(
-                    run_repeatedly(
-                        lambda: invoke_sweep(self._stack), interval_seconds=_SWEEP_INTERVAL_SECONDS
-                    )
-                )
+            background.enter_context(
+                run_repeatedly(lambda: invoke_sweep(self._stack), interval_seconds=_SWEEP_INTERVAL_SECONDS)
+            )
             background.enter_context(
                 run_repeatedly(self._duplicate_message, interval_seconds=_DUPLICATE_INTERVAL_SECONDS)
             )

@@ -54,23 +54,23 @@ _CONSUMERS = (
     _Consumer("harvest", "HarvestQueueUrl", concurrency=3, batch_size=2),
     _Consumer("deliver", "NotifyQueueUrl", concurrency=2, batch_size=5),
 )
-# For every function. A crash costs as much time, and a cold start on a loaded machine needs it.
+# For every function but the sweep. A crash costs as much time, and a cold start on a loaded machine needs it.
 _FUNCTION_TIMEOUT_SECONDS = 30
 _VISIBILITY_TIMEOUT_SECONDS = 32
 _WEBHOOK_CONCURRENCY = 4
-# One on AWS. A single sweep that keeps crashing would fall behind; several must not disturb each other.
-SWEEP_CONCURRENCY = 3
+# A sweep that crashes keeps its lease for that long, and no other one runs meanwhile.
+_SWEEP_TIMEOUT_SECONDS = 15
 
 
 def apply_tuning(stack: Stack) -> None:
     """Change what is not a template parameter through the APIs, after the deployment."""
     lambdas, names = stack.get_client("lambda"), stack.function_names
-    for name in names.values():
-        _configure_function(lambdas, name)
-    for function, concurrency in (("webhook", _WEBHOOK_CONCURRENCY), ("sweep", SWEEP_CONCURRENCY)):
-        lambdas.put_function_concurrency(
-            FunctionName=names[function], ReservedConcurrentExecutions=concurrency
-        )
+    for function, name in names.items():
+        is_sweep = function == "sweep"
+        _configure_function(lambdas, name, _SWEEP_TIMEOUT_SECONDS if is_sweep else _FUNCTION_TIMEOUT_SECONDS)
+    lambdas.put_function_concurrency(
+        FunctionName=names["webhook"], ReservedConcurrentExecutions=_WEBHOOK_CONCURRENCY
+    )
     for consumer in _CONSUMERS:
         stack.get_client("sqs").set_queue_attributes(
             QueueUrl=stack.outputs[consumer.queue_output],
@@ -85,10 +85,10 @@ def apply_tuning(stack: Stack) -> None:
             )
 
 
-def _configure_function(lambdas: Any, name: str) -> None:
+def _configure_function(lambdas: Any, name: str, timeout_seconds: int) -> None:
     current = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     lambdas.update_function_configuration(
         FunctionName=name,
-        Timeout=_FUNCTION_TIMEOUT_SECONDS,
+        Timeout=timeout_seconds,
         Environment={"Variables": {**current, **VARIABLES}},
     )

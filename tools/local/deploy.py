@@ -158,7 +158,7 @@ def _get_failure_reasons(endpoint_url: str) -> list[str]:
 
 
 def _apply_ignored_properties(endpoint_url: str) -> None:
-    """Set time to live and point-in-time recovery of tables, and reserved concurrency of functions."""
+    """Set time to live and point-in-time recovery of tables."""
     template = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
     physical_ids = _get_physical_ids(endpoint_url)
     for logical_id, resource in template["Resources"].items():
@@ -167,11 +167,6 @@ def _apply_ignored_properties(endpoint_url: str) -> None:
             continue
         if resource["Type"] == "AWS::DynamoDB::Table":
             _apply_to_table(get_client("dynamodb", endpoint_url), physical_ids[logical_id], properties)
-        reserved = properties.get("ReservedConcurrentExecutions")
-        if resource["Type"] == "AWS::Serverless::Function" and isinstance(reserved, int):
-            get_client("lambda", endpoint_url).put_function_concurrency(
-                FunctionName=physical_ids[logical_id], ReservedConcurrentExecutions=reserved
-            )
 
 
 def _apply_to_table(dynamodb: Any, table: str, properties: dict[str, Any]) -> None:

@@ -78,3 +78,15 @@ def check_invoke_permissions(stack: Stack) -> list[str]:
         for permission in stack.of_type("Lambda::Permission")
         if not {"SourceArn", "SourceAccount"} & permission.properties.keys()
     ]
+
+
+def check_no_reserved_concurrency(stack: Stack) -> list[str]:
+    """Lambda refuses a reservation that leaves an account fewer than 100 unreserved executions.
+
+    New accounts have a limit of 10 (AWS Lambda Developer Guide, "Configuring reserved concurrency").
+    """
+    return [
+        f"{function.id}: reserves concurrency, which accounts with a low limit refuse"
+        for function in stack.of_type("Lambda::Function")
+        if "ReservedConcurrentExecutions" in function.properties
+    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.template.stack import Resource, Stack, referenced_id
+from tests.template.effective_permissions import get_function_permissions
+from tests.template.stack import Resource, Stack, build_function_arn, referenced_id
 
 _VISIBILITY_FACTOR = 6  # AWS Lambda Developer Guide, "Configuring a queue to use with Lambda"
 _MIN_RECEIVES = 5
@@ -94,6 +95,39 @@ def check_asynchronous_invocations(stack: Stack) -> list[str]:
         f"{name}: failed asynchronous invocations are lost"
         for name in sorted(invoked & functions - configured)
     ]
+
+
+def check_redrives_of_invocations(stack: Stack) -> list[str]:
+    """The admin function may repeat every failed invocation, by the function's ARN and by its alias.
+
+    The record of a failure names the ARN that was invoked, which has a qualifier after a gradual release.
+    """
+    allowed = {
+        resource
+        for action, resource in get_function_permissions(stack, stack.resources["AdminFunction"])
+        if action == "lambda:InvokeFunction"
+    }
+    violations = []
+    for kind in ("Lambda::EventSourceMapping", "Lambda::EventInvokeConfig"):
+        for resource in stack.of_type(kind):
+            function = _resolve_alias(stack, referenced_id(resource.properties["FunctionName"]))
+            if not _get_failure_destination(resource):
+                continue
+            arn = build_function_arn(stack.resources[function].properties["FunctionName"])
+            violations += [
+                f"{function}: its failed invocations cannot be repeated with{part} a qualifier"
+                for part, suffix in (("out", ""), ("", ":*"))
+                if not {f"{function}{suffix}", f"{arn}{suffix}"} & allowed
+            ]
+    return violations
+
+
+def _resolve_alias(stack: Stack, name: str) -> str:
+    """Return the function of an alias, or the function itself."""
+    resource = stack.resources[name]
+    return (
+        referenced_id(resource.properties["FunctionName"]) if resource.type == "AWS::Lambda::Alias" else name
+    )
 
 
 def check_dead_letter_alarms(stack: Stack) -> list[str]:

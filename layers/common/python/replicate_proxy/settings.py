@@ -73,7 +73,7 @@ DELIVERIES_TABLE = _required_text(
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
     ("admin", "catalog", "dispatch", "sweep"),
-    "Table of the circuit breaker and the rate limiters",
+    "Table of the circuit breaker, the rate limiters and the lease of the sweep",
 )
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
+import pytest
+
 from replicate_proxy.auth.authorizer import AuthorizedCaller, build_allow_policy, build_deny_policy
 from replicate_proxy.auth.principal import Principal
 
@@ -44,6 +46,14 @@ def test_allow_policy_includes_admin_routes_only_with_admin_scope() -> None:
     for method in ("GET", "POST", "DELETE"):
         assert evaluate_policy(writer_response, f"{STAGE_ARN}/{method}/admin/keys") == "Deny"
         assert evaluate_policy(admin_response, f"{STAGE_ARN}/{method}/admin/keys") == "Allow"
+
+
+@pytest.mark.parametrize("path", ["v1/models/admin/flux", "v1/collections/admin/x", "v1/webhooks/admin/x"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
+def test_allow_policy_includes_other_routes_with_a_segment_admin(method: str, path: str) -> None:
+    response = build_allow_policy(make_caller("predictions:read"), METHOD_ARN)
+    assert evaluate_policy(response, f"{STAGE_ARN}/{method}/{path}") == "Allow"
+    assert evaluate_policy(response, f"{STAGE_ARN}/{method}/admin/keys") == "Deny"
 
 
 def test_context_is_flat_and_parses_back_to_principal() -> None:

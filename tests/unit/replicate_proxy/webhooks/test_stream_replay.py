@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from replicate_proxy.aws.job_stream import DynamoJobStream
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tests.support.aws import make_client_error
+from tests.support.clock import FakeClock
 from tests.support.webhook_builders import as_processing, as_succeeded, make_job
 
 if TYPE_CHECKING:
@@ -21,12 +23,20 @@ if TYPE_CHECKING:
 STREAM_ARN = "arn:stream"
 SHARD_ID = "shard-1"
 PAGE_SIZE = 2
+MAX_SECONDS = 5
 
 
 class FakeStreamsClient:
-    """boto3's `dynamodbstreams` client over one shard, which holds the saves of one job."""
+    """boto3's `dynamodbstreams` client over one shard, which holds the saves of one job.
+
+    `empty_pages` come before each page of records, as on AWS, where parts of a shard may hold none.
+    """
 
     def __init__(self, *saves: Job) -> None:
+        self.empty_pages: float = 0
+        self.is_closed = False
+        self.calls = 0
+        self._empty_pages_left: float = 0
         old_records: list[Job | None] = [None, *saves]
         self.records = [build_stream_record(old, new) for old, new in zip(old_records, saves, strict=False)]
 
@@ -35,12 +45,19 @@ class FakeStreamsClient:
             raise make_client_error("ResourceNotFoundException")
         assert options["ShardIteratorType"] == "AT_SEQUENCE_NUMBER"
         sequence_numbers = [record["dynamodb"]["SequenceNumber"] for record in self.records]
+        self._empty_pages_left = self.empty_pages
         return {"ShardIterator": str(sequence_numbers.index(options["SequenceNumber"]))}
 
     def get_records(self, **options: str) -> Any:
+        self.calls += 1
         start = int(options["ShardIterator"])
+        if self._empty_pages_left > 0:
+            self._empty_pages_left -= 1
+            return {"Records": [], "NextShardIterator": str(start)}
+        self._empty_pages_left = self.empty_pages
         end = start + PAGE_SIZE
-        return {"Records": self.records[start:end], "NextShardIterator": str(end)}
+        page = {"Records": self.records[start:end]}
+        return page if self.is_closed and end >= len(self.records) else page | {"NextShardIterator": str(end)}
 
     def build_dead_letter(self, first: int, last: int, **changes: Any) -> dict[str, Any]:
         """Return what Lambda writes for a failed batch of the records from `first` to `last`."""
@@ -75,7 +92,9 @@ def client() -> FakeStreamsClient:
 
 @pytest.fixture
 def replayer(client: FakeStreamsClient, simulation: WebhookSimulation) -> StreamReplayer:
-    return StreamReplayer(stream=DynamoJobStream(cast(Any, client)), notifier=simulation.notifier)
+    clock = FakeClock()
+    stream = DynamoJobStream(cast(Any, client), clock=clock, sleep=clock.sleep, max_seconds=MAX_SECONDS)
+    return StreamReplayer(stream=stream, notifier=simulation.notifier)
 
 
 def test_replay_delivers_the_events_of_the_batch(
@@ -97,6 +116,32 @@ def test_replay_sends_nothing_again(
     simulation.run_for(3600)
 
     assert len(simulation.receiver.received) == 2
+
+
+def test_replay_reads_on_after_empty_pages(client: FakeStreamsClient, replayer: StreamReplayer) -> None:
+    client.empty_pages = 3
+
+    assert replayer.replay(client.build_dead_letter(0, 2)) == 3
+
+
+def test_replay_ends_with_a_closed_shard(client: FakeStreamsClient, replayer: StreamReplayer) -> None:
+    client.is_closed = True
+    dead_letter = client.build_dead_letter(0, 2, endSequenceNumber=str(10**9))
+
+    assert replayer.replay(dead_letter) == 3
+
+
+def test_replay_reads_nothing_beyond_the_range(client: FakeStreamsClient, replayer: StreamReplayer) -> None:
+    assert replayer.replay(client.build_dead_letter(0, 1)) == 2
+    assert client.calls == 1
+
+
+def test_replay_raises_retryable_error_when_the_range_is_not_read_in_time(
+    client: FakeStreamsClient, replayer: StreamReplayer
+) -> None:
+    client.empty_pages = math.inf
+    with pytest.raises(RetryableError, match="not read in time"):
+        replayer.replay(client.build_dead_letter(0, 2))
 
 
 def test_replay_raises_retryable_error_when_notify_fails_again(

@@ -33,6 +33,11 @@ _MAX_CREDENTIAL_LENGTH = 8192
 _TOKEN_PREFIX = "eyJ"  # noqa: S105 - base64 of `{"`, with which every JSON Web Token begins
 
 
+# API Gateway matches `*` with slashes, too: `*/admin/*` would include `GET/v1/models/admin/flux` (IAM User
+# Guide, "IAM JSON policy elements: Resource").
+_HTTP_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+
 @dataclass(frozen=True)
 class AuthorizedCaller:
     """An accepted caller. API Gateway counts it in its usage plan by `usage_key`."""
@@ -122,7 +127,7 @@ def build_allow_policy(caller: AuthorizedCaller, method_arn: str) -> dict[str, A
     principal = caller.principal
     statements = [_build_statement("Allow", f"{stage_arn}/*")]
     if Scope.ADMIN not in principal.scopes:
-        statements.append(_build_statement("Deny", f"{stage_arn}/*/admin/*"))
+        statements += [_build_statement("Deny", f"{stage_arn}/{method}/admin/*") for method in _HTTP_METHODS]
     response = {
         "principalId": principal.key_id,
         "policyDocument": {"Version": "2012-10-17", "Statement": statements},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 
 from replicate_proxy.aws.clients import get_client
@@ -19,6 +20,9 @@ from replicate_proxy.settings import EVENT_BUS, NOTIFY_TOPIC_ARN
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
+
+# Of the 10 s that the admin function waits for a response (aws/clients.py); the rest is for notifying.
+_MAX_REPLAY_SECONDS = 5
 
 __all__ = ["build_notifier", "build_stream_replayer", "job_change_from_stream_record"]
 
@@ -39,7 +43,10 @@ def build_notifier() -> Notifier:
 
 @cache
 def build_stream_replayer() -> StreamReplayer:
-    return StreamReplayer(stream=DynamoJobStream(get_client("dynamodbstreams")), notifier=build_notifier())
+    stream = DynamoJobStream(
+        get_client("dynamodbstreams"), clock=clock, sleep=time.sleep, max_seconds=_MAX_REPLAY_SECONDS
+    )
+    return StreamReplayer(stream=stream, notifier=build_notifier())
 
 
 def _build_status_publisher() -> StatusPublisher:

@@ -52,7 +52,7 @@ def build_circuit_breaker() -> CircuitBreaker:
         open_seconds=env[BREAKER_OPEN_SECONDS],
         probe_lease_seconds=env[BREAKER_PROBE_LEASE_SECONDS],
     )
-    return CircuitBreaker(_build_control_table(), clock, settings)
+    return CircuitBreaker(build_control_table(), clock, settings)
 
 
 @cache
@@ -67,7 +67,7 @@ def build_replicate_client() -> ReplicateClient:
 
 
 @cache
-def _build_control_table() -> ControlTable:
+def build_control_table() -> ControlTable:
     return ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
 
 
@@ -76,4 +76,4 @@ def _build_retrying_client() -> RetryingClient:
 
 
 def _build_limiter(name: str, limit: RateLimit) -> RateLimiter:
-    return RateLimiter(_build_control_table(), name, limit, clock)
+    return RateLimiter(build_control_table(), name, limit, clock)
