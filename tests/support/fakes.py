@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.job_records import job_from_record, record_from_job
-from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
+from replicate_proxy.errors import ConflictError, NotFoundError, PermanentError, RetryableError
 from replicate_proxy.jobs.model import Document, Job
 from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.jobs.model import Batch
+
+# Amazon DynamoDB, quotas.
+MAX_ITEM_BYTES = 400 * 1024
 
 
 @dataclass
@@ -139,7 +142,11 @@ class FakeBatchStore:
 
 
 def _convert_to_record_and_back(job: Job) -> Job:
-    return job_from_record({name: value for name, value in record_from_job(job).items() if value is not None})
+    """Return the job as the table would. Raises PermanentError if its item is too large for DynamoDB."""
+    record = {name: value for name, value in record_from_job(job).items() if value is not None}
+    if len(json.dumps(record, ensure_ascii=False).encode()) > MAX_ITEM_BYTES:
+        raise PermanentError("cannot save job: ValidationException")
+    return job_from_record(record)
 
 
 class FakeIdempotencyStore:

@@ -305,11 +305,15 @@ class World:
 
     # Replicate's side
 
-    def send_webhook(self, prediction_id: str) -> None:
-        """Call the prediction's callback URL with a signed webhook, as Replicate does."""
+    def send_webhook(self, prediction_id: str, body: bytes | None = None) -> None:
+        """Call the prediction's callback URL with a signed webhook, as Replicate does.
+
+        `body` replaces the JSON of the prediction.
+        """
         url = self.replicate.webhooks[prediction_id]
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-        body = json.dumps(self.replicate.predictions[prediction_id]).encode()
+        if body is None:
+            body = json.dumps(self.replicate.predictions[prediction_id]).encode()
         message_id = f"msg_{next(self._message_numbers)}"
         timestamp = int(self.clock.now().timestamp())
         headers = {

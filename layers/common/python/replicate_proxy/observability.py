@@ -92,6 +92,7 @@ class Metric(StrEnum):
     JOB_RETRIED = "JobRetried"
     WEBHOOK_ACCEPTED = "WebhookAccepted"
     WEBHOOK_REJECTED = "WebhookRejected"
+    UNKNOWN_STATUS_IGNORED = "UnknownStatusIgnored"
     STALE_CHANGE_IGNORED = "StaleChangeIgnored"
     JOBS_CHECKED = "JobsChecked"
     SUBMISSION_RESOLVED = "SubmissionResolved"

@@ -42,16 +42,32 @@ def test_parse_converts_error_to_text() -> None:
     assert UpstreamPrediction.parse({**PREDICTION, "error": {"code": 1}}).error == '{"code": 1}'
 
 
-@pytest.mark.parametrize("body", [None, [], "text", {}, {"id": ""}, {"id": 7, "status": "starting"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"id": ""},
+        {"id": 7, "status": "starting"},
+        {"id": "p" * 129, "status": "starting"},
+        {"id": "p1", "status": None},
+        {"id": "p1", "status": ""},
+        {"id": "p1", "status": 3},
+    ],
+)
 def test_parse_raises_when_body_is_not_a_prediction(body: object) -> None:
     with pytest.raises(UnexpectedResponseError):
         UpstreamPrediction.parse(body)
 
 
-@pytest.mark.parametrize("status", ["pondering", None, "", 3, "Succeeded"])
-def test_parse_raises_on_unknown_status(status: object) -> None:
-    with pytest.raises(UnexpectedResponseError, match="status"):
-        UpstreamPrediction.parse({**PREDICTION, "status": status})
+@pytest.mark.parametrize("status", ["pondering", "Succeeded", "unknown", "queued"])
+def test_parse_keeps_prediction_with_unknown_status(status: str) -> None:
+    prediction = UpstreamPrediction.parse({**PREDICTION, "status": status})
+    assert prediction.status is UpstreamStatus.UNKNOWN
+    assert not prediction.status.is_terminal
+    assert prediction.raw["status"] == status
 
 
 def test_terminal_statuses() -> None:

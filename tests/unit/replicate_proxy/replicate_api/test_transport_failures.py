@@ -21,6 +21,7 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
+from replicate_proxy.replicate_api.models import UpstreamPrediction
 from tests.support.loopback import create_certificate
 from tests.support.scripted_server import (
     PREDICTION,
@@ -124,7 +125,7 @@ FAILURES: dict[str, Script] = {
     "empty body": respond_with(201, b""),
     "JSON array": respond_with(201, b"[]"),
     "no ID": respond_with(201, {"status": "starting"}),
-    "unknown status": respond_with(201, {**PREDICTION, "status": "pondering"}),
+    "no status": respond_with(201, {**PREDICTION, "status": None}),
     "broken compression": respond_with(201, b"not gzip", "Content-Encoding: gzip"),
     "500": respond_with(500, {"detail": "Internal server error"}),
     "502 from a gateway": respond_with(502, b"<html>Bad Gateway</html>"),
@@ -161,7 +162,7 @@ def test_response_with_two_content_lengths_is_unusable(
 
 
 READ_FAILURES = {
-    name: script for name, script in FAILURES.items() if name not in {"JSON array", "no ID", "unknown status"}
+    name: script for name, script in FAILURES.items() if name not in {"JSON array", "no ID", "no status"}
 }
 
 
@@ -173,10 +174,29 @@ def test_read_is_retryable_after_same_failures(
         build_client(start_server(script).url).get("abc")
 
 
-def test_read_raises_on_unknown_status(start_server: StartServer, build_client: BuildClient) -> None:
-    server = start_server(respond_with(200, {**PREDICTION, "status": "pondering"}))
-    with pytest.raises(UnexpectedResponseError, match="pondering"):
+def test_read_raises_when_status_is_missing(start_server: StartServer, build_client: BuildClient) -> None:
+    server = start_server(respond_with(200, {**PREDICTION, "status": None}))
+    with pytest.raises(UnexpectedResponseError, match="status"):
         build_client(server.url).get("abc")
+
+
+def test_create_is_accepted_when_its_status_is_unknown(
+    start_server: StartServer, build_client: BuildClient
+) -> None:
+    server = start_server(respond_with(201, {**PREDICTION, "status": "queued"}))
+    prediction = create(build_client(server.url))
+    assert isinstance(prediction, UpstreamPrediction)
+    assert prediction.id == PREDICTION["id"]
+
+
+@pytest.mark.parametrize("output", [b"9" * 5000, b"[1e400, -1e999]", b"[" * 100_000 + b"]" * 100_000])
+def test_read_succeeds_when_output_has_odd_values(
+    start_server: StartServer, build_client: BuildClient, output: bytes
+) -> None:
+    server = start_server(
+        respond_with(200, b'{"id": "abc", "status": "succeeded", "output": ' + output + b"}")
+    )
+    assert build_client(server.url).get("abc").output is not None
 
 
 def test_create_is_not_accepted_when_connection_is_refused(build_client: BuildClient) -> None:

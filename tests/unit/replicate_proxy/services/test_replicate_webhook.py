@@ -253,3 +253,18 @@ def test_route_answers_503_when_bus_is_unavailable_else_2xx_or_401(stack: Webhoo
     assert router.handle(event)["statusCode"] == 503
     assert 200 <= router.handle(event)["statusCode"] < 300
     assert router.handle({**event, "body": "{}"})["statusCode"] == 401
+
+
+@pytest.mark.parametrize(
+    "output",
+    [b"[" + b"1," * 88_000 + b"1]", b"[" + b"1e9," * 44_000 + b"1]", b'"' + b"\xff" * 179_000 + b'"'],
+)
+def test_event_stays_within_its_limit_when_its_json_is_longer_than_the_body(
+    stack: WebhookStack, output: bytes
+) -> None:
+    stack.handler.handle_webhook(
+        *stack.make_request(b'{"id": "p1", "status": "succeeded", "output": ' + output + b"}")
+    )
+
+    (message,) = stack.bus.queue_bodies()
+    assert len(message.encode()) < 256 * 1024

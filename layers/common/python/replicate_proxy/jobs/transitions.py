@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
 
 
+# A record has at most 400 kB (Amazon DynamoDB, quotas), and a job keeps the errors of its past attempts.
+_MAX_ERROR_CHARACTERS = 4000
 # The steps that every attempt passes; a new attempt removes their times.
 _ATTEMPT_STEPS = frozenset({TimelineStep.CLAIMED, TimelineStep.SUBMITTED, TimelineStep.STARTED})
 
@@ -25,7 +27,11 @@ def start_new_attempt(
     of a later attempt.
     """
     past = PastAttempt(
-        attempt=job.attempt, outcome=outcome, replicate_id=job.replicate_id, error=reason, ended_at=now
+        attempt=job.attempt,
+        outcome=outcome,
+        replicate_id=job.replicate_id,
+        error=reason[:_MAX_ERROR_CHARACTERS],
+        ended_at=now,
     )
     past_attempts = (*job.past_attempts, past)
     return replace(
@@ -48,12 +54,15 @@ def start_new_attempt(
 
 
 def finish(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> Job:
-    """Return the job in its terminal status, without a next check."""
+    """Return the job in its terminal status, without a next check.
+
+    The error is cut to what can be saved with the job, wherever it comes from.
+    """
     reported = (TimelineStep.REPORTED,) if job.replicate_status else ()
     return replace(
         job,
         status=status,
-        error=error,
+        error=error[:_MAX_ERROR_CHARACTERS] if error else error,
         lease_until=None,
         next_check_at=None,
         completed_at=job.completed_at or now,

@@ -1,8 +1,8 @@
 """Predictions as Replicate sends them.
 
-Parsing is tolerant: missing fields have defaults, and `raw` holds all fields. Source: Replicate's OpenAPI
-document, `schemas_prediction_response`. Recorded responses lack `output` and `data_removed` on create and
-have `logs: null` on cancel.
+Parsing is tolerant: missing fields have defaults, an undocumented status is `UNKNOWN`, what is too long to be
+saved is cut, and `raw` holds all fields. Source: Replicate's OpenAPI document, `schemas_prediction_response`.
+Recorded responses lack `output` and `data_removed` on create and have `logs: null` on cancel.
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ from typing import Any, Self
 
 from replicate_proxy.replicate_api.errors import UnexpectedResponseError
 
+# Replicate's IDs have 26 characters. An ID becomes part of a DynamoDB key, which has at most 2,048 bytes.
+_MAX_ID_CHARACTERS = 128
+# Names and versions are shown and compared; anything longer is neither.
+_MAX_NAME_CHARACTERS = 512
+_MAX_METRICS_CHARACTERS = 4000
+
 
 class UpstreamStatus(StrEnum):
-    """Replicate's statuses. `canceled` means ended while running, `aborted` ended before it started."""
+    """Replicate's statuses. `canceled` means ended while running, `aborted` ended before it started.
+
+    `UNKNOWN` stands for every other word, about which nothing is known but that the prediction exists.
+    """
 
     STARTING = "starting"
     PROCESSING = "processing"
@@ -25,10 +34,11 @@ class UpstreamStatus(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     ABORTED = "aborted"
+    UNKNOWN = "unknown"
 
     @property
     def is_terminal(self) -> bool:
-        return self not in (UpstreamStatus.STARTING, UpstreamStatus.PROCESSING)
+        return self not in (UpstreamStatus.STARTING, UpstreamStatus.PROCESSING, UpstreamStatus.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +67,23 @@ class UpstreamPrediction:
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Parse a JSON object. Raise UnexpectedResponseError if its ID is missing or its status unknown."""
+        """Parse a JSON object. Raise UnexpectedResponseError if it has no valid ID or no status."""
         if not isinstance(raw, Mapping):
             raise UnexpectedResponseError("a prediction must be a JSON object")
         prediction_id = raw.get("id")
-        if not isinstance(prediction_id, str) or not prediction_id:
+        if not isinstance(prediction_id, str) or not 0 < len(prediction_id) <= _MAX_ID_CHARACTERS:
             raise UnexpectedResponseError("a prediction must have an ID")
         error = raw.get("error")
         return cls(
             id=prediction_id,
-            model=_get_text(raw, "model") or "",
-            version=_get_text(raw, "version") or "",
+            model=_get_name(raw, "model"),
+            version=_get_name(raw, "version"),
             status=_parse_status(raw.get("status")),
             input=_get_mapping(raw, "input"),
             output=raw.get("output"),
             error=error if error is None or isinstance(error, str) else json.dumps(error),
             logs=_get_text(raw, "logs") or "",
-            metrics=_get_mapping(raw, "metrics"),
+            metrics=_limit_metrics(_get_mapping(raw, "metrics")),
             urls={name: url for name, url in _get_mapping(raw, "urls").items() if isinstance(url, str)},
             created_at=_get_text(raw, "created_at"),
             started_at=_get_text(raw, "started_at"),
@@ -93,10 +103,34 @@ class UpstreamPredictionPage:
 
 
 def _parse_status(value: object) -> UpstreamStatus:
+    if not isinstance(value, str) or not value:
+        raise UnexpectedResponseError("a prediction must have a status")
     try:
-        return UpstreamStatus(str(value))
+        return UpstreamStatus(value)
     except ValueError:
-        raise UnexpectedResponseError(f"unknown prediction status {str(value)[:40]!r}") from None
+        return UpstreamStatus.UNKNOWN
+
+
+def _get_name(raw: Mapping[str, Any], name: str) -> str:
+    text = _get_text(raw, name) or ""
+    return text if len(text) <= _MAX_NAME_CHARACTERS else ""
+
+
+def _limit_metrics(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics or, if their JSON is too long to be saved with a job, as many as fit.
+
+    Numbers come first: they are what Replicate bills by.
+    """
+    if len(json.dumps(metrics)) <= _MAX_METRICS_CHARACTERS:
+        return metrics
+    limited: dict[str, Any] = {}
+    remaining = _MAX_METRICS_CHARACTERS
+    for name, value in sorted(metrics.items(), key=lambda metric: not isinstance(metric[1], int | float)):
+        size = len(json.dumps({name: value}))
+        if size <= remaining:
+            limited[name] = value
+            remaining -= size
+    return limited
 
 
 def _get_text(raw: Mapping[str, Any], name: str) -> str | None:

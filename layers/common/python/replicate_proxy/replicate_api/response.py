@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.lenient_json import parse_lenient_json
 from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
 
 if TYPE_CHECKING:
@@ -59,23 +59,11 @@ def read_response(response: requests.Response, deadline: Deadline) -> UpstreamRe
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON with the defects that recorded responses have.
+    """Parse JSON by the rules of `lenient_json`.
 
-    Of duplicate keys the last one counts, NaN becomes null, invalid UTF-8 and lone surrogates are replaced.
     Raises UpstreamUnavailableError if the body is not JSON at all: something on the way broke it.
     """
     try:
-        parsed = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
+        return parse_lenient_json(body)
+    except ValueError:
         raise UpstreamUnavailableError("the response is not JSON") from None
-    return _replace_surrogates(parsed) if b"\\u" in body else parsed
-
-
-def _replace_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_replace_surrogates(entry) for entry in value]
-    if isinstance(value, dict):
-        return {_replace_surrogates(key): _replace_surrogates(entry) for key, entry in value.items()}
-    return value

@@ -21,6 +21,7 @@ class CheckOutcome(StrEnum):
     REPORT_PUBLISHED = "report_published"
     STILL_RUNNING = "still_running"
     OUTPUT_LOST = "output_lost"
+    ENDED_WITH_UNKNOWN_STATUS = "ended_with_unknown_status"
     # Harvesting
     HARVEST_RESUMED = "harvest_resumed"
     FINISHED_WITH_SOURCE_URLS = "finished_with_source_urls"

@@ -35,6 +35,7 @@ _NOT_FOUND = 404
 _SHORT_BACKOFF_STEPS = 4
 _LONG_BACKOFF_STEPS = 6
 _MIN_CHECK_INTERVAL_SECONDS = 1.0
+_MAX_STATUS_CHARACTERS = 40
 _REPORTED_TOO_LATE = (
     "Replicate deletes a prediction's data one hour after it ends, and no report of it arrived before"
 )
@@ -127,11 +128,24 @@ class Reconciler:
             return self._fail_lost_output(job, "Replicate no longer knows this prediction")
         if prediction.status is UpstreamStatus.SUCCEEDED and prediction.data_removed:
             return self._fail_lost_output(job, "Replicate has deleted the output of this prediction")
+        if prediction.status is UpstreamStatus.UNKNOWN:
+            return self._check_unknown_status(job, prediction)
         self._schedule_next_check(job, self._calculate_running_interval(job, prediction))
         if prediction.status.is_terminal or job.status is JobStatus.SUBMITTED:
             self._publish_report(job, prediction)
             return CheckOutcome.REPORT_PUBLISHED
         return CheckOutcome.STILL_RUNNING
+
+    def _check_unknown_status(self, job: Job, prediction: UpstreamPrediction) -> CheckOutcome:
+        """Leave the job to its next check, or fail it if its prediction has ended."""
+        count(Metric.UNKNOWN_STATUS_IGNORED)
+        if prediction.completed_at is None:
+            self._schedule_next_check(job, self._calculate_running_interval(job, prediction))
+            return CheckOutcome.STILL_RUNNING
+        word = str(prediction.raw.get("status"))[:_MAX_STATUS_CHARACTERS]
+        error = f"Replicate ended the prediction with a status that is not documented: {word}"
+        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, error))
+        return CheckOutcome.ENDED_WITH_UNKNOWN_STATUS
 
     def _check_harvesting(self, job: Job) -> CheckOutcome:
         """Harvest again, as the harvester crashed or its message is lost.
@@ -168,7 +182,7 @@ class Reconciler:
             correlation_id=job.correlation_id,
             prediction=prediction.raw,
         )
-        self.reports.publish(report, size_bytes=_estimate_size_bytes(prediction))
+        self.reports.publish(report)
         logger.info("polled report published", job_id=job.id, status=status)
         self.checkpoint("sweep.message_sent")
 
@@ -185,8 +199,3 @@ class Reconciler:
         scheduled = CheckScheduled(expected_status=job.status, next_check_at=next_check_at)
         self.updater.apply(job, scheduled)
         self.checkpoint("sweep.next_check_stored")
-
-
-def _estimate_size_bytes(prediction: UpstreamPrediction) -> int:
-    """Return about the size of the prediction's JSON, without the cost of serializing it."""
-    return len(str(prediction.raw).encode("utf-8", "surrogatepass"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy import signing
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import ReportChannel
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
+from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
+from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.replicate_api.response import parse_json
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -63,18 +64,25 @@ class ReplicateWebhookHandler:
         if attempt is None:
             raise _reject(401, "unsigned_url", "The URL is not signed by this proxy")
         prediction = _parse_prediction(body)
+        if prediction.status is UpstreamStatus.UNKNOWN:
+            # What it means is not known. The sweep asks Replicate again, whose later words will be known.
+            count(Metric.UNKNOWN_STATUS_IGNORED)
+            logger.warning(
+                "webhook with unknown status ignored", job_id=attempt.job_id, tenant=attempt.tenant
+            )
+            return
         report = PredictionReport(
             tenant=attempt.tenant,
             job_id=attempt.job_id,
             attempt=attempt.attempt,
-            status=str(prediction["status"]),
+            status=prediction.status.value,
             channel=ReportChannel.WEBHOOK,
             received_at=self._clock.now(),
             correlation_id=attempt.correlation_id,
-            prediction=prediction,
+            prediction=prediction.raw,
         )
         self._checkpoint("webhook.request_verified")
-        self._reports.publish(report, size_bytes=len(body), has_progress=bool(prediction.get("logs")))
+        self._reports.publish(report, has_progress=bool(prediction.logs))
         self._checkpoint("webhook.event_published")
         self._remember_call(signature_headers)
         count(Metric.WEBHOOK_ACCEPTED)
@@ -121,14 +129,13 @@ class ReplicateWebhookHandler:
             self._accepted_calls.popitem(last=False)
 
 
-def _parse_prediction(body: bytes) -> dict[str, Any]:
+def _parse_prediction(body: bytes) -> UpstreamPrediction:
     try:
-        parsed = parse_json(body)
+        return UpstreamPrediction.parse(parse_json(body))
     except UpstreamUnavailableError:
         raise _reject(400, "not_json", "The body is not JSON") from None
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("id"), str) or "status" not in parsed:
-        raise _reject(400, "not_a_prediction", "The body is not a prediction")
-    return parsed
+    except UnexpectedResponseError:
+        raise _reject(400, "not_a_prediction", "The body is not a prediction") from None
 
 
 def _reject(status: int, reason: str, detail: str) -> ApiError:

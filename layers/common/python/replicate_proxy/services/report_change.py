@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import parse_optional_timestamp
-from replicate_proxy.jobs.changes import Accepted, Reported
+from replicate_proxy.jobs.changes import Accepted, Reported, StaleChangeError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import DocumentStore
 
 
-_MAX_ERROR_CHARACTERS = 4000
-
-
 def build_report_change(
     report: PredictionReport, job: Job, documents: DocumentStore, *, lease_until: datetime | None = None
 ) -> Reported:
     """Return the change after a loaded report; a harvester passes the `lease_until` of its lease.
 
     The output and the logs are stored as documents before the change refers to them. Raises RetryableError if
-    they cannot be stored, PermanentError if the report holds no valid prediction.
+    they cannot be stored, PermanentError if the report holds no valid prediction, StaleChangeError if its
+    status is not known.
     """
     prediction = UpstreamPrediction.parse(report.prediction or {})
+    if prediction.status is UpstreamStatus.UNKNOWN:
+        raise StaleChangeError("the report has a status that is not documented")
     return Reported(
         attempt=report.attempt,
         replicate_id=prediction.id,
@@ -43,7 +43,7 @@ def build_report_change(
         completed_at=_parse_time(prediction.completed_at),
         output=_save_output(prediction, job, report.attempt, documents),
         logs=_save_logs(prediction, job, report.attempt, documents),
-        error=prediction.error[:_MAX_ERROR_CHARACTERS] if prediction.error else None,
+        error=prediction.error or None,
         metrics=prediction.metrics,
         lease_until=lease_until,
     )

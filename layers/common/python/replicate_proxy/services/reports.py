@@ -39,17 +39,18 @@ class ReportPublisher:
         self._objects = objects
         self._max_inline_bytes = max_inline_bytes
 
-    def publish(self, report: PredictionReport, *, size_bytes: int, has_progress: bool = False) -> None:
-        """Publish the report, whose prediction is `size_bytes` long. Raises RetryableError on failure."""
-        if size_bytes > self._max_inline_bytes:
-            report = self._offload(report)
+    def publish(self, report: PredictionReport, *, has_progress: bool = False) -> None:
+        """Publish the report. Raises RetryableError on failure."""
+        # Measured as the event has it: other white space, escapes and numbers than Replicate's body.
+        prediction = json.dumps(report.prediction, ensure_ascii=False).encode()
+        if len(prediction) > self._max_inline_bytes:
+            report = self._offload(report, prediction)
         self._bus.publish([report.to_event(has_progress=has_progress)])
 
-    def _offload(self, report: PredictionReport) -> PredictionReport:
+    def _offload(self, report: PredictionReport, prediction: bytes) -> PredictionReport:
         """Store the prediction in S3 and return the report with its object key instead."""
         key = f"events/{report.tenant}/{report.job_id}/{generate_id(report.received_at)}.json"
-        body = json.dumps(report.prediction, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        self._objects.put(key, body)
+        self._objects.put(key, prediction)
         return replace(report, prediction=None, prediction_object_key=key)
 
 

@@ -1,0 +1,195 @@
+"""Predictions with odd values: whatever Replicate says, the job ends and its neighbors are not affected."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
+from replicate_proxy.services.rendering import PredictionRenderer
+from tests.support.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGE = "x" * 450_000
+WIDE = "\N{GRINNING FACE}" * 110_000
+DEEP = "[" * 1_100 + '"\\u00e9"' + "]" * 1_100
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def submit_job(world: World) -> tuple[Job, str]:
+    """Return a job that runs on Replicate, and the ID of its prediction."""
+    job = world.accept_job().job
+    world.drain_messages()
+    prediction_id = world.get_job(job).replicate_id
+    assert prediction_id is not None
+    return job, prediction_id
+
+
+def end_by_webhook(world: World, prediction_id: str, body: bytes) -> None:
+    world.send_webhook(prediction_id, body)
+    world.drain_messages()
+
+
+def make_body(prediction_id: str, **fields: str) -> bytes:
+    """Return a succeeded prediction with fields in raw JSON."""
+    parts = [f'"id": "{prediction_id}"']
+    parts += [f'"{name}": {text}' for name, text in {"status": '"succeeded"', **fields}.items()]
+    return f"{{{', '.join(parts)}}}".encode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metrics": json.dumps({"predict_time": 1.5, "trace": LARGE})},
+        {"metrics": json.dumps({f"metric_{number}": number for number in range(40_000)})},
+        {"metrics": '{"predict_time": 1e400, "list": [-1e999, NaN]}'},
+        {"metrics": DEEP.replace("[", '{"a":').replace("]", "}")},
+        {"model": json.dumps(LARGE)},
+        {"version": json.dumps(WIDE)},
+        {"error": json.dumps(WIDE)},
+        {"error": json.dumps({"detail": LARGE})},
+        {"logs": json.dumps(WIDE)},
+        {"output": json.dumps(LARGE)},
+        {"output": "9" * 5000},
+        {"output": "[1e400, -1e999, NaN, Infinity]"},
+        {"output": DEEP},
+        {"output": "[" * 100_000 + "]" * 100_000},
+        {"output": '"\\ud800"'},
+        {"input": DEEP},
+        {"started_at": json.dumps(LARGE)},
+        {"urls": json.dumps({"get": LARGE})},
+    ],
+    ids=lambda fields: "-".join(f"{name}-{text[:20]}" for name, text in fields.items()),
+)
+def test_job_succeeds_whatever_a_field_holds(world: World, fields: dict[str, str]) -> None:
+    job, prediction_id = submit_job(world)
+
+    end_by_webhook(world, prediction_id, make_body(prediction_id, **fields))
+
+    stored = world.get_job(job)
+    assert stored.status is JobStatus.SUCCEEDED
+    assert world.dead_letters == []
+    json.dumps(PredictionRenderer(world.documents).render(stored), allow_nan=False).encode()
+
+
+def test_metrics_keep_their_numbers_when_they_are_too_long(world: World) -> None:
+    job, prediction_id = submit_job(world)
+    metrics = {"trace": LARGE, "predict_time": 1.5, "image_count": 2}
+
+    end_by_webhook(world, prediction_id, make_body(prediction_id, metrics=json.dumps(metrics)))
+
+    assert world.get_job(job).metrics == {"predict_time": 1.5, "image_count": 2}
+
+
+@pytest.mark.parametrize("text", [LARGE, WIDE])
+@pytest.mark.parametrize("field", ["title", "detail"])
+def test_job_fails_with_the_beginning_of_a_long_rejection(world: World, field: str, text: str) -> None:
+    texts: dict[str, Any] = {"title": "Rejected", "detail": "bad input", field: text}
+    world.replicate.faults.fail("create", error=RejectedError(422, texts["title"], texts["detail"]))
+    job = world.accept_job().job
+
+    world.drain_messages()
+
+    stored = world.get_job(job)
+    assert stored.status is JobStatus.FAILED
+    assert stored.error is not None
+    assert text[:1000] in stored.error
+    assert len(world.replicate.predictions) == 0
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_job_ends_with_the_beginning_of_a_long_error(world: World, status: str) -> None:
+    job, prediction_id = submit_job(world)
+    world.replicate.finish(prediction_id, status, error=WIDE)
+
+    world.send_webhook(prediction_id)
+    world.drain_messages()
+
+    assert world.get_job(job).status.value == status
+
+
+def test_job_keeps_long_errors_of_all_its_attempts(world: World) -> None:
+    job = world.accept_job().job
+    for _ in range(2):
+        world.drain_messages()
+        prediction_id = world.get_job(job).replicate_id
+        assert prediction_id is not None
+        world.replicate.finish(prediction_id, "failed", error=f"{WIDE[:3000]} (code: PA) {WIDE}")
+        world.send_webhook(prediction_id)
+        world.drain_messages()
+
+    stored = world.get_job(job)
+    assert stored.status is JobStatus.FAILED
+    assert len(stored.past_attempts) == 1
+
+
+# Statuses that Replicate does not document
+
+
+@pytest.mark.parametrize("status", ["queued", "booting", "timed_out", "SUCCEEDED", "unknown", LARGE])
+def test_webhook_with_unknown_status_is_ignored(world: World, status: str) -> None:
+    job, prediction_id = submit_job(world)
+    before = world.get_job(job)
+
+    end_by_webhook(world, prediction_id, make_body(prediction_id, status=json.dumps(status)))
+
+    assert world.get_job(job) == before
+    assert world.messages == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda world, prediction_id: world.send_webhook(prediction_id),
+        lambda world, _: world.pass_time(1200),
+    ],
+    ids=["webhook", "poll"],
+)
+def test_job_ends_by_a_later_report_after_unknown_status(
+    world: World, end: Callable[[World, str], None]
+) -> None:
+    job, prediction_id = submit_job(world)
+    world.replicate.finish(prediction_id, "booting", completed_at=None)
+    world.send_webhook(prediction_id)
+    world.pass_time(1200)
+    assert not world.get_job(job).is_terminal
+
+    world.replicate.finish(prediction_id)
+    end(world, prediction_id)
+    world.drain_messages()
+
+    assert world.get_job(job).status is JobStatus.SUCCEEDED
+
+
+def test_job_fails_when_prediction_ends_with_unknown_status(world: World) -> None:
+    job, prediction_id = submit_job(world)
+    world.replicate.finish(prediction_id, "timed_out")
+
+    world.pass_time(1200)
+
+    stored = world.get_job(job)
+    assert stored.status is JobStatus.FAILED
+    assert "timed_out" in (stored.error or "")
+
+
+def test_prediction_with_unknown_status_is_found_in_the_list(world: World) -> None:
+    """A page that cannot be read because of one prediction would have the request sent, and paid, again."""
+    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
+    job = world.accept_job().job
+    world.drain_messages()
+    (prediction_id,) = world.replicate.predictions
+    world.replicate.finish(prediction_id, "booting", completed_at=None)
+
+    world.pass_time(600)
+
+    assert world.get_job(job).replicate_id == prediction_id
+    assert len(world.replicate.predictions) == 1
