@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from replicate_proxy.net.session import GuardedSession
 from tests.support.loopback import create_tls_contexts, discard, send_response, serve_http
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
@@ -260,6 +262,54 @@ class TestResolvedAddress:
             build_session().request("GET", f"http://127.0.0.1:{port}/", timeout_seconds=5)
 
 
+class TestTotalTimeout:
+    def test_many_silent_addresses_share_total_timeout(self) -> None:
+        with accept_nothing() as port:
+            guarded = build_session(resolver=resolve_to(*["127.0.0.1"] * 20))
+            start = time.monotonic()
+            with pytest.raises(RequestTimeoutError):
+                guarded.request("GET", f"http://files.example:{port}/", timeout_seconds=1.5)
+            assert time.monotonic() - start < 10
+
+    def test_few_of_many_addresses_are_tried(self) -> None:
+        with accept_nothing() as port:
+            guarded = GuardedSession(
+                LOCAL, connect_timeout_seconds=0.1, resolver=resolve_to(*["127.0.0.1"] * 200)
+            )
+            start = time.monotonic()
+            with pytest.raises(RequestTimeoutError):
+                guarded.request("GET", f"http://files.example:{port}/", timeout_seconds=60)
+            assert time.monotonic() - start < 10
+
+    def test_slow_name_resolution_counts(self) -> None:
+        request_failed = threading.Event()
+
+        def resolve_late(_host: str, _port: int) -> list[str]:
+            request_failed.wait(30)
+            return ["127.0.0.1"]
+
+        start = time.monotonic()
+        with pytest.raises(RequestTimeoutError):
+            build_session(resolver=resolve_late).request(
+                "GET", "http://files.example:1/", timeout_seconds=0.3
+            )
+        assert time.monotonic() - start < 10
+        request_failed.set()
+
+    def test_error_of_resolver_reaches_caller(self) -> None:
+        def fail(_host: str, _port: int) -> list[str]:
+            raise UnreachableError("the host name does not resolve")
+
+        with pytest.raises(UnreachableError, match="does not resolve"):
+            build_session(resolver=fail).request("GET", "http://files.example:1/", timeout_seconds=5)
+
+    def test_address_of_other_family_is_tried_before_the_limit(self) -> None:
+        with serve_http(lambda handler: send_response(handler, b"ok")) as server:
+            guarded = build_session(resolver=resolve_to(*["::1"] * 20, "127.0.0.1"))
+            url = server.url("/", host="files.example")
+            assert guarded.request("GET", url, timeout_seconds=5).read() == b"ok"
+
+
 def test_proxy_of_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
@@ -273,6 +323,21 @@ def test_failed_read_leaves_no_socket_open() -> None:
             with pytest.raises(ResponseTooLargeError):
                 build_session().request("GET", server.url("/"), timeout_seconds=5, max_bytes=10)
     # pytest fails on the ResourceWarning of an unclosed socket (filterwarnings = error).
+
+
+@contextlib.contextmanager
+def accept_nothing() -> Iterator[int]:
+    """Yield a port on loopback that neither accepts nor refuses connections, as if packets were dropped."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            # The kernel drops the SYN packets once the backlog is full.
+            client = sockets.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 def send_slowly(handler: BaseHTTPRequestHandler, seconds: float) -> None:

@@ -69,7 +69,7 @@ class GuardedSession:
         stream: bool = False,
         max_bytes: int = _NO_BYTE_LIMIT,
     ) -> GuardedResponse:
-        """Send a request; `timeout_seconds` bounds it in total, redirects and body included.
+        """Send a request; `timeout_seconds` bounds all of it, from name resolution to redirects and body.
 
         With `stream` the caller reads the body and closes the response (`with session.request(…) as
         response`); without it the body is read and the connection closed before this returns. Raises the
@@ -148,9 +148,8 @@ class GuardedSession:
                 port,
                 policy=self.policy,
                 resolver=self.resolver,
-                timeout_seconds=min(
-                    timeout_seconds or self.connect_timeout_seconds, watchdog.deadline.remaining_seconds
-                ),
+                deadline=watchdog.deadline,
+                timeout_seconds=timeout_seconds or self.connect_timeout_seconds,
                 loopback_only=loopback_only,
             )
             watchdog.watch(connection)

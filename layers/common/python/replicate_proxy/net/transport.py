@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from certifi import where
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from requests.models import PreparedRequest
 
     from replicate_proxy.net.addresses import AddressPolicy
+    from replicate_proxy.net.deadline import Deadline
+
+_MAX_ADDRESSES_TRIED = 4
 
 type Resolver = Callable[[str, int], Sequence[str]]
 """Takes host and port; returns the addresses from DNS as text, in the order to try them."""
@@ -49,14 +55,16 @@ def connect(
     *,
     policy: AddressPolicy,
     resolver: Resolver,
+    deadline: Deadline,
     timeout_seconds: float,
     loopback_only: bool,
 ) -> socket.socket:
-    """Return a TCP connection to the first address of `host` that accepts one.
+    """Return a TCP connection to one of the first addresses of `host`.
 
-    `timeout_seconds` applies to each address. One forbidden address among several forbids the host.
+    `timeout_seconds` applies to each address, `deadline` to name resolution and all addresses together. One
+    forbidden address among several forbids the host.
     """
-    addresses = resolver(host, port)
+    addresses = _resolve_within(deadline, resolver, host, port)
     if not addresses:
         raise UnreachableError("the host name has no address")
     for address in addresses:
@@ -65,21 +73,61 @@ def connect(
         check_address(address_without_zone, policy)
         if loopback_only and not ip_address(address_without_zone).is_loopback:
             raise ForbiddenUrlError("only https is allowed")
-    return _connect_to_first(addresses, port, timeout_seconds)
+    return _connect_to_first(_select_addresses(addresses), port, deadline, timeout_seconds)
 
 
-def _connect_to_first(addresses: Sequence[str], port: int, timeout_seconds: float) -> socket.socket:
+def _resolve_within(deadline: Deadline, resolver: Resolver, host: str, port: int) -> Sequence[str]:
+    """Return the addresses of the host, or raise RequestTimeoutError at the deadline.
+
+    getaddrinfo takes no timeout, and a name server of the host's owner decides how long it takes, so it runs
+    in a thread. A thread that is abandoned ends when the system's resolver gives up.
+    """
+    resolution: Future[Sequence[str]] = Future()
+
+    def resolve() -> None:
+        try:
+            resolution.set_result(resolver(host, port))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            resolution.set_exception(error)
+
+    threading.Thread(target=resolve, name="resolve", daemon=True).start()
+    try:
+        return resolution.result(deadline.remaining_seconds)
+    except TimeoutError as error:
+        raise RequestTimeoutError("the host name did not resolve in time") from error
+
+
+def _select_addresses(addresses: Sequence[str]) -> Sequence[str]:
+    """Return the addresses to try: few, and both families in turn (RFC 8305, section 4).
+
+    A function without IPv6 would otherwise try nothing but IPv6 addresses of a host that has many of them.
+    """
+    families: dict[bool, list[str]] = {}
+    for address in addresses:
+        is_ipv6 = isinstance(ip_address(address.partition("%")[0]), IPv6Address)
+        families.setdefault(is_ipv6, []).append(address)
+    in_turn = chain.from_iterable(zip_longest(*families.values()))
+    return [address for address in in_turn if address is not None][:_MAX_ADDRESSES_TRIED]
+
+
+def _connect_to_first(
+    addresses: Sequence[str], port: int, deadline: Deadline, timeout_seconds: float
+) -> socket.socket:
     failure: OSError | None = None
     for address in addresses:
+        if deadline.has_passed:
+            break
         try:
             # The address is literal, so create_connection resolves nothing.
-            connection = socket.create_connection((address, port), timeout_seconds)
+            connection = socket.create_connection(
+                (address, port), min(timeout_seconds, deadline.remaining_seconds)
+            )
         except OSError as error:
             failure = error
             continue
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
-    if isinstance(failure, TimeoutError):
+    if deadline.has_passed or isinstance(failure, TimeoutError):
         raise RequestTimeoutError("the host did not respond in time") from failure
     raise UnreachableError("the host refused the connection") from failure
 
