@@ -164,11 +164,15 @@ class FakeIdempotencyStore:
 
 
 class FakeDocumentStore:
-    """Documents, inline up to `max_inline_bytes`; also the store of offloaded reports."""
+    """Documents, inline up to `max_inline_bytes`; also the store of offloaded reports.
+
+    `read_count` counts the reads of objects.
+    """
 
     def __init__(self, max_inline_bytes: int = 4096) -> None:
         self.objects: dict[str, bytes] = {}
         self.max_inline_bytes = max_inline_bytes
+        self.read_count = 0
         self.faults = Faults()
 
     def save(self, tenant: str, job_id: str, name: str, value: Any) -> Document:
@@ -192,6 +196,7 @@ class FakeDocumentStore:
 
     def read(self, key: str) -> bytes:
         self.faults.raise_planned("read")
+        self.read_count += 1
         if key not in self.objects:
             raise NotFoundError("the document is gone")
         return self.objects[key]

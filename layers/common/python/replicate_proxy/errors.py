@@ -12,11 +12,15 @@ ProxyError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+MAX_LISTED_FIELDS = 20
+_MAX_FIELD_CHARACTERS = 200
 
 
 class ProxyError(Exception):
@@ -61,7 +65,10 @@ class InvalidField:
 
 
 class ApiError(ProxyError):
-    """An HTTP response in the form of Replicate's problems (application/problem+json)."""
+    """An HTTP response in the form of Replicate's problems (application/problem+json).
+
+    `invalid_field_count` counts the invalid fields that `invalid_fields` does not list, too.
+    """
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class ApiError(ProxyError):
         detail: str,
         *,
         invalid_fields: Sequence[InvalidField] = (),
+        invalid_field_count: int | None = None,
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
     ) -> None:
@@ -78,6 +86,9 @@ class ApiError(ProxyError):
         self.title = title
         self.detail = detail
         self.invalid_fields = tuple(invalid_fields)
+        self.invalid_field_count = (
+            len(self.invalid_fields) if invalid_field_count is None else invalid_field_count
+        )
         self.headers = dict(headers or {})
         self.retry_after = retry_after
 
@@ -87,9 +98,9 @@ def field_error(field: str, description: str, *, error_type: str = "invalid") ->
     return field_errors([InvalidField(error_type, field, description)])
 
 
-def field_errors(fields: Sequence[InvalidField]) -> ApiError:
-    """Return a 422 ApiError that names every invalid field, in Replicate's shape."""
-    return ApiError(422, "Input validation failed", _describe(fields), invalid_fields=fields)
+def field_errors(fields: Sequence[InvalidField], *, total: int | None = None) -> ApiError:
+    """Return a 422 ApiError that lists the first invalid fields of `total` ones, in Replicate's shape."""
+    return _build_error(422, "Input validation failed", fields, total)
 
 
 def parameter_error(name: str, description: str, *, error_type: str = "invalid") -> ApiError:
@@ -98,8 +109,22 @@ def parameter_error(name: str, description: str, *, error_type: str = "invalid")
 
 
 def parameter_errors(parameters: Sequence[InvalidField]) -> ApiError:
-    """Return a 400 ApiError that names every invalid query parameter."""
-    return ApiError(400, "Invalid parameter", _describe(parameters), invalid_fields=parameters)
+    """Return a 400 ApiError that lists the first invalid query parameters."""
+    return _build_error(400, "Invalid parameter", parameters)
+
+
+def _build_error(
+    status: int, title: str, fields: Sequence[InvalidField], total: int | None = None
+) -> ApiError:
+    """Return an error that lists few fields, so that a hostile request gets no response of megabytes."""
+    total = len(fields) if total is None else total
+    listed = [
+        replace(field, field=field.field[:_MAX_FIELD_CHARACTERS]) for field in fields[:MAX_LISTED_FIELDS]
+    ]
+    detail = _describe(listed)
+    if total > len(listed):
+        detail += f"- and {total - len(listed)} more, {total} invalid fields in all\n"
+    return ApiError(status, title, detail, invalid_fields=listed, invalid_field_count=total)
 
 
 def _describe(fields: Sequence[InvalidField]) -> str:

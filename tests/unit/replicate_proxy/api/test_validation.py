@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
 
 from replicate_proxy.api.validation import RequestBody, parse_body
 from replicate_proxy.errors import ApiError, InvalidField, field_error, parameter_error
+from tests.support.memory import measure_peak_bytes
 
 
 class _Limits(RequestBody):
@@ -18,6 +19,8 @@ class _Limits(RequestBody):
 class _Body(RequestBody):
     name: str
     limits: _Limits | None = None
+    entries: tuple[_Limits, ...] = ()
+    events: tuple[Literal["start"], ...] = ()
 
 
 def reject(body: Any) -> ApiError:
@@ -57,6 +60,38 @@ def test_every_invalid_field_is_named_with_its_path() -> None:
         ("greater_than_equal", "limits.rate"),
     ]
     assert error.detail.splitlines()[0] == "- name: is required"
+
+
+UNKNOWN_FIELDS = {f"field{number}": 1 for number in range(100_000)}
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        (UNKNOWN_FIELDS, 100_001),
+        ({"name": "x", "limits": {"rate": 1, **UNKNOWN_FIELDS}}, 100_000),
+        ({"name": "x", "entries": [{"rate": 1, **UNKNOWN_FIELDS}, {}]}, 100_001),
+        ({"name": "x", "entries": [{"rate": 0}] * 30}, 30),
+        ({"name": "x", "events": ["none"] * 60_000}, 60_000),
+    ],
+    ids=["unknown", "unknown in object", "unknown in list", "invalid", "invalid in list"],
+)
+def test_first_of_many_invalid_fields_are_listed_and_all_are_counted(body: Any, count: int) -> None:
+    error = reject(body)
+    assert len(error.invalid_fields) == 20
+    assert error.invalid_field_count == count
+    assert error.detail.splitlines()[-1] == f"- and {count - 20} more, {count} invalid fields in all"
+    assert len(error.detail) < 3_000
+
+
+def test_unknown_fields_take_little_memory() -> None:
+    assert measure_peak_bytes(lambda: reject(UNKNOWN_FIELDS)) < 25_000_000
+
+
+def test_long_paths_are_cut() -> None:
+    error = field_error("input." + "k" * 10_000, "is wrong")
+    assert len(error.invalid_fields[0].field) == 200
+    assert len(error.detail) < 300
 
 
 def test_long_names_are_cut() -> None:

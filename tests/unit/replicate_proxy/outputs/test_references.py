@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_proxy.json_tree import JsonPath
 from replicate_proxy.outputs.references import (
     FileReference,
-    JsonPath,
     find_references,
     is_file_reference,
     replace_references,
 )
+from tests.support.memory import measure_peak_bytes
 
 URL = "https://replicate.delivery/pbxt/abc/out-0.png"
 
@@ -108,6 +109,26 @@ def test_references_are_found_and_replaced_when_nesting_exceeds_stack() -> None:
     assert find_references(replace_references(output, {reference.path: "https://ours/1"})) == [
         FileReference(reference.path, "https://ours/1")
     ]
+
+
+def test_references_beyond_the_count_limit_are_left_as_they_are() -> None:
+    references = find_references([f"http://{index}" for index in range(10_500)])
+
+    assert references[-1] == FileReference((9_999,), "http://9999")
+    assert len(references) == 10_000
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(json.loads("[" * 5_000 + ",".join(["0"] * 190_000) + "]" * 5_000), id="deep numbers"),
+        pytest.param([["http://a"] * 40_000 for _ in range(5)], id="many URLs"),
+        pytest.param({"k" * 10_000: [0] * 100_000}, id="long key"),
+        pytest.param([{}] * 1_000_000, id="many objects"),
+    ],
+)
+def test_find_references_takes_little_memory(output: Any) -> None:
+    assert measure_peak_bytes(lambda: find_references(output)) < 5_000_000
 
 
 @given(outputs)

@@ -25,6 +25,7 @@ type Response = dict[str, Any]
 """A response as the integration expects it: statusCode, headers, body, isBase64Encoded."""
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5
+_MAX_BODY_BYTES = 256_000
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,15 @@ class Request:
         scheme = self.headers.get("x-forwarded-proto", "https")
         return f"{scheme}://{host}{_find_path_prefix(full_path, self.resource)}"
 
-    def json(self) -> Any:
-        """Parse the body as JSON. Raises a 400 ApiError that says where it is malformed."""
+    def json(self, *, max_bytes: int = _MAX_BODY_BYTES, advice: str = "") -> Any:
+        """Parse the body as JSON.
+
+        Raises a 400 ApiError that says where it is malformed, and a 413 ApiError above `max_bytes`, with the
+        `advice` appended.
+        """
+        if len(self.body) > max_bytes:
+            detail = f"The body has {len(self.body)} bytes, the limit is {max_bytes}{advice}"
+            raise ApiError(413, "Body too large", detail)
         try:
             return parse_strict_json(self.body)
         except UnicodeDecodeError as error:

@@ -7,18 +7,26 @@ The format is one for all routes: status 422, and `invalid_fields` with `type`, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
-from replicate_proxy.errors import InvalidField, field_error, field_errors
+from replicate_proxy.errors import MAX_LISTED_FIELDS, InvalidField, field_error, field_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 _MAX_NAME_CHARS = 100
-_MAX_PATH_CHARS = 200
+
+
+@dataclass(slots=True)
+class _DroppedFields:
+    """How many unknown fields of a body pydantic has not seen."""
+
+    count: int = 0
 
 
 class RequestBody(BaseModel):
@@ -26,16 +34,30 @@ class RequestBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_excess_fields(cls, body: Any, info: ValidationInfo) -> Any:
+        """Keep the first unknown fields only, because pydantic builds an error of 500 bytes for each."""
+        if not isinstance(body, dict) or len(body) <= len(cls.model_fields) + MAX_LISTED_FIELDS:
+            return body
+        unknown = (name for name in body if name not in cls.model_fields)
+        dropped = set(islice(unknown, MAX_LISTED_FIELDS, None))
+        if isinstance(info.context, _DroppedFields):
+            info.context.count += len(dropped)
+        return {name: value for name, value in body.items() if name not in dropped}
+
 
 def parse_body[T: BaseModel](model: type[T], body: Any) -> T:
-    """Return the JSON value as `model`. Raises a 422 ApiError that names every invalid field."""
+    """Return the JSON value as `model`. Raises a 422 ApiError that lists the first invalid fields."""
     if not isinstance(body, dict):
         raise field_error("", "The body must be a JSON object", error_type="invalid_type")
+    dropped = _DroppedFields()
     try:
-        return model.model_validate(body)
+        return model.model_validate(body, context=dropped)
     except ValidationError as error:
-        entries = error.errors(include_url=False, include_input=False)
-        raise field_errors([_build_invalid_field(entry) for entry in entries]) from None
+        entries = error.errors(include_url=False, include_input=False)[:MAX_LISTED_FIELDS]
+        fields = [_build_invalid_field(entry) for entry in entries]
+        raise field_errors(fields, total=error.error_count() + dropped.count) from None
 
 
 def _build_invalid_field(entry: Mapping[str, Any]) -> InvalidField:
@@ -52,4 +74,4 @@ def _build_invalid_field(entry: Mapping[str, Any]) -> InvalidField:
 
 
 def _join(path: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in path)[:_MAX_PATH_CHARS]
+    return ".".join(str(part) for part in path)

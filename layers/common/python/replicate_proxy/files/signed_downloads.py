@@ -19,9 +19,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from replicate_proxy import signing
 from replicate_proxy.errors import field_error
+from replicate_proxy.json_tree import find_strings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from replicate_proxy.auth.principal import Principal
@@ -90,12 +91,14 @@ def check_input_files(
     `load_signing_key` is called only if a URL looks like one of ours.
     """
     our_host = urlsplit(base_url).netloc.lower()
-    for path, url in _find_urls(prediction_input):
+    for path, text in find_strings(prediction_input, _is_url):
+        url = text.strip()
         is_our_host = urlsplit(url).netloc.lower() == our_host
         if (is_our_host and "/v1/files/" in url) or parse_download_url(url):
             problem = _find_problem(url, principal.tenant, load_signing_key(), now, is_our_host=is_our_host)
             if problem:
-                raise field_error(path, problem, error_type="file_not_usable")
+                field = ".".join(str(step) for step in ("input", *path))
+                raise field_error(field, problem, error_type="file_not_usable")
 
 
 def _find_problem(
@@ -108,20 +111,6 @@ def _find_problem(
     if download.owner != tenant:
         return "does not name one of your files"
     return "names a file that has expired; upload it again" if download.is_expired(now) else None
-
-
-def _find_urls(prediction_input: Any) -> Iterator[tuple[str, str]]:
-    """Yield the dotted path and the text of every URL; without recursion, so that any depth is possible."""
-    remaining = [("input", prediction_input)]
-    while remaining:
-        path, value = remaining.pop()
-        match value:
-            case dict():
-                remaining += [(f"{path}.{name}", entry) for name, entry in value.items()]
-            case list():
-                remaining += [(f"{path}.{index}", entry) for index, entry in enumerate(value)]
-            case str() if _is_url(value):
-                yield path, value.strip()
 
 
 def _is_url(text: str) -> bool:

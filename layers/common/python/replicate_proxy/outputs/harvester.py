@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.outputs.fetch import FetchDeferredError
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
-from replicate_proxy.outputs.references import FileReference, JsonPath, find_references, replace_references
+from replicate_proxy.outputs.references import FileReference, find_references, replace_references
 from replicate_proxy.outputs.storage import ObjectLocation
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.images.options import ImageOptions
+    from replicate_proxy.json_tree import JsonPath
     from replicate_proxy.outputs.file_harvester import FileHarvester
     from replicate_proxy.outputs.settings import HarvestSettings
     from replicate_proxy.ports import Clock

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.json_tree import JsonPath
     from replicate_proxy.outputs.file_types import FileKind
-    from replicate_proxy.outputs.references import JsonPath
 
 
 class FileOutcome(StrEnum):

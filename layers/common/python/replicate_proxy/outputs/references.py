@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.json_tree import JsonPath, find_strings
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-
-type JsonPath = tuple[str | int, ...]
-"""Keys and indexes from the root to a value; the root itself is ()."""
 
 _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f]+", re.IGNORECASE)
 _DATA_URI_START = re.compile(r"data:[^,\x00-\x1f\x7f]{0,512},", re.IGNORECASE)
 _MAX_URL_CHARACTERS = 8192
+# Those beyond are left as they are, so that no output can take more memory than the function has.
+_MAX_REFERENCES = 10_000
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,12 @@ def is_file_reference(text: str) -> bool:
 
 
 def find_references(output: Any) -> list[FileReference]:
-    """Return all references in document order, repeated ones too. Keys of objects are not references."""
-    return [FileReference(path, text) for path, text in _iterate_strings(output) if is_file_reference(text)]
+    """Return the references in document order, repeated ones too. Keys of objects are not references.
+
+    Those after the first 10,000 are not returned.
+    """
+    found = find_strings(output, is_file_reference)
+    return [FileReference(path, text) for path, text in islice(found, _MAX_REFERENCES)]
 
 
 def replace_references(output: Any, urls: Mapping[JsonPath, str]) -> Any:
@@ -54,19 +60,6 @@ def replace_references(output: Any, urls: Mapping[JsonPath, str]) -> Any:
     for path, url in urls.items():
         _replace_string(root, (0, *path), url, copied_ids)
     return root[0]
-
-
-def _iterate_strings(output: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Yield strings depth first. Not recursive, as deep nesting must not exhaust the stack."""
-    pending: list[tuple[JsonPath, Any]] = [((), output)]
-    while pending:
-        path, value = pending.pop()
-        if isinstance(value, str):
-            yield path, value
-        elif isinstance(value, dict):
-            pending.extend(((*path, key), item) for key, item in reversed(value.items()))
-        elif isinstance(value, list | tuple):
-            pending.extend(((*path, index), value[index]) for index in range(len(value) - 1, -1, -1))
 
 
 def _replace_string(root: list[Any], path: JsonPath, url: str, copied_ids: set[int]) -> None:

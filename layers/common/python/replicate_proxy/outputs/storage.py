@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from replicate_proxy.json_tree import JsonPath
     from replicate_proxy.outputs.file_types import FileType
-    from replicate_proxy.outputs.references import JsonPath
 
 
 type KeyPrefix = Literal["outputs", "originals", "thumbs"]

@@ -197,10 +197,10 @@ class Catalog:
     def _replace_urls(self, response: UpstreamResponse, base_url: str) -> str:
         try:
             parsed = parse_json(response.body)
-        except UpstreamUnavailableError as error:
+            replaced = _replace_origins(parsed, self._settings.replicate_origins, base_url)
+            return json.dumps(replaced, ensure_ascii=False)
+        except (UpstreamUnavailableError, UnexpectedResponseError, RecursionError) as error:
             raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
-        replaced = _replace_origins(parsed, self._settings.replicate_origins, base_url)
-        return json.dumps(replaced, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.predictions import build_prediction_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from replicate_proxy.jobs.model import Document, Job
     from replicate_proxy.ports import DocumentStore
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 # A Lambda response is limited to 6 MB (AWS Lambda, quotas); the rest is for headers and escaping.
 MAX_RESPONSE_BYTES = 5_500_000
-_MAX_PARALLEL_READS = 16
+_MAX_PARALLEL_READS = 8
 
 
 class PredictionRenderer:
     """Renders jobs as predictions.
 
-    A prediction that is too large for one response is shown without logs, then also without input;
-    `proxy.omitted` lists what is missing.
+    A prediction that is too large for one response is shown without logs, then also without input, then
+    without output; `proxy.omitted` lists what is missing.
     """
 
     def __init__(self, documents: DocumentStore, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
@@ -45,23 +46,27 @@ class PredictionRenderer:
 
     def render_page(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """Return the predictions of the first jobs: as many as fit into one response, at least one."""
-        if any(_has_offloaded_documents(job) for job in jobs):
-            with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
-                views = list(executor.map(self.render, jobs))
-        else:
-            views = [self.render(job) for job in jobs]
         page: list[dict[str, Any]] = []
         total_bytes = 0
-        for view in views:
+        for view in self._iterate_views(jobs):
             total_bytes += _calculate_size_bytes(view)
             if page and total_bytes > self._max_response_bytes:
                 break
             page.append(view)
         return page
 
+    def _iterate_views(self, jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
+        """Render few jobs at a time: all of a page can have hundreds of megabytes of documents."""
+        if not any(_has_offloaded_documents(job) for job in jobs):
+            yield from map(self.render, jobs)
+            return
+        with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
+            for some_jobs in batched(jobs, _MAX_PARALLEL_READS, strict=False):
+                yield from executor.map(self.render, some_jobs)
+
     def _omit_large_fields(self, view: dict[str, Any]) -> dict[str, Any]:
         omitted: list[str] = []
-        for name, empty in (("logs", ""), ("input", {})):
+        for name, empty in (("logs", ""), ("input", {}), ("output", None)):
             if _calculate_size_bytes(view) <= self._max_response_bytes:
                 break
             view = {**view, name: empty}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -186,6 +187,14 @@ class TestGet:
         assert (prediction["logs"], prediction["output"]) == ("", ["url"])
         assert prediction["proxy"]["omitted"] == ["logs"]
 
+    def test_output_too_large_for_any_response_is_omitted(self) -> None:
+        api = PredictionApi(max_response_bytes=20_000)
+        output = api.world.documents.save("acme", "x", "output", "o" * 30_000)
+        job = api.world.store.put(make_job(JobStatus.SUCCEEDED, output=output))
+        status, prediction, _ = api.get_prediction(job.id)
+        assert (status, prediction["status"], prediction["output"]) == (200, "succeeded", None)
+        assert prediction["proxy"]["omitted"] == ["logs", "input", "output"]
+
 
 class TestList:
     @pytest.fixture
@@ -220,6 +229,17 @@ class TestList:
     def test_crossed_time_filters_match_nothing(self, api: PredictionApi, ids: list[str]) -> None:
         filters = {"created_after": "2030-01-01T00:00:00Z", "created_before": "2020-01-01T00:00:00Z"}
         assert self.list_all_ids(api, **filters) == []
+
+    def test_page_reads_few_documents_beyond_those_it_holds(self) -> None:
+        api = PredictionApi(max_response_bytes=20_000)
+        documents = api.world.documents
+        for _ in range(60):
+            job = api.world.accept_job().job
+            logs = documents.save(job.tenant, job.id, "logs", "l" * 8_000)
+            api.world.store.put(replace(job, logs=logs))
+        documents.read_count = 0
+        assert len(api.get("/v1/predictions")[1]["results"]) == 2
+        assert documents.read_count < 20
 
     def test_page_holds_what_fits_into_one_response(self, ids: list[str]) -> None:
         api = PredictionApi(max_response_bytes=5_000)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from replicate_proxy.api.validation import RequestBody
 from replicate_proxy.jobs.model import MAX_BATCH_JOBS
+from replicate_proxy.json_tree import is_deeper_than
 
 _MAX_INPUT_DEPTH = 64
 
@@ -38,25 +39,9 @@ def _require_version(text: str) -> str:
 
 
 def _limit_depth(value: dict[str, Any]) -> dict[str, Any]:
-    if _calculate_depth(value) > _MAX_INPUT_DEPTH:
+    if is_deeper_than(value, _MAX_INPUT_DEPTH):
         raise ValueError(f"must not be nested deeper than {_MAX_INPUT_DEPTH} levels")
     return value
-
-
-def _calculate_depth(value: Any) -> int:
-    """Return the levels of nesting, at most one more than allowed.
-
-    The loop is not recursive, because a hostile body could exhaust the stack.
-    """
-    depth, pending = 0, [(value, 1)]
-    while pending and depth <= _MAX_INPUT_DEPTH:
-        current, level = pending.pop()
-        depth = max(depth, level)
-        if isinstance(current, dict):
-            pending += [(entry, level + 1) for entry in current.values()]
-        elif isinstance(current, list):
-            pending += [(entry, level + 1) for entry in current]
-    return depth
 
 
 _FullName = Annotated[str, AfterValidator(_require_full_name)]

@@ -82,12 +82,13 @@ class JobRequestParser:
     def parse_batch(self, request: Request, principal: Principal) -> tuple[list[JobRequest], str | None]:
         """Return the job requests of `POST /v1/batches`, and the idempotency key of the whole batch.
 
-        All entries are validated before an error is raised, so that it names every invalid field.
+        All entries are validated before an error is raised, so that it counts every invalid field.
         """
         batch = parse_body(CreateBatchBody, self._parse_json(request))
         self._check_webhook(batch.webhook)
         job_requests: list[JobRequest] = []
         invalid_fields: list[InvalidField] = []
+        invalid_field_count = 0
         for index, entry in enumerate(batch.predictions):
             entry_with_webhook = _apply_batch_webhook(entry, batch)
             try:
@@ -104,22 +105,17 @@ class JobRequestParser:
                     replace(field, field=f"predictions.{index}.{field.field}")
                     for field in error.invalid_fields
                 ]
+                invalid_field_count += error.invalid_field_count
         if invalid_fields:
-            raise field_errors(invalid_fields)
+            raise field_errors(invalid_fields, total=invalid_field_count)
         headers = _parse_headers(request)
         idempotency_key = headers.pop("idempotency_key")
         return [replace(job_request, **headers) for job_request in job_requests], idempotency_key
 
     def _parse_json(self, request: Request) -> Any:
-        size_bytes, max_bytes = len(request.body), self._settings.max_body_bytes
-        if size_bytes > max_bytes:
-            raise ApiError(
-                413,
-                "Body too large",
-                f"The body has {size_bytes} bytes, the limit is {max_bytes};"
-                " upload large files and pass their URLs",
-            )
-        return request.json()
+        return request.json(
+            max_bytes=self._settings.max_body_bytes, advice="; upload large files and pass their URLs"
+        )
 
     def _parse_by_version(self, request: Request, body: Any, principal: Principal) -> JobRequest:
         parsed = parse_body(CreatePredictionByVersionBody, body)
