@@ -1,4 +1,4 @@
-"""The contract of BatchStore, for the fake and for DynamoDB."""
+"""The contract of BatchStore, for the fake and for DynamoDB (moto and the simulation)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import MAX_BATCH_JOBS, Batch, Document, Job
-from tests.support.aws import JOBS_TABLE, create_jobs_table, make_failing_client
+from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table, make_failing_client
 from tests.support.builders import BASE_URL, TENANT, make_job
 from tests.support.clock import NOW
 from tests.support.fakes import FakeBatchStore, FakeJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from types_boto3_dynamodb import DynamoDBClient
 
     from replicate_proxy.ports import BatchStore, JobStore
 
@@ -33,16 +35,22 @@ class Stores:
     jobs: JobStore
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(params=["fake", "simulation", "moto"])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
-    if request.param == "memory":
+    if request.param == "fake":
         fake_store = FakeJobStore()
         yield Stores(FakeBatchStore(fake_store), fake_store)
         return
+    if request.param == "simulation":
+        yield make_stores(create_in_memory_aws().client("dynamodb"))
+        return
     with mock_aws():
-        dynamodb = create_jobs_table()
-        job_store = DynamoJobStore(dynamodb, JOBS_TABLE)
-        yield Stores(DynamoBatchStore(dynamodb, JOBS_TABLE, job_store), job_store)
+        yield make_stores(create_jobs_table())
+
+
+def make_stores(dynamodb: DynamoDBClient) -> Stores:
+    job_store = DynamoJobStore(dynamodb, JOBS_TABLE)
+    return Stores(DynamoBatchStore(dynamodb, JOBS_TABLE, job_store), job_store)
 
 
 def make_batch(count: int = 3) -> tuple[Batch, list[Job]]:

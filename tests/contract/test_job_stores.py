@@ -1,4 +1,4 @@
-"""The contract of JobStore, for the fake and for DynamoDB; and failures of DynamoDB."""
+"""The contract of JobStore, for the fake and for DynamoDB (moto and the simulation); and its failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate_proxy.jobs.model import (
     Submission,
     SubmissionKind,
 )
-from tests.support.aws import JOBS_TABLE, create_jobs_table, make_client_error
+from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table, make_client_error
 from tests.support.builders import make_job
 from tests.support.clock import NOW
 from tests.support.fakes import FakeJobStore
@@ -38,14 +38,16 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import JobStore
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(params=["fake", "simulation", "moto"])
 def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
-    if request.param == "memory":
+    if request.param == "fake":
         yield FakeJobStore()
         return
+    if request.param == "simulation":
+        yield DynamoJobStore(create_in_memory_aws().client("dynamodb"), JOBS_TABLE)
+        return
     with mock_aws():
-        dynamodb = create_jobs_table()
-        yield DynamoJobStore(dynamodb, JOBS_TABLE)
+        yield DynamoJobStore(create_jobs_table(), JOBS_TABLE)
 
 
 JOB_WITH_ALL_FIELDS = make_job(

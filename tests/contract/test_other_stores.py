@@ -21,12 +21,20 @@ from replicate_proxy.contracts.events import Event, EventName, EventSource, Pred
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, ReportChannel
 from replicate_proxy.ports import DocumentStore, IdempotencyRecord, IdempotencyStore
-from tests.support.aws import JOBS_TABLE, create_jobs_table, make_client_error, make_failing_client
+from tests.support.aws import (
+    JOBS_TABLE,
+    create_in_memory_aws,
+    create_jobs_table,
+    make_client_error,
+    make_failing_client,
+)
 from tests.support.clock import NOW
 from tests.support.fakes import FakeDocumentStore, FakeIdempotencyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from types_boto3_sqs import SQSClient
 
 COMMAND = DispatchCommand(DispatchKind.SUBMIT, "acme", "a" * 26, "c-1")
 
@@ -37,17 +45,23 @@ def aws() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["memory", "aws"])
+@pytest.fixture(params=["fake", "simulation", "moto"])
 def idempotency_store(request: pytest.FixtureRequest) -> IdempotencyStore:
-    if request.param == "memory":
+    if request.param == "fake":
         return FakeIdempotencyStore()
+    if request.param == "simulation":
+        return DynamoIdempotencyStore(create_in_memory_aws().client("dynamodb"), JOBS_TABLE)
     return DynamoIdempotencyStore(create_jobs_table(), JOBS_TABLE)
 
 
-@pytest.fixture(params=["memory", "aws"])
+@pytest.fixture(params=["fake", "simulation", "moto"])
 def documents(request: pytest.FixtureRequest) -> DocumentStore:
-    if request.param == "memory":
+    if request.param == "fake":
         return FakeDocumentStore()
+    if request.param == "simulation":
+        in_memory_aws = create_in_memory_aws()
+        in_memory_aws.s3.create_bucket("images")
+        return S3DocumentStore(in_memory_aws.client("s3"), "images")
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="images")
     return S3DocumentStore(s3, "images")
@@ -98,9 +112,18 @@ def test_load_raises_not_found_when_object_is_missing(documents: DocumentStore) 
         documents.load(Document(object_key="records/acme/job-1/gone.json"))
 
 
-def test_sent_command_is_received_unchanged() -> None:
+@pytest.fixture(params=["simulation", "moto"])
+def sqs_queue(request: pytest.FixtureRequest) -> tuple[SQSClient, str]:
+    """A client and the URL of a queue."""
+    if request.param == "simulation":
+        in_memory_aws = create_in_memory_aws()
+        return in_memory_aws.client("sqs"), in_memory_aws.sqs.create_queue("dispatch")
     sqs = boto3.client("sqs")
-    url = sqs.create_queue(QueueName="dispatch")["QueueUrl"]
+    return sqs, sqs.create_queue(QueueName="dispatch")["QueueUrl"]
+
+
+def test_sent_command_is_received_unchanged(sqs_queue: tuple[SQSClient, str]) -> None:
+    sqs, url = sqs_queue
     SqsCommandQueue(sqs, url).send(COMMAND)
     (message,) = sqs.receive_message(QueueUrl=url, AttributeNames=["All"])["Messages"]
     assert DispatchCommand.from_json(message["Body"]) == COMMAND
@@ -137,9 +160,8 @@ def make_event(number: int = 0) -> Event:
     )
 
 
-def test_harvest_event_is_parsed_like_one_from_the_bus() -> None:
-    sqs = boto3.client("sqs")
-    url = sqs.create_queue(QueueName="harvest")["QueueUrl"]
+def test_harvest_event_is_parsed_like_one_from_the_bus(sqs_queue: tuple[SQSClient, str]) -> None:
+    sqs, url = sqs_queue
     SqsHarvestQueue(sqs, url).send(make_event(), tenant="acme")
     (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
     report = PredictionReport.from_queue_message(message["Body"])

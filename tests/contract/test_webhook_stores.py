@@ -26,7 +26,7 @@ from replicate_proxy.webhooks.model import (
 from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
-from tests.support.aws import DELIVERIES_TABLE, create_deliveries_table
+from tests.support.aws import DELIVERIES_TABLE, create_deliveries_table, create_in_memory_aws
 from tests.support.clock import NOW
 from tests.support.webhook_builders import JOB_ID, TENANT, make_attempt, make_delivery, make_endpoint
 from tests.support.webhook_fakes import (
@@ -61,11 +61,14 @@ def table_client() -> Iterator[DynamoDBClient]:
         yield create_deliveries_table()
 
 
-@pytest.fixture(params=["fake", "dynamodb"])
+@pytest.fixture(params=["fake", "simulation", "moto"])
 def dynamodb(request: pytest.FixtureRequest) -> DynamoDBClient | None:
-    """The DynamoDB client, or None for the fakes."""
+    """The DynamoDB client, of moto or the simulation, or None for the fakes."""
     if request.param == "fake":
         return None
+    if request.param == "simulation":
+        in_memory_client: DynamoDBClient = create_in_memory_aws().client("dynamodb")
+        return in_memory_client
     client: DynamoDBClient = request.getfixturevalue("table_client")
     return client
 

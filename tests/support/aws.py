@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
+
+from tools.simulation.aws import InMemoryAws
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -17,29 +20,44 @@ DELIVERIES_TABLE = "deliveries"
 ACCESS_TABLE = "access"
 CONTROL_TABLE = "control"
 
+_KEYS = {
+    JOBS_TABLE: ("pk", "sk"),
+    DELIVERIES_TABLE: ("pk", "sk"),
+    ACCESS_TABLE: ("pk", "sk"),
+    CONTROL_TABLE: ("pk",),
+}
+_INDEXES = {
+    JOBS_TABLE: {"by_tenant": ("tenant", "id"), "by_due": ("due_shard", "next_check_at")},
+    DELIVERIES_TABLE: {"by_due": ("due_shard", "due_at"), "by_target": ("target_key", "at")},
+}
+
 
 def create_jobs_table() -> DynamoDBClient:
     """Create the table and return a client."""
-    return _create_table(
-        JOBS_TABLE, "pk", "sk", by_tenant=("tenant", "id"), by_due=("due_shard", "next_check_at")
-    )
+    return _create_table(JOBS_TABLE)
 
 
 def create_deliveries_table() -> DynamoDBClient:
     """Create the table and return a client."""
-    return _create_table(
-        DELIVERIES_TABLE, "pk", "sk", by_due=("due_shard", "due_at"), by_target=("target_key", "at")
-    )
+    return _create_table(DELIVERIES_TABLE)
 
 
 def create_access_table() -> DynamoDBClient:
     """Create the table and return a client."""
-    return _create_table(ACCESS_TABLE, "pk", "sk")
+    return _create_table(ACCESS_TABLE)
 
 
 def create_control_table() -> DynamoDBClient:
     """Create the table and return a client."""
-    return _create_table(CONTROL_TABLE, "pk")
+    return _create_table(CONTROL_TABLE)
+
+
+def create_in_memory_aws() -> InMemoryAws:
+    """Return the simulation's AWS with all tables, at the real time."""
+    aws = InMemoryAws(time.time)
+    for name in (JOBS_TABLE, DELIVERIES_TABLE, ACCESS_TABLE, CONTROL_TABLE):
+        aws.dynamodb.create_table(build_table(name))
+    return aws
 
 
 def make_client_error(code: str) -> ClientError:
@@ -63,8 +81,9 @@ class _FailingClient:
         return fail
 
 
-def _create_table(name: str, *key: str, **indexes: tuple[str, str]) -> DynamoDBClient:
-    """Create a table whose indexes hold keys only, as all of ours do. All key attributes are strings."""
+def build_table(name: str) -> CreateTableInputTypeDef:
+    """Return a table whose indexes hold keys only, as all of ours do. All key attributes are strings."""
+    key, indexes = _KEYS[name], _INDEXES.get(name, {})
     request: CreateTableInputTypeDef = {
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -83,8 +102,12 @@ def _create_table(name: str, *key: str, **indexes: tuple[str, str]) -> DynamoDBC
             }
             for index, index_key in indexes.items()
         ]
+    return request
+
+
+def _create_table(name: str) -> DynamoDBClient:
     client = boto3.client("dynamodb")
-    client.create_table(**request)
+    client.create_table(**build_table(name))
     return client
 
 

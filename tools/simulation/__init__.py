@@ -1,0 +1,1 @@
+"""Deterministic simulation of the pipeline: virtual time, seeded choices, an in-memory AWS."""

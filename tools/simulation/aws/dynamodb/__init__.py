@@ -1,0 +1,1 @@
+"""The in-memory DynamoDB: tables, expressions, indexes and streams."""

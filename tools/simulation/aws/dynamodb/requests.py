@@ -1,0 +1,151 @@
+"""What the operations of DynamoDB share: validation of requests, conditions, and the items to write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tools.simulation.aws.dynamodb.conditions import compile_condition
+from tools.simulation.aws.dynamodb.table import StoredItem
+from tools.simulation.aws.dynamodb.updates import compile_update
+from tools.simulation.aws.dynamodb.values import MAX_ITEM_BYTES, measure_item, measure_value, normalize_item
+from tools.simulation.aws.errors import RejectedError, validation_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tools.simulation.aws.calls import Parameters
+    from tools.simulation.aws.dynamodb.table import Table
+    from tools.simulation.aws.dynamodb.values import Item, Key, Value
+
+WRITE_OPTIONS = (
+    "ConditionExpression",
+    "ExpressionAttributeNames",
+    "ExpressionAttributeValues",
+    "ReturnValuesOnConditionCheckFailure",
+)
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Placeholders:
+    """The names and values of a request. All must be used, and all that are used must be there."""
+
+    __slots__ = ("_used_names", "_used_values", "names", "values")
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.names: Mapping[str, str] = parameters.get("ExpressionAttributeNames", _NOTHING)
+        self.values: Mapping[str, Value] = parameters.get("ExpressionAttributeValues", _NOTHING)
+        for name in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
+            if name in parameters and not parameters[name]:
+                raise validation_error(f"{name} must not be empty")
+        self._used_names: set[str] = set()
+        self._used_values: set[str] = set()
+        for value in self.values.values():
+            measure_value(value)
+
+    def use(self, names: frozenset[str], values: frozenset[str], kind: str) -> None:
+        """Note the placeholders of an expression. Raises ValidationException if one is not defined."""
+        for name in names:
+            if name not in self.names:
+                raise validation_error(
+                    f"Invalid {kind}: An expression attribute name used in the document path is not defined;"
+                    f" attribute name: {name}"
+                )
+        for name in values:
+            if name not in self.values:
+                raise validation_error(
+                    f"Invalid {kind}: An expression attribute value used in expression is not defined;"
+                    " attribute"
+                    f" value: {name}"
+                )
+        self._used_names |= names
+        self._used_values |= values
+
+    def check_all_used(self) -> None:
+        for kind, defined, used in (
+            ("Names", self.names, self._used_names),
+            ("Values", self.values, self._used_values),
+        ):
+            if len(defined) == len(used):
+                continue
+            if not self._used_names and not self._used_values:
+                raise validation_error(
+                    f"ExpressionAttribute{kind} can only be specified when using expressions"
+                )
+            unused = ", ".join(sorted(defined.keys() - used))
+            raise validation_error(
+                f"Value provided in ExpressionAttribute{kind} unused in expressions: keys: {{{unused}}}"
+            )
+
+
+class Write:
+    """A write of one item: what it requires, and what it leaves. Nothing is changed before `apply`.
+
+    Raises RejectedError (ValidationException) for a request that is wrong whatever the item is.
+    """
+
+    def __init__(self, table: Table, parameters: Parameters) -> None:
+        self.table = table
+        self._returns_item = (
+            choose(parameters, "ReturnValuesOnConditionCheckFailure", "ALL_OLD", "NONE") == "ALL_OLD"
+        )
+        self._placeholders = Placeholders(parameters)
+        self._item: StoredItem | None = None
+        self._update = None
+        if "Item" in parameters:
+            self._item = build_item(parameters["Item"])
+            self.key: Key = table.schema.key.key_of(self._item.item)
+            table.check(self._item.item)
+        else:
+            self.key = table.schema.key.check_key(parameters["Key"])
+            self._key_item = parameters["Key"]
+        if "UpdateExpression" in parameters:
+            self._update = compile_update(parameters["UpdateExpression"])
+            self._placeholders.use(self._update.names, self._update.values, "UpdateExpression")
+        self._condition = None
+        if "ConditionExpression" in parameters:
+            self._condition = compile_condition(parameters["ConditionExpression"])
+            self._placeholders.use(self._condition.names, self._condition.values, "ConditionExpression")
+            self._condition.check(self._placeholders.values)
+        self._placeholders.check_all_used()
+        self.old = table.items.get(self.key)
+
+    def check_condition(self) -> RejectedError | None:
+        """Return the error if the condition is not met."""
+        if self._condition is None:
+            return None
+        item: Item = self.old.item if self.old else {}
+        if self._condition.test(item, self._placeholders.names, self._placeholders.values):
+            return None
+        stored: dict[str, Any] = {"Item": dict(item)} if self._returns_item and item else {}
+        return RejectedError("ConditionalCheckFailedException", "The conditional request failed", **stored)
+
+    def build(self) -> StoredItem | None:
+        """Return the item after the write, None if it is deleted. Raises ValidationException."""
+        if self._update is None:
+            return self._item
+        item = self._update.apply(
+            self.old.item if self.old else self._key_item,
+            self._placeholders.names,
+            self._placeholders.values,
+            frozenset(self.table.schema.key.attributes),
+        )
+        updated = build_item(item, "Item size to update has exceeded the maximum allowed size")
+        self.table.check(updated.item)
+        return updated
+
+
+def build_item(item: Item, message: str = "Item size has exceeded the maximum allowed size") -> StoredItem:
+    """Return the item to store. Raises ValidationException if a value is malformed or the item too large."""
+    size = measure_item(item)
+    if size > MAX_ITEM_BYTES:
+        raise validation_error(message)
+    return StoredItem(normalize_item(item), size)
+
+
+def choose(parameters: Parameters, name: str, *supported: str) -> str:
+    """Return the value of an option, the last one by default. Raises NotImplementedError for others."""
+    value = str(parameters.get(name, supported[-1]))
+    if value not in supported:
+        raise NotImplementedError(f"the in-memory DynamoDB does not handle {name}={value}")
+    return value

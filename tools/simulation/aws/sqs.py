@@ -1,0 +1,438 @@
+"""The operations of SQS on standard queues."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from tools.simulation.aws.calls import Service, operation, refuse_unknown
+from tools.simulation.aws.errors import RejectedError
+from tools.simulation.aws.queue import MAX_IN_FLIGHT, Message, Queue, QueueSettings, choose_fairly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tools.simulation.aws.calls import Choices, Parameters, Response
+    from tools.simulation.aws.queue import DeliveryOrder
+
+# Amazon SQS API reference, SendMessage, SendMessageBatch, ReceiveMessage and ChangeMessageVisibility
+MAX_MESSAGE_BYTES = 1024 * 1024
+_MAX_BATCH = 10
+_MAX_DELAY_SECONDS = 900
+_MAX_VISIBILITY_SECONDS = 12 * 3600
+_MAX_WAIT_SECONDS = 20
+_FORBIDDEN_CHARACTERS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_GROUP_ID = re.compile(r"[!-~]{1,128}")
+_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+ACCOUNT = "111122223333"
+REGION = "us-east-1"
+_URL_PREFIX = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/"
+_ARN_PREFIX = f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
+
+_SEND_OPTIONS = ("DelaySeconds", "MessageAttributes", "MessageGroupId")
+_SYSTEM_ATTRIBUTES = (
+    "ApproximateFirstReceiveTimestamp",
+    "ApproximateReceiveCount",
+    "DeadLetterQueueSourceArn",
+    "MessageGroupId",
+    "SenderId",
+    "SentTimestamp",
+)
+
+
+class InMemorySqs(Service):
+    """Standard queues by name. `delivery_order` chooses the messages that are received."""
+
+    name = "sqs"
+
+    def __init__(self, now: Callable[[], float], choices: Callable[[], Choices]) -> None:
+        self.delivery_order: DeliveryOrder = choose_fairly
+        self._now = now
+        self._choices = choices
+        self._queues: dict[str, Queue] = {}
+        self._receipts: dict[str, dict[str, Message]] = {}
+        self._message_count = 0
+        self._receipt_count = 0
+
+    def create_queue(
+        self,
+        name: str,
+        *,
+        visibility_seconds: int = 30,
+        delay_seconds: int = 0,
+        retention_seconds: int = 4 * 24 * 3600,
+        dead_letter_queue: str | None = None,
+        max_receive_count: int = 0,
+    ) -> str:
+        """Create a queue and return its URL; `dead_letter_queue` is a name."""
+        settings = QueueSettings(
+            name, visibility_seconds, delay_seconds, retention_seconds, dead_letter_queue, max_receive_count
+        )
+        self._queues[name] = Queue(settings)
+        self._receipts[name] = {}
+        return get_queue_url(name)
+
+    @property
+    def queues(self) -> Mapping[str, Queue]:
+        """The queues by name, at the current time."""
+        now = self._now()
+        for queue in self._queues.values():
+            queue.advance(now)
+        return self._queues
+
+    def next_due(self, queue: str | None = None) -> float | None:
+        """Return when the next hidden message, of one queue or all, becomes visible; None if none is."""
+        queues = self._queues.values() if queue is None else [self._queues[queue]]
+        times = [due for found in queues if (due := found.next_due()) is not None]
+        return min(times, default=None)
+
+    @operation("QueueUrl", "MessageBody", optional=_SEND_OPTIONS, is_write=True)
+    def send_message(self, parameters: Parameters) -> Response:
+        return self._send(self._get_queue(parameters), parameters)
+
+    @operation("QueueUrl", "Entries", is_write=True)
+    def send_message_batch(self, parameters: Parameters) -> Response:
+        queue = self._get_queue(parameters)
+        entries: Sequence[Parameters] = parameters["Entries"]
+        _check_batch(entries, "Id", "MessageBody", *_SEND_OPTIONS)
+        if sum(_measure(entry) for entry in entries) > MAX_MESSAGE_BYTES:
+            raise RejectedError(
+                "AWS.SimpleQueueService.BatchRequestTooLong",
+                f"Batch requests cannot be longer than {MAX_MESSAGE_BYTES} bytes.",
+            )
+        return _perform_batch(entries, lambda entry: self._send(queue, entry))
+
+    @operation(
+        "QueueUrl",
+        optional=(
+            "AttributeNames",
+            "MaxNumberOfMessages",
+            "MessageAttributeNames",
+            "MessageSystemAttributeNames",
+            "VisibilityTimeout",
+            "WaitTimeSeconds",
+        ),
+        is_write=True,
+    )
+    def receive_message(self, parameters: Parameters) -> Response:
+        """Return messages at once: the scheduler of the simulation does the waiting of a long poll."""
+        queue = self._get_queue(parameters)
+        count = parameters.get("MaxNumberOfMessages", 1)
+        _check_range("MaxNumberOfMessages", count, 1, _MAX_BATCH)
+        _check_range("WaitTimeSeconds", parameters.get("WaitTimeSeconds", 0), 0, _MAX_WAIT_SECONDS)
+        visibility = parameters.get("VisibilityTimeout", queue.settings.visibility_seconds)
+        _check_range("VisibilityTimeout", visibility, 0, _MAX_VISIBILITY_SECONDS)
+        if queue.in_flight_count >= MAX_IN_FLIGHT:
+            raise RejectedError("OverLimit", "Too many messages in flight", status=403)
+        messages: list[Message] = []
+        while len(messages) < count and queue.visible_count:
+            message = self.delivery_order(queue)
+            if self._is_expired(queue, message) or self._is_dead(queue, message):
+                self._move_out(queue, message)
+                continue
+            messages.append(message)
+            # Hidden for now, so that the message is not chosen twice
+            self._receive(queue, message, max(visibility, 1))
+        if visibility == 0:
+            for message in messages:
+                queue.change_visibility(message, self._now(), 0)
+        received = [_to_received(message, parameters) for message in messages]
+        return {"Messages": received} if received else {}
+
+    @operation("QueueUrl", "ReceiptHandle", is_write=True)
+    def delete_message(self, parameters: Parameters) -> Response:
+        self._delete(self._get_queue(parameters), parameters)
+        return {}
+
+    @operation("QueueUrl", "Entries", is_write=True)
+    def delete_message_batch(self, parameters: Parameters) -> Response:
+        queue = self._get_queue(parameters)
+        _check_batch(parameters["Entries"], "Id", "ReceiptHandle")
+        return _perform_batch(parameters["Entries"], lambda entry: self._delete(queue, entry))
+
+    @operation("QueueUrl", "ReceiptHandle", "VisibilityTimeout", is_write=True)
+    def change_message_visibility(self, parameters: Parameters) -> Response:
+        self._change_visibility(self._get_queue(parameters), parameters)
+        return {}
+
+    @operation("QueueUrl", "Entries", is_write=True)
+    def change_message_visibility_batch(self, parameters: Parameters) -> Response:
+        queue = self._get_queue(parameters)
+        _check_batch(parameters["Entries"], "Id", "ReceiptHandle", "VisibilityTimeout")
+        return _perform_batch(parameters["Entries"], lambda entry: self._change_visibility(queue, entry))
+
+    @operation("QueueUrl", optional=("AttributeNames",))
+    def get_queue_attributes(self, parameters: Parameters) -> Response:
+        queue = self._get_queue(parameters)
+        settings = queue.settings
+        attributes = {
+            "ApproximateNumberOfMessages": str(queue.visible_count),
+            "ApproximateNumberOfMessagesDelayed": str(queue.delayed_count),
+            "ApproximateNumberOfMessagesNotVisible": str(queue.in_flight_count),
+            "DelaySeconds": str(settings.delay_seconds),
+            "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
+            "MessageRetentionPeriod": str(settings.retention_seconds),
+            "QueueArn": get_queue_arn(settings.name),
+            "VisibilityTimeout": str(settings.visibility_seconds),
+        }
+        if settings.dead_letter_queue is not None:
+            policy = {
+                "deadLetterTargetArn": get_queue_arn(settings.dead_letter_queue),
+                "maxReceiveCount": settings.max_receive_count,
+            }
+            attributes["RedrivePolicy"] = json.dumps(policy, separators=(",", ":"))
+        names = parameters.get("AttributeNames", ())
+        if "All" in names:
+            return {"Attributes": attributes}
+        unknown = [name for name in names if name not in attributes and name != "RedrivePolicy"]
+        if unknown:
+            raise NotImplementedError(f"the in-memory SQS does not handle the queue attributes {unknown}")
+        selected = {name: attributes[name] for name in names if name in attributes}
+        return {"Attributes": selected} if selected else {}
+
+    def _get_queue(self, parameters: Parameters) -> Queue:
+        name = str(parameters["QueueUrl"]).removeprefix(_URL_PREFIX)
+        queue = self._queues.get(name)
+        if queue is None:
+            raise RejectedError(
+                "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist."
+            )
+        queue.advance(self._now())
+        return queue
+
+    def _send(self, queue: Queue, entry: Parameters) -> Response:
+        body = entry["MessageBody"]
+        _check_message(entry)
+        if _measure(entry) > MAX_MESSAGE_BYTES:
+            raise _invalid_parameter(
+                "One or more parameters are invalid. Reason: Message must be shorter than"
+                f" {MAX_MESSAGE_BYTES} bytes."
+            )
+        delay = entry.get("DelaySeconds", queue.settings.delay_seconds)
+        self._message_count += 1
+        message_id = f"{self._message_count:08x}-0000-4000-8000-000000000001"
+        now = self._now()
+        for copy in range(self._choices().queue_delivery(queue.name)):
+            self._message_count += bool(copy)
+            message = Message(
+                number=self._message_count,
+                id=message_id,
+                body=body,
+                sent_at=now,
+                group=entry.get("MessageGroupId"),
+                attributes=entry.get("MessageAttributes", {}),
+            )
+            queue.add(message, now + delay, now)
+        return {"MessageId": message_id, "MD5OfMessageBody": _md5(body)}
+
+    def _receive(self, queue: Queue, message: Message, visibility_seconds: float) -> None:
+        receipts = self._receipts[queue.name]
+        if message.receipt is not None:
+            receipts.pop(message.receipt, None)
+        self._receipt_count += 1
+        receipt = f"receipt-{queue.name}-{message.number}-{self._receipt_count}"
+        receipts[receipt] = message
+        queue.receive(message, receipt, self._now(), visibility_seconds)
+
+    def _is_expired(self, queue: Queue, message: Message) -> bool:
+        return self._now() - message.sent_at >= queue.settings.retention_seconds
+
+    def _is_dead(self, queue: Queue, message: Message) -> bool:
+        settings = queue.settings
+        return settings.dead_letter_queue is not None and message.receive_count >= settings.max_receive_count
+
+    def _move_out(self, queue: Queue, message: Message) -> None:
+        """Move a message to the dead-letter queue, unless it has expired.
+
+        It keeps its ID, attributes and the time at which it was sent (Amazon SQS developer guide, "Using
+        dead-letter queues").
+        """
+        self._remove(queue, message)
+        target = queue.settings.dead_letter_queue
+        if target is None or self._is_expired(queue, message):
+            return
+        message.dead_letter_source = get_queue_arn(queue.name)
+        message.receipt = None
+        now = self._now()
+        self._queues[target].advance(now)
+        self._queues[target].add(message, now, now)
+
+    def _remove(self, queue: Queue, message: Message) -> None:
+        if message.receipt is not None:
+            self._receipts[queue.name].pop(message.receipt, None)
+        queue.remove(message)
+
+    def _find(self, queue: Queue, entry: Parameters) -> Message | None:
+        """Return the message of a receipt handle, None if the handle is not that of its last receive."""
+        handle = entry["ReceiptHandle"]
+        if not str(handle).startswith("receipt-"):
+            raise RejectedError(
+                "ReceiptHandleIsInvalid",
+                f'The input receipt handle "{handle}" is not a valid receipt handle.',
+            )
+        return self._receipts[queue.name].get(handle)
+
+    def _delete(self, queue: Queue, entry: Parameters) -> Response:
+        message = self._find(queue, entry)
+        # With an old handle the request succeeds without deleting (API reference, DeleteMessage).
+        if message is not None:
+            self._remove(queue, message)
+        return {}
+
+    def _change_visibility(self, queue: Queue, entry: Parameters) -> Response:
+        _check_range("VisibilityTimeout", entry["VisibilityTimeout"], 0, _MAX_VISIBILITY_SECONDS)
+        message = self._find(queue, entry)
+        if message is None:
+            raise _invalid_parameter(
+                f"Value {entry['ReceiptHandle']} for parameter ReceiptHandle is invalid. Reason:"
+                " Message does not"
+                " exist or is not available for visibility timeout change."
+            )
+        if not queue.is_in_flight(message):
+            raise RejectedError(
+                "AWS.SimpleQueueService.MessageNotInflight", "The message referred to isn't in flight."
+            )
+        queue.change_visibility(message, self._now(), entry["VisibilityTimeout"])
+        return {}
+
+
+def get_queue_url(name: str) -> str:
+    return _URL_PREFIX + name
+
+
+def get_queue_arn(name: str) -> str:
+    return _ARN_PREFIX + name
+
+
+def get_queue_name(arn: str) -> str:
+    return arn.removeprefix(_ARN_PREFIX)
+
+
+def _perform_batch(entries: Sequence[Parameters], perform: Callable[[Parameters], Response]) -> Response:
+    """Perform each entry by itself; errors of the sender become `Failed` entries."""
+    successful: list[Response] = []
+    failed: list[Response] = []
+    for entry in entries:
+        try:
+            successful.append({"Id": entry["Id"], **perform(entry)})
+        except RejectedError as error:
+            code = error.code.rpartition(".")[2]
+            failed.append({"Id": entry["Id"], "Code": code, "Message": error.message, "SenderFault": True})
+    response: dict[str, Any] = {"Successful": successful} if successful else {}
+    if failed:
+        response["Failed"] = failed
+    return response
+
+
+def _check_batch(entries: Sequence[Parameters], *accepted: str) -> None:
+    prefix = "AWS.SimpleQueueService."
+    if not entries:
+        raise RejectedError(
+            f"{prefix}EmptyBatchRequest",
+            "There should be at least one SendMessageBatchRequestEntry in the request.",
+        )
+    if len(entries) > _MAX_BATCH:
+        raise RejectedError(
+            f"{prefix}TooManyEntriesInBatchRequest",
+            f"Maximum number of entries per request are {_MAX_BATCH}. You have sent {len(entries)}.",
+        )
+    seen: set[str] = set()
+    for entry in entries:
+        refuse_unknown(entry, *accepted, place="Entries")
+        entry_id = entry["Id"]
+        if not _ENTRY_ID.fullmatch(entry_id):
+            raise RejectedError(
+                f"{prefix}InvalidBatchEntryId",
+                "A batch entry id can only contain alphanumeric characters, hyphens and underscores."
+                " It can be at"
+                " most 80 letters long.",
+            )
+        if entry_id in seen:
+            raise RejectedError(f"{prefix}BatchEntryIdsNotDistinct", f"Id {entry_id} repeated.")
+        seen.add(entry_id)
+
+
+def _check_message(entry: Parameters) -> None:
+    if not entry["MessageBody"]:
+        raise RejectedError("MissingParameter", "The request must contain the parameter MessageBody.")
+    if _FORBIDDEN_CHARACTERS.search(entry["MessageBody"]):
+        raise RejectedError("InvalidMessageContents", "Message contains characters outside the allowed set.")
+    _check_range("DelaySeconds", entry.get("DelaySeconds", 0), 0, _MAX_DELAY_SECONDS)
+    group = entry.get("MessageGroupId")
+    if group is not None and not _GROUP_ID.fullmatch(group):
+        raise _invalid_parameter(
+            f"Value {group} for parameter MessageGroupId is invalid. Reason: MessageGroupId can only include"
+            " alphanumeric and punctuation characters. 1 to 128 in length."
+        )
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise _invalid_parameter(
+            f"Value {value} for parameter {name} is invalid. Reason: Must be between {low} and {high},"
+            " if provided."
+        )
+
+
+def _invalid_parameter(message: str) -> RejectedError:
+    return RejectedError("InvalidParameterValue", message)
+
+
+def _measure(entry: Parameters) -> int:
+    """Return the size of the body and the message attributes, which SQS limits together."""
+    body: str = entry["MessageBody"]
+    size = len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass"))
+    for name, value in entry.get("MessageAttributes", {}).items():
+        refuse_unknown(value, "DataType", "StringValue", place="MessageAttributes")
+        size += sum(len(text.encode()) for text in (name, value["DataType"], value["StringValue"]))
+    return size
+
+
+def _md5(body: str) -> str:
+    return hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+def _to_received(message: Message, parameters: Parameters) -> Response:
+    received: Response = {
+        "MessageId": message.id,
+        "ReceiptHandle": message.receipt,
+        "MD5OfBody": _md5(message.body),
+        "Body": message.body,
+    }
+    names = (*parameters.get("AttributeNames", ()), *parameters.get("MessageSystemAttributeNames", ()))
+    if names:
+        attributes = system_attributes(message)
+        if "All" not in names:
+            unknown = [name for name in names if name not in _SYSTEM_ATTRIBUTES]
+            if unknown:
+                raise NotImplementedError(
+                    f"the in-memory SQS does not handle the message attributes {unknown}"
+                )
+            attributes = {name: attributes[name] for name in names if name in attributes}
+        received["Attributes"] = attributes
+    wanted = parameters.get("MessageAttributeNames", ())
+    if wanted and message.attributes:
+        if set(wanted) - {"All"}:
+            raise NotImplementedError(
+                f"the in-memory SQS handles MessageAttributeNames=['All'] only, not {wanted}"
+            )
+        received["MessageAttributes"] = dict(message.attributes)
+    return received
+
+
+def system_attributes(message: Message) -> dict[str, str]:
+    """Return the system attributes of a received message, as Lambda passes them to a function, too."""
+    attributes = {
+        "ApproximateFirstReceiveTimestamp": str(int((message.first_received_at or 0) * 1000)),
+        "ApproximateReceiveCount": str(message.receive_count),
+        "SenderId": "AIDASIMULATION",
+        "SentTimestamp": str(int(message.sent_at * 1000)),
+    }
+    if message.group is not None:
+        attributes["MessageGroupId"] = message.group
+    if message.dead_letter_source is not None:
+        attributes["DeadLetterQueueSourceArn"] = message.dead_letter_source
+    return attributes
