@@ -218,6 +218,26 @@ class TestDeliveryStore:
         )
         assert [delivery.sequence for delivery in newest.deliveries] == [4, 3]
 
+    @pytest.mark.parametrize(("oldest_first", "sequences"), [(True, [3, 4]), (False, [])])
+    def test_list_by_target_accepts_position_before_since(
+        self, deliveries: DeliveryStore, oldest_first: bool, sequences: list[int]
+    ) -> None:
+        for minute in range(5):
+            created_at = NOW + timedelta(minutes=minute)
+            deliveries.create(make_delivery(sequence=minute, created_at=created_at, target="ep_1"))
+        first = deliveries.list_by_target(TENANT, "ep_1", since=None, after=None, limit=1, oldest_first=True)
+
+        page = deliveries.list_by_target(
+            TENANT,
+            "ep_1",
+            since=NOW + timedelta(minutes=3),
+            after=first.next_position,
+            limit=10,
+            oldest_first=oldest_first,
+        )
+        assert [delivery.sequence for delivery in page.deliveries] == sequences
+        assert page.next_position is None
+
     def test_list_due_returns_deliveries_until_they_are_postponed(self, deliveries: DeliveryStore) -> None:
         deliveries.create(make_delivery(sequence=1, due_at=NOW))
         deliveries.create(make_delivery(sequence=2, due_at=NOW + timedelta(hours=1)))

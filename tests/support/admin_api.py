@@ -88,7 +88,7 @@ class FakeRedeliveries:
     def redeliver_all_failed(
         self, tenant: str, since: datetime, *, after: TenantPosition | None = None
     ) -> RedeliveryResult:
-        return RedeliveryResult(5, None if after else TenantPosition(f"{tenant} {since:%Y}"))
+        return RedeliveryResult(5, None if after else TenantPosition(f"{tenant}-{since:%Y}"))
 
 
 @dataclass

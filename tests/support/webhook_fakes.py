@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.delivery_records import attempt_prefix, delivery_sk
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import AttemptResult, ErrorCode
@@ -120,7 +122,11 @@ class FakeDeliveryStore:
         deliveries.sort(
             key=lambda delivery: (delivery.created_at, delivery.sequence), reverse=not oldest_first
         )
-        return DeliveryPage(*_slice_page(deliveries, after, limit))
+        return DeliveryPage(
+            *_slice_page(
+                deliveries, after, limit, get_position=_get_delivery_position, oldest_first=oldest_first
+            )
+        )
 
     def list_attempts_by_target(
         self, tenant: str, target: str, *, after: DeliveryPosition | None, limit: int
@@ -131,7 +137,9 @@ class FakeDeliveryStore:
             if (attempt.tenant, attempt.target) == (tenant, target)
         ]
         attempts.sort(key=lambda attempt: attempt.sent_at, reverse=True)
-        return AttemptPage(*_slice_page(attempts, after, limit))
+        return AttemptPage(
+            *_slice_page(attempts, after, limit, get_position=_get_attempt_position, oldest_first=False)
+        )
 
     def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
         if shard:
@@ -349,8 +357,27 @@ def _key(delivery: Delivery) -> tuple[str, str, int, str]:
 
 
 def _slice_page[T](
-    rows: list[T], after: DeliveryPosition | None, limit: int
+    rows: list[T],
+    after: DeliveryPosition | None,
+    limit: int,
+    *,
+    get_position: Callable[[T], DeliveryPosition],
+    oldest_first: bool,
 ) -> tuple[tuple[T, ...], DeliveryPosition | None]:
-    start = int(after.sort_key) if after else 0
+    start = 0
+    if after is not None:
+        positions = [get_position(row) for row in rows]
+        outside = 0 if oldest_first else len(rows)
+        start = positions.index(after) + 1 if after in positions else outside
     end = start + limit
-    return tuple(rows[start:end]), DeliveryPosition("job", str(end), "") if end < len(rows) else None
+    return tuple(rows[start:end]), get_position(rows[end - 1]) if end < len(rows) else None
+
+
+def _get_delivery_position(delivery: Delivery) -> DeliveryPosition:
+    sort_key = delivery_sk(delivery.target, delivery.sequence)
+    return DeliveryPosition(delivery.job_id, sort_key, format_timestamp(delivery.created_at))
+
+
+def _get_attempt_position(attempt: Attempt) -> DeliveryPosition:
+    sort_key = f"{attempt_prefix(attempt.target, attempt.sequence)}{attempt.number:04}"
+    return DeliveryPosition(attempt.job_id, sort_key, format_timestamp(attempt.sent_at))

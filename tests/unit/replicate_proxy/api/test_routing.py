@@ -66,6 +66,14 @@ def test_catch_all_event_is_matched_by_method() -> None:
     assert call("POST", "/admin/{proxy+}", proxy="keys/k1")[0] == 404
 
 
+@pytest.mark.parametrize(
+    "text", ["k" * 201, "k" * 1_500, "a/b", "a%2Fb", "ä", "a b", "#", "", "\u0661", "k1\n", "a?x=1", "*"]
+)
+def test_path_parameter_that_cannot_be_an_id_is_not_found(text: str) -> None:
+    assert call("GET", "/admin/keys/{id}", id=text)[0] == 404
+    assert call("POST", "/admin/{proxy+}", proxy=f"keys/{text}/rotate")[0] == 404
+
+
 def test_registered_catch_all_takes_every_path() -> None:
     status, response = call("OPTIONS", "/{proxy+}", proxy="admin/keys")
     assert (status, response["resource"]) == (200, "/{proxy+}")

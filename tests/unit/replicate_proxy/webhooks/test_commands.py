@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,3 +34,9 @@ def test_receiver_is_the_endpoint_or_the_host_of_the_webhook() -> None:
     host_a = build_receiver_id(PREDICTION_TARGET, "https://A.example/x")
     assert host_a == build_receiver_id(PREDICTION_TARGET, "https://a.example/y")
     assert host_a != build_receiver_id(PREDICTION_TARGET, "https://b.example/")
+
+
+@pytest.mark.parametrize("host", ["a" * 2_000, "\u00e4" * 2_000, "a.example:443", "\udc00", ""])
+def test_receiver_id_of_any_host_fits_into_a_key(host: str) -> None:
+    receiver_id = build_receiver_id(PREDICTION_TARGET, f"https://{host}/x")
+    assert re.fullmatch(r"host:[0-9a-f]{32}", receiver_id)

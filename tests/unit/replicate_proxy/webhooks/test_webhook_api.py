@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from replicate_proxy.api.pagination import encode_cursor
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
@@ -252,6 +253,56 @@ def test_redeliver_sends_all_failed_since_a_time(client: Client, simulation: Web
     assert result == {"redelivered": 4, "cursor": None}
     accepted = [(request.json()["id"], request.url) for request in simulation.receiver.accepted]
     assert len(accepted) == len(set(accepted)) == 4
+
+
+POSITION = ["0" * 26, "DELIVERY#prediction#000000000001", "2026-01-01T00:00:00.000Z"]
+
+
+def with_part(index: int, text: str) -> list[str]:
+    return [*POSITION[:index], text, *POSITION[index + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        ["", "", ""],
+        [],
+        POSITION[:2],
+        with_part(0, "x" * 500),
+        with_part(0, "a#b"),
+        with_part(1, ""),
+        with_part(1, "EVENT#1"),
+        with_part(1, "DELIVERY#" + "x" * 500 + "#000000000001"),
+        with_part(2, ""),
+        with_part(2, "now"),
+    ],
+)
+def test_cursor_that_no_page_ends_with_is_rejected(client: Client, position: list[str]) -> None:
+    endpoint = client.request("POST", "endpoints", {"url": "https://app.example/"})
+    cursor = encode_cursor(position)
+    since = {"since": format_timestamp(NOW)}
+    for path in ("deliveries", "attempts", f"endpoints/{endpoint['id']}/deliveries"):
+        assert client.call("GET", f"{path}?cursor={cursor}")[0] == 400, path
+    assert client.call("POST", f"endpoints/{endpoint['id']}/redeliver", {**since, "cursor": cursor})[0] == 400
+    if any(position):
+        cursor = encode_cursor(["prediction", *position])
+        assert client.call("POST", "redeliver", {**since, "cursor": cursor})[0] == 400
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    ["x" * 1_500, "x" * 1_500 + ".1.prediction", "x" * 150 + ".1.prediction", "a#b.1.prediction", "%00"],
+)
+def test_id_without_the_form_of_one_is_not_found(client: Client, identifier: str) -> None:
+    for method, path in (
+        ("GET", f"deliveries/{identifier}"),
+        ("GET", f"deliveries/{identifier}/attempts"),
+        ("POST", f"deliveries/{identifier}/redeliver"),
+        ("GET", f"endpoints/{identifier}"),
+        ("DELETE", f"endpoints/{identifier}"),
+        ("GET", f"endpoints/{identifier}/attempts"),
+    ):
+        assert client.call(method, path)[0] == 404, path
 
 
 def test_redeliver_continues_with_the_cursor(client: Client, simulation: WebhookSimulation) -> None:

@@ -11,6 +11,7 @@ are matched to templates here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 type Handler = Callable[[Request], Response]
 
 _CATCH_ALL = "{proxy+}"
+# Every ID and name in a path has this form. Others find nothing, and may be too long for a key of a table.
+_PATH_PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
 
 
 class Router:
@@ -87,7 +90,7 @@ class Router:
                 self._resolve_catch_all(event), public_base_url=self._public_base_url
             )
             handler = self._handlers.get((request.method, request.resource))
-            if handler is None:
+            if handler is None or not _has_valid_path_params(request):
                 raise ApiError(404, "Not found", "The requested resource could not be found")
             return handler(request)
         except Exception as error:  # noqa: BLE001 - outermost frame: the caller gets a 500, the log the trace
@@ -128,6 +131,13 @@ def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
         elif expected != segment:
             return None
     return path_params
+
+
+def _has_valid_path_params(request: Request) -> bool:
+    """Return whether each path parameter can be an ID or a name; a catch-all is the handler's own matter."""
+    return request.resource.endswith(_CATCH_ALL) or all(
+        _PATH_PARAMETER.fullmatch(text) for text in request.path_params.values()
+    )
 
 
 def _get_origin(event: Mapping[str, Any]) -> str:

@@ -212,8 +212,13 @@ class DynamoDeliveryStore:
     ) -> tuple[list[dict[str, Any]], DeliveryPosition | None]:
         """Return a page of records and the position of the next page.
 
-        The index holds keys only, which keeps writes cheap; the records are read in a batch.
+        The index holds keys only, which keeps writes cheap; the records are read in a batch. DynamoDB rejects
+        a position outside the range (Query, ExclusiveStartKey), which is one of another `since`.
         """
+        if after is not None and since is not None and after.at < format_timestamp(since):
+            if not oldest_first:
+                return [], None
+            after = None
         request: QueryInputTypeDef = {
             "TableName": self._table,
             "IndexName": "by_target",

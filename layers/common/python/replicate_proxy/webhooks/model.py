@@ -8,6 +8,8 @@ attempts until one succeeds:
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,6 +25,8 @@ PREDICTION_TARGET = "prediction"
 """The target of deliveries to a prediction's own `webhook`; every other target is an endpoint's ID."""
 
 _SEQUENCE_DIGITS = 12
+# A job ID or a target in an ID that a caller sends: bounded, since it becomes part of a key.
+_KEY_PART = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class EventKind(StrEnum):
@@ -188,17 +192,20 @@ def build_delivery_id(job_id: str, sequence: int, target: str) -> str:
 def parse_delivery_id(delivery_id: str) -> tuple[str, int, str] | None:
     """Return job ID, sequence and target, or None if the text is no delivery ID."""
     job_id, sequence, target = [*delivery_id.split("."), "", ""][:3]
-    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_DIGITS and target):
+    is_sequence = sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_DIGITS
+    if not (_KEY_PART.fullmatch(job_id) and is_sequence and _KEY_PART.fullmatch(target)):
         return None
     parsed = job_id, int(sequence), target
     return parsed if build_delivery_id(*parsed) == delivery_id else None
 
 
 def build_receiver_id(target: str, url: str | None) -> str:
-    """Return the ID under which concurrency and health are kept: the endpoint's, or the host of the URL.
+    """Return the ID under which concurrency and health are kept: the endpoint's, or a hash of the URL's host.
 
-    Predictions' own webhooks share one receiver per host.
+    Predictions' own webhooks share one receiver per host. The ID becomes part of a key, whose length is
+    limited; that of a host in a URL is not.
     """
     if target != PREDICTION_TARGET:
         return target
-    return f"host:{urlsplit(url or '').netloc.lower()}"
+    host = urlsplit(url or "").netloc.lower()
+    return f"host:{hashlib.sha256(host.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

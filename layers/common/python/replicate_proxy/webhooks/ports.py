@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
     from replicate_proxy.webhooks.sender import ReceiverResponse
     from replicate_proxy.webhooks.signing_secrets import SigningSecret
+
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Kind, target, sequence, and for an attempt its number (aws/delivery_records.py).
+_SORT_KEY = re.compile(r"(?:DELIVERY|ATTEMPT)#[A-Za-z0-9_-]{1,64}#[0-9]{12}(?:#[0-9]{4,10})?")
+_TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,12}Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,13 @@ class DeliveryPosition(NamedTuple):
     job_id: str
     sort_key: str
     at: str
+
+    @classmethod
+    def parse(cls, job_id: str, sort_key: str, at: str) -> Self:
+        """Return the position in a cursor. Raises ValueError if no page can have ended there."""
+        if not (_JOB_ID.fullmatch(job_id) and _SORT_KEY.fullmatch(sort_key) and _TIMESTAMP.fullmatch(at)):
+            raise ValueError("not a position of a delivery or attempt")
+        return cls(job_id, sort_key, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ApiError, ConflictError, NotFoundError
@@ -54,6 +54,14 @@ class TenantPosition(NamedTuple):
     job_id: str = ""
     sort_key: str = ""
     at: str = ""
+
+    @classmethod
+    def parse(cls, target: str, job_id: str = "", sort_key: str = "", at: str = "") -> Self:
+        """Return the position in a cursor. Raises ValueError if no call can have stopped there."""
+        within_target = (job_id, sort_key, at)
+        if any(within_target):
+            DeliveryPosition.parse(*within_target)
+        return cls(target, *within_target)
 
     @property
     def within_target(self) -> DeliveryPosition | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_PEEK_LIMIT = 10
 _MAX_PEEK_LIMIT = 100
+_LIMIT_PATTERN = re.compile(r"[0-9]{1,5}")
 
 
 def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> None:
@@ -93,7 +95,7 @@ def build_dead_letter_view(dead_letter: DeadLetter, *, with_body: bool) -> dict[
 
 def _parse_limit(request: Request) -> int:
     text = request.query.get("limit", str(_DEFAULT_PEEK_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MAX_PEEK_LIMIT):
+    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= _MAX_PEEK_LIMIT:
         raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_PEEK_LIMIT}")
     return int(text)
 

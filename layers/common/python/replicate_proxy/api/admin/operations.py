@@ -53,7 +53,7 @@ def add_redelivery_routes(router: Router, redeliveries: Redeliveries) -> None:
     def redeliver_failed(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         body = parse_body(RedeliverBody, request.json())
-        after = decode_cursor(body.cursor, TenantPosition)
+        after = decode_cursor(body.cursor, TenantPosition.parse)
         result = redeliveries.redeliver_all_failed(request.path_params["name"], body.since, after=after)
         return json_response(202, build_redelivery_view(result))
 

@@ -105,7 +105,7 @@ def _add_redelivery_routes(router: Router, endpoints: EndpointService, redeliver
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         body = parse_body(RedeliverBody, request.json())
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
-        after = decode_cursor(body.cursor, DeliveryPosition)
+        after = decode_cursor(body.cursor, DeliveryPosition.parse)
         result = redelivery.redeliver_failed(tenant, endpoint.id, body.since, after=after)
         return json_response(202, build_redelivery_view(result))
 
@@ -113,7 +113,7 @@ def _add_redelivery_routes(router: Router, endpoints: EndpointService, redeliver
     def redeliver_to_all(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         body = parse_body(RedeliverBody, request.json())
-        after = decode_cursor(body.cursor, TenantPosition)
+        after = decode_cursor(body.cursor, TenantPosition.parse)
         result = redelivery.redeliver_all_failed(tenant, body.since, after=after)
         return json_response(202, build_redelivery_view(result))
 
@@ -125,7 +125,7 @@ def _list_deliveries(request: Request, store: DeliveryStore, tenant: str, target
         tenant,
         target,
         since=since,
-        after=decode_cursor(request.query.get("cursor"), DeliveryPosition),
+        after=decode_cursor(request.query.get("cursor"), DeliveryPosition.parse),
         limit=_PAGE_SIZE,
         oldest_first=False,
     )
@@ -138,7 +138,7 @@ def _list_deliveries(request: Request, store: DeliveryStore, tenant: str, target
 
 
 def _list_attempts(request: Request, store: DeliveryStore, tenant: str, target: str) -> Response:
-    after = decode_cursor(request.query.get("cursor"), DeliveryPosition)
+    after = decode_cursor(request.query.get("cursor"), DeliveryPosition.parse)
     page = store.list_attempts_by_target(tenant, target, after=after, limit=_PAGE_SIZE)
     results = [build_attempt_view(attempt) for attempt in page.attempts]
     return json_response(200, build_page(request, results, page.next_position))
