@@ -349,7 +349,7 @@ DELIVERY_SCHEDULE: Setting[tuple[float, ...]] = Setting(
     "seconds",
 )
 WEBHOOK_PORTS: Setting[tuple[int, ...]] = Setting(
-    "WEBHOOK_PORTS", parse_integers, (443,), ("deliver", "endpoints"), "Ports of webhook URLs"
+    "WEBHOOK_PORTS", parse_integers, (443,), ("deliver", "endpoints", "ingest"), "Ports of webhook URLs"
 )
 DELIVERY_TOTAL_TIMEOUT_SECONDS = _number(
     "DELIVERY_TOTAL_TIMEOUT_SECONDS",

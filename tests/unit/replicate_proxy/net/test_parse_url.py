@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.net.addresses import AddressPolicy, parse_url
+from replicate_proxy.net.addresses import AddressPolicy, escape_blanks, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
 
 STRICT = AddressPolicy()
@@ -22,12 +25,38 @@ LOCAL = AddressPolicy(allow_loopback=True)
         ("https://bücher.example/", "xn--bcher-kva.example", 443),
         ("https://8.8.8.8/", "8.8.8.8", 443),
         ("https://[2606:4700:4700::1111]/", "2606:4700:4700::1111", 443),
+        ("https://faß.example/", "xn--fa-hia.example", 443),
+        ("https://BÜCHER.example/", "xn--bcher-kva.example", 443),
+        ("https://b\u0075\u0308cher.example/", "xn--bcher-kva.example", 443),
+        ("https://xn--fa-hia.example/", "xn--fa-hia.example", 443),
     ],
 )
 def test_parse_url_accepts_plain_https(url: str, host: str, port: int) -> None:
     parsed = parse_url(url, STRICT)
 
     assert (parsed.host, parsed.port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    ("url", "normalized"),
+    [
+        ("https://a.example", "https://a.example/"),
+        ("HTTPS://A.Example.:443/B?c=D#e", "https://a.example/B?c=D"),
+        ("https://faß.example/straße?ß", "https://xn--fa-hia.example/stra%C3%9Fe?%C3%9F"),
+        ("https://[2606:4700:4700:0::1111]/", "https://[2606:4700:4700::1111]/"),
+        ("https://a.example/%7Eb%zz%20c/../d", "https://a.example/%7Eb%25zz%20c/../d"),
+        ("https://a.example/a;b=(c)'d'!*,@:+$&=~", "https://a.example/a;b=(c)'d'!*,@:+$&=~"),
+        ('https://a.example?x={"y"}', "https://a.example/?x=%7B%22y%22%7D"),
+        ("https://a.example//b", "https://a.example//b"),
+    ],
+)
+def test_parse_url_returns_the_url_to_call(url: str, normalized: str) -> None:
+    assert parse_url(url, STRICT).url == normalized
+    assert parse_url(normalized, STRICT).url == normalized
+
+
+def test_escape_blanks_escapes_what_is_inside() -> None:
+    assert escape_blanks(" https://a.b/my file\u3000.png\n") == "https://a.b/my%20file%E3%80%80.png"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +97,22 @@ def test_parse_url_accepts_plain_https(url: str, host: str, port: int) -> None:
         "https://" + "a" * 64 + ".com/",
         "https://" + "a." * 130 + "com/",
         "https://replicate.delivery/" + "a" * 5000,
+        "https://☃.net/hook",
+        "https://ex\u200damp.com/",  # joiner
+        "https://ex\u200camp.com/",
+        "https://ex\u00adample.com/",  # soft hyphen
+        "https://example。com/",
+        "https://a_b.bücher.example/",
+        "https://xn--\u00e4.example/",
+        "https://" + "ü" * 300 + ".example/",
+        "https://[v1.a]/",
+        "https://[example.com]/",
+        "https://localhost/",
+        "https://app.localhost./",
+        "https://\ud800.example/",
+        "https://a.example/\ud800",
+        " https://replicate.delivery/",
+        "https:// replicate.delivery/",
         "replicate.delivery/a",
         "//replicate.delivery/a",
         "",
@@ -96,4 +141,8 @@ def test_parse_url_accepts_or_rejects_any_text(text: str) -> None:
         assert parsed.scheme == "https"
         assert parsed.port == 443
         assert parsed.host
-        assert parsed.host.isascii()
+        assert parsed.url.isascii()
+        assert parse_url(parsed.url, STRICT) == parsed
+        # requests finds the same host in it.
+        request = requests.Request("GET", parsed.url).prepare()
+        assert urlsplit(request.url).hostname == parsed.host

@@ -356,3 +356,60 @@ def send_slowly(handler: BaseHTTPRequestHandler, seconds: float) -> None:
 def resolve_to(*addresses: str) -> Resolver:
     """Return a resolver that always returns `addresses`."""
     return lambda _host, _port: addresses
+
+
+@pytest.mark.parametrize(
+    ("path", "requested"),
+    [("/straße", "/stra%C3%9Fe"), ("/a%20b/../c", "/a%20b/../c"), ("/a?x=%7E~", "/a?x=%7E~"), ("", "/")],
+)
+def test_request_calls_the_normalized_url(path: str, requested: str) -> None:
+    with serve_http(lambda handler: send_response(handler, b"")) as server:
+        build_session().request("GET", server.url("") + path, timeout_seconds=5)
+
+    assert server.requests[0].path == requested
+
+
+def test_request_resolves_and_names_the_host_that_was_checked() -> None:
+    resolved: list[str] = []
+
+    def resolve(host: str, _port: int) -> list[str]:
+        resolved.append(host)
+        raise UnreachableError("no network")
+
+    session = build_session(resolver=resolve, is_allowed_host=lambda host: host == "xn--fa-hia.example")
+    with pytest.raises(UnreachableError):
+        session.request("GET", "https://faß.example/", timeout_seconds=5)
+    assert resolved == ["xn--fa-hia.example"]
+    with pytest.raises(ForbiddenUrlError):
+        session.request("GET", "https://fass.example/", timeout_seconds=5)
+
+
+@pytest.mark.parametrize("location", ["/my file.png", "/my%20file.png", "/straße".encode().decode("latin-1")])
+def test_redirect_is_followed_when_its_location_needs_escapes(location: str) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path == "/":
+            send_response(handler, b"", status=302, Location=location)
+        else:
+            send_response(handler, handler.path.encode())
+
+    with serve_http(respond) as server:
+        response = build_session(max_redirects=1).request("GET", server.url("/"), timeout_seconds=5)
+
+    assert response.read() in {b"/my%20file.png", b"/stra%C3%9Fe"}
+
+
+@pytest.mark.parametrize("location", ["https://[::1", "https://\xff\xfe/", "//[x]/"])
+def test_redirect_is_refused_when_its_location_is_no_url(location: str) -> None:
+    with (
+        serve_http(lambda handler: send_response(handler, b"", status=302, Location=location)) as server,
+        pytest.raises(ForbiddenUrlError),
+    ):
+        build_session(max_redirects=1).request("GET", server.url("/"), timeout_seconds=5)
+
+
+def test_request_reports_a_response_that_is_not_http_as_unreachable() -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"\x00\xff" * 100 + b"\r\n\r\n")
+
+    with serve_http(respond) as server, pytest.raises(UnreachableError):
+        build_session().request("GET", server.url("/"), timeout_seconds=5)

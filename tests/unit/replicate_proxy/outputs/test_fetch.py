@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tempfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.net.addresses import AddressPolicy
+from replicate_proxy.net.errors import UnreachableError
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.outputs.fetch import (
     DiskBudget,
@@ -221,7 +224,7 @@ class TestDataUri:
         assert decode_data_uri(uri.rstrip("="), max_bytes=200) == content
 
     def test_percent_encoding_and_url_safe_base64_are_decoded(self) -> None:
-        assert decode_data_uri("data:,a%20b%00", max_bytes=10) == b"a b\0"
+        assert decode_data_uri("data:text/plain,a%20b%00", max_bytes=10) == b"a b\0"
         assert decode_data_uri("data:;base64,_-8%3D", max_bytes=10) == b"\xff\xef"
 
     @pytest.mark.parametrize("uri", ["data:image/png;base64,***", "data:nothing", "data:;base64,A"])
@@ -241,3 +244,18 @@ class TestDataUri:
                 decode_data_uri(uri, max_bytes=1000)
             except PermanentFetchError:
                 continue
+
+
+@given(
+    st.text(max_size=60),
+    st.sampled_from(["", "https://", "https://a.example/", "https://a.example:", "data:"]),
+)
+def test_fetch_raises_only_its_own_errors_for_any_text(text: str, start: str) -> None:
+    def resolve(host: str, port: int) -> list[str]:
+        assert host.isascii()
+        raise UnreachableError("no network")
+
+    session = GuardedSession(AddressPolicy(), resolver=resolve)
+    fetcher = HttpFileFetcher(session, disk_budget=DiskBudget(1000))
+    with tempfile.TemporaryDirectory() as folder, suppress(PermanentFetchError, TransientFetchError):
+        fetcher.fetch(start + text, Path(folder) / "file", max_bytes=1000, timeout_seconds=5)

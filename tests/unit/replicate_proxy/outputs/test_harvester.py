@@ -190,6 +190,7 @@ def test_active_content_is_served_as_download_under_any_name(name: str) -> None:
         (PermanentFetchError("address_not_allowed"), "address_not_allowed", False),
         (PermanentFetchError("too_large"), "too_large", False),
         (TransientFetchError("upstream_error"), "upstream_error", True),
+        (ValueError("a bug, or a library that raises what it does not document"), "internal_error", True),
         (TransientFetchError("too_slow"), "too_slow", True),
     ],
 )

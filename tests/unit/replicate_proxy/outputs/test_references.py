@@ -61,8 +61,15 @@ def test_find_references_returns_paths_in_shapes_of_real_models(output: Any, pat
         "http://a.b/c",
         "HTTPS://A.B/c",
         "data:image/png;base64,AAAA",
-        "data:,x",
+        "data:text/plain,x",
+        "data:;base64,AAAA",
+        "data:;charset=utf-8,x",
+        'DATA:application/x.y+z;a=b; c="d";BASE64,AAAA',
         "https://a/" + "b" * 5000,
+        "https://a.b/c d/my file (1).png",
+        "https://a.b/my\N{NO-BREAK SPACE}file.png?signature=a%20b",
+        "https://ex\u200damp.com/a.png",
+        "https://xn--/a b.png",
         "data:text/plain;charset=utf-8;base64," + "A" * 300000,
     ],
 )
@@ -82,12 +89,28 @@ def test_url_or_data_uri_is_file_reference(text: str) -> None:
         " https://a.b/c",
         "data:image/png;base64",
         "data: the results were good, we think",
+        "Data: revenue rose 4%, costs fell",
+        'data: {"id":1}',
+        'data: {"id":1,"text":"a,b"}\n\ndata: [DONE]',
+        "data:,x",
+        "data:1,2,3",
+        "data:;,x",
+        "data:a b/c,x",
+        "data:text/plain; and so on, x",
+        "data:text/plain" + ";a=b" * 200 + ",x",
+        "https://a.b/c is where it is",
+        "https://a.b is the host of c.png",
+        "https://a.b/c.png and https://a.b/d.png",
+        "https://a.b/c\nd.png",
         "https://a/" + "b" * 10000,
     ],
 )
 def test_other_text_is_no_file_reference(text: str) -> None:
-    # By its syntax the text that begins with "data: " is a data URI.
-    assert is_file_reference(text) == text.startswith("data: ")
+    assert not is_file_reference(text)
+
+
+def test_white_space_around_a_url_is_not_part_of_it() -> None:
+    assert find_references([f" {URL}\n"]) == [FileReference((0,), URL)]
 
 
 def test_find_references_keeps_order_of_249_files() -> None:

@@ -141,3 +141,22 @@ def test_instruction_of_receiver_is_parsed(
 def test_retry_after_header_is_returned() -> None:
     with serve_http(lambda handler: send_response(handler, status=503, Retry_After="7")) as server:
         assert make_sender().post(server.url("/"), HEADERS, b"{}").retry_after == "7"
+
+
+@pytest.mark.parametrize("error", [ValueError("label too long"), UnicodeError(), RuntimeError(), OSError()])
+def test_any_failure_to_send_is_a_response_for_the_record(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(GuardedSession, "request", fail)
+
+    response = make_sender().post("https://app.example/", HEADERS, b"{}")
+
+    assert (response.result, response.error_code) == (AttemptResult.UNAVAILABLE, "send_failed")
+
+
+@pytest.mark.parametrize("url", ["", "https://☃.net/hook", "https://[v1.a]/", "https://ex\u200damp.com/"])
+def test_url_that_cannot_be_called_is_a_forbidden_address(url: str) -> None:
+    assert make_sender().post(url, HEADERS, b"{}").error_code == "forbidden_address"

@@ -13,10 +13,10 @@ from replicate_proxy.bootstrap.delivery import (
     build_endpoint_store,
     build_receiver_limit_store,
     build_signing_secret_store,
-    build_webhook_address_policy,
 )
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.settings import EVENT_BUS
 from replicate_proxy.webhooks.deliverer import Deliverer

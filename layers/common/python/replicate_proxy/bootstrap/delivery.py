@@ -14,8 +14,7 @@ from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSignin
 from replicate_proxy.aws.queues import SqsDeliveryQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.net.addresses import AddressPolicy
-from replicate_proxy.settings import DELIVERIES_TABLE, NOTIFY_QUEUE_URL, WEBHOOK_PORTS
+from replicate_proxy.settings import DELIVERIES_TABLE, NOTIFY_QUEUE_URL
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.retry_policy import DeliverySettings
 
@@ -60,12 +59,4 @@ def build_delivery_sweep() -> DeliverySweep:
         clock=clock,
         settings=build_delivery_settings(),
         checkpoint=checkpoint,
-    )
-
-
-def build_webhook_address_policy() -> AddressPolicy:
-    """Return which addresses webhooks may go to: https on `WEBHOOK_PORTS`, and loopback if local."""
-    return AddressPolicy(
-        allow_loopback=env.local_settings().allow_loopback,
-        ports=frozenset(env[WEBHOOK_PORTS]),
     )

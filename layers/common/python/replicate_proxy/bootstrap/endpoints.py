@@ -14,9 +14,9 @@ from replicate_proxy.bootstrap.delivery import (
     build_endpoint_store,
     build_receiver_limit_store,
     build_signing_secret_store,
-    build_webhook_address_policy,
 )
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.net.addresses import parse_url
 from replicate_proxy.settings import PUBLIC_BASE_URL
 from replicate_proxy.webhooks.endpoint_service import EndpointService

@@ -18,6 +18,7 @@ from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key
+from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
@@ -72,7 +73,7 @@ def build_router() -> Router:
 
 
 def _build_parser() -> JobRequestParser:
-    settings = ParserSettings(allow_loopback_webhooks=env.local_settings().allow_loopback)
+    settings = ParserSettings(webhook_addresses=build_webhook_address_policy())
     return JobRequestParser(settings, _check_input)
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from unicodedata import normalize
+from urllib.parse import SplitResult, quote, urlsplit
 
 from replicate_proxy.net.errors import ForbiddenAddressError, ForbiddenUrlError
 
@@ -63,6 +64,10 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _FORBIDDEN_CHARACTERS = re.compile(r"[\\\x00-\x20\x7f]")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # The WHATWG URL standard ("ends in a number") reads such hosts as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1
+_LOOPBACK_NAME = re.compile(r"(?:^|\.)localhost$")
+# Characters of a path or query that stay as they are (RFC 3986, section 3.3 and 3.4); others are escaped.
+_SAFE_CHARACTERS = "%/?:@!$&'()*+,;=~"
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$")
 
 
@@ -79,7 +84,11 @@ class AddressPolicy:
 
 @dataclass(frozen=True)
 class ParsedUrl:
-    """A URL that passed the policy. `host` is lower-case ASCII without a trailing dot."""
+    """A URL that passed the policy.
+
+    `host` is lower-case ASCII without a trailing dot. `url` is ASCII and names this host; it is the one to
+    call, because another parser might find another host in the URL as it was given.
+    """
 
     scheme: str
     host: str
@@ -95,7 +104,8 @@ def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
     """Parse an https URL (http only with `allow_loopback`). Raise ForbiddenUrlError if it is not allowed.
 
     Not allowed are user names, whitespace, control characters, backslashes, IPv6 zones, ports outside
-    the policy, and every notation of an IPv4 address except dotted decimal, because parsers disagree on them.
+    the policy, names of this machine, host names that IDNA 2008 does not allow (RFC 5891), and every notation
+    of an IPv4 address except dotted decimal, because parsers disagree on them.
     """
     if len(url) > MAX_URL_CHARACTERS:
         raise ForbiddenUrlError("the URL is too long")
@@ -106,11 +116,16 @@ def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
         raise ForbiddenUrlError("only https is allowed")
     if "@" in parts.netloc:
         raise ForbiddenUrlError("the URL has a user name")
-    host = _parse_host(parts.hostname or "", policy)
+    host = _parse_host(parts, policy)
     port = _parse_port(parts)
     if port not in policy.ports and not policy.allow_loopback:
         raise ForbiddenUrlError(f"port {port} is not allowed")
-    return ParsedUrl(scheme=parts.scheme, host=host, port=port, url=url)
+    return ParsedUrl(scheme=parts.scheme, host=host, port=port, url=_build_url(parts, host, port))
+
+
+def escape_blanks(url: str) -> str:
+    """Return the URL with its inner white space escaped, as browsers do with file names that have some."""
+    return re.sub(r"\s", lambda blank: quote(blank[0]), url.strip())
 
 
 def check_address(address: str | IPAddress, policy: AddressPolicy | None = None) -> None:
@@ -139,11 +154,30 @@ def _parse_port(parts: SplitResult) -> int:
         raise ForbiddenUrlError("the port is not a number") from None
 
 
-def _parse_host(host: str, policy: AddressPolicy) -> str:
-    host = host.lower().removesuffix(".")
-    if ":" in host:
+def _build_url(parts: SplitResult, host: str, port: int) -> str:
+    """Return the URL in ASCII, without the fragment."""
+    netloc = f"[{host}]" if ":" in host else host
+    if port != _DEFAULT_PORTS[parts.scheme]:
+        netloc = f"{netloc}:{port}"
+    query = f"?{_escape(parts.query)}" if parts.query else ""
+    return f"{parts.scheme}://{netloc}{_escape(parts.path) or '/'}{query}"
+
+
+def _escape(text: str) -> str:
+    """Percent-encode what may not be in a path or query, and leave what is encoded already."""
+    try:
+        return quote(_STRAY_PERCENT.sub("%25", text), safe=_SAFE_CHARACTERS)
+    except UnicodeEncodeError:
+        raise ForbiddenUrlError("the URL has half of a surrogate pair") from None
+
+
+def _parse_host(parts: SplitResult, policy: AddressPolicy) -> str:
+    host = (parts.hostname or "").lower().removesuffix(".")
+    if "[" in parts.netloc:
         return _parse_literal_address(host, IPv6Address, policy)
     host = _encode_idna(host)
+    if _LOOPBACK_NAME.search(host) and not policy.allow_loopback:
+        raise ForbiddenAddressError("loopback")
     if _ENDS_IN_NUMBER.search(host):
         return _parse_literal_address(host, IPv4Address, policy)
     if len(host) > _MAX_HOST_CHARACTERS or not all(_HOST_LABEL.fullmatch(label) for label in host.split(".")):
@@ -152,9 +186,19 @@ def _parse_host(host: str, policy: AddressPolicy) -> str:
 
 
 def _encode_idna(host: str) -> str:
-    """Return the ASCII form of a host name; full-width digits and dots become what a resolver would see."""
+    """Return the ASCII form of a host name by IDNA 2008.
+
+    Python's own codec follows IDNA 2003, by which `faß.de` is another host, and symbols and joiners are
+    allowed.
+    """
+    if host.isascii():
+        return host
+    if len(host) > _MAX_HOST_CHARACTERS:
+        raise ForbiddenUrlError("the host name is not valid")
+    import idna  # noqa: PLC0415 - its tables take milliseconds, and few host names need them
+
     try:
-        return host if host.isascii() else host.encode("idna").decode("ascii").lower()
+        return idna.encode(normalize("NFC", host), strict=True).decode("ascii")
     except UnicodeError:
         raise ForbiddenUrlError("the host name is not valid") from None
 

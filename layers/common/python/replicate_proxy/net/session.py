@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import requests
 from requests import exceptions
+from urllib3.exceptions import HTTPError
 
-from replicate_proxy.net.addresses import ParsedUrl, parse_url
+from replicate_proxy.net.addresses import ParsedUrl, escape_blanks, parse_url
 from replicate_proxy.net.deadline import Deadline, SocketWatchdog
 from replicate_proxy.net.errors import (
     ForbiddenUrlError,
@@ -108,7 +110,7 @@ class GuardedSession:
             if redirects_left == 0:
                 raise InvalidResponseError("too many redirects")
             redirects_left -= 1
-            following = self._check_url(urljoin(current.url, location))
+            following = self._check_url(_resolve_location(current.url, location))
             if following.origin != current.origin:
                 headers = _remove_credentials(headers)
             current = following
@@ -121,20 +123,20 @@ class GuardedSession:
         data: bytes | None,
         watchdog: SocketWatchdog,
     ) -> requests.Response:
-        request = requests.Request(
-            method, url.url, headers=_add_default_headers(headers), data=data
-        ).prepare()
         open_socket = self._build_open_socket(watchdog, loopback_only=url.scheme == "http")
         adapter = GuardedAdapter(open_socket, self.tls_context or build_default_tls_context())
         try:
             return adapter.send(
-                request, stream=True, timeout=(self.connect_timeout_seconds, self.read_timeout_seconds)
+                _prepare_request(method, url, headers, data),
+                stream=True,
+                timeout=(self.connect_timeout_seconds, self.read_timeout_seconds),
             )
         except exceptions.SSLError as error:
             raise UnreachableError("the TLS handshake failed") from error
         except exceptions.Timeout as error:
             raise RequestTimeoutError("the host did not respond in time") from error
-        except exceptions.RequestException as error:
+        # requests passes on some errors of the libraries below it, such as a response that is not HTTP.
+        except (exceptions.RequestException, HTTPError, HTTPException, ValueError) as error:
             if watchdog.deadline.has_passed:
                 raise RequestTimeoutError("the total timeout of the request expired") from error
             raise UnreachableError("the connection failed") from error
@@ -156,6 +158,34 @@ class GuardedSession:
             return connection
 
         return open_socket
+
+
+def _prepare_request(
+    method: str, url: ParsedUrl, headers: Mapping[str, str], data: bytes | None
+) -> requests.PreparedRequest:
+    """Return the request for exactly the checked URL.
+
+    `prepare_url` is not called, since it would parse the URL again, by other rules.
+    """
+    request = requests.PreparedRequest()
+    request.prepare_method(method)
+    request.url = url.url
+    request.prepare_headers(_add_default_headers(headers))
+    request.prepare_body(data, None)
+    return request
+
+
+def _resolve_location(url: str, location: str) -> str:
+    """Return the URL that a Location header names. Raises ForbiddenUrlError if it names none."""
+    try:
+        # Headers are decoded as Latin-1, but servers send UTF-8.
+        location = location.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        location = location.encode("ascii", "replace").decode()
+    try:
+        return urljoin(url, escape_blanks(location))
+    except ValueError:
+        raise ForbiddenUrlError("the redirect cannot be parsed") from None
 
 
 def _add_default_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes
 
 from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.net.addresses import escape_blanks
 from replicate_proxy.net.errors import (
     ForbiddenUrlError,
     InvalidResponseError,
@@ -109,7 +110,7 @@ class HttpFileFetcher:
 
     def _download(self, url: str, target: Path, *, max_bytes: int, timeout_seconds: float) -> FetchedFile:
         with self._session.request(
-            "GET", url, timeout_seconds=timeout_seconds, stream=True, max_bytes=max_bytes
+            "GET", escape_blanks(url), timeout_seconds=timeout_seconds, stream=True, max_bytes=max_bytes
         ) as response:
             _check_status(response.status, response.headers.get("Retry-After"))
             return self._write(response.iter_chunks(), target)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.task import ImageOutcome
+from replicate_proxy.observability import logger
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_types import FileType, detect_file_type
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
@@ -79,6 +80,10 @@ class FileHarvester:
             raise
         except RetryableError:
             return _build_failure_record(reference, "store_failed", retryable=True)
+        except Exception as error:  # noqa: BLE001 - one file must not end the harvest of the others
+            # The message may hold the URL.
+            logger.error("file not harvested", reason=type(error).__name__)
+            return _build_failure_record(reference, "internal_error", retryable=True)
 
     def _harvest(
         self,

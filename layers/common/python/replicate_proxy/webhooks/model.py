@@ -81,6 +81,7 @@ class ErrorCode(StrEnum):
     UNREACHABLE = "unreachable"
     FORBIDDEN_ADDRESS = "forbidden_address"
     BAD_RESPONSE = "bad_response"
+    SEND_FAILED = "send_failed"
     REDIRECT = "redirect"
     CLIENT_ERROR = "http_4xx"
     SERVER_ERROR = "http_5xx"

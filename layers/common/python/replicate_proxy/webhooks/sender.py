@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.net.errors import ForbiddenUrlError, RequestTimeoutError, UnreachableError
+from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.model import AttemptResult, ErrorCode
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class HttpSender:
             error_code = ErrorCode.FORBIDDEN_ADDRESS
         except PermanentError:
             error_code = ErrorCode.BAD_RESPONSE
+        except Exception as error:  # noqa: BLE001 - an attempt that fails is on record, whatever the reason
+            # The message may hold the URL.
+            logger.error("webhook not sent", reason=type(error).__name__)
+            error_code = ErrorCode.SEND_FAILED
         return ReceiverResponse(
             result=AttemptResult.UNAVAILABLE,
             error_code=error_code,

@@ -83,11 +83,23 @@ def test_create_names_invalid_header(api: PredictionApi, headers: dict[str, str]
         "https://",
         "https://u:p@app.test/",
         "https://a:99999/",
+        "https://app.test:8443/",
+        "https://\u2603.net/hook",
+        "https://ex\u200damp.com/",
+        " https://app.test/",
+        "https://app.test/my hook",
+        "https://2130706433/x",
+        "https://10.0.0.1/",
+        "https://localhost/",
+        "https://[v1.a]/",
+        "",
     ],
 )
-def test_create_rejects_webhook_that_is_not_a_plain_https_url(api: PredictionApi, webhook: str) -> None:
-    status, problem, _ = api.post(body={**CREATE_BODY, "webhook": webhook})
-    assert (status, problem["invalid_fields"][0]["field"]) == (422, "webhook")
+@pytest.mark.parametrize("field", ["webhook", "webhook_completed"])
+def test_create_rejects_webhook_that_cannot_be_called(api: PredictionApi, webhook: str, field: str) -> None:
+    status, problem, _ = api.post(body={**CREATE_BODY, field: webhook})
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
+    assert api.world.store.jobs == {}
 
 
 def test_create_with_too_large_body_says_what_to_do(api: PredictionApi) -> None:

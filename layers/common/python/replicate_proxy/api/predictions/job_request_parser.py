@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from replicate_proxy.api.predictions.bodies import (
     CreateBatchBody,
@@ -23,6 +22,8 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, field_error, field_errors
 from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.net.addresses import AddressPolicy, parse_url
+from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.services.ingest import JobRequest
 
 if TYPE_CHECKING:
@@ -34,15 +35,13 @@ if TYPE_CHECKING:
 type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
 """Raises an ApiError for an input that the caller may not send; the last argument is our base URL."""
 
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-
 
 @dataclass(frozen=True, slots=True)
 class ParserSettings:
-    """`allow_loopback_webhooks` is for the local stack: webhooks on this machine, over plain HTTP."""
+    """`webhook_addresses` says where webhooks may go to."""
 
     max_body_bytes: int = 5_000_000
-    allow_loopback_webhooks: bool = False
+    webhook_addresses: AddressPolicy = field(default_factory=AddressPolicy)
 
 
 class JobRequestParser:
@@ -85,7 +84,7 @@ class JobRequestParser:
         All entries are validated before an error is raised, so that it counts every invalid field.
         """
         batch = parse_body(CreateBatchBody, self._parse_json(request))
-        self._check_webhook(batch.webhook)
+        self._check_webhook("webhook", batch.webhook)
         job_requests: list[JobRequest] = []
         invalid_fields: list[InvalidField] = []
         invalid_field_count = 0
@@ -130,9 +129,10 @@ class JobRequestParser:
         _check_model(submission, principal)
         self._check_input(body.input, principal, request.base_url)
         webhook, events = body.webhook, body.webhook_events_filter
+        self._check_webhook("webhook", webhook)
+        self._check_webhook("webhook_completed", body.webhook_completed)
         if webhook is None and body.webhook_completed is not None:
             webhook, events = body.webhook_completed, ["completed"]
-        self._check_webhook(webhook)
         return JobRequest(
             submission=submission,
             input=body.input,
@@ -142,20 +142,14 @@ class JobRequestParser:
             webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,
         )
 
-    def _check_webhook(self, webhook: str | None) -> None:
+    def _check_webhook(self, name: str, webhook: str | None) -> None:
+        """Raise a 422 ApiError about this field if webhooks may not be sent to the URL."""
         if webhook is None:
             return
         try:
-            url = urlsplit(webhook)
-            host, port = url.hostname, url.port
-        except ValueError:
-            raise _webhook_error("must be a URL") from None
-        is_loopback = url.scheme == "http" and host in _LOOPBACK_HOSTS
-        has_valid_scheme = url.scheme == "https" or (is_loopback and self._settings.allow_loopback_webhooks)
-        if not has_valid_scheme or not host or port == 0:
-            raise _webhook_error("must be an HTTPS URL")
-        if url.username is not None or url.password is not None:
-            raise _webhook_error("must not contain a user name or password")
+            parse_url(webhook, self._settings.webhook_addresses)
+        except ForbiddenUrlError as error:
+            raise field_error(name, error.reason, error_type="forbidden_url") from error
 
 
 def build_submission(kind: SubmissionKind, path_params: Mapping[str, str]) -> Submission:
@@ -206,7 +200,3 @@ def _parse_headers(request: Request) -> dict[str, Any]:
         "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
         "idempotency_key": parse_idempotency_key(request),
     }
-
-
-def _webhook_error(description: str) -> ApiError:
-    return field_error("webhook", description, error_type="invalid_webhook")
