@@ -6,12 +6,12 @@ import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from tests.template.stack import referenced_id
+from tools.template.stack import referenced_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.template.stack import Resource, Stack
+    from tools.template.stack import Resource, Stack
 
 type Permission = tuple[str, str]
 """IAM action, and resource as `name_resource` names it; "*" for all resources."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.template.stack import ROOT
+from tools.template.stack import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from cfn_flip import load_yaml
 
 from replicate_proxy.observability import Metric
-from tests.template.stack import MAIN, ROOT, STACK_NAME, load_stack
+from tools.template.stack import MAIN, ROOT, STACK_NAME, load_stack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from tests.template.rules.api import OPEN_ROUTES, iterate_methods
-from tests.template.stack import ROOT, load_stack, referenced_id
+from tools.template.stack import ROOT, load_stack, referenced_id
 
 EVENTS = ROOT / "events"
 SAMPLES = sorted(f"{path.parent.name}/{path.stem}" for path in EVENTS.glob("*/*.json"))

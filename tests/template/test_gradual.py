@@ -9,8 +9,8 @@ import pytest
 from cfn_flip import load_yaml
 
 from tests.template.rules import RULES, messaging
-from tests.template.stack import MAIN, ROOT, Stack, read_template, referenced_id, transform
 from tools.release.gradual import ROLLBACK_ALARMS, STRATEGIES, make_gradual, rewrite_template
+from tools.template.stack import MAIN, ROOT, Stack, read_template, referenced_id, transform
 
 if TYPE_CHECKING:
     from pathlib import Path

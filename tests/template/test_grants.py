@@ -10,8 +10,8 @@ import pytest
 from tests.template.effective_permissions import as_list, get_function_permissions
 from tests.template.reachable_code import FUNCTIONS, find_reachable_code
 from tests.template.rules.permissions import iterate_allow_statements
-from tests.template.stack import Resource, Stack, load_stack, referenced_id
 from tests.template.variants import load_variant
+from tools.template.stack import Resource, Stack, load_stack, referenced_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.template.rules.api import get_definition
 from tests.template.rules.permissions import iterate_allow_statements
-from tests.template.stack import load_stack
 from tests.template.variants import load_variant
+from tools.template.stack import load_stack
 
 
 def test_local_stack_has_no_nested_stacks() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.template.rules import RULES, Rule, api, data, edge, functions, messaging, monitoring, permissions
-from tests.template.stack import MAIN, Stack, Templates
 from tests.template.variants import VARIANTS, load_variant
+from tools.template.stack import MAIN, Stack, Templates
 
 type Mutation = Callable[[Templates], None]
 type Case = tuple[Rule, str, Mutation]

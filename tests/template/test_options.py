@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.template.rules.api import get_definition, iterate_methods
-from tests.template.stack import ROOT, iterate_parts, load_stack, referenced_id
 from tests.template.variants import VARIANTS, load_variant
+from tools.template.stack import ROOT, iterate_parts, load_stack, referenced_id
 
 # Types that cost by the hour or that the local AWS cannot create.
 _OPTIONAL_TYPES = (

@@ -10,9 +10,9 @@ import pytest
 from replicate_proxy import settings
 from replicate_proxy.config import Setting
 from tests.template.reachable_code import FUNCTIONS, find_reachable_code
-from tests.template.stack import ROOT, load_stack
 from tools.chaos.tuning import VARIABLES as CHAOS_VARIABLES
 from tools.docs.settings import FOREIGN_VARIABLES, PAGE, render_page
+from tools.template.stack import ROOT, load_stack
 
 SETTINGS: dict[str, Setting[Any]] = {
     name: value for name, value in vars(settings).items() if isinstance(value, Setting)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from tests.template.stack import Stack, load_stack, read_template, transform
 from tools.local.template import localize_template
+from tools.template.stack import Stack, load_stack, read_template, transform
 
 VARIANTS: dict[str, dict[str, str]] = {
     "default": {},

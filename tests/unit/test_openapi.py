@@ -46,7 +46,7 @@ from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.services.catalog import CATALOG_ROUTES
 from tests.template.rules.api import OPEN_ROUTES, iterate_methods
-from tests.template.stack import iterate_parts, load_stack
+from tools.template.stack import iterate_parts, load_stack
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

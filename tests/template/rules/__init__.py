@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.template.rules import api, data, edge, functions, messaging, monitoring, permissions
-from tests.template.stack import Stack
+from tools.template.stack import Stack
 
 type Rule = Callable[[Stack], list[str]]
 

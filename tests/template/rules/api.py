@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.template.stack import Stack
+    from tools.template.stack import Stack
 
 
 # Routes without an authorizer, and why each needs none.

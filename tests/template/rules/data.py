@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.template.stack import Resource, Stack, iterate_parts, referenced_id
+from tools.template.stack import Resource, Stack, iterate_parts, referenced_id
 
 _PUBLIC_ACCESS_BLOCKS = (
     "BlockPublicAcls",

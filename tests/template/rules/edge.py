@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.template.stack import Stack, iterate_parts, referenced_id
+from tools.template.stack import Stack, iterate_parts, referenced_id
 
 _ANY_ADDRESS = {"0.0.0.0/0", "::/0"}
 _LOCAL_TYPES = {"ApiGateway::GatewayResponse"}

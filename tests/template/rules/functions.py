@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from tests.template.stack import Stack, iterate_parts, referenced_id
+from tools.template.stack import Stack, iterate_parts, referenced_id
 
 _MAX_API_SECONDS = 29  # API Gateway ends an integration after 29 s by default
 _REQUIRED_VARIABLES = {"LOG_LEVEL", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}

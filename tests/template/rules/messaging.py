@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.template.effective_permissions import get_function_permissions
-from tests.template.stack import Resource, Stack, build_function_arn, referenced_id
+from tools.template.stack import Resource, Stack, build_function_arn, referenced_id
 
 _VISIBILITY_FACTOR = 6  # AWS Lambda Developer Guide, "Configuring a queue to use with Lambda"
 _MIN_RECEIVES = 5

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.observability import Metric
-from tests.template.stack import Resource, Stack, iterate_parts, referenced_id
+from tools.template.stack import Resource, Stack, iterate_parts, referenced_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

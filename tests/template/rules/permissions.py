@@ -11,12 +11,12 @@ from tests.template.effective_permissions import (
     get_function_permissions,
     get_policy_name,
 )
-from tests.template.stack import referenced_id
+from tools.template.stack import referenced_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.template.stack import Stack
+    from tools.template.stack import Stack
 
 
 _KEY_REASON = "a key policy refers to its own key"

@@ -7,7 +7,6 @@ the same virtual times give the same responses.
 
 from tools.simulation.aws.aws import InMemoryAws
 from tools.simulation.aws.calls import Call, Choices, Gate, NoAnomalies, Perform
-from tools.simulation.aws.errors import make_error
 from tools.simulation.aws.queue import Message, Queue, choose_fairly
 
 __all__ = [
@@ -20,5 +19,4 @@ __all__ = [
     "Perform",
     "Queue",
     "choose_fairly",
-    "make_error",
 ]

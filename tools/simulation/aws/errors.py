@@ -7,30 +7,35 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 
-def make_error(
-    code: str, message: str = "", *, operation: str, status: int = 400, **response: Any
-) -> ClientError:
-    """Return the error of an operation, named as in `PutItem`; `response` is what else the response holds."""
-    content: Any = {
-        "Error": {"Code": code, "Message": message},
-        "ResponseMetadata": {"HTTPStatusCode": status},
-        **response,
-    }
-    return ClientError(content, operation)
-
-
 class RejectedError(Exception):
-    """A request that the service rejects. The client raises it as ClientError, which names the operation."""
+    """A request that the service rejects. The client raises it as ClientError, which names the operation.
 
-    def __init__(self, code: str, message: str = "", *, status: int = 400, **response: Any) -> None:
+    `error_class` is the class that boto3 has for the error, if adapters tell it apart by that.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        status: int = 400,
+        error_class: type[ClientError] = ClientError,
+        **response: Any,
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
-        self.status = status
         self.response = response
+        self._status = status
+        self._error_class = error_class
 
     def to_client_error(self, operation: str) -> ClientError:
-        return make_error(self.code, self.message, operation=operation, status=self.status, **self.response)
+        content: Any = {
+            "Error": {"Code": self.code, "Message": self.message},
+            "ResponseMetadata": {"HTTPStatusCode": self._status},
+            **self.response,
+        }
+        return self._error_class(content, operation)
 
 
 def validation_error(message: str) -> RejectedError:

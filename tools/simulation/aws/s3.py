@@ -50,19 +50,31 @@ class _Upload:
     parts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
 
 
+type ObjectObserver = Callable[[str, StoredObject | None, StoredObject | None], None]
+"""Takes the key, the old and the new object."""
+
+
 class _Bucket:
     def __init__(self) -> None:
+        self.observers: list[ObjectObserver] = []
         self.objects: dict[str, StoredObject] = {}
         self.keys: list[str] = []
 
     def put(self, key: str, stored: StoredObject) -> None:
-        if key not in self.objects:
+        old = self.objects.get(key)
+        if old is None:
             insort(self.keys, key)
         self.objects[key] = stored
+        for observe in self.observers:
+            observe(key, old, stored)
 
     def delete(self, key: str) -> None:
-        if self.objects.pop(key, None) is not None:
-            del self.keys[bisect_left(self.keys, key)]
+        old = self.objects.pop(key, None)
+        if old is None:
+            return
+        del self.keys[bisect_left(self.keys, key)]
+        for observe in self.observers:
+            observe(key, old, None)
 
 
 def _read_body(_: Any, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +102,10 @@ class InMemoryS3(Service):
     def objects(self, bucket: str) -> Mapping[str, StoredObject]:
         """Return the objects of a bucket by key, in no particular order."""
         return self._buckets[bucket].objects
+
+    def observe(self, bucket: str, observer: ObjectObserver) -> None:
+        """Call the observer after each write and deletion of an object."""
+        self._buckets[bucket].observers.append(observer)
 
     @operation(
         "Bucket",

@@ -33,6 +33,7 @@ _URL_PREFIX = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/"
 _ARN_PREFIX = f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
 
 _SEND_OPTIONS = ("DelaySeconds", "MessageAttributes", "MessageGroupId")
+_NO_ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {}
 _SYSTEM_ATTRIBUTES = (
     "ApproximateFirstReceiveTimestamp",
     "ApproximateReceiveCount",
@@ -88,6 +89,16 @@ class InMemorySqs(Service):
         queues = self._queues.values() if queue is None else [self._queues[queue]]
         times = [due for found in queues if (due := found.next_due()) is not None]
         return min(times, default=None)
+
+    def deliver(
+        self, queue: str, body: str, attributes: Mapping[str, Mapping[str, Any]] = _NO_ATTRIBUTES
+    ) -> None:
+        """Add one message that another service sends to a queue, without passing the gate.
+
+        Raises RejectedError if SQS rejects it.
+        """
+        entry = {"QueueUrl": get_queue_url(queue), "MessageBody": body, "MessageAttributes": attributes}
+        self._send(self._get_queue(entry), entry, copies=1)
 
     @operation("QueueUrl", "MessageBody", optional=_SEND_OPTIONS, is_write=True)
     def send_message(self, parameters: Parameters) -> Response:
@@ -203,7 +214,7 @@ class InMemorySqs(Service):
         queue.advance(self._now())
         return queue
 
-    def _send(self, queue: Queue, entry: Parameters) -> Response:
+    def _send(self, queue: Queue, entry: Parameters, copies: int | None = None) -> Response:
         body = entry["MessageBody"]
         _check_message(entry)
         if _measure(entry) > MAX_MESSAGE_BYTES:
@@ -215,7 +226,9 @@ class InMemorySqs(Service):
         self._message_count += 1
         message_id = f"{self._message_count:08x}-0000-4000-8000-000000000001"
         now = self._now()
-        for copy in range(self._choices().queue_delivery(queue.name)):
+        if copies is None:
+            copies = self._choices().queue_delivery(queue.name)
+        for copy in range(copies):
             self._message_count += bool(copy)
             message = Message(
                 number=self._message_count,

@@ -124,6 +124,10 @@ class Index:
     def get(self, key: Key) -> StoredItem:
         return self._visible[key].stored
 
+    def has_entry_up_to(self, sort_key: Scalar) -> bool:
+        """Return whether an item is or will be in the index with a sort key up to the given one."""
+        return any(entry.entry[0] <= sort_key for entry in self._current.values())  # type: ignore[operator]
+
     def _shows_same(self, old: Item, new: Item) -> bool:
         if self.schema.projected is None:
             return old == new
@@ -149,7 +153,7 @@ class Index:
 
 
 class Table:
-    """The items of a table by key."""
+    """The items of a table by key. `observers` are called with the old and the new item after each write."""
 
     def __init__(
         self,
@@ -160,6 +164,7 @@ class Table:
     ) -> None:
         self.schema = schema
         self.stream = stream
+        self.observers: list[Callable[[Item | None, Item | None], None]] = []
         self.items: dict[Key, StoredItem] = {}
         self.indexes = {index.name: Index(index, schema.key) for index in schema.indexes}
         self._now = now
@@ -197,6 +202,12 @@ class Table:
                 lambda name=name: self._choices().index_lag(self.schema.name, name),  # type: ignore[misc]
             )
         self._record(key, old, new, is_expiry=is_expiry)
+        for observe in self.observers:
+            observe(old.item if old else None, new.item if new else None)
+
+    def read_partition(self, partition: Scalar) -> list[Item]:
+        """Return the items of a partition by sort key."""
+        return [self.items[key].item for _, key in self._collection.entries(partition)]
 
     def get(self, key: Key, *, consistent: bool) -> StoredItem | None:
         current = self.items.get(key)

@@ -216,11 +216,16 @@ class Stack:
     """
 
     def __init__(
-        self, templates: Templates, parameters: Mapping[str, str], *, is_local: bool = False
+        self,
+        templates: Templates,
+        parameters: Mapping[str, str],
+        *,
+        name: str = STACK_NAME,
+        is_local: bool = False,
     ) -> None:
         self.templates = templates
         self.is_local = is_local
-        self._main = _Scope(templates, MAIN, STACK_NAME, parameters)
+        self._main = _Scope(templates, MAIN, name, parameters)
         self.template = self._main.template
         self.parameters: dict[str, str] = self._main.parameters
         self.resources: dict[str, Resource] = {}
@@ -312,10 +317,10 @@ def _transformed() -> Templates:
 
 
 @cache
-def _load(parameters: frozenset[tuple[str, str]]) -> Stack:
-    return Stack(_transformed(), dict(parameters))
+def _load(name: str, parameters: frozenset[tuple[str, str]]) -> Stack:
+    return Stack(_transformed(), dict(parameters), name=name)
 
 
-def load_stack(**parameters: str) -> Stack:
+def load_stack(stack_name: str = STACK_NAME, /, **parameters: str) -> Stack:
     """Return the stack with these parameters and defaults for the rest. It is shared: do not change it."""
-    return _load(frozenset(parameters.items()))
+    return _load(stack_name, frozenset(parameters.items()))

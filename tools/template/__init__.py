@@ -1,0 +1,1 @@
+"""The CloudFormation templates: transformed, evaluated, and with their nested stacks."""
