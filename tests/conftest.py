@@ -11,6 +11,8 @@ import pytest_socket
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.metrics import MetricsReader
+
 # Powertools and boto3 read these when they are imported.
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -32,6 +34,14 @@ def clear_metrics() -> Iterator[None]:
     from replicate_proxy.observability import metrics  # noqa: PLC0415 - reads the environment above
 
     metrics.clear_metrics()
+
+
+@pytest.fixture
+def emitted(capsys: pytest.CaptureFixture[str]) -> MetricsReader:
+    """The metrics that the code under test emits."""
+    from tests.support.metrics import MetricsReader  # noqa: PLC0415 - reads the environment above
+
+    return MetricsReader(capsys)
 
 
 @pytest.fixture(autouse=True)

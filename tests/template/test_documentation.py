@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cfn_flip import load_yaml
 
+from replicate_proxy.jobs.changes import EndReason
 from replicate_proxy.observability import Metric
 from tools.template.stack import MAIN, ROOT, STACK_NAME, load_stack
 
@@ -49,7 +50,30 @@ def test_deploying_lists_every_parameter_with_its_default() -> None:
 def test_operations_lists_every_metric() -> None:
     page = read_page("operations.md")
 
-    assert [metric for metric in (*Metric, "FileHarvested") if f"`{metric}`" not in page] == []
+    assert [metric for metric in Metric if f"`{metric}`" not in page] == []
+
+
+def test_operations_has_one_row_for_every_alarm() -> None:
+    rows = re.findall(r"^\| `(\w+Alarm)` \|", read_page("operations.md"), re.MULTILINE)
+
+    assert sorted(rows) == sorted(alarm.id for alarm in load_stack().of_type("CloudWatch::Alarm"))
+
+
+def test_operations_lists_every_reason_of_an_end() -> None:
+    section = read_page("operations.md").partition("### Reasons of ends")[2].partition("## ")[0]
+
+    reasons = re.findall(r"^\|[^|]*\| `(\w+)` \| ", section, re.MULTILINE)
+    assert set(reasons) - {"reason"} == set(EndReason)
+
+
+def test_operations_never_advises_to_discard_messages_of_rejected_token() -> None:
+    """They are jobs that were accepted, and runs that repair what stalled: all of them can be redriven."""
+    page = read_page("operations.md")
+    (runbook,) = re.findall(r"### Replicate rejects the API token\n(.*?)\n### ", page, re.DOTALL)
+    rows = [line for line in page.splitlines() if line.startswith("|") and "Alarm` |" in line]
+
+    assert "redrive" in runbook
+    assert [text for text in (runbook, *rows) if "discard" in text] == []
 
 
 def test_operations_lists_every_dead_letter_queue() -> None:

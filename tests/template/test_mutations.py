@@ -133,6 +133,9 @@ CASES: list[Case] = [
         "default",
         put("TrackDeadLetterQueue/Properties/QueueName", "renamed-without-its-alarm"),
     ),
+    (messaging.check_queue_age_alarms, "default", put("TrackQueueAgeAlarm")),
+    (messaging.check_queue_age_alarms, "default", put("HarvestQueueAgeAlarm/Properties/Threshold", 1800)),
+    (messaging.check_queue_age_alarms, "default", put("HarvestQueueAgeAlarm/Properties/Threshold", 3600)),
     (functions.check_log_groups, "default", put("HarvestLogGroup")),
     (functions.check_log_groups, "default", put("HarvestLogGroup/Properties/RetentionInDays")),
     (
@@ -185,6 +188,18 @@ CASES: list[Case] = [
         put("TrackFunction/Properties/Environment/Variables/POWERTOOLS_SERVICE_NAME", "track"),
     ),
     (monitoring.check_metrics, "default", replace_in_dashboard("JobSeconds", "JobMinutes")),
+    (
+        monitoring.check_metrics,
+        "default",
+        replace_in_dashboard('MetricName=\\"ApiSeconds', 'MetricName=\\"Api'),
+    ),
+    (
+        monitoring.check_missing_data,
+        "default",
+        put("JobFailuresAlarm/Properties/Metrics/0/Expression", "100 * failed / FILL(succeeded, 0)"),
+    ),
+    (monitoring.check_schedules, "default", put("SweepStoppedAlarm")),
+    (monitoring.check_schedules, "default", put("SweepStoppedAlarm/Properties/TreatMissingData", "missing")),
     (
         monitoring.check_dashboard,
         "default",

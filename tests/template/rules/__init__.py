@@ -17,6 +17,7 @@ RULES: tuple[Rule, ...] = (
     messaging.check_asynchronous_invocations,
     messaging.check_redrives_of_invocations,
     messaging.check_dead_letter_alarms,
+    messaging.check_queue_age_alarms,
     functions.check_log_groups,
     functions.check_roles_not_shared,
     functions.check_tracing_and_limits,
@@ -42,6 +43,8 @@ RULES: tuple[Rule, ...] = (
     edge.check_firewalls,
     edge.check_no_local_settings,
     monitoring.check_alarm_actions,
+    monitoring.check_missing_data,
+    monitoring.check_schedules,
     monitoring.check_metrics,
     monitoring.check_dashboard,
 )

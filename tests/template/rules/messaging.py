@@ -9,6 +9,7 @@ from tools.template.stack import Resource, Stack, build_function_arn, referenced
 
 _VISIBILITY_FACTOR = 6  # AWS Lambda Developer Guide, "Configuring a queue to use with Lambda"
 _MIN_RECEIVES = 5
+_RETENTION_SECONDS = 3600  # Replicate's documentation, "Data retention"
 
 
 def check_no_orphan_queues(stack: Stack) -> list[str]:
@@ -142,6 +143,31 @@ def check_dead_letter_alarms(stack: Stack) -> list[str]:
         for dimension in alarm.properties["Dimensions"]
     }
     return [f"{name}: no alarm on its depth" for name in sorted(find_dead_letter_queues(stack) - watched)]
+
+
+def check_queue_age_alarms(stack: Stack) -> list[str]:
+    """Each consumed queue has an alarm on the age of its messages.
+
+    One failed receive is no alarm: the message is received again after the visibility timeout. An hour is too
+    late: Replicate deletes outputs then.
+    """
+    if not stack.condition_holds("HasMonitoring"):
+        return []
+    thresholds = {
+        stack.find_by_name("QueueName", dimension["Value"]): float(alarm.properties["Threshold"])
+        for alarm in stack.of_type("CloudWatch::Alarm")
+        if alarm.properties.get("MetricName") == "ApproximateAgeOfOldestMessage"
+        and alarm.properties["ComparisonOperator"] == "GreaterThanThreshold"
+        and alarm.properties["Statistic"] == "Maximum"
+        for dimension in alarm.properties["Dimensions"]
+    }
+    violations = []
+    for mapping in _get_mappings(stack, "SQS::Queue"):
+        queue = stack.resources[referenced_id(mapping.properties["EventSourceArn"])]
+        min_seconds = int(queue.properties["VisibilityTimeout"])
+        if not min_seconds < thresholds.get(queue.id, 0) < _RETENTION_SECONDS:
+            violations.append(f"{queue.id}: no alarm on an age of {min_seconds} to {_RETENTION_SECONDS} s")
+    return violations
 
 
 def find_dead_letter_queues(stack: Stack) -> set[str]:

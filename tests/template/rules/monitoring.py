@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.observability import Metric
+from tests.template.metric_math import list_unfilled
 from tools.template.stack import Resource, Stack, iterate_parts, referenced_id
 
 if TYPE_CHECKING:
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 
 
 _NAMESPACE = "ReplicateProxy"
+_SEARCH = re.compile(r'SEARCH\(.*service="(?P<service>[^"]+)" MetricName="(?P<metric>\w+)"')
 _OPTIONAL_ALARMS = {"StorageAlarm"}  # the dashboard's list of alarms cannot depend on a condition
+_HEARTBEATS = {"SweepFunction": Metric.JOBS_CHECKED}
+"""The metric that a function emits in every run, by the function's logical ID."""
 _SHOWN_TYPES = ("CloudWatch::Alarm", "Lambda::Function", "SQS::Queue")
 
 
@@ -29,6 +34,42 @@ def check_alarm_actions(stack: Stack) -> list[str]:
         for subscription in stack.of_type("CE::AnomalySubscription")
         if not topics
         & {referenced_id(subscriber["Address"]) for subscriber in subscription.properties["Subscribers"]}
+    ]
+
+
+def check_missing_data(stack: Stack) -> list[str]:
+    """No alarm is silent because a metric has no samples in its outage.
+
+    An operator of metric math has no result where one of its operands is missing (Amazon CloudWatch User
+    Guide, "Using math expressions with CloudWatch metrics").
+    """
+    return [
+        f"{alarm.id}: {name} is an operand without FILL"
+        for alarm in stack.of_type("CloudWatch::Alarm")
+        for name in sorted(list_unfilled(alarm))
+    ]
+
+
+def check_schedules(stack: Stack) -> list[str]:
+    """A function that runs every few minutes has an alarm on a metric that is missing if it does not run."""
+    if not stack.condition_holds("HasMonitoring"):
+        return []
+    heartbeats = {
+        alarm.properties.get("MetricName")
+        for alarm in stack.of_type("CloudWatch::Alarm")
+        if alarm.properties["TreatMissingData"] == "breaching"
+        and alarm.properties["ComparisonOperator"] == "LessThanThreshold"
+    }
+    scheduled = {
+        referenced_id(target["Arn"]).removesuffix("Aliaslive")  # a gradual release has aliases
+        for rule in stack.of_type("Events::Rule")
+        if "minute" in str(rule.properties.get("ScheduleExpression"))
+        for target in rule.properties["Targets"]
+    }
+    return [
+        f"{name}: nothing tells that it stopped"
+        for name in sorted(scheduled)
+        if _HEARTBEATS.get(name) not in heartbeats
     ]
 
 
@@ -77,6 +118,8 @@ def _iterate_own_metrics(stack: Stack) -> Iterator[tuple[str, str, Any]]:
         for _, part in iterate_parts(_read_widgets(dashboard)):
             if isinstance(part, list) and part[:1] == [_NAMESPACE]:
                 yield dashboard.id, part[1], part[3]
+            elif isinstance(part, str) and (search := _SEARCH.match(part)):
+                yield dashboard.id, search["metric"], search["service"]
 
 
 def _read_widgets(dashboard: Resource) -> list[Any]:

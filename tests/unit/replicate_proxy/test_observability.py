@@ -1,13 +1,16 @@
-"""Every declared metric is recorded somewhere."""
+"""Metrics: each is recorded somewhere, in total and by its dimensions, by any number of threads."""
 
 from __future__ import annotations
 
 import ast
+import json
+import threading
 from pathlib import Path
 
 import pytest
 
-from replicate_proxy.observability import Metric
+from replicate_proxy.observability import Metric, count, measure_seconds
+from tests.support.metrics import MetricsReader
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,3 +30,40 @@ def find_recorded_metrics() -> set[str]:
 @pytest.mark.parametrize("metric", Metric)
 def test_metric_is_recorded(metric: Metric) -> None:
     assert metric.name in find_recorded_metrics()
+
+
+def test_metric_with_dimensions_is_emitted_in_total_and_for_their_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    count(Metric.JOB_FAILED, reason="rejected")
+
+    document = json.loads(capsys.readouterr().out)
+    (directive,) = document["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "ReplicateProxy"
+    assert directive["Dimensions"] == [["service"], ["service", "reason"]]
+    assert (document["service"], document["reason"]) == ("replicate-proxy", "rejected")
+    assert document["JobFailed"] == [1.0]
+
+
+def test_count_of_several_threads_loses_nothing(emitted: MetricsReader) -> None:
+    barrier = threading.Barrier(8)
+
+    def count_often() -> None:
+        barrier.wait()
+        for _ in range(250):
+            count(Metric.JOB_FAILED)
+
+    threads = [threading.Thread(target=count_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert emitted.sum(Metric.JOB_FAILED) == 2000
+
+
+def test_duration_is_recorded_when_block_raises(emitted: MetricsReader) -> None:
+    with pytest.raises(ValueError, match="failed"), measure_seconds(Metric.API_SECONDS, route="GET /"):
+        raise ValueError("failed")
+
+    assert len(emitted.values(Metric.API_SECONDS, route="GET /")) == 1

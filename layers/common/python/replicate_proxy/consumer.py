@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, PermanentError, ProxyError
-from replicate_proxy.observability import logger
+from replicate_proxy.observability import Metric, count_failure, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def log_message_outcome() -> Iterator[None]:
-    """Log why a message is retried or dropped.
+    """Log why a message is retried or dropped, and count failures that do not pass by themselves.
 
     A message whose job does not exist is dropped. Every other error is raised: SQS delivers the message again
-    and, after `maxReceiveCount` receives, moves it to the dead-letter queue.
+    and, after `maxReceiveCount` receives, moves it to the dead-letter queue. Lambda counts no error for a
+    message that is reported as failed, so the alarm on the functions watches the metric as well.
     """
     try:
         yield
@@ -25,10 +26,13 @@ def log_message_outcome() -> Iterator[None]:
         logger.warning("message dropped", reason=str(error))
     except PermanentError as error:
         logger.error("message cannot be handled", reason=f"{type(error).__name__}: {error}")
+        count_failure(Metric.MESSAGE_FAILED, error)
         raise
     except ProxyError as error:
         logger.warning("message will be retried", reason=f"{type(error).__name__}: {error}")
+        count_failure(Metric.MESSAGE_FAILED, error)
         raise
-    except Exception:
+    except Exception as error:
         logger.exception("message failed unexpectedly")
+        count_failure(Metric.MESSAGE_FAILED, error)
         raise

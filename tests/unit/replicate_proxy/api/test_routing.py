@@ -9,7 +9,9 @@ import pytest
 
 from replicate_proxy.api.http import Request, Response, json_response
 from replicate_proxy.api.routing import Router
+from replicate_proxy.observability import Metric
 from tests.support.builders import make_event
+from tests.support.metrics import MetricsReader
 
 router = Router(public_base_url="https://api.example.com/")
 
@@ -82,3 +84,16 @@ def test_registered_catch_all_takes_every_path() -> None:
 def test_routes_are_the_registered_ones() -> None:
     assert ("GET", "/admin/keys/{id}") in router.routes
     assert len(router.routes) == 5
+
+
+def test_time_of_request_is_recorded_by_route(emitted: MetricsReader) -> None:
+    call("GET", "/v1/predictions")
+    call("GET", "/admin/{proxy+}", proxy="keys/k1")
+    call("GET", "/admin/{proxy+}", proxy="keys/k2")
+    router.handle(make_event("GET", "/nowhere"))
+
+    assert emitted.sum_by(Metric.API_SECONDS, "route").keys() == {
+        ("GET /v1/predictions",),
+        ("GET /admin/keys/{id}",),
+    }
+    assert len(emitted.values(Metric.API_SECONDS)) == 3

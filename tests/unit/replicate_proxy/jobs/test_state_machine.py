@@ -16,6 +16,7 @@ from replicate_proxy.jobs.changes import (
     CheckScheduled,
     Claimed,
     EndedByProxy,
+    EndReason,
     Harvested,
     HarvestLeaseAcquired,
     OutcomeUnknown,
@@ -76,7 +77,7 @@ def build_changes(job: Job) -> dict[str, Change]:
         "harvest_lease_acquired": HarvestLeaseAcquired(lease_until=LATER),
         "harvested": Harvested(Document(text="1")),
         "cancel_requested": CancelRequested(),
-        "ended_by_proxy": EndedByProxy(S.FAILED, "gave up"),
+        "ended_by_proxy": EndedByProxy(S.FAILED, EndReason.EXPIRED, "gave up"),
         "check_scheduled": CheckScheduled(expected_status=job.status, next_check_at=LATER),
         **{word: make_report(word) for word in ("starting", "processing", "succeeded", "failed")},
         **{word: make_report(word) for word in ("canceled", "aborted")},
@@ -134,7 +135,7 @@ _changes = st.one_of(
         next_check_at=_times,
         increments_backoff=st.booleans(),
     ),
-    st.builds(EndedByProxy, st.sampled_from([S.FAILED, S.CANCELED])),
+    st.builds(EndedByProxy, st.sampled_from([S.FAILED, S.CANCELED]), st.just(EndReason.EXPIRED)),
 )
 
 

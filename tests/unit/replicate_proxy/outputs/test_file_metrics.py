@@ -1,13 +1,14 @@
-"""The metric and the log fields of a harvested file."""
+"""The metrics and the log fields of harvested files."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-import pytest
-
+from replicate_proxy.observability import Metric
 from replicate_proxy.outputs import file_metrics
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
+from tests.support.metrics import MetricsReader
 
 RECORD = FileRecord(
     ("secret-path",),
@@ -19,6 +20,7 @@ RECORD = FileRecord(
     source_host="replicate.delivery",
     text={"prompt": "secret-prompt"},
 )
+COMPRESSED = FileRecord((0,), FileOutcome.COMPRESSED, "https://cdn/0", bytes_before=100, bytes_after=9)
 
 
 def test_log_fields_have_no_content_and_no_url() -> None:
@@ -28,14 +30,28 @@ def test_log_fields_have_no_content_and_no_url() -> None:
     assert fields["reason"] == "too_slow"
 
 
-def test_record_counts_file_by_outcome_and_reason(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ReplicateProxy")
+def test_files_are_counted_once_each_by_outcome_and_reason(emitted: MetricsReader) -> None:
+    unreadable = replace(RECORD, outcome=FileOutcome.UNREADABLE, reason="broken")
 
-    file_metrics.record(RECORD)
+    file_metrics.count_files([RECORD, RECORD, COMPRESSED, unreadable])
 
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "FileHarvested" in line]
-    assert [(line["FileHarvested"], line["outcome"], line["reason"]) for line in lines] == [
-        ([1.0], "not_stored", "too_slow")
-    ]
+    assert emitted.sum_by(Metric.FILE_NOT_STORED, "outcome", "reason") == {("not_stored", "too_slow"): 2}
+    assert emitted.sum_by(Metric.FILE_STORED, "outcome", "reason") == {
+        ("compressed", "none"): 1,
+        ("unreadable", "broken"): 1,
+    }
+    assert (emitted.sum(Metric.FILE_STORED), emitted.sum(Metric.FILE_NOT_STORED)) == (2, 2)
+
+
+def test_bytes_of_compressed_images_are_counted(emitted: MetricsReader) -> None:
+    file_metrics.count_files([COMPRESSED, COMPRESSED, RECORD])
+
+    assert emitted.sum(Metric.IMAGE_BYTES_BEFORE) == 200
+    assert emitted.sum(Metric.IMAGE_BYTES_AFTER) == 18
+
+
+def test_url_of_other_host_is_not_counted_as_file_left_at_replicate(emitted: MetricsReader) -> None:
+    file_metrics.count_files([replace(RECORD, reason="address_not_allowed")])
+
+    assert emitted.sum(Metric.FILE_NOT_STORED) == 0
+    assert emitted.sum(Metric.FILE_NOT_ALLOWED) == 1

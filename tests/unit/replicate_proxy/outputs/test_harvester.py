@@ -12,6 +12,7 @@ import pytest
 
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.task import ImageOutcome, ImageResult
+from replicate_proxy.observability import Metric
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_harvester import FileHarvester
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
@@ -20,6 +21,7 @@ from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputFileStore
 from tests.support.clock import NOW, FakeClock
 from tests.support.harvest import FakeBlobStore, FakeFileFetcher, FakeImageCompressor
+from tests.support.metrics import MetricsReader
 
 BASE_URL = "https://cdn.example"
 PNG = b"\x89PNG\r\n\x1a\n" + b"p" * 100
@@ -95,7 +97,7 @@ def test_harvest_replaces_urls_and_keeps_shape_of_output() -> None:
     assert [record.outcome for record in result.records] == ["compressed", "compressed", "stored"]
 
 
-def test_compressed_image_has_full_record_and_headers() -> None:
+def test_compressed_image_has_full_record_and_headers(emitted: MetricsReader) -> None:
     harvest = Harvest({make_url("out.png"): PNG})
 
     (record,) = harvest.run([make_url("out.png")]).records
@@ -114,6 +116,7 @@ def test_compressed_image_has_full_record_and_headers() -> None:
     assert harvest.get_object(record.thumbnail_url or "")[0] == b"thumb"
     assert harvest.blobs.objects[record.original_key or ""] == PNG
     assert harvest.blobs.headers[record.original_key or ""]["content_disposition"].startswith("attachment")
+    assert len(emitted.values(Metric.IMAGE_SECONDS)) == 1
 
 
 def test_original_is_not_stored_when_disabled() -> None:

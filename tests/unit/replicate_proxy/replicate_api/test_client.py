@@ -11,6 +11,7 @@ import pytest
 from replicate_proxy.errors import ConfigurationError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.observability import Metric
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.errors import (
@@ -22,6 +23,7 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.models import UpstreamStatus
+from tests.support.metrics import MetricsReader
 from tests.support.scripted_server import PREDICTION, SUBMISSION, ScriptedServer, respond_with
 
 StartServer = Callable[..., ScriptedServer]
@@ -153,7 +155,9 @@ class TestToken:
 
         return ReplicateClient(open_session(), url, get_token), refreshes
 
-    def test_401_refreshes_token_and_repeats_call(self, start_server: StartServer) -> None:
+    def test_401_refreshes_token_and_repeats_call(
+        self, start_server: StartServer, emitted: MetricsReader
+    ) -> None:
         server = start_server(respond_with(401, UNAUTHENTICATED), respond_with(201, PREDICTION))
         client, refreshes = self.build_client(server.url, "r8_old", "r8_new")
 
@@ -161,30 +165,53 @@ class TestToken:
         assert refreshes == [False, True]
         tokens = [parse_request(request)[1]["authorization"] for request in server.requests]
         assert tokens == ["Bearer r8_old", "Bearer r8_new"]
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 0
 
-    def test_401_with_unchanged_token_raises(self, start_server: StartServer) -> None:
+    def test_401_with_unchanged_token_raises(self, start_server: StartServer, emitted: MetricsReader) -> None:
         server = start_server(respond_with(401, UNAUTHENTICATED))
         client, _ = self.build_client(server.url, "r8_old")
         with pytest.raises(TokenRejectedError) as caught:
             client.get("abc")
         assert caught.value.retry_after
         assert server.connections == 1
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 1
 
-    def test_second_401_raises(self, start_server: StartServer) -> None:
+    def test_second_401_raises(self, start_server: StartServer, emitted: MetricsReader) -> None:
         server = start_server(respond_with(401, UNAUTHENTICATED), respond_with(401, UNAUTHENTICATED))
         client, _ = self.build_client(server.url, "r8_old", "r8_new")
         with pytest.raises(TokenRejectedError):
             client.create(SUBMISSION, {})
         assert server.connections == 2
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 1
+
+    def test_401_of_passed_through_read_is_counted(
+        self, start_server: StartServer, emitted: MetricsReader
+    ) -> None:
+        client, _ = self.build_client(start_server(respond_with(401, UNAUTHENTICATED)).url, "r8_old")
+        with pytest.raises(TokenRejectedError):
+            client.read("/v1/models")
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 1
+
+    def test_unreadable_token_is_counted(self, start_server: StartServer, emitted: MetricsReader) -> None:
+        def get_token(refresh: bool) -> str:
+            raise ConfigurationError("cannot read secret /token: it is empty")
+
+        client = ReplicateClient(open_session(), start_server().url, get_token)
+        with pytest.raises(ConfigurationError):
+            client.get("abc")
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 1
 
     @pytest.mark.parametrize("token", ["", "r8_x\r\nX-Evil: 1", "r8 x", "r8_é"])
-    def test_invalid_token_is_neither_sent_nor_quoted(self, start_server: StartServer, token: str) -> None:
+    def test_invalid_token_is_neither_sent_nor_quoted(
+        self, start_server: StartServer, emitted: MetricsReader, token: str
+    ) -> None:
         server = start_server(respond_with(201, PREDICTION))
         client, _ = self.build_client(server.url, token)
         with pytest.raises(TokenRejectedError) as caught:
             client.create(SUBMISSION, {})
         assert server.connections == 0
         assert not token or token not in str(caught.value)
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 1
 
 
 def test_get_and_cancel_quote_id(start_server: StartServer, build_client: BuildClient) -> None:

@@ -12,6 +12,7 @@ from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.observability import Metric
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.report_change import build_report_change
@@ -19,6 +20,7 @@ from replicate_proxy.services.reports import ReportLoader, ReportPublisher
 from tests.support.builders import make_event, make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
+from tests.support.metrics import MetricsReader
 from tests.support.world import SECRET
 
 if TYPE_CHECKING:
@@ -268,3 +270,25 @@ def test_event_stays_within_its_limit_when_its_json_is_longer_than_the_body(
 
     (message,) = stack.bus.queue_bodies()
     assert len(message.encode()) < 256 * 1024
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        ("missing_headers", {"headers": {}}),
+        ("forged", {"secret": OTHER_SECRET}),
+        ("stale", {"age_seconds": 301}),
+        ("unsigned_url", {"query": {}}),
+        ("not_json", {"body": b"{"}),
+        ("not_a_prediction", {"body": {}}),
+    ],
+)
+def test_rejection_is_counted_by_reason(
+    stack: WebhookStack, emitted: MetricsReader, reason: str, changes: dict[str, Any]
+) -> None:
+    replaced = {name: changes.pop(name) for name in ("headers", "query") if name in changes}
+    headers, query, body = stack.make_request(**changes)
+
+    stack.get_rejection_status(replaced.get("headers", headers), replaced.get("query", query), body)
+
+    assert emitted.sum_by(Metric.WEBHOOK_REJECTED, "reason") == {(reason,): 1}

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
 from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.observability import Metric
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.sweep import Sweeper
 from tests.support.clock import NOW
+from tests.support.metrics import MetricsReader
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -149,3 +151,31 @@ def test_sweep_checks_job_that_falls_due_within_its_duration(world: World) -> No
 
     assert result.outcomes == {CheckOutcome.SUBMIT_REQUEUED: 1}
     assert world.clock.now() - NOW <= timedelta(seconds=22)
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (KeyError("bug"), {("unexpected",): 1}),
+        (PermanentError("no replicate_id"), {("permanent",): 1}),
+        (ConfigurationError("no token"), {("configuration",): 1}),
+        (RetryableError("busy"), {}),
+    ],
+)
+def test_failed_check_is_counted_unless_failure_is_temporary(
+    world: World, emitted: MetricsReader, error: Exception, counted: dict[tuple[str], int]
+) -> None:
+    world.put_job(next_check_at=PAST)
+
+    def fail(_: Job) -> CheckOutcome:
+        raise error
+
+    make_sweeper(world, {S.QUEUED: fail}).sweep_jobs(NOW + timedelta(seconds=50))
+
+    assert emitted.sum_by(Metric.CHECK_FAILED, "reason") == counted
+
+
+def test_sweep_without_due_jobs_reports_that_it_ran(world: World, emitted: MetricsReader) -> None:
+    world.run_sweep()
+
+    assert emitted.values(Metric.JOBS_CHECKED) == [0]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.api.cors import CorsPolicy
 from replicate_proxy.api.http import Request, Response, problem_from_error
 from replicate_proxy.errors import ApiError
-from replicate_proxy.observability import logger
+from replicate_proxy.observability import Metric, logger, measure_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -92,7 +92,8 @@ class Router:
             handler = self._handlers.get((request.method, request.resource))
             if handler is None or not _has_valid_path_params(request):
                 raise ApiError(404, "Not found", "The requested resource could not be found")
-            return handler(request)
+            with measure_seconds(Metric.API_SECONDS, route=f"{request.method} {request.resource}"):
+                return handler(request)
         except Exception as error:  # noqa: BLE001 - outermost frame: the caller gets a 500, the log the trace
             return problem_from_error(error)
 

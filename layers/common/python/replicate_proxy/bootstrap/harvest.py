@@ -18,9 +18,9 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
-from replicate_proxy.outputs import file_metrics
 from replicate_proxy.outputs.fetch import DiskBudget, HostAllowlist, HttpFileFetcher
 from replicate_proxy.outputs.file_harvester import FileHarvester
+from replicate_proxy.outputs.file_metrics import log_file
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputFileStore
@@ -92,7 +92,7 @@ def _build_output_harvester() -> ParallelOutputHarvester:
         settings=settings,
     )
     return ParallelOutputHarvester(
-        file_harvester=file_harvester, settings=settings, clock=clock, on_file_harvested=file_metrics.record
+        file_harvester=file_harvester, settings=settings, clock=clock, on_file_harvested=log_file
     )
 
 

@@ -8,6 +8,7 @@ from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.services.job_metrics import record_job_end
 
 
 @cache
@@ -17,4 +18,4 @@ def build_job_timeouts() -> JobTimeouts:
 
 @cache
 def build_job_updater() -> JobUpdater:
-    return JobUpdater(build_job_store(), clock, build_job_timeouts())
+    return JobUpdater(build_job_store(), clock, build_job_timeouts(), on_ended=record_job_end)

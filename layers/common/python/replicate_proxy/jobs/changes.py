@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from replicate_proxy.errors import DuplicateError
@@ -16,6 +17,28 @@ if TYPE_CHECKING:
 
 class StaleChangeError(DuplicateError):
     """The change is late, a duplicate, or about another attempt; the job is not changed."""
+
+
+class EndReason(StrEnum):
+    """Why a job ended: how its metric tells apart the ends of one status."""
+
+    HARVESTED = "harvested"
+    # Files were left at Replicate, since the harvest could not finish while it had them.
+    HARVEST_GIVEN_UP = "harvest_given_up"
+    # Replicate reported that the prediction failed or was canceled.
+    REPORTED = "reported"
+    # Replicate rejected the create request, or did so because the account has no credit.
+    REJECTED = "rejected"
+    NO_CREDIT = "no_credit"
+    # The job waited in the queue for too long, or its own deadline passed there.
+    EXPIRED = "expired"
+    DEADLINE_PASSED = "deadline_passed"
+    OUTPUT_LOST = "output_lost"
+    # Replicate ended the prediction with a status that it does not document.
+    UNKNOWN_STATUS = "unknown_status"
+    # It could not be determined whether Replicate has accepted the create request.
+    UNRESOLVED = "unresolved"
+    CANCEL_REQUESTED = "cancel_requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +76,7 @@ class Rejected(AttemptChange):
     """Replicate rejected the request permanently; `error` is its text."""
 
     error: str
+    reason: EndReason = EndReason.REJECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +126,7 @@ class Harvested(Change):
 
     output: Document
     files: Document | None = None
+    reason: EndReason = EndReason.HARVESTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,4 +159,5 @@ class EndedByProxy(Change):
     """The proxy ends the job without a result from Replicate: given up, expired, or canceled in the queue."""
 
     status: Literal[JobStatus.FAILED, JobStatus.CANCELED]
+    reason: EndReason
     error: str | None = None

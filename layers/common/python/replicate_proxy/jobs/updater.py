@@ -9,6 +9,8 @@ from replicate_proxy.jobs.changes import Reported
 from replicate_proxy.jobs.state_machine import apply_change
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.jobs.changes import Change
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.jobs.timeouts import JobTimeouts
@@ -19,12 +21,23 @@ _MAX_SAVE_ATTEMPTS = 6
 
 
 class JobUpdater:
-    """Applies changes by the state machine; the job's revision is the condition of each save."""
+    """Applies changes by the state machine; the job's revision is the condition of each save.
 
-    def __init__(self, store: JobStore, clock: Clock, timeouts: JobTimeouts) -> None:
+    `on_ended` is called once for each job that ends, with the change that ended it; it must not raise.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        clock: Clock,
+        timeouts: JobTimeouts,
+        *,
+        on_ended: Callable[[Job, Change], None] = lambda _job, _change: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._timeouts = timeouts
+        self._on_ended = on_ended
 
     def get(self, tenant: str, job_id: str) -> Job:
         """Return the current record. Raises NotFoundError."""
@@ -45,7 +58,11 @@ class JobUpdater:
                 # job of unknown outcome with an identical request cannot.
                 self._store.claim_prediction(change.replicate_id, job.tenant, job.id)
             try:
-                return self._store.save(changed)
+                saved = self._store.save(changed)
             except ConflictError:
                 job = self.get(job.tenant, job.id)
+                continue
+            if saved.is_terminal:
+                self._on_ended(saved, change)
+            return saved
         raise RetryableError("too many concurrent changes of the job", retry_after=1)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.task import ImageOutcome
-from replicate_proxy.observability import logger
+from replicate_proxy.observability import Metric, logger, measure_seconds
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_types import FileType, detect_file_type
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
@@ -134,7 +134,8 @@ class FileHarvester:
 
     def _store_image(self, download: _Download, options: ImageOptions) -> FileRecord:
         output, thumbnail = download.source.with_name("output"), download.source.with_name("thumbnail")
-        result = self._compressor.compress(download.source, output, thumbnail, options)
+        with measure_seconds(Metric.IMAGE_SECONDS):
+            result = self._compressor.compress(download.source, output, thumbnail, options)
         if result.sha256:
             record = self._store_output(download, output, result)
         else:

@@ -14,6 +14,7 @@ from replicate_proxy import __version__
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ConfigurationError
 from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.observability import Metric, count
 from replicate_proxy.replicate_api.error_mapping import (
     TOKEN_REJECTED_RETRY_SECONDS,
     Operation,
@@ -188,6 +189,17 @@ class ReplicateClient:
             return parse(parse_json(response.body))
 
     def _send_authenticated(self, call: _Call) -> UpstreamResponse:
+        """Send the call and return its response; a 401 means that the token was rejected after a refresh."""
+        try:
+            response = self._send_with_token(call)
+        except (ConfigurationError, TokenRejectedError):
+            count(Metric.TOKEN_REJECTED)
+            raise
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            count(Metric.TOKEN_REJECTED)
+        return response
+
+    def _send_with_token(self, call: _Call) -> UpstreamResponse:
         token = self._get_token(False)
         response = self._send(call, token)
         if response.status == HTTPStatus.UNAUTHORIZED:

@@ -13,6 +13,7 @@ A crash after the claim leaves a lease that expires, which counts as an unknown 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS, DispatchCommand, DispatchKind
@@ -22,6 +23,7 @@ from replicate_proxy.jobs.changes import (
     CheckScheduled,
     Claimed,
     EndedByProxy,
+    EndReason,
     OutcomeUnknown,
     Rejected,
     Released,
@@ -126,14 +128,18 @@ class Dispatcher:
         """Return the change that ends a job that must not be sent any more, else None."""
         now = self._clock.now()
         if job.cancel_requested_at is not None:
-            return EndedByProxy(JobStatus.CANCELED)
+            return EndedByProxy(JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
         if job.deadline is not None and job.deadline <= now:
             return EndedByProxy(
-                JobStatus.CANCELED, "The deadline (Cancel-After) passed before the prediction was started"
+                JobStatus.CANCELED,
+                EndReason.DEADLINE_PASSED,
+                "The deadline (Cancel-After) passed before the prediction was started",
             )
         if (now - job.created_at).total_seconds() > self._timeouts.max_queued_seconds:
             return EndedByProxy(
-                JobStatus.FAILED, "Replicate did not accept the request within the time a job may wait"
+                JobStatus.FAILED,
+                EndReason.EXPIRED,
+                "Replicate did not accept the request within the time a job may wait",
             )
         return None
 
@@ -171,7 +177,7 @@ class Dispatcher:
             self._release(claimed, error)
         except RejectedError as error:
             count(Metric.DISPATCH_REJECTED)
-            self._apply(claimed, Rejected(attempt=claimed.attempt, error=_format_rejection(error)))
+            self._apply(claimed, _build_rejected_change(claimed, error))
             self._checkpoint("dispatch.failure_stored")
         except ProxyError as error:
             # Any other failure leaves open whether Replicate accepted the request.
@@ -227,6 +233,7 @@ class Dispatcher:
 
     def _requeue_delayed(self, job: Job, delay_seconds: float) -> None:
         count(Metric.DISPATCH_REQUEUED)
+        record_seconds(Metric.QUEUE_AGE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
         command = DispatchCommand.for_job(DispatchKind.SUBMIT, job)
         try:
             self._queue.send(command, delay_seconds=min(delay_seconds, MAX_MESSAGE_DELAY_SECONDS))
@@ -241,7 +248,7 @@ class Dispatcher:
         if job.status is JobStatus.QUEUED or (
             job.replicate_id is not None and self._cancel_prediction(job.replicate_id)
         ):
-            self._apply(job, EndedByProxy(JobStatus.CANCELED))
+            self._apply(job, EndedByProxy(JobStatus.CANCELED, EndReason.CANCEL_REQUESTED))
 
     def _cancel_prediction(self, replicate_id: str) -> bool:
         """Cancel the prediction on Replicate and return whether it ended canceled."""
@@ -285,6 +292,9 @@ def _backoff_seconds(job: Job) -> float:
     return float(min(5 * 2 ** min(job.failed_submissions, 8), _MAX_BACKOFF_SECONDS))
 
 
-def _format_rejection(error: RejectedError) -> str:
-    """Return Replicate's own title and detail as the error of the job."""
-    return f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"
+def _build_rejected_change(job: Job, error: RejectedError) -> Rejected:
+    """Return the change that ends the job with Replicate's own title and detail as its error."""
+    text = f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"
+    has_no_credit = error.status == HTTPStatus.PAYMENT_REQUIRED
+    reason = EndReason.NO_CREDIT if has_no_credit else EndReason.REJECTED
+    return Rejected(attempt=job.attempt, error=text, reason=reason)

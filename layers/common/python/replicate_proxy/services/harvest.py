@@ -8,25 +8,33 @@ succeed any more: the job succeeds with the files stored so far and Replicate's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.jobs.changes import CheckScheduled, Harvested, HarvestLeaseAcquired, StaleChangeError
+from replicate_proxy.jobs.changes import (
+    CheckScheduled,
+    EndReason,
+    Harvested,
+    HarvestLeaseAcquired,
+    StaleChangeError,
+)
 from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION
 from replicate_proxy.observability import Metric, count, logger, record_seconds
+from replicate_proxy.outputs.file_metrics import count_files
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
-from replicate_proxy.outputs.references import replace_references
+from replicate_proxy.outputs.references import find_references, replace_references
 from replicate_proxy.services.report_change import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from replicate_proxy.jobs.model import Document
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, DocumentStore
 
@@ -38,6 +46,7 @@ _RETRY_DELAYS_SECONDS = (5.0, 20.0, 60.0)
 _CONTINUATION_TIMEOUT_SECONDS = 120
 # Replicate deletes the files an hour after the prediction ends, when a round may still be running.
 _EXPIRY_MARGIN = timedelta(minutes=10)
+_GIVEN_UP = "harvest_given_up"
 
 
 class OutputHarvester(Protocol):
@@ -122,7 +131,7 @@ class JobHarvester:
                 earlier_records=earlier_records,
             )
         except NotFoundError:
-            return self._fall_back(job)
+            return finish_with_source_urls(job, self.updater, self.documents)
         except RetryableError as error:
             return self._continue_later(job, None, _retry_delay_seconds(job), reason=str(error))
         self.checkpoint("harvest.files_stored")
@@ -155,27 +164,15 @@ class JobHarvester:
         return job.checks < len(_RETRY_DELAYS_SECONDS) and now - completed_at < REPLICATE_RETENTION
 
     def _finish(self, job: Job, result: HarvestResult) -> Job:
-        records = [record.to_json() for record in result.records]
         change = Harvested(
             output=self.documents.save(job.tenant, job.id, "output", result.output),
-            files=self.documents.save(job.tenant, job.id, "files", records) if records else None,
+            files=_save_records(job, result.records, self.documents),
         )
         job = self.updater.apply(job, change)
         self.checkpoint("harvest.result_stored")
-        self._record_metrics(job, result)
-        return job
-
-    def _record_metrics(self, job: Job, result: HarvestResult) -> None:
-        now = self.clock.now()
-        count(Metric.JOB_SUCCEEDED)
-        record_seconds(Metric.JOB_SECONDS, (now - job.created_at).total_seconds())
-        record_seconds(Metric.HARVEST_SECONDS, (now - (job.completed_at or now)).total_seconds())
-        for record in result.records:
-            count(Metric.FILE_NOT_OPTIMIZED if record.outcome.is_degraded else Metric.FILE_STORED)
-            if record.outcome is FileOutcome.COMPRESSED:
-                count(Metric.IMAGE_BYTES_BEFORE, record.bytes_before)
-                count(Metric.IMAGE_BYTES_AFTER, record.bytes_after)
+        count_files(result.records)
         logger.info("harvest finished", files=len(result.records))
+        return job
 
     def _continue_later(
         self, job: Job, result: HarvestResult | None, delay_seconds: float, *, reason: str
@@ -183,13 +180,13 @@ class JobHarvester:
         """Record what is stored and send a continuation; the sweep sends another if this one is lost."""
         now = self.clock.now()
         if source_expired(job, now):
-            return self._fall_back(job)
+            return finish_with_source_urls(job, self.updater, self.documents)
         logger.info("harvest continues later", reason=reason, seconds=delay_seconds)
-        records = [record.to_json() for record in result.records] if result else None
+        record_seconds(Metric.HARVEST_AGE_SECONDS, (now - (job.completed_at or now)).total_seconds())
         change = CheckScheduled(
             expected_status=job.status,
             next_check_at=now + timedelta(seconds=delay_seconds + _CONTINUATION_TIMEOUT_SECONDS),
-            files=self.documents.save(job.tenant, job.id, "files", records) if records else None,
+            files=_save_records(job, result.records, self.documents) if result else None,
             increments_backoff=delay_seconds > 0,
         )
         job = self.updater.apply(job, change)
@@ -197,11 +194,6 @@ class JobHarvester:
         event = build_continuation_event(job, now)
         self.queue.send(event, tenant=job.tenant, delay_seconds=delay_seconds)
         self.checkpoint("harvest.continuation_sent")
-        return job
-
-    def _fall_back(self, job: Job) -> Job:
-        job = finish_with_source_urls(job, self.updater, self.documents)
-        count(Metric.JOB_SUCCEEDED)
         return job
 
 
@@ -229,20 +221,52 @@ def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentSt
 
     The output is null if the stored source output does not exist any more. Raises StaleChangeError.
     """
-    count(Metric.FILE_NOT_OPTIMIZED)
     logger.error("harvest given up, source URLs kept", job_id=job.id, attempt=job.attempt)
     try:
         source_output = documents.load(job.replicate_output)
     except NotFoundError:
+        job = _finish_given_up(job, None, (), updater, documents)
         count(Metric.OUTPUT_LOST)
-        output = None
-    else:
-        records = [FileRecord.from_json(record) for record in documents.load(job.files) or ()]
-        output = replace_references(
-            source_output, {record.path: record.url for record in records if record.is_stored}
-        )
-    change = Harvested(documents.save(job.tenant, job.id, "output", output), job.files)
-    return updater.apply(job, change)
+        return job
+    records = _complete_records(job, source_output, documents)
+    output = replace_references(
+        source_output, {record.path: record.url for record in records if record.is_stored}
+    )
+    return _finish_given_up(job, output, records, updater, documents)
+
+
+def _complete_records(job: Job, source_output: object, documents: DocumentStore) -> tuple[FileRecord, ...]:
+    """Return a record of every file of the output: those of the rounds so far, and of files left over."""
+    earlier = [FileRecord.from_json(record) for record in documents.load(job.files) or ()]
+    records = {record.path: replace(record, retryable=False) for record in earlier}
+    return tuple(
+        records.get(reference.path)
+        or FileRecord(reference.path, FileOutcome.NOT_STORED, reference.url, _GIVEN_UP)
+        for reference in find_references(source_output)
+    )
+
+
+def _finish_given_up(
+    job: Job,
+    output: object,
+    records: tuple[FileRecord, ...],
+    updater: JobUpdater,
+    documents: DocumentStore,
+) -> Job:
+    change = Harvested(
+        documents.save(job.tenant, job.id, "output", output),
+        _save_records(job, records, documents) or job.files,
+        EndReason.HARVEST_GIVEN_UP,
+    )
+    job = updater.apply(job, change)
+    count_files(records)
+    return job
+
+
+def _save_records(job: Job, records: Iterable[FileRecord], documents: DocumentStore) -> Document | None:
+    """Store the records of files with the job; return None if there are none."""
+    values = [record.to_json() for record in records]
+    return documents.save(job.tenant, job.id, "files", values) if values else None
 
 
 def _retry_delay_seconds(job: Job) -> float:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
-from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, OutcomeUnknown, StaleChangeError
+from replicate_proxy.jobs.changes import (
+    CheckScheduled,
+    EndedByProxy,
+    EndReason,
+    OutcomeUnknown,
+    StaleChangeError,
+)
 from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
@@ -144,7 +150,7 @@ class Reconciler:
             return CheckOutcome.STILL_RUNNING
         word = str(prediction.raw.get("status"))[:_MAX_STATUS_CHARACTERS]
         error = f"Replicate ended the prediction with a status that is not documented: {word}"
-        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, error))
+        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, EndReason.UNKNOWN_STATUS, error))
         return CheckOutcome.ENDED_WITH_UNKNOWN_STATUS
 
     def _check_harvesting(self, job: Job) -> CheckOutcome:
@@ -187,11 +193,11 @@ class Reconciler:
         self.checkpoint("sweep.message_sent")
 
     def _fail_lost_output(self, job: Job, reason: str) -> CheckOutcome:
-        count(Metric.OUTPUT_LOST)
         latest_known = job.completed_at or job.started_at or job.created_at
         is_late = self.clock.now() - latest_known > REPLICATE_RETENTION
         error = f"The output is lost: {reason}.{f' {_REPORTED_TOO_LATE}.' if is_late else ''}"
-        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, error))
+        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, EndReason.OUTPUT_LOST, error))
+        count(Metric.OUTPUT_LOST)
         return CheckOutcome.OUTPUT_LOST
 
     def _schedule_next_check(self, job: Job, seconds: float) -> None:

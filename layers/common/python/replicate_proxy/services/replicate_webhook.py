@@ -140,6 +140,6 @@ def _parse_prediction(body: bytes) -> UpstreamPrediction:
 
 def _reject(status: int, reason: str, detail: str) -> ApiError:
     """Count and log the rejection, and return its error."""
-    count(Metric.WEBHOOK_REJECTED)
+    count(Metric.WEBHOOK_REJECTED, reason=reason)
     logger.warning("webhook rejected", reason=reason)
     return ApiError(status, "Webhook rejected", detail)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, ResubmitAllowed
+from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, EndReason, ResubmitAllowed
 from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.services.check_outcome import CheckOutcome
@@ -90,7 +90,7 @@ class SubmissionResolver:
             return CheckOutcome.STILL_UNKNOWN
         if is_ambiguous or _count_resubmissions(job) >= self.timeouts.max_resubmissions:
             logger.error("submission not resolved, job failed", job_id=job.id, attempt=job.attempt)
-            self.updater.apply(job, EndedByProxy(JobStatus.FAILED, _UNRESOLVED_ERROR))
+            self.updater.apply(job, EndedByProxy(JobStatus.FAILED, EndReason.UNRESOLVED, _UNRESOLVED_ERROR))
             return CheckOutcome.UNRESOLVED
         return self._resubmit(job)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.jobs.changes import StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.observability import Metric, count, count_failure, logger
 from replicate_proxy.services.check_outcome import CheckOutcome
 
 if TYPE_CHECKING:
@@ -97,9 +97,11 @@ class Sweeper:
             return CheckOutcome.NOT_FOUND
         except ProxyError as error:
             logger.warning("check failed", job_id=due_job.id, reason=f"{type(error).__name__}: {error}")
+            count_failure(Metric.CHECK_FAILED, error)
             return CheckOutcome.CHECK_FAILED
-        except Exception:  # noqa: BLE001 - a bug in one check must not stop the others
+        except Exception as error:  # noqa: BLE001 - a bug in one check must not stop the others
             logger.exception("check failed unexpectedly", job_id=due_job.id)
+            count_failure(Metric.CHECK_FAILED, error)
             return CheckOutcome.CHECK_FAILED
 
     def _run_handler(self, due_job: DueJob, deadline: datetime) -> CheckOutcome:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import CommandQueue, DocumentStore
 
 
-_TERMINAL_METRICS = {JobStatus.FAILED: Metric.JOB_FAILED, JobStatus.CANCELED: Metric.JOB_CANCELED}
-
-
 class Tracker:
     """Applies reports to their jobs. Late and repeated reports are logged and ignored."""
 
@@ -58,15 +55,10 @@ class Tracker:
                 channel=report.channel.value,
                 job_status=job.status.value,
             )
-            self._count_end(job)
             self._send_pending_cancel(job)
         self._send_retry(job)
         self._checkpoint("track.commands_sent")
         return job
-
-    def _count_end(self, job: Job) -> None:
-        if metric := _TERMINAL_METRICS.get(job.status):
-            count(metric)
 
     def _send_pending_cancel(self, job: Job) -> None:
         """Cancel a prediction that became known after the caller requested the cancel."""

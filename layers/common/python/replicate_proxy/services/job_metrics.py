@@ -1,0 +1,48 @@
+"""The metrics of jobs that end, whichever function ends them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_proxy.jobs.changes import EndedByProxy, EndReason, Harvested, Rejected, Reported
+from replicate_proxy.jobs.model import JobStatus, TimelineStep
+from replicate_proxy.observability import Metric, count, record_seconds
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.changes import Change
+    from replicate_proxy.jobs.model import Job
+
+
+_METRICS = {
+    JobStatus.SUCCEEDED: Metric.JOB_SUCCEEDED,
+    JobStatus.FAILED: Metric.JOB_FAILED,
+    JobStatus.CANCELED: Metric.JOB_CANCELED,
+}
+
+
+def record_job_end(job: Job, change: Change) -> None:
+    """Count the end by status and reason, and record how long the job and its harvest took.
+
+    The other statuses are counted as 0, so that the metrics have values for the same minutes: where nothing
+    succeeds, an alarm on the share of failures must not miss one of its operands.
+    """
+    ended_at = job.timeline[TimelineStep.FINISHED]
+    for status, metric in _METRICS.items():
+        if status is job.status:
+            count(metric, reason=_find_reason(job, change))
+        else:
+            count(metric, 0)
+    record_seconds(Metric.JOB_SECONDS, (ended_at - job.created_at).total_seconds())
+    if isinstance(change, Harvested):
+        completed_at = job.completed_at or ended_at
+        record_seconds(Metric.HARVEST_SECONDS, (ended_at - completed_at).total_seconds())
+
+
+def _find_reason(job: Job, change: Change) -> EndReason:
+    match change:
+        case EndedByProxy() | Harvested() | Rejected():
+            return change.reason
+        case Reported() if job.status is JobStatus.FAILED or job.cancel_requested_at is None:
+            return EndReason.REPORTED
+    # A requested cancel also ends a job that returns to the queue.
+    return EndReason.CANCEL_REQUESTED
