@@ -1,1 +1,4 @@
-"""Deterministic simulation of the pipeline: virtual time, seeded choices, an in-memory AWS."""
+"""The deterministic simulation: the whole system in one process, under every interleaving and fault.
+
+docs/simulation.md explains it.
+"""

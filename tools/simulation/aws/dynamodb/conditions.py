@@ -140,7 +140,7 @@ def _compile(condition: Condition) -> Test:
 
 
 def _compile_junction(word: str, tests: list[Test]) -> Test:
-    if len(tests) == 2:  # noqa: PLR2004 - the most frequent case, without a generator
+    if len(tests) == 2:
         first, second = tests
         if word == "AND":
             return lambda item, names, values: first(item, names, values) and second(item, names, values)

@@ -1,0 +1,119 @@
+"""`python -m tools.simulation run|replay`: run many seeds, or one again with its trace."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tools.simulation.campaign import Campaign, run_campaign
+from tools.simulation.run import START, RunResult, RunSettings, run_seed
+from tools.simulation.shrink import shrink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 if every guarantee held, 1 if one was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tools.simulation", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run many seeds on all cores")
+    run.add_argument("--first-seed", type=int, default=1)
+    run.add_argument("--seeds", type=int, help="how many seeds (default: as many as --minutes allows)")
+    run.add_argument("--minutes", type=float, help="stop after this time")
+    run.add_argument("--jobs", type=int, default=RunSettings().jobs, help="jobs of each seed")
+    run.add_argument("--workers", type=int)
+    replay = commands.add_parser("replay", help="run one seed again and show its trace")
+    replay.add_argument("seed", type=int)
+    replay.add_argument("--jobs", type=int, default=RunSettings().jobs)
+    replay.add_argument("--shrink", action="store_true", help="leave out what is not needed to fail")
+    replay.add_argument("--script", help="JSON of the choices to make instead of drawing them")
+    replay.add_argument("--job", help="show only the steps that name this text")
+    replay.add_argument("--last", type=int, default=200, help="how many steps to show")
+    options = parser.parse_args(arguments)
+    if options.command == "run":
+        return _run(options)
+    return _replay(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    if options.seeds is None and options.minutes is None:
+        options.seeds = 200
+    is_terminal = sys.stderr.isatty()
+
+    def show_progress(campaign: Campaign) -> None:
+        if is_terminal:
+            text = f"\r{campaign.seeds} seeds, {campaign.jobs} jobs, {len(campaign.violations)} violations "
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    campaign = run_campaign(
+        first_seed=options.first_seed,
+        max_seeds=options.seeds,
+        max_seconds=options.minutes * 60 if options.minutes else None,
+        settings=RunSettings(jobs=options.jobs),
+        workers=options.workers,
+        on_progress=show_progress,
+    )
+    _print_report(campaign, time.perf_counter() - started, options)
+    return 1 if campaign.violations else 0
+
+
+def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespace) -> None:
+    lines = [
+        "",
+        f"{campaign.seeds} seeds, {campaign.jobs:,} jobs, {campaign.steps:,} steps in {seconds:.0f} s",
+        f"{campaign.virtual_seconds / 86400:,.0f} days of virtual time",
+        "statuses: " + ", ".join(f"{name} {count:,}" for name, count in sorted(campaign.statuses.items())),
+        "faults:",
+        *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.faults.items())),
+        f"transitions seen: {len(campaign.transitions)}",
+        *(f"  {before} → {after}" for before, after in sorted(campaign.transitions)),
+        f"checkpoints passed: {len(campaign.checkpoints)}",
+        *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.checkpoints.items())),
+    ]
+    for seed, violation in sorted(campaign.violations.items()):
+        lines.append(f"VIOLATION seed {seed}: {violation.guarantee}: {violation.detail}")
+        lines.append(f"  python -m tools.simulation replay {seed} --jobs {options.jobs} --shrink")
+    lines.append(f"{len(campaign.violations)} of {campaign.seeds} seeds broke a guarantee")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _replay(options: argparse.Namespace) -> int:
+    script = json.loads(options.script) if options.script else None
+    settings = RunSettings(jobs=options.jobs)
+    result = run_seed(options.seed, settings, script=script)
+    if result.violation is not None and options.shrink:
+        result = shrink(result, settings, report=lambda text: print(text, file=sys.stderr))  # noqa: T201
+    shown = run_seed(
+        options.seed,
+        RunSettings(jobs=options.jobs, keeps_steps=True),
+        script=result.decisions,
+    )
+    _print_trace(shown, options)
+    return 1 if result.violation else 0
+
+
+def _print_trace(result: RunResult, options: argparse.Namespace) -> None:
+    steps = result.trace
+    if options.job:
+        steps.steps = [step for step in steps.steps if options.job in f"{step.actor} {step.text}"]
+    lines = [
+        steps.format(start=START, last=options.last),
+        f"trace hash {steps.hash}, {steps.count} steps",
+        f"choices: {json.dumps(dict(result.decisions))}",
+    ]
+    if result.violation is None:
+        lines.append("every guarantee held")
+    else:
+        violation = result.violation
+        lines.append(f"VIOLATION at {violation.at - START:.3f} s: {violation.guarantee}: {violation.detail}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Run many seeds on all cores, and sum up what they did."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from tools.simulation.run import RunResult, RunSettings, run_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tools.simulation.invariants import Violation
+
+_SEEDS_PER_TASK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSummary:
+    """What a worker process tells about a seed."""
+
+    seed: int
+    hash: str
+    steps: int
+    accepted: int
+    virtual_seconds: float
+    violation: Violation | None
+    faults: dict[str, int]
+    checkpoints: dict[str, int]
+    transitions: frozenset[tuple[str, str]]
+    statuses: dict[str, int]
+
+
+@dataclass(slots=True)
+class Campaign:
+    """The sums over all seeds that have run."""
+
+    seeds: int = 0
+    jobs: int = 0
+    steps: int = 0
+    virtual_seconds: float = 0.0
+    violations: dict[int, Violation] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+    checkpoints: Counter[str] = field(default_factory=Counter)
+    transitions: set[tuple[str, str]] = field(default_factory=set)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def add(self, summary: SeedSummary) -> None:
+        self.seeds += 1
+        self.jobs += summary.accepted
+        self.steps += summary.steps
+        self.virtual_seconds += summary.virtual_seconds
+        if summary.violation is not None:
+            self.violations[summary.seed] = summary.violation
+        self.faults.update(summary.faults)
+        self.checkpoints.update(summary.checkpoints)
+        self.transitions |= summary.transitions
+        self.statuses.update(summary.statuses)
+
+
+def summarize(result: RunResult) -> SeedSummary:
+    """Return what other processes need of a result."""
+    return SeedSummary(
+        seed=result.seed,
+        hash=result.trace.hash,
+        steps=result.trace.count,
+        accepted=result.accepted,
+        virtual_seconds=result.virtual_seconds,
+        violation=result.violation,
+        faults=dict(result.faults),
+        checkpoints=dict(result.checkpoints),
+        transitions=result.transitions,
+        statuses=dict(result.statuses),
+    )
+
+
+def run_seeds(seeds: list[int], settings: RunSettings) -> list[SeedSummary]:
+    """Run some seeds in this process."""
+    return [summarize(run_seed(seed, settings)) for seed in seeds]
+
+
+def run_campaign(
+    *,
+    first_seed: int,
+    max_seeds: int | None,
+    max_seconds: float | None,
+    settings: RunSettings,
+    workers: int | None = None,
+    stops_at_violation: bool = False,
+    on_progress: Callable[[Campaign], None] = lambda _: None,
+) -> Campaign:
+    """Run seeds from `first_seed` on, until their number or the time is reached."""
+    campaign = Campaign()
+    workers = workers or os.cpu_count() or 1
+    end = time.perf_counter() + max_seconds if max_seconds else float("inf")
+    tasks = _split(first_seed, max_seeds)
+    running: set[Future[list[SeedSummary]]] = set()
+    with ProcessPoolExecutor(workers) as pool:
+        while True:
+            while len(running) < workers and time.perf_counter() < end:
+                seeds = next(tasks, None)
+                if seeds is None:
+                    break
+                running.add(pool.submit(run_seeds, seeds, settings))
+            if not running:
+                return campaign
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                for summary in future.result():
+                    campaign.add(summary)
+            on_progress(campaign)
+            if campaign.violations and stops_at_violation:
+                end = 0.0
+
+
+def _split(first_seed: int, max_seeds: int | None) -> Iterator[list[int]]:
+    for start in count(0, _SEEDS_PER_TASK):
+        size = _SEEDS_PER_TASK if max_seeds is None else min(_SEEDS_PER_TASK, max_seeds - start)
+        if size <= 0:
+            return
+        yield list(range(first_seed + start, first_seed + start + size))

@@ -1,0 +1,250 @@
+"""What can go wrong in a run, how often, and the gate that every call of AWS passes.
+
+Each seed draws its own mix: some kinds of fault are absent, others frequent, so that rare combinations are
+not drowned by common ones (Groce et al., "Swarm Testing", 2012). Faults stop at `quiet_from`, after which the
+run must come to rest.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from tools.simulation.decisions import NOTHING, Decisions, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tools.simulation.aws import Call
+    from tools.simulation.scheduler import Actor, Scheduler
+    from tools.simulation.trace import Trace
+
+_FACTORS = (0.0, 0.3, 1.0, 3.0)
+_BASE_LATENCY_SECONDS = 0.004
+_SDK_TIMEOUT_SECONDS = 10.0
+_LATE_SECONDS = (1.0, 40.0)
+_ERROR_CODES = {
+    "dynamodb": ("ThrottlingException", 400),
+    "sqs": ("ServiceUnavailable", 503),
+    "events": ("InternalException", 500),
+    "s3": ("SlowDown", 503),
+}
+_NO_FAULTS = Rates()
+
+
+@dataclass(slots=True)
+class FaultMix:
+    """The rates of one run. Rates of AWS are per call, those of Replicate per request."""
+
+    aws_reads: Rates = field(default_factory=Rates)
+    aws_writes: Rates = field(default_factory=Rates)
+    replicate_creates: Rates = field(default_factory=Rates)
+    replicate_reads: Rates = field(default_factory=Rates)
+    webhooks: Rates = field(default_factory=Rates)
+    messages: Rates = field(default_factory=Rates)
+    indexes: Rates = field(default_factory=Rates)
+    outcomes: Rates = field(default_factory=Rates)
+    runs: Rates = field(default_factory=Rates)
+
+    @classmethod
+    def draw(cls, source: random.Random) -> FaultMix:
+        """Draw the mix of a seed."""
+
+        def scale(**rates: float) -> Rates:
+            return Rates(**{name: rate * source.choice(_FACTORS) for name, rate in rates.items()})
+
+        crash = source.choice(_FACTORS)
+        pause = source.choice(_FACTORS)
+        processes = {"crash_before": 0.002 * crash, "crash_after": 0.002 * crash}
+        pauses = {"pause_before": 0.004 * pause, "pause_after": 0.004 * pause}
+        reads = scale(rejected=0.004)
+        writes = scale(rejected=0.004, response_lost=0.006, timeout=0.003, late=0.002)
+        creates = scale(
+            refused=0.03, reset=0.02, response_lost=0.04, timeout=0.02, late=0.02, status_500=0.01,
+            status_500_after=0.03, status_503=0.01, status_429=0.03, broken_json=0.02,
+        )  # fmt: skip
+        calls = scale(refused=0.02, reset=0.02, response_lost=0.02, status_503=0.02, broken_json=0.01)
+        return cls(
+            aws_reads=_merge(reads, processes, pauses),
+            aws_writes=_merge(writes, processes, pauses),
+            replicate_creates=_merge(creates, processes, pauses),
+            replicate_reads=_merge(calls, processes, pauses),
+            webhooks=scale(lost=0.2, twice=0.1, late=0.1, very_late=0.02),
+            messages=scale(twice=0.02, late=0.05, very_late=0.01),
+            indexes=scale(late=0.05, very_late=0.01),
+            outcomes=scale(failed=0.08, failed_transiently=0.08),
+            runs=scale(long=0.1, instant=0.1, stuck=0.02),
+        )
+
+
+def _merge(rates: Rates, *others: dict[str, float]) -> Rates:
+    merged = dict(rates.items())
+    for other in others:
+        merged |= other
+    return Rates(**merged)
+
+
+class FaultPlan:
+    """Decides about every fault of one run. Built before the rest of the world, which asks it."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        decisions: Decisions,
+        trace: Trace,
+        *,
+        quiet_from: float,
+        mix: FaultMix | None = None,
+    ) -> None:
+        source = random.Random(f"{scheduler.seed}/plan")
+        self.mix = mix or FaultMix.draw(source)
+        self.quiet_from = quiet_from
+        self.replicate_echoes_webhook = source.random() < 0.6
+        self.replicate_webhooks_enabled = source.random() < 0.85
+        self.replicate_clock_skew = source.choice((0.0, 0.0, -20.0, 20.0))
+        self.list_hides_version = source.random() < 0.3
+        self.max_list_lag = source.choice((0.0, 5.0, 60.0, 100.0))
+        self.outages: dict[str, float] = {}
+        self.occurred: dict[str, int] = {}
+        self._scheduler = scheduler
+        self._decisions = decisions
+        self._trace = trace
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether faults have stopped."""
+        return self._scheduler.now >= self.quiet_from
+
+    def is_out(self, dependency: str) -> bool:
+        """Return whether the dependency ("dynamodb", "replicate" …) is in an outage."""
+        return self.outages.get(dependency, 0.0) > self._scheduler.now and not self.is_quiet
+
+    def outages_active(self) -> bool:
+        """Return whether any dependency is in an outage."""
+        return any(until > self._scheduler.now for until in self.outages.values())
+
+    def choose(self, actor: Actor, rates: Rates, *, kind: str) -> str:
+        """Decide about one fault, and count it."""
+        option = self._decisions.choose(actor, _NO_FAULTS if self.is_quiet else rates)
+        if option:
+            self.occurred[f"{kind} {option}"] = self.occurred.get(f"{kind} {option}", 0) + 1
+        return option
+
+    # AWS
+
+    def pass_gate(self, call: Call, perform: Callable[[], Any]) -> Any:
+        """Carry out one call of AWS: others may run before and after it, and it may fail in every way."""
+        actor = self._scheduler.current
+        if actor is None:
+            return perform()
+        fault = self._choose_aws_fault(actor, call)
+        if fault:
+            actor.process.faulted_calls.append(call)
+        self.pause(actor, f"{call.service}.{call.operation} {call.resource}", fault)
+        if fault == "rejected":
+            raise _build_error(call)
+        if fault == "late":
+            self._land_later(actor, perform)
+        response = self._perform(call, perform, fault)
+        self.pause(actor, "", fault)
+        return response
+
+    def _choose_aws_fault(self, actor: Actor, call: Call) -> str:
+        if self.is_out(call.service):
+            actor.process.injected_faults += 1
+            return "rejected"
+        rates = self.mix.aws_writes if call.is_write else self.mix.aws_reads
+        return self.choose(actor, rates, kind=call.service)
+
+    def _perform(self, call: Call, perform: Callable[[], Any], fault: str) -> Any:
+        if fault == "response_lost" and call.operation != "transact_write_items":
+            # The SDK repeats a request whose response is lost; the caller sees the second response. A
+            # transaction carries a token, so that its repetition has no effect.
+            with suppress(ClientError):
+                perform()
+        response = perform()
+        if fault == "timeout":
+            self._scheduler.sleep(_SDK_TIMEOUT_SECONDS)
+            raise ReadTimeoutError(endpoint_url=call.service)
+        return response
+
+    def _land_later(self, actor: Actor, perform: Callable[[], Any]) -> None:
+        """Let the call take effect some time after its caller has given it up."""
+
+        def land() -> None:
+            with suppress(ClientError):
+                perform()
+
+        delay = actor.random.uniform(*_LATE_SECONDS)
+        self._scheduler.call_at(self._scheduler.now + delay, land)
+        self._scheduler.sleep(_SDK_TIMEOUT_SECONDS)
+        raise ReadTimeoutError(endpoint_url="late")
+
+    # Processes
+
+    def pause(self, actor: Actor, step: str, fault: str) -> None:
+        """Let others run, before a call (`step` names it) or after it (`step` is empty)."""
+        is_before = bool(step)
+        if is_before:
+            self._trace.add(self._scheduler.now, actor.name, step, fault)
+        if fault == ("crash_before" if is_before else "crash_after"):
+            self._scheduler.crash(actor.process)
+        elif fault == ("pause_before" if is_before else "pause_after"):
+            self._scheduler.sleep(min(actor.random.expovariate(1 / 15), 100.0))
+        self._scheduler.sleep(_BASE_LATENCY_SECONDS * actor.random.random())
+
+    # Replicate
+
+    def choose_replicate_fault(self, actor: Actor, method: str, *, is_create: bool) -> str:
+        if self.is_out("replicate"):
+            actor.process.injected_faults += 1
+            return "status_503"
+        rates = self.mix.replicate_creates if is_create else self.mix.replicate_reads
+        return self.choose(actor, rates, kind=f"replicate {'create' if is_create else method}")
+
+    def draw_late_create_delay(self, actor: Actor) -> float:
+        """Return when a create lands whose caller got no response. The list window covers five minutes."""
+        return actor.random.uniform(1.0, 60.0)
+
+    def draw_list_lag(self, source: random.Random) -> float:
+        return source.uniform(0.0, self.max_list_lag)
+
+    def draw_outcome(self, source: random.Random) -> str:
+        return (NOTHING if self.is_quiet else self.mix.outcomes.pick(source.random())) or "succeeded"
+
+    def draw_run_times(self, source: random.Random) -> tuple[float, float]:
+        """Return the seconds until a prediction starts and those that it runs."""
+        kind = self.mix.runs.pick(source.random())
+        if kind == "instant":
+            return 0.01, 0.02
+        if kind == "long":
+            return source.uniform(1, 300), source.uniform(60, 1800)
+        if kind == "stuck":
+            return source.uniform(600, 3000), source.uniform(600, 3000)
+        return source.uniform(0.05, 3.0), source.uniform(0.2, 20.0)
+
+    def is_webhook_lost(self, actor: Actor) -> bool:
+        choice = self.choose(actor, self.mix.webhooks, kind="webhook")
+        actor.notes["webhook"] = choice
+        return choice == "lost"
+
+    def draw_webhook_delays(self, actor: Actor) -> Sequence[float]:
+        """Return the delay of each copy of a webhook call."""
+        choice, source = actor.notes["webhook"], actor.random
+        if choice == "twice":
+            return 0.05, source.uniform(0.0, 60.0)
+        if choice == "late":
+            return (source.uniform(0.0, 60.0),)
+        if choice == "very_late":
+            return (source.uniform(60.0, 1500.0),)
+        return (source.uniform(0.01, 0.2),)
+
+
+def _build_error(call: Call) -> ClientError:
+    code, status = _ERROR_CODES.get(call.service, ("InternalFailure", 500))
+    response: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, call.operation)

@@ -1,0 +1,418 @@
+"""The functions of the stack, composed of the real services and adapters over the in-memory AWS.
+
+Each builder makes what one execution environment holds: its caches are its own, as in Lambda. What is
+replaced: the files of outputs (no image is decoded) and the HTTP call to receivers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
+from replicate_proxy.aws.document_store import S3DocumentStore
+from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSigningSecretStore
+from replicate_proxy.aws.errors import translate_aws_errors
+from replicate_proxy.aws.event_bus import EventBridgeBus
+from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
+from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.aws.job_stream import DynamoJobStream
+from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.lease import Lease
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
+from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.images.options import ImageOptions
+from replicate_proxy.jobs.timeouts import JobTimeouts
+from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
+from replicate_proxy.outputs.references import find_references, replace_references
+from replicate_proxy.replicate_api.callback_url import CallbackUrls
+from replicate_proxy.replicate_api.circuit_breaker import CircuitBreaker
+from replicate_proxy.replicate_api.client import ReplicateClient
+from replicate_proxy.replicate_api.connection import open_session
+from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
+from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
+from replicate_proxy.replicate_api.retry import Retry, RetryingClient
+from replicate_proxy.services.batches import BatchService
+from replicate_proxy.services.cancel import JobCanceler
+from replicate_proxy.services.dispatch import Dispatcher
+from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
+from replicate_proxy.services.ingest import JobCreator, JobFactory
+from replicate_proxy.services.reconcile import Reconciler
+from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
+from replicate_proxy.services.reports import ReportLoader, ReportPublisher
+from replicate_proxy.services.resolve_submission import SubmissionResolver
+from replicate_proxy.services.sweep import Sweeper
+from replicate_proxy.services.track import Tracker
+from replicate_proxy.services.wait import JobWaiter
+from replicate_proxy.webhooks.deliverer import Deliverer
+from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
+from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
+from replicate_proxy.webhooks.endpoint_health import EndpointHealth
+from replicate_proxy.webhooks.endpoint_service import EndpointService
+from replicate_proxy.webhooks.notifier import Notifier
+from replicate_proxy.webhooks.redelivery import RedeliveryService
+from replicate_proxy.webhooks.request_builder import RequestBuilder
+from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.status_events import StatusPublisher
+from replicate_proxy.webhooks.stream_replay import StreamReplayer
+from tools.simulation.aws.sqs import get_queue_url
+from tools.simulation.replicate import TOKEN, WEBHOOK_SECRET, ReplicateAdapter
+from tools.simulation.resources import BUCKET, BUS, Queue, Table
+from tools.simulation.timestamps import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.webhooks.ports import Sender
+    from tools.simulation.aws import InMemoryAws
+    from tools.simulation.faults import FaultPlan
+    from tools.simulation.replicate import SimulatedReplicate
+    from tools.simulation.scheduler import Scheduler
+
+ROOT_SECRET = b"the root secret of the simulation"
+WEBHOOK_BASE_URL = "https://hooks.proxy.test"
+OUTPUTS_BASE_URL = "https://outputs.proxy.test"
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Creates and cancels jobs and batches, and reads them."""
+
+    creator: JobCreator
+    canceler: JobCanceler
+    batches: BatchService
+    jobs: DynamoJobStore
+    documents: S3DocumentStore
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Track and harvest: a loader of reports, and what handles them."""
+
+    loader: ReportLoader
+    tracker: Tracker
+    harvester: JobHarvester
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The two halves of the sweep function, and the lease that excludes a second one."""
+
+    lease: Lease
+    deliveries: DeliverySweep
+    jobs: Sweeper
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Handles stream batches and replays them."""
+
+    notifier: Notifier
+    replayer: StreamReplayer
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """What owners of endpoints and operators do."""
+
+    service: EndpointService
+    redelivery: RedeliveryService
+    deliveries: DynamoDeliveryStore
+
+
+class Composition:
+    """Builds the functions; `checkpoint` is passed to every service that has one."""
+
+    def __init__(
+        self,
+        *,
+        aws: InMemoryAws,
+        scheduler: Scheduler,
+        replicate: SimulatedReplicate,
+        plan: FaultPlan,
+        sender: Sender,
+        checkpoint: Callable[[str], None],
+        rate_limit: RateLimit,
+    ) -> None:
+        self._aws = aws
+        self._scheduler = scheduler
+        self._replicate = replicate
+        self._plan = plan
+        self._sender = sender
+        self._checkpoint = checkpoint
+        self._rate_limit = rate_limit
+        self.clock = VirtualClock(scheduler)
+        self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
+        self.delivery_settings = DeliverySettings()
+        self.urls = CallbackUrls(WEBHOOK_BASE_URL, ROOT_SECRET)
+        self.documents = S3DocumentStore(aws.client("s3"), BUCKET)
+        self.jobs = DynamoJobStore(aws.client("dynamodb"), Table.JOBS)
+        self.deliveries = DynamoDeliveryStore(
+            aws.client("dynamodb"), Table.DELIVERIES, due_shards=self.delivery_settings.due_shards
+        )
+        self.endpoints = DynamoEndpointStore(aws.client("dynamodb"), Table.DELIVERIES)
+        self.signing_secrets = DynamoSigningSecretStore(aws.client("dynamodb"), Table.DELIVERIES)
+        self.receiver_limits = DynamoReceiverLimitStore(
+            aws.client("dynamodb"), Table.DELIVERIES, self.delivery_settings
+        )
+        self.keys = DynamoKeyStore(aws.client("dynamodb"), Table.ACCESS)
+        self.updater = JobUpdater(self.jobs, self.clock, self.timeouts)
+        self.dispatch_queue = SqsCommandQueue(aws.client("sqs"), get_queue_url(Queue.DISPATCH))
+        self.harvest_queue = SqsHarvestQueue(aws.client("sqs"), get_queue_url(Queue.HARVEST))
+        self.notify_queue = SqsDeliveryQueue(aws.client("sqs"), get_queue_url(Queue.NOTIFY))
+        self.bus = EventBridgeBus(aws.client("events"), BUS)
+
+    def build_ingest(self) -> Ingest:
+        waiter = JobWaiter(self.jobs, self.clock, self._scheduler.sleep, max_wait_seconds=20)
+        canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
+        factory = JobFactory(self.documents, self.timeouts)
+        idempotency = DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
+        creator = JobCreator(
+            store=self.jobs,
+            idempotency=idempotency,
+            factory=factory,
+            queue=self.dispatch_queue,
+            clock=self.clock,
+            checkpoint=self._checkpoint,
+        )
+        batches = BatchService(
+            store=DynamoBatchStore(self._aws.client("dynamodb"), Table.JOBS, self.jobs),
+            idempotency=idempotency,
+            factory=factory,
+            queue=self.dispatch_queue,
+            canceler=canceler,
+            clock=self.clock,
+            checkpoint=self._checkpoint,
+        )
+        return Ingest(creator, canceler, batches, self.jobs, self.documents)
+
+    def build_dispatch(self) -> Dispatcher:
+        breaker = self.build_breaker()
+        return Dispatcher(
+            updater=self.updater,
+            store=self.jobs,
+            documents=self.documents,
+            queue=self.dispatch_queue,
+            predictions=UpstreamPredictionWriter(
+                self._build_client(), breaker, self._build_limiter("creates", self._rate_limit)
+            ),
+            urls=self.urls,
+            clock=self.clock,
+            timeouts=self.timeouts,
+            checkpoint=self._checkpoint,
+        )
+
+    def build_webhook(self) -> ReplicateWebhookHandler:
+        return ReplicateWebhookHandler(
+            secrets=lambda _: [WEBHOOK_SECRET],
+            urls=CallbackUrls("", ROOT_SECRET),
+            reports=ReportPublisher(self.bus, self.documents),
+            clock=self.clock,
+            checkpoint=self._checkpoint,
+        )
+
+    def build_reports(self) -> Reports:
+        harvester = JobHarvester(
+            updater=self.updater,
+            documents=self.documents,
+            output_harvester=SimulatedOutputHarvester(
+                self._aws, self._replicate, self._plan, self._scheduler
+            ),
+            queue=self.harvest_queue,
+            clock=self.clock,
+            default_image_options=lambda _: ImageOptions(),
+            checkpoint=self._checkpoint,
+        )
+        tracker = Tracker(
+            updater=self.updater,
+            documents=self.documents,
+            queue=self.dispatch_queue,
+            checkpoint=self._checkpoint,
+        )
+        return Reports(ReportLoader(self.documents), tracker, harvester)
+
+    def build_sweep(self) -> Sweep:
+        reader = UpstreamPredictionReader(
+            self._build_client(),
+            self.build_breaker(),
+            self._build_limiter("reads", RateLimit(2400, 200)),
+            self._scheduler.sleep,
+        )
+        resolver = SubmissionResolver(
+            updater=self.updater,
+            store=self.jobs,
+            documents=self.documents,
+            queue=self.dispatch_queue,
+            lister=reader,
+            urls=self.urls,
+            clock=self.clock,
+            timeouts=self.timeouts,
+            checkpoint=self._checkpoint,
+        )
+        reconciler = Reconciler(
+            updater=self.updater,
+            documents=self.documents,
+            queue=self.dispatch_queue,
+            reports=ReportPublisher(self.bus, self.documents),
+            reader=reader,
+            resolver=resolver,
+            resume_harvest=self._resume_harvest,
+            clock=self.clock,
+            timeouts=self.timeouts,
+            checkpoint=self._checkpoint,
+        )
+        deliveries = DeliverySweep(
+            deliveries=self.deliveries,
+            queue=self.notify_queue,
+            clock=self.clock,
+            settings=self.delivery_settings,
+            checkpoint=self._checkpoint,
+        )
+        jobs = Sweeper(
+            store=self.jobs,
+            handlers=reconciler.build_handlers(),
+            clock=self.clock,
+            sleep=self._scheduler.sleep,
+        )
+        return Sweep(Lease(self._control_table(), "sweep", self.clock), deliveries, jobs)
+
+    def build_notify(self) -> Notify:
+        notifier = Notifier(
+            deliveries=self.deliveries,
+            endpoints=self.endpoints,
+            documents=self.documents,
+            queue=self.notify_queue,
+            publisher=StatusPublisher(self.bus, None),
+            clock=self.clock,
+            settings=self.delivery_settings,
+            checkpoint=self._checkpoint,
+        )
+        stream = DynamoJobStream(
+            self._aws.client("dynamodbstreams"), clock=self.clock, sleep=self._scheduler.sleep, max_seconds=20
+        )
+        return Notify(notifier, StreamReplayer(stream=stream, notifier=notifier))
+
+    def build_deliver(self) -> Deliverer:
+        return Deliverer(
+            updater=DeliveryUpdater(
+                deliveries=self.deliveries, queue=self.notify_queue, settings=self.delivery_settings
+            ),
+            request_builder=RequestBuilder(
+                deliveries=self.deliveries,
+                endpoints=self.endpoints,
+                secrets=self.signing_secrets,
+                documents=self.documents,
+            ),
+            receiver_limits=self.receiver_limits,
+            endpoint_health=EndpointHealth(
+                receiver_limits=self.receiver_limits,
+                endpoints=self.endpoints,
+                bus=self.bus,
+                settings=self.delivery_settings,
+            ),
+            sender=self._sender,
+            clock=self.clock,
+            settings=self.delivery_settings,
+            random_fraction=self._draw_fraction,
+            checkpoint=self._checkpoint,
+        )
+
+    def build_endpoints(self) -> Endpoints:
+        service = EndpointService(
+            endpoints=self.endpoints,
+            secrets=self.signing_secrets,
+            receiver_limits=self.receiver_limits,
+            check_url=lambda url: url,
+            clock=self.clock,
+        )
+        redelivery = RedeliveryService(
+            deliveries=self.deliveries,
+            endpoints=self.endpoints,
+            queue=self.notify_queue,
+            clock=self.clock,
+            settings=self.delivery_settings,
+        )
+        return Endpoints(service, redelivery, self.deliveries)
+
+    def build_breaker(self) -> CircuitBreaker:
+        return CircuitBreaker(self._control_table(), self.clock)
+
+    def _build_client(self) -> RetryingClient:
+        session = open_session()
+        session.trust_env = False
+        session.mount("https://", ReplicateAdapter(self._scheduler, self._replicate, self._plan))
+        client = ReplicateClient(session, "https://api.replicate.test", lambda _: TOKEN)
+        return RetryingClient(client, Retry())
+
+    def _build_limiter(self, name: str, limit: RateLimit) -> RateLimiter:
+        return RateLimiter(self._control_table(), name, limit, self.clock)
+
+    def _control_table(self) -> ControlTable:
+        return ControlTable(self._aws.client("dynamodb"), Table.CONTROL)
+
+    def _resume_harvest(self, job: Job) -> None:
+        self.harvest_queue.send(build_continuation_event(job, self.clock.now()), tenant=job.tenant)
+
+    def _draw_fraction(self) -> float:
+        actor = self._scheduler.current
+        return actor.random.random() if actor is not None else 0.5
+
+
+class SimulatedOutputHarvester:
+    """Stores one object for each file of an output, without fetching or decoding anything."""
+
+    def __init__(
+        self, aws: InMemoryAws, replicate: SimulatedReplicate, plan: FaultPlan, scheduler: Scheduler
+    ) -> None:
+        self._s3 = aws.client("s3")
+        self._replicate = replicate
+        self._plan = plan
+        self._scheduler = scheduler
+
+    def harvest(
+        self,
+        *,
+        tenant: str,
+        job_id: str,
+        output: object,
+        options: ImageOptions,
+        deadline: datetime,
+        earlier_records: tuple[FileRecord, ...],
+    ) -> HarvestResult:
+        del options, deadline
+        records = {record.path: record for record in earlier_records}
+        for reference in find_references(output):
+            if reference.path not in records:
+                records[reference.path] = self._store(tenant, job_id, reference.path, reference.url)
+        urls = {record.path: record.url for record in records.values() if record.is_stored}
+        return HarvestResult(output=replace_references(output, urls), records=tuple(records.values()))
+
+    def _store(self, tenant: str, job_id: str, path: tuple[Any, ...], url: str) -> FileRecord:
+        actor = self._scheduler.actor
+        fault = self._plan.choose_replicate_fault(actor, "download", is_create=False)
+        self._plan.pause(actor, f"download {url}", fault)
+        prediction_id = url.split("/")[3]
+        if not self._replicate.has_data(prediction_id):
+            return FileRecord(path, FileOutcome.NOT_STORED, url, "gone")
+        if fault in {"refused", "reset", "response_lost", "status_503", "broken_json"}:
+            return FileRecord(path, FileOutcome.NOT_STORED, url, "unavailable", retryable=True)
+        key = f"outputs/{tenant}/{job_id}/{prediction_id}.png"
+        try:
+            with translate_aws_errors("store file"):
+                self._s3.put_object(Bucket=BUCKET, Key=key, Body=prediction_id.encode())
+        except RetryableError:
+            return FileRecord(path, FileOutcome.NOT_STORED, url, "store_failed", retryable=True)
+        return FileRecord(path, FileOutcome.STORED, f"{OUTPUTS_BASE_URL}/{key}")
+
+
+def calculate_time_left(scheduler: Scheduler, clock: VirtualClock) -> timedelta:
+    """Return how long the current process may still run."""
+    actor = scheduler.actor
+    return timedelta(seconds=actor.process.deadline - clock.now().timestamp())

@@ -1,0 +1,262 @@
+"""The guarantees, checked after every step: each violation stops the run.
+
+The checks see what the code under test cannot: which job a prediction really belongs to, what a receiver
+took, which processes are alive. docs/architecture.md states the guarantees.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.errors import ProxyError
+from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
+from tools.simulation.observation import observe_objects, observe_writes
+from tools.simulation.resources import BUCKET, Queue, Table
+from tools.simulation.scheduler import ProcessCrash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.jobs.model import Job
+    from tools.simulation.application import Taken
+    from tools.simulation.lambda_service import FailedReceive
+    from tools.simulation.replicate import Prediction
+    from tools.simulation.scheduler import Actor
+    from tools.simulation.world import World
+
+type Item = Mapping[str, Any]
+type JobKey = tuple[str, str]
+
+_TERMINAL = frozenset(status.value for status in TERMINAL_STATUSES)
+# What a terminal job shows; its other attributes belong to the mechanism.
+_SHOWN = ("status", "output", "files", "logs", "error", "completed_at", "metrics", "replicate_id")
+_MAX_CLEAN_FAILURES = 3
+# The status changes of jobs.state_machine, as pairs.
+_FORWARD: Mapping[str, frozenset[str]] = {
+    "queued": frozenset({"submitting", "submitted", "processing", "harvesting", *_TERMINAL}),
+    "submitting": frozenset(
+        {"queued", "submit_unknown", "submitted", "processing", "harvesting", "failed", "canceled"}
+    ),
+    "submit_unknown": frozenset({"queued", "submitted", "processing", "harvesting", "failed", "canceled"}),
+    "submitted": frozenset({"queued", "processing", "harvesting", "failed", "canceled"}),
+    "processing": frozenset({"queued", "harvesting", "failed", "canceled"}),
+    "harvesting": frozenset({"succeeded"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken guarantee: its name, when, and what happened."""
+
+    guarantee: str
+    at: float
+    detail: str
+
+
+class Invariants:
+    """Watches one world. `violation` is the first broken guarantee that is not among `ignored`."""
+
+    def __init__(self, world: World, ignored: frozenset[str] = frozenset()) -> None:
+        self.violation: Violation | None = None
+        self.accepted: dict[JobKey, float] = {}
+        self.canceled_by_caller: set[JobKey] = set()
+        self.endpoints: dict[JobKey, bool] = {}
+        self.transitions: set[tuple[str, str]] = set()
+        self._world = world
+        self._ignored = ignored
+        self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
+        self._holders: dict[str, JobKey] = {}
+        self._documents_of_terminal_jobs: dict[str, JobKey] = {}
+        self._harvesters: dict[JobKey, Actor] = {}
+        self._clean_failures: dict[str, list[str]] = defaultdict(list)
+        self._taken: dict[tuple[str, str, str], Taken] = {}
+        self._highest_sequence: dict[tuple[str, str], int] = {}
+        observe_writes(world.aws, self._check_write)
+        observe_objects(world.aws, BUCKET, self._check_object)
+        world.replicate.on_create = self._check_create
+        world.applications.on_taken = self._check_taken
+        world.on_checkpoint.append(self._check_harvesters)
+        world.on_failed_receive.append(self._check_failed_receive)
+
+    def report(self, guarantee: str, detail: str) -> None:
+        """Record a violation; the first one counts."""
+        if self.violation is None and guarantee not in self._ignored:
+            self.violation = Violation(guarantee, self._world.scheduler.now, detail)
+
+    def accept(self, job: Job) -> None:
+        """Record that a caller was told that its job exists."""
+        self.accepted[job.tenant, job.id] = self._world.scheduler.now
+
+    @property
+    def is_violated(self) -> bool:
+        return self.violation is not None
+
+    # Jobs
+
+    def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
+        if table == Table.JOBS:
+            kind = (new or old or {})["sk"]["S"]
+            if kind == "JOB":
+                self._check_job_write(old, new)
+
+    def _check_job_write(self, old: Item | None, new: Item | None) -> None:
+        if new is None:
+            self._check_deletion(old or {})
+            return
+        key = (new["tenant"]["S"], new["id"]["S"])
+        status = new["status"]["S"]
+        if old is not None:
+            self._check_transition(key, old, new)
+        replicate_id = new.get("replicate_id", {}).get("S")
+        old_id = old.get("replicate_id", {}).get("S") if old is not None else None
+        if replicate_id != old_id:
+            self._check_holder(key, old_id, replicate_id)
+        if status in _TERMINAL and (old is None or old["status"]["S"] not in _TERMINAL):
+            for name in ("output", "files", "logs"):
+                object_key = new.get(name, {}).get("M", {}).get("object_key", {}).get("S")
+                if object_key:
+                    self._documents_of_terminal_jobs[object_key] = key
+
+    def _check_transition(self, key: JobKey, old: Item, new: Item) -> None:
+        before, after = old["status"]["S"], new["status"]["S"]
+        if before in _TERMINAL:
+            changed = [name for name in _SHOWN if old.get(name) != new.get(name)]
+            if changed:
+                self.report("a final job never changes", f"{key}: {', '.join(changed)}")
+        elif before != after:
+            self.transitions.add((before, after))
+            if after not in _FORWARD[before]:
+                self.report("state only moves forward", f"{key}: {before} to {after}")
+
+    def _check_holder(self, key: JobKey, old_id: str | None, new_id: str | None) -> None:
+        if old_id is not None and self._holders.get(old_id) == key:
+            del self._holders[old_id]
+        if new_id is None:
+            return
+        holder = self._holders.get(new_id)
+        if holder is not None and holder != key:
+            self.report("a prediction is held by one job", f"{new_id}: {holder} and {key}")
+        self._holders[new_id] = key
+        owner = self._world.replicate.predictions[new_id].job
+        if owner[0] != key[0]:
+            self.report("tenants are isolated", f"{key} holds {new_id}, which was created for {owner}")
+
+    def _check_deletion(self, old: Item) -> None:
+        if float(old["expires_at"]["N"]) > self._world.scheduler.now:
+            self.report("accepted is never lost", f"{old['id']['S']} was deleted before its retention ended")
+
+    def _check_object(self, object_key: str, old: bytes | None, new: bytes) -> None:
+        key = self._documents_of_terminal_jobs.get(object_key)
+        if key is not None and old != new:
+            self.report("a final job never changes", f"{key}: {object_key} was overwritten")
+
+    # Predictions
+
+    def _check_create(self, prediction: Prediction) -> None:
+        """A second prediction of a job is right only if the earlier ones failed or were canceled."""
+        earlier = self._predictions_by_job[prediction.job]
+        for other in earlier:
+            if other.is_live or other.status == "succeeded":
+                self.report(
+                    "never paid twice",
+                    f"{prediction.job} got {prediction.id} while {other.id} was {other.status}",
+                )
+        earlier.append(prediction)
+
+    # Processes
+
+    def _check_harvesters(self, actor: Actor, checkpoint: str) -> None:
+        if checkpoint != "harvest.lease_acquired":
+            return
+        key: JobKey = actor.process.notes["job"]
+        other = self._harvesters.get(key)
+        if other is not None and other is not actor and not other.has_ended and not other.is_crashed:
+            self.report("one harvester at a time", f"{key}: {other.name} and {actor.name}")
+        self._harvesters[key] = actor
+
+    def _check_failed_receive(self, failed: FailedReceive) -> None:
+        """Waiting and expected situations must not use up the receives of a message."""
+        if failed.error is not None and not isinstance(failed.error, (ProxyError, ProcessCrash)):
+            self.report("no unexpected error", f"{failed.queue}: {failed.error!r}")
+        if failed.is_clean and not self._world.plan.outages_active():
+            reasons = self._clean_failures[failed.message_id]
+            reasons.append(f"{type(failed.error).__name__}: {failed.error}")
+            if len(reasons) >= _MAX_CLEAN_FAILURES:
+                self.report("waiting uses up no receives", f"{failed.queue}: {failed.body} {reasons}")
+
+    # Deliveries
+
+    def _check_taken(self, taken: Taken) -> None:
+        proxy: Any = taken.prediction["proxy"]
+        prediction_id, sequence = str(taken.prediction["id"]), int(proxy["sequence"])
+        identity = (taken.url, taken.message_id, prediction_id)
+        earlier = self._taken.get(identity)
+        if earlier is not None and earlier.is_answered and earlier.must_be_recorded:
+            self.report("delivered once after success", f"{taken.message_id} to {taken.url}")
+        if earlier is None:
+            target = (taken.url, prediction_id)
+            highest = self._highest_sequence.get(target, -1)
+            if sequence < highest and not taken.is_redelivery:
+                self.report(
+                    "deliveries are in order", f"{taken.url} {prediction_id}: {sequence} after {highest}"
+                )
+            self._highest_sequence[target] = max(highest, sequence)
+        if earlier is None or taken.is_answered:
+            self._taken[identity] = taken
+
+    # At rest
+
+    def check_at_rest(self) -> None:
+        """Check what must hold once faults have stopped and everything has had its time."""
+        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        for key in self.accepted:
+            job = jobs.get(key)
+            if job is None:
+                self.report("accepted is never lost", f"{key} is not stored")
+            elif not job.is_terminal:
+                self.report("every job ends", f"{key} is {job.status} at revision {job.revision}")
+        for job in jobs.values():
+            self._check_result(job)
+        self._check_predictions(jobs)
+        self._check_queues()
+
+    def _check_result(self, job: Job) -> None:
+        """A job may fail only if no prediction of its own succeeded within reach."""
+        key = (job.tenant, job.id)
+        if job.status is JobStatus.SUCCEEDED:
+            if job.replicate_id is None:
+                self.report("a success has a prediction", str(key))
+            return
+        succeeded = [
+            prediction for prediction in self._predictions_by_job[key] if prediction.status == "succeeded"
+        ]
+        if not succeeded or key in self.canceled_by_caller or _is_excused(job):
+            return
+        self.report(
+            "a paid result is not dropped",
+            f"{key} is {job.status} ({job.error}), {succeeded[0].id} succeeded",
+        )
+
+    def _check_predictions(self, jobs: Mapping[JobKey, Job]) -> None:
+        held = {job.replicate_id: job for job in jobs.values() if job.replicate_id}
+        for prediction in self._world.replicate.predictions.values():
+            if prediction.is_live and prediction.id not in held and not prediction.canceled_by_us:
+                self.report("no prediction runs unattended", f"{prediction.id} of {prediction.job}")
+
+    def _check_queues(self) -> None:
+        for queue in Queue:
+            count = self._world.queues.count(queue)
+            if count:
+                self.report("every message is handled", f"{count} left in {queue}")
+
+
+def _is_excused(job: Job) -> bool:
+    """Return whether the loss is one of those that the documentation names.
+
+    Replicate deletes a result after an hour; an outage of that length loses it. A request of which nothing
+    is known, not even by Replicate's list, is given up rather than paid twice.
+    """
+    error = job.error or ""
+    return error.startswith(("The output is lost", "Whether Replicate accepted", "The deadline"))

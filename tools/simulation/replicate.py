@@ -1,0 +1,334 @@
+"""The simulated Replicate: predictions that run, report by signed webhooks, and are forgotten after an hour.
+
+It sits behind the real HTTP client as a requests adapter, so that the code under test builds real requests
+and parses real responses. It knows what the proxy does not: which job a create request really belonged to.
+Facts about Replicate are those of `tools/simulator/README.md`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+
+from replicate_proxy import signing
+from replicate_proxy.clock import parse_timestamp
+from replicate_proxy.replicate_api import connection
+from tools.simulation.timestamps import format_epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tools.simulation.faults import FaultPlan
+    from tools.simulation.scheduler import Actor, Scheduler
+
+TOKEN = "r8_simulated"  # noqa: S105 - the simulation's own
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the specification
+TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
+
+_RETENTION_SECONDS = 3600.0
+_PAGE_SIZE = 100
+_READ_TIMEOUT_SECONDS = 20.0
+# Only the terminal webhook is retried, for about a minute (Replicate docs, "Receive webhooks").
+_WEBHOOK_RETRY_DELAYS = (1.0, 4.0, 15.0, 40.0)
+_TRANSIENT_ERROR = "Director: unexpected error handling prediction (E9828)"
+
+
+@dataclass(slots=True)
+class Prediction:
+    """One prediction, and the truth about it: `job` is the job whose create request made it."""
+
+    id: str
+    body: dict[str, Any]
+    job: tuple[str, str]
+    created: float
+    visible_from: float
+    webhook: str | None
+    events: tuple[str, ...]
+    outcome: str
+    cancel_at: float | None = None
+    ended: float | None = None
+    canceled_by_us: bool = False
+    versions: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        return str(self.body["status"])
+
+    @property
+    def is_live(self) -> bool:
+        return self.status not in TERMINAL
+
+
+class SimulatedReplicate:
+    """Replicate's API and its side of the webhooks.
+
+    `receive_webhook(url, headers, body)` calls the proxy inside the current actor and returns the status.
+    `on_create(prediction)` is called when a prediction comes into being, whoever hears of it.
+    """
+
+    def __init__(self, scheduler: Scheduler, plan: FaultPlan) -> None:
+        self.predictions: dict[str, Prediction] = {}
+        self.receive_webhook: Callable[[str, Mapping[str, str], bytes], int]
+        self.on_create: Callable[[Prediction], None] = lambda _: None
+        self.on_end: Callable[[Prediction], None] = lambda _: None
+        # The job whose create request an actor is sending; set from the claim that precedes it.
+        self.find_job: Callable[[Actor, Mapping[str, Any]], tuple[str, str]]
+        self._scheduler = scheduler
+        self._plan = plan
+        self._messages = 0
+
+    # The API
+
+    def respond(
+        self, actor: Actor, method: str, url: str, headers: Mapping[str, str], body: bytes | str | None
+    ) -> tuple[int, dict[str, Any]]:
+        """Handle one request at once, and return status and body."""
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, {"title": "Unauthenticated", "detail": "invalid token", "status": 401}
+        parts = urlsplit(url)
+        segments = parts.path.strip("/").split("/")[1:]
+        if method == "POST" and segments[-1] == "predictions":
+            return self._create(actor, segments, json.loads(body or b"{}"), headers)
+        if segments == ["predictions"]:
+            return 200, self._list({name: values[0] for name, values in parse_qs(parts.query).items()})
+        prediction = self.predictions.get(segments[1]) if segments[0] == "predictions" else None
+        if prediction is None:
+            return 404, {"detail": "The requested resource could not be found.", "status": 404}
+        if segments[-1] == "cancel":
+            self._cancel(prediction, by_us=True)
+        return 200, self.show(prediction)
+
+    def show(self, prediction: Prediction) -> dict[str, Any]:
+        """Return the prediction as GET returns it."""
+        shown = dict(prediction.body)
+        if prediction.ended is not None and self._scheduler.now - prediction.ended > _RETENTION_SECONDS:
+            shown |= {"input": {}, "output": None, "logs": "", "data_removed": True}
+        return shown
+
+    def has_data(self, prediction_id: str) -> bool:
+        """Return whether the prediction's files can still be fetched."""
+        prediction = self.predictions.get(prediction_id)
+        return prediction is not None and (
+            prediction.ended is None or self._scheduler.now - prediction.ended <= _RETENTION_SECONDS
+        )
+
+    def _create(
+        self, actor: Actor, segments: list[str], body: dict[str, Any], headers: Mapping[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        if body["input"].get("prompt") == "rejected":
+            return 422, {"title": "Input validation failed", "detail": "- prompt\n", "status": 422}
+        if body["input"].get("prompt") == "unpaid":
+            return 402, {"title": "Insufficient credit", "detail": "Buy credit", "status": 402}
+        number = len(self.predictions) + 1
+        source = actor.random
+        prediction_id = f"p{number:025d}"
+        model = "/".join(segments[1:3]) if segments[0] != "predictions" else "acme/model"
+        shows_version = segments[0] == "predictions"
+        shown = {
+            "id": prediction_id,
+            "model": model,
+            "version": body.get("version", "").rpartition(":")[2] if shows_version else "hidden",
+            "status": "starting",
+            "input": body["input"],
+            "output": None,
+            "error": None,
+            "logs": "",
+            "metrics": {},
+            "created_at": format_epoch(self._scheduler.now + self._plan.replicate_clock_skew),
+            "urls": {"get": f"https://api.replicate.test/v1/predictions/{prediction_id}"},
+        }
+        if self._plan.replicate_echoes_webhook and "webhook" in body:
+            shown["webhook"] = body["webhook"]
+        prediction = Prediction(
+            id=prediction_id,
+            body=shown,
+            job=self.find_job(actor, body),
+            created=self._scheduler.now,
+            visible_from=self._scheduler.now + self._plan.draw_list_lag(source),
+            webhook=body.get("webhook"),
+            events=tuple(body.get("webhook_events_filter") or ("output", "completed")),
+            outcome=self._plan.draw_outcome(source),
+            cancel_at=_parse_cancel_after(headers, self._scheduler.now),
+        )
+        self.predictions[prediction_id] = prediction
+        self.on_create(prediction)
+        start_delay, run_seconds = self._plan.draw_run_times(source)
+        self._scheduler.call_at(self._scheduler.now + start_delay, lambda: self._start(prediction))
+        self._scheduler.call_at(
+            self._scheduler.now + start_delay + run_seconds, lambda: self._end(prediction, prediction.outcome)
+        )
+        if prediction.cancel_at is not None:
+            self._scheduler.call_at(prediction.cancel_at, lambda: self._cancel(prediction, by_us=False))
+        return 201, self.show(prediction)
+
+    def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
+        after = parse_timestamp(query["created_after"]).timestamp() if "created_after" in query else 0.0
+        before = parse_timestamp(query["created_before"]).timestamp() if "created_before" in query else 1e12
+        skew = self._plan.replicate_clock_skew
+        matching = [
+            prediction
+            for prediction in reversed(self.predictions.values())
+            if after <= prediction.created + skew < before and prediction.visible_from <= self._scheduler.now
+        ]
+        start = int(query.get("cursor", "0"))
+        page = matching[start : start + _PAGE_SIZE]
+        following = urlencode({**query, "cursor": start + _PAGE_SIZE})
+        has_more = len(matching) > start + _PAGE_SIZE
+        return {
+            "previous": None,
+            "next": f"https://api.replicate.test/v1/predictions?{following}" if has_more else None,
+            "results": [self._show_in_list(prediction) for prediction in page],
+        }
+
+    def _show_in_list(self, prediction: Prediction) -> dict[str, Any]:
+        shown = self.show(prediction)
+        if self._plan.list_hides_version:
+            shown["version"] = "hidden"
+        return shown
+
+    # The life of a prediction
+
+    def _start(self, prediction: Prediction) -> None:
+        if prediction.status == "starting":
+            prediction.body["status"] = "processing"
+            prediction.body["started_at"] = format_epoch(self._scheduler.now)
+            self._announce(prediction, "start")
+
+    def _cancel(self, prediction: Prediction, *, by_us: bool) -> None:
+        if prediction.is_live:
+            prediction.canceled_by_us = by_us
+            self._end(prediction, "canceled" if prediction.status == "processing" else "aborted")
+
+    def _end(self, prediction: Prediction, outcome: str) -> None:
+        if not prediction.is_live:
+            return
+        prediction.ended = self._scheduler.now
+        status = "failed" if outcome == "failed_transiently" else outcome
+        prediction.body["status"] = status
+        prediction.body["completed_at"] = format_epoch(self._scheduler.now)
+        if status == "succeeded":
+            prediction.body["output"] = [f"https://replicate.delivery/{prediction.id}/out-0.png"]
+            prediction.body["metrics"] = {"predict_time": 1.5}
+        elif status == "failed":
+            transient = outcome == "failed_transiently"
+            prediction.body["error"] = _TRANSIENT_ERROR if transient else "ValueError: bad prompt"
+        self.on_end(prediction)
+        self._announce(prediction, "completed")
+
+    def _announce(self, prediction: Prediction, event: str) -> None:
+        if prediction.webhook is None or event not in prediction.events:
+            return
+        self._messages += 1
+        number = self._messages
+        body = json.dumps(self.show(prediction)).encode()
+        name = f"webhook-{number}"
+        attempts = len(_WEBHOOK_RETRY_DELAYS) + 1 if event == "completed" else 1
+
+        def call() -> None:
+            actor = self._scheduler.actor
+            if self._plan.is_webhook_lost(actor):
+                return
+            for copy_delay in self._plan.draw_webhook_delays(actor):
+                self._scheduler.sleep(copy_delay)
+                for attempt in range(attempts):
+                    if attempt:
+                        self._scheduler.sleep(_WEBHOOK_RETRY_DELAYS[attempt - 1])
+                    if 200 <= self._send(prediction.webhook or "", number, body) < 300:
+                        break
+
+        self._scheduler.spawn(name, call)
+
+    def _send(self, url: str, number: int, body: bytes) -> int:
+        timestamp = int(self._scheduler.now)
+        message_id = f"msg_{number}"
+        headers = {
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signing.sign_webhook([WEBHOOK_SECRET], message_id, timestamp, body),
+        }
+        return self.receive_webhook(url, headers, body)
+
+
+class ReplicateAdapter(BaseAdapter):
+    """Carries requests of the real client to the simulated Replicate, with faults on the way."""
+
+    def __init__(self, scheduler: Scheduler, replicate: SimulatedReplicate, plan: FaultPlan) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self._replicate = replicate
+        self._plan = plan
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def send(self, request: requests.PreparedRequest, *_arguments: Any, **_options: Any) -> requests.Response:
+        actor = self._scheduler.actor
+        url = request.url or ""
+        tracker = connection._current_tracker.get()  # noqa: SLF001 - it is what the real adapter sets
+        if tracker is None:
+            raise RuntimeError("the client tracks every request")
+        tracker.transport_tracks_sending = True
+        is_create = request.method == "POST" and not url.endswith("/cancel")
+        fault = self._plan.choose_replicate_fault(actor, request.method or "", is_create=is_create)
+        self._plan.pause(actor, f"replicate {request.method} {urlsplit(url).path}", fault)
+        if fault == "refused":
+            raise requests.ConnectionError("connection refused")
+        tracker.send_started = True
+
+        def respond() -> tuple[int, dict[str, Any]]:
+            return self._replicate.respond(actor, request.method or "", url, request.headers, request.body)
+
+        if fault == "reset":
+            raise requests.ConnectionError("connection reset")
+        if fault in {"status_500", "status_503", "status_429"}:
+            return _build_response(int(fault[7:]), {"detail": "unavailable", "retry_after": 2})
+        if fault == "late":
+            delay = self._plan.draw_late_create_delay(actor)
+            self._scheduler.call_at(self._scheduler.now + delay, lambda: _ignore(respond))
+            self._scheduler.sleep(_READ_TIMEOUT_SECONDS)
+            raise requests.ReadTimeout("read timed out")
+        status, body = respond()
+        if fault == "response_lost":
+            raise requests.ConnectionError("connection reset after sending")
+        if fault == "timeout":
+            self._scheduler.sleep(_READ_TIMEOUT_SECONDS)
+            raise requests.ReadTimeout("read timed out")
+        if fault == "status_500_after":
+            return _build_response(500, {"detail": "internal"})
+        self._plan.pause(actor, "", fault)
+        return _build_response(status, body, broken=fault == "broken_json")
+
+
+def _ignore(call: Callable[[], object]) -> None:
+    call()
+
+
+def _build_response(status: int, body: Mapping[str, Any], *, broken: bool = False) -> requests.Response:
+    content = json.dumps(body).encode()
+    response = requests.Response()
+    response.status_code = status
+    response.headers = CaseInsensitiveDict({"Content-Type": "application/json"})
+    response.raw = _Body(content[: len(content) // 2] if broken else content)
+    return response
+
+
+class _Body(io.BytesIO):
+    """A body in the form in which urllib3 gives it."""
+
+    def read1(self, size: int | None = -1, /, **_options: bool) -> bytes:
+        return super().read1(-1 if size is None else size)
+
+    def release_conn(self) -> None:
+        """There is no connection."""
+
+
+def _parse_cancel_after(headers: Mapping[str, str], now: float) -> float | None:
+    value = headers.get("Cancel-After")
+    return now + int(value.rstrip("s")) if value else None

@@ -1,0 +1,27 @@
+"""The names of the stack's resources in the in-memory AWS."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+STACK = "simulation"
+BUCKET = "DataBucket"
+BUS = f"{STACK}-bus"
+
+
+class Table(StrEnum):
+    """Tables."""
+
+    JOBS = "JobsTable"
+    ACCESS = "AccessTable"
+    DELIVERIES = "DeliveriesTable"
+    CONTROL = "ControlTable"
+
+
+class Queue(StrEnum):
+    """Work queues."""
+
+    DISPATCH = f"{STACK}-dispatch"
+    TRACK = f"{STACK}-track"
+    HARVEST = f"{STACK}-harvest"
+    NOTIFY = f"{STACK}-notify"

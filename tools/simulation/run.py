@@ -1,0 +1,142 @@
+"""Run one seed: build the world, let it run until everything is at rest, check the guarantees."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicate_proxy.observability import logger
+from tools.simulation.decisions import Decisions
+from tools.simulation.faults import FaultMix, FaultPlan
+from tools.simulation.invariants import Invariants, Violation
+from tools.simulation.runtime import deterministic_process
+from tools.simulation.scheduler import Scheduler
+from tools.simulation.trace import Trace
+from tools.simulation.workload import Workload
+from tools.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# 2026-01-01T00:00:00Z, an arbitrary moment
+START = 1767225600.0
+_MAX_REST_SECONDS = 5 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """The size of a run. Faults occur for `fault_seconds`, and jobs arrive in the first third of them.
+
+    Violations of the guarantees in `ignored` do not stop the run.
+    """
+
+    jobs: int = 40
+    fault_seconds: float = 5400.0
+    keeps_steps: bool = False
+    ignored: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What came of a seed."""
+
+    seed: int
+    trace: Trace
+    violation: Violation | None
+    decisions: Mapping[str, str]
+    accepted: int
+    virtual_seconds: float
+    faults: Mapping[str, int] = field(default_factory=dict)
+    checkpoints: Mapping[str, int] = field(default_factory=dict)
+    transitions: frozenset[tuple[str, str]] = frozenset()
+    statuses: Mapping[str, int] = field(default_factory=dict)
+
+
+def run_seed(
+    seed: int,
+    settings: RunSettings | None = None,
+    *,
+    script: Mapping[str, str] | None = None,
+    mix: FaultMix | None = None,
+) -> RunResult:
+    """Run one seed. With `script`, only the choices that it names are faults."""
+    settings = settings or RunSettings()
+    scheduler = Scheduler(seed, start=START)
+    trace = Trace(keeps_steps=settings.keeps_steps)
+    decisions = Decisions(script)
+    metrics: Counter[str] = Counter()
+    with deterministic_process(scheduler, metrics), _logs_in_trace(scheduler, trace):
+        plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
+        world = World(scheduler, plan, trace)
+        invariants = Invariants(world, settings.ignored)
+        workload = Workload(world, invariants, jobs=settings.jobs, arrival_seconds=settings.fault_seconds / 3)
+        workload.start(random.Random(f"{seed}/workload"))
+        try:
+            scheduler.run(plan.quiet_from, should_stop=lambda: invariants.is_violated)
+            _run_until_rest(world, invariants)
+            if not invariants.is_violated:
+                invariants.check_at_rest()
+            jobs = world.read_jobs()
+        finally:
+            scheduler.discard()
+    return RunResult(
+        seed=seed,
+        trace=trace,
+        violation=invariants.violation,
+        decisions=decisions.taken,
+        accepted=len(invariants.accepted),
+        virtual_seconds=scheduler.now - START,
+        faults=plan.occurred,
+        checkpoints=world.checkpoints,
+        transitions=frozenset(invariants.transitions),
+        statuses=Counter(job.status.value for job in jobs),
+    )
+
+
+def _run_until_rest(world: World, invariants: Invariants) -> None:
+    """Run on without faults until nothing is left to do."""
+    end = world.plan.quiet_from + _MAX_REST_SECONDS
+    minimum = world.plan.quiet_from + 3 * 3600
+    while world.scheduler.now < end and not invariants.is_violated:
+        world.scheduler.run(world.scheduler.now + 1800, should_stop=lambda: invariants.is_violated)
+        if world.scheduler.now > minimum and world.is_at_rest():
+            return
+
+
+@contextmanager
+def _logs_in_trace(scheduler: Scheduler, trace: Trace) -> Iterator[None]:
+    """Silence the log, or show it in the trace if that keeps its steps."""
+    inner = logger._logger  # noqa: SLF001 - Powertools gives no other access to its handlers
+    level, handlers = inner.level, list(inner.handlers)
+    keeps_steps = trace._keeps_steps  # noqa: SLF001
+    inner.setLevel(logging.DEBUG if keeps_steps else logging.CRITICAL + 1)
+    inner.handlers = [_TraceHandler(scheduler, trace)] if keeps_steps else []
+    try:
+        yield
+    finally:
+        inner.setLevel(level)
+        inner.handlers = handlers
+
+
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
+
+
+class _TraceHandler(logging.Handler):
+    """Writes log records into the trace."""
+
+    def __init__(self, scheduler: Scheduler, trace: Trace) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self._trace = trace
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+        details = " ".join(f"{name}={value}" for name, value in fields.items())
+        failure = f" {record.exc_info[1]!r}" if record.exc_info else ""
+        actor = self._scheduler.current
+        name = actor.name if actor is not None else ""
+        self._trace.remark(self._scheduler.now, name, f"log: {record.getMessage()} {details}{failure}")

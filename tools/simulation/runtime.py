@@ -1,0 +1,79 @@
+"""Make a process deterministic while a simulation runs: time, randomness and threads are the scheduler's.
+
+The code under test stays as it is. It reads clocks through `time`, draws random bytes through `secrets` and
+`uuid`, and the sweep uses a thread pool; these are replaced for the duration of a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Self
+from unittest import mock
+
+from replicate_proxy import observability
+from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.services import sweep
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tools.simulation.scheduler import Scheduler
+
+
+class _WorkerPool:
+    """Takes the place of ThreadPoolExecutor: its workers are actors of the same process."""
+
+    scheduler: Scheduler
+
+    def __init__(self, max_workers: int, **_options: Any) -> None:
+        self._workers = max_workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+    def map(self, function: Callable[[Any], Any], arguments: Iterable[Any]) -> list[Any]:
+        return self.scheduler.map_in_workers(function, arguments, self._workers)
+
+
+@contextmanager
+def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterator[None]:
+    """Replace time, randomness and threads; count the metrics that the code emits."""
+    outside = random.Random(f"{scheduler.seed}/outside")
+
+    def read_time() -> float:
+        return scheduler.now
+
+    def draw_bytes(count: int) -> bytes:
+        source = scheduler.current.random if scheduler.current is not None else outside
+        return source.randbytes(count)
+
+    def draw_uniform(low: float, high: float) -> float:
+        source = scheduler.current.random if scheduler.current is not None else outside
+        return low + (high - low) * source.random()
+
+    def add_metric(*, name: str, value: float, **_options: Any) -> None:
+        metrics[name] += round(value)
+
+    pool = type("WorkerPool", (_WorkerPool,), {"scheduler": scheduler})
+    with ExitStack() as stack:
+        for target, name, replacement in (
+            (time, "time", read_time),
+            (time, "monotonic", read_time),
+            (time, "sleep", scheduler.sleep),
+            (os, "urandom", draw_bytes),
+            (random, "_urandom", draw_bytes),
+            (random, "uniform", draw_uniform),
+            (sweep, "ThreadPoolExecutor", pool),
+            (observability.metrics, "add_metric", add_metric),
+        ):
+            stack.enter_context(mock.patch.object(target, name, replacement))
+        defaults = Deadline.__init__.__kwdefaults__ or {}
+        stack.enter_context(mock.patch.dict(defaults, {"monotonic": read_time}))
+        yield

@@ -1,0 +1,310 @@
+"""Who uses the system in a run: callers, owners of webhook endpoints, operators, and outages.
+
+Callers share few inputs and few tenants, so that predictions look alike: most guarantees are easy to keep
+while every request is unique.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.auth.principal import Principal
+from replicate_proxy.contracts.predictions import build_prediction_view
+from replicate_proxy.errors import ApiError, ConflictError, ProxyError
+from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.services.ingest import JobRequest
+from tools.simulation.resources import STACK, Queue
+from tools.simulation.scheduler import ProcessEndedError
+from tools.simulation.world import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    import random
+
+    from replicate_proxy.jobs.model import Job
+    from tools.simulation.invariants import Invariants
+    from tools.simulation.world import World
+
+TENANTS = ("acme", "globex")
+_INPUTS = ("a cat", "a cat", "a cat", "a dog")
+_VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+_BASE_URL = "https://api.proxy.test/prod"
+_MAX_CREATE_ATTEMPTS = 6
+_EVENT_FILTERS = (None, ("completed",), ("start", "completed"), ("start", "output", "logs", "completed"))
+
+
+class Workload:
+    """Starts the actors of one run: `jobs` callers within `arrival_seconds`."""
+
+    def __init__(self, world: World, invariants: Invariants, *, jobs: int, arrival_seconds: float) -> None:
+        self.world = world
+        self._invariants = invariants
+        self._jobs = jobs
+        self._arrival_seconds = arrival_seconds
+        self.endpoints: dict[str, str] = {}
+
+    def start(self, source: random.Random) -> None:
+        """Schedule everybody."""
+        world = self.world
+        for tenant in TENANTS:
+            world.applications.add_receiver(_hook_url(tenant), source)
+        for number in range(self._jobs):
+            world.scheduler.spawn(
+                f"caller-{number}", self._run_caller, delay_seconds=source.uniform(0, self._arrival_seconds)
+            )
+        owners = [tenant for tenant in TENANTS if source.random() < 0.5]
+        for tenant in owners:
+            world.applications.add_receiver(_endpoint_url(tenant), source)
+            world.scheduler.spawn(f"owner-{tenant}", partial(self._run_owner, tenant))
+        if source.random() < 0.3:
+            world.scheduler.spawn("operator", self._run_breaker_operator)
+        world.scheduler.spawn("redriver", self._run_redriver)
+        if source.random() < 0.3:
+            world.scheduler.spawn("outage", self._run_outage)
+
+    # Callers
+
+    def _run_caller(self) -> None:
+        source = self._random
+        principal = Principal(source.choice(TENANTS), "key-1")
+        if source.random() < 0.06:
+            self._create_batch(principal)
+            return
+        request = self._build_request(principal.tenant)
+        job = self._create(request, principal)
+        if job is None:
+            return
+        if source.random() < 0.15:
+            self.world.scheduler.sleep(source.expovariate(1 / 10))
+            self._cancel(job)
+        self._watch(job)
+
+    def _build_request(self, tenant: str) -> JobRequest:
+        source = self._random
+        draw = source.random()
+        prompt = "rejected" if draw < 0.02 else "unpaid" if draw < 0.03 else source.choice(_INPUTS)
+        if source.random() < 0.7:
+            submission = Submission(kind=SubmissionKind.VERSION, version=_VERSION)
+        else:
+            submission = Submission(kind=SubmissionKind.MODEL, owner="acme", name="model")
+        return JobRequest(
+            submission=submission,
+            input={"prompt": prompt},
+            public_base_url=_BASE_URL,
+            correlation_id=self._name,
+            webhook=_hook_url(tenant) if source.random() < 0.5 else None,
+            webhook_events=source.choice(_EVENT_FILTERS),
+            cancel_after_seconds=source.choice((5, 60, 600)) if source.random() < 0.05 else None,
+            idempotency_key=self._name if source.random() < 0.8 else None,
+        )
+
+    def _create(self, request: JobRequest, principal: Principal) -> Job | None:
+        for attempt in range(_MAX_CREATE_ATTEMPTS):
+            try:
+                result = self.world.call_api(lambda ingest: ingest.creator.create(request, principal))
+            except ServiceUnavailableError:
+                # Without a key, a request of unknown outcome is not repeated.
+                if request.idempotency_key is None:
+                    return None
+                self.world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
+                continue
+            self._accept(result.job)
+            return result.job
+        return None
+
+    def _accept(self, job: Job) -> None:
+        self._invariants.accept(job)
+
+    def _create_batch(self, principal: Principal) -> None:
+        requests = [self._build_request(principal.tenant) for _ in range(self._random.randint(2, 4))]
+        key = self._name
+        for attempt in range(_MAX_CREATE_ATTEMPTS):
+            try:
+                state = self.world.call_api(lambda ingest: ingest.batches.create(requests, principal, key))
+            except ServiceUnavailableError:
+                self.world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
+                continue
+            for job in state.jobs:
+                self._accept(job)
+            if self._random.random() < 0.2:
+                self._cancel_batch(principal.tenant, state.batch.id, state.jobs)
+            return
+
+    def _cancel_batch(self, tenant: str, batch_id: str, jobs: Any) -> None:
+        for job in jobs:
+            self._invariants.canceled_by_caller.add((tenant, job.id))
+        try:
+            self.world.call_api(lambda ingest: ingest.batches.cancel(tenant, batch_id))
+        except (ServiceUnavailableError, ApiError):
+            return
+
+    def _cancel(self, job: Job) -> None:
+        self._invariants.canceled_by_caller.add((job.tenant, job.id))
+        for attempt in range(3):
+            try:
+                self.world.call_api(lambda ingest: ingest.canceler.cancel_job(job.tenant, job.id))
+            except ServiceUnavailableError:
+                self.world.scheduler.sleep(1.0 + attempt)
+                continue
+            return
+
+    def _watch(self, job: Job) -> None:
+        """Read the prediction a few times, as a client polls; a final view must stay what it is."""
+        final: dict[str, Any] | None = None
+        for delay in (1.0, 10.0, 120.0, 4000.0):
+            self.world.scheduler.sleep(delay * self._random.uniform(0.5, 1.5))
+            try:
+                view = self._read(job)
+            except (ProxyError, ProcessEndedError):
+                continue
+            if final is not None and view != final:
+                self._invariants.report("a final job never changes", f"{job.id}: {final} became {view}")
+            if view["status"] in {"succeeded", "failed", "canceled"}:
+                final = view
+
+    def _read(self, job: Job) -> dict[str, Any]:
+        composition = self.world.composition
+
+        def read() -> dict[str, Any]:
+            current = composition.jobs.get(job.tenant, job.id)
+            if current is None:
+                self._invariants.report("accepted is never lost", f"{job.id} is not found")
+                return {"status": "gone"}
+            load = composition.documents.load
+            return build_prediction_view(
+                current,
+                input=load(current.input),
+                output=load(current.output),
+                logs=load(current.logs),
+                files=load(current.files),
+            )
+
+        return self.world.call_function("query", read)
+
+    # Owners of webhook endpoints
+
+    def _run_owner(self, tenant: str) -> None:
+        source = self._random
+        endpoints = self.world.composition.build_endpoints()
+        try:
+            endpoint = self.world.call_function(
+                "endpoints", lambda: endpoints.service.create(tenant, url=_endpoint_url(tenant))
+            )
+        except (ProxyError, ProcessEndedError):
+            return
+        self._invariants.endpoints[tenant, endpoint.id] = True
+        self.endpoints[tenant] = endpoint.id
+        for _ in range(source.randint(0, 4)):
+            self.world.scheduler.sleep(source.expovariate(1 / 300))
+            self._act_on_endpoint(tenant, endpoint.id)
+        # Whatever disabled it, the owner enables it at the end and asks for what was missed.
+        self.world.scheduler.sleep(max(0.0, self.world.plan.quiet_from + 60 - self.world.scheduler.now))
+        self._enable(tenant, endpoint.id)
+
+    def _act_on_endpoint(self, tenant: str, endpoint_id: str) -> None:
+        action = self._random.choice(("disable", "enable", "rotate", "rotate_default", "redeliver"))
+        endpoints = self.world.composition.build_endpoints()
+        service = endpoints.service
+
+        def act() -> None:
+            if action == "disable":
+                service.update(tenant, endpoint_id, enabled=False)
+            elif action == "rotate":
+                service.rotate_secret(tenant, endpoint_id, timedelta(hours=1))
+            elif action == "rotate_default":
+                service.rotate_default_secret(tenant, timedelta(hours=1))
+            elif action == "redeliver":
+                since = self.world.clock.now() - timedelta(hours=1)
+                endpoints.redelivery.redeliver_all_failed(tenant, since)
+
+        try:
+            if action == "enable":
+                self._enable(tenant, endpoint_id)
+            else:
+                self.world.call_function("endpoints", act)
+        except (ProxyError, ConflictError, ProcessEndedError):
+            return
+
+    def _enable(self, tenant: str, endpoint_id: str) -> None:
+        """Enable as the route does: then what was missed is sent."""
+        endpoints = self.world.composition.build_endpoints()
+
+        def enable() -> None:
+            before = endpoints.service.get(tenant, endpoint_id)
+            enabled = endpoints.service.enable(tenant, endpoint_id)
+            if before.disabled_at is not None:
+                endpoints.redelivery.redeliver_missed(enabled, before.disabled_at)
+
+        for _ in range(5):
+            try:
+                self.world.call_function("endpoints", enable)
+            except (ProxyError, ProcessEndedError):
+                self.world.scheduler.sleep(5.0)
+                continue
+            return
+
+    # Operators
+
+    def _run_breaker_operator(self) -> None:
+        breaker = self.world.composition.build_breaker()
+        for _ in range(self._random.randint(1, 3)):
+            self.world.scheduler.sleep(self._random.expovariate(1 / 400))
+            action = self._random.choice((breaker.trip, breaker.reset))
+            try:
+                self.world.call_function("admin", action)
+            except (ProxyError, ProcessEndedError):
+                continue
+
+    def _run_redriver(self) -> None:
+        """Redrive the dead letters now and then, and once more when faults have stopped."""
+        world = self.world
+        while world.scheduler.now < world.plan.quiet_from:
+            world.scheduler.sleep(900)
+            self._redrive()
+        world.scheduler.sleep(1900)
+        self._redrive()
+
+    def _redrive(self) -> None:
+        queues = self.world.queues
+        for queue in Queue:
+            for message in queues.receive(f"{queue}-dead-letters", 10):
+                queues.send(queue, message["Body"])
+                queues.delete(f"{queue}-dead-letters", message["ReceiptHandle"])
+        self.world.poll_soon()
+        stream_queue = f"{STACK}-notify-stream-dead-letters"
+        for message in queues.receive(stream_queue, 10):
+            try:
+                self.world.call_function(
+                    "replay", partial(self.world.replay_stream_batch, json.loads(message["Body"]))
+                )
+            except (ProxyError, ProcessEndedError):
+                continue
+            queues.delete(stream_queue, message["ReceiptHandle"])
+
+    def _run_outage(self) -> None:
+        """Put one dependency out of order for seconds to hours."""
+        source = self._random
+        self.world.scheduler.sleep(source.uniform(0, self._arrival_seconds))
+        dependency = source.choice(("replicate", "dynamodb", "sqs", "events", "s3"))
+        seconds = source.choice((20.0, 300.0, 1800.0, 4500.0))
+        self.world.plan.outages[dependency] = self.world.scheduler.now + seconds
+
+    @property
+    def _random(self) -> random.Random:
+        actor = self.world.scheduler.actor
+        return actor.random
+
+    @property
+    def _name(self) -> str:
+        actor = self.world.scheduler.actor
+        return actor.name
+
+
+def _hook_url(tenant: str) -> str:
+    return f"https://{tenant}.test/hook"
+
+
+def _endpoint_url(tenant: str) -> str:
+    return f"https://{tenant}.test/endpoint"

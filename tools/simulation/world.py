@@ -1,0 +1,428 @@
+"""The whole system in one process: the pipeline, AWS below it, Replicate and the applications around it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from replicate_proxy.aws.delivery_records import job_pk, tenant_pk
+from replicate_proxy.aws.job_records import job_from_record
+from replicate_proxy.aws.job_stream import job_change_from_stream_record
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.contracts.events import PredictionReport
+from replicate_proxy.errors import ApiError, ProxyError, RetryableError
+from replicate_proxy.replicate_api.rate_limit import RateLimit
+from replicate_proxy.replicate_api.retry import retry_budget
+from replicate_proxy.webhooks.commands import DeliverCommand
+from tools.simulation.application import Applications
+from tools.simulation.aws import InMemoryAws
+from tools.simulation.functions import Composition, calculate_time_left
+from tools.simulation.lambda_service import EnvironmentPool, FailedReceive, QueueSource, StreamSource
+from tools.simulation.observation import Queues, has_due_entry, observe_writes, read_items, read_partition
+from tools.simulation.replicate import SimulatedReplicate
+from tools.simulation.resources import STACK, Queue, Table
+from tools.simulation.scheduler import ProcessEndedError, Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
+    from tools.simulation.aws import Call
+    from tools.simulation.faults import FaultPlan
+    from tools.simulation.functions import Ingest, Notify, Reports, Sweep
+    from tools.simulation.scheduler import Actor
+    from tools.simulation.trace import Trace
+
+# As in template.yaml
+_TIMEOUTS = {"dispatch": 60.0, "track": 30.0, "harvest": 300.0, "notify": 30.0, "deliver": 60.0}
+_CONCURRENCY = {"dispatch": 20, "track": 10, "harvest": 20, "deliver": 50}
+_BATCH_SIZES = {"track": 10}
+_API_TIMEOUT_SECONDS = 29.0
+_WEBHOOK_TIMEOUT_SECONDS = 10.0
+_SWEEP_TIMEOUT_SECONDS = 55.0
+_SWEEP_RESERVED = timedelta(seconds=8)
+_DISPATCH_RESERVED_SECONDS = 5.0
+_STREAM_DELAY_SECONDS = 0.05
+_MINUTE = 60.0
+
+
+class ServiceUnavailableError(Exception):
+    """A request to the API ended with a 5xx or without a response. `is_known`: it was a 503 of our own."""
+
+    def __init__(self, message: str, *, is_known: bool) -> None:
+        super().__init__(message)
+        self.is_known = is_known
+
+
+class World:
+    """One run's world. `observers` learn about checkpoints; invariants register there and on the services."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        plan: FaultPlan,
+        trace: Trace,
+        *,
+        rate_limit: RateLimit | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self.plan = plan
+        self.trace = trace
+        self.metrics: Counter[str] = Counter()
+        self.checkpoints: Counter[str] = Counter()
+        self.on_checkpoint: list[Callable[[Actor, str], None]] = []
+        self.on_failed_receive: list[Callable[[FailedReceive], None]] = []
+        self.aws = InMemoryAws.from_template(
+            lambda: scheduler.now, stack_name=STACK, choices=AwsAnomalies(scheduler, plan)
+        )
+        self.aws.gate = self._pass_gate
+        self.aws.events.on_pending = self._deliver_events_at
+        self.aws.events.is_refused = lambda _: plan.is_out("sqs")
+        self.queues = Queues(self.aws)
+        self.replicate = SimulatedReplicate(scheduler, plan)
+        self.applications = Applications(scheduler, plan)
+        self.composition = Composition(
+            aws=self.aws,
+            scheduler=scheduler,
+            replicate=self.replicate,
+            plan=plan,
+            sender=self.applications,
+            checkpoint=self._pass_checkpoint,
+            rate_limit=rate_limit or RateLimit(600, 20),
+        )
+        self.clock = self.composition.clock
+        self.replicate.find_job = _find_submitted_job
+        self.applications.find_secrets = self._find_signing_secrets
+        self.applications.is_redelivery = self._is_redelivery
+        self.replicate.receive_webhook = self._receive_webhook
+        self._webhook_pool = EnvironmentPool(self.composition.build_webhook)
+        self._sweep_pool = EnvironmentPool(self.composition.build_sweep)
+        self._notify_pool = EnvironmentPool(self.composition.build_notify)
+        self._ingest_pool = EnvironmentPool(self.composition.build_ingest)
+        self._calls: Counter[str] = Counter()
+        self._connect_queues()
+        self.streams = self._connect_streams()
+        observe_writes(self.aws, self._poll_streams_after_write)
+        scheduler.call_at(scheduler.now + _MINUTE, self._start_sweep)
+
+    # Event sources
+
+    def _connect_queues(self) -> None:
+        composition = self.composition
+        self.sources = {
+            Queue.DISPATCH: self._build_source(
+                Queue.DISPATCH, "dispatch", composition.build_dispatch, self._dispatch
+            ),
+            Queue.TRACK: self._build_source(Queue.TRACK, "track", composition.build_reports, self._track),
+            Queue.HARVEST: self._build_source(
+                Queue.HARVEST, "harvest", composition.build_reports, self._harvest
+            ),
+            Queue.NOTIFY: self._build_source(
+                Queue.NOTIFY, "deliver", composition.build_deliver, self._deliver
+            ),
+        }
+
+    def poll_soon(self) -> None:
+        """Let the event sources look for messages: something was sent."""
+        for source in self.sources.values():
+            source.schedule_poll()
+
+    def _deliver_events_at(self, when: float) -> None:
+        self.scheduler.call_at(when, self._deliver_events)
+
+    def _deliver_events(self) -> None:
+        self.aws.events.deliver_due()
+        self.poll_soon()
+
+    def _pass_gate(self, call: Call, perform: Callable[[], Any]) -> Any:
+        try:
+            return self.plan.pass_gate(call, perform)
+        finally:
+            if call.service == "sqs" and call.is_write:
+                self.poll_soon()
+
+    def _build_source(
+        self, queue: Queue, function: str, build: Callable[[], Any], handle: Callable[[Any, str], None]
+    ) -> QueueSource:
+        return QueueSource(
+            scheduler=self.scheduler,
+            queues=self.queues,
+            queue=queue,
+            function=function,
+            pool=EnvironmentPool(build),
+            handle=handle,
+            timeout_seconds=_TIMEOUTS[function],
+            batch_size=_BATCH_SIZES.get(function, 1),
+            max_concurrency=_CONCURRENCY[function],
+            on_failed_receive=self._report_failed_receive,
+        )
+
+    def _report_failed_receive(self, failed: FailedReceive) -> None:
+        for observer in self.on_failed_receive:
+            observer(failed)
+
+    def _connect_streams(self) -> list[StreamSource]:
+        stream = self.aws.dynamodb.stream(Table.JOBS)
+        shard_ids = list(stream.shards)
+        return [
+            StreamSource(
+                scheduler=self.scheduler,
+                function="notify",
+                shard_id=shard_id,
+                stream_arn=stream.arn,
+                read=partial(stream.read, shard_id),
+                pool=self._notify_pool,
+                handle=self._notify,
+                timeout_seconds=_TIMEOUTS["notify"],
+                send_dead_letter=self._send_stream_dead_letter,
+            )
+            for shard_id in shard_ids
+        ]
+
+    def _poll_streams_after_write(self, table: str, *_images: object) -> None:
+        if table == Table.JOBS:
+            self.scheduler.call_at(self.scheduler.now + _STREAM_DELAY_SECONDS, self._poll_streams)
+
+    def _poll_streams(self) -> None:
+        for source in self.streams:
+            source.poll()
+
+    def _send_stream_dead_letter(self, body: str) -> None:
+        self.queues.send(f"{STACK}-notify-stream-dead-letters", body)
+
+    # Handlers, as in functions/*/app.py
+
+    def _dispatch(self, dispatcher: Any, body: str) -> None:
+        command = DispatchCommand.from_json(body)
+        actor = self.scheduler.actor
+        actor.notes["job"] = (command.tenant, command.job_id)
+        with retry_budget(self._seconds_left() - _DISPATCH_RESERVED_SECONDS):
+            dispatcher.handle_command(command)
+
+    def _track(self, reports: Reports, body: str) -> None:
+        reports.tracker.track_report(reports.loader.load(PredictionReport.from_queue_message(body)))
+
+    def _harvest(self, reports: Reports, body: str) -> None:
+        report = reports.loader.load(PredictionReport.from_queue_message(body))
+        actor = self.scheduler.actor
+        actor.notes["job"] = (report.tenant, report.job_id)
+        reports.harvester.harvest_job(
+            report, self.clock.now() + calculate_time_left(self.scheduler, self.clock)
+        )
+
+    def _deliver(self, deliverer: Any, body: str) -> None:
+        deliverer.deliver(DeliverCommand.from_json(body))
+
+    def _notify(self, notify: Notify, records: Sequence[Mapping[str, Any]]) -> int | None:
+        changes, indexes = [], []
+        for index, record in enumerate(records):
+            change = job_change_from_stream_record(record)
+            if change is not None:
+                changes.append(change)
+                indexes.append(index)
+        failed = notify.notifier.notify(changes)
+        return None if failed is None else indexes[failed]
+
+    def replay_stream_batch(self, dead_letter: Mapping[str, Any]) -> None:
+        """Invoke notify with a dead letter of the stream, as an operator does."""
+        environment = self._notify_pool.take()
+        try:
+            environment.replayer.replay(dead_letter)
+        finally:
+            self._notify_pool.give_back(environment, is_crashed=False)
+
+    # Sweep
+
+    def _start_sweep(self) -> None:
+        """Start the sweep of this minute, unless nothing is due: it would read empty indexes."""
+        self.scheduler.call_at(self.scheduler.now + _MINUTE, self._start_sweep)
+        if not self._is_anything_due():
+            return
+        environment = self._sweep_pool.take()
+
+        def on_end(_actor: Actor, error: BaseException | None) -> None:
+            self._sweep_pool.give_back(environment, is_crashed=error is not None)
+
+        self._calls["sweep"] += 1
+        self.scheduler.spawn(
+            f"sweep-{self._calls['sweep']}",
+            lambda: self._sweep(environment),
+            timeout_seconds=_SWEEP_TIMEOUT_SECONDS,
+            on_end=on_end,
+        )
+
+    def _sweep(self, sweep: Sweep) -> None:
+        now = self.clock.now()
+        end = now + timedelta(seconds=self._seconds_left())
+        deadline = end - _SWEEP_RESERVED
+        with sweep.lease.hold(until=end) as is_free:
+            if not is_free:
+                return
+            try:
+                sweep.deliveries.enqueue_due(now, min(deadline, now + timedelta(seconds=12)))
+            finally:
+                sweep.jobs.sweep_jobs(deadline)
+
+    def _is_anything_due(self) -> bool:
+        soon = self.clock.now() + timedelta(seconds=2 * _MINUTE)
+        return has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(soon)) or has_due_entry(
+            self.aws, Table.DELIVERIES, "by_due", before=format_timestamp(soon)
+        )
+
+    # Requests
+
+    def call_api[T](self, function: Callable[[Ingest], T]) -> T:
+        """Call the ingest function from the current actor.
+
+        Raises ServiceUnavailableError for a 5xx, and ApiError for a 4xx.
+        """
+        environment = self._ingest_pool.take()
+        self._calls["ingest"] += 1
+        is_crashed = False
+        try:
+            return self.scheduler.call_process(
+                f"ingest-{self._calls['ingest']}",
+                lambda: function(environment),
+                timeout_seconds=_API_TIMEOUT_SECONDS,
+            )
+        except ProcessEndedError as error:
+            is_crashed = True
+            raise ServiceUnavailableError("no response", is_known=False) from error
+        except ApiError:
+            raise
+        except ProxyError as error:
+            raise ServiceUnavailableError(str(error), is_known=isinstance(error, RetryableError)) from error
+        finally:
+            self._ingest_pool.give_back(environment, is_crashed=is_crashed)
+
+    def call_function[T](self, name: str, function: Callable[[], T]) -> T:
+        """Run something as a request of its own: an operator's or an owner's call."""
+        self._calls[name] += 1
+        return self.scheduler.call_process(
+            f"{name}-{self._calls[name]}", function, timeout_seconds=_API_TIMEOUT_SECONDS
+        )
+
+    def _receive_webhook(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        handler: ReplicateWebhookHandler = self._webhook_pool.take()
+        self._calls["webhook"] += 1
+        is_crashed = False
+        status = 200
+        try:
+            self.scheduler.call_process(
+                f"webhook-call-{self._calls['webhook']}",
+                lambda: handler.handle_webhook(headers, query, body),
+                timeout_seconds=_WEBHOOK_TIMEOUT_SECONDS,
+            )
+        except ProcessEndedError:
+            is_crashed = True
+            status = 502
+        except ApiError as error:
+            status = error.status
+        except ProxyError:
+            status = 503
+        self._webhook_pool.give_back(handler, is_crashed=is_crashed)
+        return status
+
+    # Ground truth, read without passing the gate
+
+    def read_jobs(self) -> list[Job]:
+        """Return every stored job."""
+        records = read_items(self.aws, Table.JOBS)
+        return [job_from_record(record) for record in records if record["sk"] == "JOB"]
+
+    def _find_signing_secrets(self, url: str) -> tuple[str, ...]:
+        """Return the secrets that the owner of a receiver knows: those that are stored now."""
+        tenant = url.removeprefix("https://").partition(".")[0]
+        kind = "ENDPOINT#" if url.endswith("/endpoint") else "SECRET"
+        return tuple(
+            secret["text"]
+            for record in read_partition(self.aws, Table.DELIVERIES, tenant_pk(tenant))
+            if record["sk"].startswith(kind)
+            for secret in record["secrets"]
+        )
+
+    def _is_redelivery(self, url: str, headers: Mapping[str, str], prediction: Mapping[str, object]) -> bool:
+        tenant = url.removeprefix("https://").partition(".")[0]
+        partition = job_pk(tenant, str(prediction["id"]))
+        return any(
+            record["schedule_started_at"] != record["created_at"]
+            for record in read_partition(self.aws, Table.DELIVERIES, partition)
+            if record["sk"].startswith("DELIVERY#") and record["message_id"] == headers["webhook-id"]
+        )
+
+    def is_at_rest(self) -> bool:
+        """Return whether no work is left: no job or delivery to check, no message, no stream record."""
+        return (
+            not has_due_entry(self.aws, Table.JOBS, "by_due", before="9")
+            and not has_due_entry(self.aws, Table.DELIVERIES, "by_due", before="9")
+            and not any(self.queues.count(queue) for queue in Queue)
+            and not any(source.has_backlog for source in self.streams)
+        )
+
+    def send_cancel(self, job: Job) -> None:
+        """Send a cancel command as the sweep does."""
+        with suppress(ProxyError):
+            self.composition.dispatch_queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
+
+    def _seconds_left(self) -> float:
+        actor = self.scheduler.actor
+        return actor.process.deadline - self.scheduler.now
+
+    def _pass_checkpoint(self, name: str) -> None:
+        self.checkpoints[name] += 1
+        actor = self.scheduler.current
+        if actor is not None:
+            for observer in self.on_checkpoint:
+                observer(actor, name)
+
+
+class AwsAnomalies:
+    """What AWS may do beyond faults: lagging indexes, stale reads, duplicates, delays."""
+
+    def __init__(self, scheduler: Scheduler, plan: FaultPlan) -> None:
+        self._scheduler = scheduler
+        self._plan = plan
+
+    def index_lag(self, table: str, index: str) -> float:
+        choice = self._choose(self._plan.mix.indexes, "index")
+        if choice == "late":
+            return self._draw(1.0, 5.0)
+        return self._draw(5.0, 90.0) if choice == "very_late" else 0.05
+
+    def stale_read(self, table: str) -> bool:
+        return bool(self._choose(self._plan.mix.indexes, "read"))
+
+    def unprocessed_keys(self, table: str, count: int) -> int:
+        return count // 2 if self._choose(self._plan.mix.indexes, "batch read") else 0
+
+    def queue_delivery(self, queue: str) -> int:
+        return 2 if self._choose(self._plan.mix.messages, "queue") == "twice" else 1
+
+    def bus_delivery(self, queue: str) -> int:
+        return 2 if self._choose(self._plan.mix.messages, "bus") == "twice" else 1
+
+    def bus_delay(self, queue: str) -> float:
+        choice = self._choose(self._plan.mix.messages, "bus")
+        if choice == "late":
+            return self._draw(1.0, 30.0)
+        return self._draw(30.0, 900.0) if choice == "very_late" else 0.05
+
+    def _choose(self, rates: Any, kind: str) -> str:
+        actor = self._scheduler.current
+        return "" if actor is None else self._plan.choose(actor, rates, kind=kind)
+
+    def _draw(self, low: float, high: float) -> float:
+        actor = self._scheduler.actor
+        return actor.random.uniform(low, high)
+
+
+def _find_submitted_job(actor: Actor, _body: Mapping[str, Any]) -> tuple[str, str]:
+    job: tuple[str, str] = actor.process.notes["job"]
+    return job
