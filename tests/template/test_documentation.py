@@ -10,6 +10,7 @@ from cfn_flip import load_yaml
 
 from replicate_proxy.jobs.changes import EndReason
 from replicate_proxy.observability import Metric
+from tools.release.target import MAX_STACK_NAME_LENGTH
 from tools.template.stack import MAIN, ROOT, STACK_NAME, load_stack
 
 if TYPE_CHECKING:
@@ -45,6 +46,21 @@ def test_deploying_lists_every_parameter_with_its_default() -> None:
 
     assert dict(listed) == defaults
     assert len(listed) == len(defaults)
+
+
+def test_deploying_says_what_a_release_prints() -> None:
+    text = " ".join(read_page("deploying.md").split()).lower()
+    source = (ROOT / "tools/release/validation.py").read_text(encoding="utf-8")
+    expectations = re.findall(r'_run_check\(\s*"([^"]+)"', source)
+
+    assert len(expectations) > 5
+    assert [line for line in expectations if line.lower() not in text] == []
+    for line in ("is deployed and valid", "is deployed again and valid"):
+        assert line in text
+
+
+def test_deploying_states_the_longest_stack_name() -> None:
+    assert f"a stack name may have {MAX_STACK_NAME_LENGTH} characters at most" in read_page("deploying.md")
 
 
 def test_operations_lists_every_metric() -> None:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.template.rules import RULES, Rule, api, data, edge, functions, messaging, monitoring, permissions
+from tests.template.rules import (
+    RULES,
+    Rule,
+    api,
+    data,
+    deployment,
+    edge,
+    functions,
+    messaging,
+    monitoring,
+    permissions,
+)
 from tests.template.variants import VARIANTS, load_variant
 from tools.template.stack import MAIN, Stack, Templates
 
@@ -45,6 +56,14 @@ def put_in_method(path: str, method: str, key: str, value: Any = _REMOVED) -> Mu
     return mutate
 
 
+def put_in_path(path: str) -> Mutation:
+    """Add a route to the API."""
+    definition: dict[str, Any] = {path: {"get": {}}}
+    return lambda templates: templates[MAIN]["Resources"]["Api"]["Properties"]["Body"]["paths"].update(
+        definition
+    )
+
+
 def add(name: str, kind: str, **properties: Any) -> Mutation:
     """Add a resource to the main template."""
     resource = {"Type": f"AWS::{kind}", "Properties": properties}
@@ -57,7 +76,7 @@ def append(path: str, value: Any) -> Mutation:
     def mutate(templates: Templates) -> None:
         part: Any = templates[MAIN]["Resources"]
         for step in path.split("/"):
-            part = part[step]
+            part = part[int(step) if isinstance(part, list) else step]
         part.append(value)
 
     return mutate
@@ -70,6 +89,16 @@ def replace_in_dashboard(old: str, new: str) -> Mutation:
         body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
 
     return mutate
+
+
+def rename_deployment(templates: Templates) -> None:
+    """Name the deployment as SAM does without AlwaysDeploy: the same for the same template."""
+    resources = templates[MAIN]["Resources"]
+    (old,) = [
+        name for name, resource in resources.items() if resource["Type"] == "AWS::ApiGateway::Deployment"
+    ]
+    resources["ApiDeployment0123456789"] = resources.pop(old)
+    resources["ApiStage"]["Properties"]["DeploymentId"] = {"Ref": "ApiDeployment0123456789"}
 
 
 def put_in_statement(key: str, value: Any) -> Mutation:
@@ -93,6 +122,7 @@ BUCKET = "DataBucket/Properties"
 LIFECYCLE = f"{BUCKET}/LifecycleConfiguration/Rules"
 BUCKET_POLICY = "DataBucketPolicy/Properties/PolicyDocument/Statement"
 API = "Api/Properties/Body"
+POLICY = f"{API}/x-amazon-apigateway-policy/Fn::If/1/Statement"
 RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 STAGE = "ApiStage/Properties"
@@ -120,6 +150,7 @@ CASES: list[Case] = [
     (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/RetryPolicy")),
     (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/DeadLetterConfig")),
     (messaging.check_event_targets, "default", put("EventQueuesPolicy")),
+    (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/SqsParameters")),
     (messaging.check_asynchronous_invocations, "default", put("SweepFunctionEventInvokeConfig")),
     (
         messaging.check_redrives_of_invocations,
@@ -239,7 +270,37 @@ CASES: list[Case] = [
     (data.check_tables, "default", put(f"{JOBS_TABLE}/TimeToLiveSpecification")),
     (data.check_tables, "default", put(f"{JOBS_TABLE}/SSESpecification")),
     (data.check_tables, "default", put(f"{JOBS_TABLE}/BillingMode", "PROVISIONED")),
-    (data.check_tables, "default", put("JobsTable/DeletionPolicy", "Delete")),
+    (deployment.check_retained_resources, "default", put("JobsTable/DeletionPolicy", "Delete")),
+    (deployment.check_retained_resources, "default", put("DataBucket/DeletionPolicy", "Retain")),
+    (deployment.check_retained_resources, "everything", put("ApiLoggingRole/DeletionPolicy")),
+    (
+        deployment.check_names,
+        "default",
+        put("SweepDeadLetterQueue/Properties/QueueName", {"Fn::Sub": "${AWS::StackName}-" + "x" * 33}),
+    ),
+    (
+        deployment.check_names,
+        "default",
+        put(
+            "OutputsOriginAccessControl/Properties/OriginAccessControlConfig/Name", {"Ref": "AWS::StackName"}
+        ),
+    ),
+    (
+        deployment.check_names,
+        "default",
+        put("OperationsDashboard/Properties/DashboardName", {"Ref": "ServiceName"}),
+    ),
+    (deployment.check_names, "default", put("EventBus/Properties/Name", "bus")),
+    (deployment.check_names, "default", put("JobsTable/Properties/TableName", "jobs")),
+    (
+        deployment.check_every_named_type_has_a_limit,
+        "default",
+        add("Machine", "StepFunctions::StateMachine", StateMachineName={"Ref": "AWS::StackName"}),
+    ),
+    (deployment.check_logging_role, "everything", put("ApiAccessLogGroup/DependsOn")),
+    (deployment.check_logging_role, "everything", put("ApiGatewayAccount/DependsOn")),
+    (deployment.check_no_cycles, "default", put("JobsTable/DependsOn", "IngestFunction")),
+    (deployment.check_deployments, "default", rename_deployment),
     (
         data.check_buckets,
         "default",
@@ -250,6 +311,7 @@ CASES: list[Case] = [
     (data.check_buckets, "default", put(f"{LIFECYCLE}/1/ExpirationInDays", 2)),
     (data.check_buckets, "default", put(f"{LIFECYCLE}/3/ExpirationInDays", 0)),
     (data.check_buckets, "everything", put(f"{LIFECYCLE}/4/Transitions/0/TransitionInDays", 30)),
+    (data.check_buckets, "everything", put(f"{LIFECYCLE}/6")),
     (data.check_bucket_policies, "default", put(f"{BUCKET_POLICY}/0")),
     (data.check_bucket_policies, "default", put(f"{BUCKET_POLICY}/1")),
     (data.check_bucket_policies, "default", put(f"{BUCKET_POLICY}/2/Condition")),
@@ -263,6 +325,9 @@ CASES: list[Case] = [
     (data.check_customer_managed_key, "everything", put("AlarmTopic/Properties/KmsMasterKeyId")),
     (data.check_customer_managed_key, "everything", put("IngestLogGroup/Properties/KmsKeyId")),
     (data.check_customer_managed_key, "everything", put("DataKey/Properties/EnableKeyRotation")),
+    (data.check_customer_managed_key, "everything", put("EventArchive/Properties/KmsKeyIdentifier")),
+    (data.check_customer_managed_key, "everything", put("EventBus/Properties/DeadLetterConfig")),
+    (data.check_customer_managed_key, "everything", put("DataKey/Properties/KeyPolicy/Statement/2")),
     (api.check_authorization, "default", put_in_method("/v1/predictions", "post", "security")),
     (
         api.check_authorization,
@@ -286,9 +351,31 @@ CASES: list[Case] = [
         api.check_cache_keys,
         "everything",
         append(
-            f"{STAGE}/MethodSettings",
+            f"{STAGE}/MethodSettings/Fn::If/1",
             {"HttpMethod": "GET", "ResourcePath": "/~1v1~1predictions~1{id}", "CachingEnabled": True},
         ),
+    ),
+    (
+        api.check_cache_keys,
+        "everything",
+        put_in_method(
+            "/v1/models",
+            "get",
+            "x-amazon-apigateway-integration/cacheKeyParameters",
+            ["method.request.header.Authorization", "method.request.querystring.cursor"],
+        ),
+    ),
+    (
+        api.check_resource_policy,
+        "everything",
+        put(f"{POLICY}/1/Resource", ["execute-api:/*/POST/*", "execute-api:/*/GET/*"]),
+    ),
+    (api.check_resource_policy, "everything", put(f"{POLICY}/1/Resource/5")),
+    (api.check_resource_policy, "everything", put_in_path("/v2/jobs")),
+    (
+        api.check_resource_policy,
+        "everything",
+        put(f"{POLICY}/1/NotResource", "execute-api:/*/POST/webhooks/replicate"),
     ),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/UNAUTHORIZED")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/responseParameters", {})),
@@ -297,7 +384,12 @@ CASES: list[Case] = [
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/{ALLOW_ORIGIN}", "'*'")),
     (api.check_gateway_responses, "everything", put(f"{RESPONSES}/UNAUTHORIZED/{ALLOW_ORIGIN}", "'*'")),
     (api.check_gateway_responses, "everything", put(f"{RESPONSES}/DEFAULT_5XX/{ALLOW_ORIGIN}")),
-    (api.check_throttling, "default", put(f"{STAGE}/MethodSettings/0/ThrottlingRateLimit")),
+    (api.check_throttling, "default", put(f"{STAGE}/MethodSettings", [])),
+    (
+        api.check_throttling,
+        "everything",
+        put(f"{STAGE}/MethodSettings/Fn::If/1/3/ThrottlingRateLimit"),
+    ),
     (
         edge.check_distributions,
         "default",
@@ -319,6 +411,8 @@ CASES: list[Case] = [
     (edge.check_networks, "everything", put("DaxCluster/Properties/ClusterEndpointEncryptionType", "NONE")),
     (edge.check_firewalls, "everything", put("ApiWebAclAssociation")),
     (edge.check_firewalls, "everything", put("ApiWebAcl/Properties/Rules", [])),
+    (edge.check_firewalls, "everything", put("ApiWebAcl/Properties/Rules/1/Priority", 9)),
+    (edge.check_firewalls, "everything", put("ApiWebAcl/Properties/Rules/1")),
     (
         edge.check_no_local_settings,
         "default",

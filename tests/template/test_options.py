@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -73,6 +74,7 @@ def test_firewall_protects_the_stage_of_the_api() -> None:
     }
     assert [rule["Name"] for rule in stack.resources["ApiWebAcl"].properties["Rules"]] == [
         "Denied",
+        "FromReplicate",
         "Rate",
         "AWSManagedRulesAmazonIpReputationList",
         "AWSManagedRulesKnownBadInputsRuleSet",
@@ -80,18 +82,48 @@ def test_firewall_protects_the_stage_of_the_api() -> None:
     ]
 
 
-def test_firewall_blocks_addresses_not_on_the_allow_list_except_for_webhooks_of_replicate() -> None:
+def test_firewall_blocks_addresses_not_on_the_allow_list() -> None:
     stack = load_stack(EnableFirewall="true", FirewallAllowedIpv4="192.0.2.0/24")
     rule = next(
         rule for rule in stack.resources["ApiWebAcl"].properties["Rules"] if rule["Name"] == "NotAllowed"
     )
     negated = [
-        statement["NotStatement"]["Statement"]
+        referenced_id(statement["NotStatement"]["Statement"]["IPSetReferenceStatement"]["Arn"])
         for statement in rule["Statement"]["AndStatement"]["Statements"]
     ]
 
     assert rule["Action"] == {"Block": {}}
-    assert negated[-1]["ByteMatchStatement"]["SearchString"] == "/webhooks/replicate"
+    assert negated == ["AllowedIpv4Set", "AllowedIpv6Set"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "passes"),
+    [
+        ("POST", "/prod/webhooks/replicate", True),
+        ("POST", "/webhooks/replicate", True),
+        ("GET", f"/prod/v1/files/{'0' * 26}/download", True),
+        ("GET", f"/v1/files/{'0' * 26}/download", True),
+        ("GET", "/prod/webhooks/replicate", False),
+        ("POST", "/prod/v1/webhooks/replicate", False),
+        ("POST", "/v1/webhooks/replicate", False),
+        ("POST", "/prod/admin/webhooks/replicate", False),
+        ("GET", f"/prod/v1/files/{'0' * 26}", False),
+        ("DELETE", f"/prod/v1/files/{'0' * 26}/download", False),
+        ("GET", "/prod/v1/files/x/y/download", False),
+    ],
+)
+def test_firewall_lets_only_requests_of_replicate_pass(method: str, path: str, *, passes: bool) -> None:
+    stack = load_stack(EnableFirewall="true")
+    rule = next(
+        rule for rule in stack.resources["ApiWebAcl"].properties["Rules"] if rule["Name"] == "FromReplicate"
+    )
+    matches = [
+        statements["AndStatement"]["Statements"][0]["ByteMatchStatement"]["SearchString"] == method
+        and re.search(statements["AndStatement"]["Statements"][1]["RegexMatchStatement"]["RegexString"], path)
+        for statements in rule["Statement"]["OrStatement"]["Statements"]
+    ]
+
+    assert any(matches) == passes
 
 
 def test_distribution_has_its_own_web_acl_or_a_given_one_or_none() -> None:
@@ -104,13 +136,12 @@ def test_distribution_has_its_own_web_acl_or_a_given_one_or_none() -> None:
     assert get_web_acl() is None
 
 
-def test_resource_policy_denies_other_addresses_except_for_webhooks_of_replicate() -> None:
+def test_resource_policy_denies_other_addresses() -> None:
     stack = load_stack(AllowedCidrs="192.0.2.0/24,2001:db8::/32")
     policy = get_definition(stack)["x-amazon-apigateway-policy"]
     denial = next(statement for statement in policy["Statement"] if statement["Effect"] == "Deny")
 
     assert denial["Condition"] == {"NotIpAddress": {"aws:SourceIp": ["192.0.2.0/24", "2001:db8::/32"]}}
-    assert denial["NotResource"] == "execute-api:/*/POST/webhooks/replicate"
     assert "x-amazon-apigateway-policy" not in get_definition(load_stack())
 
 
@@ -163,6 +194,15 @@ def test_functions_that_call_only_aws_join_the_vpc() -> None:
         for function in load_stack().of_type("Lambda::Function")
         if "VpcConfig" in function.properties
     ]
+
+
+def test_subnets_are_in_the_given_zones() -> None:
+    def get_zones(**parameters: str) -> list[Any]:
+        subnets = load_stack(EnableVpc="true", **parameters).of_type("EC2::Subnet")
+        return [subnet.properties["AvailabilityZone"] for subnet in subnets]
+
+    assert get_zones(AvailabilityZones="us-east-1c,us-east-1d") == ["us-east-1c", "us-east-1d"]
+    assert get_zones() == [{"Fn::Select": [index, {"Fn::GetAZs": ""}]} for index in (0, 1)]
 
 
 def test_dax_serves_query_only_and_needs_the_vpc() -> None:
@@ -245,7 +285,7 @@ def test_dashboard_exists_unless_switched_off() -> None:
 
 
 def test_monitoring_exists_unless_switched_off() -> None:
-    stack = load_stack(EnableMonitoring="false", CostAnomalyAlarmDollars="50")
+    stack = load_stack(EnableMonitoring="false", CostAnomalyAlarmDollars="50")  # which CloudFormation rejects
 
     for kind in ("CloudWatch::Alarm", "CloudWatch::Dashboard", "CE::AnomalyMonitor", "SNS::Topic"):
         assert load_stack(CostAnomalyAlarmDollars="50").of_type(kind)
@@ -305,8 +345,62 @@ def test_outputs_expire_only_where_days_are_set() -> None:
         return [
             rule.get("ExpirationInDays")
             for rule in bucket.properties["LifecycleConfiguration"]["Rules"]
-            if rule.get("Prefix") in {"outputs/", "originals/"}
+            if rule.get("Prefix") in {"outputs/", "originals/", "thumbs/"}
         ]
 
     assert get_expirations() == [None, None]
-    assert get_expirations(OutputRetentionDays="90") == ["90", "90"]
+    assert get_expirations(OutputRetentionDays="90") == ["90", "90", "90"]
+
+
+def test_urls_name_the_custom_domains_unless_another_url_is_set() -> None:
+    domains = {"ApiDomainName": "api.example.com", "OutputsDomainName": "files.example.com"}
+
+    def get_urls(**parameters: str) -> set[Any]:
+        stack = load_stack(**parameters)
+        functions = {
+            name: stack.resources[f"{name}Function"].properties["Environment"]["Variables"]
+            for name in ("Dispatch", "Sweep", "Harvest")
+        }
+        return {
+            functions["Dispatch"]["WEBHOOK_BASE_URL"],
+            functions["Sweep"]["WEBHOOK_BASE_URL"],
+            stack.get_output("ApiUrl"),
+            functions["Harvest"]["OUTPUTS_BASE_URL"],
+        }
+
+    assert get_urls(**domains) == {"https://api.example.com", "https://files.example.com"}
+    assert get_urls(
+        **domains, PublicBaseUrl="https://proxy.example", OutputsBaseUrl="https://proxy.example"
+    ) == {"https://proxy.example"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"EnableDax": "true"}, "EnableVpc"),
+        ({"ApiDomainName": "api.example.com"}, "ApiCertificateArn"),
+        ({"OutputsDomainName": "files.example.com"}, "OutputsCertificateArn"),
+        ({"JwtIssuer": "https://id.example.com"}, "JwtAudience"),
+        ({"EnableMonitoring": "false", "AlarmEmail": "ops@example.com"}, "EnableMonitoring"),
+        ({"EnableMonitoring": "false", "CostAnomalyAlarmDollars": "50"}, "EnableMonitoring"),
+        ({"EnableOutputsFirewall": "true", "OutputsWebAclArn": "arn:acl"}, "OutputsWebAclArn"),
+    ],
+)
+def test_parameter_is_rejected_without_the_one_that_it_needs(parameters: dict[str, str], reason: str) -> None:
+    (broken,) = load_stack(**parameters).broken_rules
+
+    assert reason in broken
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_keep_the_rules_between_parameters(variant: str) -> None:
+    assert load_variant(variant).broken_rules == []
+
+
+@pytest.mark.parametrize("partition", ["aws-us-gov", "aws-cn"])
+def test_regions_of_other_partitions_are_rejected(monkeypatch: pytest.MonkeyPatch, partition: str) -> None:
+    assert load_stack().broken_rules == []
+    monkeypatch.setattr("tools.template.stack.PARTITION", partition)
+    (broken,) = load_stack().broken_rules
+
+    assert "GovCloud and China" in broken

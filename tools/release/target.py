@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MAX_STACK_NAME_LENGTH = 48
+"""tests/template checks that all names in the template fit then."""
+
+
 @dataclass(frozen=True)
 class Target:
     """`region` is None if samconfig.toml does not set it; then the AWS settings of the shell apply."""
@@ -22,7 +26,10 @@ class Target:
 
 
 def read_target(config: Path, config_env: str) -> Target:
-    """Read the environment. Raises `ReleaseError` if it does not exist or has no `stack_name`."""
+    """Read the environment.
+
+    Raises `ReleaseError` if it does not exist, or has no `stack_name` or one that is too long.
+    """
     try:
         environments: dict[str, Any] = tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -33,6 +40,11 @@ def read_target(config: Path, config_env: str) -> Target:
     stack_name = _get_setting(environments[config_env], "stack_name")
     if stack_name is None:
         raise ReleaseError(f"the environment {config_env} of {config.name} has no stack_name")
+    if len(stack_name) > MAX_STACK_NAME_LENGTH:
+        raise ReleaseError(
+            f"the stack name {stack_name} is too long: resources are named after the stack, so it may have"
+            f" {MAX_STACK_NAME_LENGTH} characters at most"
+        )
     return Target(config_env, stack_name, _get_setting(environments[config_env], "region"))
 
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 MAIN = "template.yaml"
 ACCOUNT_ID = "111122223333"
 REGION = "us-east-1"
+PARTITION = "aws"
 STACK_NAME = "replicate-proxy"
 
 type Template = dict[str, Any]
@@ -102,6 +103,16 @@ class _Scope:
 
     def condition_holds(self, name: str) -> bool:
         return self._evaluate(self.template["Conditions"][name])
+
+    def find_broken_rules(self) -> list[str]:
+        """Return what CloudFormation would say of the parameters: descriptions of failed assertions."""
+        return [
+            str(assertion["AssertDescription"])
+            for rule in self.template.get("Rules", {}).values()
+            if "RuleCondition" not in rule or self._evaluate(rule["RuleCondition"])
+            for assertion in rule["Assertions"]
+            if not self._evaluate(assertion["Assert"])
+        ]
 
     def _evaluate(self, expression: Any) -> bool:
         match expression:
@@ -203,7 +214,7 @@ class _Scope:
         return {
             "AWS::AccountId": ACCOUNT_ID,
             "AWS::Region": REGION,
-            "AWS::Partition": "aws",
+            "AWS::Partition": PARTITION,
             "AWS::StackName": self._stack_name,
             "AWS::URLSuffix": "amazonaws.com",
         }
@@ -236,6 +247,15 @@ class Stack:
                 raise AssertionError(f"logical IDs of two templates: {sorted(duplicates)}")
             self.declared_ids |= scope.template["Resources"].keys()
             self.resources |= scope.resources
+
+    @property
+    def broken_rules(self) -> list[str]:
+        """Why CloudFormation would reject these parameters."""
+        return self._main.find_broken_rules()
+
+    def get_output(self, name: str) -> Any:
+        """Return the value of an output of the main template."""
+        return self._main.resolve(self.template["Outputs"][name]["Value"])
 
     def of_type(self, kind: str) -> list[Resource]:
         """Return the resources of a type, named without the leading `AWS::`."""
@@ -281,6 +301,18 @@ def iterate_parts(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         children = iter(enumerate(value))
     for key, part in children:
         yield from iterate_parts(part, f"{path}/{key}")
+
+
+def iterate_references(value: Any) -> Iterator[str]:
+    """Yield the logical ID in every Ref, GetAtt and Sub of a value."""
+    for _, part in iterate_parts(value):
+        match part:
+            case {"Ref": str(name)}:
+                yield name
+            case {"Fn::GetAtt": [str(name), *_]}:
+                yield name
+            case {"Fn::Sub": str(text)} | {"Fn::Sub": [str(text), *_]}:
+                yield from (placeholder.partition(".")[0] for placeholder in _PLACEHOLDER.findall(text))
 
 
 @cache

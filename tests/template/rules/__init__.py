@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.template.rules import api, data, edge, functions, messaging, monitoring, permissions
+from tests.template.rules import api, data, deployment, edge, functions, messaging, monitoring, permissions
 from tools.template.stack import Stack
 
 type Rule = Callable[[Stack], list[str]]
@@ -38,6 +38,13 @@ RULES: tuple[Rule, ...] = (
     api.check_cache_keys,
     api.check_gateway_responses,
     api.check_throttling,
+    api.check_resource_policy,
+    deployment.check_names,
+    deployment.check_every_named_type_has_a_limit,
+    deployment.check_retained_resources,
+    deployment.check_logging_role,
+    deployment.check_no_cycles,
+    deployment.check_deployments,
     edge.check_distributions,
     edge.check_networks,
     edge.check_firewalls,

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.services.catalog import CATALOG_ROUTES
+from tests.template.effective_permissions import as_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +24,8 @@ OPEN_ROUTES = {
     ("post", "/webhooks/replicate"): "Replicate signs the body, and the URL carries a token of the job",
     ("get", "/v1/files/{id}/download"): "the URL is signed and expires",
 }
+# Routes that Replicate calls, from addresses that it does not publish.
+ROUTES_OF_REPLICATE = {("post", "/webhooks/replicate"), ("get", "/v1/files/{id}/download")}
 # Routes with a writing method whose body has no model, and why.
 ROUTES_WITHOUT_MODEL = {
     ("post", "/v1/batches/{id}/cancel"): "has no body",
@@ -40,6 +47,7 @@ _STATUS_BY_RESPONSE = {
     "AUTHORIZER_CONFIGURATION_ERROR": 503,
     "INTEGRATION_TIMEOUT": 504,
 }
+_CACHE_KEY_HEADERS = ("Authorization", "Origin")
 _METHODS_WITH_JSON_BODY = {"post", "put", "patch"}
 
 type Method = tuple[str, str, dict[str, Any]]
@@ -98,7 +106,11 @@ def check_request_validation(stack: Stack) -> list[str]:
 
 
 def check_cache_keys(stack: Stack) -> list[str]:
-    """No cached response reaches another caller, or another path, than it was made for."""
+    """No cached response reaches another request than it was made for.
+
+    The response depends on the caller and the origin of the page, and on what the catalog reads of a request.
+    """
+    catalog_routes = {route.resource: route for route in CATALOG_ROUTES}
     (stage,) = stack.of_type("ApiGateway::Stage")
     cached = [setting for setting in stage.properties["MethodSettings"] if setting.get("CachingEnabled")]
     keys_by_route = {
@@ -111,13 +123,17 @@ def check_cache_keys(stack: Stack) -> list[str]:
         keys = keys_by_route.get(route, [])
         if route[0] != "get":
             violations.append(f"{route}: only GET may be cached")
-        if "method.request.header.Authorization" not in keys:
-            violations.append(f"{route}: the cache key lacks the caller")
-        path_parameters = {
+        if route[1] not in catalog_routes:
+            violations.append(f"{route}: it is not known what the response depends on")
+            continue
+        expected = {f"method.request.header.{name}" for name in _CACHE_KEY_HEADERS}
+        expected |= {
             f"method.request.path.{part[1:-1]}" for part in route[1].split("/") if part.startswith("{")
         }
-        missing = sorted(path_parameters - set(keys))
-        violations += [f"{route}: the cache key lacks {name}" for name in missing]
+        expected |= {
+            f"method.request.querystring.{name}" for name in catalog_routes[route[1]].query_parameters
+        }
+        violations += [f"{route}: the cache key lacks {name}" for name in sorted(expected - set(keys))]
         if not setting.get("CacheDataEncrypted"):
             violations.append(f"{route}: the cache is not encrypted")
     return violations
@@ -157,13 +173,63 @@ def _get_allowed_origin(stack: Stack) -> str | None:
 
 
 def check_throttling(stack: Stack) -> list[str]:
-    return [
-        f"{stage.id}: no throttling"
-        for stage in stack.of_type("ApiGateway::Stage")
-        if not any(
-            setting["ResourcePath"] == "/*"
-            and "ThrottlingRateLimit" in setting
-            and "ThrottlingBurstLimit" in setting
-            for setting in stage.properties["MethodSettings"]
-        )
+    """All methods are throttled and measured. A method with settings of its own inherits none.
+
+    API Gateway API Reference, "Stage", `methodSettings`: what an entry leaves out has API Gateway's default.
+    """
+    violations = []
+    for stage in stack.of_type("ApiGateway::Stage"):
+        settings = stage.properties["MethodSettings"]
+        if not any(setting["ResourcePath"] == "/*" and setting["HttpMethod"] == "*" for setting in settings):
+            violations.append(f"{stage.id}: no settings for all methods")
+        violations += [
+            f"{stage.id}: {setting['ResourcePath']} has no {name}"
+            for setting in settings
+            for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit", "MetricsEnabled")
+            if name not in setting
+        ]
+    return violations
+
+
+def check_resource_policy(stack: Stack) -> list[str]:
+    """With AllowedCidrs, other addresses reach the routes that Replicate calls, and nothing else.
+
+    API Gateway Developer Guide, "How API Gateway resource policies affect authorization workflow": where a
+    Lambda authorizer allows a call, only an explicit Deny of the resource policy keeps the caller out.
+    """
+    policy = get_definition(stack).get("x-amazon-apigateway-policy")
+    if policy is None:
+        return []
+    violations = [
+        f"resource policy: {key} cannot be used in the short form"
+        for statement in policy["Statement"]
+        for key in statement
+        if key.startswith("Not")
     ]
+    for name, path, _ in iterate_methods(stack):
+        for request in (_build_request_path(path), _encode(_build_request_path(path))):
+            denied = _is_denied(policy, f"execute-api:/prod/{name.upper()}{request}")
+            is_open = (name, path) in ROUTES_OF_REPLICATE and "%" not in request
+            if denied == is_open:
+                violations.append(f"{name} {request}: {'closed to' if denied else 'open to'} other addresses")
+    return violations
+
+
+def _is_denied(policy: dict[str, Any], resource: str) -> bool:
+    """Return whether an address outside of the allowed ranges is denied."""
+    return any(
+        fnmatchcase(resource, pattern)
+        for statement in policy["Statement"]
+        if statement["Effect"] == "Deny"
+        for pattern in as_list(statement.get("Resource", []))
+    )
+
+
+def _build_request_path(path: str) -> str:
+    """Return a path that matches the route."""
+    return re.sub(r"{[^}]*\+}", "a/b", path).replace("{id}", "0" * 26).replace("{", "").replace("}", "")
+
+
+def _encode(path: str) -> str:
+    """Spell the last character of a path in another way that means the same."""
+    return path if path == "/" else f"{path[:-1]}%{ord(path[-1]):02X}"

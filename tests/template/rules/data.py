@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.template.effective_permissions import as_list
 from tools.template.stack import Resource, Stack, iterate_parts, referenced_id
 
 _PUBLIC_ACCESS_BLOCKS = (
@@ -12,6 +13,7 @@ _PUBLIC_ACCESS_BLOCKS = (
     "IgnorePublicAcls",
     "RestrictPublicBuckets",
 )
+_OUTPUT_PREFIXES = ("outputs/", "originals/", "thumbs/")
 _ENCRYPTED_TYPES = (
     "DynamoDB::Table",
     "S3::Bucket",
@@ -19,8 +21,11 @@ _ENCRYPTED_TYPES = (
     "SNS::Topic",
     "SecretsManager::Secret",
     "Logs::LogGroup",
+    "Events::Archive",
     "Events::EventBus",
 )
+# EventBridge User Guide, "Authorizing EventBridge to use a customer managed key" and "Encrypting archives"
+_EVENT_KEY_ACTIONS = {"kms:DescribeKey", "kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}
 
 
 def check_tables(stack: Stack) -> list[str]:
@@ -35,7 +40,6 @@ def check_tables(stack: Stack) -> list[str]:
             violations.append(f"{table.id}: items do not expire")
         if not properties.get("SSESpecification", {}).get("SSEEnabled"):
             violations.append(f"{table.id}: not encrypted with KMS")
-        violations += _check_retained(table)
     return violations
 
 
@@ -55,7 +59,6 @@ def check_buckets(stack: Stack) -> list[str]:
         violations += _check_lifecycle(bucket, lifecycle, stack)
         if properties.get("OwnershipControls") != {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}:
             violations.append(f"{bucket.id}: has access control lists")
-        violations += _check_retained(bucket)
     return violations
 
 
@@ -70,7 +73,13 @@ def _check_lifecycle(bucket: Resource, rules: list[dict[str, Any]], stack: Stack
         "records/": int(stack.parameters["JobRetentionDays"]),
         "files/": 1,
     }
+    retention_days = int(stack.parameters["OutputRetentionDays"])
     violations = [
+        f"{bucket.id}: {prefix} does not expire with the outputs"
+        for prefix in _OUTPUT_PREFIXES
+        if days.get(prefix, 0) != retention_days
+    ]
+    violations += [
         f"{bucket.id}: {prefix} does not expire, or expires within {least:g} days"
         for prefix, least in min_days.items()
         if days.get(prefix, 0) < least
@@ -131,6 +140,7 @@ def check_customer_managed_key(stack: Stack) -> list[str]:
     violations = [
         f"{key}: not rotated" for key in keys if not stack.resources[key].properties.get("EnableKeyRotation")
     ]
+    violations += _check_event_encryption(stack)
     return violations + [
         f"{resource.id}: not encrypted with the customer-managed key"
         for kind in _ENCRYPTED_TYPES
@@ -139,13 +149,27 @@ def check_customer_managed_key(stack: Stack) -> list[str]:
     ]
 
 
-def _check_retained(resource: Resource) -> list[str]:
-    required = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
-    return [
-        f"{resource.id}: {name} is not {value}"
-        for name, value in required.items()
-        if resource.declared.get(name) != value
+def _check_event_encryption(stack: Stack) -> list[str]:
+    """EventBridge may use the key, and keeps events that it cannot encrypt or decrypt.
+
+    EventBridge User Guide, "Encrypting event buses": without a dead-letter queue of the bus they are lost.
+    """
+    queues = {queue.id for queue in stack.of_type("SQS::Queue")}
+    violations = [
+        f"{bus.id}: loses events that cannot be encrypted"
+        for bus in stack.of_type("Events::EventBus")
+        if referenced_id(bus.properties.get("DeadLetterConfig", {}).get("Arn")) not in queues
     ]
+    for key in stack.of_type("KMS::Key"):
+        allowed = {
+            action
+            for statement in key.properties["KeyPolicy"]["Statement"]
+            if "events.amazonaws.com" in as_list(statement["Principal"].get("Service", []))
+            for action in as_list(statement["Action"])
+        }
+        missing = sorted(_EVENT_KEY_ACTIONS - allowed)
+        violations += [f"{key.id}: EventBridge lacks {action}" for action in missing]
+    return violations
 
 
 def _is_output_prefix(resource: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.template.stack import Stack, iterate_parts, referenced_id
+from tools.template.stack import Resource, Stack, iterate_parts, referenced_id
 
 _ANY_ADDRESS = {"0.0.0.0/0", "::/0"}
 _LOCAL_TYPES = {"ApiGateway::GatewayResponse"}
@@ -61,6 +61,7 @@ def check_firewalls(stack: Stack) -> list[str]:
         priorities = [rule["Priority"] for rule in rules]
         if len(set(priorities)) != len(priorities):
             violations.append(f"{acl.id}: two rules have the same priority")
+        violations += _check_requests_of_replicate(acl)
         used = any(
             acl.id == referenced_id(part)
             for resource in protected
@@ -69,6 +70,22 @@ def check_firewalls(stack: Stack) -> list[str]:
         if not used:
             violations.append(f"{acl.id}: protects nothing")
     return violations
+
+
+def _check_requests_of_replicate(acl: Resource) -> list[str]:
+    """Its webhooks and fetches of input files pass before any rule that counts or suspects addresses.
+
+    AWS WAF Developer Guide, "Rule action": Allow ends the evaluation.
+    """
+    if acl.properties["Scope"] != "REGIONAL":
+        return []
+    rules = sorted(acl.properties["Rules"], key=lambda rule: int(rule["Priority"]))
+    names = [rule["Name"] for rule in rules if rule.get("Action") == {"Allow": {}}]
+    if names != ["FromReplicate"]:
+        return [f"{acl.id}: does not let Replicate through"]
+    position = [rule["Name"] for rule in rules].index("FromReplicate")
+    earlier = [rule["Name"] for rule in rules[:position] if rule["Name"] != "Denied"]
+    return [f"{acl.id}: {name} applies to requests of Replicate" for name in earlier]
 
 
 def check_no_local_settings(stack: Stack) -> list[str]:

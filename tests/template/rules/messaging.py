@@ -10,6 +10,10 @@ from tools.template.stack import Resource, Stack, build_function_arn, referenced
 _VISIBILITY_FACTOR = 6  # AWS Lambda Developer Guide, "Configuring a queue to use with Lambda"
 _MIN_RECEIVES = 5
 _RETENTION_SECONDS = 3600  # Replicate's documentation, "Data retention"
+# The tenant in the `data` of every event. EventBridge User Guide, "Event bus targets": a target parameter may
+# be a JSON path of the event ("Dynamic path parameters"), and the message group of a standard queue makes it
+# a fair queue ("Amazon SQS fair and FIFO queues").
+_TENANT_OF_EVENT = "$.detail.data.tenant"
 
 
 def check_no_orphan_queues(stack: Stack) -> list[str]:
@@ -70,6 +74,9 @@ def check_event_targets(stack: Stack) -> list[str]:
             dead_letter_queue = referenced_id(target.get("DeadLetterConfig", {}).get("Arn"))
             if dead_letter_queue not in stack.resources:
                 violations.append(f"{name}: no dead-letter queue")
+            group = target.get("SqsParameters", {}).get("MessageGroupId")
+            if referenced_id(target["Arn"]) in queue_ids and group != _TENANT_OF_EVENT:
+                violations.append(f"{name}: one tenant's events can delay those of all others")
             queues = {dead_letter_queue, referenced_id(target["Arn"])} & queue_ids
             violations += [
                 f"{name}: the policy of {queue} does not let the rule send"

@@ -23,6 +23,7 @@ _KEY_REASON = "a key policy refers to its own key"
 # Resource and first action of a statement, and why it is allowed on all resources.
 STATEMENT_REASONS = {
     ("DataKey", "kms:*"): f"{_KEY_REASON}; the account keeps the administration",
+    ("DataKey", "kms:DescribeKey"): _KEY_REASON,
     ("DataKey", "kms:Encrypt"): _KEY_REASON,
     ("DataKey", "kms:Decrypt"): _KEY_REASON,
     ("DataKey", "kms:Encrypt*"): _KEY_REASON,

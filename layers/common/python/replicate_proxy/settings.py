@@ -80,7 +80,12 @@ IMAGES_BUCKET = _required_text(
     (*_JOB_WRITERS, "deliver", "files", "notify", "query", "webhook"),
     "Bucket of output files, uploaded files and large JSON documents",
 )
-KMS_KEY_ID = _text("KMS_KEY_ID", "", ("harvest",), "Customer managed key that encrypts output files")
+KMS_KEY_ID = _text(
+    "KMS_KEY_ID",
+    "",
+    ("admin", "harvest"),
+    "Customer managed key that encrypts output files and Replicate's webhook secret",
+)
 DAX_ENDPOINT = _text(
     "DAX_ENDPOINT", "", ("query",), "Discovery endpoint of the DAX cluster; none without DAX"
 )

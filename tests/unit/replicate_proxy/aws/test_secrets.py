@@ -138,6 +138,15 @@ def test_parameter_is_written_encrypted_and_read_back(ssm: SSMClient) -> None:
     assert ssm.describe_parameters()["Parameters"][0]["Type"] == "SecureString"
 
 
+def test_parameter_is_written_under_the_given_key(ssm: SSMClient) -> None:
+    name, key_id = "/replicate-proxy/prod/secret", "arn:aws:kms:us-east-1:123456789012:key/k"
+    ssm.put_parameter(Name=name, Value="one", Type="SecureString", KeyId=key_id)
+
+    SsmParameter(ssm, name, key_id=key_id).write("two one")
+
+    assert ssm.describe_parameters()["Parameters"][0]["KeyId"] == key_id
+
+
 @pytest.mark.parametrize(
     ("code", "expected_class"),
     [("AccessDeniedException", ConfigurationError), ("ThrottlingException", RetryableError)],

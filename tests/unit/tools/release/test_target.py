@@ -33,6 +33,7 @@ def test_settings_of_deploy_override_global_settings(tmp_path: Path) -> None:
     [
         ("version = 0.1\n[dev.deploy.parameters]\n", "no environment prod; its environments are dev"),
         ("[prod.deploy.parameters]\nregion = 'x'\n", "no stack_name"),
+        (f"[prod.deploy.parameters]\nstack_name = '{'x' * 49}'\n", "48 characters at most"),
         ("[prod", "cannot read"),
         (None, "cannot read"),
     ],

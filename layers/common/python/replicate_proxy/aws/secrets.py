@@ -101,9 +101,15 @@ class SsmParameter:
     _MISSING = frozenset({"ParameterNotFound"})
     _DENIED = frozenset({"AccessDeniedException"})
 
-    def __init__(self, client: SSMClient, name: str) -> None:
+    def __init__(self, client: SSMClient, name: str, *, key_id: str = "") -> None:
+        """`key_id` is the KMS key of written values; without one, SSM takes the account's default key.
+
+        SSM also takes that one where an earlier value had another (Systems Manager API Reference,
+        "PutParameter", `KeyId`).
+        """
         self._client = client
         self._name = name
+        self._key_id = key_id
 
     def read(self) -> str:
         """Return the value, empty if the parameter does not exist."""
@@ -117,4 +123,9 @@ class SsmParameter:
 
     def write(self, text: str) -> None:
         with translate_aws_errors(f"write parameter {self._name}", misconfigured=self._DENIED):
-            self._client.put_parameter(Name=self._name, Value=text, Type="SecureString", Overwrite=True)
+            if self._key_id:
+                self._client.put_parameter(
+                    Name=self._name, Value=text, Type="SecureString", Overwrite=True, KeyId=self._key_id
+                )
+            else:
+                self._client.put_parameter(Name=self._name, Value=text, Type="SecureString", Overwrite=True)

@@ -38,6 +38,7 @@ from replicate_proxy.settings import (
     ENABLE_USAGE_PLANS,
     HARVEST_DEAD_LETTER_QUEUE_URL,
     HARVEST_QUEUE_URL,
+    KMS_KEY_ID,
     NOTIFY_DEAD_LETTER_QUEUE_URL,
     NOTIFY_QUEUE_URL,
     NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL,
@@ -125,7 +126,7 @@ def build_router() -> Router:
 def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     return WebhookSecretRefresher(
         build_replicate_client().get_webhook_secret,
-        SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET]),
+        SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET], key_id=env[KMS_KEY_ID]),
     )
 
 
