@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import requests
 
 from tests.integration.api_client import ApiClient
 from tests.integration.models import get_version
@@ -57,3 +58,13 @@ def test_output_is_returned_unchanged_around_the_limits_of_items_and_messages(
     text = "ü" * (size_bytes // 2)
 
     assert api.run("local/lab", {"output": text})["output"] == text
+
+
+def test_output_too_large_for_a_response_is_a_file(api: ApiClient) -> None:
+    job = api.run(get_version("local/huge-json"), {"size": 6 * MEGABYTE})
+
+    assert job["status"] == "succeeded", job["error"]
+    assert job["output"].endswith("/output.json")
+    output = requests.get(job["output"], timeout=60).json()
+    assert [row["row"] for row in output] == list(range(6 * MEGABYTE // 100))
+    assert job["proxy"]["files"][-1]["reason"] == "output_too_large"

@@ -11,6 +11,7 @@ from replicate_proxy.api.predictions.job_request_parser import JobRequestParser,
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
@@ -28,7 +29,7 @@ class PredictionApi:
     passed, Replicate finishes prediction `p1`.
     """
 
-    def __init__(self, *, max_response_bytes: int = 5_500_000) -> None:
+    def __init__(self, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self.world = World()
         self.finishes_after = 1e9
         renderer = PredictionRenderer(self.world.documents, max_response_bytes=max_response_bytes)

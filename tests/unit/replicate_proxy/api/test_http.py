@@ -176,3 +176,9 @@ def test_base_url_is_the_configured_one() -> None:
 
 def test_empty_response_has_no_body() -> None:
     assert json_response(204, None)["body"] == ""
+
+
+@pytest.mark.parametrize("body", ["x" * 7_000_000, ["a"] * 1_200_000, "\\" * 1_600_000])
+def test_response_that_lambda_would_refuse_is_a_problem(body: object) -> None:
+    response = json_response(200, body)
+    assert (response["statusCode"], json.loads(response["body"])["title"]) == (500, "Response too large")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -351,3 +352,44 @@ def test_output_without_files_is_complete(output: Any) -> None:
     result = Harvest({}).run(output)
 
     assert (result.output, result.records, result.is_complete) == (output, (), True)
+
+
+@pytest.mark.parametrize(
+    ("output", "name", "content_type"),
+    [
+        (["to"] * 900_000, "output.json", "application/json"),
+        ("<script>ü" * 700_000, "output.txt", "text/plain; charset=utf-8"),
+        ({"quotes": '"' * 1_200_000}, "output.json", "application/json"),
+    ],
+)
+def test_output_too_large_for_a_response_becomes_a_file(output: Any, name: str, content_type: str) -> None:
+    harvest = Harvest({})
+
+    result = harvest.run(output)
+
+    (record,) = result.records
+    assert (record.path, record.outcome, record.reason) == ((), "stored", "output_too_large")
+    assert result.output == record.url
+    assert record.url.endswith(f"/{name}")
+    body, headers = harvest.get_object(record.url)
+    assert (body.decode() if isinstance(output, str) else json.loads(body)) == output
+    assert headers["content_type"] == content_type
+    assert headers["content_disposition"].startswith("attachment")
+    assert harvest.recorded == [record]
+
+
+def test_file_of_a_large_output_holds_the_urls_of_its_stored_files() -> None:
+    harvest = Harvest({make_url("a.mp4"): MP4})
+
+    result = harvest.run({"film": make_url("a.mp4"), "tokens": ["to"] * 900_000})
+
+    film, whole = result.records
+    body, _ = harvest.get_object(whole.url)
+    assert json.loads(body)["film"] == film.url
+
+
+def test_large_output_becomes_a_file_only_once_its_files_are_stored() -> None:
+    harvest = Harvest({make_url("a.mp4"): FetchDeferredError("full")})
+    output = [make_url("a.mp4"), *["to"] * 900_000]
+
+    assert harvest.run(output).output == output

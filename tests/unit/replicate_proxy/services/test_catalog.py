@@ -223,6 +223,11 @@ def test_get_does_not_pass_error_pages_through() -> None:
     assert caught.value.status == 403
 
 
+def test_get_rejects_response_too_large_for_lambda_once_its_quotes_are_escaped() -> None:
+    with pytest.raises(ApiError, match="too large"):
+        Fixture(make_response(json.dumps(["a"] * 900_000).encode())).get()
+
+
 def test_get_rejects_response_too_large_for_lambda() -> None:
     with pytest.raises(ApiError, match="too large"):
         Fixture(make_response({"a": "x" * 6_000_000})).get()

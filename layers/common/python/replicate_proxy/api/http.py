@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
 from replicate_proxy.observability import logger
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.strict_json import parse_strict_json
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ def json_response(status: int, body: Any, headers: Mapping[str, str] | None = No
     """Return a JSON response; `body` None makes an empty one (204)."""
     all_headers = {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}
     text = "" if body is None else json.dumps(body, ensure_ascii=False)
+    if calculate_sent_bytes(text) > MAX_RESPONSE_BYTES:
+        # Lambda would refuse it, and API Gateway answer 502 without a word.
+        logger.error("response too large")
+        return problem_response(500, "Response too large", "The response is larger than 6 MB")
     return {"statusCode": status, "headers": all_headers, "body": text, "isBase64Encoded": False}
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.task import ImageOutcome
 from replicate_proxy.observability import Metric, logger, measure_seconds
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
-from replicate_proxy.outputs.file_types import FileType, detect_file_type
+from replicate_proxy.outputs.file_types import JSON, TEXT, FileType, detect_file_type
 from replicate_proxy.outputs.records import FileOutcome, FileRecord
 from replicate_proxy.outputs.references import is_data_uri
 from replicate_proxy.outputs.storage import build_base_name, choose_extension
@@ -84,6 +85,38 @@ class FileHarvester:
             # The message may hold the URL.
             logger.error("file not harvested", reason=type(error).__name__)
             return _build_failure_record(reference, "internal_error", retryable=True)
+
+    def store_output(self, output: Any, location: ObjectLocation) -> FileRecord:
+        """Store a whole output as a file: a string as text, all else as JSON. Raises RetryableError."""
+        is_text = isinstance(output, str)
+        file_type = TEXT if is_text else JSON
+        content = (output if is_text else json.dumps(output, ensure_ascii=False)).encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
+            file = Path(folder) / "output"
+            file.write_bytes(content)
+            stored = self._store.put(
+                "outputs",
+                location,
+                file,
+                name=f"output.{file_type.extension}",
+                content_type=file_type.content_type,
+                is_inline=False,
+                sha256=sha256,
+            )
+        return FileRecord(
+            path=location.path,
+            outcome=FileOutcome.STORED,
+            url=stored.url,
+            reason="output_too_large",
+            kind=file_type.kind,
+            bytes_before=len(content),
+            bytes_after=len(content),
+            format=file_type.extension,
+            content_type=file_type.content_type,
+            sha256=sha256,
+            source_sha256=sha256,
+        )
 
     def _harvest(
         self,

@@ -25,9 +25,9 @@ class FileType:
     is_inline: bool = False
 
 
+TEXT = FileType("text", "txt", "text/plain; charset=utf-8", is_inline=True)
+JSON = FileType("text", "json", "application/json")
 _UNKNOWN = FileType("unknown", "bin", "application/octet-stream")
-_TEXT = FileType("text", "txt", "text/plain; charset=utf-8", is_inline=True)
-_JSON = FileType("text", "json", "application/json")
 _HTML = FileType("document", "html", "text/html; charset=utf-8")
 _SVG = FileType("document", "svg", "image/svg+xml")
 _XML = FileType("document", "xml", "application/xml")
@@ -146,7 +146,7 @@ def _detect_text(head: bytes) -> FileType | None:
         return _XML
     if _MARKUP.search(text):
         return _HTML
-    return _JSON if start[:1] in {b"{", b"["} else _TEXT
+    return JSON if start[:1] in {b"{", b"["} else TEXT
 
 
 def _decode_text(head: bytes) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +12,7 @@ from replicate_proxy.outputs.fetch import FetchDeferredError
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import FileReference, find_references, replace_references
 from replicate_proxy.outputs.storage import ObjectLocation
+from replicate_proxy.response_size import calculate_sent_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from replicate_proxy.outputs.file_harvester import FileHarvester
     from replicate_proxy.outputs.settings import HarvestSettings
     from replicate_proxy.ports import Clock
+
+
+# As Lambda sends it. What else a prediction has takes up to 2 MB: the records of a thousand files.
+MAX_INLINE_OUTPUT_BYTES = 4_000_000
 
 
 class ParallelOutputHarvester:
@@ -56,7 +62,8 @@ class ParallelOutputHarvester:
 
         `deadline` is the end of the invocation; files that do not fit into it remain for a later one. Files
         in `earlier_records` are not harvested again. No file makes this raise: one that cannot be stored
-        keeps its source URL, and its record says why.
+        keeps its source URL, and its record says why. A final output of megabytes becomes a file itself;
+        RetryableError is raised if that cannot be stored.
         """
         records = {record.path: record for record in earlier_records}
         references = find_references(output)
@@ -78,7 +85,16 @@ class ParallelOutputHarvester:
         )
         urls = {record.path: record.url for record in ordered if record.is_stored}
         remaining = tuple(reference.path for reference in references if reference.path not in records)
-        return HarvestResult(output=replace_references(output, urls), records=ordered, remaining=remaining)
+        result = HarvestResult(output=replace_references(output, urls), records=ordered, remaining=remaining)
+        return self._store_large_output(result, tenant, job_id) if result.is_complete else result
+
+    def _store_large_output(self, result: HarvestResult, tenant: str, job_id: str) -> HarvestResult:
+        """Return the result with the URL of a file in place of an output that is too large for a response."""
+        if calculate_sent_bytes(json.dumps(result.output, ensure_ascii=False)) <= MAX_INLINE_OUTPUT_BYTES:
+            return result
+        record = self._file_harvester.store_output(result.output, ObjectLocation(tenant, job_id, ()))
+        self._on_file_harvested(record)
+        return replace(result, output=record.url, records=(*result.records, record))
 
     def _harvest_new(
         self, references: list[FileReference], batch: HarvestBatch

@@ -23,6 +23,7 @@ from replicate_proxy.replicate_api.errors import (
     UpstreamUnavailableError,
 )
 from replicate_proxy.replicate_api.response import UpstreamResponse, parse_json
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -36,8 +37,6 @@ _HOUR_SECONDS = 3600.0
 _OK = 200
 _MIN_CLIENT_ERROR = 400
 _DEFAULT_RETRY_AFTER_SECONDS = 5
-# A Lambda response is limited to 6 MB (AWS Lambda, quotas), with envelope and escapes.
-_MAX_RESPONSE_BYTES = 5_500_000
 # What a cached response takes besides its body: headers, key, bookkeeping.
 _CACHE_ENTRY_BYTES = 1024
 
@@ -190,7 +189,7 @@ class Catalog:
             )
         else:
             body = response.body.decode("utf-8", "replace")
-        if len(body.encode()) > _MAX_RESPONSE_BYTES:
+        if calculate_sent_bytes(body) > MAX_RESPONSE_BYTES:
             raise ApiError(502, "Bad gateway", "Replicate's response is too large to pass on")
         return CatalogResponse(response.status, body, content_type, int(max_age_seconds))
 

@@ -8,6 +8,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.predictions import build_prediction_view
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import DocumentStore
 
 
-# A Lambda response is limited to 6 MB (AWS Lambda, quotas); the rest is for headers and escaping.
-MAX_RESPONSE_BYTES = 5_500_000
 _MAX_PARALLEL_READS = 8
 
 
@@ -82,4 +81,4 @@ def _has_offloaded_documents(job: Job) -> bool:
 
 
 def _calculate_size_bytes(view: dict[str, Any]) -> int:
-    return len(json.dumps(view, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return calculate_sent_bytes(json.dumps(view, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedEr
 from tests.support.builders import VERSION, make_event, make_job
 from tests.support.clock import NOW
 from tests.support.prediction_api import API_URL, CREATE_BODY, PredictionApi
+
+LAMBDA_LIMIT_BYTES = 6_291_556
 
 
 def test_create_returns_what_clients_need(api: PredictionApi) -> None:
@@ -252,6 +255,19 @@ class TestList:
         documents.read_count = 0
         assert len(api.get("/v1/predictions")[1]["results"]) == 2
         assert documents.read_count < 20
+
+    def test_pages_of_large_outputs_stay_within_the_limit_of_lambda(self, api: PredictionApi) -> None:
+        """Each quote of the body takes two bytes in the response of a function."""
+        documents = api.world.documents
+        for _ in range(5):
+            job = api.world.accept_job().job
+            output = documents.save(job.tenant, job.id, "output", ["to"] * 400_000)
+            api.world.store.put(replace(job, status=JobStatus.SUCCEEDED, output=output))
+
+        response = api.reads.handle(make_event("GET", "/v1/predictions"))
+
+        assert len(json.dumps(response, ensure_ascii=False).encode()) <= LAMBDA_LIMIT_BYTES
+        assert len(self.list_all_ids(api)) == 5
 
     def test_page_holds_what_fits_into_one_response(self, ids: list[str]) -> None:
         api = PredictionApi(max_response_bytes=5_000)
