@@ -28,7 +28,17 @@ def test_timestamp_is_parsed_to_utc(text: str) -> None:
     assert moment.tzinfo is UTC
 
 
-@pytest.mark.parametrize("text", ["2026-01-31T09:30:00", "soon", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31T09:30:00",
+        "soon",
+        "",
+        "9999-12-31T23:59:59-12:00",
+        "0001-01-01T00:00:00+12:00",
+        "10000-01-01T00:00:00Z",
+    ],
+)
 def test_parse_raises_value_error_without_offset_or_time(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_timestamp(text)

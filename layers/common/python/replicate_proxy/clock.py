@@ -24,12 +24,19 @@ def parse_timestamp(text: str) -> datetime:
     """Parse an ISO 8601 time that has a UTC offset.
 
     Replicate sends 3 to 9 fractional digits; digits after the microseconds are ignored. Raises ValueError
-    if the text is not a time or has no offset.
+    if the text is not a time, has no offset, or is not in the years 1 to 9999 in UTC.
     """
-    moment = datetime.fromisoformat(text)
+    return convert_to_utc(datetime.fromisoformat(text))
+
+
+def convert_to_utc(moment: datetime) -> datetime:
+    """Return the same moment in UTC. Raises ValueError if it has no offset, or no year from 1 to 9999."""
     if moment.tzinfo is None:
         raise ValueError("the time has no UTC offset")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is not in the years 1 to 9999") from None
 
 
 def format_optional_timestamp(moment: datetime | None) -> str | None:

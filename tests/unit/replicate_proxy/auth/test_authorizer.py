@@ -90,7 +90,7 @@ def test_authorize_rejects_oversized_credential_unread(
     clock: FakeClock, length: int, *, is_accepted: bool
 ) -> None:
     authorizer = make_authorizer(FakeKeyStore(), clock, token_verifier=AcceptingTokenVerifier())
-    header = "Bearer eyJ" + "A" * (length - 3)
+    header = "Bearer eyJ.e30." + "A" * (length - 8)
     if is_accepted:
         assert authorizer.authorize(header, SOURCE_IP).principal.key_id == f"jwt:{length}"
     else:
@@ -233,3 +233,9 @@ def test_token_has_usage_key_of_its_tenant(clock: FakeClock) -> None:
     assert authorizer.authorize("Bearer eyJ.good.token", SOURCE_IP).usage_key == "tenant-usage"
     store.tenants.clear()
     assert authorizer.authorize("Bearer eyJ.good.token", SOURCE_IP).usage_key is None
+
+
+@pytest.mark.parametrize("token", ["eyAiYWxnIg.e30.x", "ew0KICAi.e30.x", "Cnsi.e30.x"])
+def test_token_whose_header_begins_with_white_space_is_verified(clock: FakeClock, token: str) -> None:
+    authorizer = make_authorizer(FakeKeyStore({}), clock, token_verifier=AcceptingTokenVerifier())
+    assert authorizer.authorize(f"Bearer {token}", SOURCE_IP).principal.key_id == f"jwt:{len(token)}"

@@ -9,8 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +144,11 @@ def test_verify_rejects_token_without_known_key_id(kid: str | None) -> None:
         {"exp": NOW - timedelta(seconds=31)},
         {"nbf": NOW + timedelta(seconds=31)},
         {"exp": "soon"},
+        {"exp": float("inf")},
+        {"nbf": float("inf")},
+        {"iat": float("inf")},
+        {"exp": [1]},
+        {"exp": 10**400, "nbf": 10**400},
         {"tenant": "ACME"},
         {"tenant": "acme#JOB"},
         {"tenant": ["acme"]},
@@ -199,3 +204,26 @@ def test_claim_names_are_configurable() -> None:
 def test_verify_rejects_other_text(text: str) -> None:
     assert is_rejected(text)
     assert is_rejected(f"eyJhbGciOiJSUzI1NiIsImtpZCI6InIxIn0.{text}.{text}")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{ "alg": "RS256", "kid": "r1" }',
+        b'{\r\n  "alg": "RS256",\r\n  "kid": "r1"\r\n}',
+        b'\n{"typ":"JWT","kid":"r1","alg":"RS256"}',
+    ],
+)
+def test_verify_accepts_white_space_in_the_header(header: bytes) -> None:
+    payload = make_token().split(".")[1].encode()
+    signed = base64.urlsafe_b64encode(header).rstrip(b"=") + b"." + payload
+    signature = RSA_KEY.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+    token = (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+    assert not token.startswith("eyJ")
+
+    assert VERIFIER.verify(token).tenant == "acme"
+
+
+def test_verify_rejects_a_header_nested_too_deeply() -> None:
+    header = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+    assert is_rejected(f"{header}.e30.x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import threading
 import time
@@ -97,12 +98,38 @@ def test_request_raises_when_body_is_shorter_than_content_length() -> None:
         build_session().request("GET", server.url("/"), timeout_seconds=5)
 
 
-def test_request_raises_when_body_is_compressed() -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "utf-8, gzip", "aws-chunked,gzip"])
+def test_compressed_body_is_decoded(encoding: str) -> None:
+    body = gzip.compress(b"hello")
+    with serve_http(lambda handler: send_response(handler, body, Content_Encoding=encoding)) as server:
+        response = build_session().request("GET", server.url("/"), timeout_seconds=5)
+
+    assert (response.read(), response.has_known_encoding) == (b"hello", True)
+
+
+def test_body_with_unknown_encoding_is_read_as_it_was_sent() -> None:
+    with serve_http(lambda handler: send_response(handler, b"\x0b\x02", Content_Encoding="br")) as server:
+        response = build_session().request("GET", server.url("/"), timeout_seconds=5)
+
+    assert (response.read(), response.has_known_encoding) == (b"\x0b\x02", False)
+
+
+def test_decoded_body_is_bounded() -> None:
+    bomb = gzip.compress(b"x" * 10_000_000)
     with (
-        serve_http(lambda handler: send_response(handler, b"\x1f\x8b", Content_Encoding="gzip")) as server,
-        pytest.raises(InvalidResponseError),
+        serve_http(lambda handler: send_response(handler, bomb, Content_Encoding="gzip")) as server,
+        pytest.raises(ResponseTooLargeError),
     ):
-        build_session().request("GET", server.url("/"), timeout_seconds=5)
+        build_session().request("GET", server.url("/"), timeout_seconds=5, max_bytes=1_000_000)
+
+
+def test_read_prefix_decodes_a_compressed_body() -> None:
+    body = gzip.compress(b"hello " * 1000)
+    with (
+        serve_http(lambda handler: send_response(handler, body, Content_Encoding="gzip")) as server,
+        build_session().request("GET", server.url("/"), timeout_seconds=5, stream=True) as response,
+    ):
+        assert response.read_prefix(11) == b"hello hello"
 
 
 def test_request_raises_when_server_is_silent_for_read_timeout() -> None:

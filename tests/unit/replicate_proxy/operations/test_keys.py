@@ -64,6 +64,8 @@ def test_created_key_has_requested_fields(admin_api: AdminApi) -> None:
         ({"tenant": "acme", "allowed_models": ["sdxl"]}, "allowed_models.0"),
         ({"tenant": "acme", "expires_at": "2026-01-31T09:29:59Z"}, "expires_at"),
         ({"tenant": "acme", "expires_at": "2027-01-01T00:00:00"}, "expires_at"),
+        ({"tenant": "acme", "expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
+        ({"tenant": "acme", "expires_at": "0001-01-01T00:00:00+12:00"}, "expires_at"),
         ({"tenant": "acme", "limits": {"rate": 0, "burst": 1}}, "limits.rate"),
         ({"tenant": "acme", "limits": {"rate": 1, "burst": 1}}, "limits"),
         ({"tenant": "acme", "digest": "0"}, ""),

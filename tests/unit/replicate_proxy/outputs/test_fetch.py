@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import tempfile
+import zlib
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -71,13 +73,12 @@ class TestHttpFileFetcher:
             (410, "not_found"),
             (403, "denied"),
             (401, "denied"),
-            (204, "bad_response"),
-            (206, "bad_response"),
             (400, "bad_response"),
+            (304, "bad_response"),
         ],
     )
     def test_fetch_raises_permanent_error_for_status(self, tmp_path: Path, status: int, reason: str) -> None:
-        body = b"x" if status != 204 else b""
+        body = b"x" if status != 304 else b""
         with (
             serve_http(lambda handler: send_response(handler, body, status=status)) as server,
             pytest.raises(PermanentFetchError) as caught,
@@ -86,6 +87,66 @@ class TestHttpFileFetcher:
 
         assert caught.value.reason == reason
         assert not (tmp_path / "file").exists()
+
+    @pytest.mark.parametrize(
+        ("status", "content_range"),
+        [(202, ""), (204, ""), (206, ""), (206, "bytes 0-0/2"), (206, "bytes 1-1/2"), (206, "bytes 0-0/*")],
+    )
+    def test_fetch_can_be_retried_when_response_is_incomplete(
+        self, tmp_path: Path, status: int, content_range: str
+    ) -> None:
+        def respond(handler: BaseHTTPRequestHandler) -> None:
+            body = b"x" if status != 204 else b""
+            send_response(handler, body, status=status, Content_Range=content_range)
+
+        with serve_http(respond) as server, pytest.raises(TransientFetchError) as caught:
+            make_fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
+
+        assert caught.value.reason == "incomplete"
+
+    @pytest.mark.parametrize(("status", "content_range"), [(203, ""), (206, "bytes 0-1/2")])
+    def test_fetch_accepts_complete_response_of_other_status(
+        self, tmp_path: Path, status: int, content_range: str
+    ) -> None:
+        def respond(handler: BaseHTTPRequestHandler) -> None:
+            send_response(handler, b"hi", status=status, Content_Range=content_range)
+
+        with serve_http(respond) as server:
+            make_fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=10, timeout_seconds=5)
+
+        assert (tmp_path / "file").read_bytes() == b"hi"
+
+    @pytest.mark.parametrize(
+        ("encoding", "body", "stored", "is_encoded"),
+        [
+            ("gzip", gzip.compress(b"hi", mtime=0), b"hi", False),
+            ("deflate", zlib.compress(b"hi"), b"hi", False),
+            ("utf-8", b"hi", b"hi", False),
+            ("aws-chunked", b"hi", b"hi", False),
+            ("gzip", b"hi", b"hi", False),
+            ("br", b"\x0b\x00\x80hi\x03", b"\x0b\x00\x80hi\x03", True),
+        ],
+    )
+    def test_content_encoding_is_decoded_or_stored_as_sent(
+        self, tmp_path: Path, encoding: str, body: bytes, stored: bytes, is_encoded: bool
+    ) -> None:
+        with serve_http(lambda handler: send_response(handler, body, Content_Encoding=encoding)) as server:
+            fetched = make_fetcher().fetch(
+                server.url("/"), tmp_path / "file", max_bytes=100, timeout_seconds=5
+            )
+
+        assert (tmp_path / "file").read_bytes() == stored
+        assert (fetched.size, fetched.is_encoded) == (len(stored), is_encoded)
+
+    def test_decoded_size_is_bounded(self, tmp_path: Path) -> None:
+        bomb = gzip.compress(b"x" * 5_000_000)
+        with (
+            serve_http(lambda handler: send_response(handler, bomb, Content_Encoding="gzip")) as server,
+            pytest.raises(PermanentFetchError) as caught,
+        ):
+            make_fetcher().fetch(server.url("/"), tmp_path / "file", max_bytes=1_000_000, timeout_seconds=5)
+
+        assert caught.value.reason == "too_large"
 
     @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
     def test_fetch_raises_transient_error_for_status(self, tmp_path: Path, status: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -193,3 +194,45 @@ def test_prediction_with_unknown_status_is_found_in_the_list(world: World) -> No
 
     assert world.get_job(job).replicate_id == prediction_id
     assert len(world.replicate.predictions) == 1
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        '"9999-12-31T23:59:59-12:00"',
+        '"0001-01-01T00:00:00+12:00"',
+        '"9999-12-31T23:59:59Z"',
+        '"0001-01-01T00:00:00Z"',
+        '"1970-01-01T00:00:00Z"',
+        '"soon"',
+        "1e400",
+        "{}",
+    ],
+)
+def test_wrong_times_stop_neither_job_nor_harvest(world: World, time: str) -> None:
+    job, prediction_id = submit_job(world)
+    world.output_harvester.faults.fail("harvest", times=2)
+    world.clock.advance(60)
+
+    end_by_webhook(world, prediction_id, make_body(prediction_id, completed_at=time, started_at=time))
+    assert world.get_job(job).status is JobStatus.HARVESTING
+    world.pass_time(600)
+
+    stored = world.get_job(job)
+    assert stored.status is JobStatus.SUCCEEDED
+    assert stored.started_at is None
+    assert stored.completed_at == world.started_at + timedelta(seconds=60)
+    assert world.documents.load(stored.output) == [f"https://outputs.test/{job.id}.webp"]
+
+
+def test_harvest_ends_when_completion_is_in_the_future(world: World) -> None:
+    job, prediction_id = submit_job(world)
+    world.output_harvester.faults.fail("harvest", times=1000)
+
+    end_by_webhook(world, prediction_id, make_body(prediction_id, completed_at='"9999-12-31T23:59:59Z"'))
+    world.pass_time(3 * 3600)
+
+    assert world.get_job(job).status is JobStatus.SUCCEEDED

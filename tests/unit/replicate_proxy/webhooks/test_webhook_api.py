@@ -201,8 +201,21 @@ def test_deliveries_are_paged(client: Client, simulation: WebhookSimulation) -> 
     assert len(client.request("GET", f"deliveries?since={since}")["results"]) == 5
 
 
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+12:00", "9999-12-31T23:59:59-12:00", 1e300, "x"])
+def test_redeliver_rejects_a_time_that_is_none(client: Client, since: object) -> None:
+    status, problem = client.call("POST", "redeliver", {"since": since})
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, "since")
+
+
 @pytest.mark.parametrize(
-    "path", ["deliveries?status=lost", "deliveries?since=yesterday", "deliveries?prediction=../x"]
+    "path",
+    [
+        "deliveries?status=lost",
+        "deliveries?since=yesterday",
+        "deliveries?since=0001-01-01T00:00:00%2B12:00",
+        "deliveries?since=9999-12-31T23:59:59-12:00",
+        "deliveries?prediction=../x",
+    ],
 )
 def test_list_rejects_invalid_query_parameter(client: Client, path: str) -> None:
     assert client.call("GET", path)[0] == 400

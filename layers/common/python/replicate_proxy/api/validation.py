@@ -9,10 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
+from replicate_proxy.clock import convert_to_utc
 from replicate_proxy.errors import MAX_LISTED_FIELDS, InvalidField, field_error, field_errors
 
 if TYPE_CHECKING:
@@ -27,6 +36,10 @@ class _DroppedFields:
     """How many unknown fields of a body pydantic has not seen."""
 
     count: int = 0
+
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(convert_to_utc)]
+"""A time with an offset, as UTC."""
 
 
 class RequestBody(BaseModel):

@@ -9,6 +9,7 @@ was called.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 _LAST_USED_INTERVAL = timedelta(hours=1)
 _ACCEPTED_SCHEMES = frozenset({"bearer", "token"})  # Replicate's clients of before 2024 send `Token`
 _MAX_CREDENTIAL_LENGTH = 8192
-_TOKEN_PREFIX = "eyJ"  # noqa: S105 - base64 of `{"`, with which every JSON Web Token begins
+# Three base64url texts (RFC 7515, section 7.1). The first need not begin with `eyJ`, which is `{"` in base64:
+# its JSON may have white space. API keys have no dots.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 # API Gateway matches `*` with slashes, too: `*/admin/*` would include `GET/v1/models/admin/flux` (IAM User
@@ -79,7 +82,7 @@ class Authorizer:
         secret = ApiKeySecret.parse(credential)
         if secret is not None:
             return self._authorize_key(secret, source_ip)
-        if self._token_verifier is not None and credential.startswith(_TOKEN_PREFIX):
+        if self._token_verifier is not None and _TOKEN.fullmatch(credential):
             return self._authorize_token(self._token_verifier, credential)
         raise UnauthenticatedError("the credential is neither an API key nor a token")
 

@@ -76,7 +76,8 @@ class JwtVerifier:
         """
         try:
             claims = self._verify_signature(token)
-        except jwt.PyJWTError as error:
+        # PyJWT passes on what some texts and numbers raise: deep nesting, an `exp` of 1e400 or null.
+        except (jwt.PyJWTError, ArithmeticError, RecursionError, TypeError, ValueError) as error:
             raise UnauthenticatedError(f"the token is invalid: {type(error).__name__}") from error
         return self._build_principal(claims)
 

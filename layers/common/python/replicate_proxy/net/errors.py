@@ -8,7 +8,7 @@ ProxyError
     ├── ForbiddenUrlError         the URL may not be called (`reason` says why)
     │   └── ForbiddenAddressError     its host is, or resolves to, an IP address on the block list
     ├── ResponseTooLargeError     the body is longer than the caller allows
-    └── InvalidResponseError      the response is unusable (too many redirects, unrequested compression)
+    └── InvalidResponseError      the response is unusable (too many redirects)
 """
 
 from __future__ import annotations

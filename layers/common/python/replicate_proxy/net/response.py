@@ -1,4 +1,4 @@
-"""A response whose body is read in bounded pieces, as it was sent (never decompressed)."""
+"""A response whose body is read in bounded pieces, and decompressed if it has to be."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from urllib3.exceptions import HTTPError
 
+from replicate_proxy.net.content_encoding import decode, parse_encodings
 from replicate_proxy.net.errors import (
-    InvalidResponseError,
     RequestTimeoutError,
     ResponseTooLargeError,
     UnreachableError,
@@ -37,6 +37,7 @@ class GuardedResponse:
         self._body: bytes | None = None
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self._encodings = parse_encodings(self.headers.get("Content-Encoding", ""))
 
     @property
     def content_length(self) -> int | None:
@@ -45,13 +46,20 @@ class GuardedResponse:
         return int(text) if _CONTENT_LENGTH.fullmatch(text) else None
 
     def iter_chunks(self) -> Iterator[bytes]:
-        """Yield the body in pieces.
+        """Yield the body in pieces, decompressed if `has_known_encoding`.
 
-        Raises ResponseTooLargeError above `max_bytes`, InvalidResponseError if the body is compressed,
-        RequestTimeoutError, and UnreachableError if the body is incomplete.
+        Raises ResponseTooLargeError above `max_bytes`, as sent or decompressed, RequestTimeoutError, and
+        UnreachableError if the body is incomplete.
         """
-        if self.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise InvalidResponseError("the server compressed the body although it was asked not to")
+        decoded_bytes = 0
+        for piece in self._decode(self._iter_sent_chunks()):
+            decoded_bytes += len(piece)
+            if decoded_bytes > self._max_bytes:
+                raise ResponseTooLargeError(f"the body is larger than {self._max_bytes} bytes")
+            yield piece
+
+    def _iter_sent_chunks(self) -> Iterator[bytes]:
+        """Yield the body as it was sent."""
         if (self.content_length or 0) > self._max_bytes:
             raise ResponseTooLargeError(f"the Content-Length is larger than {self._max_bytes} bytes")
         received_bytes = 0
@@ -69,6 +77,11 @@ class GuardedResponse:
         ):
             raise UnreachableError("the body is shorter than its Content-Length")
 
+    @property
+    def has_known_encoding(self) -> bool:
+        """Whether the body is read decompressed; otherwise it is read as it was sent."""
+        return self._encodings is not None
+
     def read(self) -> bytes:
         """Return the whole body, also when called again. Raises the errors of `iter_chunks`."""
         if self._body is None:
@@ -79,8 +92,10 @@ class GuardedResponse:
         """Return the first `max_bytes` of the body, or what arrives of them before the connection breaks."""
         prefix = bytearray()
         try:
-            while len(prefix) < max_bytes and (chunk := self._read_chunk()):
-                prefix += chunk
+            for piece in self._decode(iter(self._read_chunk, b"")):
+                prefix += piece
+                if len(prefix) >= max_bytes:
+                    break
         except (RequestTimeoutError, UnreachableError):
             return bytes(prefix[:max_bytes])
         return bytes(prefix[:max_bytes])
@@ -88,6 +103,9 @@ class GuardedResponse:
     def close(self) -> None:
         self._response.close()
         self._watchdog.close()
+
+    def _decode(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        return decode(pieces, self._encodings or [])
 
     def _read_chunk(self) -> bytes:
         try:

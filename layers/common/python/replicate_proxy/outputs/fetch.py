@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import shutil
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from replicate_proxy.net.response import GuardedResponse
     from replicate_proxy.net.session import GuardedSession
 
 
@@ -56,11 +58,15 @@ class FetchDeferredError(RetryableError):
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """A file on disk: its size in bytes, its SHA-256 in hex, its first `HEAD_BYTES`."""
+    """A file on disk: its size in bytes, its SHA-256 in hex, its first `HEAD_BYTES`.
+
+    `is_encoded` if it has a content encoding that is not known, and is stored as it was sent.
+    """
 
     size: int
     sha256: str
     head: bytes
+    is_encoded: bool = False
 
 
 class FileFetcher(Protocol):
@@ -76,6 +82,9 @@ class FileFetcher(Protocol):
         ...
 
 
+# By RFC 9110: the file, and the file as a proxy has changed it.
+_COMPLETE_STATUSES = frozenset({200, 203})
+_CONTENT_RANGE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 _MISSING_STATUSES = frozenset({404, 410})
 _DENIED_STATUSES = frozenset({401, 402, 403, 407, 451})
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
@@ -112,8 +121,9 @@ class HttpFileFetcher:
         with self._session.request(
             "GET", escape_blanks(url), timeout_seconds=timeout_seconds, stream=True, max_bytes=max_bytes
         ) as response:
-            _check_status(response.status, response.headers.get("Retry-After"))
-            return self._write(response.iter_chunks(), target)
+            _check_status(response)
+            fetched = self._write(response.iter_chunks(), target)
+            return replace(fetched, is_encoded=not response.has_known_encoding)
 
     def _write(self, chunks: Iterable[bytes], target: Path) -> FetchedFile:
         digest, head, size = hashlib.sha256(), b"", 0
@@ -132,18 +142,27 @@ class HttpFileFetcher:
         return FetchedFile(size=size, sha256=digest.hexdigest(), head=head)
 
 
-def _check_status(status: int, retry_after: str | None) -> None:
-    if status == HTTPStatus.OK:
+def _check_status(response: GuardedResponse) -> None:
+    status = response.status
+    if status in _COMPLETE_STATUSES or (status == HTTPStatus.PARTIAL_CONTENT and _is_complete(response)):
         return
     if status in _MISSING_STATUSES:
         raise PermanentFetchError("not_found")
     if status in _DENIED_STATUSES:
         raise PermanentFetchError("denied")
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        # No content, or not all of it yet.
+        raise TransientFetchError("incomplete")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT_STATUSES:
-        raise TransientFetchError(
-            "upstream_error", retry_after=parse_retry_after(retry_after, datetime.now(UTC))
-        )
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        raise TransientFetchError("upstream_error", retry_after=retry_after)
     raise PermanentFetchError("bad_response")
+
+
+def _is_complete(response: GuardedResponse) -> bool:
+    """Return whether the range of a partial response is the whole file (RFC 9110, section 14.4)."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    return match is not None and int(match[1]) + 1 == int(match[2])
 
 
 # Replicate's OpenAPI document: output files are on replicate.delivery and its subdomains.

@@ -159,6 +159,7 @@ class FileHarvester:
             source_host=_extract_host(download.reference),
             bytes_before=download.fetched.size,
             bytes_after=download.fetched.size,
+            reason="unknown_encoding" if download.fetched.is_encoded else "",
             format=file_type.extension,
             content_type=file_type.content_type,
             sha256=download.fetched.sha256,

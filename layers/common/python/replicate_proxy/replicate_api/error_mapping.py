@@ -160,11 +160,10 @@ def parse_retry_delay(body: Mapping[str, Any], header: str | None, *, now: datet
     """Return the longest delay in seconds that the response asks for, at most MAX_MESSAGE_DELAY_SECONDS.
 
     Sources: Replicate's documentation, "Rate limits", and recorded responses: `retry_after` in the body,
-    "Your rate limit resets in ~5s." in the detail. The header is HTTP's own; fractions in it are accepted.
+    "Your rate limit resets in ~5s." in the detail. The header is HTTP's own.
     """
     delays = (
         _parse_seconds(body.get("retry_after")),
-        _parse_seconds(header),
         parse_retry_after(header, now),
         _parse_reset_text(body.get("detail")),
     )

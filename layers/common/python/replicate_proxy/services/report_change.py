@@ -6,6 +6,7 @@ imports of this module.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import parse_optional_timestamp
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.events import PredictionReport
     from replicate_proxy.jobs.model import Document, Job
     from replicate_proxy.ports import DocumentStore
+
+
+# Between Replicate's clock and ours.
+_MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
 def build_report_change(
@@ -39,8 +44,8 @@ def build_report_change(
         channel=report.channel,
         model=prediction.model or None,
         version=prediction.version or None,
-        started_at=_parse_time(prediction.started_at),
-        completed_at=_parse_time(prediction.completed_at),
+        started_at=_parse_time(prediction.started_at, job, report.received_at),
+        completed_at=_parse_time(prediction.completed_at, job, report.received_at),
         output=_save_output(prediction, job, report.attempt, documents),
         logs=_save_logs(prediction, job, report.attempt, documents),
         error=prediction.error or None,
@@ -78,9 +83,16 @@ def _save_logs(
     return documents.save(job.tenant, job.id, name, prediction.logs)
 
 
-def _parse_time(text: str | None) -> datetime | None:
-    """Return the time, or None if it cannot be parsed: an unparsable timestamp must not fail the job."""
+def _parse_time(text: str | None, job: Job, received_at: datetime) -> datetime | None:
+    """Return the time, or None if it cannot be parsed or cannot be true.
+
+    A wrong timestamp must not fail the job, nor end the harvest, which counts from it, too early or never.
+    """
     try:
-        return parse_optional_timestamp(text)
+        moment = parse_optional_timestamp(text)
     except ValueError:
         return None
+    is_plausible = moment is not None and (
+        job.created_at - _MAX_CLOCK_DIFFERENCE <= moment <= received_at + _MAX_CLOCK_DIFFERENCE
+    )
+    return moment if is_plausible else None

@@ -276,6 +276,11 @@ class TestList:
         assert 1 <= len(page["results"]) < 9
         assert sorted(self.list_all_ids(api)) == sorted(created)
 
+    @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+    @pytest.mark.parametrize("name", ["created_after", "created_before"])
+    def test_extreme_times_are_filters_like_others(self, api: PredictionApi, name: str, moment: str) -> None:
+        assert api.get("/v1/predictions", query={name: moment})[0] == 200
+
     @pytest.mark.parametrize(
         "query",
         [
@@ -284,6 +289,9 @@ class TestList:
             {"cursor": ""},
             {"created_after": "now"},
             {"created_before": "2026-01-01"},
+            {"created_before": "9999-12-31T23:59:59-12:00"},
+            {"created_after": "0001-01-01T00:00:00+12:00"},
+            {"created_after": "99999-01-01T00:00:00Z"},
         ],
     )
     def test_invalid_parameter_is_a_400_that_names_it(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from replicate_proxy.api.validation import RequestBody
+from replicate_proxy.api.validation import RequestBody, UtcTime
 from replicate_proxy.auth.ip_ranges import normalize_ip_range
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
@@ -61,7 +61,7 @@ class CreateKeyBody(RequestBody):
     tenant: _TenantName
     name: _Label = ""
     scopes: frozenset[Scope] = DEFAULT_SCOPES
-    expires_at: AwareDatetime | None = None
+    expires_at: UtcTime | None = None
     allowed_ips: _IpRanges = ()
     allowed_models: _Models = ()
     limits: LimitsBody | None = None
@@ -72,7 +72,7 @@ class UpdateKeyBody(RequestBody):
 
     name: _Label = ""
     scopes: frozenset[Scope] = frozenset()
-    expires_at: AwareDatetime | None = None
+    expires_at: UtcTime | None = None
     allowed_ips: _IpRanges = ()
     allowed_models: _Models = ()
     limits: LimitsBody | None = None

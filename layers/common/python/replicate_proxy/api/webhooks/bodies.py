@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from replicate_proxy.api.validation import RequestBody
+from replicate_proxy.api.validation import RequestBody, UtcTime
 from replicate_proxy.webhooks.signing_secrets import MAX_ROTATION_OVERLAP
 
 _DAY_SECONDS = 24 * 3600
@@ -50,5 +50,5 @@ class EnableEndpointBody(RequestBody):
 class RedeliverBody(RequestBody):
     """Redelivery of all failed deliveries of events since a time; `cursor` continues an earlier call."""
 
-    since: AwareDatetime
+    since: UtcTime
     cursor: str | None = None
