@@ -44,8 +44,8 @@ redrive: env ## Count, inspect or redrive dead letters  [QUEUE=dispatch|all PEEK
 key: env ## Create, list, rotate or revoke API keys  [DO="create acme --scope predictions:read" | list | "rotate ID" | "revoke ID"]
 	@$(LOCAL) key $(DO)
 
-invoke: env ## Run a function with `sam local invoke`, which needs Docker  FN=ingest EVENT=events/ingest/create.json
-	@$(LOCAL) invoke "$${FN:?set FN, for example FN=ingest}" "$${EVENT:?set EVENT, for example EVENT=events/ingest/create.json}"
+invoke: env ## Run a function with `sam local invoke`, which needs Docker  FN=ingest [EVENT=events/ingest/cancel.json]
+	@$(LOCAL) invoke "$${FN:?set FN, for example FN=ingest}" $(if $(EVENT),"$$EVENT")
 
 build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
@@ -55,6 +55,7 @@ build: env ## Build template.yaml with `sam build`
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
+	@docker info >/dev/null 2>&1 || echo "make invoke was NOT tested: no Docker engine is running"
 	@echo "not included: chaos with 1,000 jobs (make chaos), security checks (make security)"
 
 fmt: env ## Format the code and sort imports

@@ -10,7 +10,7 @@ from tools.cli.admin_client import AdminClient
 from tools.local.build import build_template
 from tools.local.demo.run import run_demo
 from tools.local.errors import LocalError
-from tools.local.invoke import invoke_function
+from tools.local.invoke.command import invoke_function
 from tools.local.keys import DEMO_TENANT
 from tools.local.lifecycle import restart_emulator, start_stack, stop_stack, wait_for_process
 from tools.local.logs import show_logs
@@ -62,7 +62,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     demo.add_argument("--model", metavar="owner/name")
     invoke = add("invoke", _invoke, "run a function with sam local invoke")
     invoke.add_argument("function")
-    invoke.add_argument("event")
+    invoke.add_argument("event", nargs="?", help="an event file; by default the function's main sample")
     key = add("key", _key, "create, list, rotate or revoke API keys through the admin API")
     key.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of tools.cli.api_keys")
     return parser.parse_args(arguments)

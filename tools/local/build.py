@@ -15,7 +15,6 @@ from tools.local.paths import LOCAL_FOLDER, ROOT
 from tools.local.processes import clean_environment, run_command
 
 BUILD_FOLDER = LOCAL_FOLDER / "build"
-BUILT_TEMPLATE = BUILD_FOLDER / "artifacts" / "template.yaml"
 SAM_BIN = ROOT / ".venvs/sam/bin"
 EMULATOR_PYTHON = ROOT / ".venvs/ministack/bin/python"
 
@@ -27,19 +26,25 @@ _SOURCES = (
     "tools/local/template.py",
 )
 _IGNORED_FOLDERS = {"__pycache__", ".build", ".mypy_cache", ".ruff_cache"}
-_FINGERPRINT_FILE = BUILD_FOLDER / "built"
-"""Absent while a build runs and after a failed one."""
 
 
-def build_template() -> Path:
-    """Return the built template; build only if a source changed."""
+def build_template(*, for_containers: bool = False) -> Path:
+    """Return the built template; build only if a source changed.
+
+    A build for containers has Linux packages. On Linux, that is the build for the emulator.
+    """
+    is_separate = for_containers and platform.system() != "Linux"
+    folder = BUILD_FOLDER / ("container-artifacts" if is_separate else "artifacts")
+    template, fingerprint_file = folder / "template.yaml", BUILD_FOLDER / f"{folder.name}.built"
     fingerprint = fingerprint_sources()
-    is_current = _FINGERPRINT_FILE.exists() and _FINGERPRINT_FILE.read_text(encoding="utf-8") == fingerprint
-    if not (BUILT_TEMPLATE.exists() and is_current):
-        _FINGERPRINT_FILE.unlink(missing_ok=True)
-        _run_sam_build()
-        _FINGERPRINT_FILE.write_text(fingerprint, encoding="utf-8")
-    return BUILT_TEMPLATE
+    is_current = fingerprint_file.exists() and fingerprint_file.read_text(encoding="utf-8") == fingerprint
+    if not (template.exists() and is_current):
+        fingerprint_file.unlink(missing_ok=True)  # Absent while a build runs and after a failed one.
+        _run_sam_build(folder)
+        if not for_containers:
+            _prepare_for_host(folder)
+        fingerprint_file.write_text(fingerprint, encoding="utf-8")
+    return template
 
 
 def fingerprint_sources() -> str:
@@ -57,12 +62,12 @@ def get_host_architecture() -> str:
     return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 
-def _run_sam_build() -> None:
+def _run_sam_build(folder: Path) -> None:
     run_command(
         [
             SAM_BIN / "sam",
             *("build", "--cached", "--parallel", "--template-file", ROOT / "template.yaml"),
-            *("--build-dir", BUILT_TEMPLATE.parent, "--cache-dir", BUILD_FOLDER / "cache"),
+            *("--build-dir", folder, "--cache-dir", BUILD_FOLDER / "cache"),
             *("--config-file", _write_empty_config()),
             *("--parameter-overrides", f"Architecture={get_host_architecture()}"),
         ],
@@ -74,8 +79,12 @@ def _run_sam_build() -> None:
         },
         description="sam build",
     )
-    reinstalled = _install_host_packages(BUILT_TEMPLATE.parent) if platform.system() != "Linux" else []
-    _compile([*(handler.parent for handler in BUILT_TEMPLATE.parent.glob("*/app.py")), *reinstalled])
+
+
+def _prepare_for_host(folder: Path) -> None:
+    """Install the host's packages where they differ from Lambda's, and compile the functions."""
+    reinstalled = _install_host_packages(folder) if platform.system() != "Linux" else []
+    _compile([*(handler.parent for handler in folder.glob("*/app.py")), *reinstalled])
 
 
 def _write_empty_config() -> Path:

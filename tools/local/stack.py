@@ -49,6 +49,17 @@ class Stack:
         """Return a boto3 client for the emulated AWS account."""
         return get_client(service, self.endpoint_url)
 
+    def get_root_secret(self) -> str:
+        """Return the secret from which the stack derives its signing keys."""
+        secrets_manager = self.get_client("secretsmanager")
+        secret = secrets_manager.get_secret_value(SecretId=self.outputs["SigningSecretArn"])
+        return str(secret["SecretString"])
+
+    def get_parameter(self, name: str) -> str:
+        """Return the value of an SSM parameter, decrypted."""
+        response = self.get_client("ssm").get_parameter(Name=name, WithDecryption=True)
+        return str(response["Parameter"]["Value"])
+
     @property
     def function_names(self) -> dict[str, str]:
         """The deployed names by short name: {"ingest": "replicate-proxy-ingest"}."""

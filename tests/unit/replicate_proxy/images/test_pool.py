@@ -128,15 +128,17 @@ def kill_readers(pipe: Path, crashes: int) -> None:
         pipe.open("wb").close()
 
 
-def test_child_environment_holds_no_credentials(
+def test_child_environment_holds_paths_and_no_credentials(
     pool: ImageWorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib:/opt/lib")
     compress(pool, tmp_path, encode_image(make_photo()))
 
     environment = list_children()[0].environ()
 
     assert "very secret" not in json.dumps(environment)
+    assert environment.pop("LD_LIBRARY_PATH") == "/var/lang/lib:/opt/lib"
     unknown = {name for name in environment if not name.startswith(("PYTHON", "MALLOC_", "LC_"))}
     assert unknown == set()
 

@@ -11,18 +11,17 @@ from tools.local.paths import ROOT
 def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sources of each `sam build` of a project with one file; a build leaves a template."""
     recorded: list[str] = []
-    template = tmp_path / "built/template.yaml"
-    template.parent.mkdir()
     (tmp_path / "template.yaml").write_text("Resources: {}\n", "utf-8")
 
-    def run_sam_build() -> None:
+    def run_sam_build(folder: Path) -> None:
         recorded.append((tmp_path / "template.yaml").read_text("utf-8"))
-        template.write_text(recorded[-1], "utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "template.yaml").write_text(recorded[-1], "utf-8")
 
     monkeypatch.setattr(build, "ROOT", tmp_path)
-    monkeypatch.setattr(build, "BUILT_TEMPLATE", template)
-    monkeypatch.setattr(build, "_FINGERPRINT_FILE", tmp_path / "built/fingerprint")
+    monkeypatch.setattr(build, "BUILD_FOLDER", tmp_path / "built")
     monkeypatch.setattr(build, "_run_sam_build", run_sam_build)
+    monkeypatch.setattr(build, "_prepare_for_host", lambda _: None)
     return recorded
 
 
@@ -51,28 +50,40 @@ def test_build_ignores_byte_code(builds: list[str], tmp_path: Path) -> None:
 
 
 def test_build_runs_again_when_its_result_is_gone(builds: list[str]) -> None:
-    build.build_template()
-    build.BUILT_TEMPLATE.unlink()
+    build.build_template().unlink()
     build.build_template()
 
     assert len(builds) == 2
 
 
 def test_build_runs_again_after_it_failed(builds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(_: Path) -> None:
         raise LocalError("sam build failed")
 
-    build.build_template()
+    template = build.build_template()
     succeed = build._run_sam_build
     monkeypatch.setattr(build, "_run_sam_build", fail)
-    build.BUILT_TEMPLATE.unlink()
+    template.unlink()
     with pytest.raises(LocalError):
         build.build_template()
-    build.BUILT_TEMPLATE.write_text("left by the failed build", "utf-8")
+    template.write_text("left by the failed build", "utf-8")
     monkeypatch.setattr(build, "_run_sam_build", succeed)
     build.build_template()
 
     assert len(builds) == 2
+
+
+@pytest.mark.parametrize(("system", "expected_builds"), [("Linux", 1), ("Darwin", 2)])
+def test_containers_share_the_build_of_a_linux_host_only(
+    builds: list[str], monkeypatch: pytest.MonkeyPatch, system: str, expected_builds: int
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: system)
+
+    build.build_template()
+    build.build_template(for_containers=True)
+    build.build_template(for_containers=True)
+
+    assert len(builds) == expected_builds
 
 
 def test_package_folders_are_those_of_the_layer_and_of_built_functions_with_packages(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from tools.local.__main__ import main
@@ -34,7 +32,11 @@ def test_invoke_reports_missing_docker(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("tools.local.invoke._find_event_file", lambda _, event: Path(event))
 
-    assert main(["invoke", "ingest", "any.json"]) == 1
+    assert main(["invoke", "ingest"]) == 1
     assert "`sam local invoke` needs Docker" in capsys.readouterr().err
+
+
+def test_invoke_lists_the_functions_when_function_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invoke", "nope"]) == 1
+    assert "no function nope; the functions are admin, authorize, " in capsys.readouterr().err

@@ -181,5 +181,8 @@ class ImageWorker:
 
 
 def _build_environment() -> dict[str, str]:
-    """Return the module path and memory settings: a compromised decoder finds no credentials."""
-    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), **_ENVIRONMENT}
+    """Return module path, library path and memory settings: a compromised decoder finds no credentials."""
+    paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    if library_path := os.environ.get("LD_LIBRARY_PATH"):
+        paths["LD_LIBRARY_PATH"] = library_path  # Lambda's Python finds its libpython by it.
+    return {**paths, **_ENVIRONMENT}
