@@ -105,4 +105,4 @@ def test_template_and_code_have_the_same_functions() -> None:
 
 
 def test_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == render_page(), "run: python -m tools.docs.settings"
+    assert PAGE.read_text(encoding="utf-8") == render_page(), "run: .venv/bin/python -m tools.docs.settings"

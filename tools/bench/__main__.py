@@ -1,4 +1,4 @@
-"""Run every benchmark, or the named ones (`python -m tools.bench imports`)."""
+"""Run every benchmark, or the named ones (`.venv/bin/python -m tools.bench imports`)."""
 
 from __future__ import annotations
 

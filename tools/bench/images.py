@@ -1,4 +1,4 @@
-"""Run the measurements of image compression: `python -m tools.bench.images`.
+"""Run the measurements of image compression: `.venv/bin/python -m tools.bench.images`.
 
 They need scikit-image, pyvips and sharp, which nothing else here does, so each runs in an environment of its
 own: `.venvs/bench` (requirements/bench.txt, locked by hash) and `tools/bench/sharp/node_modules`

@@ -1,4 +1,4 @@
-"""Run the chaos test: `python -m tools.chaos`, the command behind `make chaos`."""
+"""Run the chaos test: `.venv/bin/python -m tools.chaos`, the command behind `make chaos`."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from tools.local.screen import Screen
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 if every criterion is met, 1 if not or on an error, 130 if interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m tools.chaos", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="chaos", help="name of the stack, which starts empty")

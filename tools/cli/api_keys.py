@@ -1,10 +1,10 @@
 """Create, list, rotate and revoke API keys through the admin API.
 
 export REPLICATE_PROXY_URL=https://…/prod REPLICATE_PROXY_ADMIN_KEY=rp_…
-python -m tools.cli.api_keys create acme --scope predictions:read --name backend
-python -m tools.cli.api_keys list
-python -m tools.cli.api_keys rotate ID --overlap-hours 24
-python -m tools.cli.api_keys revoke ID
+.venv/bin/python -m tools.cli.api_keys create acme --scope predictions:read --name backend
+.venv/bin/python -m tools.cli.api_keys list
+.venv/bin/python -m tools.cli.api_keys rotate ID --overlap-hours 24
+.venv/bin/python -m tools.cli.api_keys revoke ID
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.cli.api_keys",
+        prog=".venv/bin/python -m tools.cli.api_keys",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

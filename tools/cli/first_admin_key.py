@@ -1,6 +1,6 @@
 """Create the first API key of a deployment, with which all others are created through the admin API.
 
-    python -m tools.cli.first_admin_key --table TABLE --secret-arn ARN
+    .venv/bin/python -m tools.cli.first_admin_key --table TABLE --secret-arn ARN
 
 If the stage has usage plans, add `--api-id ID --stage STAGE --usage-plan-prefix STACK`. It requires AWS
 permissions to write the access table and to read the signing secret.
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.cli.first_admin_key",
+        prog=".venv/bin/python -m tools.cli.first_admin_key",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

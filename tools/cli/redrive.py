@@ -1,10 +1,10 @@
 """Count, inspect and redrive dead letters through the admin API.
 
 export REPLICATE_PROXY_URL=https://…/prod REPLICATE_PROXY_ADMIN_KEY=rp_…
-python -m tools.cli.redrive                     count the dead letters of each queue
-python -m tools.cli.redrive dispatch --peek 10  show ten messages
-python -m tools.cli.redrive dispatch --tenant acme --rate 20
-python -m tools.cli.redrive all
+.venv/bin/python -m tools.cli.redrive                     count the dead letters of each queue
+.venv/bin/python -m tools.cli.redrive dispatch --peek 10  show ten messages
+.venv/bin/python -m tools.cli.redrive dispatch --tenant acme --rate 20
+.venv/bin/python -m tools.cli.redrive all
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.cli.redrive",
+        prog=".venv/bin/python -m tools.cli.redrive",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

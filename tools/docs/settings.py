@@ -1,6 +1,6 @@
 """Write docs/settings.md: every environment variable of the functions, and what sets it.
 
-PYTHONPATH=.:layers/common/python python -m tools.docs.settings
+.venv/bin/python -m tools.docs.settings
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FOREIGN_VARIABLES = {
     "LOCAL_SETTINGS": "JSON object with the switches of the local stack; ignored on AWS",
     "AWS_ENDPOINT_URL": "Endpoint of the emulator on the local stack (AWS SDK)",
     "AWS_LAMBDA_FUNCTION_NAME": "Name of the function (Lambda)",
+    "LD_LIBRARY_PATH": "Where Python finds its libraries, passed on to the image workers (Lambda)",
     "_X_AMZN_TRACE_ID": "Trace of the invocation, and whether X-Ray samples it (Lambda)",
 }
 """Variables that are read, but not by `settings[…]`: who reads or sets them is in parentheses."""
@@ -34,7 +35,7 @@ FOREIGN_VARIABLES = {
 _INTRODUCTION = """\
 # Settings
 
-<!-- Made by `python -m tools.docs.settings` from replicate_proxy/settings.py and template.yaml. -->
+<!-- Made by `.venv/bin/python -m tools.docs.settings` from replicate_proxy/settings.py and template.yaml. -->
 
 Functions read their settings from environment variables. Change them by a template parameter at
 `sam deploy`, or in `template.yaml`; what is set by hand on a function is lost with the next

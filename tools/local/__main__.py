@@ -1,4 +1,4 @@
-"""`python -m tools.local`: the commands behind `make up`, `make demo` and others."""
+"""`.venv/bin/python -m tools.local`: the commands behind `make up`, `make demo` and others."""
 
 import argparse
 import sys
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.local", description="Run and inspect a local stack."
+        prog=".venv/bin/python -m tools.local", description="Run and inspect a local stack."
     )
     parser.add_argument("--name", default=DEFAULT_NAME, help="the stack; each has its own folder and ports")
     commands = parser.add_subparsers(required=True, metavar="command")

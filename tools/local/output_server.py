@@ -1,6 +1,6 @@
 """Serve stored outputs on loopback, as CloudFront serves them on AWS.
 
-    python -m tools.local.output_server --port N --distribution-file FILE
+    .venv/bin/python -m tools.local.output_server --port N --distribution-file FILE
 
 It forwards requests to the distribution in the emulator, whose origin access control signs the reads of the
 bucket. FILE names the distribution:
@@ -84,7 +84,7 @@ def _read_distribution(distribution_file: Path) -> dict[str, str] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.local.output_server")
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m tools.local.output_server")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--distribution-file", type=Path, required=True)
     options = parser.parse_args()

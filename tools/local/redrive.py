@@ -1,7 +1,7 @@
 """`make redrive`: count, inspect and redrive dead letters of the local stack.
 
 If REPLICATE_PROXY_URL and REPLICATE_PROXY_ADMIN_KEY name another deployment, it works on that one. The
-arguments are those of `python -m tools.cli.redrive`.
+arguments are those of `.venv/bin/python -m tools.cli.redrive`.
 """
 
 import os

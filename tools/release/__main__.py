@@ -1,4 +1,4 @@
-"""`python -m tools.release deploy` and `python -m tools.release validate`."""
+"""`.venv/bin/python -m tools.release deploy` and `.venv/bin/python -m tools.release validate`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _print_line(text: str) -> None:
 
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.release", description="Release to AWS.")
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m tools.release", description="Release to AWS.")
     commands = parser.add_subparsers(required=True)
     validation = argparse.ArgumentParser(add_help=False)
     validation.add_argument(

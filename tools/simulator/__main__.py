@@ -1,4 +1,4 @@
-"""Serve a local Replicate: `python -m tools.simulator`."""
+"""Serve a local Replicate: `.venv/bin/python -m tools.simulator`."""
 
 import argparse
 from pathlib import Path
@@ -30,7 +30,7 @@ def main() -> None:
 
 def _create_parser() -> argparse.ArgumentParser:
     defaults = Settings()
-    parser = argparse.ArgumentParser(prog="python -m tools.simulator", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m tools.simulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--public-url", help="origin in the URLs of responses (default: http://HOST:PORT)")

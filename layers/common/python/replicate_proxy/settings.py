@@ -1,7 +1,8 @@
 """The settings of the functions: one environment variable each.
 
-The template sets all of them except those that are local only. `python -m tools.docs.settings` writes the
-reference page docs/settings.md; tests/template/test_settings.py compares settings, code, template and page.
+The template sets all of them except those that are local only. `.venv/bin/python -m tools.docs.settings`
+writes the reference page docs/settings.md; tests/template/test_settings.py compares settings, code, template
+and page.
 """
 
 from __future__ import annotations
