@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate_proxy.aws import file_store, key_store, tenant_store
 from tests.template.effective_permissions import as_list, get_function_permissions
 from tests.template.reachable_code import FUNCTIONS, find_reachable_code
 from tests.template.rules.permissions import iterate_allow_statements
@@ -73,6 +74,12 @@ TABLES = {
     "DynamoSigningSecretStore": "DeliveriesTable",
     "DynamoTenantStore": "AccessTable",
     "DynamoJobStream": "JobsTable",
+}
+# The partition of the access table that each class uses.
+ACCESS_PARTITIONS = {
+    "DynamoFileStore": "FILES#*",
+    "DynamoKeyStore": "KEYS",
+    "DynamoTenantStore": "TENANTS",
 }
 # What Lambda itself does with a function's role: logs, traces, joining a VPC, reading an event source.
 BASIC_ACTIONS = {
@@ -217,6 +224,66 @@ def test_role_grants_everything_that_the_code_calls(function: str) -> None:
     missing = needs - get_grants(stack, function)
 
     assert missing == set(), "grant it, or list it in NAME_COLLISIONS if the call is never made"
+
+
+def find_access_partitions(function: str) -> set[str]:
+    """Return the partitions of the access table that the function's code can touch."""
+    owners = {
+        owner
+        for owner, _, node in select_used(find_reachable_code(function))
+        if any(ACTIONS.get(name, "").startswith("dynamodb:") for name in iterate_calls(node))
+    }
+    return {ACCESS_PARTITIONS[owner] for owner in owners if owner in ACCESS_PARTITIONS}
+
+
+def get_access_conditions(function: str) -> list[dict[str, set[str]]]:
+    """Return the conditions of the statements about the access table, by key."""
+    role = load_stack().resources[referenced_id(get_function(load_stack(), function).properties["Role"])]
+    return [
+        {
+            key: set(as_list(values))
+            for operator in statement.get("Condition", {}).values()
+            for key, values in operator.items()
+        }
+        for policy in role.properties.get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "AccessTable" in {referenced_id(resource) for resource in as_list(statement.get("Resource", []))}
+    ]
+
+
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "admin"])
+def test_role_grants_only_the_partitions_of_the_access_table_that_the_code_uses(function: str) -> None:
+    granted: set[str] = set()
+    for condition in get_access_conditions(function):
+        granted |= condition["dynamodb:LeadingKeys"]
+
+    assert granted == find_access_partitions(function)
+
+
+def test_partitions_of_the_access_table_are_those_of_the_records() -> None:
+    assert key_store.build_item_key("k")["pk"] == ACCESS_PARTITIONS["DynamoKeyStore"]
+    assert tenant_store.build_item_key("acme")["pk"] == ACCESS_PARTITIONS["DynamoTenantStore"]
+    assert file_store.build_partition_key("acme") == ACCESS_PARTITIONS["DynamoFileStore"].replace("*", "acme")
+
+
+def test_only_admin_can_change_what_a_key_allows() -> None:
+    updatable = [
+        condition.get("dynamodb:Attributes")
+        for function in FUNCTIONS
+        if function != "admin"
+        for condition in get_access_conditions(function)
+        if "KEYS" in condition["dynamodb:LeadingKeys"]
+    ]
+    stack = load_stack()
+    writers = {
+        function
+        for function in FUNCTIONS
+        for action in ("PutItem", "DeleteItem")
+        if (f"dynamodb:{action}", "AccessTable") in get_grants(stack, function)
+    }
+
+    assert updatable == [None, {"pk", "sk", "last_used_at"}]  # of authorize: the read, and the update
+    assert writers == {"admin", "files"}
 
 
 def test_readers_of_documents_can_tell_a_missing_one() -> None:

@@ -73,7 +73,7 @@ class DynamoFileStore:
 
     def _query(self, tenant: str, prefix: str, *, before_id: str | None, limit: int) -> list[StoredFile]:
         values = {
-            ":pk": to_value(_build_partition_key(tenant)),
+            ":pk": to_value(build_partition_key(tenant)),
             ":low": to_value(prefix),
             ":high": to_value(prefix + (before_id or "~")),
         }
@@ -89,17 +89,18 @@ class DynamoFileStore:
         return [_file_from_record(from_item(item)) for item in response["Items"]]
 
 
-def _build_partition_key(tenant: str) -> str:
+def build_partition_key(tenant: str) -> str:
+    """Return the partition of a tenant's files."""
     return f"FILES#{tenant}"
 
 
 def _build_item_key(tenant: str, prefix: str, file_id: str) -> dict[str, Any]:
-    return to_item({"pk": _build_partition_key(tenant), "sk": prefix + file_id})
+    return to_item({"pk": build_partition_key(tenant), "sk": prefix + file_id})
 
 
 def _record_from_file(file: StoredFile) -> dict[str, Any]:
     return {
-        "pk": _build_partition_key(file.tenant),
+        "pk": build_partition_key(file.tenant),
         "sk": (_UPLOADED_PREFIX if file.is_uploaded else _PENDING_PREFIX) + file.id,
         "id": file.id,
         "tenant": file.tenant,

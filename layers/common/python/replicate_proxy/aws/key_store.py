@@ -41,7 +41,7 @@ class DynamoKeyStore:
     def get(self, key_id: str) -> ApiKey | None:
         with translate_dynamodb_errors("read API key"):
             response = self._client.get_item(
-                TableName=self._table, Key=to_item(_build_item_key(key_id)), ConsistentRead=True
+                TableName=self._table, Key=to_item(build_item_key(key_id)), ConsistentRead=True
             )
         return key_from_record(from_item(response["Item"])) if "Item" in response else None
 
@@ -49,7 +49,7 @@ class DynamoKeyStore:
         with translate_dynamodb_errors("record use of API key"):
             self._client.update_item(
                 TableName=self._table,
-                Key=to_item(_build_item_key(key_id)),
+                Key=to_item(build_item_key(key_id)),
                 UpdateExpression="SET last_used_at = :now",
                 ConditionExpression="attribute_exists(pk)",
                 ExpressionAttributeValues={":now": to_value(format_timestamp(now))},
@@ -91,14 +91,15 @@ class DynamoKeyStore:
         return sorted(keys, key=lambda key: (key.created_at, key.id))
 
 
-def _build_item_key(key_id: str) -> dict[str, str]:
+def build_item_key(key_id: str) -> dict[str, str]:
+    """Return the key of the item of an API key."""
     return {"pk": _PARTITION, "sk": f"KEY#{key_id}"}
 
 
 def record_from_key(key: ApiKey) -> dict[str, Any]:
     ttl = int((key.revoked_at + _REVOKED_KEY_RETENTION).timestamp()) if key.revoked_at else None
     return {
-        **_build_item_key(key.id),
+        **build_item_key(key.id),
         "id": key.id,
         "tenant": key.tenant,
         "digest": key.digest,

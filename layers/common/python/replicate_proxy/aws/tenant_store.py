@@ -27,7 +27,7 @@ class DynamoTenantStore:
 
     def get(self, name: str) -> Tenant | None:
         with translate_dynamodb_errors("read tenant"):
-            response = self._client.get_item(TableName=self._table, Key=to_item(_build_item_key(name)))
+            response = self._client.get_item(TableName=self._table, Key=to_item(build_item_key(name)))
         return _tenant_from_record(from_item(response["Item"])) if "Item" in response else None
 
     def save(self, tenant: Tenant) -> None:
@@ -36,7 +36,7 @@ class DynamoTenantStore:
 
     def delete(self, name: str) -> None:
         with translate_dynamodb_errors("delete tenant"):
-            self._client.delete_item(TableName=self._table, Key=to_item(_build_item_key(name)))
+            self._client.delete_item(TableName=self._table, Key=to_item(build_item_key(name)))
 
     def list(self) -> list[Tenant]:
         with translate_dynamodb_errors("list tenants"):
@@ -48,13 +48,14 @@ class DynamoTenantStore:
             return [_tenant_from_record(from_item(item)) for page in pages for item in page["Items"]]
 
 
-def _build_item_key(name: str) -> dict[str, str]:
+def build_item_key(name: str) -> dict[str, str]:
+    """Return the key of the item of a tenant."""
     return {"pk": _PARTITION, "sk": f"TENANT#{name}"}
 
 
 def _record_from_tenant(tenant: Tenant) -> dict[str, Any]:
     return {
-        **_build_item_key(tenant.name),
+        **build_item_key(tenant.name),
         "name": tenant.name,
         "display_name": tenant.display_name,
         "image_format": tenant.images.format,
