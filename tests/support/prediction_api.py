@@ -11,6 +11,8 @@ from replicate_proxy.api.predictions.job_request_parser import JobRequestParser,
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.jobs.model import Submission
+from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -20,6 +22,20 @@ from tests.support.world import World
 
 CREATE_BODY = {"version": VERSION, "input": {"prompt": "a cat"}}
 API_URL = "https://proxy.test/prod"
+
+
+class FakeModels(KnownModels):
+    """Known models without a table: `versions` by ID, and the names of `missing` targets."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.missing: set[str] = set()
+
+    def find_model(self, version_id: str) -> str | None:
+        return self.versions.get(version_id)
+
+    def _is_missing(self, submission: Submission) -> bool:
+        return name_target(submission) in self.missing
 
 
 class PredictionApi:
@@ -34,7 +50,8 @@ class PredictionApi:
         self.finishes_after = 1e9
         renderer = PredictionRenderer(self.world.documents, max_response_bytes=max_response_bytes)
         waiter = JobWaiter(self.world.store, self.world.clock, self._sleep, max_wait_seconds=25)
-        parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None)
+        self.models = FakeModels()
+        parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None, self.models)
         self.writes = Router()
         add_prediction_write_routes(
             self.writes,

@@ -112,7 +112,7 @@ def test_catalog_requires_the_read_scope(build_router: BuildRouter) -> None:
 def test_catalog_does_not_find_other_routes_and_methods(build_router: BuildRouter) -> None:
     router, server = build_router(respond_with(200, {}))
     event = load_event("catalog/get_model")
-    other_path: dict[str, Any] = {**event, "resource": "/v1/deployments", "path": "/v1/deployments"}
+    other_path: dict[str, Any] = {**event, "resource": "/v1/trainings", "path": "/v1/trainings"}
     assert router.handle(other_path)["statusCode"] == 404
     assert router.handle({**event, "httpMethod": "DELETE"})["statusCode"] == 404
     assert server.connections == 0

@@ -73,8 +73,8 @@ DELIVERIES_TABLE = _required_text(
 )
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
-    ("admin", "catalog", "dispatch", "sweep"),
-    "Table of the circuit breaker, the rate limiters and the lease of the sweep",
+    ("admin", "catalog", "dispatch", "ingest", "sweep"),
+    "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",

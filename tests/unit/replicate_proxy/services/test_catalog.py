@@ -125,6 +125,47 @@ def test_get_passes_readme_through_as_text() -> None:
     assert (response.body, response.content_type) == ("# Grüße", "text/markdown; charset=utf-8")
 
 
+class RecordedModels:
+    """Records what the catalog learns about models."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.missing: list[str] = []
+
+    def record_version(self, version_id: str, model: str) -> None:
+        self.versions[version_id] = model
+
+    def record_missing(self, target: str) -> None:
+        self.missing.append(target)
+
+
+class TestKnownModels:
+    DEPLOYMENT = ROUTES["/v1/deployments/{owner}/{name}"]
+    VERSION = ROUTES["/v1/models/{owner}/{name}/versions/{version}"]
+
+    def read(self, route: CatalogRoute, response: UpstreamResponse, **path_params: str) -> RecordedModels:
+        models = RecordedModels()
+        catalog = Catalog(
+            FakeReplicate(response), FakeLimiter(), ResponseCache(64 * 1024), CatalogSettings(), models
+        )
+        catalog.get(route, {**MODEL_PARAMS, **path_params}, {}, BASE_URL)
+        return models
+
+    @pytest.mark.parametrize(("route", "kind"), [(MODEL, "models"), (DEPLOYMENT, "deployments")])
+    def test_missing_target_is_recorded(self, route: CatalogRoute, kind: str) -> None:
+        models = self.read(route, make_response({"detail": "not found"}, status=404))
+        assert models.missing == [f"{kind}/replicate/hello-world"]
+
+    def test_model_of_version_is_recorded(self) -> None:
+        models = self.read(self.VERSION, make_response({"id": "v1"}), version="v1")
+        assert models.versions == {"v1": "replicate/hello-world"}
+
+    @pytest.mark.parametrize("status", [200, 400, 403])
+    def test_other_responses_record_nothing(self, status: int) -> None:
+        models = self.read(MODEL, make_response({}, status=status))
+        assert (models.missing, models.versions) == ([], {})
+
+
 class TestCache:
     def test_fresh_response_is_served_without_a_read(self) -> None:
         fixture = Fixture(make_response({"a": 1}))
@@ -284,6 +325,8 @@ class TestNoOpenRelay:
             "/v1/models/{owner}/{name}/versions/{version}",
             "/v1/models/{owner}/{name}/examples",
             "/v1/models/{owner}/{name}/readme",
+            "/v1/deployments",
+            "/v1/deployments/{owner}/{name}",
             "/v1/collections",
             "/v1/collections/{slug}",
             "/v1/hardware",

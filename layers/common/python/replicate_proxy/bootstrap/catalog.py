@@ -6,8 +6,7 @@ from functools import cache
 
 from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.routing import Router
-from replicate_proxy.aws.clients import get_client
-from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.bootstrap.control import build_control_table, build_known_models
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.secrets import build_secret_reader
 from replicate_proxy.clock import SystemClock
@@ -17,7 +16,6 @@ from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.services.catalog import Catalog, CatalogSettings, ResponseCache
 from replicate_proxy.settings import (
-    CONTROL_TABLE,
     PUBLIC_BASE_URL,
     REPLICATE_API_BASE_URL,
     REPLICATE_API_TOKEN,
@@ -42,12 +40,12 @@ def build_router() -> Router:
     replicate = ReplicateClient(
         open_session(), base_url, lambda refresh: build_secret_reader().get(token, refresh=refresh)
     )
-    control_table = ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
     catalog = Catalog(
         RetryingClient(replicate, Retry(max_attempts=3, budget_seconds=_TOTAL_TIMEOUT_SECONDS)),
-        RateLimiter(control_table, "catalog", _READ_LIMIT, SystemClock()),
+        RateLimiter(build_control_table(), "catalog", _READ_LIMIT, SystemClock()),
         ResponseCache(_CACHE_BYTES),
         CatalogSettings(replicate_origins=tuple(dict.fromkeys((base_url, _REPLICATE_URL)))),
+        build_known_models(),
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_catalog_routes(router, catalog)

@@ -6,6 +6,7 @@ from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsCommandQueue
+from replicate_proxy.bootstrap.control import build_known_models
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
@@ -28,6 +29,7 @@ def build_dispatcher() -> Dispatcher:
         urls=CallbackUrls(env[WEBHOOK_BASE_URL], load_root_secret()),
         clock=clock,
         timeouts=build_job_timeouts(),
+        known_models=build_known_models(),
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from functools import cache
 
-from replicate_proxy.aws.clients import get_client
-from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.secrets import build_secret_reader
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
@@ -18,7 +17,6 @@ from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.settings import (
     BREAKER_OPEN_SECONDS,
     BREAKER_PROBE_LEASE_SECONDS,
-    CONTROL_TABLE,
     CREATES_BURST,
     CREATES_PER_MINUTE,
     REPLICATE_API_BASE_URL,
@@ -64,11 +62,6 @@ def build_replicate_client() -> ReplicateClient:
         lambda refresh: build_secret_reader().get(token_name, refresh=refresh),
         Timeouts(read_seconds=env[REPLICATE_READ_TIMEOUT_SECONDS]),
     )
-
-
-@cache
-def build_control_table() -> ControlTable:
-    return ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
 
 
 def _build_retrying_client() -> RetryingClient:

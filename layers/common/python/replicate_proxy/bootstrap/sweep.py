@@ -10,11 +10,12 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
+from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
-from replicate_proxy.bootstrap.replicate import build_control_table, build_prediction_reader
+from replicate_proxy.bootstrap.replicate import build_prediction_reader
 from replicate_proxy.bootstrap.secrets import load_root_secret
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.harvest import build_continuation_event

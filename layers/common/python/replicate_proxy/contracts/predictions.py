@@ -55,7 +55,8 @@ def build_prediction_view(
     status = PREDICTION_STATUS[job.status]
     view: dict[str, Any] = {
         "id": job.id,
-        "model": job.model or job.submission.model_name,
+        # Never empty: clients show it. A version whose model is not known yet stands for itself.
+        "model": job.model or job.submission.model_name or job.submission.version_id,
         "version": job.version or job.submission.version_id,
         "input": input,
         "output": output if job.status is JobStatus.SUCCEEDED else None,

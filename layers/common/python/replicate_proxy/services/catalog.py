@@ -11,6 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError, parameter_errors
@@ -22,6 +23,7 @@ from replicate_proxy.replicate_api.errors import (
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
+from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.replicate_api.response import UpstreamResponse, parse_json
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
@@ -77,15 +79,20 @@ class CatalogRoute:
 
 
 _CURSOR = frozenset({"cursor"})
+_VERSION_RESOURCE = "/v1/models/{owner}/{name}/versions/{version}"
+# Resources of what a prediction can name, and what it is called where missing ones are recorded.
+_NAMED_TARGETS = {"/v1/models/{owner}/{name}": "models", "/v1/deployments/{owner}/{name}": "deployments"}
 
 # Source: Replicate's OpenAPI document; `cursor` is in the `next` URLs of its pages.
 CATALOG_ROUTES = (
     CatalogRoute("/v1/models", frozenset({"cursor", "sort_by", "sort_direction"})),
     CatalogRoute("/v1/models/{owner}/{name}"),
     CatalogRoute("/v1/models/{owner}/{name}/versions", _CURSOR),
-    CatalogRoute("/v1/models/{owner}/{name}/versions/{version}", cache_seconds=_HOUR_SECONDS),
+    CatalogRoute(_VERSION_RESOURCE, cache_seconds=_HOUR_SECONDS),
     CatalogRoute("/v1/models/{owner}/{name}/examples", _CURSOR),
     CatalogRoute("/v1/models/{owner}/{name}/readme"),
+    CatalogRoute("/v1/deployments", _CURSOR),
+    CatalogRoute("/v1/deployments/{owner}/{name}"),
     CatalogRoute("/v1/collections", _CURSOR),
     CatalogRoute("/v1/collections/{slug}"),
     CatalogRoute("/v1/hardware", cache_seconds=_HOUR_SECONDS),
@@ -101,6 +108,14 @@ class ReplicateReader(Protocol):
     """
 
     def read(self, path: str, query: Mapping[str, str] | None = None) -> UpstreamResponse: ...
+
+
+class ModelRecorder(Protocol):
+    """Records what a response says about models, for functions that cannot ask Replicate."""
+
+    def record_version(self, version_id: str, model: str) -> None: ...
+
+    def record_missing(self, target: str) -> None: ...
 
 
 class ReadLimiter(Protocol):
@@ -138,11 +153,13 @@ class Catalog:
         limiter: ReadLimiter,
         cache: ResponseCache,
         settings: CatalogSettings,
+        known_models: ModelRecorder | None = None,
     ) -> None:
         self._reader = reader
         self._limiter = limiter
         self._cache = cache
         self._settings = settings
+        self._known_models = known_models or NothingKnown()
 
     def get(
         self, route: CatalogRoute, path_params: Mapping[str, str], query: Mapping[str, str], base_url: str
@@ -163,11 +180,21 @@ class Catalog:
             return self._build_response(_get_stale_response(cached, error), base_url, 0)
         except (RejectedError, UnexpectedResponseError) as error:
             raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
+        self._record_known_models(route.resource, path_params, response)
         if response.status != _OK:
             return self._build_response(response, base_url, 0)
         cache_seconds = self._settings.cache_seconds if route.cache_seconds is None else route.cache_seconds
         self._cache.put(key, response, cache_seconds)
         return self._build_response(response, base_url, cache_seconds)
+
+    def _record_known_models(
+        self, resource: str, path_params: Mapping[str, str], response: UpstreamResponse
+    ) -> None:
+        name = f"{path_params.get('owner')}/{path_params.get('name')}"
+        if response.status == HTTPStatus.NOT_FOUND and resource in _NAMED_TARGETS:
+            self._known_models.record_missing(f"{_NAMED_TARGETS[resource]}/{name}")
+        elif response.status == _OK and resource == _VERSION_RESOURCE:
+            self._known_models.record_version(path_params["version"], name)
 
     def _read(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
         delay_seconds = self._limiter.acquire_slot()

@@ -39,6 +39,7 @@ from replicate_proxy.replicate_api.errors import (
     ThrottledError,
     TokenRejectedError,
 )
+from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -75,6 +76,14 @@ class PredictionClient(Protocol):
         ...
 
 
+class ModelRecorder(Protocol):
+    """Records what Replicate's response to a create says about the model. Does not raise."""
+
+    def record_accepted(self, submission: Submission, prediction: UpstreamPrediction) -> None: ...
+
+    def record_rejected(self, submission: Submission, error: RejectedError) -> None: ...
+
+
 class Dispatcher:
     """Handles the commands of the dispatch queue.
 
@@ -93,6 +102,7 @@ class Dispatcher:
         urls: CallbackUrls,
         clock: Clock,
         timeouts: JobTimeouts,
+        known_models: ModelRecorder | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -104,6 +114,7 @@ class Dispatcher:
         self._urls = urls
         self._clock = clock
         self._timeouts = timeouts
+        self._known_models = known_models or NothingKnown()
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
@@ -179,6 +190,7 @@ class Dispatcher:
             count(Metric.DISPATCH_REJECTED)
             self._apply(claimed, _build_rejected_change(claimed, error))
             self._checkpoint("dispatch.failure_stored")
+            self._known_models.record_rejected(claimed.submission, error)
         except ProxyError as error:
             # Any other failure leaves open whether Replicate accepted the request.
             count(Metric.DISPATCH_UNKNOWN)
@@ -211,6 +223,7 @@ class Dispatcher:
         )
         self._checkpoint("dispatch.acceptance_stored")
         logger.info("job submitted", replicate_id=prediction.id, attempt=job.attempt)
+        self._known_models.record_accepted(job.submission, prediction)
         if saved.replicate_id != prediction.id:
             logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)
             self._cancel_prediction(prediction.id)

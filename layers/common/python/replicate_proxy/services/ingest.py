@@ -38,6 +38,8 @@ class JobRequest:
     input: Mapping[str, Any]
     public_base_url: str
     correlation_id: str
+    # The name of the model, None if only the ID of an unknown version is given.
+    model: str | None = None
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
     image_options: Mapping[str, Any] | None = None
@@ -157,6 +159,7 @@ class JobFactory:
             status=JobStatus.QUEUED,
             created_at=now,
             submission=request.submission,
+            model=request.model,
             input=self._documents.save(principal.tenant, job_id, "input", request.input),
             correlation_id=request.correlation_id,
             public_base_url=request.public_base_url,

@@ -23,7 +23,7 @@ def test_create_returns_what_clients_need(api: PredictionApi) -> None:
     status, prediction, headers = api.post()
     assert status == 201
     assert prediction["status"] == "starting"
-    assert (prediction["model"], prediction["version"]) == ("", VERSION)
+    assert (prediction["model"], prediction["version"]) == (VERSION, VERSION)
     assert prediction["input"] == {"prompt": "a cat"}
     assert (prediction["output"], prediction["error"]) == (None, None)
     assert prediction["urls"]["get"] == f"{API_URL}/v1/predictions/{prediction['id']}"
@@ -48,6 +48,52 @@ def test_create_by_name_accepts_valid_names_only(
     assert prediction["version"] == "hidden"
     for invalid_name in ("..", "a%2Fb", "", "ä"):
         assert api.post(resource, {"input": {}}, params={**names, "name": invalid_name})[0] == 404
+
+
+class TestKnownModels:
+    @pytest.fixture
+    def api(self, api: PredictionApi) -> PredictionApi:
+        api.models.versions[VERSION] = "acme/sdxl"
+        return api
+
+    def test_model_of_known_version_is_shown_at_once(self, api: PredictionApi) -> None:
+        assert api.post()[1]["model"] == "acme/sdxl"
+        batch = api.post("/v1/batches", {"predictions": [{"version": VERSION, "input": {}}]})[1]
+        assert batch["predictions"][0]["model"] == "acme/sdxl"
+
+    @pytest.mark.parametrize(
+        ("resource", "missing", "status"),
+        [
+            ("/v1/models/{owner}/{name}/predictions", "models/acme/none", 404),
+            ("/v1/deployments/{owner}/{name}/predictions", "deployments/acme/none", 404),
+        ],
+    )
+    def test_missing_target_is_a_404(
+        self, api: PredictionApi, resource: str, missing: str, status: int
+    ) -> None:
+        params = {"owner": "acme", "name": "none"}
+        assert api.post(resource, {"input": {}}, params=params)[0] == 201
+        api.models.missing.add(missing)
+        assert api.post(resource, {"input": {}}, params=params)[0] == status
+        assert len(api.world.store.jobs) == 1
+
+    @pytest.mark.parametrize(
+        ("version", "missing", "status"),
+        [
+            ("acme/none", "models/acme/none", 404),
+            (VERSION, f"versions/{VERSION}", 422),
+            (f"acme/none:{VERSION}", f"versions/{VERSION}", 422),
+        ],
+    )
+    def test_missing_version_is_rejected_as_replicate_does(
+        self, api: PredictionApi, version: str, missing: str, status: int
+    ) -> None:
+        api.models.missing.add(missing)
+        entry = {"version": version, "input": {}}
+        assert api.post(body=entry)[0] == status
+        assert api.post("/", entry)[0] == status
+        assert api.post("/v1/batches", {"predictions": [entry]})[0] == status
+        assert api.world.store.jobs == {}
 
 
 def test_plain_create_takes_model_from_input(api: PredictionApi) -> None:

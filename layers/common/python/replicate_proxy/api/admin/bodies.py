@@ -36,9 +36,10 @@ def _normalize_ip_range(text: str) -> str:
 _TenantName = Annotated[str, AfterValidator(_require_tenant_name)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
 _IpRanges = Annotated[tuple[Annotated[str, AfterValidator(_normalize_ip_range)], ...], Field(max_length=50)]
+_MODEL_PATTERN = r"^(?:[0-9a-f]{64}|(?:deployments/)?[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"
 _Model = Annotated[
     str,
-    StringConstraints(max_length=100, pattern=r"^(?:[0-9a-f]{64}|[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"),
+    StringConstraints(max_length=100, pattern=_MODEL_PATTERN),
 ]
 # The authorizer returns the list in its response, whose size API Gateway limits.
 _Models = Annotated[tuple[_Model, ...], Field(max_length=50)]

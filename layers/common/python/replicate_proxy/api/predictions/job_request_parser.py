@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from replicate_proxy.api.predictions.allowed_models import check_allowed_models
 from replicate_proxy.api.predictions.bodies import (
     CreateBatchBody,
     CreatePredictionBody,
@@ -24,12 +25,25 @@ from replicate_proxy.errors import ApiError, field_error, field_errors
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
+from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.ingest import JobRequest
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request
     from replicate_proxy.api.predictions.bodies import BatchEntryBody
     from replicate_proxy.errors import InvalidField
+
+
+class ModelDirectory(Protocol):
+    """What is known about models without asking Replicate: `replicate_api.known_models.KnownModels`."""
+
+    def find_model(self, version_id: str) -> str | None:
+        """Return `owner/name` of the model that the version belongs to, None if that is not known."""
+        ...
+
+    def check(self, submission: Submission) -> None:
+        """Raise the ApiError that Replicate answers if it does not know the target of the submission."""
+        ...
 
 
 type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
@@ -47,9 +61,12 @@ class ParserSettings:
 class JobRequestParser:
     """Validates create requests completely. Every error is an ApiError that names the field."""
 
-    def __init__(self, settings: ParserSettings, check_input: InputCheck) -> None:
+    def __init__(
+        self, settings: ParserSettings, check_input: InputCheck, models: ModelDirectory | None = None
+    ) -> None:
         self._settings = settings
         self._check_input = check_input
+        self._models = models or NothingKnown()
 
     def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """Return the job request; `submission` None takes it from `version` in the body."""
@@ -126,7 +143,8 @@ class JobRequestParser:
         self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
     ) -> JobRequest:
         """Return the job request without the fields that come from headers."""
-        _check_model(submission, principal)
+        check_allowed_models(submission, principal.models, self._models.find_model)
+        self._models.check(submission)
         self._check_input(body.input, principal, request.base_url)
         webhook, events = body.webhook, body.webhook_events_filter
         self._check_webhook("webhook", webhook)
@@ -135,6 +153,7 @@ class JobRequestParser:
             webhook, events = body.webhook_completed, ["completed"]
         return JobRequest(
             submission=submission,
+            model=submission.model_name or self._models.find_model(submission.version_id),
             input=body.input,
             public_base_url=request.base_url,
             correlation_id=parse_correlation_id(request),
@@ -178,18 +197,6 @@ def _apply_batch_webhook(entry: BatchEntryBody, batch: CreateBatchBody) -> Batch
     return entry.model_copy(
         update={"webhook": batch.webhook, "webhook_events_filter": batch.webhook_events_filter}
     )
-
-
-def _check_model(submission: Submission, principal: Principal) -> None:
-    """Raise a 403 ApiError if the key is limited to other models.
-
-    The limit lists `owner/name`, `owner/*` or version IDs.
-    """
-    if not principal.models:
-        return
-    any_of_owner = f"{submission.model_name.partition('/')[0]}/*"
-    if not {submission.model_name, any_of_owner, submission.version_id} & set(principal.models):
-        raise ApiError(403, "Model not allowed", "This API key may not run that model")
 
 
 def _parse_headers(request: Request) -> dict[str, Any]:

@@ -1,0 +1,21 @@
+"""The control table, and what the functions share in it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.replicate_api.known_models import KnownModels
+from replicate_proxy.settings import CONTROL_TABLE
+
+
+@cache
+def build_control_table() -> ControlTable:
+    return ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
+
+
+@cache
+def build_known_models() -> KnownModels:
+    return KnownModels(build_control_table(), clock)

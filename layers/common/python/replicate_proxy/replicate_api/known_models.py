@@ -1,0 +1,161 @@
+"""What Replicate has said about models, for functions that have no token to ask it.
+
+The dispatcher and the catalog record what they learn from Replicate's responses in the control table; ingest
+reads it. Two facts are kept:
+
+* `VERSION#<id>`: the `model` that a version belongs to, for 90 days. It never changes.
+* `MISSING#<kind>/<name>`: a model, version or deployment that Replicate does not know, for a minute, since it
+  may be created at any time.
+
+Nothing depends on a record: what is not known is left to Replicate. So a table that cannot be reached counts
+as nothing known, and a write that fails is not repeated.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.aws.control_table import ControlTable, Record
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.replicate_api.errors import RejectedError
+    from replicate_proxy.replicate_api.models import UpstreamPrediction
+
+
+_VERSION_ID = re.compile(r"[0-9a-f]{64}")
+_VERSION_SECONDS = 90 * 24 * 3600
+_MISSING_SECONDS = 60
+_MAX_CACHED = 1000
+# A busy model costs one read in this time for each execution environment, not one for each request.
+_CACHE_SECONDS = 10.0
+# Replicate's words for an unknown version (replicate/getting-started-nextjs#125).
+_INVALID_VERSION_TITLE = "Invalid version or not permitted"
+
+
+class NothingKnown:
+    """The same interface, for tests and tools without a control table: nothing is known or recorded."""
+
+    def find_model(self, version_id: str) -> str | None:  # noqa: ARG002 - the interface
+        return None
+
+    def check(self, submission: Submission) -> None:
+        pass
+
+    def record_accepted(self, submission: Submission, prediction: UpstreamPrediction) -> None:
+        pass
+
+    def record_rejected(self, submission: Submission, error: RejectedError) -> None:
+        pass
+
+    def record_version(self, version_id: str, model: str) -> None:
+        pass
+
+    def record_missing(self, target: str) -> None:
+        pass
+
+
+class KnownModels:
+    """Reads and records facts, with a small cache in the memory of the execution environment."""
+
+    def __init__(
+        self, table: ControlTable, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._monotonic = monotonic
+        self._cache: OrderedDict[str, tuple[Record, float]] = OrderedDict()
+
+    def find_model(self, version_id: str) -> str | None:
+        """Return `owner/name` of the model that the version belongs to, None if that is not known."""
+        if not _VERSION_ID.fullmatch(version_id):
+            return None
+        model = self._read(f"VERSION#{version_id}", is_final="model").get("model")
+        return str(model) if model else None
+
+    def check(self, submission: Submission) -> None:
+        """Raise the ApiError that Replicate answers if it does not know the target of the submission."""
+        if not self._is_missing(submission):
+            return
+        if submission.version and submission.version_id != "hidden":
+            detail = "The specified version does not exist (or perhaps you don't have permission to use it?)"
+            raise ApiError(422, _INVALID_VERSION_TITLE, detail)
+        raise ApiError(404, "Not found", "The requested resource could not be found.")
+
+    def record_accepted(self, submission: Submission, prediction: UpstreamPrediction) -> None:
+        """Record what the acceptance of a create request says about the version."""
+        if submission.version_id == prediction.version:
+            self.record_version(prediction.version, prediction.model)
+
+    def record_rejected(self, submission: Submission, error: RejectedError) -> None:
+        """Record that the target does not exist, if that is why a create request was rejected."""
+        if error.status == HTTPStatus.NOT_FOUND or error.title == _INVALID_VERSION_TITLE:
+            self.record_missing(name_target(submission))
+
+    def record_version(self, version_id: str, model: str) -> None:
+        """Record that the version belongs to the model, `owner/name`."""
+        key = f"VERSION#{version_id}"
+        if not _VERSION_ID.fullmatch(version_id) or "/" not in model or self._get_cached(key):
+            return
+        self._write(key, {"model": model, "expires_at": self._now() + _VERSION_SECONDS})
+
+    def record_missing(self, target: str) -> None:
+        """Record that Replicate has no such `models/<name>`, `deployments/<name>` or `versions/<id>`."""
+        missing_until = self._now() + _MISSING_SECONDS
+        self._write(f"MISSING#{target}", {"missing_until": missing_until, "expires_at": missing_until})
+
+    def _is_missing(self, submission: Submission) -> bool:
+        record = self._read(f"MISSING#{name_target(submission)}")
+        return int(record.get("missing_until", 0)) > self._now()
+
+    def _read(self, key: str, *, is_final: str = "") -> Record:
+        """Return the record, empty if there is none; one with the attribute `is_final` never changes."""
+        cached = self._cache.get(key)
+        if cached is not None and (cached[0].get(is_final) or self._monotonic() < cached[1]):
+            return cached[0]
+        try:
+            record = self._table.read(key)
+        except RetryableError as error:
+            logger.warning("known models not read", reason=str(error))
+            return {}
+        self._remember(key, record)
+        return record
+
+    def _get_cached(self, key: str) -> Record | None:
+        cached = self._cache.get(key)
+        return cached[0] if cached else None
+
+    def _write(self, key: str, values: dict[str, str | int]) -> None:
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        try:
+            self._table.update(key, f"SET {assignments}", values)
+        except RetryableError as error:
+            logger.warning("known models not recorded", reason=str(error))
+            return
+        self._remember(key, values)
+
+    def _remember(self, key: str, record: Record) -> None:
+        self._cache[key] = record, self._monotonic() + _CACHE_SECONDS
+        self._cache.move_to_end(key)
+        if len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
+
+
+def name_target(submission: Submission) -> str:
+    """Return the name under which it is recorded that the target does not exist."""
+    if submission.kind is SubmissionKind.VERSION and submission.version_id != "hidden":
+        return f"versions/{submission.version_id}"
+    kind = "deployments" if submission.kind is SubmissionKind.DEPLOYMENT else "models"
+    return f"{kind}/{submission.model_name}"
