@@ -282,10 +282,7 @@ class InMemorySqs(Service):
         """Return the message of a receipt handle, None if the handle is not that of its last receive."""
         handle = entry["ReceiptHandle"]
         if not str(handle).startswith("receipt-"):
-            raise RejectedError(
-                "ReceiptHandleIsInvalid",
-                f'The input receipt handle "{handle}" is not a valid receipt handle.',
-            )
+            raise RejectedError("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
         return self._receipts[queue.name].get(handle)
 
     def _delete(self, queue: Queue, entry: Parameters) -> Response:
@@ -373,7 +370,12 @@ def _check_message(entry: Parameters) -> None:
         raise RejectedError("MissingParameter", "The request must contain the parameter MessageBody.")
     if _FORBIDDEN_CHARACTERS.search(entry["MessageBody"]):
         raise RejectedError("InvalidMessageContents", "Message contains characters outside the allowed set.")
-    _check_range("DelaySeconds", entry.get("DelaySeconds", 0), 0, _MAX_DELAY_SECONDS)
+    delay = entry.get("DelaySeconds", 0)
+    if not 0 <= delay <= _MAX_DELAY_SECONDS:
+        raise _invalid_parameter(
+            f"Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <="
+            f" {_MAX_DELAY_SECONDS}."
+        )
     group = entry.get("MessageGroupId")
     if group is not None and not _GROUP_ID.fullmatch(group):
         raise _invalid_parameter(

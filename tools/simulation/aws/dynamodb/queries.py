@@ -164,12 +164,16 @@ def _read_page(
 ) -> _Page:
     items: list[Item] = []
     size = 0
+    last: Entry | None = None
     for count, entry in enumerate(entries, start=1):
         stored = get(entry[1])
         size += stored.size
+        if size > _MAX_PAGE_BYTES:
+            return _Page(items, count - 1, last)
+        last = entry
         if item_filter is None or item_filter.test(stored.item, placeholders.names, placeholders.values):
             items.append(stored.item)
         # A page that ends at its limit has a last key even if nothing follows.
-        if count == limit or (size > _MAX_PAGE_BYTES and count < len(entries)):
-            return _Page(items, count, entry)
+        if count == limit:
+            return _Page(items, count, last)
     return _Page(items, len(entries), None)

@@ -30,7 +30,7 @@ _NOTHING: Mapping[str, Any] = {}
 class Placeholders:
     """The names and values of a request. All must be used, and all that are used must be there."""
 
-    __slots__ = ("_used_names", "_used_values", "names", "values")
+    __slots__ = ("_has_expression", "_used_names", "_used_values", "names", "values")
 
     def __init__(self, parameters: Parameters) -> None:
         self.names: Mapping[str, str] = parameters.get("ExpressionAttributeNames", _NOTHING)
@@ -38,6 +38,7 @@ class Placeholders:
         for name in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
             if name in parameters and not parameters[name]:
                 raise validation_error(f"{name} must not be empty")
+        self._has_expression = False
         self._used_names: set[str] = set()
         self._used_values: set[str] = set()
         for value in self.values.values():
@@ -58,6 +59,7 @@ class Placeholders:
                     " attribute"
                     f" value: {name}"
                 )
+        self._has_expression = True
         self._used_names |= names
         self._used_values |= values
 
@@ -68,7 +70,7 @@ class Placeholders:
         ):
             if len(defined) == len(used):
                 continue
-            if not self._used_names and not self._used_values:
+            if not self._has_expression:
                 raise validation_error(
                     f"ExpressionAttribute{kind} can only be specified when using expressions"
                 )
