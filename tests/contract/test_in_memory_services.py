@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from tools.simulation.aws.events import PendingDelivery
 
+TARGET = Target("target", dead_letter_queue="dead-letters", max_retries=3, max_age_seconds=3600)
 ENTRY = {"Source": "test", "DetailType": "Happened", "Detail": '{"n": 1}', "EventBusName": "bus"}
 
 
@@ -61,7 +62,7 @@ class Simulated:
             "rule",
             bus="bus",
             pattern={"source": ["test"]},
-            targets=[Target("target", "dead-letters", max_retries=3, max_age_seconds=3600)],
+            targets=[TARGET],
         )
 
     def put(self, **entry: Any) -> Any:
@@ -153,6 +154,19 @@ class TestDelivery:
         assert simulated.aws.events.deliver_due() == 1
         assert len(simulated.bodies()) == 1
 
+    @pytest.mark.parametrize(
+        ("group", "expected"), [("$.detail.tenant", "acme"), ("fixed", "fixed"), (None, None)]
+    )
+    def test_message_has_the_group_of_its_target(
+        self, simulated: Simulated, group: str | None, expected: str | None
+    ) -> None:
+        target = Target("target", message_group=group)
+        simulated.aws.events.create_rule("fair", bus="bus", pattern={"source": ["fair"]}, targets=[target])
+        simulated.put(Source="fair", Detail='{"tenant": "acme"}')
+        simulated.aws.events.deliver_due()
+        (message,) = simulated.aws.sqs.queues["target"].messages()
+        assert message.group == expected
+
     def test_duplicates_have_the_same_event_id(self, simulated: Simulated) -> None:
         simulated.choices.copies = 2
         simulated.put()
@@ -189,7 +203,7 @@ class TestDelivery:
 
     def test_event_for_missing_queue_becomes_a_dead_letter_at_once(self, simulated: Simulated) -> None:
         """EventBridge user guide: errors that retrying cannot change are not retried."""
-        targets = [Target("missing", "dead-letters"), Target("missing")]
+        targets = [Target("missing", dead_letter_queue="dead-letters"), Target("missing")]
         simulated.aws.events.create_rule("lost", bus="bus", pattern={"source": ["lost"]}, targets=targets)
         simulated.put(Source="lost")
         assert simulated.aws.events.deliver_due() == 0
@@ -273,6 +287,8 @@ class TestStack:
             found: len(stack.sqs.queues[f"simulation-{found}"].messages()) for found in ("harvest", "track")
         }
         assert counts == {"harvest": 0, "track": 0} | {queue: 1}
+        (message,) = stack.sqs.queues[f"simulation-{queue}"].messages()
+        assert message.group == "acme"
 
     def test_every_table_queue_and_bucket_of_the_template_exists(self, stack: InMemoryAws) -> None:
         template = load_stack("simulation")

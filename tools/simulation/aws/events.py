@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,13 @@ _REQUIRED = ("Source", "DetailType", "Detail")
 
 @dataclass(frozen=True)
 class Target:
-    """A queue that receives the events of a rule; both queues are given by name."""
+    """A queue that receives the events of a rule; both queues are given by name.
+
+    `message_group` is the path of a field in the event, as in `$.detail.tenant`, or the group itself.
+    """
 
     queue: str
+    message_group: str | None = None
     dead_letter_queue: str | None = None
     max_retries: int = _DEFAULT_MAX_RETRIES
     max_age_seconds: float = _DEFAULT_MAX_AGE_SECONDS
@@ -59,6 +63,7 @@ class PendingDelivery:
     rule_arn: str
     target: Target
     body: str
+    group: str | None
     accepted_at: float
     attempts: int = 0
 
@@ -174,11 +179,14 @@ class InMemoryEventBridge(Service):
         for rule in self._buses[bus]:
             if rule.matches(event):
                 for target in rule.targets:
-                    self._add_pending(rule, target, body, now)
+                    group = _read_group(target.message_group, event)
+                    self._add_pending(PendingDelivery(rule.arn, target, body, group, now))
 
-    def _add_pending(self, rule: _Rule, target: Target, body: str, now: float) -> None:
+    def _add_pending(self, first: PendingDelivery) -> None:
+        """Add a delivery, and further ones if the event is delivered more than once."""
+        target, now = first.target, first.accepted_at
         for _ in range(self._choices().bus_delivery(target.queue)):
-            delivery = PendingDelivery(rule.arn, target, body, now)
+            delivery = replace(first)
             self._schedule(delivery, now + self._choices().bus_delay(target.queue))
 
     def _schedule(self, delivery: PendingDelivery, due: float) -> None:
@@ -191,7 +199,7 @@ class InMemoryEventBridge(Service):
             self._retry(delivery)
             return False
         try:
-            self._sqs.deliver(delivery.queue, delivery.body)
+            self._sqs.deliver(delivery.queue, delivery.body, group=delivery.group)
         except RejectedError as error:
             # Retrying cannot help where the queue is gone or the message too large.
             self._give_up(delivery, "SDK_CLIENT_ERROR", error.message, None)
@@ -230,11 +238,21 @@ class InMemoryEventBridge(Service):
         queue = delivery.target.dead_letter_queue
         try:
             if queue is not None:
-                self._sqs.deliver(queue, delivery.body, values)
+                self._sqs.deliver(queue, delivery.body, attributes=values)
                 return
         except RejectedError:
             pass
         self.dropped.append(delivery)
+
+
+def _read_group(group: str | None, event: Mapping[str, Any]) -> str | None:
+    """Return the message group, whose path is that of a text (EventBridge API reference, SqsParameters)."""
+    if group is None or not group.startswith("$."):
+        return group
+    value: Any = event
+    for name in group.split(".")[1:]:
+        value = value[name]
+    return str(value)
 
 
 def _measure(entry: Parameters) -> int:

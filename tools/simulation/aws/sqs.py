@@ -91,14 +91,21 @@ class InMemorySqs(Service):
         return min(times, default=None)
 
     def deliver(
-        self, queue: str, body: str, attributes: Mapping[str, Mapping[str, Any]] = _NO_ATTRIBUTES
+        self,
+        queue: str,
+        body: str,
+        *,
+        group: str | None = None,
+        attributes: Mapping[str, Mapping[str, Any]] = _NO_ATTRIBUTES,
     ) -> None:
         """Add one message that another service sends to a queue, without passing the gate.
 
         Raises RejectedError if SQS rejects it.
         """
-        entry = {"QueueUrl": get_queue_url(queue), "MessageBody": body, "MessageAttributes": attributes}
-        self._send(self._get_queue(entry), entry, copies=1)
+        entry: dict[str, Any] = {"MessageBody": body, "MessageAttributes": attributes}
+        if group is not None:
+            entry["MessageGroupId"] = group
+        self._send(self._get_queue({"QueueUrl": get_queue_url(queue)}), entry, copies=1)
 
     @operation("QueueUrl", "MessageBody", optional=_SEND_OPTIONS, is_write=True)
     def send_message(self, parameters: Parameters) -> Response:

@@ -74,11 +74,14 @@ def _create_rule(aws: InMemoryAws, name: str, properties: Mapping[str, Any]) -> 
 
 
 def _parse_target(target: Mapping[str, Any]) -> Target:
-    refuse_unknown(target, "Arn", "DeadLetterConfig", "Id", "RetryPolicy", place="Targets")
+    refuse_unknown(target, "Arn", "DeadLetterConfig", "Id", "RetryPolicy", "SqsParameters", place="Targets")
+    sqs_parameters = target.get("SqsParameters", {})
+    refuse_unknown(sqs_parameters, "MessageGroupId", place="SqsParameters")
     retry, dead_letters = target.get("RetryPolicy", {}), target.get("DeadLetterConfig")
     defaults = Target("")
     return Target(
         queue=get_queue_name(target["Arn"]),
+        message_group=sqs_parameters.get("MessageGroupId"),
         dead_letter_queue=get_queue_name(dead_letters["Arn"]) if dead_letters else None,
         max_retries=retry.get("MaximumRetryAttempts", defaults.max_retries),
         max_age_seconds=retry.get("MaximumEventAgeInSeconds", defaults.max_age_seconds),
