@@ -396,3 +396,31 @@ class TestGate:
         item["n"] = {"N": "2"}
         simulated.get("a")["n"] = {"N": "3"}
         assert simulated.get("a")["n"] == {"N": "1"}
+
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({"x": "1"}, {"x": "1", "y": "ä" * 9}),
+            ({"x": "1", "y": "2" * 50}, {"x": "1"}),
+            ({"x": "1" * 50}, {"x": "2"}),
+            ({"x": "1"}, {"x": "1"}),
+        ],
+    )
+    def test_size_after_a_second_write_is_that_of_a_new_item(
+        self, simulated: Simulated, first: dict[str, str], second: dict[str, str]
+    ) -> None:
+        for attributes in (first, second):
+            simulated.put("a", **{name: {"S": value} for name, value in attributes.items()})
+        simulated.put("b", **{name: {"S": value} for name, value in second.items()})
+        items = simulated.aws.dynamodb.tables[JOBS_TABLE].items
+        assert items["a", "-"].size == items["b", "-"].size
+
+    def test_unchanged_values_are_shared_between_versions(self, simulated: Simulated) -> None:
+        """Streams keep all versions of a day: sharing saves most of their memory."""
+        for number in "12":
+            simulated.put("a", n={"N": number}, x={"L": [{"S": "same"}]})
+        old, new = (record["dynamodb"].get("NewImage") for record in read_all(simulated.stream))
+        assert old["n"] != new["n"]
+        assert old["x"] is new["x"]

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from tools.simulation.aws.dynamodb.conditions import compile_condition
 from tools.simulation.aws.dynamodb.table import StoredItem
 from tools.simulation.aws.dynamodb.updates import compile_update
-from tools.simulation.aws.dynamodb.values import MAX_ITEM_BYTES, measure_item, measure_value, normalize_item
+from tools.simulation.aws.dynamodb.values import (
+    MAX_ITEM_BYTES,
+    measure_item,
+    measure_value,
+    normalize,
+    normalize_item,
+    text_bytes,
+)
 from tools.simulation.aws.errors import RejectedError, validation_error
 
 if TYPE_CHECKING:
@@ -95,11 +102,13 @@ class Write:
         self._item: StoredItem | None = None
         self._update = None
         if "Item" in parameters:
-            self._item = build_item(parameters["Item"])
-            self.key: Key = table.schema.key.key_of(self._item.item)
+            self.key: Key = table.schema.key.key_of(parameters["Item"])
+            self.old = table.items.get(self.key)
+            self._item = build_item(parameters["Item"], self.old)
             table.check(self._item.item)
         else:
             self.key = table.schema.key.check_key(parameters["Key"])
+            self.old = table.items.get(self.key)
             self._key_item = parameters["Key"]
         if "UpdateExpression" in parameters:
             self._update = compile_update(parameters["UpdateExpression"])
@@ -110,7 +119,6 @@ class Write:
             self._placeholders.use(self._condition.names, self._condition.values, "ConditionExpression")
             self._condition.check(self._placeholders.values)
         self._placeholders.check_all_used()
-        self.old = table.items.get(self.key)
 
     def check_condition(self) -> RejectedError | None:
         """Return the error if the condition is not met."""
@@ -132,17 +140,47 @@ class Write:
             self._placeholders.values,
             frozenset(self.table.schema.key.attributes),
         )
-        updated = build_item(item, "Item size to update has exceeded the maximum allowed size")
+        updated = build_item(item, self.old, "Item size to update has exceeded the maximum allowed size")
         self.table.check(updated.item)
         return updated
 
 
-def build_item(item: Item, message: str = "Item size has exceeded the maximum allowed size") -> StoredItem:
-    """Return the item to store. Raises ValidationException if a value is malformed or the item too large."""
-    size = measure_item(item)
-    if size > MAX_ITEM_BYTES:
+def build_item(
+    item: Item,
+    old: StoredItem | None,
+    message: str = "Item size has exceeded the maximum allowed size",
+) -> StoredItem:
+    """Return the item to store in the place of the old one.
+
+    Values that are equal to the old ones are shared with them and not measured again, which saves most of the
+    time and memory. Raises ValidationException if a value is malformed or the item too large.
+    """
+    stored = StoredItem(normalize_item(item), measure_item(item)) if old is None else _build_from(old, item)
+    if stored.size > MAX_ITEM_BYTES:
         raise validation_error(message)
-    return StoredItem(normalize_item(item), size)
+    return stored
+
+
+def _build_from(old: StoredItem, item: Item) -> StoredItem:
+    size = old.size
+    built: dict[str, Value] = {}
+    kept = 0
+    for name, value in item.items():
+        previous = old.item.get(name)
+        if previous is None:
+            size += text_bytes(name) + measure_value(value)
+            built[name] = normalize(value)
+            continue
+        kept += 1
+        if previous == value:
+            built[name] = previous
+        else:
+            size += measure_value(value) - measure_value(previous)
+            built[name] = normalize(value)
+    if kept < len(old.item):
+        removed = {name: value for name, value in old.item.items() if name not in built}
+        size -= measure_item(removed)
+    return StoredItem(built, size)
 
 
 def choose(parameters: Parameters, name: str, *supported: str) -> str:
