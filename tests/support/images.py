@@ -8,13 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from replicate_proxy.images.options import ImageOptions
+from replicate_proxy.images.pipeline import process_image
 from replicate_proxy.images.stripping.strip import strip_metadata
+from replicate_proxy.images.task import ImageLimits, ImageTask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from replicate_proxy.images.task import ImageResult
+
 SECRET = b"geo:52.52,13.40"
 """A text that tests put into metadata and look for after its removal."""
+
+
+class Pipeline:
+    """Runs the pipeline on file contents, and opens its output and thumbnail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = folder / "output"
+        self.thumbnail = folder / "thumbnail"
+
+    def run(
+        self, source: bytes, options: ImageOptions | None = None, limits: ImageLimits | None = None
+    ) -> ImageResult:
+        path = write_file(self.folder, source)
+        return process_image(
+            ImageTask(path, self.output, self.thumbnail, options or ImageOptions(), limits or ImageLimits())
+        )
+
+    def open_output(self) -> Image.Image:
+        return Image.open(io.BytesIO(self.output.read_bytes()))
+
+    def open_thumbnail(self) -> Image.Image:
+        return Image.open(io.BytesIO(self.thumbnail.read_bytes()))
 
 
 def make_photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str = "RGB") -> Image.Image:
@@ -67,9 +95,15 @@ def decode_frames(content: bytes) -> list[tuple[str, bytes, object]]:
         return frames
 
 
+def strip(content: bytes, format_name: str, exif: bytes = b"") -> bytes | None:
+    """Return the file without its metadata, None for a structure that is not known."""
+    stripped = strip_metadata(content, format_name, exif=exif)
+    return None if stripped is None else stripped.to_bytes(content)
+
+
 def strip_and_check(content: bytes, format_name: str, exif: bytes = b"") -> bytes:
     """Strip the file; check that the frames are the same, SECRET is removed and the file is not longer."""
-    stripped = strip_metadata(content, format_name, exif=exif)
+    stripped = strip(content, format_name, exif)
     assert stripped is not None
     assert decode_frames(stripped) == decode_frames(content)
     assert SECRET not in stripped

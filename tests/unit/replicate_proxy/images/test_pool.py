@@ -8,17 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.pool import ImageWorker, ImageWorkerPool
+from replicate_proxy.images.pool import ImageWorker, ImageWorkerPool, TaskFiles
 from replicate_proxy.images.task import ImageLimits, ImageOutcome, ImageResult, UnreadableImageError
-from tests.support.images import encode_image, make_photo, write_file
+from tests.support.images import SECRET, encode_image, make_photo, write_file
 
 OPTIONS = ImageOptions()
 
@@ -74,19 +73,27 @@ def test_image_is_unmodified_when_memory_limit_is_exceeded(tmp_path: Path) -> No
 def test_child_is_killed_and_replaced_when_time_limit_is_exceeded(
     pool: ImageWorkerPool, tmp_path: Path
 ) -> None:
-    """The source is a pipe that never ends, as nothing writes to it."""
+    """The child waits for a reader of its thumbnail, which is a pipe."""
     pool.close()
     pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=0.5))
     compress(pool, tmp_path, encode_image(make_photo()))
-    pipe = tmp_path / "pipe"
+    source, pipe = write_file(tmp_path, make_png_with_secret()), tmp_path / "pipe"
     os.mkfifo(pipe)
     try:
-        result = pool.compress(pipe, tmp_path / "output", tmp_path / "thumbnail", OPTIONS)
+        result = pool.compress(source, tmp_path / "output", pipe, OPTIONS)
         assert (result.outcome, result.reason) == (ImageOutcome.UNMODIFIED, "time_limit")
+        assert result.sha256
+        assert SECRET not in (tmp_path / "output").read_bytes()
         next_result = compress(pool, tmp_path, encode_image(make_photo()))
         assert next_result.outcome is ImageOutcome.COMPRESSED
     finally:
         pool.close()
+
+
+def make_png_with_secret() -> bytes:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("place", SECRET)
+    return encode_image(make_photo(), pnginfo=info)
 
 
 def test_child_is_replaced_when_it_crashed(pool: ImageWorkerPool, tmp_path: Path) -> None:
@@ -98,34 +105,47 @@ def test_child_is_replaced_when_it_crashed(pool: ImageWorkerPool, tmp_path: Path
     assert compress(pool, tmp_path, encode_image(make_photo())).outcome is ImageOutcome.COMPRESSED
 
 
+CRASHING_WORKER = """
+import os, pathlib, signal, sys
+from replicate_proxy.images import worker
+
+counter, process_image = pathlib.Path(sys.argv[2]), worker.process_image
+
+def crash_or_process(task):
+    remaining = int(counter.read_text())
+    if task.failure is None and remaining:
+        counter.write_text(str(remaining - 1))
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return process_image(task)
+
+worker.process_image = crash_or_process
+worker.main()
+"""
+
+
 @pytest.mark.parametrize("crashes", [1, 2])
-def test_image_is_unreadable_only_when_child_crashes_twice(crashes: int, tmp_path: Path) -> None:
-    pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=5))
-    compress(pool, tmp_path, encode_image(make_photo()))
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    killer = threading.Thread(target=kill_readers, args=(pipe, crashes))
-    killer.start()
+def test_image_is_unreadable_only_when_child_crashes_twice(
+    crashes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = write_file(tmp_path, str(crashes).encode(), "counter")
+    start_process = subprocess.Popen
+
+    def start_crashing(arguments: list[str], **options: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", CRASHING_WORKER, arguments[-1], str(counter)]
+        return start_process(command, **options)  # type: ignore[call-overload, no-any-return] # Popen's overloads do not take **object
+
+    monkeypatch.setattr(subprocess, "Popen", start_crashing)
+    pool = ImageWorkerPool(limits=ImageLimits(timeout_seconds=20))
     try:
-        result = pool.compress(pipe, tmp_path / "output", tmp_path / "thumbnail", OPTIONS)
-        # A child that survives says that the pipe is not an image.
-        expected_reason = "format_not_allowed" if crashes == 1 else "worker_crashed"
-        assert (result.outcome, result.reason) == (ImageOutcome.UNREADABLE, expected_reason)
+        result = compress(pool, tmp_path, make_png_with_secret())
     finally:
-        killer.join()
         pool.close()
-
-
-def kill_readers(pipe: Path, crashes: int) -> None:
-    """Kill each child that opens the pipe, `crashes` times; after a single crash let the next one read it."""
-    for _ in range(crashes):
-        with pipe.open("wb"):
-            child = list_children()[0]
-            child.send_signal(signal.SIGSEGV)
-            while psutil.pid_exists(child.pid):
-                time.sleep(0.01)
     if crashes == 1:
-        pipe.open("wb").close()
+        assert result.outcome is ImageOutcome.COMPRESSED
+    else:
+        assert (result.outcome, result.reason) == (ImageOutcome.UNREADABLE, "worker_crashed")
+    assert SECRET not in (tmp_path / "output").read_bytes()
+    assert counter.read_text() == "0"
 
 
 def test_child_environment_holds_paths_and_no_credentials(
@@ -191,6 +211,6 @@ def test_worker_reports_crash_when_child_writes_invalid_json(
     monkeypatch.setattr(subprocess, "Popen", start_script)
     worker = ImageWorker(ImageLimits(timeout_seconds=5))
     with pytest.raises(UnreadableImageError) as caught:
-        worker.run_task(tmp_path, tmp_path, tmp_path, OPTIONS)
+        worker.run_task(TaskFiles(tmp_path, tmp_path, tmp_path), OPTIONS)
 
     assert caught.value.reason == "worker_crashed"

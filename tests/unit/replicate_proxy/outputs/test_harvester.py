@@ -131,7 +131,13 @@ def test_original_is_not_stored_when_disabled() -> None:
 
 def test_unmodified_image_is_stored_once() -> None:
     image_result = ImageResult(
-        ImageOutcome.UNMODIFIED, "not_smaller", format="png", width=9, height=9, thumbnail_bytes=3
+        ImageOutcome.UNMODIFIED,
+        "not_smaller",
+        format="png",
+        width=9,
+        height=9,
+        thumbnail_bytes=3,
+        is_source_publishable=True,
     )
     harvest = Harvest({make_url("out.png"): PNG}, image_result=image_result)
 
@@ -166,16 +172,59 @@ def test_unmodified_image_is_served_without_its_metadata(format_name: str, head:
     assert (record.outcome, record.bytes_after) == ("unmodified", 7)
 
 
-def test_unreadable_image_is_served_as_download() -> None:
-    harvest = Harvest({make_url("out.png"): PNG}, image_result=ImageResult(ImageOutcome.UNREADABLE, "broken"))
+@pytest.mark.parametrize("has_output", [True, False])
+def test_unreadable_image_is_served_as_download(has_output: bool) -> None:
+    image_result = ImageResult(
+        ImageOutcome.UNREADABLE,
+        "broken",
+        bytes_after=7,
+        sha256="ab" * 32 if has_output else "",
+        is_source_publishable=not has_output,
+    )
+    harvest = Harvest({make_url("out.png"): PNG}, image_result=image_result)
 
     (record,) = harvest.run(make_url("out.png")).records
 
     body, headers = harvest.get_object(record.url)
     assert (record.outcome, record.reason, record.kind) == ("unreadable", "broken", "image")
-    assert body == PNG
+    assert body == (b"ooooooo" if has_output else PNG)
     assert headers["content_type"] == "application/octet-stream"
     assert headers["content_disposition"].startswith("attachment")
+
+
+def test_image_over_limit_is_served_inline_without_its_metadata() -> None:
+    image_result = ImageResult(ImageOutcome.UNMODIFIED, "too_many_pixels", bytes_after=7, sha256="ab" * 32)
+    harvest = Harvest({make_url("out"): PNG}, image_result=image_result)
+
+    (record,) = harvest.run(make_url("out")).records
+
+    body, headers = harvest.get_object(record.url)
+    assert body == b"ooooooo"
+    assert headers["content_type"] == "image/png"
+    assert headers["content_disposition"].startswith("inline")
+    assert (record.outcome, record.reason, record.format) == ("unmodified", "too_many_pixels", "png")
+
+
+@pytest.mark.parametrize("outcome", [ImageOutcome.UNMODIFIED, ImageOutcome.UNREADABLE])
+@pytest.mark.parametrize("keep_originals", [True, False])
+def test_image_whose_metadata_cannot_be_removed_is_not_public(
+    outcome: ImageOutcome, keep_originals: bool
+) -> None:
+    harvest = Harvest(
+        {make_url("out.png"): PNG},
+        settings=HarvestSettings(keep_originals=keep_originals),
+        image_result=ImageResult(outcome, "broken"),
+    )
+
+    result = harvest.run(make_url("out.png"))
+
+    (record,) = result.records
+    assert result.output == record.url == make_url("out.png")
+    assert (record.outcome, record.reason) == ("not_stored", "metadata_not_removed")
+    assert not result.has_retryable_files
+    assert list(harvest.blobs.objects) == [record.original_key]
+    assert (record.original_key or "").startswith("originals/")
+    assert harvest.blobs.objects[record.original_key or ""] == PNG
 
 
 @pytest.mark.parametrize("name", ["page.html", "page.png", "page", "page.svg"])

@@ -2,58 +2,136 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.images.color import normalize_pixels
-from replicate_proxy.images.encode import choose_format, encode_frames
-from replicate_proxy.images.quality import build_sample, choose_quality
+from PIL import Image
+
+from replicate_proxy.images.encode import ENCODERS, choose_format, encode_frames
+from replicate_proxy.images.quality import build_sample, choose_quality, open_encoded
+from replicate_proxy.images.similarity import calculate_similarity
 from replicate_proxy.images.task import write_result
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from collections.abc import Iterable
 
+    from replicate_proxy.images.decode import Frame, ImageSource
+    from replicate_proxy.images.encode import TargetFormat
     from replicate_proxy.images.task import ImageResult, ImageTask
 
 
-# Browsers show a frame without a duration for that long.
-_DEFAULT_DURATION_MS = 100
+class Animation:
+    """An animation whose frames have all been decoded once, so that a broken one is found before encoding.
 
+    Each sample is the time at which its frame appears (milliseconds) and the frame, or a mosaic of it: the
+    first, middle and last frame are sampled.
+    """
 
-@dataclass(frozen=True)
-class FrameInfo:
-    """The durations of all frames, and the normalized pixels of the first, middle and last frame."""
+    def __init__(self, source: ImageSource, frames: Iterable[Frame]) -> None:
+        self._source = source
+        self._durations_ms: list[int] = []
+        self._samples: list[tuple[int, Image.Image]] = []
+        self._is_transparent = False
+        for frame in frames:
+            self._add(frame)
 
-    durations_ms: list[int]
-    samples: list[Image.Image]
+    def compress(self, task: ImageTask, result: ImageResult, *, exif: bytes) -> ImageResult:
+        """Write all frames at one quality, the lowest at which all samples are similar enough as encoded.
 
-
-def read_frames(image: Image.Image, frame_count: int) -> FrameInfo:
-    """Decode every frame once, so that a broken one is found before anything is written."""
-    durations_ms: list[int] = []
-    samples: list[Image.Image] = []
-    sample_indexes = {0, frame_count // 2, frame_count - 1}
-    for index in range(frame_count):
-        image.seek(index)
-        image.load()
-        durations_ms.append(int(image.info.get("duration") or _DEFAULT_DURATION_MS))
-        if index in sample_indexes:
-            samples.append(normalize_pixels(image.copy()))
-    image.seek(0)
-    return FrameInfo(durations_ms, samples)
-
-
-def encode_animation(
-    image: Image.Image, frames: FrameInfo, task: ImageTask, result: ImageResult, *, exif: bytes
-) -> ImageResult:
-    """Write all frames at one quality, the highest that any sample needs. Raises EncodingFailedError."""
-    # The frames count together toward the formats' size limits.
-    size = (image.width, image.height * result.frame_count)
-    format_name = choose_format(task.options, size, is_animated=True)
-    choices = [choose_quality(build_sample(frame), format_name, task.options) for frame in frames.samples]
-    quality = max(choice.quality for choice in choices)
-    result = replace(result, quality=quality, similarity=min(choice.similarity for choice in choices))
-    if not all(choice.is_similar_enough for choice in choices):
+        Raises EncodingFailedError.
+        """
+        # The frames count together toward the formats' size limits.
+        size = (self._size[0], self._size[1] * self._source.frame_count)
+        format_name = choose_format(task.options, size, is_animated=True)
+        choices = [choose_quality(sample, format_name, task.options) for _, sample in self._samples]
+        quality = max(choice.quality for choice in choices)
+        result = replace(result, quality=quality, similarity=min(choice.similarity for choice in choices))
+        if not all(choice.is_similar_enough for choice in choices):
+            return replace(result, reason="below_min_similarity")
+        min_similarity = 0.0 if task.options.quality else task.options.min_similarity
+        higher_qualities = (tried for tried in ENCODERS[format_name].qualities if tried > quality)
+        for tried in [quality, *higher_qualities]:
+            encoded = self._encode(format_name, tried, exif=exif)
+            similarity = self._compare(encoded)
+            result = replace(result, quality=tried, similarity=round(similarity, 4))
+            if similarity >= min_similarity:
+                return write_result(encoded, format_name, task, result)
         return replace(result, reason="below_min_similarity")
-    encoded = encode_frames(image, format_name, quality, durations_ms=frames.durations_ms, exif=exif)
-    return write_result(encoded, format_name, task, result)
+
+    def encode_unmodified(self, *, exif: bytes) -> tuple[bytes, str]:
+        """Return all frames encoded without loss, and the format. Raises EncodingFailedError."""
+        return self._encode("webp", None, exif=exif), "webp"
+
+    def _add(self, frame: Frame) -> None:
+        index, frame_count = len(self._durations_ms), self._source.frame_count
+        self._size = frame.pixels.size
+        if index in {0, frame_count // 2, frame_count - 1}:
+            sample = build_sample(frame.pixels)
+            sample = sample.copy() if sample is frame.pixels else sample
+            self._samples.append((sum(self._durations_ms), sample))
+        self._is_transparent |= frame.pixels.mode == "RGBA"
+        self._durations_ms.append(frame.duration_ms)
+
+    def _encode(self, format_name: TargetFormat, quality: int | None, *, exif: bytes) -> bytes:
+        frames = _FrameSequence(self._source, self._size, is_transparent=self._is_transparent)
+        return encode_frames(
+            frames,
+            format_name,
+            quality,
+            durations_ms=self._durations_ms,
+            plays=self._source.plays,
+            exif=exif,
+        )
+
+    def _compare(self, encoded: bytes) -> float:
+        """Return the lowest similarity of any sample to what the encoded animation shows at its time.
+
+        Frames are found by time, since encoders join equal ones. Raises EncodingFailedError.
+        """
+        similarities: list[float] = []
+        samples = iter(self._samples)
+        start, sample = next(samples)
+        end = 0
+        with open_encoded(encoded) as decoded:
+            for index in range(getattr(decoded, "n_frames", 1)):
+                decoded.seek(index)
+                decoded.load()
+                end += int(decoded.info.get("duration") or 0)
+                while start < end and len(similarities) < len(self._samples):
+                    similarities.append(calculate_similarity(sample, build_sample(decoded)))
+                    start, sample = next(samples, (start, sample))
+        return min(similarities) if len(similarities) == len(self._samples) else 0.0
+
+
+class _FrameSequence(Image.Image):
+    """Shows the frames of a source to Pillow's encoders as an image that can seek.
+
+    No more than one frame is in memory. All have the same mode.
+    """
+
+    is_animated = True
+
+    def __init__(self, source: ImageSource, size: tuple[int, int], *, is_transparent: bool) -> None:
+        super().__init__()
+        self._source = source
+        self._size = size
+        self._mode = "RGBA" if is_transparent else "RGB"
+        self.n_frames = source.frame_count
+        self._position = self.n_frames
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        """Show that frame: the current, the next or the first one. Raises EOFError after the last."""
+        if frame == self._position:
+            return
+        if frame >= self.n_frames:
+            raise EOFError
+        if frame == 0:
+            self._frames = self._source.read_frames()
+        elif frame != self._position + 1:
+            raise ValueError("frames are read one after another")
+        self.im = next(self._frames).pixels.convert(self._mode).im
+        self._position = frame
+
+    def tell(self) -> int:
+        return self._position

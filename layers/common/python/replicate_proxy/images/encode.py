@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from replicate_proxy.images.containers import avif
 from replicate_proxy.images.task import EncodingFailedError
 
 if TYPE_CHECKING:
@@ -38,9 +39,12 @@ ENCODERS: Final[dict[TargetFormat, EncoderSettings]] = {
 }
 
 _MAX_AVIF_PIXELS = 8_000_000
+# libavif's imageDimensionLimit: it encodes larger images, but decodes none, and browsers use it.
+_MAX_AVIF_EDGE_PIXELS = 32_768
 _MAX_WEBP_PIXELS = 20_000_000
 # RFC 9649: 14 bits for each edge.
 _MAX_WEBP_EDGE_PIXELS = 16_383
+_MAX_WEBP_PLAYS = 0xFFFF
 
 # Messages of libwebp (VP8_ENC_ERROR_OUT_OF_MEMORY, VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY), libavif and
 # Pillow.
@@ -55,12 +59,12 @@ def choose_format(
     JPEG has neither transparency nor animation: such images become WebP. Images too large for WebP become
     JPEG.
     """
-    pixels = size[0] * size[1]
-    fits_webp = pixels <= _MAX_WEBP_PIXELS and max(size) <= _MAX_WEBP_EDGE_PIXELS
+    pixels, longest_edge = size[0] * size[1], max(size)
+    fits_webp = pixels <= _MAX_WEBP_PIXELS and longest_edge <= _MAX_WEBP_EDGE_PIXELS
     fits_jpeg = not is_transparent and not is_animated
     if options.format == "jpeg" and fits_jpeg:
         return "jpeg"
-    if options.format == "avif" and pixels <= _MAX_AVIF_PIXELS:
+    if options.format == "avif" and pixels <= _MAX_AVIF_PIXELS and longest_edge <= _MAX_AVIF_EDGE_PIXELS:
         return "avif"
     return "jpeg" if fits_jpeg and not fits_webp else "webp"
 
@@ -76,33 +80,46 @@ def encode_lossless(image: Image.Image, *, exif: bytes = b"") -> bytes:
     return _save(image, "webp", lossless=True, quality=40, method=2, exif=exif)
 
 
+def encode_png(image: Image.Image, *, exif: bytes = b"") -> bytes:
+    """Encode as PNG, which holds every size and takes next to no memory."""
+    return _save_as(image, "PNG", compress_level=6, exif=exif)
+
+
 def encode_frames(
-    image: Image.Image,
+    frames: Image.Image,
     format_name: TargetFormat,
-    quality: int,
+    quality: int | None,
     *,
     durations_ms: list[int],
+    plays: int,
     exif: bytes = b"",
 ) -> bytes:
-    """Encode all frames of an animation, with their durations, the loop count and the color profile."""
-    return _save(
-        image,
+    """Encode all frames of an animation, without loss (WebP only) if there is no quality.
+
+    `plays` is how often it is played, 0 for ever.
+    """
+    encoding = {"lossless": True, "quality": 40} if quality is None else {"quality": quality}
+    content = _save(
+        frames,
         format_name,
-        quality=quality,
         exif=exif,
         xmp=b"",
-        icc_profile=image.info.get("icc_profile", b""),
         save_all=True,
         duration=durations_ms,
-        loop=int(image.info.get("loop", 0) or 0),
-        **ENCODERS[format_name].pillow_options,
+        loop=min(plays, _MAX_WEBP_PLAYS),
+        **ENCODERS[format_name].pillow_options | encoding,
     )
+    return avif.set_plays(content, plays) if format_name == "avif" and plays else content
 
 
 def _save(image: Image.Image, format_name: TargetFormat, **options: Any) -> bytes:
+    return _save_as(image, ENCODERS[format_name].pillow_name, **options)
+
+
+def _save_as(image: Image.Image, pillow_name: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     try:
-        image.save(buffer, ENCODERS[format_name].pillow_name, **options)
+        image.save(buffer, pillow_name, **options)
     except MemoryError as error:
         raise EncodingFailedError("memory_limit") from error
     except (OSError, ValueError, RuntimeError) as error:

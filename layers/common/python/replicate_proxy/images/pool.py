@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.images.task import ImageLimits, ImageOutcome, ImageResult, UnreadableImageError
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicate_proxy.images.options import ImageOptions
+    from replicate_proxy.images.task import ImageReason
 
 
 _START_TIMEOUT_SECONDS = 20.0
+_MAX_CRASHES = 2
 # Decoders fragment the memory; starting a new child once in a while is cheaper than watching its memory.
 _MAX_TASKS_PER_CHILD = 500
 _ENVIRONMENT = {
@@ -33,6 +35,15 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
 }
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """The files of an `ImageTask`."""
+
+    source: Path
+    output: Path
+    thumbnail: Path
 
 
 class ImageWorkerPool:
@@ -61,13 +72,10 @@ class ImageWorkerPool:
         The content of the file never makes this raise. A child that exceeds its limits or crashes is
         replaced, and the result's reason says so.
         """
-        size = source.stat().st_size
         worker = self._free.get()
+        files = TaskFiles(source, output, thumbnail)
         try:
-            return self._compress_with_retry(worker, source, output, thumbnail, options)
-        except UnreadableImageError as error:
-            result = ImageResult(ImageOutcome.UNREADABLE, bytes_before=size, bytes_after=size)
-            return result.with_failure(error.reason)
+            return self._compress(worker, files, options)
         finally:
             self._free.put(worker)
 
@@ -76,16 +84,25 @@ class ImageWorkerPool:
         for worker in self._workers:
             worker.stop()
 
-    def _compress_with_retry(
-        self, worker: ImageWorker, source: Path, output: Path, thumbnail: Path, options: ImageOptions
-    ) -> ImageResult:
-        """Retry a crash once, as an earlier image may have caused it; this image causes a second crash."""
+    def _compress(self, worker: ImageWorker, files: TaskFiles, options: ImageOptions) -> ImageResult:
+        """Retry a crash once, as an earlier image may have caused it; this image causes a second crash.
+
+        Then another child removes the metadata, for which nothing is decoded.
+        """
+        size = files.source.stat().st_size
+        failure: ImageReason = ""
+        for _ in range(_MAX_CRASHES):
+            try:
+                return worker.run_task(files, options)
+            except UnreadableImageError as error:
+                failure = error.reason
+            if failure != "worker_crashed":
+                break
         try:
-            return ImageResult.from_json(worker.run_task(source, output, thumbnail, options))
-        except UnreadableImageError as error:
-            if error.reason != "worker_crashed":
-                raise
-            return ImageResult.from_json(worker.run_task(source, output, thumbnail, options))
+            return worker.run_task(files, options, failure=failure)
+        except UnreadableImageError:
+            result = ImageResult(ImageOutcome.UNREADABLE, bytes_before=size, bytes_after=size)
+            return result.with_failure(failure)
 
 
 class ImageWorker:
@@ -117,24 +134,30 @@ class ImageWorker:
         )
         self._unread, self._task_count = b"", 0
 
-    def run_task(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> dict[str, Any]:
-        """Send a task to the child and return its result as JSON.
+    def run_task(
+        self, files: TaskFiles, options: ImageOptions, *, failure: ImageReason | None = None
+    ) -> ImageResult:
+        """Send a task to the child and return its result; `failure` is that of `ImageTask`.
 
         Raises UnreadableImageError("time_limit" or "worker_crashed"), after stopping the child.
         """
         self.start()
         task = {
-            "source": str(source),
-            "output": str(output),
-            "thumbnail": str(thumbnail),
+            "source": str(files.source),
+            "output": str(files.output),
+            "thumbnail": str(files.thumbnail),
             "options": asdict(options),
+            "failure": failure,
         }
+        timeout_seconds = self._limits.timeout_seconds
+        if failure is not None:
+            timeout_seconds = min(timeout_seconds, self._limits.strip_timeout_seconds)
         try:
             if self._task_count == 0:
                 self._read_line(_START_TIMEOUT_SECONDS)
             self._task_count += 1
             self._write(json.dumps(task).encode() + b"\n")
-            result: dict[str, Any] = json.loads(self._read_line(self._limits.timeout_seconds))
+            result: dict[str, Any] = json.loads(self._read_line(timeout_seconds))
         except TimeoutError as error:
             self.stop()
             raise UnreadableImageError("time_limit") from error
@@ -143,7 +166,7 @@ class ImageWorker:
             raise UnreadableImageError("worker_crashed") from error
         if result.get("reason") == "memory_limit":
             self.stop()
-        return result
+        return ImageResult.from_json(result)
 
     def stop(self) -> None:
         """Kill the child, if any, and wait for its end."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from replicate_proxy.images.decode import ALLOWED_FORMATS
+from replicate_proxy.images.decoder_errors import translate_decoder_errors
 from replicate_proxy.images.encode import ENCODERS, encode_still
 from replicate_proxy.images.similarity import calculate_similarity
+from replicate_proxy.images.task import EncodingFailedError, UnreadableImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from replicate_proxy.images.encode import TargetFormat
     from replicate_proxy.images.options import ImageOptions
 
@@ -47,7 +52,8 @@ def choose_quality(
     min_similarity = options.min_similarity if options.quality is None else 0.0
     for quality in qualities:
         encoded = encode_still(sample, format_name, quality, exif=exif)
-        similarity = _compare(sample, encoded)
+        with open_encoded(encoded) as decoded:
+            similarity = calculate_similarity(sample, decoded)
         choice = QualityChoice(quality, round(similarity, 4), encoded, similarity >= min_similarity)
         if choice.is_similar_enough:
             break
@@ -71,6 +77,18 @@ def build_sample(image: Image.Image) -> Image.Image:
     return mosaic
 
 
-def _compare(sample: Image.Image, encoded: bytes) -> float:
-    with Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as decoded:
-        return calculate_similarity(sample, decoded)
+@contextmanager
+def open_encoded(encoded: bytes) -> Iterator[Image.Image]:
+    """Open an image that was just encoded.
+
+    Raises EncodingFailedError in place of decoder errors: what we cannot decode, others cannot either.
+    """
+    try:
+        with (
+            translate_decoder_errors(),
+            Image.open(io.BytesIO(encoded), formats=ALLOWED_FORMATS) as decoded,
+        ):
+            yield decoded
+    except UnreadableImageError as error:
+        is_out_of_memory = error.reason == "memory_limit"
+        raise EncodingFailedError("memory_limit" if is_out_of_memory else "encoding_failed") from error

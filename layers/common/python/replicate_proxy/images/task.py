@@ -20,11 +20,30 @@ if TYPE_CHECKING:
     from replicate_proxy.images.options import ImageOptions
 
 
+type ImageReason = Literal[
+    "",
+    "original_requested",
+    "not_smaller",
+    "below_min_similarity",
+    "encoding_failed",
+    "hdr",
+    "too_many_pixels",
+    "too_many_bytes",
+    "too_many_frames",
+    "format_not_allowed",
+    "broken",
+    "memory_limit",
+    "time_limit",
+    "worker_crashed",
+]
+
+
 @dataclass(frozen=True)
 class ImageLimits:
     """Limits on one image. `max_pixels` counts the pixels of all frames.
 
     `max_memory_mb` and `timeout_seconds` are enforced on the child process from outside.
+    `strip_timeout_seconds` is for what is left to do then: to remove the metadata.
     """
 
     max_pixels: int = 50_000_000
@@ -32,18 +51,23 @@ class ImageLimits:
     max_frames: int = 200
     max_text_bytes: int = 16_384
     max_memory_mb: int = 400
-    timeout_seconds: float = 25.0
+    timeout_seconds: float = 22.0
+    strip_timeout_seconds: float = 5.0
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """The source to read, and the files to write: `output` (see `ImageResult.sha256`) and `thumbnail`."""
+    """The source to read, and the files to write: `output` (see `ImageResult.sha256`) and `thumbnail`.
+
+    `failure` is why an earlier try to decode the source failed: only its metadata is then to be removed.
+    """
 
     source: Path
     output: Path
     thumbnail: Path
     options: ImageOptions
     limits: ImageLimits
+    failure: ImageReason | None = None
 
 
 class ImageOutcome(StrEnum):
@@ -57,23 +81,6 @@ class ImageOutcome(StrEnum):
     """The image could not be decoded; the result's `reason` says why."""
 
 
-type ImageReason = Literal[
-    "",
-    "original_requested",
-    "not_smaller",
-    "below_min_similarity",
-    "encoding_failed",
-    "too_many_pixels",
-    "too_many_bytes",
-    "too_many_frames",
-    "format_not_allowed",
-    "broken",
-    "text_limit",
-    "memory_limit",
-    "time_limit",
-    "worker_crashed",
-]
-
 # The file exceeds a limit but is not known to be broken, so it is stored as an image.
 _LIMIT_REASONS: frozenset[ImageReason] = frozenset(
     {"too_many_pixels", "too_many_bytes", "too_many_frames", "memory_limit", "time_limit"}
@@ -84,8 +91,9 @@ _LIMIT_REASONS: frozenset[ImageReason] = frozenset(
 class ImageResult:
     """The outcome of one image task, and the properties of the image.
 
-    `sha256` is set if the output file was written: the compressed image, or the source without its metadata.
-    If it is empty, the source itself is to be stored. Sizes are in bytes and pixels. `format` (lower case) is
+    `sha256` is set if the output file was written: the compressed image, or the image without its metadata.
+    If it is empty, the source itself is to be stored, but published only with `is_source_publishable`: it has
+    no metadata, or the caller asked for it. Sizes are in bytes and pixels. `format` (lower case) is
     that of the file to store, `source_format` that of the source. `similarity` is 0–1, or None where it was
     not measured. `placeholder` is a BlurHash. `text` is the metadata that the model wrote: PNG text chunks,
     EXIF, comments.
@@ -101,6 +109,7 @@ class ImageResult:
     bytes_before: int = 0
     bytes_after: int = 0
     sha256: str = ""
+    is_source_publishable: bool = False
     quality: int | None = None
     similarity: float | None = None
     placeholder: str = ""
@@ -111,6 +120,11 @@ class ImageResult:
         """Return this result for an image that was not decoded, for that reason."""
         outcome = ImageOutcome.UNMODIFIED if reason in _LIMIT_REASONS else ImageOutcome.UNREADABLE
         return replace(self, outcome=outcome, reason=reason)
+
+    @property
+    def is_publishable(self) -> bool:
+        """Return whether there is a file that may be published: the output file, or the source."""
+        return bool(self.sha256) or self.is_source_publishable
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ImageResult:
@@ -139,10 +153,14 @@ def write_result(
     """Write the compressed image to the output file, unless it is not smaller than the source."""
     if len(encoded) >= result.bytes_before:
         return replace(result, reason="not_smaller")
+    return replace(write_output(encoded, format_name, task, result), outcome=ImageOutcome.COMPRESSED)
+
+
+def write_output(encoded: bytes, format_name: str, task: ImageTask, result: ImageResult) -> ImageResult:
+    """Write the output file, in place of the source."""
     task.output.write_bytes(encoded)
     return replace(
         result,
-        outcome=ImageOutcome.COMPRESSED,
         format=format_name,
         bytes_after=len(encoded),
         sha256=hashlib.sha256(encoded).hexdigest(),

@@ -44,6 +44,7 @@ def _parse_task(request: dict[str, Any], limits: ImageLimits) -> ImageTask:
         thumbnail=Path(request["thumbnail"]),
         options=ImageOptions(**request["options"]),
         limits=limits,
+        failure=request["failure"],
     )
 
 

@@ -170,10 +170,21 @@ class FileHarvester:
         output, thumbnail = download.source.with_name("output"), download.source.with_name("thumbnail")
         with measure_seconds(Metric.IMAGE_SECONDS):
             result = self._compressor.compress(download.source, output, thumbnail, options)
+        if not result.is_publishable:
+            return self._withhold(download)
+        # The source itself is stored without a file of the compressor, and a file that is known to be broken
+        # as a download: a browser may take it for something else.
+        file_type = download.file_type
+        if result.format:
+            file_type = FileType(
+                "image", _EXTENSIONS[result.format], f"image/{result.format}", is_inline=True
+            )
+        if result.outcome is ImageOutcome.UNREADABLE:
+            file_type = replace(file_type, content_type=_BINARY_TYPE, is_inline=False)
         if result.sha256:
-            record = self._store_output(download, output, result)
+            record = self._store_output(download, output, result, file_type)
         else:
-            record = self._store_source_image(download, result)
+            record = replace(self._store_as_is(download, file_type), kind="image")
         record = replace(
             record,
             outcome=FileOutcome(result.outcome),
@@ -198,24 +209,17 @@ class FileHarvester:
         )
         return replace(record, thumbnail_url=stored.url)
 
-    def _store_source_image(self, download: _Download, result: ImageResult) -> FileRecord:
-        file_type = download.file_type
-        if result.outcome is not ImageOutcome.UNMODIFIED:
-            # A browser may take a file that the decoder cannot read for something else: serve it as a
-            # download.
-            file_type = replace(file_type, content_type=_BINARY_TYPE, is_inline=False)
-        return replace(self._store_as_is(download, file_type), kind="image")
-
-    def _store_output(self, download: _Download, output: Path, result: ImageResult) -> FileRecord:
+    def _store_output(
+        self, download: _Download, output: Path, result: ImageResult, file_type: FileType
+    ) -> FileRecord:
         """Store the output file of the image compressor, and the original if configured."""
-        content_type = f"image/{result.format}"
         stored = self._store.put(
             "outputs",
             download.location,
             output,
-            name=f"{download.base_name}.{_EXTENSIONS[result.format]}",
-            content_type=content_type,
-            is_inline=True,
+            name=f"{download.base_name}.{file_type.extension}",
+            content_type=file_type.content_type,
+            is_inline=file_type.is_inline,
             sha256=result.sha256,
         )
         return FileRecord(
@@ -226,16 +230,25 @@ class FileHarvester:
             source_host=_extract_host(download.reference),
             bytes_before=download.fetched.size,
             bytes_after=result.bytes_after,
-            format=result.format,
-            content_type=content_type,
+            format=result.format or file_type.extension,
+            content_type=file_type.content_type,
             sha256=result.sha256,
+            source_sha256=download.fetched.sha256,
+            original_key=self._store_original(download) if self._settings.keep_originals else None,
+        )
+
+    def _withhold(self, download: _Download) -> FileRecord:
+        """Store the source where it is not public, also if originals are not kept: it is the only copy."""
+        record = _build_failure_record(download.reference, "metadata_not_removed")
+        return replace(
+            record,
+            kind="image",
+            bytes_before=download.fetched.size,
             source_sha256=download.fetched.sha256,
             original_key=self._store_original(download),
         )
 
-    def _store_original(self, download: _Download) -> str | None:
-        if not self._settings.keep_originals:
-            return None
+    def _store_original(self, download: _Download) -> str:
         stored = self._store.put(
             "originals",
             download.location,

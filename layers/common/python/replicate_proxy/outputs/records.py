@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FileOutcome(StrEnum):
-    """What the harvest did with a file. All but NOT_STORED are in the bucket."""
+    """What the harvest did with a file. All but NOT_STORED are public in the bucket."""
 
     COMPRESSED = "compressed"
     """An image, stored smaller than its source."""
@@ -23,9 +23,9 @@ class FileOutcome(StrEnum):
     STORED = "stored"
     """A file of any other kind, stored as it is."""
     UNREADABLE = "unreadable"
-    """An image that could not be decoded, stored as it is and served as a download."""
+    """An image that could not be decoded, stored without its metadata and served as a download."""
     NOT_STORED = "not_stored"
-    """A file that could not be fetched or stored; its URL is the source URL."""
+    """A file that could not be fetched, stored or published; its URL is the source URL."""
 
     @property
     def is_degraded(self) -> bool:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.stripping.strip import strip_metadata
 from tests.support.avif import EXIF, XMP, AvifFile, MetadataItem, build_box, build_full_box
-from tests.support.images import SECRET, decode_frames, encode_image, make_photo, strip_and_check
+from tests.support.images import SECRET, decode_frames, encode_image, make_photo, strip, strip_and_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +170,16 @@ def test_strip_overwrites_text_items_of_any_type() -> None:
     strip_and_check(AvifFile(STILL, items).build(), "avif")
 
 
+def test_strip_clears_media_data_that_no_item_refers_to() -> None:
+    items = (MetadataItem(XMP, (XMP_PACKET,)),)
+    content = AvifFile(STILL, items).build()
+    location = struct.pack(">II", content.index(XMP_PACKET), len(XMP_PACKET))
+    assert content.count(location) == 1
+    shortened = content.replace(location, struct.pack(">II", content.index(XMP_PACKET), 4))
+
+    strip_and_check(shortened, "avif")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -217,26 +226,26 @@ class TestUnknownStructure:
     def test_strip_returns_none_when_metadata_and_pixels_share_bytes(self) -> None:
         content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),)).build()
 
-        assert strip_metadata(self.relocate_packet(content, content.index(XMP_PACKET) - 1), "avif") is None
+        assert strip(self.relocate_packet(content, content.index(XMP_PACKET) - 1), "avif") is None
 
     def test_strip_returns_none_when_metadata_overlaps_file_structure(self) -> None:
         content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),)).build()
 
-        assert strip_metadata(self.relocate_packet(content, 4), "avif") is None
+        assert strip(self.relocate_packet(content, 4), "avif") is None
 
     def test_strip_returns_none_when_metadata_extends_beyond_file(self) -> None:
         content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),)).build()
 
-        assert strip_metadata(self.relocate_packet(content, content.index(XMP_PACKET) + 1), "avif") is None
+        assert strip(self.relocate_packet(content, content.index(XMP_PACKET) + 1), "avif") is None
 
     def test_strip_returns_none_when_items_are_in_another_file(self) -> None:
         content = AvifFile(STILL, (MetadataItem(XMP, (XMP_PACKET,)),), data_reference=1).build()
 
-        assert strip_metadata(content, "avif") is None
+        assert strip(content, "avif") is None
 
     @pytest.mark.parametrize("kind", [b"moof", b"mini"])
     def test_strip_returns_none_when_unsupported_box_may_locate_pixels(self, kind: bytes) -> None:
-        assert strip_metadata(AvifFile(STILL, after_mdat=build_box(kind, b"\0" * 8)).build(), "avif") is None
+        assert strip(AvifFile(STILL, after_mdat=build_box(kind, b"\0" * 8)).build(), "avif") is None
 
     def test_strip_returns_none_when_there_is_no_image(self) -> None:
-        assert strip_metadata(build_box(b"ftyp", b"avif\0\0\0\0"), "avif") is None
+        assert strip(build_box(b"ftyp", b"avif\0\0\0\0"), "avif") is None

@@ -7,13 +7,13 @@ import io
 import pytest
 from PIL import Image
 
-from replicate_proxy.images.stripping.strip import strip_metadata
 from tests.support.images import (
     SECRET,
     decode_frames,
     encode_image,
     make_animation,
     make_photo,
+    strip,
     strip_and_check,
 )
 
@@ -100,6 +100,15 @@ def test_strip_keeps_loop_count_and_color_profile(name: bytes) -> None:
     assert strip_and_check(content, "gif") == content
 
 
+def test_strip_removes_further_data_of_loop_extension() -> None:
+    loop = b"\x03\x01\x07\0"
+    assert ANIMATION.count(b"NETSCAPE2.0\x03\x01\0\0") == 1
+    source = ANIMATION.replace(b"NETSCAPE2.0\x03\x01\0\0", b"NETSCAPE2.0" + loop)
+    content = source.replace(loop, loop + build_sub_blocks(SECRET)[:-1])
+
+    assert strip_and_check(content, "gif") == source
+
+
 def test_strip_keeps_plain_text_extension() -> None:
     text = b"!\1\x0c" + b"\0" * 8 + b"\4\4\1\0" + build_sub_blocks(b"drawn")
 
@@ -134,9 +143,9 @@ def test_strip_returns_same_bytes_when_there_is_no_metadata() -> None:
 
 @pytest.mark.parametrize("size", [0, 6, 10])
 def test_strip_returns_none_when_header_is_truncated(size: int) -> None:
-    assert strip_metadata(STILL[:size], "gif") is None
+    assert strip(STILL[:size], "gif") is None
 
 
 @pytest.mark.parametrize("block", [b"!\xf9\0", b"!\xce\0", b"!\xff\x0bNETSCAPE2.0\0"])
 def test_strip_returns_none_when_decoders_disagree_about_empty_extension(block: bytes) -> None:
-    assert strip_metadata(insert_before_frames(ANIMATION, block), "gif") is None
+    assert strip(insert_before_frames(ANIMATION, block), "gif") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -12,14 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from replicate_proxy.images.stripping.strip import strip_metadata
+from replicate_proxy.images.containers import png, webp
+from replicate_proxy.images.stripping.strip import strip_file
 from tests.support.images import (
     SECRET,
     decode_frames,
     encode_image,
     make_animation,
     make_photo,
+    strip,
     strip_and_check,
+    write_file,
 )
 
 FORMATS = ["jpeg", "png", "webp", "gif", "avif"]
@@ -75,7 +79,7 @@ def test_strip_writes_exif_to_keep(format_name: str, is_animated: bool) -> None:
     exif = Image.Exif()
     exif[0x8298] = "(c) me"
 
-    stripped = strip_metadata(SOURCES[format_name][is_animated], format_name, exif=exif.tobytes())
+    stripped = strip(SOURCES[format_name][is_animated], format_name, exif.tobytes())
 
     assert stripped is not None
     assert decode_frames(stripped) == decode_frames(SOURCES[format_name][is_animated])
@@ -84,12 +88,88 @@ def test_strip_writes_exif_to_keep(format_name: str, is_animated: bool) -> None:
 
 
 def test_strip_returns_none_for_other_format() -> None:
-    assert strip_metadata(b"II*\0", "tiff") is None
+    assert strip(b"II*\0", "tiff") is None
+
+
+def build_riff_chunk(name: bytes, body: bytes) -> bytes:
+    return name + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
+
+
+def build_webp(*chunks: bytes) -> bytes:
+    body = b"WEBP" + b"".join(chunks)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+@pytest.mark.parametrize("name", [b"EXIF", b"XMP ", b"note"])
+def test_strip_removes_chunk_of_simple_webp(name: bytes) -> None:
+    source = encode_image(make_photo(48, 32), "WEBP")
+
+    assert strip_and_check(build_webp(source[12:], build_riff_chunk(name, SECRET)), "webp") == source
+
+
+def test_strip_removes_unknown_chunk_within_frame_of_webp() -> None:
+    source = make_animation(3, "WEBP", size=(32, 24))
+    chunks = list(webp.read_chunks(source))
+    content = build_webp(
+        *(
+            build_riff_chunk(
+                chunk.name, source[chunk.start + 8 : chunk.end] + build_riff_chunk(b"note", SECRET)
+            )
+            if chunk.name == b"ANMF"
+            else source[chunk.start : chunk.end]
+            for chunk in chunks
+        )
+    )
+    assert content.count(SECRET) == 3
+
+    assert strip_and_check(content, "webp") == source
+
+
+def test_strip_removes_bytes_after_webp() -> None:
+    source = encode_image(make_photo(48, 32), "WEBP")
+
+    assert strip_and_check(source + SECRET, "webp") == source
+
+
+@pytest.mark.parametrize("name", [b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME", b"prVt", b"caBX"])
+def test_strip_removes_png_chunk_anywhere_and_end_may_be_missing(name: bytes) -> None:
+    source = encode_image(make_photo(48, 32))
+    chunk = png.build_chunk(name, b"Comment\0" + SECRET)
+    for position in [start.start for start in png.read_chunks(source)][1:]:
+        content = source[:position] + chunk + source[position:]
+        assert strip(content, "png") == source
+        assert strip(content[:-12], "png") == source[:-12]
+
+
+def test_strip_returns_none_for_junk_between_png_chunks() -> None:
+    source = encode_image(make_photo(48, 32))
+
+    assert strip(source[:-12] + b"\0" + source[-12:], "png") is None
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_file_is_stripped_by_its_signature(format_name: str, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    source = SOURCES[format_name][0]
+    stripped = strip(source, format_name)
+    assert stripped is not None
+
+    assert strip_file(write_file(tmp_path, source), output) is True
+    assert output.read_bytes() == stripped
+    output.unlink()
+    assert strip_file(write_file(tmp_path, stripped), output) is False
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"II*\0", b"\x89PNG\r\n\x1a\n\0"])
+def test_file_of_unknown_structure_is_not_written(content: bytes, tmp_path: Path) -> None:
+    assert strip_file(write_file(tmp_path, content), tmp_path / "output") is None
+    assert not (tmp_path / "output").exists()
 
 
 @given(st.sampled_from(FORMATS), st.binary(max_size=200))
 def test_strip_never_raises_for_arbitrary_bytes(format_name: str, content: bytes) -> None:
-    stripped = strip_metadata(content, format_name)
+    stripped = strip(content, format_name)
 
     assert stripped is None or isinstance(stripped, bytes)
 
@@ -102,7 +182,7 @@ def test_strip_never_raises_for_damaged_file(format_name: str, data: st.DataObje
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(content[: data.draw(st.integers(0, len(content)))])
 
-    stripped = strip_metadata(damaged, format_name)
+    stripped = strip(damaged, format_name)
 
     # Nothing is added to the file; 12 bytes are the RIFF header of an empty WebP.
     assert stripped is None or len(stripped) <= max(len(damaged), 12)
@@ -117,7 +197,7 @@ def test_strip_keeps_frames_when_one_header_bit_is_wrong(format_name: str, data:
     content = bytearray(data.draw(st.sampled_from(SOURCES[format_name])))
     content[data.draw(st.integers(0, min(1300, len(content) - 1)))] ^= 1 << data.draw(st.integers(0, 7))
 
-    stripped = strip_metadata(bytes(content), format_name)
+    stripped = strip(bytes(content), format_name)
 
     if stripped is not None and (before := decode_or_none(bytes(content))):
         assert decode_or_none(stripped) == before

@@ -1,9 +1,7 @@
 """Remove metadata from AVIF files, still images and image sequences, without moving a byte.
 
 Offsets all over an AVIF file say where its pixels are, so nothing is taken out: every byte is classified by
-what it is for, boxes that no image is drawn from become free space, and metadata is overwritten. From top to
-bottom this module strips a file, classifies the bytes of its boxes, reads where items (images, EXIF, XMP)
-are, and reads where the frames of a sequence are.
+what it is for, boxes that no image is drawn from become free space, and metadata is overwritten.
 
 The structure is that of ISO/IEC 14496-12 (boxes; table 1 has the box types and their containers) and ISO/IEC
 23008-12 (items and image sequences).
@@ -13,14 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from replicate_proxy.images.stripping import UnknownStructureError
-from replicate_proxy.images.stripping.boxes import Box, ByteRange, Cursor, read_boxes
+from replicate_proxy.images.containers import UnknownStructureError
+from replicate_proxy.images.containers.avif import read_items, read_sample_chunks
+from replicate_proxy.images.containers.boxes import Box, ByteRange, read_boxes
+from replicate_proxy.images.stripping.parts import StrippedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from replicate_proxy.images.containers import Source
 
 
 class Purpose(IntEnum):
@@ -38,12 +39,18 @@ class Purpose(IntEnum):
     """A text item (XMP among them), overwritten with spaces."""
     EXIF = 5
     """An EXIF item, overwritten with the EXIF block to keep, or an empty one."""
-    TRAILER = 6
+    MEDIA_DATA = 6
+    """The body of a box that other regions lie in; what lies in none of them is unused."""
+    TRAILER = 7
     """What follows the last box, cut off."""
 
     @property
     def is_kept(self) -> bool:
         return self <= Purpose.PIXELS
+
+    @property
+    def is_overwritten(self) -> bool:
+        return Purpose.PIXELS < self < Purpose.MEDIA_DATA
 
 
 @dataclass(frozen=True)
@@ -61,29 +68,30 @@ _EMPTY_TIFF: Final = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
 _TIFF_HEADER_OFFSET: Final = b"\0\0\0\0"
 
 
-def strip_avif(source: bytes, exif: bytes) -> bytes:
+def strip_avif(source: Source, exif: bytes) -> StrippedFile:
     """Return the file in its old length, less what follows the last box.
 
     `exif` replaces the old EXIF block if it fits there. Raises UnknownStructureError for a structure that is
     not known here, and if metadata and pixels share bytes.
     """
-    regions = sorted(classify_bytes(source), key=lambda region: region.purpose)
+    regions = list(classify_bytes(source))
     if not any(region.purpose is Purpose.PIXELS for region in regions) or _share_bytes(regions):
         raise UnknownStructureError
-    data = bytearray(source)
-    end = len(data)
-    for region in regions:
-        if region.purpose is Purpose.TRAILER:
-            end = region.ranges[0][0]
-        elif not region.purpose.is_kept:
-            _overwrite(data, region, exif)
-    return bytes(data[:end])
+    trailers = (region.ranges[0][0] for region in regions if region.purpose is Purpose.TRAILER)
+    overwritten = [region for region in regions if region.purpose.is_overwritten]
+    overwritten.append(Region(Purpose.UNUSED, tuple(_find_unused_media(regions))))
+    overwritten.sort(key=lambda region: region.purpose)
+    patches = tuple(patch for region in overwritten for patch in _build_patches(region, exif))
+    return StrippedFile(((0, next(trailers, len(source))),), patches)
 
 
 def _share_bytes(regions: Iterable[Region]) -> bool:
     """Return whether any byte is both kept and overwritten."""
     ranges = sorted(
-        (start, end, region.purpose.is_kept) for region in regions for start, end in region.ranges
+        (start, end, region.purpose.is_kept)
+        for region in regions
+        if region.purpose is not Purpose.MEDIA_DATA
+        for start, end in region.ranges
     )
     furthest_end = {True: 0, False: 0}
     for start, end, is_kept in ranges:
@@ -93,12 +101,34 @@ def _share_bytes(regions: Iterable[Region]) -> bool:
     return False
 
 
-def _overwrite(data: bytearray, region: Region, exif: bytes) -> None:
+def _find_unused_media(regions: Iterable[Region]) -> Iterator[ByteRange]:
+    """Yield the parts of media data that no item and no sample refers to, such as a deleted EXIF block."""
+    ranges = sorted(
+        (start, end, region.purpose is Purpose.MEDIA_DATA)
+        for region in regions
+        for start, end in region.ranges
+    )
+    used_end = media_end = 0
+    for start, end, is_media in ranges:
+        # Boxes do not overlap, so there is one box of media data at a time.
+        if used_end < min(start, media_end):
+            yield used_end, min(start, media_end)
+        if is_media:
+            media_end = end
+            used_end = max(used_end, start)
+        else:
+            used_end = max(used_end, end)
+    if used_end < media_end:
+        yield used_end, media_end
+
+
+def _build_patches(region: Region, exif: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield offset and new content of each of the region's ranges."""
     size = sum(end - start for start, end in region.ranges)
     content = _build_replacement(region.purpose, exif, size)
     position = 0
     for start, end in region.ranges:
-        data[start:end] = content[position : position + end - start]
+        yield start, content[position : position + end - start]
         position += end - start
 
 
@@ -138,10 +168,12 @@ _BOXES_WITH_TIMES: Final = frozenset({b"mvhd", b"tkhd", b"mdhd"})
 # to by index, so their boxes stay and only their bodies are overwritten.
 _METADATA_PROPERTIES: Final = frozenset({b"uuid", b"udes", b"altt", b"crtt", b"mdft"})
 _UUID_BYTES: Final = 16
-_METADATA_ITEMS: Final = {b"Exif": Purpose.EXIF, b"mime": Purpose.TEXT, b"uri ": Purpose.UNUSED}
+# Coded images, and images derived from them. No decoder needs an item of any other type.
+_IMAGE_ITEMS: Final = frozenset({b"av01", b"grid", b"iovl", b"iden", b"tmap"})
+_METADATA_ITEMS: Final = {b"Exif": Purpose.EXIF, b"mime": Purpose.TEXT}
 
 
-def classify_bytes(source: bytes) -> Iterator[Region]:
+def classify_bytes(source: Source) -> Iterator[Region]:
     """Yield every region to overwrite, and every region to keep that overwriting could damage.
 
     Raises UnknownStructureError.
@@ -156,7 +188,7 @@ def classify_bytes(source: bytes) -> Iterator[Region]:
         yield Region(Purpose.TRAILER, ((end, len(source)),))
 
 
-def _read_top_level_boxes(source: bytes) -> Iterator[Box]:
+def _read_top_level_boxes(source: Source) -> Iterator[Box]:
     """Yield boxes until no valid one follows. Raises UnknownStructureError if that is a needed one."""
     position = 0
     while position < len(source):
@@ -170,7 +202,7 @@ def _read_top_level_boxes(source: bytes) -> Iterator[Box]:
         position = box.end
 
 
-def _classify_box(source: bytes, box: Box, parent: bytes) -> Iterator[Region]:
+def _classify_box(source: Source, box: Box, parent: bytes) -> Iterator[Region]:
     if box.kind not in _NEEDED_BOXES[parent]:
         yield Region(Purpose.BOX_TYPE, ((box.start + 4, box.start + 8),))
         yield Region(Purpose.UNUSED, ((box.body, box.end),))
@@ -186,23 +218,24 @@ def _classify_box(source: bytes, box: Box, parent: bytes) -> Iterator[Region]:
     elif box.kind == b"ipco":
         yield from _classify_properties(source, box)
     elif box.kind in {b"mdat", b"idat"}:
-        # Items and samples say what the body is.
         yield Region(Purpose.STRUCTURE, ((box.start, box.body),))
+        yield Region(Purpose.MEDIA_DATA, ((box.body, box.end),))
     else:
         yield Region(Purpose.STRUCTURE, ((box.start, box.end),))
         if box.kind == b"stbl":
             yield Region(Purpose.PIXELS, tuple(read_sample_chunks(source, box)))
 
 
-def _classify_items(source: bytes, meta: Box) -> Iterator[Region]:
+def _classify_items(source: Source, meta: Box) -> Iterator[Region]:
     for item in read_items(source, meta):
-        purpose = _METADATA_ITEMS.get(item.kind, Purpose.PIXELS)
+        is_image = item.kind in _IMAGE_ITEMS
+        purpose = Purpose.PIXELS if is_image else _METADATA_ITEMS.get(item.kind, Purpose.UNUSED)
         if not purpose.is_kept and any(end > len(source) for _, end in item.ranges):
             raise UnknownStructureError
         yield Region(purpose, item.ranges)
 
 
-def _classify_times(source: bytes, box: Box) -> Iterator[Region]:
+def _classify_times(source: Source, box: Box) -> Iterator[Region]:
     version = box.open(source).read_number(1)
     times_end = box.full_box_body + (16 if version == 1 else 8)
     if times_end > box.end:
@@ -211,7 +244,7 @@ def _classify_times(source: bytes, box: Box) -> Iterator[Region]:
     yield Region(Purpose.STRUCTURE, ((box.start, box.full_box_body), (times_end, box.end)))
 
 
-def _classify_properties(source: bytes, ipco: Box) -> Iterator[Region]:
+def _classify_properties(source: Source, ipco: Box) -> Iterator[Region]:
     yield Region(Purpose.STRUCTURE, ((ipco.start, ipco.body),))
     for box in read_boxes(source, ipco.body, ipco.end):
         kept_end = box.end
@@ -220,133 +253,3 @@ def _classify_properties(source: bytes, ipco: Box) -> Iterator[Region]:
             kept_end = min(type_end, box.end)
         yield Region(Purpose.STRUCTURE, ((box.start, kept_end),))
         yield Region(Purpose.UNUSED, ((kept_end, box.end),))
-
-
-# Items: ISO/IEC 14496-12, sections 8.11.3 (iloc: where they are) and 8.11.6 (iinf: of which type they are).
-
-_OFFSET_FIELD_BYTES: Final = frozenset({0, 4, 8})
-_IN_FILE, _IN_IDAT = 0, 1
-# The size of an item ID, by the version of the box.
-_INFE_ID_BYTES: Final = {2: 2, 3: 4}
-_ILOC_ID_BYTES: Final = {0: 2, 1: 2, 2: 4}
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item's type (b"av01", b"Exif", b"mime", …) and the ranges that hold its bytes."""
-
-    kind: bytes
-    ranges: tuple[ByteRange, ...]
-
-
-def read_items(data: bytes, meta: Box) -> Iterator[Item]:
-    """Yield every item that has bytes.
-
-    Raises UnknownStructureError, also for an item whose bytes are in another file or item.
-    """
-    children = {box.kind: box for box in read_boxes(data, meta.full_box_body, meta.end)}
-    if b"iloc" not in children:
-        return
-    kinds = dict(_read_item_kinds(data, children[b"iinf"])) if b"iinf" in children else {}
-    idat = children.get(b"idat")
-    locations = _read_item_locations(children[b"iloc"].open(data), idat.body if idat else None)
-    for item_id, ranges in locations:
-        if any(start >= end for start, end in ranges):
-            raise UnknownStructureError
-        yield Item(kinds.get(item_id, b""), ranges)
-
-
-def _read_item_kinds(data: bytes, iinf: Box) -> Iterator[tuple[int, bytes]]:
-    """Yield each item's ID and type."""
-    cursor = iinf.open(data)
-    version = cursor.read(4)[0]
-    cursor.read_number(2 if version == 0 else 4)
-    for infe in read_boxes(data, cursor.position, iinf.end):
-        fields = infe.open(data)
-        version = fields.read(4)[0]
-        if infe.kind != b"infe" or version not in _INFE_ID_BYTES:
-            raise UnknownStructureError
-        item_id = fields.read_number(_INFE_ID_BYTES[version])
-        fields.read(2)
-        yield item_id, fields.read(4)
-
-
-def _read_item_locations(iloc: Cursor, idat_start: int | None) -> Iterator[tuple[int, tuple[ByteRange, ...]]]:
-    """Yield each item's ID and ranges."""
-    version = iloc.read(4)[0]
-    if version not in _ILOC_ID_BYTES:
-        raise UnknownStructureError
-    id_bytes = _ILOC_ID_BYTES[version]
-    sizes = [half for byte in iloc.read(2) for half in (byte >> 4, byte & 0x0F)]
-    offset_bytes, length_bytes, base_bytes, index_bytes = sizes
-    if version == 0:
-        index_bytes = 0
-    if not length_bytes or not _OFFSET_FIELD_BYTES.issuperset((*sizes[:3], index_bytes)):
-        raise UnknownStructureError
-    for _ in range(iloc.read_number(id_bytes)):
-        item_id = iloc.read_number(id_bytes)
-        method = iloc.read_number(2) & 0x0F if version else _IN_FILE
-        base = _find_base(method, idat_start)
-        if iloc.read_number(2):
-            # A data reference index: the bytes are in another file.
-            raise UnknownStructureError
-        base += iloc.read_number(base_bytes)
-        ranges = []
-        for _ in range(iloc.read_number(2)):
-            iloc.read(index_bytes)
-            start = base + iloc.read_number(offset_bytes)
-            ranges.append((start, start + iloc.read_number(length_bytes)))
-        yield item_id, tuple(ranges)
-
-
-def _find_base(method: int, idat_start: int | None) -> int:
-    """Return the file offset that an item's offsets count from."""
-    if method == _IN_FILE:
-        return 0
-    if method == _IN_IDAT and idat_start is not None:
-        return idat_start
-    raise UnknownStructureError
-
-
-# Image sequences: ISO/IEC 14496-12, section 8.7 (stsz: sizes, stsc: samples a chunk, stco and co64: offsets).
-
-# Far more frames than are ever decoded: a larger table would only cost time.
-_MAX_SAMPLES: Final = 100_000
-
-
-def read_sample_chunks(data: bytes, stbl: Box) -> Iterator[ByteRange]:
-    """Yield the range of each chunk of samples (frames). Raises UnknownStructureError."""
-    tables = {box.kind: box for box in read_boxes(data, stbl.body, stbl.end)}
-    if not tables.keys() & {b"stco", b"co64"} or not tables.keys() >= {b"stsz", b"stsc"}:
-        raise UnknownStructureError
-    sample_sizes = iter(_read_sample_sizes(data, tables[b"stsz"]))
-    changes = _read_samples_per_chunk(data, tables[b"stsc"])
-    sample_count = 0
-    for chunk_number, start in enumerate(_read_chunk_offsets(data, tables), 1):
-        sample_count = changes.get(chunk_number, sample_count)
-        yield start, start + sum(islice(sample_sizes, sample_count))
-
-
-def _read_sample_sizes(data: bytes, stsz: Box) -> tuple[int, ...]:
-    cursor = stsz.open(data)
-    cursor.read(4)
-    common_size, count = cursor.read_number(4), cursor.read_number(4)
-    if count > _MAX_SAMPLES:
-        raise UnknownStructureError
-    return (common_size,) * count if common_size else cursor.read_numbers(count)
-
-
-def _read_samples_per_chunk(data: bytes, stsc: Box) -> dict[int, int]:
-    """Return samples per chunk, by chunk number; each number applies up to the next chunk listed."""
-    cursor = stsc.open(data)
-    cursor.read(4)
-    table = cursor.read_numbers(3 * cursor.read_number(4))
-    return dict(zip(table[::3], table[1::3], strict=True))
-
-
-def _read_chunk_offsets(data: bytes, tables: dict[bytes, Box]) -> Iterator[int]:
-    has_64_bit_offsets = b"co64" in tables
-    cursor = tables[b"co64" if has_64_bit_offsets else b"stco"].open(data)
-    cursor.read(4)
-    for _ in range(cursor.read_number(4)):
-        yield cursor.read_number(8 if has_64_bit_offsets else 4)

@@ -1,36 +1,64 @@
-"""Remove metadata from WebP files. The structure is that of RFC 9649, section 2.7 (extended file format)."""
+"""Remove metadata from WebP files. The chunks are those of RFC 9649, section 2.7 (extended file format)."""
 
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_KEPT_CHUNKS: Final = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})
-# Flags of VP8X: the file has such a chunk.
+from replicate_proxy.images.containers import webp
+from replicate_proxy.images.stripping.parts import StrippedFile
+
+if TYPE_CHECKING:
+    from replicate_proxy.images.containers import Source
+    from replicate_proxy.images.containers.webp import Chunk
+    from replicate_proxy.images.stripping.parts import Part
+
+
+_KEPT_CHUNKS: Final = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ICCP"})
+_FRAME, _FRAME_HEADER_BYTES = b"ANMF", 16
+_FRAME_CHUNKS: Final = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
+# Flags of VP8X, its first byte: the file has such a chunk.
 _XMP_FLAG, _EXIF_FLAG = 0x04, 0x08
-_RIFF_HEADER_BYTES: Final = 12
 
 
-def strip_webp(source: bytes, exif: bytes) -> bytes:
+def strip_webp(source: Source, exif: bytes) -> StrippedFile:
     """Return pixels, frames and color profile, with `exif` after them.
 
-    Only the extended format can hold EXIF; a source in the simple format stays without.
+    Only the extended format can hold EXIF; a source in the simple format stays without. Raises
+    UnknownStructureError.
     """
     tiff = exif.removeprefix(b"Exif\0\0")
-    body = bytearray(b"WEBP")
+    parts: list[Part] = []
     is_extended = False
-    position = _RIFF_HEADER_BYTES
-    end = min(len(source), 8 + struct.unpack_from("<I", source, 4)[0])
-    while position + 8 <= end:
-        size = struct.unpack_from("<I", source, position + 4)[0]
-        chunk_end = position + 8 + size + size % 2
-        chunk = bytearray(source[position:chunk_end])
-        if bytes(chunk[:4]) == b"VP8X":
+    for chunk in webp.read_chunks(source):
+        if chunk.name == b"VP8X":
             is_extended = True
-            chunk[8] = chunk[8] & ~(_XMP_FLAG | _EXIF_FLAG) | (_EXIF_FLAG if tiff else 0)
-        if bytes(chunk[:4]) in _KEPT_CHUNKS:
-            body += chunk
-        position = chunk_end
+            parts.append(_set_flags(source, chunk, has_exif=bool(tiff)))
+        elif chunk.name == _FRAME:
+            parts.extend(_strip_frame(source, chunk))
+        elif chunk.name in _KEPT_CHUNKS:
+            parts.append((chunk.start, chunk.end))
     if is_extended and tiff:
-        body += b"EXIF" + struct.pack("<I", len(tiff)) + tiff + b"\0" * (len(tiff) % 2)
-    return b"RIFF" + struct.pack("<I", len(body)) + bytes(body)
+        parts.append(b"EXIF" + struct.pack("<I", len(tiff)) + tiff + b"\0" * (len(tiff) % 2))
+    size = StrippedFile(tuple(parts)).size
+    return StrippedFile((b"RIFF" + struct.pack("<I", size + 4) + b"WEBP", *parts))
+
+
+def _set_flags(source: Source, chunk: Chunk, *, has_exif: bool) -> bytes:
+    content = bytearray(source[chunk.start : chunk.end])
+    if len(content) > webp.CHUNK_HEADER_BYTES:
+        flags = content[webp.CHUNK_HEADER_BYTES] & ~(_XMP_FLAG | _EXIF_FLAG)
+        content[webp.CHUNK_HEADER_BYTES] = flags | (_EXIF_FLAG if has_exif else 0)
+    return bytes(content)
+
+
+def _strip_frame(source: Source, frame: Chunk) -> list[Part]:
+    """Return the frame without the unknown chunks that it may contain after its bitstream."""
+    chunks_start = frame.start + webp.CHUNK_HEADER_BYTES + _FRAME_HEADER_BYTES
+    chunks = list(webp.read_chunks_within(source, chunks_start, frame.end))
+    kept: list[Part] = [(chunk.start, chunk.end) for chunk in chunks if chunk.name in _FRAME_CHUNKS]
+    if len(kept) == len(chunks) and (not chunks or chunks[-1].end == frame.end):
+        return [(frame.start, frame.end)]
+    size = _FRAME_HEADER_BYTES + StrippedFile(tuple(kept)).size
+    header_start = frame.start + webp.CHUNK_HEADER_BYTES
+    return [_FRAME + struct.pack("<I", size), (header_start, min(chunks_start, frame.end)), *kept]

@@ -6,10 +6,12 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.images.stripping import UnknownStructureError
+from replicate_proxy.images.containers import UnknownStructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from replicate_proxy.images.containers import Source
 
 
 type ByteRange = tuple[int, int]
@@ -29,7 +31,7 @@ class Box:
     body: int
     end: int
 
-    def open(self, data: bytes) -> Cursor:
+    def open(self, data: Source) -> Cursor:
         """Return a cursor at the start of the body."""
         return Cursor(data, self.body, self.end)
 
@@ -39,7 +41,7 @@ class Box:
         return self.body + _VERSION_AND_FLAGS_BYTES
 
 
-def read_boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
+def read_boxes(data: Source, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes of this part of the file. Raises UnknownStructureError unless they fill it."""
     while start < end:
         cursor = Cursor(data, start, end)
@@ -57,7 +59,7 @@ def read_boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
 class Cursor:
     """Reads one value after another. Reading past `end` raises UnknownStructureError."""
 
-    def __init__(self, data: bytes, position: int, end: int) -> None:
+    def __init__(self, data: Source, position: int, end: int) -> None:
         self._data = data
         self.position = position
         self._end = end
