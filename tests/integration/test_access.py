@@ -180,6 +180,43 @@ def test_large_file_is_uploaded_to_the_bucket_with_a_form(stack: Stack) -> None:
     assert len(requests.get(file["urls"]["get"], timeout=60).content) == 12_000_000
 
 
+def test_larger_file_is_uploaded_to_the_bucket_in_parts(stack: Stack) -> None:
+    api = ApiClient(stack.api_url, stack.api_key)
+    size = 101 * 1024 * 1024
+    file = api.call("POST", "/v1/uploads", {"filename": "huge.bin", "size": size}).json()
+    *others, last = file["upload"]["parts"]
+    complete_path = f"/v1/uploads/{file['id']}/complete"
+
+    for part in others:
+        content = bytes([part["part_number"]]) * part["size"]
+        assert requests.put(part["url"], data=content, timeout=60).ok
+    assert api.call("POST", complete_path).status_code == 409
+    assert api.call("GET", f"/v1/files/{file['id']}").json()["status"] == "awaiting_upload"
+    (missing,) = api.call("GET", f"/v1/uploads/{file['id']}").json()["upload"]["parts"]
+    assert (missing["part_number"], missing["size"]) == (last["part_number"], last["size"])
+    assert requests.put(missing["url"], data=b"z" * missing["size"], timeout=60).ok
+
+    assert api.call("POST", complete_path).json()["size"] == size
+    assert api.call("POST", complete_path).json()["size"] == size
+    content = requests.get(file["urls"]["get"], timeout=60).content
+    assert (len(content), content[0], content[-1:]) == (size, 1, b"z")
+    assert api.call("DELETE", f"/v1/files/{file['id']}").status_code == 204
+
+
+def test_upload_in_parts_ends_with_the_deletion_of_its_file(stack: Stack) -> None:
+    api = ApiClient(stack.api_url, stack.api_key)
+    file = api.call("POST", "/v1/uploads", {"filename": "huge.bin", "size": 200_000_000}).json()
+    part = file["upload"]["parts"][-1]
+    assert requests.put(part["url"], data=b"x" * part["size"], timeout=60).ok
+
+    assert api.call("DELETE", f"/v1/files/{file['id']}").status_code == 204
+
+    assert api.call("GET", f"/v1/uploads/{file['id']}").status_code == 404
+    s3 = stack.get_client("s3")
+    uploads = s3.list_multipart_uploads(Bucket=stack.outputs["DataBucketName"]).get("Uploads", [])
+    assert [upload for upload in uploads if upload["Key"].endswith(file["id"])] == []
+
+
 def test_file_of_another_tenant_is_unknown_and_cannot_be_an_input(
     client: Client, other_tenant: ApiClient
 ) -> None:

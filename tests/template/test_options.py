@@ -329,6 +329,16 @@ def test_storage_alarm_exists_unless_its_limit_is_0() -> None:
     assert "StorageAlarm" not in load_stack(StorageAlarmGigabytes="0").resources
 
 
+def test_browsers_of_listed_origins_may_upload_to_the_bucket() -> None:
+    origins = "https://app.example.com,https://admin.example.com"
+    bucket = load_stack(CorsAllowedOrigins=origins).resources["DataBucket"]
+    (rule,) = bucket.properties["CorsConfiguration"]["CorsRules"]
+
+    assert rule["AllowedOrigins"] == origins.split(",")
+    assert rule["AllowedMethods"] == ["POST", "PUT"]
+    assert "CorsConfiguration" not in load_stack().resources["DataBucket"].properties
+
+
 def test_uploads_are_accelerated_where_asked_for() -> None:
     accelerated, default = load_stack(EnableTransferAcceleration="true"), load_stack()
     configuration = accelerated.resources["DataBucket"].properties["AccelerateConfiguration"]

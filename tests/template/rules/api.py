@@ -30,6 +30,7 @@ ROUTES_OF_REPLICATE = {("post", "/webhooks/replicate"), ("get", "/v1/files/{id}/
 ROUTES_WITHOUT_MODEL = {
     ("post", "/v1/batches/{id}/cancel"): "has no body",
     ("post", "/v1/predictions/{id}/cancel"): "has no body",
+    ("post", "/v1/uploads/{id}/complete"): "has no body",
     ("post", "/v1/files"): "multipart/form-data, for which API Gateway has no models",
 }
 _STATUS_BY_RESPONSE = {
@@ -211,7 +212,8 @@ def check_resource_policy(stack: Stack) -> list[str]:
             denied = _is_denied(policy, f"execute-api:/prod/{name.upper()}{request}")
             is_open = (name, path) in ROUTES_OF_REPLICATE and "%" not in request
             if denied == is_open:
-                violations.append(f"{name} {request}: {'closed to' if denied else 'open to'} other addresses")
+                problem = "is closed to Replicate" if denied else "is open to all, add it to the Deny"
+                violations.append(f"{name} {request}: {problem}")
     return violations
 
 

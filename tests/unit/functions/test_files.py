@@ -38,7 +38,7 @@ def test_created_file_can_be_downloaded_from_its_signed_url() -> None:
     event |= {"pathParameters": {"id": created["id"]}, "queryStringParameters": dict(parse_qsl(url.query))}
     status, _, headers = call(event)
     assert status == 302
-    assert headers["location"].startswith("https://s3.us-east-1.amazonaws.com/images/files/acme/")
+    assert headers["location"].startswith("https://images.s3.us-east-1.amazonaws.com/files/acme/")
     assert requests.get(headers["location"], timeout=5).content == CONTENT
 
 

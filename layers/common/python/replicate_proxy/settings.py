@@ -153,7 +153,9 @@ CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(
     "Origins of web pages that may call the API; `*` allows all",
 )
 MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait for a result (`Prefer: wait`)")
-MAX_UPLOAD_MB = _integer("MAX_UPLOAD_MB", 100, ("files",), "Largest file that an upload form accepts", "MiB")
+MAX_UPLOAD_MB = _integer(
+    "MAX_UPLOAD_MB", 5120, ("files",), "Largest file that can be uploaded to S3 directly", "MiB"
+)
 ENABLE_TRANSFER_ACCELERATION = _boolean(
     "ENABLE_TRANSFER_ACCELERATION",
     ("files",),

@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 import pytest
 from moto import mock_aws
 
-from replicate_proxy.files.ports import FilePage, ObjectMetadata, UploadForm
+from replicate_proxy.errors import NotFoundError
+from replicate_proxy.files.multipart import UploadedPart
+from replicate_proxy.files.ports import FilePage, ObjectMetadata, PartUpload, UploadForm
 from replicate_proxy.files.service import FileService, FileSettings
 from tests.support.aws import create_access_table
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import timedelta
 
     from types_boto3_dynamodb import DynamoDBClient
 
     from replicate_proxy.files.model import StoredFile
+    from replicate_proxy.files.multipart import MultipartUpload
 
 SIGNING_KEY = b"s" * 32
+MEBIBYTE = 1024 * 1024
 
 
 @dataclass
@@ -59,6 +63,8 @@ class FakeObjects:
     """A FileObjects in memory; its forms and URLs contain the limits that they were created with."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
+    parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    """The parts of each upload that is neither completed nor aborted."""
 
     def put(self, file: StoredFile, content: bytes) -> None:
         self.objects[file.object_key] = content
@@ -85,6 +91,31 @@ class FakeObjects:
             },
         )
 
+    def start_multipart_upload(self, file: StoredFile) -> str:
+        upload_id = f"upload-of-{file.id}"
+        self.parts[upload_id] = {}
+        return upload_id
+
+    def create_part_upload(
+        self, key: str, upload: MultipartUpload, number: int, *, lifetime: timedelta
+    ) -> PartUpload:
+        url = f"https://objects.example/{key}?part={number}&seconds={lifetime.total_seconds():.0f}"
+        return PartUpload(number, upload.part_sizes[number], url)
+
+    def list_parts(self, key: str, upload: MultipartUpload) -> dict[int, UploadedPart]:
+        if upload.id not in self.parts:
+            raise NotFoundError("no such upload")
+        return {number: UploadedPart(len(part), "etag") for number, part in self.parts[upload.id].items()}
+
+    def complete_multipart_upload(
+        self, key: str, upload: MultipartUpload, parts: Mapping[int, UploadedPart]
+    ) -> None:
+        uploaded = self.parts.pop(upload.id)
+        self.objects[key] = b"".join(uploaded[number] for number in parts)
+
+    def abort_multipart_upload(self, key: str, upload: MultipartUpload) -> None:
+        self.parts.pop(upload.id, None)
+
 
 @pytest.fixture
 def clock() -> FakeClock:
@@ -108,7 +139,7 @@ def files(store: FakeFileStore, objects: FakeObjects, clock: FakeClock) -> FileS
         objects=objects,
         load_signing_key=lambda: SIGNING_KEY,
         clock=clock,
-        settings=FileSettings(max_upload_bytes=1000),
+        settings=FileSettings(max_upload_bytes=50 * MEBIBYTE, max_form_bytes=1000),
     )
 
 

@@ -17,11 +17,14 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
+from replicate_proxy.aws.clients import get_presigning_client
 from replicate_proxy.aws.file_objects import S3FileObjects
-from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.errors import NotFoundError, PermanentError, RetryableError
 from replicate_proxy.files.model import StoredFile
+from replicate_proxy.files.multipart import MultipartUpload
 from tests.support.aws import make_client_error, make_failing_client
 from tests.support.clock import NOW
+from tests.support.handlers import clear_caches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +35,8 @@ FILE = StoredFile(
     "01j" + "0" * 23, "acme", 'a"ä.png', "image/png", NOW, NOW + timedelta(hours=24), size_bytes=3
 )
 MINUTE = timedelta(minutes=1)
+MEBIBYTE = 1024 * 1024
+UPLOAD = MultipartUpload("u", 6 * MEBIBYTE, 5 * MEBIBYTE)
 
 
 @pytest.fixture
@@ -88,10 +93,71 @@ def test_upload_form_uploads_file(objects: S3FileObjects) -> None:
     assert metadata.size_bytes == 3
 
 
-def test_upload_form_uses_upload_url_when_set(s3: S3Client) -> None:
-    objects = S3FileObjects(s3, "images", upload_url="https://images.s3-accelerate.amazonaws.com/")
+def test_forms_and_parts_use_upload_client_when_set(s3: S3Client) -> None:
+    config = Config(signature_version="s3v4", s3={"use_accelerate_endpoint": True})
+    objects = S3FileObjects(s3, "images", upload_client=boto3.client("s3", config=config))
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 2), lifetime=MINUTE)
+    part = objects.create_part_upload(FILE.object_key, UPLOAD, 1, lifetime=MINUTE)
     assert form.url == "https://images.s3-accelerate.amazonaws.com/"
+    assert part.url.startswith(f"https://images.s3-accelerate.amazonaws.com/{FILE.object_key}?")
+    assert "s3-accelerate" not in objects.create_download_url(FILE, lifetime=MINUTE)
+
+
+def start_upload(objects: S3FileObjects) -> MultipartUpload:
+    """Start an upload of 6 MiB in two parts: 5 MiB, the least that S3 accepts, and 1 MiB."""
+    return MultipartUpload(objects.start_multipart_upload(FILE), 6 * MEBIBYTE, 5 * MEBIBYTE)
+
+
+def send_part(objects: S3FileObjects, upload: MultipartUpload, number: int, content: bytes) -> None:
+    part = objects.create_part_upload(FILE.object_key, upload, number, lifetime=MINUTE)
+    assert requests.put(part.url, data=content, timeout=5).ok
+
+
+def test_parts_become_one_object_of_the_announced_type(objects: S3FileObjects, s3: S3Client) -> None:
+    upload = start_upload(objects)
+    send_part(objects, upload, 2, b"b" * MEBIBYTE)
+    send_part(objects, upload, 1, b"a" * 5 * MEBIBYTE)
+    parts = objects.list_parts(FILE.object_key, upload)
+    assert {number: part.size_bytes for number, part in parts.items()} == upload.part_sizes
+
+    objects.complete_multipart_upload(FILE.object_key, upload, dict(sorted(parts.items())))
+
+    metadata = objects.get_metadata(FILE.object_key)
+    assert metadata is not None
+    assert (metadata.size_bytes, metadata.md5) == (6 * MEBIBYTE, None)
+    assert s3.head_object(Bucket="images", Key=FILE.object_key)["ContentType"] == "image/png"
+
+
+def test_part_url_expires_and_signs_the_size(objects: S3FileObjects) -> None:
+    part = objects.create_part_upload(FILE.object_key, UPLOAD, 2, lifetime=MINUTE)
+    query = parse_qs(urlsplit(part.url).query)
+    assert query["X-Amz-Expires"] == ["60"]
+    assert query["partNumber"] == ["2"]
+    assert query["X-Amz-SignedHeaders"] == ["content-length;host"]
+    assert not [name for name in query if "checksum" in name.lower()]
+
+
+def test_aborted_upload_does_not_exist(objects: S3FileObjects) -> None:
+    upload = start_upload(objects)
+    send_part(objects, upload, 1, b"a")
+    objects.abort_multipart_upload(FILE.object_key, upload)
+    objects.abort_multipart_upload(FILE.object_key, upload)
+    with pytest.raises(NotFoundError):
+        objects.list_parts(FILE.object_key, upload)
+    assert objects.get_metadata(FILE.object_key) is None
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_presigning_client_names_the_region_and_starts_uploads_without_checksum(
+    monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    clear_caches()
+    client = get_presigning_client()
+    part = S3FileObjects(client, "images").create_part_upload("files/x", UPLOAD, 1, lifetime=MINUTE)
+    assert part.url.startswith(f"https://images.s3.{region}.amazonaws.com/files/x?")
+    assert client.meta.config.request_checksum_calculation == "when_required"  # type: ignore[attr-defined] # untyped
+    clear_caches()
 
 
 def test_object_encrypted_with_kms_has_no_md5() -> None:

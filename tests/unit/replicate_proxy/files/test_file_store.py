@@ -10,6 +10,7 @@ import pytest
 
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.files.model import StoredFile
+from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.ids import generate_id
 from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW
@@ -82,6 +83,14 @@ def test_pending_file_is_listed_once_it_is_uploaded(store: FileStore) -> None:
     store.save(replace(file, size_bytes=9))
     assert store.list_pending("acme", limit=5) == ()
     assert store.list_files("acme", before_id=None, limit=5).files == (replace(file, size_bytes=9),)
+
+
+def test_upload_in_parts_is_saved_and_forgotten_once_it_is_uploaded(store: FileStore) -> None:
+    file = make_file(size_bytes=None, multipart=MultipartUpload("u", 2**32, 2**26))
+    store.save(file)
+    assert store.get("acme", file.id) == file
+    store.save(replace(file, size_bytes=2**32, multipart=None))
+    assert store.get("acme", file.id) == replace(file, size_bytes=2**32, multipart=None)
 
 
 def test_delete_removes_uploaded_and_pending_file(store: FileStore) -> None:

@@ -12,7 +12,7 @@ from replicate.file import File
 
 from replicate_proxy.api.files import add_file_routes
 from replicate_proxy.api.routing import Router
-from tests.unit.replicate_proxy.files.conftest import SIGNING_KEY, FakeObjects
+from tests.unit.replicate_proxy.files.conftest import MEBIBYTE, SIGNING_KEY, FakeObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +162,29 @@ def test_create_upload_returns_form_for_large_file(call: Call, objects: FakeObje
     assert "status" not in file
 
 
+def test_create_upload_returns_parts_for_larger_file(call: Call, objects: FakeObjects) -> None:
+    body = json.dumps({"filename": "big.zip", "size": 40 * MEBIBYTE})
+    status, created, _ = call("POST", "/v1/uploads", body=body)
+    assert (status, created["status"], created["size"]) == (201, "awaiting_upload", 0)
+    upload = created["upload"]
+    assert upload["method"] == "PUT"
+    assert [(part["part_number"], part["size"]) for part in upload["parts"]] == [
+        (1, 16 * MEBIBYTE),
+        (2, 16 * MEBIBYTE),
+        (3, 8 * MEBIBYTE),
+    ]
+    assert upload["complete_url"] == f"https://api.example/prod/v1/uploads/{created['id']}/complete"
+
+    assert call("GET", "/v1/uploads/{id}", file_id=created["id"])[:2] == (200, created)
+    status, problem, _ = call("POST", "/v1/uploads/{id}/complete", file_id=created["id"])
+    assert (status, "1, 2, 3" in problem["detail"]) == (409, True)
+    (parts,) = objects.parts.values()
+    parts |= {part["part_number"]: bytes(part["size"]) for part in upload["parts"]}
+    status, file, _ = call("POST", "/v1/uploads/{id}/complete", file_id=created["id"])
+    assert (status, file["size"], "status" in file, "upload" in file) == (200, 40 * MEBIBYTE, False, False)
+    assert call("GET", "/v1/uploads/{id}", file_id=created["id"])[0] == 404
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -185,6 +208,8 @@ def test_routes_require_their_scopes(call: Call) -> None:
     _, created = upload(call)
     requests_without = [
         ("POST", "/v1/uploads", "predictions:read"),
+        ("GET", "/v1/uploads/{id}", "predictions:read"),
+        ("POST", "/v1/uploads/{id}/complete", "predictions:read"),
         ("DELETE", "/v1/files/{id}", "predictions:read"),
         ("GET", "/v1/files/{id}", "files:write"),
         ("GET", "/v1/files", "files:write"),

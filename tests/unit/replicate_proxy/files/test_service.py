@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.errors import ApiError, NotFoundError
+from replicate_proxy.files.ports import UploadForm
 from replicate_proxy.files.signed_downloads import build_download_url, parse_download_url
-from tests.unit.replicate_proxy.files.conftest import SIGNING_KEY, FakeFileStore, FakeObjects
+from tests.unit.replicate_proxy.files.conftest import MEBIBYTE, SIGNING_KEY, FakeFileStore, FakeObjects
 
 if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
-    from replicate_proxy.files.ports import UploadForm
+    from replicate_proxy.files.ports import PartUpload
     from replicate_proxy.files.service import FileService
     from replicate_proxy.files.signed_downloads import SignedDownload
     from tests.support.clock import FakeClock
@@ -24,9 +25,26 @@ def create_file(files: FileService) -> StoredFile:
 
 
 def create_upload(files: FileService, size_bytes: int | None = None) -> tuple[StoredFile, UploadForm]:
-    return files.create_upload(
+    file, form = files.create_upload(
         "acme", name="big.zip", content_type="application/zip", metadata={}, size_bytes=size_bytes
     )
+    assert isinstance(form, UploadForm)
+    return file, form
+
+
+def start_multipart_upload(files: FileService) -> tuple[StoredFile, tuple[PartUpload, ...]]:
+    """Start an upload of 40 MiB, in parts of 16, 16 and 8 MiB."""
+    file, parts = files.create_upload(
+        "acme", name="big.zip", content_type="application/zip", metadata={}, size_bytes=40 * MEBIBYTE
+    )
+    assert isinstance(parts, tuple)
+    return file, parts
+
+
+def send_parts(objects: FakeObjects, file: StoredFile, *parts: PartUpload) -> None:
+    assert file.multipart is not None
+    for part in parts:
+        objects.parts[file.multipart.id][part.number] = bytes(part.size_bytes)
 
 
 def sign_download(file: StoredFile, signing_key: bytes = SIGNING_KEY) -> SignedDownload:
@@ -130,7 +148,7 @@ def test_upload_form_accepts_only_announced_size(files: FileService) -> None:
 
 def test_create_upload_rejects_size_beyond_limit(files: FileService) -> None:
     with pytest.raises(ApiError) as raised:
-        create_upload(files, size_bytes=1001)
+        create_upload(files, size_bytes=50 * MEBIBYTE + 1)
     assert (raised.value.status, raised.value.invalid_fields[0].field) == (422, "size")
 
 
@@ -143,3 +161,80 @@ def test_download_requires_valid_unexpired_signature(files: FileService, clock: 
     clock.advance(hours=25)
     with pytest.raises(NotFoundError):
         files.create_download_url(download)
+
+
+def test_file_above_the_limit_of_forms_is_uploaded_in_parts(
+    files: FileService, objects: FakeObjects, store: FakeFileStore
+) -> None:
+    file, parts = start_multipart_upload(files)
+    assert [(part.number, part.size_bytes) for part in parts] == [
+        (1, 16 * MEBIBYTE),
+        (2, 16 * MEBIBYTE),
+        (3, 8 * MEBIBYTE),
+    ]
+    assert all("seconds=3600" in part.url for part in parts)
+    assert not files.get("acme", file.id).is_uploaded
+
+    send_parts(objects, file, *parts)
+    completed = files.complete_upload("acme", file.id)
+
+    assert (completed.size_bytes, completed.multipart) == (40 * MEBIBYTE, None)
+    assert files.get("acme", file.id) == completed == store.get("acme", file.id)
+
+
+def test_completing_an_upload_again_returns_the_file(files: FileService, objects: FakeObjects) -> None:
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, *parts)
+    assert files.complete_upload("acme", file.id) == files.complete_upload("acme", file.id)
+
+
+def test_upload_that_was_completed_unnoticed_is_found(files: FileService, objects: FakeObjects) -> None:
+    """The function ended after S3 had completed the upload, before the record was saved."""
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, *parts)
+    assert file.multipart is not None
+    uploaded = objects.list_parts(file.object_key, file.multipart)
+    objects.complete_multipart_upload(file.object_key, file.multipart, uploaded)
+
+    assert files.complete_upload("acme", file.id).size_bytes == 40 * MEBIBYTE
+
+
+def test_upload_with_missing_parts_is_not_completed(files: FileService, objects: FakeObjects) -> None:
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, parts[1])
+    with pytest.raises(ApiError) as raised:
+        files.complete_upload("acme", file.id)
+    assert (raised.value.status, raised.value.detail.endswith("among them 1, 3")) == (409, True)
+    assert not files.get("acme", file.id).is_uploaded
+
+
+def test_resumed_upload_lists_missing_parts(files: FileService, objects: FakeObjects) -> None:
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, parts[1])
+    resumed, missing = files.resume_upload("acme", file.id)
+    assert resumed == file
+    assert missing == (parts[0], parts[2])
+
+
+def test_deleting_an_unfinished_upload_deletes_its_parts(files: FileService, objects: FakeObjects) -> None:
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, parts[0])
+    files.delete("acme", file.id)
+    assert objects.parts == {}
+    with pytest.raises(NotFoundError):
+        files.get("acme", file.id)
+
+
+def test_upload_of_other_tenant_or_by_form_or_aborted_cannot_be_resumed(
+    files: FileService, objects: FakeObjects
+) -> None:
+    in_parts, _ = start_multipart_upload(files)
+    by_form, _ = create_upload(files)
+    for tenant, file in (("globex", in_parts), ("acme", by_form)):
+        with pytest.raises(NotFoundError):
+            files.resume_upload(tenant, file.id)
+        with pytest.raises(NotFoundError):
+            files.complete_upload(tenant, file.id)
+    objects.parts.clear()  # the lifecycle rule of the bucket
+    with pytest.raises(NotFoundError):
+        files.resume_upload("acme", in_parts.id)

@@ -1,4 +1,4 @@
-"""Routes of input files: `/v1/files` in Replicate's shape, and `/v1/uploads` for large files.
+"""Routes of input files: `/v1/files` in Replicate's shape, and `/v1/uploads` for large files, also in parts.
 
 Writing requires the scope files:write, reading predictions:read. A download requires no API key, because
 Replicate fetches it: the signature in the URL is the credential.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.files.model import StoredFile
+    from replicate_proxy.files.ports import PartUpload, UploadForm
     from replicate_proxy.files.service import FileService
 
     type RenderFile = Callable[[Request, StoredFile], dict[str, Any]]
@@ -69,6 +70,19 @@ def build_file_view(file: StoredFile, *, base_url: str, signing_key: bytes) -> d
     return view if file.is_uploaded else {**view, "status": "awaiting_upload"}
 
 
+def build_upload_view(
+    request: Request, file: StoredFile, upload: UploadForm | tuple[PartUpload, ...]
+) -> dict[str, Any]:
+    """Return how to send the content: as one form, or in parts, of which all missing ones are listed."""
+    if not isinstance(upload, tuple):
+        return {"method": "POST", "url": upload.url, "fields": dict(upload.fields)}
+    return {
+        "method": "PUT",
+        "parts": [{"part_number": part.number, "size": part.size_bytes, "url": part.url} for part in upload],
+        "complete_url": f"{request.base_url}/v1/uploads/{file.id}/complete",
+    }
+
+
 def add_file_routes(router: Router, files: FileService, *, load_signing_key: Callable[[], bytes]) -> None:
     """Register all routes of files and uploads. The key signs the download URLs."""
 
@@ -93,15 +107,29 @@ def _add_write_routes(router: Router, files: FileService, render: RenderFile) ->
     def create_upload(request: Request) -> Response:
         tenant = request.principal.require(Scope.FILES_WRITE).tenant
         body = parse_body(CreateUploadBody, request.json())
-        file, form = files.create_upload(
+        file, upload = files.create_upload(
             tenant,
             name=body.filename,
             content_type=body.content_type,
             metadata=body.metadata,
             size_bytes=body.size,
         )
-        upload = {"method": "POST", "url": form.url, "fields": dict(form.fields)}
-        return json_response(201, {**render(request, file), "upload": upload})
+        return json_response(
+            201, {**render(request, file), "upload": build_upload_view(request, file, upload)}
+        )
+
+    @router.get("/v1/uploads/{id}")
+    def resume_upload(request: Request) -> Response:
+        tenant = request.principal.require(Scope.FILES_WRITE).tenant
+        file, parts = files.resume_upload(tenant, request.path_params["id"])
+        return json_response(
+            200, {**render(request, file), "upload": build_upload_view(request, file, parts)}
+        )
+
+    @router.post("/v1/uploads/{id}/complete")
+    def complete_upload(request: Request) -> Response:
+        tenant = request.principal.require(Scope.FILES_WRITE).tenant
+        return json_response(200, render(request, files.complete_upload(tenant, request.path_params["id"])))
 
     @router.delete("/v1/files/{id}")
     def delete_file(request: Request) -> Response:

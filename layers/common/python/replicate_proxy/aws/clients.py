@@ -59,18 +59,26 @@ def get_client(service: str) -> Any:
 
 
 @cache
-def get_presigning_client() -> S3Client:
+def get_presigning_client(*, accelerated: bool = False) -> S3Client:
     """Return an S3 client whose presigned URLs and forms use signature version 4 and the regional endpoint.
 
     By default they name the global endpoint, which redirects to the region for new buckets. A redirect
-    invalidates the signature and drops the body of a form.
+    invalidates the signature and drops the body of a form. With `accelerated` they use S3 Transfer
+    Acceleration, which the local AWS does not have.
+
+    The SDK would start uploads in parts with a checksum that every part must have, but browsers send none
+    (Amazon S3 API Reference, "CreateMultipartUpload", `x-amz-checksum-algorithm`).
     """
-    regional_endpoint = f"https://s3.{_get_session().get_config_variable('region')}.amazonaws.com"
-    client: S3Client = _get_session().create_client(
-        "s3",
-        endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or regional_endpoint,
-        config=_CONFIG.merge(Config(signature_version="s3v4")),
+    options = Config(
+        signature_version="s3v4",
+        s3={
+            "addressing_style": "virtual",
+            "us_east_1_regional_endpoint": "regional",
+            "use_accelerate_endpoint": accelerated and not os.environ.get("AWS_ENDPOINT_URL"),
+        },
+        request_checksum_calculation="when_required",
     )
+    client: S3Client = _get_session().create_client("s3", config=_CONFIG.merge(options))
     return client
 
 

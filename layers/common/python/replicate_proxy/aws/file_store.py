@@ -7,6 +7,7 @@ first. A pending file has another sort key than an uploaded one, and moves when 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
@@ -18,6 +19,7 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.files.model import StoredFile
+from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.files.ports import FilePage
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def _record_from_file(file: StoredFile) -> dict[str, Any]:
         "size_bytes": file.size_bytes,
         "checksums": dict(file.checksums),
         "metadata": json.dumps(file.metadata),
+        "multipart": asdict(file.multipart) if file.multipart else None,
     }
 
 
@@ -126,4 +129,5 @@ def _file_from_record(record: Mapping[str, Any]) -> StoredFile:
         size_bytes=record.get("size_bytes"),
         checksums=record["checksums"],
         metadata=json.loads(record["metadata"]),
+        multipart=MultipartUpload(**record["multipart"]) if record.get("multipart") else None,
     )

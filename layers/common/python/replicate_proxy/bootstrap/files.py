@@ -27,11 +27,10 @@ _MEGABYTE = 1024 * 1024  # bytes
 @cache
 def build_router() -> Router:
     bucket = env[IMAGES_BUCKET]
-    accelerated_url = f"https://{bucket}.s3-accelerate.amazonaws.com/"
-    upload_url = accelerated_url if env[ENABLE_TRANSFER_ACCELERATION] else None
+    upload_client = get_presigning_client(accelerated=env[ENABLE_TRANSFER_ACCELERATION])
     service = FileService(
         store=DynamoFileStore(get_client("dynamodb"), env[ACCESS_TABLE]),
-        objects=S3FileObjects(get_presigning_client(), bucket, upload_url=upload_url),
+        objects=S3FileObjects(get_presigning_client(), bucket, upload_client=upload_client),
         load_signing_key=load_file_signing_key,
         clock=SystemClock(),
         settings=FileSettings(max_upload_bytes=env[MAX_UPLOAD_MB] * _MEGABYTE),

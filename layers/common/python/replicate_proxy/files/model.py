@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.files.multipart import MultipartUpload
+
 
 # As at Replicate, whose recorded responses have an `expires_at` one day after `created_at`.
 FILE_LIFETIME = timedelta(hours=24)
@@ -19,7 +21,10 @@ _MEDIA_TYPE_PATTERN = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}", re.ASCI
 
 @dataclass(frozen=True)
 class StoredFile:
-    """The record of a file. As long as its content is not uploaded, it has neither size nor checksums."""
+    """The record of a file. As long as its content is not uploaded, it has neither size nor checksums.
+
+    `multipart` is set while the content is being uploaded in parts.
+    """
 
     id: str
     tenant: str
@@ -30,6 +35,7 @@ class StoredFile:
     size_bytes: int | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    multipart: MultipartUpload | None = None
 
     @property
     def object_key(self) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from replicate_proxy.files.model import StoredFile
+    from replicate_proxy.files.multipart import MultipartUpload, UploadedPart
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ class UploadForm:
     fields: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class PartUpload:
+    """A part to send with PUT; the URL accepts exactly `size_bytes`, and its signature is the credential."""
+
+    number: int
+    size_bytes: int
+    url: str
+
+
 class FileObjects(Protocol):
     """The content of files."""
 
@@ -72,3 +82,21 @@ class FileObjects(Protocol):
         self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta
     ) -> UploadForm:
         """Return a form for the file's key and content type and a size in bytes within `allowed_sizes`."""
+
+    def start_multipart_upload(self, file: StoredFile) -> str:
+        """Return the ID of a new upload in parts."""
+
+    def create_part_upload(
+        self, key: str, upload: MultipartUpload, number: int, *, lifetime: timedelta
+    ) -> PartUpload: ...
+
+    def list_parts(self, key: str, upload: MultipartUpload) -> Mapping[int, UploadedPart]:
+        """Return the uploaded parts by number. Raises NotFoundError if the upload is completed or aborted."""
+
+    def complete_multipart_upload(
+        self, key: str, upload: MultipartUpload, parts: Mapping[int, UploadedPart]
+    ) -> None:
+        """Make the parts one object. Raises NotFoundError if the upload is completed or aborted."""
+
+    def abort_multipart_upload(self, key: str, upload: MultipartUpload) -> None:
+        """Delete all parts; does nothing if the upload is completed or aborted already."""
