@@ -170,6 +170,7 @@ def test_condition_has_the_result_of_moto(
         # Developer guide, "Expression attribute names (aliases)" and "Using expression attribute values":
         # DynamoDB requires that all placeholders are defined and used; moto checks some of them.
         ("n = :v", {}, {}, "not defined; attribute value: :v"),
+        ("n = :w OR n = :v OR n = :x", {}, {}, "not defined; attribute value: :v"),
         ("#n = :v", {"v": number_of(5)}, {"#q": "n"}, "not defined; attribute name: #n"),
         ("attribute_exists(pk)", {"v": number_of(1)}, {}, "unused in expressions: keys: {:v}"),
         ("#n = :v", {"v": number_of(5)}, {"#n": "n", "#t": "t"}, "unused in expressions: keys: {#t}"),

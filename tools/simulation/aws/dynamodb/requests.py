@@ -53,19 +53,16 @@ class Placeholders:
 
     def use(self, names: frozenset[str], values: frozenset[str], kind: str) -> None:
         """Note the placeholders of an expression. Raises ValidationException if one is not defined."""
-        for name in names:
-            if name not in self.names:
-                raise validation_error(
-                    f"Invalid {kind}: An expression attribute name used in the document path is not defined;"
-                    f" attribute name: {name}"
-                )
-        for name in values:
-            if name not in self.values:
-                raise validation_error(
-                    f"Invalid {kind}: An expression attribute value used in expression is not defined;"
-                    " attribute"
-                    f" value: {name}"
-                )
+        if not names <= self.names.keys():
+            raise validation_error(
+                f"Invalid {kind}: An expression attribute name used in the document path is not defined;"
+                f" attribute name: {min(names - self.names.keys())}"
+            )
+        if not values <= self.values.keys():
+            raise validation_error(
+                f"Invalid {kind}: An expression attribute value used in expression is not defined; attribute"
+                f" value: {min(values - self.values.keys())}"
+            )
         self._has_expression = True
         self._used_names |= names
         self._used_values |= values
