@@ -25,6 +25,7 @@ from replicate_proxy.jobs.model import (
     Submission,
     SubmissionKind,
 )
+from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table, make_client_error
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -270,10 +271,42 @@ def test_due_jobs_of_readable_shards_are_listed_when_others_are_throttled() -> N
 
 def test_prediction_can_be_claimed_by_one_job_only(store: JobStore) -> None:
     assert store.get_prediction_owner("p1") is None
-    assert store.claim_prediction("p1", "acme", "job-a")
-    assert store.claim_prediction("p1", "acme", "job-a")
-    assert not store.claim_prediction("p1", "acme", "job-b")
-    assert store.get_prediction_owner("p1") == "job-a"
+    assert store.claim_prediction("p1", "acme", "job-a", now=NOW)
+    assert store.claim_prediction("p1", "acme", "job-a", now=NOW)
+    assert not store.claim_prediction("p1", "acme", "job-b", now=NOW)
+    assert not store.claim_prediction("p1", "globex", "job-a", now=NOW)
+    assert store.get_prediction_owner("p1") == PredictionOwner("acme", "job-a", PredictionClaim.CERTAIN)
+
+
+def test_prediction_is_adopted_together_with_job_or_not_at_all(store: JobStore) -> None:
+    first, second = make_job(id="a" * 26), make_job(id="b" * 26)
+    for job in (first, second):
+        store.create(job)
+
+    adopted = store.adopt_prediction(replace(first, replicate_id="p1"), now=NOW)
+
+    assert store.get(first.tenant, first.id) == adopted
+    owner = PredictionOwner(first.tenant, first.id, PredictionClaim.ADOPTED)
+    assert store.get_prediction_owner("p1") == owner
+    # Another job cannot adopt the same prediction, nor a job that has changed another one.
+    with pytest.raises(ConflictError):
+        store.adopt_prediction(replace(second, replicate_id="p1"), now=NOW)
+    with pytest.raises(ConflictError):
+        store.adopt_prediction(replace(first, replicate_id="p2"), now=NOW)
+    assert store.get(second.tenant, second.id) == second
+    assert store.get_prediction_owner("p2") is None
+
+
+def test_only_the_same_claim_is_released(store: JobStore) -> None:
+    store.dispute_prediction("p1", "acme", "job-a", now=NOW)
+    store.dispute_prediction("p1", "acme", "job-b", now=NOW)
+    disputed = PredictionOwner("acme", "job-a", PredictionClaim.DISPUTED)
+    assert store.get_prediction_owner("p1") == disputed
+
+    store.release_prediction("p1", replace(disputed, claim=PredictionClaim.ADOPTED))
+    assert store.get_prediction_owner("p1") == disputed
+    store.release_prediction("p1", disputed)
+    assert store.get_prediction_owner("p1") is None
 
 
 class _LeavesKeysUnprocessed:

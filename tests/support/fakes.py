@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.job_records import job_from_record, record_from_job
 from replicate_proxy.errors import ConflictError, NotFoundError, PermanentError, RetryableError
 from replicate_proxy.jobs.model import Document, Job
-from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage
+from replicate_proxy.ports import DueJob, IdempotencyRecord, JobPage, PredictionClaim, PredictionOwner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class FakeJobStore:
 
     def __init__(self) -> None:
         self.jobs: dict[tuple[str, str], Job] = {}
-        self.owners: dict[str, str] = {}
+        self.owners: dict[str, PredictionOwner] = {}
         self.faults = Faults()
         self.before_save: Callable[[Job], None] = lambda _: None
         self._lock = threading.Lock()
@@ -86,6 +86,10 @@ class FakeJobStore:
         jobs = tuple(self.jobs[tenant, job_id] for job_id in ids[:limit])
         return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
 
+    def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
+        found = {job_id: self.jobs.get((tenant, job_id)) for job_id in job_ids}
+        return {job_id: job for job_id, job in found.items() if job is not None}
+
     def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         self.faults.raise_planned("list_due_jobs")
         with self._lock:
@@ -97,13 +101,32 @@ class FakeJobStore:
         ]
         return sorted(due_jobs, key=lambda due_job: due_job.next_check_at)[:limit]
 
-    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> bool:
         self.faults.raise_planned("claim_prediction")
         with self._lock:
-            return self.owners.setdefault(replicate_id, job_id) == job_id
+            owner = self.owners.get(replicate_id)
+            if owner is not None and (owner.tenant, owner.job_id) != (tenant, job_id):
+                return False
+            self.owners[replicate_id] = PredictionOwner(tenant, job_id, PredictionClaim.CERTAIN)
+            return True
 
-    def get_prediction_owner(self, replicate_id: str) -> str | None:
+    def adopt_prediction(self, job: Job, *, now: datetime) -> Job:
+        if (job.replicate_id or "") in self.owners:
+            raise ConflictError("adopt prediction")
+        saved = self.save(job)
+        owner = PredictionOwner(job.tenant, job.id, PredictionClaim.ADOPTED)
+        self.owners[job.replicate_id or ""] = owner
+        return saved
+
+    def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:
         return self.owners.get(replicate_id)
+
+    def dispute_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> None:
+        self.owners.setdefault(replicate_id, PredictionOwner(tenant, job_id, PredictionClaim.DISPUTED))
+
+    def release_prediction(self, replicate_id: str, owner: PredictionOwner) -> None:
+        if self.owners.get(replicate_id) == owner:
+            del self.owners[replicate_id]
 
     def put(self, job: Job) -> Job:
         """Store the job as it is, whatever was stored before."""

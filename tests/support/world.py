@@ -143,7 +143,6 @@ class World:
         self.report_loader = ReportLoader(self.documents)
         self.dispatcher = Dispatcher(
             updater=self.updater,
-            store=self.store,
             documents=self.documents,
             queue=self.queue,
             predictions=self.replicate,

@@ -197,7 +197,6 @@ class Composition:
         breaker = self.build_breaker()
         return Dispatcher(
             updater=self.updater,
-            store=self.jobs,
             documents=self.documents,
             queue=self.dispatch_queue,
             predictions=UpstreamPredictionWriter(

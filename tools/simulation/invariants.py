@@ -40,9 +40,10 @@ _FORWARD: Mapping[str, frozenset[str]] = {
         {"queued", "submit_unknown", "submitted", "processing", "harvesting", "failed", "canceled"}
     ),
     "submit_unknown": frozenset({"queued", "submitted", "processing", "harvesting", "failed", "canceled"}),
-    "submitted": frozenset({"queued", "processing", "harvesting", "failed", "canceled"}),
-    "processing": frozenset({"queued", "harvesting", "failed", "canceled"}),
-    "harvesting": frozenset({"succeeded"}),
+    # Back to submit_unknown: a job that adopted the prediction of another one lets go of it.
+    "submitted": frozenset({"queued", "submit_unknown", "processing", "harvesting", "failed", "canceled"}),
+    "processing": frozenset({"queued", "submit_unknown", "harvesting", "failed", "canceled"}),
+    "harvesting": frozenset({"submit_unknown", "succeeded"}),
 }
 
 
@@ -155,9 +156,16 @@ class Invariants:
     # Predictions
 
     def _check_create(self, prediction: Prediction) -> None:
-        """A second prediction of a job is right only if the earlier ones failed or were canceled."""
+        """A second prediction of a job is right only if the earlier ones failed or were canceled.
+
+        Or if another job of the tenant took the earlier one for its own, an equal one: then that job has
+        none of its own, and each of the two is paid once.
+        """
         earlier = self._predictions_by_job[prediction.job]
         for other in earlier:
+            holder = self._holders.get(other.id, prediction.job)
+            if holder != prediction.job and not self._predictions_by_job[holder]:
+                continue
             if other.is_live or other.status == "succeeded":
                 self.report(
                     "never paid twice",
@@ -168,9 +176,15 @@ class Invariants:
     # Processes
 
     def _check_harvesters(self, actor: Actor, checkpoint: str) -> None:
-        if checkpoint != "harvest.lease_acquired":
+        if not checkpoint.startswith("harvest."):
             return
         key: JobKey = actor.process.notes["job"]
+        if checkpoint in {"harvest.continuation_stored", "harvest.result_stored"}:
+            if self._harvesters.get(key) is actor:
+                del self._harvesters[key]
+            return
+        if checkpoint != "harvest.lease_acquired":
+            return
         other = self._harvesters.get(key)
         if other is not None and other is not actor and not other.has_ended and not other.is_crashed:
             self.report("one harvester at a time", f"{key}: {other.name} and {actor.name}")
@@ -230,7 +244,9 @@ class Invariants:
                 self.report("a success has a prediction", str(key))
             return
         succeeded = [
-            prediction for prediction in self._predictions_by_job[key] if prediction.status == "succeeded"
+            prediction
+            for prediction in self._predictions_by_job[key]
+            if prediction.status == "succeeded" and prediction.id not in self._holders
         ]
         if not succeeded or key in self.canceled_by_caller or _is_excused(job):
             return

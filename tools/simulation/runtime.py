@@ -19,7 +19,7 @@ from replicate_proxy.services import sweep
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tools.simulation.scheduler import Scheduler
 
@@ -58,8 +58,8 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
         source = scheduler.current.random if scheduler.current is not None else outside
         return low + (high - low) * source.random()
 
-    def add_metric(*, name: str, value: float, **_options: Any) -> None:
-        metrics[name] += round(value)
+    def record_metric(metric: str, _unit: object, value: float, dimensions: Mapping[str, str]) -> None:
+        metrics[" ".join([metric, *dimensions.values()])] += round(value)
 
     pool = type("WorkerPool", (_WorkerPool,), {"scheduler": scheduler})
     with ExitStack() as stack:
@@ -71,7 +71,7 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
             (random, "_urandom", draw_bytes),
             (random, "uniform", draw_uniform),
             (sweep, "ThreadPoolExecutor", pool),
-            (observability.metrics, "add_metric", add_metric),
+            (observability, "_record", record_metric),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))
         defaults = Deadline.__init__.__kwdefaults__ or {}

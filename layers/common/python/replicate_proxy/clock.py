@@ -20,6 +20,11 @@ def format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def truncate_to_milliseconds(moment: datetime) -> datetime:
+    """Return the time as it is read again from its text."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def parse_timestamp(text: str) -> datetime:
     """Parse an ISO 8601 time that has a UTC offset.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from replicate_proxy.contracts.commands import DispatchCommand
@@ -37,6 +38,30 @@ class JobPage:
     next_before_id: str | None
 
 
+class PredictionClaim(StrEnum):
+    """How it is known which job a prediction belongs to."""
+
+    # By the response to the create request, or by a signed callback.
+    CERTAIN = "certain"
+    # By likeness: the job has adopted it.
+    ADOPTED = "adopted"
+    # It may be this job's, which has ended without knowing: no job may adopt it.
+    DISPUTED = "disputed"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionOwner:
+    """The job that owns a prediction on Replicate, and how that is known."""
+
+    tenant: str
+    job_id: str
+    claim: PredictionClaim
+
+    @property
+    def is_certain(self) -> bool:
+        return self.claim is PredictionClaim.CERTAIN
+
+
 class JobReader(Protocol):
     """The reads of a JobStore, which a cache can provide as well."""
 
@@ -60,6 +85,10 @@ class JobStore(JobReader, Protocol):
         """Write a new job. Raises ConflictError if the ID exists."""
         ...
 
+    def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> Mapping[str, Job]:
+        """Return the jobs that exist, by ID."""
+        ...
+
     def save(self, job: Job) -> Job:
         """Write the job if the stored one has the same revision, and return it with the next revision.
 
@@ -71,12 +100,27 @@ class JobStore(JobReader, Protocol):
         """Return the jobs whose next check is due, the longest overdue first."""
         ...
 
-    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
-        """Record that a prediction on Replicate is this job's; False if it is another job's already."""
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> bool:
+        """Record for certain that a prediction on Replicate is this job's; False if another job owns it."""
         ...
 
-    def get_prediction_owner(self, replicate_id: str) -> str | None:
-        """Return the ID of the job that claimed the prediction."""
+    def adopt_prediction(self, job: Job, *, now: datetime) -> Job:
+        """Save the job and record, by likeness only, that it owns its prediction: both or neither.
+
+        Returns the saved job. Raises ConflictError if the prediction has an owner or the job was changed.
+        """
+        ...
+
+    def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:
+        """Return the job that claimed or adopted the prediction."""
+        ...
+
+    def dispute_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> None:
+        """Record that a prediction without an owner may be this job's, so that no other adopts it."""
+        ...
+
+    def release_prediction(self, replicate_id: str, owner: PredictionOwner) -> None:
+        """Delete this record, unless it has changed."""
         ...
 
 

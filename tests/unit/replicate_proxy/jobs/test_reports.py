@@ -37,7 +37,7 @@ def test_reports_in_any_order_lead_to_same_end(status: JobStatus, order: tuple[C
     assert job.status is S.HARVESTING
     assert job.replicate_id == "p1"
     assert job.replicate_output == SUCCEEDED.output
-    done = apply_changes(job, [Harvested(Document(text='"ours"'), None), *order])
+    done = apply_changes(job, [Harvested(output=Document(text='"ours"')), *order])
     assert done.status is S.SUCCEEDED
     assert done.output == Document(text='"ours"')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from replicate_proxy.jobs.changes import (
     Accepted,
+    AdoptionRevoked,
     CancelRequested,
     Change,
     CheckScheduled,
@@ -56,6 +58,9 @@ EXPECTED: dict[tuple[JobStatus, str], JobStatus] = {
     (S.QUEUED, "cancel_requested"): S.CANCELED,
     **{(status, "ended_by_proxy"): S.FAILED for status in BEFORE_HARVEST},
     **{(status, "check_scheduled"): status for status in ACTIVE_STATUSES},
+    **{
+        (status, "adoption_revoked"): S.SUBMIT_UNKNOWN for status in (S.SUBMITTED, S.PROCESSING, S.HARVESTING)
+    },
     **{(status, "starting"): S.SUBMITTED for status in (S.QUEUED, S.SUBMITTING, S.SUBMIT_UNKNOWN)},
     **{(status, "processing"): S.PROCESSING for status in BEFORE_HARVEST - {S.PROCESSING}},
     **{(status, "succeeded"): S.HARVESTING for status in BEFORE_HARVEST},
@@ -75,9 +80,10 @@ def build_changes(job: Job) -> dict[str, Change]:
         "accepted": Accepted(attempt=job.attempt, replicate_id="p1"),
         "resubmit_allowed": ResubmitAllowed(attempt=job.attempt),
         "harvest_lease_acquired": HarvestLeaseAcquired(lease_until=LATER),
-        "harvested": Harvested(Document(text="1")),
+        "harvested": Harvested(output=Document(text="1")),
         "cancel_requested": CancelRequested(),
-        "ended_by_proxy": EndedByProxy(S.FAILED, EndReason.EXPIRED, "gave up"),
+        "ended_by_proxy": EndedByProxy.decide(job, S.FAILED, EndReason.EXPIRED, "gave up"),
+        "adoption_revoked": AdoptionRevoked(replicate_id=job.replicate_id or ""),
         "check_scheduled": CheckScheduled(expected_status=job.status, next_check_at=LATER),
         **{word: make_report(word) for word in ("starting", "processing", "succeeded", "failed")},
         **{word: make_report(word) for word in ("canceled", "aborted")},
@@ -127,7 +133,7 @@ _changes = st.one_of(
     st.builds(ResubmitAllowed, attempt=_attempts),
     st.builds(Accepted, attempt=_attempts, replicate_id=st.sampled_from(["p1", "p2", "p3"])),
     st.builds(HarvestLeaseAcquired, lease_until=_times),
-    st.just(Harvested(Document(text="1"))),
+    st.just(Harvested(output=Document(text="1"))),
     st.just(CancelRequested()),
     st.builds(
         CheckScheduled,
@@ -135,7 +141,14 @@ _changes = st.one_of(
         next_check_at=_times,
         increments_backoff=st.booleans(),
     ),
-    st.builds(EndedByProxy, st.sampled_from([S.FAILED, S.CANCELED]), st.just(EndReason.EXPIRED)),
+    st.builds(
+        EndedByProxy,
+        attempt=_attempts,
+        expected_status=st.sampled_from(sorted(ACTIVE_STATUSES)),
+        status=st.sampled_from([S.FAILED, S.CANCELED]),
+        reason=st.just(EndReason.EXPIRED),
+    ),
+    st.builds(AdoptionRevoked, replicate_id=st.sampled_from(["p1", "p2", "p3"])),
 )
 
 
@@ -153,8 +166,7 @@ def test_any_sequence_of_changes_keeps_job_consistent(changes: list[Change]) -> 
         assert (job.next_check_at is None) == job.is_terminal
         assert job.revision == before.revision
         assert (job.lease_until is None) or job.status in {S.SUBMITTING, S.HARVESTING}
-        attempt_steps = {TimelineStep.CLAIMED, TimelineStep.SUBMITTED, TimelineStep.STARTED}
-        assert set(before.timeline) - set(job.timeline) <= attempt_steps
+        assert TimelineStep.ACCEPTED in job.timeline
         assert (TimelineStep.FINISHED in job.timeline) == job.is_terminal
         assert all(time >= NOW for time in job.timeline.values())
         if job.status in {S.SUBMITTED, S.PROCESSING, S.HARVESTING}:
@@ -199,7 +211,7 @@ class TestHarvestLease:
     def test_lease_ends_when_holder_schedules_check(self) -> None:
         job = make_job(S.HARVESTING, lease_until=LATER)
 
-        check = CheckScheduled(expected_status=S.HARVESTING, next_check_at=LATER)
+        check = CheckScheduled(expected_status=S.HARVESTING, next_check_at=LATER, lease_until=LATER)
         assert apply_change(job, check).lease_until is None
 
 
@@ -208,3 +220,58 @@ def test_check_of_job_that_moved_on_is_stale() -> None:
 
     with pytest.raises(StaleChangeError):
         apply_change(make_job(S.HARVESTING), check)
+
+
+def test_end_is_stale_when_job_has_moved_on_since_it_was_decided() -> None:
+    decided = EndedByProxy.decide(make_job(S.SUBMIT_UNKNOWN), S.FAILED, EndReason.UNRESOLVED)
+
+    for status in (S.SUBMITTED, S.PROCESSING):
+        with pytest.raises(StaleChangeError):
+            apply_change(make_job(status), decided)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Harvested(output=Document(text="1")),
+        Harvested(output=Document(text="1"), lease_until=NOW),
+        CheckScheduled(expected_status=S.HARVESTING, next_check_at=LATER),
+        CheckScheduled(expected_status=S.HARVESTING, next_check_at=LATER, lease_until=NOW),
+    ],
+)
+def test_only_holder_of_live_lease_changes_job_in_harvest(change: Harvested | CheckScheduled) -> None:
+    leased = make_job(S.HARVESTING, lease_until=LATER)
+
+    with pytest.raises(StaleChangeError):
+        apply_change(leased, change)
+    changed = apply_change(leased, replace(change, lease_until=LATER))
+
+    assert changed.lease_until is None
+
+
+def test_harvester_whose_lease_has_ended_still_finishes_when_nobody_followed() -> None:
+    job = make_job(S.HARVESTING, lease_until=NOW - timedelta(seconds=1))
+
+    finished = apply_change(job, Harvested(output=Document(text="1"), lease_until=job.lease_until))
+
+    assert finished.status is S.SUCCEEDED
+
+
+def test_revoked_adoption_leaves_nothing_of_the_prediction() -> None:
+    job = make_job(
+        S.HARVESTING,
+        attempt=1,
+        started_at=NOW,
+        completed_at=NOW,
+        logs=Document(text='"logs"'),
+        metrics={"predict_time": 1},
+        create_sent_at=NOW,
+    )
+
+    revoked = apply_change(job, AdoptionRevoked(replicate_id="p1"))
+
+    assert (revoked.status, revoked.attempt, revoked.create_sent_at) == (S.SUBMIT_UNKNOWN, 1, NOW)
+    assert (revoked.replicate_id, revoked.replicate_output, revoked.logs) == (None, None, None)
+    assert (revoked.started_at, revoked.completed_at, revoked.metrics) == (None, None, {})
+    with pytest.raises(StaleChangeError):
+        apply_change(job, AdoptionRevoked(replicate_id="p2"))

@@ -11,6 +11,7 @@ import pytest
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -43,7 +44,8 @@ def test_dispatch_creates_prediction_of_queued_job(world: World) -> None:
     attempt = world.urls.parse_url(world.replicate.webhooks["p1"])
     assert attempt is not None
     assert (attempt.tenant, attempt.job_id, attempt.attempt) == (job.tenant, job.id, 1)
-    assert world.store.get_prediction_owner("p1") == job.id
+    owner = world.store.get_prediction_owner("p1")
+    assert owner == PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_job_takes_prediction_that_it_claimed_before_crash(world: World) -> None
     for _ in range(2):
         jobs.append(accept_job_with_lost_response(world))
         world.clock.advance(5)
-    world.store.claim_prediction("p1", "acme", jobs[1].id)
+    world.store.claim_prediction("p1", "acme", jobs[1].id, now=world.clock.now())
 
     # When the later job is checked first
     world.check_handlers[S.SUBMIT_UNKNOWN](world.get_job(jobs[1]))

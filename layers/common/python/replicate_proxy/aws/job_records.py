@@ -5,7 +5,7 @@
 | JOB#<tenant>#<job>         | JOB   | a job; also in `by_tenant` (tenant, id) and in `by_due`        |
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
-| PREDICTION#<replicate ID>  | OWNER | the job that claimed a prediction on Replicate                 |
+| PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate      |
 
 Index `by_due` (due_shard `DUE#<n>`, next_check_at) holds the jobs that the sweep has to check. The tenant is
 part of the key, so that reading another tenant's job finds nothing.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,14 @@ from replicate_proxy.aws.job_records import (
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.observability import logger
-from replicate_proxy.ports import DueJob, JobPage
+from replicate_proxy.ports import DueJob, JobPage, PredictionClaim, PredictionOwner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
     from replicate_proxy.jobs.model import Job
 
@@ -126,27 +128,75 @@ class DynamoJobStore:
             raise failures[0]
         return sorted(due_jobs, key=lambda due_job: due_job.next_check_at)[:limit]
 
-    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str) -> bool:
-        expires_at = int(datetime.now(UTC).timestamp()) + _PREDICTION_CLAIM_SECONDS
-        claim = {"tenant": tenant, "job_id": job_id, "expires_at": expires_at}
+    def claim_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> bool:
+        record = _build_owner_record(
+            replicate_id, PredictionOwner(tenant, job_id, PredictionClaim.CERTAIN), now
+        )
         try:
             with translate_dynamodb_errors("claim prediction"):
                 self._client.put_item(
                     TableName=self._table,
-                    Item=to_item({**prediction_owner_key(replicate_id), **claim}),
-                    ConditionExpression="attribute_not_exists(pk) OR job_id = :job",
-                    ExpressionAttributeValues={":job": to_value(job_id)},
+                    Item=to_item(record),
+                    ConditionExpression="attribute_not_exists(pk) OR (job_id = :job AND tenant = :tenant)",
+                    ExpressionAttributeValues={":job": to_value(job_id), ":tenant": to_value(tenant)},
                 )
         except ConflictError:
             return False
         return True
 
-    def get_prediction_owner(self, replicate_id: str) -> str | None:
+    def adopt_prediction(self, job: Job, *, now: datetime) -> Job:
+        saved = replace(job, revision=job.revision + 1)
+        owner = PredictionOwner(job.tenant, job.id, PredictionClaim.ADOPTED)
+        claim: TransactWriteItemTypeDef = {
+            "Put": {
+                "TableName": self._table,
+                "Item": to_item(_build_owner_record(job.replicate_id or "", owner, now)),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+        save: TransactWriteItemTypeDef = {
+            "Put": {
+                "TableName": self._table,
+                "Item": to_item(record_from_job(saved)),
+                "ConditionExpression": "revision = :revision",
+                "ExpressionAttributeValues": {":revision": to_value(job.revision)},
+            }
+        }
+        with translate_dynamodb_errors("adopt prediction"):
+            self._client.transact_write_items(TransactItems=[claim, save])
+        return saved
+
+    def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:
         with translate_dynamodb_errors("read owner of prediction"):
             response = self._client.get_item(
                 TableName=self._table, Key=to_item(prediction_owner_key(replicate_id)), ConsistentRead=True
             )
-        return str(from_item(response["Item"])["job_id"]) if "Item" in response else None
+        if "Item" not in response:
+            return None
+        record = from_item(response["Item"])
+        return PredictionOwner(record["tenant"], record["job_id"], PredictionClaim(record["claim"]))
+
+    def dispute_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> None:
+        owner = PredictionOwner(tenant, job_id, PredictionClaim.DISPUTED)
+        with suppress(ConflictError), translate_dynamodb_errors("dispute prediction"):
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_item(_build_owner_record(replicate_id, owner, now)),
+                ConditionExpression="attribute_not_exists(pk)",
+            )
+
+    def release_prediction(self, replicate_id: str, owner: PredictionOwner) -> None:
+        with suppress(ConflictError), translate_dynamodb_errors("release prediction"):
+            self._client.delete_item(
+                TableName=self._table,
+                Key=to_item(prediction_owner_key(replicate_id)),
+                ConditionExpression="job_id = :job AND tenant = :tenant AND claim = :claim",
+                ExpressionAttributeValues={
+                    ":job": to_value(owner.job_id),
+                    ":tenant": to_value(owner.tenant),
+                    ":claim": to_value(owner.claim.value),
+                },
+            )
 
     def _list_due_jobs_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
         with translate_dynamodb_errors("list due jobs"):
@@ -166,3 +216,13 @@ class DynamoJobStore:
 def _due_job_from_record(record: Mapping[str, Any]) -> DueJob:
     tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
     return DueJob(tenant=tenant, id=job_id, next_check_at=parse_timestamp(record["next_check_at"]))
+
+
+def _build_owner_record(replicate_id: str, owner: PredictionOwner, now: datetime) -> dict[str, Any]:
+    return {
+        **prediction_owner_key(replicate_id),
+        "tenant": owner.tenant,
+        "job_id": owner.job_id,
+        "claim": owner.claim.value,
+        "expires_at": int(now.timestamp()) + _PREDICTION_CLAIM_SECONDS,
+    }

@@ -9,7 +9,6 @@ from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.control import build_known_models
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.replicate import build_prediction_writer
 from replicate_proxy.bootstrap.secrets import load_root_secret
@@ -22,7 +21,6 @@ from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL,
 def build_dispatcher() -> Dispatcher:
     return Dispatcher(
         updater=build_job_updater(),
-        store=build_job_store(),
         documents=build_document_store(),
         queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
         predictions=build_prediction_writer(),

@@ -27,17 +27,24 @@ class DispatchKind(StrEnum):
 class DispatchCommand:
     """Submit a job to Replicate, or cancel its prediction there.
 
-    It holds only IDs: the dispatcher reads the job's current record, so a command is never outdated.
+    It holds only IDs: the dispatcher reads the job's current record, so a command is never outdated. With
+    `replicate_id`, it cancels that prediction, unless it is the job's by now.
     """
 
     kind: DispatchKind
     tenant: str
     job_id: str
     correlation_id: str
+    replicate_id: str = ""
 
     @classmethod
     def for_job(cls, kind: DispatchKind, job: Job) -> DispatchCommand:
         return cls(kind, job.tenant, job.id, job.correlation_id)
+
+    @classmethod
+    def for_surplus(cls, job: Job, replicate_id: str) -> DispatchCommand:
+        """Return the command to cancel a prediction that was created for the job but is not its own."""
+        return cls(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id, replicate_id)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -52,6 +59,7 @@ class DispatchCommand:
                 tenant=str(fields["tenant"]),
                 job_id=str(fields["job_id"]),
                 correlation_id=str(fields.get("correlation_id", "")),
+                replicate_id=str(fields.get("replicate_id", "")),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise PermanentError(f"the message is not a dispatch command: {type(error).__name__}") from error

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from replicate_proxy.jobs.model import Document, JobStatus, ReportChannel
+    from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel
 
 
 class StaleChangeError(DuplicateError):
@@ -120,8 +120,18 @@ class Reported(Change):
     lease_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Harvested(Change):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarvestChange(Change):
+    """A change of a job that is being harvested: stale while another harvester holds the lease.
+
+    `lease_until` is the end of its author's own lease, None for an author without one.
+    """
+
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harvested(HarvestChange):
     """The harvest is complete; `output` is the final output and `files` its file records."""
 
     output: Document
@@ -142,10 +152,11 @@ class HarvestLeaseAcquired(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckScheduled(Change):
+class CheckScheduled(HarvestChange):
     """The next check of a job that is still in `expected_status`, and the files stored so far.
 
-    `increments_backoff`: there was no progress, so the following checks come at longer intervals.
+    `increments_backoff`: there was no progress, so the following checks come at longer intervals. A harvester
+    releases its lease by it.
     """
 
     expected_status: JobStatus
@@ -154,10 +165,32 @@ class CheckScheduled(Change):
     increments_backoff: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class EndedByProxy(Change):
-    """The proxy ends the job without a result from Replicate: given up, expired, or canceled in the queue."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptionRevoked(Change):
+    """The prediction that the job had adopted by likeness turned out to be another job's."""
 
+    replicate_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedByProxy(AttemptChange):
+    """The proxy ends the job without a result from Replicate: given up, expired, or canceled in the queue.
+
+    It was decided for a job in `expected_status`: if the job has moved on since, there is news of Replicate.
+    """
+
+    expected_status: JobStatus
     status: Literal[JobStatus.FAILED, JobStatus.CANCELED]
     reason: EndReason
     error: str | None = None
+
+    @classmethod
+    def decide(
+        cls,
+        job: Job,
+        status: Literal[JobStatus.FAILED, JobStatus.CANCELED],
+        reason: EndReason,
+        error: str | None = None,
+    ) -> EndedByProxy:
+        """Return the end of a job, decided by its present record."""
+        return cls(attempt=job.attempt, expected_status=job.status, status=status, reason=reason, error=error)

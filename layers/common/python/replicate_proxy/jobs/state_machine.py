@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.jobs.changes import (
     Accepted,
+    AdoptionRevoked,
     AttemptChange,
     CancelRequested,
     Change,
     CheckScheduled,
     Claimed,
     EndedByProxy,
+    HarvestChange,
     Harvested,
     HarvestLeaseAcquired,
     OutcomeUnknown,
@@ -34,7 +36,13 @@ from replicate_proxy.jobs.changes import (
 )
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, AttemptOutcome, Job, JobStatus, TimelineStep
 from replicate_proxy.jobs.reports import apply_report
-from replicate_proxy.jobs.transitions import calculate_first_check, finish, stamp_timeline, start_new_attempt
+from replicate_proxy.jobs.transitions import (
+    calculate_first_check,
+    finish,
+    forget_prediction,
+    stamp_timeline,
+    start_new_attempt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,6 +66,7 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
     Harvested: frozenset({JobStatus.HARVESTING}),
     CancelRequested: _BEFORE_HARVEST,
     CheckScheduled: ACTIVE_STATUSES,
+    AdoptionRevoked: frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVESTING}),
     EndedByProxy: _BEFORE_HARVEST,
 }
 
@@ -70,7 +79,16 @@ def apply_change(job: Job, change: Change, *, now: datetime, timeouts: JobTimeou
         raise StaleChangeError(
             f"the change is about attempt {change.attempt}, the job is at attempt {job.attempt}"
         )
+    if isinstance(change, HarvestChange) and _is_leased_to_another(job, change.lease_until, now):
+        raise StaleChangeError("another harvester holds the lease")
     return _TRANSITIONS[type(change)](job, change, now, timeouts)
+
+
+def _is_leased_to_another(job: Job, lease_until: datetime | None, now: datetime) -> bool:
+    """Return whether a harvester other than the one with this lease holds the job. Its end identifies it."""
+    if job.status is not JobStatus.HARVESTING or job.lease_until is None:
+        return False
+    return job.lease_until > now and job.lease_until != lease_until
 
 
 def _apply_claimed(job: Job, change: Claimed, now: datetime, _timeouts: JobTimeouts) -> Job:
@@ -165,13 +183,26 @@ def _apply_check_scheduled(job: Job, change: CheckScheduled, _now: datetime, _ti
         job,
         checks=job.checks + (1 if change.increments_backoff else 0),
         next_check_at=change.next_check_at,
-        # Only the holder of a harvest lease schedules a check, or the sweep once the lease has expired.
+        # Its author holds the harvest lease, or nobody does.
         lease_until=None if job.status is JobStatus.HARVESTING else job.lease_until,
         files=change.files or job.files,
     )
 
 
+def _apply_adoption_revoked(job: Job, change: AdoptionRevoked, now: datetime, timeouts: JobTimeouts) -> Job:
+    """Return the job as it was before it adopted the prediction: of unknown outcome."""
+    if job.replicate_id != change.replicate_id:
+        raise StaleChangeError("the job has another prediction")
+    return replace(
+        forget_prediction(job),
+        status=JobStatus.SUBMIT_UNKNOWN,
+        next_check_at=now + timedelta(seconds=timeouts.unknown_outcome_seconds),
+    )
+
+
 def _apply_ended_by_proxy(job: Job, change: EndedByProxy, now: datetime, _timeouts: JobTimeouts) -> Job:
+    if job.status is not change.expected_status:
+        raise StaleChangeError(f"the job was {change.expected_status} and is {job.status}")
     return finish(job, change.status, now, error=change.error)
 
 
@@ -187,5 +218,6 @@ _TRANSITIONS: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], 
     Harvested: _apply_harvested,
     CancelRequested: _apply_cancel_requested,
     CheckScheduled: _apply_check_scheduled,
+    AdoptionRevoked: _apply_adoption_revoked,
     EndedByProxy: _apply_ended_by_proxy,
 }

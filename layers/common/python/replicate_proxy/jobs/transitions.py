@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # A record has at most 400 kB (Amazon DynamoDB, quotas), and a job keeps the errors of its past attempts.
 _MAX_ERROR_CHARACTERS = 4000
 # The steps that every attempt passes; a new attempt removes their times.
-_ATTEMPT_STEPS = frozenset({TimelineStep.CLAIMED, TimelineStep.SUBMITTED, TimelineStep.STARTED})
+_ATTEMPT_STEPS = frozenset(TimelineStep) - {TimelineStep.ACCEPTED}
 
 
 def start_new_attempt(
@@ -35,20 +35,30 @@ def start_new_attempt(
     )
     past_attempts = (*job.past_attempts, past)
     return replace(
-        job,
+        forget_prediction(job),
         status=JobStatus.QUEUED,
         attempt=max(earlier.attempt for earlier in past_attempts) + 1,
         past_attempts=past_attempts,
+        create_sent_at=None,
+        next_check_at=now + timedelta(seconds=timeouts.queued_seconds),
+    )
+
+
+def forget_prediction(job: Job) -> Job:
+    """Return the job without its prediction and all that Replicate has reported about it."""
+    return replace(
+        job,
         replicate_id=None,
         replicate_status=None,
+        replicate_output=None,
         report_channel=None,
         started_at=None,
+        completed_at=None,
         logs=None,
+        files=None,
         metrics={},
         lease_until=None,
-        create_sent_at=None,
         checks=0,
-        next_check_at=now + timedelta(seconds=timeouts.queued_seconds),
         timeline={step: time for step, time in job.timeline.items() if step not in _ATTEMPT_STEPS},
     )
 

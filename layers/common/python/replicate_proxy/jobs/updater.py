@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
-from replicate_proxy.jobs.changes import Reported
+from replicate_proxy.jobs.changes import AdoptionRevoked, Reported, StaleChangeError
 from replicate_proxy.jobs.state_machine import apply_change
+from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.jobs.changes import Change
+    from replicate_proxy.jobs.changes import Accepted, Change
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.jobs.timeouts import JobTimeouts
-    from replicate_proxy.ports import Clock, JobStore
+    from replicate_proxy.ports import Clock, JobStore, PredictionOwner
 
 
 _MAX_SAVE_ATTEMPTS = 6
@@ -54,9 +56,8 @@ class JobUpdater:
         for _ in range(_MAX_SAVE_ATTEMPTS):
             changed = apply_change(job, change, now=self._clock.now(), timeouts=self._timeouts)
             if isinstance(change, Reported) and job.replicate_id is None:
-                # The signed callback URL proves that the prediction is this job's. Claim it, so that another
-                # job of unknown outcome with an identical request cannot.
-                self._store.claim_prediction(change.replicate_id, job.tenant, job.id)
+                # The signed callback URL proves that the prediction is this job's.
+                self.claim_prediction(job, change.replicate_id)
             try:
                 saved = self._store.save(changed)
             except ConflictError:
@@ -65,4 +66,44 @@ class JobUpdater:
             if saved.is_terminal:
                 self._on_ended(saved, change)
             return saved
-        raise RetryableError("too many concurrent changes of the job", retry_after=1)
+        raise _too_many_changes()
+
+    def claim_prediction(self, job: Job, replicate_id: str) -> None:
+        """Record for certain that a prediction is this job's, so that no other job adopts it.
+
+        A job that has adopted it by likeness lets go of it, unless that job has ended.
+        """
+        for _ in range(_MAX_SAVE_ATTEMPTS):
+            if self._store.claim_prediction(replicate_id, job.tenant, job.id, now=self._clock.now()):
+                return
+            owner = self._store.get_prediction_owner(replicate_id)
+            if owner is None:
+                continue
+            if owner.is_certain:
+                logger.error("prediction claimed by two jobs", job_id=job.id, other_job_id=owner.job_id)
+                return
+            self._revoke_adoption(owner, replicate_id)
+            self._store.release_prediction(replicate_id, owner)
+        raise _too_many_changes()
+
+    def adopt_prediction(self, job: Job, change: Accepted) -> Job:
+        """Record a prediction that is the job's by likeness, and the claim to it, both or neither.
+
+        Raises ConflictError if another job has claimed it or the job has changed, StaleChangeError if the
+        change does not apply to the job.
+        """
+        now = self._clock.now()
+        changed = apply_change(job, change, now=now, timeouts=self._timeouts)
+        return self._store.adopt_prediction(changed, now=now)
+
+    def _revoke_adoption(self, owner: PredictionOwner, replicate_id: str) -> None:
+        adopter = self._store.get(owner.tenant, owner.job_id)
+        if adopter is None or adopter.replicate_id != replicate_id:
+            return
+        logger.warning("adopted prediction is another job's", job_id=adopter.id, replicate_id=replicate_id)
+        with suppress(StaleChangeError):
+            self.apply(adopter, AdoptionRevoked(replicate_id=replicate_id))
+
+
+def _too_many_changes() -> RetryableError:
+    return RetryableError("too many concurrent changes of the job", retry_after=1)

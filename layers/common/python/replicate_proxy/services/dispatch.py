@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Submission
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
-    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
+    from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
 
 
 # Longer than the dispatch function's timeout: a lease must not expire while its holder still runs.
@@ -56,6 +56,7 @@ DEFAULT_LEASE_SECONDS = 90.0
 
 _MIN_DELAY_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 600
+_CANCEL_RETRY_SECONDS = 30.0
 # After a wrong setting or secret, which an operator has to correct.
 _CONFIGURATION_DELAY_SECONDS = 60.0
 # These errors have nothing to do with the job, so they do not lengthen its backoff.
@@ -95,7 +96,6 @@ class Dispatcher:
         self,
         *,
         updater: JobUpdater,
-        store: JobStore,
         documents: DocumentStore,
         queue: CommandQueue,
         predictions: PredictionClient,
@@ -107,7 +107,6 @@ class Dispatcher:
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._updater = updater
-        self._store = store
         self._documents = documents
         self._queue = queue
         self._predictions = predictions
@@ -124,7 +123,9 @@ class Dispatcher:
         Raises NotFoundError if the job does not exist, RetryableError if the message is to be received again.
         """
         job = self._updater.get(command.tenant, command.job_id)
-        if command.kind is DispatchKind.CANCEL:
+        if command.replicate_id:
+            self._cancel_surplus(job, command.replicate_id)
+        elif command.kind is DispatchKind.CANCEL:
             self._cancel(job)
         elif job.status is not JobStatus.QUEUED:
             logger.info("duplicate command ignored", status=job.status.value)
@@ -139,15 +140,17 @@ class Dispatcher:
         """Return the change that ends a job that must not be sent any more, else None."""
         now = self._clock.now()
         if job.cancel_requested_at is not None:
-            return EndedByProxy(JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
+            return EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
         if job.deadline is not None and job.deadline <= now:
-            return EndedByProxy(
+            return EndedByProxy.decide(
+                job,
                 JobStatus.CANCELED,
                 EndReason.DEADLINE_PASSED,
                 "The deadline (Cancel-After) passed before the prediction was started",
             )
         if (now - job.created_at).total_seconds() > self._timeouts.max_queued_seconds:
-            return EndedByProxy(
+            return EndedByProxy.decide(
+                job,
                 JobStatus.FAILED,
                 EndReason.EXPIRED,
                 "Replicate did not accept the request within the time a job may wait",
@@ -213,7 +216,7 @@ class Dispatcher:
     def _record_acceptance(self, job: Job, prediction: UpstreamPrediction) -> None:
         """Record the prediction; cancel it if the job is to be canceled or has another prediction."""
         self._checkpoint("dispatch.prediction_created")
-        self._store.claim_prediction(prediction.id, job.tenant, job.id)
+        self._updater.claim_prediction(job, prediction.id)
         self._checkpoint("dispatch.prediction_claimed")
         count(Metric.DISPATCH_SUBMITTED)
         record_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
@@ -226,7 +229,7 @@ class Dispatcher:
         self._known_models.record_accepted(job.submission, prediction)
         if saved.replicate_id != prediction.id:
             logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)
-            self._cancel_prediction(prediction.id)
+            self._cancel_surplus(saved, prediction.id)
         elif saved.cancel_requested_at is not None:
             self._cancel(saved)
 
@@ -261,15 +264,37 @@ class Dispatcher:
         if job.status is JobStatus.QUEUED or (
             job.replicate_id is not None and self._cancel_prediction(job.replicate_id)
         ):
-            self._apply(job, EndedByProxy(JobStatus.CANCELED, EndReason.CANCEL_REQUESTED))
+            self._apply(job, EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED))
+
+    def _cancel_surplus(self, job: Job, replicate_id: str) -> None:
+        """Cancel a prediction that was created for the job but is not its own.
+
+        No check of the job will find it, so a cancel that fails is tried again by a message of its own.
+        """
+        if job.replicate_id == replicate_id:
+            return
+        self._checkpoint("dispatch.before_cancel")
+        try:
+            self._predictions.cancel(replicate_id)
+        except RejectedError as error:
+            logger.warning("cancel rejected", status=error.status)
+        except RetryableError as error:
+            delay_seconds = error.retry_after or _CANCEL_RETRY_SECONDS
+            logger.warning("cancel failed, tried again", reason=type(error).__name__)
+            command = DispatchCommand.for_surplus(job, replicate_id)
+            self._queue.send(command, delay_seconds=min(delay_seconds, MAX_MESSAGE_DELAY_SECONDS))
+        self._checkpoint("dispatch.prediction_canceled")
 
     def _cancel_prediction(self, replicate_id: str) -> bool:
-        """Cancel the prediction on Replicate and return whether it ended canceled."""
+        """Cancel the job's prediction on Replicate and return whether it ended canceled.
+
+        If that fails, the sweep sends another command: waiting for Replicate uses up no receives.
+        """
         self._checkpoint("dispatch.before_cancel")
         try:
             prediction = self._predictions.cancel(replicate_id)
-        except RejectedError as error:
-            logger.warning("cancel rejected, left to the sweep", status=error.status)
+        except (RejectedError, RetryableError) as error:
+            logger.warning("cancel failed, left to the sweep", reason=f"{type(error).__name__}: {error}")
             return False
         self._checkpoint("dispatch.prediction_canceled")
         return prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}

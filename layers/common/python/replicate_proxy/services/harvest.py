@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from replicate_proxy.clock import truncate_to_milliseconds
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
@@ -89,6 +90,7 @@ class JobHarvester:
         the end of the invocation, and of the lease. Raises NotFoundError for an unknown job, RetryableError
         if the message is to be received again.
         """
+        deadline = truncate_to_milliseconds(deadline)
         job = self._acquire(report, deadline)
         if job is None:
             return self.updater.get(report.tenant, report.job_id)
@@ -165,7 +167,8 @@ class JobHarvester:
 
     def _finish(self, job: Job, result: HarvestResult) -> Job:
         change = Harvested(
-            output=self.documents.save(job.tenant, job.id, "output", result.output),
+            lease_until=job.lease_until,
+            output=_save_output(job, result.output, self.documents),
             files=_save_records(job, result.records, self.documents),
         )
         job = self.updater.apply(job, change)
@@ -184,6 +187,7 @@ class JobHarvester:
         logger.info("harvest continues later", reason=reason, seconds=delay_seconds)
         record_seconds(Metric.HARVEST_AGE_SECONDS, (now - (job.completed_at or now)).total_seconds())
         change = CheckScheduled(
+            lease_until=job.lease_until,
             expected_status=job.status,
             next_check_at=now + timedelta(seconds=delay_seconds + _CONTINUATION_TIMEOUT_SECONDS),
             files=_save_records(job, result.records, self.documents) if result else None,
@@ -254,19 +258,28 @@ def _finish_given_up(
     documents: DocumentStore,
 ) -> Job:
     change = Harvested(
-        documents.save(job.tenant, job.id, "output", output),
-        _save_records(job, records, documents) or job.files,
-        EndReason.HARVEST_GIVEN_UP,
+        lease_until=job.lease_until,
+        output=_save_output(job, output, documents),
+        files=_save_records(job, records, documents) or job.files,
+        reason=EndReason.HARVEST_GIVEN_UP,
     )
     job = updater.apply(job, change)
     count_files(records)
     return job
 
 
+def _save_output(job: Job, output: object, documents: DocumentStore) -> Document:
+    """Store the output under the revision of the job's record, which no other harvester has.
+
+    A harvester whose lease has ended must not overwrite what its successor has stored.
+    """
+    return documents.save(job.tenant, job.id, f"output-{job.revision}", output)
+
+
 def _save_records(job: Job, records: Iterable[FileRecord], documents: DocumentStore) -> Document | None:
-    """Store the records of files with the job; return None if there are none."""
+    """Store the records of files with the job, as the output; return None if there are none."""
     values = [record.to_json() for record in records]
-    return documents.save(job.tenant, job.id, "files", values) if values else None
+    return documents.save(job.tenant, job.id, f"files-{job.revision}", values) if values else None
 
 
 def _retry_delay_seconds(job: Job) -> float:

@@ -98,7 +98,8 @@ class Reconciler:
         """
         try:
             seconds = self.timeouts.unknown_outcome_seconds * 2 ** min(job.checks, _SHORT_BACKOFF_STEPS)
-            self._schedule_next_check(self.updater.get(job.tenant, job.id), seconds)
+            # For the status that was checked: whoever has changed it has scheduled the next check.
+            self._schedule_next_check(job, seconds)
         except ProxyError as error:
             logger.info("failed check not postponed", job_id=job.id, reason=type(error).__name__)
 
@@ -150,7 +151,7 @@ class Reconciler:
             return CheckOutcome.STILL_RUNNING
         word = str(prediction.raw.get("status"))[:_MAX_STATUS_CHARACTERS]
         error = f"Replicate ended the prediction with a status that is not documented: {word}"
-        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, EndReason.UNKNOWN_STATUS, error))
+        self.updater.apply(job, EndedByProxy.decide(job, JobStatus.FAILED, EndReason.UNKNOWN_STATUS, error))
         return CheckOutcome.ENDED_WITH_UNKNOWN_STATUS
 
     def _check_harvesting(self, job: Job) -> CheckOutcome:
@@ -196,7 +197,7 @@ class Reconciler:
         latest_known = job.completed_at or job.started_at or job.created_at
         is_late = self.clock.now() - latest_known > REPLICATE_RETENTION
         error = f"The output is lost: {reason}.{f' {_REPORTED_TOO_LATE}.' if is_late else ''}"
-        self.updater.apply(job, EndedByProxy(JobStatus.FAILED, EndReason.OUTPUT_LOST, error))
+        self.updater.apply(job, EndedByProxy.decide(job, JobStatus.FAILED, EndReason.OUTPUT_LOST, error))
         count(Metric.OUTPUT_LOST)
         return CheckOutcome.OUTPUT_LOST
 

@@ -34,6 +34,9 @@ def build_report_change(
     they cannot be stored, PermanentError if the report holds no valid prediction, StaleChangeError if its
     status is not known.
     """
+    if job.is_terminal:
+        # Nothing may be stored over the documents that the job shows.
+        raise StaleChangeError(f"a report about a job that is {job.status}")
     prediction = UpstreamPrediction.parse(report.prediction or {})
     if prediction.status is UpstreamStatus.UNKNOWN:
         raise StaleChangeError("the report has a status that is not documented")

@@ -1,8 +1,11 @@
 """Resolve a create request of unknown outcome: find its prediction, or resubmit once none was found.
 
 Replicate's list of predictions is searched around the time of sending. A prediction with a callback URL
-belongs to the job that the URL names. One without matches if its model and input are equal. It may match
-several jobs with identical requests, so a job claims a prediction before it records it.
+belongs to the job that the URL names. One without may be the job's if its model and input are equal, but just
+as well that of another job with an equal request. The job adopts it only after the time in which a callback
+would have told, only if no job of another tenant can have created it, and only if there is one for each job
+that waits for one. Until then, and where Replicate has deleted the input, the job waits: nothing is sent
+again while its prediction may exist.
 """
 
 from __future__ import annotations
@@ -11,20 +14,27 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.changes import CheckScheduled, EndedByProxy, EndReason, ResubmitAllowed
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.jobs.changes import (
+    CheckScheduled,
+    EndedByProxy,
+    EndReason,
+    ResubmitAllowed,
+    StaleChangeError,
+)
 from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.ports import PredictionClaim
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
@@ -38,6 +48,11 @@ if TYPE_CHECKING:
 _MAX_BEFORE_SENDING = timedelta(seconds=30)
 _MAX_AFTER_SENDING = timedelta(minutes=5)
 _MAX_PAGES = 50
+# How long a job waits for a callback or another job to tell which prediction is its own.
+_MAX_DOUBT = timedelta(minutes=15)
+# Every active job is due within a day: the longest interval between two checks is two hours.
+_ALL_ACTIVE = timedelta(days=1)
+_MAX_RIVALS = 2000
 _HIDDEN_VERSION = "hidden"
 _UNRESOLVED_ERROR = (
     "Whether Replicate accepted the request could not be determined. "
@@ -53,11 +68,17 @@ class PredictionLister(Protocol):
     ) -> UpstreamPredictionPage: ...
 
 
-class _SearchResult(NamedTuple):
-    """The job's prediction, if found; `is_ambiguous` if one may be the job's, but its input is deleted."""
+@dataclass(frozen=True, slots=True)
+class _SearchResult:
+    """The job's own prediction, if one names the job; else what may be its own.
 
-    prediction: UpstreamPrediction | None
-    is_ambiguous: bool = False
+    `lookalikes` have the job's model and input and no owner. `is_doubtful`: one may be the job's, but its
+    input is deleted, or another job has ended that it may belong to as well.
+    """
+
+    own: UpstreamPrediction | None = None
+    lookalikes: Sequence[UpstreamPrediction] = ()
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +100,78 @@ class SubmissionResolver:
 
         Raises RetryableError if Replicate's list could not be read.
         """
-        prediction, is_ambiguous = self._find_prediction(job)
-        if prediction is not None:
-            return self._record_prediction(job, prediction)
+        search = self._search(job)
+        if search.own is not None:
+            self.updater.claim_prediction(job, search.own.id)
+            return self._finish(self.updater.apply(job, build_accepted_change(job, search.own)))
         now = self.clock.now()
-        seconds_since_sending = (now - _get_sending_time(job)).total_seconds()
-        if job.checks == 0 or seconds_since_sending < self.timeouts.resubmit_after_seconds:
-            next_check_at = now + timedelta(seconds=self.timeouts.unknown_outcome_seconds)
-            self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_check_at))
-            return CheckOutcome.STILL_UNKNOWN
-        if is_ambiguous or _count_resubmissions(job) >= self.timeouts.max_resubmissions:
-            logger.error("submission not resolved, job failed", job_id=job.id, attempt=job.attempt)
-            self.updater.apply(job, EndedByProxy(JobStatus.FAILED, EndReason.UNRESOLVED, _UNRESOLVED_ERROR))
-            return CheckOutcome.UNRESOLVED
+        waited_seconds = (now - _get_sending_time(job)).total_seconds()
+        if job.checks == 0 or waited_seconds < self.timeouts.resubmit_after_seconds:
+            return self._wait(job)
+        is_last_chance = waited_seconds >= _MAX_DOUBT.total_seconds()
+        if search.lookalikes:
+            return self._adopt(job, search.lookalikes, is_last_chance=is_last_chance)
+        if search.is_doubtful:
+            return self._give_up(job) if is_last_chance else self._wait(job)
+        if _count_resubmissions(job) >= self.timeouts.max_resubmissions:
+            return self._give_up(job)
         return self._resubmit(job)
 
-    def _record_prediction(self, job: Job, prediction: UpstreamPrediction) -> CheckOutcome:
-        job = self.updater.apply(job, build_accepted_change(job, prediction))
+    def _wait(self, job: Job) -> CheckOutcome:
+        next_check_at = self.clock.now() + timedelta(seconds=self.timeouts.unknown_outcome_seconds)
+        self.updater.apply(job, CheckScheduled(expected_status=job.status, next_check_at=next_check_at))
+        return CheckOutcome.STILL_UNKNOWN
+
+    def _give_up(self, job: Job, lookalikes: Sequence[UpstreamPrediction] = ()) -> CheckOutcome:
+        for prediction in lookalikes:
+            self.store.dispute_prediction(prediction.id, job.tenant, job.id, now=self.clock.now())
+        logger.error("submission not resolved, job failed", job_id=job.id, attempt=job.attempt)
+        end = EndedByProxy.decide(job, JobStatus.FAILED, EndReason.UNRESOLVED, _UNRESOLVED_ERROR)
+        self.updater.apply(job, end)
+        return CheckOutcome.UNRESOLVED
+
+    def _adopt(
+        self, job: Job, lookalikes: Sequence[UpstreamPrediction], *, is_last_chance: bool
+    ) -> CheckOutcome:
+        """Adopt the prediction created closest to the sending, unless it may be that of another job."""
+        rivals = self._find_rivals(job, lookalikes[0])
+        if rivals is None or any(rival.tenant != job.tenant for rival in rivals):
+            return self._give_up(job, lookalikes) if is_last_chance else self._wait(job)
+        if len(rivals) >= len(lookalikes) and not is_last_chance:
+            return self._wait(job)
+        closest = min(lookalikes, key=partial(_calculate_distance, job))
+        try:
+            return self._finish(self.updater.adopt_prediction(job, build_accepted_change(job, closest)))
+        except ConflictError as error:
+            raise StaleChangeError("the job or the owner of the prediction has changed") from error
+
+    def _find_rivals(self, job: Job, prediction: UpstreamPrediction) -> Sequence[Job] | None:
+        """Return the other jobs that may have created the prediction; None if there are too many to tell.
+
+        The prediction was created before it was listed, so that its job's record tells by now that a create
+        request was sent whose outcome is unknown.
+        """
+        rows = self.store.list_due_jobs(before=self.clock.now() + _ALL_ACTIVE, limit=_MAX_RIVALS)
+        if len(rows) >= _MAX_RIVALS:
+            logger.warning("too many active jobs to find the owner of a prediction", job_id=job.id)
+            return None
+        ids_by_tenant: dict[str, list[str]] = {}
+        for row in rows:
+            if row.id != job.id:
+                ids_by_tenant.setdefault(row.tenant, []).append(row.id)
+        others = [
+            other
+            for tenant, ids in ids_by_tenant.items()
+            for other in self.store.get_many(tenant, ids, consistent=True).values()
+        ]
+        return [other for other in others if _is_in_doubt(other) and self._may_own(other, prediction)]
+
+    def _may_own(self, job: Job, prediction: UpstreamPrediction) -> bool:
+        return _is_same_model(job, prediction) and prediction.input == self.documents.load(job.input)
+
+    def _finish(self, job: Job) -> CheckOutcome:
+        """Check the job again at once: its prediction may have ended already."""
         self.checkpoint("sweep.acceptance_stored")
-        # The prediction may have ended already, so the job is checked again at once.
         check = CheckScheduled(
             expected_status=job.status, next_check_at=self.clock.now(), increments_backoff=False
         )
@@ -113,34 +187,27 @@ class SubmissionResolver:
             self.queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
         return CheckOutcome.RESUBMITTED
 
-    def _find_prediction(self, job: Job) -> _SearchResult:
-        """Search for the job's prediction and claim it."""
+    def _search(self, job: Job) -> _SearchResult:
+        """Search Replicate's list for the job's prediction and for those that look like it."""
         past_ids = {past.replicate_id for past in job.past_attempts}
-        ambiguous_matches: list[UpstreamPrediction] = []
+        lookalikes: list[UpstreamPrediction] = []
+        is_doubtful = False
         for prediction in self._list_around(_get_sending_time(job)):
             if prediction.id in past_ids:
                 continue
             attempt = self.urls.parse_url(prediction.webhook)
             if attempt is not None:
-                is_same_job = (attempt.tenant, attempt.job_id) == (job.tenant, job.id)
-                if is_same_job and self._claim(job, prediction):
-                    return _SearchResult(prediction)
-            elif prediction.webhook is None and self._matches(job, prediction):
-                ambiguous_matches.append(prediction)
-        return self._claim_closest(job, ambiguous_matches)
-
-    def _claim_closest(self, job: Job, matches: list[UpstreamPrediction]) -> _SearchResult:
-        """Claim a match: one that this job claimed before, else the one created closest to the sending."""
-        claimed = [match for match in matches if self.store.get_prediction_owner(match.id) == job.id]
-        for match in claimed or sorted(matches, key=partial(_calculate_distance, job)):
-            if self._claim(job, match):
-                # Without its data, the input of the match cannot be compared.
-                is_ambiguous = match.data_removed
-                return _SearchResult(None if is_ambiguous else match, is_ambiguous)
-        return _SearchResult(None)
-
-    def _claim(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        return self.store.claim_prediction(prediction.id, job.tenant, job.id)
+                if (attempt.tenant, attempt.job_id) == (job.tenant, job.id):
+                    return _SearchResult(own=prediction)
+            elif prediction.webhook is None and self._looks_alike(job, prediction):
+                owner = self.store.get_prediction_owner(prediction.id)
+                if owner is None and not prediction.data_removed:
+                    lookalikes.append(prediction)
+                elif owner is None or owner.claim is PredictionClaim.DISPUTED:
+                    is_doubtful = True
+                elif (owner.tenant, owner.job_id) == (job.tenant, job.id):
+                    return _SearchResult(own=prediction)
+        return _SearchResult(lookalikes=lookalikes, is_doubtful=is_doubtful)
 
     def _list_around(self, sending_time: datetime) -> Iterator[UpstreamPrediction]:
         cursor: str | None = None
@@ -156,11 +223,22 @@ class SubmissionResolver:
                 return
         raise RetryableError("too many predictions around the time of sending to search them all")
 
-    def _matches(self, job: Job, prediction: UpstreamPrediction) -> bool:
+    def _looks_alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
         """Return whether time, model and input match. The deleted input of a prediction matches any input."""
-        if not _is_created_after_sending(job, prediction) or not _is_same_model(job, prediction):
+        if not _is_created_after_sending(job, prediction):
             return False
-        return prediction.data_removed or prediction.input == self.documents.load(job.input)
+        if prediction.data_removed:
+            return _is_same_model(job, prediction)
+        return self._may_own(job, prediction)
+
+
+def _is_in_doubt(job: Job) -> bool:
+    """Return whether the job has sent a create request whose prediction it does not know."""
+    if job.replicate_id is not None:
+        return False
+    return job.status in {JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN} or any(
+        past.outcome is AttemptOutcome.UNKNOWN for past in job.past_attempts
+    )
 
 
 def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool:
