@@ -94,7 +94,7 @@ def _build_filter(
     condition = compile_condition(parameters["FilterExpression"], "FilterExpression")
     placeholders.use(condition.names, condition.values, "FilterExpression")
     condition.check(placeholders.values)
-    for name in condition.attributes:
+    for name in sorted(condition.attributes):
         attribute = placeholders.names.get(name, name)
         if attribute in schema.attributes:
             raise validation_error(
