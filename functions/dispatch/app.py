@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.dispatch import build_dispatcher
-from replicate_proxy.consumer import log_message_outcome
+from replicate_proxy.consumer import identify_job, log_message_outcome
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.observability import logger, metrics, tracer
 from replicate_proxy.replicate_api.retry import retry_budget
@@ -27,9 +27,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 def handle_record(record: SQSRecord) -> None:
     with log_message_outcome():
         command = DispatchCommand.from_json(record.body)
-        with logger.append_context_keys(
-            job_id=command.job_id, tenant=command.tenant, correlation_id=command.correlation_id
-        ):
+        with identify_job(command):
             build_dispatcher().handle_command(command)
 
 

@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 
 from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.bootstrap.harvest import build_harvester, build_report_loader
-from replicate_proxy.consumer import log_message_outcome
+from replicate_proxy.consumer import identify_job, log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -26,9 +26,7 @@ def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
     with log_message_outcome():
         report = PredictionReport.from_queue_message(record.body)
         remaining_time = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
-        with logger.append_context_keys(
-            job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
-        ):
+        with identify_job(report):
             report = build_report_loader().load(report)
             build_harvester().harvest_job(report, clock.now() + remaining_time)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from replicate_proxy.bootstrap.track import build_report_loader, build_tracker
-from replicate_proxy.consumer import log_message_outcome
+from replicate_proxy.consumer import identify_job, log_message_outcome
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -23,9 +23,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 def handle_record(record: SQSRecord) -> None:
     with log_message_outcome():
         report = PredictionReport.from_queue_message(record.body)
-        with logger.append_context_keys(
-            job_id=report.job_id, tenant=report.tenant, correlation_id=report.correlation_id
-        ):
+        with identify_job(report):
             build_tracker().track_report(build_report_loader().load(report))
 
 

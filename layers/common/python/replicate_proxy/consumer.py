@@ -1,15 +1,36 @@
-"""What an error means for the queue message whose handling raised it."""
+"""The handling of one queue message: its IDs in logs and traces, and what an error means for it."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import NotFoundError, PermanentError, ProxyError
-from replicate_proxy.observability import Metric, count_failure, logger
+from replicate_proxy.observability import Metric, count_failure, logger, tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class JobMessage(Protocol):
+    """A command or report about one job."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+
+
+@contextmanager
+def identify_job(message: JobMessage) -> Iterator[None]:
+    """Put the IDs of the message's job into the log lines of its handling, and the job ID into the trace."""
+    tracer.annotate(job_id=message.job_id)
+    with logger.append_context_keys(
+        job_id=message.job_id, tenant=message.tenant, correlation_id=message.correlation_id
+    ):
+        yield
 
 
 @contextmanager

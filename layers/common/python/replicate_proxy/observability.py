@@ -45,6 +45,12 @@ class SampledTracer:
             method, lambda: _create_tracer().capture_method(capture_response=False)(method)
         )
 
+    def annotate(self, **annotations: str) -> None:
+        """Add annotations to the current subsegment, by which X-Ray finds the trace, if it is sampled."""
+        if _is_sampled():
+            for name, value in annotations.items():
+                _create_tracer().put_annotation(name, value)
+
     def _trace_if_sampled[**P, R](
         self, function: Callable[P, R], create_traced: Callable[[], Any]
     ) -> Callable[P, R]:

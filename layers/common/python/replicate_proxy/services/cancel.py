@@ -8,7 +8,7 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.changes import CancelRequested, StaleChangeError
-from replicate_proxy.observability import logger
+from replicate_proxy.observability import logger, tracer
 from replicate_proxy.testing.checkpoints import no_checkpoint
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class JobCanceler:
         """
         if not is_id(job_id):
             raise NotFoundError("no such job")
+        tracer.annotate(job_id=job_id)
         job = self.request_cancel(self._updater.get(tenant, job_id))
         if job.is_terminal or job.cancel_requested_at is None:
             return job

@@ -30,7 +30,7 @@ from replicate_proxy.jobs.changes import (
     StaleChangeError,
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
-from replicate_proxy.observability import Metric, count, logger, record_seconds
+from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -216,6 +216,7 @@ class Dispatcher:
     def _record_acceptance(self, job: Job, prediction: UpstreamPrediction) -> None:
         """Record the prediction; cancel it if the job is to be canceled or has another prediction."""
         self._checkpoint("dispatch.prediction_created")
+        tracer.annotate(replicate_id=prediction.id)
         self._updater.claim_prediction(job, prediction.id)
         self._checkpoint("dispatch.prediction_claimed")
         count(Metric.DISPATCH_SUBMITTED)

@@ -25,7 +25,7 @@ from replicate_proxy.jobs.changes import (
 )
 from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION
-from replicate_proxy.observability import Metric, count, logger, record_seconds
+from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.outputs.file_metrics import count_files
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import find_references, replace_references
@@ -94,6 +94,8 @@ class JobHarvester:
         job = self._acquire(report, deadline)
         if job is None:
             return self.updater.get(report.tenant, report.job_id)
+        if job.replicate_id is not None:
+            tracer.annotate(replicate_id=job.replicate_id)
         self.checkpoint("harvest.lease_acquired")
         try:
             return self._run_round(job, deadline)

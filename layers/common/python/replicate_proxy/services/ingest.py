@@ -17,7 +17,7 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Job, JobStatus, Submission, TimelineStep
-from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -122,6 +122,7 @@ class JobCreator:
             if format_timestamp(stored.created_at) != format_timestamp(job.created_at):
                 return self._replay(stored)
             # The write succeeded and only its response was lost.
+        tracer.annotate(job_id=job.id)
         log_job_accepted(job)
         self._checkpoint("ingest.job_stored")
         enqueue_submission(self._queue, job)

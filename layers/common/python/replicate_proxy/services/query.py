@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id, min_id_at
-from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.observability import Metric, count, logger, tracer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,7 @@ class PredictionReader:
         job = self._jobs.get(tenant, prediction_id) if is_id(prediction_id) else None
         if job is None:
             raise NotFoundError("no such prediction")
+        tracer.annotate(job_id=job.id)
         return self._renderer.render(job)
 
     def list_predictions(

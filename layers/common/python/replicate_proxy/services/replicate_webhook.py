@@ -9,7 +9,7 @@ from replicate_proxy import signing
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import ReportChannel
-from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.replicate_api.response import parse_json
@@ -64,6 +64,7 @@ class ReplicateWebhookHandler:
         if attempt is None:
             raise _reject(401, "unsigned_url", "The URL is not signed by this proxy")
         prediction = _parse_prediction(body)
+        tracer.annotate(job_id=attempt.job_id, replicate_id=prediction.id)
         if prediction.status is UpstreamStatus.UNKNOWN:
             # What it means is not known. The sweep asks Replicate again, whose later words will be known.
             count(Metric.UNKNOWN_STATUS_IGNORED)

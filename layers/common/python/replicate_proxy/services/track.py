@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.jobs.changes import StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus
-from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.services.report_change import build_report_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -41,6 +41,7 @@ class Tracker:
         job = self._updater.get(report.tenant, report.job_id)
         try:
             change = build_report_change(report, job, self._documents)
+            tracer.annotate(replicate_id=change.replicate_id)
             self._checkpoint("track.before_change")
             job = self._updater.apply(job, change)
         except StaleChangeError as error:
