@@ -24,7 +24,7 @@ from replicate_proxy.webhooks.model import (
     StoredEvent,
 )
 from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError
-from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
 from tests.support.aws import DELIVERIES_TABLE, create_deliveries_table, create_in_memory_aws
 from tests.support.clock import NOW

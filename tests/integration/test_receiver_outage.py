@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.webhooks.retry_policy import DEFAULT_SCHEDULE_SECONDS
+from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
 from tests.integration.receiver import run_receiver

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.webhooks.endpoints import Endpoint
     from replicate_proxy.webhooks.model import Attempt, Delivery, StoredEvent
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
     from replicate_proxy.webhooks.signing_secrets import SigningSecret
     from tests.support.clock import FakeClock
 

@@ -17,7 +17,7 @@ from replicate_proxy.webhooks.model import JobChange
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
-from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus

@@ -57,7 +57,7 @@ from replicate_proxy.webhooks.endpoint_service import EndpointService
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
-from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tools.simulation.aws.sqs import get_queue_url

@@ -13,7 +13,7 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind, TimelineStep
 from replicate_proxy.webhooks.events import build_message_id
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, Delivery, EventKind, StoredEvent
-from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.settings import DeliverySettings
 from tools.local.errors import LocalError
 from tools.local.stack import Stack
 from tools.simulator.settings import DEFAULT_TOKEN

@@ -11,7 +11,7 @@ import pytest
 
 from replicate_proxy.jobs.model import Document, JobStatus
 from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
-from replicate_proxy.webhooks.retry_policy import DEFAULT_SCHEDULE_SECONDS, DeliverySettings
+from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS, DeliverySettings
 from tests.support.clock import NOW
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_endpoint, make_job
 from tests.support.webhook_fakes import refuse_connection, respond

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_proxy.webhooks.model import DeliveryStatus
-from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
 from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond, time_out
 from tests.support.webhook_simulation import WebhookSimulation

@@ -1,4 +1,4 @@
-"""The time of the next attempt, and the settings of delivery."""
+"""The time of the next attempt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_proxy.config import Environment
-from replicate_proxy.errors import ConfigurationError
-from replicate_proxy.webhooks.retry_policy import (
-    DEFAULT_SCHEDULE_SECONDS,
-    DeliverySettings,
-    calculate_next_attempt_at,
-)
+from replicate_proxy.webhooks.retry_policy import calculate_next_attempt_at
+from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS, DeliverySettings
 from tests.support.clock import NOW
 
 DEFAULT = DeliverySettings()
@@ -57,17 +52,3 @@ def test_retry_after_only_delays_and_is_capped(failed_attempts: int, retry_after
     assert delay <= max(scheduled, DEFAULT.max_retry_after_seconds) + 1e-3
     if scheduled <= retry_after <= DEFAULT.max_retry_after_seconds:
         assert delay == pytest.approx(retry_after, abs=1e-3)
-
-
-def test_from_env_reads_settings_and_keeps_defaults() -> None:
-    local_stack = {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "DELIVERY_TOTAL_TIMEOUT_SECONDS": "9.5"}
-    settings = DeliverySettings.from_env(Environment({"DELIVERY_SCHEDULE": "0, 1,2.5", **local_stack}))
-    assert settings.schedule_seconds == (0.0, 1.0, 2.5)
-    assert settings.total_timeout_seconds == 9.5
-    assert DeliverySettings.from_env(Environment({})) == DeliverySettings()
-
-
-@pytest.mark.parametrize(("name", "value"), [("DELIVERY_SCHEDULE", "0,soon"), ("DELIVERY_SCHEDULE", "0,-1")])
-def test_from_env_names_the_variable_when_value_is_invalid(name: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        DeliverySettings.from_env(Environment({name: value}))

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from types_boto3_dynamodb import DynamoDBClient
 
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
     from replicate_proxy.webhooks.sender import ReceiverResponse
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 class DynamoReceiverLimitStore:

@@ -16,7 +16,7 @@ from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.settings import DELIVERIES_TABLE, NOTIFY_QUEUE_URL
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
-from replicate_proxy.webhooks.retry_policy import DeliverySettings
+from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 @cache

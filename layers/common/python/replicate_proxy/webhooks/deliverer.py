@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoint_health import EndpointHealth
     from replicate_proxy.webhooks.ports import ReceiverLimitStore, Sender
     from replicate_proxy.webhooks.request_builder import RequestBuilder, SignedRequest
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 # The clocks of two machines differ by milliseconds: a delayed message may arrive that much early.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, DueDelivery
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 _PAGE_SIZE = 100

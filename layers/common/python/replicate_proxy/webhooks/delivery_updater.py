@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 # More than one earlier delivery is pending only while a receiver fails; a job has few of them.

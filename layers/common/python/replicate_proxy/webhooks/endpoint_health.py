@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import EventBus
     from replicate_proxy.webhooks.ports import EndpointStore, ReceiverLimitStore
     from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 _REASON_BY_INSTRUCTION = {

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoints import Endpoint
     from replicate_proxy.webhooks.model import JobChange
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
     from replicate_proxy.webhooks.status_events import StatusPublisher
 
 

@@ -14,7 +14,7 @@ from replicate_proxy.errors import ProxyError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 class ConcurrencyLimitError(ProxyError):

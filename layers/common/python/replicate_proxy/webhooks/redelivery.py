@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.endpoints import Endpoint
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
-    from replicate_proxy.webhooks.retry_policy import DeliverySettings
+    from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 _PAGE_SIZE = 100
