@@ -131,7 +131,7 @@ def _build_profile(chromaticities: Chromaticities, curve: bytes) -> bytes:
         table += struct.pack(">4sII", name, offset + len(data), len(content))
         data += content + b"\0" * (-len(content) % 4)
     header = struct.pack(
-        ">I4xI4s4s4s12x4s28xI12s48x",
+        ">I4xI4s4s4s12x4s24xI12s48x",
         offset + len(data),
         0x04300000,
         b"mntr",
