@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
@@ -38,6 +39,15 @@ class FakeModels(KnownModels):
         return name_target(submission) in self.missing
 
 
+class FakeWaitLimiter:
+    """Lets every request wait, or none."""
+
+    has_place = True
+
+    def hold_place(self, _tenant: str) -> AbstractContextManager[bool]:
+        return nullcontext(self.has_place)
+
+
 class PredictionApi:
     """The routes of the ingest function (`writes`) and of the query function (`reads`).
 
@@ -49,7 +59,8 @@ class PredictionApi:
         self.world = World()
         self.finishes_after = 1e9
         renderer = PredictionRenderer(self.world.documents, max_response_bytes=max_response_bytes)
-        waiter = JobWaiter(self.world.store, self.world.clock, self._sleep, max_wait_seconds=25)
+        self.wait_limiter = FakeWaitLimiter()
+        waiter = JobWaiter(self.world.store, self.world.clock, self._sleep, 25, limiter=self.wait_limiter)
         self.models = FakeModels()
         parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None, self.models)
         self.writes = Router()

@@ -128,12 +128,14 @@ class World:
         waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.canceler = JobCanceler(self.updater, self.queue, waiter)
         self.batch_store = FakeBatchStore(self.store)
+        self.batch_limiter = FakeBatchLimiter()
         self.batch_service = BatchService(
             store=self.batch_store,
             idempotency=self.idempotency,
             factory=self.job_factory,
             queue=self.queue,
             canceler=self.canceler,
+            limiter=self.batch_limiter,
             clock=self.clock,
             checkpoint=self.checkpoint,
         )
@@ -323,6 +325,18 @@ class World:
         }
         with suppress(RetryableError):
             self.webhook_handler.handle_webhook(headers, query, body)
+
+
+class FakeBatchLimiter:
+    """Makes every batch wait for `delay_seconds`, and records the calls."""
+
+    def __init__(self) -> None:
+        self.delay_seconds = 0.0
+        self.calls: list[tuple[str, int]] = []
+
+    def acquire_slot(self, tenant: str, slots: int) -> float:
+        self.calls.append((tenant, slots))
+        return self.delay_seconds
 
 
 @dataclass

@@ -168,6 +168,32 @@ def test_response_cache_is_off_by_default_and_holds_the_catalog_only() -> None:
     assert len(cached) == 11
 
 
+def test_api_timeout_is_raised_for_requests_that_wait_only() -> None:
+    for stack, timeout, seconds in (
+        (load_stack(), None, 29),
+        (load_stack(ApiTimeoutSeconds="60"), 60_000, 60),
+    ):
+        (api,) = stack.of_type("ApiGateway::RestApi")
+        timeouts = {
+            (method, path): operation["x-amazon-apigateway-integration"].get("timeoutInMillis")
+            for path, operations in api.properties["Body"]["paths"].items()
+            for method, operation in operations.items()
+            if "x-amazon-apigateway-integration" in operation
+        }
+        raised = {route for route, value in timeouts.items() if value is not None}
+        creates = {
+            ("post", "/"),
+            ("post", "/v1/predictions"),
+            ("post", "/v1/models/{owner}/{name}/predictions"),
+            ("post", "/v1/deployments/{owner}/{name}/predictions"),
+        }
+        assert raised == (creates if timeout else set())
+        assert {timeouts[route] for route in creates} == {timeout}
+        ingest = stack.resources["IngestFunction"].properties
+        assert int(ingest["Timeout"]) == seconds
+        assert int(ingest["Environment"]["Variables"]["API_TIMEOUT_SECONDS"]) == seconds
+
+
 def test_access_log_names_the_tenant_and_contains_no_credential() -> None:
     (stage,) = load_stack(EnableAccessLogs="true").of_type("ApiGateway::Stage")
     log_format = stage.properties["AccessLogSetting"]["Format"]

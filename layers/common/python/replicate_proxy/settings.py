@@ -153,6 +153,22 @@ CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(
     "Origins of web pages that may call the API; `*` allows all",
 )
 MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait for a result (`Prefer: wait`)")
+API_TIMEOUT_SECONDS = _number(
+    "API_TIMEOUT_SECONDS", 29, ("ingest",), "Time after which API Gateway ends a request that waits"
+)
+MAX_WAITING_REQUESTS = _integer(
+    "MAX_WAITING_REQUESTS", 200, ("ingest",), "Requests that may wait at the same time; others do not wait"
+)
+MAX_WAITING_REQUESTS_PER_TENANT = _integer(
+    "MAX_WAITING_REQUESTS_PER_TENANT", 50, ("ingest",), "The same for the requests of one tenant"
+)
+BATCHED_PREDICTIONS_PER_MINUTE = _number(
+    "BATCHED_PREDICTIONS_PER_MINUTE",
+    1200,
+    ("ingest",),
+    "Predictions that a tenant may create in batches, on average; 1,000 at once",
+    "per minute",
+)
 MAX_UPLOAD_MB = _integer(
     "MAX_UPLOAD_MB", 5120, ("files",), "Largest file that can be uploaded to S3 directly", "MiB"
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from replicate_proxy.jobs.model import MAX_BATCH_JOBS
-from tests.support.builders import VERSION, make_event
+from tests.support.builders import TENANT, VERSION, make_event
 from tests.support.prediction_api import API_URL, PredictionApi
 
 ENTRY = {"version": VERSION, "input": {"prompt": "a cat"}}
@@ -37,7 +37,7 @@ def test_batch_is_created_with_all_entries_and_completes(api: PredictionApi) -> 
     status, batch, headers = create(api, *entries)
     assert (status, batch["status"], batch["total"]) == (201, "processing", 3)
     assert batch["counts"] == {"starting": 3, "processing": 0, "succeeded": 0, "failed": 0, "canceled": 0}
-    assert [prediction["model"] for prediction in batch["predictions"]] == ["", "acme/sdxl", "acme/up"]
+    assert [prediction["model"] for prediction in batch["predictions"]] == [VERSION, "acme/sdxl", "acme/up"]
     assert {prediction["proxy"]["batch_id"] for prediction in batch["predictions"]} == {batch["id"]}
     assert headers["location"] == batch["urls"]["get"] == f"{API_URL}/v1/batches/{batch['id']}"
 
@@ -50,6 +50,15 @@ def test_batch_is_created_with_all_entries_and_completes(api: PredictionApi) -> 
     assert [prediction["id"] for prediction in finished["predictions"]] == ids
     completion_times = [prediction["completed_at"] for prediction in finished["predictions"]]
     assert finished["completed_at"] == max(completion_times)
+
+
+def test_batch_counts_by_its_size(api: PredictionApi) -> None:
+    create(api, ENTRY, ENTRY, ENTRY)
+    api.world.batch_limiter.delay_seconds = 2.5
+    status, problem, headers = create(api, ENTRY, ENTRY)
+    assert (status, problem["retry_after"], headers["retry-after"]) == (429, 3, "3")
+    assert api.world.batch_limiter.calls == [(TENANT, 3), (TENANT, 2)]
+    assert len(api.world.store.jobs) == 3
 
 
 def test_predictions_of_a_batch_are_ordinary_predictions(api: PredictionApi) -> None:

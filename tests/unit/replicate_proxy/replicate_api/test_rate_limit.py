@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from types_boto3_dynamodb import DynamoDBClient
 
 from replicate_proxy.aws.control_table import ControlTable
-from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter, RateLimitRecord
+from replicate_proxy.replicate_api.rate_limit import (
+    RateLimit,
+    RateLimiter,
+    RateLimitRecord,
+    TenantRateLimiter,
+)
 from tests.support.aws import CONTROL_TABLE, make_failing_client
 from tests.support.clock import FakeClock
 from tests.support.control_table import build_control_table
@@ -52,6 +57,28 @@ def test_slots_become_free_at_rate(build_limiter: BuildLimiter, clock: FakeClock
     assert count_slots(limiter, 3) == 1
     clock.advance(0.25)
     assert count_slots(limiter, 5) == 2
+
+
+def test_several_slots_are_taken_together_or_not_at_all(
+    build_limiter: BuildLimiter, clock: FakeClock
+) -> None:
+    limiter = build_limiter()
+    assert limiter.acquire_slot(3) == 0
+    assert limiter.acquire_slot(3) == pytest.approx(0.1)
+    assert build_limiter().acquire_slot(2) == 0
+    assert count_slots(limiter, 3) == 0
+    clock.advance(0.31)
+    assert build_limiter().acquire_slot(3) == 0
+    clock.advance(3600)
+    assert limiter.acquire_slot(5) == 0
+    assert limiter.acquire_slot(1) > 0
+
+
+def test_tenants_have_limits_of_their_own(dynamodb: DynamoDBClient, clock: FakeClock) -> None:
+    limiter = TenantRateLimiter(build_control_table(dynamodb), "batches", LIMIT, clock)
+    assert limiter.acquire_slot("a", 4) == 0
+    assert limiter.acquire_slot("a", 4) > 0
+    assert limiter.acquire_slot("b", 4) == 0
 
 
 def test_idle_time_frees_one_burst_only(build_limiter: BuildLimiter, clock: FakeClock) -> None:

@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import Principal
@@ -73,6 +74,12 @@ class Request:
     def request_id(self) -> str:
         """API Gateway's ID of the request."""
         return str(self.context.get("requestId") or "")
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When API Gateway received the request, None if the event does not say."""
+        milliseconds = self.context.get("requestTimeEpoch")
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if isinstance(milliseconds, int) else None
 
     @property
     def base_url(self) -> str:

@@ -13,7 +13,8 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.control import build_known_models
+from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
+from replicate_proxy.bootstrap.control import build_control_table, build_known_models
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
@@ -21,14 +22,19 @@ from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.files.signed_downloads import check_input_files
+from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimiter
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.settings import (
+    API_TIMEOUT_SECONDS,
+    BATCHED_PREDICTIONS_PER_MINUTE,
     DISPATCH_QUEUE_URL,
     MAX_WAIT_SECONDS,
+    MAX_WAITING_REQUESTS,
+    MAX_WAITING_REQUESTS_PER_TENANT,
     PUBLIC_BASE_URL,
     REPLICATE_PROXY_TABLE,
 )
@@ -39,12 +45,25 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
 
 
+# Twenty batches of the largest size at once.
+_BATCH_BURST = 1000
+
+
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
     queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
     idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
-    waiter = JobWaiter(build_job_store(), clock, time.sleep, max_wait_seconds=env[MAX_WAIT_SECONDS])
+    waiter = JobWaiter(
+        store=build_job_store(),
+        clock=clock,
+        sleep=time.sleep,
+        max_wait_seconds=env[MAX_WAIT_SECONDS],
+        api_timeout_seconds=env[API_TIMEOUT_SECONDS],
+        limiter=ControlTableWaitLimiter(
+            build_control_table(), clock, env[MAX_WAITING_REQUESTS], env[MAX_WAITING_REQUESTS_PER_TENANT]
+        ),
+    )
     canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
     factory = JobFactory(build_document_store(), build_job_timeouts())
     parser, renderer = _build_parser(), PredictionRenderer(build_document_store())
@@ -56,12 +75,14 @@ def build_router() -> Router:
         clock=clock,
         checkpoint=checkpoint,
     )
+    batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
     batches = BatchService(
         store=build_batch_store(),
         idempotency=idempotency,
         factory=factory,
         queue=queue,
         canceler=canceler,
+        limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
         clock=clock,
         checkpoint=checkpoint,
     )

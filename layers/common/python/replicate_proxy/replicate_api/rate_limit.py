@@ -29,6 +29,9 @@ _MAX_UPDATE_ATTEMPTS = 6
 _MINUTE_MS = 60_000
 
 
+_MAX_TENANTS = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """`per_minute` calls on average, `burst` of them at once."""
@@ -69,9 +72,10 @@ class RateLimitRecord:
         """Return the latest `next_free_at` at which a slot is free; a reduced limit allows no burst."""
         return now + (0 if self.is_reduced(now) else (limit.burst - 1) * limit.interval_ms)
 
-    def calculate_wait_ms(self, now: int, limit: RateLimit) -> int:
-        """Return the time until a slot is free, 0 if one is free now."""
-        return max(0, self.next_free_at - self.calculate_latest_free_at(now, limit))
+    def calculate_wait_ms(self, now: int, limit: RateLimit, slots: int = 1) -> int:
+        """Return the time until so many slots are free, 0 if they are free now."""
+        last_free_at = max(self.next_free_at, now) + (slots - 1) * self.get_interval_ms(now, limit)
+        return max(0, last_free_at - self.calculate_latest_free_at(now, limit))
 
 
 class RateLimiter:
@@ -84,15 +88,16 @@ class RateLimiter:
         self._clock = clock
         self._record = RateLimitRecord()
 
-    def acquire_slot(self) -> float:
+    def acquire_slot(self, slots: int = 1) -> float:
         """Return 0 if a slot was free and is now taken, else the seconds after which to try again.
 
+        With `slots`, so many are taken, or none; they must not be more than the burst.
         Rejected callers get times one interval apart, so that they do not all return at the same moment.
         While the table is unavailable, every caller gets a slot: Replicate enforces its own limit with 429,
         and this one only keeps us below it.
         """
         try:
-            return self._acquire_slot()
+            return self._acquire_slots(slots)
         except RetryableError as error:
             logger.warning("rate limiter unavailable", reason=str(error))
             return 0.0
@@ -115,21 +120,21 @@ class RateLimiter:
         except RetryableError as error:
             logger.warning("rate limiter unavailable", reason=str(error))
 
-    def _acquire_slot(self) -> float:
+    def _acquire_slots(self, slots: int) -> float:
         for _ in range(_MAX_UPDATE_ATTEMPTS):
             now = self._now_ms()
-            wait_ms = self._record.calculate_wait_ms(now, self._limit)
+            wait_ms = self._record.calculate_wait_ms(now, self._limit, slots)
             try:
                 if wait_ms > 0:
                     return self._reject(now, wait_ms)
-                self._take_slot(now)
+                self._take_slots(now, slots)
             except ConditionFailedError as error:
                 self._record = RateLimitRecord.parse(error.record)
             else:
                 return 0.0
         return self._record.get_interval_ms(self._now_ms(), self._limit) / 1000
 
-    def _take_slot(self, now: int) -> None:
+    def _take_slots(self, now: int, slots: int) -> None:
         """Raise ConditionFailedError if the cached record is stale (slot taken or rate changed)."""
         record = self._record
         interval_ms = record.get_interval_ms(now, self._limit)
@@ -142,13 +147,14 @@ class RateLimiter:
         if record.next_free_at <= now:
             expression = "SET next_free_at = :next_free_at"
             slot_free = "(attribute_not_exists(next_free_at) OR next_free_at <= :now)"
-            values |= {"next_free_at": now + interval_ms}
+            values |= {"next_free_at": now + slots * interval_ms}
         else:
-            expression = "SET next_free_at = next_free_at + :interval_ms"
+            expression = "SET next_free_at = next_free_at + :taken_ms"
             slot_free = "next_free_at > :now AND next_free_at <= :latest"
+            latest_free_at = record.calculate_latest_free_at(now, self._limit)
             values |= {
-                "interval_ms": interval_ms,
-                "latest": record.calculate_latest_free_at(now, self._limit),
+                "taken_ms": slots * interval_ms,
+                "latest": latest_free_at - (slots - 1) * interval_ms,
             }
         self._update(expression, values, condition=f"{slot_free} AND {same_rate}")
 
@@ -171,3 +177,21 @@ class RateLimiter:
 
     def _now_ms(self) -> int:
         return round(self._clock.now().timestamp() * 1000)
+
+
+class TenantRateLimiter:
+    """A rate limit of its own for each tenant, which costs nothing for tenants that do not call."""
+
+    def __init__(self, table: ControlTable, name: str, limit: RateLimit, clock: Clock) -> None:
+        self._table = table
+        self._name = name
+        self._limit = limit
+        self._clock = clock
+        self._limiters: dict[str, RateLimiter] = {}
+
+    def acquire_slot(self, tenant: str, slots: int = 1) -> float:
+        """Return 0 if so many slots of the tenant were free and are now taken, else when to try again."""
+        if len(self._limiters) >= _MAX_TENANTS:
+            self._limiters.clear()  # they only cache what the table holds
+        limiter = RateLimiter(self._table, f"{self._name}/{tenant}", self._limit, self._clock)
+        return self._limiters.setdefault(tenant, limiter).acquire_slot(slots)

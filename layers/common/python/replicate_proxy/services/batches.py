@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from replicate_proxy.services.ingest import JobFactory, JobRequest
 
 
+class BatchLimiter(Protocol):
+    """Limits the predictions that a tenant creates in batches: API Gateway counts a batch as one request."""
+
+    def acquire_slot(self, tenant: str, slots: int) -> float:
+        """Return 0 if so many slots were free and are now taken, else the seconds to wait."""
+        ...
+
+
 class BatchService:
     """Creates and cancels batches.
 
@@ -39,6 +48,7 @@ class BatchService:
         factory: JobFactory,
         queue: CommandQueue,
         canceler: JobCanceler,
+        limiter: BatchLimiter | None = None,
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -47,6 +57,7 @@ class BatchService:
         self._factory = factory
         self._queue = queue
         self._canceler = canceler
+        self._limiter = limiter
         self._clock = clock
         self._checkpoint = checkpoint
 
@@ -55,9 +66,10 @@ class BatchService:
     ) -> BatchState:
         """Create the batch, or return the one that the idempotency key created before.
 
-        Raises a 409 ApiError if the key was used for another request, and RetryableError if nothing was
-        stored.
+        Raises a 429 ApiError if the tenant creates too many, a 409 ApiError if the key was used for another
+        request, and RetryableError if nothing was stored.
         """
+        self._check_rate(principal.tenant, len(requests))
         batch_id = generate_id(self._clock.now())
         if idempotency_key is not None:
             record = IdempotencyRecord(
@@ -72,6 +84,12 @@ class BatchService:
             if existing is not None:
                 return self._replay(existing)
         return self._create(requests, principal, batch_id)
+
+    def _check_rate(self, tenant: str, predictions: int) -> None:
+        delay_seconds = self._limiter.acquire_slot(tenant, predictions) if self._limiter else 0
+        if delay_seconds > 0:
+            detail = "Too many predictions in batches; each counts as one request"
+            raise ApiError(429, "Too many requests", detail, retry_after=math.ceil(delay_seconds))
 
     def cancel(self, tenant: str, batch_id: str) -> BatchState:
         """Request the cancel of every job that is not final. Raises NotFoundError."""

@@ -54,7 +54,7 @@ class JobCanceler:
         job = self.request_cancel(self._updater.get(tenant, job_id))
         if job.is_terminal or job.cancel_requested_at is None:
             return job
-        return self._waiter.wait_until_final(job, _WAIT_SECONDS)
+        return self._waiter.wait_until_final(job, _WAIT_SECONDS) or job
 
     def request_cancel(self, job: Job) -> Job:
         """Request the cancel without waiting for the result, and return the job."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import Clock, JobStore
@@ -15,32 +19,63 @@ if TYPE_CHECKING:
 _MIN_INTERVAL_SECONDS = 0.15
 _MAX_INTERVAL_SECONDS = 1.0
 _INTERVAL_GROWTH = 1.25
+# For the last read of the job and of its documents, and for the way back.
+_RESPONSE_SECONDS = 2.0
 
 
+class WaitLimiter(Protocol):
+    """Bounds the requests that wait at the same time, per tenant and in all."""
+
+    def hold_place(self, tenant: str) -> AbstractContextManager[bool]:
+        """Hold a place for the block, and yield whether one was free."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class JobWaiter:
     """Reads a job at growing intervals until it is final.
 
-    `max_wait_seconds` limits every wait, because API Gateway ends a request after 29 seconds (Amazon API
-    Gateway, quotas).
+    `max_wait_seconds` limits every wait. So does the API, which ends a request `api_timeout_seconds` after it
+    received it (Amazon API Gateway, quotas): what a cold start took of that time is missing from the wait.
     """
 
-    def __init__(
-        self, store: JobStore, clock: Clock, sleep: Callable[[float], None], *, max_wait_seconds: float
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._sleep = sleep
-        self._max_wait_seconds = max_wait_seconds
+    store: JobStore
+    clock: Clock
+    sleep: Callable[[float], None]
+    max_wait_seconds: float
+    api_timeout_seconds: float = 29.0
+    limiter: WaitLimiter | None = None
 
-    def wait_until_final(self, job: Job, timeout_seconds: float) -> Job:
-        """Return the job once it is final, or as it is when the timeout ends."""
-        deadline = self._clock.now() + timedelta(seconds=min(timeout_seconds, self._max_wait_seconds))
+    def wait_until_final(
+        self, job: Job, timeout_seconds: float, *, received_at: datetime | None = None
+    ) -> Job | None:
+        """Return the job once it is final, or as it is when the timeout ends.
+
+        `received_at` is when the API received the request. Returns None without waiting if too many requests
+        wait already.
+        """
+        deadline = self._calculate_deadline(timeout_seconds, received_at)
+        if job.is_terminal or deadline <= self.clock.now():
+            return job
+        with self.limiter.hold_place(job.tenant) if self.limiter else nullcontext(True) as has_place:
+            return self._wait(job, deadline) if has_place else None
+
+    def _calculate_deadline(self, timeout_seconds: float, received_at: datetime | None) -> datetime:
+        now = self.clock.now()
+        deadline = now + timedelta(seconds=min(timeout_seconds, self.max_wait_seconds))
+        api_timeout = timedelta(seconds=self.api_timeout_seconds)
+        # An event that is older than any request can be is a sample or a replay.
+        if received_at is None or not timedelta(0) <= now - received_at <= api_timeout:
+            return deadline
+        return min(deadline, received_at + api_timeout - timedelta(seconds=_RESPONSE_SECONDS))
+
+    def _wait(self, job: Job, deadline: datetime) -> Job:
         interval_seconds = _MIN_INTERVAL_SECONDS
         while not job.is_terminal:
-            seconds_left = (deadline - self._clock.now()).total_seconds()
+            seconds_left = (deadline - self.clock.now()).total_seconds()
             if seconds_left <= 0:
                 break
-            self._sleep(min(interval_seconds, seconds_left))
+            self.sleep(min(interval_seconds, seconds_left))
             interval_seconds = min(interval_seconds * _INTERVAL_GROWTH, _MAX_INTERVAL_SECONDS)
-            job = self._store.get(job.tenant, job.id) or job
+            job = self.store.get(job.tenant, job.id) or job
         return job

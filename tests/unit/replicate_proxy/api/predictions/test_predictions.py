@@ -185,6 +185,20 @@ def test_create_with_used_idempotency_key_is_replayed(api: PredictionApi) -> Non
 
 
 class TestPreferWait:
+    def test_create_is_answered_at_once_while_too_many_wait(self, api: PredictionApi) -> None:
+        api.wait_limiter.has_place = False
+        status, prediction, headers = api.post(headers={"Prefer": "wait"})
+        assert (status, prediction["status"]) == (201, "starting")
+        assert "preference-applied" not in headers
+        assert api.world.elapsed_seconds == 0
+
+    def test_wait_is_shorter_by_the_time_since_the_request_was_received(self, api: PredictionApi) -> None:
+        received_at = int((NOW - timedelta(seconds=10)).timestamp() * 1000)
+        event = make_event("POST", "/v1/predictions", body=CREATE_BODY, headers={"Prefer": "wait"})
+        event["requestContext"]["requestTimeEpoch"] = received_at
+        assert api.writes.handle(event)["statusCode"] == 202
+        assert api.world.elapsed_seconds == pytest.approx(17)
+
     def test_returns_output_once_final(self, api: PredictionApi) -> None:
         api.finishes_after = 4
         status, prediction, headers = api.post(headers={"Prefer": "wait=30"})
@@ -358,6 +372,15 @@ class TestCancel:
         status, prediction, _ = self.cancel(api, prediction_id)
         assert (status, prediction["status"]) == (200, "canceled")
         assert self.cancel(api, prediction_id)[1] == prediction
+
+    def test_is_answered_at_once_while_too_many_wait(self, api: PredictionApi) -> None:
+        prediction_id = api.post()[1]["id"]
+        api.world.drain_messages()
+        api.wait_limiter.has_place = False
+        status, prediction, _ = self.cancel(api, prediction_id)
+        assert (status, prediction["status"]) == (200, "starting")
+        api.world.drain_messages()
+        assert api.get_prediction(prediction_id)[1]["status"] == "canceled"
 
     def test_other_tenants_prediction_is_not_found(self, api: PredictionApi) -> None:
         prediction_id = api.post()[1]["id"]

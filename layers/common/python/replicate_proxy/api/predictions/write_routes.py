@@ -67,16 +67,20 @@ def _build_create_response(
 ) -> Response:
     """Return 201 with the prediction; with `Prefer: wait`, 202 if it is not final when the wait ends.
 
-    Source: Replicate's OpenAPI document, POST /predictions.
+    Source: Replicate's OpenAPI document, POST /predictions. While too many requests wait, the preference is
+    ignored, which RFC 7240 allows (section 2); `Preference-Applied` then is missing.
     """
     job = result.job
     headers = {"location": f"{job.public_base_url}/v1/predictions/{job.id}"}
     if result.is_replay:
         headers["idempotent-replayed"] = "true"
     wait_seconds = parse_prefer_wait(request.headers.get("prefer", ""))
-    if wait_seconds is None:
+    waited_job = None
+    if wait_seconds is not None:
+        waited_job = waiter.wait_until_final(job, wait_seconds, received_at=request.received_at)
+    if waited_job is None:
         return json_response(201, renderer.render(job), headers)
-    job = waiter.wait_until_final(job, wait_seconds)
+    job = waited_job
     headers["preference-applied"] = f"wait={wait_seconds}"
     view = renderer.render(job, wait_expired=not job.is_terminal)
     return json_response(201 if job.is_terminal else 202, view, headers)
