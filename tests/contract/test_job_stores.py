@@ -199,6 +199,27 @@ class TestPages:
                 break
         assert listed == jobs[::-1]
 
+    @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
+    def test_pages_of_newer_jobs_contain_every_job_once(
+        self, store: JobStore, jobs: list[str], limit: int
+    ) -> None:
+        listed: list[str] = []
+        after_id: str | None = "0" * 26
+        while after_id is not None:
+            page = store.list_newer_jobs("acme", after_id=after_id, before_id=None, limit=limit)
+            assert len(page.jobs) <= limit
+            assert page.next_before_id == page.jobs[-1].id
+            listed = [*(job.id for job in page.jobs), *listed]
+            after_id = page.previous_after_id
+        assert listed == jobs[::-1]
+
+    def test_newer_jobs_exclude_both_bounds(self, store: JobStore, jobs: list[str]) -> None:
+        page = store.list_newer_jobs("acme", after_id=jobs[1], before_id=jobs[4], limit=2)
+        assert [job.id for job in page.jobs] == [jobs[3], jobs[2]]
+        assert page.previous_after_id is None
+        assert store.list_newer_jobs("acme", after_id=jobs[-1], before_id=None, limit=5).jobs == ()
+        assert store.list_newer_jobs("acme", after_id="z" * 26, before_id=jobs[0], limit=5).jobs == ()
+
     def test_page_is_limited_to_time_range(self, store: JobStore, jobs: list[str]) -> None:
         low = min_id_at(NOW + timedelta(seconds=2))
         high = min_id_at(NOW + timedelta(seconds=5))

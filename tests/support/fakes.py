@@ -90,6 +90,19 @@ class FakeJobStore:
         found = {job_id: self.jobs.get((tenant, job_id)) for job_id in job_ids}
         return {job_id: job for job_id, job in found.items() if job is not None}
 
+    def list_newer_jobs(self, tenant: str, *, after_id: str, before_id: str | None, limit: int) -> JobPage:
+        ids = sorted(
+            job_id
+            for owner, job_id in self.jobs
+            if owner == tenant and after_id < job_id < (before_id or "~")
+        )
+        listed = ids[:limit][::-1]
+        return JobPage(
+            tuple(self.jobs[tenant, job_id] for job_id in listed),
+            next_before_id=listed[-1] if listed else None,
+            previous_after_id=listed[0] if len(ids) > limit else None,
+        )
+
     def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         self.faults.raise_planned("list_due_jobs")
         with self._lock:

@@ -32,10 +32,15 @@ class DueJob:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Jobs of one tenant, newest first; the next page starts below `next_before_id` (None at the end)."""
+    """Jobs of one tenant, newest first.
+
+    The next page has the jobs before `next_before_id`, the previous one those after `previous_after_id`; None
+    at the end, or where it is not known.
+    """
 
     jobs: tuple[Job, ...]
     next_before_id: str | None
+    previous_after_id: str | None = None
 
 
 class PredictionClaim(StrEnum):
@@ -67,7 +72,13 @@ class JobReader(Protocol):
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None: ...
 
-    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage: ...
+    def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
+        """Return the newest jobs before `before_id`, down to `min_id`."""
+        ...
+
+    def list_newer_jobs(self, tenant: str, *, after_id: str, before_id: str | None, limit: int) -> JobPage:
+        """Return the oldest jobs after `after_id`, up to and without `before_id`."""
+        ...
 
 
 class JobCache(Protocol):

@@ -17,7 +17,7 @@ from replicate_proxy.api.pagination import build_page, decode_id_cursor
 from replicate_proxy.api.validation import RequestBody, parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.files.model import normalize_media_type, sanitize_file_name
 from replicate_proxy.files.signed_downloads import SignedDownload, build_download_url
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from replicate_proxy.files.service import FileService
 
     type RenderFile = Callable[[Request, StoredFile], dict[str, Any]]
+
+
+# A Lambda event is limited to 6 MB (AWS Lambda, quotas), in which a form is Base64 and has headers beside it.
+_MAX_FORM_BYTES = 4_600_000
 
 
 def _limit_metadata_size(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +101,12 @@ def _add_write_routes(router: Router, files: FileService, render: RenderFile) ->
     @router.post("/v1/files")
     def create_file(request: Request) -> Response:
         tenant = request.principal.require(Scope.FILES_WRITE).tenant
+        if len(request.body) > _MAX_FORM_BYTES:
+            detail = (
+                f"The form has {len(request.body)} bytes, the limit is {_MAX_FORM_BYTES};"
+                " upload larger files with POST /v1/uploads"
+            )
+            raise ApiError(413, "File too large", detail)
         form = parse_file_form(request.headers.get("content-type", ""), request.body)
         file = files.create(
             tenant, form.content, name=form.name, content_type=form.content_type, metadata=form.metadata

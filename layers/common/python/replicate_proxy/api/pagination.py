@@ -1,8 +1,8 @@
 """Cursor pagination: a list returns `results` and `next`, the absolute URL of the following page.
 
 A cursor is the position where a page ended, as base64url of a JSON array of strings. Clients treat it as
-opaque: Replicate's own clients request `next` as given. `previous` belongs to Replicate's shape; our lists
-only go forward, so it is always null.
+opaque: Replicate's own clients request `next` as given. `previous`, the URL of the page before, is what
+Replicate's lists have; of ours only that of predictions goes back, and it is null in all others.
 """
 
 from __future__ import annotations
@@ -25,15 +25,25 @@ _MAX_CURSOR_CHARS = 1024
 
 
 def build_page(
-    request: Request, results: Sequence[Any], next_position: Sequence[str] | None
+    request: Request,
+    results: Sequence[Any],
+    next_position: Sequence[str] | None,
+    previous_position: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the body of a list's response. `next` repeats the request's query, filters included."""
-    next_url = None
-    if next_position is not None:
-        path = request.resource.format(**request.path_params)
-        query = urlencode({**request.query, "cursor": encode_cursor(next_position)})
-        next_url = f"{request.base_url}{path}?{query}"
-    return {"next": next_url, "previous": None, "results": list(results)}
+    """Return the body of a list's response. Its URLs repeat the request's query, filters included."""
+    return {
+        "next": _build_page_url(request, next_position),
+        "previous": _build_page_url(request, previous_position),
+        "results": list(results),
+    }
+
+
+def _build_page_url(request: Request, position: Sequence[str] | None) -> str | None:
+    if position is None:
+        return None
+    path = request.resource.format(**request.path_params)
+    query = urlencode({**request.query, "cursor": encode_cursor(position)})
+    return f"{request.base_url}{path}?{query}"
 
 
 def encode_cursor(position: Sequence[str]) -> str:
@@ -58,7 +68,7 @@ def decode_cursor[P](cursor: str | None, build_position: Callable[..., P]) -> P 
 
 def decode_id_cursor(cursor: str | None) -> str | None:
     """Return the ID in a cursor of a list that is sorted by ID. Raises a 400 ApiError."""
-    return decode_cursor(cursor, _require_id)
+    return decode_cursor(cursor, require_id)
 
 
 def _decode(cursor: str) -> list[str]:
@@ -70,7 +80,8 @@ def _decode(cursor: str) -> list[str]:
     return position
 
 
-def _require_id(text: str) -> str:
+def require_id(text: str) -> str:
+    """Return the text if it is an ID, or raise ValueError."""
     if not is_id(text):
         raise ValueError("not an ID")
     return text

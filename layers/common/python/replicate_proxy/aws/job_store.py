@@ -91,10 +91,26 @@ class DynamoJobStore:
 
         The index holds keys only, so that saving a job does not copy it to the index.
         """
-        low, high = min_id or "0", before_id or "~"
-        if low > high:
-            return JobPage(jobs=(), next_before_id=None)
         # BETWEEN includes `before_id`: read one more for that, and one to know whether a page follows.
+        ids = self._list_ids(tenant, min_id or "0", before_id or "~", limit + 2, newest_first=True)
+        ids = [job_id for job_id in ids if job_id != before_id]
+        next_before_id = ids[limit - 1] if len(ids) > limit else None
+        return JobPage(self._get_in_order(tenant, ids[:limit]), next_before_id)
+
+    def list_newer_jobs(self, tenant: str, *, after_id: str, before_id: str | None, limit: int) -> JobPage:
+        # BETWEEN includes both ends: read two more for that, and one to know whether a page precedes.
+        ids = self._list_ids(tenant, after_id, before_id or "~", limit + 3, newest_first=False)
+        ids = [job_id for job_id in ids if job_id not in {after_id, before_id}]
+        listed = ids[:limit][::-1]
+        return JobPage(
+            self._get_in_order(tenant, listed),
+            next_before_id=listed[-1] if listed else None,
+            previous_after_id=listed[0] if len(ids) > limit else None,
+        )
+
+    def _list_ids(self, tenant: str, low: str, high: str, limit: int, *, newest_first: bool) -> list[str]:
+        if low > high:
+            return []
         with translate_dynamodb_errors("list jobs"):
             response = self._client.query(
                 TableName=self._table,
@@ -105,14 +121,15 @@ class DynamoJobStore:
                     ":low": to_value(low),
                     ":high": to_value(high),
                 },
-                ScanIndexForward=False,
-                Limit=limit + 2,
+                ScanIndexForward=not newest_first,
+                Limit=limit,
             )
-        ids = [from_item(item)["id"] for item in response["Items"]]
-        ids = [job_id for job_id in ids if job_id != before_id]
-        jobs_by_id = self.get_many(tenant, ids[:limit])
-        jobs = tuple(jobs_by_id[job_id] for job_id in ids[:limit] if job_id in jobs_by_id)
-        return JobPage(jobs=jobs, next_before_id=ids[limit - 1] if len(ids) > limit else None)
+        return [from_item(item)["id"] for item in response["Items"]]
+
+    def _get_in_order(self, tenant: str, job_ids: Sequence[str]) -> tuple[Job, ...]:
+        """Return the jobs in the order of their IDs, without those that have expired meanwhile."""
+        jobs_by_id = self.get_many(tenant, job_ids)
+        return tuple(jobs_by_id[job_id] for job_id in job_ids if job_id in jobs_by_id)
 
     def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
         """Return the longest overdue jobs of all shards that can be read. Raises if none can."""

@@ -9,7 +9,8 @@ depend on the following (found by running them):
 
 * `id`, `model`, `version` and `status` are never null, and `status` is one of Replicate's words.
 * The values of `urls` are absolute URLs on our origin.
-* `output` stays null until it is final.
+* `output` is missing until it is final: LiteLLM takes its presence as the first output
+  (docs/decisions/0028-output-is-missing-until-final.md).
 * After a `Prefer: wait` that expired, `status` is `starting`.
 
 Replicate has no batches; their shape is ours.
@@ -59,7 +60,6 @@ def build_prediction_view(
         "model": job.model or job.submission.model_name or job.submission.version_id,
         "version": job.version or job.submission.version_id,
         "input": input,
-        "output": output if job.status is JobStatus.SUCCEEDED else None,
         "logs": logs or "",
         "error": job.error,
         "status": "starting" if wait_expired and status == "processing" else status,
@@ -71,6 +71,7 @@ def build_prediction_view(
         "proxy": _build_proxy_field(job, files),
     }
     if job.is_terminal:
+        view["output"] = output if job.status is JobStatus.SUCCEEDED else None
         view["metrics"] = _build_metrics(job)
     return view
 

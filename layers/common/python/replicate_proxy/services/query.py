@@ -28,10 +28,15 @@ PAGE_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class PredictionPage:
-    """Rendered predictions; `next_before_id` is where the next page starts, None on the last page."""
+    """Rendered predictions, newest first.
+
+    The next page has those before `next_before_id`, the previous one those after `previous_after_id`; None if
+    there is no such page.
+    """
 
     results: Sequence[dict[str, Any]]
     next_before_id: str | None
+    previous_after_id: str | None
 
 
 class PredictionReader:
@@ -54,13 +59,16 @@ class PredictionReader:
         tenant: str,
         *,
         before_id: str | None = None,
+        after_id: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
     ) -> PredictionPage:
-        """Return a page of predictions older than `before_id`.
+        """Return a page of predictions older than `before_id`, or the page that ends above `after_id`.
 
         `created_after` is inclusive and `created_before` exclusive, as at Replicate.
         """
+        if after_id is not None:
+            return self._list_newer(tenant, after_id, created_after, created_before)
         upper_bounds = [min_id_at(created_before)] if created_before else []
         upper_bounds += [before_id] if before_id else []
         page = self._jobs.list_jobs(
@@ -74,7 +82,32 @@ class PredictionReader:
         if len(results) < len(page.jobs):
             # The response is full: the next page starts after the last prediction that fits.
             next_before_id = page.jobs[len(results) - 1].id
-        return PredictionPage(results, next_before_id)
+        # What a cursor left behind is newer. Without results, its own prediction is the oldest newer one.
+        has_newer = before_id is not None and bool(page.jobs)
+        return PredictionPage(results, next_before_id, page.jobs[0].id if has_newer else None)
+
+    def _list_newer(
+        self,
+        tenant: str,
+        after_id: str,
+        created_after: datetime | None,
+        created_before: datetime | None,
+    ) -> PredictionPage:
+        page = self._jobs.list_newer_jobs(
+            tenant,
+            # The bound itself is not listed, and `created_after` is inclusive.
+            after_id=max(after_id, min_id_at(created_after - timedelta(milliseconds=1)))
+            if created_after
+            else after_id,
+            before_id=min_id_at(created_before) if created_before else None,
+            limit=PAGE_SIZE,
+        )
+        # What does not fit into the response is the newest part: the page has to end above `after_id`.
+        results = self._renderer.render_page(page.jobs[::-1])[::-1]
+        previous_after_id = page.previous_after_id
+        if len(results) < len(page.jobs):
+            previous_after_id = page.jobs[-len(results)].id
+        return PredictionPage(results, page.next_before_id, previous_after_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +164,9 @@ class CachedJobReader:
 
     def list_jobs(self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int) -> JobPage:
         return self._jobs.list_jobs(tenant, before_id=before_id, min_id=min_id, limit=limit)
+
+    def list_newer_jobs(self, tenant: str, *, after_id: str, before_id: str | None, limit: int) -> JobPage:
+        return self._jobs.list_newer_jobs(tenant, after_id=after_id, before_id=before_id, limit=limit)
 
     def _is_usable(self, job: Job) -> bool:
         if job.is_terminal:

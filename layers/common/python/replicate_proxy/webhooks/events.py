@@ -118,7 +118,7 @@ def _build_view_at_event(kind: EventKind, view: dict[str, Any]) -> dict[str, Any
     if kind is EventKind.COMPLETED or view["status"] in {"starting", "processing"}:
         return view
     unfinished = {name: value for name, value in view.items() if name not in _COMPLETION_FIELDS}
-    output = view["output"] if kind is EventKind.OUTPUT else None
+    output = view.get("output") if kind is EventKind.OUTPUT else None
     return {**unfinished, "status": "processing", "error": None, "output": output}
 
 

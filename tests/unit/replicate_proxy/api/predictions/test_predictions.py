@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from replicate_proxy.api.pagination import encode_cursor
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
 from tests.support.builders import VERSION, make_event, make_job
@@ -25,7 +26,8 @@ def test_create_returns_what_clients_need(api: PredictionApi) -> None:
     assert prediction["status"] == "starting"
     assert (prediction["model"], prediction["version"]) == (VERSION, VERSION)
     assert prediction["input"] == {"prompt": "a cat"}
-    assert (prediction["output"], prediction["error"]) == (None, None)
+    assert prediction["error"] is None
+    assert "output" not in prediction
     assert prediction["urls"]["get"] == f"{API_URL}/v1/predictions/{prediction['id']}"
     assert all(isinstance(url, str) and url.startswith(API_URL) for url in prediction["urls"].values())
     assert headers["location"] == prediction["urls"]["get"]
@@ -163,6 +165,23 @@ def test_routes_require_their_scopes(api: PredictionApi) -> None:
     assert api.post(tenant="")[0] == 401
 
 
+def test_scope_to_write_includes_reading_what_the_request_names(api: PredictionApi) -> None:
+    """docs/decisions/0029-write-includes-reading-what-it-names.md."""
+    headers = {"Idempotency-Key": "k"}
+    prediction_id = api.post(headers=headers, scopes="predictions:write")[1]["id"]
+    api.world.drain_messages()
+    api.world.replicate.finish("p1")
+    api.world.send_webhook("p1")
+    api.world.drain_messages()
+    replayed = api.post(headers=headers, scopes="predictions:write")[1]
+    canceled = api.post(
+        "/v1/predictions/{id}/cancel", None, params={"id": prediction_id}, scopes="predictions:write"
+    )[1]
+    assert replayed == canceled == api.get_prediction(prediction_id)[1]
+    assert replayed["output"]
+    assert api.get_prediction(prediction_id, scopes="predictions:write")[0] == 403
+
+
 def test_create_returns_201_when_queueing_fails(api: PredictionApi) -> None:
     api.world.fault_occurs = lambda name: name == "queue.failed"
     assert api.post()[0] == 201
@@ -209,7 +228,7 @@ class TestPreferWait:
 
     def test_returns_starting_when_wait_expires(self, api: PredictionApi) -> None:
         status, prediction, _ = api.post(headers={"Prefer": "wait"})
-        assert (status, prediction["status"], prediction["output"]) == (202, "starting", None)
+        assert (status, prediction["status"], "output" in prediction) == (202, "starting", False)
         assert 25 <= api.world.elapsed_seconds < 26
 
     def test_waits_no_longer_than_requested(self, api: PredictionApi) -> None:
@@ -238,8 +257,8 @@ class TestGet:
         job = api.world.store.put(make_job(status, output=output))
         prediction = api.get_prediction(job.id)[1]
         assert prediction["status"] in {"starting", "processing", "succeeded", "failed", "canceled"}
-        assert prediction["output"] == (["url"] if status is JobStatus.SUCCEEDED else None)
-        assert ("completed_at" in prediction) == (job.is_terminal and job.completed_at is not None)
+        assert ("output" in prediction) is job.is_terminal
+        assert prediction.get("output") == (["url"] if status is JobStatus.SUCCEEDED else None)
 
     def test_unknown_outcome_is_shown_as_starting(self, api: PredictionApi) -> None:
         api.world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
@@ -296,6 +315,61 @@ class TestList:
     def test_pages_are_newest_first(self, api: PredictionApi, ids: list[str]) -> None:
         assert self.list_all_ids(api) == ids
 
+    def get_page(self, api: PredictionApi, url: str) -> Any:
+        status, page, _ = api.get("/v1/predictions", query=dict(parse_qsl(urlsplit(url).query)))
+        assert status == 200
+        return page
+
+    def test_previous_leads_back_through_the_same_pages(self, api: PredictionApi, ids: list[str]) -> None:
+        pages = [self.get_page(api, "?")]
+        while pages[-1]["next"]:
+            pages.append(self.get_page(api, pages[-1]["next"]))
+        assert len(pages) == 3
+        assert pages[0]["previous"] is None
+
+        page = pages[-1]
+        for earlier in reversed(pages[:-1]):
+            page = self.get_page(api, page["previous"])
+            assert page["results"] == earlier["results"]
+            assert self.get_page(api, page["next"])["results"] == pages[pages.index(earlier) + 1]["results"]
+        assert page["previous"] is None
+
+    def test_previous_keeps_the_filters(self, api: PredictionApi, ids: list[str]) -> None:
+        after, before = NOW + timedelta(seconds=11), NOW + timedelta(seconds=221)
+        query = urlencode({"created_after": after.isoformat(), "created_before": before.isoformat()})
+        first = self.get_page(api, f"?{query}")
+        second = self.get_page(api, first["next"])
+        third = self.get_page(api, second["next"])
+        assert third["next"] is None
+        back = self.get_page(api, third["previous"])
+        assert back["results"] == second["results"]
+        back = self.get_page(api, back["previous"])
+        assert (back["results"], back["previous"]) == (first["results"], None)
+
+    def test_previous_finds_predictions_that_were_created_meanwhile(
+        self, api: PredictionApi, ids: list[str]
+    ) -> None:
+        second = self.get_page(api, self.get_page(api, "?")["next"])
+        api.world.clock.advance(1000)
+        newest_id = api.world.accept_job().job.id
+        first = self.get_page(api, second["previous"])
+        assert newest_id not in {prediction["id"] for prediction in first["results"]}
+        newest = self.get_page(api, first["previous"])
+        assert [prediction["id"] for prediction in newest["results"]] == [newest_id]
+        assert newest["previous"] is None
+
+    def test_previous_page_that_does_not_fit_ends_above_the_cursor(self) -> None:
+        api = PredictionApi(max_response_bytes=5_000)
+        created = [api.world.accept_job().job.id for _ in range(9)]
+        page = self.get_page(api, "?")
+        while page["next"]:
+            page = self.get_page(api, page["next"])
+        listed = [prediction["id"] for prediction in page["results"]]
+        while page["previous"]:
+            page = self.get_page(api, page["previous"])
+            listed = [*(prediction["id"] for prediction in page["results"]), *listed]
+        assert listed == sorted(created, reverse=True)
+
     def test_time_filters_apply_to_all_pages(self, api: PredictionApi, ids: list[str]) -> None:
         after, before = NOW + timedelta(seconds=11), NOW + timedelta(seconds=221)
         listed = self.list_all_ids(api, created_after=after.isoformat(), created_before=before.isoformat())
@@ -347,6 +421,9 @@ class TestList:
             {"cursor": "x"},
             {"cursor": "ä"},
             {"cursor": ""},
+            {"cursor": encode_cursor(["0" * 26, "older"])},
+            {"cursor": encode_cursor(["0" * 26, "newer", "x"])},
+            {"cursor": encode_cursor(["x", "newer"])},
             {"created_after": "now"},
             {"created_before": "2026-01-01"},
             {"created_before": "9999-12-31T23:59:59-12:00"},

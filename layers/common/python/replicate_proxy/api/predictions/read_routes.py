@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from replicate_proxy.api.http import json_response
-from replicate_proxy.api.pagination import build_page, decode_id_cursor
+from replicate_proxy.api.pagination import build_page, decode_cursor, require_id
 from replicate_proxy.api.query_parameters import parse_time_parameter
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.errors import parameter_error
@@ -14,6 +14,24 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.services.query import PredictionReader
+
+
+_NEWER = "newer"
+
+
+class PagePosition(NamedTuple):
+    """Which page: the predictions before an ID, those after an ID, or, without either, the newest."""
+
+    before_id: str | None = None
+    after_id: str | None = None
+
+    @classmethod
+    def parse(cls, prediction_id: str, direction: str = "") -> Self:
+        """Return the position in a cursor. Raises ValueError for one that no page names."""
+        if direction not in {"", _NEWER}:
+            raise ValueError("not a direction")
+        require_id(prediction_id)
+        return cls(after_id=prediction_id) if direction else cls(before_id=prediction_id)
 
 
 def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None:
@@ -34,11 +52,14 @@ def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None
 
     @router.get("/v1/predictions")
     def list_predictions(request: Request) -> Response:
+        position = decode_cursor(request.query.get("cursor"), PagePosition.parse) or PagePosition()
         page = reader.list_predictions(
             request.principal.require(Scope.PREDICTIONS_READ).tenant,
-            before_id=decode_id_cursor(request.query.get("cursor")),
+            before_id=position.before_id,
+            after_id=position.after_id,
             created_after=parse_time_parameter(request, "created_after"),
             created_before=parse_time_parameter(request, "created_before"),
         )
         next_position = (page.next_before_id,) if page.next_before_id else None
-        return json_response(200, build_page(request, page.results, next_position))
+        previous_position = (page.previous_after_id, _NEWER) if page.previous_after_id else None
+        return json_response(200, build_page(request, page.results, next_position, previous_position))
