@@ -83,6 +83,19 @@ def test_create_returns_file_of_replicates_client(call: Call) -> None:
     assert file.urls["get"].startswith(f"https://api.example/prod/v1/files/{file.id}/download?")
 
 
+@pytest.mark.parametrize(("size", "status"), [(4_500_000, 201), (4_600_001, 413), (8_000_000, 413)])
+def test_create_accepts_what_fits_into_a_lambda_event(call: Call, size: int, status: int) -> None:
+    request = requests.Request(
+        "POST", "https://api.example/", files={"content": ("a.txt", "x" * size, "text/plain")}
+    ).prepare()
+    assert isinstance(request.body, bytes)
+    headers = {"Content-Type": request.headers["Content-Type"]}
+    response_status, body, _ = call("POST", "/v1/files", body=request.body.decode(), headers=headers)
+    assert response_status == status
+    if status == 413:
+        assert "POST /v1/uploads" in body["detail"]
+
+
 def test_get_and_list_return_created_file(call: Call) -> None:
     _, created = upload(call)
     assert call("GET", "/v1/files/{id}", file_id=created["id"])[:2] == (200, created)
