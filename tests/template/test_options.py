@@ -103,6 +103,8 @@ def test_firewall_blocks_addresses_not_on_the_allow_list() -> None:
         ("POST", "/webhooks/replicate", True),
         ("GET", f"/prod/v1/files/{'0' * 26}/download", True),
         ("GET", f"/v1/files/{'0' * 26}/download", True),
+        ("HEAD", f"/v1/files/{'0' * 26}/download", True),
+        ("HEAD", "/v1/predictions", False),
         ("GET", "/prod/webhooks/replicate", False),
         ("POST", "/prod/v1/webhooks/replicate", False),
         ("POST", "/v1/webhooks/replicate", False),
@@ -118,12 +120,18 @@ def test_firewall_lets_only_requests_of_replicate_pass(method: str, path: str, *
         rule for rule in stack.resources["ApiWebAcl"].properties["Rules"] if rule["Name"] == "FromReplicate"
     )
     matches = [
-        statements["AndStatement"]["Statements"][0]["ByteMatchStatement"]["SearchString"] == method
-        and re.search(statements["AndStatement"]["Statements"][1]["RegexMatchStatement"]["RegexString"], path)
+        _matches(statements["AndStatement"]["Statements"][0], method)
+        and _matches(statements["AndStatement"]["Statements"][1], path)
         for statements in rule["Statement"]["OrStatement"]["Statements"]
     ]
 
     assert any(matches) == passes
+
+
+def _matches(statement: dict[str, Any], text: str) -> bool:
+    if "ByteMatchStatement" in statement:
+        return bool(statement["ByteMatchStatement"]["SearchString"] == text)
+    return re.search(statement["RegexMatchStatement"]["RegexString"], text) is not None
 
 
 def test_distribution_has_its_own_web_acl_or_a_given_one_or_none() -> None:

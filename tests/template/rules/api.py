@@ -23,9 +23,14 @@ OPEN_ROUTES = {
     ("options", "/"): "a preflight request carries no credentials",
     ("post", "/webhooks/replicate"): "Replicate signs the body, and the URL carries a token of the job",
     ("get", "/v1/files/{id}/download"): "the URL is signed and expires",
+    ("head", "/v1/files/{id}/download"): "the URL is signed and expires",
 }
 # Routes that Replicate calls, from addresses that it does not publish.
-ROUTES_OF_REPLICATE = {("post", "/webhooks/replicate"), ("get", "/v1/files/{id}/download")}
+ROUTES_OF_REPLICATE = {
+    ("post", "/webhooks/replicate"),
+    ("get", "/v1/files/{id}/download"),
+    ("head", "/v1/files/{id}/download"),
+}
 # Routes with a writing method whose body has no model, and why.
 ROUTES_WITHOUT_MODEL = {
     ("post", "/v1/batches/{id}/cancel"): "has no body",

@@ -38,6 +38,7 @@ def test_preflight_of_allowed_origin_says_what_it_may_send() -> None:
     assert "PATCH" in headers["access-control-allow-methods"]
     assert "authorization" in headers["access-control-allow-headers"]
     assert "idempotency-key" in headers["access-control-allow-headers"]
+    assert "user-agent" in headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in headers
 
 

@@ -133,3 +133,86 @@ def test_any_body_raises_at_most_an_api_error(body: bytes) -> None:
 @given(st.binary(max_size=2000))
 def test_content_is_unchanged(content: bytes) -> None:
     assert parse_file_form(*encode_form({"content": ("x", content)})).content == content
+
+
+CAT = "\N{CJK UNIFIED IDEOGRAPH-732B}.png"
+
+
+def build_form(
+    disposition: str, *, content: bytes = b"x", line_end: bytes = b"\r\n", end: bytes = b""
+) -> bytes:
+    lines = [b"--b", f"Content-Disposition: form-data; {disposition}".encode(), b"", content, b"--b--"]
+    return line_end.join(lines) + (end or line_end)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('name="content"; filename="cat.png"', "cat.png"),
+        ('name="content"; filename="Katze \N{CAT}.png"', "Katze \N{CAT}.png"),
+        ("name=content; filename=cat.png", "cat.png"),
+        ("name=\"content\"; filename*=utf-8''%E7%8C%AB.png", CAT),
+        ("name=content; filename*=UTF-8'en'%E7%8C%AB.png", CAT),
+        ("name=content; filename*=iso-8859-1''caf%E9.png", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"),
+        ("name=content; filename*0*=utf-8''%E7%8C%AB; filename*1=.png", CAT),
+        (
+            "name=content; filename=\"=?utf-8?B?54yrLnBuZw==?=\"; filename*=utf-8''%E7%8C%AB.png",
+            CAT,
+        ),
+        (
+            "filename*=utf-8''%E7%8C%AB.png; filename=cat.png; name=content",
+            CAT,
+        ),
+        ('name=content; filename="=?utf-8?B?54yrLnBuZw==?="', CAT),
+        ('name=content; filename="=?utf-8?Q?=E7=8C=AB.png?="', CAT),
+        ('name=content; filename="=?nonsense?B?54yrLnBuZw==?="', "=?nonsense?B?54yrLnBuZw==?="),
+        ("name=content; filename*=nonsense''a%41.png", "aA.png"),
+        ('name="content"; filename="a \\"b\\" \\\\ c.png"', "c.png"),
+        ('name="content"; FILENAME="cat.png"', "cat.png"),
+        ('name="content"; filename="a;b=c.png"', "a;b=c.png"),
+        ('name="content"; filename=""', "file"),
+        ('name="content"', "file"),
+    ],
+)
+def test_file_name_is_read_in_every_notation(disposition: str, name: str) -> None:
+    assert parse_file_form("multipart/form-data; boundary=b", build_form(disposition)).name == name
+
+
+@pytest.mark.parametrize("content", [b"a\nb\n\nc", b"a\r\nb", b"", b"\n", b"--b"[:2]])
+def test_form_with_line_feeds_only_is_read(content: bytes) -> None:
+    body = build_form('name="content"; filename="a.txt"', content=content, line_end=b"\n")
+    form = parse_file_form("multipart/form-data; boundary=b", body)
+    assert (form.content, form.name) == (content, "a.txt")
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("boundary", ["b", '"b"'])
+def test_preamble_epilogue_and_padding_are_ignored(line_end: bytes, boundary: str) -> None:
+    form = build_form('name="content"; filename="a.txt"', line_end=line_end, end=line_end + b"epilogue")
+    body = b"This is a message in MIME format." + line_end + form
+    assert parse_file_form(f"multipart/form-data; boundary={boundary}", body).content == b"x"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [("base64", b"eHl6"), ("quoted-printable", b"x=79z"), ("BINARY", b"xyz"), ("8bit", b"xyz")],
+)
+def test_transfer_encoding_is_decoded(encoding: str, content: bytes) -> None:
+    disposition = f"name=content\r\nContent-Transfer-Encoding: {encoding}"
+    assert (
+        parse_file_form("multipart/form-data; boundary=b", build_form(disposition, content=content)).content
+        == b"xyz"
+    )
+
+
+@pytest.mark.parametrize("disposition", ["", "filename=x"])
+def test_part_without_name_is_a_400(disposition: str) -> None:
+    assert reject("multipart/form-data; boundary=b", build_form(disposition)).status == 400
+
+
+@given(st.text(max_size=80), st.binary(max_size=200))
+def test_any_disposition_raises_at_most_an_api_error(disposition: str, content: bytes) -> None:
+    header = disposition.encode("utf-8", "surrogatepass").replace(b"\n", b" ")
+    body = b"--b\r\nContent-Disposition: " + header + b"\r\n\r\n" + content + b"\r\n--b--\r\n"
+    with suppress(ApiError):
+        parse_file_form("multipart/form-data; boundary=b", body)

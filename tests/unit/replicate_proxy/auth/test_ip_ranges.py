@@ -30,15 +30,34 @@ def test_ip_is_allowed_when_a_range_contains_it(
 
 @pytest.mark.parametrize(
     ("text", "normalized"),
-    [("203.0.113.7", "203.0.113.7/32"), (" 10.0.0.0/8 ", "10.0.0.0/8"), ("2001:DB8::1", "2001:db8::1/128")],
+    [
+        ("203.0.113.7", "203.0.113.7/32"),
+        (" 10.0.0.0/8 ", "10.0.0.0/8"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ("2001:DB8::1", "2001:db8::1/128"),
+        ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
+        ("0:0:0:0:0:FFFF:cb00:7107", "203.0.113.7/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+    ],
 )
 def test_normalize_returns_canonical_form(text: str, normalized: str) -> None:
     assert normalize_ip_range(text) == normalized
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10.0.0.1/8", "300.1.1.1", "10.0.0.0/33", "example.com", "2001:db8::1/32"]
+    "text",
+    [
+        "",
+        "10.0.0.1/8",
+        "300.1.1.1",
+        "10.0.0.0/33",
+        "example.com",
+        "2001:db8::1/32",
+        "::ffff:203.0.113.1/120",
+        "fe80::1%eth0",
+    ],
 )
 def test_normalize_rejects_text_that_is_not_a_range(text: str) -> None:
-    with pytest.raises(ValueError, match=r"IPv4 or IPv6|host bits"):
+    with pytest.raises(ValueError, match=r"IPv4 or IPv6|host bits|zone"):
         normalize_ip_range(text)

@@ -76,8 +76,11 @@ class FakeObjects:
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
-    def create_download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
-        return f"https://objects.example/{file.object_key}?seconds={lifetime.total_seconds():.0f}"
+    def create_download_url(self, file: StoredFile, *, lifetime: timedelta, method: str = "GET") -> str:
+        seconds = f"{lifetime.total_seconds():.0f}"
+        return f"https://objects.example/{file.object_key}?seconds={seconds}" + (
+            "" if method == "GET" else f"&method={method}"
+        )
 
     def create_upload_form(
         self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta

@@ -75,6 +75,15 @@ def test_download_url_expires_and_serves_attachment(objects: S3FileObjects) -> N
     assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''a%22%C3%A4.png"
 
 
+def test_download_url_for_head_serves_the_same_headers(objects: S3FileObjects) -> None:
+    objects.put(FILE, b"cat")
+    url = objects.create_download_url(FILE, lifetime=MINUTE, method="HEAD")
+    # Not read: the fake server sends no body, but `requests` would wait for one.
+    response = requests.head(url, timeout=5, stream=True)
+    assert response.status_code == 200
+    assert response.headers["content-length"] == "3"
+
+
 def test_upload_form_fixes_key_content_type_and_size(objects: S3FileObjects) -> None:
     form = objects.create_upload_form(FILE, allowed_sizes=range(1, 1001), lifetime=MINUTE)
     conditions = json.loads(base64.b64decode(form.fields["policy"]))["conditions"]

@@ -145,6 +145,17 @@ def test_download_redirects_holder_of_signed_url(call: Call, objects: FakeObject
     assert headers["cache-control"] == "no-store"
 
 
+def test_head_of_a_download_redirects_to_a_url_for_head(call: Call) -> None:
+    _, created = upload(call)
+    query = dict(parse_qsl(urlsplit(created["urls"]["get"]).query))
+    download = {"file_id": created["id"], "query": query, "tenant": None}
+    status, body, headers = call("HEAD", "/v1/files/{id}/download", **download)
+    assert (status, body) == (302, None)
+    assert headers["location"].endswith("&method=HEAD")
+    download["query"] = {**query, "signature": "0" * 64}
+    assert call("HEAD", "/v1/files/{id}/download", **download)[0] == 404
+
+
 def test_all_invalid_download_urls_get_same_response(call: Call) -> None:
     _, created = upload(call)
     valid_query = dict(parse_qsl(urlsplit(created["urls"]["get"]).query))

@@ -163,9 +163,11 @@ def _add_read_routes(router: Router, files: FileService, render: RenderFile) -> 
         return json_response(200, render(request, files.get(tenant, request.path_params["id"])))
 
     @router.get("/v1/files/{id}/download")
+    @router.head("/v1/files/{id}/download")
     def download_file(request: Request) -> Response:
         download = SignedDownload.parse(request.path_params["id"], request.query)
         if download is None:
             raise NotFoundError("no such file")
-        # A Lambda response is limited to 6 MB; S3 serves any size, and ranges.
-        return json_response(302, None, {"location": files.create_download_url(download)})
+        # A Lambda response is limited to 6 MB; S3 serves any size, and ranges. Its URLs are for one method.
+        url = files.create_download_url(download, method=request.method)
+        return json_response(302, None, {"location": url})

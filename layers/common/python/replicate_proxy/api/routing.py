@@ -60,6 +60,9 @@ class Router:
     def get(self, resource: str) -> Callable[[Handler], Handler]:
         return self.add("GET", resource)
 
+    def head(self, resource: str) -> Callable[[Handler], Handler]:
+        return self.add("HEAD", resource)
+
     def post(self, resource: str) -> Callable[[Handler], Handler]:
         return self.add("POST", resource)
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def normalize_ip_range(text: str) -> str:
-    """Return the canonical CIDR form of an address or range.
+_MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
 
-    Raises ValueError if the text is not a range or has host bits set.
+
+def normalize_ip_range(text: str) -> str:
+    """Return the canonical CIDR form of an address or range; IPv4 mapped into IPv6 becomes IPv4.
+
+    Raises ValueError if the text is not a range, has host bits set, or has an IPv6 zone, which no caller has.
     """
-    return str(ip_network(text.strip()))
+    if "%" in text:
+        raise ValueError("an IPv6 zone is not a range")
+    network = ip_network(text.strip())
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED_IPV4):
+        address = int(network.network_address) - int(_MAPPED_IPV4.network_address)
+        return str(IPv4Network((address, network.prefixlen - _MAPPED_IPV4.prefixlen)))
+    return str(network)
 
 
 def is_ip_allowed(source_ip: str, allowed_ranges: Iterable[str]) -> bool:

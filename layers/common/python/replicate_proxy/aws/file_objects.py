@@ -70,7 +70,7 @@ class S3FileObjects:
         with translate_aws_errors("delete file", retryable=_RETRYABLE):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def create_download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
+    def create_download_url(self, file: StoredFile, *, lifetime: timedelta, method: str = "GET") -> str:
         parameters = {
             "Bucket": self._bucket,
             "Key": file.object_key,
@@ -78,7 +78,9 @@ class S3FileObjects:
             "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
         }
         return self._client.generate_presigned_url(
-            "get_object", Params=parameters, ExpiresIn=int(lifetime.total_seconds())
+            "head_object" if method == "HEAD" else "get_object",
+            Params=parameters,
+            ExpiresIn=int(lifetime.total_seconds()),
         )
 
     def create_upload_form(

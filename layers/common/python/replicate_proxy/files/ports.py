@@ -75,8 +75,11 @@ class FileObjects(Protocol):
 
     def delete(self, key: str) -> None: ...
 
-    def create_download_url(self, file: StoredFile, *, lifetime: timedelta) -> str:
-        """Return a URL that needs no other credential and serves the content as an attachment."""
+    def create_download_url(self, file: StoredFile, *, lifetime: timedelta, method: str = "GET") -> str:
+        """Return a URL that needs no other credential and serves the content as an attachment.
+
+        It is valid for this method only: GET or HEAD.
+        """
 
     def create_upload_form(
         self, file: StoredFile, *, allowed_sizes: range, lifetime: timedelta

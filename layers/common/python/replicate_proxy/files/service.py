@@ -165,8 +165,8 @@ class FileService:
         self._objects.delete(file.object_key)
         self._store.delete(file)
 
-    def create_download_url(self, download: SignedDownload) -> str:
-        """Return a URL of the content for the holder of a signed download URL.
+    def create_download_url(self, download: SignedDownload, *, method: str = "GET") -> str:
+        """Return a URL of the content for the holder of a signed download URL, valid for GET or HEAD.
 
         Raises NotFoundError if the URL is forged or expired, or the file is gone or not uploaded yet.
         """
@@ -177,7 +177,7 @@ class FileService:
         file = self.get(download.owner, download.file_id)
         if not file.is_uploaded:
             raise NotFoundError("the file is not uploaded yet")
-        return self._objects.create_download_url(file, lifetime=_DOWNLOAD_URL_LIFETIME)
+        return self._objects.create_download_url(file, lifetime=_DOWNLOAD_URL_LIFETIME, method=method)
 
     def _start_multipart_upload(
         self, file: StoredFile, size_bytes: int

@@ -47,19 +47,38 @@ class JobRequest:
     idempotency_key: str | None = None
 
     def calculate_fingerprint(self) -> str:
-        """Return a hash of everything that distinguishes one request from another."""
+        """Return a hash of everything that distinguishes one request from another.
+
+        Requests that mean the same have the same hash: `owner/name:id` and `id`, 1.0 and 1, events and keys
+        in any order.
+        """
+        version = (self.submission.version or "").rpartition(":")[2]
         distinguishing_fields = [
             self.submission.kind.value,
-            self.submission.version,
+            version or None,
             self.submission.owner,
             self.submission.name,
-            self.input,
+            _normalize_numbers(self.input),
             self.webhook,
-            self.webhook_events,
+            sorted(self.webhook_events) if self.webhook_events is not None else None,
             self.image_options,
             self.cancel_after_seconds,
         ]
         return hashlib.sha256(json.dumps(distinguishing_fields, sort_keys=True).encode()).hexdigest()
+
+
+def _normalize_numbers(value: Any) -> Any:
+    """Return the JSON value with whole numbers as int: some clients write 1.0 where others write 1.
+
+    Recursive, since the depth of an input is bounded.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _normalize_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_normalize_numbers(entry) for entry in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -290,6 +290,40 @@ class TestGet:
         assert prediction["proxy"]["omitted"] == ["logs", "input", "output"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ({"input": {"n": 1}}, {"input": {"n": 1.0}}, True),
+        ({"input": {"n": [{"m": 1e2}]}}, {"input": {"n": [{"m": 100}]}}, True),
+        ({"input": {"a": 1, "b": 2}}, {"input": {"b": 2, "a": 1}}, True),
+        ({"version": VERSION}, {"version": f"acme/model:{VERSION}"}, True),
+        (
+            {"webhook_events_filter": ["start", "completed"]},
+            {"webhook_events_filter": ["completed", "start"]},
+            True,
+        ),
+        ({"input": {"n": 1}}, {"input": {"n": True}}, False),
+        ({"input": {"n": 1}}, {"input": {"n": "1"}}, False),
+        ({"input": {"n": 1}}, {"input": {"n": 1.5}}, False),
+        ({"input": {"n": []}}, {"input": {"n": {}}}, False),
+        ({"version": VERSION}, {"version": "0" * 64}, False),
+        ({"version": "acme/one"}, {"version": "acme/two"}, False),
+    ],
+)
+def test_requests_that_mean_the_same_are_the_same_for_an_idempotency_key(
+    api: PredictionApi, first: dict[str, Any], second: dict[str, Any], *, is_same: bool
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    created = api.post(body={**CREATE_BODY, **first}, headers=headers)
+    repeated = api.post(body={**CREATE_BODY, **second}, headers=headers)
+
+    assert created[0] == 201
+    if is_same:
+        assert (repeated[0], repeated[1]["id"]) == (201, created[1]["id"])
+    else:
+        assert repeated[0] == 409
+
+
 class TestList:
     @pytest.fixture
     def ids(self, api: PredictionApi) -> list[str]:
