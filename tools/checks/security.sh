@@ -57,11 +57,16 @@ secrets_in_tree() { # in all tracked files, except what the baseline lists as re
         xargs -0 "$tools/detect-secrets-hook" --baseline tools/checks/secrets-baseline.json
 }
 
+combinations_lint() { # in a folder without the configuration of the project, which names its own templates
+    (cd "$scan/combinations" && "$OLDPWD/.venvs/sam/bin/cfn-lint" --non-zero-exit-code error -- *.json)
+}
+
 mkdir -p "$scan"
 .venv/bin/python -m tests.template.dump "$scan" || exit 1
 check bandit "$tools/bandit" -q -c tools/checks/bandit.yaml -r layers functions
 check bandit-local "$tools/bandit" -q -c tools/checks/bandit-local.yaml -r tools/local tools/release tools/simulator tools/cli
 check pip-audit pip_audit
+check cfn-lint-combinations combinations_lint
 check cfn-lint .venvs/sam/bin/cfn-lint -- template.yaml infrastructure/*.yaml
 check iam-and-template-rules .venv/bin/pytest -q tests/template
 check checkov-default "$tools/checkov" --config-file tools/checks/checkov-default.yaml --file "$scan/default.json"
