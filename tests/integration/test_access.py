@@ -161,6 +161,8 @@ def test_python_client_manages_files(client: Client) -> None:
     download = requests.get(file.urls["get"], timeout=30)
     assert (download.status_code, download.content) == (200, b"\x89PNG cat")
     assert "attachment" in download.headers["content-disposition"]
+    head = requests.head(file.urls["get"], timeout=30, allow_redirects=True)
+    assert (head.status_code, head.headers["content-length"]) == (200, "8")
     assert client.files.delete(file.id)
     assert requests.get(file.urls["get"], timeout=30).status_code == 404
 
