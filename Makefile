@@ -9,7 +9,8 @@ PYTHON3 ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .local/bootstrap/bin/uv)
 BIN := .venv/bin
 SAM := .venvs/sam/bin
-LOCAL := $(BIN)/python -m tools.local
+# LOCAL_STACK=NAME makes these targets work on another stack than the developer's own.
+LOCAL := $(BIN)/python -m tools.local $(if $(LOCAL_STACK),--name "$$LOCAL_STACK")
 # Compile once: where Python cannot write byte code, each cold start of a function would compile boto3 again.
 SYNC = $(UV) pip sync -q --require-hashes --compile-bytecode
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
@@ -21,7 +22,7 @@ SOURCES := layers/common/python/replicate_proxy functions tools tests
 export SAM_CLI_TELEMETRY := 0
 
 ##@ The local stack
-.PHONY: demo up down status logs redrive key invoke build
+.PHONY: demo up down status env-vars logs redrive key invoke build
 demo: env ## Start the stack, run one prediction and show every hop  [PROMPT="…" MODEL=owner/name]
 	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL")
 
@@ -34,8 +35,12 @@ down: env ## Stop the local stack and delete its data
 status: env ## Show servers, functions, queues and dead-letter queues
 	@$(LOCAL) status
 
-logs: env ## Show the log of the functions  [FN=harvest FOLLOW=1]
-	@$(LOCAL) logs $(if $(FN),--function "$$FN") $(if $(FOLLOW),--follow)
+env-vars: env ## Print the shell commands that set API, KEY and ADMIN_KEY to those of the stack: eval "$$(make -s env-vars)"
+	@$(LOCAL) env-vars
+
+logs: env ## Show the log of the functions  [FN=harvest JOB=… SINCE=2h REPORTS=1 FOLLOW=1]
+	@$(LOCAL) logs $(if $(FN),--function "$$FN") $(if $(JOB),--job "$$JOB") $(if $(SINCE),--since "$$SINCE") \
+		$(if $(REPORTS),--reports) $(if $(FOLLOW),--follow)
 
 redrive: env ## Count, inspect or redrive dead letters  [QUEUE=dispatch|all PEEK=10 TENANT= JOB= RATE=20]
 	@$(BIN)/python -m tools.local.redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(TENANT),--tenant $(TENANT)) \
@@ -112,7 +117,7 @@ validate: env ## Validate a deployed stack with the key in PROXY_API_KEY  URL=ht
 env: .venv/.stamp .venvs/sam/.stamp .venvs/ministack/.stamp ## Create the Python environments from the locked requirements
 
 .local/bootstrap/bin/uv: requirements/uv.txt
-	@echo "installing uv in .local/bootstrap"
+	@echo "installing uv in .local/bootstrap" >&2
 	@$(PYTHON3) -m venv .local/bootstrap || { echo "python3 cannot create virtual environments: install python3-venv or uv" >&2; exit 1; }
 	@$(@D)/pip install -q --disable-pip-version-check --require-hashes -r $<
 	@touch $@
@@ -122,14 +127,14 @@ ifeq ($(UV),.local/bootstrap/bin/uv)
 endif
 
 .venv/.stamp: requirements/dev.txt .python-version
-	@echo "creating .venv"
+	@echo "creating .venv" >&2
 	@$(UV) venv -q --allow-existing --python "$$(cat .python-version)" .venv
 	@$(SYNC) --python .venv $<
 	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/layers/common/python" > .venv/lib/python$$(cat .python-version)/site-packages/project.pth
 	@touch $@
 
 .venvs/%/.stamp: requirements/%.txt .python-version
-	@echo "creating .venvs/$*"
+	@echo "creating .venvs/$*" >&2
 	@$(UV) venv -q --allow-existing --python "$$(cat .python-version)" .venvs/$*
 	@$(SYNC) --python .venvs/$* $<
 	@touch $@

@@ -3,7 +3,11 @@
 const { createServer } = require("node:http");
 const { validateWebhook } = require("replicate");
 
-const secret = process.env.WEBHOOK_SECRET;
+const secret = process.env.WEBHOOK_SECRET ?? "";
+if (!secret.startsWith("whsec_")) {
+  console.error("set WEBHOOK_SECRET to the signing secret, which begins with whsec_");
+  process.exit(1);
+}
 const processedIds = new Set(); // an application stores the IDs in the same transaction as the effects of the event
 
 async function isAuthentic(request, body) {

@@ -5,11 +5,15 @@ pip install standardwebhooks && WEBHOOK_SECRET=whsec_… PORT=8000 python receiv
 
 import json
 import os
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-webhook = Webhook(os.environ["WEBHOOK_SECRET"])
+secret = os.environ.get("WEBHOOK_SECRET", "")
+if not secret.startswith("whsec_"):
+    sys.exit("set WEBHOOK_SECRET to the signing secret, which begins with whsec_")
+webhook = Webhook(secret)
 # An application stores the IDs in the same transaction as the effects of the event.
 processed_ids: set[str] = set()
 

@@ -23,19 +23,36 @@ LANGUAGES = ["python", "javascript"]
 @contextmanager
 def run_receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
     """Run a receiver; yield its URL and its standard output."""
-    environment = {**os.environ, "WEBHOOK_SECRET": secret, "PORT": "0", "NODE_PATH": str(NODE_MODULES)}
     with subprocess.Popen(
         _build_command(language),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment,
+        env=_build_environment(secret),
     ) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().strip().removeprefix("listening on "), process.stdout
         finally:
             process.terminate()
+
+
+def start_receiver(language: str, secret: str | None) -> subprocess.CompletedProcess[str]:
+    """Run a receiver that ends by itself; None leaves the variable of the secret unset."""
+    return subprocess.run(
+        _build_command(language),
+        env=_build_environment(secret),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def _build_environment(secret: str | None) -> dict[str, str]:
+    environment = {**os.environ, "PORT": "0", "NODE_PATH": str(NODE_MODULES)}
+    environment.pop("WEBHOOK_SECRET", None)
+    return environment if secret is None else {**environment, "WEBHOOK_SECRET": secret}
 
 
 def _build_command(language: str) -> list[str]:

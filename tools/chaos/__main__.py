@@ -9,6 +9,7 @@ from tools.chaos.run import RunOptions, run_chaos
 from tools.local.errors import LocalError
 from tools.local.paths import ROOT, StackFolder
 from tools.local.screen import Screen
+from tools.terminal import run_tool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,4 +34,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

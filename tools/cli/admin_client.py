@@ -93,9 +93,17 @@ class AdminClient:
             raise RetryableError(f"the admin API did not respond: {type(error).__name__}") from error
         if response.ok:
             return content
-        message = f"{response.status_code}: {content.get('detail') or content.get('message')}"
+        message = f"{method} {path}: {response.status_code} {_describe_problem(content)}"
         is_retryable = (
             response.status_code == requests.codes.too_many
             or response.status_code >= requests.codes.server_error
         )
         raise RetryableError(message) if is_retryable else PermanentError(message)
+
+
+def _describe_problem(content: Mapping[str, Any]) -> str:
+    """Return what a problem response says: each invalid field, or else title and detail."""
+    if fields := content.get("invalid_fields"):
+        return "; ".join(f"{field['field']} {field['description']}" for field in fields)
+    texts = (content.get("title"), content.get("detail") or content.get("message"))
+    return ": ".join(str(text) for text in texts if text)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from tools.cli.admin_client import AdminClient
 from tools.cli.console import print_result
+from tools.terminal import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return print_result(lambda: run_command(options, AdminClient.from_environment(os.environ)))
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_arguments(
+    arguments: Sequence[str] | None = None,
+    *,
+    prog: str = ".venv/bin/python -m tools.cli.api_keys",
+    description: str | None = __doc__,
+) -> argparse.Namespace:
+    """Parse the arguments. `prog` and `description` are how the help names and explains the command."""
     parser = argparse.ArgumentParser(
-        prog=".venv/bin/python -m tools.cli.api_keys",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="create a key; its secret is shown once")
@@ -68,4 +73,4 @@ def run_command(options: argparse.Namespace, client: AdminClient) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

@@ -21,6 +21,7 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.operations.ports import Stage
 from replicate_proxy.operations.usage_plans import UsageAssignment, UsagePlanKeys
+from tools.terminal import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -104,4 +105,4 @@ def issue_key(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

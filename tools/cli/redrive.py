@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.errors import RetryableError
 from tools.cli.admin_client import AdminClient
 from tools.cli.console import print_result
+from tools.terminal import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,4 +115,4 @@ class Redriver:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

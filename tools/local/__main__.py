@@ -1,6 +1,7 @@
 """`.venv/bin/python -m tools.local`: the commands behind `make up`, `make demo` and others."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,11 +14,27 @@ from tools.local.errors import LocalError
 from tools.local.invoke.command import invoke_function
 from tools.local.keys import DEMO_TENANT
 from tools.local.lifecycle import restart_emulator, start_stack, stop_stack, wait_for_process
-from tools.local.logs import show_logs
+from tools.local.logs import DEFAULT_SINCE, LogFilter, show_logs
+from tools.local.parameters import parse_overrides
 from tools.local.paths import DEFAULT_NAME, StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
-from tools.local.status import show_status
+from tools.local.status import list_running_servers, show_status
+from tools.terminal import run_tool
+
+_INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells report it."""
+
+_KEY_HELP = """\
+Create, list, rotate and revoke API keys of the local stack. The arguments are in DO:
+
+  make key                                     create a key of the tenant demo
+  make key DO="create acme --name backend"     create a key of another tenant
+  make key DO=list
+  make key DO="rotate ID --overlap-hours 24"
+  make key DO="revoke ID"
+  make key DO="create --help"                  all options of a command
+"""
 
 type Command = Callable[[argparse.Namespace, StackFolder, Screen], int | None]
 
@@ -32,7 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the error output of a command
         return 1
     except KeyboardInterrupt:
-        return 130
+        return _report_interruption(StackFolder(options.name))
+
+
+def _report_interruption(folder: StackFolder) -> int:
+    """Say what runs on after Ctrl-C, and return the exit code."""
+    running = list_running_servers(folder)
+    if running:
+        message = f"interrupted; still running: {', '.join(running)}; `make down` stops them\n"
+        sys.stderr.write(message)
+    return _INTERRUPTED
 
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -42,8 +68,8 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default=DEFAULT_NAME, help="the stack; each has its own folder and ports")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def add(name: str, command: Command, help_text: str) -> argparse.ArgumentParser:
-        command_parser = commands.add_parser(name, help=help_text)
+    def add(name: str, command: Command, help_text: str, *, add_help: bool = True) -> argparse.ArgumentParser:
+        command_parser = commands.add_parser(name, help=help_text, add_help=add_help)
         command_parser.set_defaults(command=command)
         return command_parser
 
@@ -54,8 +80,14 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     down.add_argument("--after", type=int, metavar="PID", help="wait until this process has ended")
     add("restart-emulator", _restart_emulator, "stop the local AWS and start it with its saved state")
     add("status", _status, "show servers, functions and queues")
+    add("env-vars", _env_vars, "print the shell commands that set API, KEY and ADMIN_KEY")
     logs = add("logs", _logs, "show the log of the functions")
     logs.add_argument("--function")
+    logs.add_argument("--job", metavar="ID", help="only entries that contain this ID")
+    logs.add_argument(
+        "--since", default=DEFAULT_SINCE, metavar="TIME", help="like 45s, 30m, 2h, 1d; default 30m"
+    )
+    logs.add_argument("--reports", action="store_true", help="show Lambda's reports of durations, too")
     logs.add_argument("--follow", action="store_true")
     demo = add("demo", _demo, "run a prediction and show every hop")
     demo.add_argument("--prompt")
@@ -63,9 +95,13 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     invoke = add("invoke", _invoke, "run a function with sam local invoke")
     invoke.add_argument("function")
     invoke.add_argument("event", nargs="?", help="an event file; by default the function's main sample")
-    key = add("key", _key, "create, list, rotate or revoke API keys through the admin API")
-    key.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of tools.cli.api_keys")
-    return parser.parse_args(arguments)
+    # Its arguments, --help included, are those of tools.cli.api_keys.
+    add("key", _key, "create, list, rotate or revoke API keys through the admin API", add_help=False)
+    options, key_arguments = parser.parse_known_args(arguments)
+    if key_arguments and options.command is not _key:
+        parser.error(f"unrecognized arguments: {' '.join(key_arguments)}")
+    options.key_arguments = key_arguments
+    return options
 
 
 def _build(_: argparse.Namespace, __: StackFolder, screen: Screen) -> None:
@@ -74,8 +110,7 @@ def _build(_: argparse.Namespace, __: StackFolder, screen: Screen) -> None:
 
 
 def _up(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
-    overrides = dict(pair.split("=", 1) for pair in options.parameter)
-    stack = start_stack(folder, screen, overrides)
+    stack = start_stack(folder, screen, parse_overrides(options.parameter))
     screen.print(f"API {stack.api_url}   key {stack.api_key}   (details in {folder.stack_file})")
 
 
@@ -95,8 +130,21 @@ def _status(_: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
     show_status(folder, screen)
 
 
+def _env_vars(_: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
+    stack = Stack.load(folder)
+    variables = {"API": stack.api_url, "KEY": stack.api_key, "ADMIN_KEY": stack.admin_key}
+    screen.print("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
+
+
 def _logs(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
-    show_logs(folder, screen, function=options.function, follow=options.follow)
+    show_logs(
+        folder,
+        screen,
+        function=options.function,
+        since=options.since,
+        log_filter=LogFilter(job_id=options.job, with_reports=options.reports),
+        follow=options.follow,
+    )
 
 
 def _demo(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> int:
@@ -108,8 +156,10 @@ def _invoke(options: argparse.Namespace, folder: StackFolder, screen: Screen) ->
 
 
 def _key(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
+    key_options = api_keys.parse_arguments(
+        options.key_arguments or ["create", DEMO_TENANT], prog="make key", description=_KEY_HELP
+    )
     stack = Stack.load(folder)
-    key_options = api_keys.parse_arguments(options.arguments or ["create", DEMO_TENANT])
     try:
         client = AdminClient(stack.api_url, stack.admin_key)
         screen.console.print_json(data=api_keys.run_command(key_options, client))
@@ -118,4 +168,4 @@ def _key(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> No
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

@@ -1,10 +1,11 @@
 """`make logs`: the log of the functions, from the emulator's CloudWatch Logs, one line for each entry."""
 
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.markup import escape
@@ -14,33 +15,86 @@ from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 
+DEFAULT_SINCE = "30m"
+
 _POLL_INTERVAL_SECONDS = 1.0
-_SHOWN_SECONDS = 1800
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
 # Keys that are the same in all entries of a function or of an invocation.
 _HIDDEN_KEYS = {
     *("level", "message", "timestamp", "location", "service", "cold_start", "xray_trace_id"),
     *("function_name", "function_arn", "function_memory_size", "function_request_id"),
 }
 _HIDDEN_PREFIXES = ("START RequestId", "END RequestId", '{"_aws"')  # begin and end of invocations, metrics
+_REPORT_PREFIX = "REPORT RequestId"
 _COLORS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red", "DEBUG": "dim"}
 _EMULATOR_ERROR = " ERROR [lambda] "
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class LogEntry:
-    """An entry of a function's log; `time_ms` is in milliseconds since 1970."""
+    """An entry of a function's log."""
 
-    time_ms: int
+    at: datetime
     function: str
     text: str
 
 
-def show_logs(
-    folder: StackFolder, screen: Screen, *, function: str | None = None, follow: bool = False
-) -> None:
-    """Show the last half hour; with `follow`, show new entries until interrupted.
+@dataclass(frozen=True)
+class LogFilter:
+    """Which entries to show: those that contain the job's ID, and Lambda's reports of durations if asked."""
 
-    Raises `LocalError` if there is no such function.
+    job_id: str | None = None
+    with_reports: bool = False
+
+    def matches(self, text: str) -> bool:
+        if text.startswith(_HIDDEN_PREFIXES) or (text.startswith(_REPORT_PREFIX) and not self.with_reports):
+            return False
+        return self.job_id is None or self.job_id in text
+
+
+@dataclass
+class FunctionLog:
+    """Reads the log of one function; `start_ms`, in the emulator's time, is where the next read begins.
+
+    `read_ids` are the entries of that millisecond which are read already.
+    """
+
+    function: str
+    group: str
+    start_ms: int
+    read_ids: set[str] = field(default_factory=set)
+
+    def read(self, client: Any) -> list[LogEntry]:
+        """Return the new entries."""
+        pages = client.get_paginator("filter_log_events").paginate(
+            logGroupName=self.group, startTime=self.start_ms
+        )
+        try:
+            events = [event for page in pages for event in page["events"]]
+        except client.exceptions.ResourceNotFoundException:
+            return []  # The function was not invoked yet.
+        new_events = [event for event in events if event["eventId"] not in self.read_ids]
+        if new_events:
+            last_ms = max(event["timestamp"] for event in new_events)
+            if last_ms > self.start_ms:
+                self.start_ms, self.read_ids = last_ms, set()
+            self.read_ids |= {event["eventId"] for event in events if event["timestamp"] == last_ms}
+        return list(read_entries(self.function, new_events))
+
+
+def show_logs(
+    folder: StackFolder,
+    screen: Screen,
+    *,
+    function: str | None = None,
+    since: str = DEFAULT_SINCE,
+    log_filter: LogFilter = LogFilter(),
+    follow: bool = False,
+) -> None:
+    """Show the entries of the last time, `since`; with `follow`, show new ones until interrupted.
+
+    Raises `LocalError` if there is no such function, or `since` is not a duration like 30m.
     """
     stack = Stack.load(folder)
     names = stack.function_names
@@ -48,27 +102,60 @@ def show_logs(
         if function not in names:
             raise LocalError(f"no function {function}; the functions are {', '.join(names)}")
         names = {function: names[function]}
-    start_times_ms = dict.fromkeys(names, int((time.time() - _SHOWN_SECONDS) * 1000))
+    start = datetime.now(UTC) - parse_duration(since)
+    screen.print(f"[dim]since {start:%Y-%m-%d %H:%M:%S} UTC ({since}); SINCE=2h shows more[/]")
+    logs = [
+        FunctionLog(short, f"/aws/lambda/{name}", int(start.timestamp() * 1000))
+        for short, name in names.items()
+    ]
+    client = stack.get_client("logs")
+    last_error = start
     while True:
-        entries = [
-            entry for short in names for entry in _read_log(stack, short, names[short], start_times_ms[short])
-        ]
-        entries += [
-            entry
-            for entry in _read_start_errors(folder, names)
-            if entry.time_ms >= start_times_ms[entry.function]
-        ]
-        for entry in sorted(entries):
-            screen.print(format_entry(entry))
-            start_times_ms[entry.function] = max(start_times_ms[entry.function], entry.time_ms + 1)
+        entries = [entry for log in logs for entry in log.read(client)]
+        errors = [entry for entry in _read_start_errors(folder, names) if entry.at > last_error]
+        last_error = max((entry.at for entry in errors), default=last_error)
+        for entry in sort_entries([*entries, *errors]):
+            if log_filter.matches(entry.text):
+                screen.print(format_entry(entry))
         if not follow:
             return
         time.sleep(_POLL_INTERVAL_SECONDS)
 
 
+def parse_duration(text: str) -> timedelta:
+    """Return the time of a text like 45s, 30m, 2h or 1d. Raises `LocalError` for any other text."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise LocalError(
+            f"not a duration: {text}; use a number and a unit, for example SINCE=45s, 30m, 2h or 1d"
+        )
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def read_entries(function: str, events: Iterable[Mapping[str, Any]]) -> Iterator[LogEntry]:
+    """Yield the entries of CloudWatch's events.
+
+    The emulator's times are those at which it wrote the events. A structured record has its own time; other
+    lines belong to the record before them in their log stream.
+    """
+    last_times: dict[str, datetime] = {}
+    for event in events:
+        stream, text = event["logStreamName"], event["message"]
+        written_at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+        record = _parse_record(text)
+        if record is not None and (at := _parse_record_time(record)) is not None:
+            last_times[stream] = at
+        yield LogEntry(last_times.get(stream, written_at), function, text)
+
+
+def sort_entries(entries: Iterable[LogEntry]) -> list[LogEntry]:
+    """Return the entries by time; entries of the same time keep their order."""
+    return sorted(entries, key=lambda entry: entry.at)
+
+
 def format_entry(entry: LogEntry) -> str:
     """Return the entry as rich markup: time, function, level, message, then its other keys."""
-    clock = datetime.fromtimestamp(entry.time_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    clock = entry.at.strftime("%H:%M:%S.%f")[:-3]
     prefix = f"[dim]{clock}[/] [cyan]{entry.function:<9}[/]"
     record = _parse_record(entry.text)
     if record is None:
@@ -77,20 +164,6 @@ def format_entry(entry: LogEntry) -> str:
     keys = " ".join(f"{key}={value}" for key, value in record.items() if key not in _HIDDEN_KEYS)
     message = escape(f"{level:<7} {record['message']}")
     return f"{prefix} [{_COLORS.get(level, 'default')}]{message}[/] [dim]{escape(keys)}[/]"
-
-
-def _read_log(stack: Stack, function: str, deployed_name: str, start_time_ms: int) -> Iterator[LogEntry]:
-    client = stack.get_client("logs")
-    pages = client.get_paginator("filter_log_events").paginate(
-        logGroupName=f"/aws/lambda/{deployed_name}", startTime=start_time_ms
-    )
-    try:
-        for page in pages:
-            for event in page["events"]:
-                if not event["message"].startswith(_HIDDEN_PREFIXES):
-                    yield LogEntry(event["timestamp"], function, event["message"])
-    except client.exceptions.ResourceNotFoundException:
-        return  # The function was not invoked yet.
 
 
 def _read_start_errors(folder: StackFolder, names: Mapping[str, str]) -> Iterator[LogEntry]:
@@ -102,7 +175,7 @@ def _read_start_errors(folder: StackFolder, names: Mapping[str, str]) -> Iterato
                     local_time = datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").astimezone()
                     message = line.partition(_EMULATOR_ERROR)[2].strip()
                     text = json.dumps({"level": "ERROR", "message": message})
-                    yield LogEntry(int(local_time.timestamp() * 1000), function, text)
+                    yield LogEntry(local_time.astimezone(UTC), function, text)
 
 
 def _parse_record(text: str) -> dict[str, Any] | None:
@@ -112,3 +185,11 @@ def _parse_record(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and "message" in record else None
+
+
+def _parse_record_time(record: Mapping[str, Any]) -> datetime | None:
+    """Return the time that Powertools wrote, like `2026-01-31 09:30:05,123+0000`; None for another text."""
+    try:
+        return datetime.strptime(str(record.get("timestamp")), "%Y-%m-%d %H:%M:%S,%f%z").astimezone(UTC)
+    except ValueError:
+        return None

@@ -14,6 +14,7 @@ from tools.cli.redrive import parse_arguments, run_command
 from tools.local.errors import LocalError
 from tools.local.paths import StackFolder
 from tools.local.stack import Stack
+from tools.terminal import run_tool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,4 +39,4 @@ def create_admin_client(variables: Mapping[str, str]) -> AdminClient:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

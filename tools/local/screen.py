@@ -2,20 +2,32 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import render
+from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL = 150
+_MIN_TABLE_WIDTH = 70
+"""On a narrower terminal, a table would break its cells into fragments."""
+
+
+class _PipedConsole(Console):
+    """A console that lets the caller handle the end of the pipe's reader; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        raise BrokenPipeError
 
 
 class Screen:
-    """Prints texts and the steps of a command with their durations."""
+    """Prints texts, tables, and the steps of a command with their durations."""
 
     def __init__(self, console: Console | None = None) -> None:
         width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-        self.console = console or Console(highlight=False, width=width)
+        self.console = console or _PipedConsole(highlight=False, width=width)
 
     @contextmanager
     def step(self, description: str) -> Iterator[Callable[[str], None]]:
@@ -32,7 +44,22 @@ class Screen:
         start = time.monotonic()
         with self.console.status(f"{description} …"):
             yield set_result
-        self.console.print(f"[green]✓[/] {result} [dim]({time.monotonic() - start:.1f} s)[/]")
+        self.console.print(f"[green]✓[/] {result} [dim]({time.monotonic() - start:.1f} s)[/]", soft_wrap=True)
 
     def print(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
+
+    def print_table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table, or on a narrow terminal a list: each row as its first cell and the others below."""
+        if self.console.width >= _MIN_TABLE_WIDTH:
+            table = Table(*columns, title=title, title_justify="left")
+            for row in rows:
+                table.add_row(*row)
+            self.console.print(table)
+            return
+        self.print(f"[italic]{title}[/]")
+        for first, *others in rows:
+            self.print(f"[bold]{first}[/]")
+            for column, cell in zip(columns[1:], others, strict=True):
+                if render(cell).plain.strip():
+                    self.print(f"  [dim]{column}:[/] {cell.strip()}")

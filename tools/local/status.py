@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-from rich.table import Table
-
 from tools.local import servers
 from tools.local.errors import LocalError
 from tools.local.paths import StackFolder
@@ -18,16 +16,26 @@ class MessageCounts(NamedTuple):
 
 
 def show_status(folder: StackFolder, screen: Screen) -> None:
-    """Show the tables. Raises `LocalError` if a server of the stack is down."""
+    """Show the tables. Raises `LocalError` if a server of the stack is down, or nothing is deployed."""
+    running = list_running_servers(folder)
+    if running and not folder.stack_file.exists():
+        _show_servers(folder, screen)
+        raise LocalError("nothing is deployed; `make up` continues, `make down` stops the servers")
     stack = Stack.load(folder)
-    screen.console.print(_build_server_table(folder))
-    down = [server.name for server in servers.list_servers(folder) if server.url is None]
+    _show_servers(folder, screen)
+    down = [server.name for server in servers.list_servers(folder) if server.name not in running]
     if down:
         raise LocalError(f"not running: {', '.join(down)}; `make up` restarts what is missing")
-    screen.console.print(_build_queue_table(stack), _build_function_table(stack))
+    _show_queues(stack, screen)
+    _show_functions(stack, screen)
     channel = "webhooks" if stack.webhooks_enabled else "polling"
     screen.print(f"Replicate {stack.upstream_url} (by {channel})")
     screen.print(f"API       {stack.api_url}\nAPI key   {stack.api_key}")
+
+
+def list_running_servers(folder: StackFolder) -> list[str]:
+    """Return the names of the servers that respond."""
+    return [server.name for server in servers.list_servers(folder) if server.url is not None]
 
 
 def count_messages(sqs: Any, queue_url: str) -> MessageCounts:
@@ -38,44 +46,38 @@ def count_messages(sqs: Any, queue_url: str) -> MessageCounts:
     return MessageCounts(*(int(attributes[name]) for name in names))
 
 
-def _build_server_table(folder: StackFolder) -> Table:
-    table = Table("server", "PID", "address", "log", title="Servers", title_justify="left")
+def _show_servers(folder: StackFolder, screen: Screen) -> None:
+    rows = []
     for server in servers.list_servers(folder):
         process = server.daemon.process
-        table.add_row(
-            server.name,
-            str(process.pid) if process else "-",
-            server.url or "[red]down[/]",
-            str(folder.get_log_file(server.name)),
+        rows.append(
+            (
+                server.name,
+                str(process.pid) if process else "-",
+                server.url or "[red]down[/]",
+                str(folder.get_log_file(server.name)),
+            )
         )
-    return table
+    screen.print_table("Servers", ("server", "PID", "address", "log"), rows)
 
 
-def _build_queue_table(stack: Stack) -> Table:
+def _show_queues(stack: Stack, screen: Screen) -> None:
     """List each queue beside its dead-letter queue; numbers of dead letters are red."""
     sqs = stack.get_client("sqs")
-    table = Table("queue", "waiting", "in flight", "delayed", title="Queues", title_justify="left")
+    rows = []
     for output in sorted(name for name in stack.outputs if name.endswith("QueueUrl")):
         counts = count_messages(sqs, stack.outputs[output])
         color = "red" if "DeadLetter" in output and counts.waiting else "default"
-        table.add_row(
-            output.removesuffix("Url"),
-            f"[{color}]{counts.waiting}[/]",
-            str(counts.in_flight),
-            str(counts.delayed),
-        )
-    return table
+        waiting = f"[{color}]{counts.waiting}[/]"
+        rows.append((output.removesuffix("Url"), waiting, str(counts.in_flight), str(counts.delayed)))
+    screen.print_table("Queues", ("queue", "waiting", "in flight", "delayed"), rows)
 
 
-def _build_function_table(stack: Stack) -> Table:
+def _show_functions(stack: Stack, screen: Screen) -> None:
     lambda_client = stack.get_client("lambda")
-    table = Table("function", "memory", "timeout", "state", title="Functions", title_justify="left")
+    rows = []
     for short_name, name in stack.function_names.items():
         configuration = lambda_client.get_function_configuration(FunctionName=name)
-        table.add_row(
-            short_name,
-            f"{configuration['MemorySize']} MB",
-            f"{configuration['Timeout']} s",
-            configuration.get("State", "Active"),
-        )
-    return table
+        memory, timeout = f"{configuration['MemorySize']} MB", f"{configuration['Timeout']} s"
+        rows.append((short_name, memory, timeout, configuration.get("State", "Active")))
+    screen.print_table("Functions", ("function", "memory", "timeout", "state"), rows)

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tools.release.errors import ReleaseError
 from tools.release.gradual import STRATEGIES
@@ -16,6 +17,7 @@ from tools.release.sam import Sam
 from tools.release.stack import DeployedStack
 from tools.release.target import read_target
 from tools.release.validation import Validation, run_checks
+from tools.terminal import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +55,17 @@ def _deploy(options: argparse.Namespace, api_key: str) -> bool:
 
 
 def _validate(options: argparse.Namespace, api_key: str) -> bool:
-    return run_checks(_build_validation(options, options.url.rstrip("/"), api_key).run(), _print_line)
+    url = _check_url(options.url.rstrip("/"))
+    return run_checks(_build_validation(options, url, api_key).run(), _print_line)
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ReleaseError(
+            f"not a URL: {url}; set URL to the stack output ApiUrl, like https://…amazonaws.com/prod"
+        )
+    return url
 
 
 def _build_validation(options: argparse.Namespace, url: str, api_key: str) -> Validation:
@@ -101,4 +113,4 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

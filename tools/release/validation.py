@@ -70,8 +70,11 @@ class Validation:
     _finished: dict[str, Any] = field(default_factory=dict, init=False)
 
     def run(self) -> Iterator[CheckResult]:
-        """Yield the result of each check; stop after a prediction that does not succeed."""
-        yield self._run_check("the API responds", self._check_health)
+        """Yield the result of each check; stop if the API does not respond or the prediction fails."""
+        health_result = self._run_check("the API responds", self._check_health)
+        yield health_result
+        if not health_result.passed:
+            return
         yield self._run_check("requests without a valid key are rejected", self._check_authentication)
         yield self._run_check(
             "invalid input is rejected with the name of the field", self._check_input_validation
@@ -98,7 +101,8 @@ class Validation:
         except _CheckFailedError as error:
             return CheckResult(expectation, passed=False, detail=str(error))
         except requests.RequestException as error:
-            return CheckResult(expectation, passed=False, detail=type(error).__name__)
+            detail = f"no response of {self.url}: {type(error).__name__}"
+            return CheckResult(expectation, passed=False, detail=detail)
 
     def _check_health(self) -> str:
         response = self._request("GET", f"{self.url}/health", key=None)

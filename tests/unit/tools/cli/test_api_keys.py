@@ -67,8 +67,10 @@ def test_key_has_default_scopes_when_none_are_named(served: AdminApi) -> None:
 
 
 def test_error_contains_detail_of_problem(served: AdminApi) -> None:
-    with pytest.raises(PermanentError, match="tenant: must be"):
+    with pytest.raises(PermanentError, match="POST /admin/keys: 422 tenant must be"):
         run("create", "ACME")
+    with pytest.raises(PermanentError, match="DELETE /admin/keys/nope: 404 "):
+        run("revoke", "nope")
     with pytest.raises(PermanentError, match="401"):
         AdminClient(URL, "rp_unknown").list_keys()
 
@@ -103,4 +105,4 @@ def test_main_prints_json_or_error(
     assert api_keys.main(["create", "acme"]) == 0
     assert json.loads(capsys.readouterr().out)["tenant"] == "acme"
     assert api_keys.main(["revoke", "aaaaaaaaaaaa"]) == 1
-    assert capsys.readouterr().err.startswith("error: 404")
+    assert capsys.readouterr().err.startswith("error: DELETE /admin/keys/aaaaaaaaaaaa: 404 ")

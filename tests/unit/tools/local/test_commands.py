@@ -1,11 +1,16 @@
+import shlex
+
 import pytest
 
 from tools.local.__main__ import main
+from tools.local.paths import StackFolder
+from tools.local.servers import Server
+from tools.local.stack import Stack
 
 pytestmark = pytest.mark.usefixtures("stack_folder")
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "key"])
+@pytest.mark.parametrize("command", ["status", "logs", "key", "env-vars"])
 def test_command_suggests_make_up_when_no_stack_is_running(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,3 +45,70 @@ def test_invoke_reports_missing_docker(
 def test_invoke_lists_the_functions_when_function_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invoke", "nope"]) == 1
     assert "no function nope; the functions are admin, authorize, " in capsys.readouterr().err
+
+
+def test_key_help_is_about_make_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["key", "--help"])
+
+    assert caught.value.code == 0
+    help_text = capsys.readouterr().out
+    assert 'make key DO="create acme' in help_text
+    assert "tools.cli" not in help_text
+
+
+def test_status_shows_servers_that_run_before_the_deployment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        Server, "url", property(lambda server: "http://127.0.0.1:1" if server.name == "replicate" else None)
+    )
+
+    assert main(["--name", "unit", "status"]) == 1
+    output, errors = capsys.readouterr()
+    assert "http://127.0.0.1:1" in output
+    assert errors == "error: nothing is deployed; `make up` continues, `make down` stops the servers\n"
+
+
+def test_interruption_names_the_servers_that_run_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.local.__main__.run_demo", interrupt)
+    monkeypatch.setattr("tools.local.__main__.list_running_servers", lambda _: ["ministack", "replicate"])
+
+    assert main(["demo"]) == 130
+    message = "interrupted; still running: ministack, replicate; `make down` stops them\n"
+    assert capsys.readouterr().err == message
+
+
+def test_up_refuses_an_unknown_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--parameter", "Nope=1"]) == 1
+    assert "template.yaml has no parameter Nope" in capsys.readouterr().err
+
+
+def test_env_vars_are_commands_for_a_shell(
+    stack_folder: StackFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Stack(
+        stack_name="s",
+        region="r",
+        endpoint_url="e",
+        api_url="http://127.0.0.1:1/local",
+        simulator_url="s",
+        cdn_url="c",
+        api_key="rp_key",
+        admin_key="it's",
+        upstream_url="u",
+        webhooks_enabled=True,
+    ).save(stack_folder)
+
+    assert main(["--name", stack_folder.name, "env-vars"]) == 0
+    assert shlex.split(capsys.readouterr().out) == [
+        "export",
+        "API=http://127.0.0.1:1/local",
+        "KEY=rp_key",
+        "ADMIN_KEY=it's",
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import responses
 
+from tools.release.__main__ import main
 from tools.release.validation import CheckResult, Validation
 
 URL = "https://api.example.com/prod"
@@ -106,7 +107,20 @@ def test_prediction_check_fails_after_timeout() -> None:
     )
 
 
-def test_all_checks_fail_when_service_does_not_respond() -> None:
+def test_validation_stops_when_the_api_does_not_respond() -> None:
     with responses.RequestsMock():
         results = list(Validation(URL, "rp_key", "o/m", "a prompt").run())
-    assert {(result.passed, result.detail) for result in results} == {(False, "ConnectionError")}
+
+    assert [str(result) for result in results] == [
+        f"✗ the API responds: no response of {URL}: ConnectionError"
+    ]
+
+
+@pytest.mark.parametrize("url", ["garbage", "", "ftp://x", "https://", "api.example.com/prod"])
+def test_validate_refuses_what_is_not_a_url(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROXY_API_KEY", "rp_key")
+
+    assert main(["validate", "--url", url]) == 2
+    assert capsys.readouterr().err.startswith(f"not a URL: {url.rstrip('/')}; set URL to the stack output")

@@ -1,0 +1,119 @@
+"""The examples of the pages, run as pasted: those of one page in one shell, one after the other."""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.integration.conftest import FOLDER
+from tests.support.page_examples import Example, list_examples
+from tools.local.paths import ROOT
+from tools.local.servers import choose_port
+from tools.local.stack import Stack
+
+CLIENTS_FOLDER = Path(__file__).parent / "clients_js"
+SHELL_PAGES = {
+    page: list(examples)
+    for page, examples in itertools.groupby(
+        (example for example in list_examples("sh") if example.is_run), lambda example: example.page
+    )
+}
+# curl succeeds whatever the status; a pasted example that gets an error must fail.
+PREAMBLE = """
+set -eo pipefail
+curl() { command curl --fail-with-body "$@"; }
+"""
+
+
+@pytest.fixture
+def key_id(stack: Stack, make_key: Callable[..., str]) -> str:
+    """The ID of a key that the examples may revoke."""
+    return make_key("acme").split("_")[1]
+
+
+@pytest.fixture
+def environment(stack: Stack, make_key: Callable[..., str]) -> Iterator[dict[str, str]]:
+    """What the pages assume: API, KEY and ADMIN_KEY. Resets the circuit breaker, which an example trips."""
+    yield os.environ | {
+        "API": stack.api_url,
+        "KEY": make_key("examples"),
+        "ADMIN_KEY": make_key("operator", admin=True),
+        "LOCAL_STACK": FOLDER.name,
+    }
+    requests.post(
+        f"{stack.api_url}/admin/breaker/reset",
+        json={},
+        headers={"Authorization": f"Bearer {stack.admin_key}"},
+        timeout=30,
+    ).raise_for_status()
+
+
+def fill_in(code: str, key_id: str) -> str:
+    """Put values in place of what a page leaves to the reader."""
+    for placeholder, value in (
+        ("API=https://…/prod ADMIN_KEY=rp_…\n", "\n"),
+        ("<id>", key_id),
+        ("--port 8000", f"--port {choose_port()}"),
+    ):
+        code = code.replace(placeholder, value)
+    assert not re.search(r"…(?!\")|<[a-z]+>", re.sub(r"#.*", "", code)), "a placeholder without a value"
+    return code
+
+
+@pytest.mark.parametrize("page", SHELL_PAGES)
+def test_shell_examples_of_a_page_run(page: str, environment: dict[str, str], key_id: str) -> None:
+    script = PREAMBLE
+    for example in SHELL_PAGES[page]:
+        script += f"echo '==> {example}'\n{fill_in(example.code, key_id)}\n"
+
+    result = subprocess.run(
+        ["/bin/bash", "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+@pytest.mark.parametrize("example", [one for one in list_examples("python") if one.is_run], ids=str)
+def test_python_example_runs(example: Example, environment: dict[str, str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example.code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip(), "the example prints nothing"
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("example", [one for one in list_examples("js") if one.is_run], ids=str)
+def test_javascript_example_runs(node: str, example: Example, environment: dict[str, str]) -> None:
+    # In the folder of the clients, where the packages that the example imports are installed.
+    result = subprocess.run(
+        [node, "--input-type=module", "--eval", example.code],
+        cwd=CLIENTS_FOLDER,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip(), "the example prints nothing"
