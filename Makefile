@@ -23,8 +23,8 @@ export SAM_CLI_TELEMETRY := 0
 
 ##@ The local stack
 .PHONY: demo up down status env-vars logs redrive key invoke build
-demo: env ## Start the stack, run one prediction and show every hop  [PROMPT="…" MODEL=owner/name]
-	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL")
+demo: env ## Start the stack, run one prediction and show every hop  [PROMPT="…" MODEL=stability-ai/sdxl INPUT='{…}']
+	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL") $(if $(INPUT),--input "$$INPUT")
 
 up: env ## Start the local AWS and the local Replicate, deploy, create API keys; safe to repeat
 	@$(LOCAL) up

@@ -91,7 +91,8 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     logs.add_argument("--follow", action="store_true")
     demo = add("demo", _demo, "run a prediction and show every hop")
     demo.add_argument("--prompt")
-    demo.add_argument("--model", metavar="owner/name")
+    demo.add_argument("--model", metavar="owner/name[:version]")
+    demo.add_argument("--input", metavar="JSON", help="an object that is added to the input")
     invoke = add("invoke", _invoke, "run a function with sam local invoke")
     invoke.add_argument("function")
     invoke.add_argument("event", nargs="?", help="an event file; by default the function's main sample")
@@ -148,7 +149,7 @@ def _logs(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> N
 
 
 def _demo(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> int:
-    return run_demo(folder, screen, prompt=options.prompt, model=options.model)
+    return run_demo(folder, screen, prompt=options.prompt, model=options.model, input_json=options.input)
 
 
 def _invoke(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> int:

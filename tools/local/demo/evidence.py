@@ -1,9 +1,9 @@
 """Evidence of what happened to a job, from the API, Replicate, S3 and the output URLs."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from tools.local.errors import LocalError
 from tools.local.stack import Stack
 
 _TIMEOUT_SECONDS = 60.0
+_MAX_NAME_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class StoredFile:
     key: str
     source_bytes: int | None
     stored_bytes: int
-    stored_at: datetime
     served_bytes: int
     saved_as: Path
 
@@ -39,11 +39,12 @@ class StoredFile:
 class EvidenceCollector:
     """Fetches the evidence. Each method raises `LocalError` if it gets no successful response."""
 
-    def __init__(self, stack: Stack, upstream_token: str, folder: Path) -> None:
-        """Set `folder` to where the files are saved."""
+    def __init__(self, stack: Stack, upstream_token: str, folder: Path, title: str) -> None:
+        """Set `folder` to where the files are saved, with names that begin with the title."""
         self._stack = stack
         self._upstream_token = upstream_token
         self._folder = folder
+        self._title = title
 
     def get_prediction(self, url: str) -> dict[str, Any]:
         """Return the prediction as our API shows it, with our additional field `proxy`."""
@@ -77,7 +78,8 @@ class EvidenceCollector:
             sizes = [self._get_source_size(url) for url in source_urls]
         else:
             sizes = [None] * len(urls)
-        return [self._collect_file(url, size) for url, size in zip(urls, sizes, strict=True)]
+        names = build_file_names(self._title, urls)
+        return [self._collect_file(*file) for file in zip(urls, names, sizes, strict=True)]
 
     def _get_source_size(self, url: str) -> int | None:
         """Return the size of a file at Replicate, which deletes it after an hour."""
@@ -85,7 +87,7 @@ class EvidenceCollector:
         response = requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS)
         return len(response.content) if response.ok else None
 
-    def _collect_file(self, url: str, source_bytes: int | None) -> StoredFile:
+    def _collect_file(self, url: str, name: str, source_bytes: int | None) -> StoredFile:
         """Fetch the file as Replicate's Python client does: it sends the API key with the request."""
         if not url.startswith(self._stack.cdn_url):
             raise LocalError(
@@ -97,7 +99,7 @@ class EvidenceCollector:
         response = requests.get(url, headers=headers, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
         if response.status_code != requests.codes.ok:
             raise LocalError(f"GET {url} returned {response.status_code}")
-        saved_as = self._folder / "-".join(key.split("/")[-2:])
+        saved_as = self._folder / name
         saved_as.parent.mkdir(parents=True, exist_ok=True)
         saved_as.write_bytes(response.content)
         return StoredFile(
@@ -106,7 +108,6 @@ class EvidenceCollector:
             key=key,
             source_bytes=source_bytes,
             stored_bytes=head["ContentLength"],
-            stored_at=head["LastModified"],
             served_bytes=len(response.content),
             saved_as=saved_as,
         )
@@ -118,6 +119,17 @@ class EvidenceCollector:
             raise LocalError(f"GET {url} returned {response.status_code}: {response.text[:300]}")
         content: dict[str, Any] = response.json()
         return content
+
+
+def build_file_names(title: str, urls: Sequence[str]) -> list[str]:
+    """Return a readable file name for each URL: the title's words, a number if there are several files."""
+    words = re.findall(r"[a-z0-9]+", title.lower())
+    name = "-".join(words)[:_MAX_NAME_CHARACTERS].strip("-") or "output"
+    numbers = [""] if len(urls) == 1 else [f"-{number}" for number in range(1, len(urls) + 1)]
+    return [
+        f"{name}{number}{PurePosixPath(urlsplit(url).path).suffix}"
+        for number, url in zip(numbers, urls, strict=True)
+    ]
 
 
 def iterate_urls(output: Any) -> Iterator[str]:

@@ -10,34 +10,32 @@ from tools.local.demo.evidence import StoredFile
 
 @dataclass(frozen=True)
 class Hop:
-    """A hop. `at` is None if it did not happen; `evidence` says what shows that it happened."""
+    """A hop. `at` is None if its time is not recorded; `evidence` says what shows that it happened."""
 
     name: str
+    happened: bool
     at: datetime | None
     evidence: str
 
-    @property
-    def happened(self) -> bool:
-        return self.at is not None
-
 
 _RECORDED_HOPS = {
-    "accepted": ("accepted by API Gateway and ingest", "201, and the job's record"),
-    "claimed": ("received from the queue by dispatch", "conditional write of a lease"),
-    "submitted": ("created on Replicate", "Replicate's ID in the job's record"),
-    "reported": ("completion reported", "signature of Replicate's webhook"),
-    "harvesting": ("passed by the event bus to harvest", "message of the bus's rule"),
-    "finished": ("job finished", "the job's record"),
+    "accepted": "accepted by API Gateway and ingest",
+    "claimed": "received from the queue by dispatch",
+    "submitted": "created on Replicate",
+    "started": "started on Replicate",
+    "reported": "completion reported",
+    "finished": "job finished",
 }
-"""(name, evidence) by the name of the step in the job's timeline, in the order of the pipeline."""
+"""Names by the step in the job's timeline, in the order of the pipeline.
+
+All times are from the timeline, which has one clock. Those of Replicate and S3 have other clocks, or whole
+seconds, so a hop could seem to happen before the one that led to it.
+"""
 
 
-def list_recorded_hops(timeline: Mapping[str, str]) -> list[Hop]:
-    """Return all hops that a job's timeline can show, those that did not happen yet included."""
-    return [
-        Hop(name, parse_time(timeline.get(step)), evidence)
-        for step, (name, evidence) in _RECORDED_HOPS.items()
-    ]
+def list_recorded_hops(timeline: Mapping[str, str]) -> list[tuple[str, datetime | None]]:
+    """Return name and time of each hop in a job's timeline, those that did not happen yet included."""
+    return [(name, parse_time(timeline.get(step))) for step, name in _RECORDED_HOPS.items()]
 
 
 def verify_hops(
@@ -55,49 +53,42 @@ def verify_hops(
     """
     proxy = prediction["proxy"]
     channel = proxy.get("report_channel")
-    recorded = dict(zip(_RECORDED_HOPS, list_recorded_hops(proxy["timeline"]), strict=True))
-    is_same = replicate_prediction.get("id") == proxy.get("replicate_id")
-    created_at = parse_time(replicate_prediction.get("created_at")) if is_same else None
-    is_report_confirmed = channel == "poll" or webhook_accepted is not False
-    reported_at = recorded["reported"].at if is_report_confirmed else None
-    succeeded_at = recorded["finished"].at if prediction["status"] == "succeeded" else None
-    replicate_id = replicate_prediction.get("id", "")
+    times = {step: parse_time(proxy["timeline"].get(step)) for step in _RECORDED_HOPS}
+    replicate_id = replicate_prediction.get("id")
+    is_known = replicate_id is not None and replicate_id == proxy.get("replicate_id")
+
+    def build_hop(step: str, evidence: str, *, is_confirmed: bool = True, needs_time: bool = True) -> Hop:
+        happened = is_confirmed and (times[step] is not None or not needs_time)
+        return Hop(_RECORDED_HOPS[step], happened, times[step] if happened else None, evidence)
+
+    is_started = is_known and bool(replicate_prediction.get("started_at"))
+    is_completed = is_known and bool(replicate_prediction.get("completed_at"))
+    is_reported = channel == "poll" or webhook_accepted is not False
     return [
-        recorded["accepted"],
-        recorded["claimed"],
-        Hop("created on Replicate", created_at, f"Replicate's record {replicate_id}"),
+        build_hop("accepted", "201, and the job's record"),
+        build_hop("claimed", "the lease in the job's record"),
+        build_hop("submitted", f"Replicate's record {replicate_id}", is_confirmed=is_known),
+        # A webhook about the start that comes after the completion leaves no time.
+        build_hop("started", "Replicate's record", is_confirmed=is_started, needs_time=False),
+        Hop("completed on Replicate", is_completed, None, "Replicate's record"),
+        build_hop("reported", _describe_report(channel, webhook_accepted), is_confirmed=is_reported),
+        *(Hop("output in S3", file.is_complete, None, f"HEAD and GET agree on {file.key}") for file in files),
+        build_hop("finished", "the job's record", is_confirmed=prediction["status"] == "succeeded"),
         Hop(
-            "started on Replicate",
-            parse_time(replicate_prediction.get("started_at")),
-            "Replicate's record",
+            "application notified",
+            notified_at is not None,
+            notified_at,
+            "signed webhook, verified with standardwebhooks",
         ),
-        Hop(
-            "completed on Replicate",
-            parse_time(replicate_prediction.get("completed_at")),
-            "Replicate's record",
-        ),
-        _build_report_hop(channel, webhook_accepted, reported_at),
-        recorded["harvesting"],
-        *(_build_storage_hop(file) for file in files),
-        Hop("job succeeded", succeeded_at, "the job's record"),
-        Hop("application notified", notified_at, "signed webhook, verified with standardwebhooks"),
     ]
 
 
-def _build_report_hop(channel: str | None, webhook_accepted: bool | None, at: datetime | None) -> Hop:
+def _describe_report(channel: str | None, webhook_accepted: bool | None) -> str:
     if channel == "poll":
-        return Hop("completion polled", at, "request of the sweep to Replicate")
+        return "request of the sweep to Replicate"
     if webhook_accepted:
-        return Hop("webhook received", at, "Replicate got a 2xx for its signed webhook")
-    return Hop("webhook received", at, "signature of Replicate's webhook")
-
-
-def _build_storage_hop(file: StoredFile) -> Hop:
-    return Hop(
-        "output in S3",
-        file.stored_at if file.is_complete else None,
-        f"HEAD and GET agree on {file.key}",
-    )
+        return "Replicate got a 2xx for its signed webhook, and the bus passed it to harvest"
+    return "signature of Replicate's webhook"
 
 
 def parse_time(text: str | None) -> datetime | None:

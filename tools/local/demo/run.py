@@ -1,5 +1,6 @@
 """Run one prediction with Replicate's unmodified Python client, from its creation to the signed webhook."""
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -7,9 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import httpx
 import requests
 from replicate.client import Client
+from replicate.exceptions import ReplicateError
 from replicate.prediction import Prediction
+from rich.markup import escape
 
 from tools.local import waiting
 from tools.local.configuration import choose_upstream
@@ -17,27 +21,18 @@ from tools.local.demo import display
 from tools.local.demo.evidence import EvidenceCollector, StoredFile
 from tools.local.demo.hops import Hop, verify_hops
 from tools.local.demo.receiver import WebhookInbox, open_inbox
+from tools.local.demo.request import ModelRequest, build_request
 from tools.local.errors import LocalError
 from tools.local.lifecycle import start_stack
 from tools.local.paths import LOCAL_FOLDER, StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 
-_DEFAULT_MODEL = "black-forest-labs/flux-schnell"
-_DEFAULT_PROMPT = "a lighthouse on a cliff at dusk, oil on canvas"
 _OUTPUT_FOLDER = LOCAL_FOLDER / "demo"
 _JOB_TIMEOUT_SECONDS = 900.0
 _WEBHOOK_TIMEOUT_SECONDS = 30.0
 _POLL_INTERVAL_SECONDS = 0.2
 _TERMINAL_STATUSES = {"succeeded", "failed", "canceled"}
-
-
-@dataclass(frozen=True)
-class _ModelRequest:
-    """The prediction to create; `model` is `owner/name` or `owner/name:version`."""
-
-    model: str
-    input: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,25 +49,28 @@ class _Result:
 
 
 def run_demo(
-    folder: StackFolder, screen: Screen, *, prompt: str | None = None, model: str | None = None
+    folder: StackFolder,
+    screen: Screen,
+    *,
+    prompt: str | None = None,
+    model: str | None = None,
+    input_json: str | None = None,
 ) -> int:
-    """Start the stack, run the prediction, and return 0 if every hop happened, otherwise 1."""
+    """Start the stack, run the prediction, and return 0 if every hop happened, otherwise 1.
+
+    Raises `LocalError` if the model does not exist or does not take the input.
+    """
     stack = start_stack(folder, screen)
     upstream = choose_upstream(os.environ, stack.simulator_url)
-    request = _build_request(prompt, model)
+    request = build_request(stack, model=model, prompt=prompt, input_json=input_json)
     channel = "webhook" if upstream.webhooks_enabled else "polling"
-    screen.print(f"\n{request.model} on {upstream.url}, by {channel}\n")
+    screen.print(f"\n{escape(request.reference)} on {upstream.url}, by {channel}")
+    screen.print(f"input {escape(json.dumps(request.input, ensure_ascii=False))}\n")
     with open_inbox(_fetch_signing_secret(stack)) as inbox:
-        collector = EvidenceCollector(stack, upstream.token, _OUTPUT_FOLDER)
+        collector = EvidenceCollector(stack, upstream.token, _OUTPUT_FOLDER, request.title)
         result = _run_prediction(stack, screen, inbox, collector, request)
     display.show_result(screen, result.prediction, result.hops, result.files)
     return 0 if result.is_complete else 1
-
-
-def _build_request(prompt: str | None, model: str | None) -> _ModelRequest:
-    """Ask the default model for PNG, which shows what compression saves; other models get the prompt only."""
-    options = {} if model else {"output_format": "png"}
-    return _ModelRequest(model or _DEFAULT_MODEL, {"prompt": prompt or _DEFAULT_PROMPT, **options})
 
 
 def _fetch_signing_secret(stack: Stack) -> str:
@@ -90,7 +88,7 @@ def _run_prediction(
     screen: Screen,
     inbox: WebhookInbox,
     collector: EvidenceCollector,
-    request: _ModelRequest,
+    request: ModelRequest,
 ) -> _Result:
     created = _create_prediction(Client(api_token=stack.api_key, base_url=stack.api_url), request, inbox)
     prediction = _wait_for_end(created, collector, screen)
@@ -109,12 +107,15 @@ def _run_prediction(
     return _Result(prediction, hops, files)
 
 
-def _create_prediction(client: Client, request: _ModelRequest, inbox: WebhookInbox) -> Prediction:
-    name, _, version = request.model.partition(":")
+def _create_prediction(client: Client, request: ModelRequest, inbox: WebhookInbox) -> Prediction:
     webhook: dict[str, Any] = {"webhook": inbox.url, "webhook_events_filter": ["completed"]}
-    if version:
-        return client.predictions.create(version=version, input=request.input, **webhook)
-    return client.predictions.create(model=name, input=request.input, **webhook)
+    try:
+        if request.version:
+            return client.predictions.create(version=request.version, input=dict(request.input), **webhook)
+        return client.predictions.create(model=request.model, input=dict(request.input), **webhook)
+    except (ReplicateError, httpx.HTTPError) as error:
+        detail = getattr(error, "detail", None) or str(error) or type(error).__name__
+        raise LocalError(f"the prediction was not created: {' '.join(str(detail).split())}") from error
 
 
 def _wait_for_end(created: Prediction, collector: EvidenceCollector, screen: Screen) -> Mapping[str, Any]:

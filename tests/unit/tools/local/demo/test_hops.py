@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from tools.local.demo.evidence import StoredFile, get_object_key, iterate_urls
+from tools.local.demo.evidence import StoredFile, build_file_names, get_object_key, iterate_urls
 from tools.local.demo.hops import Hop, verify_hops
 
 TEXT_TIME = "2026-11-23T12:00:00.123Z"
 TIME = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TIMELINE = dict.fromkeys(
-    ("accepted", "claimed", "submitted", "reported", "harvesting", "finished"), TEXT_TIME
+    ("accepted", "claimed", "submitted", "started", "reported", "harvesting", "finished"), TEXT_TIME
 )
 REPLICATE_TIMES = dict.fromkeys(("created_at", "started_at", "completed_at"), TEXT_TIME)
 
@@ -37,7 +37,6 @@ def _build_file(saved_as: Path, *, served_bytes: int = 5) -> StoredFile:
         key="outputs/k",
         source_bytes=50,
         stored_bytes=5,
-        stored_at=TIME,
         served_bytes=served_bytes,
         saved_as=saved_as,
     )
@@ -67,8 +66,11 @@ def test_all_hops_happened_when_all_evidence_agrees(saved_file: Path) -> None:
     ("changes", "missing"),
     [
         ({"notified_at": None}, ["application notified"]),
-        ({"webhook_accepted": False}, ["webhook received"]),
-        ({"replicate_prediction": {"id": "another", **REPLICATE_TIMES}}, ["created on Replicate"]),
+        ({"webhook_accepted": False}, ["completion reported"]),
+        (
+            {"replicate_prediction": {"id": "another", **REPLICATE_TIMES}},
+            ["created on Replicate", "started on Replicate", "completed on Replicate"],
+        ),
         (
             {"replicate_prediction": {}},
             ["created on Replicate", "started on Replicate", "completed on Replicate"],
@@ -93,8 +95,46 @@ def test_output_is_not_stored_when_sizes_in_s3_and_at_its_url_differ(tmp_path: P
 def test_polled_job_needs_no_webhook(saved_file: Path) -> None:
     hops = _verify_hops(saved_file, prediction=_build_prediction("poll"), webhook_accepted=None)
 
-    assert "completion polled" in [hop.name for hop in hops]
+    assert "request of the sweep to Replicate" in [hop.evidence for hop in hops]
     assert _list_missing(hops) == []
+
+
+def test_job_without_time_of_its_start_is_complete(saved_file: Path) -> None:
+    prediction = _build_prediction("webhook")
+    prediction["proxy"]["timeline"] = {step: time for step, time in TIMELINE.items() if step != "started"}
+
+    hops = _verify_hops(saved_file, prediction=prediction)
+
+    assert _list_missing(hops) == []
+    assert [hop.at for hop in hops if hop.name == "started on Replicate"] == [None]
+
+
+def test_times_are_the_timelines_own_whatever_other_clocks_say(saved_file: Path) -> None:
+    replicate_times = dict.fromkeys(REPLICATE_TIMES, "2020-01-01T00:00:00.000Z")
+
+    hops = _verify_hops(saved_file, replicate_prediction={"id": "r1", **replicate_times})
+
+    assert _list_missing(hops) == []
+    assert {hop.at for hop in hops if hop.at} == {datetime.fromisoformat(TEXT_TIME), TIME}
+
+
+def test_each_hop_is_shown_once(saved_file: Path) -> None:
+    names = [hop.name for hop in _verify_hops(saved_file)]
+
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("title", "urls", "names"),
+    [
+        ("A red bicycle, oil on canvas!", ["http://h/x/1a2b3c.webp"], ["a-red-bicycle-oil-on-canvas.webp"]),
+        ("cat", ["http://h/a.webp", "http://h/b.png?x=1"], ["cat-1.webp", "cat-2.png"]),
+        ("猫", ["http://h/a"], ["output"]),
+        ("word " * 40, ["http://h/a.svg"], [f"{'word-' * 11}word.svg"]),
+    ],
+)
+def test_files_are_named_after_the_prompt(title: str, urls: list[str], names: list[str]) -> None:
+    assert build_file_names(title, urls) == names
 
 
 def test_urls_are_found_in_order_in_any_shape_of_output() -> None:
