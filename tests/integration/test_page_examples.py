@@ -27,7 +27,7 @@ SHELL_PAGES = {
 # curl succeeds whatever the status; a pasted example that gets an error must fail.
 PREAMBLE = """
 set -eo pipefail
-curl() { command curl --fail-with-body "$@"; }
+curl() { [[ " $* " == *" -sf "* ]] || set -- --fail-with-body "$@"; command curl "$@"; }
 """
 
 
@@ -59,7 +59,7 @@ def fill_in(code: str, key_id: str) -> str:
     for placeholder, value in (
         ("API=https://…/prod ADMIN_KEY=rp_…\n", "\n"),
         ("<id>", key_id),
-        ("--port 8000", f"--port {choose_port()}"),
+        ("8000", str(choose_port())),
     ):
         code = code.replace(placeholder, value)
     assert not re.search(r"…(?!\")|<[a-z]+>", re.sub(r"#.*", "", code)), "a placeholder without a value"

@@ -17,7 +17,7 @@ from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
-from tests.support.clock import FakeClock
+from tests.support.clock import NOW, FakeClock
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -75,8 +75,9 @@ class FakeBreaker:
     def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
         self.state, self.seconds = f"open by {opened_by}", seconds
 
-    def reset(self) -> None:
-        self.state = "closed"
+    def reset(self) -> datetime | None:
+        was_open, self.state = self.state != "closed", "closed"
+        return NOW if was_open else None
 
 
 class FakeRedeliveries:

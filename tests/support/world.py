@@ -31,6 +31,7 @@ from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import CreateResult, JobCreator, JobFactory, JobRequest
+from replicate_proxy.services.job_log import log_job_change
 from replicate_proxy.services.job_metrics import record_job_end
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
@@ -110,7 +111,9 @@ class World:
         self.dead_letters: list[Message] = []
         self._message_numbers = itertools.count(1)
         self.urls = CallbackUrls("https://hooks.test", b"root")
-        self.updater = JobUpdater(self.store, self.clock, self.timeouts, on_ended=record_job_end)
+        self.updater = JobUpdater(
+            self.store, self.clock, self.timeouts, on_changed=log_job_change, on_ended=record_job_end
+        )
         self._build_ingest()
         self._build_pipeline()
         self.sweeper = self._build_sweeper()

@@ -85,8 +85,8 @@ UNUSED = cast(Any, None)  # registering a route does not use the service behind 
 type Route = tuple[str, str]
 
 
-def list_registered_routes() -> set[Route]:
-    """Return every (method, path) that some function handles."""
+def build_router() -> Router:
+    """Return a router with the routes of all functions."""
     router = Router()
     add_admin_routes(router, AdminServices(*[UNUSED] * 6))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
@@ -101,7 +101,30 @@ def list_registered_routes() -> set[Route]:
         router, parser=UNUSED, creator=UNUSED, canceler=UNUSED, waiter=UNUSED, renderer=UNUSED
     )
     add_replicate_webhook_routes(router, UNUSED)
-    return {(method.lower(), path) for method, path in router.routes}
+    return router
+
+
+def list_registered_routes() -> set[Route]:
+    """Return every (method, path) that some function handles."""
+    return {(method.lower(), path) for method, path in build_router().routes}
+
+
+def resolve(part: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reference to a component of the document leads to; other parts as they are."""
+    while "$ref" in part:
+        target: Any = DOCUMENT
+        for key in part["$ref"].removeprefix("#/").split("/"):
+            target = target[key]
+        part = target
+    return part
+
+
+def returns_list(operation: dict[str, Any]) -> bool:
+    """Return whether the successful response has `results`."""
+    response = resolve(operation["responses"].get("200", {}))
+    schema = resolve(response.get("content", {}).get("application/json", {}).get("schema", {}))
+    parts = [schema, *map(resolve, schema.get("allOf", ()))]
+    return any("results" in part.get("properties", {}) for part in parts)
 
 
 def list_template_routes() -> set[Route]:
@@ -180,6 +203,25 @@ def test_catalog_query_parameters_are_those_passed_on() -> None:
         # The cursor parameter is a reference.
         names = {parameter.get("name", "cursor") for parameter in parameters}
         assert names == route.query_parameters, route.resource
+
+
+def test_every_list_accepts_its_documented_query_parameters_and_no_others() -> None:
+    accepted = build_router().query_parameters
+    catalog = {("get", route.resource) for route in CATALOG_ROUTES}  # These have a list of their own.
+    lists = [
+        (method, path)
+        for (method, path), operation in OPERATIONS.items()
+        if method == "get" and returns_list(operation) and (method, path) not in catalog
+    ]
+
+    assert len(lists) >= 10
+    for method, path in lists:
+        operation = OPERATIONS[method, path]
+        parameters = map(resolve, operation.get("parameters", ()))
+        documented = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
+        assert ("GET", path) in accepted, path
+        assert set(accepted["GET", path]) == documented, path
+        assert "400" in operation["responses"], path
 
 
 def test_path_parameters_are_declared() -> None:

@@ -97,3 +97,39 @@ def test_time_of_request_is_recorded_by_route(emitted: MetricsReader) -> None:
         ("GET /admin/keys/{id}",),
     }
     assert len(emitted.values(Metric.API_SECONDS)) == 3
+
+
+strict_router = Router()
+
+
+@strict_router.get("/v1/predictions", query=("cursor", "created_after"))
+@strict_router.get("/v1/endpoints", query=())
+def echo(request: Request) -> Response:
+    return json_response(200, dict(request.query))
+
+
+def test_route_accepts_its_query_parameters() -> None:
+    response = strict_router.handle(make_event("GET", "/v1/predictions", query={"cursor": "x"}))
+
+    assert (response["statusCode"], json.loads(response["body"])) == (200, {"cursor": "x"})
+
+
+def test_unknown_query_parameters_are_named_in_a_400() -> None:
+    query = {"status": "failed", "cursor": "x", "job": "1"}
+    response = strict_router.handle(make_event("GET", "/v1/predictions", query=query))
+
+    body = json.loads(response["body"])
+    assert (response["statusCode"], body["title"]) == (400, "Invalid parameter")
+    assert [field["field"] for field in body["invalid_fields"]] == ["job", "status"]
+    assert "it has created_after, cursor" in body["detail"]
+
+
+def test_route_without_query_parameters_says_so() -> None:
+    response = strict_router.handle(make_event("GET", "/v1/endpoints", query={"page": "2"}))
+
+    assert response["statusCode"] == 400
+    assert "page: is not a parameter of this route; it has none" in json.loads(response["body"])["detail"]
+
+
+def test_route_that_declares_no_query_parameters_ignores_them() -> None:
+    assert router.handle(make_event("GET", "/v1/predictions", query={"x": "1"}))["statusCode"] == 200

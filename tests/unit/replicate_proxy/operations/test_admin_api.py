@@ -72,7 +72,9 @@ def test_breaker_can_be_read_tripped_and_reset(admin_api: AdminApi) -> None:
         "state": "open by admin",
         "seconds": 90,
     }
-    assert admin_api.call("POST", "breaker/reset")[1]["state"] == "closed"
+    reset = admin_api.call("POST", "breaker/reset")[1]
+    assert (reset["state"], reset["waiting_jobs_resume_by"]) == ("closed", "2026-01-31T09:30:00.000Z")
+    assert admin_api.call("POST", "breaker/reset")[1]["waiting_jobs_resume_by"] is None
     status, problem = admin_api.call("POST", "breaker/trip", {"seconds": -1})
     assert (status, problem["invalid_fields"][0]["field"]) == (422, "seconds")
     assert admin_api.breaker.state == "closed"

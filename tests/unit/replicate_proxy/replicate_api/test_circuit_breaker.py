@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import timedelta
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -263,6 +264,43 @@ def test_operator_trips_and_resets_breaker(build_breaker: BuildBreaker, clock: F
     build_breaker().reset()
     assert build_breaker().describe() == {**view, "state": "closed", "closed_at": "2026-01-31T09:39:59.000Z"}
     assert build_breaker().call(succeed) == "result"
+
+
+@pytest.mark.parametrize("seconds", [None, 1, 599])
+def test_trip_never_shortens_a_longer_one(build_breaker: BuildBreaker, seconds: float | None) -> None:
+    build_breaker().trip("first", seconds=600)
+    before = build_breaker().describe()
+
+    build_breaker().trip("second", seconds=seconds)
+
+    assert build_breaker().describe() == before
+
+
+def test_trip_extends_a_shorter_one(build_breaker: BuildBreaker) -> None:
+    build_breaker().trip("first", seconds=600)
+
+    build_breaker().trip("second", seconds=601)
+
+    view = build_breaker().describe()
+    assert (view["opened_by"], view["open_until"]) == ("second", "2026-01-31T09:40:01.000Z")
+
+
+@pytest.mark.parametrize(
+    ("open_seconds", "passed_seconds", "resume_after_seconds"),
+    [(600, 100, 500), (86_400, 100, 900), (600, 700, 0)],
+)
+def test_reset_returns_when_the_last_waiting_job_resumes(
+    build_breaker: BuildBreaker,
+    clock: FakeClock,
+    open_seconds: float,
+    passed_seconds: float,
+    resume_after_seconds: float,
+) -> None:
+    build_breaker().trip(seconds=open_seconds)
+    clock.advance(passed_seconds)
+
+    assert build_breaker().reset() == clock.now() + timedelta(seconds=resume_after_seconds)
+    assert build_breaker().reset() is None
 
 
 def test_probe_closes_tripped_breaker(build_breaker: BuildBreaker, clock: FakeClock) -> None:

@@ -149,7 +149,7 @@ def _add_write_routes(router: Router, files: FileService, render: RenderFile) ->
 
 
 def _add_read_routes(router: Router, files: FileService, render: RenderFile) -> None:
-    @router.get("/v1/files")
+    @router.get("/v1/files", query=("cursor",))
     def list_files(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         page = files.list_files(tenant, before_id=decode_id_cursor(request.query.get("cursor")))

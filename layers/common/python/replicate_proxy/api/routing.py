@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.cors import CorsPolicy
 from replicate_proxy.api.http import Request, Response, problem_from_error
-from replicate_proxy.errors import ApiError
+from replicate_proxy.errors import ApiError, InvalidField, parameter_errors
 from replicate_proxy.observability import Metric, logger, measure_seconds
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Router:
 
     def __init__(self, *, public_base_url: str = "", cors: CorsPolicy | None = None) -> None:
         self._handlers: dict[tuple[str, str], Handler] = {}
+        self._query_parameters: dict[tuple[str, str], frozenset[str]] = {}
         self._public_base_url = public_base_url.rstrip("/")
         self._cors = CorsPolicy.from_env(os.environ) if cors is None else cors
 
@@ -48,17 +49,30 @@ class Router:
         """The registered pairs of method and resource."""
         return self._handlers.keys()
 
-    def add(self, method: str, resource: str) -> Callable[[Handler], Handler]:
-        """Return a decorator that registers a handler."""
+    @property
+    def query_parameters(self) -> Mapping[tuple[str, str], Collection[str]]:
+        """The query parameters of the routes that accept no others, by method and resource."""
+        return self._query_parameters
+
+    def add(
+        self, method: str, resource: str, *, query: Collection[str] | None = None
+    ) -> Callable[[Handler], Handler]:
+        """Return a decorator that registers a handler.
+
+        With `query`, the names of the route's query parameters, a request with another one gets a 400: a
+        filter that is ignored would return what the caller did not ask for.
+        """
 
         def register(handler: Handler) -> Handler:
             self._handlers[method, resource] = handler
+            if query is not None:
+                self._query_parameters[method, resource] = frozenset(query)
             return handler
 
         return register
 
-    def get(self, resource: str) -> Callable[[Handler], Handler]:
-        return self.add("GET", resource)
+    def get(self, resource: str, *, query: Collection[str] | None = None) -> Callable[[Handler], Handler]:
+        return self.add("GET", resource, query=query)
 
     def head(self, resource: str) -> Callable[[Handler], Handler]:
         return self.add("HEAD", resource)
@@ -96,9 +110,16 @@ class Router:
             if handler is None or not _has_valid_path_params(request):
                 raise ApiError(404, "Not found", "The requested resource could not be found")
             with measure_seconds(Metric.API_SECONDS, route=f"{request.method} {request.resource}"):
+                self._check_query(request)
                 return handler(request)
         except Exception as error:  # noqa: BLE001 - outermost frame: the caller gets a 500, the log the trace
             return problem_from_error(error)
+
+    def _check_query(self, request: Request) -> None:
+        known = self._query_parameters.get((request.method, request.resource))
+        if known is not None and (unknown := sorted(set(request.query) - known)):
+            description = f"is not a parameter of this route; it has {', '.join(sorted(known)) or 'none'}"
+            raise parameter_errors([InvalidField("unknown_parameter", name, description) for name in unknown])
 
     def _resolve_catch_all(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the event as if API Gateway had matched a registered template below a catch-all resource.

@@ -8,6 +8,7 @@ from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.services.job_log import log_job_change
 from replicate_proxy.services.job_metrics import record_job_end
 
 
@@ -18,4 +19,6 @@ def build_job_timeouts() -> JobTimeouts:
 
 @cache
 def build_job_updater() -> JobUpdater:
-    return JobUpdater(build_job_store(), clock, build_job_timeouts(), on_ended=record_job_end)
+    return JobUpdater(
+        build_job_store(), clock, build_job_timeouts(), on_changed=log_job_change, on_ended=record_job_end
+    )

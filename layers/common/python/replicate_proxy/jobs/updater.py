@@ -25,7 +25,8 @@ _MAX_SAVE_ATTEMPTS = 6
 class JobUpdater:
     """Applies changes by the state machine; the job's revision is the condition of each save.
 
-    `on_ended` is called once for each job that ends, with the change that ended it; it must not raise.
+    `on_changed` is called after each save, with the job before and after the change; `on_ended` once for each
+    job that ends, with the change that ended it. They must not raise.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class JobUpdater:
         clock: Clock,
         timeouts: JobTimeouts,
         *,
+        on_changed: Callable[[Job, Job, Change], None] = lambda _previous, _job, _change: None,
         on_ended: Callable[[Job, Change], None] = lambda _job, _change: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._timeouts = timeouts
+        self._on_changed = on_changed
         self._on_ended = on_ended
 
     def get(self, tenant: str, job_id: str) -> Job:
@@ -63,6 +66,7 @@ class JobUpdater:
             except ConflictError:
                 job = self.get(job.tenant, job.id)
                 continue
+            self._on_changed(job, saved, change)
             if saved.is_terminal:
                 self._on_ended(saved, change)
             return saved

@@ -50,10 +50,13 @@ class BreakerControl(Protocol):
     def describe(self) -> Mapping[str, Any]: ...
 
     def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
-        """Open the breaker for `seconds`, by default for as long as it opens by itself."""
+        """Open the breaker for `seconds`, by default for as long as it opens by itself.
 
-    def reset(self) -> None:
-        """Close the breaker."""
+        Never shortens the time for which it is open already.
+        """
+
+    def reset(self) -> datetime | None:
+        """Close the breaker; return when the last waiting job resumes, None if it was closed."""
 
 
 class Redeliveries(Protocol):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pybreaker
 
 from replicate_proxy.clock import format_optional_timestamp
+from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -118,14 +119,28 @@ class CircuitBreaker:
         }
 
     def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
-        """Open the breaker in any state, for `seconds` or the usual time. A probe follows as usual."""
+        """Open the breaker in any state, for `seconds` or the usual time. A probe follows as usual.
+
+        If it is open for longer already, nothing changes: two operators, or an operator and an outage, do not
+        shorten each other's time. `reset` ends it.
+        """
         self._store.open(
             opened_by, seconds=self._settings.open_seconds if seconds is None else seconds, force=True
         )
 
-    def reset(self) -> None:
-        """Close the breaker in any state."""
+    def reset(self) -> datetime | None:
+        """Close the breaker in any state; return when the last of the jobs that wait for it resumes.
+
+        Their messages are on their way with a delay that cannot be changed any more. It ended with the time
+        of the breaker, or after the longest delay of a message. None if the breaker was not open.
+        """
+        before = self.read_status()
         self._store.close(force=True)
+        if before.state == pybreaker.STATE_CLOSED or before.open_until is None:
+            return None
+        now = self._clock.now()
+        latest = now + timedelta(seconds=MAX_MESSAGE_DELAY_SECONDS)
+        return max(now, min(before.open_until, latest))
 
     @property
     def _store(self) -> BreakerStore:

@@ -90,8 +90,9 @@ class BreakerStore:
             self._update("SET failures = :zero", {"zero": 0})
 
     def open(self, opened_by: str, *, seconds: float, force: bool = False) -> None:
-        """Open the breaker for `seconds` unless it is open already; `force` replaces the earlier end."""
+        """Open the breaker for `seconds` unless it is open already; `force` replaces an earlier end."""
         now = self._now_ms()
+        not_open = "attribute_not_exists(#state) OR #state <> :open"
         is_opened = self._update(
             "SET #state = :open, opened_at = :now, open_until = :until, opened_by = :opened_by,"
             " probe_owner = :no_owner",
@@ -102,7 +103,7 @@ class BreakerStore:
                 "opened_by": opened_by,
                 "no_owner": _NO_OWNER,
             },
-            condition=None if force else "attribute_not_exists(#state) OR #state <> :open",
+            condition=f"{not_open} OR open_until < :until" if force else not_open,
         )
         if is_opened:
             count(Metric.BREAKER_OPENED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.observability import Metric, count
+from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import BreakerOpenError, NotAcceptedError, ThrottledError
 
 if TYPE_CHECKING:
@@ -43,8 +43,13 @@ class UpstreamPredictionWriter:
         try:
             self.breaker.raise_if_open()
         except BreakerOpenError as error:
-            return error.retry_after or 1.0
-        return self.rate_limiter.acquire_slot()
+            delay_seconds = error.retry_after or 1.0
+            logger.info("create postponed", reason="circuit breaker is open", delay_seconds=delay_seconds)
+            return delay_seconds
+        delay_seconds = self.rate_limiter.acquire_slot()
+        if delay_seconds > 0:
+            logger.info("create postponed", reason="rate limit is used up", delay_seconds=delay_seconds)
+        return delay_seconds
 
     def create(
         self, submission: Submission, body: dict[str, Any], *, cancel_after_seconds: int | None

@@ -226,7 +226,6 @@ class Dispatcher:
             job.tenant, job.id
         )
         self._checkpoint("dispatch.acceptance_stored")
-        logger.info("job submitted", replicate_id=prediction.id, attempt=job.attempt)
         self._known_models.record_accepted(job.submission, prediction)
         if saved.replicate_id != prediction.id:
             logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)

@@ -83,8 +83,6 @@ class Sweeper:
                     if now >= min_end:
                         break
                     self._sleep(_POLL_INTERVAL_SECONDS)
-        for outcome, jobs in outcomes.items():
-            logger.info("jobs checked", outcome=outcome.value, jobs=jobs)
         count(Metric.JOBS_CHECKED, sum(outcomes.values()))
         return SweepResult(dict(outcomes), finished=self._clock.now() < deadline)
 
@@ -111,4 +109,13 @@ class Sweeper:
         job = self._store.get(due_job.tenant, due_job.id)
         if job is None or job.next_check_at is None or job.next_check_at > now:
             return CheckOutcome.NOT_DUE
-        return self._handlers[job.status](job)
+        outcome = self._handlers[job.status](job)
+        logger.info(
+            "job checked",
+            job_id=job.id,
+            tenant=job.tenant,
+            correlation_id=job.correlation_id,
+            status=job.status.value,
+            outcome=outcome.value,
+        )
+        return outcome

@@ -50,12 +50,6 @@ class Tracker:
             job = self._updater.get(report.tenant, report.job_id)
         else:
             self._checkpoint("track.change_stored")
-            logger.info(
-                "report applied",
-                status=report.status,
-                channel=report.channel.value,
-                job_status=job.status.value,
-            )
             self._send_pending_cancel(job)
         self._send_retry(job)
         self._checkpoint("track.commands_sent")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.net.retry_after import parse_retry_after
@@ -115,6 +116,8 @@ class Deliverer:
         now = self._clock.now()
         delivery, earlier = self._updater.load_with_earlier(command)
         if delivery is None or not _is_due(delivery, now):
+            reason = "it does not exist" if delivery is None else f"it is {delivery.status.value} and not due"
+            logger.info("deliver command ignored", sequence=command.sequence, reason=reason)
             return None
         try:
             if now - delivery.schedule_started_at > timedelta(seconds=self._settings.max_age_seconds):
@@ -184,6 +187,12 @@ class Deliverer:
         except ConcurrencyLimitError as error:
             delay = calculate_slot_delay_seconds(error.consecutive_unanswered, self._settings)
             jittered = timedelta(seconds=delay * (0.5 + self._random_fraction()))
+            logger.info(
+                "delivery postponed",
+                delivery_id=delivery.id,
+                reason="the receiver has no free slot",
+                delay_seconds=jittered.total_seconds(),
+            )
             self._updater.reschedule(delivery, now + jittered, now)
             return None
         try:
@@ -227,6 +236,7 @@ class Deliverer:
             status=response.status,
             error_code=response.error_code,
             duration_ms=duration_ms,
+            next_attempt_at=format_optional_timestamp(retry_at),
         )
 
 

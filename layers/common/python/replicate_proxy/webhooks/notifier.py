@@ -23,6 +23,7 @@ from replicate_proxy.webhooks.status_events import build_status_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.jobs.model import Document, Job
@@ -75,9 +76,11 @@ class Notifier:
         failed_index: int | None = None
         for index, change in enumerate(changes):
             try:
-                self._store_change(change, outgoing)
+                with _log_keys_of(change.new):
+                    self._store_change(change, outgoing)
             except Exception:  # noqa: BLE001 - whatever went wrong, the stream must deliver this change again
-                logger.exception("job change not recorded", job_id=change.new.id)
+                with _log_keys_of(change.new):
+                    logger.exception("job change not recorded")
                 failed_index = index
                 break
         try:
@@ -97,10 +100,12 @@ class Notifier:
             return
         endpoints = self._endpoints.list_all(change.new.tenant)
         enqueued_targets: set[str] = set()
+        delivery_count = 0
         for event in events:
             deliveries = self._build_deliveries(change.new, event, endpoints, now)
             if deliveries:
                 self._deliveries.create_event(self._render_event(change.new, event, now))
+            delivery_count += len(deliveries)
             for delivery in deliveries:
                 is_new = self._deliveries.create(delivery)
                 # A new delivery enqueues the later ones of its target when it ends: they need no message.
@@ -108,6 +113,13 @@ class Notifier:
                     outgoing.commands.append(DeliverCommand.for_delivery(delivery))
                     if is_new:
                         enqueued_targets.add(delivery.target)
+
+        logger.info(
+            "webhook events derived",
+            status=change.new.status.value,
+            events=[event.kind.value for event in events],
+            deliveries=delivery_count,
+        )
 
     def _send(self, outgoing: _OutgoingMessages) -> None:
         self._checkpoint("notify.deliveries_stored")
@@ -182,3 +194,8 @@ class Notifier:
         except NotFoundError:
             logger.warning("document of a job missing")
             return None
+
+
+def _log_keys_of(job: Job) -> AbstractContextManager[None]:
+    """Add the job's IDs to every line that is logged in the block."""
+    return logger.append_context_keys(job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)

@@ -34,18 +34,18 @@ _LIMIT_PATTERN = re.compile(r"[0-9]{1,5}")
 def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> None:
     """Register the routes of the dead-letter queues."""
 
-    @router.get("/admin/queues")
+    @router.get("/admin/queues", query=())
     def list_queues(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         queues = dead_letters.get_depths()
         results = [build_queue_view(name, queue, depth) for name, (queue, depth) in queues.items()]
         return json_response(200, {"results": results})
 
-    @router.get("/admin/queues/{name}/dead-letters")
+    @router.get("/admin/queues/{name}/dead-letters", query=("limit", "body"))
     def peek_dead_letters(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         peeked = dead_letters.peek(request.path_params["name"], limit=_parse_limit(request))
-        with_body = request.query.get("body") == "true"
+        with_body = _parse_body_flag(request)
         results = [build_dead_letter_view(dead_letter, with_body=with_body) for dead_letter in peeked]
         return json_response(200, {"results": results})
 
@@ -91,6 +91,13 @@ def build_dead_letter_view(dead_letter: DeadLetter, *, with_body: bool) -> dict[
         "bytes": len(dead_letter.body.encode()),
     }
     return {**view, "body": _parse_message_body(dead_letter.body)} if with_body else view
+
+
+def _parse_body_flag(request: Request) -> bool:
+    text = request.query.get("body", "false")
+    if text not in {"true", "false"}:
+        raise parameter_error("body", "must be true or false")
+    return text == "true"
 
 
 def _parse_limit(request: Request) -> int:

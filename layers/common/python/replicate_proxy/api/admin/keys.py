@@ -29,7 +29,7 @@ def add_key_routes(router: Router, keys: KeyService) -> None:
         key, secret = keys.create(parse_body(CreateKeyBody, request.json()), get_stage(request))
         return json_response(201, {**build_key_view(key), "key": str(secret)})
 
-    @router.get("/admin/keys")
+    @router.get("/admin/keys", query=("tenant",))
     def list_keys(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         results = [build_key_view(key) for key in keys.list(tenant=request.query.get("tenant"))]

@@ -12,6 +12,7 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_delivery_view, build_redelivery_view
 from replicate_proxy.auth.principal import Scope
+from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.redelivery import TenantPosition
 
@@ -42,8 +43,8 @@ def add_breaker_routes(router: Router, breaker: BreakerControl) -> None:
     def reset_breaker(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         logger.warning("circuit breaker closed by operator")
-        breaker.reset()
-        return json_response(200, dict(breaker.describe()))
+        resume_by = format_optional_timestamp(breaker.reset())
+        return json_response(200, {**breaker.describe(), "waiting_jobs_resume_by": resume_by})
 
 
 def add_redelivery_routes(router: Router, redeliveries: Redeliveries) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def add_tenant_routes(router: Router, tenants: TenantService) -> None:
     """Register the routes of tenants' settings."""
 
-    @router.get("/admin/tenants")
+    @router.get("/admin/tenants", query=())
     def list_tenants(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         return json_response(200, {"results": [build_tenant_view(tenant) for tenant in tenants.list()]})

@@ -42,7 +42,7 @@ def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         return json_response(200, reader.get(tenant, request.path_params["id"]))
 
-    @router.get("/")
+    @router.get("/", query=("predictionId",))
     def get_plain(request: Request) -> Response:
         prediction_id = request.query.get("predictionId", "")
         if not prediction_id:
@@ -50,7 +50,7 @@ def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         return json_response(200, reader.get(tenant, prediction_id))
 
-    @router.get("/v1/predictions")
+    @router.get("/v1/predictions", query=("cursor", "created_after", "created_before"))
     def list_predictions(request: Request) -> Response:
         position = decode_cursor(request.query.get("cursor"), PagePosition.parse) or PagePosition()
         page = reader.list_predictions(

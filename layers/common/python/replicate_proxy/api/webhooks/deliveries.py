@@ -45,13 +45,13 @@ def add_delivery_routes(
 
 
 def _add_endpoint_lists(router: Router, endpoints: EndpointService, store: DeliveryStore) -> None:
-    @router.get(f"{_ENDPOINT}/deliveries")
+    @router.get(f"{_ENDPOINT}/deliveries", query=("cursor", "status", "since"))
     def list_endpoint_deliveries(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
         return _list_deliveries(request, store, tenant, endpoint.id)
 
-    @router.get(f"{_ENDPOINT}/attempts")
+    @router.get(f"{_ENDPOINT}/attempts", query=("cursor",))
     def list_endpoint_attempts(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
@@ -59,16 +59,21 @@ def _add_endpoint_lists(router: Router, endpoints: EndpointService, store: Deliv
 
 
 def _add_prediction_lists(router: Router, store: DeliveryStore) -> None:
-    @router.get("/v1/webhooks/deliveries")
+    @router.get("/v1/webhooks/deliveries", query=("prediction", "cursor", "status", "since"))
     def list_deliveries(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         if "prediction" not in request.query:
             return _list_deliveries(request, store, tenant, PREDICTION_TARGET)
+        status = _parse_status(request)
         deliveries = store.list_by_job(tenant, _parse_prediction_id(request))
-        results = [build_delivery_view(delivery) for delivery in deliveries]
+        results = [
+            build_delivery_view(delivery)
+            for delivery in deliveries
+            if status is None or delivery.status is status
+        ]
         return json_response(200, build_page(request, results, None))
 
-    @router.get("/v1/webhooks/attempts")
+    @router.get("/v1/webhooks/attempts", query=("prediction", "cursor"))
     def list_attempts(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         if "prediction" not in request.query:
@@ -85,7 +90,7 @@ def _add_delivery_reads(router: Router, redelivery: RedeliveryService, store: De
         delivery = redelivery.get_delivery(tenant, request.path_params["delivery_id"])
         return json_response(200, build_delivery_view(delivery))
 
-    @router.get(f"{_DELIVERY}/attempts")
+    @router.get(f"{_DELIVERY}/attempts", query=())
     def list_delivery_attempts(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         delivery = redelivery.get_delivery(tenant, request.path_params["delivery_id"])
@@ -145,6 +150,10 @@ def _list_attempts(request: Request, store: DeliveryStore, tenant: str, target: 
 
 
 def _parse_prediction_id(request: Request) -> str:
+    """Return the ID. The list of one prediction is complete: it has no pages and no beginning."""
+    for name in ("cursor", "since"):
+        if name in request.query:
+            raise parameter_error(name, "cannot be combined with prediction")
     text = request.query["prediction"]
     if not is_id(text):
         raise parameter_error("prediction", "must be the ID of a prediction")

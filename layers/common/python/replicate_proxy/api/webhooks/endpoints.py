@@ -57,7 +57,7 @@ def _add_crud_routes(router: Router, endpoints: EndpointService) -> None:
         )
         return json_response(201, {**build_endpoint_view(endpoint), "key": endpoint.secrets[0].text})
 
-    @router.get(_ENDPOINTS)
+    @router.get(_ENDPOINTS, query=())
     def list_endpoints(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         results = [build_endpoint_view(endpoint) for endpoint in endpoints.list_all(tenant)]

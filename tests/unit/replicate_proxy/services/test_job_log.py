@@ -1,0 +1,149 @@
+"""Every decision about a job is one log line with the job's IDs and the reason."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.observability import logger
+from replicate_proxy.replicate_api.errors import (
+    BreakerOpenError,
+    NotAcceptedError,
+    OutcomeUnknownError,
+    RejectedError,
+)
+from replicate_proxy.services.job_log import log_job_change
+from tests.support.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicate_proxy.jobs.model import Job
+
+
+@dataclass
+class LogReader(logging.Handler):
+    """Collects the records that the logger writes, as Powertools formats them."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.records: list[dict[str, Any]] = []
+        self.setFormatter(logger.registered_formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(json.loads(self.format(record)))
+
+    def find(self, message: str) -> list[dict[str, Any]]:
+        return [record for record in self.records if record["message"] == message]
+
+    __hash__ = object.__hash__
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogReader]:
+    powertools_logger = logging.getLogger(logger.name)
+    reader = LogReader()
+    level = powertools_logger.level
+    powertools_logger.addHandler(reader)
+    powertools_logger.setLevel(logging.INFO)
+    yield reader
+    powertools_logger.setLevel(level)
+    powertools_logger.removeHandler(reader)
+
+
+def list_changes(log: LogReader, job: Job) -> list[tuple[str, str, str, str | None]]:
+    """Return (change, status before, status after, reason) of the job's lines; all have its IDs."""
+    records = log.find("job changed")
+    for record in records:
+        assert (record["job_id"], record["tenant"]) == (job.id, job.tenant)
+        assert record["correlation_id"] == job.correlation_id
+    return [
+        (record["change"], record["previous_status"], record["status"], record.get("reason"))
+        for record in records
+    ]
+
+
+def test_successful_job_has_a_line_for_each_change(log: LogReader) -> None:
+    world = World()
+    job = world.accept_job().job
+    world.drain_messages()
+    world.replicate.finish("p1", "succeeded")
+    world.send_webhook("p1")
+    world.drain_messages()
+
+    assert list_changes(log, job) == [
+        ("Claimed", "queued", "submitting", None),
+        ("Accepted", "submitting", "submitted", None),
+        ("Reported", "submitted", "harvesting", "Replicate reported succeeded by webhook"),
+        ("Harvested", "harvesting", "succeeded", "harvested"),
+    ]
+
+
+def test_rejected_job_says_so_without_replicates_text(log: LogReader) -> None:
+    world = World()
+    world.replicate.faults.fail(
+        "create", error=RejectedError(422, "Input validation failed", "secret prompt")
+    )
+    job = world.accept_job().job
+    world.drain_messages()
+
+    assert list_changes(log, job)[-1] == ("Rejected", "submitting", "failed", "rejected")
+    assert "secret prompt" not in json.dumps(log.records)
+
+
+@pytest.mark.parametrize(
+    ("error", "change", "status"),
+    [
+        (NotAcceptedError("no connection"), "Released", "queued"),
+        (BreakerOpenError("open", retry_after=5), "Released", "queued"),
+        (OutcomeUnknownError("timeout"), "OutcomeUnknown", "submit_unknown"),
+    ],
+)
+def test_job_that_is_not_submitted_has_a_line_with_the_reason(
+    log: LogReader, error: Exception, change: str, status: str
+) -> None:
+    world = World()
+    world.replicate.faults.fail("create", error=error)
+    job = world.accept_job().job
+    world.drain_messages()
+
+    assert list_changes(log, job)[-1][:3] == (change, "submitting", status)
+    reasons = [record.get("reason") for record in log.records if record["level"] == "WARNING"]
+    assert type(error).__name__ in reasons
+
+
+def test_waiting_job_has_a_line(log: LogReader) -> None:
+    world = World()
+    world.replicate.create_delay_seconds = 30
+    job = world.accept_job().job
+    world.drain_messages()
+
+    assert list_changes(log, job) == [("CheckScheduled", "queued", "queued", None)]
+
+
+def test_overdue_job_has_a_line_for_its_check(log: LogReader) -> None:
+    world = World()
+    job = world.accept_job().job
+    world.messages.clear()
+    world.clock.advance(world.timeouts.queued_seconds + 1)
+    world.run_sweep()
+
+    [checked] = log.find("job checked")
+    assert (checked["job_id"], checked["tenant"]) == (job.id, job.tenant)
+    assert (checked["status"], checked["outcome"]) == (JobStatus.QUEUED.value, "submit_requeued")
+
+
+def test_line_of_a_change_has_no_input_and_no_output(log: LogReader) -> None:
+    world = World()
+    job = world.accept_job().job
+    log_job_change(job, job, object())  # type: ignore[arg-type]  # any change
+
+    assert set(log.find("job changed")[0]) <= {
+        *("level", "location", "message", "timestamp", "service", "job_id", "tenant", "correlation_id"),
+        *("change", "previous_status", "status", "attempt", "replicate_id", "reason", "next_check_at"),
+    }
