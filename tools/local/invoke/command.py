@@ -137,12 +137,16 @@ class _Invocation:
         return contextlib.nullcontext()
 
     def _write_template(self) -> Path:
+        deployed_name = self.stack.function_names[self.function]
+        lambda_client = self.stack.get_client("lambda")
+        deployed = lambda_client.get_function_configuration(FunctionName=deployed_name)
         template = build_invoke_template(
             load_yaml(self.built.read_text(encoding="utf-8")),
             self.logical_id,
             build_folder=self.built.parent,
             code_folder=self.code_folder,
-            variables=self._build_variables(),
+            deployed=deployed,
+            variables=self._build_variables(deployed),
             endpoint_url=self.stack.endpoint_url,
             architecture=build.get_host_architecture(),
         )
@@ -150,12 +154,9 @@ class _Invocation:
         path.write_text(dump_yaml(template), encoding="utf-8")
         return path
 
-    def _build_variables(self) -> dict[str, str]:
+    def _build_variables(self, deployed: Mapping[str, Any]) -> dict[str, str]:
         """Return the variables of the deployed function, with the container's own files."""
-        deployed_name = self.stack.function_names[self.function]
-        lambda_client = self.stack.get_client("lambda")
-        configuration = lambda_client.get_function_configuration(FunctionName=deployed_name)
-        variables: dict[str, str] = configuration["Environment"]["Variables"]
+        variables: dict[str, str] = deployed["Environment"]["Variables"]
         settings = json.loads(variables["LOCAL_SETTINGS"])
         settings["clock_offset_file"] = str(_CODE_FOLDER_IN_CONTAINER / _CLOCK_FILE)
         del settings["faults_file"]

@@ -20,7 +20,7 @@ _ENDPOINT_VARIABLES = {
     "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
     "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
 }
-_KEPT_PROPERTIES = ("Runtime", "Timeout", "MemorySize", "Layers")
+_KEPT_PROPERTIES = ("Runtime", "Layers")
 
 
 def build_invoke_template(
@@ -29,14 +29,16 @@ def build_invoke_template(
     *,
     build_folder: Path,
     code_folder: Path,
+    deployed: Mapping[str, Any],
     variables: Mapping[str, str],
     endpoint_url: str,
     architecture: str,
 ) -> Template:
     """Return a template with the function and its layers.
 
-    `built` is what `sam build` wrote to `build_folder`. `variables` are those of the deployed function; they
-    replace the template's, whose values refer to resources. AWS is at `endpoint_url`, always.
+    `built` is what `sam build` wrote to `build_folder`. Values of the template can refer to parameters and
+    resources, so limits are those of the `deployed` function (Lambda's GetFunctionConfiguration), and
+    `variables` replace the template's. AWS is at `endpoint_url`, always.
     """
     defaults = built["Globals"]["Function"]
     function = built["Resources"][logical_id]["Properties"]
@@ -51,6 +53,8 @@ def build_invoke_template(
                 "Properties": {
                     **properties,
                     "Architectures": [architecture],
+                    "Timeout": deployed["Timeout"],
+                    "MemorySize": deployed["MemorySize"],
                     "CodeUri": str(code_folder),
                     "Handler": f"{HANDLER_MODULE}.lambda_handler",
                     "Environment": {

