@@ -1,4 +1,4 @@
-"""`python -m tools.simulation run|replay`: run many seeds, or one again with its trace."""
+"""`python -m tools.simulation run|replay|mutants`: run many seeds, one again, or broken variants."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import argparse
 import json
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tools.simulation.campaign import Campaign, run_campaign
+from tools.simulation.mutants import MUTANTS, hunt_by_number
 from tools.simulation.run import START, RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
 
@@ -33,9 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay.add_argument("--script", help="JSON of the choices to make instead of drawing them")
     replay.add_argument("--job", help="show only the steps that name this text")
     replay.add_argument("--last", type=int, default=200, help="how many steps to show")
+    mutants = commands.add_parser("mutants", help="let the simulation catch broken variants of the code")
+    mutants.add_argument("--seeds", type=int, default=200, help="give a mutant up after so many seeds")
     options = parser.parse_args(arguments)
     if options.command == "run":
         return _run(options)
+    if options.command == "mutants":
+        return _hunt_mutants(options)
     return _replay(options)
 
 
@@ -81,6 +88,19 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         lines.append(f"  python -m tools.simulation replay {seed} --jobs {options.jobs} --shrink")
     lines.append(f"{len(campaign.violations)} of {campaign.seeds} seeds broke a guarantee")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _hunt_mutants(options: argparse.Namespace) -> int:
+    """Return 1 if a mutant survived."""
+    survivors = 0
+    with ProcessPoolExecutor() as pool:
+        for verdict in pool.map(partial(hunt_by_number, max_seeds=options.seeds), range(len(MUTANTS))):
+            survivors += verdict.seed is None
+            found = f"seed {verdict.seed}: {verdict.guarantee}" if verdict.seed else "SURVIVED"
+            sys.stdout.write(f"{verdict.mutant:<70} {verdict.seeds:>4} seeds  {found}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{survivors} of {len(MUTANTS)} mutants survived\n")
+    return 1 if survivors else 0
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from replicate_proxy.aws.document_store import MAX_INLINE_BYTES
 from tools.simulation.decisions import NOTHING, Decisions, Rates
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class FaultPlan:
         self.replicate_clock_skew = source.choice((0.0, 0.0, -20.0, 20.0))
         self.list_hides_version = source.random() < 0.3
         self.max_list_lag = source.choice((0.0, 5.0, 60.0, 100.0))
+        # Where documents are not inline, their objects can be overwritten.
+        self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))
+        self.creates_per_minute = source.choice((600, 600, 12))
         self.outages: dict[str, float] = {}
         self.occurred: dict[str, int] = {}
         self._scheduler = scheduler

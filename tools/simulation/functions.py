@@ -152,7 +152,7 @@ class Composition:
         self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
         self.delivery_settings = DeliverySettings()
         self.urls = CallbackUrls(WEBHOOK_BASE_URL, ROOT_SECRET)
-        self.documents = S3DocumentStore(aws.client("s3"), BUCKET)
+        self.documents = S3DocumentStore(aws.client("s3"), BUCKET, max_inline_bytes=plan.max_inline_bytes)
         self.jobs = DynamoJobStore(aws.client("dynamodb"), Table.JOBS)
         self.deliveries = DynamoDeliveryStore(
             aws.client("dynamodb"), Table.DELIVERIES, due_shards=self.delivery_settings.due_shards

@@ -6,7 +6,7 @@ took, which processes are alive. docs/architecture.md states the guarantees.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Invariants:
     def __init__(self, world: World, ignored: frozenset[str] = frozenset()) -> None:
         self.violation: Violation | None = None
         self.accepted: dict[JobKey, float] = {}
+        self.keyed_callers: set[str] = set()
         self.canceled_by_caller: set[JobKey] = set()
         self.endpoints: dict[JobKey, bool] = {}
         self.transitions: set[tuple[str, str]] = set()
@@ -148,7 +149,7 @@ class Invariants:
         if float(old["expires_at"]["N"]) > self._world.scheduler.now:
             self.report("accepted is never lost", f"{old['id']['S']} was deleted before its retention ended")
 
-    def _check_object(self, object_key: str, old: bytes | None, new: bytes) -> None:
+    def _check_object(self, object_key: str, old: bytes | None, new: bytes | None) -> None:
         key = self._documents_of_terminal_jobs.get(object_key)
         if key is not None and old != new:
             self.report("a final job never changes", f"{key}: {object_key} was overwritten")
@@ -231,6 +232,10 @@ class Invariants:
                 self.report("accepted is never lost", f"{key} is not stored")
             elif not job.is_terminal:
                 self.report("every job ends", f"{key} is {job.status} at revision {job.revision}")
+        created = Counter(job.correlation_id for job in jobs.values() if job.batch_id is None)
+        for caller in self.keyed_callers:
+            if created[caller] > 1:
+                self.report("one job per idempotency key", f"{caller} has {created[caller]} jobs")
         for job in jobs.values():
             self._check_result(job)
         self._check_predictions(jobs)

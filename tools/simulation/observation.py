@@ -5,6 +5,7 @@ None of it passes the gate: it takes no time and never fails.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tools.simulation.aws import InMemoryAws
+    from tools.simulation.aws.s3 import StoredObject
 
 type Item = Mapping[str, Any]
 type OnWrite = Callable[[str, Item | None, Item | None], None]
@@ -22,29 +24,18 @@ type OnWrite = Callable[[str, Item | None, Item | None], None]
 def observe_writes(aws: InMemoryAws, on_write: OnWrite) -> None:
     """Call `on_write(table, old, new)` after every write of an item, however it came about."""
     for name, table in aws.dynamodb.tables.items():
-        write = table.write
-
-        def observed(key: Any, new: Any, *, name: str = name, write: Any = write, **options: Any) -> None:
-            old = aws.dynamodb.tables[name].items.get(key)
-            write(key, new, **options)
-            on_write(name, old.item if old else None, new.item if new else None)
-
-        vars(table)["write"] = observed
+        table.observers.append(partial(on_write, name))
 
 
 def observe_objects(
-    aws: InMemoryAws, bucket: str, on_put: Callable[[str, bytes | None, bytes], None]
+    aws: InMemoryAws, bucket: str, on_put: Callable[[str, bytes | None, bytes | None], None]
 ) -> None:
     """Call `on_put(key, old, new)` after every write of an object."""
-    stored_bucket = aws.s3._buckets[bucket]  # noqa: SLF001 - the observer is no part of the service
-    put = stored_bucket.put
 
-    def observed(key: str, stored: Any) -> None:
-        old = stored_bucket.objects.get(key)
-        put(key, stored)
-        on_put(key, old.body if old else None, stored.body)
+    def observe(key: str, old: StoredObject | None, new: StoredObject | None) -> None:
+        on_put(key, old.body if old else None, new.body if new else None)
 
-    vars(stored_bucket)["put"] = observed
+    aws.s3.observe(bucket, observe)
 
 
 def read_items(aws: InMemoryAws, table: str) -> Iterator[dict[str, Any]]:
@@ -55,19 +46,12 @@ def read_items(aws: InMemoryAws, table: str) -> Iterator[dict[str, Any]]:
 
 def read_partition(aws: InMemoryAws, table: str, partition: str) -> Iterator[dict[str, Any]]:
     """Yield the records of one partition, by sort key."""
-    stored = aws.dynamodb.tables[table]
-    for _, key in stored._collection.entries(partition):  # noqa: SLF001 - as above
-        yield from_item(stored.items[key].item)
+    yield from map(from_item, aws.dynamodb.tables[table].read_partition(partition))
 
 
 def has_due_entry(aws: InMemoryAws, table: str, index: str, *, before: str) -> bool:
-    """Return whether an index of due times has an entry before that time, in any of its shards."""
-    entries = aws.dynamodb.tables[table].indexes[index]
-    entries.apply_due(float("inf"))
-    return any(
-        str(partition[0][0]) <= before
-        for partition in entries._collection._partitions.values()  # noqa: SLF001 - as above
-    )
+    """Return whether an index of due times has, or is about to have, an entry before that time."""
+    return aws.dynamodb.tables[table].indexes[index].has_entry_up_to(before)
 
 
 class Queues:

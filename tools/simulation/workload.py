@@ -96,11 +96,13 @@ class Workload:
             correlation_id=self._name,
             webhook=_hook_url(tenant) if source.random() < 0.5 else None,
             webhook_events=source.choice(_EVENT_FILTERS),
-            cancel_after_seconds=source.choice((5, 60, 600)) if source.random() < 0.05 else None,
+            cancel_after_seconds=source.choice((5, 30, 600)) if source.random() < 0.12 else None,
             idempotency_key=self._name if source.random() < 0.8 else None,
         )
 
     def _create(self, request: JobRequest, principal: Principal) -> Job | None:
+        if request.idempotency_key is not None:
+            self._invariants.keyed_callers.add(request.correlation_id)
         for attempt in range(_MAX_CREATE_ATTEMPTS):
             try:
                 result = self.world.call_api(lambda ingest: ingest.creator.create(request, principal))

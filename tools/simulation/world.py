@@ -68,8 +68,6 @@ class World:
         scheduler: Scheduler,
         plan: FaultPlan,
         trace: Trace,
-        *,
-        rate_limit: RateLimit | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.plan = plan
@@ -94,7 +92,7 @@ class World:
             plan=plan,
             sender=self.applications,
             checkpoint=self._pass_checkpoint,
-            rate_limit=rate_limit or RateLimit(600, 20),
+            rate_limit=RateLimit(plan.creates_per_minute, 5),
         )
         self.clock = self.composition.clock
         self.replicate.find_job = _find_submitted_job
@@ -242,6 +240,7 @@ class World:
     def _start_sweep(self) -> None:
         """Start the sweep of this minute, unless nothing is due: it would read empty indexes."""
         self.scheduler.call_at(self.scheduler.now + _MINUTE, self._start_sweep)
+        self.aws.dynamodb.expire()
         if not self._is_anything_due():
             return
         environment = self._sweep_pool.take()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.jobs.model import JobStatus
-from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
+from replicate_proxy.replicate_api.errors import BreakerOpenError, OutcomeUnknownError, RejectedError
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -91,6 +92,39 @@ def test_cancel_rejected_by_replicate_is_no_dead_letter(world: World) -> None:
 
     assert world.dead_letters == []
     assert world.get_job(job).cancel_requested_at is not None
+
+
+def test_cancel_waits_for_closed_breaker_without_using_up_receives(world: World) -> None:
+    # Given a breaker that stays open for longer than the receives of a message last
+    job = world.dispatch_job(world.put_job())
+    world.replicate.faults.fail("cancel", times=12, error=BreakerOpenError("open", retry_after=30))
+    world.canceler.cancel_job(job.tenant, job.id)
+
+    world.pass_time(4 * 3600)
+
+    assert world.dead_letters == []
+    assert all(message.receive_count == 0 for message in world.messages)
+    assert world.replicate.canceled == ["p1"]
+    assert world.get_job(job).status is S.CANCELED
+
+
+def test_cancel_of_surplus_prediction_is_tried_until_it_succeeds(world: World) -> None:
+    # Given a job that got its prediction by a callback of an earlier attempt while it was sent again
+    world.replicate.faults.fail("cancel", times=2, error=BreakerOpenError("open", retry_after=30))
+    job = world.put_job()
+
+    def take_other_prediction(name: str) -> bool:
+        if name == "crash.dispatch.prediction_created":
+            world.store.put(replace(world.get_job(job), status=S.PROCESSING, replicate_id="p0", revision=99))
+        return False
+
+    world.fault_occurs = take_other_prediction
+    world.dispatch_job(job)
+
+    world.pass_time(300)
+
+    assert world.replicate.canceled == ["p1"]
+    assert world.dead_letters == []
 
 
 def test_sweep_repeats_cancel_when_message_is_lost() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
 from tests.support.builders import VERSION
 from tests.support.world import World
@@ -159,3 +161,72 @@ def test_prediction_is_found_on_later_page(world: World) -> None:
     world.pass_time(300)
 
     assert world.get_job(job).replicate_id == "p1"
+
+
+def _put_doubtful_job(world: World, tenant: str, **fields: Any) -> Job:
+    """Store a job whose create request has an unknown outcome."""
+    now = world.clock.now()
+    return world.put_job(
+        S.SUBMIT_UNKNOWN, tenant=tenant, create_sent_at=now, next_check_at=now, created_at=now, **fields
+    )
+
+
+def test_prediction_is_not_adopted_while_equal_job_of_other_tenant_is_in_doubt(world: World) -> None:
+    # Given one prediction and equal requests of two tenants, and no callback that tells whose it is
+    accept_job_with_lost_response(world)
+    other = _put_doubtful_job(world, "globex")
+
+    world.pass_time(1800)
+
+    # Then neither tenant gets what may be the other's, and nothing is paid twice
+    assert len(world.replicate.predictions) == 1
+    assert {job.status for job in world.store.jobs.values()} == {S.FAILED}
+    assert all("paid twice" in (job.error or "") for job in world.store.jobs.values())
+    assert world.get_job(other).replicate_id is None
+
+
+def test_prediction_that_an_ended_job_may_own_is_not_adopted_later(world: World) -> None:
+    job = accept_job_with_lost_response(world)
+    _put_doubtful_job(world, "globex")
+    world.pass_time(1800)
+    assert world.get_job(job).status is S.FAILED
+
+    # When a third job with an equal request was sent in the same minutes
+    late = _put_doubtful_job(world, "initech", id="z" * 26)
+    world.store.put(replace(late, create_sent_at=job.created_at))
+    world.pass_time(3600)
+
+    assert world.get_job(late).status is S.FAILED
+    assert len(world.replicate.predictions) == 1
+
+
+def test_adopted_prediction_goes_back_to_job_that_callback_names(world: World) -> None:
+    # Given a job that adopted the prediction of another one of its tenant
+    owner = accept_job_with_lost_response(world)
+    adopter = world.put_job(S.SUBMITTED, replicate_id="p1", create_sent_at=world.clock.now())
+    adopted = PredictionOwner(adopter.tenant, adopter.id, PredictionClaim.ADOPTED)
+    world.store.owners["p1"] = adopted
+
+    # When the callback of the prediction arrives
+    world.replicate.start("p1")
+    world.send_webhook("p1")
+    world.drain_messages()
+
+    # Then it belongs to the job that the callback names, and the adopter is of unknown outcome
+    assert world.get_job(owner).replicate_id == "p1"
+    assert (world.get_job(adopter).status, world.get_job(adopter).replicate_id) == (S.SUBMIT_UNKNOWN, None)
+    certain = PredictionOwner(owner.tenant, owner.id, PredictionClaim.CERTAIN)
+    assert world.store.get_prediction_owner("p1") == certain
+
+
+def test_of_two_equal_jobs_of_one_tenant_the_other_waits_for_its_own_prediction(world: World) -> None:
+    # Given equal jobs, of which only one reached Replicate
+    accept_job_with_lost_response(world)
+    accept_job_with_lost_request(world)
+
+    world.pass_time(world.timeouts.resubmit_after_seconds + 300)
+    assert len(world.replicate.predictions) == 1
+    world.pass_time(1800)
+
+    # Then each has a prediction of its own in the end, and no more were created than there are jobs
+    assert {job.replicate_id for job in world.store.jobs.values()} == {"p1", "p2"}
