@@ -6,7 +6,7 @@ import io
 import random
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pipeline import process_image
@@ -61,6 +61,17 @@ def make_photo(width: int = 160, height: int = 120, *, seed: int = 1, mode: str 
     if mode in {"RGBA", "LA"}:
         image.putalpha(Image.linear_gradient("L").resize((width, height)))
     return image.convert(mode)
+
+
+def make_text(
+    color: tuple[int, int, int], ground: tuple[int, int, int], *, size: tuple[int, int] = (320, 200)
+) -> Image.Image:
+    """Return lines of small text, whose fine detail is in the color if both are equally bright."""
+    image = Image.new("RGB", size, ground)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+    for top in range(2, size[1] - 14, 18):
+        draw.text((2, top), "saturated words on colored ground " * 9, fill=color, font=font)
+    return image
 
 
 def encode_image(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's own name

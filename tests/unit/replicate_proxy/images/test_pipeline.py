@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageStat, PngImagePlugin
 
+from replicate_proxy.images import quality, still
 from replicate_proxy.images.encode import TargetFormat
 from replicate_proxy.images.options import ImageOptions
+from replicate_proxy.images.similarity import calculate_color_similarity
 from replicate_proxy.images.still import StillImage
-from replicate_proxy.images.task import EncodingFailedError, ImageLimits, ImageOutcome
+from replicate_proxy.images.task import EncodingFailedError, ImageLimits, ImageOutcome, ImageReason
 from tests.support.images import (
     SECRET,
     Pipeline,
@@ -21,6 +23,7 @@ from tests.support.images import (
     encode_image,
     make_animation,
     make_photo,
+    make_text,
     strip,
 )
 
@@ -453,6 +456,126 @@ def test_drawing_of_few_colors_is_compressed_without_loss(pipeline: Pipeline) ->
 
     assert (result.outcome, result.similarity) == (ImageOutcome.COMPRESSED, 1.0)
     assert pipeline.open_output().convert("RGB").tobytes() == drawing.tobytes()
+
+
+def make_colored_text() -> Image.Image:
+    """Return red text on blue shades, more than 256 colors in all."""
+    text = make_text((255, 0, 0), (0, 0, 120))
+    shades = Image.linear_gradient("L").resize(text.size).point(lambda value: value // 4)
+    red, green, blue = text.split()
+    text = Image.merge("RGB", (red, green, ImageChops.add(blue, shades)))
+    assert text.getcolors(256) is None
+    return text
+
+
+def test_colored_text_is_compressed_without_loss(pipeline: Pipeline) -> None:
+    text = make_colored_text()
+
+    result = pipeline.run(encode_image(text) + b"\0" * 200_000)
+
+    assert (result.outcome, result.quality, result.similarity) == (ImageOutcome.COMPRESSED, None, 1.0)
+    assert pipeline.open_output().convert("RGB").tobytes() == text.tobytes()
+
+
+@pytest.mark.parametrize("target", ["avif", "jpeg"])
+def test_colored_text_is_compressed_in_full_color(pipeline: Pipeline, target: TargetFormat) -> None:
+    text = make_colored_text()
+
+    result = pipeline.run(encode_image(text) + b"\0" * 200_000, ImageOptions(format=target))
+
+    assert (result.outcome, result.format) == (ImageOutcome.COMPRESSED, target)
+    assert calculate_color_similarity(text, pipeline.open_output()) > 0.945
+
+
+def test_colored_text_in_photo_is_compressed_without_loss(pipeline: Pipeline) -> None:
+    photo = make_photo(600, 400)
+    photo.paste(make_text((255, 0, 0), (0, 0, 200), size=(150, 60)), (200, 100))
+
+    result = pipeline.run(encode_image(photo))
+
+    assert (result.outcome, result.similarity) == (ImageOutcome.COMPRESSED, 1.0)
+
+
+@pytest.mark.parametrize("target", ["webp", "avif"])
+def test_animation_of_colored_text_keeps_its_colors(pipeline: Pipeline, target: TargetFormat) -> None:
+    texts = [make_text((255, 0, 0), (0, 0, 120 + 20 * index)) for index in range(3)]
+    content = encode_image(texts[0], save_all=True, append_images=texts[1:], duration=80)
+
+    result = pipeline.run(content + b"\0" * 500_000, ImageOptions(format=target))
+
+    assert (result.outcome, result.format) == (ImageOutcome.COMPRESSED, target)
+    assert (result.similarity == 1.0) == (target == "webp")
+    output = pipeline.open_output()
+    for index, text in enumerate(texts):
+        output.seek(index)
+        assert calculate_color_similarity(text, output.convert("RGB")) > 0.945
+
+
+def test_requested_quality_of_webp_is_used_for_colored_text(pipeline: Pipeline) -> None:
+    result = pipeline.run(encode_image(make_colored_text()) + b"\0" * 200_000, ImageOptions(quality=70))
+
+    assert (result.outcome, result.quality) == (ImageOutcome.COMPRESSED, 70)
+    assert (result.similarity or 0) < 0.8
+
+
+def test_drawing_of_many_colors_is_compressed_without_loss_if_smaller(pipeline: Pipeline) -> None:
+    shades = [Image.linear_gradient("L").rotate(turn).resize((600, 400)) for turn in (0, 90, 180)]
+    drawing = Image.merge("RGB", shades)
+    assert drawing.getcolors(256) is None
+
+    result = pipeline.run(encode_image(drawing))
+
+    assert (result.outcome, result.similarity) == (ImageOutcome.COMPRESSED, 1.0)
+
+
+@pytest.mark.parametrize("reason", ["memory_limit", "encoding_failed"])
+def test_lossy_result_is_kept_when_lossless_encoding_fails(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, reason: ImageReason
+) -> None:
+    def fail(*_: object, **__: object) -> bytes:
+        raise EncodingFailedError(reason)
+
+    monkeypatch.setattr(still, "encode_lossless", fail)
+    drawing = make_photo(300, 200).quantize(64).convert("RGB")
+
+    result = pipeline.run(encode_image(drawing), ImageOptions(min_similarity=0))
+
+    assert (result.outcome, result.reason, result.quality) == (ImageOutcome.COMPRESSED, "", 80)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_transparent", "expected"),
+    [
+        ((40_000, 100), False, (ImageOutcome.COMPRESSED, "", "jpeg")),
+        ((33_000, 8), False, (ImageOutcome.COMPRESSED, "", "jpeg")),
+        ((32_000, 8), False, (ImageOutcome.COMPRESSED, "", "avif")),
+        ((40_000, 100), True, (ImageOutcome.UNMODIFIED, "encoding_failed", "png")),
+        ((70_000, 4), False, (ImageOutcome.UNMODIFIED, "encoding_failed", "png")),
+    ],
+)
+def test_image_too_wide_for_avif_becomes_format_that_holds_it(
+    pipeline: Pipeline, size: tuple[int, int], is_transparent: bool, expected: tuple[str, str, str]
+) -> None:
+    image = make_photo(400, 100, mode="RGBA" if is_transparent else "RGB").resize(size)
+
+    content = encode_image(image) + b"\0" * 1_000_000
+    result = pipeline.run(content, ImageOptions(format="avif", min_similarity=0))
+
+    assert (result.outcome, result.reason, result.format) == expected
+    assert result.is_publishable
+
+
+@pytest.mark.parametrize("target", ["webp", "avif"])
+def test_encoded_image_that_cannot_be_decoded_is_not_stored(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, target: TargetFormat
+) -> None:
+    monkeypatch.setattr(quality, "encode_still", lambda *_, **__: b"no image")
+    content = encode_image(make_photo(64, 48))
+
+    result = pipeline.run(content, ImageOptions(format=target))
+
+    assert (result.outcome, result.reason) == (ImageOutcome.UNMODIFIED, "encoding_failed")
+    assert result.is_source_publishable
 
 
 @pytest.mark.parametrize(

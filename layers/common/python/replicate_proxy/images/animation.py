@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from replicate_proxy.images.encode import ENCODERS, choose_format, encode_frames
+from replicate_proxy.images.encode import ENCODERS, allows_lossless, choose_format, encode_frames
 from replicate_proxy.images.quality import build_sample, choose_quality, open_encoded
 from replicate_proxy.images.similarity import calculate_similarity
 from replicate_proxy.images.task import write_result
@@ -38,20 +38,29 @@ class Animation:
     def compress(self, task: ImageTask, result: ImageResult, *, exif: bytes) -> ImageResult:
         """Write all frames at one quality, the lowest at which all samples are similar enough as encoded.
 
-        Raises EncodingFailedError.
+        Without loss, if WebP would blur the colors. Raises EncodingFailedError.
         """
         # The frames count together toward the formats' size limits.
         size = (self._size[0], self._size[1] * self._source.frame_count)
         format_name = choose_format(task.options, size, is_animated=True)
-        choices = [choose_quality(sample, format_name, task.options) for _, sample in self._samples]
+        choices = [
+            choose_quality(sample, format_name, task.options, size=size) for _, sample in self._samples
+        ]
         quality = max(choice.quality for choice in choices)
+        full_color = any(choice.full_color for choice in choices)
         result = replace(result, quality=quality, similarity=min(choice.similarity for choice in choices))
         if not all(choice.is_similar_enough for choice in choices):
+            is_color_wrong = any(choice.is_color_wrong for choice in choices)
+            if format_name == "webp" and is_color_wrong and allows_lossless(size):
+                lossless = self._encode(format_name, None, exif=exif)
+                return write_result(
+                    lossless, format_name, task, replace(result, quality=None, similarity=1.0)
+                )
             return replace(result, reason="below_min_similarity")
         min_similarity = 0.0 if task.options.quality else task.options.min_similarity
         higher_qualities = (tried for tried in ENCODERS[format_name].qualities if tried > quality)
         for tried in [quality, *higher_qualities]:
-            encoded = self._encode(format_name, tried, exif=exif)
+            encoded = self._encode(format_name, tried, full_color=full_color, exif=exif)
             similarity = self._compare(encoded)
             result = replace(result, quality=tried, similarity=round(similarity, 4))
             if similarity >= min_similarity:
@@ -72,7 +81,9 @@ class Animation:
         self._is_transparent |= frame.pixels.mode == "RGBA"
         self._durations_ms.append(frame.duration_ms)
 
-    def _encode(self, format_name: TargetFormat, quality: int | None, *, exif: bytes) -> bytes:
+    def _encode(
+        self, format_name: TargetFormat, quality: int | None, *, full_color: bool = False, exif: bytes
+    ) -> bytes:
         frames = _FrameSequence(self._source, self._size, is_transparent=self._is_transparent)
         return encode_frames(
             frames,
@@ -80,6 +91,7 @@ class Animation:
             quality,
             durations_ms=self._durations_ms,
             plays=self._source.plays,
+            full_color=full_color,
             exif=exif,
         )
 

@@ -11,8 +11,11 @@ from PIL import Image
 
 from replicate_proxy.images.decode import ALLOWED_FORMATS
 from replicate_proxy.images.decoder_errors import translate_decoder_errors
-from replicate_proxy.images.encode import ENCODERS, encode_still
-from replicate_proxy.images.similarity import calculate_similarity
+from replicate_proxy.images.encode import ENCODERS, encode_still, has_full_color
+from replicate_proxy.images.similarity import (
+    calculate_color_similarity,
+    calculate_structural_similarity,
+)
 from replicate_proxy.images.task import EncodingFailedError, UnreadableImageError
 
 if TYPE_CHECKING:
@@ -30,34 +33,67 @@ _TILE_COLUMNS, _TILE_ROWS = 6, 4
 
 @dataclass(frozen=True)
 class QualityChoice:
-    """`encoded` is the sample at that quality.
+    """`encoded` is the sample at that quality, with the full resolution of color if it needs that.
 
-    `is_similar_enough` is False if no quality was; the choice is then the highest.
+    `is_similar_enough` is False if no quality was; the choice is then the last that was tried.
     """
 
     quality: int
+    full_color: bool
     similarity: float
     encoded: bytes
+    is_color_wrong: bool
     is_similar_enough: bool
 
 
 def choose_quality(
-    sample: Image.Image, format_name: TargetFormat, options: ImageOptions, *, exif: bytes = b""
+    sample: Image.Image,
+    format_name: TargetFormat,
+    options: ImageOptions,
+    *,
+    size: tuple[int, int],
+    exif: bytes = b"",
 ) -> QualityChoice:
     """Encode the sample at rising qualities until it is similar enough; the last try is returned in any case.
 
-    A quality in the options is the only one tried, and always similar enough. Raises EncodingFailedError.
+    `size` is that of the image. Where the color is not similar enough, its full resolution is encoded. A
+    quality in the options is the only one tried, and always similar enough. Raises EncodingFailedError.
     """
+    can_use_full_color = has_full_color(format_name, size)
     qualities = ENCODERS[format_name].qualities if options.quality is None else (options.quality,)
-    min_similarity = options.min_similarity if options.quality is None else 0.0
+    full_color = False
     for quality in qualities:
-        encoded = encode_still(sample, format_name, quality, exif=exif)
-        with open_encoded(encoded) as decoded:
-            similarity = calculate_similarity(sample, decoded)
-        choice = QualityChoice(quality, round(similarity, 4), encoded, similarity >= min_similarity)
-        if choice.is_similar_enough:
+        choice = _try_quality(sample, format_name, quality, options, full_color=full_color, exif=exif)
+        if choice.is_color_wrong and can_use_full_color and not full_color:
+            full_color = True
+            choice = _try_quality(sample, format_name, quality, options, full_color=full_color, exif=exif)
+        if choice.is_similar_enough or (choice.is_color_wrong and not can_use_full_color):
+            # A higher quality does not help without the full resolution of color.
             break
     return choice
+
+
+def _try_quality(
+    sample: Image.Image,
+    format_name: TargetFormat,
+    quality: int,
+    options: ImageOptions,
+    *,
+    full_color: bool,
+    exif: bytes,
+) -> QualityChoice:
+    encoded = encode_still(sample, format_name, quality, full_color=full_color, exif=exif)
+    with open_encoded(encoded) as decoded:
+        color_similarity = calculate_color_similarity(sample, decoded)
+        similarity = min(color_similarity, calculate_structural_similarity(sample, decoded))
+    return QualityChoice(
+        quality=quality,
+        full_color=full_color,
+        similarity=round(similarity, 4),
+        encoded=encoded,
+        is_color_wrong=color_similarity < options.min_similarity,
+        is_similar_enough=options.quality is not None or similarity >= options.min_similarity,
+    )
 
 
 def build_sample(image: Image.Image) -> Image.Image:
