@@ -23,12 +23,12 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 @tracer.capture_method
 def handle_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    with log_message_outcome():
+    with log_message_outcome(record.message_id, record.attributes.approximate_receive_count):
         report = PredictionReport.from_queue_message(record.body)
         remaining_time = timedelta(milliseconds=lambda_context.get_remaining_time_in_millis())
-        with identify_job(report):
-            report = build_report_loader().load(report)
-            build_harvester().harvest_job(report, clock.now() + remaining_time)
+        identify_job(report)
+        report = build_report_loader().load(report)
+        build_harvester().harvest_job(report, clock.now() + remaining_time)
 
 
 @logger.inject_lambda_context(clear_state=True)

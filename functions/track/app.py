@@ -21,10 +21,10 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 
 @tracer.capture_method
 def handle_record(record: SQSRecord) -> None:
-    with log_message_outcome():
+    with log_message_outcome(record.message_id, record.attributes.approximate_receive_count):
         report = PredictionReport.from_queue_message(record.body)
-        with identify_job(report):
-            build_tracker().track_report(build_report_loader().load(report))
+        identify_job(report)
+        build_tracker().track_report(build_report_loader().load(report))
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -83,7 +83,9 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("env-vars", _env_vars, "print the shell commands that set API, KEY and ADMIN_KEY")
     logs = add("logs", _logs, "show the log of the functions")
     logs.add_argument("--function")
-    logs.add_argument("--job", metavar="ID", help="only entries that contain this ID")
+    logs.add_argument(
+        "--job", metavar="ID", help="only entries with this ID, of a job, a message or a request"
+    )
     logs.add_argument(
         "--since", default=DEFAULT_SINCE, metavar="TIME", help="like 45s, 30m, 2h, 1d; default 30m"
     )

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from replicate_proxy.consumer import identify_job
+from replicate_proxy.consumer import identify_job, log_message_outcome
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.observability import SampledTracer
 from tests.support.builders import make_job
@@ -77,8 +77,8 @@ def test_sampled_invocation_has_annotations_and_others_do_not_load_sdk() -> None
 def test_handling_of_message_is_annotated_with_its_job(annotated: list[dict[str, str]]) -> None:
     command = DispatchCommand.for_job(DispatchKind.SUBMIT, make_job(id="01kg9qjgp0ng6dewm7tv77d9xy"))
 
-    with identify_job(command):
-        pass
+    with log_message_outcome("m-1", "1"):
+        identify_job(command)
 
     assert annotated == [{"job_id": "01kg9qjgp0ng6dewm7tv77d9xy"}]
 

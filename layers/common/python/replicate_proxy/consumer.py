@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_MESSAGE_KEYS = ("message_id", "receive_count")
+_JOB_KEYS = ("job_id", "tenant", "correlation_id")
+
+
 class JobMessage(Protocol):
     """A command or report about one job."""
 
@@ -23,24 +27,27 @@ class JobMessage(Protocol):
     def correlation_id(self) -> str: ...
 
 
-@contextmanager
-def identify_job(message: JobMessage) -> Iterator[None]:
-    """Put the IDs of the message's job into the log lines of its handling, and the job ID into the trace."""
+def identify_job(message: JobMessage) -> None:
+    """Put the IDs of the message's job into the log lines of its handling, and the job ID into the trace.
+
+    `log_message_outcome` removes them, after the line about the outcome.
+    """
     tracer.annotate(job_id=message.job_id)
-    with logger.append_context_keys(
-        job_id=message.job_id, tenant=message.tenant, correlation_id=message.correlation_id
-    ):
-        yield
+    logger.append_keys(job_id=message.job_id, tenant=message.tenant, correlation_id=message.correlation_id)
 
 
 @contextmanager
-def log_message_outcome() -> Iterator[None]:
+def log_message_outcome(message_id: str, receive_count: str) -> Iterator[None]:
     """Log why a message is retried or dropped, and count failures that do not pass by themselves.
+
+    Every line of the block has the message's ID, by which the reason of a dead letter is found: it keeps its
+    ID in the dead-letter queue, and SQS records no reason.
 
     A message whose job does not exist is dropped. Every other error is raised: SQS delivers the message again
     and, after `maxReceiveCount` receives, moves it to the dead-letter queue. Lambda counts no error for a
     message that is reported as failed, so the alarm on the functions watches the metric as well.
     """
+    logger.append_keys(message_id=message_id, receive_count=receive_count)
     try:
         yield
     except NotFoundError as error:
@@ -57,3 +64,5 @@ def log_message_outcome() -> Iterator[None]:
         logger.exception("message failed unexpectedly")
         count_failure(Metric.MESSAGE_FAILED, error)
         raise
+    finally:
+        logger.remove_keys([*_MESSAGE_KEYS, *_JOB_KEYS])

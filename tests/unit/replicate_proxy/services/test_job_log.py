@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from replicate_proxy.jobs.model import JobStatus
-from replicate_proxy.observability import logger
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
     OutcomeUnknownError,
     RejectedError,
 )
+from tests.support.logs import LogReader, read_log
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -25,34 +23,10 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 
-@dataclass
-class LogReader(logging.Handler):
-    """Collects the records that the logger writes, as Powertools formats them."""
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.records: list[dict[str, Any]] = []
-        self.setFormatter(logger.registered_formatter)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(json.loads(self.format(record)))
-
-    def find(self, message: str) -> list[dict[str, Any]]:
-        return [record for record in self.records if record["message"] == message]
-
-    __hash__ = object.__hash__
-
-
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogReader]:
-    powertools_logger = logging.getLogger(logger.name)
-    reader = LogReader()
-    level = powertools_logger.level
-    powertools_logger.addHandler(reader)
-    powertools_logger.setLevel(logging.INFO)
-    yield reader
-    powertools_logger.setLevel(level)
-    powertools_logger.removeHandler(reader)
+def log() -> Iterator[LogReader]:
+    with read_log() as reader:
+        yield reader
 
 
 def list_changes(log: LogReader, job: Job) -> list[tuple[str, str, str, str | None]]:
