@@ -56,7 +56,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js bench simulate mutants chaos chaos-smoke coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js bench simulate explore mutants chaos chaos-smoke coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -91,6 +91,11 @@ integration: env clients-js ## Run integration tests and chaos-smoke on temporar
 simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=40 FIRST=1]
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),40) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook PREEMPTIONS=2 FAULTS=2 MINUTES=10]
+	@$(BIN)/python -m tools.simulation explore $(if $(SCENARIO),--scenario $(SCENARIO)) \
+		$(if $(PREEMPTIONS),--preemptions $(PREEMPTIONS)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(MINUTES),--minutes $(MINUTES))
 
 mutants: env ## Let the simulation catch deliberately broken variants of the code  [SEEDS=200]
 	@$(BIN)/python -m tools.simulation mutants --seeds $(or $(SEEDS),200)

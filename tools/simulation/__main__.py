@@ -1,4 +1,4 @@
-"""`python -m tools.simulation run|replay|mutants`: run many seeds, one again, or broken variants."""
+"""`python -m tools.simulation run|replay|explore|mutants`: seeds, scenarios, or broken variants."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tools.simulation.campaign import Campaign, run_campaign
+from tools.simulation.explore_command import add_options, replay_scenario, run_explorations
 from tools.simulation.mutants import MUTANTS, hunt_by_number
 from tools.simulation.run import START, RunResult, RunSettings, run_seed
+from tools.simulation.scenarios import SCENARIOS
 from tools.simulation.shrink import shrink
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--minutes", type=float, help="stop after this time")
     run.add_argument("--jobs", type=int, default=RunSettings().jobs, help="jobs of each seed")
     run.add_argument("--workers", type=int)
-    replay = commands.add_parser("replay", help="run one seed again and show its trace")
-    replay.add_argument("seed", type=int)
+    replay = commands.add_parser("replay", help="run one seed or scenario again and show its trace")
+    replay.add_argument("seed", type=int, nargs="?")
+    replay.add_argument("--scenario", choices=SCENARIOS, help="what to run instead of a seed")
     replay.add_argument("--jobs", type=int, default=RunSettings().jobs)
     replay.add_argument("--shrink", action="store_true", help="leave out what is not needed to fail")
     replay.add_argument("--script", help="JSON of the choices to make instead of drawing them")
@@ -38,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay.add_argument("--last", type=int, default=200, help="how many steps to show")
     mutants = commands.add_parser("mutants", help="let the simulation catch broken variants of the code")
     mutants.add_argument("--seeds", type=int, default=200, help="give a mutant up after so many seeds")
+    add_options(commands.add_parser("explore", help="run all interleavings of small scenarios"))
     options = parser.parse_args(arguments)
+    if options.command == "explore":
+        return run_explorations(options)
+    if options.command == "replay" and options.scenario:
+        return replay_scenario(options)
+    if options.command == "replay" and options.seed is None:
+        replay.error("name a seed or a --scenario")
     if options.command == "run":
         return _run(options)
     if options.command == "mutants":

@@ -105,6 +105,7 @@ class Applications:
         if choice == "answer_lost":
             self._scheduler.sleep(_TIMEOUT_SECONDS)
             return _missing(ErrorCode.TIMEOUT, _TIMEOUT_SECONDS)
+        self._plan.observe(actor, "taken")
         self._plan.pause(actor, "", "")
         return classify_response(200, {}, b"", duration_seconds=self._scheduler.now - start)
 

@@ -112,6 +112,10 @@ class FaultPlan:
         # Where documents are not inline, their objects can be overwritten.
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))
         self.creates_per_minute = source.choice((600, 600, 12))
+        # The time that a stream, an index and the event bus take.
+        self.propagation_seconds = 0.05
+        # Whether invocations share execution environments, and the caches in them.
+        self.reuses_environments = True
         self.outages: dict[str, float] = {}
         self.occurred: dict[str, int] = {}
         self._scheduler = scheduler
@@ -189,6 +193,9 @@ class FaultPlan:
         raise ReadTimeoutError(endpoint_url="late")
 
     # Processes
+
+    def observe(self, actor: Actor, response: object) -> None:
+        """Learn what a call of Replicate or of a receiver returned to the actor."""
 
     def pause(self, actor: Actor, step: str, fault: str) -> None:
         """Let others run, before a call (`step` names it) or after it (`step` is empty)."""

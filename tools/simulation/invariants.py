@@ -95,6 +95,15 @@ class Invariants:
     def is_violated(self) -> bool:
         return self.violation is not None
 
+    def describe_memory(self) -> tuple[object, ...]:
+        """Return what later checks depend on and the state of the world does not show."""
+        return (
+            sorted(self.accepted),
+            sorted(self.canceled_by_caller),
+            sorted(map(len, self._clean_failures.values())),
+            sorted(self._highest_sequence.items()),
+        )
+
     # Jobs
 
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:

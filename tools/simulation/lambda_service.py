@@ -27,9 +27,10 @@ type HandleBatch = Callable[[Any, Sequence[Mapping[str, Any]]], int | None]
 
 @dataclass
 class EnvironmentPool:
-    """Execution environments of one function: idle ones are used again, the last one first."""
+    """Execution environments of one function: idle ones are used again, the last one first, if `reuses`."""
 
     build: Callable[[], Any]
+    reuses: bool = True
     idle: list[Any] = field(default_factory=list)
     running: int = 0
 
@@ -39,7 +40,7 @@ class EnvironmentPool:
 
     def give_back(self, environment: Any, *, is_crashed: bool) -> None:
         self.running -= 1
-        if not is_crashed:
+        if self.reuses and not is_crashed:
             self.idle.append(environment)
 
 

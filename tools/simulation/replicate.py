@@ -302,6 +302,7 @@ class ReplicateAdapter(BaseAdapter):
             raise requests.ReadTimeout("read timed out")
         if fault == "status_500_after":
             return _build_response(500, {"detail": "internal"})
+        self._plan.observe(actor, (status, body))
         self._plan.pause(actor, "", fault)
         return _build_response(status, body, broken=fault == "broken_json")
 

@@ -69,7 +69,7 @@ def run_seed(
     trace = Trace(keeps_steps=settings.keeps_steps)
     decisions = Decisions(script)
     metrics: Counter[str] = Counter()
-    with deterministic_process(scheduler, metrics), _logs_in_trace(scheduler, trace):
+    with deterministic_process(scheduler, metrics), logs_in_trace(scheduler, trace):
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         world = World(scheduler, plan, trace)
         invariants = Invariants(world, settings.ignored)
@@ -108,7 +108,7 @@ def _run_until_rest(world: World, invariants: Invariants) -> None:
 
 
 @contextmanager
-def _logs_in_trace(scheduler: Scheduler, trace: Trace) -> Iterator[None]:
+def logs_in_trace(scheduler: Scheduler, trace: Trace) -> Iterator[None]:
     """Silence the log, or show it in the trace if that keeps its steps."""
     inner = logger._logger  # noqa: SLF001 - Powertools gives no other access to its handlers
     level, handlers = inner.level, list(inner.handlers)

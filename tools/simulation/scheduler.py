@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+# Added to the number of an entry that runs after all others of its time.
+_LAST = 1 << 60
+
+
 class ProcessCrash(BaseException):
     """The process of an actor ended. Not an Exception, so that no code under test can catch it."""
 
@@ -118,6 +122,30 @@ class Scheduler:
         else:
             self.now = when
         self.raise_if_crashed(actor)
+
+    def yield_to_others(self) -> None:
+        """Let everything else run that is due now, and what it makes due now, before the current actor."""
+        actor = self.actor
+        self._push(self.now, actor, None, runs_last=True)
+        self._hub.switch()
+        self.current = actor
+        self.raise_if_crashed(actor)
+
+    def is_anything_due(self, until: float) -> bool:
+        """Return whether another actor or a callback runs by that time."""
+        return bool(self._queue) and self._queue[0][0] <= until
+
+    def describe_pending(self) -> list[tuple[float, str]]:
+        """Return when each waiting actor and callback runs, and its name, in the order in which they run."""
+        return [
+            (
+                when,
+                actor.name
+                if actor is not None
+                else getattr(callback, "__qualname__", type(callback).__name__),
+            )
+            for when, _, actor, callback in sorted(self._queue, key=lambda entry: entry[:2])
+        ]
 
     def crash(self, process: Actor) -> None:
         """End a process: each of its actors raises ProcessCrash as soon as it runs again."""
@@ -240,6 +268,14 @@ class Scheduler:
         self._hub.switch()
         self.current = actor
 
-    def _push(self, when: float, actor: Actor | None, callback: Callable[[], None] | None) -> None:
+    def _push(
+        self,
+        when: float,
+        actor: Actor | None,
+        callback: Callable[[], None] | None,
+        *,
+        runs_last: bool = False,
+    ) -> None:
         self._number += 1
-        heapq.heappush(self._queue, (when, self._number, actor, callback))
+        number = self._number + _LAST if runs_last else self._number
+        heapq.heappush(self._queue, (when, number, actor, callback))

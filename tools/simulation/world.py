@@ -48,7 +48,6 @@ _WEBHOOK_TIMEOUT_SECONDS = 10.0
 _SWEEP_TIMEOUT_SECONDS = 55.0
 _SWEEP_RESERVED = timedelta(seconds=8)
 _DISPATCH_RESERVED_SECONDS = 5.0
-_STREAM_DELAY_SECONDS = 0.05
 _MINUTE = 60.0
 
 
@@ -99,10 +98,10 @@ class World:
         self.applications.find_secrets = self._find_signing_secrets
         self.applications.is_redelivery = self._is_redelivery
         self.replicate.receive_webhook = self._receive_webhook
-        self._webhook_pool = EnvironmentPool(self.composition.build_webhook)
-        self._sweep_pool = EnvironmentPool(self.composition.build_sweep)
-        self._notify_pool = EnvironmentPool(self.composition.build_notify)
-        self._ingest_pool = EnvironmentPool(self.composition.build_ingest)
+        self._webhook_pool = self._build_pool(self.composition.build_webhook)
+        self._sweep_pool = self._build_pool(self.composition.build_sweep)
+        self._notify_pool = self._build_pool(self.composition.build_notify)
+        self._ingest_pool = self._build_pool(self.composition.build_ingest)
         self._calls: Counter[str] = Counter()
         self._connect_queues()
         self.streams = self._connect_streams()
@@ -125,6 +124,9 @@ class World:
                 Queue.NOTIFY, "deliver", composition.build_deliver, self._deliver
             ),
         }
+
+    def _build_pool(self, build: Callable[[], Any]) -> EnvironmentPool:
+        return EnvironmentPool(build, reuses=self.plan.reuses_environments)
 
     def poll_soon(self) -> None:
         """Let the event sources look for messages: something was sent."""
@@ -153,7 +155,7 @@ class World:
             queues=self.queues,
             queue=queue,
             function=function,
-            pool=EnvironmentPool(build),
+            pool=self._build_pool(build),
             handle=handle,
             timeout_seconds=_TIMEOUTS[function],
             batch_size=_BATCH_SIZES.get(function, 1),
@@ -185,7 +187,7 @@ class World:
 
     def _poll_streams_after_write(self, table: str, *_images: object) -> None:
         if table == Table.JOBS:
-            self.scheduler.call_at(self.scheduler.now + _STREAM_DELAY_SECONDS, self._poll_streams)
+            self.scheduler.call_at(self.scheduler.now + self.plan.propagation_seconds, self._poll_streams)
 
     def _poll_streams(self) -> None:
         for source in self.streams:
@@ -393,7 +395,7 @@ class AwsAnomalies:
         choice = self._choose(self._plan.mix.indexes, "index")
         if choice == "late":
             return self._draw(1.0, 5.0)
-        return self._draw(5.0, 90.0) if choice == "very_late" else 0.05
+        return self._draw(5.0, 90.0) if choice == "very_late" else self._plan.propagation_seconds
 
     def stale_read(self, table: str) -> bool:
         return bool(self._choose(self._plan.mix.indexes, "read"))
@@ -411,7 +413,7 @@ class AwsAnomalies:
         choice = self._choose(self._plan.mix.messages, "bus")
         if choice == "late":
             return self._draw(1.0, 30.0)
-        return self._draw(30.0, 900.0) if choice == "very_late" else 0.05
+        return self._draw(30.0, 900.0) if choice == "very_late" else self._plan.propagation_seconds
 
     def _choose(self, rates: Any, kind: str) -> str:
         actor = self._scheduler.current
