@@ -85,7 +85,7 @@ def test_every_metric_is_emitted(
             samples = wait_for_metrics(stack, set(Metric) - NOT_EMITTED_LOCALLY.keys(), started_at)
 
     reasons = read_values(samples, "reason")
-    assert set(reasons[Metric.JOB_FAILED]) >= {EndReason.REPORTED, EndReason.REJECTED, EndReason.OUTPUT_LOST}
+    assert set(reasons[Metric.JOB_FAILED]) >= {EndReason.REPORTED, EndReason.NO_CREDIT, EndReason.OUTPUT_LOST}
     assert set(reasons[Metric.JOB_CANCELED]) >= {EndReason.CANCEL_REQUESTED}
     assert set(reasons[Metric.WEBHOOK_REJECTED]) >= {"missing_headers", "forged", "unsigned_url"}
     assert set(read_values(samples, "route")[Metric.API_SECONDS]) >= {
@@ -117,7 +117,7 @@ def end_jobs_without_success(api: ApiClient, create: Create) -> None:
 
 
 def disturb_creates(create: Create) -> None:
-    create({"output": 1}, {"endpoint": "create", "kind": "status", "status": 422, "detail": "- no"})
+    create({"output": 1}, {"endpoint": "create", "kind": "status", "status": 402})
     create({"output": 1}, {"endpoint": "create", "kind": "status", "status": 429, "retry_after": 1})
     create({"output": 1}, {"endpoint": "create", "kind": "status", "status": 401})
     create(
