@@ -109,7 +109,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     "deliver": {("s3:PutObject", ""), ("sns:Publish", "")},
     "dispatch": {("s3:PutObject", "")},
     "harvest": {("dynamodb:PutItem", "AccessTable")},
-    "ingest": {("dynamodb:Query", "JobsTable")},
+    "ingest": {("dynamodb:Query", "JobsTable"), ("dynamodb:DeleteItem", "JobsTable")},
     "notify": {("dynamodb:GetItem", "DeliveriesTable")},
     "sweep": {
         ("dynamodb:GetItem", "DeliveriesTable"),
