@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import Any
 
 from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
@@ -15,6 +16,7 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.jobs.model import Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
+from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
@@ -37,6 +39,17 @@ class FakeModels(KnownModels):
 
     def _is_missing(self, submission: Submission) -> bool:
         return name_target(submission) in self.missing
+
+
+class FakeProgressClaims:
+    """Grants every claim or none, and counts them."""
+
+    is_free = True
+    count = 0
+
+    def claim(self, tenant: str, job_id: str, *, until: datetime) -> bool:
+        self.count += 1
+        return self.is_free
 
 
 class FakeWaitLimiter:
@@ -76,7 +89,11 @@ class PredictionApi:
             self.writes, parser=parser, batches=self.world.batch_service, renderer=renderer
         )
         self.reads = Router()
-        add_prediction_read_routes(self.reads, PredictionReader(self.world.store, renderer))
+        self.progress_claims = FakeProgressClaims()
+        requester = ProgressRequester(
+            self.progress_claims, self.world.queue, self.world.clock, min_interval_seconds=3
+        )
+        add_prediction_read_routes(self.reads, PredictionReader(self.world.store, renderer, requester))
         add_batch_read_routes(self.reads, batches=BatchReader(self.world.batch_store), renderer=renderer)
         add_health_routes(self.reads)
 

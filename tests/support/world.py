@@ -33,6 +33,7 @@ from replicate_proxy.services.harvest import JobHarvester, build_continuation_ev
 from replicate_proxy.services.ingest import CreateResult, JobCreator, JobFactory, JobRequest
 from replicate_proxy.services.job_log import log_job_change
 from replicate_proxy.services.job_metrics import record_job_end
+from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportLoader, ReportPublisher
@@ -146,7 +147,11 @@ class World:
     def _build_pipeline(self) -> None:
         self.report_publisher = ReportPublisher(self, self.documents)
         self.report_loader = ReportLoader(self.documents)
+        self.refresh_limiter = FakeRefreshLimiter()
         self.dispatcher = Dispatcher(
+            refresher=ProgressRefresher(
+                self.replicate, self.refresh_limiter, self.report_publisher, self.clock
+            ),
             updater=self.updater,
             documents=self.documents,
             queue=self.queue,
@@ -339,6 +344,15 @@ class FakeBatchLimiter:
 
     def acquire_slot(self, tenant: str, slots: int) -> float:
         self.calls.append((tenant, slots))
+        return self.delay_seconds
+
+
+class FakeRefreshLimiter:
+    """Makes every refresh wait for `delay_seconds`."""
+
+    delay_seconds = 0.0
+
+    def acquire_slot(self) -> float:
         return self.delay_seconds
 
 

@@ -73,7 +73,7 @@ DELIVERIES_TABLE = _required_text(
 )
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
-    ("admin", "catalog", "dispatch", "ingest", "sweep"),
+    ("admin", "catalog", "dispatch", "ingest", "query", "sweep"),
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 IMAGES_BUCKET = _required_text(
@@ -102,9 +102,13 @@ JOB_RETENTION_DAYS = _integer(
 )
 
 # Queues and events
-EVENT_BUS = _required_text("EVENT_BUS", ("deliver", "notify", "sweep", "webhook"), "Event bus of the service")
+EVENT_BUS = _required_text(
+    "EVENT_BUS", ("deliver", "dispatch", "notify", "sweep", "webhook"), "Event bus of the service"
+)
 DISPATCH_QUEUE_URL = _required_text(
-    "DISPATCH_QUEUE_URL", ("admin", "dispatch", "ingest", "sweep", "track"), "Queue of the dispatch function"
+    "DISPATCH_QUEUE_URL",
+    ("admin", "dispatch", "ingest", "query", "sweep", "track"),
+    "Queue of the dispatch function",
 )
 TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin",), "Queue of the track function")
 HARVEST_QUEUE_URL = _required_text(
@@ -151,6 +155,12 @@ CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(
     (),
     ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook"),
     "Origins of web pages that may call the API; `*` allows all",
+)
+PROGRESS_INTERVAL_SECONDS = _number(
+    "PROGRESS_INTERVAL_SECONDS",
+    3,
+    ("query",),
+    "Time between two reads of a running job's progress from Replicate while a caller polls it; 0: none",
 )
 MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait for a result (`Prefer: wait`)")
 API_TIMEOUT_SECONDS = _number(

@@ -51,8 +51,9 @@ _TIMESTAMPS = (
     "cancel_requested_at",
     "started_at",
     "completed_at",
+    "progress_at",
 )
-_DOCUMENTS = ("replicate_output", "output", "files", "logs")
+_DOCUMENTS = ("replicate_output", "output", "files", "logs", "partial_output")
 _PLAIN_VALUES = (
     "key_id",
     "batch_id",

@@ -5,16 +5,23 @@ from __future__ import annotations
 from functools import cache
 
 from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.control import build_known_models
+from replicate_proxy.bootstrap.control import build_control_table, build_known_models
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
-from replicate_proxy.bootstrap.replicate import build_prediction_writer
+from replicate_proxy.bootstrap.replicate import build_prediction_reader, build_prediction_writer
 from replicate_proxy.bootstrap.secrets import load_root_secret
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
+from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.services.dispatch import Dispatcher
-from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL, WEBHOOK_BASE_URL
+from replicate_proxy.services.progress_refresh import ProgressRefresher
+from replicate_proxy.services.reports import ReportPublisher
+from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL, EVENT_BUS, WEBHOOK_BASE_URL
+
+# Up to 900 of the 2,400 reads a minute that the stack allows itself; the sweep has the rest.
+_REFRESH_LIMIT = RateLimit(900, 60)
 
 
 @cache
@@ -28,6 +35,16 @@ def build_dispatcher() -> Dispatcher:
         clock=clock,
         timeouts=build_job_timeouts(),
         known_models=build_known_models(),
+        refresher=_build_refresher(),
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
+    )
+
+
+def _build_refresher() -> ProgressRefresher:
+    return ProgressRefresher(
+        reader=build_prediction_reader(),
+        limiter=RateLimiter(build_control_table(), "progress", _REFRESH_LIMIT, clock),
+        reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), build_document_store()),
+        clock=clock,
     )

@@ -9,12 +9,22 @@ from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.progress_claims import ControlTableProgressClaims
+from replicate_proxy.aws.queues import SqsCommandQueue
+from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
-from replicate_proxy.bootstrap.environment import env
+from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
-from replicate_proxy.settings import DAX_ENDPOINT, PUBLIC_BASE_URL
+from replicate_proxy.settings import (
+    DAX_ENDPOINT,
+    DISPATCH_QUEUE_URL,
+    PROGRESS_INTERVAL_SECONDS,
+    PUBLIC_BASE_URL,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import JobReader
@@ -25,10 +35,20 @@ def build_router() -> Router:
     """Build the routes once per execution environment."""
     renderer = PredictionRenderer(build_document_store())
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_prediction_read_routes(router, PredictionReader(_build_job_reader(), renderer))
+    reader = PredictionReader(_build_job_reader(), renderer, _build_progress_requester())
+    add_prediction_read_routes(router, reader)
     add_batch_read_routes(router, batches=BatchReader(build_batch_store()), renderer=renderer)
     add_health_routes(router)
     return router
+
+
+def _build_progress_requester() -> ProgressRequester:
+    return ProgressRequester(
+        ControlTableProgressClaims(build_control_table(), clock),
+        SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
+        clock,
+        min_interval_seconds=env[PROGRESS_INTERVAL_SECONDS],
+    )
 
 
 def _build_job_reader() -> JobReader:

@@ -21,11 +21,12 @@ class DispatchKind(StrEnum):
 
     SUBMIT = "submit"
     CANCEL = "cancel"
+    REFRESH = "refresh"
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchCommand:
-    """Submit a job to Replicate, or cancel its prediction there.
+    """Submit a job to Replicate, cancel its prediction there, or read the prediction's progress.
 
     It holds only IDs: the dispatcher reads the job's current record, so a command is never outdated. With
     `replicate_id`, it cancels that prediction, unless it is the job's by now.

@@ -9,9 +9,10 @@ depend on the following (found by running them):
 
 * `id`, `model`, `version` and `status` are never null, and `status` is one of Replicate's words.
 * The values of `urls` are absolute URLs on our origin.
-* `output` is missing until it is final: LiteLLM takes its presence as the first output
+* `output` is missing until there is one: LiteLLM takes its presence as the first output
   (docs/decisions/0028-output-is-missing-until-final.md).
-* After a `Prefer: wait` that expired, `status` is `starting`.
+* `output` refers to files only once it is final: the AI SDK takes any output as the result.
+* After a `Prefer: wait` that expired, `status` is `starting`, without output.
 
 Replicate has no batches; their shape is ours.
 """
@@ -48,6 +49,7 @@ def build_prediction_view(
     *,
     input: Any,  # noqa: A002 - the field's own name
     output: Any = None,
+    partial_output: Any = None,
     logs: Any = None,
     files: Any = None,
     wait_expired: bool = False,
@@ -73,6 +75,8 @@ def build_prediction_view(
     if job.is_terminal:
         view["output"] = output if job.status is JobStatus.SUCCEEDED else None
         view["metrics"] = _build_metrics(job)
+    elif partial_output is not None and not wait_expired:
+        view["output"] = partial_output
     return view
 
 

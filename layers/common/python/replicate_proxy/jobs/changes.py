@@ -115,6 +115,8 @@ class Reported(Change):
     completed_at: datetime | None = None
     output: Document | None = None
     logs: Document | None = None
+    partial_output: Document | None = None
+    reported_at: datetime | None = None
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lease_until: datetime | None = None

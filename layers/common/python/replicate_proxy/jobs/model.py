@@ -159,6 +159,9 @@ class Job:
     output: Document | None = None
     files: Document | None = None
     logs: Document | None = None
+    # What a running prediction has written so far; `progress_at` is when the latest of it was reported.
+    partial_output: Document | None = None
+    progress_at: datetime | None = None
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)

@@ -97,8 +97,13 @@ def _apply_starting(job: Job, _change: Reported, now: datetime, timeouts: JobTim
 
 def _apply_processing(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
     timeline = stamp_timeline(job, now, TimelineStep.SUBMITTED, TimelineStep.STARTED)
+    job = replace(
+        job,
+        partial_output=change.partial_output or job.partial_output,
+        progress_at=change.reported_at or job.progress_at,
+    )
     if job.status is JobStatus.PROCESSING:
-        if change.logs is None:
+        if change.logs is None and change.partial_output is None:
             raise StaleChangeError("the job has this status already")
         return replace(job, timeline=timeline)
     return replace(

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
+    from replicate_proxy.services.progress_refresh import ProgressRefresher
 
 
 # Longer than the dispatch function's timeout: a lease must not expire while its holder still runs.
@@ -103,6 +104,7 @@ class Dispatcher:
         clock: Clock,
         timeouts: JobTimeouts,
         known_models: ModelRecorder | None = None,
+        refresher: ProgressRefresher | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -114,6 +116,7 @@ class Dispatcher:
         self._clock = clock
         self._timeouts = timeouts
         self._known_models = known_models or NothingKnown()
+        self._refresher = refresher
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
@@ -127,6 +130,9 @@ class Dispatcher:
             self._cancel_surplus(job, command.replicate_id)
         elif command.kind is DispatchKind.CANCEL:
             self._cancel(job)
+        elif command.kind is DispatchKind.REFRESH:
+            if self._refresher is not None:
+                self._refresher.refresh(job)
         elif job.status is not JobStatus.QUEUED:
             logger.info("duplicate command ignored", status=job.status.value)
         elif end := self._find_end_before_sending(job):

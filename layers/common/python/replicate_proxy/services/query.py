@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Batch, Job
     from replicate_proxy.ports import BatchStore, Clock, JobCache, JobPage, JobReader
+    from replicate_proxy.services.progress_request import ProgressRequester
     from replicate_proxy.services.rendering import PredictionRenderer
 
 
@@ -40,11 +41,20 @@ class PredictionPage:
 
 
 class PredictionReader:
-    """Reads predictions of one tenant; another tenant's prediction does not exist for it."""
+    """Reads predictions of one tenant; another tenant's prediction does not exist for it.
 
-    def __init__(self, jobs: JobReader, renderer: PredictionRenderer) -> None:
+    The read of a running one asks for its progress, which later reads show.
+    """
+
+    def __init__(
+        self,
+        jobs: JobReader,
+        renderer: PredictionRenderer,
+        progress: ProgressRequester | None = None,
+    ) -> None:
         self._jobs = jobs
         self._renderer = renderer
+        self._progress = progress
 
     def get(self, tenant: str, prediction_id: str) -> dict[str, Any]:
         """Return the prediction. Raises NotFoundError."""
@@ -52,6 +62,8 @@ class PredictionReader:
         if job is None:
             raise NotFoundError("no such prediction")
         tracer.annotate(job_id=job.id)
+        if self._progress is not None:
+            self._progress.request_progress(job)
         return self._renderer.render(job)
 
     def list_predictions(

@@ -37,6 +37,7 @@ class PredictionRenderer:
             job,
             input=self._documents.load(job.input),
             output=self._documents.load(job.output),
+            partial_output=self._documents.load(job.partial_output),
             logs=self._documents.load(job.logs),
             files=self._documents.load(job.files),
             wait_expired=wait_expired,

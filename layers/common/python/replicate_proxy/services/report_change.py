@@ -6,11 +6,14 @@ imports of this module.
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import parse_optional_timestamp
 from replicate_proxy.jobs.changes import Accepted, Reported, StaleChangeError
+from replicate_proxy.json_tree import find_strings
+from replicate_proxy.outputs.references import is_file_reference
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 # Between Replicate's clock and ours.
 _MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
+# A longer text is shown when it is complete, instead of being stored again and again.
+_MAX_PARTIAL_OUTPUT_CHARACTERS = 500_000
 
 
 def build_report_change(
@@ -40,6 +45,9 @@ def build_report_change(
     prediction = UpstreamPrediction.parse(report.prediction or {})
     if prediction.status is UpstreamStatus.UNKNOWN:
         raise StaleChangeError("the report has a status that is not documented")
+    is_running = prediction.status is UpstreamStatus.PROCESSING
+    if is_running and job.progress_at is not None and report.received_at < job.progress_at:
+        raise StaleChangeError("a later report of the running prediction was applied before")
     return Reported(
         attempt=report.attempt,
         replicate_id=prediction.id,
@@ -51,6 +59,8 @@ def build_report_change(
         completed_at=_parse_time(prediction.completed_at, job, report.received_at),
         output=_save_output(prediction, job, report.attempt, documents),
         logs=_save_logs(prediction, job, report.attempt, documents),
+        partial_output=_save_partial_output(prediction, job, report.attempt, documents),
+        reported_at=report.received_at if is_running else None,
         error=prediction.error or None,
         metrics=prediction.metrics,
         lease_until=lease_until,
@@ -84,6 +94,23 @@ def _save_logs(
     # of the finished one.
     name = f"logs-{attempt}-{prediction.status.value}"
     return documents.save(job.tenant, job.id, name, prediction.logs)
+
+
+def _save_partial_output(
+    prediction: UpstreamPrediction, job: Job, attempt: int, documents: DocumentStore
+) -> Document | None:
+    """Store what a running prediction has written so far, unless it refers to files.
+
+    A file is shown once it is stored: Replicate deletes its own, and `@ai-sdk/replicate` takes an output with
+    the first of several images for the result.
+    """
+    output = prediction.output
+    if prediction.status is not UpstreamStatus.PROCESSING or not output:
+        return None
+    has_files = next(find_strings(output, is_file_reference), None) is not None
+    if has_files or len(json.dumps(output)) > _MAX_PARTIAL_OUTPUT_CHARACTERS:
+        return None
+    return documents.save(job.tenant, job.id, f"partial-output-{attempt}", output)
 
 
 def _parse_time(text: str | None, job: Job, received_at: datetime) -> datetime | None:

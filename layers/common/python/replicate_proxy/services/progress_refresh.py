@@ -1,0 +1,68 @@
+"""Read the progress of a running job from Replicate, and publish it like a webhook of Replicate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from replicate_proxy.contracts.events import PredictionReport
+from replicate_proxy.errors import PermanentError, RetryableError
+from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
+from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.replicate_api.models import UpstreamPrediction
+    from replicate_proxy.services.reports import ReportPublisher
+
+
+class PredictionFetcher(Protocol):
+    """Reads one prediction from Replicate."""
+
+    def get(self, prediction_id: str) -> UpstreamPrediction: ...
+
+
+class RefreshLimiter(Protocol):
+    """Limits the reads for progress, so that they leave enough of Replicate's read limit for the sweep."""
+
+    def acquire_slot(self) -> float:
+        """Return 0 if a slot was free, else the seconds after which to try again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressRefresher:
+    """Handles the command to refresh a job."""
+
+    reader: PredictionFetcher
+    limiter: RefreshLimiter
+    reports: ReportPublisher
+    clock: Clock
+
+    def refresh(self, job: Job) -> None:
+        """Publish what Replicate says about the job now; do nothing if that fails or the job has ended.
+
+        A refresh is not repeated: the caller asks again as long as it looks. If the prediction has ended, the
+        report ends the job, should Replicate's own webhook be late or lost.
+        """
+        if job.status is not JobStatus.PROCESSING or job.replicate_id is None:
+            return
+        if self.limiter.acquire_slot() > 0:
+            logger.info("progress not refreshed, limit used up")
+            return
+        try:
+            prediction = self.reader.get(job.replicate_id)
+            if not prediction.data_removed:
+                report = PredictionReport(
+                    tenant=job.tenant,
+                    job_id=job.id,
+                    attempt=job.attempt,
+                    status=prediction.status.value,
+                    channel=ReportChannel.POLL,
+                    received_at=self.clock.now(),
+                    correlation_id=job.correlation_id,
+                    prediction=prediction.raw,
+                )
+                self.reports.publish(report, has_progress=True)
+        except (RetryableError, PermanentError) as error:
+            logger.info("progress not refreshed", reason=type(error).__name__)
