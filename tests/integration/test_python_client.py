@@ -69,6 +69,40 @@ def test_create_by_deployment_succeeds(client: Client) -> None:
     assert (prediction.status, prediction.output) == ("succeeded", "done")
 
 
+def test_deployment_is_readable_and_creates_predictions(client: Client) -> None:
+    deployment = client.deployments.get("local/lab-deployment")
+    prediction = deployment.predictions.create(input={"output": "done"})
+    prediction.wait()
+
+    assert (deployment.owner, deployment.name) == ("local", "lab-deployment")
+    assert (prediction.status, prediction.output) == ("succeeded", "done")
+
+
+def test_text_and_logs_grow_while_the_client_polls(client: Client) -> None:
+    words = [f"word {number} " for number in range(10)]
+    prediction = client.predictions.create(
+        version=get_version("local/lab"),
+        input={
+            "output": words,
+            "partial": [words[:count] for count in range(1, 11)],
+            "logs": "10%\n50%\n90%\n",
+            "latency": 20,
+        },
+    )
+    seen: list[tuple[str, str]] = []
+
+    def is_finished() -> bool | None:
+        prediction.reload()
+        seen.append((prediction.logs or "", "".join(prediction.output or [])))
+        return prediction.status == "succeeded" or None
+
+    wait_for(is_finished, timeout_seconds=120, description="the end of the prediction")
+    assert seen[-1][1] == "".join(words)
+    assert len({output for _, output in seen if output}) > 2
+    assert len({logs for logs, _ in seen if logs}) > 1
+    assert all(seen[-1][1].startswith(output) for _, output in seen)
+
+
 def test_cancel_cancels_the_prediction_on_replicate(client: Client, simulator: SimulatorClient) -> None:
     prediction = client.predictions.create(model="local/lab", input={"hold": True})
 
@@ -159,6 +193,9 @@ def test_list_returns_all_pages(
 
     assert [len(page.results) for page in pages] == [100, 100, 3]
     assert [prediction.id for page in pages for prediction in page.results] == newest_first
+    assert pages[2].previous is not None
+    assert client.predictions.list(pages[2].previous).results == pages[1].results
+    assert pages[0].previous is None
 
 
 def test_catalog_and_account_are_readable(client: Client) -> None:

@@ -107,7 +107,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     "authorize": {("dynamodb:PutItem", "AccessTable")},
     "catalog": {("secretsmanager:GetSecretValue", "")},
     "deliver": {("s3:PutObject", ""), ("sns:Publish", "")},
-    "dispatch": {("s3:PutObject", "")},
+    "dispatch": {("sns:Publish", "")},
     "harvest": {("dynamodb:PutItem", "AccessTable")},
     "ingest": {("dynamodb:Query", "JobsTable"), ("dynamodb:DeleteItem", "JobsTable")},
     "notify": {("dynamodb:GetItem", "DeliveriesTable")},

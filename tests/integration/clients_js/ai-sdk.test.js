@@ -78,3 +78,30 @@ test("generateImage throws 401 for an unknown key", async () => {
     (error) => error.statusCode === 401,
   );
 });
+
+// The SDK sends no cancel when its call is aborted (3.0.46), so the caller bounds the run by a header.
+test("an aborted generateImage ends by its Cancel-After", async () => {
+  const controller = new AbortController();
+  requests.length = 0;
+  const generation = generateImage({
+    model: replicate.image("local/lab"),
+    prompt: "a long one",
+    maxRetries: 0,
+    abortSignal: controller.signal,
+    headers: { "Cancel-After": "10s" },
+    providerOptions: { replicate: { latency: 120, maxWaitTimeInSeconds: 1 } },
+  });
+  const polled = /\/v1\/predictions\/[0-9a-z]{26}$/;
+  while (!requests.some(({ url }) => polled.test(url))) await new Promise((done) => setTimeout(done, 100));
+  controller.abort();
+  await assert.rejects(generation, { name: "AbortError" });
+
+  const { url } = requests.find((request) => polled.test(request.url));
+  let prediction;
+  do {
+    await new Promise((done) => setTimeout(done, 500));
+    const response = await fetchPublicUrl(url, { headers: { authorization: `Bearer ${PROXY_KEY}` } });
+    prediction = await response.json();
+  } while (["starting", "processing"].includes(prediction.status));
+  assert.equal(prediction.status, "canceled");
+});

@@ -52,7 +52,7 @@ test("wait returns the finished prediction", async () => {
   const created = await replicate.predictions.create({ model: FLUX, input: SMALL_IMAGE_INPUT });
   const finished = await replicate.wait(created, { interval: 200 });
 
-  assert.equal(created.output, null);
+  assert.equal(created.output, undefined);
   assert.equal(finished.status, "succeeded");
   assert.equal(finished.output.length, 1);
   assert.deepEqual(await replicate.predictions.get(created.id), finished);

@@ -37,7 +37,7 @@ _VERSION_SECONDS = 90 * 24 * 3600
 _MISSING_SECONDS = 60
 _MAX_CACHED = 1000
 # A busy model costs one read in this time for each execution environment, not one for each request.
-_CACHE_SECONDS = 10.0
+_CACHE_SECONDS = 3.0
 # Replicate's words for an unknown version (replicate/getting-started-nextjs#125).
 _INVALID_VERSION_TITLE = "Invalid version or not permitted"
 
