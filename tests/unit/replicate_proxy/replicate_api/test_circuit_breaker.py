@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from types_boto3_dynamodb import DynamoDBClient
 
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -157,6 +158,34 @@ def test_failed_probe_opens_breaker_again(build_breaker: BuildBreaker, clock: Fa
     with pytest.raises(BreakerOpenError) as caught:
         build_breaker().raise_if_open()
     assert caught.value.retry_after == pytest.approx(30)
+
+
+@pytest.mark.parametrize("error", [RetryableError("no token"), KeyError("a bug")])
+def test_probe_that_fails_for_another_reason_does_not_close_breaker(
+    build_breaker: BuildBreaker, clock: FakeClock, error: Exception
+) -> None:
+    breaker = build_breaker()
+    fail(breaker, OUTAGES[0], SETTINGS.failure_threshold)
+    clock.advance(SETTINGS.open_seconds + 1)
+
+    fail(breaker, error)
+
+    assert breaker.read_status().state == "open"
+    with pytest.raises(BreakerOpenError):
+        build_breaker().call(succeed)
+
+
+@pytest.mark.parametrize("error", NOT_OUTAGES)
+def test_probe_with_any_response_closes_breaker(
+    build_breaker: BuildBreaker, clock: FakeClock, error: Exception
+) -> None:
+    breaker = build_breaker()
+    fail(breaker, OUTAGES[0], SETTINGS.failure_threshold)
+    clock.advance(SETTINGS.open_seconds + 1)
+
+    fail(breaker, error)
+
+    assert breaker.read_status().state == "closed"
 
 
 def test_calls_are_rejected_during_probe(build_breaker: BuildBreaker, clock: FakeClock) -> None:

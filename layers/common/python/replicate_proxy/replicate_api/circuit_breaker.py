@@ -20,8 +20,10 @@ from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
     OutcomeUnknownError,
+    RejectedError,
     ThrottledError,
     TokenRejectedError,
+    UnexpectedResponseError,
     UpstreamUnavailableError,
 )
 
@@ -37,6 +39,9 @@ OUTAGES = (NotAcceptedError, OutcomeUnknownError, UpstreamUnavailableError)
 
 NOT_OUTAGES = (ThrottledError, TokenRejectedError, BreakerOpenError)
 """Subclasses of the above that are a response, or that come from the breaker itself."""
+
+_RESPONSES = (ThrottledError, TokenRejectedError, RejectedError, UnexpectedResponseError)
+"""Errors that show that Replicate is up. Others show nothing: the call may have failed before it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +167,11 @@ class CircuitBreaker:
         state without resetting anything.
         """
         storage = _CallStorage(self._store, self._settings.open_seconds)
+        is_probe = storage.state != pybreaker.STATE_CLOSED
         return pybreaker.CircuitBreaker(
             fail_max=self._settings.failure_threshold,
-            exclude=[lambda error: not _is_outage(error)],
+            # pybreaker takes an excluded error for a success, and that of a probe closes the breaker.
+            exclude=[lambda error: not _is_outage(error) and (not is_probe or isinstance(error, _RESPONSES))],
             listeners=[_CauseListener(storage)],
             state_storage=storage,
             # The call's own error must be raised: it says whether a create may have been accepted.
