@@ -57,13 +57,13 @@ class LogFilter:
 class FunctionLog:
     """Reads the log of one function; `start_ms`, in the emulator's time, is where the next read begins.
 
-    `read_ids` are the entries of that millisecond which are read already.
+    `read_events` are the events of that millisecond which are read already; the emulator gives events no ID.
     """
 
     function: str
     group: str
     start_ms: int
-    read_ids: set[str] = field(default_factory=set)
+    read_events: set[tuple[str, str]] = field(default_factory=set)
 
     def read(self, client: Any) -> list[LogEntry]:
         """Return the new entries."""
@@ -74,13 +74,16 @@ class FunctionLog:
             events = [event for page in pages for event in page["events"]]
         except client.exceptions.ResourceNotFoundException:
             return []  # The function was not invoked yet.
-        new_events = [event for event in events if event["eventId"] not in self.read_ids]
+        new_events = [event for event in events if not self._is_read(event)]
         if new_events:
             last_ms = max(event["timestamp"] for event in new_events)
             if last_ms > self.start_ms:
-                self.start_ms, self.read_ids = last_ms, set()
-            self.read_ids |= {event["eventId"] for event in events if event["timestamp"] == last_ms}
+                self.start_ms, self.read_events = last_ms, set()
+            self.read_events |= {_identify(event) for event in events if event["timestamp"] == last_ms}
         return list(read_entries(self.function, new_events))
+
+    def _is_read(self, event: Mapping[str, Any]) -> bool:
+        return event["timestamp"] == self.start_ms and _identify(event) in self.read_events
 
 
 def show_logs(
@@ -176,6 +179,10 @@ def _read_start_errors(folder: StackFolder, names: Mapping[str, str]) -> Iterato
                     message = line.partition(_EMULATOR_ERROR)[2].strip()
                     text = json.dumps({"level": "ERROR", "message": message})
                     yield LogEntry(local_time.astimezone(UTC), function, text)
+
+
+def _identify(event: Mapping[str, Any]) -> tuple[str, str]:
+    return event["logStreamName"], event["message"]
 
 
 def _parse_record(text: str) -> dict[str, Any] | None:

@@ -28,7 +28,6 @@ def make_event(text: str, *, seconds: float = 0, stream: str = "one") -> dict[st
     """Return an event that the emulator wrote at the end of the invocation, `seconds` after noon."""
     timestamp = int((NOON + timedelta(seconds=seconds)).timestamp() * 1000)
     return {
-        "eventId": f"{stream}{seconds}{text}",
         "logStreamName": stream,
         "timestamp": timestamp,
         "message": text,
