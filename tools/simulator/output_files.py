@@ -7,8 +7,10 @@ cost little processor time. `OutputFiles` publishes them.
 import asyncio
 import base64
 import hashlib
-from collections import defaultdict
-from dataclasses import dataclass
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tools.simulator.media.documents import DOCUMENT_GENERATORS
@@ -21,6 +23,7 @@ from tools.simulator.settings import LaunchOptions
 _VARIANTS = 8
 _VARIANTS_OF_LARGE_FILES = 3
 _LARGE_PIXELS = 1_500_000
+_MAX_INDIVIDUAL_PICTURES = 64
 _MAX_INLINE_BYTES = 5_000_000  # larger files stay URLs in sync mode
 
 
@@ -35,7 +38,7 @@ class FileContent:
 
 def generate_content(spec: MediaSpec, seed: str) -> FileContent:
     """Generate one file; CPU-bound. Raises OSError if the format does not support the mode."""
-    rng = create_seeded_random(seed)
+    rng = create_seeded_random(f"{seed}:{spec.prompt}:{spec.seed}" if spec.is_individual else seed)
     generate = generate_image if spec.kind in IMAGE_CONTENT_TYPES else DOCUMENT_GENERATORS[spec.kind]
     body = generate(spec, rng)
     if spec.corrupt:
@@ -50,27 +53,72 @@ def build_data_uri(content: FileContent) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content.body).decode()}"
 
 
-class MediaPool:
-    """A few variants of each specification, generated once each in a thread and handed out in turn."""
+@dataclass(slots=True)
+class GenerationBudget:
+    """How many pictures of prompts may be generated: a few at once, then one after each interval.
 
-    def __init__(self, seed: int) -> None:
+    It keeps a person's pictures their own, while a load test of thousands of prompts reuses those that exist.
+    """
+
+    burst: int = 8
+    seconds_per_picture: float = 6.0
+    clock: Callable[[], float] = time.monotonic
+    _used_at: deque[float] = field(default_factory=deque)
+
+    def take(self) -> bool:
+        """Return whether another picture may be generated, and count it."""
+        now = self.clock()
+        while self._used_at and now - self._used_at[0] >= self.burst * self.seconds_per_picture:
+            self._used_at.popleft()
+        if len(self._used_at) >= self.burst:
+            return False
+        self._used_at.append(now)
+        return True
+
+
+class MediaPool:
+    """A few variants of each specification, generated once each in a thread and handed out in turn.
+
+    A specification with a prompt or seed has pictures of its own as long as the budget allows.
+    """
+
+    def __init__(self, seed: int, budget: GenerationBudget | None = None) -> None:
         self._seed = seed
+        self._budget = budget or GenerationBudget()
         self._generated: dict[tuple[MediaSpec, int], FileContent] = {}
         self._requests: dict[MediaSpec, int] = defaultdict(int)
         self._locks: dict[MediaSpec, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def get(self, spec: MediaSpec) -> FileContent:
-        """Return the next variant of that specification."""
+    async def get(self, spec: MediaSpec, index: int = 0) -> FileContent:
+        """Return the next variant of that specification; with a seed, always the same for the same index."""
+        key = self._choose(spec, index)
+        if key not in self._generated:
+            async with self._locks[key[0]]:
+                if key not in self._generated:
+                    content = await asyncio.to_thread(generate_content, key[0], f"{self._seed}:{key[1]}")
+                    self._generated[key] = content
+                    self._forget_old_prompts()
+        return self._generated[key]
+
+    def _choose(self, spec: MediaSpec, index: int) -> tuple[MediaSpec, int]:
+        """Return the specification and the variant to hand out."""
+        if spec.is_individual:
+            variant = index if spec.seed is not None else self._requests[spec] % _VARIANTS
+            self._requests[spec] += 1
+            if (spec, variant) in self._generated or self._budget.take():
+                return spec, variant
+            spec = replace(spec, prompt="", seed=None)
         is_large = spec.width * spec.height > _LARGE_PIXELS
         variant = self._requests[spec] % (_VARIANTS_OF_LARGE_FILES if is_large else _VARIANTS)
         self._requests[spec] += 1
-        key = (spec, variant)
-        if key not in self._generated:
-            async with self._locks[spec]:
-                if key not in self._generated:
-                    seed = f"{self._seed}:{variant}"
-                    self._generated[key] = await asyncio.to_thread(generate_content, spec, seed)
-        return self._generated[key]
+        return spec, variant
+
+    def _forget_old_prompts(self) -> None:
+        individual = [key for key in self._generated if key[0].is_individual]
+        for key in individual[:-_MAX_INDIVIDUAL_PICTURES]:
+            del self._generated[key]
+            self._requests.pop(key[0], None)
+            self._locks.pop(key[0], None)
 
 
 @dataclass(slots=True)
@@ -129,7 +177,8 @@ class OutputFiles:
         return value
 
     async def _publish_file(self, file: OutputFile, publication: _Publication) -> str:
-        content = await self._pool.get(file.media)
+        spec = _add_prompt(file.media, publication.prediction)
+        content = await self._pool.get(spec, publication.file_count)
         if file.content_type:
             content = FileContent(content.body, file.content_type, content.etag)
         if file.origin == "data":
@@ -144,3 +193,15 @@ class OutputFiles:
             return self._launch.third_party_url + path
         publication.prediction.file_paths.append(path)
         return self._launch.public_url + path
+
+
+def _add_prompt(spec: MediaSpec, prediction: Prediction) -> MediaSpec:
+    """Return the specification of a picture with the prompt and the seed of the prediction's input."""
+    if spec.kind not in IMAGE_CONTENT_TYPES or not isinstance(prediction.input, dict):
+        return spec
+    prompt, seed = prediction.input.get("prompt"), prediction.input.get("seed")
+    return replace(
+        spec,
+        prompt=prompt if isinstance(prompt, str) else "",
+        seed=seed if isinstance(seed, int) else None,
+    )

@@ -4,8 +4,9 @@ from io import BytesIO
 from random import Random
 from typing import Any
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
+from tools.simulator.media.scene import draw_caption, paint_scene
 from tools.simulator.media.spec import MediaSpec
 
 _EXIF_ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
@@ -13,6 +14,8 @@ _PILLOW_FORMATS = {"jpg": "JPEG"}
 # Amplitude in levels of 256: a 1024 x 1024 PNG then has about 1.7 MB, a WebP about a tenth of that.
 _GRAIN_LEVELS = 5
 _GRAIN_TILE_PIXELS = 1024
+# Cells per side, and the share of the noise in the texture
+_TEXTURE_OCTAVES = ((24, 0.1), (96, 0.1), (220, 0.09), (420, 0.07))
 
 
 def generate_image(spec: MediaSpec, rng: Random) -> bytes:
@@ -35,7 +38,7 @@ def generate_image(spec: MediaSpec, rng: Random) -> bytes:
 
 
 def _create_frame(spec: MediaSpec, rng: Random) -> Image.Image:
-    picture = _paint_picture(spec.width, spec.height, rng)
+    picture = _paint_picture(spec, rng)
     if spec.mode == "RGB":
         return picture
     if spec.mode == "RGBA":
@@ -47,31 +50,33 @@ def _create_frame(spec: MediaSpec, rng: Random) -> Image.Image:
     return picture.convert(spec.mode)
 
 
-def _paint_picture(width: int, height: int, rng: Random) -> Image.Image:
-    """Return an RGB picture of soft clouds, hard-edged shapes and film grain."""
-    picture = _paint_clouds(width, height, rng)
-    _draw_shapes(picture, rng)
+def _paint_picture(spec: MediaSpec, rng: Random) -> Image.Image:
+    """Return an RGB picture: a scene with texture, the prompt as caption, and film grain."""
+    picture = paint_scene(spec.width, spec.height, spec.prompt, rng)
+    picture = _add_texture(picture, rng)
+    draw_caption(picture, spec.prompt)
     picture = picture.filter(ImageFilter.GaussianBlur(0.6))
-    return ImageChops.add(picture, _create_grain(width, height, rng), scale=1, offset=-_GRAIN_LEVELS)
+    grain = _create_grain(spec.width, spec.height, rng)
+    return ImageChops.add(picture, grain, scale=1, offset=-_GRAIN_LEVELS)
 
 
-def _paint_clouds(width: int, height: int, rng: Random) -> Image.Image:
-    picture = Image.new("RGB", (width, height), tuple(rng.randrange(40, 216) for _ in range(3)))
-    for cells, share in ((3, 0.6), (9, 0.35), (40, 0.15)):
-        layer = Image.frombytes("RGB", (cells, cells), rng.randbytes(cells * cells * 3))
-        picture = Image.blend(picture, layer.resize((width, height), Image.Resampling.BICUBIC), share)
-    return picture
+def _add_texture(picture: Image.Image, rng: Random) -> Image.Image:
+    """Add details of all sizes, more of them in the foreground: without them, nothing compresses so well."""
+    size = picture.size
+    texture = Image.new("L", size, 128)
+    for cells, share in _TEXTURE_OCTAVES:
+        noise = Image.frombytes("L", (cells, cells), rng.randbytes(cells * cells))
+        texture = Image.blend(texture, noise.resize(size, Image.Resampling.BICUBIC), share)
+    foreground = (
+        Image.linear_gradient("L").resize(size).point([_get_texture_share(level) for level in range(256)])
+    )
+    texture = Image.composite(texture, Image.new("L", size, 128), foreground)
+    return ImageChops.add(picture, Image.merge("RGB", (texture, texture, texture)), scale=1, offset=-128)
 
 
-def _draw_shapes(picture: Image.Image, rng: Random) -> None:
-    draw = ImageDraw.Draw(picture, "RGBA")
-    width, height = picture.size
-    for _ in range(24):
-        x, y = rng.randrange(width), rng.randrange(height)
-        w, h = rng.randrange(width // 4 + 2), rng.randrange(height // 4 + 2)
-        color = (rng.randrange(256), rng.randrange(256), rng.randrange(256), rng.randrange(40, 160))
-        rng.choice((draw.ellipse, draw.rectangle))((x, y, x + w, y + h), fill=color)
-        draw.line((x, y, rng.randrange(width), rng.randrange(height)), fill=color, width=rng.randrange(1, 5))
+def _get_texture_share(level: int) -> int:
+    """Return the share of the texture, of 255, at a height: `level` is 0 at the top and 255 at the bottom."""
+    return 30 + level * 225 // 255
 
 
 def _create_grain(width: int, height: int, rng: Random) -> Image.Image:

@@ -35,6 +35,7 @@ class MediaSpec:
     """Determines the bytes of a file.
 
     `width` and `height` in pixels, `seconds` of sound or video, `size` in bytes (text and binary only).
+    `prompt` and `seed` are those of the prediction (images only).
     """
 
     kind: str = "png"
@@ -47,6 +48,13 @@ class MediaSpec:
     seconds: float = 2.0
     size: int = 65_536
     corrupt: bool = False
+    prompt: str = ""
+    seed: int | None = None
+
+    @property
+    def is_individual(self) -> bool:
+        """Whether the file belongs to one prompt or seed."""
+        return bool(self.prompt) or self.seed is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
