@@ -25,7 +25,7 @@ const server = createServer(async (request, response) => {
   if (!(await isAuthentic(request, body).catch(() => false))) return response.writeHead(400).end();
   if (!processedIds.has(request.headers["webhook-id"])) { // a retry has the same ID
     processedIds.add(request.headers["webhook-id"]);
-    const { id, status, output, proxy } = JSON.parse(body);
+    const { id, status, output = null, proxy } = JSON.parse(body);
     console.log(JSON.stringify({ event: proxy.event, id, status, output }));
   }
   response.writeHead(204).end();

@@ -27,7 +27,7 @@ class Receiver(BaseHTTPRequestHandler):
             return self.respond(400)
         if self.headers["webhook-id"] not in processed_ids:  # a retry has the same ID
             processed_ids.add(self.headers["webhook-id"])
-            fields = {name: prediction[name] for name in ("id", "status", "output")}
+            fields = {name: prediction.get(name) for name in ("id", "status", "output")}
             print(json.dumps({"event": prediction["proxy"]["event"], **fields}), flush=True)
         return self.respond(204)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.delivery import build_delivery_sweep
 from replicate_proxy.bootstrap.environment import clock
-from replicate_proxy.bootstrap.sweep import build_sweep_lease, build_sweeper
+from replicate_proxy.bootstrap.sweep import build_delivery_sweep, build_sweep_lease, build_sweeper
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:

@@ -23,6 +23,9 @@ from replicate_proxy.webhooks.model import (
     FailureReason,
     StoredEvent,
 )
+from replicate_proxy.webhooks.ports import (
+    DueDelivery,
+)
 from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError
 from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.webhooks.ports import (
         DeliveryStore,
-        DueDelivery,
         EndpointStore,
         ReceiverLimitStore,
         SigningSecretStore,
@@ -101,7 +103,8 @@ def receiver_limits(dynamodb: DynamoDBClient | None) -> ReceiverLimitStore:
 
 def list_due(deliveries: DeliveryStore) -> list[DueDelivery]:
     """Return what is due at NOW, from all shards."""
-    return [due for shard in range(DUE_SHARDS) for due in deliveries.list_due(shard, before=NOW, limit=10)]
+    rows = [due for shard in range(DUE_SHARDS) for due in deliveries.list_due(shard, before=NOW, limit=10)]
+    return [due for due in rows if isinstance(due, DueDelivery)]
 
 
 class TestDeliveryStore:

@@ -57,12 +57,14 @@ class FakeKeyStore:
             raise DuplicateError("exists")
         self.keys[key.id] = key
 
-    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
+    def save(self, key: ApiKey) -> ApiKey:
         self._check_availability()
         stored = self.keys.get(key.id)
-        if stored is None or stored.digest != expected_digest or stored.revoked_at is not None:
+        if stored is None or stored.revision != key.revision:
             raise ConflictError("changed by another writer")
-        self.keys[key.id] = key
+        saved = replace(key, revision=key.revision + 1, last_used_at=stored.last_used_at)
+        self.keys[key.id] = saved
+        return saved
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
         self._check_availability()

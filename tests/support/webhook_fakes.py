@@ -58,10 +58,14 @@ class FakeDeliveryStore:
         return self.deliveries.get((tenant, job_id, sequence, target))
 
     def list_latest(
-        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int, limit: int
+        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int | None = None, limit: int
     ) -> Sequence[Delivery]:
         deliveries = self._list_by_job_and_target(tenant, job_id, target)
-        up_to = [delivery for delivery in deliveries if delivery.sequence <= up_to_sequence]
+        up_to = [
+            delivery
+            for delivery in deliveries
+            if up_to_sequence is None or delivery.sequence <= up_to_sequence
+        ]
         return up_to[::-1][:limit]
 
     def get_next(self, delivery: Delivery) -> Delivery | None:

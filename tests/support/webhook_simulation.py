@@ -77,9 +77,6 @@ class WebhookSimulation:
             settings=self.settings,
         )
         self.deliverer = self._build_deliverer()
-        self.delivery_sweep = DeliverySweep(
-            deliveries=self.deliveries, queue=self.queue, clock=self.clock, settings=self.settings
-        )
         self.endpoint_service = EndpointService(
             endpoints=self.endpoints,
             secrets=self.secrets,
@@ -91,6 +88,13 @@ class WebhookSimulation:
             deliveries=self.deliveries,
             endpoints=self.endpoints,
             queue=self.queue,
+            clock=self.clock,
+            settings=self.settings,
+        )
+        self.delivery_sweep = DeliverySweep(
+            deliveries=self.deliveries,
+            queue=self.queue,
+            redelivery=self.redelivery,
             clock=self.clock,
             settings=self.settings,
         )

@@ -30,6 +30,7 @@ ACTIONS = {
     "get_records": "dynamodb:GetRecords",
     "get_shard_iterator": "dynamodb:GetShardIterator",
     "put_item": "dynamodb:PutItem",
+    "put_record": "dynamodb:PutItem",
     "query": "dynamodb:Query",
     "transact_write_items": "dynamodb:PutItem",
     "update_item": "dynamodb:UpdateItem",
@@ -111,11 +112,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     "harvest": {("dynamodb:PutItem", "AccessTable")},
     "ingest": {("dynamodb:Query", "JobsTable"), ("dynamodb:DeleteItem", "JobsTable")},
     "notify": {("dynamodb:GetItem", "DeliveriesTable")},
-    "sweep": {
-        ("dynamodb:GetItem", "DeliveriesTable"),
-        ("dynamodb:PutItem", "DeliveriesTable"),
-        ("sns:Publish", ""),
-    },
+    "sweep": {("sns:Publish", "")},
     "webhook": {("s3:GetObject", ""), ("s3:ListBucket", ""), ("sns:Publish", "")},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from replicate_proxy.webhooks.sender import ReceiverResponse, classify_response
 from tools.simulation.decisions import Rates
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Mapping
 
     from tools.simulation.faults import FaultPlan
@@ -33,27 +33,29 @@ class Taken:
     prediction: Mapping[str, object]
     is_answered: bool
     sender: Actor
-    faulted_calls_before: int
+    failed_calls_before: int
     is_redelivery: bool
 
     @property
     def must_be_recorded(self) -> bool:
-        """Whether the sending process could record the answer: it lived on, and no write of it failed."""
-        faulted = self.sender.faulted_calls[self.faulted_calls_before :]
+        """Whether the sending process could record the answer: it lived on, and could save the delivery."""
+        failed = self.sender.failed_calls[self.failed_calls_before :]
         return not self.sender.is_crashed and not any(
             call.is_write
             and str(call.parameters.get("Item", {}).get("sk", {})).startswith("{'S': 'DELIVERY#")
-            for call in faulted
+            for call in failed
         )
 
 
 @dataclass
 class Receiver:
-    """One URL. `mood` is how it behaves now; `dead_until` is when it comes back."""
+    """One URL. It refuses every `refused_event` until `refuses_until`, as code does that does not know it."""
 
     url: str
     rates: Rates
     dead_until: float = 0.0
+    refused_event: str = ""
+    refuses_until: float = 0.0
     taken: list[Taken] = field(default_factory=list)
 
 
@@ -63,6 +65,8 @@ class Applications:
     def __init__(self, scheduler: Scheduler, plan: FaultPlan) -> None:
         self.receivers: dict[str, Receiver] = {}
         self.on_taken: Callable[[Taken], None] = lambda _: None
+        self.on_post: Callable[[str, Actor], None] = lambda _id, _sender: None
+        self.on_failure: Callable[[Actor], None] = lambda _sender: None
         self.find_secrets: Callable[[str], tuple[str, ...]]
         # Whether somebody asked for this request again: a redelivery is in no order.
         self.is_redelivery: Callable[[str, Mapping[str, str], Mapping[str, object]], bool]
@@ -83,16 +87,30 @@ class Applications:
             gone=0.002 * factor,
         )
         receiver = self.receivers[url] = Receiver(url, rates)
+        own = random.Random(f"{self._scheduler.seed}/{url}")
+        if own.random() < 0.5:
+            receiver.refused_event = own.choice(("start", "start", "output"))
+            receiver.refuses_until = self._scheduler.now + own.uniform(600, 4000)
         return receiver
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> ReceiverResponse:
         """Handle one request in the current actor."""
+        sender = self._scheduler.actor.process
+        self.on_post(headers["webhook-id"], sender)
+        response = self._respond(url, headers, body)
+        if response.result is not AttemptResult.DELIVERED:
+            self.on_failure(sender)
+        return response
+
+    def _respond(self, url: str, headers: Mapping[str, str], body: bytes) -> ReceiverResponse:
         actor = self._scheduler.actor
         receiver = self.receivers[url]
         start = self._scheduler.now
         self._plan.pause(actor, f"POST {url} {headers['webhook-id'][-6:]}", "")
         if receiver.dead_until > start:
             return _missing(ErrorCode.UNREACHABLE, 0.01)
+        if receiver.refused_event == headers["x-proxy-event"] and receiver.refuses_until > start:
+            return classify_response(400, {}, b"", duration_seconds=0.05)
         choice = self._plan.choose(actor, receiver.rates, kind="receiver")
         if choice == "timeout":
             self._scheduler.sleep(_TIMEOUT_SECONDS)
@@ -129,7 +147,7 @@ class Applications:
             prediction=prediction,
             is_answered=is_answered,
             sender=sender,
-            faulted_calls_before=len(sender.faulted_calls),
+            failed_calls_before=len(sender.failed_calls),
             is_redelivery=self.is_redelivery(receiver.url, headers, prediction),
         )
         receiver.taken.append(taken)

@@ -34,6 +34,7 @@ _ERROR_CODES = {
     "events": ("InternalException", 500),
     "s3": ("SlowDown", 503),
 }
+_FAILURES = frozenset({"rejected", "timeout", "late"})
 _NO_FAULTS = Rates()
 
 
@@ -50,6 +51,7 @@ class FaultMix:
     indexes: Rates = field(default_factory=Rates)
     outcomes: Rates = field(default_factory=Rates)
     runs: Rates = field(default_factory=Rates)
+    streams: Rates = field(default_factory=lambda: Rates(empty=0.2))
 
     @classmethod
     def draw(cls, source: random.Random) -> FaultMix:
@@ -117,6 +119,7 @@ class FaultPlan:
         # Whether invocations share execution environments, and the caches in them.
         self.reuses_environments = True
         self.outages: dict[str, float] = {}
+        self.replicate_outage_faults: Sequence[str] = ("status_503",)
         self.occurred: dict[str, int] = {}
         self._scheduler = scheduler
         self._decisions = decisions
@@ -150,8 +153,8 @@ class FaultPlan:
         if actor is None:
             return perform()
         fault = self._choose_aws_fault(actor, call)
-        if fault:
-            actor.process.faulted_calls.append(call)
+        if fault in _FAILURES:
+            actor.process.failed_calls.append(call)
         self.pause(actor, f"{call.service}.{call.operation} {call.resource}", fault)
         if fault == "rejected":
             raise _build_error(call)
@@ -213,7 +216,7 @@ class FaultPlan:
     def choose_replicate_fault(self, actor: Actor, method: str, *, is_create: bool) -> str:
         if self.is_out("replicate"):
             actor.process.injected_faults += 1
-            return "status_503"
+            return actor.random.choice(self.replicate_outage_faults)
         rates = self.mix.replicate_creates if is_create else self.mix.replicate_reads
         return self.choose(actor, rates, kind=f"replicate {'create' if is_create else method}")
 

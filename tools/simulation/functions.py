@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
@@ -28,6 +29,8 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import find_references, replace_references
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from tools.simulation.scheduler import Scheduler
 
 ROOT_SECRET = b"the root secret of the simulation"
+DIGEST_KEY = b"the digest key of the simulation"
 WEBHOOK_BASE_URL = "https://hooks.proxy.test"
 OUTPUTS_BASE_URL = "https://outputs.proxy.test"
 
@@ -270,6 +274,7 @@ class Composition:
         deliveries = DeliverySweep(
             deliveries=self.deliveries,
             queue=self.notify_queue,
+            redelivery=self._build_redelivery(),
             clock=self.clock,
             settings=self.delivery_settings,
             checkpoint=self._checkpoint,
@@ -331,17 +336,30 @@ class Composition:
             check_url=lambda url: url,
             clock=self.clock,
         )
-        redelivery = RedeliveryService(
+        return Endpoints(service, self._build_redelivery(), self.deliveries)
+
+    def build_keys(self) -> KeyService:
+        gateway = ApiGateway(self._aws.client("apigateway"), prefix="simulation")
+        return KeyService(
+            store=self.keys,
+            gateway=gateway,
+            usage_plan_keys=UsagePlanKeys(gateway, default_limits=None),
+            load_digest_key=lambda: DIGEST_KEY,
+            clock=self.clock,
+            authorizer_cache_ttl=timedelta(seconds=300),
+        )
+
+    def build_breaker(self) -> CircuitBreaker:
+        return CircuitBreaker(self._control_table(), self.clock)
+
+    def _build_redelivery(self) -> RedeliveryService:
+        return RedeliveryService(
             deliveries=self.deliveries,
             endpoints=self.endpoints,
             queue=self.notify_queue,
             clock=self.clock,
             settings=self.delivery_settings,
         )
-        return Endpoints(service, redelivery, self.deliveries)
-
-    def build_breaker(self) -> CircuitBreaker:
-        return CircuitBreaker(self._control_table(), self.clock)
 
     def _build_client(self) -> RetryingClient:
         session = open_session()

@@ -17,10 +17,9 @@ from tools.simulation.resources import BUCKET, Queue, Table
 from tools.simulation.scheduler import ProcessCrash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from replicate_proxy.jobs.model import Job
-    from tools.simulation.application import Taken
     from tools.simulation.lambda_service import FailedReceive
     from tools.simulation.replicate import Prediction
     from tools.simulation.scheduler import Actor
@@ -57,7 +56,10 @@ class Violation:
 
 
 class Invariants:
-    """Watches one world. `violation` is the first broken guarantee that is not among `ignored`."""
+    """Watches one world. `violation` is the first broken guarantee that is not among `ignored`.
+
+    `at_rest` are the checks that other watchers add for the end of a run.
+    """
 
     def __init__(self, world: World, ignored: frozenset[str] = frozenset()) -> None:
         self.violation: Violation | None = None
@@ -73,12 +75,10 @@ class Invariants:
         self._documents_of_terminal_jobs: dict[str, JobKey] = {}
         self._harvesters: dict[JobKey, Actor] = {}
         self._clean_failures: dict[str, list[str]] = defaultdict(list)
-        self._taken: dict[tuple[str, str, str], Taken] = {}
-        self._highest_sequence: dict[tuple[str, str], int] = {}
+        self.at_rest: list[Callable[[], None]] = []
         observe_writes(world.aws, self._check_write)
         observe_objects(world.aws, BUCKET, self._check_object)
         world.replicate.on_create = self._check_create
-        world.applications.on_taken = self._check_taken
         world.on_checkpoint.append(self._check_harvesters)
         world.on_failed_receive.append(self._check_failed_receive)
 
@@ -101,7 +101,6 @@ class Invariants:
             sorted(self.accepted),
             sorted(self.canceled_by_caller),
             sorted(map(len, self._clean_failures.values())),
-            sorted(self._highest_sequence.items()),
         )
 
     # Jobs
@@ -210,26 +209,6 @@ class Invariants:
             if len(reasons) >= _MAX_CLEAN_FAILURES:
                 self.report("waiting uses up no receives", f"{failed.queue}: {failed.body} {reasons}")
 
-    # Deliveries
-
-    def _check_taken(self, taken: Taken) -> None:
-        proxy: Any = taken.prediction["proxy"]
-        prediction_id, sequence = str(taken.prediction["id"]), int(proxy["sequence"])
-        identity = (taken.url, taken.message_id, prediction_id)
-        earlier = self._taken.get(identity)
-        if earlier is not None and earlier.is_answered and earlier.must_be_recorded:
-            self.report("delivered once after success", f"{taken.message_id} to {taken.url}")
-        if earlier is None:
-            target = (taken.url, prediction_id)
-            highest = self._highest_sequence.get(target, -1)
-            if sequence < highest and not taken.is_redelivery:
-                self.report(
-                    "deliveries are in order", f"{taken.url} {prediction_id}: {sequence} after {highest}"
-                )
-            self._highest_sequence[target] = max(highest, sequence)
-        if earlier is None or taken.is_answered:
-            self._taken[identity] = taken
-
     # At rest
 
     def check_at_rest(self) -> None:
@@ -249,6 +228,8 @@ class Invariants:
             self._check_result(job)
         self._check_predictions(jobs)
         self._check_queues()
+        for check in self.at_rest:
+            check()
 
     def _check_result(self, job: Job) -> None:
         """A job may fail only if no prediction of its own succeeded within reach."""

@@ -281,17 +281,24 @@ class ReplicateAdapter(BaseAdapter):
         if fault == "refused":
             raise requests.ConnectionError("connection refused")
         tracker.send_started = True
+        return self._respond(actor, request, fault)
+
+    def _respond(self, actor: Actor, request: requests.PreparedRequest, fault: str) -> requests.Response:
+        """Let Replicate handle a request that reaches it, unless the fault prevents that."""
 
         def respond() -> tuple[int, dict[str, Any]]:
-            return self._replicate.respond(actor, request.method or "", url, request.headers, request.body)
+            return self._replicate.respond(
+                actor, request.method or "", request.url or "", request.headers, request.body
+            )
 
         if fault == "reset":
             raise requests.ConnectionError("connection reset")
         if fault in {"status_500", "status_503", "status_429"}:
             return _build_response(int(fault[7:]), {"detail": "unavailable", "retry_after": 2})
-        if fault == "late":
-            delay = self._plan.draw_late_create_delay(actor)
-            self._scheduler.call_at(self._scheduler.now + delay, lambda: _ignore(respond))
+        if fault in {"hang", "late"}:
+            if fault == "late":
+                delay = self._plan.draw_late_create_delay(actor)
+                self._scheduler.call_at(self._scheduler.now + delay, lambda: _ignore(respond))
             self._scheduler.sleep(_READ_TIMEOUT_SECONDS)
             raise requests.ReadTimeout("read timed out")
         status, body = respond()

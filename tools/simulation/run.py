@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
+from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.decisions import Decisions
+from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.invariants import Invariants, Violation
+from tools.simulation.key_invariants import KeyInvariants
+from tools.simulation.operators import KeyOperators
 from tools.simulation.runtime import deterministic_process
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.trace import Trace
@@ -36,6 +40,7 @@ class RunSettings:
 
     jobs: int = 40
     fault_seconds: float = 5400.0
+    key_requests: int = 8
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -75,6 +80,10 @@ def run_seed(
         invariants = Invariants(world, settings.ignored)
         workload = Workload(world, invariants, jobs=settings.jobs, arrival_seconds=settings.fault_seconds / 3)
         workload.start(random.Random(f"{seed}/workload"))
+        DeliveryInvariants(world, invariants)
+        BreakerInvariants(world, invariants)
+        keys = KeyInvariants(world, invariants)
+        KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:
             scheduler.run(plan.quiet_from, should_stop=lambda: invariants.is_violated)
             _run_until_rest(world, invariants)

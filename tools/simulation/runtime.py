@@ -15,12 +15,17 @@ from unittest import mock
 
 from replicate_proxy import observability
 from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.replicate_api import circuit_breaker
+from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.services import sweep
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from replicate_proxy.aws.control_table import ControlTable
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings
     from tools.simulation.scheduler import Scheduler
 
 
@@ -42,6 +47,31 @@ class _WorkerPool:
         return self.scheduler.map_in_workers(function, arguments, self._workers)
 
 
+class _ActorLocalStore:
+    """Takes the place of the breaker's store per thread: a worker actor has one of its own."""
+
+    scheduler: Scheduler
+
+    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings) -> None:
+        self._build: Callable[[], BreakerStore] = lambda: BreakerStore(
+            table,
+            clock,
+            cache_seconds=settings.cache_seconds,
+            probe_lease_seconds=settings.probe_lease_seconds,
+        )
+        self._main = self._build()
+
+    @property
+    def store(self) -> BreakerStore:
+        actor = self.scheduler.actor
+        if actor.parent is None:
+            return self._main
+        if "breaker" not in actor.notes:
+            actor.notes["breaker"] = self._build()
+        store: BreakerStore = actor.notes["breaker"]
+        return store
+
+
 @contextmanager
 def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterator[None]:
     """Replace time, randomness and threads; count the metrics that the code emits."""
@@ -61,6 +91,7 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
     def record_metric(metric: str, _unit: object, value: float, dimensions: Mapping[str, str]) -> None:
         metrics[" ".join([metric, *dimensions.values()])] += round(value)
 
+    local_store = type("ActorLocalStore", (_ActorLocalStore,), {"scheduler": scheduler})
     pool = type("WorkerPool", (_WorkerPool,), {"scheduler": scheduler})
     with ExitStack() as stack:
         for target, name, replacement in (
@@ -71,6 +102,7 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
             (random, "_urandom", draw_bytes),
             (random, "uniform", draw_uniform),
             (sweep, "ThreadPoolExecutor", pool),
+            (circuit_breaker, "_ThreadLocalStore", local_store),
             (observability, "_record", record_metric),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))

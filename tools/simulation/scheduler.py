@@ -34,14 +34,14 @@ class Actor:
 
     `deadline` is when its process is killed, in epoch seconds (infinity: never). `random` depends only on
     the seed and the actor's name, so an actor behaves the same when others are changed. `injected_faults`
-    counts what was done to it; `faulted_calls` are the calls of AWS among that.
+    counts what was done to it; `failed_calls` are the calls of AWS that raised an error because of that.
     """
 
     __slots__ = (
         "children",
         "deadline",
         "decisions",
-        "faulted_calls",
+        "failed_calls",
         "greenlet",
         "has_ended",
         "injected_faults",
@@ -60,11 +60,15 @@ class Actor:
         self.children = 0
         self.decisions = 0
         self.injected_faults = 0
-        self.faulted_calls: list[Any] = []
+        self.failed_calls: list[Any] = []
         self.has_ended = False
         self.is_crashed = False
         self.notes: dict[str, Any] = {}
         self.greenlet: greenlet
+
+    @property
+    def has_failed_call(self) -> bool:
+        return bool(self.failed_calls)
 
     @property
     def process(self) -> Actor:

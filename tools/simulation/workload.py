@@ -32,6 +32,7 @@ _INPUTS = ("a cat", "a cat", "a cat", "a dog")
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 _BASE_URL = "https://api.proxy.test/prod"
 _MAX_CREATE_ATTEMPTS = 6
+_REPLICATE_OUTAGES = (("status_503",), ("hang",), ("status_503", "hang", "refused"))
 _EVENT_FILTERS = (None, ("completed",), ("start", "completed"), ("start", "output", "logs", "completed"))
 
 
@@ -201,9 +202,25 @@ class Workload:
         for _ in range(source.randint(0, 4)):
             self.world.scheduler.sleep(source.expovariate(1 / 300))
             self._act_on_endpoint(tenant, endpoint.id)
+        if source.random() < 0.5:
+            self._toggle_endpoint(tenant, endpoint.id)
         # Whatever disabled it, the owner enables it at the end and asks for what was missed.
         self.world.scheduler.sleep(max(0.0, self.world.plan.quiet_from + 60 - self.world.scheduler.now))
         self._enable(tenant, endpoint.id)
+
+    def _toggle_endpoint(self, tenant: str, endpoint_id: str) -> None:
+        """Disable and enable the endpoint again and again, while deliveries to it are made."""
+        service = self.world.composition.build_endpoints().service
+        for _ in range(30):
+            try:
+                self.world.call_function(
+                    "endpoints", lambda: service.update(tenant, endpoint_id, enabled=False)
+                )
+            except (ProxyError, ProcessEndedError):
+                continue
+            self.world.scheduler.sleep(self._random.expovariate(1 / 10))
+            self._enable(tenant, endpoint_id)
+            self.world.scheduler.sleep(self._random.expovariate(1 / 20))
 
     def _act_on_endpoint(self, tenant: str, endpoint_id: str) -> None:
         action = self._random.choice(("disable", "enable", "rotate", "rotate_default", "redeliver"))
@@ -292,6 +309,7 @@ class Workload:
         dependency = source.choice(("replicate", "dynamodb", "sqs", "events", "s3"))
         seconds = source.choice((20.0, 300.0, 1800.0, 4500.0))
         self.world.plan.outages[dependency] = self.world.scheduler.now + seconds
+        self.world.plan.replicate_outage_faults = source.choice(_REPLICATE_OUTAGES)
 
     @property
     def _random(self) -> random.Random:

@@ -75,9 +75,8 @@ class World:
         self.checkpoints: Counter[str] = Counter()
         self.on_checkpoint: list[Callable[[Actor, str], None]] = []
         self.on_failed_receive: list[Callable[[FailedReceive], None]] = []
-        self.aws = InMemoryAws.from_template(
-            lambda: scheduler.now, stack_name=STACK, choices=AwsAnomalies(scheduler, plan)
-        )
+        self._anomalies = AwsAnomalies(scheduler, plan)
+        self.aws = InMemoryAws.from_template(lambda: scheduler.now, stack_name=STACK, choices=self._anomalies)
         self.aws.gate = self._pass_gate
         self.aws.events.on_pending = self._deliver_events_at
         self.aws.events.is_refused = lambda _: plan.is_out("sqs")
@@ -169,6 +168,7 @@ class World:
 
     def _connect_streams(self) -> list[StreamSource]:
         stream = self.aws.dynamodb.stream(Table.JOBS)
+        stream.has_empty_page = self._anomalies.has_empty_page
         shard_ids = list(stream.shards)
         return [
             StreamSource(
@@ -349,6 +349,11 @@ class World:
             for secret in record["secrets"]
         )
 
+    def find_endpoint(self, tenant: str, endpoint_id: str) -> Mapping[str, Any] | None:
+        """Return the stored record of an endpoint."""
+        records = read_partition(self.aws, Table.DELIVERIES, tenant_pk(tenant))
+        return next((record for record in records if record["sk"] == f"ENDPOINT#{endpoint_id}"), None)
+
     def _is_redelivery(self, url: str, headers: Mapping[str, str], prediction: Mapping[str, object]) -> bool:
         tenant = url.removeprefix("https://").partition(".")[0]
         partition = job_pk(tenant, str(prediction["id"]))
@@ -402,6 +407,10 @@ class AwsAnomalies:
 
     def unprocessed_keys(self, table: str, count: int) -> int:
         return count // 2 if self._choose(self._plan.mix.indexes, "batch read") else 0
+
+    def has_empty_page(self, table: str) -> bool:
+        """Return whether reading a stream gives an empty page before the records."""
+        return bool(self._choose(self._plan.mix.streams, "stream"))
 
     def queue_delivery(self, queue: str) -> int:
         return 2 if self._choose(self._plan.mix.messages, "queue") == "twice" else 1

@@ -35,7 +35,7 @@ def show_result(
         saved_as = file.saved_as
         shown_path = saved_as.relative_to(Path.cwd()) if saved_as.is_relative_to(Path.cwd()) else saved_as
         screen.print(f"S3     s3://{file.bucket}/{file.key}\nURL    {file.url}\nsaved  {shown_path}")
-    if not files and prediction["output"] is not None:
+    if not files and prediction.get("output") is not None:
         screen.print(escape(f"output {prediction['output']!s:.300}"))
     if prediction["error"]:
         screen.print(f"[red]error  {escape(str(prediction['error']))}[/]")

@@ -41,29 +41,27 @@ def test_create_rejects_existing_id(store: KeyStore) -> None:
     assert store.get(key.id) == key
 
 
-def test_replace_requires_expected_digest(store: KeyStore) -> None:
+def test_save_requires_expected_revision(store: KeyStore) -> None:
     key, _ = make_key()
     store.create(key)
-    store.replace(replace(key, digest="1" * 64), expected_digest=key.digest)
+    saved = store.save(replace(key, name="first"))
     with pytest.raises(ConflictError):
-        store.replace(replace(key, digest="2" * 64), expected_digest=key.digest)
-    stored = store.get(key.id)
-    assert stored is not None
-    assert stored.digest == "1" * 64
+        store.save(replace(key, allowed_ips=("10.0.0.0/8",)))
+    assert store.get(key.id) == saved == replace(key, name="first", revision=1)
 
 
-def test_replace_rejects_revoked_key(store: KeyStore) -> None:
-    key, _ = make_key()
+def test_save_removes_cleared_fields_and_keeps_last_use(store: KeyStore) -> None:
+    key, _ = make_key(expires_at=NOW)
     store.create(key)
-    store.replace(replace(key, revoked_at=NOW), expected_digest=key.digest)
-    with pytest.raises(ConflictError):
-        store.replace(key, expected_digest=key.digest)
+    store.record_use(key.id, NOW)
+    store.save(replace(key, expires_at=None))
+    assert store.get(key.id) == replace(key, expires_at=None, last_used_at=NOW, revision=1)
 
 
-def test_replace_and_record_use_reject_unknown_key(store: KeyStore) -> None:
+def test_save_and_record_use_reject_unknown_key(store: KeyStore) -> None:
     key, _ = make_key()
     with pytest.raises(ConflictError):
-        store.replace(key, expected_digest=key.digest)
+        store.save(key)
     with pytest.raises(ConflictError):
         store.record_use(key.id, NOW)
     assert store.get(key.id) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.auth.keys import (
+    MAX_PREVIOUS_DIGESTS,
     MAX_ROTATION_OVERLAP,
     ApiKeySecret,
     KeyStatus,
+    PreviousDigest,
     UsageLimits,
     rotate_key,
     verify_key,
@@ -121,12 +123,28 @@ def test_rotation_without_overlap_invalidates_old_secret_at_once() -> None:
     assert verify_key(key, new_secret, DIGEST_KEY, NOW) is KeyStatus.VALID
 
 
-def test_second_rotation_invalidates_first_secret() -> None:
+def test_later_rotation_shortens_but_never_extends_overlap() -> None:
     key, first = make_key()
     key, second = rotate_key(key, DIGEST_KEY, now=NOW, overlap=HOUR)
-    key, third = rotate_key(key, DIGEST_KEY, now=NOW, overlap=HOUR)
-    statuses = [verify_key(key, secret, DIGEST_KEY, NOW) for secret in (first, second, third)]
-    assert statuses == [KeyStatus.INVALID, KeyStatus.VALID, KeyStatus.VALID]
+    key, third = rotate_key(key, DIGEST_KEY, now=NOW + HOUR / 2, overlap=HOUR)
+    secrets = (first, second, third)
+
+    def get_statuses(now: datetime) -> list[KeyStatus]:
+        return [verify_key(key, secret, DIGEST_KEY, now) for secret in secrets]
+
+    assert get_statuses(NOW + HOUR / 2) == [KeyStatus.VALID] * 3
+    assert get_statuses(NOW + HOUR) == [KeyStatus.INVALID, KeyStatus.VALID, KeyStatus.VALID]
+    key, _ = rotate_key(key, DIGEST_KEY, now=NOW + HOUR, overlap=HOUR / 4)
+    assert get_statuses(NOW + HOUR * 1.25) == [KeyStatus.INVALID] * 3
+
+
+def test_secret_in_use_outlives_many_rotations_without_response() -> None:
+    key, secret_in_use = make_key()
+    for _ in range(3 * MAX_PREVIOUS_DIGESTS):
+        key, newest = rotate_key(key, DIGEST_KEY, now=NOW, overlap=HOUR)
+    assert len(key.previous_digests) == MAX_PREVIOUS_DIGESTS
+    assert verify_key(key, secret_in_use, DIGEST_KEY, NOW) is KeyStatus.VALID
+    assert verify_key(key, newest, DIGEST_KEY, NOW) is KeyStatus.VALID
 
 
 @pytest.mark.parametrize("overlap", [timedelta(seconds=-1), MAX_ROTATION_OVERLAP + timedelta(seconds=1)])
@@ -143,8 +161,7 @@ def test_stored_key_round_trips() -> None:
         allowed_ips=("10.0.0.0/8", "2001:db8::/32"),
         allowed_models=("acme/*",),
         expires_at=NOW + HOUR,
-        previous_digest="0" * 64,
-        previous_digest_expires_at=NOW + HOUR,
+        previous_digests=(PreviousDigest("0" * 64, NOW + HOUR), PreviousDigest("1" * 64, NOW)),
         last_used_at=NOW,
         revoked_at=NOW,
         limits=UsageLimits(0.5, 3, 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import pytest
 
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, UsageLimits, verify_key
 from replicate_proxy.clock import format_timestamp
-from tests.support.access import DIGEST_KEY, STAGE, make_key
+from tests.support.access import DIGEST_KEY, STAGE
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.admin_api import AdminApi
 
 
@@ -184,14 +187,66 @@ def test_usage_key_is_not_shown(admin_api: AdminApi) -> None:
     assert "value-of" not in str(created)
 
 
-def test_rotation_fails_when_key_changed_meanwhile(admin_api: AdminApi) -> None:
-    key, _ = make_key()
-    admin_api.keys.create(key)
-    replace = admin_api.keys.replace
+def interleave(admin_api: AdminApi, act: Callable[[], object], times: int = 1) -> None:
+    """Run `act` between reading and saving a key, as another operator at the same time."""
+    save, remaining = admin_api.keys.save, [act] * times
 
-    def replace_after_other_writer(key: ApiKey, *, expected_digest: str) -> None:
-        replace(make_key(id=key.id)[0], expected_digest=expected_digest)
-        replace(key, expected_digest=expected_digest)
+    def save_after_other_operator(key: ApiKey) -> ApiKey:
+        if remaining:
+            remaining.pop()()
+        return save(key)
 
-    admin_api.keys.replace = replace_after_other_writer  # type: ignore[method-assign] # another operator is faster
-    assert admin_api.call("POST", f"keys/{key.id}/rotate", {})[0] == 503
+    admin_api.keys.save = save_after_other_operator  # type: ignore[method-assign]
+
+
+def test_concurrent_updates_keep_each_others_fields(admin_api: AdminApi) -> None:
+    _, created = admin_api.call("POST", "keys", {"tenant": "acme"})
+    path = f"keys/{created['id']}"
+    interleave(admin_api, lambda: admin_api.call("PATCH", path, {"allowed_ips": ["10.0.0.0/8"]}))
+    status, updated = admin_api.call("PATCH", path, {"name": "ci"})
+    assert (status, updated["name"], updated["allowed_ips"]) == (200, "ci", ["10.0.0.0/8"])
+
+
+def test_rotation_beside_update_keeps_both(admin_api: AdminApi) -> None:
+    _, created = admin_api.call("POST", "keys", {"tenant": "acme"})
+    path = f"keys/{created['id']}"
+    interleave(admin_api, lambda: admin_api.call("PATCH", path, {"name": "ci"}))
+    status, rotated = admin_api.call("POST", f"{path}/rotate", {})
+    assert (status, rotated["name"]) == (200, "ci")
+    assert get_status(admin_api, rotated["key"]) is KeyStatus.VALID
+
+
+def test_revocation_beside_update_revokes(admin_api: AdminApi) -> None:
+    _, created = admin_api.call("POST", "keys", {"tenant": "acme"})
+    path = f"keys/{created['id']}"
+    interleave(admin_api, lambda: admin_api.call("PATCH", path, {"name": "ci"}))
+    assert admin_api.call("DELETE", path)[0] == 200
+    assert get_status(admin_api, created["key"]) is KeyStatus.REVOKED
+
+
+def test_update_is_refused_when_key_keeps_changing(admin_api: AdminApi) -> None:
+    admin_api.has_usage_plans = True
+    _, created = admin_api.call("POST", "keys", {"tenant": "acme"})
+    path = f"keys/{created['id']}"
+
+    def change() -> None:
+        key = admin_api.keys.keys[created["id"]]
+        admin_api.keys.keys[key.id] = replace(key, revision=key.revision + 1)
+
+    interleave(admin_api, change, times=5)
+    assert admin_api.call("PATCH", path, {"limits": {"rate": 1, "burst": 1}})[0] == 503
+    # The usage key that the request created is removed; in the fake, its ID is its label.
+    assert f"acme-{created['id']}" not in admin_api.gateway.limits_by_label
+
+
+def test_repeated_rotation_keeps_secret_in_use_valid(admin_api: AdminApi) -> None:
+    """The response of the first rotation is lost, so that its secret reaches no one."""
+    _, created = admin_api.call("POST", "keys", {"tenant": "acme"})
+    path = f"keys/{created['id']}/rotate"
+    admin_api.call("POST", path, {"overlap_seconds": 86400})
+    _, rotated = admin_api.call("POST", path, {"overlap_seconds": 86400})
+    assert get_status(admin_api, created["key"]) is KeyStatus.VALID
+    assert get_status(admin_api, rotated["key"]) is KeyStatus.VALID
+    admin_api.clock.advance(seconds=86400)
+    assert get_status(admin_api, created["key"]) is KeyStatus.INVALID
+    assert get_status(admin_api, rotated["key"]) is KeyStatus.VALID

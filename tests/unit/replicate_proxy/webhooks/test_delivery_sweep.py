@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from replicate_proxy.webhooks.ports import DeliveryStore, DueDelivery
+    from replicate_proxy.webhooks.ports import DeliveryStore, DueDelivery, DueEndpoint
     from tests.support.webhook_simulation import WebhookSimulation
 
 SWEEP_BUDGET = timedelta(seconds=50)
@@ -29,7 +29,7 @@ class _FailingShardStore:
         self._failing_shard = failing_shard
         self._error = error
 
-    def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
+    def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery | DueEndpoint]:
         if shard == self._failing_shard:
             raise self._error
         return self._deliveries.list_due(shard, before=before, limit=limit)
@@ -41,7 +41,11 @@ class _FailingShardStore:
 def build_sweep(simulation: WebhookSimulation, failing_shard: int, error: ProxyError) -> DeliverySweep:
     store = cast("DeliveryStore", _FailingShardStore(simulation.deliveries, failing_shard, error))
     return DeliverySweep(
-        deliveries=store, queue=simulation.queue, clock=simulation.clock, settings=simulation.settings
+        deliveries=store,
+        queue=simulation.queue,
+        redelivery=simulation.redelivery,
+        clock=simulation.clock,
+        settings=simulation.settings,
     )
 
 

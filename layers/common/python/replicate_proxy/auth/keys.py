@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 from replicate_proxy import signing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replicate_proxy.auth.principal import Scope
 
 
 MAX_ROTATION_OVERLAP = timedelta(days=7)
+MAX_PREVIOUS_DIGESTS = 10
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 12
@@ -72,13 +75,22 @@ class UsageLimits:
     monthly_quota: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PreviousDigest:
+    """The digest of a secret that a rotation has replaced, valid until `expires_at`."""
+
+    digest: str
+    expires_at: datetime
+
+
 @dataclass(frozen=True)
 class ApiKey:
     """The stored record of a key.
 
-    During a rotation overlap the previous secret is valid too: its digest is `previous_digest`, until
-    `previous_digest_expires_at`. Empty `allowed_ips` and `allowed_models` allow everything. `usage_key` is
-    the value by which API Gateway counts the caller's requests, `usage_key_id` is API Gateway's ID of it.
+    During a rotation overlap the previous secrets are valid too: `previous_digests`, newest first. Empty
+    `allowed_ips` and `allowed_models` allow everything. `usage_key` is the value by which API Gateway counts
+    the caller's requests, `usage_key_id` is API Gateway's ID of it. `revision` grows by one with each change
+    and guards it.
     """
 
     id: str
@@ -90,13 +102,13 @@ class ApiKey:
     allowed_ips: tuple[str, ...] = ()
     allowed_models: tuple[str, ...] = ()
     expires_at: datetime | None = None
-    previous_digest: str | None = None
-    previous_digest_expires_at: datetime | None = None
+    previous_digests: tuple[PreviousDigest, ...] = ()
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
     limits: UsageLimits | None = None
     usage_key_id: str | None = None
     usage_key: str | None = field(default=None, repr=False)
+    revision: int = 0
 
 
 class KeyStatus(Enum):
@@ -115,8 +127,8 @@ def verify_key(key: ApiKey | None, secret: ApiKeySecret, digest_key: bytes, now:
     """
     digest = secret.compute_digest(digest_key)
     is_current = secrets.compare_digest(digest, key.digest if key else _DUMMY_DIGEST)
-    is_previous = secrets.compare_digest(digest, (key and key.previous_digest) or _DUMMY_DIGEST)
-    if key is None or not (is_current or (is_previous and _is_in_overlap(key, now))):
+    is_previous = _matches_previous(key.previous_digests if key else (), digest, now)
+    if key is None or not (is_current or is_previous):
         return KeyStatus.INVALID
     if key.revoked_at is not None:
         return KeyStatus.REVOKED
@@ -125,12 +137,11 @@ def verify_key(key: ApiKey | None, secret: ApiKeySecret, digest_key: bytes, now:
     return KeyStatus.VALID
 
 
-def _is_in_overlap(key: ApiKey, now: datetime) -> bool:
-    return (
-        key.previous_digest is not None
-        and key.previous_digest_expires_at is not None
-        and now < key.previous_digest_expires_at
-    )
+def _matches_previous(previous: Sequence[PreviousDigest], digest: str, now: datetime) -> bool:
+    """Return whether the digest is one of the previous ones that are still valid; compare as many always."""
+    valid = [entry.digest for entry in previous if now < entry.expires_at]
+    candidates = [*valid, *[_DUMMY_DIGEST] * (MAX_PREVIOUS_DIGESTS - len(valid))]
+    return sum(secrets.compare_digest(digest, candidate) for candidate in candidates) > 0
 
 
 def rotate_key(
@@ -138,15 +149,23 @@ def rotate_key(
 ) -> tuple[ApiKey, ApiKeySecret]:
     """Return the key with a new secret, and that secret. The ID stays the same.
 
-    The current secret stays valid for `overlap`, which is 0 to 7 days; an even older one becomes invalid.
+    The earlier secrets stay valid for `overlap`, which is 0 to 7 days, but none longer than it already was.
+    So a rotation that is repeated, because its response was lost, does not invalidate the secret in use.
+    Without an overlap all of them become invalid at once.
     """
     if not timedelta() <= overlap <= MAX_ROTATION_OVERLAP:
         raise ValueError("the rotation overlap must be 0 to 7 days")
     secret = ApiKeySecret.generate(key.id)
+    overlap_end = now + overlap
+    earlier = [
+        PreviousDigest(entry.digest, min(entry.expires_at, overlap_end))
+        for entry in key.previous_digests
+        if now < entry.expires_at
+    ]
+    # The oldest one is kept if there are too many: it is in use, while those of lost responses are not.
+    replaced = [PreviousDigest(key.digest, overlap_end), *earlier]
+    previous = (*replaced[: MAX_PREVIOUS_DIGESTS - 1], *replaced[MAX_PREVIOUS_DIGESTS - 1 :][-1:])
     rotated_key = replace(
-        key,
-        digest=secret.compute_digest(digest_key),
-        previous_digest=key.digest if overlap else None,
-        previous_digest_expires_at=now + overlap if overlap else None,
+        key, digest=secret.compute_digest(digest_key), previous_digests=previous if overlap else ()
     )
     return rotated_key, secret

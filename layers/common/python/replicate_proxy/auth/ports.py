@@ -28,8 +28,11 @@ class KeyStore(KeyLookup, Protocol):
     def create(self, key: ApiKey) -> None:
         """Raise DuplicateError if a key with this ID exists."""
 
-    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
-        """Raise ConflictError unless the stored key has the expected digest and is not revoked."""
+    def save(self, key: ApiKey) -> ApiKey:
+        """Write the changed key, apart from its last use, and return it with its new revision.
+
+        Raises ConflictError if the stored one has another revision.
+        """
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
         """Return all keys, or those of one tenant, oldest first."""

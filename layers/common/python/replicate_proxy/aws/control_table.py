@@ -58,9 +58,12 @@ class ControlTable:
             "TableName": self._table,
             "Key": to_item({"pk": key}),
             "UpdateExpression": expression,
-            "ExpressionAttributeValues": {f":{name}": to_value(value) for name, value in values.items()},
             "ReturnValues": "ALL_NEW",
         }
+        if values:
+            request["ExpressionAttributeValues"] = {
+                f":{name}": to_value(value) for name, value in values.items()
+            }
         if "#state" in expression:
             request["ExpressionAttributeNames"] = {"#state": "state"}
         if condition is not None:

@@ -9,9 +9,10 @@
 | JOB#<tenant>#<job>  | DELIVERY#<target>#<sequence>         | that event on its way to one target          |
 | JOB#<tenant>#<job>  | ATTEMPT#<target>#<sequence>#<number> | one request                                  |
 
-Index `by_due` (due_shard, due_at): pending deliveries by the time at which the sweep enqueues them; the shard
-is `DUE#<n>`. Index `by_target` (target_key, at): `DELIVERY#<target>#<tenant>` by creation time and
-`ATTEMPT#<target>#<tenant>` by the time of the request.
+Index `by_due` (due_shard, due_at): pending deliveries by the time at which the sweep enqueues them, and
+endpoints by the time at which it searches for what they missed; the shard is `DUE#<n>`. Index `by_target`
+(target_key, at): `DELIVERY#<target>#<tenant>` by creation time and `ATTEMPT#<target>#<tenant>` by the time of
+the request.
 
 Sequences are padded to twelve digits, so that text order is their order. Job IDs and targets contain no `#`,
 and a tenant stands last or before a part without `#`, so that no two keys collide. The tenant is part of
@@ -41,7 +42,7 @@ from replicate_proxy.webhooks.model import (
     FailureReason,
     StoredEvent,
 )
-from replicate_proxy.webhooks.ports import DueDelivery
+from replicate_proxy.webhooks.ports import DueDelivery, DueEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,6 +80,9 @@ _ATTEMPT_FIELDS = (
     "response_body",
     "expires_at",
 )
+
+
+ENDPOINT_PREFIX = "ENDPOINT#"
 
 
 def tenant_pk(tenant: str) -> str:
@@ -179,12 +183,16 @@ def delivery_from_record(record: Mapping[str, Any]) -> Delivery:
     )
 
 
-def due_delivery_from_record(record: Mapping[str, Any]) -> DueDelivery:
-    """Return the delivery of a row of the due index, which holds keys only."""
+def due_row_from_record(record: Mapping[str, Any]) -> DueDelivery | DueEndpoint:
+    """Return the delivery or endpoint of a row of the due index, which holds keys only."""
+    due_at = parse_timestamp(record["due_at"])
+    if record["sk"].startswith(ENDPOINT_PREFIX):
+        tenant, endpoint_id = record["pk"].removeprefix("TENANT#"), record["sk"].removeprefix(ENDPOINT_PREFIX)
+        return DueEndpoint(tenant, endpoint_id, due_at)
     tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
     target, _, sequence = record["sk"].removeprefix("DELIVERY#").rpartition("#")
     command = DeliverCommand(tenant=tenant, job_id=job_id, sequence=int(sequence), target=target)
-    return DueDelivery(command, parse_timestamp(record["due_at"]))
+    return DueDelivery(command, due_at)
 
 
 def record_from_attempt(attempt: Attempt) -> dict[str, Any]:

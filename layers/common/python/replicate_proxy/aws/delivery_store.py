@@ -10,6 +10,7 @@ from replicate_proxy.aws import delivery_records
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    put_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
     from replicate_proxy.webhooks.model import Attempt, Delivery, StoredEvent
-    from replicate_proxy.webhooks.ports import DueDelivery
+    from replicate_proxy.webhooks.ports import DueDelivery, DueEndpoint
 
 
 class DynamoDeliveryStore:
@@ -52,12 +53,13 @@ class DynamoDeliveryStore:
         return delivery_records.delivery_from_record(record) if record else None
 
     def list_latest(
-        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int, limit: int
+        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int | None = None, limit: int
     ) -> Sequence[Delivery]:
+        prefix = delivery_records.delivery_prefix(target)
         records = self._query_range(
             delivery_records.job_pk(tenant, job_id),
-            delivery_records.delivery_prefix(target),
-            delivery_records.delivery_sk(target, up_to_sequence),
+            prefix,
+            f"{prefix}~" if up_to_sequence is None else delivery_records.delivery_sk(target, up_to_sequence),
             ScanIndexForward=False,
             Limit=limit,
         )
@@ -74,13 +76,14 @@ class DynamoDeliveryStore:
 
     def save(self, delivery: Delivery) -> Delivery:
         saved = replace(delivery, revision=delivery.revision + 1)
-        with translate_dynamodb_errors("save delivery"):
-            self._client.put_item(
-                TableName=self._table,
-                Item=to_item(self._build_record(saved)),
-                ConditionExpression="revision = :revision",
-                ExpressionAttributeValues={":revision": to_value(delivery.revision)},
-            )
+        put_record(
+            self._client,
+            self._table,
+            self._build_record(saved),
+            "save delivery",
+            condition="revision = :revision",
+            values={":revision": delivery.revision},
+        )
         return saved
 
     def record_attempt(self, attempt: Attempt) -> None:
@@ -129,7 +132,7 @@ class DynamoDeliveryStore:
         records, next_position = self._query_target(target_key, None, after, limit, oldest_first=False)
         return AttemptPage(tuple(map(delivery_records.attempt_from_record, records)), next_position)
 
-    def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]:
+    def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery | DueEndpoint]:
         with translate_dynamodb_errors("list due deliveries"):
             response = self._client.query(
                 TableName=self._table,
@@ -141,7 +144,7 @@ class DynamoDeliveryStore:
                 },
                 Limit=limit,
             )
-        return [delivery_records.due_delivery_from_record(from_item(item)) for item in response["Items"]]
+        return [delivery_records.due_row_from_record(from_item(item)) for item in response["Items"]]
 
     def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
         command = due.command
@@ -163,12 +166,11 @@ class DynamoDeliveryStore:
 
     def _put_new(self, record: Mapping[str, Any], operation: str) -> bool:
         """Write the record unless its key exists; return whether it was new."""
-        with suppress(ConflictError), translate_dynamodb_errors(operation):
-            self._client.put_item(
-                TableName=self._table, Item=to_item(record), ConditionExpression="attribute_not_exists(pk)"
-            )
-            return True
-        return False
+        try:
+            put_record(self._client, self._table, record, operation, condition="attribute_not_exists(pk)")
+        except ConflictError:
+            return False
+        return True
 
     def _get(self, key: Mapping[str, str], operation: str) -> dict[str, Any] | None:
         with translate_dynamodb_errors(operation):

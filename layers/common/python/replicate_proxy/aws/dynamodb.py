@@ -7,21 +7,21 @@ outputs) is stored as text, because DynamoDB has neither floats nor empty attrib
 from __future__ import annotations
 
 from decimal import Decimal
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from replicate_proxy.aws.errors import translate_aws_errors
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import ConflictError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from types_boto3_dynamodb import DynamoDBClient
-
-    from replicate_proxy.errors import ConflictError
+    from types_boto3_dynamodb.type_defs import PutItemInputTypeDef
 
 
 # BatchGetItem reads at most 100 items (Amazon DynamoDB API Reference).
@@ -75,6 +75,38 @@ def to_value(value: Any) -> Any:
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an item; numbers are int if whole, else float."""
     return {name: _to_plain(_deserialize(value)) for name, value in item.items()}
+
+
+def put_record(
+    client: DynamoDBClient,
+    table: str,
+    record: Mapping[str, Any],
+    operation: str,
+    *,
+    condition: str,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """Put a record whose key's stored record meets the condition. Raises ConflictError if it does not.
+
+    `values` are the plain values of the condition's names, as in `{":revision": 3}`. The SDK repeats a
+    request whose response is lost, and the condition then meets the write's own effect: the record carries a
+    random `write_id`, by which the write recognizes itself.
+    """
+    write_id = token_hex(8)
+    request: PutItemInputTypeDef = {
+        "TableName": table,
+        "Item": to_item({**record, "write_id": write_id}),
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if values:
+        request["ExpressionAttributeValues"] = {name: to_value(value) for name, value in values.items()}
+    try:
+        with translate_dynamodb_errors(operation):
+            client.put_item(**request)
+    except ConflictError as conflict:
+        if (get_stored_record(conflict) or {}).get("write_id") != write_id:
+            raise
 
 
 def batch_get_records(

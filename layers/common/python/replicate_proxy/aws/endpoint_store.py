@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.delivery_records import tenant_pk
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.delivery_records import ENDPOINT_PREFIX, due_shard_key, tenant_pk
+from replicate_proxy.aws.dynamodb import from_item, put_record, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.clock import (
     format_optional_timestamp,
     format_timestamp,
@@ -15,8 +15,9 @@ from replicate_proxy.clock import (
     parse_timestamp,
 )
 from replicate_proxy.errors import ConflictError, RetryableError
-from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint
+from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint, MissedSearch
 from replicate_proxy.webhooks.model import EventKind
+from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.signing_secrets import (
     generate_signing_secret,
     secrets_from_records,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import PutItemInputTypeDef
 
     from replicate_proxy.webhooks.signing_secrets import SigningSecret
 
@@ -41,12 +41,13 @@ class DynamoEndpointStore:
         self._table = table
 
     def create(self, endpoint: Endpoint) -> None:
-        with translate_dynamodb_errors("create endpoint"):
-            self._client.put_item(
-                TableName=self._table,
-                Item=to_item(_record_from_endpoint(endpoint)),
-                ConditionExpression="attribute_not_exists(pk)",
-            )
+        put_record(
+            self._client,
+            self._table,
+            _record_from_endpoint(endpoint),
+            "create endpoint",
+            condition="attribute_not_exists(pk)",
+        )
 
     def get(self, tenant: str, endpoint_id: str) -> Endpoint | None:
         with translate_dynamodb_errors("read endpoint"):
@@ -63,7 +64,7 @@ class DynamoEndpointStore:
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
                 ExpressionAttributeValues={
                     ":pk": to_value(tenant_pk(tenant)),
-                    ":prefix": to_value("ENDPOINT#"),
+                    ":prefix": to_value(ENDPOINT_PREFIX),
                 },
                 ConsistentRead=True,
             )
@@ -71,13 +72,14 @@ class DynamoEndpointStore:
 
     def save(self, endpoint: Endpoint) -> Endpoint:
         saved = replace(endpoint, revision=endpoint.revision + 1)
-        with translate_dynamodb_errors("save endpoint"):
-            self._client.put_item(
-                TableName=self._table,
-                Item=to_item(_record_from_endpoint(saved)),
-                ConditionExpression="revision = :revision",
-                ExpressionAttributeValues={":revision": to_value(endpoint.revision)},
-            )
+        put_record(
+            self._client,
+            self._table,
+            _record_from_endpoint(saved),
+            "save endpoint",
+            condition="revision = :revision",
+            values={":revision": endpoint.revision},
+        )
         return saved
 
     def delete(self, tenant: str, endpoint_id: str) -> bool:
@@ -110,7 +112,7 @@ class DynamoSigningSecretStore:
         return secrets
 
     def replace(self, tenant: str, *, old: Sequence[SigningSecret], new: Sequence[SigningSecret]) -> None:
-        self._put(tenant, new, "secrets = :old", {":old": to_value(secrets_to_records(old))})
+        self._put(tenant, new, "secrets = :old", {":old": secrets_to_records(old)})
 
     def _get(self, tenant: str) -> tuple[SigningSecret, ...]:
         with translate_dynamodb_errors("read signing secret"):
@@ -123,19 +125,13 @@ class DynamoSigningSecretStore:
         self, tenant: str, secrets: Sequence[SigningSecret], condition: str, values: Mapping[str, Any]
     ) -> None:
         record = {**_secret_key(tenant), "secrets": secrets_to_records(secrets)}
-        request: PutItemInputTypeDef = {
-            "TableName": self._table,
-            "Item": to_item(record),
-            "ConditionExpression": condition,
-        }
-        if values:
-            request["ExpressionAttributeValues"] = values
-        with translate_dynamodb_errors("write signing secret"):
-            self._client.put_item(**request)
+        put_record(
+            self._client, self._table, record, "write signing secret", condition=condition, values=values
+        )
 
 
 def _endpoint_key(tenant: str, endpoint_id: str) -> dict[str, str]:
-    return {"pk": tenant_pk(tenant), "sk": f"ENDPOINT#{endpoint_id}"}
+    return {"pk": tenant_pk(tenant), "sk": f"{ENDPOINT_PREFIX}{endpoint_id}"}
 
 
 def _secret_key(tenant: str) -> dict[str, str]:
@@ -143,6 +139,8 @@ def _secret_key(tenant: str) -> dict[str, str]:
 
 
 def _record_from_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the record. It is in the due index while the sweep has to search for what was missed."""
+    search = endpoint.missed_search
     return {
         **_endpoint_key(endpoint.tenant, endpoint.id),
         "tenant": endpoint.tenant,
@@ -156,6 +154,11 @@ def _record_from_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "created_at": format_timestamp(endpoint.created_at),
         "updated_at": format_timestamp(endpoint.updated_at),
         "revision": endpoint.revision,
+        "search_disabled_at": format_timestamp(search.disabled_at) if search else None,
+        "search_after": list(search.after) if search and search.after else None,
+        "due_at": format_timestamp(search.due_at) if search else None,
+        # Endpoints are seldom enabled: one shard is enough for them.
+        "due_shard": due_shard_key(0) if search else None,
     }
 
 
@@ -173,4 +176,16 @@ def _endpoint_from_record(record: Mapping[str, Any]) -> Endpoint:
         created_at=parse_timestamp(record["created_at"]),
         updated_at=parse_timestamp(record["updated_at"]),
         revision=record["revision"],
+        missed_search=_search_from_record(record),
+    )
+
+
+def _search_from_record(record: Mapping[str, Any]) -> MissedSearch | None:
+    if "due_at" not in record:
+        return None
+    after = record.get("search_after")
+    return MissedSearch(
+        disabled_at=parse_timestamp(record["search_disabled_at"]),
+        due_at=parse_timestamp(record["due_at"]),
+        after=DeliveryPosition(*after) if after else None,
     )

@@ -7,12 +7,21 @@ a TTL.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.auth.keys import ApiKey, UsageLimits
+from replicate_proxy.auth.keys import ApiKey, PreviousDigest, UsageLimits
 from replicate_proxy.auth.principal import parse_scopes
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.dynamodb import (
+    from_item,
+    get_stored_record,
+    put_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
 from replicate_proxy.clock import (
     format_optional_timestamp,
     format_timestamp,
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
 
 
 _PARTITION = "KEYS"
@@ -57,23 +67,48 @@ class DynamoKeyStore:
 
     def create(self, key: ApiKey) -> None:
         try:
-            with translate_dynamodb_errors("create API key"):
-                self._client.put_item(
-                    TableName=self._table,
-                    Item=to_item(record_from_key(key)),
-                    ConditionExpression="attribute_not_exists(pk)",
-                )
+            put_record(
+                self._client,
+                self._table,
+                record_from_key(key),
+                "create API key",
+                condition="attribute_not_exists(pk)",
+            )
         except ConflictError as error:
             raise DuplicateError("an API key with this ID exists") from error
 
-    def replace(self, key: ApiKey, *, expected_digest: str) -> None:
-        with translate_dynamodb_errors("change API key"):
-            self._client.put_item(
-                TableName=self._table,
-                Item=to_item(record_from_key(key)),
-                ConditionExpression="digest = :digest AND attribute_not_exists(revoked_at)",
-                ExpressionAttributeValues={":digest": to_value(expected_digest)},
-            )
+    def save(self, key: ApiKey) -> ApiKey:
+        saved, write_id = replace(key, revision=key.revision + 1), token_hex(8)
+        try:
+            with translate_dynamodb_errors("change API key"):
+                self._client.update_item(**self._build_update(saved, write_id, key.revision))
+        except ConflictError as conflict:
+            # The SDK repeats a request whose response was lost: the stored key may be this very write.
+            if (get_stored_record(conflict) or {}).get("write_id") != write_id:
+                raise
+        return saved
+
+    def _build_update(self, key: ApiKey, write_id: str, expected_revision: int) -> UpdateItemInputTypeDef:
+        """Return the request that writes all attributes but `last_used_at`, which `record_use` writes."""
+        record = {**record_from_key(key), "write_id": write_id}
+        names = [name for name in record if name not in {"pk", "sk", "last_used_at"}]
+        present = [name for name in names if record[name] is not None]
+        absent = [name for name in names if record[name] is None]
+        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in present)
+        if absent:
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in absent)
+        return {
+            "TableName": self._table,
+            "Key": to_item(build_item_key(key.id)),
+            "UpdateExpression": expression,
+            "ConditionExpression": "#revision = :expected_revision",
+            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ExpressionAttributeValues": {
+                ":expected_revision": to_value(expected_revision),
+                **{f":{name}": to_value(record[name]) for name in present},
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
         query: dict[str, Any] = {
@@ -109,13 +144,16 @@ def record_from_key(key: ApiKey) -> dict[str, Any]:
         "allowed_ips": list(key.allowed_ips),
         "allowed_models": list(key.allowed_models),
         "valid_until": format_optional_timestamp(key.expires_at),
-        "previous_digest": key.previous_digest,
-        "previous_digest_expires_at": format_optional_timestamp(key.previous_digest_expires_at),
+        "previous_digests": [
+            {"digest": entry.digest, "expires_at": format_timestamp(entry.expires_at)}
+            for entry in key.previous_digests
+        ],
         "last_used_at": format_optional_timestamp(key.last_used_at),
         "revoked_at": format_optional_timestamp(key.revoked_at),
         "limits": record_from_limits(key.limits),
         "usage_key_id": key.usage_key_id,
         "usage_key": key.usage_key,
+        "revision": key.revision,
         "expires_at": ttl,
     }
 
@@ -131,13 +169,16 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
         allowed_ips=tuple(record["allowed_ips"]),
         allowed_models=tuple(record["allowed_models"]),
         expires_at=parse_optional_timestamp(record.get("valid_until")),
-        previous_digest=record.get("previous_digest"),
-        previous_digest_expires_at=parse_optional_timestamp(record.get("previous_digest_expires_at")),
+        previous_digests=tuple(
+            PreviousDigest(entry["digest"], parse_timestamp(entry["expires_at"]))
+            for entry in record["previous_digests"]
+        ),
         last_used_at=parse_optional_timestamp(record.get("last_used_at")),
         revoked_at=parse_optional_timestamp(record.get("revoked_at")),
         limits=limits_from_record(record.get("limits")),
         usage_key_id=record.get("usage_key_id"),
         usage_key=record.get("usage_key"),
+        revision=record["revision"],
     )
 
 

@@ -5,6 +5,7 @@ Each lease ends by itself, so that the slot of a crashed worker becomes free.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +45,15 @@ class DynamoReceiverLimitStore:
 
     def acquire_slot(self, tenant: str, receiver_id: str, token: str, *, now: datetime) -> None:
         lease_until = format_timestamp(now + timedelta(seconds=self._settings.lease_seconds))
-        try:
-            self._add_slot(tenant, receiver_id, token, lease_until)
-        except ConflictError as conflict:
-            record = get_stored_record(conflict)
-            if record is None:
-                self._create(tenant, receiver_id, token, lease_until, now)
-                return
-            expired = [slot for slot in record["slots"].items() if parse_timestamp(slot[1]) <= now]
-            if not expired or not self._replace_slot(tenant, receiver_id, token, lease_until, expired[0]):
-                raise ConcurrencyLimitError(int(record["consecutive_unanswered"])) from None
+        record = self._add_slot(tenant, receiver_id, token, lease_until)
+        if record is not None and "slots" not in record:
+            self._create(tenant, receiver_id, now)
+            record = self._add_slot(tenant, receiver_id, token, lease_until)
+        if record is None:
+            return
+        expired = [slot for slot in record["slots"].items() if parse_timestamp(slot[1]) <= now]
+        if not expired or not self._replace_slot(tenant, receiver_id, token, lease_until, expired[0]):
+            raise ConcurrencyLimitError(int(record["consecutive_unanswered"]))
 
     def release_slot(self, tenant: str, receiver_id: str, token: str) -> None:
         self._update(tenant, receiver_id, "REMOVE slots.#token", {}, token=token)
@@ -82,7 +82,10 @@ class DynamoReceiverLimitStore:
                 " consecutive_failures = consecutive_failures + :one, expires_at = :expires_at,"
                 " failing_since = if_not_exists(failing_since, :now) REMOVE slots.#token"
             )
-        return _health_from_record(self._update(tenant, receiver_id, expression, values, token=token))
+        # The condition lets the SDK's repetition of the update, whose response was lost, count nothing.
+        is_held = "attribute_exists(slots.#token)" if ":one" in values else None
+        record = self._update(tenant, receiver_id, expression, values, token=token, condition=is_held)
+        return _health_from_record(record)
 
     def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None:
         with translate_dynamodb_errors("read receiver"):
@@ -96,10 +99,11 @@ class DynamoReceiverLimitStore:
             expression = "SET consecutive_unanswered = :zero, consecutive_failures = :zero"
             self._update(tenant, receiver_id, f"{expression} REMOVE failing_since", {":zero": 0})
 
-    def _add_slot(self, tenant: str, receiver_id: str, token: str, lease_until: str) -> None:
-        """Add a slot if fewer are taken than allowed. Raises ConflictError otherwise.
+    def _add_slot(self, tenant: str, receiver_id: str, token: str, lease_until: str) -> dict[str, Any] | None:
+        """Add a slot if fewer are taken than allowed; return None, else the stored record, empty if none.
 
-        One write is enough because the condition holds the limit for each number of unanswered requests.
+        One write is enough because the condition holds the limit for each number of unanswered requests. It
+        accepts a slot of the same token, which is this write's own if the SDK repeats it.
         """
         max_concurrency = self._settings.max_concurrency
         limits = {
@@ -110,36 +114,39 @@ class DynamoReceiverLimitStore:
             " OR (consecutive_unanswered = :one AND size(slots) < :limit1)"
             " OR (consecutive_unanswered > :one AND size(slots) < :limit2)"
         )
-        with translate_dynamodb_errors("acquire slot"):
-            self._client.update_item(
-                TableName=self._table,
-                Key=_key(tenant, receiver_id),
-                UpdateExpression="SET slots.#token = :lease_until",
-                ConditionExpression=f"attribute_exists(slots) AND ({is_below_limit})",
-                ExpressionAttributeNames={"#token": token},
-                ExpressionAttributeValues=_to_values(
-                    {":lease_until": lease_until, ":zero": 0, ":one": 1, **limits}
-                ),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+        try:
+            with translate_dynamodb_errors("acquire slot"):
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(tenant, receiver_id),
+                    UpdateExpression="SET slots.#token = :lease_until",
+                    ConditionExpression=(
+                        f"attribute_exists(slots) AND (attribute_exists(slots.#token) OR {is_below_limit})"
+                    ),
+                    ExpressionAttributeNames={"#token": token},
+                    ExpressionAttributeValues=_to_values(
+                        {":lease_until": lease_until, ":zero": 0, ":one": 1, **limits}
+                    ),
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except ConflictError as conflict:
+            return get_stored_record(conflict) or {}
+        return None
 
-    def _create(self, tenant: str, receiver_id: str, token: str, lease_until: str, now: datetime) -> None:
-        """Create the receiver with one slot; if another worker has created it, add a slot to that one."""
+    def _create(self, tenant: str, receiver_id: str, now: datetime) -> None:
+        """Create the receiver unless another worker has created it."""
         record = {
-            "slots": {token: lease_until},
+            "slots": {},
             "consecutive_unanswered": 0,
             "consecutive_failures": 0,
             "expires_at": self._settings.calculate_expiry(now),
         }
-        try:
-            with translate_dynamodb_errors("create receiver"):
-                self._client.put_item(
-                    TableName=self._table,
-                    Item={**_key(tenant, receiver_id), **to_item(record)},
-                    ConditionExpression="attribute_not_exists(pk)",
-                )
-        except ConflictError:
-            self._add_slot(tenant, receiver_id, token, lease_until)
+        with suppress(ConflictError), translate_dynamodb_errors("create receiver"):
+            self._client.put_item(
+                TableName=self._table,
+                Item={**_key(tenant, receiver_id), **to_item(record)},
+                ConditionExpression="attribute_not_exists(pk)",
+            )
 
     def _replace_slot(
         self, tenant: str, receiver_id: str, token: str, lease_until: str, expired: tuple[str, str]
@@ -152,7 +159,8 @@ class DynamoReceiverLimitStore:
                     TableName=self._table,
                     Key=_key(tenant, receiver_id),
                     UpdateExpression="SET slots.#token = :lease_until REMOVE slots.#expired",
-                    ConditionExpression="slots.#expired = :expired_lease",
+                    # The second case is this write's own effect, if the SDK repeats it.
+                    ConditionExpression="slots.#expired = :expired_lease OR slots.#token = :lease_until",
                     ExpressionAttributeNames={"#token": token, "#expired": expired_token},
                     ExpressionAttributeValues=_to_values(
                         {":lease_until": lease_until, ":expired_lease": expired_lease}
@@ -170,21 +178,34 @@ class DynamoReceiverLimitStore:
         values: Mapping[str, Any],
         *,
         token: str | None = None,
+        condition: str | None = None,
     ) -> dict[str, Any]:
-        """Apply an update expression, in which `#token` stands for `token`; return the new record."""
+        """Apply an update expression, in which `#token` stands for `token`.
+
+        Returns the new record, or the stored one if it does not meet the condition.
+        """
         options: dict[str, Any] = {}
+        if condition is not None:
+            options["ConditionExpression"] = condition
+            options["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if token is not None:
             options["ExpressionAttributeNames"] = {"#token": token}
         if values:
             options["ExpressionAttributeValues"] = _to_values(values)
-        with translate_dynamodb_errors("update receiver"):
-            response = self._client.update_item(
-                TableName=self._table,
-                Key=_key(tenant, receiver_id),
-                UpdateExpression=expression,
-                ReturnValues="ALL_NEW",
-                **options,
-            )
+        try:
+            with translate_dynamodb_errors("update receiver"):
+                response = self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(tenant, receiver_id),
+                    UpdateExpression=expression,
+                    ReturnValues="ALL_NEW",
+                    **options,
+                )
+        except ConflictError as conflict:
+            record = get_stored_record(conflict)
+            if record is None:
+                raise
+            return record
         return from_item(response["Attributes"])
 
 

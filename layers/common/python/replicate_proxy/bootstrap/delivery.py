@@ -13,9 +13,8 @@ from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSigningSecretStore
 from replicate_proxy.aws.queues import SqsDeliveryQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
-from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.settings import DELIVERIES_TABLE, NOTIFY_QUEUE_URL
-from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.settings import DeliverySettings
 
 
@@ -49,14 +48,3 @@ def build_receiver_limit_store() -> DynamoReceiverLimitStore:
 @cache
 def build_delivery_queue() -> SqsDeliveryQueue:
     return SqsDeliveryQueue(get_client("sqs"), env[NOTIFY_QUEUE_URL])
-
-
-@cache
-def build_delivery_sweep() -> DeliverySweep:
-    return DeliverySweep(
-        deliveries=build_delivery_store(),
-        queue=build_delivery_queue(),
-        clock=clock,
-        settings=build_delivery_settings(),
-        checkpoint=checkpoint,
-    )

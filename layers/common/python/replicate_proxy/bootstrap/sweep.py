@@ -1,4 +1,4 @@
-"""The composition root of the sweep function's checks of overdue jobs."""
+"""The composition root of the sweep function: due deliveries, and checks of overdue jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.delivery import (
+    build_delivery_queue,
+    build_delivery_settings,
+    build_delivery_store,
+    build_endpoint_store,
+)
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
@@ -30,6 +36,8 @@ from replicate_proxy.settings import (
     SWEEP_DURATION_SECONDS,
     WEBHOOK_BASE_URL,
 )
+from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
+from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
@@ -43,6 +51,24 @@ def build_sweeper() -> Sweeper:
         clock=clock,
         sleep=time.sleep,
         duration_seconds=env[SWEEP_DURATION_SECONDS],
+    )
+
+
+@cache
+def build_delivery_sweep() -> DeliverySweep:
+    return DeliverySweep(
+        deliveries=build_delivery_store(),
+        queue=build_delivery_queue(),
+        redelivery=RedeliveryService(
+            deliveries=build_delivery_store(),
+            endpoints=build_endpoint_store(),
+            queue=build_delivery_queue(),
+            clock=clock,
+            settings=build_delivery_settings(),
+        ),
+        clock=clock,
+        settings=build_delivery_settings(),
+        checkpoint=checkpoint,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
-from replicate_proxy.errors import ApiError, NotFoundError, field_error
+from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, field_error
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.ports import Gateway, Stage
     from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
+
+_MAX_CHANGE_ATTEMPTS = 5
 
 
 class KeyService:
@@ -58,7 +61,7 @@ class KeyService:
             allowed_models=body.allowed_models,
             expires_at=body.expires_at,
         )
-        key = self._assign_usage_key(key, body.limits, stage)
+        key = replace(key, **self._assign_usage_key(key.tenant, key.id, body.limits, stage))
         self._store.create(key)
         logger.info("key created", created_key_id=key.id, for_tenant=key.tenant)
         return key, secret
@@ -74,28 +77,42 @@ class KeyService:
         return key
 
     def update(self, key_id: str, body: UpdateKeyBody, stage: Stage) -> ApiKey:
-        """Change the fields that the body sets."""
-        key = self._get_active(key_id)
+        """Change the fields that the body sets. Raises ConflictError if the key keeps changing meanwhile."""
         changes = body.model_dump(include=body.model_fields_set - {"limits"})
         self._check_expiry(changes.get("expires_at"))
-        updated = replace(key, **changes)
+        key = _require_active(self.get(key_id))
+        usage: dict[str, Any] = {}
         if "limits" in body.model_fields_set:
-            updated = self._assign_usage_key(updated, body.limits, stage)
-        self._store.replace(updated, expected_digest=key.digest)
+            usage = self._assign_usage_key(key.tenant, key.id, body.limits, stage)
+        try:
+            key, updated = self._change(
+                key_id, lambda current: replace(_require_active(current), **changes, **usage)
+            )
+        except (ApiError, ConflictError):
+            self._usage_plan_keys.remove(usage.get("usage_key_id"))
+            raise
         if updated.usage_key_id != key.usage_key_id:
             self._usage_plan_keys.remove(key.usage_key_id)
         self._gateway.flush_authorizer_cache(stage)
         return updated
 
     def rotate(self, key_id: str, overlap: timedelta, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
-        """Create a new secret under the same ID; the old one stays valid beside it for `overlap`."""
-        key = self._get_active(key_id)
-        rotated, secret = rotate_key(key, self._load_digest_key(), now=self._clock.now(), overlap=overlap)
-        self._store.replace(rotated, expected_digest=key.digest)
+        """Create a new secret under the same ID; the old ones stay valid beside it for `overlap`."""
+        digest_key = self._load_digest_key()
+        secrets: list[ApiKeySecret] = []
+
+        def rotate(key: ApiKey) -> ApiKey:
+            rotated, secret = rotate_key(
+                _require_active(key), digest_key, now=self._clock.now(), overlap=overlap
+            )
+            secrets.append(secret)
+            return rotated
+
+        _, rotated = self._change(key_id, rotate)
         if not overlap:
             self._gateway.flush_authorizer_cache(stage)
-        logger.info("key rotated", rotated_key_id=key.id, for_tenant=key.tenant)
-        return rotated, secret
+        logger.info("key rotated", rotated_key_id=rotated.id, for_tenant=rotated.tenant)
+        return rotated, secrets[-1]
 
     def revoke(self, key_id: str, stage: Stage) -> tuple[ApiKey, datetime]:
         """Revoke a key; return it and the time from which it is certainly rejected.
@@ -105,25 +122,43 @@ class KeyService:
         now = self._clock.now()
         key = self.get(key_id)
         if key.revoked_at is None:
-            key = replace(key, revoked_at=now)
-            self._store.replace(key, expected_digest=key.digest)
+            _, key = self._change(
+                key_id, lambda current: replace(current, revoked_at=current.revoked_at or now)
+            )
             logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
         self._usage_plan_keys.remove(key.usage_key_id)
         is_flushed = self._gateway.flush_authorizer_cache(stage)
         return key, now if is_flushed else now + self._authorizer_cache_ttl
 
-    def _get_active(self, key_id: str) -> ApiKey:
+    def _change(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> tuple[ApiKey, ApiKey]:
+        """Apply a change to the stored key; return the key before and after it.
+
+        The change is applied again if another request has changed the key meanwhile. Raises ConflictError if
+        that happens too often.
+        """
+        for _ in range(_MAX_CHANGE_ATTEMPTS - 1):
+            key = self.get(key_id)
+            with suppress(ConflictError):
+                return key, self._store.save(change(key))
         key = self.get(key_id)
-        if key.revoked_at is not None:
-            raise ApiError(409, "Key is revoked", "A revoked key stays revoked; create another one")
-        return key
+        return key, self._store.save(change(key))
 
     def _check_expiry(self, expires_at: datetime | None) -> None:
         if expires_at is not None and expires_at <= self._clock.now():
             raise field_error("expires_at", "must be in the future", error_type="in_the_past")
 
-    def _assign_usage_key(self, key: ApiKey, limits: LimitsBody | None, stage: Stage) -> ApiKey:
+    def _assign_usage_key(
+        self, tenant: str, key_id: str, limits: LimitsBody | None, stage: Stage
+    ) -> dict[str, Any]:
+        """Create a usage key; return the fields of the API key that hold it."""
         usage = self._usage_plan_keys.assign(
-            f"{key.tenant}-{key.id}", limits.to_limits() if limits else None, stage
+            f"{tenant}-{key_id}", limits.to_limits() if limits else None, stage
         )
-        return replace(key, limits=usage.limits, usage_key_id=usage.usage_key_id, usage_key=usage.usage_key)
+        return asdict(usage) | {"limits": usage.limits}
+
+
+def _require_active(key: ApiKey) -> ApiKey:
+    """Return the key. Raises a 409 ApiError if it is revoked."""
+    if key.revoked_at is not None:
+        raise ApiError(409, "Key is revoked", "A revoked key stays revoked; create another one")
+    return key

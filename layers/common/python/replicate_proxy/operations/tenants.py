@@ -67,5 +67,7 @@ class TenantService:
 
     def delete(self, name: str) -> None:
         """Delete the settings, so that the defaults apply. Keys stay valid; revoke them to block a tenant."""
-        self._usage_plan_keys.remove(self.get(name).usage_key_id)
+        tenant = self.get(name)
+        # In this order: settings that name a deleted usage key would lock the tenant out.
         self._store.delete(name)
+        self._usage_plan_keys.remove(tenant.usage_key_id)

@@ -1,13 +1,15 @@
 """The stored state of the circuit breaker: one record of the control table, shared by all functions.
 
 Every transition is a conditional write, so that only one of many functions makes it and the others take over
-the stored record. Times are Unix time in whole milliseconds.
+the stored record. The SDK repeats a write whose response is lost: each one has the same effect when it is
+repeated, or recognizes its own effect in the stored record. Times are Unix time in whole milliseconds.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
@@ -29,10 +31,14 @@ _NO_OWNER = ""
 
 @dataclass(frozen=True, slots=True)
 class BreakerRecord:
-    """What is stored. Times are 0 if there was none; `probe_owner` identifies the store that may probe."""
+    """What is stored. Times are 0 if there was none; `probe_owner` identifies the store that may probe.
+
+    `failure_ids` has a random ID for each failure in a row while the breaker is closed: a set counts each
+    failure once, however often its write is repeated.
+    """
 
     state: str = STATE_CLOSED
-    failures: int = 0
+    failure_ids: frozenset[str] = frozenset()
     opened_at: int = 0
     open_until: int = 0
     opened_by: str = ""
@@ -40,10 +46,14 @@ class BreakerRecord:
     probe_owner: str = ""
     probe_until: int = 0
 
+    @property
+    def failures(self) -> int:
+        return len(self.failure_ids)
+
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> Self:
         known = {name: value for name, value in attributes.items() if name in cls.__dataclass_fields__}
-        return cls(**known)
+        return cls(**{**known, "failure_ids": frozenset(known.get("failure_ids", ()))})
 
 
 class BreakerStore:
@@ -83,27 +93,35 @@ class BreakerStore:
         return record.state == STATE_HALF_OPEN and record.probe_owner == self._owner_id
 
     def count_failure(self) -> None:
-        self._update("ADD failures :one", {"one": 1})
+        """Count a failure while the breaker is closed; later ones change nothing."""
+        if self.read().state == STATE_CLOSED:
+            self._update("ADD failure_ids :id", {"id": {token_hex(4)}})
 
     def reset_failures(self) -> None:
         if self.read().failures:
-            self._update("SET failures = :zero", {"zero": 0})
+            self._update("REMOVE failure_ids", {})
 
     def open(self, opened_by: str, *, seconds: float, force: bool = False) -> None:
-        """Open the breaker for `seconds` unless it is open already; `force` replaces an earlier end."""
+        """Open the breaker for `seconds`, if it is closed or this store owns the probe.
+
+        A call that began before the breaker opened must not end the probe of another one. `force` opens it in
+        any state, and replaces an earlier end.
+        """
         now = self._now_ms()
+        values = {
+            "open": STATE_OPEN,
+            "now": now,
+            "until": now + round(seconds * 1000),
+            "opened_by": opened_by,
+            "no_owner": _NO_OWNER,
+        }
         not_open = "attribute_not_exists(#state) OR #state <> :open"
+        is_mine = "attribute_not_exists(#state) OR #state = :closed OR probe_owner = :owner"
         is_opened = self._update(
             "SET #state = :open, opened_at = :now, open_until = :until, opened_by = :opened_by,"
             " probe_owner = :no_owner",
-            {
-                "open": STATE_OPEN,
-                "now": now,
-                "until": now + round(seconds * 1000),
-                "opened_by": opened_by,
-                "no_owner": _NO_OWNER,
-            },
-            condition=f"{not_open} OR open_until < :until" if force else not_open,
+            values if force else {**values, "closed": STATE_CLOSED, "owner": self._owner_id},
+            condition=f"{not_open} OR open_until < :until" if force else is_mine,
         )
         if is_opened:
             count(Metric.BREAKER_OPENED)
@@ -115,24 +133,28 @@ class BreakerStore:
         record = self.read()
         is_due = record.state == STATE_OPEN and record.open_until <= now
         is_abandoned = record.state == STATE_HALF_OPEN and record.probe_until <= now
-        return (is_due or is_abandoned) and self._update(
+        until = now + round(self._probe_lease_seconds * 1000)
+        if not (is_due or is_abandoned):
+            return False
+        is_claimed = self._update(
             "SET #state = :half_open, probe_owner = :owner, probe_until = :until",
             {
                 "half_open": STATE_HALF_OPEN,
                 "open": STATE_OPEN,
                 "owner": self._owner_id,
-                "until": now + round(self._probe_lease_seconds * 1000),
+                "until": until,
                 "now": now,
             },
             condition="(#state = :open AND open_until <= :now)"
             " OR (#state = :half_open AND probe_until <= :now)",
         )
+        return is_claimed or (self.owns_probe(self._record) and self._record.probe_until == until)
 
     def close(self, *, force: bool = False) -> None:
         """Close the breaker if this store owns the probe; `force` closes it in any state."""
-        values = {"closed": STATE_CLOSED, "now": self._now_ms(), "zero": 0, "no_owner": _NO_OWNER}
+        values = {"closed": STATE_CLOSED, "now": self._now_ms(), "no_owner": _NO_OWNER}
         is_closed = self._update(
-            "SET #state = :closed, closed_at = :now, failures = :zero, probe_owner = :no_owner",
+            "SET #state = :closed, closed_at = :now, probe_owner = :no_owner REMOVE failure_ids",
             values if force else {**values, "owner": self._owner_id},
             condition=None if force else "probe_owner = :owner",
         )

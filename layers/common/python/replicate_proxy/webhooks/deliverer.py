@@ -3,8 +3,11 @@
 Ordering: deliveries of one job to one target are sent in the order of their events. A later one waits while
 an earlier one is pending. It overtakes an earlier one only if the receiver is up and keeps rejecting that
 one, and only after `ordering_timeout_seconds`. If it then succeeds, the earlier ones are superseded, since
-its body contains everything theirs did. An earlier one whose receiver is unavailable blocks the later ones
-until its schedule is used up, so every wait ends.
+its body contains everything theirs did; while it is unknown whether the receiver took it, they wait for it.
+An earlier one whose receiver is unavailable blocks the later ones until its schedule is used up, so every
+wait ends.
+
+A success is saved before anything else about it: whatever fails afterwards, it is not sent again.
 """
 
 from __future__ import annotations
@@ -15,12 +18,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import format_optional_timestamp
-from replicate_proxy.errors import ConflictError
+from replicate_proxy.errors import ConflictError, ProxyError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.net.retry_after import parse_retry_after
 from replicate_proxy.observability import Metric, count, logger, record_seconds
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
-from replicate_proxy.webhooks.model import Attempt, AttemptResult, Delivery, FailureReason
+from replicate_proxy.webhooks.model import (
+    MISSED_REASONS,
+    Attempt,
+    AttemptResult,
+    Delivery,
+    FailureReason,
+)
 from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError, calculate_slot_delay_seconds
 from replicate_proxy.webhooks.retry_policy import calculate_next_attempt_at
 from replicate_proxy.webhooks.sender import ReceiverInstruction, ReceiverResponse
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.commands import DeliverCommand
-    from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
+    from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDelivery
     from replicate_proxy.webhooks.endpoint_health import EndpointHealth
     from replicate_proxy.webhooks.ports import ReceiverLimitStore, Sender
     from replicate_proxy.webhooks.request_builder import RequestBuilder, SignedRequest
@@ -114,29 +123,37 @@ class Deliverer:
     def prepare(self, command: DeliverCommand) -> PreparedDelivery | None:
         """Claim the delivery and build its request; return None if there is nothing to send now."""
         now = self._clock.now()
-        delivery, earlier = self._updater.load_with_earlier(command)
-        if delivery is None or not _is_due(delivery, now):
-            reason = "it does not exist" if delivery is None else f"it is {delivery.status.value} and not due"
+        loaded = self._updater.load(command)
+        if loaded is None or not _is_due(loaded.delivery, now):
+            status = loaded.delivery.status.value if loaded else ""
+            reason = f"it is {status} and not due" if loaded else "it does not exist"
             logger.info("deliver command ignored", sequence=command.sequence, reason=reason)
             return None
         try:
-            if now - delivery.schedule_started_at > timedelta(seconds=self._settings.max_age_seconds):
-                self._fail(delivery, FailureReason.EXPIRED, now)
-                return None
-            if blocking := find_blocking(delivery, earlier, now=now, settings=self._settings):
-                self._updater.defer(delivery, blocking, now)
-                return None
-            request = self._request_builder.build(delivery, now)
-            if isinstance(request, FailureReason):
-                self._fail(delivery, request, now)
-                return None
-            return self._claim(delivery, request, earlier, now)
+            return self._prepare(loaded, now)
         except ConflictError:
-            logger.info("delivery taken by another worker", delivery_id=delivery.id)
+            logger.info("delivery taken by another worker", delivery_id=loaded.delivery.id)
             return None
 
+    def _prepare(self, loaded: LoadedDelivery, now: datetime) -> PreparedDelivery | None:
+        delivery = loaded.delivery
+        if loaded.is_overtaken:
+            self._updater.mark_superseded(delivery, now)
+            return None
+        if now - delivery.schedule_started_at > timedelta(seconds=self._settings.max_age_seconds):
+            self._updater.enqueue_next(self._fail(delivery, FailureReason.EXPIRED, now))
+            return None
+        if blocking := find_blocking(loaded, now=now, settings=self._settings):
+            self._updater.defer(delivery, blocking, now)
+            return None
+        request = self._request_builder.build(delivery, now)
+        if isinstance(request, FailureReason):
+            self._updater.enqueue_next(self._fail(delivery, request, now))
+            return None
+        return self._claim(delivery, request, loaded.earlier)
+
     def finish(self, prepared: PreparedDelivery, response: ReceiverResponse) -> DeliverCommand | None:
-        """Record the attempt, then end the delivery or schedule its next attempt.
+        """End the delivery or schedule its next attempt, and record the attempt.
 
         Returns the command of the next delivery that waited for this one, if this one has ended.
         """
@@ -146,40 +163,59 @@ class Deliverer:
             schedule_attempts=prepared.delivery.schedule_attempts + 1,
             last_result=response.result,
         )
-        is_delivered = response.result is AttemptResult.DELIVERED
+        if response.result is AttemptResult.DELIVERED:
+            return self._finish_delivered(delivery, prepared, response, now)
         reason: FailureReason | None = None
         retry_at: datetime | None = None
-        if not is_delivered:
-            if response.instruction is not None:
-                reason = _FAILURE_REASON_BY_INSTRUCTION[response.instruction]
-            else:
-                retry_at = calculate_next_attempt_at(
-                    self._settings,
-                    failed_attempts=delivery.schedule_attempts,
-                    now=now,
-                    retry_after_seconds=parse_retry_after(response.retry_after, now),
-                    random_fraction=self._random_fraction,
-                )
-        self._record_attempt(delivery, response, retry_at, now)
-        self._checkpoint("deliver.attempt_stored")
-        self._endpoint_health.record_response(delivery, prepared.slot_token, response, now)
+        if response.instruction is not None:
+            reason = _FAILURE_REASON_BY_INSTRUCTION[response.instruction]
+        else:
+            retry_at = calculate_next_attempt_at(
+                self._settings,
+                failed_attempts=delivery.schedule_attempts,
+                now=now,
+                retry_after_seconds=parse_retry_after(response.retry_after, now),
+                random_fraction=self._random_fraction,
+            )
+        # A failure is sent again anyway: its record comes first, so that a crash loses no attempt.
+        self._record_attempt(delivery, prepared, response, retry_at, now)
         try:
-            if is_delivered:
-                return self._updater.mark_succeeded(delivery, prepared.supersedes, now)
             if retry_at is None:
-                return self._updater.mark_failed(delivery, reason or FailureReason.EXHAUSTED, now)
+                return self._fail(delivery, reason or FailureReason.EXHAUSTED, now)
             self._updater.reschedule(delivery, retry_at, now)
         except ConflictError:
             logger.warning("delivery changed during its attempt", delivery_id=delivery.id)
         return None
 
+    def _finish_delivered(
+        self, delivery: Delivery, prepared: PreparedDelivery, response: ReceiverResponse, now: datetime
+    ) -> DeliverCommand | None:
+        """Save the success; what follows from it is not worth sending the request again."""
+        try:
+            self._updater.mark_succeeded(delivery, now)
+        except ConflictError:
+            logger.warning("delivery changed during its attempt", delivery_id=delivery.id)
+            return None
+        finally:
+            try:
+                self._record_attempt(delivery, prepared, response, None, now)
+            except ProxyError as error:
+                logger.warning("attempt not recorded", delivery_id=delivery.id, reason=str(error))
+        try:
+            self._updater.supersede_earlier(prepared.supersedes, now)
+            return self._updater.find_next(delivery)
+        except ProxyError as error:
+            logger.warning("next delivery left to sweep", delivery_id=delivery.id, reason=str(error))
+            return None
+
     def _claim(
-        self, delivery: Delivery, request: SignedRequest, earlier: Sequence[Delivery], now: datetime
+        self, delivery: Delivery, request: SignedRequest, earlier: Sequence[Delivery]
     ) -> PreparedDelivery | None:
         """Acquire a slot of the receiver and claim the delivery; reschedule it if no slot is free.
 
         Raises ConflictError if another worker has claimed it.
         """
+        now = self._clock.now()
         slot_token = generate_id(now)
         tenant, receiver_id = delivery.tenant, delivery.receiver_id
         try:
@@ -196,18 +232,33 @@ class Deliverer:
             self._updater.reschedule(delivery, now + jittered, now)
             return None
         try:
-            claimed = self._updater.claim(delivery, earlier, now)
+            # A lease that began before a slow call would end before the request.
+            claimed = self._updater.claim(delivery, earlier, self._clock.now())
         except ConflictError:
             self._receiver_limits.release_slot(tenant, receiver_id, slot_token)
             raise
         return PreparedDelivery(claimed, request, slot_token, earlier)
 
-    def _fail(self, delivery: Delivery, reason: FailureReason, now: datetime) -> None:
-        self._updater.enqueue_next(self._updater.mark_failed(delivery, reason, now))
+    def _fail(self, delivery: Delivery, reason: FailureReason, now: datetime) -> DeliverCommand | None:
+        """End the delivery as failed; return the command of the next one to attempt.
+
+        If the endpoint is enabled while this is written, the search for what it missed may come too early:
+        then this delivery starts again.
+        """
+        failed = self._updater.mark_failed(delivery, reason, now)
+        if reason in MISSED_REASONS and self._request_builder.is_endpoint_enabled(delivery):
+            return self._updater.restart(failed, now)
+        return self._updater.find_next(failed)
 
     def _record_attempt(
-        self, delivery: Delivery, response: ReceiverResponse, retry_at: datetime | None, now: datetime
+        self,
+        delivery: Delivery,
+        prepared: PreparedDelivery,
+        response: ReceiverResponse,
+        retry_at: datetime | None,
+        now: datetime,
     ) -> None:
+        """Store the attempt, and release its slot with its effect on the receiver's health."""
         duration_ms = round(response.duration_seconds * 1000)
         self._updater.record_attempt(
             Attempt(
@@ -238,16 +289,23 @@ class Deliverer:
             duration_ms=duration_ms,
             next_attempt_at=format_optional_timestamp(retry_at),
         )
+        self._checkpoint("deliver.attempt_stored")
+        self._endpoint_health.record_response(delivery, prepared.slot_token, response, now)
 
 
-def find_blocking(
-    delivery: Delivery, earlier: Sequence[Delivery], *, now: datetime, settings: DeliverySettings
-) -> list[Delivery]:
-    """Return those of the earlier pending deliveries that this one must wait for."""
+def find_blocking(loaded: LoadedDelivery, *, now: datetime, settings: DeliverySettings) -> list[Delivery]:
+    """Return the pending deliveries that this one must wait for.
+
+    These are earlier ones, and for one that was overtaken the later ones that the receiver may have accepted.
+    """
+    delivery = loaded.delivery
+    overtaking: list[Delivery] = []
+    if delivery.last_result is AttemptResult.REJECTED:
+        overtaking = [other for other in loaded.later if other.may_have_arrived]
     ordering_timeout = timedelta(seconds=settings.ordering_timeout_seconds)
     if now < delivery.schedule_started_at + ordering_timeout:
-        return list(earlier)
-    return [other for other in earlier if not _is_rejected(other, now)]
+        return [*loaded.earlier, *overtaking]
+    return [other for other in loaded.earlier if not _is_rejected(other, now)] + overtaking
 
 
 def _is_rejected(delivery: Delivery, now: datetime) -> bool:

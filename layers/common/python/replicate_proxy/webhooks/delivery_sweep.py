@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
+from replicate_proxy.webhooks.ports import DueDelivery, DueEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from replicate_proxy.ports import Clock
-    from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, DueDelivery
+    from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore
+    from replicate_proxy.webhooks.redelivery import RedeliveryService
     from replicate_proxy.webhooks.settings import DeliverySettings
 
 
@@ -30,12 +32,14 @@ class DeliverySweep:
         *,
         deliveries: DeliveryStore,
         queue: DeliveryQueue,
+        redelivery: RedeliveryService,
         clock: Clock,
         settings: DeliverySettings,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._deliveries = deliveries
         self._queue = queue
+        self._redelivery = redelivery
         self._clock = clock
         self._settings = settings
         self._checkpoint = checkpoint
@@ -50,8 +54,7 @@ class DeliverySweep:
         for shard in self._rotate_shards(now):
             try:
                 for page in self._list_due_pages(shard, now, until):
-                    self._enqueue(page, now)
-                    enqueued += len(page)
+                    enqueued += self._handle(page, now)
             except RetryableError as error:
                 logger.warning("due deliveries left for the next run", shard=shard, reason=str(error))
             if self._clock.now() >= until:
@@ -59,7 +62,18 @@ class DeliverySweep:
                 break
         return enqueued
 
-    def _list_due_pages(self, shard: int, now: datetime, until: datetime) -> Iterator[Sequence[DueDelivery]]:
+    def _handle(self, page: Sequence[DueDelivery | DueEndpoint], now: datetime) -> int:
+        """Enqueue the deliveries of a page, and search for what its endpoints missed."""
+        deliveries = [due for due in page if isinstance(due, DueDelivery)]
+        self._enqueue(deliveries, now)
+        for due in page:
+            if isinstance(due, DueEndpoint):
+                self._redelivery.continue_missed_search(due.tenant, due.endpoint_id)
+        return len(deliveries)
+
+    def _list_due_pages(
+        self, shard: int, now: datetime, until: datetime
+    ) -> Iterator[Sequence[DueDelivery | DueEndpoint]]:
         """Yield pages until none is left. Enqueuing a page makes the next one the first."""
         while self._clock.now() < until:
             page = self._deliveries.list_due(shard, before=now + _LOOKAHEAD, limit=_PAGE_SIZE)

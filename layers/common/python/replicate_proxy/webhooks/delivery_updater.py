@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.errors import ConflictError
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import Attempt, Delivery, DeliveryStatus, FailureReason
+from replicate_proxy.webhooks.retry_policy import restart_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +20,28 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.settings import DeliverySettings
 
 
-# More than one earlier delivery is pending only while a receiver fails; a job has few of them.
+# A job has few events. Of the earlier deliveries more than one is pending only while a receiver fails.
+_MAX_NEIGHBORS = 16
 _MAX_EARLIER = 7
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDelivery:
+    """A delivery with the pending earlier ones and the later ones of its job to the same target."""
+
+    delivery: Delivery
+    earlier: Sequence[Delivery]
+    later: Sequence[Delivery]
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Return whether the target has accepted a later event since the delivery's schedule started."""
+        started_at = self.delivery.schedule_started_at
+        return any(
+            other.status is DeliveryStatus.SUCCEEDED
+            and (not self.delivery.is_redelivery or (other.finished_at or started_at) > started_at)
+            for other in self.later
+        )
 
 
 class DeliveryUpdater:
@@ -31,21 +54,23 @@ class DeliveryUpdater:
         self._queue = queue
         self._settings = settings
 
-    def load_with_earlier(self, command: DeliverCommand) -> tuple[Delivery | None, list[Delivery]]:
-        """Return the delivery, and the pending deliveries of earlier events of its job to the same target."""
-        latest = self._deliveries.list_latest(
-            command.tenant,
-            command.job_id,
-            command.target,
-            up_to_sequence=command.sequence,
-            limit=_MAX_EARLIER + 1,
-        )
-        if not latest or latest[0].sequence != command.sequence:
-            return None, []
-        return latest[0], [earlier for earlier in latest[1:] if earlier.is_pending]
+    def load(self, command: DeliverCommand) -> LoadedDelivery | None:
+        """Return the delivery and its neighbors, or None if it does not exist."""
+        key = command.tenant, command.job_id, command.target
+        latest = self._deliveries.list_latest(*key, limit=_MAX_NEIGHBORS)
+        later = [other for other in latest if other.sequence > command.sequence]
+        up_to = latest[len(later) :]
+        if len(up_to) <= _MAX_EARLIER and len(latest) == _MAX_NEIGHBORS:
+            up_to = self._deliveries.list_latest(
+                *key, up_to_sequence=command.sequence, limit=_MAX_EARLIER + 1
+            )
+        if not up_to or up_to[0].sequence != command.sequence:
+            return None
+        earlier = [other for other in up_to[1 : _MAX_EARLIER + 1] if other.is_pending]
+        return LoadedDelivery(up_to[0], earlier, later)
 
     def record_attempt(self, attempt: Attempt) -> None:
-        """Store an attempt. Called before the delivery moves on, so that a crash loses no attempt."""
+        """Store an attempt."""
         self._deliveries.record_attempt(attempt)
 
     def claim(self, delivery: Delivery, supersedes: Sequence[Delivery], now: datetime) -> Delivery:
@@ -95,45 +120,48 @@ class DeliveryUpdater:
         if is_soon:
             self._queue.send([DeliverCommand.for_delivery(saved)], delay_seconds=delay_seconds)
 
-    def mark_succeeded(
-        self, delivery: Delivery, supersedes: Sequence[Delivery], now: datetime
-    ) -> DeliverCommand | None:
-        """End the delivery as succeeded and the earlier ones that it overtook as superseded.
+    def mark_succeeded(self, delivery: Delivery, now: datetime) -> None:
+        """End the delivery as succeeded."""
+        self._deliveries.save(_end(delivery, DeliveryStatus.SUCCEEDED, None, now))
 
-        Returns the command of the next delivery in order, if one is pending.
-        """
-        saved = self._deliveries.save(_end(delivery, DeliveryStatus.SUCCEEDED, None, now))
-        for earlier in supersedes:
-            self._supersede(earlier, now)
-        return self._build_next_command(saved)
-
-    def mark_failed(self, delivery: Delivery, reason: FailureReason, now: datetime) -> DeliverCommand | None:
-        """End the delivery as failed; only a redelivery attempts it again.
-
-        Returns the command of the next delivery in order, if one is pending.
-        """
+    def mark_failed(self, delivery: Delivery, reason: FailureReason, now: datetime) -> Delivery:
+        """End the delivery as failed; only a redelivery attempts it again."""
         saved = self._deliveries.save(_end(delivery, DeliveryStatus.FAILED, reason, now))
         logger.warning("delivery failed", delivery_id=delivery.id, reason=reason)
         count(Metric.DELIVERY_FAILED)
-        return self._build_next_command(saved)
+        return saved
+
+    def mark_superseded(self, delivery: Delivery, now: datetime) -> None:
+        """End the delivery because the target has accepted a later event."""
+        self._deliveries.save(_end(delivery, DeliveryStatus.SUPERSEDED, None, now))
+
+    def supersede_earlier(self, overtaken: Sequence[Delivery], now: datetime) -> None:
+        """End the earlier deliveries that a successful one has overtaken.
+
+        One that is missed here, because the process ends, notices by itself when it is due.
+        """
+        for earlier in overtaken:
+            current = self._deliveries.get(earlier.tenant, earlier.job_id, earlier.sequence, earlier.target)
+            if current is not None and current.is_pending:
+                with suppress(ConflictError):
+                    self.mark_superseded(current, now)
+
+    def restart(self, delivery: Delivery, now: datetime) -> DeliverCommand:
+        """Start a new schedule of a delivery that has ended; return its command."""
+        saved = self._deliveries.save(restart_schedule(delivery, now, self._settings))
+        return DeliverCommand.for_delivery(saved)
+
+    def find_next(self, delivery: Delivery) -> DeliverCommand | None:
+        """Return the command of the next delivery in order, if one is pending."""
+        next_delivery = self._deliveries.get_next(delivery)
+        if next_delivery is None or not next_delivery.is_pending:
+            return None
+        return DeliverCommand.for_delivery(next_delivery)
 
     def enqueue_next(self, command: DeliverCommand | None) -> None:
         """Enqueue the command of the next delivery in order, if there is one."""
         if command is not None:
             self._queue.send([command])
-
-    def _supersede(self, earlier: Delivery, now: datetime) -> None:
-        current = self._deliveries.get(earlier.tenant, earlier.job_id, earlier.sequence, earlier.target)
-        if current is not None and current.is_pending:
-            self._deliveries.save(
-                replace(current, status=DeliveryStatus.SUPERSEDED, finished_at=now, due_at=None)
-            )
-
-    def _build_next_command(self, delivery: Delivery) -> DeliverCommand | None:
-        next_delivery = self._deliveries.get_next(delivery)
-        if next_delivery is None or not next_delivery.is_pending:
-            return None
-        return DeliverCommand.for_delivery(next_delivery)
 
 
 def _end(delivery: Delivery, status: DeliveryStatus, reason: FailureReason | None, now: datetime) -> Delivery:

@@ -55,15 +55,20 @@ class EndpointHealth:
         requested = _REASON_BY_INSTRUCTION.get(response.instruction) if response.instruction else None
         reason = requested or find_disable_reason(health, self._settings, now)
         if reason is not None:
-            self._disable(delivery, reason, now)
+            self._disable(delivery, reason, now, is_requested=requested is not None)
 
-    def _disable(self, delivery: Delivery, reason: DisabledReason, now: datetime) -> None:
+    def _disable(
+        self, delivery: Delivery, reason: DisabledReason, now: datetime, *, is_requested: bool
+    ) -> None:
+        """Disable the endpoint. Raises ConflictError if it has changed, but the receiver asked for it."""
         endpoint = self._endpoints.get(delivery.tenant, delivery.target)
         if endpoint is None or not endpoint.is_enabled:
             return
         try:
             self._endpoints.save(replace(endpoint, disabled_reason=reason, disabled_at=now, updated_at=now))
         except ConflictError:
+            if is_requested:
+                raise
             return  # The tenant changed it at the same time: the next failure decides about the new version.
         logger.warning("endpoint disabled", endpoint_id=endpoint.id, reason=reason)
         count(Metric.ENDPOINT_DISABLED)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ApiError, NotFoundError, field_error
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.observability import logger
-from replicate_proxy.webhooks.endpoints import DisabledReason, Endpoint, generate_endpoint_id
+from replicate_proxy.webhooks.endpoints import (
+    DisabledReason,
+    Endpoint,
+    MissedSearch,
+    generate_endpoint_id,
+)
 from replicate_proxy.webhooks.receiver_limits import ReceiverHealth
 from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, rotate_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import timedelta
 
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.model import EventKind
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_ENDPOINTS = 20
 """Per tenant. Every event reads all endpoints of its tenant in one query."""
+
+# The deliver function runs for at most a minute; the index of deliveries by target may lag.
+_MISSED_SEARCH_DELAY = timedelta(minutes=2)
 
 
 class EndpointService:
@@ -109,10 +117,21 @@ class EndpointService:
             endpoint = self._enable(endpoint)
         return self._endpoints.save(replace(endpoint, updated_at=now))
 
-    def enable(self, tenant: str, endpoint_id: str) -> Endpoint:
-        """Enable the endpoint, whatever disabled it, and reset its failure counters."""
-        endpoint = self._enable(self.get(tenant, endpoint_id))
-        return self._endpoints.save(replace(endpoint, updated_at=self._clock.now()))
+    def enable(self, tenant: str, endpoint_id: str, *, searches_missed: bool = True) -> Endpoint:
+        """Enable the endpoint, whatever disabled it, and reset its failure counters.
+
+        With `searches_missed`, the sweep searches for what it missed: not before the functions that may
+        have read it as disabled have ended.
+        """
+        now = self._clock.now()
+        before = self.get(tenant, endpoint_id)
+        endpoint = replace(self._enable(before), updated_at=now)
+        if searches_missed and before.disabled_at is not None:
+            pending = before.missed_search
+            disabled_at = min(pending.disabled_at, before.disabled_at) if pending else before.disabled_at
+            search = MissedSearch(disabled_at=disabled_at, due_at=now + _MISSED_SEARCH_DELAY)
+            endpoint = replace(endpoint, missed_search=search)
+        return self._endpoints.save(endpoint)
 
     def delete(self, tenant: str, endpoint_id: str) -> None:
         """Delete the endpoint. Pending deliveries to it fail at their next attempt."""

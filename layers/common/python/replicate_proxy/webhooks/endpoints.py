@@ -12,6 +12,7 @@ from replicate_proxy.webhooks.model import EventKind
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from replicate_proxy.webhooks.ports import DeliveryPosition
     from replicate_proxy.webhooks.signing_secrets import SigningSecret
 
 
@@ -26,11 +27,23 @@ class DisabledReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissedSearch:
+    """The sweep's search for what an endpoint missed since `disabled_at`, due at `due_at`.
+
+    `after` is where the last run of the search ended, None for the first.
+    """
+
+    disabled_at: datetime
+    due_at: datetime
+    after: DeliveryPosition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """A registered endpoint.
 
     Empty `events` means all events; `secrets` are newest first; `revision` grows by one with each save and
-    guards it.
+    guards it. `missed_search` is set when the endpoint is enabled, until the search has found nothing more.
     """
 
     tenant: str
@@ -43,6 +56,7 @@ class Endpoint:
     description: str = ""
     disabled_reason: DisabledReason | None = None
     disabled_at: datetime | None = None
+    missed_search: MissedSearch | None = None
     revision: int = 0
 
     @property

@@ -62,6 +62,10 @@ class FailureReason(StrEnum):
     EXPIRED = "expired"
 
 
+MISSED_REASONS = frozenset({FailureReason.ENDPOINT_DISABLED, FailureReason.GONE})
+"""A delivery fails for one of these because its endpoint is disabled or was disabled by the response."""
+
+
 class AttemptResult(StrEnum):
     """Outcome of an attempt.
 
@@ -157,6 +161,19 @@ class Delivery:
     @property
     def receiver_id(self) -> str:
         return build_receiver_id(self.target, self.url)
+
+    @property
+    def is_redelivery(self) -> bool:
+        return self.schedule_started_at != self.created_at
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Return whether the target may have accepted it without our knowing.
+
+        Its last attempt is in progress, ended with its process, or got no response.
+        """
+        is_uncertain = self.lease_until is not None or self.last_result is AttemptResult.UNAVAILABLE
+        return self.is_pending and is_uncertain
 
     def is_leased(self, now: datetime) -> bool:
         return self.lease_until is not None and now < self.lease_until

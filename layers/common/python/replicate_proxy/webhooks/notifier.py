@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.predictions import build_prediction_view
-from replicate_proxy.errors import NotFoundError, ProxyError
+from replicate_proxy.errors import ConflictError, NotFoundError, ProxyError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.commands import DeliverCommand
@@ -19,6 +20,7 @@ from replicate_proxy.webhooks.model import (
     FailureReason,
     StoredEvent,
 )
+from replicate_proxy.webhooks.retry_policy import restart_schedule
 from replicate_proxy.webhooks.status_events import build_status_event
 
 if TYPE_CHECKING:
@@ -106,12 +108,12 @@ class Notifier:
             if deliveries:
                 self._deliveries.create_event(self._render_event(change.new, event, now))
             delivery_count += len(deliveries)
-            for delivery in deliveries:
-                is_new = self._deliveries.create(delivery)
+            new = [delivery for delivery in deliveries if self._deliveries.create(delivery)]
+            for delivery in [*deliveries, *self._restart_missed(deliveries, now)]:
                 # A new delivery enqueues the later ones of its target when it ends: they need no message.
                 if delivery.is_pending and delivery.target not in enqueued_targets:
                     outgoing.commands.append(DeliverCommand.for_delivery(delivery))
-                    if is_new:
+                    if delivery in new:
                         enqueued_targets.add(delivery.target)
 
         logger.info(
@@ -120,6 +122,23 @@ class Notifier:
             events=[event.kind.value for event in events],
             deliveries=delivery_count,
         )
+
+    def _restart_missed(self, deliveries: Sequence[Delivery], now: datetime) -> list[Delivery]:
+        """Restart the deliveries that failed for a disabled endpoint which is enabled by now.
+
+        The search at the moment of enabling may have come before they were stored.
+        """
+        failed = [delivery for delivery in deliveries if not delivery.is_pending]
+        if not failed:
+            return []
+        endpoints = self._endpoints.list_all(failed[0].tenant)
+        enabled = {endpoint.id for endpoint in endpoints if endpoint.is_enabled}
+        restarted: list[Delivery] = []
+        for delivery in failed:
+            if delivery.target in enabled:
+                with suppress(ConflictError):  # That search, or an earlier run for this change, restarted it.
+                    restarted.append(self._deliveries.save(restart_schedule(delivery, now, self._settings)))
+        return restarted
 
     def _send(self, outgoing: _OutgoingMessages) -> None:
         self._checkpoint("notify.deliveries_stored")

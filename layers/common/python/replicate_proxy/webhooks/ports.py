@@ -32,6 +32,15 @@ class DueDelivery:
     due_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DueEndpoint:
+    """A row of the due index: an endpoint whose missed deliveries are to be searched for."""
+
+    tenant: str
+    endpoint_id: str
+    due_at: datetime
+
+
 class DeliveryPosition(NamedTuple):
     """Where a page of deliveries or attempts ended: the key of its last record, without tenant and target."""
 
@@ -78,9 +87,9 @@ class DeliveryStore(Protocol):
     def get(self, tenant: str, job_id: str, sequence: int, target: str) -> Delivery | None: ...
 
     def list_latest(
-        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int, limit: int
+        self, tenant: str, job_id: str, target: str, *, up_to_sequence: int | None = None, limit: int
     ) -> Sequence[Delivery]:
-        """Return the last `limit` deliveries of a job to a target up to a sequence, newest first."""
+        """Return a job's last `limit` deliveries to a target, or those up to a sequence, newest first."""
         ...
 
     def get_next(self, delivery: Delivery) -> Delivery | None:
@@ -121,7 +130,9 @@ class DeliveryStore(Protocol):
         """Return a page, newest first."""
         ...
 
-    def list_due(self, shard: int, *, before: datetime, limit: int) -> Sequence[DueDelivery]: ...
+    def list_due(
+        self, shard: int, *, before: datetime, limit: int
+    ) -> Sequence[DueDelivery | DueEndpoint]: ...
 
     def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
         """Set a new due time, unless the delivery has changed since it was listed."""
@@ -171,7 +182,10 @@ class ReceiverLimitStore(Protocol):
     def record_response(
         self, tenant: str, receiver_id: str, token: str, *, response: ReceiverResponse, now: datetime
     ) -> ReceiverHealth:
-        """Release the slot and update the receiver's health; return the new health."""
+        """Release the slot and update the receiver's health; return the new health.
+
+        A failure is counted only while the slot is held, so that repeating the call counts nothing.
+        """
         ...
 
     def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None: ...

@@ -7,6 +7,7 @@ added to the earlier ones.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -19,6 +20,7 @@ from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.events import build_message_id
 from replicate_proxy.webhooks.model import (
+    MISSED_REASONS,
     PREDICTION_TARGET,
     Delivery,
     DeliveryStatus,
@@ -28,20 +30,19 @@ from replicate_proxy.webhooks.model import (
     parse_delivery_id,
 )
 from replicate_proxy.webhooks.ports import DeliveryPosition
+from replicate_proxy.webhooks.retry_policy import restart_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from replicate_proxy.ports import Clock
-    from replicate_proxy.webhooks.endpoints import Endpoint
+    from replicate_proxy.webhooks.endpoints import Endpoint, MissedSearch
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
     from replicate_proxy.webhooks.settings import DeliverySettings
 
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 5
-# A delivery fails for one of these because its endpoint is disabled or was disabled by the response.
-_MISSED_REASONS = frozenset({FailureReason.ENDPOINT_DISABLED, FailureReason.GONE})
 
 
 class TenantPosition(NamedTuple):
@@ -152,13 +153,34 @@ class RedeliveryService:
         logger.info("deliveries enqueued again", target=target, count=count, complete=after is None)
         return RedeliveryResult(count, after)
 
-    def redeliver_missed(self, endpoint: Endpoint, disabled_at: datetime) -> RedeliveryResult:
+    def redeliver_missed(
+        self, endpoint: Endpoint, disabled_at: datetime, *, after: DeliveryPosition | None = None
+    ) -> RedeliveryResult:
         """Enqueue what an endpoint missed while it was disabled.
 
         A delivery that was pending when the endpoint was disabled can be as old as a delivery may get.
         """
         since = disabled_at - timedelta(seconds=self._settings.max_age_seconds)
-        return self.redeliver_failed(endpoint.tenant, endpoint.id, since, reasons=_MISSED_REASONS)
+        return self.redeliver_failed(endpoint.tenant, endpoint.id, since, reasons=MISSED_REASONS, after=after)
+
+    def continue_missed_search(self, tenant: str, endpoint_id: str) -> None:
+        """Search once more for what an endpoint missed before it was enabled, or go on with that search.
+
+        The search at the moment of enabling misses what is written or shown in the index after it.
+        """
+        endpoint = self._endpoints.get(tenant, endpoint_id)
+        search = endpoint.missed_search if endpoint is not None else None
+        now = self._clock.now()
+        if endpoint is None or search is None or search.due_at > now:
+            return
+        remaining: MissedSearch | None = None
+        # The next enabling searches for what a disabled endpoint misses.
+        if endpoint.is_enabled:
+            position = self.redeliver_missed(endpoint, search.disabled_at, after=search.after).next_position
+            if isinstance(position, DeliveryPosition):
+                remaining = replace(search, due_at=now, after=position)
+        with suppress(ConflictError):  # The owner changed the endpoint: the next sweep repeats the search.
+            self._endpoints.save(replace(endpoint, missed_search=remaining))
 
     def redeliver_all_failed(
         self, tenant: str, since: datetime, *, after: TenantPosition | None = None
@@ -239,20 +261,7 @@ class RedeliveryService:
         now = self._clock.now()
         if delivery.is_pending and delivery.is_leased(now):
             return None
-        return self._deliveries.save(
-            replace(
-                delivery,
-                status=DeliveryStatus.PENDING,
-                schedule_attempts=0,
-                last_result=None,
-                failure_reason=None,
-                finished_at=None,
-                lease_until=None,
-                schedule_started_at=now,
-                next_attempt_at=now,
-                due_at=now + timedelta(seconds=self._settings.requeue_after_seconds),
-            )
-        )
+        return self._deliveries.save(restart_schedule(delivery, now, self._settings))
 
 
 def _has_failed(delivery: Delivery, reasons: Collection[FailureReason]) -> bool:

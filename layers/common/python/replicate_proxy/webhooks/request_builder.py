@@ -56,6 +56,13 @@ class RequestBuilder:
             return FailureReason.EXPIRED
         return SignedRequest(url, _build_headers(delivery, secrets, body, now), body)
 
+    def is_endpoint_enabled(self, delivery: Delivery) -> bool:
+        """Return whether the delivery goes to an endpoint that is enabled now."""
+        if delivery.target == PREDICTION_TARGET:
+            return False
+        endpoint = self._endpoints.get(delivery.tenant, delivery.target)
+        return endpoint is not None and endpoint.is_enabled
+
     def _find_destination(
         self, delivery: Delivery, now: datetime
     ) -> tuple[str, tuple[str, ...]] | FailureReason:

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+from replicate_proxy.webhooks.model import DeliveryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicate_proxy.webhooks.model import Delivery
     from replicate_proxy.webhooks.settings import DeliverySettings
+
+
+def restart_schedule(delivery: Delivery, now: datetime, settings: DeliverySettings) -> Delivery:
+    """Return the delivery as pending and due now, with a new schedule.
+
+    The sweep enqueues it if the message that the caller sends is lost.
+    """
+    return replace(
+        delivery,
+        status=DeliveryStatus.PENDING,
+        schedule_attempts=0,
+        last_result=None,
+        failure_reason=None,
+        finished_at=None,
+        lease_until=None,
+        schedule_started_at=now,
+        next_attempt_at=now,
+        due_at=now + timedelta(seconds=settings.requeue_after_seconds),
+    )
 
 
 def calculate_next_attempt_at(

@@ -73,7 +73,9 @@ def build_key_view(key: ApiKey) -> dict[str, Any]:
         "expires_at": format_optional_timestamp(key.expires_at),
         "last_used_at": format_optional_timestamp(key.last_used_at),
         "revoked_at": format_optional_timestamp(key.revoked_at),
-        "previous_secret_until": format_optional_timestamp(key.previous_digest_expires_at),
+        "previous_secret_until": format_optional_timestamp(
+            max((entry.expires_at for entry in key.previous_digests), default=None)
+        ),
         "allowed_ips": list(key.allowed_ips),
         "allowed_models": list(key.allowed_models),
         "limits": asdict(key.limits) if key.limits else None,

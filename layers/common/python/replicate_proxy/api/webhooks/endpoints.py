@@ -99,7 +99,7 @@ def _add_action_routes(router: Router, endpoints: EndpointService, redelivery: R
         endpoint_id = request.path_params["endpoint_id"]
         body = parse_body(EnableEndpointBody, request.json_or_empty())
         disabled_at = endpoints.get(tenant, endpoint_id).disabled_at
-        endpoint = endpoints.enable(tenant, endpoint_id)
+        endpoint = endpoints.enable(tenant, endpoint_id, searches_missed=body.redeliver)
         view = build_endpoint_view(endpoint)
         if body.redeliver and disabled_at is not None:
             view |= build_redelivery_view(redelivery.redeliver_missed(endpoint, disabled_at))
