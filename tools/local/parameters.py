@@ -24,7 +24,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
         if not separator or not name:
             raise LocalError(f"not a parameter: {pair}; the form is Key=Value, for example ImageFormat=avif")
         if name not in parameters:
-            similar = difflib.get_close_matches(name, parameters, n=1, cutoff=0.4)
+            similar = difflib.get_close_matches(name, parameters, n=1, cutoff=0.6)
             hint = f"; did you mean {similar[0]}?" if similar else ""
             raise LocalError(f"template.yaml has no parameter {name}{hint} (docs/deploying.md lists all)")
         if problem := _find_problem(parameters[name], value):
