@@ -269,6 +269,8 @@ def test_dax_module_is_imported_only_if_there_is_an_endpoint(endpoint: str, *, l
         "AWS_DEFAULT_REGION": "eu-central-1",
         "REPLICATE_PROXY_TABLE": "jobs",
         "IMAGES_BUCKET": "images",
+        "CONTROL_TABLE": "control",
+        "DISPATCH_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/111122223333/dispatch",
         "DAX_ENDPOINT": endpoint,
         "POWERTOOLS_SERVICE_NAME": "query",
         "POWERTOOLS_METRICS_NAMESPACE": "test",
