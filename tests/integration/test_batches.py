@@ -84,7 +84,7 @@ def test_cancel_of_a_batch_cancels_all_predictions(api: ApiClient) -> None:
         ({"predictions": "all"}, None),
         ({"predictions": [_build_entry(), {"model": "local", "input": {}}]}, "predictions.1.model"),
         (
-            {"predictions": [_build_entry(), _build_entry() | {"webhook": "http://app.example"}]},
+            {"predictions": [_build_entry(), _build_entry() | {"webhook": "ftp://app.example"}]},
             "predictions.1.webhook",
         ),
     ],
