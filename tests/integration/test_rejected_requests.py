@@ -24,7 +24,7 @@ INVALID_BODIES: dict[str, tuple[int, str, Any]] = {
     "short version": (422, "version", {**VALID_BODY, "version": "abc123"}),
     "webhook of wrong type": (422, "webhook", {**VALID_BODY, "webhook": ["https://example.com"]}),
     "webhook without scheme": (422, "webhook", {**VALID_BODY, "webhook": "example.com/hook"}),
-    "webhook over http": (422, "HTTPS", {**VALID_BODY, "webhook": "http://example.com/hook"}),
+    "webhook over http": (422, "https", {**VALID_BODY, "webhook": "http://example.com/hook"}),
     "webhook over ftp": (422, "webhook", {**VALID_BODY, "webhook": "ftp://example.com/hook"}),
     "webhook with password": (422, "webhook", {**VALID_BODY, "webhook": "https://me:word@example.com/"}),
     "unknown event": (422, "webhook_events_filter", {**VALID_BODY, "webhook_events_filter": ["finish"]}),

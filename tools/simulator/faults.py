@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tools.simulator.problems import (
+    InvalidField,
     ProblemError,
     billing_required_error,
-    invalid_version_error,
+    invalid_input_error,
     throttled_error,
 )
 from tools.simulator.randomness import create_seeded_random
@@ -53,6 +54,7 @@ _WEBHOOK_KINDS: frozenset[FaultKind] = frozenset(
     {"lose", "duplicate", "reorder", "delay", "forge", "bad_status"}
 )
 _SLOW_BODY_CHUNKS = 20
+_REJECTED_INPUT = InvalidField("invalid_type", "input", "Does not match the schema")
 
 
 class FaultRule(BaseModel):
@@ -255,7 +257,7 @@ def _build_status_error(rule: FaultRule) -> ProblemError:
         case 402:
             problem = billing_required_error()
         case 422:
-            problem = invalid_version_error()
+            problem = invalid_input_error(_REJECTED_INPUT)
         case code:
             phrase = responses.get(code, "Error")
             headers = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}

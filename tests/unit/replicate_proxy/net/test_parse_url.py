@@ -123,12 +123,17 @@ def test_parse_url_rejects_any_other_url(url: str) -> None:
         parse_url(url, STRICT)
 
 
-def test_parse_url_with_loopback_policy_accepts_http_and_any_port_on_loopback() -> None:
-    parsed = parse_url("http://127.0.0.1:8123/file.png", LOCAL)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost", "files.localhost"])
+def test_parse_url_with_loopback_policy_accepts_http_and_any_port_on_loopback(host: str) -> None:
+    parsed = parse_url(f"http://{host}:8123/file.png", LOCAL)
 
-    assert (parsed.scheme, parsed.host, parsed.port) == ("http", "127.0.0.1", 8123)
-    with pytest.raises(ForbiddenUrlError):
-        parse_url("http://10.0.0.1:8123/", LOCAL)
+    assert (parsed.scheme, parsed.host, parsed.port) == ("http", host.strip("[]"), 8123)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "8.8.8.8", "[2606:4700:4700::1111]", "app.example"])
+def test_parse_url_with_loopback_policy_rejects_http_to_others(host: str) -> None:
+    with pytest.raises(ForbiddenUrlError, match="not allowed"):
+        parse_url(f"http://{host}:8123/", LOCAL)
 
 
 @given(st.text(max_size=200))

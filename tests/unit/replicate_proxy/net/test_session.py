@@ -229,16 +229,16 @@ class TestRedirects:
 
 class TestResolvedAddress:
     def test_host_name_is_used_for_sni_host_header_and_certificate(self, tmp_path: Path) -> None:
-        tls = create_tls_contexts("files.example", tmp_path)
+        tls = create_tls_contexts("files.localhost", tmp_path)
         with serve_http(lambda handler: send_response(handler, b"ok"), tls_context=tls.server) as server:
             guarded = build_session(tls_context=tls.client, resolver=resolve_to("127.0.0.1"))
-            url = server.url("/", scheme="https", host="files.example")
+            url = server.url("/", scheme="https", host="files.localhost")
             assert guarded.request("GET", url, timeout_seconds=5).read() == b"ok"
 
-        assert server.requests[0].headers["Host"] == f"files.example:{server.port}"
+        assert server.requests[0].headers["Host"] == f"files.localhost:{server.port}"
 
     def test_certificate_for_other_name_raises(self, tmp_path: Path) -> None:
-        tls = create_tls_contexts("files.example", tmp_path)
+        tls = create_tls_contexts("files.localhost", tmp_path)
         with serve_http(lambda handler: send_response(handler, b"ok"), tls_context=tls.server) as server:
             guarded = build_session(tls_context=tls.client, resolver=resolve_to("127.0.0.1"))
             with pytest.raises(UnreachableError):
@@ -249,12 +249,12 @@ class TestResolvedAddress:
         assert server.requests == []
 
     def test_certificate_of_unknown_authority_raises(self, tmp_path: Path) -> None:
-        tls = create_tls_contexts("files.example", tmp_path)
+        tls = create_tls_contexts("files.localhost", tmp_path)
         with serve_http(lambda handler: send_response(handler, b"ok"), tls_context=tls.server) as server:
             guarded = build_session(resolver=resolve_to("127.0.0.1"))
             with pytest.raises(UnreachableError):
                 guarded.request(
-                    "GET", server.url("/", scheme="https", host="files.example"), timeout_seconds=5
+                    "GET", server.url("/", scheme="https", host="files.localhost"), timeout_seconds=5
                 )
 
     def test_private_address_among_public_ones_raises(self) -> None:
@@ -266,7 +266,7 @@ class TestResolvedAddress:
         resolutions = iter([["127.0.0.1"], ["10.0.0.1"]])
         with serve_http(lambda handler: send_response(handler, b"ok")) as server:
             guarded = build_session(resolver=lambda *_: next(resolutions))
-            guarded.request("GET", server.url("/", host="files.example"), timeout_seconds=5)
+            guarded.request("GET", server.url("/", host="files.localhost"), timeout_seconds=5)
 
         assert len(server.requests) == 1
         assert next(resolutions) == ["10.0.0.1"]
@@ -274,7 +274,7 @@ class TestResolvedAddress:
     def test_http_to_public_address_raises(self) -> None:
         guarded = build_session(resolver=resolve_to("8.8.8.8"))
         with pytest.raises(ForbiddenUrlError):
-            guarded.request("GET", "http://files.example/", timeout_seconds=5)
+            guarded.request("GET", "http://files.localhost/", timeout_seconds=5)
 
     def test_host_without_address_raises_retryable_error(self) -> None:
         guarded = GuardedSession(AddressPolicy(), resolver=resolve_to())
@@ -295,7 +295,7 @@ class TestTotalTimeout:
             guarded = build_session(resolver=resolve_to(*["127.0.0.1"] * 20))
             start = time.monotonic()
             with pytest.raises(RequestTimeoutError):
-                guarded.request("GET", f"http://files.example:{port}/", timeout_seconds=1.5)
+                guarded.request("GET", f"http://files.localhost:{port}/", timeout_seconds=1.5)
             assert time.monotonic() - start < 10
 
     def test_few_of_many_addresses_are_tried(self) -> None:
@@ -305,7 +305,7 @@ class TestTotalTimeout:
             )
             start = time.monotonic()
             with pytest.raises(RequestTimeoutError):
-                guarded.request("GET", f"http://files.example:{port}/", timeout_seconds=60)
+                guarded.request("GET", f"http://files.localhost:{port}/", timeout_seconds=60)
             assert time.monotonic() - start < 10
 
     def test_slow_name_resolution_counts(self) -> None:
@@ -318,7 +318,7 @@ class TestTotalTimeout:
         start = time.monotonic()
         with pytest.raises(RequestTimeoutError):
             build_session(resolver=resolve_late).request(
-                "GET", "http://files.example:1/", timeout_seconds=0.3
+                "GET", "http://files.localhost:1/", timeout_seconds=0.3
             )
         assert time.monotonic() - start < 10
         request_failed.set()
@@ -328,12 +328,12 @@ class TestTotalTimeout:
             raise UnreachableError("the host name does not resolve")
 
         with pytest.raises(UnreachableError, match="does not resolve"):
-            build_session(resolver=fail).request("GET", "http://files.example:1/", timeout_seconds=5)
+            build_session(resolver=fail).request("GET", "http://files.localhost:1/", timeout_seconds=5)
 
     def test_address_of_other_family_is_tried_before_the_limit(self) -> None:
         with serve_http(lambda handler: send_response(handler, b"ok")) as server:
             guarded = build_session(resolver=resolve_to(*["::1"] * 20, "127.0.0.1"))
-            url = server.url("/", host="files.example")
+            url = server.url("/", host="files.localhost")
             assert guarded.request("GET", url, timeout_seconds=5).read() == b"ok"
 
 

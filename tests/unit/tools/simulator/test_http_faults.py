@@ -49,7 +49,7 @@ def test_429_has_retry_delay_in_requested_places(
     ("status", "title"),
     [
         (402, "Billing required"),
-        (422, "Invalid version or not permitted"),
+        (422, "Input validation failed"),
         (429, None),
         (500, "Internal Server Error"),
         (503, "Service Unavailable"),

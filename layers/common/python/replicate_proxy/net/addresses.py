@@ -101,7 +101,7 @@ class ParsedUrl:
 
 
 def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
-    """Parse an https URL (http only with `allow_loopback`). Raise ForbiddenUrlError if it is not allowed.
+    """Parse an https URL (http only to loopback, with `allow_loopback`). Raise ForbiddenUrlError if it is not allowed.
 
     Not allowed are user names, whitespace, control characters, backslashes, IPv6 zones, ports outside
     the policy, names of this machine, host names that IDNA 2008 does not allow (RFC 5891), and every notation
@@ -117,6 +117,8 @@ def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
     if "@" in parts.netloc:
         raise ForbiddenUrlError("the URL has a user name")
     host = _parse_host(parts, policy)
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ForbiddenUrlError("only https is allowed")
     port = _parse_port(parts)
     if port not in policy.ports and not policy.allow_loopback:
         raise ForbiddenUrlError(f"port {port} is not allowed")
@@ -183,6 +185,14 @@ def _parse_host(parts: SplitResult, policy: AddressPolicy) -> str:
     if len(host) > _MAX_HOST_CHARACTERS or not all(_HOST_LABEL.fullmatch(label) for label in host.split(".")):
         raise ForbiddenUrlError("the host name is not valid")
     return host
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether a host that `_parse_host` returned is this machine by its name or address."""
+    if _LOOPBACK_NAME.search(host):
+        return True
+    is_address = ":" in host or _ENDS_IN_NUMBER.search(host) is not None
+    return is_address and _unmap_ipv4(ip_address(host)).is_loopback
 
 
 def _encode_idna(host: str) -> str:
