@@ -101,7 +101,7 @@ class ParsedUrl:
 
 
 def parse_url(url: str, policy: AddressPolicy) -> ParsedUrl:
-    """Parse an https URL (http only to loopback, with `allow_loopback`). Raise ForbiddenUrlError if it is not allowed.
+    """Parse an https URL; with `allow_loopback` also http to loopback. Raise ForbiddenUrlError for others.
 
     Not allowed are user names, whitespace, control characters, backslashes, IPv6 zones, ports outside
     the policy, names of this machine, host names that IDNA 2008 does not allow (RFC 5891), and every notation
