@@ -105,9 +105,9 @@ def _hunt_mutants(options: argparse.Namespace) -> int:
     survivors = 0
     with ProcessPoolExecutor() as pool:
         for verdict in pool.map(partial(hunt_by_number, max_seeds=options.seeds), range(len(MUTANTS))):
-            survivors += verdict.seed is None
-            found = f"seed {verdict.seed}: {verdict.guarantee}" if verdict.seed else "SURVIVED"
-            sys.stdout.write(f"{verdict.mutant:<70} {verdict.seeds:>4} seeds  {found}\n")
+            survivors += not verdict.found
+            found = f"{verdict.found}: {verdict.guarantee}" if verdict.found else "SURVIVED"
+            sys.stdout.write(f"{verdict.mutant:<70} {verdict.runs:>4} runs  {found}\n")
             sys.stdout.flush()
     sys.stdout.write(f"{survivors} of {len(MUTANTS)} mutants survived\n")
     return 1 if survivors else 0

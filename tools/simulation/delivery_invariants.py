@@ -43,6 +43,7 @@ class DeliveryInvariants:
         world.applications.on_failure = self._note_failure
         observe_writes(world.aws, self._check_write)
         invariants.at_rest.append(self._check_at_rest)
+        invariants.memories.append(lambda: sorted(self._highest_sequence.items()))
 
     # Requests
 

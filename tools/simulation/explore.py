@@ -14,7 +14,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.choice_plan import ChoicePlan, is_preemption
+from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.fingerprint import Fingerprints
 from tools.simulation.invariants import Invariants
 from tools.simulation.run import START, logs_in_trace
@@ -104,6 +106,8 @@ def run_scenario(
         plan = ChoicePlan(scheduler, trace, scenario, script)
         world = World(scheduler, plan, trace)
         invariants = Invariants(world)
+        DeliveryInvariants(world, invariants)
+        BreakerInvariants(world, invariants)
         fingerprints = Fingerprints(world, plan, invariants)
 
         def on_choice(actor: Actor, key: str, _step: str, options: Sequence[str]) -> None:

@@ -58,7 +58,8 @@ class Violation:
 class Invariants:
     """Watches one world. `violation` is the first broken guarantee that is not among `ignored`.
 
-    `at_rest` are the checks that other watchers add for the end of a run.
+    Other watchers add to `at_rest` what they check at the end of a run, and to `memories` what their checks
+    depend on.
     """
 
     def __init__(self, world: World, ignored: frozenset[str] = frozenset()) -> None:
@@ -68,6 +69,8 @@ class Invariants:
         self.canceled_by_caller: set[JobKey] = set()
         self.endpoints: dict[JobKey, bool] = {}
         self.transitions: set[tuple[str, str]] = set()
+        self.at_rest: list[Callable[[], None]] = []
+        self.memories: list[Callable[[], object]] = []
         self._world = world
         self._ignored = ignored
         self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
@@ -75,7 +78,6 @@ class Invariants:
         self._documents_of_terminal_jobs: dict[str, JobKey] = {}
         self._harvesters: dict[JobKey, Actor] = {}
         self._clean_failures: dict[str, list[str]] = defaultdict(list)
-        self.at_rest: list[Callable[[], None]] = []
         observe_writes(world.aws, self._check_write)
         observe_objects(world.aws, BUCKET, self._check_object)
         world.replicate.on_create = self._check_create
@@ -101,6 +103,7 @@ class Invariants:
             sorted(self.accepted),
             sorted(self.canceled_by_caller),
             sorted(map(len, self._clean_failures.values())),
+            [describe() for describe in self.memories],
         )
 
     # Jobs

@@ -12,16 +12,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from replicate_proxy.aws import job_store
-from replicate_proxy.aws.dynamodb import to_item
+from replicate_proxy.auth.keys import ApiKey, rotate_key
+from replicate_proxy.aws import delivery_store, job_store
+from replicate_proxy.aws.dynamodb import to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
+from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
+from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import Claimed, EndedByProxy, HarvestLeaseAcquired, Reported
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.jobs.transitions import finish
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.operations import keys
+from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
 from replicate_proxy.services.check_outcome import CheckOutcome
@@ -30,7 +35,13 @@ from replicate_proxy.services.ingest import JobFactory
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.resolve_submission import SubmissionResolver, _SearchResult
 from replicate_proxy.webhooks import deliverer
+from replicate_proxy.webhooks.deliverer import Deliverer
+from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDelivery
+from replicate_proxy.webhooks.notifier import Notifier
+from replicate_proxy.webhooks.redelivery import RedeliveryService
+from replicate_proxy.webhooks.request_builder import RequestBuilder
 from tools.simulation.decisions import Rates
+from tools.simulation.explore import Budget, explore
 from tools.simulation.faults import FaultMix
 from tools.simulation.run import RunSettings, run_seed
 
@@ -46,13 +57,15 @@ SETTINGS = RunSettings(jobs=25)
 class Mutant:
     """What is broken: attributes of modules or classes with their replacements.
 
-    `mix` are the faults of its runs where those of a seed meet the broken part too rarely.
+    `mix` are the faults of its runs where those of a seed meet the broken part too rarely; `scenario` is
+    explored instead where the broken part takes a certain order of steps.
     """
 
     name: str
     guarantee: str
     patches: tuple[tuple[Any, str, Any], ...]
     mix: FaultMix | None = None
+    scenario: str = ""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -65,23 +78,32 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The seed that caught a mutant, after `seeds` of them, and the guarantee that it broke; or none."""
+    """The seed or scenario that caught a mutant, after `runs`, and the guarantee that it broke; or empty."""
 
     mutant: str
-    seeds: int
-    seed: int | None
-    guarantee: str
+    runs: int
+    found: str = ""
+    guarantee: str = ""
 
 
 def hunt(mutant: Mutant, *, first_seed: int = 1, max_seeds: int = 200) -> Verdict:
-    """Run seeds until one catches the mutant."""
+    """Run seeds until one catches the mutant, or explore its scenario."""
     with mutant.applied():
+        if mutant.scenario:
+            return _explore(mutant)
         for count in range(1, max_seeds + 1):
             seed = first_seed + count - 1
             violation = run_seed(seed, SETTINGS, mix=mutant.mix).violation
             if violation is not None:
-                return Verdict(mutant.name, count, seed, violation.guarantee)
-    return Verdict(mutant.name, max_seeds, None, "")
+                return Verdict(mutant.name, count, f"seed {seed}", violation.guarantee)
+    return Verdict(mutant.name, max_seeds)
+
+
+def _explore(mutant: Mutant) -> Verdict:
+    exploration = explore(mutant.scenario, Budget(preemptions=2, faults=0), stops_at_violation=True)
+    for guarantee in exploration.violations:
+        return Verdict(mutant.name, exploration.runs, f"scenario {mutant.scenario}", guarantee)
+    return Verdict(mutant.name, exploration.runs)
 
 
 def hunt_by_number(number: int, *, max_seeds: int) -> Verdict:
@@ -131,6 +153,43 @@ def _only_postpone(reconciler: Any, job: Job) -> CheckOutcome:
     return CheckOutcome.STILL_RUNNING
 
 
+def _record_before_saving(self: Any, delivery: Any, prepared: Any, response: Any, now: Any) -> Any:
+    self._record_attempt(delivery, prepared, response, None, now)
+    self._updater.mark_succeeded(delivery, now)
+    return self._updater.find_next(delivery)
+
+
+def _put_without_write_id(
+    client: Any, table: str, record: Any, operation: str, *, condition: str, values: Any = None
+) -> None:
+    options = {"ExpressionAttributeValues": {n: to_value(v) for n, v in values.items()}} if values else {}
+    with translate_dynamodb_errors(operation):
+        client.put_item(TableName=table, Item=to_item(record), ConditionExpression=condition, **options)
+
+
+def _update_without_condition(self: Any, *arguments: Any, **options: Any) -> Any:
+    return _update_receiver(self, *arguments, **(options | {"condition": None}))
+
+
+def _open_unless_open(self: Any, opened_by: str, *, seconds: float, force: bool = False) -> None:
+    if self.read(fresh=True).state != "open":
+        _open_breaker(self, opened_by, seconds=seconds, force=force or self._record.state == "half-open")
+
+
+def _save_key_without_condition(self: Any, key: ApiKey) -> ApiKey:
+    saved = replace(key, revision=key.revision + 1)
+    self._client.put_item(TableName=self._table, Item=to_item(record_from_key(saved)))
+    return saved
+
+
+def _rotate_and_keep_one(*arguments: Any, **options: Any) -> Any:
+    key, secret = rotate_key(*arguments, **options)
+    return replace(key, previous_digests=key.previous_digests[:1]), secret
+
+
+_update_receiver: Callable[..., Any] = DynamoReceiverLimitStore._update  # noqa: SLF001 - as above
+_open_breaker: Callable[..., Any] = BreakerStore.open
+_LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
 _transitions = state_machine._TRANSITIONS  # noqa: SLF001 - as above
 
@@ -227,5 +286,56 @@ MUTANTS: tuple[Mutant, ...] = (
         "a later event does not wait for an earlier one",
         "deliveries are in order",
         ((deliverer, "find_blocking", lambda *_arguments, **_options: []),),
+    ),
+    Mutant(
+        "an event is sent although a later one has succeeded",
+        "deliveries are in order",
+        (
+            (LoadedDelivery, "is_overtaken", False),
+            (DeliveryUpdater, "supersede_earlier", lambda *_arguments: None),
+        ),
+    ),
+    Mutant(
+        "a success is saved after its attempt is recorded",
+        "delivered once after success",
+        ((Deliverer, "_finish_delivered", _record_before_saving),),
+    ),
+    Mutant(
+        "a write does not recognize its own effect",
+        "a counted attempt is sent",
+        ((delivery_store, "put_record", _put_without_write_id),),
+        mix=_LOST_RESPONSES,
+    ),
+    Mutant(
+        "a repeated write counts a failure again",
+        "a failed request counts once",
+        ((DynamoReceiverLimitStore, "_update", _update_without_condition),),
+        mix=_LOST_RESPONSES,
+    ),
+    Mutant(
+        "what an endpoint missed is searched for only once",
+        "enabling sends what was missed",
+        (
+            (RequestBuilder, "is_endpoint_enabled", lambda _self, _delivery: False),
+            (Notifier, "_restart_missed", lambda _self, _deliveries, _now: []),
+            (RedeliveryService, "continue_missed_search", lambda _self, _tenant, _endpoint_id: None),
+        ),
+        scenario="endpoint",
+    ),
+    Mutant(
+        "any call may end the probe of the breaker",
+        "a probe decides alone",
+        ((BreakerStore, "open", _open_unless_open),),
+        scenario="breaker",
+    ),
+    Mutant(
+        "a change of a key overwrites other changes",
+        "changes of a key do not undo each other",
+        ((DynamoKeyStore, "save", _save_key_without_condition),),
+    ),
+    Mutant(
+        "a rotation invalidates all secrets but the last two",
+        "a secret keeps its grace",
+        ((keys, "rotate_key", _rotate_and_keep_one),),
     ),
 )

@@ -7,6 +7,7 @@ allowed preemptions reach: so a scenario lets things coincide that should not di
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
 from replicate_proxy.services.ingest import JobRequest
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError
@@ -175,6 +177,28 @@ def _create_twice_with_one_key(cast: Cast) -> None:
     cast.spawn("caller-2", cast.create)
 
 
+def _call_through_breaker(cast: Cast) -> None:
+    """Let calls of Replicate last so long that they meet: the breaker opens for half a minute."""
+
+    def call(result: Callable[[], None], seconds: float) -> None:
+        breaker = cast.world.composition.build_breaker()
+
+        def wait() -> None:
+            cast.world.scheduler.sleep(seconds)
+            result()
+
+        with suppress(ProxyError):
+            breaker.call(wait)
+
+    def fail() -> None:
+        raise UpstreamUnavailableError("no response")
+
+    for number in range(8):
+        cast.spawn(f"failing-{number}", partial(call, fail, 1.0))
+    cast.spawn("straggler", partial(call, fail, 40.0))
+    cast.spawn("probe", partial(call, lambda: None, 20.0), delay_seconds=32.0)
+
+
 # The sweep runs at full minutes. A job of unknown outcome is checked after 30 s, a running one after 300 s.
 SCENARIOS: Mapping[str, Scenario] = {
     "webhook": Scenario(
@@ -227,6 +251,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         start=lambda cast: cast.spawn("owner", partial(cast.create_with_endpoint, enable_after_seconds=10.0)),
         run_seconds=(0.0, 10.0),
         receiver_answers=("gone",),
+    ),
+    "breaker": Scenario(
+        description="a call from before the breaker opened fails while another one probes",
+        start=_call_through_breaker,
     ),
     "idempotency-key": Scenario(
         description="a create with an idempotency key sent twice at once",

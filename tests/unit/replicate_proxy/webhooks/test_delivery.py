@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Document, JobStatus
 from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
 from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS, DeliverySettings
@@ -222,3 +223,22 @@ def test_body_above_the_limit_is_sent_without_input() -> None:
     assert body["output"] == ["https://cdn.example/outputs/1.webp"]
     assert body["proxy"]["omitted"] == ["input"]
     assert (body["id"], body["status"]) == (job.id, "succeeded")
+
+
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [("deliveries", "record_attempt"), ("receiver_limits", "record_response"), ("deliveries", "get_next")],
+)
+def test_accepted_event_is_not_sent_again_when_its_records_fail(
+    simulation: WebhookSimulation, monkeypatch: pytest.MonkeyPatch, part: str, method: str
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise RetryableError("the table cannot be reached")
+
+    monkeypatch.setattr(getattr(simulation, part), method, fail)
+    job = simulation.complete_job()
+    simulation.run_for(3600)
+
+    assert len(simulation.receiver.accepted) == 1
+    (delivery,) = simulation.deliveries.list_by_job(TENANT, job.id)
+    assert delivery.status is DeliveryStatus.SUCCEEDED

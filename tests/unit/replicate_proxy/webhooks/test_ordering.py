@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
 from replicate_proxy.webhooks.model import DeliveryStatus
 from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
@@ -63,6 +65,53 @@ def test_later_events_supersede_rejected_one_after_ordering_timeout(simulation: 
     assert count_start_requests() == 3
     simulation.run_for(90 * 3600)
     assert count_start_requests() == 3
+
+
+def test_overtaken_event_is_not_sent_when_process_ended_before_superseding_it(
+    simulation: WebhookSimulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeliveryUpdater, "supersede_earlier", lambda *_arguments: None)
+    simulation.receiver.behavior = lambda request: respond(
+        400 if request.event == "start" and not simulation.receiver.accepted else 200
+    )
+    job_id = run_job(simulation)
+    simulation.run_for(90 * 3600)
+
+    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
+    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    statuses = {delivery.kind.value: delivery.status for delivery in deliveries}
+    assert statuses["start"] is DeliveryStatus.SUPERSEDED
+
+
+def test_overtaken_event_waits_while_later_one_may_have_arrived(simulation: WebhookSimulation) -> None:
+    """The receiver takes `output`, but its answer is lost; then it would take `start` as well."""
+    answers = iter([time_out()])
+
+    def behave(request: ReceivedRequest) -> ReceiverResponse:
+        if request.event == "start":
+            has_taken_output = any(other.event == "output" for other in simulation.receiver.received)
+            return respond(200 if has_taken_output else 400)
+        return next(answers, respond(200))
+
+    simulation.receiver.behavior = behave
+    run_job(simulation)
+    simulation.run_for(90 * 3600)
+
+    events = [request.event for request in simulation.receiver.received]
+    assert "start" not in events[events.index("output") :]
+    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
+
+
+def test_redelivery_of_superseded_event_is_sent(simulation: WebhookSimulation) -> None:
+    simulation.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
+    job_id = run_job(simulation)
+    simulation.run_for(1200)
+    simulation.receiver.behavior = lambda _: respond(200)
+    (start,) = [one for one in simulation.deliveries.list_by_job(TENANT, job_id) if one.kind == "start"]
+    simulation.redelivery.redeliver(TENANT, start.id)
+    simulation.run_for(1)
+
+    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed", "start"]
 
 
 def test_every_delivery_ends_when_receiver_is_never_available(simulation: WebhookSimulation) -> None:
