@@ -58,6 +58,13 @@ class Receiver:
     refuses_until: float = 0.0
     taken: list[Taken] = field(default_factory=list)
 
+    def has_taken(self, message_id: str) -> bool:
+        """Return whether it drops this event as a repetition, which it answers with 2xx unless it is busy.
+
+        docs/webhooks.md asks receivers for that. If one rejected what it has taken, no order could be kept.
+        """
+        return any(taken.message_id == message_id for taken in self.taken)
+
 
 class Applications:
     """The Sender port: carries a request to a receiver, which answers in one of many ways."""
@@ -115,7 +122,7 @@ class Applications:
         if choice == "timeout":
             self._scheduler.sleep(_TIMEOUT_SECONDS)
             return _missing(ErrorCode.TIMEOUT, _TIMEOUT_SECONDS)
-        if choice in _STATUSES:
+        if choice in _STATUSES and not (choice != "busy" and receiver.has_taken(headers["webhook-id"])):
             return classify_response(_STATUSES[choice], {}, b"", duration_seconds=0.05)
         if choice == "slow":
             self._scheduler.sleep(actor.random.uniform(1.0, 14.0))
