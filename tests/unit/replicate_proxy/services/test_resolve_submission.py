@@ -230,3 +230,47 @@ def test_of_two_equal_jobs_of_one_tenant_the_other_waits_for_its_own_prediction(
 
     # Then each has a prediction of its own in the end, and no more were created than there are jobs
     assert {job.replicate_id for job in world.store.jobs.values()} == {"p1", "p2"}
+
+
+def test_job_whose_own_prediction_may_be_disputed_takes_none_from_an_equal_job(world: World) -> None:
+    # Given a prediction that a job of another tenant disputes, and a later one of an equal job
+    early = accept_job_with_lost_response(world)
+    world.store.dispute_prediction("p1", "globex", "ended", now=world.clock.now())
+    world.clock.advance(200)
+    late = accept_job_with_lost_response(world)
+    # which lies outside of the window in which the later job's may have been created
+    assert set(world.replicate.predictions) == {"p1", "p2"}
+
+    world.pass_time(3600)
+
+    # Then the earlier job is given up: with p2 taken, the later one would have been sent again
+    assert world.get_job(early).replicate_id is None
+    assert world.get_job(late).replicate_id in {None, "p2"}
+    assert set(world.replicate.predictions) == {"p1", "p2"}
+
+
+def test_prediction_is_not_adopted_that_only_a_job_of_another_tenant_shares(world: World) -> None:
+    # Given a job of a deployment, which does not tell the model, and predictions of two models
+    now = world.clock.now()
+    deployment = Submission(kind=SubmissionKind.DEPLOYMENT, owner="acme", name="deployed")
+    job = _put_doubtful_job(world, "acme", submission=deployment)
+    for replicate_id, model, seconds in (("p8", "acme/first", 1), ("p9", "acme/second", 9)):
+        world.replicate.predictions[replicate_id] = {
+            "id": replicate_id,
+            "model": model,
+            "version": "hidden",
+            "status": "starting",
+            "input": {"prompt": "a cat"},
+            "output": None,
+            "error": None,
+            "logs": "",
+            "metrics": {},
+            "created_at": format_timestamp(now + timedelta(seconds=seconds)),
+        }
+    # and a job of another tenant that may have created the closer one
+    other = Submission(kind=SubmissionKind.MODEL, owner="acme", name="first")
+    _put_doubtful_job(world, "globex", id="z" * 26, submission=other)
+
+    world.pass_time(1800)
+
+    assert world.get_job(job).replicate_id != "p8"

@@ -53,6 +53,30 @@ def test_seed_breaks_no_guarantee_any_more(
 
 
 @pytest.mark.parametrize(
+    ("seed", "settings", "script"),
+    [
+        pytest.param(
+            40,
+            RunSettings(jobs=15),
+            {
+                "ingest-5/8": "twice",
+                "dispatch-9/7": "status_500",
+                "dispatch-10/7": "status_500_after",
+                "dispatch-13/7": "refused",
+                "dispatch-13/8": "status_500_after",
+            },
+            id="never paid twice: a job whose own prediction is disputed adopts that of another",
+        ),
+    ],
+)
+def test_seed_with_its_own_replicate_breaks_no_guarantee_any_more(
+    seed: int, settings: RunSettings, script: Mapping[str, str]
+) -> None:
+    """As above, with run times, outcomes and listing of Replicate as the seed draws them."""
+    assert run_seed(seed, settings, script=script).violation is None
+
+
+@pytest.mark.parametrize(
     ("scenario", "script"),
     [
         ("endpoint", {"endpoints-2/1": "preempt", "notify-0-4/2": "preempt"}),

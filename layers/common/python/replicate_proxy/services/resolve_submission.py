@@ -5,7 +5,7 @@ belongs to the job that the URL names. One without may be the job's if its model
 as well that of another job with an equal request. The job adopts it only after the time in which a callback
 would have told, only if no job of another tenant can have created it, and only if there is one for each job
 that waits for one. Until then, and where Replicate has deleted the input, the job waits: nothing is sent
-again while its prediction may exist.
+again while its prediction may exist, and nothing is taken that another job would have to send again.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class SubmissionResolver:
             return self._wait(job)
         is_last_chance = waited_seconds >= _MAX_DOUBT.total_seconds()
         if search.lookalikes:
-            return self._adopt(job, search.lookalikes, is_last_chance=is_last_chance)
+            return self._adopt(job, search, is_last_chance=is_last_chance)
         if search.is_doubtful:
             return self._give_up(job) if is_last_chance else self._wait(job)
         if _count_resubmissions(job) >= self.timeouts.max_resubmissions:
@@ -130,14 +130,22 @@ class SubmissionResolver:
         self.updater.apply(job, end)
         return CheckOutcome.UNRESOLVED
 
-    def _adopt(
-        self, job: Job, lookalikes: Sequence[UpstreamPrediction], *, is_last_chance: bool
-    ) -> CheckOutcome:
-        """Adopt the prediction created closest to the sending, unless it may be that of another job."""
-        rivals = self._find_rivals(job, lookalikes[0])
-        if rivals is None or any(rival.tenant != job.tenant for rival in rivals):
+    def _adopt(self, job: Job, search: _SearchResult, *, is_last_chance: bool) -> CheckOutcome:
+        """Adopt the prediction created closest to the sending, unless it may be that of another job.
+
+        If there are too few, one of the jobs has none, and may be sent again. It can be any of them, except
+        where this job's own may be one that nobody adopts: then that would be paid for as well.
+        """
+        lookalikes = search.lookalikes
+        rivals = self._find_rivals(job, lookalikes)
+        is_scarce = rivals is None or len(rivals) >= len(lookalikes)
+        if (
+            rivals is None
+            or any(rival.tenant != job.tenant for rival in rivals)
+            or (is_scarce and search.is_doubtful)
+        ):
             return self._give_up(job, lookalikes) if is_last_chance else self._wait(job)
-        if len(rivals) >= len(lookalikes) and not is_last_chance:
+        if is_scarce and not is_last_chance:
             return self._wait(job)
         closest = min(lookalikes, key=partial(_calculate_distance, job))
         try:
@@ -145,11 +153,11 @@ class SubmissionResolver:
         except ConflictError as error:
             raise StaleChangeError("the job or the owner of the prediction has changed") from error
 
-    def _find_rivals(self, job: Job, prediction: UpstreamPrediction) -> Sequence[Job] | None:
-        """Return the other jobs that may have created the prediction; None if there are too many to tell.
+    def _find_rivals(self, job: Job, predictions: Sequence[UpstreamPrediction]) -> Sequence[Job] | None:
+        """Return the other jobs that may have created any of these; None if there are too many to tell.
 
-        The prediction was created before it was listed, so that its job's record tells by now that a create
-        request was sent whose outcome is unknown.
+        The predictions were created before they were listed, so that the records of their jobs tell by now
+        that a create request was sent whose outcome is unknown.
         """
         rows = self.store.list_due_jobs(before=self.clock.now() + _ALL_ACTIVE, limit=_MAX_RIVALS)
         if len(rows) >= _MAX_RIVALS:
@@ -164,7 +172,11 @@ class SubmissionResolver:
             for tenant, ids in ids_by_tenant.items()
             for other in self.store.get_many(tenant, ids, consistent=True).values()
         ]
-        return [other for other in others if _is_in_doubt(other) and self._may_own(other, prediction)]
+        return [
+            other
+            for other in others
+            if _is_in_doubt(other) and any(self._may_own(other, prediction) for prediction in predictions)
+        ]
 
     def _may_own(self, job: Job, prediction: UpstreamPrediction) -> bool:
         return _is_same_model(job, prediction) and prediction.input == self.documents.load(job.input)
