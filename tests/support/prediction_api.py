@@ -21,7 +21,7 @@ from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import VERSION, make_event
-from tests.support.world import World
+from tests.support.pipeline import Pipeline
 
 CREATE_BODY = {"version": VERSION, "input": {"prompt": "a cat"}}
 API_URL = "https://proxy.test/prod"
@@ -69,41 +69,46 @@ class PredictionApi:
     """
 
     def __init__(self, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
-        self.world = World()
+        self.pipeline = Pipeline()
         self.finishes_after = 1e9
-        renderer = PredictionRenderer(self.world.documents, max_response_bytes=max_response_bytes)
+        renderer = PredictionRenderer(self.pipeline.documents, max_response_bytes=max_response_bytes)
         self.wait_limiter = FakeWaitLimiter()
-        waiter = JobWaiter(self.world.store, self.world.clock, self._sleep, 25, limiter=self.wait_limiter)
+        waiter = JobWaiter(
+            self.pipeline.store, self.pipeline.clock, self._sleep, 25, limiter=self.wait_limiter
+        )
         self.models = FakeModels()
         parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None, self.models)
         self.writes = Router()
         add_prediction_write_routes(
             self.writes,
             parser=parser,
-            creator=self.world.job_creator,
-            canceler=self.world.canceler,
+            creator=self.pipeline.job_creator,
+            canceler=self.pipeline.canceler,
             waiter=waiter,
             renderer=renderer,
         )
         add_batch_write_routes(
-            self.writes, parser=parser, batches=self.world.batch_service, renderer=renderer
+            self.writes, parser=parser, batches=self.pipeline.batch_service, renderer=renderer
         )
         self.reads = Router()
         self.progress_claims = FakeProgressClaims()
         requester = ProgressRequester(
-            self.progress_claims, self.world.queue, self.world.clock, min_interval_seconds=3
+            self.progress_claims, self.pipeline.queue, self.pipeline.clock, min_interval_seconds=3
         )
-        add_prediction_read_routes(self.reads, PredictionReader(self.world.store, renderer, requester))
-        add_batch_read_routes(self.reads, batches=BatchReader(self.world.batch_store), renderer=renderer)
+        add_prediction_read_routes(self.reads, PredictionReader(self.pipeline.store, renderer, requester))
+        add_batch_read_routes(self.reads, batches=BatchReader(self.pipeline.batch_store), renderer=renderer)
         add_health_routes(self.reads)
 
     def _sleep(self, seconds: float) -> None:
-        self.world.clock.advance(seconds)
-        self.world.drain_messages()
-        if self.world.elapsed_seconds >= self.finishes_after and "p1" in self.world.replicate.predictions:
-            self.world.replicate.finish("p1")
-            self.world.send_webhook("p1")
-            self.world.drain_messages()
+        self.pipeline.clock.advance(seconds)
+        self.pipeline.drain_messages()
+        if (
+            self.pipeline.elapsed_seconds >= self.finishes_after
+            and "p1" in self.pipeline.replicate.predictions
+        ):
+            self.pipeline.replicate.finish("p1")
+            self.pipeline.send_webhook("p1")
+            self.pipeline.drain_messages()
 
     def post(
         self, resource: str = "/v1/predictions", body: Any = CREATE_BODY, **fields: Any

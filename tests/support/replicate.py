@@ -27,14 +27,13 @@ class FakeReplicate:
     The planned fault "create" is raised before the prediction exists, "create_response" after.
     """
 
-    def __init__(self, clock: Clock, *, echoes_webhook: bool = False) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.predictions: dict[str, dict[str, Any]] = {}
         self.webhooks: dict[str, str] = {}
         self.faults = Faults()
         self.create_delay_seconds: float = 0
         self.canceled: list[str] = []
-        self._echoes_webhook = echoes_webhook
         self._next_numbers = itertools.count(1)
 
     def acquire_create_slot(self) -> float:
@@ -59,8 +58,6 @@ class FakeReplicate:
         }
         if "webhook" in body:
             self.webhooks[prediction_id] = body["webhook"]
-            if self._echoes_webhook:
-                self.predictions[prediction_id]["webhook"] = body["webhook"]
         self.faults.raise_planned("create_response")
         return self._parse(prediction_id)
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 Script = Callable[["Connection"], None]
 
-SUBMISSION = Submission(SubmissionKind.VERSION, version="replicate/hello-world")
+SUBMISSION = Submission(SubmissionKind.VERSION, version="replicate/hello-pipeline")
 PREDICTION: dict[str, Any] = {
     "id": "gm3qorzdhgbfurvjtvhg6dckhu",
-    "model": "replicate/hello-world",
+    "model": "replicate/hello-pipeline",
     "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
     "status": "starting",
     "input": {"text": "Alice"},

@@ -15,8 +15,8 @@ from functions.track import app as track_app
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_job
 from tests.support.handlers import LambdaContext, load_event
+from tests.support.pipeline import Pipeline
 from tests.support.prediction_api import PredictionApi
-from tests.support.world import World
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,18 +33,18 @@ CONTEXT: Any = Context()
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World()
-    monkeypatch.setattr(dispatch_app, "build_dispatcher", lambda: world.dispatcher)
-    monkeypatch.setattr(track_app, "build_tracker", lambda: world.tracker)
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    pipeline = Pipeline()
+    monkeypatch.setattr(dispatch_app, "build_dispatcher", lambda: pipeline.dispatcher)
+    monkeypatch.setattr(track_app, "build_tracker", lambda: pipeline.tracker)
     for app in (track_app, harvest_app):
-        monkeypatch.setattr(app, "build_report_loader", lambda: world.report_loader)
-    monkeypatch.setattr(harvest_app, "build_harvester", lambda: world.harvester)
-    monkeypatch.setattr(harvest_app, "clock", world.clock)
-    return world
+        monkeypatch.setattr(app, "build_report_loader", lambda: pipeline.report_loader)
+    monkeypatch.setattr(harvest_app, "build_harvester", lambda: pipeline.harvester)
+    monkeypatch.setattr(harvest_app, "clock", pipeline.clock)
+    return pipeline
 
 
-def store_job(event: dict[str, Any], world: World, status: JobStatus, **fields: Any) -> Any:
+def store_job(event: dict[str, Any], pipeline: Pipeline, status: JobStatus, **fields: Any) -> Any:
     """Store and return the job that the event's first message is about."""
     body = json.loads(event["Records"][0]["body"])
     data = body["detail"]["data"] if "detail" in body else body
@@ -52,7 +52,7 @@ def store_job(event: dict[str, Any], world: World, status: JobStatus, **fields: 
     if status is not JobStatus.QUEUED:
         fields.setdefault("replicate_id", prediction.get("id", "p1"))
     job = make_job(status, id=data["job_id"], tenant=data["tenant"], attempt=data.get("attempt", 1), **fields)
-    return world.store.put(job)
+    return pipeline.store.put(job)
 
 
 def invoke(app: ModuleType, event: dict[str, Any]) -> list[str]:
@@ -61,40 +61,40 @@ def invoke(app: ModuleType, event: dict[str, Any]) -> list[str]:
     return [entry["itemIdentifier"] for entry in response["batchItemFailures"]]
 
 
-def test_dispatch_submits_job(world: World) -> None:
+def test_dispatch_submits_job(pipeline: Pipeline) -> None:
     event = load_event("dispatch/submit")
-    job = store_job(event, world, JobStatus.QUEUED)
+    job = store_job(event, pipeline, JobStatus.QUEUED)
     assert invoke(dispatch_app, event) == []
-    assert world.get_job(job).status is JobStatus.SUBMITTED
+    assert pipeline.get_job(job).status is JobStatus.SUBMITTED
 
 
-def test_dispatch_cancels_job(world: World) -> None:
+def test_dispatch_cancels_job(pipeline: Pipeline) -> None:
     event = load_event("dispatch/cancel")
-    world.accept_job()
-    world.drain_messages()
-    job = store_job(event, world, JobStatus.SUBMITTED, cancel_requested_at=world.clock.now())
+    pipeline.accept_job()
+    pipeline.drain_messages()
+    job = store_job(event, pipeline, JobStatus.SUBMITTED, cancel_requested_at=pipeline.clock.now())
     assert invoke(dispatch_app, event) == []
-    assert world.get_job(job).status is JobStatus.CANCELED
+    assert pipeline.get_job(job).status is JobStatus.CANCELED
 
 
-def test_dispatch_returns_only_the_malformed_message(world: World) -> None:
+def test_dispatch_returns_only_the_malformed_message(pipeline: Pipeline) -> None:
     event = load_event("dispatch/batch_with_poison")
-    job = store_job(event, world, JobStatus.QUEUED)
+    job = store_job(event, pipeline, JobStatus.QUEUED)
     failed = invoke(dispatch_app, event)
     assert len(failed) < len(event["Records"])
     assert failed
-    assert world.get_job(job).status is JobStatus.SUBMITTED
+    assert pipeline.get_job(job).status is JobStatus.SUBMITTED
 
 
 @pytest.mark.parametrize(
     ("app", "name"), [(dispatch_app, "dispatch"), (track_app, "track"), (harvest_app, "harvest")]
 )
-def test_malformed_message_is_returned_to_the_queue(world: World, app: ModuleType, name: str) -> None:
+def test_malformed_message_is_returned_to_the_queue(pipeline: Pipeline, app: ModuleType, name: str) -> None:
     event = load_event(f"{name}/poison")
     assert invoke(app, event) == [record["messageId"] for record in event["Records"]]
 
 
-def test_message_about_unknown_job_is_dropped(world: World) -> None:
+def test_message_about_unknown_job_is_dropped(pipeline: Pipeline) -> None:
     assert invoke(dispatch_app, load_event("dispatch/unknown_job")) == []
     assert invoke(track_app, load_event("track/failed")) == []
 
@@ -109,28 +109,28 @@ def test_message_about_unknown_job_is_dropped(world: World) -> None:
         ("aborted", JobStatus.CANCELED),
     ],
 )
-def test_track_applies_report(world: World, name: str, status: JobStatus) -> None:
+def test_track_applies_report(pipeline: Pipeline, name: str, status: JobStatus) -> None:
     event = load_event(f"track/{name}")
-    job = store_job(event, world, JobStatus.SUBMIT_UNKNOWN, replicate_id=None)
+    job = store_job(event, pipeline, JobStatus.SUBMIT_UNKNOWN, replicate_id=None)
     assert invoke(track_app, event) == []
-    assert world.get_job(job).status is status
+    assert pipeline.get_job(job).status is status
 
 
-def test_track_handles_messages_in_any_order(world: World) -> None:
+def test_track_handles_messages_in_any_order(pipeline: Pipeline) -> None:
     event = load_event("track/batch_out_of_order")
-    job = store_job(event, world, JobStatus.SUBMITTED)
+    job = store_job(event, pipeline, JobStatus.SUBMITTED)
     assert invoke(track_app, event) == []
-    ended = world.get_job(job)
+    ended = pipeline.get_job(job)
     assert invoke(track_app, {"Records": event["Records"][::-1]}) == []
-    assert world.get_job(job) == ended
+    assert pipeline.get_job(job) == ended
 
 
 @pytest.mark.parametrize("name", ["completed", "completed_nested", "completed_text", "forbidden_host"])
-def test_harvest_finishes_job(world: World, name: str) -> None:
+def test_harvest_finishes_job(pipeline: Pipeline, name: str) -> None:
     event = load_event(f"harvest/{name}")
-    job = store_job(event, world, JobStatus.PROCESSING)
+    job = store_job(event, pipeline, JobStatus.PROCESSING)
     assert invoke(harvest_app, event) == []
-    assert world.get_job(job).status is JobStatus.SUCCEEDED
+    assert pipeline.get_job(job).status is JobStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_ingest_returns_status(monkeypatch: pytest.MonkeyPatch, name: str, statu
     monkeypatch.setattr(ingest_app, "build_router", lambda: api.writes)
     response = ingest_app.lambda_handler(load_event(f"ingest/{name}"), CONTEXT)
     assert response["statusCode"] == status, response["body"]
-    assert len(api.world.store.jobs) == (1 if status < 300 else 0)
+    assert len(api.pipeline.store.jobs) == (1 if status < 300 else 0)
 
 
 def test_ingest_creates_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_ingest_creates_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest_app, "build_router", lambda: api.writes)
     response = ingest_app.lambda_handler(load_event("ingest/create_batch"), CONTEXT)
     assert response["statusCode"] == 201, response["body"]
-    assert len(api.world.store.jobs) == 3
+    assert len(api.pipeline.store.jobs) == 3
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from replicate_proxy.consumer import identify_job, log_message_outcome
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.observability import SampledTracer
 from tests.support.builders import make_job
-from tests.support.world import World
+from tests.support.pipeline import Pipeline
 
 # Runs a handler as Lambda does: without and with a sampled trace. Separate, as the SDK patches other modules.
 _PROGRAM = """
@@ -84,18 +84,18 @@ def test_handling_of_message_is_annotated_with_its_job(annotated: list[dict[str,
 
 
 def test_every_step_of_a_prediction_is_annotated(annotated: list[dict[str, str]]) -> None:
-    world = World()
-    job = world.accept_job().job
+    pipeline = Pipeline()
+    job = pipeline.accept_job().job
     assert annotated.pop() == {"job_id": job.id}, "ingest"
-    world.drain_messages()
+    pipeline.drain_messages()
     assert annotated.pop() == {"replicate_id": "p1"}, "dispatch"
-    world.replicate.start("p1")
-    world.send_webhook("p1")
+    pipeline.replicate.start("p1")
+    pipeline.send_webhook("p1")
     assert annotated.pop() == {"job_id": job.id, "replicate_id": "p1"}, "webhook"
-    world.drain_messages()
+    pipeline.drain_messages()
     assert annotated.pop() == {"replicate_id": "p1"}, "track"
-    world.replicate.finish("p1")
-    world.send_webhook("p1")
+    pipeline.replicate.finish("p1")
+    pipeline.send_webhook("p1")
     annotated.clear()
-    world.drain_messages()
+    pipeline.drain_messages()
     assert annotated == [{"replicate_id": "p1"}], "harvest"

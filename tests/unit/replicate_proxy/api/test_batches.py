@@ -25,11 +25,11 @@ def get_batch(api: PredictionApi, batch_id: str, **fields: Any) -> tuple[int, An
 
 
 def finish_all(api: PredictionApi) -> None:
-    api.world.drain_messages()
-    for prediction_id in list(api.world.replicate.predictions):
-        api.world.replicate.finish(prediction_id)
-        api.world.send_webhook(prediction_id)
-    api.world.drain_messages()
+    api.pipeline.drain_messages()
+    for prediction_id in list(api.pipeline.replicate.predictions):
+        api.pipeline.replicate.finish(prediction_id)
+        api.pipeline.send_webhook(prediction_id)
+    api.pipeline.drain_messages()
 
 
 def test_batch_is_created_with_all_entries_and_completes(api: PredictionApi) -> None:
@@ -44,7 +44,7 @@ def test_batch_is_created_with_all_entries_and_completes(api: PredictionApi) -> 
     finish_all(api)
     _, finished, _ = get_batch(api, batch["id"])
 
-    assert len(api.world.replicate.predictions) == 3
+    assert len(api.pipeline.replicate.predictions) == 3
     assert (finished["status"], finished["counts"]["succeeded"]) == ("completed", 3)
     ids = [prediction["id"] for prediction in batch["predictions"]]
     assert [prediction["id"] for prediction in finished["predictions"]] == ids
@@ -54,11 +54,11 @@ def test_batch_is_created_with_all_entries_and_completes(api: PredictionApi) -> 
 
 def test_batch_counts_by_its_size(api: PredictionApi) -> None:
     create(api, ENTRY, ENTRY, ENTRY)
-    api.world.batch_limiter.delay_seconds = 2.5
+    api.pipeline.batch_limiter.delay_seconds = 2.5
     status, problem, headers = create(api, ENTRY, ENTRY)
     assert (status, problem["retry_after"], headers["retry-after"]) == (429, 3, "3")
-    assert api.world.batch_limiter.calls == [(TENANT, 3), (TENANT, 2)]
-    assert len(api.world.store.jobs) == 3
+    assert api.pipeline.batch_limiter.calls == [(TENANT, 3), (TENANT, 2)]
+    assert len(api.pipeline.store.jobs) == 3
 
 
 def test_predictions_of_a_batch_are_ordinary_predictions(api: PredictionApi) -> None:
@@ -113,8 +113,8 @@ def test_invalid_batch_names_every_field_and_creates_nothing(
     status, problem, _ = create(api, *entries, **fields)
     assert status == 422
     assert sorted(field["field"] for field in problem["invalid_fields"]) == invalid
-    assert api.world.store.jobs == {}
-    assert api.world.messages == []
+    assert api.pipeline.store.jobs == {}
+    assert api.pipeline.messages == []
 
 
 def test_model_that_the_key_may_not_run_rejects_the_whole_batch(api: PredictionApi) -> None:
@@ -124,7 +124,7 @@ def test_model_that_the_key_may_not_run_rejects_the_whole_batch(api: PredictionA
     response = api.writes.handle(event)
     status, problem = response["statusCode"], json.loads(response["body"])
     assert (status, problem["detail"]) == (403, "predictions.1: This API key may not run that model")
-    assert api.world.store.jobs == {}
+    assert api.pipeline.store.jobs == {}
 
 
 def test_idempotency_key_replays_the_whole_batch(api: PredictionApi) -> None:
@@ -135,23 +135,23 @@ def test_idempotency_key_replays_the_whole_batch(api: PredictionApi) -> None:
     assert second[1]["id"] == first[1]["id"]
     assert "idempotent-replayed" not in first[2]
     assert second[2]["idempotent-replayed"] == "true"
-    assert len(api.world.store.jobs) == 2
+    assert len(api.pipeline.store.jobs) == 2
     assert create(api, ENTRY, headers=headers)[0] == 409
     assert api.post(headers=headers)[0] == 409
-    assert len(api.world.store.jobs) == 2
+    assert len(api.pipeline.store.jobs) == 2
 
 
 def test_cancel_cancels_predictions_that_are_not_final(api: PredictionApi) -> None:
     _, batch, _ = create(api, ENTRY, ENTRY, ENTRY)
     first_id = batch["predictions"][0]["id"]
-    api.world.drain_messages()
-    finished_id = next(iter(api.world.replicate.predictions))
-    api.world.replicate.finish(finished_id)
-    api.world.send_webhook(finished_id)
-    api.world.drain_messages()
+    api.pipeline.drain_messages()
+    finished_id = next(iter(api.pipeline.replicate.predictions))
+    api.pipeline.replicate.finish(finished_id)
+    api.pipeline.send_webhook(finished_id)
+    api.pipeline.drain_messages()
 
     status, canceled, _ = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]})
-    api.world.drain_messages()
+    api.pipeline.drain_messages()
     counts = get_batch(api, batch["id"])[1]["counts"]
 
     assert (status, canceled["total"]) == (200, 3)
@@ -168,7 +168,7 @@ def test_unknown_batch_and_other_tenants_batch_are_not_found_alike(api: Predicti
     assert unknown[1] == foreign[1]
     cancel = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]}, tenant="mallory")
     assert cancel[0] == 404
-    assert all(job.cancel_requested_at is None for job in api.world.store.jobs.values())
+    assert all(job.cancel_requested_at is None for job in api.pipeline.store.jobs.values())
 
 
 def test_batch_routes_require_the_scopes_of_predictions(api: PredictionApi) -> None:

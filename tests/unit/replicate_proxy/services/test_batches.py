@@ -11,7 +11,7 @@ from replicate_proxy.jobs.model import JobStatus, Submission, SubmissionKind
 from replicate_proxy.services.ingest import JobRequest
 from replicate_proxy.services.query import BatchState
 from tests.support.builders import BASE_URL, VERSION
-from tests.support.world import PRINCIPAL, Crash, World
+from tests.support.pipeline import PRINCIPAL, Crash, Pipeline
 
 REQUEST = JobRequest(
     submission=Submission(kind=SubmissionKind.VERSION, version=VERSION),
@@ -22,58 +22,58 @@ REQUEST = JobRequest(
 REQUESTS = [replace(REQUEST, input={"prompt": f"cat {number}"}) for number in range(3)]
 
 
-def create(world: World, key: str | None = None) -> BatchState:
-    return world.batch_service.create(REQUESTS, PRINCIPAL, key)
+def create(pipeline: Pipeline, key: str | None = None) -> BatchState:
+    return pipeline.batch_service.create(REQUESTS, PRINCIPAL, key)
 
 
 def test_batch_and_jobs_refer_to_each_other() -> None:
-    world = World()
-    state = create(world)
+    pipeline = Pipeline()
+    state = create(pipeline)
     assert state.batch.job_ids == tuple(job.id for job in state.jobs)
-    assert {job.batch_id for job in world.store.jobs.values()} == {state.batch.id}
+    assert {job.batch_id for job in pipeline.store.jobs.values()} == {state.batch.id}
     assert state.batch.expires_at == state.jobs[0].expires_at
-    assert len(world.messages) == 3
+    assert len(pipeline.messages) == 3
 
 
 @pytest.mark.parametrize("failing_store", ["batches", "documents"])
 def test_create_fails_when_nothing_can_be_stored(failing_store: str) -> None:
-    world = World()
+    pipeline = Pipeline()
     if failing_store == "batches":
-        world.batch_store.faults.fail("create")
+        pipeline.batch_store.faults.fail("create")
     else:
-        world.documents.faults.fail("save")
+        pipeline.documents.faults.fail("save")
     with pytest.raises(RetryableError):
-        create(world, "k")
-    assert (world.store.jobs, world.messages) == ({}, [])
-    assert not create(world, "k").is_replay, "the key is free for the caller's retry"
-    assert len(world.store.jobs) == 3
+        create(pipeline, "k")
+    assert (pipeline.store.jobs, pipeline.messages) == ({}, [])
+    assert not create(pipeline, "k").is_replay, "the key is free for the caller's retry"
+    assert len(pipeline.store.jobs) == 3
 
 
 def test_create_succeeds_when_response_of_the_table_is_lost() -> None:
-    world = World()
-    world.batch_store.faults.fail("create_response")
-    state = create(world)
+    pipeline = Pipeline()
+    pipeline.batch_store.faults.fail("create_response")
+    state = create(pipeline)
     assert not state.is_replay
-    assert len(world.store.jobs) == len(world.messages) == 3
+    assert len(pipeline.store.jobs) == len(pipeline.messages) == 3
 
 
 def test_concurrent_requests_with_same_key_create_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both claim the key and find no batch; the second finds it only when it writes."""
-    world = World()
-    first = create(world, "k")
-    get, results = world.batch_store.get, [None, first.batch]
-    monkeypatch.setattr(world.batch_store, "get", lambda *args: results.pop(0) if results else get(*args))
-    second = create(world, "k")
+    pipeline = Pipeline()
+    first = create(pipeline, "k")
+    get, results = pipeline.batch_store.get, [None, first.batch]
+    monkeypatch.setattr(pipeline.batch_store, "get", lambda *args: results.pop(0) if results else get(*args))
+    second = create(pipeline, "k")
     assert second.is_replay
     assert second.batch == first.batch
-    assert len(world.store.jobs) == 3
+    assert len(pipeline.store.jobs) == 3
 
 
 def test_conflict_without_stored_batch_is_retryable() -> None:
-    world = World()
-    world.batch_store.faults.fail("create", error=ConflictError("create batch"))
+    pipeline = Pipeline()
+    pipeline.batch_store.faults.fail("create", error=ConflictError("create batch"))
     with pytest.raises(RetryableError):
-        create(world)
+        create(pipeline)
 
 
 def test_sweep_queues_jobs_that_could_not_be_queued() -> None:
@@ -83,20 +83,20 @@ def test_sweep_queues_jobs_that_could_not_be_queued() -> None:
         checked.append(name)
         return name == "queue.failed"
 
-    world = World(fault_occurs=fault_occurs)
-    state = create(world)
+    pipeline = Pipeline(fault_occurs=fault_occurs)
+    state = create(pipeline)
     assert checked.count("queue.failed") == 1, "queueing stops at the first failed send"
-    world.fault_occurs = lambda _: False
-    world.pass_time(180)
-    assert {world.get_job(job).status for job in state.jobs} == {JobStatus.SUBMITTED}
-    assert len(world.replicate.predictions) == 3
+    pipeline.fault_occurs = lambda _: False
+    pipeline.pass_time(180)
+    assert {pipeline.get_job(job).status for job in state.jobs} == {JobStatus.SUBMITTED}
+    assert len(pipeline.replicate.predictions) == 3
 
 
 def test_crash_after_the_write_loses_no_job() -> None:
-    world = World(fault_occurs=lambda name: name == "crash.ingest.job_stored")
+    pipeline = Pipeline(fault_occurs=lambda name: name == "crash.ingest.job_stored")
     with pytest.raises(Crash):
-        create(world, "k")
-    world.fault_occurs = lambda _: False
-    assert create(world, "k").is_replay
-    world.pass_time(180)
-    assert len(world.replicate.predictions) == len(world.store.jobs) == 3
+        create(pipeline, "k")
+    pipeline.fault_occurs = lambda _: False
+    assert create(pipeline, "k").is_replay
+    pipeline.pass_time(180)
+    assert len(pipeline.replicate.predictions) == len(pipeline.store.jobs) == 3

@@ -37,7 +37,7 @@ JSON_HEADERS = {"content-type": "application/json; charset=utf-8"}
 ROUTES = {route.resource: route for route in CATALOG_ROUTES}
 MODEL = ROUTES["/v1/models/{owner}/{name}"]
 MODELS = ROUTES["/v1/models"]
-MODEL_PARAMS = {"owner": "replicate", "name": "hello-world"}
+MODEL_PARAMS = {"owner": "replicate", "name": "hello-pipeline"}
 
 
 class FakeReplicate:
@@ -94,18 +94,18 @@ class Fixture:
 
 
 def test_get_passes_status_and_body_through() -> None:
-    fixture = Fixture(make_response({"name": "hello-world", "run_count": 3}))
+    fixture = Fixture(make_response({"name": "hello-pipeline", "run_count": 3}))
     response = fixture.get()
-    assert json.loads(response.body) == {"name": "hello-world", "run_count": 3}
+    assert json.loads(response.body) == {"name": "hello-pipeline", "run_count": 3}
     assert (response.status, response.max_age_seconds) == (200, 60)
-    assert fixture.replicate.calls == [("/v1/models/replicate/hello-world", {})]
+    assert fixture.replicate.calls == [("/v1/models/replicate/hello-pipeline", {})]
 
 
 def test_get_replaces_replicates_api_urls_only() -> None:
     body = {
         "next": "https://api.replicate.com/v1/models?cursor=abc",
         "results": [{"default_example": {"urls": {"get": "http://127.0.0.1:9000/v1/predictions/x"}}}],
-        "url": "https://replicate.com/replicate/hello-world",
+        "url": "https://replicate.com/replicate/hello-pipeline",
         "cover": "https://api.replicate.com.evil.example/v1/x",
         "text": "see https://api.replicate.com/v1/models",
     }
@@ -154,11 +154,11 @@ class TestKnownModels:
     @pytest.mark.parametrize(("route", "kind"), [(MODEL, "models"), (DEPLOYMENT, "deployments")])
     def test_missing_target_is_recorded(self, route: CatalogRoute, kind: str) -> None:
         models = self.read(route, make_response({"detail": "not found"}, status=404))
-        assert models.missing == [f"{kind}/replicate/hello-world"]
+        assert models.missing == [f"{kind}/replicate/hello-pipeline"]
 
     def test_model_of_version_is_recorded(self) -> None:
         models = self.read(self.VERSION, make_response({"id": "v1"}), version="v1")
-        assert models.versions == {"v1": "replicate/hello-world"}
+        assert models.versions == {"v1": "replicate/hello-pipeline"}
 
     @pytest.mark.parametrize("status", [200, 400, 403])
     def test_other_responses_record_nothing(self, status: int) -> None:

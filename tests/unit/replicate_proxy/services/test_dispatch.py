@@ -23,7 +23,7 @@ from replicate_proxy.replicate_api.errors import (
 )
 from tests.support.builders import make_job
 from tests.support.clock import NOW
-from tests.support.world import Crash, World, crash_once_at
+from tests.support.pipeline import Crash, Pipeline, crash_once_at
 
 if TYPE_CHECKING:
     from replicate_proxy.replicate_api.models import UpstreamPrediction
@@ -32,19 +32,19 @@ S = JobStatus
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def pipeline() -> Pipeline:
+    return Pipeline()
 
 
-def test_dispatch_creates_prediction_of_queued_job(world: World) -> None:
-    job = world.dispatch_job(world.put_job(webhook_events=("logs", "completed")))
+def test_dispatch_creates_prediction_of_queued_job(pipeline: Pipeline) -> None:
+    job = pipeline.dispatch_job(pipeline.put_job(webhook_events=("logs", "completed")))
 
     assert (job.status, job.replicate_id) == (S.SUBMITTED, "p1")
-    assert world.replicate.predictions["p1"]["input"] == {"prompt": "a cat"}
-    attempt = world.urls.parse_url(world.replicate.webhooks["p1"])
+    assert pipeline.replicate.predictions["p1"]["input"] == {"prompt": "a cat"}
+    attempt = pipeline.urls.parse_url(pipeline.replicate.webhooks["p1"])
     assert attempt is not None
     assert (attempt.tenant, attempt.job_id, attempt.attempt) == (job.tenant, job.id, 1)
-    owner = world.store.get_prediction_owner("p1")
+    owner = pipeline.store.get_prediction_owner("p1")
     assert owner == PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN)
 
 
@@ -56,38 +56,40 @@ def test_dispatch_creates_prediction_of_queued_job(world: World) -> None:
     ],
     ids=["model", "deployment"],
 )
-def test_dispatch_uses_endpoint_of_submission_kind(world: World, submission: Submission, model: str) -> None:
-    world.dispatch_job(world.put_job(submission=submission))
+def test_dispatch_uses_endpoint_of_submission_kind(
+    pipeline: Pipeline, submission: Submission, model: str
+) -> None:
+    pipeline.dispatch_job(pipeline.put_job(submission=submission))
 
-    assert world.replicate.predictions["p1"]["model"] == model
-    assert world.replicate.predictions["p1"]["version"] == "hidden"
-
-
-def test_dispatch_creates_one_prediction_when_command_is_repeated(world: World) -> None:
-    job = world.put_job()
-
-    world.dispatch_job(job)
-    world.dispatch_job(job)
-
-    assert list(world.replicate.predictions) == ["p1"]
+    assert pipeline.replicate.predictions["p1"]["model"] == model
+    assert pipeline.replicate.predictions["p1"]["version"] == "hidden"
 
 
-def test_dispatch_creates_one_prediction_when_two_dispatchers_race(world: World) -> None:
-    job = world.put_job()
+def test_dispatch_creates_one_prediction_when_command_is_repeated(pipeline: Pipeline) -> None:
+    job = pipeline.put_job()
+
+    pipeline.dispatch_job(job)
+    pipeline.dispatch_job(job)
+
+    assert list(pipeline.replicate.predictions) == ["p1"]
+
+
+def test_dispatch_creates_one_prediction_when_two_dispatchers_race(pipeline: Pipeline) -> None:
+    job = pipeline.put_job()
 
     def dispatch_concurrently(_: Job) -> None:
-        world.store.before_save = lambda _: None
-        world.dispatch_job(job)
+        pipeline.store.before_save = lambda _: None
+        pipeline.dispatch_job(job)
 
-    world.store.before_save = dispatch_concurrently
-    world.dispatch_job(job)
+    pipeline.store.before_save = dispatch_concurrently
+    pipeline.dispatch_job(job)
 
-    assert list(world.replicate.predictions) == ["p1"]
+    assert list(pipeline.replicate.predictions) == ["p1"]
 
 
-def test_dispatch_raises_not_found_when_job_does_not_exist(world: World) -> None:
+def test_dispatch_raises_not_found_when_job_does_not_exist(pipeline: Pipeline) -> None:
     with pytest.raises(NotFoundError):
-        world.dispatcher.handle_command(DispatchCommand.for_job(DispatchKind.SUBMIT, make_job()))
+        pipeline.dispatcher.handle_command(DispatchCommand.for_job(DispatchKind.SUBMIT, make_job()))
 
 
 @pytest.mark.parametrize(
@@ -103,27 +105,29 @@ def test_dispatch_raises_not_found_when_job_does_not_exist(world: World) -> None
     ],
 )
 def test_dispatch_requeues_job_when_create_is_not_accepted(
-    world: World, error: Exception, delay_seconds: float, failed_submissions: int
+    pipeline: Pipeline, error: Exception, delay_seconds: float, failed_submissions: int
 ) -> None:
-    world.replicate.faults.fail("create", error=error)
-    job = world.dispatch_job(world.put_job())
+    pipeline.replicate.faults.fail("create", error=error)
+    job = pipeline.dispatch_job(pipeline.put_job())
 
     assert (job.status, job.lease_until) == (S.QUEUED, None)
     assert job.failed_submissions == failed_submissions
-    assert job.next_check_at == NOW + timedelta(seconds=delay_seconds + world.timeouts.queued_seconds)
-    assert [message.due_seconds for message in world.messages] == [delay_seconds]
+    assert job.next_check_at == NOW + timedelta(seconds=delay_seconds + pipeline.timeouts.queued_seconds)
+    assert [message.due_seconds for message in pipeline.messages] == [delay_seconds]
     # And the delayed message submits the job.
-    world.pass_time(delay_seconds + 60)
-    assert world.get_job(job).status is S.SUBMITTED
+    pipeline.pass_time(delay_seconds + 60)
+    assert pipeline.get_job(job).status is S.SUBMITTED
 
 
-def test_dispatch_fails_job_with_replicates_text_when_create_is_rejected(world: World) -> None:
-    world.replicate.faults.fail("create", error=RejectedError(422, "Invalid", "- input: prompt is required"))
+def test_dispatch_fails_job_with_replicates_text_when_create_is_rejected(pipeline: Pipeline) -> None:
+    pipeline.replicate.faults.fail(
+        "create", error=RejectedError(422, "Invalid", "- input: prompt is required")
+    )
 
-    job = world.dispatch_job(world.put_job())
+    job = pipeline.dispatch_job(pipeline.put_job())
 
     assert (job.status, job.error) == (S.FAILED, "Invalid: - input: prompt is required")
-    assert world.messages == []
+    assert pipeline.messages == []
 
 
 @pytest.mark.parametrize(
@@ -135,16 +139,16 @@ def test_dispatch_fails_job_with_replicates_text_when_create_is_rejected(world: 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_dispatch_does_not_send_again_when_outcome_is_unknown(world: World, error: Exception) -> None:
-    world.replicate.faults.fail("create_response", error=error)
-    job = world.dispatch_job(world.put_job())
+def test_dispatch_does_not_send_again_when_outcome_is_unknown(pipeline: Pipeline, error: Exception) -> None:
+    pipeline.replicate.faults.fail("create_response", error=error)
+    job = pipeline.dispatch_job(pipeline.put_job())
     assert job.status is S.SUBMIT_UNKNOWN
 
-    world.dispatch_job(job)
-    world.pass_time(600)
+    pipeline.dispatch_job(job)
+    pipeline.pass_time(600)
 
-    assert list(world.replicate.predictions) == ["p1"]
-    assert (world.get_job(job).status, world.get_job(job).replicate_id) == (S.SUBMITTED, "p1")
+    assert list(pipeline.replicate.predictions) == ["p1"]
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).replicate_id) == (S.SUBMITTED, "p1")
 
 
 @pytest.mark.parametrize(
@@ -154,126 +158,126 @@ def test_dispatch_does_not_send_again_when_outcome_is_unknown(world: World, erro
 @pytest.mark.parametrize("webhooks", [True, False], ids=["webhooks", "polling"])
 def test_crash_at_any_checkpoint_never_costs_second_prediction(step: str, *, webhooks: bool) -> None:
     # Given a dispatcher that crashes once, at the checkpoint
-    world = World(fault_occurs=crash_once_at(f"dispatch.{step}"))
-    job = world.put_job()
+    pipeline = Pipeline(fault_occurs=crash_once_at(f"dispatch.{step}"))
+    job = pipeline.put_job()
     with pytest.raises(Crash):
-        world.dispatch_job(job)
+        pipeline.dispatch_job(job)
 
     # When the message is received again, and the sweep runs
-    world.dispatch_job(job)
-    if webhooks and "p1" in world.replicate.predictions:
-        world.replicate.start("p1")
-        world.send_webhook("p1")
-    world.pass_time(900)
+    pipeline.dispatch_job(job)
+    if webhooks and "p1" in pipeline.replicate.predictions:
+        pipeline.replicate.start("p1")
+        pipeline.send_webhook("p1")
+    pipeline.pass_time(900)
 
     # Then there is exactly one prediction, and the job knows it
-    assert list(world.replicate.predictions) == ["p1"]
-    assert world.get_job(job).replicate_id == "p1"
+    assert list(pipeline.replicate.predictions) == ["p1"]
+    assert pipeline.get_job(job).replicate_id == "p1"
 
 
 def test_sweep_submits_job_when_dispatcher_crashes_after_release() -> None:
-    world = World(fault_occurs=lambda name: name == "crash.dispatch.job_released")
-    world.replicate.faults.fail("create", error=NotAcceptedError("no connection"))
-    job = world.put_job()
+    pipeline = Pipeline(fault_occurs=lambda name: name == "crash.dispatch.job_released")
+    pipeline.replicate.faults.fail("create", error=NotAcceptedError("no connection"))
+    job = pipeline.put_job()
     with pytest.raises(Crash):
-        world.dispatch_job(job)
+        pipeline.dispatch_job(job)
 
-    world.pass_time(300)
+    pipeline.pass_time(300)
 
-    assert world.get_job(job).replicate_id == "p1"
+    assert pipeline.get_job(job).replicate_id == "p1"
 
 
 class TestWaiting:
-    def test_job_is_requeued_without_claim_when_rate_limited(self, world: World) -> None:
-        world.replicate.create_delay_seconds = 40
+    def test_job_is_requeued_without_claim_when_rate_limited(self, pipeline: Pipeline) -> None:
+        pipeline.replicate.create_delay_seconds = 40
 
-        job = world.dispatch_job(world.put_job())
+        job = pipeline.dispatch_job(pipeline.put_job())
 
         assert (job.status, job.create_sent_at) == (S.QUEUED, None)
-        assert [message.due_seconds for message in world.messages] == [40]
+        assert [message.due_seconds for message in pipeline.messages] == [40]
 
-    def test_job_has_one_message_when_it_waits_for_an_hour(self, world: World) -> None:
-        world.replicate.create_delay_seconds = 60
-        job = world.accept_job().job
-        world.pass_time(3600)
-        assert len(world.messages) == 1
-        assert world.dead_letters == []
+    def test_job_has_one_message_when_it_waits_for_an_hour(self, pipeline: Pipeline) -> None:
+        pipeline.replicate.create_delay_seconds = 60
+        job = pipeline.accept_job().job
+        pipeline.pass_time(3600)
+        assert len(pipeline.messages) == 1
+        assert pipeline.dead_letters == []
 
-        world.replicate.create_delay_seconds = 0
-        world.pass_time(120)
+        pipeline.replicate.create_delay_seconds = 0
+        pipeline.pass_time(120)
 
-        assert world.get_job(job).status is S.SUBMITTED
+        assert pipeline.get_job(job).status is S.SUBMITTED
 
     def test_job_is_left_to_sweep_when_requeueing_fails(self) -> None:
-        world = World(fault_occurs=lambda name: name == "queue.failed")
-        world.replicate.create_delay_seconds = 40
+        pipeline = Pipeline(fault_occurs=lambda name: name == "queue.failed")
+        pipeline.replicate.create_delay_seconds = 40
 
-        job = world.dispatch_job(world.put_job())
+        job = pipeline.dispatch_job(pipeline.put_job())
 
         assert job.status is S.QUEUED
         assert job.next_check_at is not None
 
-    def test_job_fails_after_a_day(self, world: World) -> None:
-        job = world.dispatch_job(world.put_job(created_at=NOW - timedelta(hours=25)))
+    def test_job_fails_after_a_day(self, pipeline: Pipeline) -> None:
+        job = pipeline.dispatch_job(pipeline.put_job(created_at=NOW - timedelta(hours=25)))
 
         assert job.status is S.FAILED
-        assert world.replicate.predictions == {}
+        assert pipeline.replicate.predictions == {}
 
-    def test_job_is_canceled_at_its_deadline(self, world: World) -> None:
-        job = world.dispatch_job(world.put_job(deadline=NOW - timedelta(seconds=1)))
+    def test_job_is_canceled_at_its_deadline(self, pipeline: Pipeline) -> None:
+        job = pipeline.dispatch_job(pipeline.put_job(deadline=NOW - timedelta(seconds=1)))
 
         assert job.status is S.CANCELED
-        assert world.replicate.predictions == {}
+        assert pipeline.replicate.predictions == {}
 
 
-def test_dispatch_cancels_prediction_when_job_has_another(world: World) -> None:
+def test_dispatch_cancels_prediction_when_job_has_another(pipeline: Pipeline) -> None:
     # Given a job whose first attempt was given up
-    job = world.put_job()
-    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
-    world.dispatch_job(job)
-    first_prediction = world.replicate.predictions.pop("p1")
-    world.pass_time(300)
-    job = world.get_job(job)
+    job = pipeline.put_job()
+    pipeline.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
+    pipeline.dispatch_job(job)
+    first_prediction = pipeline.replicate.predictions.pop("p1")
+    pipeline.pass_time(300)
+    job = pipeline.get_job(job)
     assert job.attempt == 2
     if job.status is S.SUBMITTED:
-        job = world.store.put(replace(job, status=S.QUEUED, replicate_id=None))
-    world.messages.clear()
-    world.replicate.predictions["p1"] = first_prediction
-    create = world.replicate.create
+        job = pipeline.store.put(replace(job, status=S.QUEUED, replicate_id=None))
+    pipeline.messages.clear()
+    pipeline.replicate.predictions["p1"] = first_prediction
+    create = pipeline.replicate.create
 
     # When the first prediction reports while the second is being created
     def create_while_first_reports(*args: Any, **kwargs: Any) -> UpstreamPrediction:
-        world.replicate.start("p1")
-        world.send_webhook("p1")
-        world.drain_messages()
+        pipeline.replicate.start("p1")
+        pipeline.send_webhook("p1")
+        pipeline.drain_messages()
         return create(*args, **kwargs)
 
-    world.replicate.create = create_while_first_reports  # type: ignore[method-assign]  # for this test only
-    world.dispatch_job(job)
+    pipeline.replicate.create = create_while_first_reports  # type: ignore[method-assign]  # for this test only
+    pipeline.dispatch_job(job)
 
     # Then the job has the first, and the second is canceled
-    assert world.get_job(job).replicate_id == "p1"
-    assert len(world.replicate.canceled) == 1
-    assert "p1" not in world.replicate.canceled
+    assert pipeline.get_job(job).replicate_id == "p1"
+    assert len(pipeline.replicate.canceled) == 1
+    assert "p1" not in pipeline.replicate.canceled
 
 
-def test_dispatch_raises_retryable_error_when_conflicts_do_not_end(world: World) -> None:
-    job = world.put_job()
+def test_dispatch_raises_retryable_error_when_conflicts_do_not_end(pipeline: Pipeline) -> None:
+    job = pipeline.put_job()
 
     def raise_conflict(_: Job) -> None:
         raise ConflictError("save job")
 
-    world.store.before_save = raise_conflict
+    pipeline.store.before_save = raise_conflict
     with pytest.raises(RetryableError):
-        world.dispatch_job(job)
-    assert world.replicate.predictions == {}
+        pipeline.dispatch_job(job)
+    assert pipeline.replicate.predictions == {}
 
 
-def test_dispatch_reads_large_input_before_claim(world: World) -> None:
-    job = world.put_job(input=Document(object_key="records/acme/x/input.json"))
-    world.documents.faults.fail("read")
+def test_dispatch_reads_large_input_before_claim(pipeline: Pipeline) -> None:
+    job = pipeline.put_job(input=Document(object_key="records/acme/x/input.json"))
+    pipeline.documents.faults.fail("read")
 
     with pytest.raises(RetryableError):
-        world.dispatch_job(job)
+        pipeline.dispatch_job(job)
 
-    assert world.get_job(job).status is S.QUEUED
+    assert pipeline.get_job(job).status is S.QUEUED

@@ -14,7 +14,7 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from tests.support.builders import make_job
 from tests.support.clock import NOW
-from tests.support.world import Crash, World, crash_once_at
+from tests.support.pipeline import Crash, Pipeline, crash_once_at
 
 S = JobStatus
 SOURCE_URLS = ["https://replicate.delivery/a.png", "https://replicate.delivery/b.png"]
@@ -35,15 +35,15 @@ def make_incomplete_result(files: int) -> HarvestResult:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def pipeline() -> Pipeline:
+    return Pipeline()
 
 
-def make_succeeded_job(world: World, **fields: Any) -> Job:
+def make_succeeded_job(pipeline: Pipeline, **fields: Any) -> Job:
     """Return a job whose prediction has just succeeded; its event is not handled yet."""
-    job = world.accept_job().job
-    world.drain_messages()
-    world.replicate.finish("p1", output=SOURCE_URLS, **fields)
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", output=SOURCE_URLS, **fields)
     return job
 
 
@@ -59,176 +59,176 @@ def make_report(job: Job, **fields: Any) -> PredictionReport:
     return PredictionReport(**{**defaults, **fields})
 
 
-def make_deadline(world: World) -> datetime:
-    return world.clock.now() + timedelta(seconds=300)
+def make_deadline(pipeline: Pipeline) -> datetime:
+    return pipeline.clock.now() + timedelta(seconds=300)
 
 
-def harvest(world: World, job: Job) -> Job:
+def harvest(pipeline: Pipeline, job: Job) -> Job:
     """Handle the event of the job's prediction."""
-    report = make_report(job, prediction=world.replicate.predictions["p1"])
-    return world.harvester.harvest_job(report, make_deadline(world))
+    report = make_report(job, prediction=pipeline.replicate.predictions["p1"])
+    return pipeline.harvester.harvest_job(report, make_deadline(pipeline))
 
 
-def test_harvest_stores_output_and_finishes_job(world: World) -> None:
-    job = make_succeeded_job(world, metrics={"predict_time": 1.5})
-    finished = harvest(world, job)
+def test_harvest_stores_output_and_finishes_job(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline, metrics={"predict_time": 1.5})
+    finished = harvest(pipeline, job)
     assert finished.status is S.SUCCEEDED
-    assert world.documents.load(finished.output) == [f"https://outputs.test/{job.id}.webp"]
+    assert pipeline.documents.load(finished.output) == [f"https://outputs.test/{job.id}.webp"]
     assert finished.metrics == {"predict_time": 1.5}
     assert list(finished.timeline)[-3:] == ["reported", "harvesting", "finished"]
 
 
-def test_harvest_ignores_message_when_job_is_finished(world: World) -> None:
-    job = make_succeeded_job(world)
-    finished = harvest(world, job)
-    assert harvest(world, job) == finished
-    assert len(world.output_harvester.calls) == 1
+def test_harvest_ignores_message_when_job_is_finished(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    finished = harvest(pipeline, job)
+    assert harvest(pipeline, job) == finished
+    assert len(pipeline.output_harvester.calls) == 1
 
 
-def test_harvest_ignores_message_while_another_round_runs(world: World) -> None:
-    job = make_succeeded_job(world)
-    harvester = world.harvester
+def test_harvest_ignores_message_while_another_round_runs(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    harvester = pipeline.harvester
     jobs_after_second_message: list[Job] = []
 
     def handle_second_message(name: str) -> None:
         if name == "harvest.lease_acquired":
             report = make_report(job)
-            jobs_after_second_message.append(harvester.harvest_job(report, make_deadline(world)))
+            jobs_after_second_message.append(harvester.harvest_job(report, make_deadline(pipeline)))
 
-    world.harvester = replace(harvester, checkpoint=handle_second_message)
-    assert harvest(world, job).status is S.SUCCEEDED
+    pipeline.harvester = replace(harvester, checkpoint=handle_second_message)
+    assert harvest(pipeline, job).status is S.SUCCEEDED
     assert [job.status for job in jobs_after_second_message] == [S.HARVESTING]
-    assert len(world.output_harvester.calls) == 1
+    assert len(pipeline.output_harvester.calls) == 1
 
 
 @pytest.mark.parametrize("step", ["lease_acquired", "files_stored", "result_stored"])
 def test_job_is_finished_when_harvester_crashed_at_checkpoint(step: str) -> None:
-    world = World(fault_occurs=crash_once_at(f"harvest.{step}"))
-    job = make_succeeded_job(world)
+    pipeline = Pipeline(fault_occurs=crash_once_at(f"harvest.{step}"))
+    job = make_succeeded_job(pipeline)
     with pytest.raises(Crash):
-        harvest(world, job)
-    world.pass_time(600)
-    assert world.get_job(job).status is S.SUCCEEDED
+        harvest(pipeline, job)
+    pipeline.pass_time(600)
+    assert pipeline.get_job(job).status is S.SUCCEEDED
 
 
-def test_harvest_continues_with_earlier_records_when_files_remain(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.results = [INCOMPLETE]
-    waiting = harvest(world, job)
+def test_harvest_continues_with_earlier_records_when_files_remain(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.results = [INCOMPLETE]
+    waiting = harvest(pipeline, job)
     assert (waiting.status, waiting.lease_until) == (S.HARVESTING, None)
-    world.drain_messages()
-    assert world.get_job(job).status is S.SUCCEEDED
-    assert world.output_harvester.calls == [(), (STORED,)]
+    pipeline.drain_messages()
+    assert pipeline.get_job(job).status is S.SUCCEEDED
+    assert pipeline.output_harvester.calls == [(), (STORED,)]
 
 
-def test_harvest_keeps_all_retries_when_rounds_make_progress(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.results = [make_incomplete_result(files) for files in range(1, 7)] + [RETRYABLE]
-    harvest(world, job)
-    world.pass_time(120)
-    assert world.get_job(job).status is S.SUCCEEDED
-    assert len(world.output_harvester.calls) == 8
+def test_harvest_keeps_all_retries_when_rounds_make_progress(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.results = [make_incomplete_result(files) for files in range(1, 7)] + [RETRYABLE]
+    harvest(pipeline, job)
+    pipeline.pass_time(120)
+    assert pipeline.get_job(job).status is S.SUCCEEDED
+    assert len(pipeline.output_harvester.calls) == 8
 
 
-def test_harvest_delays_next_round_when_round_made_no_progress(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.results = [INCOMPLETE] * 50
-    harvest(world, job)
-    world.drain_messages()
-    assert len(world.output_harvester.calls) == 2
-    world.pass_time(120)
-    assert 3 <= len(world.output_harvester.calls) <= 5
+def test_harvest_delays_next_round_when_round_made_no_progress(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.results = [INCOMPLETE] * 50
+    harvest(pipeline, job)
+    pipeline.drain_messages()
+    assert len(pipeline.output_harvester.calls) == 2
+    pipeline.pass_time(120)
+    assert 3 <= len(pipeline.output_harvester.calls) <= 5
 
 
-def test_harvest_finishes_with_source_url_when_retries_are_used_up(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.results = [RETRYABLE] * 10
-    harvest(world, job)
-    world.pass_time(300)
-    finished = world.get_job(job)
+def test_harvest_finishes_with_source_url_when_retries_are_used_up(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.results = [RETRYABLE] * 10
+    harvest(pipeline, job)
+    pipeline.pass_time(300)
+    finished = pipeline.get_job(job)
     assert finished.status is S.SUCCEEDED
-    assert world.documents.load(finished.output) == [STORED.url, SOURCE_URLS[1]]
-    assert [record["outcome"] for record in world.documents.load(finished.files)] == [
+    assert pipeline.documents.load(finished.output) == [STORED.url, SOURCE_URLS[1]]
+    assert [record["outcome"] for record in pipeline.documents.load(finished.files)] == [
         "compressed",
         "not_stored",
     ]
-    assert len(world.output_harvester.calls) == 4
+    assert len(pipeline.output_harvester.calls) == 4
 
 
-def test_harvest_is_retried_when_storage_fails(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.faults.fail("harvest", times=3)
-    harvest(world, job)
-    world.pass_time(300)
-    assert world.get_job(job).status is S.SUCCEEDED
+def test_harvest_is_retried_when_storage_fails(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.faults.fail("harvest", times=3)
+    harvest(pipeline, job)
+    pipeline.pass_time(300)
+    assert pipeline.get_job(job).status is S.SUCCEEDED
 
 
-def test_harvest_finishes_with_source_urls_when_storage_keeps_failing(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.faults.fail("harvest", times=10_000)
-    harvest(world, job)
-    world.pass_time(2 * 3600)
-    finished = world.get_job(job)
+def test_harvest_finishes_with_source_urls_when_storage_keeps_failing(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.faults.fail("harvest", times=10_000)
+    harvest(pipeline, job)
+    pipeline.pass_time(2 * 3600)
+    finished = pipeline.get_job(job)
     assert finished.status is S.SUCCEEDED
-    assert world.documents.load(finished.output) == SOURCE_URLS
+    assert pipeline.documents.load(finished.output) == SOURCE_URLS
 
 
-def test_sweep_resumes_harvest_when_continuation_cannot_be_sent(world: World) -> None:
-    job = make_succeeded_job(world)
-    world.output_harvester.results = [INCOMPLETE]
+def test_sweep_resumes_harvest_when_continuation_cannot_be_sent(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.results = [INCOMPLETE]
 
     class FailingQueue:
         def send(self, *args: object, **kwargs: object) -> None:
             raise RetryableError("send failed")
 
-    harvester, world.harvester = world.harvester, replace(world.harvester, queue=FailingQueue())
+    harvester, pipeline.harvester = pipeline.harvester, replace(pipeline.harvester, queue=FailingQueue())
     with pytest.raises(RetryableError):
-        harvest(world, job)
-    world.harvester = harvester
-    world.pass_time(300)
-    assert world.get_job(job).status is S.SUCCEEDED
+        harvest(pipeline, job)
+    pipeline.harvester = harvester
+    pipeline.pass_time(300)
+    assert pipeline.get_job(job).status is S.SUCCEEDED
 
 
-def test_harvest_finishes_with_null_output_when_source_output_is_gone(world: World) -> None:
-    job = world.store.put(
+def test_harvest_finishes_with_null_output_when_source_output_is_gone(pipeline: Pipeline) -> None:
+    job = pipeline.store.put(
         make_job(S.HARVESTING, replicate_output=Document(object_key="records/gone.json"), completed_at=NOW)
     )
-    finished = world.harvester.harvest_job(make_report(job), make_deadline(world))
+    finished = pipeline.harvester.harvest_job(make_report(job), make_deadline(pipeline))
     assert finished.status is S.SUCCEEDED
-    assert world.documents.load(finished.output) is None
+    assert pipeline.documents.load(finished.output) is None
 
 
-def test_harvest_returns_job_when_it_was_finished_during_the_round(world: World) -> None:
-    job = make_succeeded_job(world)
+def test_harvest_returns_job_when_it_was_finished_during_the_round(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
 
     def finish_job(name: str) -> None:
         if name == "harvest.files_stored":
-            current = world.get_job(job)
-            world.store.put(
+            current = pipeline.get_job(job)
+            pipeline.store.put(
                 replace(current, status=S.SUCCEEDED, next_check_at=None, revision=current.revision + 1)
             )
 
-    world.harvester = replace(world.harvester, checkpoint=finish_job)
-    assert harvest(world, job).status is S.SUCCEEDED
+    pipeline.harvester = replace(pipeline.harvester, checkpoint=finish_job)
+    assert harvest(pipeline, job).status is S.SUCCEEDED
 
 
-def test_harvest_ignores_continuation_when_job_is_not_harvesting(world: World) -> None:
-    job = world.store.put(make_job(S.PROCESSING))
-    assert world.harvester.harvest_job(make_report(job), make_deadline(world)) == job
+def test_harvest_ignores_continuation_when_job_is_not_harvesting(pipeline: Pipeline) -> None:
+    job = pipeline.store.put(make_job(S.PROCESSING))
+    assert pipeline.harvester.harvest_job(make_report(job), make_deadline(pipeline)) == job
 
 
-def test_harvest_raises_when_job_does_not_exist(world: World) -> None:
+def test_harvest_raises_when_job_does_not_exist(pipeline: Pipeline) -> None:
     with pytest.raises(NotFoundError):
-        world.harvester.harvest_job(make_report(make_job()), make_deadline(world))
+        pipeline.harvester.harvest_job(make_report(make_job()), make_deadline(pipeline))
 
 
-def test_late_report_does_not_overwrite_stored_documents(world: World) -> None:
+def test_late_report_does_not_overwrite_stored_documents(pipeline: Pipeline) -> None:
     """Logs and outputs too large for the item are objects, each with its own key."""
-    job = make_succeeded_job(world, logs="l" * 9000)
-    finished = harvest(world, job)
-    before = dict(world.documents.objects)
-    late_prediction = {**world.replicate.predictions["p1"], "status": "processing", "logs": "k" * 5000}
-    world.tracker.track_report(make_report(job, status="processing", prediction=late_prediction))
-    assert world.documents.load(world.get_job(job).logs) == "l" * 9000
-    assert {key: world.documents.objects[key] for key in before} == before
-    assert world.get_job(job) == finished
+    job = make_succeeded_job(pipeline, logs="l" * 9000)
+    finished = harvest(pipeline, job)
+    before = dict(pipeline.documents.objects)
+    late_prediction = {**pipeline.replicate.predictions["p1"], "status": "processing", "logs": "k" * 5000}
+    pipeline.tracker.track_report(make_report(job, status="processing", prediction=late_prediction))
+    assert pipeline.documents.load(pipeline.get_job(job).logs) == "l" * 9000
+    assert {key: pipeline.documents.objects[key] for key in before} == before
+    assert pipeline.get_job(job) == finished

@@ -15,7 +15,7 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
 )
 from tests.support.logs import LogReader, read_log
-from tests.support.world import World
+from tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +42,12 @@ def list_changes(log: LogReader, job: Job) -> list[tuple[str, str, str, str | No
 
 
 def test_successful_job_has_a_line_for_each_change(log: LogReader) -> None:
-    world = World()
-    job = world.accept_job().job
-    world.drain_messages()
-    world.replicate.finish("p1", "succeeded")
-    world.send_webhook("p1")
-    world.drain_messages()
+    pipeline = Pipeline()
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", "succeeded")
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
 
     assert list_changes(log, job) == [
         ("Claimed", "queued", "submitting", None),
@@ -58,12 +58,12 @@ def test_successful_job_has_a_line_for_each_change(log: LogReader) -> None:
 
 
 def test_rejected_job_says_so_without_replicates_text(log: LogReader) -> None:
-    world = World()
-    world.replicate.faults.fail(
+    pipeline = Pipeline()
+    pipeline.replicate.faults.fail(
         "create", error=RejectedError(422, "Input validation failed", "secret prompt")
     )
-    job = world.accept_job().job
-    world.drain_messages()
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
 
     assert list_changes(log, job)[-1] == ("Rejected", "submitting", "failed", "rejected")
     assert "secret prompt" not in json.dumps(log.records)
@@ -80,10 +80,10 @@ def test_rejected_job_says_so_without_replicates_text(log: LogReader) -> None:
 def test_job_that_is_not_submitted_has_a_line_with_the_reason(
     log: LogReader, error: Exception, change: str, status: str
 ) -> None:
-    world = World()
-    world.replicate.faults.fail("create", error=error)
-    job = world.accept_job().job
-    world.drain_messages()
+    pipeline = Pipeline()
+    pipeline.replicate.faults.fail("create", error=error)
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
 
     assert list_changes(log, job)[-1][:3] == (change, "submitting", status)
     reasons = [record.get("reason") for record in log.records if record["level"] == "WARNING"]
@@ -91,20 +91,20 @@ def test_job_that_is_not_submitted_has_a_line_with_the_reason(
 
 
 def test_waiting_job_has_a_line(log: LogReader) -> None:
-    world = World()
-    world.replicate.create_delay_seconds = 30
-    job = world.accept_job().job
-    world.drain_messages()
+    pipeline = Pipeline()
+    pipeline.replicate.create_delay_seconds = 30
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
 
     assert list_changes(log, job) == [("CheckScheduled", "queued", "queued", None)]
 
 
 def test_overdue_job_has_a_line_for_its_check(log: LogReader) -> None:
-    world = World()
-    job = world.accept_job().job
-    world.messages.clear()
-    world.clock.advance(world.timeouts.queued_seconds + 1)
-    world.run_sweep()
+    pipeline = Pipeline()
+    job = pipeline.accept_job().job
+    pipeline.messages.clear()
+    pipeline.clock.advance(pipeline.timeouts.queued_seconds + 1)
+    pipeline.run_sweep()
 
     [checked] = log.find("job checked")
     assert (checked["job_id"], checked["tenant"]) == (job.id, job.tenant)
@@ -112,12 +112,12 @@ def test_overdue_job_has_a_line_for_its_check(log: LogReader) -> None:
 
 
 def test_lines_have_no_input_and_no_output(log: LogReader) -> None:
-    world = World()
-    world.accept_job("a secret prompt")
-    world.drain_messages()
-    world.replicate.finish("p1", "succeeded", output="a secret output")
-    world.send_webhook("p1")
-    world.drain_messages()
+    pipeline = Pipeline()
+    pipeline.accept_job("a secret prompt")
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", "succeeded", output="a secret output")
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
 
     assert log.find("job changed")
     assert "secret" not in json.dumps(log.records)

@@ -14,137 +14,137 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus
 from replicate_proxy.observability import Metric
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
 from tests.support.metrics import MetricsReader
-from tests.support.world import World
+from tests.support.pipeline import Pipeline
 
 S = JobStatus
 METRICS = {S.SUCCEEDED: Metric.JOB_SUCCEEDED, S.FAILED: Metric.JOB_FAILED, S.CANCELED: Metric.JOB_CANCELED}
 
 
-def run_job(world: World, status: str, **fields: object) -> Job:
+def run_job(pipeline: Pipeline, status: str, **fields: object) -> Job:
     """Run a job to the end that Replicate reports."""
-    job = world.accept_job().job
-    world.drain_messages()
-    world.replicate.finish("p1", status, **fields)
-    world.send_webhook("p1")
-    world.drain_messages()
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", status, **fields)
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
     return job
 
 
-def succeed(world: World) -> Job:
-    return run_job(world, "succeeded")
+def succeed(pipeline: Pipeline) -> Job:
+    return run_job(pipeline, "succeeded")
 
 
-def fail_at_replicate(world: World) -> Job:
-    return run_job(world, "failed", error="bad input")
+def fail_at_replicate(pipeline: Pipeline) -> Job:
+    return run_job(pipeline, "failed", error="bad input")
 
 
-def cancel_at_replicate(world: World) -> Job:
-    return run_job(world, "canceled")
+def cancel_at_replicate(pipeline: Pipeline) -> Job:
+    return run_job(pipeline, "canceled")
 
 
-def reject(world: World) -> Job:
-    world.replicate.faults.fail("create", error=RejectedError(422, "Input validation failed", "prompt"))
-    job = world.accept_job().job
-    world.drain_messages()
+def reject(pipeline: Pipeline) -> Job:
+    pipeline.replicate.faults.fail("create", error=RejectedError(422, "Input validation failed", "prompt"))
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
     return job
 
 
-def reject_without_credit(world: World) -> Job:
-    world.replicate.faults.fail("create", error=RejectedError(402, "Insufficient credit", "add credit"))
-    job = world.accept_job().job
-    world.drain_messages()
+def reject_without_credit(pipeline: Pipeline) -> Job:
+    pipeline.replicate.faults.fail("create", error=RejectedError(402, "Insufficient credit", "add credit"))
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
     return job
 
 
-def expire_in_queue(world: World) -> Job:
-    world.replicate.create_delay_seconds = 600
-    job = world.accept_job().job
-    world.pass_time(25 * 3600, step_seconds=900)
+def expire_in_queue(pipeline: Pipeline) -> Job:
+    pipeline.replicate.create_delay_seconds = 600
+    job = pipeline.accept_job().job
+    pipeline.pass_time(25 * 3600, step_seconds=900)
     return job
 
 
-def pass_deadline_in_queue(world: World) -> Job:
-    world.replicate.create_delay_seconds = 600
-    job = world.accept_job(cancel_after_seconds=60).job
-    world.pass_time(900)
+def pass_deadline_in_queue(pipeline: Pipeline) -> Job:
+    pipeline.replicate.create_delay_seconds = 600
+    job = pipeline.accept_job(cancel_after_seconds=60).job
+    pipeline.pass_time(900)
     return job
 
 
-def lose_output(world: World) -> Job:
-    job = world.put_job(S.PROCESSING)
-    world.pass_time(300)
+def lose_output(pipeline: Pipeline) -> Job:
+    job = pipeline.put_job(S.PROCESSING)
+    pipeline.pass_time(300)
     return job
 
 
-def end_with_unknown_status(world: World) -> Job:
-    job = world.accept_job().job
-    world.drain_messages()
-    world.replicate.finish("p1", "evaporated")
-    world.pass_time(900)
+def end_with_unknown_status(pipeline: Pipeline) -> Job:
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", "evaporated")
+    pipeline.pass_time(900)
     return job
 
 
-def give_up_unknown_outcome(world: World) -> Job:
-    world.replicate.faults.fail("create", error=OutcomeUnknownError("no response"), times=10)
-    job = world.accept_job().job
-    world.pass_time(3600)
+def give_up_unknown_outcome(pipeline: Pipeline) -> Job:
+    pipeline.replicate.faults.fail("create", error=OutcomeUnknownError("no response"), times=10)
+    job = pipeline.accept_job().job
+    pipeline.pass_time(3600)
     return job
 
 
-def cancel_in_queue(world: World) -> Job:
-    world.replicate.create_delay_seconds = 600
-    job = world.accept_job().job
-    world.canceler.request_cancel(job)
+def cancel_in_queue(pipeline: Pipeline) -> Job:
+    pipeline.replicate.create_delay_seconds = 600
+    job = pipeline.accept_job().job
+    pipeline.canceler.request_cancel(job)
     return job
 
 
-def cancel_before_message_is_handled(world: World) -> Job:
-    job = world.put_job(S.QUEUED, cancel_requested_at=world.clock.now())
-    world.dispatcher.handle_command(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
+def cancel_before_message_is_handled(pipeline: Pipeline) -> Job:
+    job = pipeline.put_job(S.QUEUED, cancel_requested_at=pipeline.clock.now())
+    pipeline.dispatcher.handle_command(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
     return job
 
 
-def cancel_while_running(world: World) -> Job:
-    job = world.accept_job().job
-    world.drain_messages()
-    world.canceler.request_cancel(world.get_job(job))
-    world.drain_messages()
+def cancel_while_running(pipeline: Pipeline) -> Job:
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.canceler.request_cancel(pipeline.get_job(job))
+    pipeline.drain_messages()
     return job
 
 
-def report_requested_cancel(world: World) -> Job:
-    job = world.accept_job().job
-    world.drain_messages()
-    world.store.put(replace(world.get_job(job), cancel_requested_at=world.clock.now()))
-    world.replicate.finish("p1", "canceled")
-    world.send_webhook("p1")
-    world.drain_messages()
+def report_requested_cancel(pipeline: Pipeline) -> Job:
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.store.put(replace(pipeline.get_job(job), cancel_requested_at=pipeline.clock.now()))
+    pipeline.replicate.finish("p1", "canceled")
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
     return job
 
 
-def give_up_harvest_in_round(world: World) -> Job:
-    world.output_harvester.faults.fail("harvest", times=10_000)
-    job = run_job(world, "succeeded")
-    world.pass_time(2 * 3600)
+def give_up_harvest_in_round(pipeline: Pipeline) -> Job:
+    pipeline.output_harvester.faults.fail("harvest", times=10_000)
+    job = run_job(pipeline, "succeeded")
+    pipeline.pass_time(2 * 3600)
     return job
 
 
-def give_up_harvest_in_sweep(world: World) -> Job:
-    started_at = world.clock.now() - timedelta(hours=2)
-    job = world.put_job(S.HARVESTING, completed_at=started_at, next_check_at=world.clock.now())
-    world.run_sweep()
+def give_up_harvest_in_sweep(pipeline: Pipeline) -> Job:
+    started_at = pipeline.clock.now() - timedelta(hours=2)
+    job = pipeline.put_job(S.HARVESTING, completed_at=started_at, next_check_at=pipeline.clock.now())
+    pipeline.run_sweep()
     return job
 
 
-def harvest_without_source_output(world: World) -> Job:
+def harvest_without_source_output(pipeline: Pipeline) -> Job:
     gone = Document(object_key="records/gone.json")
-    started_at = world.clock.now() - timedelta(hours=2)
-    job = world.put_job(S.HARVESTING, replicate_output=gone, completed_at=started_at)
-    world.pass_time(300)
+    started_at = pipeline.clock.now() - timedelta(hours=2)
+    job = pipeline.put_job(S.HARVESTING, replicate_output=gone, completed_at=started_at)
+    pipeline.pass_time(300)
     return job
 
 
-ENDS: dict[Callable[[World], Job], tuple[JobStatus, EndReason]] = {
+ENDS: dict[Callable[[Pipeline], Job], tuple[JobStatus, EndReason]] = {
     succeed: (S.SUCCEEDED, EndReason.HARVESTED),
     fail_at_replicate: (S.FAILED, EndReason.REPORTED),
     cancel_at_replicate: (S.CANCELED, EndReason.REPORTED),
@@ -167,14 +167,14 @@ ENDS: dict[Callable[[World], Job], tuple[JobStatus, EndReason]] = {
 
 @pytest.mark.parametrize("end_job", ENDS, ids=lambda end_job: end_job.__name__)
 def test_end_is_counted_once_by_status_and_reason(
-    end_job: Callable[[World], Job], emitted: MetricsReader
+    end_job: Callable[[Pipeline], Job], emitted: MetricsReader
 ) -> None:
-    world = World()
+    pipeline = Pipeline()
     status, reason = ENDS[end_job]
 
-    job = end_job(world)
+    job = end_job(pipeline)
 
-    assert world.get_job(job).status is status
+    assert pipeline.get_job(job).status is status
     assert emitted.sum_by(METRICS[status], "reason") == {(reason,): 1}
     assert {other: emitted.sum(metric) for other, metric in METRICS.items()} == {
         other: int(other is status) for other in METRICS
@@ -189,26 +189,26 @@ def test_every_reason_is_tested() -> None:
 
 
 def test_job_seconds_are_from_acceptance_to_end(emitted: MetricsReader) -> None:
-    world = World()
-    pass_deadline_in_queue(world)
+    pipeline = Pipeline()
+    pass_deadline_in_queue(pipeline)
 
     assert emitted.values(Metric.JOB_SECONDS) == [630]
     assert emitted.values(Metric.HARVEST_SECONDS) == []
 
 
 def test_harvest_seconds_include_harvest_that_was_given_up(emitted: MetricsReader) -> None:
-    world = World()
-    give_up_harvest_in_sweep(world)
+    pipeline = Pipeline()
+    give_up_harvest_in_sweep(pipeline)
 
     assert emitted.values(Metric.HARVEST_SECONDS) == [7200]
 
 
 def test_conflicting_and_repeated_ends_are_counted_once(emitted: MetricsReader) -> None:
-    world = World()
-    job = succeed(world)
-    world.send_webhook("p1")
-    world.drain_messages()
-    world.canceler.request_cancel(world.get_job(job))
+    pipeline = Pipeline()
+    job = succeed(pipeline)
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
+    pipeline.canceler.request_cancel(pipeline.get_job(job))
 
     assert emitted.sum_by(Metric.JOB_SUCCEEDED, "reason") == {("harvested",): 1}
     assert emitted.sum(Metric.JOB_CANCELED) == 0
@@ -216,43 +216,43 @@ def test_conflicting_and_repeated_ends_are_counted_once(emitted: MetricsReader) 
 
 @pytest.mark.parametrize("end_job", [give_up_harvest_in_round, give_up_harvest_in_sweep])
 def test_files_of_harvest_that_was_given_up_are_counted_as_not_stored(
-    end_job: Callable[[World], Job], emitted: MetricsReader
+    end_job: Callable[[Pipeline], Job], emitted: MetricsReader
 ) -> None:
-    world = World()
+    pipeline = Pipeline()
 
-    job = end_job(world)
+    job = end_job(pipeline)
 
     assert emitted.sum_by(Metric.FILE_NOT_STORED, "outcome", "reason") == {
         ("not_stored", "harvest_given_up"): 1
     }
-    records = world.documents.load(world.get_job(job).files)
+    records = pipeline.documents.load(pipeline.get_job(job).files)
     assert [(record["outcome"], record["reason"]) for record in records] == [
         ("not_stored", "harvest_given_up")
     ]
 
 
 def test_lost_output_is_counted(emitted: MetricsReader) -> None:
-    world = World()
-    lose_output(world)
-    harvest_without_source_output(world)
+    pipeline = Pipeline()
+    lose_output(pipeline)
+    harvest_without_source_output(pipeline)
 
     assert emitted.sum(Metric.OUTPUT_LOST) == 2
 
 
 def test_age_of_waiting_job_is_recorded_each_time_it_is_requeued(emitted: MetricsReader) -> None:
-    world = World()
-    world.replicate.create_delay_seconds = 60
-    world.accept_job()
-    world.pass_time(180, step_seconds=60)
+    pipeline = Pipeline()
+    pipeline.replicate.create_delay_seconds = 60
+    pipeline.accept_job()
+    pipeline.pass_time(180, step_seconds=60)
 
     assert emitted.values(Metric.QUEUE_AGE_SECONDS) == [60, 120, 180]
     assert emitted.values(Metric.QUEUE_SECONDS) == []
 
 
 def test_age_of_harvest_is_recorded_each_time_it_continues_later(emitted: MetricsReader) -> None:
-    world = World()
-    world.output_harvester.faults.fail("harvest", times=3)
-    run_job(world, "succeeded")
-    world.pass_time(300, step_seconds=5)
+    pipeline = Pipeline()
+    pipeline.output_harvester.faults.fail("harvest", times=3)
+    run_job(pipeline, "succeeded")
+    pipeline.pass_time(300, step_seconds=5)
 
     assert emitted.values(Metric.HARVEST_AGE_SECONDS) == [0, 5, 25]

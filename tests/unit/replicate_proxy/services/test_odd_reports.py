@@ -11,7 +11,7 @@ import pytest
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
 from replicate_proxy.services.rendering import PredictionRenderer
-from tests.support.world import World
+from tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,22 +22,22 @@ DEEP = "[" * 1_100 + '"\\u00e9"' + "]" * 1_100
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def pipeline() -> Pipeline:
+    return Pipeline()
 
 
-def submit_job(world: World) -> tuple[Job, str]:
+def submit_job(pipeline: Pipeline) -> tuple[Job, str]:
     """Return a job that runs on Replicate, and the ID of its prediction."""
-    job = world.accept_job().job
-    world.drain_messages()
-    prediction_id = world.get_job(job).replicate_id
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    prediction_id = pipeline.get_job(job).replicate_id
     assert prediction_id is not None
     return job, prediction_id
 
 
-def end_by_webhook(world: World, prediction_id: str, body: bytes) -> None:
-    world.send_webhook(prediction_id, body)
-    world.drain_messages()
+def end_by_webhook(pipeline: Pipeline, prediction_id: str, body: bytes) -> None:
+    pipeline.send_webhook(prediction_id, body)
+    pipeline.drain_messages()
 
 
 def make_body(prediction_id: str, **fields: str) -> bytes:
@@ -71,64 +71,64 @@ def make_body(prediction_id: str, **fields: str) -> bytes:
     ],
     ids=lambda fields: "-".join(f"{name}-{text[:20]}" for name, text in fields.items()),
 )
-def test_job_succeeds_whatever_a_field_holds(world: World, fields: dict[str, str]) -> None:
-    job, prediction_id = submit_job(world)
+def test_job_succeeds_whatever_a_field_holds(pipeline: Pipeline, fields: dict[str, str]) -> None:
+    job, prediction_id = submit_job(pipeline)
 
-    end_by_webhook(world, prediction_id, make_body(prediction_id, **fields))
+    end_by_webhook(pipeline, prediction_id, make_body(prediction_id, **fields))
 
-    stored = world.get_job(job)
+    stored = pipeline.get_job(job)
     assert stored.status is JobStatus.SUCCEEDED
-    assert world.dead_letters == []
-    json.dumps(PredictionRenderer(world.documents).render(stored), allow_nan=False).encode()
+    assert pipeline.dead_letters == []
+    json.dumps(PredictionRenderer(pipeline.documents).render(stored), allow_nan=False).encode()
 
 
-def test_metrics_keep_their_numbers_when_they_are_too_long(world: World) -> None:
-    job, prediction_id = submit_job(world)
+def test_metrics_keep_their_numbers_when_they_are_too_long(pipeline: Pipeline) -> None:
+    job, prediction_id = submit_job(pipeline)
     metrics = {"trace": LARGE, "predict_time": 1.5, "image_count": 2}
 
-    end_by_webhook(world, prediction_id, make_body(prediction_id, metrics=json.dumps(metrics)))
+    end_by_webhook(pipeline, prediction_id, make_body(prediction_id, metrics=json.dumps(metrics)))
 
-    assert world.get_job(job).metrics == {"predict_time": 1.5, "image_count": 2}
+    assert pipeline.get_job(job).metrics == {"predict_time": 1.5, "image_count": 2}
 
 
 @pytest.mark.parametrize("text", [LARGE, WIDE])
 @pytest.mark.parametrize("field", ["title", "detail"])
-def test_job_fails_with_the_beginning_of_a_long_rejection(world: World, field: str, text: str) -> None:
+def test_job_fails_with_the_beginning_of_a_long_rejection(pipeline: Pipeline, field: str, text: str) -> None:
     texts: dict[str, Any] = {"title": "Rejected", "detail": "bad input", field: text}
-    world.replicate.faults.fail("create", error=RejectedError(422, texts["title"], texts["detail"]))
-    job = world.accept_job().job
+    pipeline.replicate.faults.fail("create", error=RejectedError(422, texts["title"], texts["detail"]))
+    job = pipeline.accept_job().job
 
-    world.drain_messages()
+    pipeline.drain_messages()
 
-    stored = world.get_job(job)
+    stored = pipeline.get_job(job)
     assert stored.status is JobStatus.FAILED
     assert stored.error is not None
     assert text[:1000] in stored.error
-    assert len(world.replicate.predictions) == 0
+    assert len(pipeline.replicate.predictions) == 0
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled"])
-def test_job_ends_with_the_beginning_of_a_long_error(world: World, status: str) -> None:
-    job, prediction_id = submit_job(world)
-    world.replicate.finish(prediction_id, status, error=WIDE)
+def test_job_ends_with_the_beginning_of_a_long_error(pipeline: Pipeline, status: str) -> None:
+    job, prediction_id = submit_job(pipeline)
+    pipeline.replicate.finish(prediction_id, status, error=WIDE)
 
-    world.send_webhook(prediction_id)
-    world.drain_messages()
+    pipeline.send_webhook(prediction_id)
+    pipeline.drain_messages()
 
-    assert world.get_job(job).status.value == status
+    assert pipeline.get_job(job).status.value == status
 
 
-def test_job_keeps_long_errors_of_all_its_attempts(world: World) -> None:
-    job = world.accept_job().job
+def test_job_keeps_long_errors_of_all_its_attempts(pipeline: Pipeline) -> None:
+    job = pipeline.accept_job().job
     for _ in range(2):
-        world.drain_messages()
-        prediction_id = world.get_job(job).replicate_id
+        pipeline.drain_messages()
+        prediction_id = pipeline.get_job(job).replicate_id
         assert prediction_id is not None
-        world.replicate.finish(prediction_id, "failed", error=f"{WIDE[:3000]} (code: PA) {WIDE}")
-        world.send_webhook(prediction_id)
-        world.drain_messages()
+        pipeline.replicate.finish(prediction_id, "failed", error=f"{WIDE[:3000]} (code: PA) {WIDE}")
+        pipeline.send_webhook(prediction_id)
+        pipeline.drain_messages()
 
-    stored = world.get_job(job)
+    stored = pipeline.get_job(job)
     assert stored.status is JobStatus.FAILED
     assert len(stored.past_attempts) == 1
 
@@ -137,63 +137,63 @@ def test_job_keeps_long_errors_of_all_its_attempts(world: World) -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "booting", "timed_out", "SUCCEEDED", "unknown", LARGE])
-def test_webhook_with_unknown_status_is_ignored(world: World, status: str) -> None:
-    job, prediction_id = submit_job(world)
-    before = world.get_job(job)
+def test_webhook_with_unknown_status_is_ignored(pipeline: Pipeline, status: str) -> None:
+    job, prediction_id = submit_job(pipeline)
+    before = pipeline.get_job(job)
 
-    end_by_webhook(world, prediction_id, make_body(prediction_id, status=json.dumps(status)))
+    end_by_webhook(pipeline, prediction_id, make_body(prediction_id, status=json.dumps(status)))
 
-    assert world.get_job(job) == before
-    assert world.messages == []
+    assert pipeline.get_job(job) == before
+    assert pipeline.messages == []
 
 
 @pytest.mark.parametrize(
     "end",
     [
-        lambda world, prediction_id: world.send_webhook(prediction_id),
-        lambda world, _: world.pass_time(1200),
+        lambda pipeline, prediction_id: pipeline.send_webhook(prediction_id),
+        lambda pipeline, _: pipeline.pass_time(1200),
     ],
     ids=["webhook", "poll"],
 )
 def test_job_ends_by_a_later_report_after_unknown_status(
-    world: World, end: Callable[[World, str], None]
+    pipeline: Pipeline, end: Callable[[Pipeline, str], None]
 ) -> None:
-    job, prediction_id = submit_job(world)
-    world.replicate.finish(prediction_id, "booting", completed_at=None)
-    world.send_webhook(prediction_id)
-    world.pass_time(1200)
-    assert not world.get_job(job).is_terminal
+    job, prediction_id = submit_job(pipeline)
+    pipeline.replicate.finish(prediction_id, "booting", completed_at=None)
+    pipeline.send_webhook(prediction_id)
+    pipeline.pass_time(1200)
+    assert not pipeline.get_job(job).is_terminal
 
-    world.replicate.finish(prediction_id)
-    end(world, prediction_id)
-    world.drain_messages()
+    pipeline.replicate.finish(prediction_id)
+    end(pipeline, prediction_id)
+    pipeline.drain_messages()
 
-    assert world.get_job(job).status is JobStatus.SUCCEEDED
+    assert pipeline.get_job(job).status is JobStatus.SUCCEEDED
 
 
-def test_job_fails_when_prediction_ends_with_unknown_status(world: World) -> None:
-    job, prediction_id = submit_job(world)
-    world.replicate.finish(prediction_id, "timed_out")
+def test_job_fails_when_prediction_ends_with_unknown_status(pipeline: Pipeline) -> None:
+    job, prediction_id = submit_job(pipeline)
+    pipeline.replicate.finish(prediction_id, "timed_out")
 
-    world.pass_time(1200)
+    pipeline.pass_time(1200)
 
-    stored = world.get_job(job)
+    stored = pipeline.get_job(job)
     assert stored.status is JobStatus.FAILED
     assert "timed_out" in (stored.error or "")
 
 
-def test_prediction_with_unknown_status_is_found_in_the_list(world: World) -> None:
+def test_prediction_with_unknown_status_is_found_in_the_list(pipeline: Pipeline) -> None:
     """A page that cannot be read because of one prediction would have the request sent, and paid, again."""
-    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
-    job = world.accept_job().job
-    world.drain_messages()
-    (prediction_id,) = world.replicate.predictions
-    world.replicate.finish(prediction_id, "booting", completed_at=None)
+    pipeline.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    (prediction_id,) = pipeline.replicate.predictions
+    pipeline.replicate.finish(prediction_id, "booting", completed_at=None)
 
-    world.pass_time(600)
+    pipeline.pass_time(600)
 
-    assert world.get_job(job).replicate_id == prediction_id
-    assert len(world.replicate.predictions) == 1
+    assert pipeline.get_job(job).replicate_id == prediction_id
+    assert len(pipeline.replicate.predictions) == 1
 
 
 # Times
@@ -212,27 +212,27 @@ def test_prediction_with_unknown_status_is_found_in_the_list(world: World) -> No
         "{}",
     ],
 )
-def test_wrong_times_stop_neither_job_nor_harvest(world: World, time: str) -> None:
-    job, prediction_id = submit_job(world)
-    world.output_harvester.faults.fail("harvest", times=2)
-    world.clock.advance(60)
+def test_wrong_times_stop_neither_job_nor_harvest(pipeline: Pipeline, time: str) -> None:
+    job, prediction_id = submit_job(pipeline)
+    pipeline.output_harvester.faults.fail("harvest", times=2)
+    pipeline.clock.advance(60)
 
-    end_by_webhook(world, prediction_id, make_body(prediction_id, completed_at=time, started_at=time))
-    assert world.get_job(job).status is JobStatus.HARVESTING
-    world.pass_time(600)
+    end_by_webhook(pipeline, prediction_id, make_body(prediction_id, completed_at=time, started_at=time))
+    assert pipeline.get_job(job).status is JobStatus.HARVESTING
+    pipeline.pass_time(600)
 
-    stored = world.get_job(job)
+    stored = pipeline.get_job(job)
     assert stored.status is JobStatus.SUCCEEDED
     assert stored.started_at is None
-    assert stored.completed_at == world.started_at + timedelta(seconds=60)
-    assert world.documents.load(stored.output) == [f"https://outputs.test/{job.id}.webp"]
+    assert stored.completed_at == pipeline.started_at + timedelta(seconds=60)
+    assert pipeline.documents.load(stored.output) == [f"https://outputs.test/{job.id}.webp"]
 
 
-def test_harvest_ends_when_completion_is_in_the_future(world: World) -> None:
-    job, prediction_id = submit_job(world)
-    world.output_harvester.faults.fail("harvest", times=1000)
+def test_harvest_ends_when_completion_is_in_the_future(pipeline: Pipeline) -> None:
+    job, prediction_id = submit_job(pipeline)
+    pipeline.output_harvester.faults.fail("harvest", times=1000)
 
-    end_by_webhook(world, prediction_id, make_body(prediction_id, completed_at='"9999-12-31T23:59:59Z"'))
-    world.pass_time(3 * 3600)
+    end_by_webhook(pipeline, prediction_id, make_body(prediction_id, completed_at='"9999-12-31T23:59:59Z"'))
+    pipeline.pass_time(3 * 3600)
 
-    assert world.get_job(job).status is JobStatus.SUCCEEDED
+    assert pipeline.get_job(job).status is JobStatus.SUCCEEDED

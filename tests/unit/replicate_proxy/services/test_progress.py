@@ -34,37 +34,37 @@ class RunningPrediction:
     def __init__(self) -> None:
         self.api = PredictionApi()
         self.id = self.api.post()[1]["id"]
-        self.world = self.api.world
-        self.world.drain_messages()
+        self.pipeline = self.api.pipeline
+        self.pipeline.drain_messages()
         self.report(status="processing")
-        self.world.send_webhook("p1")
-        self.world.drain_messages()
+        self.pipeline.send_webhook("p1")
+        self.pipeline.drain_messages()
 
     @property
     def job(self) -> Job:
-        return self.world.store.only_job()
+        return self.pipeline.store.only_job()
 
     def report(self, **fields: Any) -> None:
         """Set what Replicate says about the prediction."""
-        self.world.replicate.predictions["p1"].update(fields)
+        self.pipeline.replicate.predictions["p1"].update(fields)
 
     def read(self) -> dict[str, Any]:
         """Read the prediction as a caller does, and let the pipeline work."""
         status, prediction, _ = self.api.get_prediction(self.id)
         assert status == 200
-        self.world.drain_messages()
+        self.pipeline.drain_messages()
         return dict(prediction)
 
     def read_twice(self, seconds: float = 4) -> dict[str, Any]:
         """Wait, look, and return what the next look shows."""
-        self.world.clock.advance(seconds)
+        self.pipeline.clock.advance(seconds)
         self.read()
         return self.read()
 
     def finish(self, **fields: Any) -> dict[str, Any]:
-        self.world.replicate.finish("p1", **fields)
-        self.world.send_webhook("p1")
-        self.world.drain_messages()
+        self.pipeline.replicate.finish("p1", **fields)
+        self.pipeline.send_webhook("p1")
+        self.pipeline.drain_messages()
         return self.read()
 
 
@@ -105,7 +105,7 @@ def test_large_partial_output_is_not_stored_again_and_again(prediction: RunningP
 def test_wait_that_expires_shows_no_partial_output(prediction: RunningPrediction) -> None:
     prediction.report(output=["word"])
     prediction.read_twice()
-    renderer = PredictionRenderer(prediction.world.documents)
+    renderer = PredictionRenderer(prediction.pipeline.documents)
     assert "output" not in renderer.render(prediction.job, wait_expired=True)
     assert renderer.render(prediction.job)["output"] == ["word"]
 
@@ -113,17 +113,17 @@ def test_wait_that_expires_shows_no_partial_output(prediction: RunningPrediction
 def test_earlier_report_that_arrives_late_is_ignored(prediction: RunningPrediction) -> None:
     prediction.report(logs="50%")
     prediction.read_twice()
-    now = prediction.world.clock.now()
+    now = prediction.pipeline.clock.now()
     prediction.report(logs="10%")
-    prediction.world.clock.set(now - timedelta(seconds=2))
-    prediction.world.send_webhook("p1")  # received before the look, handled after it
-    prediction.world.clock.set(now)
-    prediction.world.drain_messages()
+    prediction.pipeline.clock.set(now - timedelta(seconds=2))
+    prediction.pipeline.send_webhook("p1")  # received before the look, handled after it
+    prediction.pipeline.clock.set(now)
+    prediction.pipeline.drain_messages()
     assert prediction.read()["logs"] == "50%"
 
 
 def test_look_finds_the_end_when_the_webhook_is_lost(prediction: RunningPrediction) -> None:
-    prediction.world.replicate.finish("p1", output=["done"])
+    prediction.pipeline.replicate.finish("p1", output=["done"])
     assert prediction.read_twice()["status"] == "succeeded"
 
 
@@ -132,16 +132,16 @@ def test_look_finds_the_end_when_the_webhook_is_lost(prediction: RunningPredicti
 )
 def test_look_that_fails_changes_nothing(prediction: RunningPrediction, error: Exception) -> None:
     before = prediction.job
-    prediction.world.replicate.faults.fail("get", error=error)
+    prediction.pipeline.replicate.faults.fail("get", error=error)
     prediction.read_twice()
     assert prediction.job == before
-    assert prediction.world.dead_letters == []
+    assert prediction.pipeline.dead_letters == []
     prediction.report(logs="later")
     assert prediction.read_twice(10)["logs"] == "later"
 
 
 def test_no_read_when_the_limit_is_used_up(prediction: RunningPrediction) -> None:
-    prediction.world.refresh_limiter.delay_seconds = 1
+    prediction.pipeline.refresh_limiter.delay_seconds = 1
     prediction.report(logs="10%")
     assert prediction.read_twice()["logs"] == ""
 
@@ -154,9 +154,9 @@ def test_data_that_replicate_removed_is_no_progress(prediction: RunningPredictio
 def test_new_attempt_forgets_the_partial_output(prediction: RunningPrediction) -> None:
     prediction.report(output=["word"])
     prediction.read_twice()
-    prediction.world.replicate.finish("p1", "failed", error="Director: unexpected error (E9828)")
-    prediction.world.send_webhook("p1")
-    prediction.world.drain_messages()
+    prediction.pipeline.replicate.finish("p1", "failed", error="Director: unexpected error (E9828)")
+    prediction.pipeline.send_webhook("p1")
+    prediction.pipeline.drain_messages()
     assert prediction.job.attempt == 2
     assert "output" not in prediction.read()
 
@@ -229,11 +229,11 @@ class TestRequester:
     def test_read_is_answered_when_the_command_cannot_be_sent(self, prediction: RunningPrediction) -> None:
         queue = FakeCommandQueue()
         queue.faults.fail("send")
-        clock = prediction.world.clock
+        clock = prediction.pipeline.clock
         requester = ProgressRequester(FakeProgressClaims(), queue, clock, min_interval_seconds=3)
         router = Router()
-        renderer = PredictionRenderer(prediction.world.documents)
-        add_prediction_read_routes(router, PredictionReader(prediction.world.store, renderer, requester))
+        renderer = PredictionRenderer(prediction.pipeline.documents)
+        add_prediction_read_routes(router, PredictionReader(prediction.pipeline.store, renderer, requester))
         clock.advance(10)
         event = make_event("GET", "/v1/predictions/{id}", params={"id": prediction.id})
         assert router.handle(event)["statusCode"] == 200

@@ -21,7 +21,7 @@ from tests.support.builders import make_event, make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
 from tests.support.metrics import MetricsReader
-from tests.support.world import SECRET
+from tests.support.pipeline import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,127 +13,127 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
 from tests.support.builders import VERSION
-from tests.support.world import World
+from tests.support.pipeline import Pipeline
 
 S = JobStatus
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def pipeline() -> Pipeline:
+    return Pipeline()
 
 
-def accept_job_with_lost_request(world: World, prompt: str = "a cat") -> Job:
+def accept_job_with_lost_request(pipeline: Pipeline, prompt: str = "a cat") -> Job:
     """Return a job whose create request did not reach Replicate, which is unknown here."""
-    world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
-    job = world.accept_job(prompt).job
-    world.drain_messages()
-    assert world.get_job(job).status is S.SUBMIT_UNKNOWN
+    pipeline.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
+    job = pipeline.accept_job(prompt).job
+    pipeline.drain_messages()
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
     return job
 
 
-def accept_job_with_lost_response(world: World, prompt: str = "a cat") -> Job:
+def accept_job_with_lost_response(pipeline: Pipeline, prompt: str = "a cat") -> Job:
     """Return a job whose prediction was created, which is unknown here."""
-    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
-    job = world.accept_job(prompt).job
-    world.drain_messages()
+    pipeline.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
+    job = pipeline.accept_job(prompt).job
+    pipeline.drain_messages()
     return job
 
 
-def test_job_is_resubmitted_after_timeout_when_nothing_is_found(world: World) -> None:
-    job = accept_job_with_lost_request(world)
-    world.pass_time(world.timeouts.resubmit_after_seconds - 30)
-    assert world.replicate.predictions == {}
+def test_job_is_resubmitted_after_timeout_when_nothing_is_found(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_request(pipeline)
+    pipeline.pass_time(pipeline.timeouts.resubmit_after_seconds - 30)
+    assert pipeline.replicate.predictions == {}
 
-    world.pass_time(120)
+    pipeline.pass_time(120)
 
-    assert (world.get_job(job).status, world.get_job(job).attempt) == (S.SUBMITTED, 2)
-
-
-def test_job_is_not_resubmitted_while_list_is_unavailable(world: World) -> None:
-    job = accept_job_with_lost_request(world)
-    world.replicate.faults.fail("list", times=1000)
-
-    world.pass_time(1800)
-
-    assert world.replicate.predictions == {}
-    assert world.get_job(job).status is S.SUBMIT_UNKNOWN
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).attempt) == (S.SUBMITTED, 2)
 
 
-def test_job_fails_after_maximum_of_resubmissions(world: World) -> None:
-    job = accept_job_with_lost_request(world)
-    world.replicate.faults.fail("create", times=1000, error=OutcomeUnknownError("reset"))
+def test_job_is_not_resubmitted_while_list_is_unavailable(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_request(pipeline)
+    pipeline.replicate.faults.fail("list", times=1000)
 
-    world.pass_time(3600)
+    pipeline.pass_time(1800)
 
-    assert world.get_job(job).status is S.FAILED
-    assert len(world.get_job(job).past_attempts) == world.timeouts.max_resubmissions
+    assert pipeline.replicate.predictions == {}
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
 
 
-def test_job_fails_when_match_has_no_data_left(world: World) -> None:
+def test_job_fails_after_maximum_of_resubmissions(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_request(pipeline)
+    pipeline.replicate.faults.fail("create", times=1000, error=OutcomeUnknownError("reset"))
+
+    pipeline.pass_time(3600)
+
+    assert pipeline.get_job(job).status is S.FAILED
+    assert len(pipeline.get_job(job).past_attempts) == pipeline.timeouts.max_resubmissions
+
+
+def test_job_fails_when_match_has_no_data_left(pipeline: Pipeline) -> None:
     # Given that Replicate could not be asked until it had deleted the inputs
-    job = accept_job_with_lost_response(world)
-    world.replicate.finish("p1")
-    world.replicate.faults.fail("list", times=1000)
-    world.pass_time(7200)
-    world.replicate.faults.planned.clear()
-    world.replicate.remove_data(older_than=timedelta(hours=1))
+    job = accept_job_with_lost_response(pipeline)
+    pipeline.replicate.finish("p1")
+    pipeline.replicate.faults.fail("list", times=1000)
+    pipeline.pass_time(7200)
+    pipeline.replicate.faults.planned.clear()
+    pipeline.replicate.remove_data(older_than=timedelta(hours=1))
 
-    world.pass_time(3600)
+    pipeline.pass_time(3600)
 
-    assert len(world.replicate.predictions) == 1
-    assert world.get_job(job).status is S.FAILED
-    assert "paid twice" in (world.get_job(job).error or "")
+    assert len(pipeline.replicate.predictions) == 1
+    assert pipeline.get_job(job).status is S.FAILED
+    assert "paid twice" in (pipeline.get_job(job).error or "")
 
 
-def test_job_takes_prediction_that_it_claimed_before_crash(world: World) -> None:
+def test_job_takes_prediction_that_it_claimed_before_crash(pipeline: Pipeline) -> None:
     # Given two identical requests of unknown outcome, of which the later had claimed the older prediction
     jobs = []
     for _ in range(2):
-        jobs.append(accept_job_with_lost_response(world))
-        world.clock.advance(5)
-    world.store.claim_prediction("p1", "acme", jobs[1].id, now=world.clock.now())
+        jobs.append(accept_job_with_lost_response(pipeline))
+        pipeline.clock.advance(5)
+    pipeline.store.claim_prediction("p1", "acme", jobs[1].id, now=pipeline.clock.now())
 
     # When the later job is checked first
-    world.check_handlers[S.SUBMIT_UNKNOWN](world.get_job(jobs[1]))
-    world.pass_time(300)
+    pipeline.check_handlers[S.SUBMIT_UNKNOWN](pipeline.get_job(jobs[1]))
+    pipeline.pass_time(300)
 
     # Then each job has a prediction, and the later one that which it had claimed
-    assert {world.get_job(job).replicate_id for job in jobs} == {"p1", "p2"}
-    assert world.get_job(jobs[1]).replicate_id == "p1"
+    assert {pipeline.get_job(job).replicate_id for job in jobs} == {"p1", "p2"}
+    assert pipeline.get_job(jobs[1]).replicate_id == "p1"
 
 
-def test_job_does_not_take_prediction_whose_webhook_names_another(world: World) -> None:
+def test_job_does_not_take_prediction_whose_webhook_names_another(pipeline: Pipeline) -> None:
     # Given a create request whose response is lost and whose webhook arrives
-    named_job = accept_job_with_lost_response(world)
-    world.replicate.start("p1")
-    world.send_webhook("p1")
-    world.drain_messages()
+    named_job = accept_job_with_lost_response(pipeline)
+    pipeline.replicate.start("p1")
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
 
     # When an identical request did not reach Replicate, and its prediction is searched for
-    other_job = accept_job_with_lost_request(world)
-    world.pass_time(world.timeouts.resubmit_after_seconds + 120)
+    other_job = accept_job_with_lost_request(pipeline)
+    pipeline.pass_time(pipeline.timeouts.resubmit_after_seconds + 120)
 
-    assert world.get_job(named_job).replicate_id == "p1"
-    assert world.get_job(other_job).replicate_id == "p2"
+    assert pipeline.get_job(named_job).replicate_id == "p1"
+    assert pipeline.get_job(other_job).replicate_id == "p2"
 
 
 @pytest.mark.parametrize("version", [VERSION, f"acme/model:{VERSION}"], ids=["id", "model_and_id"])
-def test_prediction_is_found_when_replicate_hides_its_version(world: World, version: str) -> None:
-    world.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
-    job = world.put_job(submission=Submission(kind=SubmissionKind.VERSION, version=version))
-    world.dispatch_job(job)
-    world.replicate.predictions["p1"]["version"] = "hidden"
+def test_prediction_is_found_when_replicate_hides_its_version(pipeline: Pipeline, version: str) -> None:
+    pipeline.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
+    job = pipeline.put_job(submission=Submission(kind=SubmissionKind.VERSION, version=version))
+    pipeline.dispatch_job(job)
+    pipeline.replicate.predictions["p1"]["version"] = "hidden"
 
-    world.pass_time(600)
+    pipeline.pass_time(600)
 
-    assert (world.get_job(job).replicate_id, len(world.replicate.predictions)) == ("p1", 1)
+    assert (pipeline.get_job(job).replicate_id, len(pipeline.replicate.predictions)) == ("p1", 1)
 
 
-def test_prediction_of_other_model_is_not_taken_when_version_is_hidden(world: World) -> None:
-    job = accept_job_with_lost_request(world)
-    world.store.save(replace(world.get_job(job), model="acme/other"))
-    world.replicate.predictions["p7"] = {
+def test_prediction_of_other_model_is_not_taken_when_version_is_hidden(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_request(pipeline)
+    pipeline.store.save(replace(pipeline.get_job(job), model="acme/other"))
+    pipeline.replicate.predictions["p7"] = {
         "id": "p7",
         "model": "acme/model",
         "version": "hidden",
@@ -143,119 +143,122 @@ def test_prediction_of_other_model_is_not_taken_when_version_is_hidden(world: Wo
         "error": None,
         "logs": "",
         "metrics": {},
-        "created_at": format_timestamp(world.clock.now()),
+        "created_at": format_timestamp(pipeline.clock.now()),
     }
 
-    world.pass_time(600)
+    pipeline.pass_time(600)
 
-    assert world.get_job(job).replicate_id not in {None, "p7"}
+    assert pipeline.get_job(job).replicate_id not in {None, "p7"}
 
 
-def test_prediction_is_found_on_later_page(world: World) -> None:
-    job = accept_job_with_lost_response(world, "mine")
+def test_prediction_is_found_on_later_page(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_response(pipeline, "mine")
     for number in range(350):
-        world.dispatch_job(
-            world.put_job(id=f"{number:026d}", input=Document(text=f'{{"prompt": "{number}"}}'))
+        pipeline.dispatch_job(
+            pipeline.put_job(id=f"{number:026d}", input=Document(text=f'{{"prompt": "{number}"}}'))
         )
 
-    world.pass_time(300)
+    pipeline.pass_time(300)
 
-    assert world.get_job(job).replicate_id == "p1"
+    assert pipeline.get_job(job).replicate_id == "p1"
 
 
-def _put_doubtful_job(world: World, tenant: str, **fields: Any) -> Job:
+def _put_doubtful_job(pipeline: Pipeline, tenant: str, **fields: Any) -> Job:
     """Store a job whose create request has an unknown outcome."""
-    now = world.clock.now()
-    return world.put_job(
+    now = pipeline.clock.now()
+    return pipeline.put_job(
         S.SUBMIT_UNKNOWN, tenant=tenant, create_sent_at=now, next_check_at=now, created_at=now, **fields
     )
 
 
-def test_prediction_is_not_adopted_while_equal_job_of_other_tenant_is_in_doubt(world: World) -> None:
+def test_prediction_is_not_adopted_while_equal_job_of_other_tenant_is_in_doubt(pipeline: Pipeline) -> None:
     # Given one prediction and equal requests of two tenants, and no callback that tells whose it is
-    accept_job_with_lost_response(world)
-    other = _put_doubtful_job(world, "globex")
+    accept_job_with_lost_response(pipeline)
+    other = _put_doubtful_job(pipeline, "globex")
 
-    world.pass_time(1800)
+    pipeline.pass_time(1800)
 
     # Then neither tenant gets what may be the other's, and nothing is paid twice
-    assert len(world.replicate.predictions) == 1
-    assert {job.status for job in world.store.jobs.values()} == {S.FAILED}
-    assert all("paid twice" in (job.error or "") for job in world.store.jobs.values())
-    assert world.get_job(other).replicate_id is None
+    assert len(pipeline.replicate.predictions) == 1
+    assert {job.status for job in pipeline.store.jobs.values()} == {S.FAILED}
+    assert all("paid twice" in (job.error or "") for job in pipeline.store.jobs.values())
+    assert pipeline.get_job(other).replicate_id is None
 
 
-def test_prediction_that_an_ended_job_may_own_is_not_adopted_later(world: World) -> None:
-    job = accept_job_with_lost_response(world)
-    _put_doubtful_job(world, "globex")
-    world.pass_time(1800)
-    assert world.get_job(job).status is S.FAILED
+def test_prediction_that_an_ended_job_may_own_is_not_adopted_later(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_response(pipeline)
+    _put_doubtful_job(pipeline, "globex")
+    pipeline.pass_time(1800)
+    assert pipeline.get_job(job).status is S.FAILED
 
     # When a third job with an equal request was sent in the same minutes
-    late = _put_doubtful_job(world, "initech", id="z" * 26)
-    world.store.put(replace(late, create_sent_at=job.created_at))
-    world.pass_time(3600)
+    late = _put_doubtful_job(pipeline, "initech", id="z" * 26)
+    pipeline.store.put(replace(late, create_sent_at=job.created_at))
+    pipeline.pass_time(3600)
 
-    assert world.get_job(late).status is S.FAILED
-    assert len(world.replicate.predictions) == 1
+    assert pipeline.get_job(late).status is S.FAILED
+    assert len(pipeline.replicate.predictions) == 1
 
 
-def test_adopted_prediction_goes_back_to_job_that_callback_names(world: World) -> None:
+def test_adopted_prediction_goes_back_to_job_that_callback_names(pipeline: Pipeline) -> None:
     # Given a job that adopted the prediction of another one of its tenant
-    owner = accept_job_with_lost_response(world)
-    adopter = world.put_job(S.SUBMITTED, replicate_id="p1", create_sent_at=world.clock.now())
+    owner = accept_job_with_lost_response(pipeline)
+    adopter = pipeline.put_job(S.SUBMITTED, replicate_id="p1", create_sent_at=pipeline.clock.now())
     adopted = PredictionOwner(adopter.tenant, adopter.id, PredictionClaim.ADOPTED)
-    world.store.owners["p1"] = adopted
+    pipeline.store.owners["p1"] = adopted
 
     # When the callback of the prediction arrives
-    world.replicate.start("p1")
-    world.send_webhook("p1")
-    world.drain_messages()
+    pipeline.replicate.start("p1")
+    pipeline.send_webhook("p1")
+    pipeline.drain_messages()
 
     # Then it belongs to the job that the callback names, and the adopter is of unknown outcome
-    assert world.get_job(owner).replicate_id == "p1"
-    assert (world.get_job(adopter).status, world.get_job(adopter).replicate_id) == (S.SUBMIT_UNKNOWN, None)
+    assert pipeline.get_job(owner).replicate_id == "p1"
+    assert (pipeline.get_job(adopter).status, pipeline.get_job(adopter).replicate_id) == (
+        S.SUBMIT_UNKNOWN,
+        None,
+    )
     certain = PredictionOwner(owner.tenant, owner.id, PredictionClaim.CERTAIN)
-    assert world.store.get_prediction_owner("p1") == certain
+    assert pipeline.store.get_prediction_owner("p1") == certain
 
 
-def test_of_two_equal_jobs_of_one_tenant_the_other_waits_for_its_own_prediction(world: World) -> None:
+def test_of_two_equal_jobs_of_one_tenant_the_other_waits_for_its_own_prediction(pipeline: Pipeline) -> None:
     # Given equal jobs, of which only one reached Replicate
-    accept_job_with_lost_response(world)
-    accept_job_with_lost_request(world)
+    accept_job_with_lost_response(pipeline)
+    accept_job_with_lost_request(pipeline)
 
-    world.pass_time(world.timeouts.resubmit_after_seconds + 300)
-    assert len(world.replicate.predictions) == 1
-    world.pass_time(1800)
+    pipeline.pass_time(pipeline.timeouts.resubmit_after_seconds + 300)
+    assert len(pipeline.replicate.predictions) == 1
+    pipeline.pass_time(1800)
 
     # Then each has a prediction of its own in the end, and no more were created than there are jobs
-    assert {job.replicate_id for job in world.store.jobs.values()} == {"p1", "p2"}
+    assert {job.replicate_id for job in pipeline.store.jobs.values()} == {"p1", "p2"}
 
 
-def test_job_whose_own_prediction_may_be_disputed_takes_none_from_an_equal_job(world: World) -> None:
+def test_job_whose_own_prediction_may_be_disputed_takes_none_from_an_equal_job(pipeline: Pipeline) -> None:
     # Given a prediction that a job of another tenant disputes, and a later one of an equal job
-    early = accept_job_with_lost_response(world)
-    world.store.dispute_prediction("p1", "globex", "ended", now=world.clock.now())
-    world.clock.advance(200)
-    late = accept_job_with_lost_response(world)
+    early = accept_job_with_lost_response(pipeline)
+    pipeline.store.dispute_prediction("p1", "globex", "ended", now=pipeline.clock.now())
+    pipeline.clock.advance(200)
+    late = accept_job_with_lost_response(pipeline)
     # which lies outside of the window in which the later job's may have been created
-    assert set(world.replicate.predictions) == {"p1", "p2"}
+    assert set(pipeline.replicate.predictions) == {"p1", "p2"}
 
-    world.pass_time(3600)
+    pipeline.pass_time(3600)
 
     # Then the earlier job is given up: with p2 taken, the later one would have been sent again
-    assert world.get_job(early).replicate_id is None
-    assert world.get_job(late).replicate_id in {None, "p2"}
-    assert set(world.replicate.predictions) == {"p1", "p2"}
+    assert pipeline.get_job(early).replicate_id is None
+    assert pipeline.get_job(late).replicate_id in {None, "p2"}
+    assert set(pipeline.replicate.predictions) == {"p1", "p2"}
 
 
-def test_prediction_is_not_adopted_that_only_a_job_of_another_tenant_shares(world: World) -> None:
+def test_prediction_is_not_adopted_that_only_a_job_of_another_tenant_shares(pipeline: Pipeline) -> None:
     # Given a job of a deployment, which does not tell the model, and predictions of two models
-    now = world.clock.now()
+    now = pipeline.clock.now()
     deployment = Submission(kind=SubmissionKind.DEPLOYMENT, owner="acme", name="deployed")
-    job = _put_doubtful_job(world, "acme", submission=deployment)
+    job = _put_doubtful_job(pipeline, "acme", submission=deployment)
     for replicate_id, model, seconds in (("p8", "acme/first", 1), ("p9", "acme/second", 9)):
-        world.replicate.predictions[replicate_id] = {
+        pipeline.replicate.predictions[replicate_id] = {
             "id": replicate_id,
             "model": model,
             "version": "hidden",
@@ -269,8 +272,8 @@ def test_prediction_is_not_adopted_that_only_a_job_of_another_tenant_shares(worl
         }
     # and a job of another tenant that may have created the closer one
     other = Submission(kind=SubmissionKind.MODEL, owner="acme", name="first")
-    _put_doubtful_job(world, "globex", id="z" * 26, submission=other)
+    _put_doubtful_job(pipeline, "globex", id="z" * 26, submission=other)
 
-    world.pass_time(1800)
+    pipeline.pass_time(1800)
 
-    assert world.get_job(job).replicate_id != "p8"
+    assert pipeline.get_job(job).replicate_id != "p8"

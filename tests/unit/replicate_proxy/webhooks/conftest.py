@@ -1,12 +1,12 @@
-"""Fixtures: a simulation of webhook delivery."""
+"""Fixtures: the pipeline of webhook deliveries."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.webhook_simulation import WebhookSimulation
+from tests.support.delivery_pipeline import DeliveryPipeline
 
 
 @pytest.fixture
-def simulation() -> WebhookSimulation:
-    return WebhookSimulation()
+def pipeline() -> DeliveryPipeline:
+    return DeliveryPipeline()

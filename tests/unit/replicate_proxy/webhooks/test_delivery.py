@@ -14,19 +14,19 @@ from replicate_proxy.jobs.model import Document, JobStatus
 from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
 from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS, DeliverySettings
 from tests.support.clock import NOW
+from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_endpoint, make_job
 from tests.support.webhook_fakes import refuse_connection, respond
-from tests.support.webhook_simulation import WebhookSimulation
 
 
-def test_success_sends_output_then_completed(simulation: WebhookSimulation) -> None:
+def test_success_sends_output_then_completed(pipeline: DeliveryPipeline) -> None:
     job = as_processing(make_job())
 
-    simulation.apply_changes((make_job(), job), (job, as_succeeded(job)))
-    simulation.run_for()
+    pipeline.apply_changes((make_job(), job), (job, as_succeeded(job)))
+    pipeline.run_for()
 
-    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
-    output, completed = (request.json() for request in simulation.receiver.accepted)
+    assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed"]
+    output, completed = (request.json() for request in pipeline.receiver.accepted)
     assert (output["status"], completed["status"]) == ("processing", "succeeded")
     assert output["output"] == completed["output"] == ["https://cdn.example/outputs/1.webp"]
     assert "completed_at" not in output
@@ -34,17 +34,15 @@ def test_success_sends_output_then_completed(simulation: WebhookSimulation) -> N
     assert completed["urls"]["get"] == f"https://proxy.example/prod/v1/predictions/{job.id}"
 
 
-def test_sequence_numbers_grow_within_a_job(simulation: WebhookSimulation) -> None:
+def test_sequence_numbers_grow_within_a_job(pipeline: DeliveryPipeline) -> None:
     job = make_job(webhook_events=("start", "output", "logs", "completed"))
     running = as_processing(job)
     logging = replace(running, revision=running.revision + 1, logs=Document(text='"50%"'))
 
-    simulation.apply_changes(
-        (None, job), (job, running), (running, logging), (logging, as_succeeded(logging))
-    )
-    simulation.run_for()
+    pipeline.apply_changes((None, job), (job, running), (running, logging), (logging, as_succeeded(logging)))
+    pipeline.run_for()
 
-    requests = simulation.receiver.accepted
+    requests = pipeline.receiver.accepted
     assert [request.event for request in requests] == ["start", "logs", "output", "completed"]
     numbers = [int(request.headers["x-proxy-sequence"]) for request in requests]
     assert numbers == sorted(set(numbers))
@@ -52,37 +50,35 @@ def test_sequence_numbers_grow_within_a_job(simulation: WebhookSimulation) -> No
 
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
-def test_failed_or_canceled_job_sends_completed_only(
-    simulation: WebhookSimulation, status: JobStatus
-) -> None:
+def test_failed_or_canceled_job_sends_completed_only(pipeline: DeliveryPipeline, status: JobStatus) -> None:
     job = make_job()
-    simulation.apply_changes((job, replace(job, status=status, revision=2, error="E1001", completed_at=NOW)))
-    simulation.run_for()
+    pipeline.apply_changes((job, replace(job, status=status, revision=2, error="E1001", completed_at=NOW)))
+    pipeline.run_for()
 
-    (request,) = simulation.receiver.accepted
+    (request,) = pipeline.receiver.accepted
     assert (request.event, request.json()["status"]) == ("completed", status.value)
 
 
-def test_repeated_change_sends_nothing_again(simulation: WebhookSimulation) -> None:
+def test_repeated_change_sends_nothing_again(pipeline: DeliveryPipeline) -> None:
     job = make_job()
     change = (job, as_succeeded(job))
-    simulation.apply_changes(change)
-    simulation.run_for()
+    pipeline.apply_changes(change)
+    pipeline.run_for()
 
-    simulation.apply_changes(change)
-    simulation.run_for(3600)
+    pipeline.apply_changes(change)
+    pipeline.run_for(3600)
 
-    assert len(simulation.receiver.received) == 2
-    assert len({request.headers["webhook-id"] for request in simulation.receiver.received}) == 2
+    assert len(pipeline.receiver.received) == 2
+    assert len({request.headers["webhook-id"] for request in pipeline.receiver.received}) == 2
 
 
-def test_retries_follow_schedule_with_same_id_and_bytes(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda _: refuse_connection()
+def test_retries_follow_schedule_with_same_id_and_bytes(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: refuse_connection()
 
-    job = simulation.complete_job()
-    simulation.run_for(90 * 3600)
+    job = pipeline.complete_job()
+    pipeline.run_for(90 * 3600)
 
-    requests = simulation.receiver.received
+    requests = pipeline.receiver.received
     assert len(requests) == len(DEFAULT_SCHEDULE_SECONDS) == 10
     delays = [
         (later.received_at - earlier.received_at).total_seconds() for earlier, later in pairwise(requests)
@@ -90,13 +86,13 @@ def test_retries_follow_schedule_with_same_id_and_bytes(simulation: WebhookSimul
     assert delays == pytest.approx(list(DEFAULT_SCHEDULE_SECONDS[1:]), abs=1.1)
     assert len({request.headers["webhook-id"] for request in requests}) == 1
     assert len({request.body for request in requests}) == 1
-    (delivery,) = simulation.deliveries.list_by_job(TENANT, job.id)
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
     assert (delivery.status, delivery.failure_reason) == (DeliveryStatus.FAILED, "exhausted")
 
 
-def test_receiver_gets_all_events_after_outage_of_days(simulation: WebhookSimulation) -> None:
+def test_receiver_gets_all_events_after_outage_of_days(pipeline: DeliveryPipeline) -> None:
     outage_end = NOW + timedelta(hours=70)
-    simulation.receiver.behavior = lambda request: (
+    pipeline.receiver.behavior = lambda request: (
         respond(200) if request.received_at >= outage_end else refuse_connection()
     )
     jobs = [
@@ -105,108 +101,108 @@ def test_receiver_gets_all_events_after_outage_of_days(simulation: WebhookSimula
 
     for job in jobs:
         running = as_processing(job)
-        simulation.apply_changes((job, running), (running, as_succeeded(running)))
-    simulation.run_for(80 * 3600)
+        pipeline.apply_changes((job, running), (running, as_succeeded(running)))
+    pipeline.run_for(80 * 3600)
 
     for job in jobs:
-        accepted = [request for request in simulation.receiver.accepted if request.json()["id"] == job.id]
+        accepted = [request for request in pipeline.receiver.accepted if request.json()["id"] == job.id]
         assert [request.event for request in accepted] == ["start", "output", "completed"]
 
 
-def test_flaky_receiver_accepts_each_of_a_thousand_deliveries_once(simulation: WebhookSimulation) -> None:
+def test_flaky_receiver_accepts_each_of_a_thousand_deliveries_once(pipeline: DeliveryPipeline) -> None:
     numbers = iter(range(10_000_000))
-    simulation.receiver.behavior = lambda _: respond(500 if next(numbers) * 7919 % 10 < 3 else 200)
-    jobs = [simulation.complete_job(id=f"job{number:04}") for number in range(1000)]
-    simulation.run_for(80 * 3600)
+    pipeline.receiver.behavior = lambda _: respond(500 if next(numbers) * 7919 % 10 < 3 else 200)
+    jobs = [pipeline.complete_job(id=f"job{number:04}") for number in range(1000)]
+    pipeline.run_for(80 * 3600)
 
-    accepted_ids = [request.json()["id"] for request in simulation.receiver.accepted]
+    accepted_ids = [request.json()["id"] for request in pipeline.receiver.accepted]
     assert sorted(accepted_ids) == [job.id for job in jobs]
-    successes = [attempt for attempt in simulation.deliveries.recorded_attempts if attempt.status == 200]
+    successes = [attempt for attempt in pipeline.deliveries.recorded_attempts if attempt.status == 200]
     assert len(successes) == 1000
 
 
-def test_endpoint_receives_the_events_it_subscribes_to(simulation: WebhookSimulation) -> None:
-    simulation.endpoints.create(make_endpoint(id="ep_all", url="https://a.example/"))
-    simulation.endpoints.create(
+def test_endpoint_receives_the_events_it_subscribes_to(pipeline: DeliveryPipeline) -> None:
+    pipeline.endpoints.create(make_endpoint(id="ep_all", url="https://a.example/"))
+    pipeline.endpoints.create(
         make_endpoint(id="ep_end", url="https://b.example/", events=(EventKind.COMPLETED,))
     )
-    simulation.endpoints.create(make_endpoint(id="ep_foreign", tenant="other", url="https://c.example/"))
+    pipeline.endpoints.create(make_endpoint(id="ep_foreign", tenant="other", url="https://c.example/"))
     job = make_job(webhook=None)
     running = as_processing(job)
 
-    simulation.apply_changes((job, running), (running, as_succeeded(running)))
-    simulation.run_for()
+    pipeline.apply_changes((job, running), (running, as_succeeded(running)))
+    pipeline.run_for()
 
     def list_events(url: str) -> list[str]:
-        return [request.event for request in simulation.receiver.accepted if request.url == url]
+        return [request.event for request in pipeline.receiver.accepted if request.url == url]
 
     assert list_events("https://a.example/") == ["start", "output", "completed"]
     assert list_events("https://b.example/") == ["completed"]
     assert list_events("https://c.example/") == []
 
 
-def test_sweep_enqueues_delivery_when_message_is_lost(simulation: WebhookSimulation) -> None:
-    simulation.complete_job()
-    assert simulation.queue.receive() is not None  # The worker that received it crashes at once.
+def test_sweep_enqueues_delivery_when_message_is_lost(pipeline: DeliveryPipeline) -> None:
+    pipeline.complete_job()
+    assert pipeline.queue.receive() is not None  # The worker that received it crashes at once.
 
-    simulation.run_for(600)
+    pipeline.run_for(600)
 
-    assert [request.event for request in simulation.receiver.accepted] == ["completed"]
+    assert [request.event for request in pipeline.receiver.accepted] == ["completed"]
 
 
-def test_delivery_is_attempted_after_lease_when_worker_crashes(simulation: WebhookSimulation) -> None:
-    simulation.complete_job()
-    command = simulation.queue.receive()
+def test_delivery_is_attempted_after_lease_when_worker_crashes(pipeline: DeliveryPipeline) -> None:
+    pipeline.complete_job()
+    command = pipeline.queue.receive()
     assert command is not None
-    assert simulation.deliverer.prepare(command) is not None  # The worker crashes after the claim.
+    assert pipeline.deliverer.prepare(command) is not None  # The worker crashes after the claim.
 
-    simulation.run_for(30)
-    assert simulation.receiver.accepted == []
-    simulation.run_for(300)
+    pipeline.run_for(30)
+    assert pipeline.receiver.accepted == []
+    pipeline.run_for(300)
 
-    assert [request.event for request in simulation.receiver.accepted] == ["completed"]
+    assert [request.event for request in pipeline.receiver.accepted] == ["completed"]
 
 
-def test_prepare_returns_none_when_message_is_received_twice(simulation: WebhookSimulation) -> None:
-    simulation.complete_job()
-    command = simulation.queue.receive()
+def test_prepare_returns_none_when_message_is_received_twice(pipeline: DeliveryPipeline) -> None:
+    pipeline.complete_job()
+    command = pipeline.queue.receive()
     assert command is not None
 
-    prepared = simulation.deliverer.prepare(command)
+    prepared = pipeline.deliverer.prepare(command)
 
     assert prepared is not None
-    assert simulation.deliverer.prepare(command) is None
+    assert pipeline.deliverer.prepare(command) is None
 
 
-def test_retry_after_delays_next_attempt_up_to_an_hour(simulation: WebhookSimulation) -> None:
+def test_retry_after_delays_next_attempt_up_to_an_hour(pipeline: DeliveryPipeline) -> None:
     responses = iter(
         [respond(503, {"Retry-After": "120"}), respond(429, {"retry-after": "999999"}), respond(200)]
     )
-    simulation.receiver.behavior = lambda _: next(responses)
+    pipeline.receiver.behavior = lambda _: next(responses)
 
-    simulation.complete_job()
-    simulation.run_for(24 * 3600)
+    pipeline.complete_job()
+    pipeline.run_for(24 * 3600)
 
-    seconds = [(request.received_at - NOW).total_seconds() for request in simulation.receiver.received]
+    seconds = [(request.received_at - NOW).total_seconds() for request in pipeline.receiver.received]
     assert seconds[1] == pytest.approx(120, abs=61)
     assert seconds[2] - seconds[1] == pytest.approx(3600, abs=61)
 
 
-def test_redirect_counts_as_failure(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda _: respond(302, {"location": "https://elsewhere.example/"})
-    simulation.complete_job()
-    simulation.run_for()
+def test_redirect_counts_as_failure(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: respond(302, {"location": "https://elsewhere.example/"})
+    pipeline.complete_job()
+    pipeline.run_for()
 
-    (attempt,) = simulation.deliveries.recorded_attempts
+    (attempt,) = pipeline.deliveries.recorded_attempts
     assert (attempt.status, attempt.error_code) == (302, "redirect")
 
 
-def test_attempt_is_recorded_with_response_and_next_time(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda _: respond(500, text="sorry", duration_seconds=0.25)
-    job = simulation.complete_job()
-    simulation.run_for(1)
+def test_attempt_is_recorded_with_response_and_next_time(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: respond(500, text="sorry", duration_seconds=0.25)
+    job = pipeline.complete_job()
+    pipeline.run_for(1)
 
-    (attempt,) = simulation.deliveries.list_attempts_by_job(TENANT, job.id)
+    (attempt,) = pipeline.deliveries.list_attempts_by_job(TENANT, job.id)
     assert (attempt.number, attempt.status, attempt.error_code) == (1, 500, "http_5xx")
     assert (attempt.duration_ms, attempt.response_body) == (250, "sorry")
     assert attempt.sent_at == NOW
@@ -214,11 +210,11 @@ def test_attempt_is_recorded_with_response_and_next_time(simulation: WebhookSimu
 
 
 def test_body_above_the_limit_is_sent_without_input() -> None:
-    simulation = WebhookSimulation(DeliverySettings(max_body_bytes=2000))
-    job = simulation.complete_job(input=Document(text=json.dumps({"image": "data:" + "x" * 5000})))
-    simulation.run_for()
+    pipeline = DeliveryPipeline(DeliverySettings(max_body_bytes=2000))
+    job = pipeline.complete_job(input=Document(text=json.dumps({"image": "data:" + "x" * 5000})))
+    pipeline.run_for()
 
-    body = simulation.receiver.accepted[0].json()
+    body = pipeline.receiver.accepted[0].json()
     assert body["input"] == {}
     assert body["output"] == ["https://cdn.example/outputs/1.webp"]
     assert body["proxy"]["omitted"] == ["input"]
@@ -230,15 +226,15 @@ def test_body_above_the_limit_is_sent_without_input() -> None:
     [("deliveries", "record_attempt"), ("receiver_limits", "record_response"), ("deliveries", "get_next")],
 )
 def test_accepted_event_is_not_sent_again_when_its_records_fail(
-    simulation: WebhookSimulation, monkeypatch: pytest.MonkeyPatch, part: str, method: str
+    pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch, part: str, method: str
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
         raise RetryableError("the table cannot be reached")
 
-    monkeypatch.setattr(getattr(simulation, part), method, fail)
-    job = simulation.complete_job()
-    simulation.run_for(3600)
+    monkeypatch.setattr(getattr(pipeline, part), method, fail)
+    job = pipeline.complete_job()
+    pipeline.run_for(3600)
 
-    assert len(simulation.receiver.accepted) == 1
-    (delivery,) = simulation.deliveries.list_by_job(TENANT, job.id)
+    assert len(pipeline.receiver.accepted) == 1
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
     assert delivery.status is DeliveryStatus.SUCCEEDED

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.webhooks.ports import DeliveryStore, DueDelivery, DueEndpoint
-    from tests.support.webhook_simulation import WebhookSimulation
+    from tests.support.delivery_pipeline import DeliveryPipeline
 
 SWEEP_BUDGET = timedelta(seconds=50)
 
@@ -38,47 +38,47 @@ class _FailingShardStore:
         self._deliveries.postpone(due, due_at=due_at)
 
 
-def build_sweep(simulation: WebhookSimulation, failing_shard: int, error: ProxyError) -> DeliverySweep:
-    store = cast("DeliveryStore", _FailingShardStore(simulation.deliveries, failing_shard, error))
+def build_sweep(pipeline: DeliveryPipeline, failing_shard: int, error: ProxyError) -> DeliverySweep:
+    store = cast("DeliveryStore", _FailingShardStore(pipeline.deliveries, failing_shard, error))
     return DeliverySweep(
         deliveries=store,
-        queue=simulation.queue,
-        redelivery=simulation.redelivery,
-        clock=simulation.clock,
-        settings=simulation.settings,
+        queue=pipeline.queue,
+        redelivery=pipeline.redelivery,
+        clock=pipeline.clock,
+        settings=pipeline.settings,
     )
 
 
 @pytest.fixture
-def simulation_with_due(simulation: WebhookSimulation) -> WebhookSimulation:
-    """A simulation with two deliveries, both in shard 0, that were stored but not enqueued."""
+def pipeline_with_due(pipeline: DeliveryPipeline) -> DeliveryPipeline:
+    """A pipeline with two deliveries, both in shard 0, that were stored but not enqueued."""
     job = as_processing(make_job())
-    simulation.queue.is_broken = True
-    simulation.apply_changes((job, as_succeeded(job)))
-    simulation.queue.is_broken = False
-    simulation.clock.advance(minutes=10)
-    return simulation
+    pipeline.queue.is_broken = True
+    pipeline.apply_changes((job, as_succeeded(job)))
+    pipeline.queue.is_broken = False
+    pipeline.clock.advance(minutes=10)
+    return pipeline
 
 
 @pytest.mark.parametrize("failing_shard", range(1, 8))
 def test_sweep_enqueues_other_shards_when_one_cannot_be_read(
-    simulation_with_due: WebhookSimulation, failing_shard: int
+    pipeline_with_due: DeliveryPipeline, failing_shard: int
 ) -> None:
-    sweep = build_sweep(simulation_with_due, failing_shard, RetryableError("throttled"))
-    now = simulation_with_due.clock.now()
+    sweep = build_sweep(pipeline_with_due, failing_shard, RetryableError("throttled"))
+    now = pipeline_with_due.clock.now()
     assert sweep.enqueue_due(now, now + SWEEP_BUDGET) == 2
-    assert len(simulation_with_due.queue) == 2
+    assert len(pipeline_with_due.queue) == 2
 
 
-def test_next_sweep_enqueues_what_a_failed_one_left(simulation_with_due: WebhookSimulation) -> None:
-    now = simulation_with_due.clock.now()
-    failing_sweep = build_sweep(simulation_with_due, 0, RetryableError("throttled"))
+def test_next_sweep_enqueues_what_a_failed_one_left(pipeline_with_due: DeliveryPipeline) -> None:
+    now = pipeline_with_due.clock.now()
+    failing_sweep = build_sweep(pipeline_with_due, 0, RetryableError("throttled"))
     assert failing_sweep.enqueue_due(now, now + SWEEP_BUDGET) == 0
-    assert simulation_with_due.delivery_sweep.enqueue_due(now, now + SWEEP_BUDGET) == 2
+    assert pipeline_with_due.delivery_sweep.enqueue_due(now, now + SWEEP_BUDGET) == 2
 
 
-def test_sweep_raises_permanent_error(simulation_with_due: WebhookSimulation) -> None:
-    now = simulation_with_due.clock.now()
-    sweep = build_sweep(simulation_with_due, 3, PermanentError("not allowed"))
+def test_sweep_raises_permanent_error(pipeline_with_due: DeliveryPipeline) -> None:
+    now = pipeline_with_due.clock.now()
+    sweep = build_sweep(pipeline_with_due, 3, PermanentError("not allowed"))
     with pytest.raises(PermanentError):
         sweep.enqueue_due(now, now + SWEEP_BUDGET)

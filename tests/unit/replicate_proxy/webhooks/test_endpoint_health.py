@@ -12,36 +12,36 @@ from tests.support.webhook_fakes import respond
 
 if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoints import Endpoint
-    from tests.support.webhook_simulation import WebhookSimulation
+    from tests.support.delivery_pipeline import DeliveryPipeline
 
 
 @pytest.fixture
-def endpoint(simulation: WebhookSimulation) -> Endpoint:
+def endpoint(pipeline: DeliveryPipeline) -> Endpoint:
     """A registered endpoint for `completed`."""
     endpoint = make_endpoint(events=("completed",))
-    simulation.endpoints.create(endpoint)
+    pipeline.endpoints.create(endpoint)
     return endpoint
 
 
-def reload(simulation: WebhookSimulation, endpoint: Endpoint) -> Endpoint:
-    stored = simulation.endpoints.get(TENANT, endpoint.id)
+def reload(pipeline: DeliveryPipeline, endpoint: Endpoint) -> Endpoint:
+    stored = pipeline.endpoints.get(TENANT, endpoint.id)
     assert stored is not None
     return stored
 
 
-def test_410_disables_endpoint_and_publishes_event(simulation: WebhookSimulation) -> None:
+def test_410_disables_endpoint_and_publishes_event(pipeline: DeliveryPipeline) -> None:
     endpoint = make_endpoint()
-    simulation.endpoints.create(endpoint)
-    simulation.receiver.behavior = lambda _: respond(410)
-    job = simulation.complete_job(webhook=None)
-    simulation.run_for(3600)
+    pipeline.endpoints.create(endpoint)
+    pipeline.receiver.behavior = lambda _: respond(410)
+    job = pipeline.complete_job(webhook=None)
+    pipeline.run_for(3600)
 
-    stored = reload(simulation, endpoint)
+    stored = reload(pipeline, endpoint)
     assert (stored.is_enabled, stored.disabled_reason) == (False, "gone")
-    assert len(simulation.receiver.received) == 1
-    events = [event for event in simulation.bus.published if event.name == "EndpointDisabled"]
+    assert len(pipeline.receiver.received) == 1
+    events = [event for event in pipeline.bus.published if event.name == "EndpointDisabled"]
     assert [event.data["reason"] for event in events] == ["gone"]
-    deliveries = simulation.deliveries.list_by_job(TENANT, job.id)
+    deliveries = pipeline.deliveries.list_by_job(TENANT, job.id)
     assert {delivery.status for delivery in deliveries} == {DeliveryStatus.FAILED}
 
 
@@ -49,69 +49,69 @@ def test_410_disables_endpoint_and_publishes_event(simulation: WebhookSimulation
     ("header", "reason"), [("disable", "requested_by_receiver"), ("abort-message", None)]
 )
 def test_webhook_delivery_header_stops_retries(
-    simulation: WebhookSimulation, endpoint: Endpoint, header: str, reason: str | None
+    pipeline: DeliveryPipeline, endpoint: Endpoint, header: str, reason: str | None
 ) -> None:
-    simulation.receiver.behavior = lambda _: respond(503, {"Webhook-Delivery": header})
-    simulation.complete_job(webhook=None)
-    simulation.run_for(3600)
+    pipeline.receiver.behavior = lambda _: respond(503, {"Webhook-Delivery": header})
+    pipeline.complete_job(webhook=None)
+    pipeline.run_for(3600)
 
-    assert len(simulation.receiver.received) == 1
-    assert reload(simulation, endpoint).disabled_reason == reason
+    assert len(pipeline.receiver.received) == 1
+    assert reload(pipeline, endpoint).disabled_reason == reason
 
 
 def test_hundred_consecutive_failures_disable_endpoint_after_an_hour(
-    simulation: WebhookSimulation, endpoint: Endpoint
+    pipeline: DeliveryPipeline, endpoint: Endpoint
 ) -> None:
-    simulation.receiver.behavior = lambda _: respond(500)
+    pipeline.receiver.behavior = lambda _: respond(500)
     for number in range(60):
-        simulation.complete_job(id=f"job{number:02}", webhook=None)
-    simulation.run_for(1800)
+        pipeline.complete_job(id=f"job{number:02}", webhook=None)
+    pipeline.run_for(1800)
     # 180 failures, but within minutes: the receiver may be restarting.
-    assert reload(simulation, endpoint).is_enabled
+    assert reload(pipeline, endpoint).is_enabled
 
-    simulation.run_for(3 * 3600)
+    pipeline.run_for(3 * 3600)
 
-    assert reload(simulation, endpoint).disabled_reason == "too_many_consecutive_failures"
+    assert reload(pipeline, endpoint).disabled_reason == "too_many_consecutive_failures"
 
 
-def test_five_days_of_failures_disable_endpoint(simulation: WebhookSimulation, endpoint: Endpoint) -> None:
-    simulation.receiver.behavior = lambda _: respond(500)
+def test_five_days_of_failures_disable_endpoint(pipeline: DeliveryPipeline, endpoint: Endpoint) -> None:
+    pipeline.receiver.behavior = lambda _: respond(500)
     for day in range(6):
-        simulation.complete_job(id=f"job{day}", webhook=None)
-        simulation.run_for(23 * 3600)
+        pipeline.complete_job(id=f"job{day}", webhook=None)
+        pipeline.run_for(23 * 3600)
 
-    assert reload(simulation, endpoint).disabled_reason == "failing_too_long"
+    assert reload(pipeline, endpoint).disabled_reason == "failing_too_long"
 
 
-def test_success_resets_the_failure_count(simulation: WebhookSimulation, endpoint: Endpoint) -> None:
+def test_success_resets_the_failure_count(pipeline: DeliveryPipeline, endpoint: Endpoint) -> None:
     numbers = iter(range(1_000_000))
-    simulation.receiver.behavior = lambda _: respond(200 if next(numbers) % 50 == 49 else 500)
+    pipeline.receiver.behavior = lambda _: respond(200 if next(numbers) % 50 == 49 else 500)
     for number in range(60):
-        simulation.complete_job(id=f"job{number:02}", webhook=None)
-    simulation.run_for(24 * 3600)
+        pipeline.complete_job(id=f"job{number:02}", webhook=None)
+    pipeline.run_for(24 * 3600)
 
-    assert reload(simulation, endpoint).is_enabled
+    assert reload(pipeline, endpoint).is_enabled
 
 
 def test_deliveries_to_disabled_endpoint_are_stored_as_failed(
-    simulation: WebhookSimulation, endpoint: Endpoint
+    pipeline: DeliveryPipeline, endpoint: Endpoint
 ) -> None:
-    simulation.receiver.behavior = lambda _: respond(410)
+    pipeline.receiver.behavior = lambda _: respond(410)
     for number in range(3):
-        simulation.complete_job(id=f"job{number}", webhook=None)
-        simulation.run_for(10)
+        pipeline.complete_job(id=f"job{number}", webhook=None)
+        pipeline.run_for(10)
 
-    assert len(simulation.receiver.received) == 1
-    reasons = [delivery.failure_reason for delivery in simulation.deliveries.deliveries.values()]
+    assert len(pipeline.receiver.received) == 1
+    reasons = [delivery.failure_reason for delivery in pipeline.deliveries.deliveries.values()]
     assert reasons.count(FailureReason.ENDPOINT_DISABLED) == 2
 
 
-def test_own_webhook_of_predictions_is_never_disabled(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda _: respond(410)
-    simulation.complete_job(id="first")
-    simulation.run_for(10)
-    simulation.receiver.behavior = lambda _: respond(200)
-    simulation.complete_job(id="second")
-    simulation.run_for(10)
+def test_own_webhook_of_predictions_is_never_disabled(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: respond(410)
+    pipeline.complete_job(id="first")
+    pipeline.run_for(10)
+    pipeline.receiver.behavior = lambda _: respond(200)
+    pipeline.complete_job(id="second")
+    pipeline.run_for(10)
 
-    assert [request.json()["id"] for request in simulation.receiver.accepted] == ["second"]
+    assert [request.json()["id"] for request in pipeline.receiver.accepted] == ["second"]

@@ -12,9 +12,9 @@ import pytest
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.webhooks.sender import HttpSender
+from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.example_receivers import EXAMPLES, LANGUAGES, run_receiver, start_receiver
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
-from tests.support.webhook_simulation import WebhookSimulation
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -23,21 +23,21 @@ def test_receiver_prints_each_event_once_when_delivered_twice(language: str) -> 
         AddressPolicy(allow_loopback=True), connect_timeout_seconds=3.0, read_timeout_seconds=15.0
     )
     sender = HttpSender(session, timeout_seconds=15.0, max_response_bytes=8192)
-    simulation = WebhookSimulation(sender=sender, start=datetime.now(UTC))
-    secret = simulation.secrets.get_or_create(TENANT, now=simulation.clock.now())[0].text
+    pipeline = DeliveryPipeline(sender=sender, start=datetime.now(UTC))
+    secret = pipeline.secrets.get_or_create(TENANT, now=pipeline.clock.now())[0].text
 
     with run_receiver(language, secret) as (url, output):
         job = make_job(webhook=url, webhook_events=("start", "output", "completed"))
         started = as_processing(job)
-        simulation.apply_changes((job, started), (started, as_succeeded(started)))
-        simulation.run_for()
-        for delivery in simulation.deliveries.list_by_job(TENANT, job.id):
+        pipeline.apply_changes((job, started), (started, as_succeeded(started)))
+        pipeline.run_for()
+        for delivery in pipeline.deliveries.list_by_job(TENANT, job.id):
             # The same ID and bytes again, as after a lost response.
-            simulation.redelivery.redeliver(TENANT, delivery.id)
-        simulation.run_for()
+            pipeline.redelivery.redeliver(TENANT, delivery.id)
+        pipeline.run_for()
         printed = [json.loads(output.readline()) for _ in range(3)]
 
-    attempts = simulation.deliveries.list_attempts_by_job(TENANT, job.id)
+    attempts = pipeline.deliveries.list_attempts_by_job(TENANT, job.id)
     assert [attempt.status for attempt in attempts] == [204] * 6
     assert [line["event"] for line in printed] == ["start", "output", "completed"]
     assert printed[-1] == {

@@ -11,21 +11,21 @@ from tests.support.webhook_builders import as_processing, as_succeeded, make_job
 if TYPE_CHECKING:
     import pytest
 
-    from tests.support.webhook_simulation import WebhookSimulation
+    from tests.support.delivery_pipeline import DeliveryPipeline
 
 
-def test_status_changes_are_published_on_bus_and_topic(simulation: WebhookSimulation) -> None:
+def test_status_changes_are_published_on_bus_and_topic(pipeline: DeliveryPipeline) -> None:
     job = make_job()
     running = as_processing(job)
     harvesting = replace(running, status=JobStatus.HARVESTING, revision=3)
 
-    simulation.apply_changes(
+    pipeline.apply_changes(
         (None, job), (job, running), (running, harvesting), (harvesting, as_succeeded(harvesting))
     )
 
-    published = [(event.data["previous_status"], event.data["status"]) for event in simulation.bus.published]
+    published = [(event.data["previous_status"], event.data["status"]) for event in pipeline.bus.published]
     assert published == [(None, "starting"), ("starting", "processing"), ("processing", "succeeded")]
-    assert [attributes["status"] for _, attributes in simulation.topic.messages] == [
+    assert [attributes["status"] for _, attributes in pipeline.topic.messages] == [
         "starting",
         "processing",
         "succeeded",
@@ -33,24 +33,24 @@ def test_status_changes_are_published_on_bus_and_topic(simulation: WebhookSimula
 
 
 def test_notify_returns_index_of_change_that_cannot_be_stored(
-    simulation: WebhookSimulation, monkeypatch: pytest.MonkeyPatch
+    pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raise_os_error(*_: object) -> None:
         raise OSError("no route")
 
-    monkeypatch.setattr(simulation.documents, "save", raise_os_error)
+    monkeypatch.setattr(pipeline.documents, "save", raise_os_error)
     job = make_job()
 
     # The first change has no events, so it stores no document.
-    assert simulation.apply_changes((None, job), (job, as_succeeded(job)), (job, as_succeeded(job))) == 1
+    assert pipeline.apply_changes((None, job), (job, as_succeeded(job)), (job, as_succeeded(job))) == 1
 
 
-def test_notify_returns_first_index_when_queue_fails(simulation: WebhookSimulation) -> None:
-    simulation.queue.is_broken = True
+def test_notify_returns_first_index_when_queue_fails(pipeline: DeliveryPipeline) -> None:
+    pipeline.queue.is_broken = True
     job = make_job()
-    assert simulation.apply_changes((job, as_succeeded(job))) == 0
+    assert pipeline.apply_changes((job, as_succeeded(job))) == 0
 
-    simulation.queue.is_broken = False
-    assert simulation.apply_changes((job, as_succeeded(job))) is None
-    simulation.run_for()
-    assert len(simulation.receiver.accepted) == 2
+    pipeline.queue.is_broken = False
+    assert pipeline.apply_changes((job, as_succeeded(job))) is None
+    pipeline.run_for()
+    assert len(pipeline.receiver.accepted) == 2

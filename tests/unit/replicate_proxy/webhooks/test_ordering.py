@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
 from replicate_proxy.webhooks.model import DeliveryStatus
 from replicate_proxy.webhooks.settings import DeliverySettings
+from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
 from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond, time_out
-from tests.support.webhook_simulation import WebhookSimulation
 
 if TYPE_CHECKING:
     from replicate_proxy.webhooks.sender import ReceiverResponse
@@ -22,146 +22,146 @@ EVENTS = ("start", "output", "completed")
 BEHAVIORS = st.sampled_from(["accept", "reject", "busy", "unreachable", "time out"])
 
 
-def run_job(simulation: WebhookSimulation) -> str:
+def run_job(pipeline: DeliveryPipeline) -> str:
     """Let a job run and succeed whose webhook receives all events; return its ID."""
     job = make_job(webhook_events=EVENTS)
     running = as_processing(job)
-    simulation.apply_changes((job, running), (running, as_succeeded(running)))
+    pipeline.apply_changes((job, running), (running, as_succeeded(running)))
     return job.id
 
 
-def test_later_event_waits_when_receiver_is_unavailable(simulation: WebhookSimulation) -> None:
+def test_later_event_waits_when_receiver_is_unavailable(pipeline: DeliveryPipeline) -> None:
     responses = iter([refuse_connection(), refuse_connection()])
-    simulation.receiver.behavior = lambda _: next(responses, respond(200))
-    run_job(simulation)
-    simulation.run_for(400)
+    pipeline.receiver.behavior = lambda _: next(responses, respond(200))
+    run_job(pipeline)
+    pipeline.run_for(400)
 
-    received = [request.event for request in simulation.receiver.received]
+    received = [request.event for request in pipeline.receiver.received]
     assert received == ["start"] * 3 + ["output", "completed"]
 
 
-def test_waiting_events_follow_at_once_when_earlier_one_succeeds(simulation: WebhookSimulation) -> None:
+def test_waiting_events_follow_at_once_when_earlier_one_succeeds(pipeline: DeliveryPipeline) -> None:
     responses = iter([refuse_connection()])
-    simulation.receiver.behavior = lambda _: next(responses, respond(200))
-    run_job(simulation)
-    simulation.run_for(60)
+    pipeline.receiver.behavior = lambda _: next(responses, respond(200))
+    run_job(pipeline)
+    pipeline.run_for(60)
 
-    start_at, *later_times = [request.received_at for request in simulation.receiver.accepted]
+    start_at, *later_times = [request.received_at for request in pipeline.receiver.accepted]
     assert all((received_at - start_at).total_seconds() < 1 for received_at in later_times)
 
 
-def test_later_events_supersede_rejected_one_after_ordering_timeout(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
-    job_id = run_job(simulation)
-    simulation.run_for(1200)
+def test_later_events_supersede_rejected_one_after_ordering_timeout(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
+    job_id = run_job(pipeline)
+    pipeline.run_for(1200)
 
     def count_start_requests() -> int:
-        return sum(request.event == "start" for request in simulation.receiver.received)
+        return sum(request.event == "start" for request in pipeline.receiver.received)
 
-    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
-    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed"]
+    deliveries = pipeline.deliveries.list_by_job(TENANT, job_id)
     statuses = {delivery.kind.value: delivery.status for delivery in deliveries}
     assert statuses["start"] is DeliveryStatus.SUPERSEDED
     assert count_start_requests() == 3
-    simulation.run_for(90 * 3600)
+    pipeline.run_for(90 * 3600)
     assert count_start_requests() == 3
 
 
 def test_overtaken_event_is_not_sent_when_process_ended_before_superseding_it(
-    simulation: WebhookSimulation, monkeypatch: pytest.MonkeyPatch
+    pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DeliveryUpdater, "supersede_earlier", lambda *_arguments: None)
-    simulation.receiver.behavior = lambda request: respond(
-        400 if request.event == "start" and not simulation.receiver.accepted else 200
+    pipeline.receiver.behavior = lambda request: respond(
+        400 if request.event == "start" and not pipeline.receiver.accepted else 200
     )
-    job_id = run_job(simulation)
-    simulation.run_for(90 * 3600)
+    job_id = run_job(pipeline)
+    pipeline.run_for(90 * 3600)
 
-    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
-    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed"]
+    deliveries = pipeline.deliveries.list_by_job(TENANT, job_id)
     statuses = {delivery.kind.value: delivery.status for delivery in deliveries}
     assert statuses["start"] is DeliveryStatus.SUPERSEDED
 
 
-def test_overtaken_event_waits_while_later_one_may_have_arrived(simulation: WebhookSimulation) -> None:
+def test_overtaken_event_waits_while_later_one_may_have_arrived(pipeline: DeliveryPipeline) -> None:
     """The receiver takes `output`, but its answer is lost; then it would take `start` as well."""
     answers = iter([time_out()])
 
     def behave(request: ReceivedRequest) -> ReceiverResponse:
         if request.event == "start":
-            has_taken_output = any(other.event == "output" for other in simulation.receiver.received)
+            has_taken_output = any(other.event == "output" for other in pipeline.receiver.received)
             return respond(200 if has_taken_output else 400)
         return next(answers, respond(200))
 
-    simulation.receiver.behavior = behave
-    run_job(simulation)
-    simulation.run_for(90 * 3600)
+    pipeline.receiver.behavior = behave
+    run_job(pipeline)
+    pipeline.run_for(90 * 3600)
 
-    events = [request.event for request in simulation.receiver.received]
+    events = [request.event for request in pipeline.receiver.received]
     assert "start" not in events[events.index("output") :]
-    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
+    assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed"]
 
 
-def test_redelivery_of_superseded_event_is_sent(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
-    job_id = run_job(simulation)
-    simulation.run_for(1200)
-    simulation.receiver.behavior = lambda _: respond(200)
-    (start,) = [one for one in simulation.deliveries.list_by_job(TENANT, job_id) if one.kind == "start"]
-    simulation.redelivery.redeliver(TENANT, start.id)
-    simulation.run_for(1)
+def test_redelivery_of_superseded_event_is_sent(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda request: respond(400 if request.event == "start" else 200)
+    job_id = run_job(pipeline)
+    pipeline.run_for(1200)
+    pipeline.receiver.behavior = lambda _: respond(200)
+    (start,) = [one for one in pipeline.deliveries.list_by_job(TENANT, job_id) if one.kind == "start"]
+    pipeline.redelivery.redeliver(TENANT, start.id)
+    pipeline.run_for(1)
 
-    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed", "start"]
+    assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed", "start"]
 
 
-def test_every_delivery_ends_when_receiver_is_never_available(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda _: refuse_connection()
-    job_id = run_job(simulation)
-    simulation.run_for(15 * 24 * 3600)
+def test_every_delivery_ends_when_receiver_is_never_available(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: refuse_connection()
+    job_id = run_job(pipeline)
+    pipeline.run_for(15 * 24 * 3600)
 
-    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    deliveries = pipeline.deliveries.list_by_job(TENANT, job_id)
     assert {delivery.status for delivery in deliveries} == {DeliveryStatus.FAILED}
     assert {delivery.due_at for delivery in deliveries} == {None}
 
 
-def test_waiting_events_follow_in_the_same_invocation(simulation: WebhookSimulation) -> None:
-    simulation.complete_job(webhook_events=EVENTS)
-    command = simulation.queue.receive()
+def test_waiting_events_follow_in_the_same_invocation(pipeline: DeliveryPipeline) -> None:
+    pipeline.complete_job(webhook_events=EVENTS)
+    command = pipeline.queue.receive()
     assert command is not None
-    assert len(simulation.queue) == 0
+    assert len(pipeline.queue) == 0
 
-    simulation.deliverer.deliver(command)
+    pipeline.deliverer.deliver(command)
 
-    assert [request.event for request in simulation.receiver.accepted] == list(EVENTS)
-    assert len(simulation.queue) == 0
+    assert [request.event for request in pipeline.receiver.accepted] == list(EVENTS)
+    assert len(pipeline.queue) == 0
 
 
-def test_slow_receiver_gets_one_request_per_invocation(simulation: WebhookSimulation) -> None:
+def test_slow_receiver_gets_one_request_per_invocation(pipeline: DeliveryPipeline) -> None:
     """Three requests of fifteen seconds would exceed the function's timeout."""
-    simulation.receiver.behavior = lambda _: respond(200, duration_seconds=14.0)
-    simulation.complete_job(webhook_events=EVENTS)
-    command = simulation.queue.receive()
+    pipeline.receiver.behavior = lambda _: respond(200, duration_seconds=14.0)
+    pipeline.complete_job(webhook_events=EVENTS)
+    command = pipeline.queue.receive()
     assert command is not None
 
-    simulation.deliverer.deliver(command)
+    pipeline.deliverer.deliver(command)
 
-    assert [request.event for request in simulation.receiver.accepted] == ["start"]
-    assert len(simulation.queue) == 1
+    assert [request.event for request in pipeline.receiver.accepted] == ["start"]
+    assert len(pipeline.queue) == 1
 
 
-def test_targets_do_not_wait_for_each_other(simulation: WebhookSimulation) -> None:
-    simulation.receiver.behavior = lambda request: time_out() if "slow" in request.url else respond(200)
-    simulation.complete_job(id="slow", webhook="https://slow.example/")
-    simulation.complete_job(id="quick", webhook="https://quick.example/")
-    simulation.run_for(1)
+def test_targets_do_not_wait_for_each_other(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda request: time_out() if "slow" in request.url else respond(200)
+    pipeline.complete_job(id="slow", webhook="https://slow.example/")
+    pipeline.complete_job(id="quick", webhook="https://quick.example/")
+    pipeline.run_for(1)
 
-    assert [request.json()["id"] for request in simulation.receiver.accepted] == ["quick"]
+    assert [request.json()["id"] for request in pipeline.receiver.accepted] == ["quick"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(BEHAVIORS, max_size=40))
 def test_events_arrive_in_order_and_once_whatever_the_receiver_does(behaviors: list[str]) -> None:
-    simulation = WebhookSimulation(DeliverySettings(jitter=0.2))
+    pipeline = DeliveryPipeline(DeliverySettings(jitter=0.2))
     remaining = iter(behaviors)
 
     def behave(_: ReceivedRequest) -> ReceiverResponse:
@@ -177,13 +177,13 @@ def test_events_arrive_in_order_and_once_whatever_the_receiver_does(behaviors: l
             case _:
                 return respond(200)
 
-    simulation.receiver.behavior = behave
-    job_id = run_job(simulation)
-    simulation.run_for(20 * 24 * 3600)
+    pipeline.receiver.behavior = behave
+    job_id = run_job(pipeline)
+    pipeline.run_for(20 * 24 * 3600)
 
-    accepted = [request.event for request in simulation.receiver.accepted]
+    accepted = [request.event for request in pipeline.receiver.accepted]
     assert accepted == sorted(set(accepted), key=EVENTS.index)
-    deliveries = simulation.deliveries.list_by_job(TENANT, job_id)
+    deliveries = pipeline.deliveries.list_by_job(TENANT, job_id)
     statuses = {delivery.kind.value: delivery.status for delivery in deliveries}
     succeeded = {kind for kind, status in statuses.items() if status is DeliveryStatus.SUCCEEDED}
     assert succeeded == set(accepted)

@@ -25,10 +25,10 @@ from replicate_proxy.webhooks.signing_secrets import (
     rotate_secrets,
     select_live_secrets,
 )
+from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.example_receivers import NODE_MODULES
 from tests.support.webhook_builders import TENANT, make_endpoint
 from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond
-from tests.support.webhook_simulation import WebhookSimulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,48 +102,48 @@ VERIFICATION_ERRORS = (
 )
 
 
-def deliver_completed(simulation: WebhookSimulation) -> ReceivedRequest:
+def deliver_completed(pipeline: DeliveryPipeline) -> ReceivedRequest:
     """Let a job succeed and return the request of its `completed` event."""
-    simulation.complete_job(input=Document(text=json.dumps({"prompt": "Ærø ☂ 漢字 \U0001f5fc"})))
-    simulation.run_for()
-    return simulation.receiver.accepted[-1]
+    pipeline.complete_job(input=Document(text=json.dumps({"prompt": "Ærø ☂ 漢字 \U0001f5fc"})))
+    pipeline.run_for()
+    return pipeline.receiver.accepted[-1]
 
 
-def get_default_secret(simulation: WebhookSimulation) -> str:
-    return simulation.secrets.get_or_create(TENANT, now=simulation.clock.now())[0].text
+def get_default_secret(pipeline: DeliveryPipeline) -> str:
+    return pipeline.secrets.get_or_create(TENANT, now=pipeline.clock.now())[0].text
 
 
 @pytest.mark.parametrize("verify", LIBRARIES)
 def test_webhook_of_prediction_verifies_with_default_secret(real_now: datetime, verify: Verify) -> None:
-    simulation = WebhookSimulation(start=real_now)
-    request = deliver_completed(simulation)
-    verify(get_default_secret(simulation), dict(request.headers), request.body)
+    pipeline = DeliveryPipeline(start=real_now)
+    request = deliver_completed(pipeline)
+    verify(get_default_secret(pipeline), dict(request.headers), request.body)
 
 
 @pytest.mark.parametrize("verify", LIBRARIES)
 def test_other_secret_does_not_verify(real_now: datetime, verify: Verify) -> None:
-    request = deliver_completed(WebhookSimulation(start=real_now))
+    request = deliver_completed(DeliveryPipeline(start=real_now))
     with pytest.raises((*VERIFICATION_ERRORS, ValueError)):
         verify(generate_signing_secret(real_now).text, dict(request.headers), request.body)
 
 
 @pytest.mark.parametrize("verify", PYTHON_LIBRARIES)
 def test_changed_body_does_not_verify(real_now: datetime, verify: Verify) -> None:
-    simulation = WebhookSimulation(start=real_now)
-    request = deliver_completed(simulation)
+    pipeline = DeliveryPipeline(start=real_now)
+    request = deliver_completed(pipeline)
     forged_body = request.body.replace(b"succeeded", b"failed...", 1)
     assert forged_body != request.body
     with pytest.raises(VERIFICATION_ERRORS):
-        verify(get_default_secret(simulation), dict(request.headers), forged_body)
+        verify(get_default_secret(pipeline), dict(request.headers), forged_body)
 
 
 @pytest.mark.parametrize("verify", LIBRARIES)
 def test_both_secrets_verify_during_rotation_overlap(real_now: datetime, verify: Verify) -> None:
-    simulation = WebhookSimulation(start=real_now)
-    old = simulation.secrets.get_or_create(TENANT, now=real_now)
+    pipeline = DeliveryPipeline(start=real_now)
+    old = pipeline.secrets.get_or_create(TENANT, now=real_now)
     secrets = rotate_secrets(old, now=real_now, overlap=timedelta(days=1))
-    simulation.secrets.replace(TENANT, old=old, new=secrets)
-    request = deliver_completed(simulation)
+    pipeline.secrets.replace(TENANT, old=old, new=secrets)
+    request = deliver_completed(pipeline)
 
     assert len(request.headers["webhook-signature"].split()) == 2
     for secret in secrets:
@@ -151,11 +151,11 @@ def test_both_secrets_verify_during_rotation_overlap(real_now: datetime, verify:
 
 
 def test_old_secret_does_not_sign_after_rotation_overlap(real_now: datetime) -> None:
-    simulation = WebhookSimulation(start=real_now)
-    old = simulation.secrets.get_or_create(TENANT, now=real_now)
+    pipeline = DeliveryPipeline(start=real_now)
+    old = pipeline.secrets.get_or_create(TENANT, now=real_now)
     secrets = rotate_secrets(old, now=real_now - timedelta(days=2), overlap=timedelta(days=1))
-    simulation.secrets.replace(TENANT, old=old, new=secrets)
-    request = deliver_completed(simulation)
+    pipeline.secrets.replace(TENANT, old=old, new=secrets)
+    request = deliver_completed(pipeline)
 
     assert len(request.headers["webhook-signature"].split()) == 1
     with pytest.raises(standardwebhooks.WebhookVerificationError):
@@ -163,31 +163,31 @@ def test_old_secret_does_not_sign_after_rotation_overlap(real_now: datetime) -> 
 
 
 def test_endpoint_has_its_own_secret(real_now: datetime) -> None:
-    simulation = WebhookSimulation(start=real_now)
+    pipeline = DeliveryPipeline(start=real_now)
     endpoint = make_endpoint(events=("completed",))
-    simulation.endpoints.create(endpoint)
-    simulation.complete_job(webhook=None)
-    simulation.run_for()
+    pipeline.endpoints.create(endpoint)
+    pipeline.complete_job(webhook=None)
+    pipeline.run_for()
 
-    (request,) = simulation.receiver.accepted
+    (request,) = pipeline.receiver.accepted
     verify_with_standardwebhooks(endpoint.secrets[0].text, dict(request.headers), request.body)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        verify_with_standardwebhooks(get_default_secret(simulation), dict(request.headers), request.body)
+        verify_with_standardwebhooks(get_default_secret(pipeline), dict(request.headers), request.body)
 
 
 def test_retry_is_signed_with_its_own_timestamp(real_now: datetime) -> None:
     # The fifth attempt comes 2 h 35 min after the first.
-    simulation = WebhookSimulation(start=real_now - timedelta(hours=2, minutes=37))
+    pipeline = DeliveryPipeline(start=real_now - timedelta(hours=2, minutes=37))
     outage_end = real_now - timedelta(minutes=4)
-    simulation.receiver.behavior = lambda request: (
+    pipeline.receiver.behavior = lambda request: (
         respond(200) if request.received_at >= outage_end else refuse_connection()
     )
-    simulation.complete_job()
-    simulation.run_for(9420)
+    pipeline.complete_job()
+    pipeline.run_for(9420)
 
-    (request,) = simulation.receiver.accepted
+    (request,) = pipeline.receiver.accepted
     assert request.received_at > real_now - timedelta(minutes=5)
-    verify_with_standardwebhooks(get_default_secret(simulation), dict(request.headers), request.body)
+    verify_with_standardwebhooks(get_default_secret(pipeline), dict(request.headers), request.body)
 
 
 def test_generated_secret_is_32_random_bytes_in_standard_base64(real_now: datetime) -> None:

@@ -18,7 +18,7 @@ from tests.support.webhook_builders import as_processing, as_succeeded, make_job
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
-    from tests.support.webhook_simulation import WebhookSimulation
+    from tests.support.delivery_pipeline import DeliveryPipeline
 
 STREAM_ARN = "arn:stream"
 SHARD_ID = "shard-1"
@@ -91,31 +91,31 @@ def client() -> FakeStreamsClient:
 
 
 @pytest.fixture
-def replayer(client: FakeStreamsClient, simulation: WebhookSimulation) -> StreamReplayer:
+def replayer(client: FakeStreamsClient, pipeline: DeliveryPipeline) -> StreamReplayer:
     clock = FakeClock()
     stream = DynamoJobStream(cast(Any, client), clock=clock, sleep=clock.sleep, max_seconds=MAX_SECONDS)
-    return StreamReplayer(stream=stream, notifier=simulation.notifier)
+    return StreamReplayer(stream=stream, notifier=pipeline.notifier)
 
 
 def test_replay_delivers_the_events_of_the_batch(
-    client: FakeStreamsClient, replayer: StreamReplayer, simulation: WebhookSimulation
+    client: FakeStreamsClient, replayer: StreamReplayer, pipeline: DeliveryPipeline
 ) -> None:
     assert replayer.replay(client.build_dead_letter(2, 2)) == 1
-    simulation.run_for()
+    pipeline.run_for()
 
-    assert [request.event for request in simulation.receiver.accepted] == ["output", "completed"]
+    assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed"]
 
 
 def test_replay_sends_nothing_again(
-    client: FakeStreamsClient, replayer: StreamReplayer, simulation: WebhookSimulation
+    client: FakeStreamsClient, replayer: StreamReplayer, pipeline: DeliveryPipeline
 ) -> None:
     replayer.replay(client.build_dead_letter(2, 2))
-    simulation.run_for()
+    pipeline.run_for()
 
     assert replayer.replay(client.build_dead_letter(0, 2)) == 3
-    simulation.run_for(3600)
+    pipeline.run_for(3600)
 
-    assert len(simulation.receiver.received) == 2
+    assert len(pipeline.receiver.received) == 2
 
 
 def test_replay_reads_on_after_empty_pages(client: FakeStreamsClient, replayer: StreamReplayer) -> None:
@@ -145,9 +145,9 @@ def test_replay_raises_retryable_error_when_the_range_is_not_read_in_time(
 
 
 def test_replay_raises_retryable_error_when_notify_fails_again(
-    client: FakeStreamsClient, replayer: StreamReplayer, simulation: WebhookSimulation
+    client: FakeStreamsClient, replayer: StreamReplayer, pipeline: DeliveryPipeline
 ) -> None:
-    simulation.queue.is_broken = True
+    pipeline.queue.is_broken = True
     with pytest.raises(RetryableError):
         replayer.replay(client.build_dead_letter(0, 2))
 

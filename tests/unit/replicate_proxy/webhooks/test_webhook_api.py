@@ -16,9 +16,9 @@ from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.webhooks.endpoint_service import MAX_ENDPOINTS
 from tests.support.clock import NOW
+from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.webhook_builders import TENANT, make_endpoint, make_job
 from tests.support.webhook_fakes import respond, time_out
-from tests.support.webhook_simulation import WebhookSimulation
 
 BASE_URL = "https://proxy.example/prod"
 SCOPES = "predictions:read predictions:write"
@@ -27,14 +27,14 @@ SCOPES = "predictions:read predictions:write"
 class Client:
     """Calls the API as API Gateway would, for one tenant."""
 
-    def __init__(self, simulation: WebhookSimulation, tenant: str = TENANT, scopes: str = SCOPES) -> None:
+    def __init__(self, pipeline: DeliveryPipeline, tenant: str = TENANT, scopes: str = SCOPES) -> None:
         self._router = Router()
-        add_endpoint_routes(self._router, simulation.endpoint_service, simulation.redelivery)
+        add_endpoint_routes(self._router, pipeline.endpoint_service, pipeline.redelivery)
         add_delivery_routes(
             self._router,
-            endpoints=simulation.endpoint_service,
-            redelivery=simulation.redelivery,
-            deliveries=simulation.deliveries,
+            endpoints=pipeline.endpoint_service,
+            redelivery=pipeline.redelivery,
+            deliveries=pipeline.deliveries,
         )
         self._authorizer = {"tenant": tenant, "key_id": "k", "scopes": scopes}
 
@@ -70,8 +70,8 @@ class Client:
 
 
 @pytest.fixture
-def client(simulation: WebhookSimulation) -> Client:
-    return Client(simulation)
+def client(pipeline: DeliveryPipeline) -> Client:
+    return Client(pipeline)
 
 
 def test_endpoint_is_created_read_changed_and_deleted(client: Client) -> None:
@@ -131,13 +131,13 @@ def test_default_secret_stays_until_it_is_rotated(client: Client) -> None:
     assert client.request("GET", "default/secret") == rotated
 
 
-def test_secret_of_endpoint_is_read_and_rotated(client: Client, simulation: WebhookSimulation) -> None:
+def test_secret_of_endpoint_is_read_and_rotated(client: Client, pipeline: DeliveryPipeline) -> None:
     created = client.request("POST", "endpoints", {"url": "https://app.example/"})
     path = f"endpoints/{created['id']}/secret"
     assert client.request("GET", path) == {"key": created["key"]}
     rotated = client.request("POST", f"{path}/rotate")
     assert client.request("GET", path) == rotated != {"key": created["key"]}
-    stored = simulation.endpoints.get(TENANT, created["id"])
+    stored = pipeline.endpoints.get(TENANT, created["id"])
     assert stored is not None
     assert stored.secrets[1].expires_at == NOW + timedelta(days=1)
 
@@ -148,12 +148,12 @@ def test_rotation_overlap_must_be_0_to_7_days(client: Client, overlap: Any) -> N
     assert (status, problem["invalid_fields"][0]["field"]) == (422, "overlap_seconds")
 
 
-def test_test_event_is_sent_and_its_attempt_recorded(client: Client, simulation: WebhookSimulation) -> None:
+def test_test_event_is_sent_and_its_attempt_recorded(client: Client, pipeline: DeliveryPipeline) -> None:
     created = client.request("POST", "endpoints", {"url": "https://app.example/", "events": ["completed"]})
     delivery = client.request("POST", f"endpoints/{created['id']}/test")
-    simulation.run_for()
+    pipeline.run_for()
 
-    (request,) = simulation.receiver.accepted
+    (request,) = pipeline.receiver.accepted
     assert request.event == "test"
     assert request.json()["status"] == "starting"
     assert request.json()["urls"]["get"].startswith(f"{BASE_URL}/v1/predictions/")
@@ -164,13 +164,13 @@ def test_test_event_is_sent_and_its_attempt_recorded(client: Client, simulation:
 
 
 def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
-    client: Client, simulation: WebhookSimulation
+    client: Client, pipeline: DeliveryPipeline
 ) -> None:
     endpoint = make_endpoint(events=("completed",))
-    simulation.endpoints.create(endpoint)
-    simulation.receiver.behavior = lambda request: respond(500 if "all" in request.url else 200, text="no")
-    job_id = simulation.complete_job().id
-    simulation.run_for(1)
+    pipeline.endpoints.create(endpoint)
+    pipeline.receiver.behavior = lambda request: respond(500 if "all" in request.url else 200, text="no")
+    job_id = pipeline.complete_job().id
+    pipeline.run_for(1)
 
     by_prediction = client.request("GET", f"deliveries?prediction={job_id}")["results"]
     assert {delivery["endpoint"] for delivery in by_prediction} == {None, endpoint.id}
@@ -187,10 +187,10 @@ def test_deliveries_and_attempts_are_listed_by_prediction_and_by_endpoint(
     assert client.request("GET", f"endpoints/{endpoint.id}/deliveries?status=failed")["results"] == []
 
 
-def test_deliveries_are_paged(client: Client, simulation: WebhookSimulation) -> None:
+def test_deliveries_are_paged(client: Client, pipeline: DeliveryPipeline) -> None:
     for number in range(130):
-        simulation.complete_job(id=f"job{number:03}")
-        simulation.clock.advance(1)
+        pipeline.complete_job(id=f"job{number:03}")
+        pipeline.clock.advance(1)
 
     first = client.request("GET", "deliveries?status=pending")
     second = client.get_url(first["next"])
@@ -221,50 +221,48 @@ def test_list_rejects_invalid_query_parameter(client: Client, path: str) -> None
     assert client.call("GET", path)[0] == 400
 
 
-def test_redeliver_sends_the_same_id_and_bytes(client: Client, simulation: WebhookSimulation) -> None:
-    job_id = simulation.complete_job().id
-    simulation.run_for()
+def test_redeliver_sends_the_same_id_and_bytes(client: Client, pipeline: DeliveryPipeline) -> None:
+    job_id = pipeline.complete_job().id
+    pipeline.run_for()
     (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
 
     assert client.request("POST", f"deliveries/{delivery['id']}/redeliver")["status"] == "pending"
-    simulation.run_for()
+    pipeline.run_for()
 
-    first, second = simulation.receiver.accepted
+    first, second = pipeline.receiver.accepted
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
     assert client.request("GET", f"deliveries/{delivery['id']}")["attempts"] == 2
 
 
-def test_redeliver_is_409_while_an_attempt_is_in_progress(
-    client: Client, simulation: WebhookSimulation
-) -> None:
-    simulation.receiver.behavior = lambda _: time_out()
-    job_id = simulation.complete_job().id
-    simulation.run_for(1)
+def test_redeliver_is_409_while_an_attempt_is_in_progress(client: Client, pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: time_out()
+    job_id = pipeline.complete_job().id
+    pipeline.run_for(1)
     (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
     assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
 
 
-def test_redeliver_sends_all_failed_since_a_time(client: Client, simulation: WebhookSimulation) -> None:
+def test_redeliver_sends_all_failed_since_a_time(client: Client, pipeline: DeliveryPipeline) -> None:
     endpoint = make_endpoint(events=("completed",))
-    simulation.endpoints.create(endpoint)
-    simulation.receiver.behavior = lambda _: respond(500)
+    pipeline.endpoints.create(endpoint)
+    pipeline.receiver.behavior = lambda _: respond(500)
     for number in range(3):
-        simulation.complete_job(id=f"job{number}")
-        simulation.run_for(3600)
-    simulation.run_for(100 * 3600)
-    simulation.receiver.behavior = lambda _: respond(200)
+        pipeline.complete_job(id=f"job{number}")
+        pipeline.run_for(3600)
+    pipeline.run_for(100 * 3600)
+    pipeline.receiver.behavior = lambda _: respond(200)
 
     since = format_timestamp(NOW + timedelta(minutes=30))
     result = client.request("POST", f"endpoints/{endpoint.id}/redeliver", {"since": since})
-    simulation.run_for(60)
+    pipeline.run_for(60)
     assert result == {"redelivered": 2, "cursor": None}
-    assert {request.json()["id"] for request in simulation.receiver.accepted} == {"job1", "job2"}
+    assert {request.json()["id"] for request in pipeline.receiver.accepted} == {"job1", "job2"}
 
-    simulation.receiver.accepted.clear()
+    pipeline.receiver.accepted.clear()
     result = client.request("POST", "redeliver", {"since": format_timestamp(NOW)})
-    simulation.run_for(60)
+    pipeline.run_for(60)
     assert result == {"redelivered": 4, "cursor": None}
-    accepted = [(request.json()["id"], request.url) for request in simulation.receiver.accepted]
+    accepted = [(request.json()["id"], request.url) for request in pipeline.receiver.accepted]
     assert len(accepted) == len(set(accepted)) == 4
 
 
@@ -318,14 +316,14 @@ def test_id_without_the_form_of_one_is_not_found(client: Client, identifier: str
         assert client.call(method, path)[0] == 404, path
 
 
-def test_redeliver_continues_with_the_cursor(client: Client, simulation: WebhookSimulation) -> None:
+def test_redeliver_continues_with_the_cursor(client: Client, pipeline: DeliveryPipeline) -> None:
     for number in range(2):
         url = f"https://{number}.example/"
-        simulation.endpoints.create(make_endpoint(id=f"ep_{number}", url=url, events=("completed",)))
-    simulation.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
+        pipeline.endpoints.create(make_endpoint(id=f"ep_{number}", url=url, events=("completed",)))
+    pipeline.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
     for number in range(550):
-        simulation.complete_job(id=f"job{number:03}")
-    simulation.run_for(1200)
+        pipeline.complete_job(id=f"job{number:03}")
+    pipeline.run_for(1200)
 
     total, calls = 0, 0
     cursor: str | None = None
@@ -337,34 +335,34 @@ def test_redeliver_continues_with_the_cursor(client: Client, simulation: Webhook
     assert calls > 3
 
 
-def test_enable_redelivers_what_the_endpoint_missed(client: Client, simulation: WebhookSimulation) -> None:
+def test_enable_redelivers_what_the_endpoint_missed(client: Client, pipeline: DeliveryPipeline) -> None:
     endpoint = make_endpoint(events=("completed",))
-    simulation.endpoints.create(endpoint)
-    simulation.receiver.behavior = lambda _: respond(410)
+    pipeline.endpoints.create(endpoint)
+    pipeline.receiver.behavior = lambda _: respond(410)
     for number in range(4):
-        simulation.complete_job(id=f"job{number}", webhook=None)
-        simulation.run_for(60)
+        pipeline.complete_job(id=f"job{number}", webhook=None)
+        pipeline.run_for(60)
     delivery = client.request("GET", f"endpoints/{endpoint.id}/deliveries")["results"][0]
     assert client.call("POST", f"deliveries/{delivery['id']}/redeliver")[0] == 409
-    simulation.receiver.behavior = lambda _: respond(200)
+    pipeline.receiver.behavior = lambda _: respond(200)
 
     enabled = client.request("POST", f"endpoints/{endpoint.id}/enable")
-    simulation.run_for(60)
+    pipeline.run_for(60)
 
     assert (enabled["status"], enabled["redelivered"]) == ("enabled", 4)
-    accepted_ids = {request.json()["id"] for request in simulation.receiver.accepted}
+    accepted_ids = {request.json()["id"] for request in pipeline.receiver.accepted}
     assert accepted_ids == {f"job{number}" for number in range(4)}
 
 
-def test_enable_without_redeliver_sends_nothing(client: Client, simulation: WebhookSimulation) -> None:
+def test_enable_without_redeliver_sends_nothing(client: Client, pipeline: DeliveryPipeline) -> None:
     endpoint = make_endpoint(events=("completed",))
-    simulation.endpoints.create(endpoint)
+    pipeline.endpoints.create(endpoint)
     client.request("PATCH", f"endpoints/{endpoint.id}", {"enabled": False})
-    simulation.complete_job(webhook=None)
+    pipeline.complete_job(webhook=None)
 
     client.request("POST", f"endpoints/{endpoint.id}/enable", {"redeliver": False})
-    simulation.run_for(600)
-    assert simulation.receiver.received == []
+    pipeline.run_for(600)
+    assert pipeline.receiver.received == []
 
 
 ROUTES = [
@@ -386,14 +384,14 @@ ROUTES = [
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
 def test_other_tenants_id_responds_like_unknown_id(
-    simulation: WebhookSimulation, method: str, path: str, body: Any
+    pipeline: DeliveryPipeline, method: str, path: str, body: Any
 ) -> None:
     endpoint = make_endpoint()
-    simulation.endpoints.create(endpoint)
-    job_id = simulation.complete_job(webhook_events=None).id
-    simulation.run_for()
-    delivery = simulation.deliveries.list_by_job(TENANT, job_id)[0]
-    other_tenant = Client(simulation, tenant="other")
+    pipeline.endpoints.create(endpoint)
+    job_id = pipeline.complete_job(webhook_events=None).id
+    pipeline.run_for()
+    delivery = pipeline.deliveries.list_by_job(TENANT, job_id)[0]
+    other_tenant = Client(pipeline, tenant="other")
 
     foreign = other_tenant.call(method, path.format(endpoint=endpoint.id, delivery=delivery.id), body)
     unknown = other_tenant.call(method, path.format(endpoint="ep_unknown", delivery="job.1.prediction"), body)
@@ -404,11 +402,11 @@ def test_other_tenants_id_responds_like_unknown_id(
 
 @pytest.mark.parametrize("name", ["deliveries", "attempts"])
 def test_other_tenants_prediction_lists_like_unknown_prediction(
-    simulation: WebhookSimulation, name: str
+    pipeline: DeliveryPipeline, name: str
 ) -> None:
-    job_id = simulation.complete_job(webhook_events=None).id
-    simulation.run_for()
-    other_tenant = Client(simulation, tenant="other")
+    job_id = pipeline.complete_job(webhook_events=None).id
+    pipeline.run_for()
+    other_tenant = Client(pipeline, tenant="other")
     unknown_id = job_id[:-1] + "z"
     assert other_tenant.call("GET", f"{name}?prediction={job_id}") == other_tenant.call(
         "GET", f"{name}?prediction={unknown_id}"
@@ -425,10 +423,8 @@ def test_other_tenants_prediction_lists_like_unknown_prediction(
         *[(method, path) for method, path, _ in ROUTES if method != "GET" or path.endswith("secret")],
     ],
 )
-def test_changes_and_secrets_need_the_write_scope(
-    simulation: WebhookSimulation, method: str, path: str
-) -> None:
-    reader = Client(simulation, scopes="predictions:read")
+def test_changes_and_secrets_need_the_write_scope(pipeline: DeliveryPipeline, method: str, path: str) -> None:
+    reader = Client(pipeline, scopes="predictions:read")
     body = {"url": "https://app.example/", "since": "2026-01-01T00:00:00Z"}
     status, _ = reader.call(
         method, path.format(endpoint="ep_1", delivery="x"), body if path == "endpoints" else None

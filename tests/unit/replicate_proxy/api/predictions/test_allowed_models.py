@@ -89,4 +89,4 @@ def test_limited_key_creates_nothing_else_on_any_route(
     event = make_event("POST", resource, body=body, params={"owner": "acme", "name": "sdxl"})
     event["requestContext"]["authorizer"]["models"] = "acme/sdxl"
     assert api.writes.handle(event)["statusCode"] == 403
-    assert api.world.store.jobs == {}
+    assert api.pipeline.store.jobs == {}

@@ -77,7 +77,7 @@ class TestKnownModels:
         assert api.post(resource, {"input": {}}, params=params)[0] == 201
         api.models.missing.add(missing)
         assert api.post(resource, {"input": {}}, params=params)[0] == status
-        assert len(api.world.store.jobs) == 1
+        assert len(api.pipeline.store.jobs) == 1
 
     @pytest.mark.parametrize(
         ("version", "missing", "status"),
@@ -95,7 +95,7 @@ class TestKnownModels:
         assert api.post(body=entry)[0] == status
         assert api.post("/", entry)[0] == status
         assert api.post("/v1/batches", {"predictions": [entry]})[0] == status
-        assert api.world.store.jobs == {}
+        assert api.pipeline.store.jobs == {}
 
 
 def test_plain_create_takes_model_from_input(api: PredictionApi) -> None:
@@ -122,7 +122,7 @@ def test_create_names_invalid_header(api: PredictionApi, headers: dict[str, str]
     assert status == 422
     assert problem["invalid_fields"][0]["field"] == field
     assert problem["detail"].startswith(f"- {field}: ")
-    assert api.world.store.jobs == {}
+    assert api.pipeline.store.jobs == {}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_create_names_invalid_header(api: PredictionApi, headers: dict[str, str]
 def test_create_rejects_webhook_that_cannot_be_called(api: PredictionApi, webhook: str, field: str) -> None:
     status, problem, _ = api.post(body={**CREATE_BODY, field: webhook})
     assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
-    assert api.world.store.jobs == {}
+    assert api.pipeline.store.jobs == {}
 
 
 def test_create_with_too_large_body_says_what_to_do(api: PredictionApi) -> None:
@@ -169,10 +169,10 @@ def test_scope_to_write_includes_reading_what_the_request_names(api: PredictionA
     """docs/decisions/0029-write-includes-reading-what-it-names.md."""
     headers = {"Idempotency-Key": "k"}
     prediction_id = api.post(headers=headers, scopes="predictions:write")[1]["id"]
-    api.world.drain_messages()
-    api.world.replicate.finish("p1")
-    api.world.send_webhook("p1")
-    api.world.drain_messages()
+    api.pipeline.drain_messages()
+    api.pipeline.replicate.finish("p1")
+    api.pipeline.send_webhook("p1")
+    api.pipeline.drain_messages()
     replayed = api.post(headers=headers, scopes="predictions:write")[1]
     canceled = api.post(
         "/v1/predictions/{id}/cancel", None, params={"id": prediction_id}, scopes="predictions:write"
@@ -183,12 +183,12 @@ def test_scope_to_write_includes_reading_what_the_request_names(api: PredictionA
 
 
 def test_create_returns_201_when_queueing_fails(api: PredictionApi) -> None:
-    api.world.fault_occurs = lambda name: name == "queue.failed"
+    api.pipeline.fault_occurs = lambda name: name == "queue.failed"
     assert api.post()[0] == 201
 
 
 def test_create_returns_503_with_retry_after_when_table_fails(api: PredictionApi) -> None:
-    api.world.store.faults.fail("create")
+    api.pipeline.store.faults.fail("create")
     status, problem, headers = api.post()
     assert status == 503
     assert problem["retry_after"] == int(headers["retry-after"]) > 0
@@ -209,14 +209,14 @@ class TestPreferWait:
         status, prediction, headers = api.post(headers={"Prefer": "wait"})
         assert (status, prediction["status"]) == (201, "starting")
         assert "preference-applied" not in headers
-        assert api.world.elapsed_seconds == 0
+        assert api.pipeline.elapsed_seconds == 0
 
     def test_wait_is_shorter_by_the_time_since_the_request_was_received(self, api: PredictionApi) -> None:
         received_at = int((NOW - timedelta(seconds=10)).timestamp() * 1000)
         event = make_event("POST", "/v1/predictions", body=CREATE_BODY, headers={"Prefer": "wait"})
         event["requestContext"]["requestTimeEpoch"] = received_at
         assert api.writes.handle(event)["statusCode"] == 202
-        assert api.world.elapsed_seconds == pytest.approx(17)
+        assert api.pipeline.elapsed_seconds == pytest.approx(17)
 
     def test_returns_output_once_final(self, api: PredictionApi) -> None:
         api.finishes_after = 4
@@ -224,19 +224,19 @@ class TestPreferWait:
         assert (status, prediction["status"]) == (201, "succeeded")
         assert prediction["output"] == [f"https://outputs.test/{prediction['id']}.webp"]
         assert headers["preference-applied"] == "wait=30"
-        assert api.world.elapsed_seconds < 6
+        assert api.pipeline.elapsed_seconds < 6
 
     def test_returns_starting_when_wait_expires(self, api: PredictionApi) -> None:
         status, prediction, _ = api.post(headers={"Prefer": "wait"})
         assert (status, prediction["status"], "output" in prediction) == (202, "starting", False)
-        assert 25 <= api.world.elapsed_seconds < 26
+        assert 25 <= api.pipeline.elapsed_seconds < 26
 
     def test_waits_no_longer_than_requested(self, api: PredictionApi) -> None:
         api.post(headers={"Prefer": "wait=2"})
-        assert api.world.elapsed_seconds == pytest.approx(2)
+        assert api.pipeline.elapsed_seconds == pytest.approx(2)
 
     def test_returns_failure(self, api: PredictionApi) -> None:
-        api.world.replicate.faults.fail("create", error=RejectedError(402, "No credit", "pay first"))
+        api.pipeline.replicate.faults.fail("create", error=RejectedError(402, "No credit", "pay first"))
         status, prediction, _ = api.post(headers={"Prefer": "wait"})
         assert (status, prediction["status"]) == (201, "failed")
         assert prediction["error"] == "No credit: pay first"
@@ -253,24 +253,24 @@ class TestGet:
     def test_status_is_replicates_and_output_is_shown_only_when_succeeded(
         self, api: PredictionApi, status: JobStatus
     ) -> None:
-        output = api.world.documents.save("acme", "x", "output", ["url"])
-        job = api.world.store.put(make_job(status, output=output))
+        output = api.pipeline.documents.save("acme", "x", "output", ["url"])
+        job = api.pipeline.store.put(make_job(status, output=output))
         prediction = api.get_prediction(job.id)[1]
         assert prediction["status"] in {"starting", "processing", "succeeded", "failed", "canceled"}
         assert ("output" in prediction) is job.is_terminal
         assert prediction.get("output") == (["url"] if status is JobStatus.SUCCEEDED else None)
 
     def test_unknown_outcome_is_shown_as_starting(self, api: PredictionApi) -> None:
-        api.world.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
+        api.pipeline.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))
         prediction_id = api.post()[1]["id"]
-        api.world.drain_messages()
+        api.pipeline.drain_messages()
         prediction = api.get_prediction(prediction_id)[1]
         assert (prediction["status"], prediction["proxy"]["status"]) == ("starting", "submit_unknown")
 
     def test_prediction_too_large_for_one_response_lists_omitted_fields(self) -> None:
         api = PredictionApi(max_response_bytes=20_000)
-        documents = api.world.documents
-        job = api.world.store.put(
+        documents = api.pipeline.documents
+        job = api.pipeline.store.put(
             make_job(
                 JobStatus.SUCCEEDED,
                 logs=documents.save("acme", "x", "logs", "l" * 30_000),
@@ -283,8 +283,8 @@ class TestGet:
 
     def test_output_too_large_for_any_response_is_omitted(self) -> None:
         api = PredictionApi(max_response_bytes=20_000)
-        output = api.world.documents.save("acme", "x", "output", "o" * 30_000)
-        job = api.world.store.put(make_job(JobStatus.SUCCEEDED, output=output))
+        output = api.pipeline.documents.save("acme", "x", "output", "o" * 30_000)
+        job = api.pipeline.store.put(make_job(JobStatus.SUCCEEDED, output=output))
         status, prediction, _ = api.get_prediction(job.id)
         assert (status, prediction["status"], prediction["output"]) == (200, "succeeded", None)
         assert prediction["proxy"]["omitted"] == ["logs", "input", "output"]
@@ -329,8 +329,8 @@ class TestList:
     def ids(self, api: PredictionApi) -> list[str]:
         ids = []
         for _ in range(230):
-            api.world.clock.advance(1)
-            ids.append(api.world.accept_job().job.id)
+            api.pipeline.clock.advance(1)
+            ids.append(api.pipeline.accept_job().job.id)
         return ids[::-1]
 
     def list_all_ids(self, api: PredictionApi, **query: str) -> list[str]:
@@ -384,8 +384,8 @@ class TestList:
         self, api: PredictionApi, ids: list[str]
     ) -> None:
         second = self.get_page(api, self.get_page(api, "?")["next"])
-        api.world.clock.advance(1000)
-        newest_id = api.world.accept_job().job.id
+        api.pipeline.clock.advance(1000)
+        newest_id = api.pipeline.accept_job().job.id
         first = self.get_page(api, second["previous"])
         assert newest_id not in {prediction["id"] for prediction in first["results"]}
         newest = self.get_page(api, first["previous"])
@@ -394,7 +394,7 @@ class TestList:
 
     def test_previous_page_that_does_not_fit_ends_above_the_cursor(self) -> None:
         api = PredictionApi(max_response_bytes=5_000)
-        created = [api.world.accept_job().job.id for _ in range(9)]
+        created = [api.pipeline.accept_job().job.id for _ in range(9)]
         page = self.get_page(api, "?")
         while page["next"]:
             page = self.get_page(api, page["next"])
@@ -415,22 +415,22 @@ class TestList:
 
     def test_page_reads_few_documents_beyond_those_it_holds(self) -> None:
         api = PredictionApi(max_response_bytes=20_000)
-        documents = api.world.documents
+        documents = api.pipeline.documents
         for _ in range(60):
-            job = api.world.accept_job().job
+            job = api.pipeline.accept_job().job
             logs = documents.save(job.tenant, job.id, "logs", "l" * 8_000)
-            api.world.store.put(replace(job, logs=logs))
+            api.pipeline.store.put(replace(job, logs=logs))
         documents.read_count = 0
         assert len(api.get("/v1/predictions")[1]["results"]) == 2
         assert documents.read_count < 20
 
     def test_pages_of_large_outputs_stay_within_the_limit_of_lambda(self, api: PredictionApi) -> None:
         """Each quote of the body takes two bytes in the response of a function."""
-        documents = api.world.documents
+        documents = api.pipeline.documents
         for _ in range(5):
-            job = api.world.accept_job().job
+            job = api.pipeline.accept_job().job
             output = documents.save(job.tenant, job.id, "output", ["to"] * 400_000)
-            api.world.store.put(replace(job, status=JobStatus.SUCCEEDED, output=output))
+            api.pipeline.store.put(replace(job, status=JobStatus.SUCCEEDED, output=output))
 
         response = api.reads.handle(make_event("GET", "/v1/predictions"))
 
@@ -439,7 +439,7 @@ class TestList:
 
     def test_page_holds_what_fits_into_one_response(self, ids: list[str]) -> None:
         api = PredictionApi(max_response_bytes=5_000)
-        created = [api.world.accept_job().job.id for _ in range(9)]
+        created = [api.pipeline.accept_job().job.id for _ in range(9)]
         page = api.get("/v1/predictions")[1]
         assert 1 <= len(page["results"]) < 9
         assert sorted(self.list_all_ids(api)) == sorted(created)
@@ -486,18 +486,18 @@ class TestCancel:
 
     def test_is_answered_at_once_while_too_many_wait(self, api: PredictionApi) -> None:
         prediction_id = api.post()[1]["id"]
-        api.world.drain_messages()
+        api.pipeline.drain_messages()
         api.wait_limiter.has_place = False
         status, prediction, _ = self.cancel(api, prediction_id)
         assert (status, prediction["status"]) == (200, "starting")
-        api.world.drain_messages()
+        api.pipeline.drain_messages()
         assert api.get_prediction(prediction_id)[1]["status"] == "canceled"
 
     def test_other_tenants_prediction_is_not_found(self, api: PredictionApi) -> None:
         prediction_id = api.post()[1]["id"]
         assert self.cancel(api, prediction_id, tenant="other")[0] == 404
         assert self.cancel(api, "x" * 3000)[0] == 404
-        assert api.world.store.only_job().status is JobStatus.QUEUED
+        assert api.pipeline.store.only_job().status is JobStatus.QUEUED
 
 
 def test_health_requires_no_caller(api: PredictionApi) -> None:

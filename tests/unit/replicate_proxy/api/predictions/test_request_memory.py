@@ -18,7 +18,7 @@ from replicate_proxy.files.signed_downloads import check_input_files
 from tests.support.builders import VERSION, make_event
 from tests.support.clock import NOW
 from tests.support.memory import measure_peak_bytes
-from tests.support.world import PRINCIPAL
+from tests.support.pipeline import PRINCIPAL
 
 
 def parse(body: str) -> None:

@@ -1,4 +1,4 @@
-"""A simulation of webhook delivery in which a test lets time pass."""
+"""The webhook services in one process, over fakes; time passes only when a test lets it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SWEEP_INTERVAL = timedelta(minutes=1)
 _SWEEP_BUDGET = timedelta(seconds=50)
 
 
-class WebhookSimulation:
+class DeliveryPipeline:
     """The real services over fakes, with at most `workers` deliver functions at a time.
 
     Requests take as long as the receiver's response says; other requests run meanwhile.

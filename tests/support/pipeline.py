@@ -1,14 +1,14 @@
 """The whole pipeline in one process, with fakes for the queues, the bus, the stores and Replicate.
 
-Time passes only when a test advances the clock. Messages may be lost, duplicated and reordered, as on SQS; a
-handler that fails leaves its message to be received again.
+For unit tests that need the services together, one handler at a time. Time passes only when a test advances
+the clock. A handler that fails leaves its message to be received again. Interleavings and random faults are
+the subject of `tools.simulation`.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -64,7 +64,6 @@ PRINCIPAL = Principal(TENANT, "key-1", frozenset({"predictions:read", "predictio
 # As the queues are configured: six times the functions' timeout, and then a dead letter.
 _VISIBILITY_TIMEOUT_SECONDS = 360
 _MAX_RECEIVE_COUNT = 5
-_MAX_REORDER_SECONDS = 30
 
 
 class Crash(BaseException):
@@ -87,7 +86,7 @@ class Message:
     receive_count: int = field(default=0, compare=False)
 
 
-class World:
+class Pipeline:
     """The pipeline and its surroundings; `fault_occurs(name)` decides whether the named fault occurs now."""
 
     def __init__(
@@ -95,17 +94,14 @@ class World:
         *,
         timeouts: JobTimeouts | None = None,
         fault_occurs: Callable[[str], bool] = lambda _: False,
-        echoes_webhook: bool = False,
-        seed: int = 0,
     ) -> None:
-        self.random = random.Random(seed)
         self.fault_occurs = fault_occurs
         self.timeouts = timeouts or JobTimeouts()
         self.clock = FakeClock()
         self.started_at = self.clock.now()
         self.store = FakeJobStore()
         self.documents = FakeDocumentStore()
-        self.replicate = FakeReplicate(self.clock, echoes_webhook=echoes_webhook)
+        self.replicate = FakeReplicate(self.clock)
         self.output_harvester = FakeOutputHarvester()
         self.queue = FakeDispatchQueue(self)
         self.messages: list[Message] = []
@@ -209,15 +205,10 @@ class World:
         if self.fault_occurs(f"crash.{name}"):
             raise Crash(name)
 
-    def raise_fault(self, name: str) -> None:
-        if self.fault_occurs(name):
-            raise RetryableError(name)
-
     # The bus and the queues
 
     def publish(self, events: Sequence[Event]) -> None:
         """Publish events on the bus, whose rules put them on the queues."""
-        self.raise_fault("bus.failed")
         for event in events:
             self.enqueue_event(event)
 
@@ -234,13 +225,11 @@ class World:
             self.tracker.track_report(report)
 
     def enqueue(self, handle: Callable[[], None], delay_seconds: float = 0) -> None:
-        """Add a message, which may be lost, duplicated or delayed by a fault."""
+        """Add a message, unless a fault loses it."""
         if self.fault_occurs("queue.lost"):
             return
-        for _ in range(2 if self.fault_occurs("queue.twice") else 1):
-            jitter = self.random.random() if self.fault_occurs("reordered") else 0
-            due_seconds = self.elapsed_seconds + delay_seconds + jitter * _MAX_REORDER_SECONDS
-            self.messages.append(Message(due_seconds, next(self._message_numbers), handle))
+        due_seconds = self.elapsed_seconds + delay_seconds
+        self.messages.append(Message(due_seconds, next(self._message_numbers), handle))
 
     def handle_due_messages(self) -> int:
         """Handle the messages that are due now, and return how many there were."""
@@ -358,23 +347,24 @@ class FakeRefreshLimiter:
 
 @dataclass
 class FakeDispatchQueue:
-    """The dispatch queue; the world's dispatcher handles its messages."""
+    """The dispatch queue; the pipeline's dispatcher handles its messages."""
 
-    world: World
+    pipeline: Pipeline
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
-        self.world.raise_fault("queue.failed")
-        self.world.enqueue(lambda: self.world.dispatcher.handle_command(command), delay_seconds)
+        if self.pipeline.fault_occurs("queue.failed"):
+            raise RetryableError("queue.failed")
+        self.pipeline.enqueue(lambda: self.pipeline.dispatcher.handle_command(command), delay_seconds)
 
 
 @dataclass
 class FakeHarvestQueue:
     """The harvest queue, for continuations."""
 
-    world: World
+    pipeline: Pipeline
 
     def send(self, event: Event, *, tenant: str, delay_seconds: float = 0) -> None:
-        self.world.enqueue_event(event, delay_seconds)
+        self.pipeline.enqueue_event(event, delay_seconds)
 
 
 class FakeOutputHarvester:
