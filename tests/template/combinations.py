@@ -61,7 +61,9 @@ OPTIONS: list[list[Parameters]] = SWITCHES + [
 
 # Pairs that the rules of the template reject.
 CONFLICTS: tuple[Parameters, ...] = (
+    {"AvailabilityZones": "us-east-1c,us-east-1d", "EnableVpc": "false"},
     {"EnableDax": "true", "EnableVpc": "false"},
+    {"EnableFirewall": "false", "FirewallAllowedIpv4": "192.0.2.0/24"},
     {"EnableMonitoring": "false", "AlarmEmail": "ops@example.com"},
     {"EnableMonitoring": "false", "CostAnomalyAlarmDollars": "50"},
     {"EnableOutputsFirewall": "true", **OWN_WEB_ACL},

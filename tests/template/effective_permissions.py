@@ -73,7 +73,11 @@ def get_function_permissions(stack: Stack, function: Resource) -> set[Permission
 def find_boundaries(stack: Stack) -> set[str]:
     """Return the policies that roles have as their boundary. A boundary allows nothing by itself."""
     roles = stack.of_type("IAM::Role")
-    return {referenced_id(role.properties.get("PermissionsBoundary")) for role in roles}
+    return {
+        referenced_id(role.properties["PermissionsBoundary"])
+        for role in roles
+        if "PermissionsBoundary" in role.properties
+    }
 
 
 def get_policy_name(arn: Any) -> str:

@@ -428,6 +428,15 @@ def test_urls_name_the_custom_domains_unless_another_url_is_set() -> None:
         ({"EnableMonitoring": "false", "AlarmEmail": "ops@example.com"}, "EnableMonitoring"),
         ({"EnableMonitoring": "false", "CostAnomalyAlarmDollars": "50"}, "EnableMonitoring"),
         ({"EnableOutputsFirewall": "true", "OutputsWebAclArn": "arn:acl"}, "OutputsWebAclArn"),
+        ({"ApiCertificateArn": "arn:certificate"}, "ApiDomainName"),
+        ({"OutputsCertificateArn": "arn:certificate"}, "OutputsDomainName"),
+        ({"JwtAudience": "proxy"}, "JwtIssuer"),
+        ({"JwksUrl": "https://id.example.com/keys"}, "JwtIssuer"),
+        ({"FirewallAllowedIpv4": "192.0.2.0/24,198.51.100.0/24"}, "EnableFirewall"),
+        ({"FirewallAllowedIpv6": "2001:db8::/32"}, "EnableFirewall"),
+        ({"FirewallDeniedIpv4": "192.0.2.0/24"}, "EnableFirewall"),
+        ({"FirewallDeniedIpv6": "2001:db8::/32"}, "EnableFirewall"),
+        ({"AvailabilityZones": "us-east-1c,us-east-1d"}, "EnableVpc"),
     ],
 )
 def test_parameter_is_rejected_without_the_one_that_it_needs(parameters: dict[str, str], reason: str) -> None:

@@ -124,6 +124,8 @@ class _Scope:
                 return any(self._evaluate(part) for part in parts)
             case {"Fn::Not": [part]}:
                 return not self._evaluate(part)
+            case {"Fn::EachMemberEquals": [{"Ref": name}, text]}:
+                return all(member == text for member in self.resolve({"Ref": name}))
             case {"Condition": name}:
                 return self.condition_holds(name)
         raise AssertionError(f"not a condition: {expression}")
