@@ -43,7 +43,7 @@ logs: env ## Show the log of the functions  [FN=harvest JOB=… SINCE=2h REPORTS
 		$(if $(REPORTS),--reports) $(if $(FOLLOW),--follow)
 
 redrive: env ## Count, inspect or redrive dead letters  [QUEUE=dispatch|all PEEK=10 BODIES=1 TENANT= JOB= RATE=20]
-	@$(BIN)/python -m tools.local.redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(BODIES),--bodies) $(if $(TENANT),--tenant $(TENANT)) \
+	@$(LOCAL) redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(BODIES),--bodies) $(if $(TENANT),--tenant $(TENANT)) \
 		$(if $(JOB),--job $(JOB)) $(if $(RATE),--rate $(RATE))
 
 key: env ## Create, list, rotate or revoke API keys  [DO="create acme --scope predictions:read" | list | "rotate ID" | "revoke ID"]

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from replicate.client import Client
@@ -115,4 +116,6 @@ def node() -> str:
     path = shutil.which("node")
     if path is None:
         pytest.skip("node is not installed: the npm clients were not tested")
+    if not (Path(__file__).parent / "clients_js/node_modules").exists():
+        pytest.fail("the npm clients are not installed: run `make clients-js` first")
     return path

@@ -34,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return print_result(lambda: run_command(options, AdminClient.from_environment(os.environ)))
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_arguments(
+    arguments: Sequence[str] | None = None, *, prog: str = ".venv/bin/python -m tools.cli.redrive"
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog=".venv/bin/python -m tools.cli.redrive",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -98,11 +100,10 @@ class Redriver:
                 return handled
 
     def redrive_all(self, *, rate_per_second: float, **filters: Any) -> dict[str, int]:
-        """Redrive all queues that have messages; return the numbers of messages by queue."""
+        """Redrive all queues that have messages; return the numbers of messages of all queues."""
         return {
-            queue: self.redrive_queue(queue, rate_per_second=rate_per_second, **filters)
+            queue: self.redrive_queue(queue, rate_per_second=rate_per_second, **filters) if count else 0
             for queue, count in self.count_messages().items()
-            if count
         }
 
     def _with_retries[T](self, request: Callable[[], T]) -> T:

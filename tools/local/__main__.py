@@ -1,13 +1,15 @@
 """`.venv/bin/python -m tools.local`: the commands behind `make up`, `make demo` and others."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 
 from replicate_proxy.errors import ProxyError
-from tools.cli import api_keys
+from tools.cli import api_keys, redrive
 from tools.cli.admin_client import AdminClient
+from tools.cli.console import print_result
 from tools.local.build import build_template
 from tools.local.demo.run import run_demo
 from tools.local.errors import LocalError
@@ -17,6 +19,7 @@ from tools.local.lifecycle import restart_emulator, start_stack, stop_stack, wai
 from tools.local.logs import DEFAULT_SINCE, LogFilter, show_logs
 from tools.local.parameters import parse_overrides
 from tools.local.paths import DEFAULT_NAME, StackFolder
+from tools.local.redrive import create_admin_client
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.status import list_running_servers, show_status
@@ -56,7 +59,8 @@ def _report_interruption(folder: StackFolder) -> int:
     """Say what runs on after Ctrl-C, and return the exit code."""
     running = list_running_servers(folder)
     if running:
-        message = f"interrupted; still running: {', '.join(running)}; `make down` stops them\n"
+        stop = f"make down{folder.make_argument}"
+        message = f"interrupted; still running: {', '.join(running)}; `{stop}` stops them\n"
         sys.stderr.write(message)
     return _INTERRUPTED
 
@@ -100,10 +104,12 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     invoke.add_argument("event", nargs="?", help="an event file; by default the function's main sample")
     # Its arguments, --help included, are those of tools.cli.api_keys.
     add("key", _key, "create, list, rotate or revoke API keys through the admin API", add_help=False)
-    options, key_arguments = parser.parse_known_args(arguments)
-    if key_arguments and options.command is not _key:
-        parser.error(f"unrecognized arguments: {' '.join(key_arguments)}")
-    options.key_arguments = key_arguments
+    # The same, of tools.cli.redrive.
+    add("redrive", _redrive, "count, inspect or redrive dead letters", add_help=False)
+    options, tool_arguments = parser.parse_known_args(arguments)
+    if tool_arguments and options.command not in {_key, _redrive}:
+        parser.error(f"unrecognized arguments: {' '.join(tool_arguments)}")
+    options.tool_arguments = tool_arguments
     return options
 
 
@@ -160,7 +166,7 @@ def _invoke(options: argparse.Namespace, folder: StackFolder, screen: Screen) ->
 
 def _key(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
     key_options = api_keys.parse_arguments(
-        options.key_arguments or ["create", DEMO_TENANT], prog="make key", description=_KEY_HELP
+        options.tool_arguments or ["create", DEMO_TENANT], prog="make key", description=_KEY_HELP
     )
     stack = Stack.load(folder)
     try:
@@ -168,6 +174,11 @@ def _key(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> No
         screen.console.print_json(data=api_keys.run_command(key_options, client))
     except ProxyError as error:
         raise LocalError(str(error)) from error
+
+
+def _redrive(options: argparse.Namespace, folder: StackFolder, _: Screen) -> int:
+    redrive_options = redrive.parse_arguments(options.tool_arguments, prog="make redrive")
+    return print_result(lambda: redrive.run_command(redrive_options, create_admin_client(os.environ, folder)))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,37 @@
 """The files of local stacks: everything is below `.local/`, with one folder for each stack."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.local.errors import LocalError
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL_FOLDER = ROOT / ".local"
 DEFAULT_NAME = "default"
+_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class StackFolder:
-    """The folder of one stack. The name keeps the stacks of tests apart from the developer's."""
+    """The folder of one stack. The name keeps the stacks of tests apart from the developer's.
+
+    Raises LocalError for a name that cannot be part of file names.
+    """
 
     name: str = DEFAULT_NAME
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise LocalError(
+                f"not a name of a stack: {self.name}; use lower-case letters, digits and hyphens"
+            )
+
+    @property
+    def make_argument(self) -> str:
+        """What `make` targets need to work on this stack, with a space before it; empty for the default."""
+        return "" if self.name == DEFAULT_NAME else f" LOCAL_STACK={self.name}"
 
     @property
     def path(self) -> Path:

@@ -1,5 +1,6 @@
 """What a command shows while it runs: a spinner on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,8 @@ class Screen:
     """Prints texts, tables, and the steps of a command with their durations."""
 
     def __init__(self, console: Console | None = None) -> None:
-        width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+        has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+        width = None if has_width else _WIDTH_WITHOUT_TERMINAL
         self.console = console or _PipedConsole(highlight=False, width=width)
 
     @contextmanager

@@ -41,9 +41,13 @@ class Stack:
         try:
             return cls(**json.loads(folder.stack_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise LocalError("no local stack is running; run `make up` first") from None
+            raise LocalError(
+                f"no local stack is running; run `make up{folder.make_argument}` first"
+            ) from None
         except (ValueError, TypeError) as error:
-            raise LocalError(f"cannot read {folder.stack_file}; run `make up` again") from error
+            raise LocalError(
+                f"cannot read {folder.stack_file}; run `make up{folder.make_argument}` again"
+            ) from error
 
     def get_client(self, service: str) -> Any:
         """Return a boto3 client for the emulated AWS account."""

@@ -20,12 +20,17 @@ def show_status(folder: StackFolder, screen: Screen) -> None:
     running = list_running_servers(folder)
     if running and not folder.stack_file.exists():
         _show_servers(folder, screen)
-        raise LocalError("nothing is deployed; `make up` continues, `make down` stops the servers")
+        name = folder.make_argument
+        raise LocalError(
+            f"nothing is deployed; `make up{name}` continues, `make down{name}` stops the servers"
+        )
     stack = Stack.load(folder)
     _show_servers(folder, screen)
     down = [server.name for server in servers.list_servers(folder) if server.name not in running]
     if down:
-        raise LocalError(f"not running: {', '.join(down)}; `make up` restarts what is missing")
+        raise LocalError(
+            f"not running: {', '.join(down)}; `make up{folder.make_argument}` restarts what is missing"
+        )
     _show_queues(stack, screen)
     _show_functions(stack, screen)
     channel = "webhooks" if stack.webhooks_enabled else "polling"

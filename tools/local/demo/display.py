@@ -24,9 +24,16 @@ def show_progress(screen: Screen, prediction: Mapping[str, Any], shown: set[str]
 
 
 def show_result(
-    screen: Screen, prediction: Mapping[str, Any], hops: Sequence[Hop], files: Sequence[StoredFile]
+    screen: Screen,
+    prediction: Mapping[str, Any],
+    hops: Sequence[Hop],
+    files: Sequence[StoredFile],
+    make_argument: str = "",
 ) -> None:
-    """Show tables of hops and files, the error if there is one, and whether every hop happened."""
+    """Show tables of hops and files, the error if there is one, and whether every hop happened.
+
+    `make_argument` is what the commands that are named at the end need for this stack.
+    """
     screen.print("")
     screen.print_table(f"job {prediction['id']}", _HOP_COLUMNS, _build_hop_rows(prediction, hops))
     if files:
@@ -41,7 +48,8 @@ def show_result(
         screen.print(f"[red]error  {escape(str(prediction['error']))}[/]")
     missing = [hop.name for hop in hops if not hop.happened]
     verdict = f"[red]did not happen: {', '.join(missing)}[/]" if missing else "[green]every hop happened[/]"
-    screen.print(f"\n{verdict}; the stack keeps running: make status, make logs, make down")
+    commands = ", ".join(f"make {target}{make_argument}" for target in ("status", "logs", "down"))
+    screen.print(f"\n{verdict}; the stack keeps running: {commands}")
 
 
 def _build_hop_rows(prediction: Mapping[str, Any], hops: Sequence[Hop]) -> list[tuple[str, ...]]:
@@ -52,7 +60,7 @@ def _build_hop_rows(prediction: Mapping[str, Any], hops: Sequence[Hop]) -> list[
         if not hop.happened:
             rows.append((f"[red]{hop.name}[/]", "[red]did not happen[/]", "", "", hop.evidence))
         elif hop.at is None:
-            rows.append((hop.name, "", "", "", hop.evidence))
+            rows.append((hop.name, "[dim]not recorded[/]", "", "", hop.evidence))
         else:
             clock = hop.at.strftime("%H:%M:%S.%f")[:-3]
             since_creation = _format_duration(created_at, hop.at)

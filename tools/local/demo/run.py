@@ -69,7 +69,7 @@ def run_demo(
     with open_inbox(_fetch_signing_secret(stack)) as inbox:
         collector = EvidenceCollector(stack, upstream.token, _OUTPUT_FOLDER, request.title)
         result = _run_prediction(stack, screen, inbox, collector, request)
-    display.show_result(screen, result.prediction, result.hops, result.files)
+    display.show_result(screen, result.prediction, result.hops, result.files, folder.make_argument)
     return 0 if result.is_complete else 1
 
 

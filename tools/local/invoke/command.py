@@ -197,7 +197,9 @@ def _load_running_stack(folder: StackFolder) -> Stack:
     stack = Stack.load(folder)
     down = [server.name for server in servers.list_servers(folder) if server.url is None]
     if down:
-        raise LocalError(f"not running: {', '.join(down)}; `make up` restarts what is missing")
+        raise LocalError(
+            f"not running: {', '.join(down)}; `make up{folder.make_argument}` restarts what is missing"
+        )
     return stack
 
 

@@ -51,6 +51,10 @@ class NotFoundError(ProxyError):
     """The record does not exist, or belongs to another tenant, which must not be distinguishable."""
 
 
+class UnknownNameError(NotFoundError):
+    """An operator named a queue, key or tenant that does not exist. Operators may be told so."""
+
+
 class ConfigurationError(ProxyError):
     """A setting, secret or permission of the deployment is missing or wrong."""
 

@@ -62,6 +62,23 @@ def test_unknown_path_is_not_found(admin_api: AdminApi, path: str) -> None:
     assert admin_api.call("POST", path, {})[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "detail"),
+    [
+        ("GET", "queues/nope/dead-letters", "no queue nope; the queues are "),
+        ("POST", "queues/nope/redrive", "no queue nope; the queues are "),
+        ("GET", "keys/nope", "no key has this ID"),
+        ("DELETE", "keys/nope", "no key has this ID"),
+        ("GET", "tenants/nope", "tenant nope has no settings"),
+    ],
+)
+def test_unknown_name_is_named_to_operators(admin_api: AdminApi, method: str, path: str, detail: str) -> None:
+    status, body = admin_api.call(method, path, {} if method == "POST" else None)
+
+    assert status == 404
+    assert body["detail"].startswith(detail)
+
+
 def test_unknown_method_is_not_found(admin_api: AdminApi) -> None:
     assert admin_api.call("PUT", "keys", {})[0] == 404
 

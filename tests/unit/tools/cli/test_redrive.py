@@ -65,7 +65,7 @@ def test_redrive_queue_ends_when_nothing_is_handled() -> None:
 
 def test_redrive_all_redrives_queues_that_have_messages() -> None:
     client = FakeClient({"dispatch": 3, "track": 0, "bus": 12})
-    assert make_redriver(client).redrive_all(rate_per_second=5) == {"dispatch": 3, "bus": 12}
+    assert make_redriver(client).redrive_all(rate_per_second=5) == {"dispatch": 3, "track": 0, "bus": 12}
     assert {request["queue"] for request in client.requests} == {"dispatch", "bus"}
 
 

@@ -10,6 +10,14 @@ from tools.local.stack import Stack
 pytestmark = pytest.mark.usefixtures("stack_folder")
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", "", "Test", "a b"])
+def test_name_that_is_no_file_name_is_rejected_before_anything_starts(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--name", name, "demo"]) == 1
+    assert f"error: not a name of a stack: {name};" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["status", "logs", "key", "env-vars"])
 def test_command_suggests_make_up_when_no_stack_is_running(
     command: str, capsys: pytest.CaptureFixture[str]
@@ -67,7 +75,10 @@ def test_status_shows_servers_that_run_before_the_deployment(
     assert main(["--name", "unit", "status"]) == 1
     output, errors = capsys.readouterr()
     assert "http://127.0.0.1:1" in output
-    assert errors == "error: nothing is deployed; `make up` continues, `make down` stops the servers\n"
+    assert errors == (
+        "error: nothing is deployed; `make up LOCAL_STACK=unit` continues, "
+        "`make down LOCAL_STACK=unit` stops the servers\n"
+    )
 
 
 def test_interruption_names_the_servers_that_run_on(

@@ -1,5 +1,6 @@
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from tools.local.screen import Screen
@@ -12,6 +13,13 @@ def print_table(width: int) -> list[str]:
     output = StringIO()
     Screen(Console(file=output, width=width)).print_table("Servers", COLUMNS, ROWS)
     return [line.strip() for line in output.getvalue().splitlines()]
+
+
+def test_pipe_has_the_width_of_columns_if_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert Screen().console.width > 100
+    monkeypatch.setenv("COLUMNS", "40")
+    assert Screen().console.width == 40
 
 
 def test_wide_terminal_shows_a_table() -> None:

@@ -14,7 +14,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import Principal
-from replicate_proxy.errors import ApiError, ConflictError, InvalidField, NotFoundError, RetryableError
+from replicate_proxy.errors import (
+    ApiError,
+    ConflictError,
+    InvalidField,
+    NotFoundError,
+    RetryableError,
+    UnknownNameError,
+)
 from replicate_proxy.observability import logger
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.strict_json import parse_strict_json
@@ -162,6 +169,8 @@ def problem_from_error(error: Exception) -> Response:
                 headers=error.headers,
                 retry_after_seconds=error.retry_after,
             )
+        case UnknownNameError():
+            return problem_response(404, "Not found", str(error))
         case NotFoundError():
             return problem_response(404, "Not found", "The requested resource could not be found")
         case RetryableError() | ConflictError():

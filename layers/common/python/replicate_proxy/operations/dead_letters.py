@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
+from replicate_proxy.errors import ApiError, ProxyError, UnknownNameError
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -256,5 +256,5 @@ class DeadLetterService:
     def _find_queue(self, name: str) -> DeadLetterQueue:
         queue = self._queues_by_name.get(name)
         if queue is None:
-            raise NotFoundError("no such queue")
+            raise UnknownNameError(f"no queue {name}; the queues are {', '.join(self._queues_by_name)}")
         return queue

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
-from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, field_error
+from replicate_proxy.errors import ApiError, ConflictError, UnknownNameError, field_error
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ class KeyService:
         return self._store.list(tenant=tenant)
 
     def get(self, key_id: str) -> ApiKey:
-        """Raise NotFoundError for an unknown ID."""
+        """Raise UnknownNameError for an unknown ID."""
         key = self._store.get(key_id)
         if key is None:
-            raise NotFoundError("no such key")
+            raise UnknownNameError(
+                "no key has this ID, which is the part between the underscores of rp_<id>_…"
+            )
         return key
 
     def update(self, key_id: str, body: UpdateKeyBody, stage: Stage) -> ApiKey:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.tenants import Tenant
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.keys import UsageLimits
@@ -29,10 +29,10 @@ class TenantService:
         return self._store.list()
 
     def get(self, name: str) -> Tenant:
-        """Raise NotFoundError for a tenant without settings."""
+        """Raise UnknownNameError for a tenant without settings."""
         tenant = self._store.get(name)
         if tenant is None:
-            raise NotFoundError("no such tenant")
+            raise UnknownNameError(f"tenant {name} has no settings")
         return tenant
 
     def put(
