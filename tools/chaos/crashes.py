@@ -28,23 +28,40 @@ _RARE_CHECKPOINT_RATES = {
 }
 _INCREASE_FACTOR, _DECREASE_FACTOR = 1.15, 0.9
 # A crash at this checkpoint is what makes the sweep pass `sweep.unknown_outcome_stored`.
-_REQUIRED_FACTORS = {"dispatch.job_claimed": 2}
+_WANTED_FACTORS = {"dispatch.job_claimed": 2}
 # Crashes are due this much ahead of the jobs, so that the last checkpoints do not depend on the last jobs.
 _PROGRESS_FACTOR = 1.25
+_JOBS_PER_CRASH = 50
+# From this size on, a checkpoint that was hit too rarely means that the injection is broken, not unlucky.
+_MIN_JOBS_FOR_FULL_COUNT = 1000
 _AWS_FAULT_NAMES = {"aws_rejected": "rejected", "aws_response_lost": "response lost"}
+
+
+def count_wanted_crashes(job_count: int) -> int:
+    """Return how many crashes at each checkpoint a run of this many jobs aims at: 20 for 1,000 jobs."""
+    return -(-job_count // _JOBS_PER_CRASH)
+
+
+def count_required_crashes(job_count: int) -> int:
+    """Return how many crashes at each checkpoint a run must have had to prove anything.
+
+    A small run aims at few crashes, and chance decides over each: half of them are enough.
+    """
+    wanted = count_wanted_crashes(job_count)
+    return wanted if job_count >= _MIN_JOBS_FOR_FULL_COUNT else wanted // 2
 
 
 @dataclass
 class CrashInjector:
     """Writes the faults file of a stack and counts the faults that its functions logged.
 
-    `required` is the number of crashes per checkpoint. Once the share `stop_at_share` of the jobs has
+    `wanted` is the number of crashes per checkpoint that the rates aim at. Once the share `stop_at_share` of the jobs has
     finished, crashes become rare: otherwise the same few jobs would be hit again and again.
     """
 
     faults_file: Path
     log_file: Path
-    required: int
+    wanted: int
     stop_at_share: float = 1.0
     rates: dict[str, float] = field(default_factory=dict)
 
@@ -62,9 +79,9 @@ class CrashInjector:
         crashes = self.count_crashes()
         for name, rate in self.rates.items():
             progress = accepted_share if name.startswith("ingest.") else finished_share
-            required = self.required * _REQUIRED_FACTORS.get(name, 1)
-            due = required * min(1.0, progress * _PROGRESS_FACTOR)
-            if crashes[name] >= required or finished_share >= self.stop_at_share:
+            wanted = self.wanted * _WANTED_FACTORS.get(name, 1)
+            due = wanted * min(1.0, progress * _PROGRESS_FACTOR)
+            if crashes[name] >= wanted or finished_share >= self.stop_at_share:
                 self.rates[name] = _SATISFIED_RATE
             elif crashes[name] + 1 <= due:
                 self.rates[name] = min(rate * _INCREASE_FACTOR, _MAX_RATE)

@@ -17,7 +17,7 @@ from replicate_proxy.jobs.model import Job
 from tools.chaos.application import Application, UnreliableReceiver, open_unreliable_receiver
 from tools.chaos.audit import ObservedStatuses, audit_jobs, read_jobs
 from tools.chaos.background import MessageDuplicator, invoke_sweep, run_repeatedly
-from tools.chaos.crashes import CrashInjector
+from tools.chaos.crashes import CrashInjector, count_required_crashes, count_wanted_crashes
 from tools.chaos.faults import DUPLICATED_MESSAGES_SHARE, build_upstream_faults
 from tools.chaos.report import Report, print_violations
 from tools.chaos.tuning import PARAMETERS, apply_tuning
@@ -42,7 +42,6 @@ _STALL_TIMEOUT_SECONDS = 240.0
 _MAX_REDRIVE_ROUNDS = 8
 _REDRIVE_MESSAGES_PER_SECOND = 50.0
 _EMPTY_QUEUES_TIMEOUT_SECONDS = 90.0
-_JOBS_PER_REQUIRED_CRASH = 50  # 1,000 jobs: at least 20 crashes at each checkpoint
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,10 @@ class _ChaosRun:
         self._monitor = _JobMonitor(stack)
         self._duplicator = MessageDuplicator(stack, options.seed)
         self._free_slots = threading.Semaphore(_MAX_JOBS_IN_PROGRESS)
-        required_crashes = -(-options.job_count // _JOBS_PER_REQUIRED_CRASH)
+        wanted_crashes = count_wanted_crashes(options.job_count)
         log_file = folder.path / "faults.jsonl"
         self._crashes = CrashInjector(
-            folder.faults_file, log_file, required_crashes, options.stop_crashes_at_share
+            folder.faults_file, log_file, wanted_crashes, options.stop_crashes_at_share
         )
         self._upstream_faults = build_upstream_faults(options.job_count)
         self._upstream_fault_counts: Counter[str] = Counter()
@@ -273,7 +272,7 @@ class _ChaosRun:
             jobs=self._options.job_count,
             retries=result.retries,
             redriven_messages=redriven,
-            required_crashes_per_checkpoint=self._crashes.required,
+            required_crashes_per_checkpoint=count_required_crashes(self._options.job_count),
             final_statuses=dict(result.final_statuses),
             outputs_not_stored=result.outputs_not_stored,
             webhooks_not_delivered=len(result.not_notified),

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
-from tools.chaos.crashes import CrashInjector
+from tools.chaos.crashes import CrashInjector, count_required_crashes, count_wanted_crashes
 
 CHECKPOINT, OTHER_CHECKPOINT = "dispatch.prediction_created", "harvest.files_stored"
 
 
 @pytest.fixture
 def injector(tmp_path: Path) -> CrashInjector:
-    injector = CrashInjector(tmp_path / "faults.json", tmp_path / "faults.jsonl", required=20)
+    injector = CrashInjector(tmp_path / "faults.json", tmp_path / "faults.jsonl", wanted=20)
     injector.start()
     return injector
 
@@ -101,3 +101,14 @@ def test_rates_become_minimal_after_stop_share(injector: CrashInjector) -> None:
     injector.adjust_rates(accepted_share=1.0, finished_share=0.85)
 
     assert max(read_rates(injector).values()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("job_count", "wanted", "required"),
+    [(20, 1, 0), (100, 2, 1), (200, 4, 2), (1000, 20, 20), (3000, 60, 60)],
+)
+def test_small_run_needs_half_of_the_crashes_that_it_aims_at(
+    job_count: int, wanted: int, required: int
+) -> None:
+    assert count_wanted_crashes(job_count) == wanted
+    assert count_required_crashes(job_count) == required
