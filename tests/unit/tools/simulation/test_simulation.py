@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -13,7 +14,7 @@ from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import Claimed
 from replicate_proxy.jobs.model import JobStatus
 from tools.simulation.mutants import MUTANTS, hunt
-from tools.simulation.run import RunSettings, run_seed
+from tools.simulation.run import RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
 
 SMALL = RunSettings(jobs=10)
@@ -33,9 +34,14 @@ QUICK_MUTANTS = (
 )
 
 
+@cache
+def run_small(seed: int) -> RunResult:
+    return run_seed(seed, SMALL)
+
+
 @pytest.mark.parametrize("seed", range(1, 25))
 def test_every_guarantee_holds(seed: int) -> None:
-    result = run_seed(seed, SMALL)
+    result = run_small(seed)
 
     assert result.violation is None, f"python -m tools.simulation replay {seed} --jobs 10 --shrink"
     assert result.accepted > 0
@@ -58,7 +64,7 @@ def test_same_seed_gives_same_trace_in_another_process() -> None:
 def test_faults_of_every_kind_occur() -> None:
     occurred = set[str]()
     for seed in range(1, 25):
-        occurred |= run_seed(seed, SMALL).faults.keys()
+        occurred |= run_small(seed).faults.keys()
 
     kinds = {name.split()[-1] for name in occurred}
     assert {"rejected", "response_lost", "timeout", "crash_before", "crash_after", "pause_after"} <= kinds
