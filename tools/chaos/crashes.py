@@ -55,8 +55,8 @@ def count_required_crashes(job_count: int) -> int:
 class CrashInjector:
     """Writes the faults file of a stack and counts the faults that its functions logged.
 
-    `wanted` is the number of crashes per checkpoint that the rates aim at. Once the share `stop_at_share` of the jobs has
-    finished, crashes become rare: otherwise the same few jobs would be hit again and again.
+    `wanted` is the number of crashes per checkpoint that the rates aim at. Once the share `stop_at_share`
+    of the jobs has finished, crashes become rare: otherwise the same few jobs would be hit again and again.
     """
 
     faults_file: Path
