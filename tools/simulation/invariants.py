@@ -32,6 +32,8 @@ _TERMINAL = frozenset(status.value for status in TERMINAL_STATUSES)
 # What a terminal job shows; its other attributes belong to the mechanism.
 _SHOWN = ("status", "output", "files", "logs", "error", "completed_at", "metrics", "replicate_id")
 _MAX_CLEAN_FAILURES = 3
+# One for each attempt whose response is lost: JobTimeouts.max_resubmissions, and the first one.
+_MAX_REJECTIONS = 6
 # The status changes of jobs.state_machine, as pairs.
 _FORWARD: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"submitting", "submitted", "processing", "harvesting", *_TERMINAL}),
@@ -74,6 +76,7 @@ class Invariants:
         self._world = world
         self._ignored = ignored
         self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
+        self._rejections: Counter[JobKey] = Counter()
         self._holders: dict[str, JobKey] = {}
         self._documents_of_terminal_jobs: dict[str, JobKey] = {}
         self._harvesters: dict[JobKey, Actor] = {}
@@ -81,6 +84,7 @@ class Invariants:
         observe_writes(world.aws, self._check_write)
         observe_objects(world.aws, BUCKET, self._check_object)
         world.replicate.on_create = self._check_create
+        world.replicate.on_reject = self._check_rejection
         world.on_checkpoint.append(self._check_harvesters)
         world.on_failed_receive.append(self._check_failed_receive)
 
@@ -102,6 +106,7 @@ class Invariants:
         return (
             sorted(self.accepted),
             sorted(self.canceled_by_caller),
+            sorted(self._rejections.items()),
             sorted(map(len, self._clean_failures.values())),
             [describe() for describe in self.memories],
         )
@@ -168,22 +173,34 @@ class Invariants:
     # Predictions
 
     def _check_create(self, prediction: Prediction) -> None:
-        """A second prediction of a job is right only if the earlier ones failed or were canceled.
-
-        Or if another job of the tenant took the earlier one for its own, an equal one: then that job has
-        none of its own, and each of the two is paid once.
-        """
+        """A second prediction of a job is right only if the earlier ones failed, were canceled or are taken."""
         earlier = self._predictions_by_job[prediction.job]
         for other in earlier:
-            holder = self._holders.get(other.id, prediction.job)
-            if holder != prediction.job and not self._predictions_by_job[holder]:
-                continue
-            if other.is_live or other.status == "succeeded":
+            if not self._is_unpaid(other) and not self._is_taken(other, {prediction.job}):
                 self.report(
                     "never paid twice",
                     f"{prediction.job} got {prediction.id} while {other.id} was {other.status}",
                 )
         earlier.append(prediction)
+
+    def _is_unpaid(self, prediction: Prediction) -> bool:
+        return not prediction.is_live and prediction.status != "succeeded"
+
+    def _is_taken(self, prediction: Prediction, without: set[JobKey]) -> bool:
+        """Return whether an equal job took the prediction for its own, so that both are paid once.
+
+        That job has no prediction of its own, or it was taken in the same way.
+        """
+        holder = self._holders.get(prediction.id, prediction.job)
+        return holder not in without and all(
+            self._is_unpaid(own) or self._is_taken(own, without | {holder})
+            for own in self._predictions_by_job[holder]
+        )
+
+    def _check_rejection(self, key: JobKey) -> None:
+        self._rejections[key] += 1
+        if self._rejections[key] > _MAX_REJECTIONS:
+            self.report("a permanent failure is reported", f"{key} was sent again after a rejection")
 
     # Processes
 
@@ -228,36 +245,48 @@ class Invariants:
             if created[caller] > 1:
                 self.report("one job per idempotency key", f"{caller} has {created[caller]} jobs")
         for job in jobs.values():
-            self._check_result(job)
+            self._check_end(job)
         self._check_predictions(jobs)
         self._check_queues()
         for check in self.at_rest:
             check()
 
-    def _check_result(self, job: Job) -> None:
-        """A job may fail only if no prediction of its own succeeded within reach."""
+    def _check_end(self, job: Job) -> None:
+        """A job succeeds by a prediction, and fails only for a reason that lies outside of the proxy."""
         key = (job.tenant, job.id)
-        if job.status is JobStatus.SUCCEEDED:
-            if job.replicate_id is None:
-                self.report("a success has a prediction", str(key))
+        if job.status is JobStatus.SUCCEEDED and job.replicate_id is None:
+            self.report("a success has a prediction", str(key))
+        if job.status is not JobStatus.FAILED or self._rejections[key] or self._is_excused(job):
             return
-        succeeded = [
-            prediction
-            for prediction in self._predictions_by_job[key]
-            if prediction.status == "succeeded" and prediction.id not in self._holders
-        ]
-        if not succeeded or key in self.canceled_by_caller or _is_excused(job):
-            return
-        self.report(
-            "a paid result is not dropped",
-            f"{key} is {job.status} ({job.error}), {succeeded[0].id} succeeded",
-        )
+        if not any(prediction.status == "failed" for prediction in self._predictions_by_job[key]):
+            self.report("a transient failure is retried", f"{key} has failed: {job.error}")
 
     def _check_predictions(self, jobs: Mapping[JobKey, Job]) -> None:
-        held = {job.replicate_id: job for job in jobs.values() if job.replicate_id}
+        """A prediction that succeeded gives a result, to the job that holds it or was to get it."""
         for prediction in self._world.replicate.predictions.values():
-            if prediction.is_live and prediction.id not in held and not prediction.canceled_by_us:
+            is_held = prediction.id in self._holders
+            if prediction.is_live and not is_held and not prediction.canceled_by_us:
                 self.report("no prediction runs unattended", f"{prediction.id} of {prediction.job}")
+            key = self._holders.get(prediction.id, prediction.job)
+            job = jobs.get(key)
+            if prediction.status != "succeeded" or job is None or job.status is JobStatus.SUCCEEDED:
+                continue
+            if key not in self.canceled_by_caller and not self._is_excused(job):
+                self.report(
+                    "a paid result is not dropped",
+                    f"{key} is {job.status} ({job.error}), {prediction.id} succeeded",
+                )
+
+    def _is_excused(self, job: Job) -> bool:
+        """Return whether the loss is one of those that the documentation names.
+
+        Replicate deletes a result after an hour; only an outage makes it last that long. A request of which
+        nothing is known, not even by Replicate's list, is given up rather than paid twice.
+        """
+        error = job.error or ""
+        if error.startswith("The output is lost"):
+            return bool(self._world.plan.outages)
+        return error.startswith("Whether Replicate accepted")
 
     def _check_queues(self) -> None:
         for queue in Queue:
@@ -266,11 +295,3 @@ class Invariants:
                 self.report("every message is handled", f"{count} left in {queue}")
 
 
-def _is_excused(job: Job) -> bool:
-    """Return whether the loss is one of those that the documentation names.
-
-    Replicate deletes a result after an hour; an outage of that length loses it. A request of which nothing
-    is known, not even by Replicate's list, is given up rather than paid twice.
-    """
-    error = job.error or ""
-    return error.startswith(("The output is lost", "Whether Replicate accepted", "The deadline"))

@@ -70,7 +70,8 @@ class SimulatedReplicate:
     """Replicate's API and its side of the webhooks.
 
     `receive_webhook(url, headers, body)` calls the proxy inside the current actor and returns the status.
-    `on_create(prediction)` is called when a prediction comes into being, whoever hears of it.
+    `on_create(prediction)` is called when a prediction comes into being, `on_reject(job)` when a create request
+    of the job is rejected for good, whoever hears of it.
     """
 
     def __init__(self, scheduler: Scheduler, plan: FaultPlan) -> None:
@@ -78,6 +79,7 @@ class SimulatedReplicate:
         self.receive_webhook: Callable[[str, Mapping[str, str], bytes], int]
         self.on_create: Callable[[Prediction], None] = lambda _: None
         self.on_end: Callable[[Prediction], None] = lambda _: None
+        self.on_reject: Callable[[tuple[str, str]], None] = lambda _job: None
         # The job whose create request an actor is sending; set from the claim that precedes it.
         self.find_job: Callable[[Actor, Mapping[str, Any]], tuple[str, str]]
         self._scheduler = scheduler
@@ -123,8 +125,10 @@ class SimulatedReplicate:
         self, actor: Actor, segments: list[str], body: dict[str, Any], headers: Mapping[str, str]
     ) -> tuple[int, dict[str, Any]]:
         if body["input"].get("prompt") == "rejected":
+            self.on_reject(self.find_job(actor, body))
             return 422, {"title": "Input validation failed", "detail": "- prompt\n", "status": 422}
         if body["input"].get("prompt") == "unpaid":
+            self.on_reject(self.find_job(actor, body))
             return 402, {"title": "Insufficient credit", "detail": "Buy credit", "status": 402}
         number = len(self.predictions) + 1
         source = actor.random

@@ -137,3 +137,13 @@ def _describe(fields: Sequence[InvalidField]) -> str:
         f"- {field.field}: {field.description}\n" if field.field else f"- {field.description}\n"
         for field in fields
     )
+
+
+def too_many_secrets(limit: int) -> ApiError:
+    """Return the error of a rotation that `limit` earlier secrets, which are valid, do not leave room for."""
+    return ApiError(
+        409,
+        "Too many valid secrets",
+        f"{limit} earlier secrets are valid until their overlap ends. Wait for that, or rotate with an overlap "
+        "of 0, which invalidates all of them",
+    )

@@ -23,6 +23,7 @@ from replicate_proxy.auth.keys import (
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.dynamodb import from_item, to_item
 from replicate_proxy.aws.key_store import key_from_record, record_from_key
+from replicate_proxy.errors import ApiError
 from tests.support.access import DIGEST_KEY, make_key
 from tests.support.clock import NOW
 
@@ -138,12 +139,21 @@ def test_later_rotation_shortens_but_never_extends_overlap() -> None:
     assert get_statuses(NOW + HOUR * 1.25) == [KeyStatus.INVALID] * 3
 
 
-def test_secret_in_use_outlives_many_rotations_without_response() -> None:
-    key, secret_in_use = make_key()
-    for _ in range(3 * MAX_PREVIOUS_DIGESTS):
-        key, newest = rotate_key(key, DIGEST_KEY, now=NOW, overlap=HOUR)
-    assert len(key.previous_digests) == MAX_PREVIOUS_DIGESTS
-    assert verify_key(key, secret_in_use, DIGEST_KEY, NOW) is KeyStatus.VALID
+def test_every_secret_keeps_its_overlap_however_often_the_key_is_rotated() -> None:
+    key, secret = make_key()
+    issued = [secret]
+    for _ in range(MAX_PREVIOUS_DIGESTS):
+        key, secret = rotate_key(key, DIGEST_KEY, now=NOW, overlap=HOUR)
+        issued.append(secret)
+
+    with pytest.raises(ApiError, match="earlier secrets are valid"):
+        rotate_key(key, DIGEST_KEY, now=NOW, overlap=HOUR)
+
+    assert {verify_key(key, each, DIGEST_KEY, NOW) for each in issued} == {KeyStatus.VALID}
+    # Once they have expired, or if they are to become invalid, the key is rotated again.
+    rotate_key(key, DIGEST_KEY, now=NOW + HOUR, overlap=HOUR)
+    key, newest = rotate_key(key, DIGEST_KEY, now=NOW, overlap=timedelta())
+    assert {verify_key(key, each, DIGEST_KEY, NOW) for each in issued} == {KeyStatus.INVALID}
     assert verify_key(key, newest, DIGEST_KEY, NOW) is KeyStatus.VALID
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, UsageLimits, verify_key
+from replicate_proxy.auth.keys import (
+    MAX_PREVIOUS_DIGESTS,
+    ApiKey,
+    ApiKeySecret,
+    KeyStatus,
+    UsageLimits,
+    verify_key,
+)
 from replicate_proxy.clock import format_timestamp
 from tests.support.access import DIGEST_KEY, STAGE
 from tests.support.clock import NOW
@@ -105,6 +112,20 @@ def test_rotation_without_overlap_invalidates_secret_and_flushes_cache(admin_api
     admin_api.call("POST", f"keys/{created['id']}/rotate", {"overlap_seconds": 0})
     assert get_status(admin_api, created["key"]) is KeyStatus.INVALID
     assert admin_api.gateway.flushed_stages == [STAGE]
+
+
+def test_rotation_that_would_end_an_overlap_early_is_refused(admin_api: AdminApi) -> None:
+    _, created = admin_api.call("POST", "keys", {"tenant": "acme"})
+    path = f"keys/{created['id']}/rotate"
+    for _ in range(MAX_PREVIOUS_DIGESTS):
+        assert admin_api.call("POST", path, {"overlap_seconds": 3600})[0] == 200
+
+    status, problem = admin_api.call("POST", path, {"overlap_seconds": 3600})
+
+    assert (status, problem["title"]) == (409, "Too many valid secrets")
+    assert get_status(admin_api, created["key"]) is KeyStatus.VALID
+    assert admin_api.call("POST", path, {"overlap_seconds": 0})[0] == 200
+    assert get_status(admin_api, created["key"]) is KeyStatus.INVALID
 
 
 @pytest.mark.parametrize("overlap_seconds", [-1, 7 * 86_400 + 1, "a day"])

@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 
+from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.signing import sign_webhook
 from replicate_proxy.webhooks.signing_secrets import (
+    MAX_SECRETS,
     generate_signing_secret,
     rotate_secrets,
     select_live_secrets,
@@ -232,3 +234,15 @@ def test_any_secret_and_body_verify(key: bytes, body: str, age_seconds: int) -> 
         "webhook-signature": sign_webhook([secret], "msg_1", timestamp, body.encode()),
     }
     standardwebhooks.Webhook(secret).verify(body.encode(), headers, json_parse=False)
+
+
+def test_rotation_that_would_end_an_overlap_early_is_refused(real_now: datetime) -> None:
+    secrets = (generate_signing_secret(real_now),)
+    for _ in range(MAX_SECRETS - 1):
+        secrets = rotate_secrets(secrets, now=real_now, overlap=timedelta(hours=1))
+
+    with pytest.raises(ApiError, match="earlier secrets are valid"):
+        rotate_secrets(secrets, now=real_now, overlap=timedelta(hours=1))
+
+    assert len(select_live_secrets(secrets, real_now)) == MAX_SECRETS
+    assert len(rotate_secrets(secrets, now=real_now, overlap=timedelta())) == 1

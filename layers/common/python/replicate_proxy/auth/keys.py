@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from replicate_proxy import signing
+from replicate_proxy.errors import too_many_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,6 +153,9 @@ def rotate_key(
     The earlier secrets stay valid for `overlap`, which is 0 to 7 days, but none longer than it already was.
     So a rotation that is repeated, because its response was lost, does not invalidate the secret in use.
     Without an overlap all of them become invalid at once.
+
+    Raises a 409 ApiError if `MAX_PREVIOUS_DIGESTS` earlier secrets are valid already: one of them, perhaps
+    that in use, would become invalid before its overlap ends.
     """
     if not timedelta() <= overlap <= MAX_ROTATION_OVERLAP:
         raise ValueError("the rotation overlap must be 0 to 7 days")
@@ -162,10 +166,7 @@ def rotate_key(
         for entry in key.previous_digests
         if now < entry.expires_at
     ]
-    # The oldest one is kept if there are too many: it is in use, while those of lost responses are not.
-    replaced = [PreviousDigest(key.digest, overlap_end), *earlier]
-    previous = (*replaced[: MAX_PREVIOUS_DIGESTS - 1], *replaced[MAX_PREVIOUS_DIGESTS - 1 :][-1:])
-    rotated_key = replace(
-        key, digest=secret.compute_digest(digest_key), previous_digests=previous if overlap else ()
-    )
-    return rotated_key, secret
+    previous = (PreviousDigest(key.digest, overlap_end), *earlier) if overlap else ()
+    if len(previous) > MAX_PREVIOUS_DIGESTS:
+        raise too_many_secrets(MAX_PREVIOUS_DIGESTS)
+    return replace(key, digest=secret.compute_digest(digest_key), previous_digests=previous), secret

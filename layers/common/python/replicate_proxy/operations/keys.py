@@ -99,7 +99,10 @@ class KeyService:
         return updated
 
     def rotate(self, key_id: str, overlap: timedelta, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
-        """Create a new secret under the same ID; the old ones stay valid beside it for `overlap`."""
+        """Create a new secret under the same ID; the old ones stay valid beside it for `overlap`.
+
+        Raises a 409 ApiError if the key is revoked or too many old ones are valid.
+        """
         digest_key = self._load_digest_key()
         secrets: list[ApiKeySecret] = []
 

@@ -13,6 +13,7 @@ from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp, parse_timestamp
+from replicate_proxy.errors import too_many_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 MAX_ROTATION_OVERLAP = timedelta(days=7)
 _SECRET_BYTES = 32
-_MAX_SECRETS = 10
+# With the current one: a request carries a signature with each of them.
+MAX_SECRETS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def rotate_secrets(
 ) -> tuple[SigningSecret, ...]:
     """Return a new secret followed by the live ones, which expire after `overlap` at the latest.
 
-    Raises ValueError unless `overlap` is between 0 and 7 days.
+    Raises ValueError unless `overlap` is between 0 and 7 days, and a 409 ApiError if `MAX_SECRETS` are live:
+    one that receivers may use would stop signing before its overlap ends.
     """
     if not timedelta() <= overlap <= MAX_ROTATION_OVERLAP:
         raise ValueError("the rotation overlap must be 0 to 7 days")
@@ -64,7 +67,9 @@ def rotate_secrets(
         for secret in secrets
         if secret.is_live(now)
     ]
-    return (generate_signing_secret(now), *(expiring[: _MAX_SECRETS - 1] if overlap else ()))
+    if overlap and len(expiring) >= MAX_SECRETS:
+        raise too_many_secrets(MAX_SECRETS - 1)
+    return (generate_signing_secret(now), *(expiring if overlap else ()))
 
 
 def secrets_to_records(secrets: Sequence[SigningSecret]) -> list[dict[str, Any]]:
