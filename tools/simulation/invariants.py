@@ -78,6 +78,7 @@ class Invariants:
         self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
         self._rejections: Counter[JobKey] = Counter()
         self._holders: dict[str, JobKey] = {}
+        self._ended: set[JobKey] = set()
         self._documents_of_terminal_jobs: dict[str, JobKey] = {}
         self._harvesters: dict[JobKey, Actor] = {}
         self._clean_failures: dict[str, list[str]] = defaultdict(list)
@@ -132,6 +133,7 @@ class Invariants:
         if replicate_id != old_id:
             self._check_holder(key, old_id, replicate_id)
         if status in _TERMINAL and (old is None or old["status"]["S"] not in _TERMINAL):
+            self._ended.add(key)
             for name in ("output", "files", "logs"):
                 object_key = new.get(name, {}).get("M", {}).get("object_key", {}).get("S")
                 if object_key:
@@ -149,12 +151,13 @@ class Invariants:
                 self.report("state only moves forward", f"{key}: {before} to {after}")
 
     def _check_holder(self, key: JobKey, old_id: str | None, new_id: str | None) -> None:
+        """A prediction is held by one job, unless the adopter has ended when its own job hears of it."""
         if old_id is not None and self._holders.get(old_id) == key:
             del self._holders[old_id]
         if new_id is None:
             return
         holder = self._holders.get(new_id)
-        if holder is not None and holder != key:
+        if holder is not None and holder != key and holder not in self._ended:
             self.report("a prediction is held by one job", f"{new_id}: {holder} and {key}")
         self._holders[new_id] = key
         owner = self._world.replicate.predictions[new_id].job
@@ -173,7 +176,7 @@ class Invariants:
     # Predictions
 
     def _check_create(self, prediction: Prediction) -> None:
-        """A second prediction of a job is right only if the earlier ones failed, were canceled or are taken."""
+        """A second prediction of a job is right only if the earlier ones failed, or are taken."""
         earlier = self._predictions_by_job[prediction.job]
         for other in earlier:
             if not self._is_unpaid(other) and not self._is_taken(other, {prediction.job}):
@@ -293,5 +296,3 @@ class Invariants:
             count = self._world.queues.count(queue)
             if count:
                 self.report("every message is handled", f"{count} left in {queue}")
-
-

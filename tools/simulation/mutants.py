@@ -19,15 +19,22 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
-from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs import state_machine
-from replicate_proxy.jobs.changes import Claimed, EndedByProxy, HarvestLeaseAcquired, Reported
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.jobs import reports, state_machine
+from replicate_proxy.jobs.changes import (
+    CheckScheduled,
+    Claimed,
+    EndedByProxy,
+    HarvestLeaseAcquired,
+    Reported,
+)
 from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.transitions import finish
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations import keys
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
-from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError
+from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
@@ -128,6 +135,41 @@ def _create_as_if_not_accepted(self: Any, *arguments: Any, **options: Any) -> An
         raise NotAcceptedError("taken for not accepted") from error
 
 
+def _create_again_if_rejected(self: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return _create(self, *arguments, **options)
+    except RejectedError as error:
+        raise NotAcceptedError("taken for transient") from error
+
+
+def _create_once(self: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return _create(self, *arguments, **options)
+    except NotAcceptedError as error:
+        raise RejectedError(503, "taken for permanent", "") from error
+
+
+def _cancel_or_fail(self: Any, replicate_id: str) -> bool:
+    return self._predictions.cancel(replicate_id).status in {"canceled", "aborted"}
+
+
+def _notify_and_skip(self: Any, changes: Any) -> None:
+    _notify(self, changes)
+
+
+def _claim_probe_of_others(self: Any) -> bool:
+    if self.read().state == "closed" or self.read().open_until > self._now_ms():
+        return False
+    values = {"half_open": "half-open", "owner": self._owner_id, "until": self._now_ms() + 60_000}
+    return bool(self._update("SET #state = :half_open, probe_owner = :owner, probe_until = :until", values))
+
+
+def _adopt_in_two_steps(self: Any, job: Job, *, now: Any) -> Any:
+    if not self.claim_prediction(job.replicate_id, job.tenant, job.id, now=now):
+        raise ConflictError("another job has claimed it")
+    return self.save(job)
+
+
 def _postpone_by_failing(_self: Any, _job: Job, delay_seconds: float) -> None:
     raise RetryableError("not now", retry_after=delay_seconds)
 
@@ -142,6 +184,14 @@ def _claim_without_revoking(self: Any, job: Job, replicate_id: str) -> None:
 
 def _lease_without_condition(job: Job, change: Any, _now: Any, _timeouts: Any) -> Job:
     return replace(job, lease_until=change.lease_until, next_check_at=change.lease_until)
+
+
+def _schedule_check_of_any_status(job: Job, change: Any, _now: Any, _timeouts: Any) -> Job:
+    return replace(job, next_check_at=change.next_check_at, lease_until=None)
+
+
+def _poll_after_hours(_self: Any, now: Any, _checks: int) -> Any:
+    return now + timedelta(hours=2)
 
 
 def _expire_soon(_self: Any, now: Any) -> int:
@@ -189,8 +239,15 @@ def _rotate_and_keep_one(*arguments: Any, **options: Any) -> Any:
 
 _update_receiver: Callable[..., Any] = DynamoReceiverLimitStore._update  # noqa: SLF001 - as above
 _open_breaker: Callable[..., Any] = BreakerStore.open
+LATE_WEBHOOKS = FaultMix(
+    replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
+)
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
+_FREQUENT_REFUSALS = FaultMix(
+    replicate_creates=Rates(status_503=0.3), replicate_reads=Rates(status_503=0.3), runs=Rates(long=0.5)
+)
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
+_notify: Callable[..., Any] = Notifier.notify
 _transitions = state_machine._TRANSITIONS  # noqa: SLF001 - as above
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -220,12 +277,22 @@ MUTANTS: tuple[Mutant, ...] = (
         ((SubmissionResolver, "_find_rivals", lambda _self, _job, _prediction: []),),
     ),
     Mutant(
+        "what an ended job may own is adopted by others",
+        "tenants are isolated",
+        ((job_store.DynamoJobStore, "dispute_prediction", lambda *_arguments, **_options: None),),
+        mix=LATE_WEBHOOKS,
+    ),
+    Mutant(
+        "a prediction is claimed before its job is saved",
+        "never paid twice",
+        ((job_store.DynamoJobStore, "adopt_prediction", _adopt_in_two_steps),),
+        mix=LATE_WEBHOOKS,
+    ),
+    Mutant(
         "an adopted prediction is kept when it proves to be another job's",
         "a prediction is held by one job",
         ((JobUpdater, "claim_prediction", _claim_without_revoking),),
-        mix=FaultMix(
-            replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
-        ),
+        mix=LATE_WEBHOOKS,
     ),
     Mutant(
         "a final job takes reports",
@@ -253,9 +320,30 @@ MUTANTS: tuple[Mutant, ...] = (
                 {**_transitions, EndedByProxy: _apply_end_of_any_status},
             ),
         ),
-        mix=FaultMix(
-            aws_reads=Rates(pause_after=0.15), aws_writes=Rates(pause_before=0.1), messages=Rates(twice=0.6)
+        scenario="deadline",
+    ),
+    Mutant(
+        "a check that was decided earlier ends the lease of a harvester",
+        "one harvester at a time",
+        (
+            (state_machine, "_is_leased_to_another", lambda _job, _lease_until, _now: False),
+            (
+                state_machine,
+                "_TRANSITIONS",
+                {**_transitions, CheckScheduled: _schedule_check_of_any_status},
+            ),
         ),
+        scenario="sweep-webhook",
+    ),
+    Mutant(
+        "a report about an earlier attempt counts for the present one",
+        "state only moves forward",
+        ((reports, "_match_attempt", lambda job, _change, _now: job),),
+    ),
+    Mutant(
+        "an interrupted harvest is not resumed",
+        "every job ends",
+        ((Reconciler, "_check_harvesting", _only_postpone),),
     ),
     Mutant(
         "queued jobs whose message is lost are not found",
@@ -266,6 +354,32 @@ MUTANTS: tuple[Mutant, ...] = (
         "predictions whose webhook is lost are not polled",
         "every job ends",
         ((Reconciler, "_check_running", _only_postpone),),
+    ),
+    Mutant(
+        "a running prediction is polled after hours",
+        "a paid result is not dropped",
+        ((JobTimeouts, "calculate_next_check", _poll_after_hours),),
+    ),
+    Mutant(
+        "a prediction that its job does not need is not canceled",
+        "no prediction runs unattended",
+        ((Dispatcher, "_cancel_surplus", lambda _self, _job, _replicate_id: None),),
+    ),
+    Mutant(
+        "a permanent failure is retried",
+        "a permanent failure is reported",
+        ((UpstreamPredictionWriter, "create", _create_again_if_rejected),),
+    ),
+    Mutant(
+        "a transient failure ends the job",
+        "a transient failure is retried",
+        ((UpstreamPredictionWriter, "create", _create_once),),
+    ),
+    Mutant(
+        "a cancel that fails is received again",
+        "waiting uses up no receives",
+        ((Dispatcher, "_cancel_prediction", _cancel_or_fail),),
+        mix=_FREQUENT_REFUSALS,
     ),
     Mutant(
         "a waiting message is received again instead of being sent again",
@@ -281,6 +395,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "idempotency keys are not shared",
         "one job per idempotency key",
         ((DynamoIdempotencyStore, "claim", lambda _self, record, **_: record),),
+    ),
+    Mutant(
+        "changes that could not be recorded are skipped",
+        "no event is missed",
+        ((Notifier, "notify", _notify_and_skip),),
     ),
     Mutant(
         "a later event does not wait for an earlier one",
@@ -326,6 +445,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "any call may end the probe of the breaker",
         "a probe decides alone",
         ((BreakerStore, "open", _open_unless_open),),
+        scenario="breaker",
+    ),
+    Mutant(
+        "a probe does not exclude another",
+        "one probe at a time",
+        ((BreakerStore, "claim_probe", _claim_probe_of_others),),
         scenario="breaker",
     ),
     Mutant(

@@ -70,8 +70,8 @@ class SimulatedReplicate:
     """Replicate's API and its side of the webhooks.
 
     `receive_webhook(url, headers, body)` calls the proxy inside the current actor and returns the status.
-    `on_create(prediction)` is called when a prediction comes into being, `on_reject(job)` when a create request
-    of the job is rejected for good, whoever hears of it.
+    `on_create(prediction)` is called when a prediction comes into being, `on_reject(job)` when a create
+    request of the job is rejected for good, whoever hears of it.
     """
 
     def __init__(self, scheduler: Scheduler, plan: FaultPlan) -> None:

@@ -13,10 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
 from replicate_proxy.services.ingest import JobRequest
+from tools.simulation.resources import Queue
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError
 
@@ -82,6 +84,7 @@ class Cast:
         key: str | None = "key",
         webhook: str | None = None,
         events: tuple[str, ...] | None = None,
+        cancel_after_seconds: int | None = None,
     ) -> Job | None:
         """Create a job as a client does: with a key it repeats what got no response."""
         request = JobRequest(
@@ -91,6 +94,7 @@ class Cast:
             correlation_id="scenario",
             webhook=webhook,
             webhook_events=events,
+            cancel_after_seconds=cancel_after_seconds,
             idempotency_key=key,
         )
         principal = Principal(tenant, "key-1")
@@ -125,6 +129,15 @@ class Cast:
                 self.world.scheduler.sleep(1.0)
                 continue
             return
+
+    def create_with_deadline(self, *, repeat_after_seconds: float) -> None:
+        """Create a job that may wait for 5 s; SQS delivers its message a second time after that."""
+        job = self.create(cancel_after_seconds=5)
+        if job is None:
+            return
+        self.world.scheduler.sleep(repeat_after_seconds)
+        self.world.queues.send(Queue.DISPATCH, DispatchCommand.for_job(DispatchKind.SUBMIT, job).to_json())
+        self.world.poll_soon()
 
     def create_with_endpoint(self, *, enable_after_seconds: float) -> None:
         """Create an endpoint and a job, and enable the endpoint later, as its route does."""
@@ -196,7 +209,8 @@ def _call_through_breaker(cast: Cast) -> None:
     for number in range(8):
         cast.spawn(f"failing-{number}", partial(call, fail, 1.0))
     cast.spawn("straggler", partial(call, fail, 40.0))
-    cast.spawn("probe", partial(call, lambda: None, 20.0), delay_seconds=32.0)
+    for name in ("probe", "probe-2"):
+        cast.spawn(name, partial(call, lambda: None, 20.0), delay_seconds=32.0)
 
 
 # The sweep runs at full minutes. A job of unknown outcome is checked after 30 s, a running one after 300 s.
@@ -221,6 +235,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         description="one job canceled while it is submitted and starts",
         start=lambda cast: cast.spawn("caller", partial(cast.create_and_cancel, after_seconds=0.0)),
         run_seconds=(0.0, 60.0),
+    ),
+    "deadline": Scenario(
+        description="one job whose message comes again after its deadline, while it is submitted slowly",
+        start=lambda cast: cast.spawn("caller", partial(cast.create_with_deadline, repeat_after_seconds=10)),
+        run_seconds=(0.0, 4.0),
+        pauses=(3.0, 12.0),
     ),
     "two-tenants": Scenario(
         description="two jobs with equal input of two tenants, both create responses lost",
@@ -253,7 +273,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         receiver_answers=("gone",),
     ),
     "breaker": Scenario(
-        description="a call from before the breaker opened fails while another one probes",
+        description="two calls want to probe, and one from before the breaker opened fails meanwhile",
         start=_call_through_breaker,
     ),
     "idempotency-key": Scenario(

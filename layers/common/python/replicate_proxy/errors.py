@@ -144,6 +144,6 @@ def too_many_secrets(limit: int) -> ApiError:
     return ApiError(
         409,
         "Too many valid secrets",
-        f"{limit} earlier secrets are valid until their overlap ends. Wait for that, or rotate with an overlap "
-        "of 0, which invalidates all of them",
+        f"{limit} earlier secrets are valid until their overlap ends. Wait for that, or rotate with an "
+        "overlap of 0, which invalidates all of them",
     )

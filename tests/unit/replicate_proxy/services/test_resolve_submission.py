@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.clock import format_timestamp
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
@@ -249,6 +249,24 @@ def test_job_whose_own_prediction_may_be_disputed_takes_none_from_an_equal_job(p
     # Then the earlier job is given up: with p2 taken, the later one would have been sent again
     assert pipeline.get_job(early).replicate_id is None
     assert pipeline.get_job(late).replicate_id in {None, "p2"}
+    assert set(pipeline.replicate.predictions) == {"p1", "p2"}
+
+
+def test_job_leaves_the_later_prediction_to_an_equal_job_that_was_sent_later(pipeline: Pipeline) -> None:
+    # Given that Replicate's clock is behind ours, and two equal jobs
+    first = accept_job_with_lost_response(pipeline)
+    pipeline.clock.advance(30)
+    second = accept_job_with_lost_response(pipeline)
+    for prediction in pipeline.replicate.predictions.values():
+        created_at = parse_timestamp(prediction["created_at"]) - timedelta(seconds=20)
+        prediction["created_at"] = format_timestamp(created_at)
+
+    # When the first one is checked, to whose sending the prediction of the second one is closer
+    pipeline.pass_time(1800)
+
+    # Then it adopts the one that the second job, which looks for later ones, does not find
+    assert pipeline.get_job(first).replicate_id == "p1"
+    assert pipeline.get_job(second).replicate_id == "p2"
     assert set(pipeline.replicate.predictions) == {"p1", "p2"}
 
 

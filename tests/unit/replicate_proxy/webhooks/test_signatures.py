@@ -23,6 +23,7 @@ from replicate_proxy.jobs.model import Document
 from replicate_proxy.signing import sign_webhook
 from replicate_proxy.webhooks.signing_secrets import (
     MAX_SECRETS,
+    SigningSecret,
     generate_signing_secret,
     rotate_secrets,
     select_live_secrets,
@@ -237,7 +238,7 @@ def test_any_secret_and_body_verify(key: bytes, body: str, age_seconds: int) -> 
 
 
 def test_rotation_that_would_end_an_overlap_early_is_refused(real_now: datetime) -> None:
-    secrets = (generate_signing_secret(real_now),)
+    secrets: tuple[SigningSecret, ...] = (generate_signing_secret(real_now),)
     for _ in range(MAX_SECRETS - 1):
         secrets = rotate_secrets(secrets, now=real_now, overlap=timedelta(hours=1))
 

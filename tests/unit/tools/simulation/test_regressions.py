@@ -8,6 +8,7 @@ import pytest
 
 from tools.simulation.explore import run_scenario
 from tools.simulation.faults import FaultMix
+from tools.simulation.mutants import LATE_WEBHOOKS
 from tools.simulation.run import RunSettings, run_seed
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def test_seed_with_its_own_replicate_breaks_no_guarantee_any_more(
 ) -> None:
     """As above, with run times, outcomes and listing of Replicate as the seed draws them."""
     assert run_seed(seed, settings, script=script).violation is None
+
+
+def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
+    script = {"dispatch-1/7": "response_lost", "dispatch-3/7": "response_lost"}
+
+    assert run_seed(11, RunSettings(jobs=25), script=script, mix=LATE_WEBHOOKS).violation is None
 
 
 @pytest.mark.parametrize(

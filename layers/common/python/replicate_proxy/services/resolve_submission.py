@@ -131,7 +131,7 @@ class SubmissionResolver:
         return CheckOutcome.UNRESOLVED
 
     def _adopt(self, job: Job, search: _SearchResult, *, is_last_chance: bool) -> CheckOutcome:
-        """Adopt the prediction created closest to the sending, unless it may be that of another job.
+        """Adopt the prediction that was created first, unless it may be that of another job.
 
         If there are too few, one of the jobs has none, and may be sent again. It can be any of them, except
         where this job's own may be one that nobody adopts: then that would be paid for as well.
@@ -147,9 +147,10 @@ class SubmissionResolver:
             return self._give_up(job, lookalikes) if is_last_chance else self._wait(job)
         if is_scarce and not is_last_chance:
             return self._wait(job)
-        closest = min(lookalikes, key=partial(_calculate_distance, job))
+        # A job that was sent later looks for later ones, and may not find the earliest.
+        earliest = min(lookalikes, key=partial(_calculate_seconds_after_sending, job))
         try:
-            return self._finish(self.updater.adopt_prediction(job, build_accepted_change(job, closest)))
+            return self._finish(self.updater.adopt_prediction(job, build_accepted_change(job, earliest)))
         except ConflictError as error:
             raise StaleChangeError("the job or the owner of the prediction has changed") from error
 
@@ -271,18 +272,16 @@ def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool:
 
 
 def _is_created_after_sending(job: Job, prediction: UpstreamPrediction) -> bool:
-    _, seconds_after = _calculate_distance(job, prediction)
-    return seconds_after >= -_MAX_BEFORE_SENDING.total_seconds()
+    return _calculate_seconds_after_sending(job, prediction) >= -_MAX_BEFORE_SENDING.total_seconds()
 
 
-def _calculate_distance(job: Job, prediction: UpstreamPrediction) -> tuple[float, float]:
-    """Return the seconds from the sending to the creation: the absolute value, then with its sign."""
+def _calculate_seconds_after_sending(job: Job, prediction: UpstreamPrediction) -> float:
+    """Return the seconds from the sending to the creation, negative infinity if that is unknown."""
     try:
         created_at = parse_timestamp(prediction.created_at or "")
     except ValueError:
-        return math.inf, -math.inf
-    seconds = (created_at - _get_sending_time(job)).total_seconds()
-    return abs(seconds), seconds
+        return -math.inf
+    return (created_at - _get_sending_time(job)).total_seconds()
 
 
 def _get_sending_time(job: Job) -> datetime:
