@@ -234,8 +234,8 @@ class Invariants:
 
     # At rest
 
-    def check_at_rest(self) -> None:
-        """Check what must hold once faults have stopped and everything has had its time."""
+    def check_jobs_ended(self) -> None:
+        """Check that every accepted job is there and terminal, some time after faults have stopped."""
         jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
         for key in self.accepted:
             job = jobs.get(key)
@@ -243,6 +243,11 @@ class Invariants:
                 self.report("accepted is never lost", f"{key} is not stored")
             elif not job.is_terminal:
                 self.report("every job ends", f"{key} is {job.status} at revision {job.revision}")
+
+    def check_at_rest(self) -> None:
+        """Check what must hold once faults have stopped and everything has had its time."""
+        self.check_jobs_ended()
+        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
         created = Counter(job.correlation_id for job in jobs.values() if job.batch_id is None)
         for caller in self.keyed_callers:
             if created[caller] > 1:
