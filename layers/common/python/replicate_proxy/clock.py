@@ -17,7 +17,9 @@ class SystemClock:
 
 def format_timestamp(moment: datetime) -> str:
     """Return the time as text of fixed width, so that sorting the texts sorts the times."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def truncate_to_milliseconds(moment: datetime) -> datetime:
@@ -36,6 +38,8 @@ def parse_timestamp(text: str) -> datetime:
 
 def convert_to_utc(moment: datetime) -> datetime:
     """Return the same moment in UTC. Raises ValueError if it has no offset, or no year from 1 to 9999."""
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         raise ValueError("the time has no UTC offset")
     try:

@@ -6,7 +6,6 @@ outputs) is stored as text, because DynamoDB has neither floats nor empty attrib
 
 from __future__ import annotations
 
-from decimal import Decimal
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +46,9 @@ _RETRYABLE = frozenset(
     }
 )
 
+# DynamoDB numbers have up to 38 digits (Amazon DynamoDB Developer Guide, "Data types").
+_MAX_NUMBER = 10**38
+
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
@@ -64,17 +66,32 @@ def to_item(record: Mapping[str, Any]) -> dict[str, Any]:
 
     Attributes that are None are left out: an item without an index's key attributes is not in that index.
     """
-    return {name: _serialize(value) for name, value in record.items() if value is not None}
+    return {name: to_value(value) for name, value in record.items() if value is not None}
 
 
 def to_value(value: Any) -> Any:
-    """Return a value in the form that expressions take."""
+    """Return a value in the form that expressions take.
+
+    The types of records are converted here, because boto3's serializer takes several times as long; it
+    converts all others, and rejects what DynamoDB cannot store.
+    """
+    kind = type(value)
+    if kind is str:
+        return {"S": value}
+    if kind is bool:
+        return {"BOOL": value}
+    if kind is int and -_MAX_NUMBER < value < _MAX_NUMBER:
+        return {"N": str(value)}
+    if kind is dict:
+        return {"M": {name: to_value(entry) for name, entry in value.items()}}
+    if kind is list:
+        return {"L": [to_value(entry) for entry in value]}
     return _serialize(value)
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an item; numbers are int if whole, else float."""
-    return {name: _to_plain(_deserialize(value)) for name, value in item.items()}
+    return {name: value["S"] if "S" in value else _to_plain(value) for name, value in item.items()}
 
 
 def put_record(
@@ -147,11 +164,21 @@ def get_stored_record(conflict: ConflictError) -> dict[str, Any] | None:
     return from_item(item) if item else None
 
 
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {key: _to_plain(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_to_plain(entry) for entry in value]
-    return value
+def _to_plain(value: Mapping[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return content
+    if kind == "N":
+        return _parse_number(content)
+    if kind == "M":
+        return from_item(content)
+    if kind == "L":
+        return [_to_plain(entry) for entry in content]
+    return _deserialize(value)
+
+
+def _parse_number(text: str) -> int | float:
+    if text.isdecimal():
+        return int(text)
+    number = _deserialize({"N": text})
+    return int(number) if number == number.to_integral_value() else float(number)
