@@ -89,10 +89,7 @@ class InMemoryDynamoDb(Service):
 
     def expire(self) -> int:
         """Delete the items whose time to live has passed, and return their number."""
-        expired = [(table, key) for table in self._tables.values() for key in table.find_expired()]
-        for table, key in expired:
-            table.write(key, None, is_expiry=True)
-        return len(expired)
+        return sum([table.expire() for table in self._tables.values()])
 
     def new_token(self) -> str:
         self._token_count += 1

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from tools.simulation.aws.dynamodb.key_conditions import Entry, KeyRange
     from tools.simulation.aws.dynamodb.schema import IndexSchema, KeySchema, TableSchema
     from tools.simulation.aws.dynamodb.stream import Stream
-    from tools.simulation.aws.dynamodb.values import Item, Key, Scalar
+    from tools.simulation.aws.dynamodb.values import Item, Key, Scalar, Value
 
 # An eventually consistent read shows a write after "usually" a second (Amazon DynamoDB developer guide,
 # "DynamoDB read consistency").
 STALE_SECONDS = 1.0
 # Items that expired more than five years ago are kept (Amazon DynamoDB developer guide, "Time to Live").
 _MAX_EXPIRY_AGE_SECONDS = 5 * 365 * 24 * 3600
+_NO_VALUE: Value = {}
 
 
 class StoredItem:
@@ -172,6 +173,8 @@ class Table:
         self._collection = Collection()
         self._recent: dict[Scalar, dict[Key, tuple[float, StoredItem | None]]] = {}
         self._recent_order: deque[tuple[float, Key]] = deque()
+        # Expiry times that items have or had, the next one first.
+        self._expiries: list[tuple[float, Key]] = []
 
     def check(self, item: Item) -> None:
         """Raise ValidationException if a key attribute of an index has a wrong type or is empty."""
@@ -192,6 +195,7 @@ class Table:
             self.items[key] = new
             if old is None:
                 self._collection.add(key[0], entry)
+            self._note_expiry(key, old, new)
         self._remember(key, old, now)
         for name, index in self.indexes.items():
             index.write(
@@ -241,18 +245,31 @@ class Table:
 
         return sorted(kept), get
 
-    def find_expired(self) -> list[Key]:
-        """Return the keys of items whose time to live has passed, in the order of keys."""
-        attribute = self.schema.ttl_attribute
-        if attribute is None:
-            return []
+    def expire(self) -> int:
+        """Delete the items whose time to live has passed, in the order of keys, and return their number."""
         now = self._now()
-        return sorted(
-            key
-            for key, stored in self.items.items()
-            if "N" in stored.item.get(attribute, {})
-            and now - _MAX_EXPIRY_AGE_SECONDS < float(stored.item[attribute]["N"]) < now
-        )
+        passed: set[Key] = set()
+        while self._expiries and self._expiries[0][0] < now:
+            passed.add(heappop(self._expiries)[1])
+        expired = [key for key in sorted(passed) if self._has_expired(key, now)]
+        for key in expired:
+            self.write(key, None, is_expiry=True)
+        return len(expired)
+
+    def _note_expiry(self, key: Key, old: StoredItem | None, new: StoredItem) -> None:
+        expiry = self._read_expiry(new.item)
+        if expiry is not None and (old is None or self._read_expiry(old.item) != expiry):
+            heappush(self._expiries, (expiry, key))
+
+    def _has_expired(self, key: Key, now: float) -> bool:
+        stored = self.items.get(key)
+        expiry = self._read_expiry(stored.item) if stored is not None else None
+        return expiry is not None and now - _MAX_EXPIRY_AGE_SECONDS < expiry < now
+
+    def _read_expiry(self, item: Item) -> float | None:
+        attribute = self.schema.ttl_attribute
+        number = item.get(attribute, _NO_VALUE).get("N") if attribute is not None else None
+        return float(number) if number is not None else None
 
     def _remember(self, key: Key, old: StoredItem | None, now: float) -> None:
         self._forget(now)
