@@ -16,7 +16,7 @@ from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import ConflictError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from types_boto3_dynamodb import DynamoDBClient
@@ -50,7 +50,7 @@ _RETRYABLE = frozenset(
 _MAX_NUMBER = 10**38
 
 _serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+_deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
 
 
 def translate_dynamodb_errors(operation: str) -> AbstractContextManager[None]:

@@ -6,7 +6,6 @@ for its calls. Codes are those of the AWS API references of each service.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +20,14 @@ from replicate_proxy.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
     from replicate_proxy.errors import ProxyError
 
 _NONE: frozenset[str] = frozenset()
 
 
-@contextmanager
-def translate_aws_errors(
-    operation: str,
-    *,
-    conflict: frozenset[str] = _NONE,
-    not_found: frozenset[str] = _NONE,
-    misconfigured: frozenset[str] = _NONE,
-    permanent: frozenset[str] = _NONE,
-    retryable: frozenset[str] | None = None,
-) -> Iterator[None]:
+class translate_aws_errors:  # noqa: N801 - used like a function, as `contextlib.suppress`
     """Raise ConflictError, NotFoundError or ConfigurationError for the named error codes.
 
     Codes in `permanent` raise PermanentError, all others RetryableError. If `retryable` is given instead,
@@ -46,26 +36,52 @@ def translate_aws_errors(
 
     `operation` says in the message what failed, as in "send message" or "read secret NAME".
     """
-    try:
-        yield
-    except ClientError as error:
-        codes = _get_failure_codes(error)
-        error_class: type[ProxyError]
-        if codes & conflict:
-            error_class = ConflictError
-        elif codes & not_found:
-            error_class = NotFoundError
-        elif codes & misconfigured:
-            error_class = ConfigurationError
-        elif codes & permanent:
-            error_class = PermanentError
-        elif retryable is None or codes <= retryable or _is_server_error(error):
-            error_class = RetryableError
-        else:
-            error_class = PermanentError
-        raise error_class(f"cannot {operation}: {', '.join(sorted(codes))}") from error
-    except BotoCoreError as error:
-        raise RetryableError(f"cannot {operation}: {type(error).__name__}") from error
+
+    __slots__ = ("_by_codes", "_operation", "_retryable")
+
+    def __init__(
+        self,
+        operation: str,
+        *,
+        conflict: frozenset[str] = _NONE,
+        not_found: frozenset[str] = _NONE,
+        misconfigured: frozenset[str] = _NONE,
+        permanent: frozenset[str] = _NONE,
+        retryable: frozenset[str] | None = None,
+    ) -> None:
+        self._operation = operation
+        self._by_codes: tuple[tuple[frozenset[str], type[ProxyError]], ...] = (
+            (conflict, ConflictError),
+            (not_found, NotFoundError),
+            (misconfigured, ConfigurationError),
+            (permanent, PermanentError),
+        )
+        self._retryable = retryable
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        _error_class: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, ClientError):
+            codes = _get_failure_codes(error)
+            raise self._choose_class(codes, error)(
+                f"cannot {self._operation}: {', '.join(sorted(codes))}"
+            ) from error
+        if isinstance(error, BotoCoreError):
+            raise RetryableError(f"cannot {self._operation}: {type(error).__name__}") from error
+
+    def _choose_class(self, codes: set[str], error: ClientError) -> type[ProxyError]:
+        for named_codes, error_class in self._by_codes:
+            if codes & named_codes:
+                return error_class
+        if self._retryable is None or codes <= self._retryable or _is_server_error(error):
+            return RetryableError
+        return PermanentError
 
 
 def get_error_code(error: ClientError) -> str:

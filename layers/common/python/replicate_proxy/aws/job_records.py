@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.clock import (
     format_optional_timestamp,
     format_timestamp,
-    parse_optional_timestamp,
     parse_timestamp,
 )
 from replicate_proxy.jobs.model import (
@@ -120,8 +119,8 @@ def record_from_job(job: Job) -> dict[str, Any]:
 def job_from_record(record: Mapping[str, Any]) -> Job:
     events = record.get("webhook_events")
     values: dict[str, Any] = {
-        **{name: parse_optional_timestamp(record.get(name)) for name in _TIMESTAMPS},
-        **{name: _document_from_record(record.get(name)) for name in _DOCUMENTS},
+        **{name: parse_timestamp(record[name]) for name in _TIMESTAMPS if record.get(name)},
+        **{name: _document_from_record(record[name]) for name in _DOCUMENTS if name in record},
         **{name: record[name] for name in _PLAIN_VALUES if name in record},
     }
     return Job(
@@ -131,17 +130,22 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         revision=record["revision"],
         created_at=parse_timestamp(record["created_at"]),
         submission=_submission_from_record(record["submission"]),
-        input=_document_from_record(record["input"]) or Document(),
+        input=_document_from_record(record["input"]),
         correlation_id=record["correlation_id"],
         public_base_url=record["public_base_url"],
         webhook_events=tuple(events) if events is not None else None,
-        image_options=json.loads(record.get("image_options") or "{}"),
-        metrics=json.loads(record.get("metrics") or "{}"),
+        image_options=_parse_object(record.get("image_options")),
+        metrics=_parse_object(record.get("metrics")),
         report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
         past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
         timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
         **values,
     )
+
+
+def _parse_object(text: str | None) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(text) if text else {}
+    return parsed
 
 
 def _record_from_submission(submission: Submission) -> dict[str, str]:
@@ -171,9 +175,7 @@ def _record_from_document(document: Document | None) -> dict[str, str] | None:
     return {"text": document.text or "null"}
 
 
-def _document_from_record(record: Mapping[str, str] | None) -> Document | None:
-    if record is None:
-        return None
+def _document_from_record(record: Mapping[str, str]) -> Document:
     return Document(text=record.get("text"), object_key=record.get("object_key"))
 
 
