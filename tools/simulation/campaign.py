@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
@@ -81,7 +83,22 @@ def summarize(result: RunResult) -> SeedSummary:
 
 def run_seeds(seeds: list[int], settings: RunSettings) -> list[SeedSummary]:
     """Run some seeds in this process."""
-    return [summarize(run_seed(seed, settings)) for seed in seeds]
+    summaries = []
+    for seed in seeds:
+        with garbage_collected_at_end():
+            summaries.append(summarize(run_seed(seed, settings)))
+    return summaries
+
+
+@contextmanager
+def garbage_collected_at_end() -> Iterator[None]:
+    """Collect cyclic garbage once, after the block: a run leaves only some 20 MB."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def run_campaign(
@@ -100,7 +117,8 @@ def run_campaign(
     end = time.perf_counter() + max_seconds if max_seconds else float("inf")
     tasks = _split(first_seed, max_seeds)
     running: set[Future[list[SeedSummary]]] = set()
-    with ProcessPoolExecutor(workers) as pool:
+    # Modules are no garbage: without them a collection takes half of the time.
+    with ProcessPoolExecutor(workers, initializer=gc.freeze) as pool:
         while True:
             while len(running) < workers and time.perf_counter() < end:
                 seeds = next(tasks, None)
