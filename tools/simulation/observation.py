@@ -73,10 +73,10 @@ class Queues:
 
     def count(self, queue: str) -> int:
         """Return how many messages a queue holds: visible, delayed and in flight."""
-        found = self._sqs.queues[queue]
+        found = self._sqs.get_queue(queue)
         return found.visible_count + found.delayed_count + found.in_flight_count
 
     def next_due(self, queue: str) -> float | None:
         """Return when a message can be received: 0 if one is visible, None if there is none."""
-        found = self._sqs.queues[queue]
+        found = self._sqs.get_queue(queue)
         return 0.0 if found.visible_count else found.next_due()

@@ -49,6 +49,7 @@ class Actor:
         "name",
         "notes",
         "parent",
+        "process",
         "random",
     )
 
@@ -65,15 +66,12 @@ class Actor:
         self.is_crashed = False
         self.notes: dict[str, Any] = {}
         self.greenlet: greenlet
+        # The actor whose process this one belongs to: itself, or the one that started it as a worker.
+        self.process: Actor = self if parent is None else parent.process
 
     @property
     def has_failed_call(self) -> bool:
         return bool(self.failed_calls)
-
-    @property
-    def process(self) -> Actor:
-        """The actor whose process this one belongs to: itself, or the one that started it as a worker."""
-        return self if self.parent is None else self.parent.process
 
 
 class Scheduler:
@@ -83,7 +81,6 @@ class Scheduler:
         self.seed = seed
         self.now = start
         self.current: Actor | None = None
-        self.switches = 0
         self._queue: list[tuple[float, int, Actor | None, Callable[[], None] | None]] = []
         self._number = 0
         self._hub: Any = getcurrent()
@@ -117,15 +114,17 @@ class Scheduler:
     def sleep(self, seconds: float) -> None:
         """Let the current actor wait. Raises ProcessCrash if its process ends meanwhile."""
         actor = self.actor
+        process = actor.process
         when = self.now + seconds
-        if when >= actor.process.deadline:
-            self._wait_until(actor, actor.process.deadline)
-            self.crash(actor.process)
+        if when >= process.deadline:
+            self._wait_until(actor, process.deadline)
+            self.crash(process)
         elif self._queue and self._queue[0][0] <= when:
             self._wait_until(actor, when)
         else:
             self.now = when
-        self.raise_if_crashed(actor)
+        if process.is_crashed:
+            raise ProcessCrash(actor.name)
 
     def yield_to_others(self) -> None:
         """Let everything else run that is due now, and what it makes due now, before the current actor."""
@@ -225,7 +224,6 @@ class Scheduler:
             when, _, actor, callback = heapq.heappop(queue)
             self.now = max(self.now, when)
             if actor is not None:
-                self.switches += 1
                 self.current = actor
                 actor.greenlet.switch()
                 self.current = None

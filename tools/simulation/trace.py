@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+# Hashing many steps at once takes less time.
+_HASHED_STEPS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -24,11 +27,14 @@ class Trace:
         self.count = 0
         self._keeps_steps = keeps_steps
         self._hash = hashlib.blake2b(digest_size=8)
+        self._unhashed: list[str] = []
 
     def add(self, at: float, actor: str, text: str, choice: str = "") -> None:
         """Add a step that counts for the hash."""
         self.count += 1
-        self._hash.update(f"{at:.6f} {actor} {text} {choice}\n".encode())
+        self._unhashed.append(f"{at:.6f} {actor} {text} {choice}\n")
+        if len(self._unhashed) >= _HASHED_STEPS:
+            self._update_hash()
         if self._keeps_steps:
             self.steps.append(Step(at, actor, text, choice))
 
@@ -39,7 +45,12 @@ class Trace:
 
     @property
     def hash(self) -> str:
+        self._update_hash()
         return self._hash.hexdigest()
+
+    def _update_hash(self) -> None:
+        self._hash.update("".join(self._unhashed).encode())
+        self._unhashed.clear()
 
     def format(self, *, start: float, last: int | None = None) -> str:
         """Return the steps as lines: time since the start, actor, step, choice."""

@@ -24,7 +24,7 @@ type Gate = Callable[[Call, Perform], Any]
 """Takes a call and `perform`, which applies the call once and returns its response or raises ClientError."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A call of an operation, named as the method of the boto3 client."""
 

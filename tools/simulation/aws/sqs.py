@@ -84,6 +84,12 @@ class InMemorySqs(Service):
             queue.advance(now)
         return self._queues
 
+    def get_queue(self, name: str) -> Queue:
+        """Return a queue at the current time."""
+        queue = self._queues[name]
+        queue.advance(self._now())
+        return queue
+
     def next_due(self, queue: str | None = None) -> float | None:
         """Return when the next hidden message, of one queue or all, becomes visible; None if none is."""
         queues = self._queues.values() if queue is None else [self._queues[queue]]

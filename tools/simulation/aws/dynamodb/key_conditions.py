@@ -45,7 +45,7 @@ class _Term:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyRange:
     """The partition, and the condition on the sort key; `sign` is empty if there is none."""
 
@@ -131,7 +131,7 @@ def build_key_range(text: str, schema: KeySchema, names: Names, values: Values) 
 
 
 def _read_values(term: _Term, schema: KeySchema, attribute: str | None, values: Values) -> tuple[Any, ...]:
-    return tuple(_read_value(values[name], schema, str(attribute)) for name in term.values)
+    return tuple([_read_value(values[name], schema, str(attribute)) for name in term.values])
 
 
 def _read_value(value: Value, schema: KeySchema, attribute: str) -> Any:
@@ -139,7 +139,7 @@ def _read_value(value: Value, schema: KeySchema, attribute: str) -> Any:
         raise validation_error(
             "One or more parameter values were invalid: Condition parameter type does not match schema type"
         )
-    if value in ({"S": ""}, {"B": b""}):
+    if not next(iter(value.values())):
         raise validation_error(
             "One or more parameter values are not valid. The AttributeValue for a key attribute"
             " cannot contain"

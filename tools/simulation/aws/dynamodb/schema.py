@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tools.simulation.aws.calls import refuse_unknown
 from tools.simulation.aws.dynamodb.values import (
     MAX_PARTITION_KEY_BYTES,
     MAX_SORT_KEY_BYTES,
-    kind_of,
     text_bytes,
     to_scalar,
 )
@@ -37,10 +36,11 @@ class KeySchema:
     partition: str
     sort: str | None
     kinds: Mapping[str, str]
+    attributes: tuple[str, ...] = field(init=False)
 
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        return (self.partition,) if self.sort is None else (self.partition, self.sort)
+    def __post_init__(self) -> None:
+        attributes = (self.partition,) if self.sort is None else (self.partition, self.sort)
+        object.__setattr__(self, "attributes", attributes)
 
     def key_of(self, item: Item) -> Key:
         """Return the key of an item. Raises ValidationException if it is missing, empty or too long."""
@@ -51,10 +51,11 @@ class KeySchema:
 
     def check_key(self, key: Item) -> Key:
         """Return the key of a request that consists of the key attributes only."""
-        if len(key) != len(self.attributes) or any(
-            name not in key or self.kinds[name] not in key[name] for name in self.attributes
-        ):
-            raise validation_error("The provided key element does not match the schema")
+        if len(key) != len(self.attributes):
+            raise _mismatched_key()
+        for name in self.attributes:
+            if name not in key or self.kinds[name] not in key[name]:
+                raise _mismatched_key()
         return self.key_of(key)
 
     def to_item(self, item: Item) -> dict[str, Value]:
@@ -66,7 +67,7 @@ class KeySchema:
             raise validation_error(
                 f"One or more parameter values were invalid: Missing the key {attribute} in the item"
             )
-        kind = kind_of(value)
+        kind = next(iter(value))
         if kind != self.kinds[attribute]:
             raise validation_error(
                 f"One or more parameter values were invalid: Type mismatch for key {attribute} expected:"
@@ -84,6 +85,10 @@ class KeySchema:
         if len(content) > limit // 4 and _content_bytes(content) > limit:
             raise _long_key(limit, is_partition=attribute == self.partition)
         return content  # type: ignore[no-any-return]
+
+
+def _mismatched_key() -> RejectedError:
+    return validation_error("The provided key element does not match the schema")
 
 
 def _empty_key(detail: str) -> RejectedError:
@@ -110,6 +115,11 @@ class IndexSchema:
     name: str
     key: KeySchema
     projected: tuple[str, ...] | None
+    # The attributes besides those of the table's key that the index shows, unless it shows all.
+    shown: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", (*self.key.attributes, *(self.projected or ())))
 
     def read_key(self, item: Item) -> Key | None:
         """Return the key of a checked item in the index, None if the index does not contain it."""
@@ -130,7 +140,7 @@ class IndexSchema:
             value = item.get(name)
             if value is None:
                 continue
-            kind = kind_of(value)
+            kind = next(iter(value))
             if kind != self.key.kinds[name]:
                 raise validation_error(
                     f"One or more parameter values were invalid: Type mismatch for Index Key {name} Expected:"

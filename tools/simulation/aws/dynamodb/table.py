@@ -43,7 +43,7 @@ class StoredItem:
         return self._size
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _IndexEntry:
     partition: Scalar
     entry: Entry
@@ -132,9 +132,10 @@ class Index:
     def _shows_same(self, old: Item, new: Item) -> bool:
         if self.schema.projected is None:
             return old == new
-        return all(
-            old.get(name) == new.get(name) for name in (*self.schema.key.attributes, *self.schema.projected)
-        )
+        for name in self.schema.shown:  # noqa: SIM110 - called at every write, where a generator takes longer
+            if old.get(name) != new.get(name):
+                return False
+        return True
 
     def _show(self, key: Key, entry: _IndexEntry | None) -> None:
         shown = self._visible.pop(key, None)

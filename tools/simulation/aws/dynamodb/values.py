@@ -63,7 +63,7 @@ def measure_value(value: Value, depth: int = 0) -> int:
         )
     ((kind, content),) = value.items()
     if kind == "S":
-        return text_bytes(content)
+        return len(content) if content.isascii() else text_bytes(content)
     if kind == "N":
         return _measure_number(content)
     if kind in {"BOOL", "NULL"}:
@@ -169,6 +169,8 @@ def kind_of(value: Value) -> str:
 
 def to_scalar(value: Value) -> Any:
     """Return a value that sorts as in DynamoDB: text by UTF-8 bytes, which is the order of code points."""
+    if "S" in value:
+        return value["S"]
     ((kind, content),) = value.items()
     return parse_number(content) if kind == "N" else content
 
