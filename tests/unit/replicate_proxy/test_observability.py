@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.metrics import MetricsReader
 ROOT = Path(__file__).parents[3]
 
 
+@cache
 def find_recorded_metrics() -> set[str]:
     """Return the members of Metric that other modules name."""
     return {

@@ -109,16 +109,16 @@ def test_receiver_gets_all_events_after_outage_of_days(pipeline: DeliveryPipelin
         assert [request.event for request in accepted] == ["start", "output", "completed"]
 
 
-def test_flaky_receiver_accepts_each_of_a_thousand_deliveries_once(pipeline: DeliveryPipeline) -> None:
+def test_flaky_receiver_accepts_each_of_many_deliveries_once(pipeline: DeliveryPipeline) -> None:
     numbers = iter(range(10_000_000))
     pipeline.receiver.behavior = lambda _: respond(500 if next(numbers) * 7919 % 10 < 3 else 200)
-    jobs = [pipeline.complete_job(id=f"job{number:04}") for number in range(1000)]
+    jobs = [pipeline.complete_job(id=f"job{number:04}") for number in range(200)]
     pipeline.run_for(80 * 3600)
 
     accepted_ids = [request.json()["id"] for request in pipeline.receiver.accepted]
     assert sorted(accepted_ids) == [job.id for job in jobs]
     successes = [attempt for attempt in pipeline.deliveries.recorded_attempts if attempt.status == 200]
-    assert len(successes) == 1000
+    assert len(successes) == len(jobs)
 
 
 def test_endpoint_receives_the_events_it_subscribes_to(pipeline: DeliveryPipeline) -> None:
