@@ -66,6 +66,7 @@ CONFLICTS: tuple[Parameters, ...] = (
     {"EnableFirewall": "false", "FirewallAllowedIpv4": "192.0.2.0/24"},
     {"EnableMonitoring": "false", "AlarmEmail": "ops@example.com"},
     {"EnableMonitoring": "false", "CostAnomalyAlarmDollars": "50"},
+    {"EnableMonitoring": "false", "EnableDetailedMonitoring": "true"},
     {"EnableOutputsFirewall": "true", **OWN_WEB_ACL},
 )
 

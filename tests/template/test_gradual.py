@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @cache
 def load_gradual_stack(strategy: str = "Linear10PercentEvery1Minute", release: str = "abc") -> Stack:
-    return Stack(transform(make_gradual(read_template(), strategy, release)), {})
+    template = transform(make_gradual(read_template(), strategy, release))
+    return Stack(template, {"EnableDetailedMonitoring": "true"})
 
 
 def get_function_ids(stack: Stack) -> set[str]:

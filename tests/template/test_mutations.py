@@ -219,10 +219,10 @@ CASES: list[Case] = [
         "default",
         put("TrackFunction/Properties/Environment/Variables/POWERTOOLS_SERVICE_NAME", "track"),
     ),
-    (monitoring.check_metrics, "default", replace_in_dashboard("JobSeconds", "JobMinutes")),
+    (monitoring.check_metrics, "everything", replace_in_dashboard("JobSeconds", "JobMinutes")),
     (
         monitoring.check_metrics,
-        "default",
+        "everything",
         replace_in_dashboard('MetricName=\\"ApiSeconds', 'MetricName=\\"Api'),
     ),
     (
@@ -234,10 +234,10 @@ CASES: list[Case] = [
     (monitoring.check_schedules, "default", put("SweepStoppedAlarm/Properties/TreatMissingData", "missing")),
     (
         monitoring.check_dashboard,
-        "default",
+        "everything",
         replace_in_dashboard('"QueueName", "${ServiceName}-notify"', '"QueueName", "x"'),
     ),
-    (monitoring.check_dashboard, "default", replace_in_dashboard("${BreakerOpenAlarm.Arn}", "breaker")),
+    (monitoring.check_dashboard, "everything", replace_in_dashboard("${BreakerOpenAlarm.Arn}", "breaker")),
     (permissions.check_no_wildcard_actions, "default", put_in_statement("Action", "dynamodb:*")),
     (permissions.check_no_wildcard_actions, "default", put_in_statement("Action", ["dynamodb:GetItem", "*"])),
     (permissions.check_wildcard_resources, "default", put_in_statement("Resource", "*")),
@@ -288,7 +288,7 @@ CASES: list[Case] = [
     ),
     (
         deployment.check_names,
-        "default",
+        "everything",
         put("OperationsDashboard/Properties/DashboardName", {"Ref": "ServiceName"}),
     ),
     (deployment.check_names, "default", put("EventBus/Properties/Name", "bus")),

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.template.metric_math import list_metrics
 from tests.template.rules.api import get_definition, iterate_methods
 from tests.template.variants import VARIANTS, load_variant
-from tools.template.stack import ROOT, iterate_parts, load_stack, referenced_id
+from tools.template.stack import ROOT, Stack, iterate_parts, load_stack, referenced_id
 
 # Types that cost by the hour or that the local AWS cannot create.
 _OPTIONAL_TYPES = (
@@ -287,18 +288,19 @@ def test_webhook_secret_is_refreshed_only_where_replicate_sends_webhooks() -> No
 
 
 def test_failing_authentication_raises_an_alarm_and_rejected_callers_do_not() -> None:
-    stack = load_stack()
-    metrics = {alarm.properties.get("MetricName") for alarm in stack.of_type("CloudWatch::Alarm")}
+    alarms = load_variant("everything").of_type("CloudWatch::Alarm")
+    metrics = {alarm.properties.get("MetricName") for alarm in alarms}
     functions_with_error_alarm = {
-        stack.find_by_name("FunctionName", part["Value"])
-        for _, part in iterate_parts(stack.resources["ApiFunctionErrorsAlarm"].properties["Metrics"])
+        part["Value"]
+        for alarm in alarms
+        for _, part in iterate_parts(alarm.properties.get("Metrics", []))
         if isinstance(part, dict) and part.get("Name") == "FunctionName"
     }
 
     assert {"AuthFromStaleCache", "AuthUnavailable", "5XXError"} <= metrics
-    assert "IngestFunction" in functions_with_error_alarm
+    assert "replicate-proxy-dispatch" in functions_with_error_alarm
     # API Gateway wants an exception for each 401.
-    assert "AuthorizeFunction" not in functions_with_error_alarm
+    assert "replicate-proxy-authorize" not in functions_with_error_alarm
 
 
 def test_every_alarm_is_in_the_runbook() -> None:
@@ -313,16 +315,47 @@ def test_alarm_is_named_after_the_stack_and_its_row_in_the_runbook() -> None:
         assert alarm.properties["AlarmName"] == f"replicate-proxy-{alarm.id}"
 
 
-def test_dashboard_exists_unless_switched_off() -> None:
-    assert load_stack().of_type("CloudWatch::Dashboard")
-    assert not load_stack(EnableDashboard="false").of_type("CloudWatch::Dashboard")
+def test_dashboard_and_alarms_that_explain_others_exist_where_details_are_on() -> None:
+    default = load_stack()
+    detailed = load_stack(EnableDetailedMonitoring="true")
+
+    assert not default.of_type("CloudWatch::Dashboard")
+    assert detailed.of_type("CloudWatch::Dashboard")
+    assert list_alarms(detailed) - list_alarms(default) == {
+        "AuthFromStaleCacheAlarm",
+        "FunctionThrottlesAlarm",
+        "HarvestLatencyAlarm",
+        "NotifyLagAlarm",
+        "QueueLatencyAlarm",
+        "ReadLatencyAlarm",
+        "StorageAlarm",
+        "WorkerFunctionErrorsAlarm",
+    }
+
+
+def list_alarms(stack: Stack) -> set[str]:
+    return {alarm.id for alarm in stack.of_type("CloudWatch::Alarm")}
+
+
+def test_default_alarms_watch_few_metrics() -> None:
+    """Each costs $0.10 a month, also while the service is idle; a band of anomaly detection counts as two."""
+    alarms = load_stack().of_type("CloudWatch::Alarm")
+    watched = sum(len(list_metrics(alarm)) for alarm in alarms)
+    bands = sum("ThresholdMetricId" in alarm.properties for alarm in alarms)
+
+    assert watched + 2 * bands == 28
+    assert f"{len(alarms)} alarms, over 28 metrics" in (ROOT / "docs" / "costs.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_monitoring_exists_unless_switched_off() -> None:
-    stack = load_stack(EnableMonitoring="false", CostAnomalyAlarmDollars="50")  # which CloudFormation rejects
+    stack = load_stack(  # which CloudFormation rejects
+        EnableMonitoring="false", EnableDetailedMonitoring="true", CostAnomalyAlarmDollars="50"
+    )
 
     for kind in ("CloudWatch::Alarm", "CloudWatch::Dashboard", "CE::AnomalyMonitor", "SNS::Topic"):
-        assert load_stack(CostAnomalyAlarmDollars="50").of_type(kind)
+        assert load_variant("everything").of_type(kind)
         assert not stack.of_type(kind)
 
 
@@ -357,10 +390,12 @@ def test_cost_anomalies_include_all_nested_stacks() -> None:
 
 
 def test_storage_alarm_exists_unless_its_limit_is_0() -> None:
-    alarm = load_stack(StorageAlarmGigabytes="20").resources["StorageAlarm"]
+    alarm = load_stack(EnableDetailedMonitoring="true", StorageAlarmGigabytes="20").resources["StorageAlarm"]
 
     assert alarm.properties["Threshold"] == "20"
-    assert "StorageAlarm" not in load_stack(StorageAlarmGigabytes="0").resources
+    assert (
+        "StorageAlarm" not in load_stack(EnableDetailedMonitoring="true", StorageAlarmGigabytes="0").resources
+    )
 
 
 def test_browsers_of_listed_origins_may_upload_to_the_bucket() -> None:
@@ -427,6 +462,7 @@ def test_urls_name_the_custom_domains_unless_another_url_is_set() -> None:
         ({"JwtIssuer": "https://id.example.com"}, "JwtAudience"),
         ({"EnableMonitoring": "false", "AlarmEmail": "ops@example.com"}, "EnableMonitoring"),
         ({"EnableMonitoring": "false", "CostAnomalyAlarmDollars": "50"}, "EnableMonitoring"),
+        ({"EnableMonitoring": "false", "EnableDetailedMonitoring": "true"}, "EnableMonitoring"),
         ({"EnableOutputsFirewall": "true", "OutputsWebAclArn": "arn:acl"}, "OutputsWebAclArn"),
         ({"ApiCertificateArn": "arn:certificate"}, "ApiDomainName"),
         ({"OutputsCertificateArn": "arn:certificate"}, "OutputsDomainName"),

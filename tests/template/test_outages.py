@@ -44,7 +44,7 @@ def sqs_metric(name: str, queue: str) -> str:
 NORMAL: dict[str, Samples] = {
     **{lambda_metric("Invocations", name): every(1, *[1.0] * 20) for name in FUNCTIONS},
     **{lambda_metric("Errors", name): every(1, 0) for name in FUNCTIONS},
-    **{lambda_metric("Throttles", name): every(1, 0) for name in FUNCTIONS},
+    "AWS/Lambda/Throttles": every(1, 0),
     lambda_metric("Duration", "query"): every(1, 40, 60, 900),
     lambda_metric("IteratorAge", "notify"): every(1, 300),
     **{
@@ -96,10 +96,6 @@ def function_errors(*names: str) -> dict[str, Samples]:
     return {lambda_metric("Errors", name): every(1, *[1.0] * 20) for name in names}
 
 
-def function_throttles(*names: str) -> dict[str, Samples]:
-    return {lambda_metric("Throttles", name): every(1, *[1.0] * 20) for name in names}
-
-
 NO_JOB_ENDS = {f"{OWN}/JobSucceeded": NOTHING, f"{OWN}/JobFailed": NOTHING, f"{OWN}/HarvestSeconds": NOTHING}
 NO_JOB_IS_SENT = {**NO_JOB_ENDS, f"{OWN}/QueueSeconds": NOTHING, f"{OWN}/DispatchSubmitted": NOTHING}
 
@@ -138,14 +134,6 @@ OUTAGES: dict[str, list[Outage]] = {
         Outage("the rule is disabled", {f"{OWN}/JobsChecked": NOTHING}, minutes=6),
         Outage("nothing reports at all", minutes=6, is_idle=True),
     ],
-    "ApiFunctionErrorsAlarm": [
-        Outage("all requests of one function fail", function_errors("ingest"), minutes=5),
-        Outage("only this function is called", function_errors("query"), minutes=5, is_idle=True),
-    ],
-    "ApiFunctionThrottlesAlarm": [
-        Outage("the account's concurrency is used up", function_throttles(*FUNCTIONS), minutes=5),
-        only("no authorizer runs, so no other function either", function_throttles("authorize"), 5),
-    ],
     "WorkerFunctionErrorsAlarm": [
         Outage("a function crashes", function_errors("dispatch"), minutes=5),
         Outage(
@@ -160,8 +148,8 @@ OUTAGES: dict[str, list[Outage]] = {
             is_idle=True,
         ),
     ],
-    "WorkerFunctionThrottlesAlarm": [
-        only("the account's concurrency is used up", function_throttles("dispatch"), 5)
+    "FunctionThrottlesAlarm": [
+        only("the account's concurrency is used up", {"AWS/Lambda/Throttles": every(1, *[1.0] * 20)}, 5)
     ],
     "NotifyLagAlarm": [
         Outage("notify is slow", {lambda_metric("IteratorAge", "notify"): every(1, 90_000)}, minutes=5)
@@ -263,7 +251,7 @@ OUTAGES: dict[str, list[Outage]] = {
 
 @pytest.fixture(scope="module")
 def alarms() -> Mapping[str, Resource]:
-    return {alarm.id: alarm for alarm in load_variant("default").of_type("CloudWatch::Alarm")}
+    return {alarm.id: alarm for alarm in load_variant("everything").of_type("CloudWatch::Alarm")}
 
 
 def make_evaluator(alarm: Resource) -> AlarmEvaluator:

@@ -18,6 +18,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "CostAnomalyAlarmDollars": "50",
         "EnableAccessLogs": "true",
         "EnableDax": "true",
+        "EnableDetailedMonitoring": "true",
         "EnableEventArchive": "true",
         "EnableFirewall": "true",
         "EnableOutputsFirewall": "true",

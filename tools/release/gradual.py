@@ -29,7 +29,7 @@ STRATEGIES = (
 )
 """AWS CodeDeploy User Guide, "Predefined deployment configurations for an AWS Lambda compute platform"."""
 
-ROLLBACK_ALARMS = ("ApiErrorsAlarm", "ApiFunctionErrorsAlarm", "WorkerFunctionErrorsAlarm", "OutputLostAlarm")
+ROLLBACK_ALARMS = ("ApiErrorsAlarm", "WorkerFunctionErrorsAlarm", "OutputLostAlarm")
 """Alarms of infrastructure/monitoring.yaml. One that fires while traffic moves rolls the release back."""
 
 
@@ -37,7 +37,7 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
     """Change the template in place and return it; `release` goes to every function as RELEASE.
 
     The alarms are outputs of the nested stack, so CloudFormation updates them before it moves any traffic.
-    A stack with EnableMonitoring=false has none and cannot be released gradually: CloudFormation rejects it.
+    A stack without EnableDetailedMonitoring lacks one: CloudFormation rejects its gradual release.
     """
     function = template["Globals"]["Function"]
     function["Environment"]["Variables"]["RELEASE"] = release

@@ -179,7 +179,9 @@ def _get_allowed_origin(stack: Stack) -> str | None:
 
 
 def check_throttling(stack: Stack) -> list[str]:
-    """All methods are throttled and measured. A method with settings of its own inherits none.
+    """All methods are throttled, and none has metrics of its own, which cost extra.
+
+    A method with settings of its own inherits none.
 
     API Gateway API Reference, "Stage", `methodSettings`: what an entry leaves out has API Gateway's default.
     """
@@ -191,8 +193,13 @@ def check_throttling(stack: Stack) -> list[str]:
         violations += [
             f"{stage.id}: {setting['ResourcePath']} has no {name}"
             for setting in settings
-            for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit", "MetricsEnabled")
+            for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit")
             if name not in setting
+        ]
+        violations += [
+            f"{stage.id}: {setting['ResourcePath']} has metrics of its own, which ApiSeconds has already"
+            for setting in settings
+            if setting.get("MetricsEnabled")
         ]
     return violations
 
