@@ -40,4 +40,4 @@ def _count_milliseconds(moment: datetime) -> int:
 
 
 def _encode(value: int) -> str:
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5)])

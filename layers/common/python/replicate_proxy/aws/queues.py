@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Limits of SQS (Amazon SQS API reference, SendMessageBatch, SendMessage)
 _MAX_BATCH_MESSAGES = 10
 _MAX_GROUP_ID_CHARACTERS = 128
+_NOT_IN_GROUP_ID = re.compile(r"[^!-~]")
 
 
 class SqsCommandQueue:
@@ -101,8 +103,4 @@ def _limit_delay(delay_seconds: float) -> int:
 def _build_receiver_group(command: DeliverCommand) -> str:
     """Return the receiver as a message group ID, which holds only printable ASCII characters."""
     name = f"{command.tenant}/{command.receiver_id or command.target}"
-    characters = [
-        character if character.isascii() and character.isprintable() and character != " " else "-"
-        for character in name
-    ]
-    return "".join(characters)[:_MAX_GROUP_ID_CHARACTERS]
+    return _NOT_IN_GROUP_ID.sub("-", name)[:_MAX_GROUP_ID_CHARACTERS]
