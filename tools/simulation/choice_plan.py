@@ -72,6 +72,7 @@ class ChoicePlan(FaultPlan):
     def stop(self, actor: Actor) -> None:
         """End the run: the actor dies here, and every other one at its next call."""
         self.is_stopped = True
+        self._scheduler.stop()
         self._scheduler.crash(actor.process)
         self._scheduler.raise_if_crashed(actor)
 

@@ -139,7 +139,7 @@ def _run_until_rest(world: World, plan: ChoicePlan, invariants: Invariants) -> N
     end = START + _MAX_REST_SECONDS
     scheduler = world.scheduler
     while scheduler.now < end:
-        scheduler.run(scheduler.now + _STEP_SECONDS, should_stop=should_stop)
+        scheduler.run(scheduler.now + _STEP_SECONDS)
         if should_stop():
             return
         has_actors = any(name for when, name in scheduler.describe_pending() if not name.startswith("World."))

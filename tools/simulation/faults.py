@@ -132,7 +132,8 @@ class FaultPlan:
 
     def is_out(self, dependency: str) -> bool:
         """Return whether the dependency ("dynamodb", "replicate" …) is in an outage."""
-        return self.outages.get(dependency, 0.0) > self._scheduler.now and not self.is_quiet
+        until = self.outages.get(dependency)
+        return until is not None and until > self._scheduler.now and not self.is_quiet
 
     def outages_active(self) -> bool:
         """Return whether any dependency is in an outage."""
@@ -140,7 +141,8 @@ class FaultPlan:
 
     def choose(self, actor: Actor, rates: Rates, *, kind: str) -> str:
         """Decide about one fault, and count it."""
-        option = self._decisions.choose(actor, _NO_FAULTS if self.is_quiet else rates)
+        is_quiet = self._scheduler.now >= self.quiet_from
+        option = self._decisions.choose(actor, _NO_FAULTS if is_quiet else rates)
         if option:
             self.occurred[f"{kind} {option}"] = self.occurred.get(f"{kind} {option}", 0) + 1
         return option
@@ -202,14 +204,15 @@ class FaultPlan:
 
     def pause(self, actor: Actor, step: str, fault: str) -> None:
         """Let others run, before a call (`step` names it) or after it (`step` is empty)."""
-        is_before = bool(step)
-        if is_before:
-            self._trace.add(self._scheduler.now, actor.name, step, fault)
-        if fault == ("crash_before" if is_before else "crash_after"):
-            self._scheduler.crash(actor.process)
-        elif fault == ("pause_before" if is_before else "pause_after"):
-            self._scheduler.sleep(min(actor.random.expovariate(1 / 15), 100.0))
-        self._scheduler.sleep(_BASE_LATENCY_SECONDS * actor.random.random())
+        scheduler = self._scheduler
+        if step:
+            self._trace.add(scheduler.now, actor.name, step, fault)
+        if fault:
+            if fault == ("crash_before" if step else "crash_after"):
+                scheduler.crash(actor.process)
+            elif fault == ("pause_before" if step else "pause_after"):
+                scheduler.sleep(min(actor.random.expovariate(1 / 15), 100.0))
+        scheduler.sleep(_BASE_LATENCY_SECONDS * actor.random.random())
 
     # Replicate
 

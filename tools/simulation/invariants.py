@@ -93,6 +93,7 @@ class Invariants:
         """Record a violation; the first one counts."""
         if self.violation is None and guarantee not in self._ignored:
             self.violation = Violation(guarantee, self._world.scheduler.now, detail)
+            self._world.scheduler.stop()
 
     def accept(self, job: Job) -> None:
         """Record that a caller was told that its job exists."""

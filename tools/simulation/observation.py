@@ -44,9 +44,13 @@ def read_items(aws: InMemoryAws, table: str) -> Iterator[dict[str, Any]]:
         yield from_item(stored.item)
 
 
-def read_partition(aws: InMemoryAws, table: str, partition: str) -> Iterator[dict[str, Any]]:
-    """Yield the records of one partition, by sort key."""
-    yield from map(from_item, aws.dynamodb.tables[table].read_partition(partition))
+def read_partition(
+    aws: InMemoryAws, table: str, partition: str, *, sk_prefix: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of one partition whose sort key has the prefix, by sort key."""
+    for item in aws.dynamodb.tables[table].read_partition(partition):
+        if item["sk"]["S"].startswith(sk_prefix):
+            yield from_item(item)
 
 
 def has_due_entry(aws: InMemoryAws, table: str, index: str, *, before: str) -> bool:

@@ -87,7 +87,7 @@ def run_seed(
         keys = KeyInvariants(world, invariants)
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:
-            scheduler.run(plan.quiet_from, should_stop=lambda: invariants.is_violated)
+            scheduler.run(plan.quiet_from)
             _run_until_rest(world, invariants)
             if not invariants.is_violated:
                 invariants.check_at_rest()
@@ -111,10 +111,10 @@ def run_seed(
 def _run_until_rest(world: World, invariants: Invariants) -> None:
     """Run on without faults until nothing is left to do."""
     end = world.plan.quiet_from + _MAX_REST_SECONDS
-    world.scheduler.run(world.plan.quiet_from + _MAX_JOB_SECONDS, should_stop=lambda: invariants.is_violated)
+    world.scheduler.run(world.plan.quiet_from + _MAX_JOB_SECONDS)
     invariants.check_jobs_ended()
     while world.scheduler.now < end and not invariants.is_violated and not world.is_at_rest():
-        world.scheduler.run(world.scheduler.now + 1800, should_stop=lambda: invariants.is_violated)
+        world.scheduler.run(world.scheduler.now + 1800)
 
 
 @contextmanager

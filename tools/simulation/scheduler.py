@@ -81,6 +81,7 @@ class Scheduler:
         self.seed = seed
         self.now = start
         self.current: Actor | None = None
+        self._is_stopped = False
         self._queue: list[tuple[float, int, Actor | None, Callable[[], None] | None]] = []
         self._number = 0
         self._hub: Any = getcurrent()
@@ -216,8 +217,12 @@ class Scheduler:
             raise failures[0]
         return results[0]
 
-    def run(self, until: float, *, should_stop: Callable[[], bool] = lambda: False) -> None:
-        """Run everything that is due until that time, or until `should_stop`."""
+    def stop(self) -> None:
+        """Let `run` return after the current step."""
+        self._is_stopped = True
+
+    def run(self, until: float) -> None:
+        """Run everything that is due until that time, or until `stop`."""
         self._hub = getcurrent()
         queue = self._queue
         while queue and queue[0][0] <= until:
@@ -229,7 +234,7 @@ class Scheduler:
                 self.current = None
             elif callback is not None:
                 callback()
-            if should_stop():
+            if self._is_stopped:
                 return
         self.now = max(self.now, until)
 

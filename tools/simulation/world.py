@@ -344,23 +344,23 @@ class World:
         kind = "ENDPOINT#" if url.endswith("/endpoint") else "SECRET"
         return tuple(
             secret["text"]
-            for record in read_partition(self.aws, Table.DELIVERIES, tenant_pk(tenant))
-            if record["sk"].startswith(kind)
+            for record in read_partition(self.aws, Table.DELIVERIES, tenant_pk(tenant), sk_prefix=kind)
             for secret in record["secrets"]
         )
 
     def find_endpoint(self, tenant: str, endpoint_id: str) -> Mapping[str, Any] | None:
         """Return the stored record of an endpoint."""
-        records = read_partition(self.aws, Table.DELIVERIES, tenant_pk(tenant))
-        return next((record for record in records if record["sk"] == f"ENDPOINT#{endpoint_id}"), None)
+        sk = f"ENDPOINT#{endpoint_id}"
+        records = read_partition(self.aws, Table.DELIVERIES, tenant_pk(tenant), sk_prefix=sk)
+        return next((record for record in records if record["sk"] == sk), None)
 
     def _is_redelivery(self, url: str, headers: Mapping[str, str], prediction: Mapping[str, object]) -> bool:
         tenant = url.removeprefix("https://").partition(".")[0]
         partition = job_pk(tenant, str(prediction["id"]))
         return any(
             record["schedule_started_at"] != record["created_at"]
-            for record in read_partition(self.aws, Table.DELIVERIES, partition)
-            if record["sk"].startswith("DELIVERY#") and record["message_id"] == headers["webhook-id"]
+            for record in read_partition(self.aws, Table.DELIVERIES, partition, sk_prefix="DELIVERY#")
+            if record["message_id"] == headers["webhook-id"]
         )
 
     def is_at_rest(self) -> bool:

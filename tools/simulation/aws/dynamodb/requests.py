@@ -42,12 +42,13 @@ class Placeholders:
     def __init__(self, parameters: Parameters) -> None:
         self.names: Mapping[str, str] = parameters.get("ExpressionAttributeNames", _NOTHING)
         self.values: Mapping[str, Value] = parameters.get("ExpressionAttributeValues", _NOTHING)
-        for name in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
-            if name in parameters and not parameters[name]:
-                raise validation_error(f"{name} must not be empty")
+        if not self.names and "ExpressionAttributeNames" in parameters:
+            raise validation_error("ExpressionAttributeNames must not be empty")
+        if not self.values and "ExpressionAttributeValues" in parameters:
+            raise validation_error("ExpressionAttributeValues must not be empty")
         self._has_expression = False
-        self._used_names: set[str] = set()
-        self._used_values: set[str] = set()
+        self._used_names: frozenset[str] = frozenset()
+        self._used_values: frozenset[str] = frozenset()
         for value in self.values.values():
             measure_value(value)
 
@@ -68,6 +69,8 @@ class Placeholders:
         self._used_values |= values
 
     def check_all_used(self) -> None:
+        if len(self.names) == len(self._used_names) and len(self.values) == len(self._used_values):
+            return
         for kind, defined, used in (
             ("Names", self.names, self._used_names),
             ("Values", self.values, self._used_values),
@@ -162,8 +165,9 @@ def _build_from(old: StoredItem, item: Item) -> StoredItem:
     size = old.size
     built: dict[str, Value] = {}
     kept = 0
+    get_previous = old.item.get
     for name, value in item.items():
-        previous = old.item.get(name)
+        previous = get_previous(name)
         if previous is None:
             size += text_bytes(name) + measure_value(value)
             built[name] = normalize(value)
