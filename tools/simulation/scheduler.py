@@ -82,6 +82,7 @@ class Scheduler:
         self.now = start
         self.current: Actor | None = None
         self._is_stopped = False
+        self._until = start
         self._queue: list[tuple[float, int, Actor | None, Callable[[], None] | None]] = []
         self._number = 0
         self._hub: Any = getcurrent()
@@ -224,6 +225,7 @@ class Scheduler:
     def run(self, until: float) -> None:
         """Run everything that is due until that time, or until `stop`."""
         self._hub = getcurrent()
+        self._until = until
         queue = self._queue
         while queue and queue[0][0] <= until:
             when, _, actor, callback = heapq.heappop(queue)
@@ -271,9 +273,20 @@ class Scheduler:
         self._push(self.now + delay_seconds, actor, None)
 
     def _wait_until(self, actor: Actor, when: float) -> None:
-        self._push(when, actor, None)
-        self._hub.switch()
-        self.current = actor
+        """Wait for that time. If another actor is next, switch to it without a detour through the hub."""
+        queue = self._queue
+        if not queue or queue[0][2] is None or queue[0][0] > self._until or self._is_stopped:
+            self._push(when, actor, None)
+            self._hub.switch()
+            self.current = actor
+            return
+        self._number += 1
+        next_when, _, next_actor, _ = heapq.heappushpop(queue, (when, self._number, actor, None))
+        self.now = max(self.now, next_when)
+        if next_actor is not actor and next_actor is not None:
+            self.current = next_actor
+            next_actor.greenlet.switch()
+            self.current = actor
 
     def _push(
         self,
