@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tools.simulation.aws.calls import Service, operation, refuse_unknown
@@ -419,6 +420,7 @@ def _measure(entry: Parameters) -> int:
     return size
 
 
+@lru_cache(maxsize=256)
 def _md5(body: str) -> str:
     return hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
