@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -81,9 +82,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespace) -> None:
+    usage = os.times()
+    cpu_seconds = usage.children_user + usage.children_system
+    cpu_per_job = f"{1000 * cpu_seconds / max(1, campaign.jobs):.1f} ms per job"
     lines = [
         "",
         f"{campaign.seeds} seeds, {campaign.jobs:,} jobs, {campaign.steps:,} steps in {seconds:.0f} s",
+        f"{cpu_seconds:,.0f} s of processor time, {cpu_per_job}",
         f"{campaign.virtual_seconds / 86400:,.0f} days of virtual time",
         "statuses: " + ", ".join(f"{name} {count:,}" for name, count in sorted(campaign.statuses.items())),
         "faults:",

@@ -40,7 +40,7 @@ class RunSettings:
     Violations of the guarantees in `ignored` do not stop the run.
     """
 
-    jobs: int = 40
+    jobs: int = 100
     fault_seconds: float = 5400.0
     key_requests: int = 8
     keeps_steps: bool = False
