@@ -329,8 +329,16 @@ def test_dashboard_and_alarms_that_explain_others_exist_where_details_are_on() -
         "QueueLatencyAlarm",
         "ReadLatencyAlarm",
         "StorageAlarm",
+        "WebhooksMissingAlarm",
         "WorkerFunctionErrorsAlarm",
     }
+
+
+@pytest.mark.parametrize(("enabled", "threshold"), [("true", 0), ("false", 1)])
+def test_missing_webhooks_are_no_alarm_where_replicate_sends_none(enabled: str, threshold: int) -> None:
+    stack = load_stack(EnableDetailedMonitoring="true", EnableReplicateWebhooks=enabled)
+
+    assert int(stack.resources["WebhooksMissingAlarm"].properties["Threshold"]) == threshold
 
 
 def list_alarms(stack: Stack) -> set[str]:

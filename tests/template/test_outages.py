@@ -65,6 +65,7 @@ NORMAL: dict[str, Samples] = {
     f"{OWN}/FileNotStored": every(1, 0, 0),
     f"{OWN}/FileNotAllowed": every(1, 0, 1),
     f"{OWN}/DispatchSubmitted": every(1, *[1.0] * 20),
+    f"{OWN}/WebhookAccepted": every(1, *[1.0] * 40),
     "AWS/S3/BucketSizeBytes/StandardStorage": {0: [50e9]},
 }
 """20 jobs a minute. An absent metric has no samples, as all that count exceptional events."""
@@ -170,6 +171,14 @@ OUTAGES: dict[str, list[Outage]] = {
     ],
     "ReadLatencyAlarm": [
         Outage("every read runs into the timeout", {lambda_metric("Duration", "query"): every(1, 29_000)}, 15)
+    ],
+    "WebhooksMissingAlarm": [
+        Outage(
+            "every webhook is rejected",
+            {f"{OWN}/WebhookAccepted": NOTHING, f"{OWN}/WebhookRejected": every(1, *[1.0] * 40)},
+            minutes=20,
+        ),
+        Outage("no webhook arrives", {f"{OWN}/WebhookAccepted": NOTHING}, minutes=20),
     ],
     "AuthFromStaleCacheAlarm": [
         only("the access table does not answer", {f"{OWN}/AuthFromStaleCache": every(1, 1)}, 2)
