@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.template.combinations import COMBINATIONS, CONFLICTS, SWITCHES, Parameters, find_absent_pairs
+from tests.template.combinations import (
+    COMBINATIONS,
+    CONFLICTS,
+    DEFAULTS,
+    SWITCHES,
+    Parameters,
+    find_absent_pairs,
+)
 from tests.template.rules import RULES
+from tests.template.variants import VARIANTS
+from tools.local.parameters import parse_overrides
 from tools.template.stack import Stack, iterate_parts, load_stack, referenced_id
 
 
@@ -26,6 +35,11 @@ def test_combination_is_accepted_and_keeps_every_rule(parameters: Parameters) ->
     assert stack.broken_rules == []
     assert [line for rule in RULES for line in rule(stack)] == []
     assert find_dangling_references(stack) == []
+
+
+@pytest.mark.parametrize("parameters", [DEFAULTS, *VARIANTS.values(), *COMBINATIONS])
+def test_patterns_of_parameters_accept_what_works(parameters: Parameters) -> None:
+    assert parse_overrides([f"{name}={value}" for name, value in parameters.items()]) == parameters
 
 
 def find_dangling_references(stack: Stack) -> list[str]:

@@ -114,3 +114,23 @@ def test_links_lead_to_existing_files_and_headings(page: Path) -> None:
             broken.append(f"{path}#{anchor}")
 
     assert broken == []
+
+
+def test_pages_are_wrapped_at_100_columns() -> None:
+    """Tables, and lines without a space to break at, may be longer."""
+    violations = []
+    for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tools").rglob("*.md")]):
+        text = re.sub(
+            r"^ *```.*?^ *```", _blank, page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+        )
+        violations += [
+            f"{page.relative_to(ROOT)}:{number}"
+            for number, line in enumerate(text.splitlines(), start=1)
+            if len(line) > 100 and not line.startswith(("|", "<!--", "#")) and " " in line[:100].strip()
+        ]
+
+    assert violations == []
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\n" * match[0].count("\n")
