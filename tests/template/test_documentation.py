@@ -116,6 +116,14 @@ def test_links_lead_to_existing_files_and_headings(page: Path) -> None:
     assert broken == []
 
 
+def test_security_lists_every_check_of_make_security() -> None:
+    script = (ROOT / "tools" / "checks" / "security.sh").read_text(encoding="utf-8")
+    checks = re.findall(r"^check ([\w-]+) ", script, re.MULTILINE)
+
+    assert len(checks) > 8
+    assert [name for name in checks if f"`{name}`" not in read_page("security.md")] == []
+
+
 def test_pages_are_wrapped_at_100_columns() -> None:
     """Tables, and lines without a space to break at, may be longer."""
     violations = []
