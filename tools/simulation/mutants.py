@@ -19,7 +19,7 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
-from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs import reports, state_machine
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
@@ -36,6 +36,7 @@ from replicate_proxy.operations import keys
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
+from replicate_proxy.services import harvest
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.ingest import JobFactory
@@ -164,12 +165,6 @@ def _claim_probe_of_others(self: Any) -> bool:
     return bool(self._update("SET #state = :half_open, probe_owner = :owner, probe_until = :until", values))
 
 
-def _adopt_in_two_steps(self: Any, job: Job, *, now: Any) -> Any:
-    if not self.claim_prediction(job.replicate_id, job.tenant, job.id, now=now):
-        raise ConflictError("another job has claimed it")
-    return self.save(job)
-
-
 def _postpone_by_failing(_self: Any, _job: Job, delay_seconds: float) -> None:
     raise RetryableError("not now", retry_after=delay_seconds)
 
@@ -243,9 +238,6 @@ LATE_WEBHOOKS = FaultMix(
     replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
 )
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
-_FREQUENT_REFUSALS = FaultMix(
-    replicate_creates=Rates(status_503=0.3), replicate_reads=Rates(status_503=0.3), runs=Rates(long=0.5)
-)
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
 _notify: Callable[..., Any] = Notifier.notify
 _transitions = state_machine._TRANSITIONS  # noqa: SLF001 - as above
@@ -280,12 +272,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "what an ended job may own is adopted by others",
         "tenants are isolated",
         ((job_store.DynamoJobStore, "dispute_prediction", lambda *_arguments, **_options: None),),
-        mix=LATE_WEBHOOKS,
-    ),
-    Mutant(
-        "a prediction is claimed before its job is saved",
-        "never paid twice",
-        ((job_store.DynamoJobStore, "adopt_prediction", _adopt_in_two_steps),),
         mix=LATE_WEBHOOKS,
     ),
     Mutant(
@@ -341,9 +327,9 @@ MUTANTS: tuple[Mutant, ...] = (
         ((reports, "_match_attempt", lambda job, _change, _now: job),),
     ),
     Mutant(
-        "an interrupted harvest is not resumed",
+        "the lease of a harvester outlives it",
         "every job ends",
-        ((Reconciler, "_check_harvesting", _only_postpone),),
+        ((harvest, "truncate_to_milliseconds", lambda deadline: deadline + timedelta(days=30)),),
     ),
     Mutant(
         "queued jobs whose message is lost are not found",
@@ -361,11 +347,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ((JobTimeouts, "calculate_next_check", _poll_after_hours),),
     ),
     Mutant(
-        "a prediction that its job does not need is not canceled",
-        "no prediction runs unattended",
-        ((Dispatcher, "_cancel_surplus", lambda _self, _job, _replicate_id: None),),
-    ),
-    Mutant(
         "a permanent failure is retried",
         "a permanent failure is reported",
         ((UpstreamPredictionWriter, "create", _create_again_if_rejected),),
@@ -379,7 +360,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a cancel that fails is received again",
         "waiting uses up no receives",
         ((Dispatcher, "_cancel_prediction", _cancel_or_fail),),
-        mix=_FREQUENT_REFUSALS,
+        scenario="cancel-waits",
     ),
     Mutant(
         "a waiting message is received again instead of being sent again",

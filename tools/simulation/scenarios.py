@@ -115,12 +115,14 @@ class Cast:
         if first != job_id:
             self._invariants.report("one job per idempotency key", f"{key}: {first} and {job_id}")
 
-    def create_and_cancel(self, *, after_seconds: float) -> None:
-        """Create a job and cancel it later."""
+    def create_and_cancel(self, *, after_seconds: float, tripped_seconds: float = 0.0) -> None:
+        """Create a job and cancel it later, after an operator has opened the breaker if that is given."""
         job = self.create()
         if job is None:
             return
         self.world.scheduler.sleep(after_seconds)
+        if tripped_seconds:
+            self._retry(lambda: self.world.composition.build_breaker().trip(seconds=tripped_seconds))
         self._invariants.canceled_by_caller.add((job.tenant, job.id))
         for _ in range(_MAX_ATTEMPTS):
             try:
@@ -235,6 +237,13 @@ SCENARIOS: Mapping[str, Scenario] = {
         description="one job canceled while it is submitted and starts",
         start=lambda cast: cast.spawn("caller", partial(cast.create_and_cancel, after_seconds=0.0)),
         run_seconds=(0.0, 60.0),
+    ),
+    "cancel-waits": Scenario(
+        description="one job canceled while the breaker is open, for longer than a message may be received",
+        start=lambda cast: cast.spawn(
+            "caller", partial(cast.create_and_cancel, after_seconds=10.0, tripped_seconds=900.0)
+        ),
+        run_seconds=(0.0, 3000.0),
     ),
     "deadline": Scenario(
         description="one job whose message comes again after its deadline, while it is submitted slowly",

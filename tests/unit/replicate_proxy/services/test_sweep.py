@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from datetime import timedelta
@@ -69,7 +70,35 @@ def test_sweep_checks_healthy_job_when_older_jobs_fail(pipeline: Pipeline) -> No
         pipeline.clock.advance(10)
 
     assert pipeline.get_job(healthy_job).status is S.QUEUED
-    assert len(pipeline.messages) == 1, "the healthy job was not checked"
+    assert pipeline.messages, "the healthy job was not checked"
+
+
+def test_job_is_checked_when_checks_of_older_jobs_end_the_process(pipeline: Pipeline) -> None:
+    for _ in range(20):
+        pipeline.put_job(S.PROCESSING, next_check_at=NOW - timedelta(hours=1))
+    healthy_job = pipeline.put_job(next_check_at=PAST)
+    checked = set[str]()
+    ended = threading.Event()
+
+    def end_process(_: Job) -> CheckOutcome:
+        time.sleep(0.02)  # The checks that began at the same time are made.
+        ended.set()
+        raise SystemExit
+
+    def check(job: Job) -> CheckOutcome:
+        if ended.is_set():
+            raise SystemExit  # Its process has ended: this thread is a remainder.
+        checked.add(job.id)
+        return CheckOutcome.SUBMIT_REQUEUED
+
+    sweeper = make_sweeper(pipeline, {S.PROCESSING: end_process, S.QUEUED: check})
+    for _ in range(21):
+        ended.clear()
+        with pytest.raises(SystemExit):
+            sweeper.sweep_jobs(pipeline.clock.now() + timedelta(seconds=50))
+        pipeline.clock.advance(60)
+
+    assert checked == {healthy_job.id}
 
 
 def test_sweep_continues_when_check_has_bug(pipeline: Pipeline) -> None:

@@ -7,11 +7,12 @@ not changed for too long. `services.reconcile` has the checks; this module finds
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError, ProxyError
@@ -43,7 +44,8 @@ class Sweeper:
     """Checks due jobs, the longest overdue first, until none is left or the time is up.
 
     Every check postpones the job's next check, so the next sweep continues where an interrupted one stopped.
-    With `duration_seconds`, a sweep lasts that long and includes the jobs that become due meanwhile, for a
+    A check that ends the process postpones nothing: so every other check is made at a place of the page that
+    moves from minute to minute, and such a check does not always keep the same jobs from theirs. With `duration_seconds`, a sweep lasts that long and includes the jobs that become due meanwhile, for a
     stack that polls Replicate because it receives no webhooks.
     """
 
@@ -74,7 +76,7 @@ class Sweeper:
                 # that this sweep has checked.
                 limit = _PAGE_SIZE + skipped_rows
                 rows = self._store.list_due_jobs(before=now, limit=limit)
-                due_jobs = [row for row in rows if row not in checked]
+                due_jobs = _order([row for row in rows if row not in checked], now)
                 skipped_rows = len(rows) - len(due_jobs)
                 checked.update(due_jobs)
                 if due_jobs:
@@ -119,3 +121,15 @@ class Sweeper:
             outcome=outcome.value,
         )
         return outcome
+
+
+def _order(due_jobs: Sequence[DueJob], now: datetime) -> Sequence[DueJob]:
+    """Return the jobs in the order in which to check them: in turn the longest overdue, and one further on.
+
+    The place further on moves by as many as are checked at a time.
+    """
+    if not due_jobs:
+        return due_jobs
+    start = int(now.timestamp() // 60) * _WORKERS % len(due_jobs)
+    rotated = [*due_jobs[start:], *due_jobs[:start]]
+    return list(dict.fromkeys(chain.from_iterable(zip(due_jobs, rotated, strict=True))))
