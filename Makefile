@@ -92,9 +92,10 @@ simulate: env ## Simulate many seeds with faults and interleavings on all cores 
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),100) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES))
 
-explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook PREEMPTIONS=2 FAULTS=2 MINUTES=10]
+explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook CHOICES=2 PREEMPTIONS=2 CRASHES=2 FAULTS=2 MINUTES=10]
 	@$(BIN)/python -m tools.simulation explore $(if $(SCENARIO),--scenario $(SCENARIO)) \
-		$(if $(PREEMPTIONS),--preemptions $(PREEMPTIONS)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(CHOICES),--choices $(CHOICES)) $(if $(PREEMPTIONS),--preemptions $(PREEMPTIONS)) \
+		$(if $(CRASHES),--crashes $(CRASHES)) $(if $(FAULTS),--faults $(FAULTS)) \
 		$(if $(MINUTES),--minutes $(MINUTES))
 
 mutants: env ## Let the simulation catch deliberately broken variants of the code  [SEEDS=200]

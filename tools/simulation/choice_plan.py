@@ -35,8 +35,13 @@ _REPEATS_MATTER = frozenset({"dynamodb", "sqs", "events"})
 
 
 def is_preemption(option: str) -> bool:
-    """Return whether the option only lets others run first; every other option is a fault."""
+    """Return whether the option only lets others run first."""
     return option == PREEMPT or option.startswith(_PAUSE)
+
+
+def is_crash(option: str) -> bool:
+    """Return whether the option ends a process."""
+    return option in {CRASH_BEFORE, CRASH_AFTER}
 
 
 class ChoicePlan(FaultPlan):

@@ -1,4 +1,4 @@
-"""Explore all interleavings of a scenario, up to a number of preemptions and of faults.
+"""Explore all interleavings of a scenario, up to a number of preemptions, of crashes and of other faults.
 
 Each run starts anew with a script and goes on without further choices; every choice point after the script's
 last is where other runs branch off. Runs with fewer choices come first, so a violation is found with as few
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING
 
 from tools.simulation.breaker_invariants import BreakerInvariants
-from tools.simulation.choice_plan import ChoicePlan, is_preemption
+from tools.simulation.choice_plan import ChoicePlan, is_crash, is_preemption
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.fingerprint import Fingerprints
 from tools.simulation.invariants import Invariants
@@ -39,21 +39,37 @@ _STEP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many choices of each kind a run may make. Faults are crashes, lost responses and the like."""
+    """How many choices of each kind a run may make, and how many in all.
+
+    Faults are lost responses, lost webhooks and the like; crashes are counted for themselves.
+    """
 
     preemptions: int = 2
+    crashes: int = 2
     faults: int = 2
+    choices: int = 2
 
     def covers(self, other: Budget) -> bool:
-        return self.preemptions >= other.preemptions and self.faults >= other.faults
+        return all(mine >= its for mine, its in zip(astuple(self), astuple(other), strict=True))
 
     def allows(self, option: str) -> bool:
-        return (self.preemptions if is_preemption(option) else self.faults) > 0
+        return self.choices > 0 and self._count(option) > 0
 
     def spend(self, options: Sequence[str]) -> Budget:
         """Return what is left after these choices."""
         preemptions = sum(map(is_preemption, options))
-        return Budget(self.preemptions - preemptions, self.faults - len(options) + preemptions)
+        crashes = sum(map(is_crash, options))
+        return Budget(
+            self.preemptions - preemptions,
+            self.crashes - crashes,
+            self.faults - (len(options) - preemptions - crashes),
+            self.choices - len(options),
+        )
+
+    def _count(self, option: str) -> int:
+        if is_preemption(option):
+            return self.preemptions
+        return self.crashes if is_crash(option) else self.faults
 
 
 @dataclass(slots=True)
@@ -165,7 +181,7 @@ def explore(
         if stops_at_violation and exploration.violations:
             break
     else:
-        exploration.completed_depth = budget.preemptions + budget.faults
+        exploration.completed_depth = budget.choices
         exploration.is_finished = True
     exploration.states = len(seen)
     exploration.seconds = time.perf_counter() - started

@@ -21,10 +21,13 @@ def add_options(explore_parser: argparse.ArgumentParser) -> None:
     """Add the options of `explore`."""
     budget = Budget()
     explore_parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="default: all")
-    explore_parser.add_argument("--preemptions", type=int, default=budget.preemptions, help="for each run")
-    explore_parser.add_argument(
-        "--faults", type=int, default=budget.faults, help="crashes, lost responses and the like, for each run"
-    )
+    for name, text in (
+        ("preemptions", "how often others run first, for each run"),
+        ("crashes", "how many processes end, for each run"),
+        ("faults", "lost responses, lost webhooks and the like, for each run"),
+        ("choices", "all of these together, for each run"),
+    ):
+        explore_parser.add_argument(f"--{name}", type=int, default=getattr(budget, name), help=text)
     explore_parser.add_argument("--minutes", type=float, help="stop after this time")
     explore_parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
 
@@ -35,20 +38,27 @@ def run_explorations(options: argparse.Namespace) -> int:
     workers = min(options.workers, len(names))
     # Each worker takes one scenario after the other, each of which gets its share of the time.
     max_seconds = options.minutes * 60 * workers / len(names) if options.minutes else None
-    run = partial(explore, budget=Budget(options.preemptions, options.faults), max_seconds=max_seconds)
-    violations = 0
+    budget = Budget(options.preemptions, options.crashes, options.faults, options.choices)
+    run = partial(explore, budget=budget, max_seconds=max_seconds)
+    violations = runs = states = 0
     unfinished = []
     with ProcessPoolExecutor(workers) as pool:
         for exploration in pool.map(run, names):
             _print_exploration(exploration)
             violations += len(exploration.violations)
+            runs += exploration.runs
+            states += exploration.states
             if not exploration.is_finished:
                 unfinished.append(exploration.scenario)
-    budget = f"{options.preemptions} preemptions and {options.faults} faults"
+    bound = (
+        f"{options.choices} choices: preemptions (up to {options.preemptions}), crashes (up to "
+        f"{options.crashes}) and other faults (up to {options.faults})"
+    )
+    sys.stdout.write(f"{runs:,} runs, {states:,} states\n")
     sys.stdout.write(
         f"NOT finished within {options.minutes:g} minutes: {', '.join(unfinished)}\n"
         if unfinished
-        else f"finished: every interleaving with up to {budget}\n"
+        else f"finished: every interleaving with up to {bound}\n"
     )
     return 1 if violations else 0
 

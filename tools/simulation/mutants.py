@@ -108,7 +108,7 @@ def hunt(mutant: Mutant, *, first_seed: int = 1, max_seeds: int = 200) -> Verdic
 
 
 def _explore(mutant: Mutant) -> Verdict:
-    exploration = explore(mutant.scenario, Budget(preemptions=2, faults=0), stops_at_violation=True)
+    exploration = explore(mutant.scenario, Budget(crashes=0, faults=0), stops_at_violation=True)
     for guarantee in exploration.violations:
         return Verdict(mutant.name, exploration.runs, f"scenario {mutant.scenario}", guarantee)
     return Verdict(mutant.name, exploration.runs)
@@ -266,7 +266,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "equal requests of other tenants do not matter",
         "tenants are isolated",
-        ((SubmissionResolver, "_find_rivals", lambda _self, _job, _prediction: []),),
+        ((SubmissionResolver, "_find_rivals", lambda _self, _job, _predictions: []),),
+        mix=LATE_WEBHOOKS,
     ),
     Mutant(
         "what an ended job may own is adopted by others",

@@ -26,7 +26,7 @@ def claimed_twice() -> Iterator[None]:
 
 
 def test_explore_one_fault_finishes_without_violation() -> None:
-    exploration = explore("cancel", Budget(preemptions=0, faults=1))
+    exploration = explore("cancel", Budget(preemptions=0, choices=1))
 
     assert exploration.is_finished
     assert not exploration.violations
@@ -36,7 +36,7 @@ def test_explore_one_fault_finishes_without_violation() -> None:
 
 
 def test_explore_counts_the_same_runs_and_states_again() -> None:
-    first, second = (explore("idempotency-key", Budget(preemptions=1, faults=0)) for _ in range(2))
+    first, second = (explore("idempotency-key", Budget(crashes=0, faults=0, choices=1)) for _ in range(2))
 
     assert first.is_finished
     assert (first.runs, first.states) == (second.runs, second.states)
@@ -44,7 +44,7 @@ def test_explore_counts_the_same_runs_and_states_again() -> None:
 
 @pytest.mark.usefixtures("claimed_twice")
 def test_explore_mutant_is_caught_and_replayed(capsys: pytest.CaptureFixture[str]) -> None:
-    exploration = explore("duplicates", Budget(preemptions=2, faults=0), stops_at_violation=True)
+    exploration = explore("duplicates", Budget(crashes=0, faults=0), stops_at_violation=True)
 
     found = exploration.violations["never paid twice"]
     assert list(found.script.values()) == ["preempt", "preempt"]
