@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicate_proxy.settings import RESUBMIT_AFTER_SECONDS
 from tests.template.rules.api import get_definition
 from tests.template.rules.permissions import iterate_allow_statements
 from tests.template.variants import load_variant
@@ -73,3 +74,13 @@ def test_roles_allow_batches_where_they_allow_single_messages() -> None:
 
     assert ("TrackFunctionRole", "sqs:ChangeMessageVisibilityBatch") in added
     assert all(action.startswith("sqs:") and action.endswith("Batch") for _, action in added)
+
+
+def test_local_stack_may_send_again_sooner_than_a_stack_on_aws() -> None:
+    on_aws, locally = (
+        load_variant(name).template["Parameters"]["ResubmitAfterSeconds"]["MinValue"]
+        for name in ("default", "local")
+    )
+
+    assert on_aws == RESUBMIT_AFTER_SECONDS.min_on_aws
+    assert locally == 1

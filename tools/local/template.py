@@ -30,6 +30,8 @@ def localize_template(template: Template, settings: Mapping[str, Any]) -> Templa
     """Change the template in place and return it; `settings` go to every function as LOCAL_SETTINGS."""
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     variables["LOCAL_SETTINGS"] = json.dumps(settings, separators=(",", ":"))
+    # The local Replicate lists a prediction at once.
+    template["Parameters"]["ResubmitAfterSeconds"]["MinValue"] = 1
     _remove_unsupported_denials(template)
     _disable_authorizer_cache(template)
     _add_gateway_responses(template)

@@ -279,7 +279,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "an adopted prediction is kept when it proves to be another job's",
         "a prediction is held by one job",
         ((JobUpdater, "claim_prediction", _claim_without_revoking),),
-        mix=LATE_WEBHOOKS,
+        mix=replace(LATE_WEBHOOKS, runs=Rates(long=0.8)),
     ),
     Mutant(
         "a final job takes reports",

@@ -20,6 +20,7 @@ from replicate_proxy.config import (
     parse_text,
 )
 from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.settings import RESUBMIT_AFTER_SECONDS
 
 LOCAL_ENDPOINT = {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}
 
@@ -84,3 +85,19 @@ def test_local_settings_are_off_on_aws() -> None:
 def test_local_settings_raise_when_not_an_object() -> None:
     with pytest.raises(ConfigurationError, match="LOCAL_SETTINGS"):
         Environment({"LOCAL_SETTINGS": "[]", **LOCAL_ENDPOINT}).local_settings()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_allowed"), [("", False), ("https://sqs.test", False), ("http://127.0.0.1:4566", True)]
+)
+def test_value_that_is_only_safe_on_the_local_stack_is_refused_on_aws(
+    endpoint: str, *, is_allowed: bool
+) -> None:
+    env = Environment({"RESUBMIT_AFTER_SECONDS": "10", "AWS_ENDPOINT_URL": endpoint})
+
+    if is_allowed:
+        assert env[RESUBMIT_AFTER_SECONDS] == 10
+    else:
+        with pytest.raises(ConfigurationError, match="RESUBMIT_AFTER_SECONDS: 10 is less than 120"):
+            env[RESUBMIT_AFTER_SECONDS]
+    assert Environment({"RESUBMIT_AFTER_SECONDS": "120"})[RESUBMIT_AFTER_SECONDS] == 120

@@ -25,7 +25,8 @@ class Setting[T]:
     """An environment variable, and the functions that read it.
 
     The default stands for a variable that is unset or empty; a required setting must have a value. One that
-    is `local_only` always has its default on AWS; tests on the local stack can change it.
+    is `local_only` always has its default on AWS; tests on the local stack can change it. `min_on_aws` is the
+    least value that is safe; the local stack, whose Replicate responds at once, may go below.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Setting[T]:
     unit: str = ""
     required: bool = False
     local_only: bool = False
+    min_on_aws: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,21 @@ class Environment:
         self._variables = variables
 
     def __getitem__[T](self, setting: Setting[T]) -> T:
-        """Return the value. Raises ConfigurationError if it is missing or cannot be parsed."""
+        """Return the value. Raises ConfigurationError if it is missing, cannot be parsed or is too small."""
         text = self._variables.get(setting.name, "")
         if not text or (setting.local_only and not self._is_local()):
             if setting.required:
                 raise ConfigurationError(f"environment variable {setting.name} is not set")
             return setting.default
         try:
-            return setting.parse(text)
+            value = setting.parse(text)
         except ValueError as error:
             raise ConfigurationError(f"environment variable {setting.name}: {error}") from None
+        if isinstance(value, int | float) and value < (setting.min_on_aws or value) and not self._is_local():
+            raise ConfigurationError(
+                f"environment variable {setting.name}: {text} is less than {setting.min_on_aws:g}"
+            )
+        return value
 
     def local_settings(self) -> LocalSettings:
         """Return the local stack's switches; on AWS all of them are off, whatever the variable says."""

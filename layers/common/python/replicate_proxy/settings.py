@@ -37,8 +37,18 @@ def _number(
     unit: str = "seconds",
     *,
     local_only: bool = False,
+    min_on_aws: float | None = None,
 ) -> Setting[float]:
-    return Setting(name, parse_number, default, functions, description, unit, local_only=local_only)
+    return Setting(
+        name,
+        parse_number,
+        default,
+        functions,
+        description,
+        unit,
+        local_only=local_only,
+        min_on_aws=min_on_aws,
+    )
 
 
 def _integer(
@@ -315,8 +325,13 @@ UNKNOWN_OUTCOME_TIMEOUT_SECONDS = _number(
     _JOB_WRITERS,
     "Wait before a submission of unknown outcome is resolved",
 )
+# Replicate's list shows a prediction up to two minutes late; what it does not show would be paid for twice.
 RESUBMIT_AFTER_SECONDS = _number(
-    "RESUBMIT_AFTER_SECONDS", 180, _JOB_WRITERS, "Wait before a submission without a trace is sent again"
+    "RESUBMIT_AFTER_SECONDS",
+    180,
+    _JOB_WRITERS,
+    "Wait before a submission without a trace is sent again",
+    min_on_aws=120,
 )
 WEBHOOK_TIMEOUT_SECONDS = _number(
     "WEBHOOK_TIMEOUT_SECONDS", 300, _JOB_WRITERS, "Wait for Replicate's webhook before the sweep polls"

@@ -77,7 +77,7 @@ def test_failed_poll_leaves_lease_of_harvester_that_began_meanwhile(pipeline: Pi
     def begin_harvest() -> None:
         report = build_success_report(pipeline, job)
         deadline = pipeline.clock.now() + timedelta(seconds=300)
-        acquired = pipeline.harvester._acquire(report, deadline)  # noqa: SLF001 - a harvester stops there
+        acquired = pipeline.harvester._acquire(report, deadline)
         assert acquired is not None
         harvester_leases.append(acquired.lease_until)
 

@@ -67,7 +67,7 @@ class BatchService:
         """Create the batch, or return the one that the idempotency key created before.
 
         Raises a 429 ApiError if the tenant creates too many, a 409 ApiError if the key was used for another
-        request, and RetryableError if nothing was stored.
+        request, and RetryableError if it is not stored.
         """
         self._check_rate(principal.tenant, len(requests))
         batch_id = generate_id(self._clock.now())

@@ -112,8 +112,8 @@ class JobCreator:
     def create(self, request: JobRequest, principal: Principal) -> CreateResult:
         """Create the job, or return the one that the idempotency key created before.
 
-        Raises a 409 ApiError if the key was used for another request, and RetryableError if nothing was
-        stored.
+        Raises a 409 ApiError if the key was used for another request, and RetryableError if the job is not
+        stored. A write that was not confirmed may take effect later; with a key, a repetition finds that job.
         """
         job_id = generate_id(self._clock.now())
         if request.idempotency_key is not None:

@@ -45,7 +45,9 @@ class Sweeper:
 
     Every check postpones the job's next check, so the next sweep continues where an interrupted one stopped.
     A check that ends the process postpones nothing: so every other check is made at a place of the page that
-    moves from minute to minute, and such a check does not always keep the same jobs from theirs. With `duration_seconds`, a sweep lasts that long and includes the jobs that become due meanwhile, for a
+    moves from minute to minute, and such a check does not always keep the same jobs from theirs.
+
+    With `duration_seconds`, a sweep lasts that long and includes the jobs that become due meanwhile, for a
     stack that polls Replicate because it receives no webhooks.
     """
 
