@@ -51,7 +51,7 @@ class ChoicePlan(FaultPlan):
         self, scheduler: Scheduler, trace: Trace, scenario: Scenario, script: Mapping[str, str]
     ) -> None:
         super().__init__(scheduler, Decisions({}), trace, quiet_from=float("inf"), mix=FaultMix())
-        self.replicate_echoes_webhook = True
+        self.replicate_echoes_webhook = scenario.echoes_webhook
         self.replicate_webhooks_enabled = scenario.webhooks_enabled
         self.replicate_clock_skew = 0.0
         self.list_hides_version = False
@@ -178,11 +178,12 @@ class ChoicePlan(FaultPlan):
     def _choose_first_create(self, actor: Actor, option: str) -> str:
         """Return the fault that the scenario has for the first create of each job."""
         job = actor.process.notes["job"]
-        if job in self._created or not self._scenario.first_create:
+        number = len(self._created)
+        if job in self._created or number >= len(self._scenario.first_creates):
             return option
         self._created.add(job)
         self._wait(option)
-        return self._scenario.first_create
+        return self._scenario.first_creates[number]
 
     # What happens then
 

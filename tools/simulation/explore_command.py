@@ -25,9 +25,11 @@ def add_options(explore_parser: argparse.ArgumentParser) -> None:
         ("preemptions", "how often others run first, for each run"),
         ("crashes", "how many processes end, for each run"),
         ("faults", "lost responses, lost webhooks and the like, for each run"),
-        ("choices", "all of these together, for each run"),
     ):
         explore_parser.add_argument(f"--{name}", type=int, default=getattr(budget, name), help=text)
+    explore_parser.add_argument(
+        "--choices", type=int, help="all of these together, for each run (default: as the scenario says)"
+    )
     explore_parser.add_argument("--minutes", type=float, help="stop after this time")
     explore_parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
 
@@ -38,33 +40,41 @@ def run_explorations(options: argparse.Namespace) -> int:
     workers = min(options.workers, len(names))
     # Each worker takes one scenario after the other, each of which gets its share of the time.
     max_seconds = options.minutes * 60 * workers / len(names) if options.minutes else None
-    budget = Budget(options.preemptions, options.crashes, options.faults, options.choices)
-    run = partial(explore, budget=budget, max_seconds=max_seconds)
+    budgets = [
+        Budget(
+            options.preemptions,
+            options.crashes,
+            options.faults,
+            SCENARIOS[name].choices if options.choices is None else options.choices,
+        )
+        for name in names
+    ]
+    run = partial(explore, max_seconds=max_seconds)
     violations = runs = states = 0
     unfinished = []
     with ProcessPoolExecutor(workers) as pool:
-        for exploration in pool.map(run, names):
+        for exploration in pool.map(run, names, budgets):
             _print_exploration(exploration)
             violations += len(exploration.violations)
             runs += exploration.runs
             states += exploration.states
             if not exploration.is_finished:
                 unfinished.append(exploration.scenario)
-    bound = (
-        f"{options.choices} choices: preemptions (up to {options.preemptions}), crashes (up to "
-        f"{options.crashes}) and other faults (up to {options.faults})"
-    )
+    bound = f"{options.preemptions} preemptions, {options.crashes} crashes and {options.faults} other faults"
     sys.stdout.write(f"{runs:,} runs, {states:,} states\n")
     sys.stdout.write(
         f"NOT finished within {options.minutes:g} minutes: {', '.join(unfinished)}\n"
         if unfinished
-        else f"finished: every interleaving with up to {bound}\n"
+        else f"finished: every interleaving within the choices of each, with up to {bound}\n"
     )
     return 1 if violations else 0
 
 
 def _print_exploration(exploration: Exploration) -> None:
-    scope = "all runs" if exploration.is_finished else f"all runs with {exploration.completed_depth} choices"
+    depth = exploration.completed_depth
+    scope = (
+        f"{'finished' if exploration.is_finished else 'NOT finished'}: all runs with up to {depth} choices"
+    )
     name = exploration.scenario
     figures = f"{exploration.runs:>9,} runs {exploration.states:>10,} states {exploration.seconds:>7.0f} s"
     lines = [f"{name:<16} {figures}  {scope}  ({SCENARIOS[name].description})"]

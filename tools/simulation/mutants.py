@@ -49,7 +49,7 @@ from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
 from tools.simulation.decisions import Rates
-from tools.simulation.explore import Budget, explore
+from tools.simulation.explore import Budget, explore, run_scenario
 from tools.simulation.faults import FaultMix
 from tools.simulation.run import RunSettings, run_seed
 
@@ -66,7 +66,8 @@ class Mutant:
     """What is broken: attributes of modules or classes with their replacements.
 
     `mix` are the faults of its runs where those of a seed meet the broken part too rarely; `scenario` is
-    explored instead where the broken part takes a certain order of steps.
+    explored instead where the broken part takes a certain order of steps, or run with a `script` where it
+    is too long for that.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Mutant:
     patches: tuple[tuple[Any, str, Any], ...]
     mix: FaultMix | None = None
     scenario: str = ""
+    script: Mapping[str, str] | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -108,6 +110,10 @@ def hunt(mutant: Mutant, *, first_seed: int = 1, max_seeds: int = 200) -> Verdic
 
 
 def _explore(mutant: Mutant) -> Verdict:
+    if mutant.script is not None:
+        violation = run_scenario(mutant.scenario, mutant.script).violation
+        found = ("", "") if violation is None else (f"scenario {mutant.scenario}", violation.guarantee)
+        return Verdict(mutant.name, 1, *found)
     exploration = explore(mutant.scenario, Budget(crashes=0, faults=0), stops_at_violation=True)
     for guarantee in exploration.violations:
         return Verdict(mutant.name, exploration.runs, f"scenario {mutant.scenario}", guarantee)
@@ -279,7 +285,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "an adopted prediction is kept when it proves to be another job's",
         "a prediction is held by one job",
         ((JobUpdater, "claim_prediction", _claim_without_revoking),),
-        mix=replace(LATE_WEBHOOKS, runs=Rates(long=0.8)),
+        scenario="adoption",
+        script={"sweep-15.2/1": "pause 60"},
     ),
     Mutant(
         "a final job takes reports",

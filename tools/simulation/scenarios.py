@@ -40,9 +40,10 @@ class Scenario:
     `start` spawns its actors. `faults` are among "lost" and "late" (a webhook of Replicate; "late" also: a
     create lands after its caller gave it up), "outage" (of Replicate, from a read on), "answer_lost" and
     "busy" (a receiver). `pauses` are preemptions that last so many seconds; without them only what is due at
-    the same time can come in between. `first_create` is what happens to the first create of each job,
+    the same time can come in between. `first_creates` are what happens to the first create of each job,
     `receiver_answers` are the answers to the first requests to receivers. With `duplicates_messages`, SQS
-    delivers every message twice.
+    delivers every message twice. `choices` bounds the choices of each run of an exploration: fewer where a
+    run is long.
     """
 
     description: str
@@ -51,11 +52,13 @@ class Scenario:
     pauses: tuple[float, ...] = ()
     run_seconds: tuple[float, float] = (0.0, 0.0)
     webhooks_enabled: bool = True
-    first_create: str = ""
+    echoes_webhook: bool = True
+    first_creates: tuple[str, ...] = ()
     receiver_answers: tuple[str, ...] = ()
     duplicates_messages: bool = False
     late_seconds: float = 45.0
     outage_seconds: float = 30.0
+    choices: int = 2
 
     def list_faults(self, *options: str) -> list[str]:
         """Return those of the options that may occur."""
@@ -187,6 +190,11 @@ def _create_for_two_tenants(cast: Cast) -> None:
     cast.spawn("caller-globex", partial(cast.create, "globex"))
 
 
+def _create_two_equal(cast: Cast) -> None:
+    for number in range(2):
+        cast.spawn(f"caller-{number}", partial(cast.create, key=f"key-{number}"), delay_seconds=5.0 * number)
+
+
 def _create_twice_with_one_key(cast: Cast) -> None:
     cast.spawn("caller-1", cast.create)
     cast.spawn("caller-2", cast.create)
@@ -229,7 +237,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "response-lost": Scenario(
         description="one job whose create response is lost; its first webhook comes with the sweep",
         start=_create_one,
-        first_create="response_lost",
+        first_creates=("response_lost",),
         run_seconds=(60.0, 60.0),
         faults=frozenset({"lost", "late"}),
     ),
@@ -244,6 +252,17 @@ SCENARIOS: Mapping[str, Scenario] = {
             "caller", partial(cast.create_and_cancel, after_seconds=10.0, tripped_seconds=900.0)
         ),
         run_seconds=(0.0, 3000.0),
+        choices=1,
+    ),
+    "adoption": Scenario(
+        description="two equal jobs: one adopts the prediction of the other, whose webhook comes then",
+        start=_create_two_equal,
+        first_creates=("reset", "response_lost"),
+        echoes_webhook=False,
+        # The first job adopts it with the sweep at 900 s.
+        run_seconds=(925.0, 600.0),
+        pauses=(60.0,),
+        choices=1,
     ),
     "deadline": Scenario(
         description="one job whose message comes again after its deadline, while it is submitted slowly",
@@ -254,7 +273,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "two-tenants": Scenario(
         description="two jobs with equal input of two tenants, both create responses lost",
         start=_create_for_two_tenants,
-        first_create="response_lost",
+        first_creates=("response_lost", "response_lost"),
         run_seconds=(60.0, 60.0),
     ),
     "sweep-webhook": Scenario(

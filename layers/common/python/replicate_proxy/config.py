@@ -66,10 +66,9 @@ class Environment:
             value = setting.parse(text)
         except ValueError as error:
             raise ConfigurationError(f"environment variable {setting.name}: {error}") from None
-        if isinstance(value, int | float) and value < (setting.min_on_aws or value) and not self._is_local():
-            raise ConfigurationError(
-                f"environment variable {setting.name}: {text} is less than {setting.min_on_aws:g}"
-            )
+        minimum = setting.min_on_aws
+        if minimum is not None and float(text) < minimum and not self._is_local():
+            raise ConfigurationError(f"environment variable {setting.name}: {text} is less than {minimum:g}")
         return value
 
     def local_settings(self) -> LocalSettings:

@@ -8,7 +8,7 @@ import pytest
 
 from tools.simulation.explore import run_scenario
 from tools.simulation.faults import FaultMix
-from tools.simulation.mutants import LATE_WEBHOOKS
+from tools.simulation.mutants import LATE_WEBHOOKS, MUTANTS
 from tools.simulation.run import RunSettings, run_seed
 
 if TYPE_CHECKING:
@@ -92,3 +92,34 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
 )
 def test_scenario_breaks_no_guarantee_any_more(scenario: str, script: Mapping[str, str]) -> None:
     assert run_scenario(scenario, script).violation is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "scenario", "script"),
+    [
+        (
+            "a job is given up although it has moved on",
+            "deadline",
+            {"dispatch-1/2": "pause 12", "dispatch-2/2": "pause 3"},
+        ),
+        (
+            "a check that was decided earlier ends the lease of a harvester",
+            "sweep-webhook",
+            {"sweep-3.1/2": "preempt", "harvest-1/3": "preempt"},
+        ),
+        (
+            "an adopted prediction is kept when it proves to be another job's",
+            "adoption",
+            {"sweep-15.2/1": "pause 60"},
+        ),
+        ("a cancel that fails is received again", "cancel-waits", {}),
+    ],
+)
+def test_script_breaks_a_guarantee_only_without_what_keeps_it(
+    broken: str, scenario: str, script: Mapping[str, str]
+) -> None:
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == broken]
+
+    assert run_scenario(scenario, script).violation is None
+    with mutant.applied():
+        assert run_scenario(scenario, script).violation is not None
