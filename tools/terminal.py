@@ -7,6 +7,7 @@ encoding may lack the characters of the text.
 import codecs
 import contextlib
 import errno
+import locale
 import os
 import sys
 from collections.abc import Callable
@@ -23,7 +24,8 @@ def run_tool(tool: Callable[[], int]) -> int:
     codecs.register_error(_ERROR_HANDLER, _replace_by_ascii)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a test may have replaced the stream
-            stream.reconfigure(errors=_ERROR_HANDLER)  # type: ignore[union-attr]
+            encoding = "ascii" if stream.isatty() and _is_ascii_locale() else None
+            stream.reconfigure(encoding=encoding, errors=_ERROR_HANDLER)  # type: ignore[union-attr]
     try:
         exit_code = tool()
         sys.stdout.flush()
@@ -38,6 +40,11 @@ def run_tool(tool: Callable[[], int]) -> int:
             sys.stderr.write(f"error: cannot write the output: {error.strerror}\n")
         return 1
     return exit_code
+
+
+def _is_ascii_locale() -> bool:
+    """Return whether the locale is C by choice; Python writes UTF-8 nevertheless (PEP 540)."""
+    return codecs.lookup(locale.getencoding()).name == "ascii" and "PYTHONIOENCODING" not in os.environ
 
 
 def _open_closed_streams() -> None:

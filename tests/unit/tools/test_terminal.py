@@ -1,6 +1,8 @@
 """Tools whose output is closed, full, unread, or in an encoding that lacks characters."""
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,37 @@ def test_tool_with_an_ordinary_output_returns_its_exit_code() -> None:
     assert (result.returncode, result.stderr) == (3, "the tool has ended\n")
     assert "✓ building" in result.stdout
     assert "1 → 2 …" in result.stdout
+
+
+def run_on_terminal(**environment: str) -> bytes:
+    """Run the tool on a pseudoterminal and return what it shows."""
+    master, slave = pty.openpty()
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **environment}
+    variables.pop("PYTHONIOENCODING", None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.replace("2000", "2")], env=variables, stdout=slave, stderr=slave
+    )
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO is the end
+        while chunk := os.read(master, 4096):
+            shown += chunk
+    os.close(master)
+    assert process.wait(timeout=30) == 3
+    return shown
+
+
+def test_terminal_in_locale_c_gets_ascii() -> None:
+    assert b"1 -> 2 ..." in run_on_terminal(LC_ALL="C")
+    assert run_on_terminal(LC_ALL="C").isascii()
+
+
+def test_terminal_in_other_locale_gets_utf_8() -> None:
+    assert "1 → 2 …".encode() in run_on_terminal(LC_ALL="C.UTF-8")
+
+
+def test_pipe_in_locale_c_keeps_utf_8() -> None:
+    assert "1 → 2 …" in run("", LC_ALL="C").stdout
 
 
 def test_closed_pipe_is_no_error() -> None:
