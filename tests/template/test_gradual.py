@@ -17,13 +17,22 @@ if TYPE_CHECKING:
 
 
 @cache
-def load_gradual_stack(strategy: str = "Linear10PercentEvery1Minute", release: str = "abc") -> Stack:
+def load_gradual_stack(
+    strategy: str = "Linear10PercentEvery1Minute", release: str = "abc", *, has_details: bool = True
+) -> Stack:
     template = transform(make_gradual(read_template(), strategy, release))
-    return Stack(template, {"EnableDetailedMonitoring": "true"})
+    return Stack(template, {"EnableDetailedMonitoring": str(has_details).lower()})
 
 
 def get_function_ids(stack: Stack) -> set[str]:
     return {function.id for function in stack.of_type("Lambda::Function")}
+
+
+def test_release_is_rejected_without_the_alarms_that_roll_it_back() -> None:
+    assert load_gradual_stack().broken_rules == []
+    assert load_gradual_stack(has_details=False).broken_rules == [
+        "A gradual release needs EnableDetailedMonitoring=true"
+    ]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES[::4])

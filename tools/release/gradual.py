@@ -37,7 +37,7 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
     """Change the template in place and return it; `release` goes to every function as RELEASE.
 
     The alarms are outputs of the nested stack, so CloudFormation updates them before it moves any traffic.
-    A stack without EnableDetailedMonitoring lacks one: CloudFormation rejects its gradual release.
+    A stack without EnableDetailedMonitoring lacks one: a rule has CloudFormation reject its gradual release.
     """
     function = template["Globals"]["Function"]
     function["Environment"]["Variables"]["RELEASE"] = release
@@ -45,6 +45,14 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
     function["DeploymentPreference"] = {
         "Type": strategy,
         "Alarms": [{"Fn::GetAtt": ["MonitoringStack", f"Outputs.{name}Name"]} for name in ROLLBACK_ALARMS],
+    }
+    template["Rules"]["GradualReleaseNeedsAlarms"] = {
+        "Assertions": [
+            {
+                "Assert": {"Fn::Equals": [{"Ref": "EnableDetailedMonitoring"}, "true"]},
+                "AssertDescription": "A gradual release needs EnableDetailedMonitoring=true",
+            }
+        ]
     }
     return template
 
