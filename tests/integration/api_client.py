@@ -1,6 +1,7 @@
 """A plain HTTP client of the API."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled"})
 _JOB_TIMEOUT_SECONDS = 90.0
 # Many simultaneous requests start many functions, which takes long on a busy machine.
 _REQUEST_TIMEOUT_SECONDS = 120.0
+_MAX_REPETITIONS = 5
+_UNCHECKED = "Your token could not be checked"
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,27 @@ class ApiClient:
     ) -> dict[str, Any]:
         """Create a prediction and return it; `version` is `owner/name` or 64 hexadecimal digits."""
         body = {"version": version, "input": model_input, **fields}
-        response = self.call("POST", "/v1/predictions", body, headers=headers)
+        response = self._call_until_available("POST", "/v1/predictions", body, headers=headers)
         assert response.status_code in {201, 202}, response.text
         return _parse_object(response)
 
     def get(self, job_id: str) -> dict[str, Any]:
-        response = self.call("GET", f"/v1/predictions/{job_id}")
+        response = self._call_until_available("GET", f"/v1/predictions/{job_id}")
         assert response.status_code == 200, response.text
         return _parse_object(response)
+
+    def _call_until_available(self, *arguments: Any, **options: Any) -> requests.Response:
+        """Repeat a request that the authorizer answers with 503 because the key could not be checked in time.
+
+        That happens where more functions start than the machine has time for. The request got no further, so
+        it can be repeated.
+        """
+        for _ in range(_MAX_REPETITIONS):
+            response = self.call(*arguments, **options)
+            if response.status_code != 503 or _UNCHECKED not in response.text:
+                break
+            time.sleep(response.json()["retry_after"])
+        return response
 
     def wait_until_finished(
         self, job_id: str, *, timeout_seconds: float = _JOB_TIMEOUT_SECONDS
