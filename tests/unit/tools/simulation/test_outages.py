@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ REFUSED_SECONDS = 6600
 
 
 @pytest.fixture(autouse=True)
-def notify_is_refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def notify_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every call of AWS that the notify function makes."""
     choose = FaultPlan._choose_aws_fault
 
@@ -29,7 +28,6 @@ def notify_is_refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return "rejected"
 
     monkeypatch.setattr(FaultPlan, "_choose_aws_fault", refuse)
-    yield
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -1,0 +1,127 @@
+"""Records and messages as the first version writes them: every later version reads and finishes them.
+
+A deployment replaces the functions while jobs are under way. So these samples stay as they are: an attribute
+that is added has a default, and one that is here is never needed under another name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from replicate_proxy.aws.job_records import job_from_record, record_from_job
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.contracts.events import PredictionReport
+from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.webhooks.commands import DeliverCommand
+from tests.support.pipeline import Pipeline
+
+JOB_ID = "01kg9p6je0hmrb3gncnng6q4dp"
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+QUEUED_JOB: dict[str, Any] = {
+    "pk": f"JOB#acme#{JOB_ID}",
+    "sk": "JOB",
+    "tenant": "acme",
+    "id": JOB_ID,
+    "status": "queued",
+    "revision": 1,
+    "attempt": 1,
+    "created_at": "2026-01-31T09:30:00.000Z",
+    "submission": {"kind": "predictions", "version": VERSION},
+    "input": {"text": '{"prompt":"a cat"}'},
+    "correlation_id": "c-1",
+    "public_base_url": "https://api.proxy.test/prod",
+    "timeline": {"accepted": "2026-01-31T09:30:00.000Z"},
+    "next_check_at": "2026-01-31T09:32:00.000Z",
+    "due_shard": "DUE#1",
+    "expires_at": 1772443800,
+}
+RUNNING_JOB: dict[str, Any] = {
+    **QUEUED_JOB,
+    "status": "processing",
+    "revision": 4,
+    "replicate_id": "p1",
+    "create_sent_at": "2026-01-31T09:30:00.100Z",
+    "timeline": {"accepted": "2026-01-31T09:30:00.000Z", "submitted": "2026-01-31T09:30:00.300Z"},
+}
+PREDICTION = {
+    "id": "p1",
+    "model": "acme/model",
+    "version": VERSION,
+    "status": "succeeded",
+    "input": {"prompt": "a cat"},
+    "output": ["https://replicate.delivery/out-0.png"],
+    "error": None,
+    "logs": "",
+    "metrics": {},
+    "created_at": "2026-01-31T09:30:00.200Z",
+    "completed_at": "2026-01-31T09:30:00.900Z",
+}
+REPORT = {
+    "detail": {
+        "metadata": {"event_version": 1, "correlation_id": "c-1"},
+        "data": {
+            "tenant": "acme",
+            "job_id": JOB_ID,
+            "attempt": 1,
+            "status": "succeeded",
+            "channel": "webhook",
+            "received_at": "2026-01-31T09:30:01.000Z",
+            "prediction": PREDICTION,
+        },
+    }
+}
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline()
+
+
+def test_queued_job_is_submitted_by_its_message(pipeline: Pipeline) -> None:
+    job = pipeline.store.put(job_from_record(QUEUED_JOB))
+    message = json.dumps({"kind": "submit", "tenant": "acme", "job_id": JOB_ID})
+
+    pipeline.dispatcher.handle_command(DispatchCommand.from_json(message))
+
+    assert pipeline.get_job(job).status is JobStatus.SUBMITTED
+
+
+def test_running_job_is_finished_by_its_report(pipeline: Pipeline) -> None:
+    job = pipeline.store.put(job_from_record(RUNNING_JOB))
+    report = pipeline.report_loader.load(PredictionReport.from_queue_message(json.dumps(REPORT)))
+
+    finished = pipeline.harvester.harvest_job(report, pipeline.clock.now())
+
+    assert finished.status is JobStatus.SUCCEEDED
+    assert pipeline.get_job(job) == finished
+
+
+def test_running_job_is_finished_by_the_sweep(pipeline: Pipeline) -> None:
+    job = pipeline.store.put(job_from_record(RUNNING_JOB))
+    pipeline.replicate.predictions["p1"] = dict(PREDICTION)
+
+    pipeline.pass_time(600)
+
+    assert pipeline.get_job(job).status is JobStatus.SUCCEEDED
+
+
+def test_deliver_message_is_read() -> None:
+    fields = {"tenant": "acme", "job_id": JOB_ID, "sequence": 16, "target": "prediction"}
+
+    assert DeliverCommand.from_json(json.dumps(fields)).sequence == 16
+
+
+@pytest.mark.parametrize("sample", [QUEUED_JOB, RUNNING_JOB], ids=["queued", "running"])
+def test_job_is_written_with_the_attributes_that_it_was_read_from(sample: dict[str, Any]) -> None:
+    written = record_from_job(job_from_record(sample))
+
+    assert {name: written[name] for name in sample} == sample
+
+
+def test_attributes_and_fields_of_a_later_version_are_ignored() -> None:
+    assert job_from_record({**QUEUED_JOB, "added_later": {"x": 1}}) == job_from_record(QUEUED_JOB)
+    message = {"kind": "submit", "tenant": "acme", "job_id": JOB_ID, "added_later": 1}
+    assert DispatchCommand.from_json(json.dumps(message)).kind is DispatchKind.SUBMIT
