@@ -34,6 +34,7 @@ class DeliveryInvariants:
         self._invariants = invariants
         self._taken: dict[tuple[str, str, str], Taken] = {}
         self._highest_sequence: dict[tuple[str, str], int] = {}
+        self._stored_at: dict[str, float] = {}
         self._unsent_claims: dict[str, list[Actor]] = defaultdict(list)
         self._slots: dict[str, Actor] = {}
         self._failed_posts: Counter[Actor] = Counter()
@@ -61,9 +62,16 @@ class DeliveryInvariants:
                 self._report(
                     "deliveries are in order", f"{taken.url} {prediction_id}: {sequence} after {highest}"
                 )
-            self._highest_sequence[target] = max(highest, sequence)
+            if not self._may_precede(taken):
+                self._highest_sequence[target] = max(highest, sequence)
         if earlier is None or taken.is_answered:
             self._taken[identity] = taken
+
+    def _may_precede(self, taken: Taken) -> bool:
+        """Return whether earlier events may follow: it waited for them long enough, and no answer came."""
+        timeout_seconds = self._world.composition.delivery_settings.ordering_timeout_seconds
+        waited_seconds = taken.at - self._stored_at.get(taken.message_id, taken.at)
+        return not taken.is_answered and waited_seconds >= timeout_seconds
 
     def _note_post(self, message_id: str, sender: Actor) -> None:
         claims = self._unsent_claims.get(message_id, [])
@@ -80,6 +88,8 @@ class DeliveryInvariants:
         if table != Table.DELIVERIES or new is None or actor is None:
             return
         kind = new["sk"]["S"].partition("#")[0]
+        if kind == "DELIVERY" and old is None:
+            self._stored_at.setdefault(new["message_id"]["S"], self._world.scheduler.now)
         if kind == "DELIVERY" and old is not None:
             if _read_number(new, "total_attempts") > _read_number(old, "total_attempts"):
                 self._unsent_claims[new["message_id"]["S"]].append(actor.process)

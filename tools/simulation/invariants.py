@@ -253,9 +253,9 @@ class Invariants:
         for caller in self.keyed_callers:
             if created[caller] > 1:
                 self.report("one job per idempotency key", f"{caller} has {created[caller]} jobs")
+        self._check_predictions(jobs)
         for job in jobs.values():
             self._check_end(job)
-        self._check_predictions(jobs)
         self._check_queues()
         for check in self.at_rest:
             check()

@@ -369,11 +369,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "waiting uses up no receives",
         ((Dispatcher, "_cancel_prediction", _cancel_or_fail),),
         scenario="cancel-waits",
+        script={},
     ),
     Mutant(
         "a waiting message is received again instead of being sent again",
         "waiting uses up no receives",
         ((Dispatcher, "_postpone", _postpone_by_failing),),
+        scenario="create-waits",
+        script={},
     ),
     Mutant(
         "records expire after minutes",

@@ -135,6 +135,11 @@ class Cast:
                 continue
             return
 
+    def trip_and_create(self, *, tripped_seconds: float) -> None:
+        """Create a job after an operator has opened the breaker."""
+        self._retry(lambda: self.world.composition.build_breaker().trip(seconds=tripped_seconds))
+        self.create()
+
     def create_with_deadline(self, *, repeat_after_seconds: float) -> None:
         """Create a job that may wait for 5 s; SQS delivers its message a second time after that."""
         job = self.create(cancel_after_seconds=5)
@@ -245,6 +250,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         description="one job canceled while it is submitted and starts",
         start=lambda cast: cast.spawn("caller", partial(cast.create_and_cancel, after_seconds=0.0)),
         run_seconds=(0.0, 60.0),
+    ),
+    "create-waits": Scenario(
+        description="one job created while the breaker is open, for longer than a message may be received",
+        start=lambda cast: cast.spawn("caller", partial(cast.trip_and_create, tripped_seconds=900.0)),
+        choices=1,
     ),
     "cancel-waits": Scenario(
         description="one job canceled while the breaker is open, for longer than a message may be received",
