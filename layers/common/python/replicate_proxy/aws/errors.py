@@ -67,6 +67,8 @@ class translate_aws_errors:  # noqa: N801 - used like a function, as `contextlib
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        if error is None:
+            return
         if isinstance(error, ClientError):
             codes = _get_failure_codes(error)
             raise self._choose_class(codes, error)(
