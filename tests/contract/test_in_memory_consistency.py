@@ -215,6 +215,24 @@ class TestExpiry:
         assert simulated.get("due") is None
         assert None not in [simulated.get(name) for name in ("later", "text", "years ago")]
 
+    def test_item_expires_at_the_time_that_its_last_write_has_set(self, simulated: Simulated) -> None:
+        now = int(simulated.now)
+        for name, times in {
+            "later": (1, 9),
+            "earlier": (9, 1),
+            "none": (1, None),
+            "again": (1, 9, 1),
+        }.items():
+            for seconds in times:
+                ttl = {TTL_ATTRIBUTE: {"N": str(now + seconds)}} if seconds is not None else {}
+                simulated.put(name, **ttl)
+        simulated.now = now + 5
+        assert simulated.aws.dynamodb.expire() == 2
+        assert [name for name in ("later", "none") if simulated.get(name) is None] == []
+        simulated.now = now + 15
+        assert simulated.aws.dynamodb.expire() == 1
+        assert simulated.get("none") is not None
+
     def test_removal_of_expired_item_is_recorded_as_by_the_service(self, simulated: Simulated) -> None:
         simulated.put("due", **{TTL_ATTRIBUTE: {"N": "1799999999"}})
         simulated.aws.dynamodb.expire()
