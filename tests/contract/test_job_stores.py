@@ -285,6 +285,8 @@ def test_due_jobs_of_readable_shards_are_listed_when_others_are_throttled() -> N
         some_throttled = cast(Any, _ThrottledShards(dynamodb, 0, 3, 7))
         due_jobs = DynamoJobStore(some_throttled, JOBS_TABLE).list_due_jobs(before=NOW, limit=9)
         assert {due_job.id[-1] for due_job in due_jobs} == set("12456")
+        with pytest.raises(RetryableError):
+            DynamoJobStore(some_throttled, JOBS_TABLE).list_due_jobs(before=NOW, limit=9, requires_all=True)
         all_throttled = cast(Any, _ThrottledShards(dynamodb, *range(8)))
         with pytest.raises(RetryableError):
             DynamoJobStore(all_throttled, JOBS_TABLE).list_due_jobs(before=NOW, limit=9)

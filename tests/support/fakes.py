@@ -103,7 +103,9 @@ class FakeJobStore:
             previous_after_id=listed[0] if len(ids) > limit else None,
         )
 
-    def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+    def list_due_jobs(self, *, before: datetime, limit: int, requires_all: bool = False) -> Sequence[DueJob]:
+        if requires_all:
+            self.faults.raise_planned("list_all_due_jobs")
         self.faults.raise_planned("list_due_jobs")
         with self._lock:
             jobs = list(self.jobs.values())

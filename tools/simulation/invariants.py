@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
 from tools.simulation.observation import observe_objects, observe_writes
+from tools.simulation.replicate import RETENTION_SECONDS
 from tools.simulation.resources import BUCKET, Queue, Table
 from tools.simulation.scheduler import ProcessCrash
 
@@ -32,6 +33,7 @@ _TERMINAL = frozenset(status.value for status in TERMINAL_STATUSES)
 # What a terminal job shows; its other attributes belong to the mechanism.
 _SHOWN = ("status", "output", "files", "logs", "error", "completed_at", "metrics", "replicate_id")
 _MAX_CLEAN_FAILURES = 3
+_MANY_CRASHED_SWEEPS = 30  # of the 60 that run in an hour
 # One for each attempt whose response is lost: JobTimeouts.max_resubmissions, and the first one.
 _MAX_REJECTIONS = 6
 # The status changes of jobs.state_machine, as pairs.
@@ -267,7 +269,9 @@ class Invariants:
             self.report("a success has a prediction", str(key))
         if job.status is not JobStatus.FAILED or self._rejections[key] or self._is_excused(job):
             return
-        if not any(prediction.status == "failed" for prediction in self._predictions_by_job[key]):
+        held = self._world.replicate.predictions.get(job.replicate_id or "")
+        predictions = [*self._predictions_by_job[key], *([held] if held else [])]
+        if not any(prediction.status == "failed" for prediction in predictions):
             self.report("a transient failure is retried", f"{key} has failed: {job.error}")
 
     def _check_predictions(self, jobs: Mapping[JobKey, Job]) -> None:
@@ -289,13 +293,21 @@ class Invariants:
     def _is_excused(self, job: Job) -> bool:
         """Return whether the loss is one of those that the documentation names.
 
-        Replicate deletes a result after an hour; only an outage makes it last that long. A request of which
-        nothing is known, not even by Replicate's list, is given up rather than paid twice.
+        Replicate deletes a result after an hour; only an outage makes it last that long, of a service or of
+        the sweep. A request of which nothing is known, not even by Replicate's list, is given up rather than
+        paid twice.
         """
         error = job.error or ""
         if error.startswith("The output is lost"):
-            return bool(self._world.plan.outages)
+            return bool(self._world.plan.outages) or self._has_sweep_outage(job)
         return error.startswith("Whether Replicate accepted")
+
+    def _has_sweep_outage(self, job: Job) -> bool:
+        """Return whether most sweeps of the hour died in which the result could still be had."""
+        prediction = self._world.replicate.predictions.get(job.replicate_id or "")
+        ended = (prediction and prediction.ended) or 0.0
+        crashes = sum(ended <= time <= ended + RETENTION_SECONDS for time in self._world.sweep_crashes)
+        return crashes > _MANY_CRASHED_SWEEPS
 
     def _check_queues(self) -> None:
         for queue in Queue:

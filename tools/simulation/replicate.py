@@ -32,7 +32,7 @@ TOKEN = "r8_simulated"  # noqa: S105 - the simulation's own
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the specification
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
-_RETENTION_SECONDS = 3600.0
+RETENTION_SECONDS = 3600.0
 _PAGE_SIZE = 100
 _READ_TIMEOUT_SECONDS = 20.0
 # Only the terminal webhook is retried, for about a minute (Replicate docs, "Receive webhooks").
@@ -110,7 +110,7 @@ class SimulatedReplicate:
     def show(self, prediction: Prediction) -> dict[str, Any]:
         """Return the prediction as GET returns it."""
         shown = dict(prediction.body)
-        if prediction.ended is not None and self._scheduler.now - prediction.ended > _RETENTION_SECONDS:
+        if prediction.ended is not None and self._scheduler.now - prediction.ended > RETENTION_SECONDS:
             shown |= {"input": {}, "output": None, "logs": "", "data_removed": True}
         return shown
 
@@ -118,7 +118,7 @@ class SimulatedReplicate:
         """Return whether the prediction's files can still be fetched."""
         prediction = self.predictions.get(prediction_id)
         return prediction is not None and (
-            prediction.ended is None or self._scheduler.now - prediction.ended <= _RETENTION_SECONDS
+            prediction.ended is None or self._scheduler.now - prediction.ended <= RETENTION_SECONDS
         )
 
     def _create(

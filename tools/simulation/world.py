@@ -101,6 +101,7 @@ class World:
         self._sweep_pool = self._build_pool(self.composition.build_sweep)
         self._notify_pool = self._build_pool(self.composition.build_notify)
         self._ingest_pool = self._build_pool(self.composition.build_ingest)
+        self.sweep_crashes: list[float] = []
         self._calls: Counter[str] = Counter()
         self._connect_queues()
         self.streams = self._connect_streams()
@@ -249,6 +250,8 @@ class World:
 
         def on_end(_actor: Actor, error: BaseException | None) -> None:
             self._sweep_pool.give_back(environment, is_crashed=error is not None)
+            if error is not None:
+                self.sweep_crashes.append(self.scheduler.now)
 
         self._calls["sweep"] += 1
         self.scheduler.spawn(

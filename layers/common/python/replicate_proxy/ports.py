@@ -107,8 +107,12 @@ class JobStore(JobReader, Protocol):
         """
         ...
 
-    def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
-        """Return the jobs whose next check is due, the longest overdue first."""
+    def list_due_jobs(self, *, before: datetime, limit: int, requires_all: bool = False) -> Sequence[DueJob]:
+        """Return the jobs whose next check is due, the longest overdue first.
+
+        Those that cannot be read at the moment are left out, unless `requires_all`: then RetryableError is
+        raised, as if none can be read.
+        """
         ...
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> bool:

@@ -185,6 +185,20 @@ def test_prediction_is_not_adopted_while_equal_job_of_other_tenant_is_in_doubt(p
     assert pipeline.get_job(other).replicate_id is None
 
 
+def test_prediction_is_not_adopted_while_not_all_active_jobs_can_be_read(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_response(pipeline)
+    faults = pipeline.store.faults
+    faults.fail("list_all_due_jobs", times=1000)
+
+    pipeline.pass_time(600)
+    assert len(faults.planned["list_all_due_jobs"]) < 1000
+    assert pipeline.get_job(job).replicate_id is None
+
+    faults.planned.clear()
+    pipeline.pass_time(600)
+    assert pipeline.get_job(job).replicate_id == "p1"
+
+
 def test_prediction_that_an_ended_job_may_own_is_not_adopted_later(pipeline: Pipeline) -> None:
     job = accept_job_with_lost_response(pipeline)
     _put_doubtful_job(pipeline, "globex")

@@ -131,8 +131,11 @@ class DynamoJobStore:
         jobs_by_id = self.get_many(tenant, job_ids)
         return tuple(jobs_by_id[job_id] for job_id in job_ids if job_id in jobs_by_id)
 
-    def list_due_jobs(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
-        """Return the longest overdue jobs of all shards that can be read. Raises if none can."""
+    def list_due_jobs(self, *, before: datetime, limit: int, requires_all: bool = False) -> Sequence[DueJob]:
+        """Return the longest overdue jobs of all shards that can be read.
+
+        Raises RetryableError if none can, or if one cannot and all are required.
+        """
         due_jobs: list[DueJob] = []
         failures: list[RetryableError] = []
         for shard in range(DUE_SHARD_COUNT):
@@ -141,7 +144,7 @@ class DynamoJobStore:
             except RetryableError as error:
                 logger.warning("due jobs not listed", shard=shard, reason=str(error))
                 failures.append(error)
-        if len(failures) == DUE_SHARD_COUNT:
+        if len(failures) == DUE_SHARD_COUNT or (failures and requires_all):
             raise failures[0]
         return sorted(due_jobs, key=lambda due_job: due_job.next_check_at)[:limit]
 

@@ -158,9 +158,11 @@ class SubmissionResolver:
         """Return the other jobs that may have created any of these; None if there are too many to tell.
 
         The predictions were created before they were listed, so that the records of their jobs tell by now
-        that a create request was sent whose outcome is unknown.
+        that a create request was sent whose outcome is unknown. Raises RetryableError if not all can be read.
         """
-        rows = self.store.list_due_jobs(before=self.clock.now() + _ALL_ACTIVE, limit=_MAX_RIVALS)
+        rows = self.store.list_due_jobs(
+            before=self.clock.now() + _ALL_ACTIVE, limit=_MAX_RIVALS, requires_all=True
+        )
         if len(rows) >= _MAX_RIVALS:
             logger.warning("too many active jobs to find the owner of a prediction", job_id=job.id)
             return None
