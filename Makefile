@@ -86,7 +86,7 @@ coverage: env ## Run the same tests as unit, with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
 
 integration: env clients-js ## Run integration tests and chaos-smoke on temporary local stacks
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --timeout 600 --durations 10 tests/integration
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --timeout 600 --durations 10 tests/integration
 
 simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=100 FIRST=1]
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),100) \
