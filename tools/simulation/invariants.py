@@ -239,7 +239,12 @@ class Invariants:
 
     def check_jobs_ended(self) -> None:
         """Check that every accepted job is there and terminal, some time after faults have stopped."""
-        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        self._check_ended(self._read_jobs())
+
+    def _read_jobs(self) -> dict[JobKey, Job]:
+        return {(job.tenant, job.id): job for job in self._world.read_jobs()}
+
+    def _check_ended(self, jobs: Mapping[JobKey, Job]) -> None:
         for key in self.accepted:
             job = jobs.get(key)
             if job is None:
@@ -249,8 +254,8 @@ class Invariants:
 
     def check_at_rest(self) -> None:
         """Check what must hold once faults have stopped and everything has had its time."""
-        self.check_jobs_ended()
-        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        jobs = self._read_jobs()
+        self._check_ended(jobs)
         created = Counter(job.correlation_id for job in jobs.values() if job.batch_id is None)
         for caller in self.keyed_callers:
             if created[caller] > 1:

@@ -122,7 +122,7 @@ def put_record(
         with translate_dynamodb_errors(operation):
             client.put_item(**request)
     except ConflictError as conflict:
-        if (get_stored_record(conflict) or {}).get("write_id") != write_id:
+        if not is_own_write(conflict, write_id):
             raise
 
 
@@ -162,6 +162,11 @@ def get_stored_record(conflict: ConflictError) -> dict[str, Any] | None:
     error = conflict.__cause__
     item: Any = error.response.get("Item") if isinstance(error, ClientError) else None
     return from_item(item) if item else None
+
+
+def is_own_write(conflict: ConflictError, write_id: str) -> bool:
+    """Return whether the stored record, which did not meet the condition, is that of the write itself."""
+    return (get_stored_record(conflict) or {}).get("write_id") == write_id
 
 
 def _to_plain(value: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
-    get_stored_record,
+    is_own_write,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -82,7 +82,7 @@ class DynamoJobStore:
                 )
         except ConflictError as conflict:
             # The SDK repeats a request whose response was lost: the stored job may be this very write.
-            if (get_stored_record(conflict) or {}).get("write_id") != write_id:
+            if not is_own_write(conflict, write_id):
                 raise
         return saved
 

@@ -16,7 +16,7 @@ from replicate_proxy.auth.keys import ApiKey, PreviousDigest, UsageLimits
 from replicate_proxy.auth.principal import parse_scopes
 from replicate_proxy.aws.dynamodb import (
     from_item,
-    get_stored_record,
+    is_own_write,
     put_record,
     to_item,
     to_value,
@@ -84,7 +84,7 @@ class DynamoKeyStore:
                 self._client.update_item(**self._build_update(saved, write_id, key.revision))
         except ConflictError as conflict:
             # The SDK repeats a request whose response was lost: the stored key may be this very write.
-            if (get_stored_record(conflict) or {}).get("write_id") != write_id:
+            if not is_own_write(conflict, write_id):
                 raise
         return saved
 

@@ -17,8 +17,8 @@ from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.bootstrap.endpoints import build_redelivery_service
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService

@@ -1,4 +1,4 @@
-"""The composition root of the endpoints function; the admin function uses its redelivery service."""
+"""The composition root of the endpoints function."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.bootstrap.delivery import (
-    build_delivery_queue,
-    build_delivery_settings,
     build_delivery_store,
     build_endpoint_store,
     build_receiver_limit_store,
     build_signing_secret_store,
 )
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.net.addresses import parse_url
 from replicate_proxy.settings import PUBLIC_BASE_URL
 from replicate_proxy.webhooks.endpoint_service import EndpointService
-from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 
 @cache
@@ -45,15 +43,4 @@ def build_endpoint_service() -> EndpointService:
         receiver_limits=build_receiver_limit_store(),
         check_url=lambda url: parse_url(url, policy),
         clock=clock,
-    )
-
-
-@cache
-def build_redelivery_service() -> RedeliveryService:
-    return RedeliveryService(
-        deliveries=build_delivery_store(),
-        endpoints=build_endpoint_store(),
-        queue=build_delivery_queue(),
-        clock=clock,
-        settings=build_delivery_settings(),
     )

@@ -15,12 +15,12 @@ from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,
     build_delivery_store,
-    build_endpoint_store,
 )
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
+from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_prediction_reader
 from replicate_proxy.bootstrap.secrets import load_root_secret
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
@@ -37,7 +37,6 @@ from replicate_proxy.settings import (
     WEBHOOK_BASE_URL,
 )
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
-from replicate_proxy.webhooks.redelivery import RedeliveryService
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
@@ -59,13 +58,7 @@ def build_delivery_sweep() -> DeliverySweep:
     return DeliverySweep(
         deliveries=build_delivery_store(),
         queue=build_delivery_queue(),
-        redelivery=RedeliveryService(
-            deliveries=build_delivery_store(),
-            endpoints=build_endpoint_store(),
-            queue=build_delivery_queue(),
-            clock=clock,
-            settings=build_delivery_settings(),
-        ),
+        redelivery=build_redelivery_service(),
         clock=clock,
         settings=build_delivery_settings(),
         checkpoint=checkpoint,
