@@ -160,15 +160,20 @@ def test_failed_probe_opens_breaker_again(build_breaker: BuildBreaker, clock: Fa
     assert caught.value.retry_after == pytest.approx(30)
 
 
+def fail_probe(build_breaker: BuildBreaker, clock: FakeClock, error: Exception) -> CircuitBreaker:
+    """Open a breaker, let its probe raise the error, and return it."""
+    breaker = build_breaker()
+    fail(breaker, OUTAGES[0], SETTINGS.failure_threshold)
+    clock.advance(SETTINGS.open_seconds + 1)
+    fail(breaker, error)
+    return breaker
+
+
 @pytest.mark.parametrize("error", [RetryableError("no token"), KeyError("a bug")])
 def test_probe_that_fails_for_another_reason_does_not_close_breaker(
     build_breaker: BuildBreaker, clock: FakeClock, error: Exception
 ) -> None:
-    breaker = build_breaker()
-    fail(breaker, OUTAGES[0], SETTINGS.failure_threshold)
-    clock.advance(SETTINGS.open_seconds + 1)
-
-    fail(breaker, error)
+    breaker = fail_probe(build_breaker, clock, error)
 
     assert breaker.read_status().state == "open"
     with pytest.raises(BreakerOpenError):
@@ -179,11 +184,7 @@ def test_probe_that_fails_for_another_reason_does_not_close_breaker(
 def test_probe_with_any_response_closes_breaker(
     build_breaker: BuildBreaker, clock: FakeClock, error: Exception
 ) -> None:
-    breaker = build_breaker()
-    fail(breaker, OUTAGES[0], SETTINGS.failure_threshold)
-    clock.advance(SETTINGS.open_seconds + 1)
-
-    fail(breaker, error)
+    breaker = fail_probe(build_breaker, clock, error)
 
     assert breaker.read_status().state == "closed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -133,18 +133,7 @@ def test_prediction_is_found_when_replicate_hides_its_version(pipeline: Pipeline
 def test_prediction_of_other_model_is_not_taken_when_version_is_hidden(pipeline: Pipeline) -> None:
     job = accept_job_with_lost_request(pipeline)
     pipeline.store.save(replace(pipeline.get_job(job), model="acme/other"))
-    pipeline.replicate.predictions["p7"] = {
-        "id": "p7",
-        "model": "acme/model",
-        "version": "hidden",
-        "status": "starting",
-        "input": {"prompt": "a cat"},
-        "output": None,
-        "error": None,
-        "logs": "",
-        "metrics": {},
-        "created_at": format_timestamp(pipeline.clock.now()),
-    }
+    _list_prediction(pipeline, "p7", "acme/model", pipeline.clock.now())
 
     pipeline.pass_time(600)
 
@@ -161,6 +150,22 @@ def test_prediction_is_found_on_later_page(pipeline: Pipeline) -> None:
     pipeline.pass_time(300)
 
     assert pipeline.get_job(job).replicate_id == "p1"
+
+
+def _list_prediction(pipeline: Pipeline, replicate_id: str, model: str, created_at: datetime) -> None:
+    """Let Replicate list a prediction that no job here has created, of hidden version."""
+    pipeline.replicate.predictions[replicate_id] = {
+        "id": replicate_id,
+        "model": model,
+        "version": "hidden",
+        "status": "starting",
+        "input": {"prompt": "a cat"},
+        "output": None,
+        "error": None,
+        "logs": "",
+        "metrics": {},
+        "created_at": format_timestamp(created_at),
+    }
 
 
 def _put_doubtful_job(pipeline: Pipeline, tenant: str, **fields: Any) -> Job:
@@ -290,18 +295,7 @@ def test_prediction_is_not_adopted_that_only_a_job_of_another_tenant_shares(pipe
     deployment = Submission(kind=SubmissionKind.DEPLOYMENT, owner="acme", name="deployed")
     job = _put_doubtful_job(pipeline, "acme", submission=deployment)
     for replicate_id, model, seconds in (("p8", "acme/first", 1), ("p9", "acme/second", 9)):
-        pipeline.replicate.predictions[replicate_id] = {
-            "id": replicate_id,
-            "model": model,
-            "version": "hidden",
-            "status": "starting",
-            "input": {"prompt": "a cat"},
-            "output": None,
-            "error": None,
-            "logs": "",
-            "metrics": {},
-            "created_at": format_timestamp(now + timedelta(seconds=seconds)),
-        }
+        _list_prediction(pipeline, replicate_id, model, now + timedelta(seconds=seconds))
     # and a job of another tenant that may have created the closer one
     other = Submission(kind=SubmissionKind.MODEL, owner="acme", name="first")
     _put_doubtful_job(pipeline, "globex", id="z" * 26, submission=other)

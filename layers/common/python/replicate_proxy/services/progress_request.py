@@ -2,8 +2,8 @@
 
 Replicate reports that a prediction has started and that it has ended, and nothing in between unless each of
 its log lines were to come as a webhook, at a price for every job. So progress is read only while a caller
-looks: the read of a running job sends a command to the dispatcher, which holds Replicate's token, and the
-callers' next reads show what it found. docs/decisions/0033-progress-is-read-when-somebody-looks.md.
+reads: the read of a running job sends a command to the dispatcher, which holds Replicate's token, and the
+callers' next reads show what it found. docs/decisions/0033-progress-is-read-on-request.md.
 """
 
 from __future__ import annotations
