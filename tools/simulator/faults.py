@@ -25,7 +25,7 @@ from tools.simulator.problems import (
 from tools.simulator.randomness import create_seeded_random
 
 type FaultEndpoint = Literal[
-    "create", "get", "list", "cancel", "download", "file", "model", "other", "any", "webhook"
+    "create", "get", "list", "cancel", "download", "stream", "file", "model", "other", "any", "webhook"
 ]
 type FaultKind = Literal[
     "status",
@@ -37,6 +37,7 @@ type FaultKind = Literal[
     "slow_body",
     "broken_json",
     "truncated",
+    "cut",
     "redirect",
     "wrong_content_type",
     "lose",
@@ -76,6 +77,7 @@ class FaultRule(BaseModel):
     seconds: float = Field(default=5.0, ge=0, description="duration of a timeout, slow body, delay, reorder")
     location: str = Field(default="http://127.0.0.1:9/", description="target of a redirect")
     content_type: str = Field(default="text/html", description="for wrong_content_type")
+    size: int = Field(default=0, ge=0, description="bytes of the body before a cut")
     copies: int = Field(default=2, ge=2, description="total number of copies of a duplicate")
 
     @model_validator(mode="after")
@@ -320,6 +322,26 @@ async def _truncate_body(call: BrokenCall) -> None:
     await call.close()
 
 
+async def _cut_body(call: BrokenCall) -> None:
+    """Send the body as it comes, and reset the connection after `size` bytes."""
+    remaining = call.rule.size
+
+    async def send_until_cut(message: Message) -> None:
+        nonlocal remaining
+        body = message.get("body", b"")
+        if message["type"] != "http.response.body" or len(body) < remaining:
+            remaining -= len(body)
+            await call.send(message)
+            return
+        if remaining:
+            await call.send_chunk(body[:remaining])
+            await asyncio.sleep(0)
+            remaining = 0
+        await call.abort()
+
+    await call.app(call.scope, call.receive, send_until_cut)
+
+
 async def _redirect(call: BrokenCall) -> None:
     status = call.rule.status if call.rule.status in range(300, 400) else 302
     headers = [(b"location", call.rule.location.encode()), (b"content-length", b"0")]
@@ -342,6 +364,7 @@ _BREAKERS_BY_KIND: dict[FaultKind, Callable[[BrokenCall], Awaitable[None]]] = {
     "slow_body": _break_with_slow_body,
     "broken_json": _break_json,
     "truncated": _truncate_body,
+    "cut": _cut_body,
     "redirect": _redirect,
     "wrong_content_type": _change_content_type,
 }

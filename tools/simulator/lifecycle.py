@@ -83,6 +83,8 @@ class PredictionRunner:
                     startup_seconds = script.startup_seconds
                 await asyncio.sleep(startup_seconds)
                 prediction.status, prediction.started_ns = "processing", now_ns()
+                if prediction.stream is not None:
+                    prediction.stream.start()
                 self._webhooks.emit(prediction, "start")
                 async with asyncio.timeout(self._get_settings().run_limit) as run_limit:
                     await self._process(prediction, model, script)
@@ -105,11 +107,11 @@ class PredictionRunner:
         if script.hold or self._get_settings().hold:
             completion = await self._wait_for_completion(prediction)
         status = completion.status or script.status
-        prediction.logs = completion.overrides.get("logs", prediction.logs)
+        if "logs" in completion.overrides:
+            self._replace_logs(prediction, completion.overrides["logs"])
         output = completion.overrides.get("output", script.output)
         if output is not None:
-            prediction.output = await self._output_files.publish(output, prediction)
-            self._webhooks.emit(prediction, "output")
+            await self._publish_output(prediction, output)
         if self._get_settings().completion_delay:
             prediction.outputs_ready.set()
             await asyncio.sleep(self._get_settings().completion_delay)
@@ -125,12 +127,22 @@ class PredictionRunner:
             await asyncio.sleep((step.at - elapsed_share) * latency_seconds)
             elapsed_share = step.at
             if step.logs:
-                prediction.logs += step.logs
+                self._replace_logs(prediction, prediction.logs + step.logs)
                 self._webhooks.emit(prediction, "logs")
             if step.output is not None:
-                prediction.output = await self._output_files.publish(step.output, prediction)
-                self._webhooks.emit(prediction, "output")
+                await self._publish_output(prediction, step.output)
         await asyncio.sleep((1 - elapsed_share) * latency_seconds)
+
+    async def _publish_output(self, prediction: Prediction, output: Any) -> None:
+        prediction.output = await self._output_files.publish(output, prediction)
+        if prediction.stream is not None:
+            prediction.stream.add_output(prediction.output)
+        self._webhooks.emit(prediction, "output")
+
+    def _replace_logs(self, prediction: Prediction, logs: str) -> None:
+        if prediction.stream is not None:
+            prediction.stream.add_logs(logs.removeprefix(prediction.logs))
+        prediction.logs = logs
 
     async def _wait_for_completion(self, prediction: Prediction) -> Completion:
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -151,8 +163,6 @@ class PredictionRunner:
             return
         completed_ns = now_ns()
         prediction.status, prediction.error, prediction.completed_ns = status, error, completed_ns
-        if status in ("canceled", "aborted"):
-            prediction.output = None
         total_seconds = to_seconds(completed_ns - prediction.created_ns)
         prediction.metrics = {"total_time": round(total_seconds, 6)}
         if prediction.started_ns is not None:
@@ -160,6 +170,8 @@ class PredictionRunner:
             prediction.metrics["predict_time"] = round(run_seconds, 9)
         if script and status == "succeeded":
             prediction.metrics |= script.metrics
+        if prediction.stream is not None:
+            prediction.stream.finish(status, error, prediction.metrics)
         prediction.outputs_ready.set()
         self._webhooks.emit(prediction, "completed")
 

@@ -1,7 +1,6 @@
 """Middleware in front of the routes: request counts, authentication, rate limit, fault injection.
 
-It applies to Replicate's endpoints. The control API passes through it for loopback clients only, and streams
-pass unchanged.
+It applies to Replicate's endpoints. The control API passes through it for loopback clients only.
 """
 
 import hmac
@@ -26,6 +25,7 @@ _ENDPOINTS = tuple(
         ("GET", r"/v1/predictions", "list"),
         ("GET", r"/v1/predictions/[^/]+", "get"),
         ("POST", r"/v1/predictions/[^/]+/cancel", "cancel"),
+        ("GET", r"/v1/streams/[^/]+|/v1/files/stream-[^/]+", "stream"),
         ("*", r"/v1/files(/.*)?", "file"),
         ("*", r"/v1/models(/.*)?", "model"),
         ("*", r"/v1/.*", "other"),
@@ -123,7 +123,7 @@ class SimulatorMiddleware:
 
     def _find_problem(self, endpoint: str, scope: Scope) -> ProblemError | None:
         """Return the reason to reject the call, if there is one."""
-        if endpoint == "download" or _PUBLIC_PATHS.fullmatch(scope["path"]):
+        if endpoint in ("download", "stream") or _PUBLIC_PATHS.fullmatch(scope["path"]):
             return None
         if not self._is_authenticated(scope):
             return unauthenticated_error()
@@ -144,7 +144,7 @@ class SimulatorMiddleware:
         async def send_observed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._simulator.stats.responses[f"{endpoint} {message['status']}"] += 1
-                if endpoint != "download":
+                if endpoint not in ("download", "stream"):
                     headers = self._rate_limiter.build_headers(endpoint)
                     message["headers"] = [*message.get("headers", []), *headers]
             await send(message)

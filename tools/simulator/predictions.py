@@ -5,6 +5,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tools.simulator.streams import EventStream
 from tools.simulator.timestamps import format_timestamp, to_seconds
 
 type Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
@@ -46,7 +47,7 @@ class Prediction:
     webhook_events: frozenset[WebhookEvent] = DEFAULT_WEBHOOK_EVENTS
     deployment: str | None = None
     deadline_ns: int | None = None
-    is_streamable: bool = False
+    stream: EventStream | None = None
     status: Status = "starting"
     output: Any = None
     logs: str = ""
@@ -86,6 +87,7 @@ class PredictionStore:
     def __init__(self) -> None:
         self._ordered: list[Prediction] = []
         self._by_id: dict[str, Prediction] = {}
+        self._by_stream: dict[str, Prediction] = {}
 
     def add(self, prediction: Prediction) -> None:
         """Store a new prediction. Its creation time becomes later than that of every earlier one."""
@@ -93,10 +95,16 @@ class PredictionStore:
             prediction.created_ns = max(prediction.created_ns, self._ordered[-1].created_ns + 1)
         self._ordered.append(prediction)
         self._by_id[prediction.id] = prediction
+        if prediction.stream is not None:
+            self._by_stream[prediction.stream.path] = prediction
 
     def get(self, prediction_id: str) -> Prediction | None:
         """Return the prediction with that ID."""
         return self._by_id.get(prediction_id)
+
+    def find_stream(self, path: str) -> Prediction | None:
+        """Return the prediction whose stream has that path."""
+        return self._by_stream.get(path)
 
     def list_all(self) -> list[Prediction]:
         """Return every prediction, oldest first."""
@@ -120,6 +128,7 @@ class PredictionStore:
         """Remove every prediction."""
         self._ordered.clear()
         self._by_id.clear()
+        self._by_stream.clear()
 
     def _find_position(self, instant_ns: int) -> int:
         return bisect_left(self._ordered, instant_ns, key=lambda prediction: prediction.created_ns)
@@ -170,6 +179,6 @@ def build_created_view(prediction: Prediction, public_url: str) -> dict[str, Any
 def _build_urls(prediction: Prediction, public_url: str) -> dict[str, str]:
     get = f"{public_url}/v1/predictions/{prediction.id}"
     urls = {"cancel": f"{get}/cancel", "get": get, "web": f"https://replicate.com/p/{prediction.id}"}
-    if prediction.is_streamable:
-        urls["stream"] = f"{public_url}/stream/{prediction.id}"
+    if prediction.stream is not None:
+        urls["stream"] = public_url + prediction.stream.path
     return urls

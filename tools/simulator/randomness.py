@@ -33,6 +33,11 @@ def generate_output_folder() -> str:
     return secrets.token_urlsafe(30)
 
 
+def generate_stream_id() -> str:
+    """Return an unguessable path segment for the stream of one prediction."""
+    return base64.b32encode(secrets.token_bytes(32)).decode().lower().rstrip("=")
+
+
 def create_seeded_random(*parts: object) -> Random:
     """Return a generator that produces the same sequence for the same parts."""
     return Random(":".join(str(part) for part in parts))  # noqa: S311 - must be reproducible, guards no secret

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tools.simulator.streams import StreamDialect
+
 DEFAULT_TOKEN = "r8_local"  # noqa: S105 - accepted by no other server
 DEFAULT_WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the published svix example
 
@@ -49,6 +51,11 @@ class Settings(BaseModel):
         default=None, gt=0, description="creates; None means no limit"
     )
     rate_limit_burst: int = Field(default=1, ge=1, description="creates allowed at once")
+    stream_idle_limit: float = Field(default=30.0, gt=0, description="a stream without events ends after it")
+    stream_retention: float = Field(
+        default=60.0, ge=0, description="time from completion until a stream is gone"
+    )
+    stream_dialect: StreamDialect = Field(default="replicate", description="names of the events of streams")
     job_parameters: tuple[str, ...] = Field(
         default=("job",), description="query parameters of the webhook URL by which creates are counted"
     )

@@ -1,6 +1,7 @@
 """Counts of requests, predictions and webhooks since start or the last reset."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,6 +21,7 @@ class Stats:
     requests: Counter[str] = field(default_factory=Counter)
     responses: Counter[str] = field(default_factory=Counter)
     third_party_downloads: int = 0
+    streams_with_credentials: int = 0
     webhooks_sent: int = 0
     webhooks_acknowledged: int = 0
 
@@ -31,6 +33,10 @@ class Stats:
                 if name in job_parameters:
                     self.predictions_by_job[value] += 1
 
+    def count_stream(self, headers: Mapping[str, str]) -> None:
+        """Count the request of a stream if it carries a credential, which Replicate must not get."""
+        self.streams_with_credentials += "authorization" in headers or "cookie" in headers
+
     def build_report(self) -> dict[str, Any]:
         """Return the counts as JSON."""
         return {
@@ -39,6 +45,7 @@ class Stats:
             "requests": dict(self.requests),
             "responses": dict(self.responses),
             "third_party_downloads": self.third_party_downloads,
+            "streams_with_credentials": self.streams_with_credentials,
             "webhooks_sent": self.webhooks_sent,
             "webhooks_acknowledged": self.webhooks_acknowledged,
         }

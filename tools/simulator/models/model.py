@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
+from tools.simulator.streams import StreamKind
+
 type JsonSchema = dict[str, Any]
 type Behavior = Callable[["RunContext"], "RunScript"]
 
@@ -74,7 +76,7 @@ class Model:
     output: JsonSchema
     required: tuple[str, ...] = ()
     is_official: bool = False
-    is_streamable: bool = False
+    stream: StreamKind | None = None
     latency_factor: float = 1.0
 
     @property

@@ -1,9 +1,6 @@
 """Routes for predictions: create, read, list, cancel (OpenAPI document, predictions.*), and stream."""
 
 import asyncio
-import json
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
@@ -26,7 +23,7 @@ from tools.simulator.problems import (
     invalid_version_error,
     not_found_error,
 )
-from tools.simulator.randomness import generate_prediction_id
+from tools.simulator.randomness import generate_prediction_id, generate_stream_id
 from tools.simulator.routes.common import (
     build_page_url,
     get_full_name,
@@ -36,15 +33,10 @@ from tools.simulator.routes.common import (
     parse_cursor,
 )
 from tools.simulator.simulator import Simulator
+from tools.simulator.streams import EventStream
 from tools.simulator.timestamps import NANOSECONDS_PER_SECOND, now_ns, parse_timestamp
 
 _PAGE_SIZE = 100
-_STREAM_INTERVAL_SECONDS = 0.05
-_STREAM_END_DATA_BY_STATUS = {
-    "canceled": {"reason": "canceled"},
-    "aborted": {"reason": "canceled"},
-    "failed": {"reason": "error"},
-}
 
 
 async def create(request: Request) -> Response:
@@ -117,9 +109,24 @@ async def list_page(request: Request) -> Response:
 async def stream(request: Request) -> Response:
     """GET of `urls.stream`: server-sent events (Replicate docs, streaming).
 
-    It needs no token: the ID in the URL is the secret.
+    It needs no token: the URL is the secret. `Last-Event-ID` resumes after an event.
     """
-    return StreamingResponse(_generate_events(get_prediction(request)), media_type="text/event-stream")
+    simulator = get_simulator(request)
+    settings = simulator.settings
+    prediction = simulator.predictions.find_stream(request.url.path)
+    if (
+        prediction is None
+        or prediction.stream is None
+        or prediction.seconds_since_completion(now_ns()) >= settings.stream_retention
+    ):
+        raise not_found_error()
+    simulator.stats.count_stream(request.headers)
+    events = prediction.stream.read(
+        last_event_id=request.headers.get("last-event-id"),
+        dialect=settings.stream_dialect,
+        idle_seconds=settings.stream_idle_limit,
+    )
+    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 async def _create(
@@ -143,7 +150,7 @@ async def _create(
         webhook_events=create_request.webhook_events,
         deployment=deployment,
         deadline_ns=deadline_ns,
-        is_streamable=model.is_streamable,
+        stream=EventStream(generate_stream_id(), model.stream) if model.stream else None,
     )
     simulator.predictions.add(prediction)
     simulator.stats.count_prediction(prediction, simulator.settings.job_parameters)
@@ -188,28 +195,6 @@ def _parse_time_parameter(request: Request, name: str) -> int | None:
         raise ProblemError(400, f"{name} must be an ISO 8601 date-time") from error
 
 
-async def _generate_events(prediction: Prediction) -> AsyncIterator[str]:
-    sent = 0
-    while True:
-        is_terminal = prediction.is_terminal
-        pieces = prediction.output if isinstance(prediction.output, list) else []
-        for piece in pieces[sent:]:
-            yield _format_event("output", str(piece), sent)
-            sent += 1
-        if is_terminal:
-            break
-        await asyncio.sleep(_STREAM_INTERVAL_SECONDS)
-    if prediction.status == "failed":
-        yield _format_event("error", json.dumps({"detail": prediction.error}), sent)
-    end_data = _STREAM_END_DATA_BY_STATUS.get(prediction.status, {})
-    yield _format_event("done", json.dumps(end_data), sent + 1)
-
-
-def _format_event(name: str, data: str, number: int) -> str:
-    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
-    return f"event: {name}\nid: {int(time.time() * 1000)}:{number}\n{lines}\n"
-
-
 ROUTES = [
     Route("/v1/predictions", create, methods=["POST"]),
     Route("/v1/predictions", list_page, methods=["GET"]),
@@ -217,5 +202,6 @@ ROUTES = [
     Route("/v1/predictions/{id}/cancel", cancel, methods=["POST"]),
     Route("/v1/models/{owner}/{name}/predictions", create_by_model, methods=["POST"]),
     Route("/v1/deployments/{owner}/{name}/predictions", create_by_deployment, methods=["POST"]),
-    Route("/stream/{id}", stream, methods=["GET"]),
+    Route("/v1/streams/{opaque}", stream, methods=["GET"]),
+    Route("/v1/files/stream-{opaque}", stream, methods=["GET"]),
 ]

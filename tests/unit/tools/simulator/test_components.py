@@ -157,7 +157,8 @@ def test_fault_rule_for_any_endpoint_spares_webhooks() -> None:
         ("HEAD", "/delivery/a/0/b.png", "download"),
         ("GET", "/v1/search", "other"),
         ("GET", "/_control/stats", None),
-        ("GET", "/stream/x", None),
+        ("GET", "/v1/streams/x", "stream"),
+        ("GET", "/v1/files/stream-x", "stream"),
     ],
 )
 def test_call_is_classified_by_method_and_path(method: str, path: str, endpoint: str | None) -> None:
