@@ -23,11 +23,12 @@ from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 
 FOLDER = StackFolder("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
-# Short enough for tests that lose webhooks and responses, long enough for a busy machine.
+# Short enough for tests that lose webhooks and responses or watch progress, long enough for a busy machine.
 PARAMETERS = {
     "UnknownOutcomeTimeoutSeconds": "4",
     "ResubmitAfterSeconds": "10",
     "WebhookTimeoutSeconds": "10",
+    "ProgressIntervalSeconds": "1",
 }
 STORED_PREDICTIONS = 203
 """More than two pages of a list."""

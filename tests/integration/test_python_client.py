@@ -1,5 +1,6 @@
 """Replicate's unmodified Python client, which is given nothing but base URL and API key."""
 
+import base64
 import io
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from replicate.helpers import FileOutput
 
 from tests.integration.api_client import ApiClient
 from tests.integration.models import FLUX, LLAMA, SDXL, SMALL_IMAGE_INPUT, get_version
+from tools.local.stack import Stack
 from tools.local.waiting import wait_for
 from tools.simulator.client import SimulatorClient
 
@@ -78,6 +80,25 @@ def test_deployment_is_readable_and_creates_predictions(client: Client) -> None:
     assert (prediction.status, prediction.output) == ("succeeded", "done")
 
 
+def test_list_of_deployments_has_pages_at_our_own_address(
+    client: Client, stack: Stack, simulator: SimulatorClient
+) -> None:
+    simulator.change_settings(page_size=1)
+    # The cursor of the first page, because the page without a cursor may still be cached.
+    cursor = base64.urlsafe_b64encode(b'{"p": 0}').decode()
+    first = client.deployments.list(f"/v1/deployments?cursor={cursor}")
+    assert first.next is not None
+    second = client.deployments.list(first.next)
+
+    assert first.next.startswith(f"{stack.api_url}/v1/deployments?cursor=")
+    assert second.previous is not None
+    assert second.previous.startswith(f"{stack.api_url}/v1/deployments?cursor=")
+    assert second.next is None
+    assert client.deployments.list(second.previous).results == first.results
+    names = [deployment.name for page in (first, second) for deployment in page.results]
+    assert names == ["lab-deployment", "sdxl-deployment"]
+
+
 def test_text_and_logs_grow_while_the_client_polls(client: Client) -> None:
     words = [f"word {number} " for number in range(10)]
     prediction = client.predictions.create(
@@ -86,7 +107,7 @@ def test_text_and_logs_grow_while_the_client_polls(client: Client) -> None:
             "output": words,
             "partial": [words[:count] for count in range(1, 11)],
             "logs": "10%\n50%\n90%\n",
-            "latency": 20,
+            "latency": 8,
         },
     )
     seen: list[tuple[str, str]] = []
@@ -134,6 +155,14 @@ def test_create_raises_replicate_error_with_our_message_when_request_is_invalid(
 
     assert raised.value.status == 422
     assert "version: must be" in str(raised.value.detail)
+
+
+def test_refused_operation_raises_replicate_error_that_says_what_to_use(client: Client) -> None:
+    with pytest.raises(ReplicateError) as raised:
+        client.trainings.list()
+
+    assert raised.value.status == 405
+    assert "POST /v1/predictions" in str(raised.value.detail)
 
 
 def test_uploaded_file_can_be_an_input_that_the_model_reads_at_its_url(

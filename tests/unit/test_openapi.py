@@ -33,6 +33,7 @@ from replicate_proxy.api.predictions.bodies import (
 )
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
+from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.webhooks.bodies import (
@@ -92,6 +93,7 @@ def build_router() -> Router:
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
     add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
     add_catalog_routes(router, UNUSED)
+    add_refused_routes(router)
     add_delivery_routes(router, endpoints=UNUSED, redelivery=UNUSED, deliveries=UNUSED)
     add_endpoint_routes(router, UNUSED, UNUSED)
     add_file_routes(router, UNUSED, load_signing_key=UNUSED)

@@ -56,6 +56,9 @@ class Settings(BaseModel):
         default=60.0, ge=0, description="time from completion until a stream is gone"
     )
     stream_dialect: StreamDialect = Field(default="replicate", description="names of the events of streams")
+    page_size: int = Field(
+        default=100, ge=1, description="entries on a page of a list other than the predictions"
+    )
     job_parameters: tuple[str, ...] = Field(
         default=("job",), description="query parameters of the webhook URL by which creates are counted"
     )

@@ -7,6 +7,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.api.refused import REFUSED_OPERATIONS
 from replicate_proxy.services.catalog import CATALOG_ROUTES
 from tests.template.effective_permissions import as_list
 
@@ -37,6 +38,10 @@ ROUTES_WITHOUT_MODEL = {
     ("post", "/v1/predictions/{id}/cancel"): "has no body",
     ("post", "/v1/uploads/{id}/complete"): "has no body",
     ("post", "/v1/files"): "multipart/form-data, for which API Gateway has no models",
+    **{
+        (operation.method.lower(), operation.resource): "refused, whatever its body is"
+        for operation in REFUSED_OPERATIONS
+    },
 }
 _STATUS_BY_RESPONSE = {
     "UNAUTHORIZED": 401,

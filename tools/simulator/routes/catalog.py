@@ -11,7 +11,7 @@ from tools.simulator.models.model import build_model_view, build_version_view
 from tools.simulator.predictions import build_prediction_view
 from tools.simulator.problems import not_found_error
 from tools.simulator.routes.common import (
-    build_single_page,
+    build_page,
     get_full_name,
     get_model,
     get_simulator,
@@ -39,14 +39,14 @@ _MAX_SEARCH_RESULTS, _DEFAULT_SEARCH_RESULTS = 50, 20
 async def list_models(request: Request) -> Response:
     """GET /models."""
     models = get_simulator(request).catalog.list_models()
-    return json_response(build_single_page([build_model_view(model) for model in models]))
+    return json_response(build_page(request, [build_model_view(model) for model in models]))
 
 
 async def query_models(request: Request) -> Response:
     """QUERY /models: the body is the query, as plain text."""
     words = (await request.body()).decode(errors="replace")
     models = get_simulator(request).catalog.search_models(words)
-    return json_response(build_single_page([build_model_view(model) for model in models]))
+    return json_response(build_page(request, [build_model_view(model) for model in models]))
 
 
 async def read_model(request: Request) -> Response:
@@ -56,7 +56,7 @@ async def read_model(request: Request) -> Response:
 
 async def list_versions(request: Request) -> Response:
     """GET /models/{owner}/{name}/versions."""
-    return json_response(build_single_page([build_version_view(get_model(request))]))
+    return json_response(build_page(request, [build_version_view(get_model(request))]))
 
 
 async def read_version(request: Request) -> Response:
@@ -79,7 +79,7 @@ async def list_examples(request: Request) -> Response:
     ][:_MAX_EXAMPLES]
     public_url = simulator.launch.public_url
     return json_response(
-        build_single_page([build_prediction_view(prediction, public_url) for prediction in examples])
+        build_page(request, [build_prediction_view(prediction, public_url) for prediction in examples])
     )
 
 
@@ -92,7 +92,7 @@ async def read_readme(request: Request) -> Response:
 async def list_deployments(request: Request) -> Response:
     """GET /deployments."""
     return json_response(
-        build_single_page([_build_deployment_view(request, name) for name in MODELS_BY_DEPLOYMENT])
+        build_page(request, [_build_deployment_view(request, name) for name in MODELS_BY_DEPLOYMENT])
     )
 
 
@@ -101,9 +101,9 @@ async def read_deployment(request: Request) -> Response:
     return json_response(_build_deployment_view(request, get_full_name(request)))
 
 
-async def list_collections(_: Request) -> Response:
+async def list_collections(request: Request) -> Response:
     """GET /collections."""
-    return json_response(build_single_page([_build_collection_view(slug) for slug in _COLLECTIONS]))
+    return json_response(build_page(request, [_build_collection_view(slug) for slug in _COLLECTIONS]))
 
 
 async def read_collection(request: Request) -> Response:

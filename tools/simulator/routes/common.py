@@ -45,11 +45,6 @@ def get_model(request: Request) -> Model:
     return model
 
 
-def build_single_page(results: list[Any]) -> dict[str, Any]:
-    """Return a page that is the only one of its list."""
-    return {"next": None, "previous": None, "results": results}
-
-
 def build_page_url(request: Request, position: int | None) -> str | None:
     """Return the absolute URL of the page that starts at `position`, with the other parameters unchanged."""
     if position is None:
@@ -68,3 +63,14 @@ def parse_cursor(request: Request) -> int | None:
         return int(json.loads(base64.urlsafe_b64decode(cursor))["p"])
     except (ValueError, KeyError, TypeError) as error:
         raise ProblemError(400, "Invalid cursor") from error
+
+
+def build_page(request: Request, results: list[Any]) -> dict[str, Any]:
+    """Return the page of the list that the request's cursor names, by default the first."""
+    size = get_simulator(request).settings.page_size
+    start = parse_cursor(request) or 0
+    return {
+        "next": build_page_url(request, start + size if start + size < len(results) else None),
+        "previous": build_page_url(request, max(0, start - size) if start > 0 else None),
+        "results": results[start : start + size],
+    }

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tools.simulator.output_files import FileContent
 from tools.simulator.problems import InvalidField, ProblemError, invalid_input_error, not_found_error
-from tools.simulator.routes.common import build_single_page, get_simulator, json_response
+from tools.simulator.routes.common import build_page, get_simulator, json_response
 from tools.simulator.uploads import MAX_UPLOAD_BYTES, UploadedFile
 
 _RANGE_PATTERN = re.compile(r"bytes=(\d*)-(\d*)")
@@ -43,7 +43,7 @@ async def upload_file(request: Request) -> Response:
 async def list_files(request: Request) -> Response:
     """GET /files."""
     uploads = get_simulator(request).uploads
-    return json_response(build_single_page([uploads.build_view(file) for file in uploads.list_all()]))
+    return json_response(build_page(request, [uploads.build_view(file) for file in uploads.list_all()]))
 
 
 async def read_file(request: Request) -> Response:

@@ -1,10 +1,11 @@
-"""The composition root of the catalog function: Replicate's read-only endpoints."""
+"""The composition root of the catalog function: Replicate's read-only and refused endpoints."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from replicate_proxy.api.catalog import add_catalog_routes
+from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.bootstrap.control import build_control_table, build_known_models
 from replicate_proxy.bootstrap.environment import env
@@ -49,4 +50,5 @@ def build_router() -> Router:
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_catalog_routes(router, catalog)
+    add_refused_routes(router)
     return router
