@@ -19,6 +19,7 @@ from replicate_proxy import signing
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, PredictionReport
+from replicate_proxy.contracts.stream_urls import KnownStream, StreamUrlBuilder
 from replicate_proxy.errors import ProxyError, RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.model import Job, JobStatus, Submission, SubmissionKind
@@ -26,6 +27,7 @@ from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
+from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.dispatch import Dispatcher
@@ -38,6 +40,7 @@ from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportLoader, ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
+from replicate_proxy.services.stream_urls import KnownStreams
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
@@ -58,6 +61,9 @@ if TYPE_CHECKING:
 
     from replicate_proxy.services.check_outcome import CheckOutcome
 
+OUTPUTS_URL = "https://outputs.test"
+STREAM_HOST_URL = "https://stream.replicate.test"
+STREAM_KEY = b"the key of stream URLs"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PRINCIPAL = Principal(TENANT, "key-1", frozenset({"predictions:read", "predictions:write"}))
 
@@ -111,13 +117,15 @@ class Pipeline:
         self.updater = JobUpdater(
             self.store, self.clock, self.timeouts, on_changed=log_job_change, on_ended=record_job_end
         )
+        self.known_models = FakeStreamDirectory()
+        self.streams = KnownStreams(self.known_models, lambda: STREAM_KEY)
         self._build_ingest()
         self._build_pipeline()
         self.sweeper = self._build_sweeper()
 
     def _build_ingest(self) -> None:
         self.idempotency = FakeIdempotencyStore()
-        self.job_factory = JobFactory(self.documents, self.timeouts)
+        self.job_factory = JobFactory(self.documents, self.timeouts, self.streams.find_url)
         self.job_creator = JobCreator(
             store=self.store,
             idempotency=self.idempotency,
@@ -155,6 +163,8 @@ class Pipeline:
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,
+            known_models=self.known_models,
+            streams=StreamUrlBuilder(OUTPUTS_URL, STREAM_HOST_URL, STREAM_KEY),
             checkpoint=self.checkpoint,
         )
         self.webhook_handler = ReplicateWebhookHandler(
@@ -322,6 +332,18 @@ class Pipeline:
         }
         with suppress(RetryableError):
             self.webhook_handler.handle_webhook(headers, query, body)
+
+
+class FakeStreamDirectory(NothingKnown):
+    """Knows for all models alike what they stream."""
+
+    stream: KnownStream | None = None
+
+    def find_stream(self, submission: Submission) -> KnownStream | None:
+        return self.stream
+
+    def record_stream(self, submission: Submission, stream: KnownStream) -> None:
+        self.stream = stream
 
 
 class FakeBatchLimiter:

@@ -6,6 +6,7 @@ import json
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
 from replicate_proxy.api.health import add_health_routes
@@ -13,16 +14,21 @@ from replicate_proxy.api.predictions.job_request_parser import JobRequestParser,
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.api.streams import STREAMS_RESOURCE, add_stream_routes
+from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.jobs.model import Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.stream_replay import StreamReplay
+from replicate_proxy.services.stream_urls import StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import VERSION, make_event
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import OUTPUTS_URL, STREAM_KEY, Pipeline
 
+NO_STREAM = KnownStream(StreamKind.NONE, OUTPUTS_URL)
 CREATE_BODY = {"version": VERSION, "input": {"prompt": "a cat"}}
 API_URL = "https://proxy.test/prod"
 
@@ -70,6 +76,7 @@ class PredictionApi:
 
     def __init__(self, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self.pipeline = Pipeline()
+        self.pipeline.known_models.stream = NO_STREAM
         self.finishes_after = 1e9
         renderer = PredictionRenderer(self.pipeline.documents, max_response_bytes=max_response_bytes)
         self.wait_limiter = FakeWaitLimiter()
@@ -85,6 +92,7 @@ class PredictionApi:
             creator=self.pipeline.job_creator,
             canceler=self.pipeline.canceler,
             waiter=waiter,
+            stream_waiter=StreamUrlWaiter(self.pipeline.streams, waiter, 2),
             renderer=renderer,
         )
         add_batch_write_routes(
@@ -98,6 +106,10 @@ class PredictionApi:
         add_prediction_read_routes(self.reads, PredictionReader(self.pipeline.store, renderer, requester))
         add_batch_read_routes(self.reads, batches=BatchReader(self.pipeline.batch_store), renderer=renderer)
         add_health_routes(self.reads)
+        replay = StreamReplay(
+            self.pipeline.store, self.pipeline.documents, waiter, lambda: STREAM_KEY, max_wait_seconds=25
+        )
+        add_stream_routes(self.reads, replay)
 
     def _sleep(self, seconds: float) -> None:
         self.pipeline.clock.advance(seconds)
@@ -119,6 +131,20 @@ class PredictionApi:
     def get(self, resource: str, **fields: Any) -> tuple[int, Any, Any]:
         """Return status, parsed body and headers."""
         return _parse(self.reads.handle(make_event("GET", resource, **fields)))
+
+    def read_stream(self, url: str, *, last_event_id: str = "") -> tuple[int, str]:
+        """Return status and body of a stream URL, as CloudFront reads it where Replicate's does not exist."""
+        parts = urlsplit(url)
+        response = self.reads.handle(
+            make_event(
+                "GET",
+                STREAMS_RESOURCE,
+                params={"proxy": parts.path.strip("/")},
+                query=dict(parse_qsl(parts.query)),
+                headers={"last-event-id": last_event_id} if last_event_id else {},
+            )
+        )
+        return response["statusCode"], response["body"]
 
     def get_prediction(self, prediction_id: str, **fields: Any) -> tuple[int, Any, Any]:
         return self.get("/v1/predictions/{id}", params={"id": prediction_id}, **fields)

@@ -34,6 +34,9 @@ class FakeReplicate:
         self.faults = Faults()
         self.create_delay_seconds: float = 0
         self.canceled: list[str] = []
+        # The stream URL of predictions; None if their models do not stream.
+        self.stream_url: str | None = None
+        self.keeps_output_of_canceled = False
         self._next_numbers = itertools.count(1)
 
     def acquire_create_slot(self) -> float:
@@ -56,6 +59,8 @@ class FakeReplicate:
             "metrics": {},
             "created_at": format_timestamp(self.clock.now()),
         }
+        if self.stream_url is not None:
+            self.predictions[prediction_id]["urls"] = {"stream": self.stream_url}
         if "webhook" in body:
             self.webhooks[prediction_id] = body["webhook"]
         self.faults.raise_planned("create_response")
@@ -97,6 +102,8 @@ class FakeReplicate:
 
     def finish(self, prediction_id: str, status: str = "succeeded", **fields: Any) -> None:
         output = OUTPUT if status == "succeeded" else None
+        if status == "canceled" and self.keeps_output_of_canceled:
+            output = self.predictions[prediction_id]["output"]
         self._update(
             prediction_id,
             **{

@@ -128,6 +128,7 @@ RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 STAGE = "ApiStage/Properties"
 DISTRIBUTION = "OutputsDistribution/Properties/DistributionConfig"
+STREAMS_POLICY = "StreamsOriginRequestPolicy/Properties/OriginRequestPolicyConfig"
 BOUNDARY = "FunctionBoundary/Properties/PolicyDocument/Statement"
 OPEN_INGRESS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
 
@@ -400,6 +401,26 @@ CASES: list[Case] = [
         edge.check_distributions,
         "default",
         put("OutputsOriginAccessControl/Properties/OriginAccessControlConfig/SigningBehavior", "no-override"),
+    ),
+    (
+        edge.check_distributions,
+        "default",
+        put(f"{DISTRIBUTION}/Origins/1/CustomOriginConfig/OriginProtocolPolicy", "http-only"),
+    ),
+    *(
+        (edge.check_streams, "default", change)
+        for change in (
+            put(f"{STREAMS_POLICY}/HeadersConfig/Headers", ["Accept", "authorization"]),
+            put(f"{STREAMS_POLICY}/HeadersConfig", {"HeaderBehavior": "allViewer"}),
+            put(f"{STREAMS_POLICY}/CookiesConfig/CookieBehavior", "all"),
+            put(f"{DISTRIBUTION}/CacheBehaviors/2/OriginRequestPolicyId"),
+            put(f"{DISTRIBUTION}/CacheBehaviors/2/Compress", value=True),
+            put(f"{DISTRIBUTION}/CacheBehaviors/2/CachePolicyId", "658327ea-f89d-4fab-a63d-7e88639e58f6"),
+            put(f"{DISTRIBUTION}/CacheBehaviors/2/AllowedMethods", ["GET", "HEAD", "OPTIONS"]),
+            put(f"{DISTRIBUTION}/CacheBehaviors/0/ViewerProtocolPolicy", "allow-all"),
+            put(f"{DISTRIBUTION}/Origins/1/CustomOriginConfig/OriginReadTimeout", 60),
+            put(f"{DISTRIBUTION}/OriginGroups/Items/0/FailoverCriteria/StatusCodes/Items", [500]),
+        )
     ),
     (edge.check_distributions, "everything", put("ApiDomain/Properties/SecurityPolicy", "TLS_1_0")),
     (

@@ -36,6 +36,7 @@ from replicate_proxy.api.predictions.write_routes import add_prediction_write_ro
 from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.api.streams import add_stream_routes
 from replicate_proxy.api.webhooks.bodies import (
     CreateEndpointBody,
     EnableEndpointBody,
@@ -100,9 +101,16 @@ def build_router() -> Router:
     add_health_routes(router)
     add_prediction_read_routes(router, UNUSED)
     add_prediction_write_routes(
-        router, parser=UNUSED, creator=UNUSED, canceler=UNUSED, waiter=UNUSED, renderer=UNUSED
+        router,
+        parser=UNUSED,
+        creator=UNUSED,
+        canceler=UNUSED,
+        waiter=UNUSED,
+        stream_waiter=UNUSED,
+        renderer=UNUSED,
     )
     add_replicate_webhook_routes(router, UNUSED)
+    add_stream_routes(router, UNUSED)
     return router
 
 

@@ -18,6 +18,7 @@ TOKEN_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-api-token"
 SECRET_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-webhook-secret"
 
 _REPLICATE_URL = "https://api.replicate.com"
+_REPLICATE_STREAMS_URL = "https://stream.replicate.com"
 _UNUSED_WEBHOOK_SECRET = "whsec_bm90LXVzZWQtd2hpbGUtcG9sbGluZw=="  # noqa: S105 - no webhook is signed with it
 
 
@@ -32,6 +33,11 @@ class Upstream:
     @property
     def is_local(self) -> bool:
         return urlsplit(self.url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+    @property
+    def stream_url(self) -> str:
+        """The origin of the streams, which the local Replicate serves itself."""
+        return self.url if self.is_local else _REPLICATE_STREAMS_URL
 
     @property
     def output_hosts(self) -> str:
@@ -75,6 +81,7 @@ def build_parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> 
         "Stage": STAGE,
         "Architecture": build.get_host_architecture(),
         "ReplicateApiBaseUrl": upstream.url,
+        "ReplicateStreamBaseUrl": upstream.stream_url,
         "ReplicateApiTokenParameter": TOKEN_PARAMETER,
         "ReplicateWebhookSecretParameter": SECRET_PARAMETER,
         "EnableReplicateWebhooks": str(upstream.webhooks_enabled).lower(),

@@ -20,6 +20,7 @@ from tools.local.configuration import (
     build_public_url,
     choose_upstream,
 )
+from tools.local.distribution import describe_distribution
 from tools.local.errors import LocalError
 from tools.local.keys import DEMO_TENANT, OPERATOR_TENANT, KeyIssuer
 from tools.local.paths import ROOT, StackFolder
@@ -185,7 +186,8 @@ def _store_secrets(endpoint_url: str, upstream: Upstream) -> None:
 
 def _describe_stack(folder: StackFolder, addresses: _Addresses, upstream: Upstream) -> Stack:
     outputs = deploy.get_outputs(addresses.endpoint_url)
-    _write_distribution_file(folder, addresses.endpoint_url, outputs["DistributionDomain"])
+    distribution = describe_distribution(addresses.endpoint_url, outputs["DistributionDomain"], upstream.url)
+    folder.distribution_file.write_text(json.dumps(distribution), encoding="utf-8")
     api_key, admin_key = _ensure_keys(folder, addresses.endpoint_url, outputs)
     daemons = [server.daemon for server in servers.list_servers(folder)]
     return Stack(
@@ -203,15 +205,6 @@ def _describe_stack(folder: StackFolder, addresses: _Addresses, upstream: Upstre
         process_ids={daemon.name: daemon.process.pid for daemon in daemons if daemon.process},
         log_files={daemon.name: str(folder.get_log_file(daemon.name)) for daemon in daemons},
     )
-
-
-def _write_distribution_file(folder: StackFolder, endpoint_url: str, domain: str) -> None:
-    """Write the file in which the output server finds the distribution.
-
-    The emulator serves it at the host <label>.cloudfront.localhost, with the first label of its domain.
-    """
-    distribution = {"endpoint": endpoint_url, "host": f"{domain.partition('.')[0]}.cloudfront.localhost"}
-    folder.distribution_file.write_text(json.dumps(distribution), encoding="utf-8")
 
 
 def _ensure_keys(folder: StackFolder, endpoint_url: str, outputs: Mapping[str, str]) -> tuple[str, str]:

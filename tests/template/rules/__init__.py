@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     deployment.check_no_cycles,
     deployment.check_deployments,
     edge.check_distributions,
+    edge.check_streams,
     edge.check_networks,
     edge.check_firewalls,
     edge.check_no_local_settings,

@@ -25,9 +25,11 @@ OPEN_ROUTES = {
     ("post", "/webhooks/replicate"): "Replicate signs the body, and the URL carries a token of the job",
     ("get", "/v1/files/{id}/download"): "the URL is signed and expires",
     ("head", "/v1/files/{id}/download"): "the URL is signed and expires",
+    ("get", "/streams/{proxy+}"): "the URL is signed; CloudFront forwards no credentials",
 }
-# Routes that Replicate calls, from addresses that it does not publish.
-ROUTES_OF_REPLICATE = {
+# Routes that Replicate and CloudFront call, from addresses that change.
+ROUTES_FOR_ALL_ADDRESSES = {
+    ("get", "/streams/{proxy+}"),
     ("post", "/webhooks/replicate"),
     ("get", "/v1/files/{id}/download"),
     ("head", "/v1/files/{id}/download"),
@@ -210,7 +212,7 @@ def check_throttling(stack: Stack) -> list[str]:
 
 
 def check_resource_policy(stack: Stack) -> list[str]:
-    """With AllowedCidrs, other addresses reach the routes that Replicate calls, and nothing else.
+    """With AllowedCidrs, other addresses reach what Replicate and CloudFront call, and nothing else.
 
     API Gateway Developer Guide, "How API Gateway resource policies affect authorization workflow": where a
     Lambda authorizer allows a call, only an explicit Deny of the resource policy keeps the caller out.
@@ -227,9 +229,9 @@ def check_resource_policy(stack: Stack) -> list[str]:
     for name, path, _ in iterate_methods(stack):
         for request in (_build_request_path(path), _encode(_build_request_path(path))):
             denied = _is_denied(policy, f"execute-api:/prod/{name.upper()}{request}")
-            is_open = (name, path) in ROUTES_OF_REPLICATE and "%" not in request
+            is_open = (name, path) in ROUTES_FOR_ALL_ADDRESSES and "%" not in request
             if denied == is_open:
-                problem = "is closed to Replicate" if denied else "is open to all, add it to the Deny"
+                problem = "is closed to its callers" if denied else "is open to all, add it to the Deny"
                 violations.append(f"{name} {request}: {problem}")
     return violations
 

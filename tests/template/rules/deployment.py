@@ -21,6 +21,7 @@ _MAX_NAME_LENGTHS = {
     "CE::AnomalyMonitor": ("MonitorName", 1024),
     "CE::AnomalySubscription": ("SubscriptionName", 1024),
     "CloudFront::OriginAccessControl": ("OriginAccessControlConfig/Name", 64),
+    "CloudFront::OriginRequestPolicy": ("OriginRequestPolicyConfig/Name", 128),
     "CloudFront::ResponseHeadersPolicy": ("ResponseHeadersPolicyConfig/Name", 128),
     "CloudWatch::Alarm": ("AlarmName", 255),
     "CloudWatch::Dashboard": ("DashboardName", 255),
@@ -35,6 +36,7 @@ _GLOBAL_TYPES = {
     "CE::AnomalyMonitor",
     "CE::AnomalySubscription",
     "CloudFront::OriginAccessControl",
+    "CloudFront::OriginRequestPolicy",
     "CloudFront::ResponseHeadersPolicy",
     "CloudWatch::Dashboard",
 }

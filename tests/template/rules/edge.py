@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tools.template.stack import Resource, Stack, iterate_parts, referenced_id
 
 _ANY_ADDRESS = {"0.0.0.0/0", "::/0"}
 _LOCAL_TYPES = {"ApiGateway::GatewayResponse"}
+# Managed-CachingDisabled (CloudFront Developer Guide, "Use managed cache policies").
+_CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+# Without an increased quota (CloudFront API Reference, CustomOriginConfig).
+_MAX_ORIGIN_READ_TIMEOUT_SECONDS = 120
+_CREDENTIAL_HEADERS = {"authorization", "cookie", "x-api-key"}
 _INTERNET_ACCESS_TYPES = ("EC2::InternetGateway", "EC2::NatGateway", "EC2::EgressOnlyInternetGateway")
 
 
@@ -16,6 +23,10 @@ def check_distributions(stack: Stack) -> list[str]:
         if config["DefaultCacheBehavior"]["ViewerProtocolPolicy"] not in {"https-only", "redirect-to-https"}:
             violations.append(f"{distribution.id}: answers without TLS")
         for origin in config["Origins"]:
+            if "CustomOriginConfig" in origin:
+                if origin["CustomOriginConfig"]["OriginProtocolPolicy"] != "https-only":
+                    violations.append(f"{distribution.id}: asks {origin['Id']} without TLS")
+                continue
             control = stack.resources.get(referenced_id(origin.get("OriginAccessControlId")))
             if (
                 control is None
@@ -30,6 +41,52 @@ def check_distributions(stack: Stack) -> list[str]:
         for domain in stack.of_type("ApiGateway::DomainName")
         if domain.properties.get("SecurityPolicy") != "TLS_1_2" and not stack.is_local
     ]
+
+
+def check_streams(stack: Stack) -> list[str]:
+    """Streams reach clients as Replicate sends them, and what clients send beside the URL reaches nobody.
+
+    Every behavior but that of output files serves streams: from Replicate, or from the record.
+    """
+    violations = []
+    for distribution in stack.of_type("CloudFront::Distribution"):
+        config = distribution.properties["DistributionConfig"]
+        for behavior in config.get("CacheBehaviors", []):
+            place = f"{distribution.id}: {behavior['PathPattern']}"
+            violations += [f"{place}: {problem}" for problem in _find_stream_problems(stack, behavior)]
+        origins = {origin["Id"]: origin for origin in config["Origins"]}
+        for group in config["OriginGroups"]["Items"]:
+            members = [origins[member["OriginId"]] for member in group["Members"]["Items"]]
+            timeout_seconds = members[0]["CustomOriginConfig"].get("OriginReadTimeout")
+            if timeout_seconds != _MAX_ORIGIN_READ_TIMEOUT_SECONDS:
+                violations.append(f"{distribution.id}: gives up before {_MAX_ORIGIN_READ_TIMEOUT_SECONDS} s")
+            if not {403, 404} <= set(group["FailoverCriteria"]["StatusCodes"]["Items"]):
+                violations.append(f"{distribution.id}: a stream that is gone is not served from the record")
+    return violations
+
+
+def _find_stream_problems(stack: Stack, behavior: dict[str, Any]) -> list[str]:
+    policy = stack.resources.get(referenced_id(behavior.get("OriginRequestPolicyId")))
+    if policy is None:
+        return ["has no origin request policy of this template"]
+    config = policy.properties["OriginRequestPolicyConfig"]
+    headers = config["HeadersConfig"]
+    problems = []
+    if headers["HeaderBehavior"] != "whitelist":
+        problems.append("forwards headers that are not listed")
+    elif {name.lower() for name in headers["Headers"]} & _CREDENTIAL_HEADERS:
+        problems.append("forwards credentials")
+    if config["CookiesConfig"]["CookieBehavior"] != "none":
+        problems.append("forwards cookies")
+    if behavior.get("CachePolicyId") != _CACHING_DISABLED:
+        problems.append("is cached")
+    if behavior.get("Compress") is not False:
+        problems.append("is compressed, and therefore buffered")
+    if set(behavior["AllowedMethods"]) != {"GET", "HEAD"}:
+        problems.append("has other methods than GET and HEAD, for which CloudFront forwards Authorization")
+    if behavior["ViewerProtocolPolicy"] != "https-only":
+        problems.append("answers without TLS")
+    return problems
 
 
 def check_networks(stack: Stack) -> list[str]:

@@ -176,11 +176,17 @@ MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait fo
 API_TIMEOUT_SECONDS = _number(
     "API_TIMEOUT_SECONDS", 29, ("ingest",), "Time after which API Gateway ends a request that waits"
 )
+STREAM_WAIT_SECONDS = _number(
+    "STREAM_WAIT_SECONDS", 5, ("ingest",), "Longest wait of a create request for the stream of the prediction"
+)
 MAX_WAITING_REQUESTS = _integer(
-    "MAX_WAITING_REQUESTS", 200, ("ingest",), "Requests that may wait at the same time; others do not wait"
+    "MAX_WAITING_REQUESTS",
+    200,
+    ("ingest", "query"),
+    "Requests that may wait at the same time; others do not wait",
 )
 MAX_WAITING_REQUESTS_PER_TENANT = _integer(
-    "MAX_WAITING_REQUESTS_PER_TENANT", 50, ("ingest",), "The same for the requests of one tenant"
+    "MAX_WAITING_REQUESTS_PER_TENANT", 50, ("ingest", "query"), "The same for the requests of one tenant"
 )
 BATCHED_PREDICTIONS_PER_MINUTE = _number(
     "BATCHED_PREDICTIONS_PER_MINUTE",
@@ -202,7 +208,7 @@ ENABLE_TRANSFER_ACCELERATION = _boolean(
 # Access
 SIGNING_SECRET_ARN = _required_text(
     "SIGNING_SECRET_ARN",
-    ("admin", "authorize", "dispatch", "files", "harvest", "ingest", "sweep", "webhook"),
+    ("admin", "authorize", "dispatch", "files", "harvest", "ingest", "query", "sweep", "webhook"),
     "Secret from which all signing keys are derived",
 )
 ENABLE_USAGE_PLANS = _boolean(
@@ -268,6 +274,12 @@ REPLICATE_API_BASE_URL = _text(
     "https://api.replicate.com",
     ("admin", "catalog", "dispatch", "sweep"),
     "Base of Replicate's API",
+)
+REPLICATE_STREAM_BASE_URL = _text(
+    "REPLICATE_STREAM_BASE_URL",
+    "https://stream.replicate.com",
+    ("dispatch",),
+    "Base of Replicate's streams; a stream on another host is not served",
 )
 ENABLE_REPLICATE_WEBHOOKS = _boolean(
     "ENABLE_REPLICATE_WEBHOOKS",
@@ -350,7 +362,9 @@ DISPATCH_LEASE_SECONDS = _number(
 )
 
 # Output files
-OUTPUTS_BASE_URL = _required_text("OUTPUTS_BASE_URL", ("harvest",), "Base of the URLs of output files")
+OUTPUTS_BASE_URL = _required_text(
+    "OUTPUTS_BASE_URL", ("dispatch", "harvest"), "Base of the URLs of output files and streams"
+)
 OUTPUT_HOSTS: Setting[tuple[str, ...]] = Setting(
     "OUTPUT_HOSTS",
     parse_list,

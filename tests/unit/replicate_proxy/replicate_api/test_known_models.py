@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.replicate_api.errors import RejectedError
@@ -169,3 +170,35 @@ def test_nothing_is_known_while_the_table_is_unavailable(models: KnownModels, ta
     models.record_accepted(BY_ID, make_prediction())
     assert is_missing(models, MODEL) is None
     assert models.find_model(VERSION) is None
+
+
+@pytest.mark.parametrize("kind", StreamKind)
+def test_stream_of_a_target_is_found_by_all_its_names(
+    models: KnownModels, table: CountingTable, clock: FakeClock, kind: StreamKind
+) -> None:
+    stream = KnownStream(kind, "https://outputs.test")
+    models.record_stream(MODEL, stream)
+    others = KnownModels(table, clock)
+
+    assert (others.find_stream(MODEL), others.find_stream(BY_NAME)) == (stream, stream)
+    assert (others.find_stream(DEPLOYMENT), others.find_stream(BY_ID)) == (None, None)
+
+
+def test_stream_is_written_once_until_it_changes(models: KnownModels, table: CountingTable) -> None:
+    stream = KnownStream(StreamKind.TEXT, "https://outputs.test")
+    models.record_stream(BY_ID, stream)
+    calls = table.calls
+    models.record_stream(BY_BOTH, stream)
+    assert table.calls == calls
+
+    models.record_stream(BY_ID, KnownStream(StreamKind.NONE, "https://outputs.test"))
+    found = models.find_stream(BY_BOTH)
+    assert found is not None
+    assert found.kind is StreamKind.NONE
+
+
+def test_no_stream_is_known_when_the_table_is_unavailable(models: KnownModels, table: CountingTable) -> None:
+    table.unavailable = True
+    models.record_stream(MODEL, KnownStream(StreamKind.TEXT, "https://outputs.test"))
+
+    assert models.find_stream(MODEL) is None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 type Handler = Callable[[Request], Response]
 
 _CATCH_ALL = "{proxy+}"
+# The path of a stream is what lets its holder read it.
+_UNLOGGED_RESOURCE = "/streams/{proxy+}"
 # Every ID and name in a path has this form. Others find nothing, and may be too long for a key of a table.
 _PATH_PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
 
@@ -93,7 +95,7 @@ class Router:
         """Return the response to an event. Every exception becomes an error response."""
         authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
         logger.append_keys(
-            tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=event.get("path")
+            tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=_get_logged_path(event)
         )
         response = self._respond(event)
         logger.info("request handled", status=response["statusCode"])
@@ -163,6 +165,12 @@ def _has_valid_path_params(request: Request) -> bool:
     return request.resource.endswith(_CATCH_ALL) or all(
         _PATH_PARAMETER.fullmatch(text) for text in request.path_params.values()
     )
+
+
+def _get_logged_path(event: Mapping[str, Any]) -> str | None:
+    """Return the path without what is a secret: that of a stream is."""
+    resource = event.get("resource")
+    return resource if resource == _UNLOGGED_RESOURCE else event.get("path")
 
 
 def _get_origin(event: Mapping[str, Any]) -> str:

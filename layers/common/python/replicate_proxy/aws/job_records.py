@@ -66,6 +66,8 @@ _PLAIN_VALUES = (
     "replicate_status",
     "error",
     "expires_at",
+    "is_streamed",
+    "stream_url",
 )
 
 

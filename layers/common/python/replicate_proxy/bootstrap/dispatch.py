@@ -12,13 +12,21 @@ from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.replicate import build_prediction_reader, build_prediction_writer
-from replicate_proxy.bootstrap.secrets import load_root_secret
+from replicate_proxy.bootstrap.secrets import load_root_secret, load_stream_signing_key
+from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reports import ReportPublisher
-from replicate_proxy.settings import DISPATCH_LEASE_SECONDS, DISPATCH_QUEUE_URL, EVENT_BUS, WEBHOOK_BASE_URL
+from replicate_proxy.settings import (
+    DISPATCH_LEASE_SECONDS,
+    DISPATCH_QUEUE_URL,
+    EVENT_BUS,
+    OUTPUTS_BASE_URL,
+    REPLICATE_STREAM_BASE_URL,
+    WEBHOOK_BASE_URL,
+)
 
 # Up to 900 of the 2,400 reads a minute that the stack allows itself; the sweep has the rest.
 _REFRESH_LIMIT = RateLimit(900, 60)
@@ -36,6 +44,9 @@ def build_dispatcher() -> Dispatcher:
         timeouts=build_job_timeouts(),
         known_models=build_known_models(),
         refresher=_build_refresher(),
+        streams=StreamUrlBuilder(
+            env[OUTPUTS_BASE_URL], env[REPLICATE_STREAM_BASE_URL], load_stream_signing_key()
+        ),
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )

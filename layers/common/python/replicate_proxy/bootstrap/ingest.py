@@ -19,7 +19,7 @@ from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
-from replicate_proxy.bootstrap.secrets import load_file_signing_key
+from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimiter
@@ -27,6 +27,7 @@ from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.settings import (
     API_TIMEOUT_SECONDS,
@@ -37,6 +38,7 @@ from replicate_proxy.settings import (
     MAX_WAITING_REQUESTS_PER_TENANT,
     PUBLIC_BASE_URL,
     REPLICATE_PROXY_TABLE,
+    STREAM_WAIT_SECONDS,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ def build_router() -> Router:
         ),
     )
     canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
-    factory = JobFactory(build_document_store(), build_job_timeouts())
+    streams = KnownStreams(build_known_models(), load_stream_signing_key)
+    factory = JobFactory(build_document_store(), build_job_timeouts(), streams.find_url)
     parser, renderer = _build_parser(), PredictionRenderer(build_document_store())
     creator = JobCreator(
         store=build_job_store(),
@@ -88,7 +91,13 @@ def build_router() -> Router:
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_prediction_write_routes(
-        router, parser=parser, creator=creator, canceler=canceler, waiter=waiter, renderer=renderer
+        router,
+        parser=parser,
+        creator=creator,
+        canceler=canceler,
+        waiter=waiter,
+        stream_waiter=StreamUrlWaiter(streams, waiter, env[STREAM_WAIT_SECONDS]),
+        renderer=renderer,
     )
     add_batch_write_routes(router, parser=parser, batches=batches, renderer=renderer)
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -9,25 +10,36 @@ from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.api.streams import add_stream_routes
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.progress_claims import ControlTableProgressClaims
 from replicate_proxy.aws.queues import SqsCommandQueue
+from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.bootstrap.secrets import load_stream_signing_key
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.stream_replay import StreamReplay
+from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.settings import (
     DAX_ENDPOINT,
     DISPATCH_QUEUE_URL,
+    MAX_WAITING_REQUESTS,
+    MAX_WAITING_REQUESTS_PER_TENANT,
     PROGRESS_INTERVAL_SECONDS,
     PUBLIC_BASE_URL,
 )
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import JobReader
+
+
+# The Python client gives up after 30 seconds without a byte, as API Gateway does by default.
+_MAX_STREAM_WAIT_SECONDS = 25
 
 
 @cache
@@ -38,8 +50,19 @@ def build_router() -> Router:
     reader = PredictionReader(_build_job_reader(), renderer, _build_progress_requester())
     add_prediction_read_routes(router, reader)
     add_batch_read_routes(router, batches=BatchReader(build_batch_store()), renderer=renderer)
+    add_stream_routes(router, _build_stream_replay())
     add_health_routes(router)
     return router
+
+
+def _build_stream_replay() -> StreamReplay:
+    limiter = ControlTableWaitLimiter(
+        build_control_table(), clock, env[MAX_WAITING_REQUESTS], env[MAX_WAITING_REQUESTS_PER_TENANT]
+    )
+    waiter = JobWaiter(build_job_store(), clock, time.sleep, _MAX_STREAM_WAIT_SECONDS, limiter=limiter)
+    return StreamReplay(
+        build_job_store(), build_document_store(), waiter, load_stream_signing_key, _MAX_STREAM_WAIT_SECONDS
+    )
 
 
 def _build_progress_requester() -> ProgressRequester:

@@ -34,5 +34,10 @@ def load_file_signing_key() -> bytes:
 
 
 @cache
+def load_stream_signing_key() -> bytes:
+    return signing.derive_key(load_root_secret(), "stream-urls")
+
+
+@cache
 def load_output_key_secret() -> bytes:
     return signing.derive_key(load_root_secret(), "output-keys")

@@ -43,6 +43,8 @@ PREDICTION_STATUS: Mapping[JobStatus, str] = {
 }
 """The status that a prediction shows for the status of its job."""
 
+_BEFORE_SUBMISSION = frozenset({JobStatus.QUEUED, JobStatus.SUBMITTING, JobStatus.SUBMIT_UNKNOWN})
+
 
 def build_prediction_view(
     job: Job,
@@ -73,7 +75,7 @@ def build_prediction_view(
         "proxy": _build_proxy_field(job, files),
     }
     if job.is_terminal:
-        view["output"] = output if job.status is JobStatus.SUCCEEDED else None
+        view["output"] = output
         view["metrics"] = _build_metrics(job)
     elif partial_output is not None and not wait_expired:
         view["output"] = partial_output
@@ -120,7 +122,9 @@ def _build_short_view(job: Job) -> dict[str, Any]:
 
 def _build_urls(job: Job) -> dict[str, str]:
     prediction_url = _build_prediction_url(job)
-    return {"get": prediction_url, "cancel": f"{prediction_url}/cancel"}
+    urls = {"get": prediction_url, "cancel": f"{prediction_url}/cancel"}
+    # A null value would be a validation error in Replicate's Python client.
+    return {**urls, "stream": job.stream_url} if job.stream_url else urls
 
 
 def _build_prediction_url(job: Job) -> str:
@@ -162,7 +166,15 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
         "replicate_status": job.replicate_status,
         "report_channel": job.report_channel,
         "files": files or [],
+        "stream": _describe_stream(job),
     }
+
+
+def _describe_stream(job: Job) -> str:
+    """Return whether `urls.stream` is there, and why not: clients only say that the model does not stream."""
+    if job.stream_url:
+        return "available"
+    return "not_known_yet" if job.status in _BEFORE_SUBMISSION else "not_supported"
 
 
 def _build_past_attempt(past_attempt: PastAttempt) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Accepted(AttemptChange):
     replicate_id: str
     model: str | None = None
     version: str | None = None
+    stream_url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

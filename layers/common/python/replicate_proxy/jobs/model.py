@@ -151,6 +151,9 @@ class Job:
     model: str | None = None
     version: str | None = None
     cancel_requested_at: datetime | None = None
+    # The caller reads the stream of the prediction, and the URL that serves it to whoever has it.
+    is_streamed: bool = False
+    stream_url: str | None = field(default=None, repr=False)
     # Replicate's result (`replicate_output` has its own URLs) and the final output after the harvest.
     started_at: datetime | None = None
     completed_at: datetime | None = None

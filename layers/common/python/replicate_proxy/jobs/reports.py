@@ -134,20 +134,27 @@ def _apply_failed(job: Job, change: Reported, now: datetime, timeouts: JobTimeou
     error = change.error or "Prediction failed without an error message"
     if _should_retry(job, error, timeouts):
         return start_new_attempt(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason=error)
-    return finish(replace(job, completed_at=change.completed_at or now), JobStatus.FAILED, now, error=error)
+    return finish(_keep_output(job, change, now), JobStatus.FAILED, now, error=error)
 
 
 def _should_retry(job: Job, error: str, timeouts: JobTimeouts) -> bool:
-    """Return whether the failure is transient, retries are left, and no cancel was requested."""
-    if job.cancel_requested_at is not None or not _TRANSIENT_ERROR.search(error):
+    """Return whether the failure is transient, retries are left, and no cancel was requested.
+
+    A caller that reads the stream has seen the failure, so it must remain what the record says.
+    """
+    if job.cancel_requested_at is not None or job.is_streamed or not _TRANSIENT_ERROR.search(error):
         return False
     failures = sum(1 for past in job.past_attempts if past.outcome is AttemptOutcome.FAILED)
     return failures < timeouts.max_job_retries
 
 
 def _apply_canceled(job: Job, change: Reported, now: datetime, _timeouts: JobTimeouts) -> Job:
-    completed = replace(job, completed_at=change.completed_at or now)
-    return finish(completed, JobStatus.CANCELED, now, error=change.error)
+    return finish(_keep_output(job, change, now), JobStatus.CANCELED, now, error=change.error)
+
+
+def _keep_output(job: Job, change: Reported, now: datetime) -> Job:
+    """Return the job with what the prediction had written before it failed or was canceled."""
+    return replace(job, completed_at=change.completed_at or now, output=change.partial_output)
 
 
 _TRANSITIONS: Mapping[str, Callable[[Job, Reported, datetime, JobTimeouts], Job]] = {

@@ -144,6 +144,7 @@ def _apply_accepted(job: Job, change: Accepted, now: datetime, timeouts: JobTime
         replicate_id=change.replicate_id,
         model=change.model or job.model,
         version=change.version or job.version,
+        stream_url=change.stream_url or job.stream_url,
         lease_until=None,
         checks=0,
         next_check_at=calculate_first_check(job, now, timeouts),

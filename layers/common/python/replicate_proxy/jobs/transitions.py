@@ -57,6 +57,7 @@ def forget_prediction(job: Job) -> Job:
         logs=None,
         partial_output=None,
         progress_at=None,
+        stream_url=None,
         files=None,
         metrics={},
         lease_until=None,

@@ -1,9 +1,10 @@
 """What Replicate has said about models, for functions that have no token to ask it.
 
 The dispatcher and the catalog record what they learn from Replicate's responses in the control table; ingest
-reads it. Two facts are kept:
+reads it. Three facts are kept:
 
 * `VERSION#<id>`: the `model` that a version belongs to, for 90 days. It never changes.
+* `STREAM#<kind>/<name>`: what the predictions of a model, version or deployment stream, for 30 days.
 * `MISSING#<kind>/<name>`: a model, version or deployment that Replicate does not know, for a minute, since it
   may be created at any time.
 
@@ -19,6 +20,7 @@ from collections import OrderedDict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.observability import logger
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _VERSION_ID = re.compile(r"[0-9a-f]{64}")
 _VERSION_SECONDS = 90 * 24 * 3600
+_STREAM_SECONDS = 30 * 24 * 3600
 _MISSING_SECONDS = 60
 _MAX_CACHED = 1000
 # A busy model costs one read in this time for each execution environment, not one for each request.
@@ -58,6 +61,12 @@ class NothingKnown:
         pass
 
     def record_version(self, version_id: str, model: str) -> None:
+        pass
+
+    def find_stream(self, submission: Submission) -> KnownStream | None:  # noqa: ARG002 - the interface
+        return None
+
+    def record_stream(self, submission: Submission, stream: KnownStream) -> None:
         pass
 
     def record_missing(self, target: str) -> None:
@@ -107,6 +116,22 @@ class KnownModels:
         if not _VERSION_ID.fullmatch(version_id) or "/" not in model or self._get_cached(key):
             return
         self._write(key, {"model": model, "expires_at": self._now() + _VERSION_SECONDS})
+
+    def find_stream(self, submission: Submission) -> KnownStream | None:
+        """Return what predictions of that target stream, None if that is not known."""
+        record = self._read(f"STREAM#{name_target(submission)}")
+        if not record.get("stream_kind"):
+            return None
+        return KnownStream(StreamKind(str(record["stream_kind"])), str(record["base_url"]))
+
+    def record_stream(self, submission: Submission, stream: KnownStream) -> None:
+        """Record what Replicate's response to a create request says about the streams of the target."""
+        key = f"STREAM#{name_target(submission)}"
+        known = self._get_cached(key) or {}
+        if (known.get("stream_kind"), known.get("base_url")) == (stream.kind.value, stream.base_url):
+            return
+        values = {"stream_kind": stream.kind.value, "base_url": stream.base_url}
+        self._write(key, {**values, "expires_at": self._now() + _STREAM_SECONDS})
 
     def record_missing(self, target: str) -> None:
         """Record that Replicate has no such `models/<name>`, `deployments/<name>` or `versions/<id>`."""

@@ -45,6 +45,7 @@ from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from replicate_proxy.contracts.stream_urls import KnownStream, StreamUrlBuilder
     from replicate_proxy.jobs.model import Submission
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
@@ -85,6 +86,8 @@ class ModelRecorder(Protocol):
 
     def record_rejected(self, submission: Submission, error: RejectedError) -> None: ...
 
+    def record_stream(self, submission: Submission, stream: KnownStream) -> None: ...
+
 
 class Dispatcher:
     """Handles the commands of the dispatch queue.
@@ -105,6 +108,7 @@ class Dispatcher:
         timeouts: JobTimeouts,
         known_models: ModelRecorder | None = None,
         refresher: ProgressRefresher | None = None,
+        streams: StreamUrlBuilder | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -117,6 +121,7 @@ class Dispatcher:
         self._timeouts = timeouts
         self._known_models = known_models or NothingKnown()
         self._refresher = refresher
+        self._streams = streams
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
@@ -227,17 +232,33 @@ class Dispatcher:
         self._checkpoint("dispatch.prediction_claimed")
         count(Metric.DISPATCH_SUBMITTED)
         record_seconds(Metric.QUEUE_SECONDS, (self._clock.now() - job.created_at).total_seconds())
+        stream, stream_url = self._build_stream_url(job, prediction)
+        accepted = build_accepted_change(job, prediction, stream_url=stream_url)
         # If a webhook was faster, the change is stale and the job knows its prediction already.
-        saved = self._apply(job, build_accepted_change(job, prediction)) or self._updater.get(
-            job.tenant, job.id
-        )
+        saved = self._apply(job, accepted) or self._updater.get(job.tenant, job.id)
         self._checkpoint("dispatch.acceptance_stored")
         self._known_models.record_accepted(job.submission, prediction)
+        if stream is not None:
+            self._known_models.record_stream(job.submission, stream)
         if saved.replicate_id != prediction.id:
             logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)
             self._cancel_surplus(saved, prediction.id)
         elif saved.cancel_requested_at is not None:
             self._cancel(saved)
+
+    def _build_stream_url(
+        self, job: Job, prediction: UpstreamPrediction
+    ) -> tuple[KnownStream | None, str | None]:
+        """Return what the model streams, and our URL of the prediction's stream."""
+        if self._streams is None:
+            return None, None
+        replicate_url = prediction.urls.get("stream")
+        stream, stream_url = self._streams.build(job, replicate_url)
+        if replicate_url and stream_url is None:
+            # The rest of the URL is a secret.
+            host = replicate_url.split("/", 3)[2:3]
+            logger.warning("stream not served, its URL is not of the expected host and form", host=host)
+        return stream, stream_url
 
     def _release(self, job: Job, error: NotAcceptedError | ConfigurationError) -> None:
         """Put a job whose create request was not accepted back into the queue."""
@@ -267,10 +288,14 @@ class Dispatcher:
         """Cancel the job's prediction. Without one yet, the request stays on the job until it has one."""
         if job.is_terminal or job.cancel_requested_at is None:
             return
-        if job.status is JobStatus.QUEUED or (
-            job.replicate_id is not None and self._cancel_prediction(job.replicate_id)
-        ):
-            self._apply(job, EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED))
+        if job.status is not JobStatus.QUEUED:
+            if job.replicate_id is None or not self._cancel_prediction(job.replicate_id):
+                return
+            # The response to a cancel has no output. What the stream has shown belongs to the record, so the
+            # job of a stream ends by a report that has it.
+            if job.stream_url and self._refresher and self._refresher.publish_state(job):
+                return
+        self._apply(job, EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED))
 
     def _cancel_surplus(self, job: Job, replicate_id: str) -> None:
         """Cancel a prediction that was created for the job but is not its own.

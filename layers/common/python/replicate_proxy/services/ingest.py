@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.contracts.stream_urls import StreamUrlFinder
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import CommandQueue, DocumentStore
 
@@ -45,6 +46,8 @@ class JobRequest:
     image_options: Mapping[str, Any] | None = None
     cancel_after_seconds: int | None = None
     idempotency_key: str | None = None
+    # Not part of the fingerprint: the prediction is the same.
+    is_streamed: bool = False
 
     def calculate_fingerprint(self) -> str:
         """Return a hash of everything that distinguishes one request from another.
@@ -156,9 +159,15 @@ class JobCreator:
 class JobFactory:
     """Builds the records of new jobs."""
 
-    def __init__(self, documents: DocumentStore, timeouts: JobTimeouts) -> None:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        timeouts: JobTimeouts,
+        find_stream_url: StreamUrlFinder = lambda _submission, _tenant, _job_id: None,
+    ) -> None:
         self._documents = documents
         self._timeouts = timeouts
+        self._find_stream_url = find_stream_url
 
     def build_job(
         self,
@@ -190,6 +199,8 @@ class JobFactory:
             image_options=dict(request.image_options or {}),
             deadline=now + cancel_after if cancel_after else None,
             next_check_at=now + timedelta(seconds=self._timeouts.queued_seconds),
+            is_streamed=request.is_streamed,
+            stream_url=self._find_stream_url(request.submission, principal.tenant, job_id),
             timeline={TimelineStep.ACCEPTED: now},
             expires_at=self.calculate_expiry(now),
         )

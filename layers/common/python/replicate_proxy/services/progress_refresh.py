@@ -45,24 +45,32 @@ class ProgressRefresher:
         A refresh is not repeated: the caller asks again as long as it looks. If the prediction has ended, the
         report ends the job, should Replicate's own webhook be late or lost.
         """
-        if job.status is not JobStatus.PROCESSING or job.replicate_id is None:
-            return
+        if job.status is JobStatus.PROCESSING:
+            self.publish_state(job)
+
+    def publish_state(self, job: Job) -> bool:
+        """Publish what Replicate says about the job's prediction, and return whether that succeeded."""
+        if job.replicate_id is None:
+            return False
         if self.limiter.acquire_slot() > 0:
             logger.info("progress not refreshed, limit used up")
-            return
+            return False
         try:
             prediction = self.reader.get(job.replicate_id)
-            if not prediction.data_removed:
-                report = PredictionReport(
-                    tenant=job.tenant,
-                    job_id=job.id,
-                    attempt=job.attempt,
-                    status=prediction.status.value,
-                    channel=ReportChannel.POLL,
-                    received_at=self.clock.now(),
-                    correlation_id=job.correlation_id,
-                    prediction=prediction.raw,
-                )
-                self.reports.publish(report, has_progress=True)
+            if prediction.data_removed:
+                return False
+            report = PredictionReport(
+                tenant=job.tenant,
+                job_id=job.id,
+                attempt=job.attempt,
+                status=prediction.status.value,
+                channel=ReportChannel.POLL,
+                received_at=self.clock.now(),
+                correlation_id=job.correlation_id,
+                prediction=prediction.raw,
+            )
+            self.reports.publish(report, has_progress=True)
         except (RetryableError, PermanentError) as error:
             logger.info("progress not refreshed", reason=type(error).__name__)
+            return False
+        return True

@@ -67,13 +67,16 @@ def build_report_change(
     )
 
 
-def build_accepted_change(job: Job, prediction: UpstreamPrediction) -> Accepted:
+def build_accepted_change(
+    job: Job, prediction: UpstreamPrediction, *, stream_url: str | None = None
+) -> Accepted:
     """Return the change after Replicate created the prediction for the job's current attempt."""
     return Accepted(
         attempt=job.attempt,
         replicate_id=prediction.id,
         model=prediction.model or None,
         version=prediction.version or None,
+        stream_url=stream_url,
     )
 
 
@@ -99,16 +102,22 @@ def _save_logs(
 def _save_partial_output(
     prediction: UpstreamPrediction, job: Job, attempt: int, documents: DocumentStore
 ) -> Document | None:
-    """Store what a running prediction has written so far, unless it refers to files.
+    """Store what a prediction without a result has written, unless it refers to files.
+
+    What a failed or canceled one has written is what its stream has shown. It is stored under a name of its
+    own, so that a late report of the running prediction does not overwrite it.
 
     A file is shown once it is stored: Replicate deletes its own, and `@ai-sdk/replicate` takes an output with
     the first of several images for the result.
     """
     output = prediction.output
-    if prediction.status is not UpstreamStatus.PROCESSING or not output:
+    if prediction.status is UpstreamStatus.SUCCEEDED or not output:
         return None
-    has_files = next(find_strings(output, is_file_reference), None) is not None
-    if has_files or len(json.dumps(output)) > _MAX_PARTIAL_OUTPUT_CHARACTERS:
+    if next(find_strings(output, is_file_reference), None) is not None:
+        return None
+    if prediction.status.is_terminal:
+        return documents.save(job.tenant, job.id, f"output-{attempt}-{prediction.status.value}", output)
+    if len(json.dumps(output)) > _MAX_PARTIAL_OUTPUT_CHARACTERS:
         return None
     return documents.save(job.tenant, job.id, f"partial-output-{attempt}", output)
 

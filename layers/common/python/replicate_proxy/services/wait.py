@@ -1,4 +1,4 @@
-"""Wait for a job to become final: `Prefer: wait`, and the response to a cancel."""
+"""Wait for a job to become final or to be submitted: `Prefer: wait`, the response to a cancel, streams."""
 
 from __future__ import annotations
 
@@ -54,11 +54,23 @@ class JobWaiter:
         `received_at` is when the API received the request. Returns None without waiting if too many requests
         wait already.
         """
+        return self.wait_until(job, _is_terminal, timeout_seconds, received_at=received_at)
+
+    def wait_until(
+        self,
+        job: Job,
+        is_done: Callable[[Job], bool],
+        timeout_seconds: float,
+        *,
+        received_at: datetime | None = None,
+        interval_seconds: float = _MIN_INTERVAL_SECONDS,
+    ) -> Job | None:
+        """Return the job once it is done, like `wait_until_final`. The interval grows from the given one."""
         deadline = self._calculate_deadline(timeout_seconds, received_at)
-        if job.is_terminal or deadline <= self.clock.now():
+        if is_done(job) or deadline <= self.clock.now():
             return job
         with self.limiter.hold_place(job.tenant) if self.limiter else nullcontext(True) as has_place:
-            return self._wait(job, deadline) if has_place else None
+            return self._wait(job, is_done, deadline, interval_seconds) if has_place else None
 
     def _calculate_deadline(self, timeout_seconds: float, received_at: datetime | None) -> datetime:
         now = self.clock.now()
@@ -69,9 +81,10 @@ class JobWaiter:
             return deadline
         return min(deadline, received_at + api_timeout - timedelta(seconds=_RESPONSE_SECONDS))
 
-    def _wait(self, job: Job, deadline: datetime) -> Job:
-        interval_seconds = _MIN_INTERVAL_SECONDS
-        while not job.is_terminal:
+    def _wait(
+        self, job: Job, is_done: Callable[[Job], bool], deadline: datetime, interval_seconds: float
+    ) -> Job:
+        while not is_done(job):
             seconds_left = (deadline - self.clock.now()).total_seconds()
             if seconds_left <= 0:
                 break
@@ -79,3 +92,7 @@ class JobWaiter:
             interval_seconds = min(interval_seconds * _INTERVAL_GROWTH, _MAX_INTERVAL_SECONDS)
             job = self.store.get(job.tenant, job.id) or job
         return job
+
+
+def _is_terminal(job: Job) -> bool:
+    return job.is_terminal

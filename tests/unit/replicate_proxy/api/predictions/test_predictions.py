@@ -250,7 +250,7 @@ class TestGet:
         assert api.get_prediction("nothing")[0] == 404
 
     @pytest.mark.parametrize("status", JobStatus)
-    def test_status_is_replicates_and_output_is_shown_only_when_succeeded(
+    def test_status_is_replicates_and_output_is_shown_only_when_final(
         self, api: PredictionApi, status: JobStatus
     ) -> None:
         output = api.pipeline.documents.save("acme", "x", "output", ["url"])
@@ -258,7 +258,7 @@ class TestGet:
         prediction = api.get_prediction(job.id)[1]
         assert prediction["status"] in {"starting", "processing", "succeeded", "failed", "canceled"}
         assert ("output" in prediction) is job.is_terminal
-        assert prediction.get("output") == (["url"] if status is JobStatus.SUCCEEDED else None)
+        assert prediction.get("output") == (["url"] if job.is_terminal else None)
 
     def test_unknown_outcome_is_shown_as_starting(self, api: PredictionApi) -> None:
         api.pipeline.replicate.faults.fail("create", error=OutcomeUnknownError("reset"))

@@ -54,7 +54,7 @@ _WebhookEvents = Annotated[list[Literal["start", "output", "logs", "completed"]]
 class CreatePredictionBody(RequestBody):
     """A create by model or deployment, which the URL names.
 
-    `stream` is deprecated by Replicate and has no effect: an output is shown once it is final.
+    `stream`, which Replicate has deprecated, says that the caller reads the stream of the prediction.
     `webhook_completed` is the older form of a webhook for the event `completed` only.
     """
 

@@ -159,6 +159,7 @@ class JobRequestParser:
             correlation_id=parse_correlation_id(request),
             webhook=webhook,
             webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,
+            is_streamed=body.stream is True,
         )
 
     def _check_webhook(self, name: str, webhook: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.http import json_response
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import CreateResult, JobCreator
     from replicate_proxy.services.rendering import PredictionRenderer
+    from replicate_proxy.services.stream_urls import StreamUrlWaiter
     from replicate_proxy.services.wait import JobWaiter
 
 
@@ -28,13 +30,18 @@ def add_prediction_write_routes(
     creator: JobCreator,
     canceler: JobCanceler,
     waiter: JobWaiter,
+    stream_waiter: StreamUrlWaiter,
     renderer: PredictionRenderer,
 ) -> None:
     """Register the creates by version, model and deployment, the plain `POST /`, and the cancel."""
 
     def create(request: Request, submission: Submission | None) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
-        result = creator.create(parser.parse(request, submission, principal), principal)
+        return respond(request, creator.create(parser.parse(request, submission, principal), principal))
+
+    def respond(request: Request, result: CreateResult) -> Response:
+        if parse_prefer_wait(request.headers.get("prefer", "")) is None:
+            result = replace(result, job=stream_waiter.wait(result.job, received_at=request.received_at))
         return _build_create_response(request, result, waiter, renderer)
 
     @router.post("/v1/predictions")
@@ -52,8 +59,7 @@ def add_prediction_write_routes(
     @router.post("/")
     def create_plain(request: Request) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
-        result = creator.create(parser.parse_plain(request, principal), principal)
-        return _build_create_response(request, result, waiter, renderer)
+        return respond(request, creator.create(parser.parse_plain(request, principal), principal))
 
     @router.post("/v1/predictions/{id}/cancel")
     def cancel_prediction(request: Request) -> Response:

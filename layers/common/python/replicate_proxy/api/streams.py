@@ -1,0 +1,26 @@
+"""The route of stored streams. It has no authorizer: CloudFront forwards no credential, the URL is signed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
+    from replicate_proxy.services.stream_replay import StreamReplay
+
+STREAMS_RESOURCE = "/streams/{proxy+}"
+
+
+def add_stream_routes(router: Router, replay: StreamReplay) -> None:
+    """Register the route. The path is whatever the stream's URL has; the query names the prediction."""
+
+    @router.get(STREAMS_RESOURCE)
+    def get_stream(request: Request) -> Response:
+        body = replay.read(
+            request.query,
+            last_event_id=request.headers.get("last-event-id", ""),
+            received_at=request.received_at,
+        )
+        headers = {"content-type": "text/event-stream", "cache-control": "no-store"}
+        return {"statusCode": 200, "headers": headers, "body": body, "isBase64Encoded": False}

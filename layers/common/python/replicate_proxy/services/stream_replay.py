@@ -1,0 +1,67 @@
+"""Serve the stream of a prediction from its record, once it is over.
+
+CloudFront asks for it where Replicate's stream does not exist any more, and for all streams of files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicate_proxy.contracts.stream_events import render_error, render_final_events, render_pending_events
+from replicate_proxy.contracts.stream_urls import parse_stream_query
+from replicate_proxy.errors import NotFoundError
+from replicate_proxy.ids import is_id
+from replicate_proxy.observability import logger
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from replicate_proxy.ports import DocumentStore, JobReader
+    from replicate_proxy.services.wait import JobWaiter
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReplay:
+    """Renders stored predictions as event streams; waits for one that is not over yet.
+
+    A response cannot grow while it is sent, so nothing is sent before the prediction is final or
+    `max_wait_seconds` have passed.
+    """
+
+    jobs: JobReader
+    documents: DocumentStore
+    waiter: JobWaiter
+    load_key: Callable[[], bytes]
+    max_wait_seconds: float
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+
+    def read(
+        self, query: Mapping[str, str], *, last_event_id: str = "", received_at: datetime | None = None
+    ) -> str:
+        """Return the event stream of a stream URL with that query.
+
+        Raises NotFoundError for a signature that is not ours as for a prediction that is not there any more.
+        """
+        target = parse_stream_query(query, self.load_key)
+        job = self.jobs.get(*target) if target is not None and is_id(target[1]) else None
+        if job is None:
+            raise NotFoundError("no such stream")
+        job = self.waiter.wait_until_final(job, self.max_wait_seconds, received_at=received_at) or job
+        logger.append_keys(job_id=job.id, tenant=job.tenant)
+        if not job.is_terminal:
+            return render_pending_events(job)
+        text = render_final_events(
+            job,
+            output=self.documents.load(job.output),
+            logs=self.documents.load(job.logs),
+            last_event_id=last_event_id,
+        )
+        if calculate_sent_bytes(text) > self.max_response_bytes:
+            return render_error(
+                "The output is too large for a stored stream: read"
+                f" {job.public_base_url}/v1/predictions/{job.id}"
+            )
+        return text
