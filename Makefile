@@ -16,6 +16,7 @@ SYNC = $(UV) pip sync -q --require-hashes --compile-bytecode
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js
+PRISM := tests/clients/prism
 CHAOS := tests/integration/test_chaos.py
 SOURCES := layers/common/python/replicate_proxy functions tools tests
 
@@ -56,12 +57,12 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js bench simulate explore mutants chaos chaos-smoke coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients bench simulate explore mutants chaos chaos-smoke coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
 	@docker info >/dev/null 2>&1 || echo "make invoke was NOT tested: no Docker engine is running"
-	@echo "not included: chaos with 1,000 jobs (make chaos), security checks (make security)"
+	@echo "not included: more clients (make clients), chaos with 1,000 jobs (make chaos), security checks (make security)"
 
 fmt: env ## Format the code and sort imports
 	$(BIN)/ruff check -q --fix-only --select I $(SOURCES)
@@ -106,6 +107,9 @@ chaos-smoke: env ## Run 100 jobs with injected faults on a temporary stack
 
 clients-js: ## Install the npm clients if npm is installed
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
+
+clients: env .venvs/clients/.stamp .venvs/replicate-beta/.stamp $(PRISM)/node_modules/.stamp ## Test more clients, and every operation through Prism; needs npm
+	$(BIN)/pytest -q --timeout 600 --durations 5 tests/clients
 
 chaos: env ## Run 1,000 jobs with injected faults; writes tools/bench/chaos.json  [JOBS=1000 SEED=1]
 	@$(BIN)/python -m tools.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
@@ -152,13 +156,13 @@ endif
 	@$(SYNC) --python .venvs/$* $<
 	@touch $@
 
-$(CLIENTS_JS)/node_modules/.stamp: $(CLIENTS_JS)/package-lock.json
-	@echo "installing the npm clients"
-	@cd $(CLIENTS_JS) && npm ci --silent
+%/node_modules/.stamp: %/package-lock.json
+	@echo "installing the npm packages of $*"
+	@cd $* && npm ci --silent
 	@touch $@
 
 lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1]
-	@for name in uv dev sam ministack security bench; do \
+	@for name in uv dev sam ministack security bench clients replicate-beta; do \
 		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt
@@ -167,7 +171,7 @@ lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1
 			-c requirements/dev.txt -o $$folder/requirements.txt; done
 
 clean: down ## Stop the local stack; remove environments, builds and caches
-	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules
+	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules $(PRISM)/node_modules
 
 help: ## List all targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
