@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.choice_plan import ChoicePlan, is_crash, is_preemption
+from tools.simulation.cost_invariants import CostInvariants
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.fingerprint import Fingerprints
 from tools.simulation.invariants import Invariants
@@ -124,6 +125,7 @@ def run_scenario(
         invariants = Invariants(world)
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)
+        CostInvariants(world, invariants)
         fingerprints = Fingerprints(world, plan, invariants)
 
         def on_choice(actor: Actor, key: str, _step: str, options: Sequence[str]) -> None:

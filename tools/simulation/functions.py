@@ -45,6 +45,7 @@ from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import JobCreator, JobFactory
+from replicate_proxy.services.job_costs import JobCosts
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportLoader, ReportPublisher
@@ -64,6 +65,7 @@ from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tools.simulation.aws.sqs import get_queue_url
+from tools.simulation.cost_invariants import PRICES
 from tools.simulation.replicate import TOKEN, WEBHOOK_SECRET, ReplicateAdapter
 from tools.simulation.resources import BUCKET, BUS, Queue, Table
 from tools.simulation.timestamps import VirtualClock
@@ -167,7 +169,9 @@ class Composition:
             aws.client("dynamodb"), Table.DELIVERIES, self.delivery_settings
         )
         self.keys = DynamoKeyStore(aws.client("dynamodb"), Table.ACCESS)
-        self.updater = JobUpdater(self.jobs, self.clock, self.timeouts)
+        self.updater = JobUpdater(
+            self.jobs, self.clock, self.timeouts, calculate_cost=JobCosts(PRICES).calculate
+        )
         self.dispatch_queue = SqsCommandQueue(aws.client("sqs"), get_queue_url(Queue.DISPATCH))
         self.harvest_queue = SqsHarvestQueue(aws.client("sqs"), get_queue_url(Queue.HARVEST))
         self.notify_queue = SqsDeliveryQueue(aws.client("sqs"), get_queue_url(Queue.NOTIFY))

@@ -189,6 +189,10 @@ class Invariants:
                 )
         earlier.append(prediction)
 
+    def find_holder(self, prediction: Prediction) -> JobKey:
+        """Return the job that holds the prediction: its own, or one that has adopted it."""
+        return self._holders.get(prediction.id, prediction.job)
+
     def _is_unpaid(self, prediction: Prediction) -> bool:
         return not prediction.is_live and prediction.status != "succeeded"
 
@@ -197,7 +201,7 @@ class Invariants:
 
         That job has no prediction of its own, or it was taken in the same way.
         """
-        holder = self._holders.get(prediction.id, prediction.job)
+        holder = self.find_holder(prediction)
         return holder not in without and all(
             self._is_unpaid(own) or self._is_taken(own, without | {holder})
             for own in self._predictions_by_job[holder]
@@ -285,7 +289,7 @@ class Invariants:
             is_held = prediction.id in self._holders
             if prediction.is_live and not is_held and not prediction.canceled_by_us:
                 self.report("no prediction runs unattended", f"{prediction.id} of {prediction.job}")
-            key = self._holders.get(prediction.id, prediction.job)
+            key = self.find_holder(prediction)
             job = jobs.get(key)
             if prediction.status != "succeeded" or job is None or job.status is JobStatus.SUCCEEDED:
                 continue

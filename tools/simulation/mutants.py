@@ -19,6 +19,7 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.costs import calculate
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs import reports, state_machine
 from replicate_proxy.jobs.changes import (
@@ -36,7 +37,7 @@ from replicate_proxy.operations import keys
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
-from replicate_proxy.services import harvest
+from replicate_proxy.services import dispatch, harvest
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.ingest import JobFactory
@@ -156,8 +157,9 @@ def _create_once(self: Any, *arguments: Any, **options: Any) -> Any:
         raise RejectedError(503, "taken for permanent", "") from error
 
 
-def _cancel_or_fail(self: Any, replicate_id: str) -> bool:
-    return self._predictions.cancel(replicate_id).status in {"canceled", "aborted"}
+def _cancel_or_fail(self: Any, replicate_id: str) -> Any:
+    prediction = self._predictions.cancel(replicate_id)
+    return prediction if prediction.status in {"canceled", "aborted"} else None
 
 
 def _notify_and_skip(self: Any, changes: Any) -> None:
@@ -454,5 +456,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "a rotation invalidates all secrets but the last two",
         "a secret keeps its grace",
         ((keys, "rotate_key", _rotate_and_keep_one),),
+    ),
+    Mutant(
+        "a canceled prediction costs nothing",
+        "money is exact",
+        ((calculate, "_FREE_STATUSES", {**calculate._FREE_STATUSES, "canceled": "canceled"}),),  # noqa: SLF001 - what is broken
+    ),
+    Mutant(
+        "the metrics of a canceled prediction are not kept",
+        "money is exact",
+        ((dispatch, "build_end_change", lambda end, *_facts: replace(end, replicate_status="aborted")),),
     ),
 )

@@ -53,6 +53,7 @@ class Prediction:
     events: tuple[str, ...]
     outcome: str
     cancel_at: float | None = None
+    started: float | None = None
     ended: float | None = None
     canceled_by_us: bool = False
     versions: list[str] = field(default_factory=list)
@@ -64,6 +65,13 @@ class Prediction:
     @property
     def is_live(self) -> bool:
         return self.status not in TERMINAL
+
+    @property
+    def run_seconds(self) -> float:
+        """The time in which the model ran, which Replicate bills, to the microsecond."""
+        if self.started is None or self.ended is None:
+            return 0.0
+        return round(self.ended - self.started, 6)
 
 
 class SimulatedReplicate:
@@ -202,6 +210,7 @@ class SimulatedReplicate:
     def _start(self, prediction: Prediction) -> None:
         if prediction.status == "starting":
             prediction.body["status"] = "processing"
+            prediction.started = self._scheduler.now
             prediction.body["started_at"] = format_epoch(self._scheduler.now)
             self._announce(prediction, "start")
 
@@ -219,10 +228,12 @@ class SimulatedReplicate:
         prediction.body["completed_at"] = format_epoch(self._scheduler.now)
         if status == "succeeded":
             prediction.body["output"] = [f"https://replicate.delivery/{prediction.id}/out-0.png"]
-            prediction.body["metrics"] = {"predict_time": 1.5}
+            prediction.body["metrics"] = {"predict_time": prediction.run_seconds}
         elif status == "failed":
             transient = outcome == "failed_transiently"
             prediction.body["error"] = _TRANSIENT_ERROR if transient else "ValueError: bad prompt"
+        elif status == "canceled":
+            prediction.body["metrics"] = {"predict_time": prediction.run_seconds}
         self.on_end(prediction)
         self._announce(prediction, "completed")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
 from tools.simulation.breaker_invariants import BreakerInvariants
+from tools.simulation.cost_invariants import CostInvariants
 from tools.simulation.decisions import Decisions
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
@@ -84,6 +85,7 @@ def run_seed(
         workload.start(random.Random(f"{seed}/workload"))
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)
+        CostInvariants(world, invariants)
         keys = KeyInvariants(world, invariants)
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:

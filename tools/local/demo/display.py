@@ -44,6 +44,8 @@ def show_result(
         screen.print(f"S3     s3://{file.bucket}/{file.key}\nURL    {file.url}\nsaved  {shown_path}")
     if not files and prediction.get("output") is not None:
         screen.print(escape(f"output {prediction['output']!s:.300}"))
+    if cost := prediction["proxy"].get("cost"):
+        screen.print(f"cost   {escape(_format_cost(cost))}")
     if prediction["error"]:
         screen.print(f"[red]error  {escape(str(prediction['error']))}[/]")
     missing = [hop.name for hop in hops if not hop.happened]
@@ -76,6 +78,14 @@ def _build_file_rows(files: Sequence[StoredFile]) -> list[tuple[str, ...]]:
         ratio = f"{file.stored_bytes / file.source_bytes:.1%}" if file.source_bytes else "?"
         rows.append((file.saved_as.name, source_size, f"{file.stored_bytes:,} B", ratio))
     return rows
+
+
+def _format_cost(cost: Mapping[str, Any]) -> str:
+    """Return the amount and where it comes from, or why it is not known."""
+    if cost["usd"] is None:
+        return f"not known: {cost['reason']}"
+    origin = f", {cost['source']} ({cost['as_of']})" if "source" in cost else ""
+    return f"${cost['usd']} ({cost['basis']}{origin})"
 
 
 def _format_duration(start: datetime | None, end: datetime) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import (
@@ -24,6 +25,7 @@ from replicate_proxy.clock import (
 )
 from replicate_proxy.jobs.model import (
     AttemptOutcome,
+    Cost,
     Document,
     Job,
     JobStatus,
@@ -109,6 +111,7 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "image_options": json.dumps(dict(job.image_options)) if job.image_options else None,
         "metrics": json.dumps(dict(job.metrics)) if job.metrics else None,
         "report_channel": job.report_channel.value if job.report_channel else None,
+        "cost": _record_from_cost(job.cost) if job.cost else None,
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "due_shard": due_shard(job.id) if job.next_check_at else None,
@@ -139,6 +142,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         image_options=_parse_object(record.get("image_options")),
         metrics=_parse_object(record.get("metrics")),
         report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
+        cost=Cost(**record["cost"]) if "cost" in record else None,
         past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
         timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
         **values,
@@ -179,6 +183,11 @@ def _record_from_document(document: Document | None) -> dict[str, str] | None:
 
 def _document_from_record(record: Mapping[str, str]) -> Document:
     return Document(text=record.get("text"), object_key=record.get("object_key"))
+
+
+def _record_from_cost(cost: Cost) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in asdict(cost).items() if value is not None and value != ""}
 
 
 def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.costs.money import format_usd
 from replicate_proxy.jobs.model import Job, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicate_proxy.jobs.model import Batch, PastAttempt
+    from replicate_proxy.jobs.model import Batch, Cost, PastAttempt
 
 
 PREDICTION_STATUS: Mapping[JobStatus, str] = {
@@ -156,9 +157,11 @@ def _build_metrics(job: Job) -> dict[str, Any]:
 
 def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
+    cost = {"cost": _build_cost(job.cost)} if job.cost else {}
     return {
         "status": job.status.value,
         **batch,
+        **cost,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
         "past_attempts": [_build_past_attempt(past_attempt) for past_attempt in job.past_attempts],
@@ -175,6 +178,18 @@ def _describe_stream(job: Job) -> str:
     if job.stream_url:
         return "available"
     return "not_known_yet" if job.status in _BEFORE_SUBMISSION else "not_supported"
+
+
+def _build_cost(cost: Cost) -> dict[str, Any]:
+    if cost.micro_usd is None:
+        return {"usd": None, "reason": cost.reason}
+    origin = {"source": cost.source, "as_of": cost.as_of} if cost.source else {}
+    return {
+        "usd": format_usd(cost.micro_usd),
+        "estimated": cost.is_estimated,
+        "basis": cost.basis,
+        **origin,
+    }
 
 
 def _build_past_attempt(past_attempt: PastAttempt) -> dict[str, Any]:

@@ -180,12 +180,16 @@ class EndedByProxy(AttemptChange):
     """The proxy ends the job without a result from Replicate: given up, expired, or canceled in the queue.
 
     It was decided for a job in `expected_status`: if the job has moved on since, there is news of Replicate.
+    What Replicate said about the end of the prediction, if it did, tells what the prediction cost.
     """
 
     expected_status: JobStatus
     status: Literal[JobStatus.FAILED, JobStatus.CANCELED]
     reason: EndReason
     error: str | None = None
+    replicate_status: str | None = None
+    started_at: datetime | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def decide(

@@ -115,6 +115,21 @@ class PastAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a job cost at Replicate, in millionths of a US dollar; or None, and the `reason`.
+
+    `basis` is the calculation, `source` and `as_of` (ISO date) say where its price is from, if it needs one.
+    """
+
+    micro_usd: int | None = None
+    reason: str = ""
+    is_estimated: bool = False
+    basis: str = ""
+    source: str = ""
+    as_of: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """The record of one prediction request. All times are UTC.
 
@@ -167,6 +182,8 @@ class Job:
     progress_at: datetime | None = None
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    # Calculated once, when the job ends.
+    cost: Cost | None = None
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)
     # Unix time after which DynamoDB deletes the record.
     expires_at: int | None = None

@@ -204,7 +204,13 @@ def _apply_adoption_revoked(job: Job, change: AdoptionRevoked, now: datetime, ti
 def _apply_ended_by_proxy(job: Job, change: EndedByProxy, now: datetime, _timeouts: JobTimeouts) -> Job:
     if job.status is not change.expected_status:
         raise StaleChangeError(f"the job was {change.expected_status} and is {job.status}")
-    return finish(job, change.status, now, error=change.error)
+    ended = replace(
+        job,
+        replicate_status=change.replicate_status or job.replicate_status,
+        started_at=change.started_at or job.started_at,
+        metrics=change.metrics or job.metrics,
+    )
+    return finish(ended, change.status, now, error=change.error)
 
 
 _TRANSITIONS: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], Job]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_proxy.jobs.changes import Accepted, Change
-    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.model import Cost, Job, JobStatus
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import Clock, JobStore, PredictionOwner
 
@@ -25,6 +26,7 @@ _MAX_SAVE_ATTEMPTS = 6
 class JobUpdater:
     """Applies changes by the state machine; the job's revision is the condition of each save.
 
+    `calculate_cost(job, status before)` is asked once for a job that ends; the cost is saved with its end.
     `on_changed` is called after each save, with the job before and after the change; `on_ended` once for each
     job that ends, with the change that ended it. They must not raise.
     """
@@ -35,12 +37,14 @@ class JobUpdater:
         clock: Clock,
         timeouts: JobTimeouts,
         *,
+        calculate_cost: Callable[[Job, JobStatus], Cost | None] = lambda _job, _ended_from: None,
         on_changed: Callable[[Job, Job, Change], None] = lambda _previous, _job, _change: None,
         on_ended: Callable[[Job, Change], None] = lambda _job, _change: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._timeouts = timeouts
+        self._calculate_cost = calculate_cost
         self._on_changed = on_changed
         self._on_ended = on_ended
 
@@ -61,6 +65,8 @@ class JobUpdater:
             if isinstance(change, Reported) and job.replicate_id is None:
                 # The signed callback URL proves that the prediction is this job's.
                 self.claim_prediction(job, change.replicate_id)
+            if changed.is_terminal:
+                changed = replace(changed, cost=self._calculate_cost(changed, job.status))
             try:
                 saved = self._store.save(changed)
             except ConflictError:

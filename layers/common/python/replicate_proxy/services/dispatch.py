@@ -41,7 +41,7 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
-from replicate_proxy.services.report_change import build_accepted_change
+from replicate_proxy.services.report_change import build_accepted_change, build_end_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -288,14 +288,17 @@ class Dispatcher:
         """Cancel the job's prediction. Without one yet, the request stays on the job until it has one."""
         if job.is_terminal or job.cancel_requested_at is None:
             return
+        end = EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
         if job.status is not JobStatus.QUEUED:
-            if job.replicate_id is None or not self._cancel_prediction(job.replicate_id):
+            prediction = self._cancel_prediction(job.replicate_id) if job.replicate_id else None
+            if prediction is None:
                 return
             # The response to a cancel has no output. What the stream has shown belongs to the record, so the
             # job of a stream ends by a report that has it.
             if job.stream_url and self._refresher and self._refresher.publish_state(job):
                 return
-        self._apply(job, EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED))
+            end = build_end_change(end, job, prediction, self._clock.now())
+        self._apply(job, end)
 
     def _cancel_surplus(self, job: Job, replicate_id: str) -> None:
         """Cancel a prediction that was created for the job but is not its own.
@@ -316,8 +319,8 @@ class Dispatcher:
             self._queue.send(command, delay_seconds=min(delay_seconds, MAX_MESSAGE_DELAY_SECONDS))
         self._checkpoint("dispatch.prediction_canceled")
 
-    def _cancel_prediction(self, replicate_id: str) -> bool:
-        """Cancel the job's prediction on Replicate and return whether it ended canceled.
+    def _cancel_prediction(self, replicate_id: str) -> UpstreamPrediction | None:
+        """Cancel the job's prediction on Replicate and return it if it ended canceled.
 
         If that fails, the sweep sends another command: waiting for Replicate uses up no receives.
         """
@@ -326,9 +329,10 @@ class Dispatcher:
             prediction = self._predictions.cancel(replicate_id)
         except (RejectedError, RetryableError) as error:
             logger.warning("cancel failed, left to the sweep", reason=f"{type(error).__name__}: {error}")
-            return False
+            return None
         self._checkpoint("dispatch.prediction_canceled")
-        return prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
+        is_canceled = prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
+        return prediction if is_canceled else None
 
     def _apply(self, job: Job, change: Change) -> Job | None:
         """Return the changed job, or None if another change was faster."""

@@ -24,6 +24,7 @@ from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.harvest import finish_with_source_urls, source_expired
+from replicate_proxy.services.report_change import build_end_change
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -134,7 +135,9 @@ class Reconciler:
                 raise RetryableError(str(error)) from error
             return self._fail_lost_output(job, "Replicate no longer knows this prediction")
         if prediction.status is UpstreamStatus.SUCCEEDED and prediction.data_removed:
-            return self._fail_lost_output(job, "Replicate has deleted the output of this prediction")
+            return self._fail_lost_output(
+                job, "Replicate has deleted the output of this prediction", prediction
+            )
         if prediction.status is UpstreamStatus.UNKNOWN:
             return self._check_unknown_status(job, prediction)
         self._schedule_next_check(job, self._calculate_running_interval(job, prediction))
@@ -193,11 +196,16 @@ class Reconciler:
         logger.info("polled report published", job_id=job.id, status=status)
         self.checkpoint("sweep.message_sent")
 
-    def _fail_lost_output(self, job: Job, reason: str) -> CheckOutcome:
+    def _fail_lost_output(
+        self, job: Job, reason: str, prediction: UpstreamPrediction | None = None
+    ) -> CheckOutcome:
         latest_known = job.completed_at or job.started_at or job.created_at
         is_late = self.clock.now() - latest_known > REPLICATE_RETENTION
         error = f"The output is lost: {reason}.{f' {_REPORTED_TOO_LATE}.' if is_late else ''}"
-        self.updater.apply(job, EndedByProxy.decide(job, JobStatus.FAILED, EndReason.OUTPUT_LOST, error))
+        end = EndedByProxy.decide(job, JobStatus.FAILED, EndReason.OUTPUT_LOST, error)
+        if prediction is not None:
+            end = build_end_change(end, job, prediction, self.clock.now())
+        self.updater.apply(job, end)
         count(Metric.OUTPUT_LOST)
         return CheckOutcome.OUTPUT_LOST
 

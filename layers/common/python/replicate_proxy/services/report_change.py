@@ -7,6 +7,7 @@ imports of this module.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.contracts.events import PredictionReport
+    from replicate_proxy.jobs.changes import EndedByProxy
     from replicate_proxy.jobs.model import Document, Job
     from replicate_proxy.ports import DocumentStore
 
@@ -77,6 +79,18 @@ def build_accepted_change(
         model=prediction.model or None,
         version=prediction.version or None,
         stream_url=stream_url,
+    )
+
+
+def build_end_change(
+    end: EndedByProxy, job: Job, prediction: UpstreamPrediction, now: datetime
+) -> EndedByProxy:
+    """Return the end with what Replicate has just said about the ended prediction."""
+    return replace(
+        end,
+        replicate_status=prediction.status.value,
+        started_at=_parse_time(prediction.started_at, job, now),
+        metrics=prediction.metrics,
     )
 
 

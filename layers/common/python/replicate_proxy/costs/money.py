@@ -1,0 +1,12 @@
+"""Amounts of money as text. Sums are kept as whole millionths of a US dollar, never as floats."""
+
+from __future__ import annotations
+
+_MICRO = 1_000_000
+
+
+def format_usd(micro_usd: int) -> str:
+    """Return an amount in US dollars with six decimals, such as `0.003000`."""
+    sign = "-" if micro_usd < 0 else ""
+    dollars, micro = divmod(abs(micro_usd), _MICRO)
+    return f"{sign}{dollars}.{micro:06d}"

@@ -1,0 +1,63 @@
+"""What Replicate bills in a run, by rules of its own, and whether the costs of the jobs add up to that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from replicate_proxy.costs.prices import PriceBook
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+    from tools.simulation.invariants import Invariants, JobKey
+    from tools.simulation.replicate import Prediction
+    from tools.simulation.world import World
+
+_MICRO_USD_PER_SECOND = 975
+PRICES = PriceBook.parse(
+    {
+        "hardware": {
+            "source": "https://replicate.test/pricing",
+            "as_of": "2026-01-01",
+            "per_second": {"gpu-l40s": "0.000975"},
+        },
+        "models": {"acme/model": {"hardware": "gpu-l40s"}},
+    }
+)
+"""The prices that the pipeline knows in a run."""
+
+
+class CostInvariants:
+    """Compares the cost of each job with the invoice for the predictions that it holds."""
+
+    def __init__(self, world: World, invariants: Invariants) -> None:
+        self._world = world
+        self._invariants = invariants
+        invariants.at_rest.append(self._check)
+
+    def _check(self) -> None:
+        invoice: Counter[JobKey] = Counter()
+        for prediction in self._world.replicate.predictions.values():
+            invoice[self._invariants.find_holder(prediction)] += calculate_charge(prediction)
+        for job in self._world.read_jobs():
+            if job.is_terminal:
+                self._check_job(job, invoice[job.tenant, job.id])
+
+    def _check_job(self, job: Job, billed: int) -> None:
+        """An exact cost is what was billed, and an estimate is no more than that."""
+        cost = job.cost
+        if cost is None or (cost.micro_usd is None and not cost.reason):
+            self._invariants.report("every cost is known or has a reason", f"{job.tenant} {job.id}")
+        elif cost.micro_usd is not None and (
+            cost.micro_usd > billed if cost.is_estimated else cost.micro_usd != billed
+        ):
+            detail = f"{job.tenant} {job.id} {job.status}: {cost.basis} is {cost.micro_usd}, billed {billed}"
+            self._invariants.report("money is exact", detail)
+
+
+def calculate_charge(prediction: Prediction) -> int:
+    """Return what Replicate bills for a prediction, in millionths of a US dollar, rounded half up."""
+    if prediction.status not in {"succeeded", "canceled"}:
+        return 0
+    microseconds = round(prediction.run_seconds * 1_000_000)
+    return (microseconds * _MICRO_USD_PER_SECOND + 500_000) // 1_000_000
