@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
@@ -157,12 +158,40 @@ def test_create_raises_replicate_error_with_our_message_when_request_is_invalid(
     assert "version: must be" in str(raised.value.detail)
 
 
-def test_refused_operation_raises_replicate_error_that_says_what_to_use(client: Client) -> None:
-    with pytest.raises(ReplicateError) as raised:
-        client.trainings.list()
+def test_refused_methods_raise_replicate_error_that_says_what_to_use(client: Client) -> None:
+    version = get_version(SDXL)
+    deployment: dict[str, Any] = {
+        "version": version,
+        "hardware": "cpu",
+        "min_instances": 0,
+        "max_instances": 1,
+    }
+    calls: list[Callable[[], object]] = [
+        client.trainings.list,
+        lambda: client.trainings.get("abc"),
+        lambda: client.trainings.cancel("abc"),
+        lambda: client.trainings.create(f"{SDXL}:{version}", input={}, destination="acme/mine"),
+        lambda: client.models.create("acme", "mine", visibility="private", hardware="cpu"),
+        lambda: client.models.delete("acme", "mine"),
+        lambda: client.models.get(SDXL).versions.delete(version),
+        lambda: client.deployments.create(name="mine", model=SDXL, **deployment),
+        lambda: client.deployments.update("acme", "mine", **deployment),
+        lambda: client.deployments.delete("acme", "mine"),
+    ]
 
-    assert raised.value.status == 405
-    assert "POST /v1/predictions" in str(raised.value.detail)
+    for call in calls:
+        with pytest.raises(ReplicateError) as raised:
+            call()
+        assert raised.value.status == 405
+        assert "POST /v1/" in str(raised.value.detail)
+
+
+def test_search_by_query_method_raises_replicate_error(client: Client) -> None:
+    """API Gateway has no such method, see docs/api.md; GET /v1/search is there instead."""
+    with pytest.raises(ReplicateError) as raised:
+        client.models.search("image")
+
+    assert raised.value.status == 404
 
 
 def test_uploaded_file_can_be_an_input_that_the_model_reads_at_its_url(
@@ -228,8 +257,14 @@ def test_list_returns_all_pages(
 
 
 def test_catalog_and_account_are_readable(client: Client) -> None:
+    sdxl = client.models.get(SDXL)
+
     assert client.models.get(FLUX).name == "flux-schnell"
-    assert client.models.get(SDXL).versions.get(get_version(SDXL)).id == get_version(SDXL)
+    assert sdxl.versions.get(get_version(SDXL)).id == get_version(SDXL)
+    assert [version.id for version in sdxl.versions.list()] == [get_version(SDXL)]
+    assert SDXL in {model.id for model in client.models.list()}
     assert client.collections.list().results
+    assert client.collections.get("text-to-image").models
     assert client.hardware.list()
     assert client.accounts.current().username
+    assert client.webhooks.default.secret().key.startswith("whsec_")

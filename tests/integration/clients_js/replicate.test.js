@@ -106,6 +106,54 @@ test("create uploads a Blob and the model can read it at its URL", async () => {
   assert.equal(await (await fetch(input.file)).text(), text);
 });
 
+test("create by deployment succeeds", async () => {
+  const [owner, name] = ["local", "lab-deployment"];
+  const deployment = await replicate.deployments.get(owner, name);
+  const created = await replicate.deployments.predictions.create(owner, name, { input: { output: 1 } });
+
+  assert.equal(deployment.current_release.model, "local/lab");
+  assert.equal((await replicate.wait(created, { interval: 200 })).output, 1);
+});
+
+test("catalog, account and files are readable", async () => {
+  const { id } = (await replicate.models.get("stability-ai", "sdxl")).latest_version;
+  const file = await replicate.files.create(Buffer.from("text"), { origin: "test" });
+
+  assert.equal((await replicate.models.versions.get("stability-ai", "sdxl", id)).id, id);
+  assert.equal((await replicate.models.versions.list("stability-ai", "sdxl")).results[0].id, id);
+  assert.ok((await replicate.models.list()).results.length > 1);
+  assert.equal((await replicate.deployments.list()).results.length, 2);
+  assert.ok((await replicate.collections.list()).results.length > 0);
+  assert.equal((await replicate.collections.get("official")).slug, "official");
+  assert.ok((await replicate.hardware.list()).length > 0);
+  assert.equal((await replicate.accounts.current()).type, "organization");
+  assert.deepEqual((await replicate.files.get(file.id)).metadata, { origin: "test" });
+  assert.ok((await replicate.files.list()).results.some(({ id }) => id === file.id));
+  assert.equal(await replicate.files.delete(file.id), true);
+});
+
+test("refused methods throw an error that says what to use", async () => {
+  const calls = [
+    () => replicate.trainings.list(),
+    () => replicate.trainings.get("abc"),
+    () => replicate.trainings.cancel("abc"),
+    () => replicate.trainings.create("acme", "base", "0".repeat(64), { destination: "acme/mine", input: {} }),
+    () => replicate.models.create("acme", "mine", { visibility: "private", hardware: "cpu" }),
+    () => replicate.deployments.create({ name: "mine" }),
+    () => replicate.deployments.update("acme", "mine", { max_instances: 2 }),
+    () => replicate.deployments.delete("acme", "mine"),
+  ];
+
+  for (const call of calls) {
+    await assert.rejects(call, (error) => error.response.status === 405 && /POST \/v1\//.test(error.message));
+  }
+});
+
+// API Gateway has no method QUERY, see docs/api.md; GET /v1/search is there instead.
+test("models.search throws an error", async () => {
+  await assert.rejects(replicate.models.search("image"), (error) => error.response.status === 404);
+});
+
 describe("webhooks", () => {
   const requests = [];
   let server;
