@@ -89,7 +89,7 @@ test("an aborted generateImage sends no cancel, and its prediction can be cancel
   assert.deepEqual(requests.filter(({ url }) => url.endsWith("/cancel")), []);
   // The header bounds the run where nothing cancels it.
   assert.equal(requests[0].headers.get("cancel-after"), "60s");
-  assert.equal((await cancelAndWait(predictionUrl)).status, "canceled");
+  assert.equal((await cancelAndWait(predictionUrl, "{}")).status, "canceled");
 });
 
 test("generateVideo starts, polls and returns a video", async () => {

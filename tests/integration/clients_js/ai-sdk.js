@@ -52,12 +52,13 @@ export async function waitForPoll(requests) {
 }
 
 /**
- * Cancel the prediction as Replicate's HTTP API says: a POST without a body. The SDK does not do it itself when a
- * call is aborted. Return the prediction once it has ended.
+ * Cancel the prediction at `/predictions/{id}/cancel`, with the given body or with none, as Replicate's API allows.
+ * The SDK does not do it itself when a call is aborted. Return the prediction once it has ended.
  */
-export async function cancelAndWait(predictionUrl) {
+export async function cancelAndWait(predictionUrl, body) {
   const { fetch } = createPublicFetch();
-  const canceled = await fetch(`${predictionUrl}/cancel`, { method: "POST", headers: { authorization } });
+  const headers = { authorization, ...(body && { "content-type": "application/json" }) };
+  const canceled = await fetch(`${predictionUrl}/cancel`, { method: "POST", headers, body });
   assert.equal(canceled.status, 200);
   for (;;) {
     const prediction = await (await fetch(predictionUrl, { headers: { authorization } })).json();
