@@ -12,12 +12,14 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
 from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.model_entries import ModelEntryService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import NOW, FakeClock
+from tests.support.model_entries import FakeModelEntryStore
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -114,6 +116,7 @@ class AdminApi:
     clock: FakeClock = field(default_factory=FakeClock)
     keys: FakeKeyStore = field(default_factory=FakeKeyStore)
     tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
+    model_entries: FakeModelEntryStore = field(default_factory=FakeModelEntryStore)
     gateway: FakeGateway = field(default_factory=FakeGateway)
     queues: FakeQueueClient = field(default_factory=FakeQueueClient)
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
@@ -155,6 +158,7 @@ class AdminApi:
             AdminServices(
                 keys=keys,
                 tenants=TenantService(store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock),
+                model_entries=ModelEntryService(self.model_entries),
                 dead_letters=self.dead_letters,
                 breaker=self.breaker,
                 redeliveries=FakeRedeliveries(),
@@ -168,7 +172,15 @@ class AdminApi:
         return WebhookSecretRefresher(lambda: self.secret, self.parameter)
 
     def call(
-        self, method: str, path: str, body: Any = None, /, *, scopes: str | None = "admin", **query: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        /,
+        *,
+        scopes: str | None = "admin",
+        if_match: str | None = None,
+        **query: str,
     ) -> tuple[int, Any]:
         """Send a request to /admin/<path>; return the status and the parsed body."""
         caller = None if scopes is None else {"tenant": "operator", "key_id": "op", "scopes": scopes}
@@ -179,7 +191,7 @@ class AdminApi:
                 "path": f"/admin/{path}",
                 "pathParameters": {"proxy": path},
                 "queryStringParameters": query or None,
-                "headers": {},
+                "headers": {} if if_match is None else {"If-Match": if_match},
                 "body": None if body is None else json.dumps(body),
                 "requestContext": {"apiId": "api123", "stage": "prod", "authorizer": caller},
             }

@@ -26,6 +26,7 @@ from replicate_proxy.services.stream_replay import StreamReplay
 from replicate_proxy.services.stream_urls import StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
 from tests.support.builders import VERSION, make_event
+from tests.support.model_entries import FakeEntries
 from tests.support.pipeline import OUTPUTS_URL, STREAM_KEY, Pipeline
 
 NO_STREAM = KnownStream(StreamKind.NONE, OUTPUTS_URL)
@@ -84,7 +85,10 @@ class PredictionApi:
             self.pipeline.store, self.pipeline.clock, self._sleep, 25, limiter=self.wait_limiter
         )
         self.models = FakeModels()
-        parser = JobRequestParser(ParserSettings(max_body_bytes=100_000), lambda *_: None, self.models)
+        self.entries = FakeEntries()
+        parser = JobRequestParser(
+            ParserSettings(max_body_bytes=100_000), lambda *_: None, self.models, self.entries
+        )
         self.writes = Router()
         add_prediction_write_routes(
             self.writes,

@@ -14,6 +14,10 @@ from replicate_proxy.api.admin.bodies import (
     DiscardBody,
     ImagesBody,
     LimitsBody,
+    ModelEntryBody,
+    PriceBody,
+    PutModelEntriesBody,
+    PutModelEntryBody,
     PutTenantBody,
     RedriveBody,
     RotateKeyBody,
@@ -73,6 +77,10 @@ BODIES: tuple[type[BaseModel], ...] = (
     DiscardBody,
     EnableEndpointBody,
     LimitsBody,
+    ModelEntryBody,
+    PriceBody,
+    PutModelEntriesBody,
+    PutModelEntryBody,
     PutTenantBody,
     RedeliverBody,
     RedriveBody,
@@ -90,10 +98,10 @@ type Route = tuple[str, str]
 def build_router() -> Router:
     """Return a router with the routes of all functions."""
     router = Router()
-    add_admin_routes(router, AdminServices(*[UNUSED] * 6))
+    add_admin_routes(router, AdminServices(*[UNUSED] * 7))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
     add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
-    add_catalog_routes(router, UNUSED)
+    add_catalog_routes(router, UNUSED, UNUSED)
     add_refused_routes(router)
     add_delivery_routes(router, endpoints=UNUSED, redelivery=UNUSED, deliveries=UNUSED)
     add_endpoint_routes(router, UNUSED, UNUSED)

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 _MICRO_USD_PER_SECOND = 975
 PRICES = PriceBook.parse(
     {
-        "hardware": {
-            "source": "https://replicate.test/pricing",
-            "as_of": "2026-01-01",
-            "per_second": {"gpu-l40s": "0.000975"},
-        },
-        "models": {"acme/model": {"hardware": "gpu-l40s"}},
+        "models": {
+            "acme/model": {
+                "per_second": "0.000975",
+                "source": "https://replicate.test/pricing",
+                "as_of": "2026-01-01",
+            }
+        }
     }
 )
 """The prices that the pipeline knows in a run."""

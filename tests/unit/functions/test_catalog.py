@@ -9,11 +9,14 @@ import pytest
 
 from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.model_entries.entry import ModelEntry
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.services.catalog import Catalog, CatalogSettings, ResponseCache
+from tests.support.builders import make_event
 from tests.support.handlers import load_event
+from tests.support.model_entries import FakeEntries
 from tests.support.scripted_server import Script, ScriptedServer, respond_with
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ def build_router() -> Iterator[BuildRouter]:
     servers: list[ScriptedServer] = []
     session = open_session()
 
-    def build(*scripts: Script) -> tuple[Router, ScriptedServer]:
+    def build(*scripts: Script, entries: FakeEntries | None = None) -> tuple[Router, ScriptedServer]:
         server = ScriptedServer(list(scripts))
         servers.append(server)
         client = RetryingClient(
@@ -42,13 +45,50 @@ def build_router() -> Iterator[BuildRouter]:
         )
         settings = CatalogSettings(replicate_origins=(server.url, "https://api.replicate.com"))
         router = Router()
-        add_catalog_routes(router, Catalog(client, UnlimitedReads(), ResponseCache(1_000_000), settings))
+        catalog = Catalog(client, UnlimitedReads(), ResponseCache(1_000_000), settings)
+        add_catalog_routes(router, catalog, entries or FakeEntries())
         return router, server
 
     yield build
     session.close()
     for server in servers:
         server.close()
+
+
+def test_catalog_describes_the_model_that_runs_under_the_name_of_an_entry(build_router: BuildRouter) -> None:
+    entry = ModelEntry(name="team/fast-image", target="black-forest-labs/flux-schnell", description="Ours")
+    model = {"owner": "black-forest-labs", "name": "flux-schnell", "description": "Theirs", "run_count": 3}
+    router, server = build_router(respond_with(200, model), entries=FakeEntries([entry]))
+
+    response = router.handle(
+        make_event(resource="/v1/models/{owner}/{name}", params={"owner": "team", "name": "fast-image"})
+    )
+
+    assert server.requests[0].startswith(b"GET /v1/models/black-forest-labs/flux-schnell ")
+    assert json.loads(response["body"]) == {
+        "owner": "team",
+        "name": "fast-image",
+        "description": "Ours",
+        "run_count": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "tenants", "status"),
+    [("deployments/acme/ours", (), 404), ("acme/other", ("globex",), 403)],
+)
+def test_catalog_does_not_describe_a_deployment_or_the_model_of_other_tenants(
+    build_router: BuildRouter, target: str, tenants: tuple[str, ...], status: int
+) -> None:
+    entry = ModelEntry(name="team/ours", target=target, allowed_tenants=tenants)
+    router, server = build_router(respond_with(200, {}), entries=FakeEntries([entry]))
+
+    response = router.handle(
+        make_event(resource="/v1/models/{owner}/{name}", params={"owner": "team", "name": "ours"})
+    )
+
+    assert response["statusCode"] == status
+    assert server.connections == 0
 
 
 @pytest.mark.parametrize("name", ["get_model", "get_version", "list_models_next_page", "search"])

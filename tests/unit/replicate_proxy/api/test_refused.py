@@ -10,12 +10,13 @@ import pytest
 from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.refused import REFUSED_OPERATIONS, RefusedOperation, add_refused_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.model_entries.directory import NoEntries
 from tests.support.builders import make_event
 
 
 def send(operation: RefusedOperation) -> dict[str, Any]:
     router = Router()
-    add_catalog_routes(router, cast(Any, None))  # a refused request does not use the catalog
+    add_catalog_routes(router, cast(Any, None), NoEntries())  # a refused request does not use the catalog
     add_refused_routes(router)
     names = [part.strip("{}") for part in operation.resource.split("/") if part.startswith("{")]
     event = make_event(operation.method, operation.resource, params=dict.fromkeys(names, "acme"))

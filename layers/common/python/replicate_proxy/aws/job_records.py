@@ -70,6 +70,8 @@ _PLAIN_VALUES = (
     "expires_at",
     "is_streamed",
     "stream_url",
+    "requested_model",
+    "price",
 )
 
 

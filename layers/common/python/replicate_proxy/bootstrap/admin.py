@@ -15,14 +15,17 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
+from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.model_entries import ModelEntryService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
@@ -108,6 +111,7 @@ def build_router() -> Router:
                 usage_plan_keys=usage_plan_keys,
                 clock=clock,
             ),
+            model_entries=ModelEntryService(DynamoModelEntryStore(build_control_table())),
             dead_letters=DeadLetterService(
                 SqsQueueClient(get_client("sqs")),
                 build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),

@@ -7,7 +7,7 @@ from functools import cache
 from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.routing import Router
-from replicate_proxy.bootstrap.control import build_control_table, build_known_models
+from replicate_proxy.bootstrap.control import build_control_table, build_known_models, build_model_entries
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.secrets import build_secret_reader
 from replicate_proxy.clock import SystemClock
@@ -49,6 +49,6 @@ def build_router() -> Router:
         build_known_models(),
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_catalog_routes(router, catalog)
+    add_catalog_routes(router, catalog, build_model_entries())
     add_refused_routes(router)
     return router

@@ -6,7 +6,9 @@ from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.replicate_api.known_models import KnownModels
 from replicate_proxy.settings import CONTROL_TABLE
 
@@ -19,3 +21,8 @@ def build_control_table() -> ControlTable:
 @cache
 def build_known_models() -> KnownModels:
     return KnownModels(build_control_table(), clock)
+
+
+@cache
+def build_model_entries() -> ModelEntryDirectory:
+    return ModelEntryDirectory(DynamoModelEntryStore(build_control_table()))

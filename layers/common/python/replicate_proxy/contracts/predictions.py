@@ -157,10 +157,12 @@ def _build_metrics(job: Job) -> dict[str, Any]:
 
 def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
+    requested = {"requested_model": job.requested_model} if job.requested_model else {}
     cost = {"cost": _build_cost(job.cost)} if job.cost else {}
     return {
         "status": job.status.value,
         **batch,
+        **requested,
         **cost,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,

@@ -35,17 +35,10 @@ class Price:
     as_of: str
 
     @classmethod
-    def parse(cls, record: Mapping[str, Any], hardware: Mapping[str, Any]) -> Price:
-        """Parse `{"per_image": "0.003", "source": …, "as_of": …}`.
-
-        `"hardware": "gpu-l40s"` stands for its price per second, with the source and date of `hardware`.
-        """
+    def parse(cls, record: Mapping[str, Any]) -> Price:
+        """Parse `{"per_image": "0.003", "source": …, "as_of": …}`."""
         amounts = {unit: Decimal(record[f"per_{unit}"]) for unit in BillingUnit if f"per_{unit}" in record}
-        name = record.get("hardware")
-        if name is not None:
-            amounts[BillingUnit.SECOND] = Decimal(hardware["per_second"][name])
-        origin = record if "source" in record else hardware
-        return cls(amounts=amounts, source=origin["source"], as_of=origin["as_of"])
+        return cls(amounts=amounts, source=record["source"], as_of=record["as_of"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +49,8 @@ class PriceBook:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> PriceBook:
-        """Parse the shipped document: `hardware`, and `models` by name."""
-        hardware = document["hardware"]
-        models = document["models"]
-        return cls({name: Price.parse(record, hardware) for name, record in models.items()})
+        """Parse the shipped document: `models` by name."""
+        return cls({name: Price.parse(record) for name, record in document["models"].items()})
 
     def find_price(self, model: str) -> Price | None:
         return self.prices.get(model)

@@ -182,6 +182,9 @@ class Job:
     progress_at: datetime | None = None
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    # The model that the caller named, if its entry runs another, and the price of that entry.
+    requested_model: str | None = None
+    price: Mapping[str, str] | None = None
     # Calculated once, when the job ends.
     cost: Cost | None = None
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)

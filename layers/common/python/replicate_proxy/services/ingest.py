@@ -17,6 +17,7 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Job, JobStatus, Submission, TimelineStep
+from replicate_proxy.model_entries.entry import ModelEntry
 from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -41,6 +42,8 @@ class JobRequest:
     correlation_id: str
     # The name of the model, None if only the ID of an unknown version is given.
     model: str | None = None
+    # What applies to the model. It may change, and the request is the same.
+    entry: ModelEntry | None = None
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
     image_options: Mapping[str, Any] | None = None
@@ -179,28 +182,32 @@ class JobFactory:
         batch_id: str | None = None,
     ) -> Job:
         """Store the input and return the job, which the caller writes. Raises RetryableError."""
-        cancel_after = (
-            timedelta(seconds=request.cancel_after_seconds) if request.cancel_after_seconds else None
-        )
+        entry = request.entry or ModelEntry(name=request.model or "")
+        submission = entry.build_submission(request.submission)
+        model_input = entry.build_input(request.input)
+        cancel_after_seconds = entry.limit_seconds(request.cancel_after_seconds)
+        cancel_after = timedelta(seconds=cancel_after_seconds) if cancel_after_seconds else None
         return Job(
             tenant=principal.tenant,
             id=job_id,
             status=JobStatus.QUEUED,
             created_at=now,
-            submission=request.submission,
-            model=request.model,
-            input=self._documents.save(principal.tenant, job_id, "input", request.input),
+            submission=submission,
+            model=submission.model_name or None if entry.is_alias else request.model,
+            requested_model=entry.name if submission != request.submission else None,
+            price=entry.price,
+            input=self._documents.save(principal.tenant, job_id, "input", model_input),
             correlation_id=request.correlation_id,
             public_base_url=request.public_base_url,
             key_id=principal.key_id,
             batch_id=batch_id,
             webhook=request.webhook,
             webhook_events=request.webhook_events,
-            image_options=dict(request.image_options or {}),
+            image_options={**entry.images, **(request.image_options or {})},
             deadline=now + cancel_after if cancel_after else None,
             next_check_at=now + timedelta(seconds=self._timeouts.queued_seconds),
             is_streamed=request.is_streamed,
-            stream_url=self._find_stream_url(request.submission, principal.tenant, job_id),
+            stream_url=self._find_stream_url(submission, principal.tenant, job_id),
             timeline={TimelineStep.ACCEPTED: now},
             expires_at=self.calculate_expiry(now),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Self
+from datetime import date, timedelta
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -12,6 +12,7 @@ from replicate_proxy.auth.ip_ranges import normalize_ip_range
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
 
@@ -34,6 +35,14 @@ def _normalize_ip_range(text: str) -> str:
 
 
 _TenantName = Annotated[str, AfterValidator(_require_tenant_name)]
+_SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_FULL_NAME_PATTERN = rf"^{_SEGMENT}/{_SEGMENT}$"
+_TARGET_PATTERN = (
+    rf"^(?:|[0-9a-f]{{64}}|{_SEGMENT}/{_SEGMENT}(?::[0-9a-f]{{64}})?|deployments/{_SEGMENT}/{_SEGMENT})$"
+)
+_Usd = Annotated[str, StringConstraints(pattern=r"^\d{1,6}(?:\.\d{1,12})?$")]
+_FullName = Annotated[str, StringConstraints(pattern=_FULL_NAME_PATTERN)]
+_ModelInput = Annotated[dict[str, Any], Field(max_length=100)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
 _IpRanges = Annotated[tuple[Annotated[str, AfterValidator(_normalize_ip_range)], ...], Field(max_length=50)]
 _MODEL_PATTERN = r"^(?:[0-9a-f]{64}|(?:deployments/)?[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"
@@ -98,6 +107,77 @@ class PutTenantBody(RequestBody):
     display_name: _Label = ""
     images: ImagesBody = ImagesBody()
     token_limits: LimitsBody | None = None
+
+
+class PriceBody(RequestBody):
+    """US dollars as text for each unit that Replicate bills, or the hardware that the model runs on.
+
+    `source` and `as_of` say where the price is from; that of a hardware is known.
+    """
+
+    hardware: str | None = None
+    per_second: _Usd | None = None
+    per_image: _Usd | None = None
+    per_run: _Usd | None = None
+    per_input_token: _Usd | None = None
+    per_output_token: _Usd | None = None
+    per_output_second: _Usd | None = None
+    source: Annotated[str, StringConstraints(min_length=1, max_length=300)] | None = None
+    as_of: date | None = None
+
+    @model_validator(mode="after")
+    def _require_amount_and_origin(self) -> Self:
+        if self.hardware is not None:
+            return self._require_known_hardware()
+        if not any(name.startswith("per_") for name in self.model_dump(exclude_none=True)):
+            raise ValueError("must have an amount such as per_image, or the hardware")
+        if self.source is None or self.as_of is None:
+            raise ValueError("must have source and as_of")
+        return self
+
+    def _require_known_hardware(self) -> Self:
+        known = load_hardware_prices()["per_second"]
+        if self.hardware not in known:
+            raise ValueError(f"hardware must be one of {', '.join(known)}")
+        if self.per_second is not None:
+            raise ValueError("hardware and per_second exclude each other")
+        return self
+
+    def to_record(self) -> dict[str, str]:
+        """Return the price as it is stored; the hardware is replaced by what it costs today."""
+        record = self.model_dump(mode="json", exclude_none=True)
+        hardware = record.pop("hardware", None)
+        if hardware is None:
+            return record
+        prices = load_hardware_prices()
+        origin = {"source": prices["source"], "as_of": prices["as_of"]}
+        return {**origin, "per_second": prices["per_second"][hardware], **record}
+
+
+class PutModelEntryBody(RequestBody):
+    """PUT /admin/models/{owner}/{name}. Replaces the entry; a `name` must be that of the path."""
+
+    name: _FullName | None = None
+    target: Annotated[str, StringConstraints(pattern=_TARGET_PATTERN)] = ""
+    description: Annotated[str, StringConstraints(max_length=500)] = ""
+    defaults: _ModelInput = Field(default_factory=dict)
+    forced: _ModelInput = Field(default_factory=dict)
+    allowed_tenants: Annotated[tuple[_TenantName, ...], Field(max_length=100)] = ()
+    timeout_seconds: Annotated[int, Field(ge=5, le=86_400)] | None = None
+    images: ImagesBody = ImagesBody()
+    price: PriceBody | None = None
+
+
+class ModelEntryBody(PutModelEntryBody):
+    """An entry of PUT /admin/models."""
+
+    name: _FullName
+
+
+class PutModelEntriesBody(RequestBody):
+    """PUT /admin/models. Replaces all entries."""
+
+    models: Annotated[list[ModelEntryBody], Field(max_length=500)]
 
 
 class _DeadLetterFilterBody(RequestBody):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
 from replicate_proxy.api.admin.keys import add_key_routes
+from replicate_proxy.api.admin.models import add_model_entry_routes
 from replicate_proxy.api.admin.operations import (
     add_breaker_routes,
     add_redelivery_routes,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
     from replicate_proxy.operations.dead_letters import DeadLetterService
     from replicate_proxy.operations.keys import KeyService
+    from replicate_proxy.operations.model_entries import ModelEntryService
     from replicate_proxy.operations.ports import BreakerControl, Redeliveries
     from replicate_proxy.operations.tenants import TenantService
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
@@ -29,6 +31,7 @@ class AdminServices:
 
     keys: KeyService
     tenants: TenantService
+    model_entries: ModelEntryService
     dead_letters: DeadLetterService
     breaker: BreakerControl
     redeliveries: Redeliveries
@@ -39,6 +42,7 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     """Register every route of the admin API."""
     add_key_routes(router, services.keys)
     add_tenant_routes(router, services.tenants)
+    add_model_entry_routes(router, services.model_entries)
     add_dead_letter_routes(router, services.dead_letters)
     add_breaker_routes(router, services.breaker)
     add_redelivery_routes(router, services.redeliveries)

@@ -23,6 +23,7 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, field_error, field_errors
 from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.model_entries.directory import NoEntries
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.replicate_api.known_models import NothingKnown
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Request
     from replicate_proxy.api.predictions.bodies import BatchEntryBody
     from replicate_proxy.errors import InvalidField
+    from replicate_proxy.model_entries.directory import EntryDirectory
 
 
 class ModelDirectory(Protocol):
@@ -62,11 +64,16 @@ class JobRequestParser:
     """Validates create requests completely. Every error is an ApiError that names the field."""
 
     def __init__(
-        self, settings: ParserSettings, check_input: InputCheck, models: ModelDirectory | None = None
+        self,
+        settings: ParserSettings,
+        check_input: InputCheck,
+        models: ModelDirectory | None = None,
+        entries: EntryDirectory | None = None,
     ) -> None:
         self._settings = settings
         self._check_input = check_input
         self._models = models or NothingKnown()
+        self._entries = entries or NoEntries()
 
     def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """Return the job request; `submission` None takes it from `version` in the body."""
@@ -144,7 +151,11 @@ class JobRequestParser:
     ) -> JobRequest:
         """Return the job request without the fields that come from headers."""
         check_allowed_models(submission, principal.models, self._models.find_model)
-        self._models.check(submission)
+        model = submission.model_name or self._models.find_model(submission.version_id)
+        entry = None if submission.kind is SubmissionKind.DEPLOYMENT else self._entries.find(model)
+        if entry is not None:
+            entry.check_tenant(principal.tenant)
+        self._models.check(entry.build_submission(submission) if entry else submission)
         self._check_input(body.input, principal, request.base_url)
         webhook, events = body.webhook, body.webhook_events_filter
         self._check_webhook("webhook", webhook)
@@ -153,7 +164,8 @@ class JobRequestParser:
             webhook, events = body.webhook_completed, ["completed"]
         return JobRequest(
             submission=submission,
-            model=submission.model_name or self._models.find_model(submission.version_id),
+            model=model,
+            entry=entry,
             input=body.input,
             public_base_url=request.base_url,
             correlation_id=parse_correlation_id(request),

@@ -1,0 +1,116 @@
+"""Model entries through the admin API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.admin_api import AdminApi
+
+PRICE = {"per_image": "0.003", "source": "https://replicate.com/acme/model", "as_of": "2026-11-01"}
+ENTRY = {
+    "target": "black-forest-labs/flux-schnell",
+    "description": "Fast images",
+    "defaults": {"num_outputs": 1},
+    "forced": {"disable_safety_checker": False},
+    "allowed_tenants": ["acme"],
+    "timeout_seconds": 300,
+    "images": {"format": "avif"},
+    "price": PRICE,
+}
+
+
+def test_entry_can_be_put_read_listed_and_deleted(admin_api: AdminApi) -> None:
+    status, created = admin_api.call("PUT", "models/team/fast-image", ENTRY)
+    assert (status, created) == (200, {**ENTRY, "name": "team/fast-image"})
+    assert admin_api.call("GET", "models/team/fast-image") == (200, created)
+    assert admin_api.call("GET", "models") == (200, {"models": [created]})
+    assert admin_api.call("DELETE", "models/team/fast-image") == (204, None)
+    assert admin_api.call("GET", "models/team/fast-image")[0] == 404
+    assert admin_api.call("DELETE", "models/team/fast-image")[0] == 404
+
+
+def test_exported_document_can_be_imported(admin_api: AdminApi) -> None:
+    admin_api.call("PUT", "models/team/fast-image", ENTRY)
+    admin_api.call("PUT", "models/acme/sdxl", {"forced": {"safe": True}})
+    _, exported = admin_api.call("GET", "models")
+    admin_api.call("PUT", "models", {"models": []})
+    assert admin_api.call("GET", "models")[1] == {"models": []}
+
+    assert admin_api.call("PUT", "models", exported) == (200, exported)
+
+
+def test_hardware_stands_for_its_price_with_its_source(admin_api: AdminApi) -> None:
+    _, created = admin_api.call("PUT", "models/acme/model", {"price": {"hardware": "gpu-l40s"}})
+
+    assert created["price"]["per_second"] == "0.000975"
+    assert created["price"]["source"] == "https://replicate.com/pricing"
+    assert admin_api.call("PUT", "models/acme/model", created) == (200, created)
+
+
+def test_change_is_conditional_if_it_names_the_etag(admin_api: AdminApi) -> None:
+    admin_api.call("PUT", "models/acme/model", {})
+
+    assert admin_api.call("PUT", "models/acme/model", {}, if_match='"0"')[0] == 412
+    assert admin_api.call("DELETE", "models/acme/model", if_match='"0"')[0] == 412
+    assert admin_api.call("PUT", "models", {"models": []}, if_match='"0"')[0] == 412
+    assert admin_api.call("PUT", "models", {"models": []}, if_match='"1"')[0] == 200
+
+
+def test_change_without_condition_is_repeated_after_another_one(admin_api: AdminApi) -> None:
+    admin_api.call("PUT", "models/acme/first", {})
+    admin_api.model_entries.conflicts = 2
+
+    assert admin_api.call("PUT", "models/acme/second", {})[0] == 200
+    assert sorted(admin_api.model_entries.document.entries) == ["acme/first", "acme/second"]
+
+
+def test_change_gives_up_after_many_others(admin_api: AdminApi) -> None:
+    admin_api.model_entries.conflicts = 100
+
+    assert admin_api.call("PUT", "models/acme/model", {})[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"target": "no slash"}, "target"),
+        ({"target": "a/b:short"}, "target"),
+        ({"name": "acme/other"}, "name"),
+        ({"timeout_seconds": 1}, "timeout_seconds"),
+        ({"allowed_tenants": ["ACME"]}, "allowed_tenants.0"),
+        ({"images": {"format": "gif"}}, "images.format"),
+        ({"defaults": []}, "defaults"),
+        ({"unknown": 1}, ""),
+        ({"price": {"per_image": 0.003, "source": "x", "as_of": "2026-11-01"}}, "price.per_image"),
+        ({"price": {"per_image": "-1", "source": "x", "as_of": "2026-11-01"}}, "price.per_image"),
+        ({"price": {"per_image": "0.003"}}, "price"),
+        ({"price": {"source": "x", "as_of": "2026-11-01"}}, "price"),
+        ({"price": {"hardware": "gpu-x"}}, "price"),
+        ({"price": {"hardware": "cpu", "per_second": "1"}}, "price"),
+    ],
+)
+def test_invalid_entry_is_rejected_by_field(admin_api: AdminApi, body: Any, field: str) -> None:
+    status, problem = admin_api.call("PUT", "models/acme/model", body)
+
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
+    assert admin_api.model_entries.document.entries == {}
+
+
+@pytest.mark.parametrize("body", [[], "text"])
+def test_body_that_is_no_object_is_rejected(admin_api: AdminApi, body: Any) -> None:
+    assert admin_api.call("PUT", "models/acme/model", body)[0] == 422
+
+
+def test_list_with_a_name_twice_is_rejected(admin_api: AdminApi) -> None:
+    status, problem = admin_api.call("PUT", "models", {"models": [{"name": "acme/a"}, {"name": "acme/a"}]})
+
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, "models")
+
+
+def test_entries_that_do_not_fit_are_rejected(admin_api: AdminApi) -> None:
+    entry = {"name": "acme/a", "defaults": {"prompt": "x" * 400_000}}
+
+    assert admin_api.call("PUT", "models", {"models": [entry]})[0] == 422
