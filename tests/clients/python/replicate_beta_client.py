@@ -1,9 +1,10 @@
 """The 2.0 beta of PyPI `replicate`, unmodified."""
 
+import asyncio
 import os
 
 import pytest
-from replicate import APIStatusError, Replicate
+from replicate import APIStatusError, AsyncReplicate, Replicate
 from replicate.exceptions import ModelError
 
 client = Replicate(
@@ -57,3 +58,27 @@ def test_file_is_uploaded_and_read() -> None:
 def test_refused_operation_raises_an_error_that_says_what_to_use() -> None:
     with pytest.raises(APIStatusError, match="Trainings are not available here"):
         client.trainings.list()
+
+
+@pytest.fixture
+def environment_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stream()` ignores the options of the client: it makes another one from the environment."""
+    monkeypatch.setenv("REPLICATE_BASE_URL", f"{os.environ['REPLICATE_BASE_URL']}/v1")
+
+
+@pytest.mark.usefixtures("environment_client")
+def test_stream_yields_the_text_of_a_language_model_by_polling() -> None:
+    model_input = {"prompt": "a poem", "max_tokens": 9}
+
+    assert len(list(Replicate().stream("meta/meta-llama-3-8b-instruct", input=model_input))) == 9
+
+
+@pytest.mark.usefixtures("environment_client")
+def test_async_stream_yields_the_text_of_a_language_model_by_polling() -> None:
+    async def stream() -> list[str]:
+        model_input = {"prompt": "a poem", "max_tokens": 9}
+        # The method is a coroutine that returns a coroutine.
+        parts = await (await AsyncReplicate().stream("meta/meta-llama-3-8b-instruct", input=model_input))
+        return [str(part) async for part in parts]
+
+    assert len(asyncio.run(stream())) == 9

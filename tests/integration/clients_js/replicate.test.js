@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { validateWebhook } from "replicate";
 import {
+  OUTPUTS_URL,
   STORED_PREDICTIONS_COUNT,
   STORED_PREDICTIONS_KEY,
   createClient,
@@ -12,6 +13,7 @@ import {
 } from "./environment.js";
 
 const FLUX = "black-forest-labs/flux-schnell";
+const LLAMA = "meta/meta-llama-3-8b-instruct";
 const SMALL_IMAGE_INPUT = { prompt: "a lighthouse", megapixels: "0.25" };
 const TIMEOUT_MS = 60_000;
 const replicate = createClient();
@@ -32,6 +34,44 @@ test("run by model returns the URL of an image", async () => {
   const response = await fetch(url);
   assert.equal(response.status, 200);
   assert.ok(isWebp(new Uint8Array(await response.arrayBuffer())));
+});
+
+test("stream yields the text of a language model", async () => {
+  const input = { prompt: "a poem", max_tokens: 30 };
+  // The first prediction of a model may have to wait until the functions have started.
+  await replicate.run(LLAMA, { input });
+  const events = [];
+
+  for await (const event of replicate.stream(LLAMA, { input })) events.push(event);
+
+  assert.deepEqual(events.map(({ event }) => event), [...Array(30).fill("output"), "done"]);
+  assert.ok(events.every(({ id }) => id && !id.startsWith("stored:")));
+});
+
+test("stream yields files of this stack", async () => {
+  await replicate.run(FLUX, { input: SMALL_IMAGE_INPUT });
+
+  for await (const { event, data } of replicate.stream(FLUX, { input: SMALL_IMAGE_INPUT })) {
+    if (event !== "output") continue;
+    // A FileOutput, by the path of the stream.
+    assert.ok(data.url().href.startsWith(`${OUTPUTS_URL}/outputs/`));
+    assert.ok(isWebp(new Uint8Array(await (await data.blob()).arrayBuffer())));
+  }
+});
+
+test("stream fails with the error of the model", async () => {
+  const input = { partial: [["a"]], status: "failed", error: "no paint" };
+  await replicate.run("local/stream-lab", { input: {} });
+
+  await assert.rejects(async () => {
+    for await (const _ of replicate.stream("local/stream-lab", { input, stream: true }));
+  }, /no paint/);
+});
+
+test("stream says that a model does not stream", async () => {
+  await assert.rejects(async () => {
+    for await (const _ of replicate.stream("replicate/hello-world", { input: { text: "a" } }));
+  }, /does not support streaming/);
 });
 
 test("run by version reports progress", async () => {

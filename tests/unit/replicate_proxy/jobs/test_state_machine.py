@@ -26,6 +26,7 @@ from replicate_proxy.jobs.changes import (
     Released,
     ResubmitAllowed,
     StaleChangeError,
+    StreamOpened,
 )
 from replicate_proxy.jobs.model import (
     ACTIVE_STATUSES,
@@ -61,6 +62,7 @@ EXPECTED: dict[tuple[JobStatus, str], JobStatus] = {
     **{
         (status, "adoption_revoked"): S.SUBMIT_UNKNOWN for status in (S.SUBMITTED, S.PROCESSING, S.HARVESTING)
     },
+    **{(status, "stream_opened"): status for status in (S.SUBMITTED, S.PROCESSING, S.HARVESTING)},
     **{(status, "starting"): S.SUBMITTED for status in (S.QUEUED, S.SUBMITTING, S.SUBMIT_UNKNOWN)},
     **{(status, "processing"): S.PROCESSING for status in BEFORE_HARVEST - {S.PROCESSING}},
     **{(status, "succeeded"): S.HARVESTING for status in BEFORE_HARVEST},
@@ -84,6 +86,9 @@ def build_changes(job: Job) -> dict[str, Change]:
         "cancel_requested": CancelRequested(),
         "ended_by_proxy": EndedByProxy.decide(job, S.FAILED, EndReason.EXPIRED, "gave up"),
         "adoption_revoked": AdoptionRevoked(replicate_id=job.replicate_id or ""),
+        "stream_opened": StreamOpened(
+            attempt=job.attempt, replicate_id=job.replicate_id or "", stream_url="https://outputs.test/v1/s"
+        ),
         "check_scheduled": CheckScheduled(expected_status=job.status, next_check_at=LATER),
         **{word: make_report(word) for word in ("starting", "processing", "succeeded", "failed")},
         **{word: make_report(word) for word in ("canceled", "aborted")},

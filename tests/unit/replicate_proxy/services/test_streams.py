@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from replicate_proxy.contracts.stream_events import render_final_events
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind, parse_replicate_stream
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.outputs.records import HarvestResult
+from replicate_proxy.replicate_api.models import UpstreamPrediction
 from tests.support.builders import TENANT, VERSION, make_job
 from tests.support.logs import read_log
 from tests.support.pipeline import OUTPUTS_URL, STREAM_HOST_URL
@@ -137,6 +139,27 @@ def test_create_returns_at_once_when_dispatch_postpones_the_job(api: PredictionA
     assert api.pipeline.elapsed_seconds < 0.1
 
 
+@pytest.mark.parametrize("known", [None, TEXT])
+def test_create_returns_the_stream_when_a_webhook_is_faster_than_the_acceptance(
+    api: PredictionApi, known: KnownStream | None
+) -> None:
+    api.pipeline.known_models.stream = known
+    create_prediction = api.pipeline.replicate.create
+
+    def create_and_report(*arguments: Any, **options: Any) -> UpstreamPrediction:
+        prediction = create_prediction(*arguments, **options)
+        api.pipeline.replicate.start(prediction.id)
+        api.pipeline.send_webhook(prediction.id)
+        api.pipeline.drain_messages()
+        return prediction
+
+    with patch.object(api.pipeline.replicate, "create", create_and_report):
+        view = create(api)
+
+    assert view["status"] == "processing"
+    assert urlsplit(view["urls"]["stream"]).path == TEXT_PATH
+
+
 def test_create_returns_without_stream_when_dispatch_takes_too_long(api: PredictionApi) -> None:
     api.pipeline.fault_occurs = lambda name: name == "queue.lost"
 
@@ -227,6 +250,7 @@ def test_stored_stream_says_why_there_is_no_output_yet(api: PredictionApi, delay
     [(_, _, error), (_, _, done)] = parse_events(text)
     reason = "has not started yet" if delay_seconds == 0 else "the rate limit is used up"
     assert reason in json.loads(error)["detail"]
+    assert api.pipeline.elapsed_seconds < 6 if delay_seconds else api.pipeline.elapsed_seconds > 20
     assert view["urls"]["get"] in error
     assert json.loads(done) == {"reason": "error"}
 

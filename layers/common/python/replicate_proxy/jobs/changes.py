@@ -100,6 +100,14 @@ class Accepted(AttemptChange):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOpened(AttemptChange):
+    """The prediction has a stream, which is learned after a report that was faster than the acceptance."""
+
+    replicate_id: str
+    stream_url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reported(Change):
     """Replicate reported on one attempt, by webhook or poll; `status` is Replicate's own word.
 

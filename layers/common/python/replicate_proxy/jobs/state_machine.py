@@ -33,6 +33,7 @@ from replicate_proxy.jobs.changes import (
     Reported,
     ResubmitAllowed,
     StaleChangeError,
+    StreamOpened,
 )
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, AttemptOutcome, Job, JobStatus, TimelineStep
 from replicate_proxy.jobs.reports import apply_report
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 # Once Replicate's result is known, only the harvest ends the job: it is neither canceled nor given up.
 _BEFORE_HARVEST = ACTIVE_STATUSES - {JobStatus.HARVESTING}
 
+_WITH_PREDICTION = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVESTING})
+
 # The statuses in which each change applies; in any other it is stale.
 ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
     Claimed: frozenset({JobStatus.QUEUED}),
@@ -66,7 +69,8 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
     Harvested: frozenset({JobStatus.HARVESTING}),
     CancelRequested: _BEFORE_HARVEST,
     CheckScheduled: ACTIVE_STATUSES,
-    AdoptionRevoked: frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING, JobStatus.HARVESTING}),
+    AdoptionRevoked: _WITH_PREDICTION,
+    StreamOpened: _WITH_PREDICTION,
     EndedByProxy: _BEFORE_HARVEST,
 }
 
@@ -201,6 +205,12 @@ def _apply_adoption_revoked(job: Job, change: AdoptionRevoked, now: datetime, ti
     )
 
 
+def _apply_stream_opened(job: Job, change: StreamOpened, _now: datetime, _timeouts: JobTimeouts) -> Job:
+    if job.replicate_id != change.replicate_id:
+        raise StaleChangeError("the job has another prediction")
+    return replace(job, stream_url=change.stream_url)
+
+
 def _apply_ended_by_proxy(job: Job, change: EndedByProxy, now: datetime, _timeouts: JobTimeouts) -> Job:
     if job.status is not change.expected_status:
         raise StaleChangeError(f"the job was {change.expected_status} and is {job.status}")
@@ -226,5 +236,6 @@ _TRANSITIONS: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], 
     CancelRequested: _apply_cancel_requested,
     CheckScheduled: _apply_check_scheduled,
     AdoptionRevoked: _apply_adoption_revoked,
+    StreamOpened: _apply_stream_opened,
     EndedByProxy: _apply_ended_by_proxy,
 }

@@ -28,6 +28,7 @@ from replicate_proxy.jobs.changes import (
     Rejected,
     Released,
     StaleChangeError,
+    StreamOpened,
 )
 from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
@@ -235,7 +236,7 @@ class Dispatcher:
         stream, stream_url = self._build_stream_url(job, prediction)
         accepted = build_accepted_change(job, prediction, stream_url=stream_url)
         # If a webhook was faster, the change is stale and the job knows its prediction already.
-        saved = self._apply(job, accepted) or self._updater.get(job.tenant, job.id)
+        saved = self._apply(job, accepted) or self._record_stream(job, prediction, stream_url)
         self._checkpoint("dispatch.acceptance_stored")
         self._known_models.record_accepted(job.submission, prediction)
         if stream is not None:
@@ -245,6 +246,14 @@ class Dispatcher:
             self._cancel_surplus(saved, prediction.id)
         elif saved.cancel_requested_at is not None:
             self._cancel(saved)
+
+    def _record_stream(self, job: Job, prediction: UpstreamPrediction, stream_url: str | None) -> Job:
+        """Return the current record, with the stream of a prediction whose webhook was faster."""
+        current = self._updater.get(job.tenant, job.id)
+        if stream_url is None or current.replicate_id != prediction.id or current.is_terminal:
+            return current
+        opened = StreamOpened(attempt=job.attempt, replicate_id=prediction.id, stream_url=stream_url)
+        return self._apply(current, opened) or self._updater.get(job.tenant, job.id)
 
     def _build_stream_url(
         self, job: Job, prediction: UpstreamPrediction

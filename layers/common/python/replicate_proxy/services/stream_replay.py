@@ -12,6 +12,7 @@ from replicate_proxy.contracts.stream_events import render_error, render_final_e
 from replicate_proxy.contracts.stream_urls import parse_stream_query
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.ids import is_id
+from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.observability import logger
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
@@ -19,16 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import DocumentStore, JobReader
     from replicate_proxy.services.wait import JobWaiter
+
+
+# A job that still waits in the queue then is held up: its caller had better know.
+_MAX_QUEUED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReplay:
     """Renders stored predictions as event streams; waits for one that is not over yet.
 
-    A response cannot grow while it is sent, so nothing is sent before the prediction is final or
-    `max_wait_seconds` have passed.
+    A response cannot grow while it is sent, so nothing is sent before the prediction is final,
+    `max_wait_seconds` have passed, or it has waited in the queue for some seconds.
     """
 
     jobs: JobReader
@@ -49,8 +55,8 @@ class StreamReplay:
         job = self.jobs.get(*target) if target is not None and is_id(target[1]) else None
         if job is None:
             raise NotFoundError("no such stream")
-        job = self.waiter.wait_until_final(job, self.max_wait_seconds, received_at=received_at) or job
         logger.append_keys(job_id=job.id, tenant=job.tenant)
+        job = self._wait(job, received_at)
         if not job.is_terminal:
             return render_pending_events(job)
         text = render_final_events(
@@ -65,3 +71,15 @@ class StreamReplay:
                 f" {job.public_base_url}/v1/predictions/{job.id}"
             )
         return text
+
+    def _wait(self, job: Job, received_at: datetime | None) -> Job:
+        """Return the job once it is final, or as it is when it has been queued or run for too long."""
+        submitted = self.waiter.wait_until(job, _is_submitted, _MAX_QUEUED_SECONDS, received_at=received_at)
+        job = submitted or job
+        if not _is_submitted(job):
+            return job
+        return self.waiter.wait_until_final(job, self.max_wait_seconds, received_at=received_at) or job
+
+
+def _is_submitted(job: Job) -> bool:
+    return job.status is not JobStatus.QUEUED

@@ -8,6 +8,7 @@ may stream text. Which models stream, and what, is known from Replicate's earlie
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind, build_stored_stream_url
@@ -15,13 +16,13 @@ from replicate_proxy.jobs.model import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from replicate_proxy.jobs.model import Job, Submission
     from replicate_proxy.services.wait import JobWaiter
 
 # Submission takes some 50 ms, and a caller waits for the first token.
 _POLL_INTERVAL_SECONDS = 0.04
+_ACCEPTANCE_DELAY = timedelta(seconds=1)
 # As it is stored; the record in memory that was written has 0.
 _REVISION_OF_NEW_JOBS = 1
 
@@ -74,10 +75,18 @@ class StreamUrlWaiter:
         if job.status is not JobStatus.QUEUED or not self.streams.may_stream_text(job.submission):
             return job
 
+        accepted_by: datetime | None = None
+
         def is_decided(current: Job) -> bool:
+            nonlocal accepted_by
             if current.status is JobStatus.QUEUED:
                 # Postponed: the rate limit is used up, the circuit breaker is open, or Replicate is down.
                 return current.revision > first_revision
+            if current.status is JobStatus.PROCESSING and current.stream_url == job.stream_url:
+                # A webhook was faster than the record of the acceptance, which follows.
+                now = self.waiter.clock.now()
+                accepted_by = accepted_by or now + _ACCEPTANCE_DELAY
+                return now >= accepted_by
             return current.status is not JobStatus.SUBMITTING
 
         waited = self.waiter.wait_until(
