@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tools.bench import costs, deliveries, images, imports, pipeline
+from tools.bench import costs, deliveries, images, imports, pipeline, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BENCHMARKS: Mapping[str, Callable[[], int]] = {
     "imports": imports.main,
     "pipeline": pipeline.main,
+    "streams": streams.main,
     "deliveries": deliveries.main,
     "costs": costs.main,
     "images": images.main,

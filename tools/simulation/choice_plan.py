@@ -53,6 +53,7 @@ class ChoicePlan(FaultPlan):
         super().__init__(scheduler, Decisions({}), trace, quiet_from=float("inf"), mix=FaultMix())
         self.replicate_echoes_webhook = scenario.echoes_webhook
         self.replicate_webhooks_enabled = scenario.webhooks_enabled
+        self.streams_enabled = scenario.streams
         self.replicate_clock_skew = 0.0
         self.list_hides_version = False
         self.max_list_lag = 0.0

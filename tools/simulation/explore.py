@@ -24,6 +24,7 @@ from tools.simulation.run import START, logs_in_trace
 from tools.simulation.runtime import deterministic_process
 from tools.simulation.scenarios import SCENARIOS, Cast
 from tools.simulation.scheduler import Scheduler
+from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
 from tools.simulation.world import World
 
@@ -126,6 +127,7 @@ def run_scenario(
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)
         CostInvariants(world, invariants)
+        StreamInvariants(world, invariants)
         fingerprints = Fingerprints(world, plan, invariants)
 
         def on_choice(actor: Actor, key: str, _step: str, options: Sequence[str]) -> None:

@@ -110,6 +110,8 @@ class FaultPlan:
         self.replicate_webhooks_enabled = source.random() < 0.85
         self.replicate_clock_skew = source.choice((0.0, 0.0, -20.0, 20.0))
         self.list_hides_version = source.random() < 0.3
+        # Whether models that are called by name stream text.
+        self.streams_enabled = scheduler.seed % 3 == 0
         self.max_list_lag = source.choice((0.0, 5.0, 60.0, 100.0))
         # Where documents are not inline, their objects can be overwritten.
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))

@@ -25,6 +25,7 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.timeouts import JobTimeouts
@@ -37,6 +38,7 @@ from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.replicate_api.circuit_breaker import CircuitBreaker
 from replicate_proxy.replicate_api.client import ReplicateClient
 from replicate_proxy.replicate_api.connection import open_session
+from replicate_proxy.replicate_api.known_models import KnownModels, NothingKnown
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
@@ -46,10 +48,12 @@ from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.job_costs import JobCosts
+from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportLoader, ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
+from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
@@ -66,7 +70,7 @@ from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tools.simulation.aws.sqs import get_queue_url
 from tools.simulation.cost_invariants import PRICES
-from tools.simulation.replicate import TOKEN, WEBHOOK_SECRET, ReplicateAdapter
+from tools.simulation.replicate import STREAM_HOST_URL, TOKEN, WEBHOOK_SECRET, ReplicateAdapter
 from tools.simulation.resources import BUCKET, BUS, Queue, Table
 from tools.simulation.timestamps import VirtualClock
 
@@ -74,7 +78,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.services.ingest import CreateResult, JobRequest
     from replicate_proxy.webhooks.ports import Sender
     from tools.simulation.aws import InMemoryAws
     from tools.simulation.faults import FaultPlan
@@ -85,6 +91,8 @@ ROOT_SECRET = b"the root secret of the simulation"
 DIGEST_KEY = b"the digest key of the simulation"
 WEBHOOK_BASE_URL = "https://hooks.proxy.test"
 OUTPUTS_BASE_URL = "https://outputs.proxy.test"
+STREAM_KEY = b"the key of stream URLs in the simulation"
+_STREAM_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,14 @@ class Ingest:
     batches: BatchService
     jobs: DynamoJobStore
     documents: S3DocumentStore
+    stream_waiter: StreamUrlWaiter | None = None
+
+    def create(self, request: JobRequest, principal: Principal) -> CreateResult:
+        """Create a job as the route does: with streams, it waits for that of the prediction."""
+        result = self.creator.create(request, principal)
+        if self.stream_waiter is not None:
+            self.stream_waiter.wait(result.job)
+        return result
 
 
 @dataclass(frozen=True)
@@ -180,7 +196,8 @@ class Composition:
     def build_ingest(self) -> Ingest:
         waiter = JobWaiter(self.jobs, self.clock, self._scheduler.sleep, max_wait_seconds=20)
         canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
-        factory = JobFactory(self.documents, self.timeouts)
+        streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY)
+        factory = JobFactory(self.documents, self.timeouts, streams.find_url)
         idempotency = DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
         creator = JobCreator(
             store=self.jobs,
@@ -199,7 +216,15 @@ class Composition:
             clock=self.clock,
             checkpoint=self._checkpoint,
         )
-        return Ingest(creator, canceler, batches, self.jobs, self.documents)
+        stream_waiter = StreamUrlWaiter(streams, waiter, _STREAM_WAIT_SECONDS)
+        return Ingest(
+            creator,
+            canceler,
+            batches,
+            self.jobs,
+            self.documents,
+            stream_waiter if self._plan.streams_enabled else None,
+        )
 
     def build_dispatch(self) -> Dispatcher:
         breaker = self.build_breaker()
@@ -213,6 +238,9 @@ class Composition:
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,
+            known_models=self._build_known_models(),
+            refresher=self._build_refresher(),
+            streams=StreamUrlBuilder(OUTPUTS_BASE_URL, STREAM_HOST_URL, STREAM_KEY),
             checkpoint=self._checkpoint,
         )
 
@@ -246,12 +274,7 @@ class Composition:
         return Reports(ReportLoader(self.documents), tracker, harvester)
 
     def build_sweep(self) -> Sweep:
-        reader = UpstreamPredictionReader(
-            self._build_client(),
-            self.build_breaker(),
-            self._build_limiter("reads", RateLimit(2400, 200)),
-            self._scheduler.sleep,
-        )
+        reader = self._build_reader()
         resolver = SubmissionResolver(
             updater=self.updater,
             store=self.jobs,
@@ -377,6 +400,30 @@ class Composition:
 
     def _control_table(self) -> ControlTable:
         return ControlTable(self._aws.client("dynamodb"), Table.CONTROL)
+
+    def _build_known_models(self) -> KnownModels | NothingKnown:
+        if not self._plan.streams_enabled:
+            return NothingKnown()
+        return KnownModels(self._control_table(), self.clock, monotonic=lambda: self._scheduler.now)
+
+    def _build_refresher(self) -> ProgressRefresher | None:
+        """Return what reads the end of a canceled stream."""
+        if not self._plan.streams_enabled:
+            return None
+        return ProgressRefresher(
+            reader=self._build_reader(),
+            limiter=self._build_limiter("progress", RateLimit(900, 60)),
+            reports=ReportPublisher(self.bus, self.documents),
+            clock=self.clock,
+        )
+
+    def _build_reader(self) -> UpstreamPredictionReader:
+        return UpstreamPredictionReader(
+            self._build_client(),
+            self.build_breaker(),
+            self._build_limiter("reads", RateLimit(2400, 200)),
+            self._scheduler.sleep,
+        )
 
     def _resume_harvest(self, job: Job) -> None:
         self.harvest_queue.send(build_continuation_event(job, self.clock.now()), tenant=job.tenant)

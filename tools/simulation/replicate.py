@@ -32,6 +32,7 @@ TOKEN = "r8_simulated"  # noqa: S105 - the simulation's own
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the specification
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
+STREAM_HOST_URL = "https://stream.replicate.test"
 RETENTION_SECONDS = 3600.0
 _PAGE_SIZE = 100
 _READ_TIMEOUT_SECONDS = 20.0
@@ -61,6 +62,10 @@ class Prediction:
     @property
     def status(self) -> str:
         return str(self.body["status"])
+
+    @property
+    def is_streamed(self) -> bool:
+        return "stream" in self.body["urls"]
 
     @property
     def is_live(self) -> bool:
@@ -156,6 +161,8 @@ class SimulatedReplicate:
             "created_at": format_epoch(self._scheduler.now + self._plan.replicate_clock_skew),
             "urls": {"get": f"https://api.replicate.test/v1/predictions/{prediction_id}"},
         }
+        if self._plan.streams_enabled and not shows_version:
+            shown["urls"]["stream"] = f"{STREAM_HOST_URL}/v1/streams/{prediction_id}"
         if self._plan.replicate_echoes_webhook and "webhook" in body:
             shown["webhook"] = body["webhook"]
         prediction = Prediction(
@@ -212,6 +219,8 @@ class SimulatedReplicate:
             prediction.body["status"] = "processing"
             prediction.started = self._scheduler.now
             prediction.body["started_at"] = format_epoch(self._scheduler.now)
+            if prediction.is_streamed:
+                prediction.body["output"] = ["The"]
             self._announce(prediction, "start")
 
     def _cancel(self, prediction: Prediction, *, by_us: bool) -> None:
@@ -227,7 +236,8 @@ class SimulatedReplicate:
         prediction.body["status"] = status
         prediction.body["completed_at"] = format_epoch(self._scheduler.now)
         if status == "succeeded":
-            prediction.body["output"] = [f"https://replicate.delivery/{prediction.id}/out-0.png"]
+            url = f"https://replicate.delivery/{prediction.id}/out-0.png"
+            prediction.body["output"] = ["The", " end"] if prediction.is_streamed else [url]
             prediction.body["metrics"] = {"predict_time": prediction.run_seconds}
         elif status == "failed":
             transient = outcome == "failed_transiently"

@@ -20,6 +20,7 @@ from tools.simulation.key_invariants import KeyInvariants
 from tools.simulation.operators import KeyOperators
 from tools.simulation.runtime import deterministic_process
 from tools.simulation.scheduler import Scheduler
+from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
 from tools.simulation.workload import Workload
 from tools.simulation.world import World
@@ -86,6 +87,7 @@ def run_seed(
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)
         CostInvariants(world, invariants)
+        StreamInvariants(world, invariants)
         keys = KeyInvariants(world, invariants)
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:

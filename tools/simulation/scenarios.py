@@ -52,6 +52,7 @@ class Scenario:
     pauses: tuple[float, ...] = ()
     run_seconds: tuple[float, float] = (0.0, 0.0)
     webhooks_enabled: bool = True
+    streams: bool = False
     echoes_webhook: bool = True
     first_creates: tuple[str, ...] = ()
     receiver_answers: tuple[str, ...] = ()
@@ -88,10 +89,14 @@ class Cast:
         webhook: str | None = None,
         events: tuple[str, ...] | None = None,
         cancel_after_seconds: int | None = None,
+        by_name: bool = False,
     ) -> Job | None:
         """Create a job as a client does: with a key it repeats what got no response."""
+        submission = Submission(kind=SubmissionKind.VERSION, version=_VERSION)
+        if by_name:
+            submission = Submission(kind=SubmissionKind.MODEL, owner="acme", name="model")
         request = JobRequest(
-            submission=Submission(kind=SubmissionKind.VERSION, version=_VERSION),
+            submission=submission,
             input={"prompt": "a cat"},
             public_base_url="https://api.proxy.test/prod",
             correlation_id="scenario",
@@ -103,7 +108,7 @@ class Cast:
         principal = Principal(tenant, "key-1")
         for _ in range(_MAX_ATTEMPTS if key else 1):
             try:
-                result = self.world.call_api(lambda ingest: ingest.creator.create(request, principal))
+                result = self.world.call_api(lambda ingest: ingest.create(request, principal))
             except ServiceUnavailableError:
                 self.world.scheduler.sleep(1.0)
                 continue
@@ -118,9 +123,11 @@ class Cast:
         if first != job_id:
             self._invariants.report("one job per idempotency key", f"{key}: {first} and {job_id}")
 
-    def create_and_cancel(self, *, after_seconds: float, tripped_seconds: float = 0.0) -> None:
+    def create_and_cancel(
+        self, *, after_seconds: float, tripped_seconds: float = 0.0, by_name: bool = False
+    ) -> None:
         """Create a job and cancel it later, after an operator has opened the breaker if that is given."""
-        job = self.create()
+        job = self.create(by_name=by_name)
         if job is None:
             return
         self.world.scheduler.sleep(after_seconds)
@@ -313,6 +320,15 @@ SCENARIOS: Mapping[str, Scenario] = {
     "breaker": Scenario(
         description="two calls want to probe, and one from before the breaker opened fails meanwhile",
         start=_call_through_breaker,
+    ),
+    "stream": Scenario(
+        description="one job whose stream is recorded while a webhook comes, and canceled while it streams",
+        start=lambda cast: cast.spawn(
+            "caller", partial(cast.create_and_cancel, after_seconds=10.0, by_name=True)
+        ),
+        run_seconds=(0.0, 60.0),
+        streams=True,
+        choices=1,
     ),
     "idempotency-key": Scenario(
         description="a create with an idempotency key sent twice at once",

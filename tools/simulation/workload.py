@@ -106,7 +106,7 @@ class Workload:
             self._invariants.keyed_callers.add(request.correlation_id)
         for attempt in range(_MAX_CREATE_ATTEMPTS):
             try:
-                result = self.world.call_api(lambda ingest: ingest.creator.create(request, principal))
+                result = self.world.call_api(lambda ingest: ingest.create(request, principal))
             except ServiceUnavailableError:
                 # Without a key, a request of unknown outcome is not repeated.
                 if request.idempotency_key is None:

@@ -1,0 +1,91 @@
+"""What must hold for streams: a URL leads to the job's own stream, and the record is what was streamed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from replicate_proxy.contracts.stream_events import render_final_events
+from replicate_proxy.contracts.stream_urls import parse_stream_query
+from replicate_proxy.jobs.model import JobStatus
+from tools.simulation.functions import OUTPUTS_BASE_URL, STREAM_KEY
+from tools.simulation.observation import observe_writes
+from tools.simulation.resources import BUCKET, Table
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Document, Job
+    from tools.simulation.invariants import Invariants, Item, JobKey
+    from tools.simulation.world import World
+
+_LIVE_PATH = "/v1/streams/"
+_END_DATA = {JobStatus.FAILED: {"reason": "error"}, JobStatus.CANCELED: {"reason": "canceled"}}
+
+
+class StreamInvariants:
+    """Watches the jobs of one world; reports to `invariants`."""
+
+    def __init__(self, world: World, invariants: Invariants) -> None:
+        self._world = world
+        self._invariants = invariants
+        observe_writes(world.aws, self._check_write)
+        invariants.at_rest.append(self._check_records)
+
+    def _check_write(self, table: str, _old: Item | None, new: Item | None) -> None:
+        if table != Table.JOBS or new is None or "stream_url" not in new:
+            return
+        key: JobKey = (new["tenant"]["S"], new["id"]["S"])
+        url = urlsplit(new["stream_url"]["S"])
+        query = dict(parse_qsl(url.query))
+        if (
+            f"{url.scheme}://{url.netloc}" != OUTPUTS_BASE_URL
+            or parse_stream_query(query, lambda: STREAM_KEY) != key
+        ):
+            self._invariants.report("a stream is its own job's", f"{key} has {url.path}?{url.query}")
+        prediction_id = url.path.removeprefix(_LIVE_PATH)
+        if url.path.startswith(_LIVE_PATH) and prediction_id != new.get("replicate_id", {}).get("S"):
+            self._invariants.report("a stream is its own job's", f"{key} has the stream of {prediction_id}")
+
+    def _check_records(self) -> None:
+        for job in self._world.read_jobs():
+            if job.is_terminal and job.stream_url:
+                self._check_record(job)
+
+    def _check_record(self, job: Job) -> None:
+        """Compare the stored stream with the record, and with what Replicate streamed if it ended the job.
+
+        A job that the proxy ended without a report, after a failed read, has no output.
+        """
+        output = self._load(job.output)
+        events = _parse(render_final_events(job, output=output, logs=self._load(job.logs)))
+        text = "".join(data for name, data in events if name == "output")
+        errors = [json.loads(data)["detail"] for name, data in events if name == "error"]
+        if (
+            text != "".join(output or [])
+            or errors != ([job.error] if job.status is JobStatus.FAILED else [])
+            or json.loads(events[-1][1]) != _END_DATA.get(job.status, {})
+        ):
+            self._invariants.report("the record is what was streamed", f"{job.tenant} {job.id}: {events}")
+        prediction = self._world.replicate.predictions.get(job.replicate_id or "")
+        if prediction is None or prediction.status != job.replicate_status:
+            return
+        if output != (prediction.body["output"] or None) and job.replicate_status != "aborted":
+            detail = f"{job.tenant} {job.id} has {output}, streamed was {prediction.body['output']}"
+            self._invariants.report("the record is what was streamed", detail)
+
+    def _load(self, document: Document | None) -> Any:
+        if document is None:
+            return None
+        if document.object_key is None:
+            return json.loads(document.text or "null")
+        return json.loads(self._world.aws.s3.objects(BUCKET)[document.object_key].body)
+
+
+def _parse(text: str) -> list[tuple[str, str]]:
+    """Return name and data of each event."""
+    events = []
+    for block in text.split("\n\n")[:-1]:
+        lines = [line.partition(": ") for line in block.split("\n")]
+        data = "\n".join(value for name, _, value in lines if name == "data")
+        events.append((lines[0][2], data))
+    return events
