@@ -21,7 +21,7 @@ from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.costs import calculate
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs import reports, state_machine
+from replicate_proxy.jobs import reports, state_machine, transitions
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
     Claimed,
@@ -31,7 +31,7 @@ from replicate_proxy.jobs.changes import (
 )
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.jobs.timeouts import JobTimeouts
-from replicate_proxy.jobs.transitions import finish
+from replicate_proxy.jobs.transitions import finish, forget_prediction
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations import keys
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
@@ -56,6 +56,7 @@ from tools.simulation.run import RunSettings, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from replicate_proxy.jobs.model import Job
 
@@ -199,6 +200,14 @@ def _poll_after_hours(_self: Any, now: Any, _checks: int) -> Any:
 
 def _expire_soon(_self: Any, now: Any) -> int:
     return int((now + timedelta(minutes=20)).timestamp())
+
+
+def _forget_all_but_the_stream(job: Job) -> Job:
+    return replace(forget_prediction(job), stream_url=job.stream_url)
+
+
+def _end_without_output(job: Job, change: Reported, now: datetime) -> Job:
+    return replace(job, completed_at=change.completed_at or now)
 
 
 def _only_postpone(reconciler: Any, job: Job) -> CheckOutcome:
@@ -384,6 +393,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "records expire after minutes",
         "accepted is never lost",
         ((JobFactory, "calculate_expiry", _expire_soon),),
+    ),
+    Mutant(
+        "a new attempt keeps the stream of the one before",
+        "a stream is its own job's",
+        ((transitions, "forget_prediction", _forget_all_but_the_stream),),
+    ),
+    Mutant(
+        "what a failed or canceled stream has shown is not recorded",
+        "the record is what was streamed",
+        ((reports, "_keep_output", _end_without_output),),
     ),
     Mutant(
         "idempotency keys are not shared",
