@@ -16,16 +16,19 @@ from replicate_proxy.operations.model_entries import ModelEntryService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.usage.report import UsageReader
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import NOW, FakeClock
 from tests.support.model_entries import FakeModelEntryStore
+from tests.support.usage import build_usage_store
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.operations.dead_letters import DeadLetter
     from replicate_proxy.webhooks.model import Delivery
+    from tests.support.usage import DynamoUsage
 
 OLD_SECRET = "whsec_" + "A" * 32
 NEW_SECRET = "whsec_" + "B" * 32
@@ -124,6 +127,7 @@ class AdminApi:
     secret: str = OLD_SECRET
     slept_seconds: float = 0
     has_usage_plans: bool = False
+    usage: DynamoUsage = field(default_factory=build_usage_store)
 
     def sleep(self, seconds: float) -> None:
         self.slept_seconds += seconds
@@ -163,6 +167,8 @@ class AdminApi:
                 breaker=self.breaker,
                 redeliveries=FakeRedeliveries(),
                 webhook_secret=self.webhook_secret,
+                usage=UsageReader(self.usage),
+                clock=self.clock,
             ),
         )
         return router

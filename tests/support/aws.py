@@ -19,16 +19,19 @@ JOBS_TABLE = "jobs"
 DELIVERIES_TABLE = "deliveries"
 ACCESS_TABLE = "access"
 CONTROL_TABLE = "control"
+USAGE_TABLE = "usage"
 
 _KEYS = {
     JOBS_TABLE: ("pk", "sk"),
     DELIVERIES_TABLE: ("pk", "sk"),
     ACCESS_TABLE: ("pk", "sk"),
     CONTROL_TABLE: ("pk",),
+    USAGE_TABLE: ("pk", "sk"),
 }
 _INDEXES = {
     JOBS_TABLE: {"by_tenant": ("tenant", "id"), "by_due": ("due_shard", "next_check_at")},
     DELIVERIES_TABLE: {"by_due": ("due_shard", "due_at"), "by_target": ("target_key", "at")},
+    USAGE_TABLE: {"by_day": ("day", "pk")},
 }
 
 
@@ -52,10 +55,15 @@ def create_control_table() -> DynamoDBClient:
     return _create_table(CONTROL_TABLE)
 
 
+def create_usage_table() -> DynamoDBClient:
+    """Create the table and return a client."""
+    return _create_table(USAGE_TABLE)
+
+
 def create_in_memory_aws() -> InMemoryAws:
     """Return the simulation's AWS with all tables, at the real time."""
     aws = InMemoryAws(time.time)
-    for name in (JOBS_TABLE, DELIVERIES_TABLE, ACCESS_TABLE, CONTROL_TABLE):
+    for name in _KEYS:
         aws.dynamodb.create_table(build_table(name))
     return aws
 

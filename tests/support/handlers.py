@@ -16,7 +16,7 @@ from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from tests.support.access import make_key
-from tests.support.aws import ACCESS_TABLE, create_access_table
+from tests.support.aws import ACCESS_TABLE, USAGE_TABLE, create_access_table, create_usage_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,16 +51,18 @@ def load_event(name: str) -> dict[str, Any]:
 
 @contextmanager
 def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Provide an account with access table, bucket, queues and signing secret, and set the variables.
+    """Provide an account with tables, bucket, queues and signing secret, and set the variables.
 
     The objects that functions cache for the life of a process are dropped before and after.
     """
     with mock_aws():
         create_access_table()
+        create_usage_table()
         boto3.client("s3").create_bucket(Bucket="images")
         secret = boto3.client("secretsmanager").create_secret(Name="signing", SecretString=ROOT_SECRET)
         variables = {
             "ACCESS_TABLE": ACCESS_TABLE,
+            "USAGE_TABLE": USAGE_TABLE,
             "IMAGES_BUCKET": "images",
             "SIGNING_SECRET_ARN": secret["ARN"],
             **_create_queues(),

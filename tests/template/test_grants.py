@@ -77,6 +77,8 @@ TABLES = {
     "DynamoDeliveryStore": "DeliveriesTable",
     "DynamoSigningSecretStore": "DeliveriesTable",
     "DynamoTenantStore": "AccessTable",
+    "DynamoUsageReports": "UsageTable",
+    "DynamoUsageStore": "UsageTable",
     "DynamoJobStream": "JobsTable",
 }
 # The partition of the access table that each class uses.
@@ -112,6 +114,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     "harvest": {("dynamodb:PutItem", "AccessTable")},
     "ingest": {("dynamodb:Query", "JobsTable"), ("dynamodb:DeleteItem", "JobsTable")},
     "notify": {("dynamodb:GetItem", "DeliveriesTable")},
+    "query": {("dynamodb:BatchGetItem", "UsageTable")},
     "sweep": {("sns:Publish", "")},
     "webhook": {("s3:GetObject", ""), ("s3:ListBucket", ""), ("sns:Publish", "")},
 }
@@ -151,6 +154,11 @@ def iterate_calls(node: ast.AST) -> Iterator[str]:
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
             operation = part.args[0] if part.func.attr == "get_paginator" else None
             yield str(operation.value) if isinstance(operation, ast.Constant) else part.func.attr
+        # An item of a transaction
+        if isinstance(part, ast.Dict) and any(
+            isinstance(key, ast.Constant) and key.value == "Update" for key in part.keys
+        ):
+            yield "update_item"
 
 
 def find_called(function: str) -> set[Grant]:

@@ -19,7 +19,7 @@ QUEUES = ("dispatch", "track", "harvest", "notify")
 DEAD_LETTER_QUEUES = (*QUEUES, "notify-stream", "sweep", "bus")
 FUNCTIONS = (
     *("ingest", "query", "catalog", "webhook", "authorize", "admin", "endpoints", "files"),
-    *("dispatch", "track", "harvest", "notify", "deliver", "sweep"),
+    *("dispatch", "track", "harvest", "notify", "deliver", "sweep", "usage"),
 )
 
 

@@ -41,6 +41,7 @@ from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import add_stream_routes
+from replicate_proxy.api.usage import add_usage_routes
 from replicate_proxy.api.webhooks.bodies import (
     CreateEndpointBody,
     EnableEndpointBody,
@@ -98,7 +99,7 @@ type Route = tuple[str, str]
 def build_router() -> Router:
     """Return a router with the routes of all functions."""
     router = Router()
-    add_admin_routes(router, AdminServices(*[UNUSED] * 7))
+    add_admin_routes(router, AdminServices(*[UNUSED] * 9))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
     add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
     add_catalog_routes(router, UNUSED, UNUSED)
@@ -119,6 +120,7 @@ def build_router() -> Router:
     )
     add_replicate_webhook_routes(router, UNUSED)
     add_stream_routes(router, UNUSED)
+    add_usage_routes(router, UNUSED, UNUSED)
     return router
 
 

@@ -122,7 +122,7 @@ def run_scenario(
     trace = Trace(keeps_steps=keeps_steps)
     with deterministic_process(scheduler, Counter()), logs_in_trace(scheduler, trace):
         plan = ChoicePlan(scheduler, trace, scenario, script)
-        world = World(scheduler, plan, trace)
+        world = World(scheduler, plan, trace, counts_usage=False)
         invariants = Invariants(world)
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)

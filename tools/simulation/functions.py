@@ -25,6 +25,7 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
@@ -57,6 +58,7 @@ from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
+from replicate_proxy.usage.counter import UsageCounter
 from replicate_proxy.webhooks.deliverer import Deliverer
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
@@ -137,6 +139,14 @@ class Notify:
     """Handles stream batches and replays them."""
 
     notifier: Notifier
+    replayer: StreamReplayer
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Counts the jobs that end, and replays stream batches."""
+
+    counter: UsageCounter
     replayer: StreamReplayer
 
 
@@ -328,7 +338,15 @@ class Composition:
         stream = DynamoJobStream(
             self._aws.client("dynamodbstreams"), clock=self.clock, sleep=self._scheduler.sleep, max_seconds=20
         )
-        return Notify(notifier, StreamReplayer(stream=stream, notifier=notifier))
+        return Notify(notifier, StreamReplayer(stream, notifier.notify))
+
+    def build_usage(self) -> Usage:
+        store = DynamoUsageStore(self._aws.client("dynamodb"), Table.USAGE)
+        counter = UsageCounter(store, self.clock, self._scheduler.sleep)
+        stream = DynamoJobStream(
+            self._aws.client("dynamodbstreams"), clock=self.clock, sleep=self._scheduler.sleep, max_seconds=20
+        )
+        return Usage(counter, StreamReplayer(stream, counter.count))
 
     def build_deliver(self) -> Deliverer:
         return Deliverer(

@@ -139,6 +139,23 @@ class QueueSource:
         )
 
 
+@dataclass
+class FilteredShard:
+    """The records of a shard that an event source mapping's filter lets through."""
+
+    read_all: Callable[[int, int], Sequence[Mapping[str, Any]]]
+    matches: Callable[[Mapping[str, Any]], bool]
+    _records: list[Mapping[str, Any]] = field(default_factory=list)
+    _position: int = 0
+
+    def read(self, position: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return up to `limit` matching records; `position` counts those."""
+        while records := self.read_all(self._position, 1000):
+            self._position += len(records)
+            self._records += filter(self.matches, records)
+        return self._records[position : position + limit]
+
+
 @dataclass(kw_only=True)
 class StreamSource:
     """Invokes a function with the records of one shard, one batch at a time.
@@ -229,4 +246,7 @@ class StreamSource:
             "endSequenceNumber": records[-1]["dynamodb"]["SequenceNumber"],
             "batchSize": len(records),
         }
-        self.send_dead_letter(json.dumps({"version": "1.0", "DDBStreamBatchInfo": batch}))
+        context = {"functionArn": self.function}
+        self.send_dead_letter(
+            json.dumps({"version": "1.0", "requestContext": context, "DDBStreamBatchInfo": batch})
+        )

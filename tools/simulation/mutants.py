@@ -19,6 +19,7 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.costs import calculate
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs import reports, state_machine, transitions
@@ -43,6 +44,7 @@ from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.ingest import JobFactory
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.resolve_submission import SubmissionResolver, _SearchResult
+from replicate_proxy.usage.counter import UsageCounter
 from replicate_proxy.webhooks import deliverer
 from replicate_proxy.webhooks.deliverer import Deliverer
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDelivery
@@ -167,6 +169,16 @@ def _notify_and_skip(self: Any, changes: Any) -> None:
     _notify(self, changes)
 
 
+def _count_and_skip(self: Any, changes: Any) -> None:
+    _count_usage(self, changes)
+
+
+def _mark_without_condition(self: Any, job: Any, now: Any) -> Any:
+    mark = _build_mark(self, job, now)
+    del mark["Put"]["ConditionExpression"]
+    return mark
+
+
 def _claim_probe_of_others(self: Any) -> bool:
     if self.read().state == "closed" or self.read().open_until > self._now_ms():
         return False
@@ -257,6 +269,8 @@ LATE_WEBHOOKS = FaultMix(
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
 _notify: Callable[..., Any] = Notifier.notify
+_count_usage: Callable[..., Any] = UsageCounter.count
+_build_mark: Callable[..., Any] = DynamoUsageStore._build_mark  # noqa: SLF001 - what is broken
 _transitions = state_machine._TRANSITIONS  # noqa: SLF001 - as above
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -485,5 +499,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "the metrics of a canceled prediction are not kept",
         "money is exact",
         ((dispatch, "build_end_change", lambda end, *_facts: replace(end, replicate_status="aborted")),),
+    ),
+    Mutant(
+        "a job that is counted is counted again",
+        "usage is the sum of the jobs",
+        ((DynamoUsageStore, "_build_mark", _mark_without_condition),),
+    ),
+    Mutant(
+        "usage that could not be counted is skipped",
+        "usage is the sum of the jobs",
+        ((UsageCounter, "count", _count_and_skip),),
     ),
 )

@@ -16,6 +16,7 @@ class Table(StrEnum):
     ACCESS = "AccessTable"
     DELIVERIES = "DeliveriesTable"
     CONTROL = "ControlTable"
+    USAGE = "UsageTable"
 
 
 class Queue(StrEnum):

@@ -22,6 +22,7 @@ from tools.simulation.runtime import deterministic_process
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
+from tools.simulation.usage_invariants import UsageInvariants
 from tools.simulation.workload import Workload
 from tools.simulation.world import World
 
@@ -88,6 +89,7 @@ def run_seed(
         BreakerInvariants(world, invariants)
         CostInvariants(world, invariants)
         StreamInvariants(world, invariants)
+        UsageInvariants(world, invariants)
         keys = KeyInvariants(world, invariants)
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:

@@ -16,13 +16,20 @@ from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError, ProxyError, RetryableError
+from replicate_proxy.jobs.model import TERMINAL_STATUSES
 from replicate_proxy.replicate_api.rate_limit import RateLimit
 from replicate_proxy.replicate_api.retry import retry_budget
 from replicate_proxy.webhooks.commands import DeliverCommand
 from tools.simulation.application import Applications
 from tools.simulation.aws import InMemoryAws
 from tools.simulation.functions import Composition, calculate_time_left
-from tools.simulation.lambda_service import EnvironmentPool, FailedReceive, QueueSource, StreamSource
+from tools.simulation.lambda_service import (
+    EnvironmentPool,
+    FailedReceive,
+    FilteredShard,
+    QueueSource,
+    StreamSource,
+)
 from tools.simulation.observation import Queues, has_due_entry, observe_writes, read_items, read_partition
 from tools.simulation.replicate import SimulatedReplicate
 from tools.simulation.resources import STACK, Queue, Table
@@ -35,12 +42,19 @@ if TYPE_CHECKING:
     from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
     from tools.simulation.aws import Call
     from tools.simulation.faults import FaultPlan
-    from tools.simulation.functions import Ingest, Notify, Reports, Sweep
+    from tools.simulation.functions import Ingest, Notify, Reports, Sweep, Usage
     from tools.simulation.scheduler import Actor
     from tools.simulation.trace import Trace
 
 # As in template.yaml
-_TIMEOUTS = {"dispatch": 60.0, "track": 30.0, "harvest": 300.0, "notify": 30.0, "deliver": 60.0}
+_TIMEOUTS = {
+    "dispatch": 60.0,
+    "track": 30.0,
+    "harvest": 300.0,
+    "notify": 30.0,
+    "deliver": 60.0,
+    "usage": 30.0,
+}
 _CONCURRENCY = {"dispatch": 20, "track": 10, "harvest": 20, "deliver": 50}
 _BATCH_SIZES = {"track": 10}
 _API_TIMEOUT_SECONDS = 29.0
@@ -67,6 +81,8 @@ class World:
         scheduler: Scheduler,
         plan: FaultPlan,
         trace: Trace,
+        *,
+        counts_usage: bool = True,
     ) -> None:
         self.scheduler = scheduler
         self.plan = plan
@@ -100,11 +116,14 @@ class World:
         self._webhook_pool = self._build_pool(self.composition.build_webhook)
         self._sweep_pool = self._build_pool(self.composition.build_sweep)
         self._notify_pool = self._build_pool(self.composition.build_notify)
+        self._usage_pool = self._build_pool(self.composition.build_usage)
         self._ingest_pool = self._build_pool(self.composition.build_ingest)
         self.sweep_crashes: list[float] = []
         self._calls: Counter[str] = Counter()
         self._connect_queues()
         self.streams = self._connect_streams()
+        if counts_usage:
+            self.streams += self._connect_usage()
         observe_writes(self.aws, self._poll_streams_after_write)
         scheduler.call_at(scheduler.now + _MINUTE, self._start_sweep)
 
@@ -186,6 +205,25 @@ class World:
             for shard_id in shard_ids
         ]
 
+    def _connect_usage(self) -> list[StreamSource]:
+        """Return the sources of the usage function, whose filter lets only ends of jobs through."""
+        stream = self.aws.dynamodb.stream(Table.JOBS)
+        return [
+            StreamSource(
+                scheduler=self.scheduler,
+                function="usage",
+                shard_id=shard_id,
+                stream_arn=stream.arn,
+                read=FilteredShard(partial(stream.read, shard_id), _shows_ended_job).read,
+                pool=self._usage_pool,
+                handle=self._count_usage,
+                timeout_seconds=_TIMEOUTS["usage"],
+                send_dead_letter=self._send_stream_dead_letter,
+                batch_size=100,
+            )
+            for shard_id in list(stream.shards)
+        ]
+
     def _poll_streams_after_write(self, table: str, *_images: object) -> None:
         if table == Table.JOBS:
             self.scheduler.call_at(self.scheduler.now + self.plan.propagation_seconds, self._poll_streams)
@@ -230,13 +268,19 @@ class World:
         failed = notify.notifier.notify(changes)
         return None if failed is None else indexes[failed]
 
+    def _count_usage(self, usage: Usage, records: Sequence[Mapping[str, Any]]) -> int | None:
+        changes = [change for record in records if (change := job_change_from_stream_record(record))]
+        return usage.counter.count(changes)
+
     def replay_stream_batch(self, dead_letter: Mapping[str, Any]) -> None:
-        """Invoke notify with a dead letter of the stream, as an operator does."""
-        environment = self._notify_pool.take()
+        """Invoke the consumer that gave up a batch with its dead letter, as an operator does."""
+        function = dead_letter["requestContext"]["functionArn"]
+        pool = self._usage_pool if function == "usage" else self._notify_pool
+        environment = pool.take()
         try:
             environment.replayer.replay(dead_letter)
         finally:
-            self._notify_pool.give_back(environment, is_crashed=False)
+            pool.give_back(environment, is_crashed=False)
 
     # Sweep
 
@@ -434,6 +478,12 @@ class AwsAnomalies:
     def _draw(self, low: float, high: float) -> float:
         actor = self._scheduler.actor
         return actor.random.uniform(low, high)
+
+
+def _shows_ended_job(record: Mapping[str, Any]) -> bool:
+    change = record["dynamodb"]
+    image = change.get("NewImage", {})
+    return change["Keys"]["sk"]["S"] == "JOB" and image.get("status", {}).get("S") in TERMINAL_STATUSES
 
 
 def _find_submitted_job(actor: Actor, _body: Mapping[str, Any]) -> tuple[str, str]:

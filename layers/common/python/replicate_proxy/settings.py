@@ -86,6 +86,9 @@ CONTROL_TABLE = _required_text(
     ("admin", "catalog", "dispatch", "ingest", "query", "sweep"),
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
+USAGE_TABLE = _required_text(
+    "USAGE_TABLE", ("admin", "query", "usage"), "Table of usage by tenant, day, model and key"
+)
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
     (*_JOB_WRITERS, "deliver", "files", "notify", "query", "webhook"),

@@ -270,6 +270,7 @@ def test_dax_module_is_imported_only_if_there_is_an_endpoint(endpoint: str, *, l
         "REPLICATE_PROXY_TABLE": "jobs",
         "IMAGES_BUCKET": "images",
         "CONTROL_TABLE": "control",
+        "USAGE_TABLE": "usage",
         "DISPATCH_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/111122223333/dispatch",
         "DAX_ENDPOINT": endpoint,
         "POWERTOOLS_SERVICE_NAME": "query",

@@ -40,6 +40,7 @@ ROUTES = [
     ("POST", "breaker/trip"),
     ("POST", "breaker/reset"),
     ("POST", "webhook-secret/refresh"),
+    ("GET", "usage"),
 ]
 
 

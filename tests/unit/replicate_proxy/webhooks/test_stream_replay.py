@@ -94,7 +94,7 @@ def client() -> FakeStreamsClient:
 def replayer(client: FakeStreamsClient, pipeline: DeliveryPipeline) -> StreamReplayer:
     clock = FakeClock()
     stream = DynamoJobStream(cast(Any, client), clock=clock, sleep=clock.sleep, max_seconds=MAX_SECONDS)
-    return StreamReplayer(stream=stream, notifier=pipeline.notifier)
+    return StreamReplayer(stream, pipeline.notifier.notify)
 
 
 def test_replay_delivers_the_events_of_the_batch(

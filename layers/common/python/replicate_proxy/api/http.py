@@ -136,6 +136,14 @@ def json_response(status: int, body: Any, headers: Mapping[str, str] | None = No
     return {"statusCode": status, "headers": all_headers, "body": text, "isBase64Encoded": False}
 
 
+def text_response(status: int, text: str, content_type: str) -> Response:
+    """Return a response that is not JSON, such as an export."""
+    if calculate_sent_bytes(text) > MAX_RESPONSE_BYTES:
+        return problem_response(500, "Response too large", "The response is larger than 6 MB")
+    headers = {"content-type": content_type, "cache-control": "no-store"}
+    return {"statusCode": status, "headers": headers, "body": text, "isBase64Encoded": False}
+
+
 def problem_response(
     status: int,
     title: str,

@@ -23,6 +23,7 @@ from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
+from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
@@ -121,6 +122,8 @@ def build_router() -> Router:
             breaker=build_circuit_breaker(),
             redeliveries=build_redelivery_service(),
             webhook_secret=build_webhook_secret_refresher(),
+            usage=build_usage_reader(),
+            clock=clock,
         ),
     )
     return router

@@ -46,7 +46,7 @@ def build_stream_replayer() -> StreamReplayer:
     stream = DynamoJobStream(
         get_client("dynamodbstreams"), clock=clock, sleep=time.sleep, max_seconds=_MAX_REPLAY_SECONDS
     )
-    return StreamReplayer(stream=stream, notifier=build_notifier())
+    return StreamReplayer(stream, build_notifier().notify)
 
 
 def _build_status_publisher() -> StatusPublisher:

@@ -11,6 +11,7 @@ from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import add_stream_routes
+from replicate_proxy.api.usage import add_usage_routes
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.progress_claims import ControlTableProgressClaims
 from replicate_proxy.aws.queues import SqsCommandQueue
@@ -20,6 +21,7 @@ from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.secrets import load_stream_signing_key
+from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -51,6 +53,7 @@ def build_router() -> Router:
     add_prediction_read_routes(router, reader)
     add_batch_read_routes(router, batches=BatchReader(build_batch_store()), renderer=renderer)
     add_stream_routes(router, _build_stream_replay())
+    add_usage_routes(router, build_usage_reader(), clock)
     add_health_routes(router)
     return router
 

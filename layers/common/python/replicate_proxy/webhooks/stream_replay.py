@@ -1,4 +1,4 @@
-"""Replay batches of the jobs stream that the notify function gave up on.
+"""Replay batches of the jobs stream that a consumer, notify or usage, gave up on.
 
 The dead letter of such a batch holds positions in the stream, not records; the stream keeps the records for
 24 hours (Amazon DynamoDB, Streams).
@@ -12,29 +12,33 @@ from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.webhooks.ports import StreamRange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from replicate_proxy.webhooks.notifier import Notifier
+    from replicate_proxy.webhooks.model import JobChange
     from replicate_proxy.webhooks.ports import JobStream
 
 
 class StreamReplayer:
-    """Notifies about the records of a dead letter. Notifying about a record twice changes nothing."""
+    """Handles the records of a dead letter once more.
 
-    def __init__(self, *, stream: JobStream, notifier: Notifier) -> None:
+    `handle` takes changes and returns the index of the first one to retry, or None. Handling a change twice
+    must change nothing.
+    """
+
+    def __init__(self, stream: JobStream, handle: Callable[[Sequence[JobChange]], int | None]) -> None:
         self._stream = stream
-        self._notifier = notifier
+        self._handle = handle
 
     def replay(self, dead_letter: Mapping[str, Any]) -> int:
-        """Notify about the changes of a dead letter and return their number.
+        """Handle the changes of a dead letter and return their number.
 
-        Raises PermanentError for another kind of message or expired records, RetryableError if notifying
+        Raises PermanentError for another kind of message or expired records, RetryableError if handling them
         failed again.
         """
         changes = list(self._stream.read_changes(_parse_dead_letter(dead_letter)))
-        failed_index = self._notifier.notify(changes)
+        failed_index = self._handle(changes)
         if failed_index is not None:
-            raise RetryableError(f"notify failed at change {failed_index} of {len(changes)}")
+            raise RetryableError(f"failed again at change {failed_index} of {len(changes)}")
         return len(changes)
 
 

@@ -14,6 +14,7 @@ from replicate_proxy.api.admin.operations import (
     add_webhook_secret_routes,
 )
 from replicate_proxy.api.admin.tenants import add_tenant_routes
+from replicate_proxy.api.admin.usage import add_admin_usage_routes
 
 if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.model_entries import ModelEntryService
     from replicate_proxy.operations.ports import BreakerControl, Redeliveries
     from replicate_proxy.operations.tenants import TenantService
+    from replicate_proxy.ports import Clock
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+    from replicate_proxy.usage.report import UsageReader
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class AdminServices:
     breaker: BreakerControl
     redeliveries: Redeliveries
     webhook_secret: WebhookSecretRefresher
+    usage: UsageReader
+    clock: Clock
 
 
 def add_admin_routes(router: Router, services: AdminServices) -> None:
@@ -47,3 +52,4 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_breaker_routes(router, services.breaker)
     add_redelivery_routes(router, services.redeliveries)
     add_webhook_secret_routes(router, services.webhook_secret)
+    add_admin_usage_routes(router, services.usage, services.clock)

@@ -1,0 +1,85 @@
+"""Count each job once when it ends, from the stream of the jobs table.
+
+The stream delivers a change at least once, and a batch again from its start after a failure. A mark of each
+job is written in one transaction with the counters, so that a repeated change counts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import batched
+from typing import TYPE_CHECKING
+
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.observability import logger
+from replicate_proxy.usage.model import EndedJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.usage.model import UsageKey
+    from replicate_proxy.usage.ports import UsageStore
+    from replicate_proxy.webhooks.model import JobChange
+
+# A transaction has at most 100 items (Amazon DynamoDB API Reference, TransactWriteItems): per job a mark, an
+# entry, and four budget windows.
+MAX_JOBS_PER_TRANSACTION = 16
+_MAX_ATTEMPTS = 6
+_FIRST_BACKOFF_SECONDS = 0.05
+_MAX_KNOWN_KEYS = 10_000
+
+
+class UsageCounter:
+    """Counts ended jobs. Counting a job twice changes nothing."""
+
+    def __init__(self, store: UsageStore, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
+        self._known_keys: set[UsageKey] = set()
+
+    def count(self, changes: Sequence[JobChange]) -> int | None:
+        """Count the jobs that the changes end; return the index of the first change to retry, or None."""
+        ended = {
+            (change.new.tenant, change.new.id): (index, EndedJob.from_job(change.new))
+            for index, change in enumerate(changes)
+            if change.new.is_terminal and (change.old is None or not change.old.is_terminal)
+        }
+        for group in batched(ended.values(), MAX_JOBS_PER_TRANSACTION, strict=False):
+            try:
+                self._count_group([self._place(job) for _, job in group])
+            except Exception:  # noqa: BLE001 - whatever went wrong, the stream must deliver these again
+                logger.exception("usage not counted", first_job_id=group[0][1].id, jobs=len(group))
+                return group[0][0]
+        return None
+
+    def _count_group(self, jobs: Sequence[EndedJob]) -> None:
+        """Count the jobs together, without those that are counted already."""
+        for attempt in range(_MAX_ATTEMPTS):
+            try:
+                self._store.count(jobs, now=self._clock.now())
+            except ConflictError:
+                counted = self._store.find_counted(jobs)
+                jobs = [job for job in jobs if (job.tenant, job.id) not in counted]
+                logger.info("usage counted before", jobs=len(counted))
+            except RetryableError as error:
+                # Creates with a budget, and other shards of the stream, write the same items.
+                logger.info("usage will be counted again", reason=str(error))
+                self._sleep(_FIRST_BACKOFF_SECONDS * 2**attempt)
+            else:
+                return
+            if not jobs:
+                return
+        raise RetryableError("usage was not counted in time")
+
+    def _place(self, job: EndedJob) -> EndedJob:
+        """Return the job with the key of its entry, which is another one if its day has too many."""
+        key = job.entry.key
+        if key not in self._known_keys:
+            if not self._store.register(key):
+                return replace(job, entry=replace(job.entry, key=key.as_other()))
+            if len(self._known_keys) >= _MAX_KNOWN_KEYS:
+                self._known_keys.clear()
+            self._known_keys.add(key)
+        return job

@@ -1,0 +1,98 @@
+"""Usage: what is counted, by tenant, UTC day, model and key. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+from replicate_proxy.jobs.model import JobStatus, TimelineStep
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+
+# Names of models and subjects of tokens come from callers: longer ones are cut, and those beyond
+# MAX_DAILY_ENTRIES of a tenant on a day are counted together.
+_MAX_NAME_LENGTH = 200
+MAX_DAILY_ENTRIES = 1000
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageKey:
+    """What usage is counted by; `day` is an ISO date in UTC, the day on which the jobs ended."""
+
+    tenant: str
+    day: str
+    model: str
+    key_id: str
+
+    @classmethod
+    def from_job(cls, job: Job) -> Self:
+        ended_at = job.timeline.get(TimelineStep.FINISHED, job.created_at)
+        model = job.model or job.submission.model_name or job.submission.version_id
+        return cls(
+            job.tenant, ended_at.date().isoformat(), model[:_MAX_NAME_LENGTH], job.key_id[:_MAX_NAME_LENGTH]
+        )
+
+    def as_other(self) -> UsageKey:
+        """Return the key of everything beyond the limit of its day."""
+        return UsageKey(self.tenant, self.day, OTHER, OTHER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageCounts:
+    """Numbers of jobs by outcome, and the sum of the costs that are known.
+
+    `unknown_costs` and `estimated_costs` are the numbers of jobs whose cost is not known, or an estimate.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    canceled: int = 0
+    cost_micro_usd: int = 0
+    unknown_costs: int = 0
+    estimated_costs: int = 0
+
+    @classmethod
+    def from_job(cls, job: Job) -> Self:
+        cost = job.cost
+        is_known = cost is not None and cost.micro_usd is not None
+        return cls(
+            succeeded=int(job.status is JobStatus.SUCCEEDED),
+            failed=int(job.status is JobStatus.FAILED),
+            canceled=int(job.status is JobStatus.CANCELED),
+            cost_micro_usd=(cost.micro_usd or 0) if cost is not None else 0,
+            unknown_costs=int(not is_known),
+            estimated_costs=int(cost is not None and cost.is_estimated),
+        )
+
+    @property
+    def jobs(self) -> int:
+        return self.succeeded + self.failed + self.canceled
+
+    def __add__(self, other: UsageCounts) -> UsageCounts:
+        return UsageCounts(**{name: getattr(self, name) + getattr(other, name) for name in COUNTERS})
+
+
+COUNTERS = tuple(field.name for field in fields(UsageCounts))
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEntry:
+    """What was counted under one key."""
+
+    key: UsageKey
+    counts: UsageCounts
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """A job that has ended, as usage counts it: once."""
+
+    tenant: str
+    id: str
+    entry: UsageEntry
+
+    @classmethod
+    def from_job(cls, job: Job) -> Self:
+        return cls(job.tenant, job.id, UsageEntry(UsageKey.from_job(job), UsageCounts.from_job(job)))

@@ -1,0 +1,39 @@
+"""Usage over the simulation's AWS, and jobs that have ended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.usage_store import DynamoUsageReports, DynamoUsageStore
+from replicate_proxy.jobs.model import Cost, JobStatus, TimelineStep
+from replicate_proxy.webhooks.model import JobChange
+from tests.support.aws import USAGE_TABLE, create_in_memory_aws
+from tests.support.builders import make_job
+from tests.support.clock import NOW
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+
+
+class DynamoUsage(DynamoUsageStore, DynamoUsageReports):
+    """Writes and reads."""
+
+
+def build_usage_store(**settings: Any) -> DynamoUsage:
+    """Return an empty store in memory."""
+    return DynamoUsage(create_in_memory_aws().client("dynamodb"), USAGE_TABLE, **settings)
+
+
+def make_ended_job(
+    status: JobStatus = JobStatus.SUCCEEDED, *, micro_usd: int | None = 3000, days: int = 0, **fields: Any
+) -> Job:
+    """Return a job that ended so many days after NOW."""
+    cost = Cost(micro_usd=micro_usd) if micro_usd is not None else Cost(reason="no price is known")
+    timeline = {TimelineStep.FINISHED: NOW + timedelta(days=days)}
+    return make_job(status, **{"model": "acme/flux", "cost": cost, "timeline": timeline, **fields})
+
+
+def make_change(job: Job) -> JobChange:
+    """Return the change that ended the job."""
+    return JobChange(make_job(JobStatus.PROCESSING, id=job.id, tenant=job.tenant), job)

@@ -1,0 +1,104 @@
+"""Ended jobs are counted once, whatever the stream repeats and whatever fails in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.usage.counter import UsageCounter
+from replicate_proxy.usage.model import OTHER, UsageCounts
+from replicate_proxy.webhooks.model import JobChange
+from tests.support.builders import make_job
+from tests.support.clock import FakeClock
+from tests.support.usage import build_usage_store, make_change, make_ended_job
+
+if TYPE_CHECKING:
+    from tests.support.usage import DynamoUsage
+
+DAY = "2026-01-31"
+
+
+@pytest.fixture
+def store() -> DynamoUsage:
+    return build_usage_store(max_entries=2)
+
+
+@pytest.fixture
+def counter(store: DynamoUsage) -> UsageCounter:
+    return make_counter(store)
+
+
+def make_counter(store: DynamoUsage) -> UsageCounter:
+    clock = FakeClock()
+    return UsageCounter(store, clock, clock.sleep)
+
+
+def sum_counts(store: DynamoUsage) -> UsageCounts:
+    return sum((entry.counts for entry in store.list_entries("acme", DAY, DAY)), UsageCounts())
+
+
+def test_ends_are_counted_and_other_changes_are_not(store: DynamoUsage, counter: UsageCounter) -> None:
+    ended = [make_ended_job(status) for status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)]
+    running = make_job(JobStatus.PROCESSING)
+    changes = [JobChange(None, running), *map(make_change, ended), JobChange(ended[0], ended[0])]
+
+    assert counter.count(changes) is None
+
+    assert sum_counts(store) == UsageCounts(succeeded=1, failed=1, canceled=1, cost_micro_usd=9000)
+
+
+def test_repeated_batch_counts_nothing_twice(store: DynamoUsage, counter: UsageCounter) -> None:
+    changes = [make_change(make_ended_job()) for _ in range(20)]
+    assert counter.count(changes[:7]) is None
+
+    assert counter.count([*changes, *changes[3:5]]) is None
+    assert make_counter(store).count(changes) is None
+
+    assert sum_counts(store).jobs == 20
+
+
+def test_models_beyond_the_limit_of_a_day_are_counted_together(
+    store: DynamoUsage, counter: UsageCounter
+) -> None:
+    for model in ("acme/a", "acme/b", "acme/c", "acme/d", "acme/a"):
+        assert counter.count([make_change(make_ended_job(model=model))]) is None
+
+    entries = store.list_entries("acme", DAY, DAY)
+    assert [(entry.key.model, entry.counts.jobs) for entry in entries] == [
+        ("acme/a", 2),
+        ("acme/b", 1),
+        (OTHER, 2),
+    ]
+
+
+def test_conflict_of_transactions_is_tried_again(
+    store: DynamoUsage, counter: UsageCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([RetryableError("TransactionConflict")] * 3)
+    count = store.count
+
+    def fail_first(*arguments: object, **options: object) -> None:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        count(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
+
+    monkeypatch.setattr(store, "count", fail_first)
+
+    assert counter.count([make_change(make_ended_job())]) is None
+    assert sum_counts(store).jobs == 1
+
+
+def test_change_that_cannot_be_counted_is_returned(
+    store: DynamoUsage, counter: UsageCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RetryableError("unavailable")
+
+    monkeypatch.setattr(store, "count", fail)
+    running = JobChange(None, make_job(JobStatus.PROCESSING))
+
+    assert counter.count([running, make_change(make_ended_job())]) == 1
