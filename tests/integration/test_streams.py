@@ -250,6 +250,7 @@ def test_idle_stream_ends_without_done_and_goes_on(api: ApiClient, simulator: Si
 
 
 def test_fifty_streams_at_once_are_complete(api: ApiClient, simulator: SimulatorClient) -> None:
+    simulator.change_settings(stream_idle_limit=300)
     texts = make_texts(40)
     with ThreadPoolExecutor(4) as executor:
         created = list(
@@ -263,16 +264,19 @@ def test_fifty_streams_at_once_are_complete(api: ApiClient, simulator: Simulator
         all_open.wait()
         return first + "".join(event.data for event in events if event.name == "output")
 
+    def finish(job_id: str) -> dict[str, Any]:
+        """End one prediction after the other: the local AWS starts a process for each webhook at a time."""
+        [prediction] = simulator.find_predictions(job_id)
+        # A failure, so that no output has to be harvested.
+        simulator.complete_prediction(prediction["id"], status="failed", output=texts)
+        return api.wait_until_finished(job_id)
+
     with ThreadPoolExecutor(50) as executor:
         streamed = executor.map(read, created)
         all_open.wait()
-        for prediction in created:
-            [upstream] = simulator.find_predictions(prediction["id"])
-            # Without a file to look for, the end costs the machine little.
-            simulator.complete_prediction(upstream["id"], status="failed", output=texts)
+        records = [finish(prediction["id"]) for prediction in created]
 
     assert list(streamed) == ["".join(texts)] * 50
-    records = [api.wait_until_finished(prediction["id"]) for prediction in created]
     assert [record["output"] for record in records] == [texts] * 50
 
 
