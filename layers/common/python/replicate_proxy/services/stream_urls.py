@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replicate_proxy.services.wait import JobWaiter
 
 # Submission takes some 50 ms, and a caller waits for the first token.
-_POLL_INTERVAL_SECONDS = 0.04
+_POLL_INTERVAL_SECONDS = 0.02
 _ACCEPTANCE_DELAY = timedelta(seconds=1)
 # As it is stored; the record in memory that was written has 0.
 _REVISION_OF_NEW_JOBS = 1
