@@ -12,6 +12,7 @@ import yaml
 from replicate_proxy.api.admin.bodies import (
     CreateKeyBody,
     DiscardBody,
+    FallbackBody,
     ImagesBody,
     LimitsBody,
     ModelEntryBody,
@@ -77,6 +78,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     CreateUploadBody,
     DiscardBody,
     EnableEndpointBody,
+    FallbackBody,
     LimitsBody,
     ModelEntryBody,
     PriceBody,

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ from tools.simulation.shrink import shrink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_FALLBACK_SHARE = 0.3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _replay(options)
 
 
+def _build_settings(options: argparse.Namespace) -> RunSettings:
+    return RunSettings(jobs=options.jobs, fallback_share=_FALLBACK_SHARE)
+
+
 def _run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     if options.seeds is None and options.minutes is None:
@@ -73,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
         first_seed=options.first_seed,
         max_seeds=options.seeds,
         max_seconds=options.minutes * 60 if options.minutes else None,
-        settings=RunSettings(jobs=options.jobs),
+        settings=_build_settings(options),
         workers=options.workers,
         on_progress=show_progress,
     )
@@ -120,13 +128,13 @@ def _hunt_mutants(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     script = json.loads(options.script) if options.script else None
-    settings = RunSettings(jobs=options.jobs)
+    settings = _build_settings(options)
     result = run_seed(options.seed, settings, script=script)
     if result.violation is not None and options.shrink:
         result = shrink(result, settings, report=lambda text: print(text, file=sys.stderr))  # noqa: T201
     shown = run_seed(
         options.seed,
-        RunSettings(jobs=options.jobs, keeps_steps=True),
+        replace(settings, keeps_steps=True),
         script=result.decisions,
     )
     _print_trace(shown, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from replicate_proxy.costs.prices import PriceBook
@@ -13,15 +14,17 @@ if TYPE_CHECKING:
     from tools.simulation.replicate import Prediction
     from tools.simulation.world import World
 
-_MICRO_USD_PER_SECOND = 975
+# Millionths of a US dollar for each second; what falls back to another model is billed by that.
+_RATES = {"acme/model": 975, "acme/second": 1400, "acme/third": 225}
 PRICES = PriceBook.parse(
     {
         "models": {
-            "acme/model": {
-                "per_second": "0.000975",
+            model: {
+                "per_second": str(Decimal(rate) / 1_000_000),
                 "source": "https://replicate.test/pricing",
                 "as_of": "2026-01-01",
             }
+            for model, rate in _RATES.items()
         }
     }
 )
@@ -61,4 +64,4 @@ def calculate_charge(prediction: Prediction) -> int:
     if prediction.status not in {"succeeded", "canceled"}:
         return 0
     microseconds = round(prediction.run_seconds * 1_000_000)
-    return (microseconds * _MICRO_USD_PER_SECOND + 500_000) // 1_000_000
+    return (microseconds * _RATES[prediction.body["model"]] + 500_000) // 1_000_000

@@ -38,7 +38,7 @@ from replicate_proxy.operations import keys
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
-from replicate_proxy.services import dispatch, harvest
+from replicate_proxy.services import dispatch, harvest, resolve_submission
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.ingest import JobFactory
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 SETTINGS = RunSettings(jobs=25)
+_WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Mutant:
     guarantee: str
     patches: tuple[tuple[Any, str, Any], ...]
     mix: FaultMix | None = None
+    settings: RunSettings = SETTINGS
     scenario: str = ""
     script: Mapping[str, str] | None = None
 
@@ -107,7 +109,7 @@ def hunt(mutant: Mutant, *, first_seed: int = 1, max_seeds: int = 200) -> Verdic
             return _explore(mutant)
         for count in range(1, max_seeds + 1):
             seed = first_seed + count - 1
-            violation = run_seed(seed, SETTINGS, mix=mutant.mix).violation
+            violation = run_seed(seed, mutant.settings, mix=mutant.mix).violation
             if violation is not None:
                 return Verdict(mutant.name, count, f"seed {seed}", violation.guarantee)
     return Verdict(mutant.name, max_seeds)
@@ -509,5 +511,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "usage that could not be counted is skipped",
         "usage is the sum of the jobs",
         ((UsageCounter, "count", _count_and_skip),),
+    ),
+    Mutant(
+        "the search for a prediction does not know how a fallback names its input",
+        "never paid twice",
+        ((resolve_submission, "load_sent_input", lambda job, documents: documents.load(job.input)),),
+        settings=_WITH_FALLBACKS,
     ),
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TOKEN = "r8_simulated"  # noqa: S105 - the simulation's own
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the specification
+MISSING_MODEL = "acme/missing"
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
 STREAM_HOST_URL = "https://stream.replicate.test"
@@ -143,10 +144,13 @@ class SimulatedReplicate:
         if body["input"].get("prompt") == "unpaid":
             self.on_reject(self.find_job(actor, body))
             return 402, {"title": "Insufficient credit", "detail": "Buy credit", "status": 402}
+        model = "/".join(segments[1:3]) if segments[0] != "predictions" else "acme/model"
+        if model == MISSING_MODEL:
+            self.on_reject(self.find_job(actor, body))
+            return 404, {"detail": "The requested resource could not be found.", "status": 404}
         number = len(self.predictions) + 1
         source = actor.random
         prediction_id = f"p{number:025d}"
-        model = "/".join(segments[1:3]) if segments[0] != "predictions" else "acme/model"
         shows_version = segments[0] == "predictions"
         shown = {
             "id": prediction_id,

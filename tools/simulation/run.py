@@ -40,12 +40,14 @@ _MAX_REST_SECONDS = 5 * 86400.0
 class RunSettings:
     """The size of a run. Faults occur for `fault_seconds`, and jobs arrive in the first third of them.
 
-    Violations of the guarantees in `ignored` do not stop the run.
+    `fallback_share` of the requests are for a model with a fallback. Violations of the guarantees in
+    `ignored` do not stop the run.
     """
 
     jobs: int = 100
     fault_seconds: float = 5400.0
     key_requests: int = 8
+    fallback_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -83,7 +85,13 @@ def run_seed(
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         world = World(scheduler, plan, trace)
         invariants = Invariants(world, settings.ignored)
-        workload = Workload(world, invariants, jobs=settings.jobs, arrival_seconds=settings.fault_seconds / 3)
+        workload = Workload(
+            world,
+            invariants,
+            jobs=settings.jobs,
+            arrival_seconds=settings.fault_seconds / 3,
+            fallback_share=settings.fallback_share,
+        )
         workload.start(random.Random(f"{seed}/workload"))
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)

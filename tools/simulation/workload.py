@@ -7,6 +7,7 @@ while every request is unique.
 from __future__ import annotations
 
 import json
+import random
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,14 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.predictions import build_prediction_view
 from replicate_proxy.errors import ApiError, ConflictError, ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.services.ingest import JobRequest
+from tools.simulation.replicate import MISSING_MODEL
 from tools.simulation.resources import STACK, Queue
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError
 
 if TYPE_CHECKING:
-    import random
-
     from replicate_proxy.jobs.model import Job
     from tools.simulation.invariants import Invariants
     from tools.simulation.world import World
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 TENANTS = ("acme", "globex")
 _INPUTS = ("a cat", "a cat", "a cat", "a dog")
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+_FALLBACKS = (
+    FallbackTarget(target="acme/second", fields={"prompt": "text"}),
+    FallbackTarget(target="acme/third"),
+)
+# Replicate does not know the target of the second, so a request that pins no version goes on at once.
+_ENTRIES = (
+    ModelEntry(name="acme/model", fallbacks=_FALLBACKS),
+    ModelEntry(name="acme/model", target=MISSING_MODEL, fallbacks=_FALLBACKS),
+)
 _BASE_URL = "https://api.proxy.test/prod"
 _MAX_CREATE_ATTEMPTS = 6
 _REPLICATE_OUTAGES = (("status_503",), ("hang",), ("status_503", "hang", "refused"))
@@ -39,8 +49,17 @@ _EVENT_FILTERS = (None, ("completed",), ("start", "completed"), ("start", "outpu
 class Workload:
     """Starts the actors of one run: `jobs` callers within `arrival_seconds`."""
 
-    def __init__(self, world: World, invariants: Invariants, *, jobs: int, arrival_seconds: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        invariants: Invariants,
+        *,
+        jobs: int,
+        arrival_seconds: float,
+        fallback_share: float = 0.0,
+    ) -> None:
         self.world = world
+        self._fallback_share = fallback_share
         self._invariants = invariants
         self._jobs = jobs
         self._arrival_seconds = arrival_seconds
@@ -99,7 +118,15 @@ class Workload:
             webhook_events=source.choice(_EVENT_FILTERS),
             cancel_after_seconds=source.choice((5, 30, 600)) if source.random() < 0.12 else None,
             idempotency_key=self._name if source.random() < 0.8 else None,
+            entry=self._draw_entry(),
         )
+
+    def _draw_entry(self) -> ModelEntry | None:
+        """Return an entry for some of the requests, without a draw from the random numbers of the others."""
+        if self._fallback_share == 0:
+            return None
+        source = random.Random(f"{self.world.scheduler.seed}/{self._name}/entry")
+        return source.choice(_ENTRIES) if source.random() < self._fallback_share else None
 
     def _create(self, request: JobRequest, principal: Principal) -> Job | None:
         if request.idempotency_key is not None:

@@ -9,9 +9,10 @@ import pytest
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.jobs.model import FallbackCause
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.model_entries.document import EntryDocument
-from replicate_proxy.model_entries.entry import ModelEntry
+from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from tests.support.aws import CONTROL_TABLE
 from tests.support.model_entries import FakeModelEntryStore
 
@@ -26,6 +27,8 @@ ENTRY = ModelEntry(
     allowed_tenants=("acme",),
     timeout_seconds=300,
     images={"format": "avif"},
+    fallbacks=(FallbackTarget(target="acme/other", fields={"prompt": "text", "seed": None}),),
+    fallback_on=(FallbackCause.TARGET_GONE,),
     price={"per_image": "0.003", "source": "https://replicate.com", "as_of": "2026-05-25"},
 )
 

@@ -19,6 +19,8 @@ ENTRY = {
     "timeout_seconds": 300,
     "images": {"format": "avif"},
     "price": PRICE,
+    "fallbacks": [{"target": "acme/other", "fields": {"prompt": "text", "seed": None}, "price": PRICE}],
+    "fallback_on": ["target_gone"],
 }
 
 
@@ -89,6 +91,10 @@ def test_change_gives_up_after_many_others(admin_api: AdminApi) -> None:
         ({"price": {"per_image": "0.003"}}, "price"),
         ({"price": {"source": "x", "as_of": "2026-11-01"}}, "price"),
         ({"price": {"hardware": "gpu-x"}}, "price"),
+        ({"fallbacks": [{"target": ""}]}, "fallbacks.0.target"),
+        ({"fallbacks": [{"target": "a/b", "fields": {"prompt": 1}}]}, "fallbacks.0.fields.prompt"),
+        ({"fallbacks": [{"target": "a/b"}] * 6}, "fallbacks"),
+        ({"fallback_on": ["always"]}, "fallback_on.0"),
         ({"price": {"hardware": "cpu", "per_second": "1"}}, "price"),
     ],
 )

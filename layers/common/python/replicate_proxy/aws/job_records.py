@@ -27,6 +27,8 @@ from replicate_proxy.jobs.model import (
     AttemptOutcome,
     Cost,
     Document,
+    Fallback,
+    FallbackCause,
     Job,
     JobStatus,
     PastAttempt,
@@ -114,6 +116,9 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "metrics": json.dumps(dict(job.metrics)) if job.metrics else None,
         "report_channel": job.report_channel.value if job.report_channel else None,
         "cost": _record_from_cost(job.cost) if job.cost else None,
+        "fallbacks": [_record_from_fallback(fallback) for fallback in job.fallbacks] or None,
+        "fallback_causes": [cause.value for cause in job.fallback_causes] or None,
+        "input_fields": json.dumps(dict(job.input_fields)) if job.input_fields else None,
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "due_shard": due_shard(job.id) if job.next_check_at else None,
@@ -145,6 +150,9 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         metrics=_parse_object(record.get("metrics")),
         report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
         cost=Cost(**record["cost"]) if "cost" in record else None,
+        fallbacks=tuple(map(_fallback_from_record, record.get("fallbacks") or ())),
+        fallback_causes=tuple(map(FallbackCause, record.get("fallback_causes") or ())),
+        input_fields=_parse_object(record.get("input_fields")),
         past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
         timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
         **values,
@@ -187,6 +195,24 @@ def _document_from_record(record: Mapping[str, str]) -> Document:
     return Document(text=record.get("text"), object_key=record.get("object_key"))
 
 
+def _record_from_fallback(fallback: Fallback) -> dict[str, Any]:
+    values = {
+        "submission": _record_from_submission(fallback.submission),
+        # As text, since field names can be empty.
+        "fields": json.dumps(dict(fallback.fields)),
+        "price": fallback.price,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _fallback_from_record(record: Mapping[str, Any]) -> Fallback:
+    return Fallback(
+        submission=_submission_from_record(record["submission"]),
+        fields=_parse_object(record["fields"]),
+        price=record.get("price"),
+    )
+
+
 def _record_from_cost(cost: Cost) -> dict[str, Any]:
     """Return the fields that have a value."""
     return {name: value for name, value in asdict(cost).items() if value is not None and value != ""}
@@ -199,6 +225,7 @@ def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:
         "replicate_id": past.replicate_id,
         "error": past.error,
         "ended_at": format_timestamp(past.ended_at),
+        "target": past.target,
     }
 
 
@@ -209,4 +236,5 @@ def _past_attempt_from_record(record: Mapping[str, Any]) -> PastAttempt:
         replicate_id=record.get("replicate_id"),
         error=record["error"],
         ended_at=parse_timestamp(record["ended_at"]),
+        target=record.get("target"),
     )

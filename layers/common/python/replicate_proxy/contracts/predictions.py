@@ -199,6 +199,7 @@ def _build_past_attempt(past_attempt: PastAttempt) -> dict[str, Any]:
         "attempt": past_attempt.attempt,
         "outcome": past_attempt.outcome.value,
         "replicate_id": past_attempt.replicate_id,
+        **({"target": past_attempt.target} if past_attempt.target else {}),
         "error": past_attempt.error,
         "ended_at": format_timestamp(past_attempt.ended_at),
     }

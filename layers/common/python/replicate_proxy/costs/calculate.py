@@ -31,6 +31,7 @@ _METRICS: Mapping[BillingUnit, str] = {
     BillingUnit.OUTPUT_SECOND: "video_output_duration_seconds",
 }
 # Failed predictions of public models are free, and an aborted one never ran.
+_FREE_OUTCOMES = frozenset({AttemptOutcome.FAILED, AttemptOutcome.REJECTED})
 _FREE_STATUSES: Mapping[str, str] = {
     "failed": "failed predictions are free",
     "aborted": "the prediction never started",
@@ -45,7 +46,7 @@ def calculate_cost(job: Job, price: Price | None, *, ended_from: JobStatus) -> C
     if job.replicate_id is None and ended_from is JobStatus.SUBMIT_UNKNOWN:
         return Cost(reason="it is not known whether Replicate created a prediction")
     cost = _calculate_last_attempt(job, price)
-    uncertain = [past for past in job.past_attempts if past.outcome is not AttemptOutcome.FAILED]
+    uncertain = [past for past in job.past_attempts if past.outcome not in _FREE_OUTCOMES]
     if cost.micro_usd is None or not uncertain:
         return cost
     left_out = "an attempt" if len(uncertain) == 1 else f"{len(uncertain)} attempts"

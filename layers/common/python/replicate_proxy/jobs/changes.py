@@ -73,9 +73,13 @@ class Released(AttemptChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(AttemptChange):
-    """Replicate rejected the request permanently; `error` is its text."""
+    """Replicate rejected the request permanently; `error` is its text.
+
+    `is_target_gone`: because it does not know the model, version or deployment.
+    """
 
     error: str
+    is_target_gone: bool = False
     reason: EndReason = EndReason.REJECTED
 
 

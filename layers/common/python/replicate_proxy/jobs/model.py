@@ -55,6 +55,13 @@ class Submission:
         return reference.partition(":")[0] if "/" in reference else ""
 
     @property
+    def target(self) -> str:
+        """The name under which a model entry has it as a target."""
+        if self.kind is SubmissionKind.DEPLOYMENT:
+            return f"deployments/{self.model_name}"
+        return self.version or self.model_name
+
+    @property
     def version_id(self) -> str:
         """The version ID, or `hidden` for models without versions, as in Replicate's OpenAPI document."""
         reference = self.version or ""
@@ -101,17 +108,44 @@ class AttemptOutcome(StrEnum):
     UNKNOWN = "unknown"
     # Replicate reported on an earlier attempt of unknown outcome, which took the place of this one.
     REPLACED = "replaced"
+    # Replicate rejected the create request: the target of the attempt does not exist any more.
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """An earlier attempt at Replicate; `replicate_id` is None if its prediction is not known."""
+    """An earlier attempt at Replicate; `replicate_id` is None if its prediction is not known.
+
+    `target` is what it ran, as a model entry names it; None in records of earlier versions.
+    """
 
     attempt: int
     outcome: AttemptOutcome
     replicate_id: str | None
     error: str
     ended_at: datetime
+    target: str | None = None
+
+
+class FallbackCause(StrEnum):
+    """What may make a job go on with its next fallback."""
+
+    # The model failed with a transient error once more than it is retried.
+    TRANSIENT_FAILURE = "transient_failure"
+    # Replicate does not know the model, version or deployment.
+    TARGET_GONE = "target_gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """What a job runs next. `fields` renames fields of the input, or leaves out those that are None.
+
+    `price` is a record of `costs.prices.Price`; None for what is known about the model.
+    """
+
+    submission: Submission
+    fields: Mapping[str, str | None] = field(default_factory=dict)
+    price: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +219,10 @@ class Job:
     # The model that the caller named, if its entry runs another, and the price of that entry.
     requested_model: str | None = None
     price: Mapping[str, str] | None = None
+    # What else may run, for which causes, and how the present one names the fields of the input.
+    fallbacks: tuple[Fallback, ...] = ()
+    fallback_causes: tuple[FallbackCause, ...] = ()
+    input_fields: Mapping[str, str | None] = field(default_factory=dict)
     # Calculated once, when the job ends.
     cost: Cost | None = None
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)

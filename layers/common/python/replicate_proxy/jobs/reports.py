@@ -13,8 +13,22 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.jobs.changes import StaleChangeError
-from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, PastAttempt, TimelineStep
-from replicate_proxy.jobs.transitions import calculate_first_check, finish, stamp_timeline, start_new_attempt
+from replicate_proxy.jobs.model import (
+    AttemptOutcome,
+    FallbackCause,
+    Job,
+    JobStatus,
+    PastAttempt,
+    TimelineStep,
+)
+from replicate_proxy.jobs.transitions import (
+    calculate_first_check,
+    can_fall_back,
+    finish,
+    stamp_timeline,
+    start_fallback,
+    start_new_attempt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +92,7 @@ def _restore_attempt(job: Job, attempt: int, now: datetime) -> Job:
             replicate_id=None,
             error=f"attempt {attempt} turned out to have been accepted",
             ended_at=now,
+            target=job.submission.target,
         )
         past_attempts = (*past_attempts, replaced)
     return replace(job, attempt=attempt, past_attempts=past_attempts)
@@ -132,19 +147,25 @@ def _apply_succeeded(job: Job, change: Reported, now: datetime, timeouts: JobTim
 
 def _apply_failed(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
     error = change.error or "Prediction failed without an error message"
-    if _should_retry(job, error, timeouts):
-        return start_new_attempt(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason=error)
+    if _TRANSIENT_ERROR.search(error):
+        if _should_retry(job, timeouts):
+            return start_new_attempt(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason=error)
+        if can_fall_back(job, FallbackCause.TRANSIENT_FAILURE):
+            return start_fallback(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason=error)
     return finish(_keep_output(job, change, now), JobStatus.FAILED, now, error=error)
 
 
-def _should_retry(job: Job, error: str, timeouts: JobTimeouts) -> bool:
-    """Return whether the failure is transient, retries are left, and no cancel was requested.
+def _should_retry(job: Job, timeouts: JobTimeouts) -> bool:
+    """Return whether retries of what runs are left, and no cancel was requested.
 
     A caller that reads the stream has seen the failure, so it must remain what the record says.
     """
-    if job.cancel_requested_at is not None or job.is_streamed or not _TRANSIENT_ERROR.search(error):
+    if job.cancel_requested_at is not None or job.is_streamed:
         return False
-    failures = sum(1 for past in job.past_attempts if past.outcome is AttemptOutcome.FAILED)
+    failures = sum(
+        past.outcome is AttemptOutcome.FAILED and past.target in {None, job.submission.target}
+        for past in job.past_attempts
+    )
     return failures < timeouts.max_job_retries
 
 

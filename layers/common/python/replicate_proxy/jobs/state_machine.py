@@ -35,13 +35,22 @@ from replicate_proxy.jobs.changes import (
     StaleChangeError,
     StreamOpened,
 )
-from replicate_proxy.jobs.model import ACTIVE_STATUSES, AttemptOutcome, Job, JobStatus, TimelineStep
+from replicate_proxy.jobs.model import (
+    ACTIVE_STATUSES,
+    AttemptOutcome,
+    FallbackCause,
+    Job,
+    JobStatus,
+    TimelineStep,
+)
 from replicate_proxy.jobs.reports import apply_report
 from replicate_proxy.jobs.transitions import (
     calculate_first_check,
+    can_fall_back,
     finish,
     forget_prediction,
     stamp_timeline,
+    start_fallback,
     start_new_attempt,
 )
 
@@ -120,7 +129,9 @@ def _apply_released(job: Job, change: Released, now: datetime, timeouts: JobTime
     )
 
 
-def _apply_rejected(job: Job, change: Rejected, now: datetime, _timeouts: JobTimeouts) -> Job:
+def _apply_rejected(job: Job, change: Rejected, now: datetime, timeouts: JobTimeouts) -> Job:
+    if change.is_target_gone and can_fall_back(job, FallbackCause.TARGET_GONE):
+        return start_fallback(job, now, timeouts, outcome=AttemptOutcome.REJECTED, reason=change.error)
     return finish(job, JobStatus.FAILED, now, error=change.error)
 
 

@@ -6,7 +6,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, PastAttempt, TimelineStep
+from replicate_proxy.jobs.model import (
+    AttemptOutcome,
+    FallbackCause,
+    Job,
+    JobStatus,
+    PastAttempt,
+    TimelineStep,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
 # A record has at most 400 kB (Amazon DynamoDB, quotas), and a job keeps the errors of its past attempts.
 _MAX_ERROR_CHARACTERS = 4000
 # The steps that every attempt passes; a new attempt removes their times.
+_KNOWN_OUTCOMES = frozenset({AttemptOutcome.FAILED, AttemptOutcome.REJECTED})
 _ATTEMPT_STEPS = frozenset(TimelineStep) - {TimelineStep.ACCEPTED}
 
 
@@ -32,6 +40,7 @@ def start_new_attempt(
         replicate_id=job.replicate_id,
         error=reason[:_MAX_ERROR_CHARACTERS],
         ended_at=now,
+        target=job.submission.target,
     )
     past_attempts = (*job.past_attempts, past)
     return replace(
@@ -41,6 +50,38 @@ def start_new_attempt(
         past_attempts=past_attempts,
         create_sent_at=None,
         next_check_at=now + timedelta(seconds=timeouts.queued_seconds),
+    )
+
+
+def can_fall_back(job: Job, cause: FallbackCause) -> bool:
+    """Return whether the job may go on with its next fallback.
+
+    Not while an earlier attempt may still have a prediction, and not if somebody reads its stream, which
+    would be continued by another model.
+    """
+    return (
+        bool(job.fallbacks)
+        and cause in job.fallback_causes
+        and job.cancel_requested_at is None
+        and not job.is_streamed
+        and all(past.outcome in _KNOWN_OUTCOMES for past in job.past_attempts)
+    )
+
+
+def start_fallback(
+    job: Job, now: datetime, timeouts: JobTimeouts, *, outcome: AttemptOutcome, reason: str
+) -> Job:
+    """Return the job back in the queue with its next fallback."""
+    fallback, *others = job.fallbacks
+    return replace(
+        start_new_attempt(job, now, timeouts, outcome=outcome, reason=reason),
+        submission=fallback.submission,
+        requested_model=job.requested_model or job.submission.target,
+        model=fallback.submission.model_name or None,
+        version=None,
+        price=fallback.price,
+        input_fields=fallback.fields,
+        fallbacks=tuple(others),
     )
 
 

@@ -6,12 +6,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from replicate_proxy.errors import ApiError
-from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.jobs.model import Fallback, FallbackCause, Submission, SubmissionKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEPLOYMENT_PREFIX = "deployments/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackTarget:
+    """What runs if an earlier target fails. `fields` renames input fields; None leaves one out."""
+
+    target: str
+    fields: Mapping[str, str | None] = field(default_factory=dict)
+    price: Mapping[str, str] | None = None
+
+    def to_fallback(self) -> Fallback:
+        return Fallback(submission=parse_target(self.target), fields=self.fields, price=self.price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +33,8 @@ class ModelEntry:
     `target` is what runs: `owner/name`, `owner/name:version`, a version ID, or `deployments/owner/name`;
     empty for the model of that name itself. The caller's input replaces `defaults`, and `forced` replaces the
     caller's. `allowed_tenants` is empty for all. `timeout_seconds` cancels what takes longer. `images` are
-    the image options of requests that choose none, `price` is a record of `costs.prices.Price`.
+    the image options of requests that choose none, `price` is a record of `costs.prices.Price`. `fallbacks`
+    run one after the other, for the causes in `fallback_on`.
     """
 
     name: str
@@ -33,10 +46,17 @@ class ModelEntry:
     timeout_seconds: int | None = None
     images: Mapping[str, Any] = field(default_factory=dict)
     price: Mapping[str, str] | None = None
+    fallbacks: tuple[FallbackTarget, ...] = ()
+    fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        return cls(**{**record, "allowed_tenants": tuple(record.get("allowed_tenants", ()))})
+        parsed = {
+            "allowed_tenants": tuple(record.get("allowed_tenants", ())),
+            "fallbacks": tuple(FallbackTarget(**fallback) for fallback in record.get("fallbacks", ())),
+            "fallback_on": tuple(map(FallbackCause, record.get("fallback_on", FallbackCause))),
+        }
+        return cls(**{**record, **parsed})
 
     @property
     def is_alias(self) -> bool:

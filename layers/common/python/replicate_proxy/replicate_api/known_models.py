@@ -107,7 +107,7 @@ class KnownModels:
 
     def record_rejected(self, submission: Submission, error: RejectedError) -> None:
         """Record that the target does not exist, if that is why a create request was rejected."""
-        if error.status == HTTPStatus.NOT_FOUND or error.title == _INVALID_VERSION_TITLE:
+        if is_target_missing(error):
             self.record_missing(name_target(submission))
 
     def record_version(self, version_id: str, model: str) -> None:
@@ -176,6 +176,11 @@ class KnownModels:
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())
+
+
+def is_target_missing(error: RejectedError) -> bool:
+    """Return whether a create request was rejected because Replicate does not know its target."""
+    return error.status == HTTPStatus.NOT_FOUND or error.title == _INVALID_VERSION_TITLE
 
 
 def name_target(submission: Submission) -> str:

@@ -40,9 +40,10 @@ from replicate_proxy.replicate_api.errors import (
     ThrottledError,
     TokenRejectedError,
 )
-from replicate_proxy.replicate_api.known_models import NothingKnown
+from replicate_proxy.replicate_api.known_models import NothingKnown, is_target_missing
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.report_change import build_accepted_change, build_end_change
+from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -203,9 +204,11 @@ class Dispatcher:
             self._release(claimed, error)
         except RejectedError as error:
             count(Metric.DISPATCH_REJECTED)
-            self._apply(claimed, _build_rejected_change(claimed, error))
+            saved = self._apply(claimed, _build_rejected_change(claimed, error))
             self._checkpoint("dispatch.failure_stored")
             self._known_models.record_rejected(claimed.submission, error)
+            if saved is not None and saved.status is JobStatus.QUEUED:
+                self._requeue_delayed(saved, 0)
         except ProxyError as error:
             # Any other failure leaves open whether Replicate accepted the request.
             count(Metric.DISPATCH_UNKNOWN)
@@ -216,7 +219,7 @@ class Dispatcher:
             self._record_acceptance(claimed, prediction)
 
     def _build_body(self, job: Job) -> dict[str, Any]:
-        body: dict[str, Any] = {"input": self._documents.load(job.input)}
+        body: dict[str, Any] = {"input": load_sent_input(job, self._documents)}
         if job.submission.kind is SubmissionKind.VERSION:
             body["version"] = job.submission.version
         if self._timeouts.webhooks_enabled:
@@ -379,4 +382,4 @@ def _build_rejected_change(job: Job, error: RejectedError) -> Rejected:
     text = f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"
     has_no_credit = error.status == HTTPStatus.PAYMENT_REQUIRED
     reason = EndReason.NO_CREDIT if has_no_credit else EndReason.REJECTED
-    return Rejected(attempt=job.attempt, error=text, reason=reason)
+    return Rejected(attempt=job.attempt, error=text, reason=reason, is_target_gone=is_target_missing(error))

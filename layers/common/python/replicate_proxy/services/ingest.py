@@ -196,6 +196,8 @@ class JobFactory:
             model=submission.model_name or None if entry.is_alias else request.model,
             requested_model=entry.name if submission != request.submission else None,
             price=entry.price,
+            fallbacks=tuple(fallback.to_fallback() for fallback in entry.fallbacks),
+            fallback_causes=entry.fallback_on if entry.fallbacks else (),
             input=self._documents.save(principal.tenant, job_id, "input", model_input),
             correlation_id=request.correlation_id,
             public_base_url=request.public_base_url,

@@ -31,6 +31,7 @@ from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import PredictionClaim
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.report_change import build_accepted_change
+from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class SubmissionResolver:
         ]
 
     def _may_own(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        return _is_same_model(job, prediction) and prediction.input == self.documents.load(job.input)
+        return _is_same_model(job, prediction) and prediction.input == load_sent_input(job, self.documents)
 
     def _finish(self, job: Job) -> CheckOutcome:
         """Check the job again at once: its prediction may have ended already."""
@@ -291,4 +292,5 @@ def _get_sending_time(job: Job) -> datetime:
 
 
 def _count_resubmissions(job: Job) -> int:
-    return sum(1 for past in job.past_attempts if past.outcome is not AttemptOutcome.FAILED)
+    known = {AttemptOutcome.FAILED, AttemptOutcome.REJECTED}
+    return sum(past.outcome not in known for past in job.past_attempts)

@@ -14,6 +14,7 @@ from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
+from replicate_proxy.jobs.model import FallbackCause
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
 
 _DAY_SECONDS = 24 * 3600
@@ -154,6 +155,14 @@ class PriceBody(RequestBody):
         return {**origin, "per_second": prices["per_second"][hardware], **record}
 
 
+class FallbackBody(RequestBody):
+    """What runs instead. `fields` renames input fields, or leaves out those that are null."""
+
+    target: Annotated[str, StringConstraints(pattern=_TARGET_PATTERN, min_length=1)]
+    fields: Annotated[dict[str, str | None], Field(max_length=100)] = Field(default_factory=dict)
+    price: PriceBody | None = None
+
+
 class PutModelEntryBody(RequestBody):
     """PUT /admin/models/{owner}/{name}. Replaces the entry; a `name` must be that of the path."""
 
@@ -166,6 +175,8 @@ class PutModelEntryBody(RequestBody):
     timeout_seconds: Annotated[int, Field(ge=5, le=86_400)] | None = None
     images: ImagesBody = ImagesBody()
     price: PriceBody | None = None
+    fallbacks: Annotated[tuple[FallbackBody, ...], Field(max_length=5)] = ()
+    fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
 
 
 class ModelEntryBody(PutModelEntryBody):

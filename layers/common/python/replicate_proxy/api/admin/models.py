@@ -10,7 +10,7 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.errors import field_error
-from replicate_proxy.model_entries.entry import ModelEntry
+from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
@@ -63,7 +63,7 @@ def add_model_entry_routes(router: Router, entries: ModelEntryService) -> None:
 
 def build_entry_view(entry: ModelEntry) -> dict[str, Any]:
     """Return the entry as the API shows and takes it."""
-    return {**asdict(entry), "allowed_tenants": list(entry.allowed_tenants)}
+    return asdict(entry)
 
 
 def _respond_with_document(document: EntryDocument) -> Response:
@@ -82,6 +82,15 @@ def _build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
         timeout_seconds=body.timeout_seconds,
         images=body.images.model_dump(exclude_none=True),
         price=body.price.to_record() if body.price else None,
+        fallbacks=tuple(
+            FallbackTarget(
+                target=fallback.target,
+                fields=fallback.fields,
+                price=fallback.price.to_record() if fallback.price else None,
+            )
+            for fallback in body.fallbacks
+        ),
+        fallback_on=body.fallback_on,
     )
 
 
