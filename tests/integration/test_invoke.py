@@ -29,6 +29,7 @@ EFFECTS: Mapping[str, str] = {
     "query": '"status": "succeeded"',
     "sweep": ": queued →",
     "track": ": submitted → processing",
+    "usage": "usage counted",
     "webhook": ": submitted →",
 }
 

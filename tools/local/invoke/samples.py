@@ -37,6 +37,7 @@ MAIN_SAMPLES: Mapping[str, str] = {
     "query": "get",
     "sweep": "schedule",
     "track": "progressed",
+    "usage": "job_succeeded",
     "webhook": "completed",
 }
 """For each function the sample that shows its main work."""
