@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
@@ -21,11 +22,12 @@ from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import NOW, FakeClock
 from tests.support.model_entries import FakeModelEntryStore
-from tests.support.usage import build_usage_store
+from tests.support.usage import build_budget_store, build_usage_store
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from replicate_proxy.aws.budget_store import DynamoBudgetStore
     from replicate_proxy.operations.dead_letters import DeadLetter
     from replicate_proxy.webhooks.model import Delivery
     from tests.support.usage import DynamoUsage
@@ -127,6 +129,7 @@ class AdminApi:
     secret: str = OLD_SECRET
     slept_seconds: float = 0
     has_usage_plans: bool = False
+    budgets: DynamoBudgetStore = field(default_factory=build_budget_store)
     usage: DynamoUsage = field(default_factory=build_usage_store)
 
     def sleep(self, seconds: float) -> None:
@@ -155,6 +158,7 @@ class AdminApi:
             load_digest_key=lambda: DIGEST_KEY,
             clock=self.clock,
             authorizer_cache_ttl=timedelta(seconds=60),
+            find_budget=self.budgets.find_budget,
         )
         router = Router()
         add_admin_routes(
@@ -168,6 +172,7 @@ class AdminApi:
                 redeliveries=FakeRedeliveries(),
                 webhook_secret=self.webhook_secret,
                 usage=UsageReader(self.usage),
+                budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock),
                 clock=self.clock,
             ),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.usage_store import DynamoUsageReports, DynamoUsageStore
 from replicate_proxy.jobs.model import Cost, JobStatus, TimelineStep
 from replicate_proxy.webhooks.model import JobChange
@@ -23,6 +24,11 @@ class DynamoUsage(DynamoUsageStore, DynamoUsageReports):
 def build_usage_store(**settings: Any) -> DynamoUsage:
     """Return an empty store in memory."""
     return DynamoUsage(create_in_memory_aws().client("dynamodb"), USAGE_TABLE, **settings)
+
+
+def build_budget_store() -> DynamoBudgetStore:
+    """Return an empty store of limits in memory."""
+    return DynamoBudgetStore(create_in_memory_aws().client("dynamodb"), USAGE_TABLE)
 
 
 def make_ended_job(

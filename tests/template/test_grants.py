@@ -68,6 +68,9 @@ ACTIONS = {
 TABLES = {
     "ControlTable": "ControlTable",
     "DynamoBatchStore": "JobsTable",
+    "DynamoBudgetStates": "UsageTable",
+    "DynamoBudgetStore": "UsageTable",
+    "DynamoBudgetedJobs": "UsageTable",
     "DynamoEndpointStore": "DeliveriesTable",
     "DynamoFileStore": "AccessTable",
     "DynamoIdempotencyStore": "JobsTable",
@@ -112,7 +115,12 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     "deliver": {("s3:PutObject", ""), ("sns:Publish", "")},
     "dispatch": {("sns:Publish", "")},
     "harvest": {("dynamodb:PutItem", "AccessTable")},
-    "ingest": {("dynamodb:Query", "JobsTable"), ("dynamodb:DeleteItem", "JobsTable")},
+    "ingest": {
+        ("dynamodb:Query", "JobsTable"),
+        ("dynamodb:DeleteItem", "JobsTable"),
+        # A transaction puts jobs into the jobs table and updates the budget.
+        ("dynamodb:PutItem", "UsageTable"),
+    },
     "notify": {("dynamodb:GetItem", "DeliveriesTable")},
     "query": {("dynamodb:BatchGetItem", "UsageTable")},
     "sweep": {("sns:Publish", "")},

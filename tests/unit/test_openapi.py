@@ -17,6 +17,7 @@ from replicate_proxy.api.admin.bodies import (
     LimitsBody,
     ModelEntryBody,
     PriceBody,
+    PutBudgetBody,
     PutModelEntriesBody,
     PutModelEntryBody,
     PutTenantBody,
@@ -82,6 +83,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     LimitsBody,
     ModelEntryBody,
     PriceBody,
+    PutBudgetBody,
     PutModelEntriesBody,
     PutModelEntryBody,
     PutTenantBody,
@@ -101,7 +103,7 @@ type Route = tuple[str, str]
 def build_router() -> Router:
     """Return a router with the routes of all functions."""
     router = Router()
-    add_admin_routes(router, AdminServices(*[UNUSED] * 9))
+    add_admin_routes(router, AdminServices(*[UNUSED] * 10))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
     add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
     add_catalog_routes(router, UNUSED, UNUSED)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.document_store import S3DocumentStore
@@ -26,6 +27,7 @@ from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
+from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
@@ -45,6 +47,7 @@ from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
+from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import JobCreator, JobFactory
@@ -71,6 +74,7 @@ from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tools.simulation.aws.sqs import get_queue_url
+from tools.simulation.budget_invariants import CEILING_MICRO_USD
 from tools.simulation.cost_invariants import PRICES
 from tools.simulation.replicate import STREAM_HOST_URL, TOKEN, WEBHOOK_SECRET, ReplicateAdapter
 from tools.simulation.resources import BUCKET, BUS, Queue, Table
@@ -194,6 +198,7 @@ class Composition:
         self.receiver_limits = DynamoReceiverLimitStore(
             aws.client("dynamodb"), Table.DELIVERIES, self.delivery_settings
         )
+        self.budgets = DynamoBudgetStore(aws.client("dynamodb"), Table.USAGE)
         self.keys = DynamoKeyStore(aws.client("dynamodb"), Table.ACCESS)
         self.updater = JobUpdater(
             self.jobs, self.clock, self.timeouts, calculate_cost=JobCosts(PRICES).calculate
@@ -208,6 +213,13 @@ class Composition:
         canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
         streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY)
         factory = JobFactory(self.documents, self.timeouts, streams.find_url)
+        budgets = BudgetGate(
+            store=DynamoBudgetedJobs(self._aws.client("dynamodb"), Table.USAGE, Table.JOBS),
+            estimate=CostBounds(PRICES, CEILING_MICRO_USD).estimate,
+            clock=self.clock,
+            sleep=self._scheduler.sleep,
+            random_fraction=self._draw_fraction,
+        )
         idempotency = DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
         creator = JobCreator(
             store=self.jobs,
@@ -215,6 +227,7 @@ class Composition:
             factory=factory,
             queue=self.dispatch_queue,
             clock=self.clock,
+            budgets=budgets,
             checkpoint=self._checkpoint,
         )
         batches = BatchService(
@@ -224,6 +237,7 @@ class Composition:
             queue=self.dispatch_queue,
             canceler=canceler,
             clock=self.clock,
+            budgets=budgets,
             checkpoint=self._checkpoint,
         )
         stream_waiter = StreamUrlWaiter(streams, waiter, _STREAM_WAIT_SECONDS)

@@ -14,6 +14,7 @@ from unittest import mock
 
 from replicate_proxy.auth.keys import ApiKey, rotate_key
 from replicate_proxy.aws import delivery_store, job_store
+from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.dynamodb import to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
@@ -44,6 +45,7 @@ from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.ingest import JobFactory
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.resolve_submission import SubmissionResolver, _SearchResult
+from replicate_proxy.usage import model as usage_model
 from replicate_proxy.usage.counter import UsageCounter
 from replicate_proxy.webhooks import deliverer
 from replicate_proxy.webhooks.deliverer import Deliverer
@@ -181,6 +183,20 @@ def _mark_without_condition(self: Any, job: Any, now: Any) -> Any:
     return mark
 
 
+def _reserve_without_condition(self: Any, state: Any, amount: int) -> Any:
+    item = _build_reservation(self, state, amount)
+    del item["Update"]["ConditionExpression"], item["Update"]["ExpressionAttributeValues"][":most"]
+    return item
+
+
+def _create_and_reserve_later(self: Any, jobs: Any, hold: Any, *, batch: Any = None) -> None:
+    _create_budgeted(self, jobs, replace(hold, states=()), batch=batch)
+    for state in hold.states:
+        self._client.transact_write_items(
+            TransactItems=[self._build_reservation(state, hold.total_micro_usd)]
+        )
+
+
 def _claim_probe_of_others(self: Any) -> bool:
     if self.read().state == "closed" or self.read().open_until > self._now_ms():
         return False
@@ -271,6 +287,8 @@ LATE_WEBHOOKS = FaultMix(
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
 _notify: Callable[..., Any] = Notifier.notify
+_build_reservation: Callable[..., Any] = DynamoBudgetedJobs._build_reservation  # noqa: SLF001 - what is broken
+_create_budgeted: Callable[..., Any] = DynamoBudgetedJobs.create
 _count_usage: Callable[..., Any] = UsageCounter.count
 _build_mark: Callable[..., Any] = DynamoUsageStore._build_mark  # noqa: SLF001 - what is broken
 _transitions = state_machine._TRANSITIONS  # noqa: SLF001 - as above
@@ -506,6 +524,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "a job that is counted is counted again",
         "usage is the sum of the jobs",
         ((DynamoUsageStore, "_build_mark", _mark_without_condition),),
+    ),
+    Mutant(
+        "a reservation is made whatever is left",
+        "a budget is not overspent",
+        ((DynamoBudgetedJobs, "_build_reservation", _reserve_without_condition),),
+    ),
+    Mutant(
+        "the end of a job does not release its reservation",
+        "reservations are settled",
+        ((usage_model, "settle_reservation", lambda _job: ()),),
+    ),
+    Mutant(
+        "the reservation is written after the job",
+        "reservations are settled",
+        ((DynamoBudgetedJobs, "create", _create_and_reserve_later),),
     ),
     Mutant(
         "usage that could not be counted is skipped",

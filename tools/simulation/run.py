@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
 from tools.simulation.breaker_invariants import BreakerInvariants
+from tools.simulation.budget_invariants import BudgetInvariants
 from tools.simulation.cost_invariants import CostInvariants
 from tools.simulation.decisions import Decisions
 from tools.simulation.delivery_invariants import DeliveryInvariants
@@ -34,6 +35,9 @@ START = 1767225600.0
 # Once faults have stopped, every job must be terminal within this time. Webhooks may be retried for days.
 _MAX_JOB_SECONDS = 3 * 3600.0
 _MAX_REST_SECONDS = 5 * 86400.0
+# In one of so many seeds, a tenant and its key have budgets.
+_BUDGET_SEEDS = 5
+_BUDGET_REMAINDER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def run_seed(
             jobs=settings.jobs,
             arrival_seconds=settings.fault_seconds / 3,
             fallback_share=settings.fallback_share,
+            has_budgets=seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0,
         )
         workload.start(random.Random(f"{seed}/workload"))
         DeliveryInvariants(world, invariants)
@@ -98,6 +103,7 @@ def run_seed(
         CostInvariants(world, invariants)
         StreamInvariants(world, invariants)
         UsageInvariants(world, invariants)
+        BudgetInvariants(world, invariants)
         keys = KeyInvariants(world, invariants)
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:

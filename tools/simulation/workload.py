@@ -10,6 +10,7 @@ import json
 import random
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import Principal
@@ -19,6 +20,7 @@ from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.services.ingest import JobRequest
 from tools.simulation.replicate import MISSING_MODEL
+from tools.simulation.budget_invariants import BUDGETED_TENANT, BUDGETS
 from tools.simulation.resources import STACK, Queue
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError
@@ -42,6 +44,9 @@ _ENTRIES = (
 )
 _BASE_URL = "https://api.proxy.test/prod"
 _MAX_CREATE_ATTEMPTS = 6
+# Callers who come at the same time where a tenant has a budget.
+_BURST = 24
+_BURST_AT_ONCE = 12
 _REPLICATE_OUTAGES = (("status_503",), ("hang",), ("status_503", "hang", "refused"))
 _EVENT_FILTERS = (None, ("completed",), ("start", "completed"), ("start", "output", "logs", "completed"))
 
@@ -57,12 +62,14 @@ class Workload:
         jobs: int,
         arrival_seconds: float,
         fallback_share: float = 0.0,
+        has_budgets: bool = False,
     ) -> None:
         self.world = world
         self._fallback_share = fallback_share
         self._invariants = invariants
         self._jobs = jobs
         self._arrival_seconds = arrival_seconds
+        self._has_budgets = has_budgets
         self.endpoints: dict[str, str] = {}
 
     def start(self, source: random.Random) -> None:
@@ -81,6 +88,11 @@ class Workload:
         if source.random() < 0.3:
             world.scheduler.spawn("operator", self._run_breaker_operator)
         world.scheduler.spawn("redriver", self._run_redriver)
+        if self._has_budgets:
+            world.scheduler.spawn("budgets", self._run_budget_operator)
+            for number in range(_BURST):
+                delay_seconds = self._arrival_seconds * (1 + number // _BURST_AT_ONCE) / 4
+                world.scheduler.spawn(f"burst-{number}", self._run_caller, delay_seconds=delay_seconds)
         if source.random() < 0.3:
             world.scheduler.spawn("outage", self._run_outage)
 
@@ -88,7 +100,9 @@ class Workload:
 
     def _run_caller(self) -> None:
         source = self._random
-        principal = Principal(source.choice(TENANTS), "key-1")
+        tenant = source.choice(TENANTS)
+        has_budget = self._has_budgets and tenant == BUDGETED_TENANT
+        principal = Principal(tenant, "key-1", has_budget=has_budget)
         if source.random() < 0.06:
             self._create_batch(principal)
             return
@@ -140,6 +154,10 @@ class Workload:
                     return None
                 self.world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
+            except ApiError as error:
+                if error.status != HTTPStatus.PAYMENT_REQUIRED:
+                    raise
+                return None
             self._accept(result.job)
             return result.job
         return None
@@ -156,6 +174,10 @@ class Workload:
             except ServiceUnavailableError:
                 self.world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
+            except ApiError as error:
+                if error.status != HTTPStatus.PAYMENT_REQUIRED:
+                    raise
+                return
             for job in state.jobs:
                 self._accept(job)
             if self._random.random() < 0.2:
@@ -292,6 +314,19 @@ class Workload:
             return
 
     # Operators
+
+    def _run_budget_operator(self) -> None:
+        """Set the budgets. Until then there are none."""
+        for owner, limits in BUDGETS.items():
+            while True:
+                try:
+                    self.world.call_function(
+                        "admin", partial(self.world.composition.budgets.put_limits, owner, limits)
+                    )
+                except (ProxyError, ProcessEndedError):
+                    self.world.scheduler.sleep(1.0)
+                    continue
+                break
 
     def _run_breaker_operator(self) -> None:
         breaker = self.world.composition.build_breaker()

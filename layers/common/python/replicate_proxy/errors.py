@@ -71,7 +71,8 @@ class InvalidField:
 class ApiError(ProxyError):
     """An HTTP response in the form of Replicate's problems (application/problem+json).
 
-    `invalid_field_count` counts the invalid fields that `invalid_fields` does not list, too.
+    `invalid_field_count` counts the invalid fields that `invalid_fields` does not list, too. `extensions` are
+    further members of the body (RFC 9457, section 3.2).
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class ApiError(ProxyError):
         invalid_field_count: int | None = None,
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
+        extensions: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -95,6 +97,7 @@ class ApiError(ProxyError):
         )
         self.headers = dict(headers or {})
         self.retry_after = retry_after
+        self.extensions = dict(extensions or {})
 
 
 def field_error(field: str, description: str, *, error_type: str = "invalid") -> ApiError:

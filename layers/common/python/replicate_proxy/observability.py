@@ -131,6 +131,8 @@ class Metric(StrEnum):
     AUTH_UNAVAILABLE = "AuthUnavailable"
     CACHE_UNAVAILABLE = "CacheUnavailable"
     STALE_RESPONSE_SERVED = "StaleResponseServed"
+    BUDGET_NEARLY_USED = "BudgetNearlyUsed"
+    BUDGET_EXCEEDED = "BudgetExceeded"
     API_SECONDS = "ApiSeconds"
 
 

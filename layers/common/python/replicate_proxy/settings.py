@@ -87,7 +87,7 @@ CONTROL_TABLE = _required_text(
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 USAGE_TABLE = _required_text(
-    "USAGE_TABLE", ("admin", "query", "usage"), "Table of usage by tenant, day, model and key"
+    "USAGE_TABLE", ("admin", "ingest", "query", "usage"), "Table of usage and budgets"
 )
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
@@ -112,6 +112,14 @@ DAX_MAX_STALENESS_MILLISECONDS = _integer(
 )
 JOB_RETENTION_DAYS = _integer(
     "JOB_RETENTION_DAYS", 30, _JOB_WRITERS, "Time after which a job's record is deleted", "days"
+)
+
+JOB_COST_CEILING_USD = _number(
+    "JOB_COST_CEILING_USD",
+    1,
+    ("ingest",),
+    "What a job reserves of a budget where the most that it may cost is not known",
+    "US dollars",
 )
 
 # Queues and events

@@ -41,6 +41,12 @@ ROUTES = [
     ("POST", "breaker/reset"),
     ("POST", "webhook-secret/refresh"),
     ("GET", "usage"),
+    ("GET", "tenants/x/budget"),
+    ("PUT", "tenants/x/budget"),
+    ("DELETE", "tenants/x/budget"),
+    ("GET", "keys/x/budget"),
+    ("PUT", "keys/x/budget"),
+    ("DELETE", "keys/x/budget"),
 ]
 
 

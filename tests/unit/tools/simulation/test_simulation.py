@@ -31,6 +31,9 @@ QUICK_MUTANTS = (
     "any call may end the probe of the breaker",
     "a change of a key overwrites other changes",
     "a rotation invalidates all secrets but the last two",
+    "a job that is counted is counted again",
+    "a reservation is made whatever is left",
+    "the end of a job does not release its reservation",
 )
 
 

@@ -152,9 +152,10 @@ def problem_response(
     invalid_fields: Sequence[InvalidField] = (),
     headers: Mapping[str, str] | None = None,
     retry_after_seconds: int | None = None,
+    extensions: Mapping[str, object] | None = None,
 ) -> Response:
     """Return an error response. `retry_after_seconds` is in the body, as at Replicate, and in a header."""
-    body: dict[str, Any] = {"title": title, "detail": detail, "status": status}
+    body: dict[str, Any] = {"title": title, "detail": detail, "status": status, **(extensions or {})}
     all_headers = {"content-type": "application/problem+json", **(headers or {})}
     if invalid_fields:
         body["invalid_fields"] = [asdict(invalid_field) for invalid_field in invalid_fields]
@@ -176,6 +177,7 @@ def problem_from_error(error: Exception) -> Response:
                 invalid_fields=error.invalid_fields,
                 headers=error.headers,
                 retry_after_seconds=error.retry_after,
+                extensions=error.extensions,
             )
         case UnknownNameError():
             return problem_response(404, "Not found", str(error))

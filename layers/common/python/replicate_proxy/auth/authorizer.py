@@ -10,7 +10,7 @@ was called.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +97,18 @@ class Authorizer:
         if key.allowed_ips and not is_ip_allowed(source_ip, key.allowed_ips):
             raise DeniedError("The API key does not allow this address")
         self._record_use(key)
-        principal = Principal(tenant=key.tenant, key_id=key.id, scopes=key.scopes, models=key.allowed_models)
+        principal = Principal(
+            tenant=key.tenant,
+            key_id=key.id,
+            scopes=key.scopes,
+            models=key.allowed_models,
+            has_budget=key.has_budget,
+        )
         return AuthorizedCaller(principal, key.usage_key)
 
     def _authorize_token(self, token_verifier: TokenVerifier, token: str) -> AuthorizedCaller:
-        principal = token_verifier.verify(token)
+        # Nothing is stored about a token: whether its tenant has a budget is read with each create.
+        principal = replace(token_verifier.verify(token), has_budget=True)
         tenant = self._tenants.get(principal.tenant) if self._tenants else None
         return AuthorizedCaller(principal, tenant.usage_key if tenant else None)
 
@@ -139,6 +146,7 @@ def build_allow_policy(caller: AuthorizedCaller, method_arn: str) -> dict[str, A
             "key_id": principal.key_id,
             "scopes": " ".join(sorted(principal.scopes)),
             "models": " ".join(principal.models),
+            **({"has_budget": "true"} if principal.has_budget else {}),
         },
     }
     return response | ({"usageIdentifierKey": caller.usage_key} if caller.usage_key else {})

@@ -33,13 +33,15 @@ def parse_scopes(names: Iterable[str]) -> frozenset[Scope]:
 class Principal:
     """The caller of a request: a tenant's API key, or a user with a token (`key_id` is `jwt:<subject>`).
 
-    `models` are the models that the caller may run, as `owner/name`; if it is empty, all are allowed.
+    `models` are the models that the caller may run, as `owner/name`; if it is empty, all are allowed. Without
+    `has_budget` neither the tenant nor the key has a budget.
     """
 
     tenant: str
     key_id: str
     scopes: frozenset[str] = field(default_factory=frozenset)
     models: tuple[str, ...] = ()
+    has_budget: bool = False
 
     @classmethod
     def from_authorizer_context(cls, context: Mapping[str, Any]) -> Principal:
@@ -55,6 +57,7 @@ class Principal:
             key_id=str(context.get("key_id") or ""),
             scopes=frozenset(str(context.get("scopes") or "").split()),
             models=tuple(str(context.get("models") or "").split()),
+            has_budget=context.get("has_budget") == "true",
         )
 
     def require(self, scope: str) -> Principal:

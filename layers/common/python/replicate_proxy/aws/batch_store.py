@@ -30,7 +30,7 @@ class DynamoBatchStore:
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
         # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
-        records = [_record_from_batch(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
+        records = [record_from_batch(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
         with translate_dynamodb_errors("create batch"):
             self._client.transact_write_items(TransactItems=list(map(self._build_put, records)))
 
@@ -55,7 +55,7 @@ class DynamoBatchStore:
         }
 
 
-def _record_from_batch(batch: Batch) -> dict[str, Any]:
+def record_from_batch(batch: Batch) -> dict[str, Any]:
     """Return the record, without the attributes `tenant` and `id`, which would put it into `by_tenant`."""
     return {
         **batch_key(batch.tenant, batch.id),

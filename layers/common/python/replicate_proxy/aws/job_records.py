@@ -33,6 +33,7 @@ from replicate_proxy.jobs.model import (
     JobStatus,
     PastAttempt,
     ReportChannel,
+    Reservation,
     Submission,
     SubmissionKind,
     TimelineStep,
@@ -119,6 +120,7 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "fallbacks": [_record_from_fallback(fallback) for fallback in job.fallbacks] or None,
         "fallback_causes": [cause.value for cause in job.fallback_causes] or None,
         "input_fields": json.dumps(dict(job.input_fields)) if job.input_fields else None,
+        "reservation": _record_from_reservation(job.reservation) if job.reservation else None,
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "due_shard": due_shard(job.id) if job.next_check_at else None,
@@ -153,6 +155,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         fallbacks=tuple(map(_fallback_from_record, record.get("fallbacks") or ())),
         fallback_causes=tuple(map(FallbackCause, record.get("fallback_causes") or ())),
         input_fields=_parse_object(record.get("input_fields")),
+        reservation=_reservation_from_record(record["reservation"]) if "reservation" in record else None,
         past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
         timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
         **values,
@@ -216,6 +219,14 @@ def _fallback_from_record(record: Mapping[str, Any]) -> Fallback:
 def _record_from_cost(cost: Cost) -> dict[str, Any]:
     """Return the fields that have a value."""
     return {name: value for name, value in asdict(cost).items() if value is not None and value != ""}
+
+
+def _record_from_reservation(reservation: Reservation) -> dict[str, Any]:
+    return {"micro_usd": reservation.micro_usd, "windows": list(reservation.windows)}
+
+
+def _reservation_from_record(record: Mapping[str, Any]) -> Reservation:
+    return Reservation(record["micro_usd"], tuple(record["windows"]))
 
 
 def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:

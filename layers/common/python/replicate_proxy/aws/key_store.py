@@ -153,6 +153,7 @@ def record_from_key(key: ApiKey) -> dict[str, Any]:
         "limits": record_from_limits(key.limits),
         "usage_key_id": key.usage_key_id,
         "usage_key": key.usage_key,
+        "has_budget": key.has_budget or None,
         "revision": key.revision,
         "expires_at": ttl,
     }
@@ -178,6 +179,7 @@ def key_from_record(record: Mapping[str, Any]) -> ApiKey:
         limits=limits_from_record(record.get("limits")),
         usage_key_id=record.get("usage_key_id"),
         usage_key=record.get("usage_key"),
+        has_budget=record.get("has_budget", False),
         revision=record["revision"],
     )
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
@@ -65,6 +66,10 @@ class DynamoUsageStore:
             sums[job.entry.key] += job.entry.counts
         items = [self._build_mark(job, now) for job in jobs]
         items += [self._build_addition(key, counts) for key, counts in sums.items()]
+        items += [
+            self._build_settlement(tenant, window, committed, spent)
+            for (tenant, window), (committed, spent) in _sum_settlements(jobs).items()
+        ]
         with translate_dynamodb_errors("count usage"):
             self._client.transact_write_items(TransactItems=items)
 
@@ -137,6 +142,18 @@ class DynamoUsageStore:
             }
         }
 
+    def _build_settlement(
+        self, tenant: str, window: str, committed: int, spent: int
+    ) -> TransactWriteItemTypeDef:
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": to_item(window_key(tenant, window)),
+                "UpdateExpression": "ADD committed :committed, spent :spent",
+                "ExpressionAttributeValues": {":committed": to_value(committed), ":spent": to_value(spent)},
+            }
+        }
+
 
 class DynamoUsageReports:
     """The UsageReads port."""
@@ -172,6 +189,19 @@ class DynamoUsageReports:
             keys = [{"pk": item["pk"], "sk": item["sk"]} for page in pages for item in page["Items"]]
         records = batch_get_records(self._client, self._table, keys, "read usage of a day")
         return [_entry_from_record(record) for record in records]
+
+
+def _sum_settlements(jobs: Sequence[EndedJob]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return what is committed and spent in each window, by tenant and window."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for job in jobs:
+        for settlement in job.settlements:
+            committed, spent = sums.get((job.tenant, settlement.window), (0, 0))
+            sums[job.tenant, settlement.window] = (
+                committed + settlement.committed_micro_usd,
+                spent + settlement.spent_micro_usd,
+            )
+    return sums
 
 
 def _build_partition(tenant: str) -> str:

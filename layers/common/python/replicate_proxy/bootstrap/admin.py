@@ -11,6 +11,7 @@ from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.aws.api_gateway import ApiGateway
+from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.aws.invocations import FailedInvocations
@@ -24,6 +25,7 @@ from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
+from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
@@ -51,6 +53,7 @@ from replicate_proxy.settings import (
     TRACK_DEAD_LETTER_QUEUE_URL,
     TRACK_QUEUE_URL,
     USAGE_PLAN_PREFIX,
+    USAGE_TABLE,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ def build_dead_letter_queues(
 def build_router() -> Router:
     table = env[ACCESS_TABLE]
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
+    budget_store = DynamoBudgetStore(get_client("dynamodb"), env[USAGE_TABLE])
     usage_plan_keys = UsagePlanKeys(gateway, default_limits=_build_default_limits(env))
     keys = KeyService(
         store=DynamoKeyStore(get_client("dynamodb"), table),
@@ -101,6 +105,7 @@ def build_router() -> Router:
         load_digest_key=load_api_key_digest_key,
         clock=clock,
         authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
+        find_budget=budget_store.find_budget,
     )
     router = Router()
     add_admin_routes(
@@ -123,6 +128,7 @@ def build_router() -> Router:
             redeliveries=build_redelivery_service(),
             webhook_secret=build_webhook_secret_refresher(),
             usage=build_usage_reader(),
+            budgets=BudgetService(store=budget_store, keys=keys, clock=clock),
             clock=clock,
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from replicate_proxy.api.batches import add_batch_write_routes
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
@@ -21,10 +23,13 @@ from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_st
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
+from replicate_proxy.budgets.gate import BudgetGate
+from replicate_proxy.costs.shipped_prices import load_price_book
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimiter
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
+from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
@@ -33,12 +38,14 @@ from replicate_proxy.settings import (
     API_TIMEOUT_SECONDS,
     BATCHED_PREDICTIONS_PER_MINUTE,
     DISPATCH_QUEUE_URL,
+    JOB_COST_CEILING_USD,
     MAX_WAIT_SECONDS,
     MAX_WAITING_REQUESTS,
     MAX_WAITING_REQUESTS_PER_TENANT,
     PUBLIC_BASE_URL,
     REPLICATE_PROXY_TABLE,
     STREAM_WAIT_SECONDS,
+    USAGE_TABLE,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +76,7 @@ def build_router() -> Router:
     canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
     streams = KnownStreams(build_known_models(), load_stream_signing_key)
     factory = JobFactory(build_document_store(), build_job_timeouts(), streams.find_url)
+    budgets = _build_budget_gate()
     parser, renderer = _build_parser(), PredictionRenderer(build_document_store())
     creator = JobCreator(
         store=build_job_store(),
@@ -76,6 +84,7 @@ def build_router() -> Router:
         factory=factory,
         queue=queue,
         clock=clock,
+        budgets=budgets,
         checkpoint=checkpoint,
     )
     batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
@@ -87,6 +96,7 @@ def build_router() -> Router:
         canceler=canceler,
         limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
         clock=clock,
+        budgets=budgets,
         checkpoint=checkpoint,
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
@@ -101,6 +111,17 @@ def build_router() -> Router:
     )
     add_batch_write_routes(router, parser=parser, batches=batches, renderer=renderer)
     return router
+
+
+def _build_budget_gate() -> BudgetGate:
+    bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * 1_000_000))
+    return BudgetGate(
+        store=DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE]),
+        estimate=bounds.estimate,
+        clock=clock,
+        sleep=time.sleep,
+        random_fraction=random.random,
+    )
 
 
 def _build_parser() -> JobRequestParser:

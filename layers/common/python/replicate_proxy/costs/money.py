@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 _MICRO = 1_000_000
 
 
@@ -10,3 +12,8 @@ def format_usd(micro_usd: int) -> str:
     sign = "-" if micro_usd < 0 else ""
     dollars, micro = divmod(abs(micro_usd), _MICRO)
     return f"{sign}{dollars}.{micro:06d}"
+
+
+def parse_usd(text: str) -> int:
+    """Return an amount in US dollars with at most six decimals, such as `5` or `0.05`, in millionths."""
+    return int(Decimal(text) * _MICRO)

@@ -163,6 +163,14 @@ class Cost:
     as_of: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a job has reserved of budgets, in millionths of a US dollar, in which windows of its tenant."""
+
+    micro_usd: int
+    windows: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """The record of one prediction request. All times are UTC.
@@ -223,6 +231,8 @@ class Job:
     fallbacks: tuple[Fallback, ...] = ()
     fallback_causes: tuple[FallbackCause, ...] = ()
     input_fields: Mapping[str, str | None] = field(default_factory=dict)
+    # Made with the job where there is a budget, and settled once it has ended.
+    reservation: Reservation | None = None
     # Calculated once, when the job ends.
     cost: Cost | None = None
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)

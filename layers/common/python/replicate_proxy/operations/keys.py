@@ -11,7 +11,7 @@ from replicate_proxy.errors import ApiError, ConflictError, UnknownNameError, fi
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime, timedelta
 
     from replicate_proxy.api.admin.bodies import CreateKeyBody, LimitsBody, UpdateKeyBody
@@ -28,6 +28,7 @@ class KeyService:
 
     A secret is returned only by the call that creates it. A change to a key flushes the authorizer's cache in
     API Gateway, since otherwise the cached decision would apply for another `authorizer_cache_ttl`.
+    `find_budget(tenant, key ID)` reads whether the key or its tenant has a budget.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class KeyService:
         load_digest_key: Callable[[], bytes],
         clock: Clock,
         authorizer_cache_ttl: timedelta,
+        find_budget: Callable[[str, str], bool] = lambda _tenant, _key_id: False,
     ) -> None:
         self._store = store
         self._gateway = gateway
@@ -46,6 +48,7 @@ class KeyService:
         self._load_digest_key = load_digest_key
         self._clock = clock
         self._authorizer_cache_ttl = authorizer_cache_ttl
+        self._find_budget = find_budget
 
     def create(self, body: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
         self._check_expiry(body.expires_at)
@@ -63,6 +66,9 @@ class KeyService:
         )
         key = replace(key, **self._assign_usage_key(key.tenant, key.id, body.limits, stage))
         self._store.create(key)
+        # After the key is stored, or a budget that is set meanwhile would not find the key.
+        if self._find_budget(key.tenant, key.id):
+            _, key = self._change(key.id, self._mark_budget)
         logger.info("key created", created_key_id=key.id, for_tenant=key.tenant)
         return key, secret
 
@@ -134,6 +140,15 @@ class KeyService:
         self._usage_plan_keys.remove(key.usage_key_id)
         is_flushed = self._gateway.flush_authorizer_cache(stage)
         return key, now if is_flushed else now + self._authorizer_cache_ttl
+
+    def mark_budgets(self, key_ids: Iterable[str], stage: Stage) -> None:
+        """Record in the keys whether they or their tenants have a budget, after one was set or deleted."""
+        for key_id in key_ids:
+            self._change(key_id, self._mark_budget)
+        self._gateway.flush_authorizer_cache(stage)
+
+    def _mark_budget(self, key: ApiKey) -> ApiKey:
+        return replace(key, has_budget=self._find_budget(key.tenant, key.id))
 
     def _change(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> tuple[ApiKey, ApiKey]:
         """Apply a change to the stored key; return the key before and after it.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.budgets.gate import BudgetGate
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import CommandQueue
     from replicate_proxy.services.cancel import JobCanceler
@@ -40,7 +41,7 @@ class BatchService:
     those that could not be queued.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what creates and cancels jobs, and two limits
         self,
         *,
         store: BatchStore,
@@ -50,6 +51,7 @@ class BatchService:
         canceler: JobCanceler,
         limiter: BatchLimiter | None = None,
         clock: Clock,
+        budgets: BudgetGate | None = None,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
@@ -58,6 +60,7 @@ class BatchService:
         self._queue = queue
         self._canceler = canceler
         self._limiter = limiter
+        self._budgets = budgets
         self._clock = clock
         self._checkpoint = checkpoint
 
@@ -66,8 +69,8 @@ class BatchService:
     ) -> BatchState:
         """Create the batch, or return the one that the idempotency key created before.
 
-        Raises a 429 ApiError if the tenant creates too many, a 409 ApiError if the key was used for another
-        request, and RetryableError if it is not stored.
+        Raises a 429 ApiError if the tenant creates too many, a 402 ApiError if they do not fit into a budget,
+        a 409 ApiError if the key was used for another request, and RetryableError if it is not stored.
         """
         self._check_rate(principal.tenant, len(requests))
         batch_id = generate_id(self._clock.now())
@@ -100,9 +103,13 @@ class BatchService:
         return BatchState(state.batch, self._store.list_jobs(state.batch))
 
     def _create(self, requests: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
+        hold = self._budgets.check(requests, principal) if self._budgets is not None else None
         batch, jobs = self._build_batch(requests, principal, batch_id)
         try:
-            self._store.create(batch, jobs)
+            if self._budgets is None or hold is None:
+                self._store.create(batch, jobs)
+            else:
+                self._budgets.create(jobs, hold, batch=batch)
         except (ConflictError, RetryableError) as error:
             stored = self._store.get(principal.tenant, batch_id)
             if stored is None:

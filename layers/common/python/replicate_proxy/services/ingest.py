@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.budgets.gate import BudgetGate
+    from replicate_proxy.budgets.model import Hold
     from replicate_proxy.contracts.stream_urls import StreamUrlFinder
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import CommandQueue, DocumentStore
@@ -89,10 +91,14 @@ def _normalize_numbers(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """The job of a request; `is_replay` if an earlier request with the same idempotency key created it."""
+    """The job of a request; `is_replay` if an earlier request with the same idempotency key created it.
+
+    `hold` is what it has reserved, if it has a budget.
+    """
 
     job: Job
     is_replay: bool = False
+    hold: Hold | None = None
 
 
 class JobCreator:
@@ -106,9 +112,11 @@ class JobCreator:
         factory: JobFactory,
         queue: CommandQueue,
         clock: Clock,
+        budgets: BudgetGate | None = None,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
+        self._budgets = budgets
         self._idempotency = idempotency
         self._factory = factory
         self._queue = queue
@@ -118,8 +126,9 @@ class JobCreator:
     def create(self, request: JobRequest, principal: Principal) -> CreateResult:
         """Create the job, or return the one that the idempotency key created before.
 
-        Raises a 409 ApiError if the key was used for another request, and RetryableError if the job is not
-        stored. A write that was not confirmed may take effect later; with a key, a repetition finds that job.
+        Raises a 409 ApiError if the key was used for another request, a 402 ApiError if the job does not fit
+        into a budget, and RetryableError if the job is not stored. A write that was not confirmed may take
+        effect later; with a key, a repetition finds that job.
         """
         job_id = generate_id(self._clock.now())
         if request.idempotency_key is not None:
@@ -137,9 +146,13 @@ class JobCreator:
         return self._create(request, principal, job_id)
 
     def _create(self, request: JobRequest, principal: Principal, job_id: str) -> CreateResult:
+        hold = self._budgets.check([request], principal) if self._budgets is not None else None
         job = self._factory.build_job(request, principal, job_id, self._clock.now())
         try:
-            self._store.create(job)
+            if self._budgets is None or hold is None:
+                self._store.create(job)
+            else:
+                hold = self._budgets.create([job], hold)
         except (ConflictError, RetryableError) as error:
             stored = self._store.get(principal.tenant, job_id)
             if stored is None:
@@ -152,7 +165,7 @@ class JobCreator:
         self._checkpoint("ingest.job_stored")
         enqueue_submission(self._queue, job)
         self._checkpoint("ingest.job_enqueued")
-        return CreateResult(job)
+        return CreateResult(job, hold=hold)
 
     def _replay(self, job: Job) -> CreateResult:
         count(Metric.JOB_REPLAYED)

@@ -86,13 +86,37 @@ class UsageEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """What the end of a job changes in a budget window, in millionths of a US dollar.
+
+    `committed_micro_usd` is negative if the job cost less than it had reserved.
+    """
+
+    window: str
+    committed_micro_usd: int
+    spent_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndedJob:
-    """A job that has ended, as usage counts it: once."""
+    """A job that has ended, as usage counts it: once. So its reservation is settled once, too."""
 
     tenant: str
     id: str
     entry: UsageEntry
+    settlements: tuple[Settlement, ...] = ()
 
     @classmethod
     def from_job(cls, job: Job) -> Self:
-        return cls(job.tenant, job.id, UsageEntry(UsageKey.from_job(job), UsageCounts.from_job(job)))
+        entry = UsageEntry(UsageKey.from_job(job), UsageCounts.from_job(job))
+        return cls(job.tenant, job.id, entry, settle_reservation(job))
+
+
+def settle_reservation(job: Job) -> tuple[Settlement, ...]:
+    """Return what the end of the job changes in its windows; of unknown cost, all of it counts as spent."""
+    if job.reservation is None:
+        return ()
+    reserved = job.reservation.micro_usd
+    is_known = job.cost is not None and job.cost.micro_usd is not None
+    spent = (job.cost.micro_usd or 0) if job.cost is not None and is_known else reserved
+    return tuple(Settlement(window, spent - reserved, spent) for window in job.reservation.windows)

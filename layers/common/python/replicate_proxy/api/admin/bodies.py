@@ -12,6 +12,8 @@ from replicate_proxy.auth.ip_ranges import normalize_ip_range
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.budgets.model import BudgetLimits
+from replicate_proxy.costs.money import parse_usd
 from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.jobs.model import FallbackCause
@@ -46,6 +48,7 @@ _FullName = Annotated[str, StringConstraints(pattern=_FULL_NAME_PATTERN)]
 _ModelInput = Annotated[dict[str, Any], Field(max_length=100)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
 _IpRanges = Annotated[tuple[Annotated[str, AfterValidator(_normalize_ip_range)], ...], Field(max_length=50)]
+_BudgetUsd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(?:\.[0-9]{1,6})?$")]
 _MODEL_PATTERN = r"^(?:[0-9a-f]{64}|(?:deployments/)?[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"
 _Model = Annotated[
     str,
@@ -189,6 +192,23 @@ class PutModelEntriesBody(RequestBody):
     """PUT /admin/models. Replaces all entries."""
 
     models: Annotated[list[ModelEntryBody], Field(max_length=500)]
+
+
+class PutBudgetBody(RequestBody):
+    """PUT /admin/tenants/{name}/budget and /admin/keys/{id}/budget: limits in US dollars, null for none."""
+
+    day_usd: _BudgetUsd | None = None
+    month_usd: _BudgetUsd | None = None
+
+    @model_validator(mode="after")
+    def _require_limit(self) -> Self:
+        if self.day_usd is None and self.month_usd is None:
+            raise ValueError("must set day_usd or month_usd")
+        return self
+
+    def to_limits(self) -> BudgetLimits:
+        day, month = (None if text is None else parse_usd(text) for text in (self.day_usd, self.month_usd))
+        return BudgetLimits(day_micro_usd=day, month_micro_usd=month)
 
 
 class _DeadLetterFilterBody(RequestBody):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
 from replicate_proxy.api.admin.keys import add_key_routes
 from replicate_proxy.api.admin.models import add_model_entry_routes
@@ -18,6 +19,7 @@ from replicate_proxy.api.admin.usage import add_admin_usage_routes
 
 if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
+    from replicate_proxy.operations.budgets import BudgetService
     from replicate_proxy.operations.dead_letters import DeadLetterService
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.model_entries import ModelEntryService
@@ -40,6 +42,7 @@ class AdminServices:
     redeliveries: Redeliveries
     webhook_secret: WebhookSecretRefresher
     usage: UsageReader
+    budgets: BudgetService
     clock: Clock
 
 
@@ -52,4 +55,5 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_breaker_routes(router, services.breaker)
     add_redelivery_routes(router, services.redeliveries)
     add_webhook_secret_routes(router, services.webhook_secret)
+    add_budget_routes(router, services.budgets)
     add_admin_usage_routes(router, services.usage, services.clock)

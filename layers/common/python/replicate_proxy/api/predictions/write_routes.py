@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.predictions.headers import parse_prefer_wait
 from replicate_proxy.api.predictions.job_request_parser import build_submission
 from replicate_proxy.auth.principal import Scope
+from replicate_proxy.budgets.gate import build_budget_view
 from replicate_proxy.jobs.model import SubmissionKind
 
 if TYPE_CHECKING:
@@ -85,8 +86,14 @@ def _build_create_response(
     if wait_seconds is not None:
         waited_job = waiter.wait_until_final(job, wait_seconds, received_at=request.received_at)
     if waited_job is None:
-        return json_response(201, renderer.render(job), headers)
+        return json_response(201, _add_budget(renderer.render(job), result), headers)
     job = waited_job
     headers["preference-applied"] = f"wait={wait_seconds}"
     view = renderer.render(job, wait_expired=not job.is_terminal)
-    return json_response(201 if job.is_terminal else 202, view, headers)
+    return json_response(201 if job.is_terminal else 202, _add_budget(view, result), headers)
+
+
+def _add_budget(view: dict[str, Any], result: CreateResult) -> dict[str, Any]:
+    if result.hold is None:
+        return view
+    return {**view, "proxy": {**view["proxy"], "budget": build_budget_view(result.hold)}}

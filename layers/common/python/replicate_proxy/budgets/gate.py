@@ -1,0 +1,159 @@
+"""Reserve the worst case of a job when it is accepted, or refuse it with 402.
+
+Only callers whose tenant or key has a budget come here (`Principal.has_budget`). The reservation is written
+in one transaction with the job, so that neither exists without the other; the usage function settles it when
+the job ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.budgets.model import (
+    BudgetContentionError,
+    BudgetExceededError,
+    BudgetOwner,
+    BudgetState,
+    Hold,
+)
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.costs.money import format_usd
+from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.jobs.model import Reservation
+from replicate_proxy.observability import Metric, count, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.budgets.ports import BudgetedJobs
+    from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.services.ingest import JobRequest
+
+_MAX_ATTEMPTS = 12
+_MAX_BACKOFF_SECONDS = 1.0
+_FIRST_BACKOFF_SECONDS = 0.02
+_WARNING_SHARE = 0.8
+
+
+class BudgetGate:
+    """Checks budgets and writes jobs with their reservations.
+
+    `estimate` returns the most that a request may cost, in millionths of a US dollar.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: BudgetedJobs,
+        estimate: Callable[[JobRequest], int],
+        clock: Clock,
+        sleep: Callable[[float], None],
+        random_fraction: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._estimate = estimate
+        self._clock = clock
+        self._sleep = sleep
+        self._random_fraction = random_fraction
+
+    def check(self, requests: Sequence[JobRequest], principal: Principal) -> Hold | None:
+        """Return what the requests will reserve, None without a budget. Raises a 402 ApiError."""
+        if not principal.has_budget:
+            return None
+        states = self._store.list_states(_list_owners(principal), self._clock.now())
+        if not states:
+            return None
+        hold = Hold(principal.tenant, tuple(map(self._estimate, requests)), tuple(states))
+        exceeded = hold.find_exceeded()
+        if exceeded is not None:
+            raise _refuse(exceeded, hold)
+        return hold
+
+    def create(self, jobs: Sequence[Job], hold: Hold, *, batch: Batch | None = None) -> Hold:
+        """Write the jobs with their reservations, and return the hold with the windows after it.
+
+        Raises a 402 ApiError if others have used the budget up meanwhile, and what `BudgetedJobs` raises.
+        """
+        windows = tuple(state.window.name for state in hold.states)
+        reserved = [
+            replace(job, reservation=Reservation(amount, windows))
+            for job, amount in zip(jobs, hold.amounts, strict=True)
+        ]
+        for attempt in range(_MAX_ATTEMPTS):
+            try:
+                self._store.create(reserved, hold, batch=batch)
+            except BudgetContentionError:
+                backoff = min(_FIRST_BACKOFF_SECONDS * 2**attempt, _MAX_BACKOFF_SECONDS)
+                self._sleep(backoff * self._random_fraction())
+            except BudgetExceededError:
+                hold = self._read_again(hold)
+                raise _refuse(hold.find_tightest(), hold) from None
+            else:
+                return _add_reservation(hold)
+        raise RetryableError("too many requests at once reserve from this budget", retry_after=1)
+
+    def _read_again(self, hold: Hold) -> Hold:
+        owners = list(dict.fromkeys(state.window.owner for state in hold.states))
+        states = self._store.list_states(owners, self._clock.now())
+        return replace(hold, states=tuple(states)) if states else hold
+
+
+def build_budget_view(hold: Hold) -> dict[str, Any]:
+    """Return what the reply to a create says: the reservation, and the window that has the least left."""
+    state = hold.find_tightest()
+    return {"reserved_usd": format_usd(hold.total_micro_usd), **build_state_view(state)}
+
+
+def build_state_view(state: BudgetState) -> dict[str, Any]:
+    return {
+        "scope": "tenant" if state.window.owner.key_id is None else "key",
+        "period": state.window.period.value,
+        "limit_usd": format_usd(state.limit_micro_usd),
+        "committed_usd": format_usd(state.committed_micro_usd),
+        "spent_usd": format_usd(state.spent_micro_usd),
+        "left_usd": format_usd(state.left_micro_usd),
+        "resets_at": format_timestamp(state.window.resets_at),
+    }
+
+
+def _list_owners(principal: Principal) -> list[BudgetOwner]:
+    return [BudgetOwner(principal.tenant), BudgetOwner(principal.tenant, principal.key_id)]
+
+
+def _add_reservation(hold: Hold) -> Hold:
+    """Return the hold with its windows after the reservation; warn about those that are nearly used up."""
+    total = hold.total_micro_usd
+    states = tuple(
+        replace(state, committed_micro_usd=state.committed_micro_usd + total) for state in hold.states
+    )
+    for state in states:
+        if state.committed_micro_usd >= _WARNING_SHARE * state.limit_micro_usd:
+            count(Metric.BUDGET_NEARLY_USED)
+            logger.warning("budget nearly used up", **_describe(state))
+    return replace(hold, states=states)
+
+
+def _refuse(state: BudgetState, hold: Hold) -> ApiError:
+    count(Metric.BUDGET_EXCEEDED)
+    logger.warning("budget exceeded", **_describe(state))
+    period = "daily" if state.window.period == "day" else "monthly"
+    detail = (
+        f"The {period} budget of {state.window.owner.name} has ${format_usd(state.left_micro_usd)} of "
+        f"${format_usd(state.limit_micro_usd)} left, and this request reserves up to "
+        f"${format_usd(hold.total_micro_usd)}. It resets at {format_timestamp(state.window.resets_at)}"
+    )
+    return ApiError(402, "Budget exceeded", detail, extensions={"budget": build_budget_view(hold)})
+
+
+def _describe(state: BudgetState) -> dict[str, Any]:
+    window = state.window
+    return {
+        "tenant": window.owner.tenant,
+        "budget_key_id": window.owner.key_id,
+        "period": window.period.value,
+        "left_usd": format_usd(state.left_micro_usd),
+        "limit_usd": format_usd(state.limit_micro_usd),
+    }

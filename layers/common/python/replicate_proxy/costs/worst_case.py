@@ -1,0 +1,52 @@
+"""The most that a prediction may cost, from its price and what its input asks for. No I/O."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.costs.prices import BillingUnit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.costs.prices import Price
+
+_MICRO = Decimal(1_000_000)
+# How inputs of models on Replicate name the number of images, and the seconds of a video.
+_IMAGE_COUNTS = ("num_outputs", "number_of_images", "num_images", "max_images", "n")
+_DURATIONS = ("duration", "duration_seconds", "seconds")
+
+
+def calculate_worst_case(price: Price, model_input: Mapping[str, Any]) -> int | None:
+    """Return the most that a prediction may cost, in millionths of a US dollar, or None without a bound.
+
+    Runs are one, images as many as the input asks for, or one. Time and tokens have no bound: a cancel takes
+    time, and the length of a prompt in tokens is the model's.
+    """
+    total = Decimal(0)
+    for unit, amount in price.amounts.items():
+        quantity = _find_bound(unit, model_input)
+        if quantity is None:
+            return None
+        total += quantity * amount
+    return int((total * _MICRO).to_integral_value(ROUND_CEILING))
+
+
+def _find_bound(unit: BillingUnit, model_input: Mapping[str, Any]) -> Decimal | None:
+    match unit:
+        case BillingUnit.RUN:
+            return Decimal(1)
+        case BillingUnit.IMAGE:
+            counts = _read_numbers(model_input, _IMAGE_COUNTS)
+            return max(counts, default=Decimal(1))
+        case BillingUnit.OUTPUT_SECOND:
+            return max(_read_numbers(model_input, _DURATIONS), default=None)
+        case _:
+            return None
+
+
+def _read_numbers(model_input: Mapping[str, Any], names: tuple[str, ...]) -> list[Decimal]:
+    values = [model_input.get(name) for name in names]
+    numbers = [Decimal(str(value)) for value in values if type(value) in {int, float}]
+    return [number for number in numbers if number.is_finite() and number >= 1]

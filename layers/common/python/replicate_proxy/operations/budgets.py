@@ -1,0 +1,62 @@
+"""Administration of budgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_proxy.budgets.model import BudgetOwner
+from replicate_proxy.errors import UnknownNameError
+from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from replicate_proxy.budgets.model import BudgetLimits, BudgetState
+    from replicate_proxy.budgets.ports import BudgetStore
+    from replicate_proxy.operations.keys import KeyService
+    from replicate_proxy.operations.ports import Stage
+    from replicate_proxy.ports import Clock
+
+
+class BudgetService:
+    """Sets budgets of tenants and keys.
+
+    Each key knows whether it or its tenant has a budget (`ApiKey.has_budget`), so that requests of others do
+    without any read. The limits are written before the keys are marked: a key that is created meanwhile reads
+    the limits after it is stored, and so one of both marks it.
+    """
+
+    def __init__(self, *, store: BudgetStore, keys: KeyService, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+
+    def get(self, owner: BudgetOwner) -> tuple[BudgetLimits, list[BudgetState]]:
+        """Return the limits and the present windows. Raises UnknownNameError without a budget."""
+        limits = self._store.get_limits(owner)
+        if limits is None:
+            raise UnknownNameError(f"{owner.name} has no budget")
+        return limits, self._store.list_states([owner], self._clock.now())
+
+    def put(self, owner: BudgetOwner, limits: BudgetLimits, stage: Stage) -> None:
+        """Set the limits. What was spent and reserved before in the same window counts."""
+        self._store.put_limits(owner, limits)
+        self._mark_keys(owner, stage)
+        logger.info("budget set", for_tenant=owner.tenant, for_key_id=owner.key_id)
+
+    def delete(self, owner: BudgetOwner, stage: Stage) -> None:
+        """Delete the limits. Raises UnknownNameError without a budget."""
+        if self._store.get_limits(owner) is None:
+            raise UnknownNameError(f"{owner.name} has no budget")
+        self._store.delete_limits(owner)
+        self._mark_keys(owner, stage)
+        logger.info("budget deleted", for_tenant=owner.tenant, for_key_id=owner.key_id)
+
+    def find_owner_of_key(self, key_id: str) -> BudgetOwner:
+        """Return the owner of a key's budget. Raises UnknownNameError for an unknown key."""
+        return BudgetOwner(self._keys.get(key_id).tenant, key_id)
+
+    def _mark_keys(self, owner: BudgetOwner, stage: Stage) -> None:
+        if owner.key_id is not None:
+            key_ids = [owner.key_id]
+        else:
+            key_ids = [key.id for key in self._keys.list(tenant=owner.tenant) if key.revoked_at is None]
+        self._keys.mark_budgets(key_ids, stage)
