@@ -1,4 +1,4 @@
-"""Usage and budgets on the deployed stack: concurrent creates do not overspend, and usage is what was spent."""
+"""Usage and budgets on the deployed stack: concurrent creates do not overspend, and usage is the sum."""
 
 from __future__ import annotations
 
