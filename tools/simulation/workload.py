@@ -19,8 +19,8 @@ from replicate_proxy.errors import ApiError, ConflictError, ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.services.ingest import JobRequest
-from tools.simulation.replicate import MISSING_MODEL
 from tools.simulation.budget_invariants import BUDGETED_TENANT, BUDGETS
+from tools.simulation.replicate import MISSING_MODEL
 from tools.simulation.resources import STACK, Queue
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.costs.prices import Price
 from replicate_proxy.costs.worst_case import calculate_worst_case
@@ -11,7 +11,10 @@ from replicate_proxy.jobs.model import SubmissionKind
 from replicate_proxy.model_entries.entry import ModelEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from replicate_proxy.costs.prices import PriceBook
+    from replicate_proxy.jobs.model import Submission
     from replicate_proxy.services.ingest import JobRequest
 
 
@@ -23,12 +26,32 @@ class CostBounds:
     ceiling_micro_usd: int
 
     def estimate(self, request: JobRequest) -> int:
-        """Return the most that the request may cost, in millionths of a US dollar."""
+        """Return the most that the request may cost, in millionths of a US dollar.
+
+        That is the most that its target or one of the fallbacks may cost: an attempt that fails is free.
+        """
         entry = request.entry or ModelEntry(name=request.model or "")
+        model_input = entry.build_input(request.input)
         submission = entry.build_submission(request.submission)
+        name = submission.model_name or request.model or ""
+        bounds = [self._estimate(submission, name, entry.price, model_input)]
+        for fallback in (target.to_fallback() for target in entry.fallbacks):
+            renamed = {fallback.fields.get(field) or field: value for field, value in model_input.items()}
+            name = fallback.submission.model_name
+            bounds.append(
+                self._estimate(fallback.submission, name, fallback.price, {**model_input, **renamed})
+            )
+        return max(bounds)
+
+    def _estimate(
+        self,
+        submission: Submission,
+        name: str,
+        record: Mapping[str, str] | None,
+        model_input: Mapping[str, Any],
+    ) -> int:
         if submission.kind is SubmissionKind.DEPLOYMENT:
             return self.ceiling_micro_usd
-        name = submission.model_name or request.model or ""
-        price = Price.parse(entry.price) if entry.price is not None else self.prices.find_price(name)
-        bound = calculate_worst_case(price, entry.build_input(request.input)) if price else None
+        price = Price.parse(record) if record is not None else self.prices.find_price(name)
+        bound = calculate_worst_case(price, model_input) if price else None
         return self.ceiling_micro_usd if bound is None else bound

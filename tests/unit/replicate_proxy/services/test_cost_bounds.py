@@ -1,0 +1,67 @@
+"""The most that a create request may cost: by its entry, its model, and whatever may run instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from replicate_proxy.costs.prices import PriceBook
+from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
+from replicate_proxy.services.cost_bounds import CostBounds
+from replicate_proxy.services.ingest import JobRequest
+
+CEILING = 1_000_000
+ORIGIN = {"source": "https://replicate.test", "as_of": "2026-01-01"}
+PRICES = PriceBook.parse(
+    {
+        "models": {
+            name: {"per_image": price, **ORIGIN} for name, price in (("acme/a", "0.01"), ("acme/b", "0.02"))
+        }
+    }
+)
+MODEL = Submission(kind=SubmissionKind.MODEL, owner="acme", name="a")
+
+
+def estimate(submission: Submission = MODEL, entry: ModelEntry | None = None, **model_input: Any) -> int:
+    request = JobRequest(
+        submission=submission,
+        model=submission.model_name,
+        entry=entry,
+        input=model_input,
+        public_base_url="",
+        correlation_id="",
+    )
+    return CostBounds(PRICES, CEILING).estimate(request)
+
+
+def test_model_costs_what_its_input_asks_for() -> None:
+    assert estimate() == 10_000
+    assert estimate(num_outputs=3) == 30_000
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        Submission(kind=SubmissionKind.MODEL, owner="acme", name="unknown"),
+        Submission(kind=SubmissionKind.DEPLOYMENT, owner="acme", name="a"),
+        Submission(kind=SubmissionKind.VERSION, version="0" * 64),
+    ],
+)
+def test_what_has_no_bound_costs_the_ceiling(submission: Submission) -> None:
+    assert estimate(submission) == CEILING
+
+
+def test_entry_decides_about_target_input_and_price() -> None:
+    assert estimate(entry=ModelEntry(name="acme/a", target="acme/b")) == 20_000
+    assert estimate(entry=ModelEntry(name="acme/a", forced={"num_outputs": 2}), num_outputs=1) == 20_000
+    assert estimate(entry=ModelEntry(name="acme/a", price={"per_run": "0.5", **ORIGIN})) == 500_000
+
+
+def test_dearest_fallback_counts() -> None:
+    fallback = FallbackTarget(target="acme/b", fields={"count": "num_outputs"})
+
+    assert estimate(entry=ModelEntry(name="acme/a", fallbacks=(fallback,)), count=2) == 40_000
+    unknown = FallbackTarget(target="acme/unknown")
+    assert estimate(entry=ModelEntry(name="acme/a", fallbacks=(fallback, unknown))) == CEILING
