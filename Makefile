@@ -57,7 +57,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients bench simulate explore mutants chaos chaos-smoke coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients bench simulate explore mutants chaos chaos-smoke budget-load coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -104,6 +104,9 @@ mutants: env ## Let the simulation catch deliberately broken variants of the cod
 
 chaos-smoke: env ## Run 100 jobs with injected faults on a temporary stack
 	$(BIN)/pytest -q --timeout 900 $(CHAOS)
+
+budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a temporary stack
+	BUDGET_CREATES=1000 $(BIN)/pytest -q --timeout 1800 tests/integration/test_budgets.py -k overspend
 
 clients-js: ## Install the npm clients if npm is installed
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi

@@ -22,6 +22,7 @@ from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.clock import NOW, FakeClock
 from tests.support.model_entries import FakeModelEntryStore
+from tests.support.pauses import FakePauseStore
 from tests.support.usage import build_budget_store, build_usage_store
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class AdminApi:
     secret: str = OLD_SECRET
     slept_seconds: float = 0
     has_usage_plans: bool = False
+    pauses: FakePauseStore = field(default_factory=FakePauseStore)
     budgets: DynamoBudgetStore = field(default_factory=build_budget_store)
     usage: DynamoUsage = field(default_factory=build_usage_store)
 
@@ -172,6 +174,7 @@ class AdminApi:
                 redeliveries=FakeRedeliveries(),
                 webhook_secret=self.webhook_secret,
                 usage=UsageReader(self.usage),
+                pauses=self.pauses,
                 budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock),
                 clock=self.clock,
             ),

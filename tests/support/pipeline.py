@@ -26,6 +26,7 @@ from replicate_proxy.jobs.model import Job, JobStatus, Submission, SubmissionKin
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
+from replicate_proxy.pauses.pause import PauseSwitch
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.batches import BatchService
@@ -54,6 +55,7 @@ from tests.support.fakes import (
     Faults,
     build_queue_body,
 )
+from tests.support.pauses import FakePauseStore
 from tests.support.replicate import FakeReplicate
 
 if TYPE_CHECKING:
@@ -119,6 +121,8 @@ class Pipeline:
         )
         self.known_models = FakeStreamDirectory()
         self.streams = KnownStreams(self.known_models, lambda: STREAM_KEY)
+        self.pauses = FakePauseStore()
+        self.pause_switch = PauseSwitch(self.pauses, monotonic=self.clock.monotonic)
         self._build_ingest()
         self._build_pipeline()
         self.sweeper = self._build_sweeper()
@@ -165,6 +169,7 @@ class Pipeline:
             timeouts=self.timeouts,
             known_models=self.known_models,
             streams=StreamUrlBuilder(OUTPUTS_URL, STREAM_HOST_URL, STREAM_KEY),
+            find_pause=self.pause_switch.find,
             checkpoint=self.checkpoint,
         )
         self.webhook_handler = ReplicateWebhookHandler(

@@ -87,7 +87,11 @@ class PredictionApi:
         self.models = FakeModels()
         self.entries = FakeEntries()
         parser = JobRequestParser(
-            ParserSettings(max_body_bytes=100_000), lambda *_: None, self.models, self.entries
+            ParserSettings(max_body_bytes=100_000),
+            lambda *_: None,
+            self.models,
+            self.entries,
+            self.pipeline.pause_switch.check,
         )
         self.writes = Router()
         add_prediction_write_routes(

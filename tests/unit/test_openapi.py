@@ -16,12 +16,14 @@ from replicate_proxy.api.admin.bodies import (
     ImagesBody,
     LimitsBody,
     ModelEntryBody,
+    PauseBody,
     PriceBody,
     PutBudgetBody,
     PutModelEntriesBody,
     PutModelEntryBody,
     PutTenantBody,
     RedriveBody,
+    ResumeBody,
     RotateKeyBody,
     TripBreakerBody,
     UpdateKeyBody,
@@ -83,12 +85,14 @@ BODIES: tuple[type[BaseModel], ...] = (
     LimitsBody,
     ModelEntryBody,
     PriceBody,
+    PauseBody,
     PutBudgetBody,
     PutModelEntriesBody,
     PutModelEntryBody,
     PutTenantBody,
     RedeliverBody,
     RedriveBody,
+    ResumeBody,
     RotateKeyBody,
     RotateSecretBody,
     TripBreakerBody,
@@ -103,7 +107,7 @@ type Route = tuple[str, str]
 def build_router() -> Router:
     """Return a router with the routes of all functions."""
     router = Router()
-    add_admin_routes(router, AdminServices(*[UNUSED] * 10))
+    add_admin_routes(router, AdminServices(*[UNUSED] * 11))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
     add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
     add_catalog_routes(router, UNUSED, UNUSED)

@@ -17,6 +17,7 @@ from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
+from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.control import build_control_table
@@ -128,6 +129,7 @@ def build_router() -> Router:
             redeliveries=build_redelivery_service(),
             webhook_secret=build_webhook_secret_refresher(),
             usage=build_usage_reader(),
+            pauses=DynamoPauseStore(build_control_table()),
             budgets=BudgetService(store=budget_store, keys=keys, clock=clock),
             clock=clock,
         ),

@@ -7,8 +7,10 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
+from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
+from replicate_proxy.pauses.pause import PauseSwitch
 from replicate_proxy.replicate_api.known_models import KnownModels
 from replicate_proxy.settings import CONTROL_TABLE
 
@@ -26,3 +28,8 @@ def build_known_models() -> KnownModels:
 @cache
 def build_model_entries() -> ModelEntryDirectory:
     return ModelEntryDirectory(DynamoModelEntryStore(build_control_table()))
+
+
+@cache
+def build_pause_switch() -> PauseSwitch:
+    return PauseSwitch(DynamoPauseStore(build_control_table()))

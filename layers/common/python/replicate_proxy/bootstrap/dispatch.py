@@ -7,7 +7,11 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.control import build_control_table, build_known_models
+from replicate_proxy.bootstrap.control import (
+    build_control_table,
+    build_known_models,
+    build_pause_switch,
+)
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
@@ -47,6 +51,7 @@ def build_dispatcher() -> Dispatcher:
         streams=StreamUrlBuilder(
             env[OUTPUTS_BASE_URL], env[REPLICATE_STREAM_BASE_URL], load_stream_signing_key()
         ),
+        find_pause=build_pause_switch().find,
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )

@@ -16,7 +16,12 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
-from replicate_proxy.bootstrap.control import build_control_table, build_known_models, build_model_entries
+from replicate_proxy.bootstrap.control import (
+    build_control_table,
+    build_known_models,
+    build_model_entries,
+    build_pause_switch,
+)
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
@@ -126,7 +131,9 @@ def _build_budget_gate() -> BudgetGate:
 
 def _build_parser() -> JobRequestParser:
     settings = ParserSettings(webhook_addresses=build_webhook_address_policy())
-    return JobRequestParser(settings, _check_input, build_known_models(), build_model_entries())
+    return JobRequestParser(
+        settings, _check_input, build_known_models(), build_model_entries(), build_pause_switch().check
+    )
 
 
 def _check_input(value: Mapping[str, Any], principal: Principal, base_url: str) -> None:

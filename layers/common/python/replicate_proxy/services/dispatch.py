@@ -47,10 +47,13 @@ from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.contracts.stream_urls import KnownStream, StreamUrlBuilder
     from replicate_proxy.jobs.model import Submission
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
     from replicate_proxy.services.progress_refresh import ProgressRefresher
 
@@ -61,6 +64,8 @@ DEFAULT_LEASE_SECONDS = 90.0
 _MIN_DELAY_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 600
 _CANCEL_RETRY_SECONDS = 30.0
+# Jobs of a tenant that is paused look this often whether it is resumed.
+_PAUSE_DELAY_SECONDS = 30.0
 # After a wrong setting or secret, which an operator has to correct.
 _CONFIGURATION_DELAY_SECONDS = 60.0
 # These errors have nothing to do with the job, so they do not lengthen its backoff.
@@ -111,6 +116,7 @@ class Dispatcher:
         known_models: ModelRecorder | None = None,
         refresher: ProgressRefresher | None = None,
         streams: StreamUrlBuilder | None = None,
+        find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -124,6 +130,7 @@ class Dispatcher:
         self._known_models = known_models or NothingKnown()
         self._refresher = refresher
         self._streams = streams
+        self._find_pause = find_pause
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
@@ -144,7 +151,7 @@ class Dispatcher:
             logger.info("duplicate command ignored", status=job.status.value)
         elif end := self._find_end_before_sending(job):
             self._apply(job, end)
-        elif (delay_seconds := self._predictions.acquire_create_slot()) > 0:
+        elif (delay_seconds := self._find_delay(job)) > 0:
             self._postpone(job, delay_seconds)
         else:
             self._submit(job)
@@ -169,6 +176,13 @@ class Dispatcher:
                 "Replicate did not accept the request within the time a job may wait",
             )
         return None
+
+    def _find_delay(self, job: Job) -> float:
+        """Return how long the job has to wait: for a pause, the circuit breaker or the rate limit."""
+        if self._find_pause(job.tenant) is not None:
+            logger.info("create postponed", reason="predictions are paused")
+            return _PAUSE_DELAY_SECONDS
+        return self._predictions.acquire_create_slot()
 
     def _postpone(self, job: Job, delay_seconds: float) -> None:
         """Requeue the job until a create may be sent.

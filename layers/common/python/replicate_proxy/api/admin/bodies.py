@@ -18,6 +18,7 @@ from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.jobs.model import FallbackCause
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
+from replicate_proxy.pauses.pause import PauseMode
 
 _DAY_SECONDS = 24 * 3600
 _MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
@@ -209,6 +210,19 @@ class PutBudgetBody(RequestBody):
     def to_limits(self) -> BudgetLimits:
         day, month = (None if text is None else parse_usd(text) for text in (self.day_usd, self.month_usd))
         return BudgetLimits(day_micro_usd=day, month_micro_usd=month)
+
+
+class ResumeBody(RequestBody):
+    """POST /admin/resume: the tenant; null or missing for all."""
+
+    tenant: _TenantName | None = None
+
+
+class PauseBody(ResumeBody):
+    """POST /admin/pause: what happens to new creates, and why."""
+
+    mode: PauseMode
+    reason: Annotated[str, StringConstraints(max_length=200)] = ""
 
 
 class _DeadLetterFilterBody(RequestBody):

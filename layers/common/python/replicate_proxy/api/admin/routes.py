@@ -14,6 +14,7 @@ from replicate_proxy.api.admin.operations import (
     add_redelivery_routes,
     add_webhook_secret_routes,
 )
+from replicate_proxy.api.admin.pauses import add_pause_routes
 from replicate_proxy.api.admin.tenants import add_tenant_routes
 from replicate_proxy.api.admin.usage import add_admin_usage_routes
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.model_entries import ModelEntryService
     from replicate_proxy.operations.ports import BreakerControl, Redeliveries
     from replicate_proxy.operations.tenants import TenantService
+    from replicate_proxy.pauses.pause import PauseStore
     from replicate_proxy.ports import Clock
     from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
     from replicate_proxy.usage.report import UsageReader
@@ -43,6 +45,7 @@ class AdminServices:
     webhook_secret: WebhookSecretRefresher
     usage: UsageReader
     budgets: BudgetService
+    pauses: PauseStore
     clock: Clock
 
 
@@ -56,4 +59,5 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_redelivery_routes(router, services.redeliveries)
     add_webhook_secret_routes(router, services.webhook_secret)
     add_budget_routes(router, services.budgets)
+    add_pause_routes(router, services.pauses, services.clock)
     add_admin_usage_routes(router, services.usage, services.clock)

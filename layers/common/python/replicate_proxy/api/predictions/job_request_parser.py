@@ -61,7 +61,10 @@ class ParserSettings:
 
 
 class JobRequestParser:
-    """Validates create requests completely. Every error is an ApiError that names the field."""
+    """Validates create requests completely. Every error is an ApiError that names the field.
+
+    `check_pause` raises a 503 ApiError if creates of a tenant are refused at present.
+    """
 
     def __init__(
         self,
@@ -69,14 +72,17 @@ class JobRequestParser:
         check_input: InputCheck,
         models: ModelDirectory | None = None,
         entries: EntryDirectory | None = None,
+        check_pause: Callable[[str], None] = lambda _tenant: None,
     ) -> None:
         self._settings = settings
         self._check_input = check_input
         self._models = models or NothingKnown()
         self._entries = entries or NoEntries()
+        self._check_pause = check_pause
 
     def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """Return the job request; `submission` None takes it from `version` in the body."""
+        self._check_pause(principal.tenant)
         body = self._parse_json(request)
         if submission is None:
             return self._parse_by_version(request, body, principal)
@@ -91,6 +97,7 @@ class JobRequestParser:
         If `version` is missing, an `owner/name` in `input.model` names the model and is removed from the
         input.
         """
+        self._check_pause(principal.tenant)
         body = self._parse_json(request)
         model_input = body.get("input") if isinstance(body, dict) else None
         if (
@@ -107,6 +114,7 @@ class JobRequestParser:
 
         All entries are validated before an error is raised, so that it counts every invalid field.
         """
+        self._check_pause(principal.tenant)
         batch = parse_body(CreateBatchBody, self._parse_json(request))
         self._check_webhook("webhook", batch.webhook)
         job_requests: list[JobRequest] = []

@@ -1,0 +1,1 @@
+"""Pauses: operators stop the predictions of a tenant, or of all, for a while."""

@@ -1,0 +1,92 @@
+"""What is paused, and who asks for it. No I/O but through the store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ALL_TENANTS = "*"
+_CACHE_SECONDS = 5.0
+_RETRY_AFTER_SECONDS = 60
+
+
+class PauseMode(StrEnum):
+    """What happens to new creates. Either way nothing is sent to Replicate."""
+
+    # They are accepted and wait in the queue.
+    HOLD = "hold"
+    # They get a 503.
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause of a tenant, or of all tenants; `since` is a timestamp."""
+
+    mode: PauseMode
+    since: str
+    reason: str = ""
+
+
+type Pauses = Mapping[str, Pause]
+"""Pauses by tenant; ALL_TENANTS for all."""
+
+
+class PauseStore(Protocol):
+    """Keeps the pauses."""
+
+    def read(self) -> Pauses: ...
+
+    def put(self, tenant: str, pause: Pause) -> Pauses:
+        """Pause a tenant, in place of an earlier pause of it, and return all pauses."""
+        ...
+
+    def remove(self, tenant: str) -> Pauses:
+        """Resume a tenant and return the pauses that are left."""
+        ...
+
+
+class PauseSwitch:
+    """Finds pauses, read again after `_CACHE_SECONDS`, or later while the table cannot be reached."""
+
+    def __init__(self, store: PauseStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._pauses: Pauses | None = None
+        self._fresh_until = 0.0
+
+    def find(self, tenant: str) -> Pause | None:
+        """Return the pause that applies to a tenant: its own or that of all, the stricter one.
+
+        Raises RetryableError if the pauses were never read: what an operator has stopped must not go on.
+        """
+        if self._pauses is None or self._monotonic() >= self._fresh_until:
+            self._pauses = self._read()
+            self._fresh_until = self._monotonic() + _CACHE_SECONDS
+        found = [self._pauses[name] for name in (tenant, ALL_TENANTS) if name in self._pauses]
+        return max(found, key=lambda pause: pause.mode is PauseMode.REFUSE, default=None)
+
+    def check(self, tenant: str) -> None:
+        """Raise a 503 ApiError if creates of the tenant are refused."""
+        pause = self.find(tenant)
+        if pause is not None and pause.mode is PauseMode.REFUSE:
+            detail = f"The operator has paused predictions since {pause.since}"
+            detail += f": {pause.reason}" if pause.reason else ""
+            raise ApiError(503, "Paused", detail, retry_after=_RETRY_AFTER_SECONDS)
+
+    def _read(self) -> Pauses:
+        try:
+            return self._store.read()
+        except RetryableError as error:
+            if self._pauses is None:
+                raise
+            logger.warning("pauses not read again", reason=str(error))
+            return self._pauses
