@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,8 @@ from tools.local.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import requests
+
     from tools.local.stack import Stack
 
 MODEL = "black-forest-labs/flux-1.1-pro"
@@ -23,7 +27,10 @@ PRICE = Decimal("0.04")
 # `make budget-load` sets 1,000, so that the budget is $5.
 CREATES = int(os.environ.get("BUDGET_CREATES", "80"))
 AFFORDABLE = CREATES // 8
-THREADS = 32
+THREADS = 16
+MAX_REPETITIONS = 20
+UNAVAILABLE = Counter[tuple[int, str]]()
+"""Answers that were no decision, which show what a failure was about."""
 
 
 @pytest.fixture
@@ -37,10 +44,16 @@ def get_window(operator: ApiClient, tenant: str) -> dict[str, Any]:
     return window
 
 
-def create(api: ApiClient) -> Any:
-    response = api.call("POST", "/v1/predictions", {"version": MODEL, "input": {"prompt": "a cat"}})
-    # 503: the machine was too busy to check the key, or too many creates were in each other's way.
-    return response if response.status_code != 503 else create(api)
+def create(api: ApiClient) -> requests.Response:
+    """Create a prediction; repeat what a busy machine did not answer, which must reserve nothing twice."""
+    headers = {"idempotency-key": secrets.token_hex(8)}
+    body = {"version": MODEL, "input": {"prompt": "a cat"}}
+    for _ in range(MAX_REPETITIONS):
+        response = api.call("POST", "/v1/predictions", body, headers=headers)
+        if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return response
+        UNAVAILABLE[response.status_code, response.text[:100]] += 1
+    raise AssertionError(f"no answer: {UNAVAILABLE}")
 
 
 def test_concurrent_creates_do_not_overspend_a_budget(
@@ -60,7 +73,9 @@ def test_concurrent_creates_do_not_overspend_a_budget(
     assert refused["title"] == "Budget exceeded"
     assert refused["budget"]["resets_at"].endswith("T00:00:00.000Z")
     accepted = [response.json() for response in responses if response.status_code == 201]
-    assert {prediction["proxy"]["budget"]["reserved_usd"] for prediction in accepted} == {"0.040000"}
+    # A repetition of an accepted create reserves nothing and says nothing about the budget.
+    budgets = [prediction["proxy"]["budget"] for prediction in accepted if "budget" in prediction["proxy"]]
+    assert {budget["reserved_usd"] for budget in budgets} == {"0.040000"}
 
     for prediction in accepted:
         api.wait_until_finished(prediction["id"])
