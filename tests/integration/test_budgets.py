@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 MODEL = "black-forest-labs/flux-1.1-pro"
 PRICE = Decimal("0.04")
 # `make budget-load` sets 1,000, so that the budget is $5.
-CREATES = int(os.environ.get("BUDGET_CREATES", "80"))
+CREATES = int(os.environ.get("BUDGET_CREATES", "48"))
 AFFORDABLE = CREATES // 8
-THREADS = 16
+THREADS = 8
 MAX_REPETITIONS = 20
 UNAVAILABLE = Counter[tuple[int, str]]()
 """Answers that were no decision, which show what a failure was about."""
