@@ -42,7 +42,7 @@ def test_batch_runs_each_prediction_once_when_it_is_created_twice(
     outputs = [uuid.uuid4().hex for _ in range(2)]
     key = uuid.uuid4().hex
     entries = [_build_entry(output=output) for output in outputs]
-    entries.append(_build_entry(output="x", status="failed"))
+    entries.append(_build_entry(output="written before the failure", status="failed"))
 
     batch = _create_batch(api, *entries, idempotency_key=key)
     repeated = _create_batch(api, *entries, idempotency_key=key)
@@ -51,7 +51,7 @@ def test_batch_runs_each_prediction_once_when_it_is_created_twice(
     assert repeated["id"] == batch["id"]
     assert batch["total"] == 3
     predictions = completed["predictions"]
-    assert [prediction["output"] for prediction in predictions] == [*outputs, None]
+    assert [prediction["output"] for prediction in predictions] == [*outputs, "written before the failure"]
     assert completed["counts"] == {
         "starting": 0,
         "processing": 0,

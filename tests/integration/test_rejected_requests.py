@@ -48,10 +48,8 @@ INVALID_HEADERS = {
     "high image quality": {"x-image-quality": "101"},
 }
 UNKNOWN_PATHS = (
-    ("GET", "/v1/trainings"),
     ("GET", "/v1/models/a/b/c/d/e"),
     ("GET", "/nothing/here"),
-    ("POST", "/v1/models"),
     ("DELETE", "/v1/predictions"),
     ("PUT", "/v1/predictions"),
     ("GET", "/v1/predictions/%00"),
