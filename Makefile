@@ -102,7 +102,7 @@ explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook
 mutants: env ## Let the simulation catch deliberately broken variants of the code  [SEEDS=200]
 	@$(BIN)/python -m tools.simulation mutants --seeds $(or $(SEEDS),200)
 
-chaos-smoke: env ## Run 100 jobs with injected faults on a temporary stack
+chaos-smoke: env ## Run 60 jobs with injected faults on a temporary stack
 	$(BIN)/pytest -q --timeout 900 $(CHAOS)
 
 budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a temporary stack

@@ -1,4 +1,4 @@
-"""A small chaos run: a hundred jobs through every kind of fault, on a stack of its own."""
+"""A small chaos run: sixty jobs through every kind of fault, on a stack of its own."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ from tools.chaos.run import RunOptions, run_chaos
 from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 
-JOB_COUNT = 100
+JOB_COUNT = 60
 SEED = 7
-STOP_CRASHES_AT_SHARE = 0.85  # no crashes for the last fifteen jobs, which saves minutes
+STOP_CRASHES_AT_SHARE = 0.85  # no crashes for the last nine jobs, which saves minutes
 FREQUENT_FAULTS = (
     "webhook lost",
     "webhook duplicated",
@@ -22,7 +22,7 @@ FREQUENT_FAULTS = (
     "download 500",
     "emulator restarted",
 )
-# Four minutes on two idle cores, stack included; hundreds of cold starts take longer on a busy machine.
+# Three minutes on two idle cores, stack included; hundreds of cold starts take longer on a busy machine.
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -51,10 +51,10 @@ def test_no_job_is_lost_unfinished_or_paid_twice(report: Report, report_file: Pa
 
 
 def test_most_checkpoints_and_faults_were_hit(report: Report) -> None:
-    """A hundred jobs may miss a rare fault; `make chaos` requires crashes at every checkpoint."""
+    """Sixty jobs miss some checkpoints and rare faults; `make chaos` requires crashes at every checkpoint."""
     assert set(report.crashes_by_checkpoint) == set(CHECKPOINTS)
-    assert sum(count > 0 for count in report.crashes_by_checkpoint.values()) > len(CHECKPOINTS) * 0.8
+    assert sum(count > 0 for count in report.crashes_by_checkpoint.values()) > len(CHECKPOINTS) * 0.6
     upstream_faults = build_upstream_faults(JOB_COUNT)
     fired = [fault.name for fault in upstream_faults if report.faults[fault.name]]
-    assert len(fired) > len(upstream_faults) * 0.6
+    assert len(fired) > len(upstream_faults) * 0.5
     assert min(report.faults[name] for name in FREQUENT_FAULTS) > 0
