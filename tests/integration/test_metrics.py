@@ -41,6 +41,8 @@ POLL_INTERVAL_SECONDS = 10.0
 CATALOG_CACHE_SECONDS = 60.0
 FILE = {"$file": "png", "width": 64, "height": 64}
 
+FLUX_PRO = "black-forest-labs/flux-1.1-pro"
+
 type Create = Callable[..., str]
 
 
@@ -64,7 +66,11 @@ def create(api: ApiClient, simulator: SimulatorClient) -> Create:
 
 
 def test_every_metric_is_emitted(
-    stack: Stack, api: ApiClient, simulator: SimulatorClient, create: Create
+    stack: Stack,
+    api: ApiClient,
+    simulator: SimulatorClient,
+    create: Create,
+    make_api: Callable[[], ApiClient],
 ) -> None:
     started_at = time.time()
     assert api.call("GET", "/v1/models/local/lab").status_code == 200
@@ -78,6 +84,7 @@ def test_every_metric_is_emitted(
         lose_output(api, simulator, create)
         send_webhooks(stack, api, simulator, create)
         use_breaker(stack)
+        use_up_budget(stack, make_api())
         break_authorization(stack, api)
         with broken_message_and_check(stack):
             time.sleep(max(0.0, cached_at + CATALOG_CACHE_SECONDS + 1 - time.monotonic()))
@@ -168,6 +175,16 @@ def use_breaker(stack: Stack) -> None:
     operator = ApiClient(stack.api_url, stack.admin_key)
     assert operator.call("POST", "/admin/breaker/trip", {"seconds": 1}).status_code == 200
     assert operator.call("POST", "/admin/breaker/reset", {}).status_code == 200
+
+
+def use_up_budget(stack: Stack, api: ApiClient) -> None:
+    """Give a tenant a budget for one prediction of $0.04."""
+    budget = {"day_usd": "0.045"}
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    assert operator.call("PUT", f"/admin/tenants/{api.tenant}/budget", budget).status_code == 200
+    api.create(FLUX_PRO, SMALL_IMAGE_INPUT)
+    body = {"version": FLUX_PRO, "input": SMALL_IMAGE_INPUT}
+    assert api.call("POST", "/v1/predictions", body).status_code == 402
 
 
 @contextmanager

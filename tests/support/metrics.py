@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pytest
 
 
+_START = '{"_aws"'
+_DECODER = json.JSONDecoder()
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One value of a metric under one of its sets of dimensions, without `service`."""
@@ -61,10 +65,16 @@ class MetricsReader:
 
 
 def parse_samples(lines: Iterable[str]) -> Iterator[Sample]:
-    """Yield the samples of the lines that are documents of the format; others are skipped."""
+    """Yield the samples of the documents of the format; the rest of the lines is skipped.
+
+    Threads and processes that write to one log at the same time can share a line of it.
+    """
     for line in lines:
-        if '"_aws"' in line:
-            yield from _parse_document(json.loads(line[line.index("{") :]))
+        start = line.find(_START)
+        while start >= 0:
+            document, end = _DECODER.raw_decode(line, start)
+            yield from _parse_document(document)
+            start = line.find(_START, end)
 
 
 def _parse_document(document: Mapping[str, Any]) -> Iterator[Sample]:
