@@ -8,9 +8,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from replicate_proxy.contracts.stream_events import render_final_events
 from replicate_proxy.contracts.stream_urls import parse_stream_query
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import JobStatus, TimelineStep
 from tools.simulation.functions import OUTPUTS_BASE_URL, STREAM_KEY
 from tools.simulation.observation import observe_writes
+from tools.simulation.replicate import RETENTION_SECONDS
 from tools.simulation.resources import BUCKET, Table
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class StreamInvariants:
     def _check_record(self, job: Job) -> None:
         """Compare the stored stream with the record, and with what Replicate streamed if it ended the job.
 
-        A job that the proxy ended without a report, after a failed read, has no output.
+        A job has no output that the proxy ended after its cancel without a report, since the read failed, or
+        whose prediction was read when Replicate had removed its data.
         """
         output = self._load(job.output)
         events = _parse(render_final_events(job, output=output, logs=self._load(job.logs)))
@@ -69,6 +71,11 @@ class StreamInvariants:
         prediction = self._world.replicate.predictions.get(job.replicate_id or "")
         # A job that lost its output ends in another way than its prediction.
         if prediction is None or {prediction.status} != {job.replicate_status, job.status.value}:
+            return
+        is_canceled = job.status is JobStatus.CANCELED and job.cancel_requested_at is not None
+        finished_at = job.timeline[TimelineStep.FINISHED].timestamp()
+        is_removed = finished_at - (prediction.ended or finished_at) > RETENTION_SECONDS
+        if output is None and (is_canceled or is_removed):
             return
         if output != (prediction.body["output"] or None):
             detail = f"{job.tenant} {job.id} has {output}, streamed was {prediction.body['output']}"
