@@ -348,21 +348,24 @@ class Workload:
         self._redrive()
 
     def _redrive(self) -> None:
+        """Redrive every dead letter. One whose redrive fails is invisible for a while, so this ends."""
         queues = self.world.queues
         for queue in Queue:
-            for message in queues.receive(f"{queue}-dead-letters", 10):
-                queues.send(queue, message["Body"])
-                queues.delete(f"{queue}-dead-letters", message["ReceiptHandle"])
+            while messages := queues.receive(f"{queue}-dead-letters", 10):
+                for message in messages:
+                    queues.send(queue, message["Body"])
+                    queues.delete(f"{queue}-dead-letters", message["ReceiptHandle"])
         self.world.poll_soon()
         stream_queue = f"{STACK}-notify-stream-dead-letters"
-        for message in queues.receive(stream_queue, 10):
-            try:
-                self.world.call_function(
-                    "replay", partial(self.world.replay_stream_batch, json.loads(message["Body"]))
-                )
-            except (ProxyError, ProcessEndedError):
-                continue
-            queues.delete(stream_queue, message["ReceiptHandle"])
+        while messages := queues.receive(stream_queue, 10):
+            for message in messages:
+                try:
+                    self.world.call_function(
+                        "replay", partial(self.world.replay_stream_batch, json.loads(message["Body"]))
+                    )
+                except (ProxyError, ProcessEndedError):
+                    continue
+                queues.delete(stream_queue, message["ReceiptHandle"])
 
     def _run_outage(self) -> None:
         """Put one dependency out of order for seconds to hours."""
