@@ -1,22 +1,22 @@
-"""Pauses in the control table: one record, which the functions cache."""
+"""Pauses in the control table: one document, which the functions cache."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from replicate_proxy.aws.control_table import ConditionFailedError
+from replicate_proxy.aws.versioned_document import VersionedDocument
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.pauses.pause import Pause, PauseMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.aws.control_table import ControlTable, Record
+    from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.pauses.pause import Pauses
 
-_KEY = "PAUSES"
 _MAX_ATTEMPTS = 5
 
 
@@ -24,10 +24,10 @@ class DynamoPauseStore:
     """The PauseStore port on the control table."""
 
     def __init__(self, table: ControlTable) -> None:
-        self._table = table
+        self._document = VersionedDocument(table, "PAUSES")
 
     def read(self) -> Pauses:
-        return _pauses_from_record(self._table.read(_KEY))
+        return _decode(self._document.read().text)
 
     def put(self, tenant: str, pause: Pause) -> Pauses:
         return self._change(lambda pauses: {**pauses, tenant: pause})
@@ -41,19 +41,11 @@ class DynamoPauseStore:
         Raises ConflictError if others keep changing the pauses.
         """
         for _ in range(_MAX_ATTEMPTS):
-            record = self._table.read(_KEY)
-            revision = int(record.get("revision", 0))
-            pauses = change(_pauses_from_record(record))
-            values: dict[str, Any] = {"pauses": _encode(pauses), "new": revision + 1}
-            condition = "attribute_not_exists(revision)"
-            if revision:
-                values["revision"] = revision
-                condition = "revision = :revision"
-            try:
-                self._table.update(_KEY, "SET pauses = :pauses, revision = :new", values, condition=condition)
-            except ConditionFailedError:
-                continue
-            return pauses
+            version = self._document.read()
+            pauses = change(_decode(version.text))
+            with suppress(ConflictError):
+                self._document.replace(_encode(pauses), revision=version.revision)
+                return pauses
         raise ConflictError("the pauses keep changing")
 
 
@@ -61,6 +53,6 @@ def _encode(pauses: Pauses) -> str:
     return json.dumps({tenant: asdict(pause) for tenant, pause in pauses.items()})
 
 
-def _pauses_from_record(record: Record) -> Pauses:
-    stored = json.loads(record.get("pauses", "{}"))
+def _decode(text: str) -> Pauses:
+    stored = json.loads(text or "{}")
     return {tenant: Pause(**{**pause, "mode": PauseMode(pause["mode"])}) for tenant, pause in stored.items()}

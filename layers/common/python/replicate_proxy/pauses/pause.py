@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.errors import ApiError, RetryableError
-from replicate_proxy.observability import logger
+from replicate_proxy.cached_reading import CachedReading
+from replicate_proxy.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,20 +58,17 @@ class PauseSwitch:
     """Finds pauses, read again after `_CACHE_SECONDS`, or later while the table cannot be reached."""
 
     def __init__(self, store: PauseStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
-        self._monotonic = monotonic
-        self._pauses: Pauses | None = None
-        self._fresh_until = 0.0
+        self._pauses = CachedReading(
+            "pauses", store.read, max_age_seconds=_CACHE_SECONDS, monotonic=monotonic
+        )
 
     def find(self, tenant: str) -> Pause | None:
         """Return the pause that applies to a tenant: its own or that of all, the stricter one.
 
         Raises RetryableError if the pauses were never read: what an operator has stopped must not go on.
         """
-        if self._pauses is None or self._monotonic() >= self._fresh_until:
-            self._pauses = self._read()
-            self._fresh_until = self._monotonic() + _CACHE_SECONDS
-        found = [self._pauses[name] for name in (tenant, ALL_TENANTS) if name in self._pauses]
+        pauses = self._pauses.get()
+        found = [pauses[name] for name in (tenant, ALL_TENANTS) if name in pauses]
         return max(found, key=lambda pause: pause.mode is PauseMode.REFUSE, default=None)
 
     def check(self, tenant: str) -> None:
@@ -81,12 +78,3 @@ class PauseSwitch:
             detail = f"The operator has paused predictions since {pause.since}"
             detail += f": {pause.reason}" if pause.reason else ""
             raise ApiError(503, "Paused", detail, retry_after=_RETRY_AFTER_SECONDS)
-
-    def _read(self) -> Pauses:
-        try:
-            return self._store.read()
-        except RetryableError as error:
-            if self._pauses is None:
-                raise
-            logger.warning("pauses not read again", reason=str(error))
-            return self._pauses
