@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus, SnsTopic
-from replicate_proxy.aws.job_stream import DynamoJobStream, job_change_from_stream_record
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,
@@ -19,12 +17,6 @@ from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.settings import EVENT_BUS, NOTIFY_TOPIC_ARN
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.status_events import StatusPublisher
-from replicate_proxy.webhooks.stream_replay import StreamReplayer
-
-# Of the 10 s that the admin function waits for a response (aws/clients.py); the rest is for notifying.
-_MAX_REPLAY_SECONDS = 5
-
-__all__ = ["build_notifier", "build_stream_replayer", "job_change_from_stream_record"]
 
 
 @cache
@@ -39,14 +31,6 @@ def build_notifier() -> Notifier:
         settings=build_delivery_settings(),
         checkpoint=checkpoint,
     )
-
-
-@cache
-def build_stream_replayer() -> StreamReplayer:
-    stream = DynamoJobStream(
-        get_client("dynamodbstreams"), clock=clock, sleep=time.sleep, max_seconds=_MAX_REPLAY_SECONDS
-    )
-    return StreamReplayer(stream, build_notifier().notify)
 
 
 def _build_status_publisher() -> StatusPublisher:
