@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError, RetryableError
-from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
+from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.observability import logger
+from replicate_proxy.services.reports import build_poll_report
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
@@ -59,16 +59,7 @@ class ProgressRefresher:
             prediction = self.reader.get(job.replicate_id)
             if prediction.data_removed:
                 return False
-            report = PredictionReport(
-                tenant=job.tenant,
-                job_id=job.id,
-                attempt=job.attempt,
-                status=prediction.status.value,
-                channel=ReportChannel.POLL,
-                received_at=self.clock.now(),
-                correlation_id=job.correlation_id,
-                prediction=prediction.raw,
-            )
+            report = build_poll_report(job, prediction, self.clock.now())
             self.reports.publish(report, has_progress=True)
         except (RetryableError, PermanentError) as error:
             logger.info("progress not refreshed", reason=type(error).__name__)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
@@ -17,7 +16,7 @@ from replicate_proxy.jobs.changes import (
     OutcomeUnknown,
     StaleChangeError,
 )
-from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
+from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError
@@ -25,6 +24,7 @@ from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamSta
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.harvest import finish_with_source_urls, source_expired
 from replicate_proxy.services.report_change import build_end_change
+from replicate_proxy.services.reports import build_poll_report
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -181,19 +181,9 @@ class Reconciler:
         return (self.timeouts.calculate_next_check(now, job.checks + 1) - now).total_seconds()
 
     def _publish_report(self, job: Job, prediction: UpstreamPrediction) -> None:
-        status = prediction.status.value
-        report = PredictionReport(
-            tenant=job.tenant,
-            job_id=job.id,
-            attempt=job.attempt,
-            status=status,
-            channel=ReportChannel.POLL,
-            received_at=self.clock.now(),
-            correlation_id=job.correlation_id,
-            prediction=prediction.raw,
-        )
+        report = build_poll_report(job, prediction, self.clock.now())
         self.reports.publish(report)
-        logger.info("polled report published", job_id=job.id, status=status)
+        logger.info("polled report published", job_id=job.id, status=report.status)
         self.checkpoint("sweep.message_sent")
 
     def _fail_lost_output(

@@ -10,11 +10,16 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import ReportChannel
 
 if TYPE_CHECKING:
-    from replicate_proxy.contracts.events import PredictionReport
+    from datetime import datetime
+
+    from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import EventBus
+    from replicate_proxy.replicate_api.models import UpstreamPrediction
 
 
 # An EventBridge entry may have 256 kB (Amazon EventBridge quotas); the envelope and JSON escapes need room.
@@ -52,6 +57,20 @@ class ReportPublisher:
         key = f"events/{report.tenant}/{report.job_id}/{generate_id(report.received_at)}.json"
         self._objects.put(key, prediction)
         return replace(report, prediction=None, prediction_object_key=key)
+
+
+def build_poll_report(job: Job, prediction: UpstreamPrediction, received_at: datetime) -> PredictionReport:
+    """Return the report of a prediction that was read from Replicate for the present attempt of a job."""
+    return PredictionReport(
+        tenant=job.tenant,
+        job_id=job.id,
+        attempt=job.attempt,
+        status=prediction.status.value,
+        channel=ReportChannel.POLL,
+        received_at=received_at,
+        correlation_id=job.correlation_id,
+        prediction=prediction.raw,
+    )
 
 
 class ReportLoader:
