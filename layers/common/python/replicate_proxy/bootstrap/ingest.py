@@ -29,6 +29,7 @@ from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.budgets.gate import BudgetGate
+from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.shipped_prices import load_price_book
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimiter
@@ -119,7 +120,7 @@ def build_router() -> Router:
 
 
 def _build_budget_gate() -> BudgetGate:
-    bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * 1_000_000))
+    bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * MICRO_PER_USD))
     return BudgetGate(
         store=DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE]),
         estimate=bounds.estimate,

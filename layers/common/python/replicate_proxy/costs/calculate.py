@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.prices import BillingUnit
 from replicate_proxy.jobs.model import AttemptOutcome, Cost, JobStatus, SubmissionKind
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from replicate_proxy.costs.prices import Price
     from replicate_proxy.jobs.model import Job
 
-_MICRO = Decimal(1_000_000)
 # The metrics in which Replicate reports what it bills (https://replicate.com/docs, predictions of each kind).
 _METRICS: Mapping[BillingUnit, str] = {
     BillingUnit.SECOND: "predict_time",
@@ -92,7 +92,7 @@ def _sum_up(price: Price, metrics: Mapping[str, Any]) -> Cost:
             return Cost(reason=f"Replicate has not reported {_METRICS[unit]}")
         total += quantity * amount
         parts.append(f"{quantity:f} {unit.replace('_', ' ')}{'' if quantity == 1 else 's'} × ${amount:f}")
-    micro_usd = int((total * _MICRO).to_integral_value(ROUND_HALF_UP))
+    micro_usd = int((total * MICRO_PER_USD).to_integral_value(ROUND_HALF_UP))
     return Cost(micro_usd=micro_usd, basis=" + ".join(parts), source=price.source, as_of=price.as_of)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+@cache
 def load_price_book() -> PriceBook:
     """Return the prices of models."""
     return PriceBook.parse(_load_document())

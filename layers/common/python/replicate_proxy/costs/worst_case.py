@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.prices import BillingUnit
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.costs.prices import Price
 
-_MICRO = Decimal(1_000_000)
 # How inputs of models on Replicate name the number of images, and the seconds of a video.
 _IMAGE_COUNTS = ("num_outputs", "number_of_images", "num_images", "max_images", "n")
 _DURATIONS = ("duration", "duration_seconds", "seconds")
@@ -30,7 +30,7 @@ def calculate_worst_case(price: Price, model_input: Mapping[str, Any]) -> int | 
         if quantity is None:
             return None
         total += quantity * amount
-    return int((total * _MICRO).to_integral_value(ROUND_CEILING))
+    return int((total * MICRO_PER_USD).to_integral_value(ROUND_CEILING))
 
 
 def _find_bound(unit: BillingUnit, model_input: Mapping[str, Any]) -> Decimal | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.costs.prices import Price
 from replicate_proxy.costs.worst_case import calculate_worst_case
 from replicate_proxy.jobs.model import SubmissionKind
-from replicate_proxy.model_entries.entry import ModelEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,7 @@ class CostBounds:
 
         That is the most that its target or one of the fallbacks may cost: an attempt that fails is free.
         """
-        entry = request.entry or ModelEntry(name=request.model or "")
+        entry = request.applied_entry
         model_input = entry.build_input(request.input)
         submission = entry.build_submission(request.submission)
         name = submission.model_name or request.model or ""

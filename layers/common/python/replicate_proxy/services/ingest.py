@@ -54,6 +54,11 @@ class JobRequest:
     # Not part of the fingerprint: the prediction is the same.
     is_streamed: bool = False
 
+    @property
+    def applied_entry(self) -> ModelEntry:
+        """The entry of the model, or one that changes nothing."""
+        return self.entry or ModelEntry(name=self.model or "")
+
     def calculate_fingerprint(self) -> str:
         """Return a hash of everything that distinguishes one request from another.
 
@@ -195,7 +200,7 @@ class JobFactory:
         batch_id: str | None = None,
     ) -> Job:
         """Store the input and return the job, which the caller writes. Raises RetryableError."""
-        entry = request.entry or ModelEntry(name=request.model or "")
+        entry = request.applied_entry
         submission = entry.build_submission(request.submission)
         model_input = entry.build_input(request.input)
         cancel_after_seconds = entry.limit_seconds(request.cancel_after_seconds)
@@ -206,7 +211,7 @@ class JobFactory:
             status=JobStatus.QUEUED,
             created_at=now,
             submission=submission,
-            model=submission.model_name or None if entry.is_alias else request.model,
+            model=(submission.model_name or None) if entry.is_alias else request.model,
             requested_model=entry.name if submission != request.submission else None,
             price=entry.price,
             fallbacks=tuple(fallback.to_fallback() for fallback in entry.fallbacks),
