@@ -54,17 +54,17 @@ class ApiClient:
     ) -> dict[str, Any]:
         """Create a prediction and return it; `version` is `owner/name` or 64 hexadecimal digits."""
         body = {"version": version, "input": model_input, **fields}
-        response = self._call_until_available("POST", "/v1/predictions", body, headers=headers)
+        response = self.call_until_available("POST", "/v1/predictions", body, headers=headers)
         assert response.status_code in {201, 202}, response.text
         return _parse_object(response)
 
     def get(self, job_id: str) -> dict[str, Any]:
-        response = self._call_until_available("GET", f"/v1/predictions/{job_id}")
+        response = self.call_until_available("GET", f"/v1/predictions/{job_id}")
         assert response.status_code == 200, response.text
         return _parse_object(response)
 
-    def _call_until_available(self, *arguments: Any, **options: Any) -> requests.Response:
-        """Repeat a request that the authorizer answers with 503 because the key could not be checked in time.
+    def call_until_available(self, *arguments: Any, **options: Any) -> requests.Response:
+        """Do the same as `call`; repeat a request that is 503 because its key could not be checked in time.
 
         That happens where more functions start than the machine has time for. The request got no further, so
         it can be repeated.

@@ -54,14 +54,16 @@ def test_simultaneous_requests_create_one_job_and_one_prediction(
     api: ApiClient, simulator: SimulatorClient
 ) -> None:
     def submit(_: int) -> tuple[int, str]:
-        response = api.call("POST", "/v1/predictions", BODY, headers={"idempotency-key": "stampede"})
+        headers = {"idempotency-key": "stampede"}
+        response = api.call_until_available("POST", "/v1/predictions", BODY, headers=headers)
         return response.status_code, response.json().get("id", response.text)
 
     with ThreadPoolExecutor(SIMULTANEOUS_REQUESTS) as threads:
         responses = list(threads.map(submit, range(SIMULTANEOUS_REQUESTS)))
 
-    [(status, job_id)] = set(responses)
-    assert status == 201
+    assert len(set(responses)) == 1, responses
+    status, job_id = responses[0]
+    assert status == 201, job_id
     assert api.wait_until_finished(job_id)["status"] == "succeeded"
     assert len(api.call("GET", "/v1/predictions").json()["results"]) == 1
     assert simulator.get_stats()["predictions_by_job"][job_id] == 1

@@ -48,9 +48,10 @@ def test_client_runs_the_name_of_an_entry(client: Client, stack: Stack, entry: d
 
     def create() -> Prediction | None:
         try:
-            return client.predictions.create(model=ALIAS, input=SMALL_IMAGE_INPUT)
+            prediction = client.predictions.create(model=ALIAS, input=SMALL_IMAGE_INPUT)
         except ReplicateError:
             return None
+        return prediction if api.get(prediction.id)["proxy"].get("requested_model") == ALIAS else None
 
     # Functions that have read the entries before see the new one within ten seconds.
     model = wait_for(find_model, timeout_seconds=20, description="a description of the entry")

@@ -172,6 +172,19 @@ def test_nothing_is_known_while_the_table_is_unavailable(models: KnownModels, ta
     assert models.find_model(VERSION) is None
 
 
+def test_what_was_read_last_counts_while_the_table_is_unavailable(
+    models: KnownModels, elsewhere: KnownModels, table: CountingTable, clock: FakeClock
+) -> None:
+    stream = KnownStream(StreamKind.TEXT, "https://outputs.test")
+    elsewhere.record_stream(MODEL, stream)
+    assert models.find_stream(MODEL) == stream
+
+    table.unavailable = True
+    clock.advance(3600)
+
+    assert models.find_stream(MODEL) == stream
+
+
 @pytest.mark.parametrize("kind", StreamKind)
 def test_stream_of_a_target_is_found_by_all_its_names(
     models: KnownModels, table: CountingTable, clock: FakeClock, kind: StreamKind

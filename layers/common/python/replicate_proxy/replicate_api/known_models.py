@@ -8,8 +8,8 @@ reads it. Three facts are kept:
 * `MISSING#<kind>/<name>`: a model, version or deployment that Replicate does not know, for a minute, since it
   may be created at any time.
 
-Nothing depends on a record: what is not known is left to Replicate. So a table that cannot be reached counts
-as nothing known, and a write that fails is not repeated.
+Nothing depends on a record: what is not known is left to Replicate. So while the table cannot be reached,
+what was read last counts, and a write that fails is not repeated.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class KnownModels:
             record = self._table.read(key)
         except RetryableError as error:
             logger.warning("known models not read", reason=str(error))
-            return {}
+            return cached[0] if cached is not None else {}
         self._remember(key, record)
         return record
 
