@@ -125,6 +125,18 @@ def test_all_of_a_limit_can_be_reserved(stores: Stores) -> None:
     assert stores.list_sums()[0] == (100, 0)
 
 
+def test_announcement_is_of_a_window_and_its_limit(stores: Stores) -> None:
+    day, month = stores.budgeted.list_states([TENANT], NOW)
+    stores.budgeted.record_announcement(day, 80)
+
+    assert [state.announced for state in stores.budgeted.list_states([TENANT], NOW)] == [{80}, set()]
+    assert stores.list_sums() == [(0, 0), (0, 0)]
+
+    stores.limits.put_limits(TENANT, replace(LIMITS, day_micro_usd=day.limit_micro_usd + 1))
+    assert stores.budgeted.list_states([TENANT], NOW)[0].announced == set()
+    assert month.announced == set()
+
+
 def test_job_that_exists_reserves_nothing(stores: Stores) -> None:
     job = stores.create(make_new_job(), 10)
 

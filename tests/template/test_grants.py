@@ -120,6 +120,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
         ("dynamodb:DeleteItem", "JobsTable"),
         # A transaction puts jobs into the jobs table and updates the budget.
         ("dynamodb:PutItem", "UsageTable"),
+        ("sns:Publish", ""),
     },
     "notify": {("dynamodb:GetItem", "DeliveriesTable")},
     "query": {("dynamodb:BatchGetItem", "UsageTable")},

@@ -27,6 +27,7 @@ from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
+from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
@@ -213,8 +214,10 @@ class Composition:
         canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
         streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY)
         factory = JobFactory(self.documents, self.timeouts, streams.find_url)
+        budgeted_jobs = DynamoBudgetedJobs(self._aws.client("dynamodb"), Table.USAGE, Table.JOBS)
         budgets = BudgetGate(
-            store=DynamoBudgetedJobs(self._aws.client("dynamodb"), Table.USAGE, Table.JOBS),
+            store=budgeted_jobs,
+            alerts=BudgetAlerts(budgeted_jobs, self.bus, self.clock),
             estimate=CostBounds(PRICES, CEILING_MICRO_USD).estimate,
             clock=self.clock,
             sleep=self._scheduler.sleep,

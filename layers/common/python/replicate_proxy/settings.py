@@ -124,7 +124,7 @@ JOB_COST_CEILING_USD = _number(
 
 # Queues and events
 EVENT_BUS = _required_text(
-    "EVENT_BUS", ("deliver", "dispatch", "notify", "sweep", "webhook"), "Event bus of the service"
+    "EVENT_BUS", ("deliver", "dispatch", "ingest", "notify", "sweep", "webhook"), "Event bus of the service"
 )
 DISPATCH_QUEUE_URL = _required_text(
     "DISPATCH_QUEUE_URL",

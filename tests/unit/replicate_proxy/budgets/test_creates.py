@@ -11,6 +11,7 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.budgets.model import BudgetLimits, BudgetOwner
 from replicate_proxy.errors import ApiError
@@ -20,7 +21,7 @@ from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.ingest import JobCreator, JobFactory, JobRequest
 from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeDocumentStore
+from tests.support.fakes import FakeDocumentStore, FakeEventBus
 
 if TYPE_CHECKING:
     from replicate_proxy.contracts.commands import DispatchCommand
@@ -38,6 +39,7 @@ class Ingest:
         self.budgets = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
         gate = BudgetGate(
             store=self.budgets,
+            alerts=BudgetAlerts(self.budgets, FakeEventBus(), clock),
             estimate=lambda _: 40,
             clock=clock,
             sleep=clock.sleep,

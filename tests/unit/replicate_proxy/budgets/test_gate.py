@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
+from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate, build_budget_view
 from replicate_proxy.budgets.model import (
     BudgetContentionError,
@@ -21,9 +23,10 @@ from replicate_proxy.errors import ApiError, RetryableError
 from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws, make_failing_client
 from tests.support.builders import make_job
 from tests.support.clock import NOW, FakeClock
+from tests.support.fakes import FakeEventBus
 
 CALLER = Principal("acme", "key-1", has_budget=True)
-REQUEST: Any = object()
+REQUEST: Any = SimpleNamespace(correlation_id="req-1")
 
 
 class Budgets:
@@ -33,14 +36,23 @@ class Budgets:
         client = create_in_memory_aws().client("dynamodb")
         self.limits = DynamoBudgetStore(client, USAGE_TABLE)
         self.store = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
-        clock = FakeClock()
+        self.bus, clock = FakeEventBus(), FakeClock()
         self.gate = BudgetGate(
             store=self.store,
+            alerts=BudgetAlerts(self.store, self.bus, clock),
             estimate=lambda _: 40,
             clock=clock,
             sleep=clock.sleep,
             random_fraction=lambda: 0.5,
         )
+
+    def request(self) -> None:
+        hold = self.gate.check([REQUEST], CALLER)
+        assert hold is not None
+        self.gate.create([make_job(revision=0)], hold)
+
+    def list_alerts(self) -> list[tuple[str | None, int]]:
+        return [(event.data["key_id"], event.data["percentage"]) for event in self.bus.published]
 
 
 @pytest.fixture
@@ -52,7 +64,12 @@ def test_caller_without_a_budget_costs_no_request() -> None:
     store = DynamoBudgetedJobs(make_failing_client(AssertionError("called")), USAGE_TABLE, JOBS_TABLE)
     clock = FakeClock()
     gate = BudgetGate(
-        store=store, estimate=lambda _: 1, clock=clock, sleep=clock.sleep, random_fraction=lambda: 0.5
+        store=store,
+        alerts=BudgetAlerts(store, FakeEventBus(), clock),
+        estimate=lambda _: 1,
+        clock=clock,
+        sleep=clock.sleep,
+        random_fraction=lambda: 0.5,
     )
 
     assert gate.check([REQUEST], replace(CALLER, has_budget=False)) is None
@@ -136,6 +153,58 @@ def test_contention_is_waited_for(
     else:
         with pytest.raises(RetryableError):
             budgets.gate.create([make_job(revision=0)], hold)
+
+
+def test_operators_are_told_once_when_a_budget_is_nearly_and_when_it_is_used_up(budgets: Budgets) -> None:
+    budgets.limits.put_limits(BudgetOwner("acme"), BudgetLimits(day_micro_usd=150))
+    budgets.limits.put_limits(BudgetOwner("acme", "key-1"), BudgetLimits(day_micro_usd=80))
+
+    budgets.request()
+    assert budgets.list_alerts() == []
+
+    budgets.request()
+    assert budgets.list_alerts() == [("key-1", 80), ("key-1", 100)]
+    assert budgets.bus.published[1].event_id == "budget-acme-KEY#key-1#2026-01-31-80-100"
+    assert budgets.bus.published[1].data == {
+        "tenant": "acme",
+        "key_id": "key-1",
+        "period": "day",
+        "percentage": 100,
+        "limit_usd": "0.000080",
+        "committed_usd": "0.000080",
+        "left_usd": "0.000000",
+        "resets_at": "2026-02-01T00:00:00.000Z",
+    }
+
+    budgets.limits.delete_limits(BudgetOwner("acme", "key-1"))
+    budgets.request()
+    assert budgets.list_alerts()[2:] == [(None, 80)]
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            budgets.request()
+    assert budgets.list_alerts()[3:] == [(None, 100)]
+
+
+def test_new_limit_is_announced_anew(budgets: Budgets) -> None:
+    budgets.limits.put_limits(BudgetOwner("acme"), BudgetLimits(day_micro_usd=45))
+    budgets.request()
+    budgets.limits.put_limits(BudgetOwner("acme"), BudgetLimits(day_micro_usd=90))
+    budgets.request()
+
+    assert budgets.list_alerts() == [(None, 80), (None, 80)]
+
+
+def test_alert_that_cannot_be_published_is_published_by_the_next_create(budgets: Budgets) -> None:
+    budgets.limits.put_limits(BudgetOwner("acme"), BudgetLimits(day_micro_usd=85))
+    budgets.request()
+    budgets.bus.faults.fail("publish")
+
+    budgets.request()
+    assert budgets.list_alerts() == []
+
+    with pytest.raises(ApiError):
+        budgets.request()
+    assert budgets.list_alerts() == [(None, 80), (None, 100)]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ ENTRY = {
     "timeout_seconds": 300,
     "images": {"format": "avif"},
     "price": PRICE,
+    "cost_ceiling_usd": "0.25",
     "fallbacks": [{"target": "acme/other", "fields": {"prompt": "text", "seed": None}, "price": PRICE}],
     "fallback_on": ["target_gone"],
 }
@@ -91,6 +92,8 @@ def test_change_gives_up_after_many_others(admin_api: AdminApi) -> None:
         ({"price": {"per_image": "0.003"}}, "price"),
         ({"price": {"source": "x", "as_of": "2026-11-01"}}, "price"),
         ({"price": {"hardware": "gpu-x"}}, "price"),
+        ({"cost_ceiling_usd": 0.25}, "cost_ceiling_usd"),
+        ({"cost_ceiling_usd": "-1"}, "cost_ceiling_usd"),
         ({"fallbacks": [{"target": ""}]}, "fallbacks.0.target"),
         ({"fallbacks": [{"target": "a/b", "fields": {"prompt": 1}}]}, "fallbacks.0.fields.prompt"),
         ({"fallbacks": [{"target": "a/b"}] * 6}, "fallbacks"),

@@ -65,3 +65,12 @@ def test_dearest_fallback_counts() -> None:
     assert estimate(entry=ModelEntry(name="acme/a", fallbacks=(fallback,)), count=2) == 40_000
     unknown = FallbackTarget(target="acme/unknown")
     assert estimate(entry=ModelEntry(name="acme/a", fallbacks=(fallback, unknown))) == CEILING
+
+
+def test_ceiling_of_the_entry_stands_where_no_bound_is_known() -> None:
+    ceiling = ModelEntry(name="acme/unknown", cost_ceiling_usd="0.2")
+    unknown = Submission(kind=SubmissionKind.MODEL, owner="acme", name="unknown")
+    assert estimate(unknown, ceiling) == 200_000
+    assert estimate(entry=ModelEntry(name="acme/a", cost_ceiling_usd="0.2")) == 10_000
+    fallback = FallbackTarget(target="acme/unknown")
+    assert estimate(entry=ModelEntry(name="acme/a", cost_ceiling_usd="0.2", fallbacks=(fallback,))) == 200_000

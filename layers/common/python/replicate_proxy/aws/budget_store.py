@@ -27,6 +27,7 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.budgets.model import (
+    ALERT_PERCENTAGES,
     BudgetContentionError,
     BudgetExceededError,
     BudgetLimits,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-    from replicate_proxy.budgets.model import Hold
+    from replicate_proxy.budgets.model import BudgetWindow, Hold
     from replicate_proxy.jobs.model import Batch, Job
 
 
@@ -75,10 +76,7 @@ class DynamoBudgetStates:
             limits = _limits_from_record(records.get(_limits_key(window.owner)["sk"]))
             limit = limits.get(window.period) if limits else None
             if limit is not None:
-                counted = records.get(window.name, {})
-                states.append(
-                    BudgetState(window, limit, counted.get("committed", 0), counted.get("spent", 0))
-                )
+                states.append(_build_state(window, limit, records.get(window.name, {})))
         return states
 
 
@@ -108,6 +106,20 @@ class DynamoBudgetedJobs(DynamoBudgetStates):
                 raise BudgetContentionError("the budget is being written") from error
             raise
 
+    def record_announcement(self, state: BudgetState, percentage: int) -> None:
+        window = state.window
+        with translate_dynamodb_errors("record budget alert"):
+            self._client.update_item(
+                TableName=self._table,
+                Key=to_item(window_key(window.owner.tenant, window.name)),
+                UpdateExpression="SET #announced = :limit, expires_at = :expires_at",
+                ExpressionAttributeNames={"#announced": _announcement(percentage)},
+                ExpressionAttributeValues={
+                    ":limit": to_value(state.limit_micro_usd),
+                    ":expires_at": to_value(_expiry(state)),
+                },
+            )
+
     def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
         return {
             "Put": {
@@ -132,7 +144,7 @@ class DynamoBudgetedJobs(DynamoBudgetStates):
                 "ExpressionAttributeValues": {
                     ":amount": to_value(amount),
                     ":most": to_value(state.limit_micro_usd - amount),
-                    ":expires_at": to_value(int((window.resets_at + _WINDOW_RETENTION).timestamp())),
+                    ":expires_at": to_value(_expiry(state)),
                 },
             }
         }
@@ -165,6 +177,24 @@ class DynamoBudgetStore(DynamoBudgetStates):
     def delete_limits(self, owner: BudgetOwner) -> None:
         with translate_dynamodb_errors("delete budget"):
             self._client.delete_item(TableName=self._table, Key=to_item(_limits_key(owner)))
+
+
+def _build_state(window: BudgetWindow, limit: int, record: Mapping[str, Any]) -> BudgetState:
+    announced = [
+        percentage for percentage in ALERT_PERCENTAGES if record.get(_announcement(percentage)) == limit
+    ]
+    return BudgetState(
+        window, limit, record.get("committed", 0), record.get("spent", 0), frozenset(announced)
+    )
+
+
+def _announcement(percentage: int) -> str:
+    """Return the attribute that has the limit of which that percentage was announced."""
+    return f"announced_{percentage}"
+
+
+def _expiry(state: BudgetState) -> int:
+    return int((state.window.resets_at + _WINDOW_RETENTION).timestamp())
 
 
 def _limits_key(owner: BudgetOwner) -> dict[str, str]:

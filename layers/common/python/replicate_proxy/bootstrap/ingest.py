@@ -13,6 +13,7 @@ from replicate_proxy.api.predictions.write_routes import add_prediction_write_ro
 from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
@@ -28,6 +29,7 @@ from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_st
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
+from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.shipped_prices import load_price_book
@@ -44,6 +46,7 @@ from replicate_proxy.settings import (
     API_TIMEOUT_SECONDS,
     BATCHED_PREDICTIONS_PER_MINUTE,
     DISPATCH_QUEUE_URL,
+    EVENT_BUS,
     JOB_COST_CEILING_USD,
     MAX_WAIT_SECONDS,
     MAX_WAITING_REQUESTS,
@@ -121,8 +124,10 @@ def build_router() -> Router:
 
 def _build_budget_gate() -> BudgetGate:
     bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * MICRO_PER_USD))
+    store = DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE])
     return BudgetGate(
-        store=DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE]),
+        store=store,
+        alerts=BudgetAlerts(store, EventBridgeBus(get_client("events"), env[EVENT_BUS]), clock),
         estimate=bounds.estimate,
         clock=clock,
         sleep=time.sleep,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.budgets.alerts import BudgetAlerts
     from replicate_proxy.budgets.ports import BudgetedJobs
     from replicate_proxy.jobs.model import Batch, Job
     from replicate_proxy.ports import Clock
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _MAX_ATTEMPTS = 12
 _MAX_BACKOFF_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 0.02
-_WARNING_SHARE = 0.8
+_WARNING_PERCENTAGE = 80
 
 
 class BudgetGate:
@@ -48,12 +49,14 @@ class BudgetGate:
         self,
         *,
         store: BudgetedJobs,
+        alerts: BudgetAlerts,
         estimate: Callable[[JobRequest], int],
         clock: Clock,
         sleep: Callable[[float], None],
         random_fraction: Callable[[], float],
     ) -> None:
         self._store = store
+        self._alerts = alerts
         self._estimate = estimate
         self._clock = clock
         self._sleep = sleep
@@ -67,9 +70,8 @@ class BudgetGate:
         if not states:
             return None
         hold = Hold(principal.tenant, tuple(map(self._estimate, requests)), tuple(states))
-        exceeded = hold.find_exceeded()
-        if exceeded is not None:
-            raise _refuse(exceeded, hold)
+        if hold.find_exceeded() is not None:
+            raise self._refuse(hold, requests[0].correlation_id)
         return hold
 
     def create(self, jobs: Sequence[Job], hold: Hold, *, batch: Batch | None = None) -> Hold:
@@ -90,10 +92,16 @@ class BudgetGate:
                 self._sleep(backoff * self._random_fraction())
             except BudgetExceededError:
                 hold = self._read_again(hold)
-                raise _refuse(hold.find_tightest(), hold) from None
+                raise self._refuse(hold, jobs[0].correlation_id) from None
             else:
-                return _add_reservation(hold)
+                hold = _add_reservation(hold)
+                self._alerts.publish(hold.states, correlation_id=jobs[0].correlation_id, is_exceeded=False)
+                return hold
         raise RetryableError("too many requests at once reserve from this budget", retry_after=1)
+
+    def _refuse(self, hold: Hold, correlation_id: str) -> ApiError:
+        self._alerts.publish(hold.states, correlation_id=correlation_id, is_exceeded=True)
+        return _build_refusal(hold)
 
     def _read_again(self, hold: Hold) -> Hold:
         owners = list(dict.fromkeys(state.window.owner for state in hold.states))
@@ -130,13 +138,14 @@ def _add_reservation(hold: Hold) -> Hold:
         replace(state, committed_micro_usd=state.committed_micro_usd + total) for state in hold.states
     )
     for state in states:
-        if state.committed_micro_usd >= _WARNING_SHARE * state.limit_micro_usd:
+        if state.is_used_to(_WARNING_PERCENTAGE):
             count(Metric.BUDGET_NEARLY_USED)
             logger.warning("budget nearly used up", **_describe(state))
     return replace(hold, states=states)
 
 
-def _refuse(state: BudgetState, hold: Hold) -> ApiError:
+def _build_refusal(hold: Hold) -> ApiError:
+    state = hold.find_tightest()
     count(Metric.BUDGET_EXCEEDED)
     logger.warning("budget exceeded", **_describe(state))
     period = "daily" if state.window.period == "day" else "monthly"

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ProxyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+ALL_PERCENT = 100
+ALERT_PERCENTAGES = (80, ALL_PERCENT)
+"""How much of a budget is used up when operators are told."""
 
 
 class BudgetPeriod(StrEnum):
@@ -73,16 +79,24 @@ class BudgetWindow:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A window with its limit, and what was counted in it: `spent`, and that with open reservations."""
+    """A window with its limit, and what was counted in it: `spent`, and that with open reservations.
+
+    `announced` are the percentages of this limit that operators were told of.
+    """
 
     window: BudgetWindow
     limit_micro_usd: int
     committed_micro_usd: int = 0
     spent_micro_usd: int = 0
+    announced: frozenset[int] = frozenset()
 
     @property
     def left_micro_usd(self) -> int:
         return max(0, self.limit_micro_usd - self.committed_micro_usd)
+
+    def is_used_to(self, percentage: int) -> bool:
+        """Return whether at least that share of the limit is spent or reserved."""
+        return self.committed_micro_usd >= self.limit_micro_usd * Fraction(percentage, 100)
 
 
 @dataclass(frozen=True, slots=True)

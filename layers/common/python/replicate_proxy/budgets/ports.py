@@ -31,6 +31,10 @@ class BudgetedJobs(BudgetStates, Protocol):
         """
         ...
 
+    def record_announcement(self, state: BudgetState, percentage: int) -> None:
+        """Record that operators know that this percentage of the window's limit is used up."""
+        ...
+
 
 class BudgetStore(BudgetStates, Protocol):
     """The limits."""

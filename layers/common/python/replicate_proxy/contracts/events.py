@@ -30,13 +30,15 @@ class EventName(StrEnum):
     PREDICTION_COMPLETED = "PredictionCompleted"
     JOB_STATUS_CHANGED = "JobStatusChanged"
     ENDPOINT_DISABLED = "EndpointDisabled"
+    BUDGET_THRESHOLD_REACHED = "BudgetThresholdReached"
 
 
 class EventSource(StrEnum):
-    """Where an event originates: at Replicate (received by webhook or poll), or in our own jobs."""
+    """Where an event originates: at Replicate (received by webhook or poll), or in our own records."""
 
     UPSTREAM = "replicate-proxy.upstream"
     JOBS = "replicate-proxy.jobs"
+    BUDGETS = "replicate-proxy.budgets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

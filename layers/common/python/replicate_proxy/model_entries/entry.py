@@ -33,8 +33,9 @@ class ModelEntry:
     `target` is what runs: `owner/name`, `owner/name:version`, a version ID, or `deployments/owner/name`;
     empty for the model of that name itself. The caller's input replaces `defaults`, and `forced` replaces the
     caller's. `allowed_tenants` is empty for all. `timeout_seconds` cancels what takes longer. `images` are
-    the image options of requests that choose none, `price` is a record of `costs.prices.Price`. `fallbacks`
-    run one after the other, for the causes in `fallback_on`.
+    the image options of requests that choose none, `price` is a record of `costs.prices.Price`, and
+    `cost_ceiling_usd` what budgets reserve where the price bounds no prediction. `fallbacks` run one after
+    the other, for the causes in `fallback_on`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelEntry:
     timeout_seconds: int | None = None
     images: Mapping[str, Any] = field(default_factory=dict)
     price: Mapping[str, str] | None = None
+    cost_ceiling_usd: str | None = None
     fallbacks: tuple[FallbackTarget, ...] = ()
     fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
 

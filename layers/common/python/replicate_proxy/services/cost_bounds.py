@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.costs.money import parse_usd
 from replicate_proxy.costs.prices import Price
 from replicate_proxy.costs.worst_case import calculate_worst_case
 from replicate_proxy.jobs.model import SubmissionKind
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CostBounds:
-    """Bounds the cost of requests; `ceiling_micro_usd` stands where no bound is known."""
+    """Bounds the cost of requests; `ceiling_micro_usd` stands where neither price nor entry gives a bound."""
 
     prices: PriceBook
     ceiling_micro_usd: int
@@ -30,6 +31,9 @@ class CostBounds:
         That is the most that its target or one of the fallbacks may cost: an attempt that fails is free.
         """
         entry = request.applied_entry
+        ceiling = (
+            self.ceiling_micro_usd if entry.cost_ceiling_usd is None else parse_usd(entry.cost_ceiling_usd)
+        )
         model_input = entry.build_input(request.input)
         submission = entry.build_submission(request.submission)
         name = submission.model_name or request.model or ""
@@ -40,7 +44,7 @@ class CostBounds:
             bounds.append(
                 self._estimate(fallback.submission, name, fallback.price, {**model_input, **renamed})
             )
-        return max(bounds)
+        return max(ceiling if bound is None else bound for bound in bounds)
 
     def _estimate(
         self,
@@ -48,9 +52,8 @@ class CostBounds:
         name: str,
         record: Mapping[str, str] | None,
         model_input: Mapping[str, Any],
-    ) -> int:
+    ) -> int | None:
         if submission.kind is SubmissionKind.DEPLOYMENT:
-            return self.ceiling_micro_usd
+            return None
         price = Price.parse(record) if record is not None else self.prices.find_price(name)
-        bound = calculate_worst_case(price, model_input) if price else None
-        return self.ceiling_micro_usd if bound is None else bound
+        return calculate_worst_case(price, model_input) if price else None

@@ -179,6 +179,7 @@ class PutModelEntryBody(RequestBody):
     timeout_seconds: Annotated[int, Field(ge=5, le=86_400)] | None = None
     images: ImagesBody = ImagesBody()
     price: PriceBody | None = None
+    cost_ceiling_usd: _BudgetUsd | None = None
     fallbacks: Annotated[tuple[FallbackBody, ...], Field(max_length=5)] = ()
     fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
 

@@ -82,6 +82,7 @@ def _build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
         timeout_seconds=body.timeout_seconds,
         images=body.images.model_dump(exclude_none=True),
         price=body.price.to_record() if body.price else None,
+        cost_ceiling_usd=body.cost_ceiling_usd,
         fallbacks=tuple(
             FallbackTarget(
                 target=fallback.target,
