@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.api.admin.actor import handle_as_actor
 from replicate_proxy.bootstrap.admin import build_router, build_webhook_secret_refresher
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -23,4 +24,4 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | 
         return None
     authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(operator_key_id=authorizer.get("key_id"))
-    return build_router().handle(event)
+    return handle_as_actor(build_router(), event)

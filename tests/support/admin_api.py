@@ -7,27 +7,37 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.api.admin.actor import handle_as_actor
 from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.audit.log import StoredAuditLog
+from replicate_proxy.audit.trail import AuditTrail
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
+from replicate_proxy.operations.pauses import PauseService
+from replicate_proxy.operations.redeliveries import AuditedRedeliveries, WebhookSecretService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.usage.report import UsageReader
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
+from tests.support.audit import build_audit_store
 from tests.support.clock import NOW, FakeClock
 from tests.support.model_entries import FakeModelEntryStore
 from tests.support.pauses import FakePauseStore
 from tests.support.usage import build_budget_store, build_usage_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from replicate_proxy.api.http import Response
+    from replicate_proxy.aws.audit_store import DynamoAuditStore
     from replicate_proxy.aws.budget_store import DynamoBudgetStore
     from replicate_proxy.operations.dead_letters import DeadLetter
     from replicate_proxy.webhooks.model import Delivery
@@ -128,11 +138,13 @@ class AdminApi:
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
     parameter: FakeParameter = field(default_factory=lambda: FakeParameter(OLD_SECRET))
     secret: str = OLD_SECRET
+    user_agent: str = "curl"
     slept_seconds: float = 0
     has_usage_plans: bool = False
     pauses: FakePauseStore = field(default_factory=FakePauseStore)
     budgets: DynamoBudgetStore = field(default_factory=build_budget_store)
     usage: DynamoUsage = field(default_factory=build_usage_store)
+    audit_store: DynamoAuditStore = field(default_factory=build_audit_store)
 
     def sleep(self, seconds: float) -> None:
         self.slept_seconds += seconds
@@ -147,7 +159,13 @@ class AdminApi:
             ),
             "sweep": DeadLetterQueue("q/sweep-dead", note="The next run does the same work"),
         }
-        return DeadLetterService(self.queues, queues, clock=self.clock, sleep=self.sleep)
+        return DeadLetterService(self.queues, queues, clock=self.clock, sleep=self.sleep, audit=self.audit)
+
+    @property
+    def audit(self) -> StoredAuditLog:
+        return StoredAuditLog(
+            self.audit_store, find_key_name=lambda key_id: f"key {key_id}", clock=self.clock, sleep=self.sleep
+        )
 
     @property
     def router(self) -> Router:
@@ -160,6 +178,7 @@ class AdminApi:
             load_digest_key=lambda: DIGEST_KEY,
             clock=self.clock,
             authorizer_cache_ttl=timedelta(seconds=60),
+            audit=self.audit,
             find_budget=self.budgets.find_budget,
         )
         router = Router()
@@ -167,15 +186,18 @@ class AdminApi:
             router,
             AdminServices(
                 keys=keys,
-                tenants=TenantService(store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock),
-                model_entries=ModelEntryService(self.model_entries),
+                tenants=TenantService(
+                    store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock, audit=self.audit
+                ),
+                model_entries=ModelEntryService(self.model_entries, self.audit),
                 dead_letters=self.dead_letters,
-                breaker=self.breaker,
-                redeliveries=FakeRedeliveries(),
-                webhook_secret=self.webhook_secret,
+                breaker=BreakerService(self.breaker, self.audit),
+                redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),
+                webhook_secret=WebhookSecretService(self.webhook_secret, self.audit),
                 usage=UsageReader(self.usage),
-                pauses=self.pauses,
-                budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock),
+                pauses=PauseService(store=self.pauses, clock=self.clock, audit=self.audit),
+                audit=AuditTrail(self.audit_store, self.audit.close_abandoned),
+                budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock, audit=self.audit),
                 clock=self.clock,
             ),
         )
@@ -197,17 +219,34 @@ class AdminApi:
         **query: str,
     ) -> tuple[int, Any]:
         """Send a request to /admin/<path>; return the status and the parsed body."""
+        response = self.send(method, path, body, scopes=scopes, if_match=if_match, query=query)
+        return response["statusCode"], json.loads(response["body"]) if response["body"] else None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        scopes: str | None = "admin",
+        if_match: str | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a request to /admin/<path>."""
         caller = None if scopes is None else {"tenant": "operator", "key_id": "op", "scopes": scopes}
-        response = self.router.handle(
+        return handle_as_actor(
+            self.router,
             {
                 "httpMethod": method,
                 "resource": "/admin/{proxy+}",
                 "path": f"/admin/{path}",
                 "pathParameters": {"proxy": path},
-                "queryStringParameters": query or None,
-                "headers": {} if if_match is None else {"If-Match": if_match},
+                "queryStringParameters": dict(query) if query else None,
+                "headers": {
+                    "User-Agent": self.user_agent,
+                    **({} if if_match is None else {"If-Match": if_match}),
+                },
                 "body": None if body is None else json.dumps(body),
                 "requestContext": {"apiId": "api123", "stage": "prod", "authorizer": caller},
-            }
+            },
         )
-        return response["statusCode"], json.loads(response["body"]) if response["body"] else None

@@ -20,6 +20,7 @@ DELIVERIES_TABLE = "deliveries"
 ACCESS_TABLE = "access"
 CONTROL_TABLE = "control"
 USAGE_TABLE = "usage"
+AUDIT_TABLE = "audit"
 
 _KEYS = {
     JOBS_TABLE: ("pk", "sk"),
@@ -27,11 +28,18 @@ _KEYS = {
     ACCESS_TABLE: ("pk", "sk"),
     CONTROL_TABLE: ("pk",),
     USAGE_TABLE: ("pk", "sk"),
+    AUDIT_TABLE: ("pk", "sk"),
 }
 _INDEXES = {
     JOBS_TABLE: {"by_tenant": ("tenant", "id"), "by_due": ("due_shard", "next_check_at")},
     DELIVERIES_TABLE: {"by_due": ("due_shard", "due_at"), "by_target": ("target_key", "at")},
     USAGE_TABLE: {"by_day": ("day", "pk")},
+    AUDIT_TABLE: {
+        "by_action": ("action", "sk"),
+        "by_key": ("key_id", "sk"),
+        "by_tenant": ("tenant", "sk"),
+        "by_target": ("target", "sk"),
+    },
 }
 
 
@@ -58,6 +66,11 @@ def create_control_table() -> DynamoDBClient:
 def create_usage_table() -> DynamoDBClient:
     """Create the table and return a client."""
     return _create_table(USAGE_TABLE)
+
+
+def create_audit_table() -> DynamoDBClient:
+    """Create the table and return a client."""
+    return _create_table(AUDIT_TABLE)
 
 
 def create_in_memory_aws() -> InMemoryAws:

@@ -16,7 +16,14 @@ from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from tests.support.access import make_key
-from tests.support.aws import ACCESS_TABLE, USAGE_TABLE, create_access_table, create_usage_table
+from tests.support.aws import (
+    ACCESS_TABLE,
+    AUDIT_TABLE,
+    USAGE_TABLE,
+    create_access_table,
+    create_audit_table,
+    create_usage_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,11 +65,13 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with mock_aws():
         create_access_table()
         create_usage_table()
+        create_audit_table()
         boto3.client("s3").create_bucket(Bucket="images")
         secret = boto3.client("secretsmanager").create_secret(Name="signing", SecretString=ROOT_SECRET)
         variables = {
             "ACCESS_TABLE": ACCESS_TABLE,
             "USAGE_TABLE": USAGE_TABLE,
+            "AUDIT_TABLE": AUDIT_TABLE,
             "IMAGES_BUCKET": "images",
             "SIGNING_SECRET_ARN": secret["ARN"],
             **_create_queues(),

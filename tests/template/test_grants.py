@@ -67,6 +67,7 @@ ACTIONS = {
 # The table that each class calls DynamoDB for.
 TABLES = {
     "ControlTable": "ControlTable",
+    "DynamoAuditStore": "AuditTable",
     "DynamoBatchStore": "JobsTable",
     "DynamoBudgetStates": "UsageTable",
     "DynamoBudgetStore": "UsageTable",
@@ -168,6 +169,10 @@ def iterate_calls(node: ast.AST) -> Iterator[str]:
             isinstance(key, ast.Constant) and key.value == "Update" for key in part.keys
         ):
             yield "update_item"
+        if isinstance(part, ast.Dict) and any(
+            isinstance(key, ast.Constant) and key.value == "Delete" for key in part.keys
+        ):
+            yield "delete_item"
 
 
 def find_called(function: str) -> set[Grant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -107,7 +108,7 @@ type Route = tuple[str, str]
 def build_router() -> Router:
     """Return a router with the routes of all functions."""
     router = Router()
-    add_admin_routes(router, AdminServices(*[UNUSED] * 11))
+    add_admin_routes(router, AdminServices(*[UNUSED] * len(fields(AdminServices))))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
     add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
     add_catalog_routes(router, UNUSED, UNUSED)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from replicate_proxy.api.admin.actor import CLI_USER_AGENT
 from replicate_proxy.errors import ConfigurationError, PermanentError, RetryableError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class AdminClient:
         """Set `url` to the stack output ApiUrl, `admin_key` to a key with the scope `admin`."""
         self._url = url.rstrip("/")
         self._session = session or requests.Session()
-        self._headers = {"Authorization": f"Bearer {admin_key}"}
+        # The audit trail records by this that a change came from the command line.
+        self._headers = {"Authorization": f"Bearer {admin_key}", "User-Agent": CLI_USER_AGENT}
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> AdminClient:

@@ -74,6 +74,7 @@ from replicate_proxy.webhooks.request_builder import RequestBuilder
 from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
+from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.aws.sqs import get_queue_url
 from tools.simulation.budget_invariants import CEILING_MICRO_USD
 from tools.simulation.cost_invariants import PRICES
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.services.ingest import CreateResult, JobRequest
@@ -186,6 +188,7 @@ class Composition:
         self._checkpoint = checkpoint
         self._rate_limit = rate_limit
         self.clock = VirtualClock(scheduler)
+        self.audit: AuditLog = NoAuditLog()
         self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
         self.delivery_settings = DeliverySettings()
         self.urls = CallbackUrls(WEBHOOK_BASE_URL, ROOT_SECRET)
@@ -409,6 +412,7 @@ class Composition:
             load_digest_key=lambda: DIGEST_KEY,
             clock=self.clock,
             authorizer_cache_ttl=timedelta(seconds=300),
+            audit=self.audit,
         )
 
     def build_breaker(self) -> CircuitBreaker:

@@ -12,8 +12,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from replicate_proxy.audit.log import StoredAuditLog
 from replicate_proxy.auth.keys import ApiKey, rotate_key
 from replicate_proxy.aws import delivery_store, job_store
+from replicate_proxy.aws.audit_store import DynamoAuditStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.dynamodb import to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
@@ -189,6 +191,13 @@ def _reserve_without_condition(self: Any, state: Any, amount: int) -> Any:
     return item
 
 
+def _move_head_without_condition(self: Any, record: Any) -> Any:
+    item = _build_head_update(self, record)
+    del item["Update"]["ConditionExpression"]
+    item["Update"]["ExpressionAttributeValues"].pop(":old", None)
+    return item
+
+
 def _create_and_reserve_later(self: Any, jobs: Any, hold: Any, *, batch: Any = None) -> None:
     _create_budgeted(self, jobs, replace(hold, states=()), batch=batch)
     for state in hold.states:
@@ -288,6 +297,7 @@ _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(inst
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
 _notify: Callable[..., Any] = Notifier.notify
 _build_reservation: Callable[..., Any] = DynamoBudgetedJobs._build_reservation  # noqa: SLF001 - what is broken
+_build_head_update: Callable[..., Any] = DynamoAuditStore._build_head_update  # noqa: SLF001 - what is broken
 _create_budgeted: Callable[..., Any] = DynamoBudgetedJobs.create
 _count_usage: Callable[..., Any] = UsageCounter.count
 _build_mark: Callable[..., Any] = DynamoUsageStore._build_mark  # noqa: SLF001 - what is broken
@@ -509,6 +519,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "a rotation invalidates all secrets but the last two",
         "a secret keeps its grace",
         ((keys, "rotate_key", _rotate_and_keep_one),),
+    ),
+    Mutant(
+        "a change whose process has ended is not recorded",
+        "every change has one record",
+        ((StoredAuditLog, "close_abandoned", lambda _self: None),),
+    ),
+    Mutant(
+        "a change is made without its intent",
+        "every change is recorded",
+        ((DynamoAuditStore, "begin", lambda _self, _intent: None),),
+    ),
+    Mutant(
+        "a record does not ask whether another was appended",
+        "the audit chain is whole",
+        ((DynamoAuditStore, "_build_head_update", _move_head_without_condition),),
     ),
     Mutant(
         "a canceled prediction costs nothing",

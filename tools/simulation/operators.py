@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import CreateKeyBody, UpdateKeyBody
+from replicate_proxy.audit.actor import acting_as
+from replicate_proxy.audit.model import Actor
 from replicate_proxy.auth.keys import ApiKeySecret, verify_key
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.operations.ports import Stage
@@ -145,7 +147,13 @@ class KeyOperators:
         return self._repeat(partial(self._call, function))
 
     def _call[T](self, function: Callable[[], T]) -> T:
-        return self._world.call_function("admin", function)
+        actor = Actor(key_id=self._world.scheduler.actor.name)
+
+        def act() -> T:
+            with acting_as(actor):
+                return function()
+
+        return self._world.call_function("admin", act)
 
     def _repeat[T](self, function: Callable[[], T]) -> T | None:
         for attempt in range(_MAX_ATTEMPTS):

@@ -17,6 +17,7 @@ class Table(StrEnum):
     DELIVERIES = "DeliveriesTable"
     CONTROL = "ControlTable"
     USAGE = "UsageTable"
+    AUDIT = "AuditTable"
 
 
 class Queue(StrEnum):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
+from tools.simulation.audit_invariants import AuditInvariants
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.budget_invariants import BudgetInvariants
 from tools.simulation.cost_invariants import CostInvariants
@@ -38,6 +39,9 @@ _MAX_REST_SECONDS = 5 * 86400.0
 # In one of so many seeds, a tenant and its key have budgets.
 _BUDGET_SEEDS = 5
 _BUDGET_REMAINDER = 3
+# In one of so many, changes of keys are recorded in the audit trail.
+_AUDIT_SEEDS = 5
+_AUDIT_REMAINDER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ def run_seed(
         UsageInvariants(world, invariants)
         BudgetInvariants(world, invariants)
         keys = KeyInvariants(world, invariants)
+        if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER:
+            AuditInvariants(world, invariants).start()
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:
             scheduler.run(plan.quiet_from)

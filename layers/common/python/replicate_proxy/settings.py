@@ -89,6 +89,7 @@ CONTROL_TABLE = _required_text(
 USAGE_TABLE = _required_text(
     "USAGE_TABLE", ("admin", "ingest", "query", "usage"), "Table of usage and budgets"
 )
+AUDIT_TABLE = _required_text("AUDIT_TABLE", ("admin",), "Table of the audit trail")
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
     (*_JOB_WRITERS, "deliver", "files", "notify", "query", "webhook"),

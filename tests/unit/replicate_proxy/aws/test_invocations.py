@@ -18,6 +18,7 @@ from replicate_proxy.operations.dead_letters import (
     DeadLetterService,
 )
 from tests.support.admin_api import FakeQueueClient
+from tests.support.audit import NoAuditLog
 from tests.support.aws import make_client_error
 from tests.support.clock import NOW, FakeClock
 
@@ -115,7 +116,9 @@ def test_retry_is_retryable_when_function_fails_again() -> None:
 
 def make_service(queues: FakeQueueClient, client: FakeLambda) -> DeadLetterService:
     queue = DeadLetterQueue("q/dead", retry=make_invocations(client).retry)
-    return DeadLetterService(queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None)
+    return DeadLetterService(
+        queues, {"sweep": queue}, clock=FakeClock(), sleep=lambda _: None, audit=NoAuditLog()
+    )
 
 
 def test_redrive_deletes_messages_whose_invocation_succeeds() -> None:

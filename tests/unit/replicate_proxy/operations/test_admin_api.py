@@ -41,6 +41,8 @@ ROUTES = [
     ("POST", "breaker/reset"),
     ("POST", "webhook-secret/refresh"),
     ("GET", "usage"),
+    ("GET", "audit"),
+    ("GET", "audit/verification"),
     ("GET", "pause"),
     ("POST", "pause"),
     ("POST", "resume"),

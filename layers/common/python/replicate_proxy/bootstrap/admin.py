@@ -20,16 +20,20 @@ from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
+from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
+from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
+from replicate_proxy.operations.pauses import PauseService
+from replicate_proxy.operations.redeliveries import AuditedRedeliveries, WebhookSecretService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
@@ -99,6 +103,7 @@ def build_router() -> Router:
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
     budget_store = DynamoBudgetStore(get_client("dynamodb"), env[USAGE_TABLE])
     usage_plan_keys = UsagePlanKeys(gateway, default_limits=_build_default_limits(env))
+    audit = build_audit_log()
     keys = KeyService(
         store=DynamoKeyStore(get_client("dynamodb"), table),
         gateway=gateway,
@@ -106,6 +111,7 @@ def build_router() -> Router:
         load_digest_key=load_api_key_digest_key,
         clock=clock,
         authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
+        audit=audit,
         find_budget=budget_store.find_budget,
     )
     router = Router()
@@ -117,20 +123,23 @@ def build_router() -> Router:
                 store=DynamoTenantStore(get_client("dynamodb"), table),
                 usage_plan_keys=usage_plan_keys,
                 clock=clock,
+                audit=audit,
             ),
-            model_entries=ModelEntryService(DynamoModelEntryStore(build_control_table())),
+            model_entries=ModelEntryService(DynamoModelEntryStore(build_control_table()), audit),
             dead_letters=DeadLetterService(
                 SqsQueueClient(get_client("sqs")),
                 build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),
                 clock=clock,
                 sleep=time.sleep,
+                audit=audit,
             ),
-            breaker=build_circuit_breaker(),
-            redeliveries=build_redelivery_service(),
-            webhook_secret=build_webhook_secret_refresher(),
+            breaker=BreakerService(build_circuit_breaker(), audit),
+            redeliveries=AuditedRedeliveries(build_redelivery_service(), audit),
+            webhook_secret=WebhookSecretService(build_webhook_secret_refresher(), audit),
             usage=build_usage_reader(),
-            pauses=DynamoPauseStore(build_control_table()),
-            budgets=BudgetService(store=budget_store, keys=keys, clock=clock),
+            pauses=PauseService(store=DynamoPauseStore(build_control_table()), clock=clock, audit=audit),
+            audit=build_audit_trail(),
+            budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
             clock=clock,
         ),
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.errors import UnknownNameError
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
+    from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.budgets.model import BudgetLimits, BudgetState
     from replicate_proxy.budgets.ports import BudgetStore
     from replicate_proxy.operations.keys import KeyService
@@ -24,7 +27,8 @@ class BudgetService:
     the limits after it is stored, and so one of both marks it.
     """
 
-    def __init__(self, *, store: BudgetStore, keys: KeyService, clock: Clock) -> None:
+    def __init__(self, *, store: BudgetStore, keys: KeyService, clock: Clock, audit: AuditLog) -> None:
+        self._audit = audit
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -38,16 +42,28 @@ class BudgetService:
 
     def put(self, owner: BudgetOwner, limits: BudgetLimits, stage: Stage) -> None:
         """Set the limits. What was spent and reserved before in the same window counts."""
-        self._store.put_limits(owner, limits)
-        self._mark_keys(owner, stage)
+        stored = self._store.get_limits(owner)
+        with self._audit.change(
+            AuditAction.PUT_BUDGET,
+            _get_target(owner),
+            tenant=owner.tenant,
+            before=asdict(stored) if stored else None,
+        ) as change:
+            self._store.put_limits(owner, limits)
+            self._mark_keys(owner, stage)
+            change.after = asdict(limits)
         logger.info("budget set", for_tenant=owner.tenant, for_key_id=owner.key_id)
 
     def delete(self, owner: BudgetOwner, stage: Stage) -> None:
         """Delete the limits. Raises UnknownNameError without a budget."""
-        if self._store.get_limits(owner) is None:
+        stored = self._store.get_limits(owner)
+        if stored is None:
             raise UnknownNameError(f"{owner.name} has no budget")
-        self._store.delete_limits(owner)
-        self._mark_keys(owner, stage)
+        with self._audit.change(
+            AuditAction.DELETE_BUDGET, _get_target(owner), tenant=owner.tenant, before=asdict(stored)
+        ):
+            self._store.delete_limits(owner)
+            self._mark_keys(owner, stage)
         logger.info("budget deleted", for_tenant=owner.tenant, for_key_id=owner.key_id)
 
     def find_owner_of_key(self, key_id: str) -> BudgetOwner:
@@ -60,3 +76,7 @@ class BudgetService:
         else:
             key_ids = [key.id for key in self._keys.list(tenant=owner.tenant) if key.revoked_at is None]
         self._keys.mark_budgets(key_ids, stage)
+
+
+def _get_target(owner: BudgetOwner) -> str:
+    return f"tenants/{owner.tenant}/budget" if owner.key_id is None else f"keys/{owner.key_id}/budget"

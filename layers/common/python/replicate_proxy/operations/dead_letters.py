@@ -9,10 +9,11 @@ no queue are failed Lambda invocations, which are repeated instead.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.errors import ApiError, ProxyError, UnknownNameError
 from replicate_proxy.observability import logger
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.ports import Clock
 
 
@@ -150,12 +152,14 @@ class DeadLetterService:
         *,
         clock: Clock,
         sleep: Callable[[float], None],
+        audit: AuditLog,
         max_duration_seconds: float = 20,
     ) -> None:
         self._client = client
         self._queues_by_name = queues_by_name
         self._clock = clock
         self._sleep = sleep
+        self._audit = audit
         self._max_duration = timedelta(seconds=max_duration_seconds)
 
     def get_depths(self) -> dict[str, tuple[DeadLetterQueue, QueueDepth]]:
@@ -191,7 +195,7 @@ class DeadLetterService:
             self._sleep(1 / rate_per_second)
             return True
 
-        return self._process_matching(queue, message_filter, limit, redrive_one)
+        return self._audit_process(AuditAction.REDRIVE, name, message_filter, limit, redrive_one)
 
     def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> BulkResult:
         """Delete the matching messages."""
@@ -202,7 +206,7 @@ class DeadLetterService:
             logger.info("dead letter discarded", queue=name, message_id=message.id)
             return True
 
-        return self._process_matching(queue, message_filter, limit, discard_one)
+        return self._audit_process(AuditAction.DISCARD, name, message_filter, limit, discard_one)
 
     def _resend_or_retry(self, queue: DeadLetterQueue, message: DeadLetter) -> bool:
         """Return whether the message was sent to its source or its invocation repeated."""
@@ -218,6 +222,26 @@ class DeadLetterService:
             logger.warning("dead letter not redriven", message_id=message.id, reason=str(error))
             return False
         return True
+
+    def _audit_process(
+        self,
+        action: AuditAction,
+        name: str,
+        message_filter: DeadLetterFilter,
+        limit: int,
+        process: Callable[[DeadLetter], bool],
+    ) -> BulkResult:
+        parameters = {
+            "job_id": message_filter.job_id,
+            "message_ids": sorted(message_filter.message_ids),
+            "limit": limit,
+        }
+        with self._audit.change(
+            action, f"queues/{name}", tenant=message_filter.tenant, parameters=parameters
+        ) as change:
+            result = self._process_matching(self._find_queue(name), message_filter, limit, process)
+            change.after = asdict(result)
+        return result
 
     def _process_matching(
         self,

@@ -6,21 +6,46 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, rotate_key
+from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.errors import ApiError, ConflictError, UnknownNameError, field_error
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
 
     from replicate_proxy.api.admin.bodies import CreateKeyBody, LimitsBody, UpdateKeyBody
+    from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.audit.model import AuditedChange
     from replicate_proxy.auth.ports import KeyStore
     from replicate_proxy.operations.ports import Gateway, Stage
     from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
 
 _MAX_CHANGE_ATTEMPTS = 5
+
+
+def describe_key(key: ApiKey) -> dict[str, Any]:
+    """Return the key as operators see it: without its digests and its usage plan key."""
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "name": key.name,
+        "scopes": sorted(key.scopes),
+        "created_at": format_timestamp(key.created_at),
+        "expires_at": format_optional_timestamp(key.expires_at),
+        "last_used_at": format_optional_timestamp(key.last_used_at),
+        "revoked_at": format_optional_timestamp(key.revoked_at),
+        "previous_secret_until": format_optional_timestamp(
+            max((entry.expires_at for entry in key.previous_digests), default=None)
+        ),
+        "allowed_ips": list(key.allowed_ips),
+        "allowed_models": list(key.allowed_models),
+        "limits": asdict(key.limits) if key.limits else None,
+    }
 
 
 class KeyService:
@@ -40,6 +65,7 @@ class KeyService:
         load_digest_key: Callable[[], bytes],
         clock: Clock,
         authorizer_cache_ttl: timedelta,
+        audit: AuditLog,
         find_budget: Callable[[str, str], bool] = lambda _tenant, _key_id: False,
     ) -> None:
         self._store = store
@@ -48,6 +74,7 @@ class KeyService:
         self._load_digest_key = load_digest_key
         self._clock = clock
         self._authorizer_cache_ttl = authorizer_cache_ttl
+        self._audit = audit
         self._find_budget = find_budget
 
     def create(self, body: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
@@ -64,11 +91,13 @@ class KeyService:
             allowed_models=body.allowed_models,
             expires_at=body.expires_at,
         )
-        key = replace(key, **self._assign_usage_key(key.tenant, key.id, body.limits, stage))
-        self._store.create(key)
-        # After the key is stored, or a budget that is set meanwhile would not find the key.
-        if self._find_budget(key.tenant, key.id):
-            _, key = self._change(key.id, self._mark_budget)
+        with self._audit.change(AuditAction.CREATE_KEY, f"keys/{key.id}", tenant=key.tenant) as change:
+            key = replace(key, **self._assign_usage_key(key.tenant, key.id, body.limits, stage))
+            self._store.create(key)
+            # After the key is stored, or a budget that is set meanwhile would not find the key.
+            if self._find_budget(key.tenant, key.id):
+                _, key = self._change(key.id, self._mark_budget)
+            change.after = describe_key(key)
         logger.info("key created", created_key_id=key.id, for_tenant=key.tenant)
         return key, secret
 
@@ -89,19 +118,21 @@ class KeyService:
         changes = body.model_dump(include=body.model_fields_set - {"limits"})
         self._check_expiry(changes.get("expires_at"))
         key = _require_active(self.get(key_id))
-        usage: dict[str, Any] = {}
-        if "limits" in body.model_fields_set:
-            usage = self._assign_usage_key(key.tenant, key.id, body.limits, stage)
-        try:
-            key, updated = self._change(
-                key_id, lambda current: replace(_require_active(current), **changes, **usage)
-            )
-        except (ApiError, ConflictError):
-            self._usage_plan_keys.remove(usage.get("usage_key_id"))
-            raise
-        if updated.usage_key_id != key.usage_key_id:
-            self._usage_plan_keys.remove(key.usage_key_id)
-        self._gateway.flush_authorizer_cache(stage)
+        with self._audit_change(AuditAction.UPDATE_KEY, key) as audited:
+            usage: dict[str, Any] = {}
+            if "limits" in body.model_fields_set:
+                usage = self._assign_usage_key(key.tenant, key.id, body.limits, stage)
+            try:
+                key, updated = self._change(
+                    key_id, lambda current: replace(_require_active(current), **changes, **usage)
+                )
+            except (ApiError, ConflictError):
+                self._usage_plan_keys.remove(usage.get("usage_key_id"))
+                raise
+            audited.before, audited.after = describe_key(key), describe_key(updated)
+            if updated.usage_key_id != key.usage_key_id:
+                self._usage_plan_keys.remove(key.usage_key_id)
+            self._gateway.flush_authorizer_cache(stage)
         return updated
 
     def rotate(self, key_id: str, overlap: timedelta, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
@@ -119,9 +150,12 @@ class KeyService:
             secrets.append(secret)
             return rotated
 
-        _, rotated = self._change(key_id, rotate)
-        if not overlap:
-            self._gateway.flush_authorizer_cache(stage)
+        parameters = {"overlap_seconds": int(overlap.total_seconds())}
+        with self._audit_change(AuditAction.ROTATE_KEY, self.get(key_id), parameters) as audited:
+            key, rotated = self._change(key_id, rotate)
+            audited.before, audited.after = describe_key(key), describe_key(rotated)
+            if not overlap:
+                self._gateway.flush_authorizer_cache(stage)
         logger.info("key rotated", rotated_key_id=rotated.id, for_tenant=rotated.tenant)
         return rotated, secrets[-1]
 
@@ -132,13 +166,16 @@ class KeyService:
         """
         now = self._clock.now()
         key = self.get(key_id)
-        if key.revoked_at is None:
-            _, key = self._change(
-                key_id, lambda current: replace(current, revoked_at=current.revoked_at or now)
-            )
-            logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
-        self._usage_plan_keys.remove(key.usage_key_id)
-        is_flushed = self._gateway.flush_authorizer_cache(stage)
+        with self._audit_change(AuditAction.REVOKE_KEY, key) as audited:
+            if key.revoked_at is None:
+                before, key = self._change(
+                    key_id, lambda current: replace(current, revoked_at=current.revoked_at or now)
+                )
+                audited.before = describe_key(before)
+                logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
+            audited.after = describe_key(key)
+            self._usage_plan_keys.remove(key.usage_key_id)
+            is_flushed = self._gateway.flush_authorizer_cache(stage)
         return key, now if is_flushed else now + self._authorizer_cache_ttl
 
     def mark_budgets(self, key_ids: Iterable[str], stage: Stage) -> None:
@@ -146,6 +183,14 @@ class KeyService:
         for key_id in key_ids:
             self._change(key_id, self._mark_budget)
         self._gateway.flush_authorizer_cache(stage)
+
+    def _audit_change(
+        self, action: AuditAction, key: ApiKey, parameters: Any = None
+    ) -> AbstractContextManager[AuditedChange]:
+        """Record a change of the key, which replaces `before` by what it finds when it is made."""
+        return self._audit.change(
+            action, f"keys/{key.id}", tenant=key.tenant, parameters=parameters, before=describe_key(key)
+        )
 
     def _mark_budget(self, key: ApiKey) -> ApiKey:
         return replace(key, has_budget=self._find_budget(key.tenant, key.id))

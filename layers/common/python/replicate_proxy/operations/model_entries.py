@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError, UnknownNameError, field_error
 from replicate_proxy.model_entries.document import MAX_DOCUMENT_BYTES, encode_entries
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.model_entries.document import EntryDocument, EntryStore
     from replicate_proxy.model_entries.entry import ModelEntry
 
@@ -23,8 +28,9 @@ class ModelEntryService:
     `if_match` is the ETag that the caller has read, None to change whatever is there.
     """
 
-    def __init__(self, store: EntryStore) -> None:
+    def __init__(self, store: EntryStore, audit: AuditLog) -> None:
         self._store = store
+        self._audit = audit
 
     def read(self) -> EntryDocument:
         return self._store.read()
@@ -39,20 +45,36 @@ class ModelEntryService:
 
     def put(self, entry: ModelEntry, *, if_match: str | None) -> EntryDocument:
         """Create or replace one entry."""
-        return self._change({entry.name: entry}, if_match, is_complete=False)
+        return self._put_one(AuditAction.PUT_MODEL_ENTRY, entry.name, entry, if_match)
 
     def delete(self, name: str, *, if_match: str | None) -> None:
         """Raise UnknownNameError if there is no such entry."""
         self.get(name)
-        self._change({name: None}, if_match, is_complete=False)
+        self._put_one(AuditAction.DELETE_MODEL_ENTRY, name, None, if_match)
 
     def replace_all(self, entries: Mapping[str, ModelEntry], *, if_match: str | None) -> EntryDocument:
         """Replace all entries by these."""
-        return self._change(entries, if_match, is_complete=True)
+        stored = self._store.read()
+        described = _describe(stored, list(stored.entries))
+        with self._audit.change(AuditAction.REPLACE_MODEL_ENTRIES, "models", before=described) as change:
+            before, after = self._change(entries, if_match, is_complete=True)
+            names = _list_changed(before, after)
+            change.before, change.after = _describe(before, names), _describe(after, names)
+        return after
+
+    def _put_one(
+        self, action: AuditAction, name: str, entry: ModelEntry | None, if_match: str | None
+    ) -> EntryDocument:
+        described = _describe(self._store.read(), [name])
+        with self._audit.change(action, f"models/{name}", before=described) as change:
+            before, after = self._change({name: entry}, if_match, is_complete=False)
+            change.before, change.after = _describe(before, [name]), _describe(after, [name])
+        return after
 
     def _change(
         self, changes: Mapping[str, ModelEntry | None], if_match: str | None, *, is_complete: bool
-    ) -> EntryDocument:
+    ) -> tuple[EntryDocument, EntryDocument]:
+        """Return the document before and after the changes."""
         for _ in range(_MAX_ATTEMPTS):
             document = self._store.read()
             if if_match not in (None, "*", document.etag):
@@ -67,12 +89,35 @@ class ModelEntryService:
             except ConflictError:
                 continue
             _log_change(document, changed)
-            return changed
+            return document, changed
         raise RetryableError("too many concurrent changes of the model entries", retry_after=1)
 
 
 def _log_change(before: EntryDocument, after: EntryDocument) -> None:
     """Log the names of the entries that were changed; the operator's key is in every line of the function."""
+    names = _list_changed(before, after)
+    logger.info("model entries changed", revision=after.revision, names=names)
+
+
+def _list_changed(before: EntryDocument, after: EntryDocument) -> list[str]:
     names = {*before.entries, *after.entries}
-    changed = sorted(name for name in names if before.entries.get(name) != after.entries.get(name))
-    logger.info("model entries changed", revision=after.revision, names=changed)
+    return sorted(name for name in names if before.entries.get(name) != after.entries.get(name))
+
+
+def _describe(document: EntryDocument, names: Sequence[str]) -> dict[str, Any]:
+    """Return the entries with these names, and digests in place of the values of input fields."""
+    return {name: _describe_entry(document.entries[name]) for name in names if name in document.entries}
+
+
+def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
+    digests = {
+        name: {field: _digest(value) for field, value in getattr(entry, name).items()}
+        for name in ("defaults", "forced")
+    }
+    return {**asdict(entry), **digests}
+
+
+def _digest(value: Any) -> str:
+    """Return enough to see that a value has changed."""
+    text = json.dumps(value, sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"

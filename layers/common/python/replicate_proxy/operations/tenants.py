@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.tenants import Tenant
+from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.auth.ports import TenantStore
     from replicate_proxy.auth.tenants import ImageDefaults
@@ -17,10 +20,25 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
+def describe_tenant(tenant: Tenant) -> dict[str, Any]:
+    """Return the tenant's settings as operators see them: without its usage plan key."""
+    return {
+        "name": tenant.name,
+        "display_name": tenant.display_name,
+        "images": asdict(tenant.images),
+        "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
+        "created_at": format_optional_timestamp(tenant.created_at),
+        "updated_at": format_optional_timestamp(tenant.updated_at),
+    }
+
+
 class TenantService:
     """Stores tenants' settings. They are optional: a tenant without settings has the defaults."""
 
-    def __init__(self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock) -> None:
+    def __init__(
+        self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock, audit: AuditLog
+    ) -> None:
+        self._audit = audit
         self._store = store
         self._usage_plan_keys = usage_plan_keys
         self._clock = clock
@@ -50,24 +68,31 @@ class TenantService:
         `updated_at`.
         """
         now = self._clock.now()
-        current = self._store.get(name) or Tenant(name, created_at=now)
+        stored = self._store.get(name)
+        current = stored or Tenant(name, created_at=now)
         updated = replace(current, display_name=display_name, images=images, updated_at=now)
-        if current.usage_key_id is None or token_limits != current.token_limits:
-            usage = self._usage_plan_keys.assign(f"{name}-tokens", token_limits, stage)
-            updated = replace(
-                updated,
-                token_limits=usage.limits,
-                usage_key_id=usage.usage_key_id,
-                usage_key=usage.usage_key,
-            )
-        self._store.save(updated)
-        if updated.usage_key_id != current.usage_key_id:
-            self._usage_plan_keys.remove(current.usage_key_id)
+        before = describe_tenant(stored) if stored else None
+        target = f"tenants/{name}"
+        with self._audit.change(AuditAction.PUT_TENANT, target, tenant=name, before=before) as change:
+            if current.usage_key_id is None or token_limits != current.token_limits:
+                usage = self._usage_plan_keys.assign(f"{name}-tokens", token_limits, stage)
+                updated = replace(
+                    updated,
+                    token_limits=usage.limits,
+                    usage_key_id=usage.usage_key_id,
+                    usage_key=usage.usage_key,
+                )
+            self._store.save(updated)
+            change.after = describe_tenant(updated)
+            if updated.usage_key_id != current.usage_key_id:
+                self._usage_plan_keys.remove(current.usage_key_id)
         return updated
 
     def delete(self, name: str) -> None:
         """Delete the settings, so that the defaults apply. Keys stay valid; revoke them to block a tenant."""
         tenant = self.get(name)
-        # In this order: settings that name a deleted usage key would lock the tenant out.
-        self._store.delete(name)
-        self._usage_plan_keys.remove(tenant.usage_key_id)
+        before, target = describe_tenant(tenant), f"tenants/{name}"
+        with self._audit.change(AuditAction.DELETE_TENANT, target, tenant=name, before=before):
+            # In this order: settings that name a deleted usage key would lock the tenant out.
+            self._store.delete(name)
+            self._usage_plan_keys.remove(tenant.usage_key_id)

@@ -13,17 +13,17 @@ from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_delivery_view, build_redelivery_view
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_optional_timestamp
-from replicate_proxy.observability import logger
 from replicate_proxy.webhooks.redelivery import TenantPosition
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.operations.ports import BreakerControl, Redeliveries
-    from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+    from replicate_proxy.operations.breaker import BreakerService
+    from replicate_proxy.operations.ports import Redeliveries
+    from replicate_proxy.operations.redeliveries import WebhookSecretService
 
 
-def add_breaker_routes(router: Router, breaker: BreakerControl) -> None:
+def add_breaker_routes(router: Router, breaker: BreakerService) -> None:
     """Register the routes of the circuit breaker for calls to Replicate."""
 
     @router.get("/admin/breaker")
@@ -35,16 +35,13 @@ def add_breaker_routes(router: Router, breaker: BreakerControl) -> None:
     def trip_breaker(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         body = parse_body(TripBreakerBody, request.json_or_empty())
-        logger.warning("circuit breaker opened by operator", seconds=body.seconds)
-        breaker.trip("admin", seconds=body.seconds)
-        return json_response(200, dict(breaker.describe()))
+        return json_response(200, dict(breaker.trip(seconds=body.seconds)))
 
     @router.post("/admin/breaker/reset")
     def reset_breaker(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        logger.warning("circuit breaker closed by operator")
-        resume_by = format_optional_timestamp(breaker.reset())
-        return json_response(200, {**breaker.describe(), "waiting_jobs_resume_by": resume_by})
+        state, resume_by = breaker.reset()
+        return json_response(200, {**state, "waiting_jobs_resume_by": format_optional_timestamp(resume_by)})
 
 
 def add_redelivery_routes(router: Router, redeliveries: Redeliveries) -> None:
@@ -65,7 +62,7 @@ def add_redelivery_routes(router: Router, redeliveries: Redeliveries) -> None:
         return json_response(202, build_delivery_view(delivery))
 
 
-def add_webhook_secret_routes(router: Router, secret: WebhookSecretRefresher) -> None:
+def add_webhook_secret_routes(router: Router, secret: WebhookSecretService) -> None:
     """Register the refresh of the secret that verifies Replicate's webhooks."""
 
     @router.post("/admin/webhook-secret/refresh")

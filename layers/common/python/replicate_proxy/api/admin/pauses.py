@@ -8,18 +8,16 @@ from replicate_proxy.api.admin.bodies import PauseBody, ResumeBody
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.clock import format_timestamp
-from replicate_proxy.observability import logger
-from replicate_proxy.pauses.pause import ALL_TENANTS, Pause
+from replicate_proxy.pauses.pause import ALL_TENANTS
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.pauses.pause import Pauses, PauseStore
-    from replicate_proxy.ports import Clock
+    from replicate_proxy.operations.pauses import PauseService
+    from replicate_proxy.pauses.pause import Pauses
 
 
-def add_pause_routes(router: Router, pauses: PauseStore, clock: Clock) -> None:
+def add_pause_routes(router: Router, pauses: PauseService) -> None:
     """Register the routes of pauses."""
 
     @router.get("/admin/pause", query=())
@@ -31,21 +29,13 @@ def add_pause_routes(router: Router, pauses: PauseStore, clock: Clock) -> None:
     def pause(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         body = parse_body(PauseBody, request.json_or_empty())
-        added = Pause(body.mode, format_timestamp(clock.now()), body.reason)
-        logger.warning(
-            "predictions paused by operator",
-            for_tenant=body.tenant,
-            mode=body.mode.value,
-            reason=body.reason,
-        )
-        return _show(pauses.put(body.tenant or ALL_TENANTS, added))
+        return _show(pauses.pause(body.tenant, body.mode, body.reason))
 
     @router.post("/admin/resume")
     def resume(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         body = parse_body(ResumeBody, request.json_or_empty())
-        logger.warning("predictions resumed by operator", for_tenant=body.tenant)
-        return _show(pauses.remove(body.tenant or ALL_TENANTS))
+        return _show(pauses.resume(body.tenant))
 
 
 def _show(pauses: Pauses) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.api.admin.audit import add_audit_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
 from replicate_proxy.api.admin.keys import add_key_routes
@@ -20,15 +21,17 @@ from replicate_proxy.api.admin.usage import add_admin_usage_routes
 
 if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
+    from replicate_proxy.audit.trail import AuditTrail
+    from replicate_proxy.operations.breaker import BreakerService
     from replicate_proxy.operations.budgets import BudgetService
     from replicate_proxy.operations.dead_letters import DeadLetterService
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.model_entries import ModelEntryService
-    from replicate_proxy.operations.ports import BreakerControl, Redeliveries
+    from replicate_proxy.operations.pauses import PauseService
+    from replicate_proxy.operations.ports import Redeliveries
+    from replicate_proxy.operations.redeliveries import WebhookSecretService
     from replicate_proxy.operations.tenants import TenantService
-    from replicate_proxy.pauses.pause import PauseStore
     from replicate_proxy.ports import Clock
-    from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
     from replicate_proxy.usage.report import UsageReader
 
 
@@ -40,12 +43,13 @@ class AdminServices:
     tenants: TenantService
     model_entries: ModelEntryService
     dead_letters: DeadLetterService
-    breaker: BreakerControl
+    breaker: BreakerService
     redeliveries: Redeliveries
-    webhook_secret: WebhookSecretRefresher
+    webhook_secret: WebhookSecretService
     usage: UsageReader
     budgets: BudgetService
-    pauses: PauseStore
+    pauses: PauseService
+    audit: AuditTrail
     clock: Clock
 
 
@@ -59,5 +63,6 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_redelivery_routes(router, services.redeliveries)
     add_webhook_secret_routes(router, services.webhook_secret)
     add_budget_routes(router, services.budgets)
-    add_pause_routes(router, services.pauses, services.clock)
+    add_pause_routes(router, services.pauses)
+    add_audit_routes(router, services.audit)
     add_admin_usage_routes(router, services.usage, services.clock)

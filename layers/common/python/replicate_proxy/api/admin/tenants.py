@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutTenantBody
 from replicate_proxy.api.admin.stage import get_stage
@@ -11,13 +10,12 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import ImageDefaults, is_tenant_name
-from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.errors import field_error
+from replicate_proxy.operations.tenants import describe_tenant
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.auth.tenants import Tenant
     from replicate_proxy.operations.tenants import TenantService
 
 
@@ -27,12 +25,12 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
     @router.get("/admin/tenants", query=())
     def list_tenants(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        return json_response(200, {"results": [build_tenant_view(tenant) for tenant in tenants.list()]})
+        return json_response(200, {"results": [describe_tenant(tenant) for tenant in tenants.list()]})
 
     @router.get("/admin/tenants/{name}")
     def get_tenant(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        return json_response(200, build_tenant_view(tenants.get(request.path_params["name"])))
+        return json_response(200, describe_tenant(tenants.get(request.path_params["name"])))
 
     @router.put("/admin/tenants/{name}")
     def put_tenant(request: Request) -> Response:
@@ -48,22 +46,10 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
             token_limits=body.token_limits.to_limits() if body.token_limits else None,
             stage=get_stage(request),
         )
-        return json_response(200, build_tenant_view(tenant))
+        return json_response(200, describe_tenant(tenant))
 
     @router.delete("/admin/tenants/{name}")
     def delete_tenant(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         tenants.delete(request.path_params["name"])
         return json_response(204, None)
-
-
-def build_tenant_view(tenant: Tenant) -> dict[str, Any]:
-    """Return the tenant's settings."""
-    return {
-        "name": tenant.name,
-        "display_name": tenant.display_name,
-        "images": asdict(tenant.images),
-        "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
-        "created_at": format_optional_timestamp(tenant.created_at),
-        "updated_at": format_optional_timestamp(tenant.updated_at),
-    }
