@@ -57,7 +57,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients bench simulate explore mutants chaos chaos-smoke budget-load coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients bench simulate reconcile explore mutants chaos chaos-smoke budget-load coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -92,6 +92,9 @@ integration: env clients-js ## Run integration tests and chaos-smoke on temporar
 simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=100 FIRST=1]
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),100) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+reconcile: env ## Compare the costs of 10,000 simulated jobs with the simulated invoice  [SEEDS=92]
+	@$(BIN)/python -m tools.simulation run --jobs 100 --seeds $(or $(SEEDS),92)
 
 explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook CHOICES=2 PREEMPTIONS=2 CRASHES=2 FAULTS=2 MINUTES=10]
 	@$(BIN)/python -m tools.simulation explore $(if $(SCENARIO),--scenario $(SCENARIO)) \

@@ -7,9 +7,9 @@ from typing import Any
 
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
-from replicate_proxy.jobs.model import TERMINAL_STATUSES, AttemptOutcome, Job
+from replicate_proxy.jobs.model import TERMINAL_STATUSES, AttemptOutcome, Job, JobStatus
 from tools.chaos.application import Application, UnreliableReceiver
-from tools.chaos.workload import EXPECTED_STATUSES, PlannedJob
+from tools.chaos.workload import EXPECTED_STATUSES, JobKind, PlannedJob
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
 
@@ -44,6 +44,21 @@ class ObservedStatuses:
 
 
 @dataclass(frozen=True)
+class MoneyAudit:
+    """What Replicate has billed for jobs with a known cost, what they cost by their records, and the rest.
+
+    `wrong` are jobs whose exact cost is not what was billed, or whose estimate is more than that. Amounts are
+    in millionths of a US dollar.
+    """
+
+    wrong: Sequence[str] = ()
+    billed: int = 0
+    costs: int = 0
+    estimates: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """The IDs of the jobs that violate each guarantee, and some numbers for information."""
 
@@ -55,6 +70,7 @@ class AuditResult:
     not_notified: Sequence[str]
     retries: int
     outputs_not_stored: int
+    money: MoneyAudit
     final_statuses: Mapping[str, int]
 
 
@@ -77,11 +93,7 @@ def audit_jobs(
         if accepted_ids.get(planned.number) in stored_jobs
     ]
     missing = [job_id for job_id in accepted_ids.values() if job_id not in stored_jobs]
-    unexpected = [
-        job.id
-        for planned, job in pairs
-        if job.is_terminal and job.status.value not in EXPECTED_STATUSES[planned.kind]
-    ]
+    unexpected = [job.id for planned, job in pairs if job.is_terminal and not _is_expected(planned, job)]
     notified = receiver.collect_statuses()
     return AuditResult(
         accepted=len(accepted_ids),
@@ -94,8 +106,44 @@ def audit_jobs(
         not_notified=[job.id for planned, job in pairs if planned.wants_webhook and not notified.get(job.id)],
         retries=sum(_count_retries(job) for _, job in pairs),
         outputs_not_stored=sum(_has_source_url(job) for _, job in pairs),
+        money=audit_money([job for _, job in pairs], simulator.call_control_api("GET", "invoice")["lines"]),
         final_statuses=Counter(f"{planned.kind} {job.status.value}" for planned, job in pairs),
     )
+
+
+def _is_expected(planned: PlannedJob, job: Job) -> bool:
+    """Return whether the job may have ended so. After an unknown outcome it fails instead of falling back."""
+    is_uncertain = any(
+        past.outcome not in {AttemptOutcome.FAILED, AttemptOutcome.REJECTED} for past in job.past_attempts
+    )
+    if planned.kind is JobKind.FALLBACK and is_uncertain and job.status is JobStatus.FAILED:
+        return True
+    return job.status.value in EXPECTED_STATUSES[planned.kind]
+
+
+def audit_money(jobs: Iterable[Job], invoice_lines: Iterable[Mapping[str, Any]]) -> MoneyAudit:
+    """Compare the costs of the jobs that are over with Replicate's invoice."""
+    invoice: Counter[str] = Counter()
+    for line in invoice_lines:
+        for job_id in line["jobs"]:
+            invoice[job_id] += line["micro_usd"]
+    ended = [job for job in jobs if job.is_terminal]
+    exact = [
+        job for job in ended if job.cost and job.cost.micro_usd is not None and not job.cost.is_estimated
+    ]
+    estimates = [job for job in ended if job.cost and job.cost.is_estimated]
+    wrong = [job.id for job in exact if _get_cost(job) != invoice[job.id]]
+    return MoneyAudit(
+        wrong=[*wrong, *(job.id for job in estimates if _get_cost(job) > invoice[job.id])],
+        billed=sum(invoice[job.id] for job in exact),
+        costs=sum(map(_get_cost, exact)),
+        estimates=len(estimates),
+        unknown=len(ended) - len(exact) - len(estimates),
+    )
+
+
+def _get_cost(job: Job) -> int:
+    return (job.cost.micro_usd or 0) if job.cost else 0
 
 
 def _count_retries(job: Job) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from replicate_proxy.costs.money import format_usd
 from tools.local.screen import Screen
 
 _MAX_PRINTED_IDS = 5
@@ -33,6 +34,11 @@ class Report:
     final_statuses: Mapping[str, int]
     outputs_not_stored: int
     webhooks_not_delivered: int
+    wrong_costs: int
+    billed_micro_usd: int
+    cost_micro_usd: int
+    estimated_costs: int
+    unknown_costs: int
 
     @property
     def criteria(self) -> dict[str, bool]:
@@ -45,6 +51,7 @@ class Report:
             f"paid twice {self.paid_twice}": self.paid_twice == 0,
             f"not terminal {self.not_terminal}": self.not_terminal == 0,
             f"conflicting final states {self.conflicting_final_states}": self.conflicting_final_states == 0,
+            f"wrong costs {self.wrong_costs}": self.wrong_costs == 0,
             f"dead letters after redrive {self.dead_letters_after_redrive}": (
                 self.dead_letters_after_redrive == 0
             ),
@@ -77,6 +84,10 @@ class Report:
             f"messages redriven {self.redriven_messages}, "
             f"outputs not stored {self.outputs_not_stored}, "
             f"webhooks not delivered {self.webhooks_not_delivered}"
+        )
+        screen.print(
+            f"billed ${format_usd(self.billed_micro_usd)}, costs ${format_usd(self.cost_micro_usd)}; "
+            f"estimates {self.estimated_costs}, unknown costs {self.unknown_costs}"
         )
         for name, is_met in self.criteria.items():
             screen.print(f"[green]✓[/] {name}" if is_met else f"[red]✗ {name}[/]")

@@ -21,7 +21,7 @@ from tools.chaos.crashes import CrashInjector, count_required_crashes, count_wan
 from tools.chaos.faults import DUPLICATED_MESSAGES_SHARE, build_upstream_faults
 from tools.chaos.report import Report, print_violations
 from tools.chaos.tuning import PARAMETERS, apply_tuning
-from tools.chaos.workload import JobKind, PlannedJob, group_into_requests, plan_jobs
+from tools.chaos.workload import MODEL_ENTRIES, JobKind, PlannedJob, group_into_requests, plan_jobs
 from tools.cli.admin_client import AdminClient
 from tools.cli.redrive import Redriver
 from tools.local.errors import LocalError
@@ -60,6 +60,7 @@ def run_chaos(folder: StackFolder, options: RunOptions, screen: Screen) -> Repor
     stop_stack(folder, screen)
     with temporary_stack(folder, screen, PARAMETERS, keep_running=options.keep_running) as stack:
         apply_tuning(stack)
+        _put_model_entries(stack)
         try:
             secret = _fetch_webhook_secret(stack)
             with open_unreliable_receiver(secret, options.seed) as receiver:
@@ -78,6 +79,12 @@ def _fetch_webhook_secret(stack: Stack) -> str:
     if not response.ok:
         raise LocalError(f"cannot read the webhook secret: {response.status_code} {response.text[:300]}")
     return str(response.json()["key"])
+
+
+def _put_model_entries(stack: Stack) -> None:
+    admin = AdminClient(stack.api_url, stack.admin_key)
+    for name, entry in MODEL_ENTRIES.items():
+        admin.put_model_entry(name, entry)
 
 
 @dataclass
@@ -254,6 +261,7 @@ class _ChaosRun:
                 "paid twice": result.paid_twice,
                 "not terminal": result.not_terminal,
                 "conflicting final states": result.conflicting,
+                "wrong costs": result.money.wrong,
                 "application not notified": result.not_notified,
             },
         )
@@ -276,6 +284,11 @@ class _ChaosRun:
             final_statuses=dict(result.final_statuses),
             outputs_not_stored=result.outputs_not_stored,
             webhooks_not_delivered=len(result.not_notified),
+            wrong_costs=len(result.money.wrong),
+            billed_micro_usd=result.money.billed,
+            cost_micro_usd=result.money.costs,
+            estimated_costs=result.money.estimates,
+            unknown_costs=result.money.unknown,
         )
 
     def _count_faults(self) -> dict[str, int]:

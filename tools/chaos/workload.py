@@ -8,7 +8,23 @@ from typing import Any
 
 from tools.simulator.models.model import compute_version_id
 
-VERSION = compute_version_id("local/lab")
+VERSION = f"local/lab:{compute_version_id('local/lab')}"
+FALLBACK_MODEL = "chaos/with-fallback"
+MODEL_ENTRIES: Mapping[str, Mapping[str, Any]] = {
+    "local/lab": {"price": {"hardware": "gpu-t4"}},
+    FALLBACK_MODEL: {
+        "target": "local/lab",
+        "price": {"hardware": "gpu-t4"},
+        "fallbacks": [
+            {
+                "target": "local/stream-lab",
+                "fields": {"status": None, "error": None},
+                "price": {"hardware": "gpu-l40s"},
+            }
+        ],
+    },
+}
+"""The model entries of a run, by name: prices, and a model that fails until its fallback runs."""
 MODEL_ERROR = "chaos: the model failed"
 TRANSIENT_ERROR = "Prediction interrupted; please retry (code: PA)"
 REJECTION_MARKER = "chaos: reject this"
@@ -22,6 +38,7 @@ class JobKind(StrEnum):
     TEXT = "text"
     FAILING = "failing"
     TRANSIENT = "transient"
+    FALLBACK = "fallback"
     REJECTED = "rejected"
     CANCELED = "canceled"
 
@@ -31,16 +48,18 @@ EXPECTED_STATUSES: Mapping[JobKind, frozenset[str]] = {
     JobKind.TEXT: frozenset({"succeeded"}),
     JobKind.FAILING: frozenset({"failed"}),
     JobKind.TRANSIENT: frozenset({"failed"}),
+    JobKind.FALLBACK: frozenset({"succeeded"}),
     JobKind.REJECTED: frozenset({"failed"}),
     JobKind.CANCELED: frozenset({"canceled"}),
 }
 """The final statuses that a job may have; any other one means that its outcome was lost."""
 
 _SHARES: Mapping[JobKind, float] = {
-    JobKind.IMAGE: 0.36,
-    JobKind.TEXT: 0.36,
+    JobKind.IMAGE: 0.33,
+    JobKind.TEXT: 0.33,
     JobKind.FAILING: 0.06,
     JobKind.TRANSIENT: 0.06,
+    JobKind.FALLBACK: 0.06,
     JobKind.REJECTED: 0.06,
     JobKind.CANCELED: 0.10,
 }
@@ -52,6 +71,7 @@ _INPUTS: Mapping[JobKind, Mapping[str, Any]] = {
     JobKind.TEXT: {"output": "a text", "latency": 0.5},
     JobKind.FAILING: {"status": "failed", "error": MODEL_ERROR, "latency": 0.5},
     JobKind.TRANSIENT: {"status": "failed", "error": TRANSIENT_ERROR, "latency": 0.5},
+    JobKind.FALLBACK: {"output": "a text", "status": "failed", "error": TRANSIENT_ERROR, "latency": 0.5},
     JobKind.REJECTED: {"output": REJECTION_MARKER},
     # Runs until it is canceled.
     JobKind.CANCELED: {"hold": True},
@@ -74,7 +94,8 @@ class PlannedJob:
     def build_body(self, webhook_url: str) -> dict[str, Any]:
         """Return the body of the create request."""
         model_input = {**_INPUTS[self.kind], "startup": self.startup_seconds, "job": self.idempotency_key}
-        body: dict[str, Any] = {"version": VERSION, "input": model_input}
+        model = FALLBACK_MODEL if self.kind is JobKind.FALLBACK else VERSION
+        body: dict[str, Any] = {"version": model, "input": model_input}
         if self.wants_webhook:
             body |= {"webhook": webhook_url, "webhook_events_filter": ["completed"]}
         return body

@@ -17,7 +17,7 @@ _CONNECT_AND_READ_TIMEOUT_SECONDS = (5, 30)
 
 
 class AdminClient:
-    """Manages API keys and dead letters through the admin API.
+    """Manages API keys, model entries and dead letters through the admin API.
 
     Every call raises RetryableError if the API does not respond, is busy or fails, PermanentError for other
     errors; the message is the detail of the problem response.
@@ -55,6 +55,10 @@ class AdminClient:
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         return self._call("DELETE", f"/admin/keys/{key_id}")
+
+    def put_model_entry(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Create or replace the entry of a model."""
+        return self._call("PUT", f"/admin/models/{name}", entry)
 
     def list_queues(self) -> list[dict[str, Any]]:
         """Return all dead-letter queues with their depths."""

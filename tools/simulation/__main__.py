@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from replicate_proxy.costs.money import format_usd
 from tools.simulation.campaign import Campaign, run_campaign
 from tools.simulation.explore_command import add_options, replay_scenario, run_explorations
 from tools.simulation.mutants import MUTANTS, hunt_by_number
@@ -22,6 +23,7 @@ from tools.simulation.shrink import shrink
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tools.simulation.cost_invariants import Reconciliation
 
 _FALLBACK_SHARE = 0.3
 
@@ -99,6 +101,7 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         f"{cpu_seconds:,.0f} s of processor time, {cpu_per_job}",
         f"{campaign.virtual_seconds / 86400:,.0f} days of virtual time",
         "statuses: " + ", ".join(f"{name} {count:,}" for name, count in sorted(campaign.statuses.items())),
+        *_describe_money(campaign.money),
         "faults:",
         *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.faults.items())),
         f"transitions seen: {len(campaign.transitions)}",
@@ -111,6 +114,18 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         lines.append(f"  python -m tools.simulation replay {seed} --jobs {options.jobs} --shrink")
     lines.append(f"{len(campaign.violations)} of {campaign.seeds} seeds broke a guarantee")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _describe_money(money: Reconciliation) -> list[str]:
+    """Return what Replicate has billed, what the jobs cost, and the difference."""
+    known = money.costs + money.estimated
+    return [
+        f"invoice of {money.jobs:,} jobs with a known cost: ${format_usd(money.billed)}",
+        f"  their costs: ${format_usd(money.costs)}, difference ${format_usd(money.billed - money.costs)}",
+        f"  usage: ${format_usd(money.usage)}, difference to all costs ${format_usd(money.usage - known)}",
+        f"  {money.estimates:,} estimates: ${format_usd(money.estimated)}; {money.unknown:,} unknown costs",
+        f"  invoice of these: ${format_usd(money.billed_otherwise)}",
+    ]
 
 
 def _hunt_mutants(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from tools.simulation.cost_invariants import Reconciliation
 from tools.simulation.run import RunResult, RunSettings, run_seed
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class SeedSummary:
     checkpoints: dict[str, int]
     transitions: frozenset[tuple[str, str]]
     statuses: dict[str, int]
+    money: Reconciliation
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Campaign:
     checkpoints: Counter[str] = field(default_factory=Counter)
     transitions: set[tuple[str, str]] = field(default_factory=set)
     statuses: Counter[str] = field(default_factory=Counter)
+    money: Reconciliation = field(default_factory=Reconciliation)
 
     def add(self, summary: SeedSummary) -> None:
         self.seeds += 1
@@ -63,6 +66,7 @@ class Campaign:
         self.checkpoints.update(summary.checkpoints)
         self.transitions |= summary.transitions
         self.statuses.update(summary.statuses)
+        self.money += summary.money
 
 
 def summarize(result: RunResult) -> SeedSummary:
@@ -78,6 +82,7 @@ def summarize(result: RunResult) -> SeedSummary:
         checkpoints=dict(result.checkpoints),
         transitions=result.transitions,
         statuses=dict(result.statuses),
+        money=result.money,
     )
 
 

@@ -1,12 +1,15 @@
-"""What Replicate bills in a run, by rules of its own, and whether the costs of the jobs add up to that."""
+"""What Replicate bills in a run, by rules of its own, and whether costs and usage add up to that."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import astuple, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from replicate_proxy.costs.prices import PriceBook
+from tools.simulation.observation import read_items
+from tools.simulation.resources import Table
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
@@ -31,10 +34,33 @@ PRICES = PriceBook.parse(
 """The prices that the pipeline knows in a run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The invoice beside what the pipeline has counted; amounts in millionths of a US dollar.
+
+    `billed` is for `jobs` whose cost is known, and `costs` the sum of these; estimates and unknown costs are
+    apart, since Replicate may have billed more for these. `usage` is the sum of the usage records, which must
+    be `costs` with `estimated`.
+    """
+
+    jobs: int = 0
+    billed: int = 0
+    costs: int = 0
+    estimates: int = 0
+    estimated: int = 0
+    unknown: int = 0
+    billed_otherwise: int = 0
+    usage: int = 0
+
+    def __add__(self, other: Reconciliation) -> Reconciliation:
+        return Reconciliation(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
 class CostInvariants:
     """Compares the cost of each job with the invoice for the predictions that it holds."""
 
     def __init__(self, world: World, invariants: Invariants) -> None:
+        self.reconciliation = Reconciliation()
         self._world = world
         self._invariants = invariants
         invariants.at_rest.append(self._check)
@@ -46,6 +72,12 @@ class CostInvariants:
         for job in self._world.read_jobs():
             if job.is_terminal:
                 self._check_job(job, invoice[job.tenant, job.id])
+                self.reconciliation += _reconcile(job, invoice[job.tenant, job.id])
+        usage = sum(record.get("cost_micro_usd", 0) for record in read_items(self._world.aws, Table.USAGE))
+        self.reconciliation += Reconciliation(usage=usage)
+        if usage != self.reconciliation.costs + self.reconciliation.estimated:
+            detail = f"usage says {usage}, the jobs cost {self.reconciliation}"
+            self._invariants.report("money is exact", detail)
 
     def _check_job(self, job: Job, billed: int) -> None:
         """An exact cost is what was billed, and an estimate is no more than that."""
@@ -57,6 +89,15 @@ class CostInvariants:
         ):
             detail = f"{job.tenant} {job.id} {job.status}: {cost.basis} is {cost.micro_usd}, billed {billed}"
             self._invariants.report("money is exact", detail)
+
+
+def _reconcile(job: Job, billed: int) -> Reconciliation:
+    cost = job.cost
+    if cost is None or cost.micro_usd is None:
+        return Reconciliation(unknown=1, billed_otherwise=billed)
+    if cost.is_estimated:
+        return Reconciliation(estimates=1, estimated=cost.micro_usd, billed_otherwise=billed)
+    return Reconciliation(jobs=1, billed=billed, costs=cost.micro_usd)
 
 
 def calculate_charge(prediction: Prediction) -> int:

@@ -13,7 +13,7 @@ from replicate_proxy.observability import logger
 from tools.simulation.audit_invariants import AuditInvariants
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.budget_invariants import BudgetInvariants
-from tools.simulation.cost_invariants import CostInvariants
+from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
@@ -74,6 +74,7 @@ class RunResult:
     checkpoints: Mapping[str, int] = field(default_factory=dict)
     transitions: frozenset[tuple[str, str]] = frozenset()
     statuses: Mapping[str, int] = field(default_factory=dict)
+    money: Reconciliation = field(default_factory=Reconciliation)
 
 
 def run_seed(
@@ -104,7 +105,7 @@ def run_seed(
         workload.start(random.Random(f"{seed}/workload"))
         DeliveryInvariants(world, invariants)
         BreakerInvariants(world, invariants)
-        CostInvariants(world, invariants)
+        costs = CostInvariants(world, invariants)
         StreamInvariants(world, invariants)
         UsageInvariants(world, invariants)
         BudgetInvariants(world, invariants)
@@ -131,6 +132,7 @@ def run_seed(
         checkpoints=world.checkpoints,
         transitions=frozenset(invariants.transitions),
         statuses=Counter(job.status.value for job in jobs),
+        money=costs.reconciliation,
     )
 
 

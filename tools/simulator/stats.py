@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
+from tools.simulator.invoice import find_jobs
 from tools.simulator.predictions import Prediction
 
 
@@ -28,10 +28,7 @@ class Stats:
     def count_prediction(self, prediction: Prediction, job_parameters: tuple[str, ...]) -> None:
         """Count a new prediction, in total and for the job that its webhook URL names."""
         self.predictions_created += 1
-        if prediction.webhook:
-            for name, value in parse_qsl(urlsplit(prediction.webhook).query):
-                if name in job_parameters:
-                    self.predictions_by_job[value] += 1
+        self.predictions_by_job.update(find_jobs(prediction, job_parameters))
 
     def count_stream(self, headers: Mapping[str, str]) -> None:
         """Count the request of a stream if it carries a credential, which Replicate must not get."""

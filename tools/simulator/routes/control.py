@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tools.simulator.faults import FaultRule
+from tools.simulator.invoice import build_invoice
 from tools.simulator.lifecycle import Completion
 from tools.simulator.models.lab import replace_file_descriptions
 from tools.simulator.predictions import Prediction
@@ -98,6 +99,13 @@ async def list_predictions(request: Request) -> Response:
     return json_response({"results": results})
 
 
+async def read_invoice(request: Request) -> Response:
+    """GET /_control/invoice: what each prediction that is over costs, and the sum."""
+    simulator = get_simulator(request)
+    invoice = build_invoice(simulator.predictions.list_all(), simulator.settings.job_parameters)
+    return json_response(invoice)
+
+
 async def read_timeline(request: Request) -> Response:
     """GET /_control/predictions/{id}/timeline."""
     return json_response(_build_timeline(get_prediction(request)))
@@ -178,6 +186,7 @@ ROUTES = [
     Route("/_control/settings", change_settings, methods=["POST"]),
     Route("/_control/stats", read_stats, methods=["GET"]),
     Route("/_control/predictions", list_predictions, methods=["GET"]),
+    Route("/_control/invoice", read_invoice, methods=["GET"]),
     Route("/_control/predictions/{id}/timeline", read_timeline, methods=["GET"]),
     Route("/_control/predictions/{id}/complete", complete_prediction, methods=["POST"]),
     Route("/_control/predictions/{id}/expire", expire_prediction, methods=["POST"]),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.jobs.model import AttemptOutcome, Document, Job, JobStatus, PastAttempt
+from replicate_proxy.jobs.model import AttemptOutcome, Cost, Document, Job, JobStatus, PastAttempt
 from tests.support.builders import make_job
 from tools.chaos.application import Application, UnreliableReceiver
-from tools.chaos.audit import AuditResult, ObservedStatuses, audit_jobs
+from tools.chaos.audit import AuditResult, MoneyAudit, ObservedStatuses, audit_jobs, audit_money
 from tools.chaos.workload import TRANSIENT_ERROR, JobKind, PlannedJob
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
@@ -32,11 +32,14 @@ class FakeSimulatorClient(SimulatorClient):
     url: str = "http://127.0.0.1:9"
     predictions_by_job: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
+    invoice_lines: tuple[dict[str, Any], ...] = ()
 
     def get_stats(self) -> dict[str, Any]:
         return {"predictions_by_job": self.predictions_by_job}
 
     def call_control_api(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        if path == "invoice":
+            return {"lines": self.invoice_lines}
         return {"results": [{"id": id_, "status": status} for id_, status in self.statuses.items()]}
 
 
@@ -89,6 +92,18 @@ def test_job_with_unexpected_final_status_is_lost() -> None:
     assert count_violations(audit(failed, prediction_status="failed")) == (1, 0, 0, 0)
 
 
+@pytest.mark.parametrize("outcome", AttemptOutcome)
+def test_job_falls_back_unless_the_outcome_of_an_attempt_is_unknown(outcome: AttemptOutcome) -> None:
+    is_known = outcome in {AttemptOutcome.FAILED, AttemptOutcome.REJECTED}
+    failed = replace(
+        make_succeeded_job(past_attempts=(replace(FAILED_ATTEMPT, outcome=outcome),)), status=JobStatus.FAILED
+    )
+
+    lost = audit(failed, kind=JobKind.FALLBACK, prediction_status="failed").lost
+
+    assert lost == (["j1"] if is_known else [])
+
+
 def test_second_job_for_one_idempotency_key_is_lost() -> None:
     assert audit(make_succeeded_job(), duplicate_ids=("j2",)).lost == ["j2"]
 
@@ -135,3 +150,40 @@ def test_output_with_source_url_is_counted() -> None:
     output = Document(text='["http://127.0.0.1:5000/delivery/x/0/out.png"]')
 
     assert audit(make_succeeded_job(output=output)).outputs_not_stored == 1
+
+
+@pytest.mark.parametrize(
+    ("cost", "billed", "is_wrong"),
+    [
+        (Cost(micro_usd=300), 300, False),
+        (Cost(micro_usd=300), 0, True),
+        (Cost(micro_usd=0), 300, True),
+        (Cost(micro_usd=300, is_estimated=True), 400, False),
+        (Cost(micro_usd=300, is_estimated=True), 299, True),
+        (Cost(reason="no price is known"), 300, False),
+    ],
+)
+def test_cost_is_what_was_billed_for_all_predictions_of_a_job(
+    cost: Cost, billed: int, *, is_wrong: bool
+) -> None:
+    lines = [
+        {"jobs": ["j1"], "micro_usd": billed - billed // 3},
+        {"jobs": ["j1"], "micro_usd": billed // 3},
+        {"jobs": ["j2"], "micro_usd": 7},
+    ]
+
+    result = audit_money([make_succeeded_job(cost=cost)], lines)
+
+    assert result.wrong == (["j1"] if is_wrong else [])
+
+
+def test_sums_are_those_of_the_jobs_with_an_exact_cost() -> None:
+    jobs = [
+        make_succeeded_job(cost=Cost(micro_usd=300)),
+        replace(make_succeeded_job(cost=Cost(micro_usd=50, is_estimated=True)), id="j2"),
+        replace(make_succeeded_job(cost=Cost(reason="no price is known")), id="j3"),
+        replace(make_succeeded_job(), id="j4", status=JobStatus.QUEUED),
+    ]
+    lines = [{"jobs": [f"j{number}"], "micro_usd": 300} for number in range(1, 5)]
+
+    assert audit_money(jobs, lines) == MoneyAudit([], billed=300, costs=300, estimates=1, unknown=1)

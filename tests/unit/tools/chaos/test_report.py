@@ -26,6 +26,11 @@ PASSED = Report(
     final_statuses={},
     outputs_not_stored=0,
     webhooks_not_delivered=0,
+    wrong_costs=0,
+    billed_micro_usd=500,
+    cost_micro_usd=500,
+    estimated_costs=1,
+    unknown_costs=1,
 )
 
 
@@ -41,6 +46,7 @@ def test_report_passes_without_violations_and_with_enough_crashes() -> None:
         replace(PASSED, paid_twice=1),
         replace(PASSED, not_terminal=1),
         replace(PASSED, conflicting_final_states=1),
+        replace(PASSED, wrong_costs=1),
         replace(PASSED, dead_letters_after_redrive=1),
         replace(PASSED, crashes_by_checkpoint={"dispatch.job_claimed": 2, "dispatch.prediction_created": 1}),
         replace(PASSED, crashes_by_checkpoint={}),

@@ -4,7 +4,14 @@ from collections import Counter
 
 import pytest
 
-from tools.chaos.workload import EXPECTED_STATUSES, REJECTION_MARKER, JobKind, group_into_requests, plan_jobs
+from tools.chaos.workload import (
+    EXPECTED_STATUSES,
+    MODEL_ENTRIES,
+    REJECTION_MARKER,
+    JobKind,
+    group_into_requests,
+    plan_jobs,
+)
 
 
 def test_plan_is_the_same_for_same_seed_and_differs_for_another() -> None:
@@ -33,6 +40,12 @@ def test_body_has_rejection_marker_only_for_rejected_jobs() -> None:
 def test_body_has_webhook_only_when_job_wants_one() -> None:
     for job in plan_jobs(50, 1):
         assert ("webhook" in job.build_body("http://127.0.0.1/hook")) == job.wants_webhook
+
+
+def test_only_jobs_that_fall_back_name_the_model_with_a_fallback() -> None:
+    for job in plan_jobs(200, 1):
+        body = job.build_body("http://127.0.0.1/hook")
+        assert (body["version"] in MODEL_ENTRIES) == (job.kind is JobKind.FALLBACK)
 
 
 @pytest.mark.parametrize("count", [1, 4, 20, 23, 100])

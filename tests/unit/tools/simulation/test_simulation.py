@@ -13,6 +13,7 @@ import pytest
 from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import Claimed
 from replicate_proxy.jobs.model import JobStatus
+from tools.simulation.cost_invariants import Reconciliation
 from tools.simulation.mutants import MUTANTS, hunt
 from tools.simulation.run import RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
@@ -62,6 +63,14 @@ def test_same_seed_gives_same_trace_in_another_process() -> None:
 
     assert other.stdout.split()[-1] == run_seed(7, SMALL).trace.hash
     assert run_seed(8, SMALL).trace.hash != run_seed(7, SMALL).trace.hash
+
+
+def test_costs_and_usage_add_up_to_the_invoice() -> None:
+    money = sum((run_small(seed).money for seed in range(1, 25)), Reconciliation())
+
+    assert money.jobs > 100
+    assert money.billed == money.costs > 0
+    assert money.usage == money.costs + money.estimated
 
 
 def test_faults_of_every_kind_occur() -> None:
