@@ -84,6 +84,16 @@ def test_tenants_have_separate_keys(idempotency_store: IdempotencyStore) -> None
     assert idempotency_store.claim(other, now=NOW) == other
 
 
+def test_holder_of_a_key_is_found_until_it_expires(idempotency_store: IdempotencyStore) -> None:
+    assert idempotency_store.find("acme", "k", now=NOW) is None
+    first = make_record()
+    idempotency_store.claim(first, now=NOW)
+
+    assert idempotency_store.find("acme", "k", now=NOW + timedelta(hours=23)) == first
+    assert idempotency_store.find("other", "k", now=NOW) is None
+    assert idempotency_store.find("acme", "k", now=NOW + timedelta(hours=24)) is None
+
+
 def test_claim_expires_after_a_day(idempotency_store: IdempotencyStore) -> None:
     idempotency_store.claim(make_record(), now=NOW)
     second = make_record("job-2")

@@ -23,6 +23,7 @@ from replicate_proxy.operations.redeliveries import AuditedRedeliveries, Webhook
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.usage.report import UsageReader
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
@@ -30,6 +31,7 @@ from tests.support.audit import build_audit_store
 from tests.support.clock import NOW, FakeClock
 from tests.support.model_entries import FakeModelEntryStore
 from tests.support.pauses import FakePauseStore
+from tests.support.schemas import FakeSchemas
 from tests.support.usage import build_budget_store, build_usage_store
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ class AdminApi:
     keys: FakeKeyStore = field(default_factory=FakeKeyStore)
     tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
     model_entries: FakeModelEntryStore = field(default_factory=FakeModelEntryStore)
+    schemas: FakeSchemas = field(default_factory=FakeSchemas)
     gateway: FakeGateway = field(default_factory=FakeGateway)
     queues: FakeQueueClient = field(default_factory=FakeQueueClient)
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
@@ -189,7 +192,9 @@ class AdminApi:
                 tenants=TenantService(
                     store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock, audit=self.audit
                 ),
-                model_entries=ModelEntryService(self.model_entries, self.audit),
+                model_entries=ModelEntryService(
+                    self.model_entries, self.audit, InputChecker(self.schemas).find_entry_errors
+                ),
                 dead_letters=self.dead_letters,
                 breaker=BreakerService(self.breaker, self.audit),
                 redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),

@@ -200,6 +200,10 @@ class FakeIdempotencyStore:
         self._claims[record.tenant, record.key] = (record, now + timedelta(hours=24))
         return record
 
+    def find(self, tenant: str, key: str, *, now: datetime) -> IdempotencyRecord | None:
+        record, expires_at = self._claims.get((tenant, key), (None, now))
+        return record if expires_at > now else None
+
 
 class FakeDocumentStore:
     """Documents, inline up to `max_inline_bytes`; also the store of offloaded reports.

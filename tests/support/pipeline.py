@@ -34,6 +34,7 @@ from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import CreateResult, JobCreator, JobFactory, JobRequest
+from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.services.job_log import log_job_change
 from replicate_proxy.services.job_metrics import record_job_end
 from replicate_proxy.services.progress_refresh import ProgressRefresher
@@ -57,6 +58,7 @@ from tests.support.fakes import (
 )
 from tests.support.pauses import FakePauseStore
 from tests.support.replicate import FakeReplicate
+from tests.support.schemas import FakeSchemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -123,6 +125,7 @@ class Pipeline:
         self.streams = KnownStreams(self.known_models, lambda: STREAM_KEY)
         self.pauses = FakePauseStore()
         self.pause_switch = PauseSwitch(self.pauses, monotonic=self.clock.monotonic)
+        self.schemas = FakeSchemas()
         self._build_ingest()
         self._build_pipeline()
         self.sweeper = self._build_sweeper()
@@ -136,6 +139,7 @@ class Pipeline:
             factory=self.job_factory,
             queue=self.queue,
             clock=self.clock,
+            check_input=InputChecker(self.schemas).check,
         )
         waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.canceler = JobCanceler(self.updater, self.queue, waiter)
@@ -149,6 +153,7 @@ class Pipeline:
             canceler=self.canceler,
             limiter=self.batch_limiter,
             clock=self.clock,
+            check_input=InputChecker(self.schemas).check,
             checkpoint=self.checkpoint,
         )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tools.simulation.cost_invariants import Reconciliation
 
+_INVALID_SHARE = 0.15
 _FALLBACK_SHARE = 0.3
 
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build_settings(options: argparse.Namespace) -> RunSettings:
-    return RunSettings(jobs=options.jobs, fallback_share=_FALLBACK_SHARE)
+    return RunSettings(jobs=options.jobs, fallback_share=_FALLBACK_SHARE, invalid_share=_INVALID_SHARE)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -112,6 +112,8 @@ class FaultPlan:
         self.list_hides_version = source.random() < 0.3
         # Whether models that are called by name stream text.
         self.streams_enabled = scheduler.seed % 3 == 0
+        # Only runs with invalid inputs have the calls that validation makes.
+        self.input_validation_enabled = False
         self.max_list_lag = source.choice((0.0, 5.0, 60.0, 100.0))
         # Where documents are not inline, their objects can be overwritten.
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))

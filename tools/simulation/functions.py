@@ -32,6 +32,7 @@ from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
+from replicate_proxy.input_schemas.known_schemas import KnownSchemas
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.keys import KeyService
@@ -52,12 +53,14 @@ from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.harvest import JobHarvester, build_continuation_event
 from replicate_proxy.services.ingest import JobCreator, JobFactory
+from replicate_proxy.services.input_check import InputChecker, accept_all
 from replicate_proxy.services.job_costs import JobCosts
 from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.reports import ReportLoader, ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
+from replicate_proxy.services.schema_refresh import SchemaRefresher
 from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.services.ingest import CreateResult, JobRequest
+    from replicate_proxy.services.input_check import CheckInput
     from replicate_proxy.webhooks.ports import Sender
     from tools.simulation.aws import InMemoryAws
     from tools.simulation.faults import FaultPlan
@@ -227,6 +231,7 @@ class Composition:
             random_fraction=self._draw_fraction,
         )
         idempotency = DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
+        check_input = self._build_input_check()
         creator = JobCreator(
             store=self.jobs,
             idempotency=idempotency,
@@ -234,6 +239,7 @@ class Composition:
             queue=self.dispatch_queue,
             clock=self.clock,
             budgets=budgets,
+            check_input=check_input,
             checkpoint=self._checkpoint,
         )
         batches = BatchService(
@@ -244,6 +250,7 @@ class Composition:
             canceler=canceler,
             clock=self.clock,
             budgets=budgets,
+            check_input=check_input,
             checkpoint=self._checkpoint,
         )
         stream_waiter = StreamUrlWaiter(streams, waiter, _STREAM_WAIT_SECONDS)
@@ -255,6 +262,19 @@ class Composition:
             self.documents,
             stream_waiter if self._plan.streams_enabled else None,
         )
+
+    def _build_input_check(self) -> CheckInput:
+        return (
+            InputChecker(self._build_schemas()).check if self._plan.input_validation_enabled else accept_all
+        )
+
+    def _build_schemas(self) -> KnownSchemas:
+        return KnownSchemas(self._control_table(), self.clock, monotonic=lambda: self._scheduler.now)
+
+    def _build_schema_refresher(self) -> SchemaRefresher | None:
+        if not self._plan.input_validation_enabled:
+            return None
+        return SchemaRefresher(self._build_schemas(), self._build_reader(), self.dispatch_queue)
 
     def build_dispatch(self) -> Dispatcher:
         breaker = self.build_breaker()
@@ -270,6 +290,7 @@ class Composition:
             timeouts=self.timeouts,
             known_models=self._build_known_models(),
             refresher=self._build_refresher(),
+            schemas=self._build_schema_refresher(),
             streams=StreamUrlBuilder(OUTPUTS_BASE_URL, STREAM_HOST_URL, STREAM_KEY),
             checkpoint=self._checkpoint,
         )

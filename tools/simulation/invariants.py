@@ -69,6 +69,8 @@ class Invariants:
     def __init__(self, world: World, ignored: frozenset[str] = frozenset()) -> None:
         self.violation: Violation | None = None
         self.accepted: dict[JobKey, float] = {}
+        # Whose request was refused for its input at the first attempt.
+        self.refused_callers: set[str] = set()
         self.keyed_callers: set[str] = set()
         self.canceled_by_caller: set[JobKey] = set()
         self.endpoints: dict[JobKey, bool] = {}

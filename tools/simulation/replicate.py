@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TOKEN = "r8_simulated"  # noqa: S105 - the simulation's own
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the specification
 MISSING_MODEL = "acme/missing"
+MAX_WIDTH = 2048
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
 STREAM_HOST_URL = "https://stream.replicate.test"
@@ -39,6 +40,14 @@ _PAGE_SIZE = 100
 _READ_TIMEOUT_SECONDS = 20.0
 # Only the terminal webhook is retried, for about a minute (Replicate docs, "Receive webhooks").
 _WEBHOOK_RETRY_DELAYS = (1.0, 4.0, 15.0, 40.0)
+_INPUT_SCHEMA = {
+    "type": "object",
+    "properties": {"prompt": {"type": "string"}, "width": {"type": "integer", "maximum": MAX_WIDTH}},
+    "required": ["prompt"],
+}
+_MODEL_VIEW: dict[str, Any] = {
+    "latest_version": {"openapi_schema": {"components": {"schemas": {"Input": _INPUT_SCHEMA}}}}
+}
 _TRANSIENT_ERROR = "Director: unexpected error handling prediction (E9828)"
 
 
@@ -112,6 +121,8 @@ class SimulatedReplicate:
         segments = parts.path.strip("/").split("/")[1:]
         if method == "POST" and segments[-1] == "predictions":
             return self._create(actor, segments, json.loads(body or b"{}"), headers)
+        if segments[:3] == ["models", "acme", "model"]:
+            return 200, _MODEL_VIEW if len(segments) == 3 else _MODEL_VIEW["latest_version"]
         if segments == ["predictions"]:
             return 200, self._list({name: values[0] for name, values in parse_qs(parts.query).items()})
         prediction = self.predictions.get(segments[1]) if segments[0] == "predictions" else None
@@ -141,6 +152,9 @@ class SimulatedReplicate:
         if body["input"].get("prompt") == "rejected":
             self.on_reject(self.find_job(actor, body))
             return 422, {"title": "Input validation failed", "detail": "- prompt\n", "status": 422}
+        if body["input"].get("width", 0) > MAX_WIDTH:
+            self.on_reject(self.find_job(actor, body))
+            return 422, {"title": "Input validation failed", "detail": "- input.width\n", "status": 422}
         if body["input"].get("prompt") == "unpaid":
             self.on_reject(self.find_job(actor, body))
             return 402, {"title": "Insufficient credit", "detail": "Buy credit", "status": 402}

@@ -17,6 +17,7 @@ from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
+from tools.simulation.input_invariants import InputInvariants
 from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants
 from tools.simulation.operators import KeyOperators
@@ -48,14 +49,16 @@ _AUDIT_REMAINDER = 4
 class RunSettings:
     """The size of a run. Faults occur for `fault_seconds`, and jobs arrive in the first third of them.
 
-    `fallback_share` of the requests are for a model with a fallback. Violations of the guarantees in
-    `ignored` do not stop the run.
+    `fallback_share` of the requests are for a model with a fallback. `invalid_share` of them have an input
+    that the model's schema does not allow, and inputs are validated if that is not 0. Violations of the
+    guarantees in `ignored` do not stop the run.
     """
 
     jobs: int = 100
     fault_seconds: float = 5400.0
     key_requests: int = 8
     fallback_share: float = 0.0
+    invalid_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -75,6 +78,7 @@ class RunResult:
     transitions: frozenset[tuple[str, str]] = frozenset()
     statuses: Mapping[str, int] = field(default_factory=dict)
     money: Reconciliation = field(default_factory=Reconciliation)
+    refused: int = 0
 
 
 def run_seed(
@@ -92,6 +96,7 @@ def run_seed(
     metrics: Counter[str] = Counter()
     with deterministic_process(scheduler, metrics), logs_in_trace(scheduler, trace):
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
+        plan.input_validation_enabled = settings.invalid_share > 0
         world = World(scheduler, plan, trace)
         invariants = Invariants(world, settings.ignored)
         workload = Workload(
@@ -100,6 +105,7 @@ def run_seed(
             jobs=settings.jobs,
             arrival_seconds=settings.fault_seconds / 3,
             fallback_share=settings.fallback_share,
+            invalid_share=settings.invalid_share,
             has_budgets=seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0,
         )
         workload.start(random.Random(f"{seed}/workload"))
@@ -109,6 +115,7 @@ def run_seed(
         StreamInvariants(world, invariants)
         UsageInvariants(world, invariants)
         BudgetInvariants(world, invariants)
+        InputInvariants(world, invariants)
         keys = KeyInvariants(world, invariants)
         if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER:
             AuditInvariants(world, invariants).start()
@@ -133,6 +140,7 @@ def run_seed(
         transitions=frozenset(invariants.transitions),
         statuses=Counter(job.status.value for job in jobs),
         money=costs.reconciliation,
+        refused=len(invariants.refused_callers),
     )
 
 

@@ -20,7 +20,7 @@ from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.services.ingest import JobRequest
 from tools.simulation.budget_invariants import BUDGETED_TENANT, BUDGETS
-from tools.simulation.replicate import MISSING_MODEL
+from tools.simulation.replicate import MAX_WIDTH, MISSING_MODEL
 from tools.simulation.resources import STACK, Queue
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError
@@ -62,10 +62,12 @@ class Workload:
         jobs: int,
         arrival_seconds: float,
         fallback_share: float = 0.0,
+        invalid_share: float = 0.0,
         has_budgets: bool = False,
     ) -> None:
         self.world = world
         self._fallback_share = fallback_share
+        self._invalid_share = invalid_share
         self._invariants = invariants
         self._jobs = jobs
         self._arrival_seconds = arrival_seconds
@@ -125,7 +127,7 @@ class Workload:
             submission = Submission(kind=SubmissionKind.MODEL, owner="acme", name="model")
         return JobRequest(
             submission=submission,
-            input={"prompt": prompt},
+            input={"prompt": prompt, **self._draw_width()},
             public_base_url=_BASE_URL,
             correlation_id=self._name,
             webhook=_hook_url(tenant) if source.random() < 0.5 else None,
@@ -142,6 +144,13 @@ class Workload:
         source = random.Random(f"{self.world.scheduler.seed}/{self._name}/entry")
         return source.choice(_ENTRIES) if source.random() < self._fallback_share else None
 
+    def _draw_width(self) -> dict[str, Any]:
+        """Return a width for the input that may be too large, without a draw from the other numbers."""
+        if self._invalid_share == 0:
+            return {}
+        source = random.Random(f"{self.world.scheduler.seed}/{self._name}/width")
+        return {"width": MAX_WIDTH + 1 if source.random() < self._invalid_share else MAX_WIDTH}
+
     def _create(self, request: JobRequest, principal: Principal) -> Job | None:
         if request.idempotency_key is not None:
             self._invariants.keyed_callers.add(request.correlation_id)
@@ -155,12 +164,25 @@ class Workload:
                 self.world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
             except ApiError as error:
-                if error.status != HTTPStatus.PAYMENT_REQUIRED:
-                    raise
+                self._expect_refusal(error, [request], is_first=attempt == 0)
                 return None
             self._accept(result.job)
             return result.job
         return None
+
+    def _expect_refusal(self, error: ApiError, requests: list[JobRequest], *, is_first: bool) -> None:
+        """Raise the error, unless a budget is spent or an input is invalid.
+
+        Where an earlier attempt had an unknown outcome, its write may take effect later.
+        """
+        if error.status == HTTPStatus.PAYMENT_REQUIRED:
+            return
+        if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise error
+        if all(request.input["width"] <= MAX_WIDTH for request in requests):
+            self._invariants.report("valid inputs are accepted", f"{self._name}: {error.detail}")
+        if is_first:
+            self._invariants.refused_callers.add(self._name)
 
     def _accept(self, job: Job) -> None:
         self._invariants.accept(job)
@@ -175,8 +197,7 @@ class Workload:
                 self.world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
             except ApiError as error:
-                if error.status != HTTPStatus.PAYMENT_REQUIRED:
-                    raise
+                self._expect_refusal(error, requests, is_first=attempt == 0)
                 return
             for job in state.jobs:
                 self._accept(job)

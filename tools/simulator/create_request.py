@@ -166,7 +166,10 @@ def _find_invalid_values(field: str, schema: JsonSchema, value: Any) -> Iterator
         return
     if "enum" in schema and value not in schema["enum"]:
         choices = ", ".join(json.dumps(choice) for choice in schema["enum"])
-        yield InvalidField("enum", field, f"{field} must be one of the following: {choices}")
+        name = field.rpartition(".")[2]
+        yield InvalidField("enum", field, f"{name} must be one of the following: {choices}")
+    if schema.get("format") == "uri" and not _has_scheme(value):
+        yield InvalidField("format", field, "Does not match format 'uri'")
     if "minimum" in schema and value < schema["minimum"]:
         yield InvalidField("number_gte", field, f"Must be greater than or equal to {schema['minimum']}")
     if "maximum" in schema and value > schema["maximum"]:
@@ -176,7 +179,16 @@ def _find_invalid_values(field: str, schema: JsonSchema, value: Any) -> Iterator
 def _has_json_type(value: Any, json_type: str) -> bool:
     if isinstance(value, bool):
         return json_type == "boolean"
+    if json_type == "integer" and isinstance(value, float):
+        return value.is_integer()
     return isinstance(value, _PYTHON_TYPES_BY_JSON_TYPE[json_type])
+
+
+def _has_scheme(value: str) -> bool:
+    try:
+        return bool(urlsplit(value).scheme)
+    except ValueError:
+        return False
 
 
 def _wrong_type_field(field: str, expected: str, value: Any) -> InvalidField:

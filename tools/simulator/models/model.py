@@ -148,10 +148,18 @@ def build_version_view(model: Model) -> dict[str, Any]:
 
 
 def _build_openapi_schema(model: Model) -> dict[str, Any]:
-    properties = {
-        name: {"title": name.replace("_", " ").title(), "x-order": order, **schema}
-        for order, (name, schema) in enumerate(model.inputs.items())
-    }
+    """Return the OpenAPI document that Cog writes: choices are schemas of their own."""
+    properties: dict[str, JsonSchema] = {}
+    choices: dict[str, JsonSchema] = {}
+    for order, (name, schema) in enumerate(model.inputs.items()):
+        if "enum" in schema:
+            values = {"type": schema["type"], "enum": schema["enum"]}
+            choices[name] = {"title": name, "description": "An enumeration.", **values}
+            rest = {key: value for key, value in schema.items() if key not in values}
+            reference = {"$ref": f"#/components/schemas/{name}"}
+            properties[name] = {"allOf": [reference], "x-order": order, **rest}
+        else:
+            properties[name] = {"title": name.replace("_", " ").title(), "x-order": order, **schema}
     inputs: dict[str, Any] = {"type": "object", "title": "Input", "properties": properties}
     if model.required:
         inputs["required"] = list(model.required)
@@ -161,5 +169,7 @@ def _build_openapi_schema(model: Model) -> dict[str, Any]:
         "paths": {
             "/predictions": {"post": {"operationId": "predict_predictions_post", "summary": "Predict"}}
         },
-        "components": {"schemas": {"Input": inputs, "Output": {"title": "Output", **model.output}}},
+        "components": {
+            "schemas": {"Input": inputs, "Output": {"title": "Output", **model.output}, **choices}
+        },
     }

@@ -170,6 +170,10 @@ class IdempotencyStore(Protocol):
         """Store the record if its key is free, and return the record that holds the key."""
         ...
 
+    def find(self, tenant: str, key: str, *, now: datetime) -> IdempotencyRecord | None:
+        """Return the record that holds the key, None if it is free."""
+        ...
+
 
 class DocumentStore(Protocol):
     """JSON values that belong to a job: small ones inline in its record, large ones in S3."""

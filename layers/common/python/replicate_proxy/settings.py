@@ -216,6 +216,12 @@ ENABLE_TRANSFER_ACCELERATION = _boolean(
     "Whether uploads use S3 Transfer Acceleration",
     default=False,
 )
+INPUT_VALIDATION = _boolean(
+    "INPUT_VALIDATION",
+    ("admin", "catalog", "dispatch", "ingest"),
+    "Whether inputs are validated against the schemas of their models",
+    default=True,
+)
 
 # Access
 SIGNING_SECRET_ARN = _required_text(

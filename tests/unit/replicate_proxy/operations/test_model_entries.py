@@ -22,6 +22,7 @@ ENTRY = {
     "cost_ceiling_usd": "0.25",
     "fallbacks": [{"target": "acme/other", "fields": {"prompt": "text", "seed": None}, "price": PRICE}],
     "fallback_on": ["target_gone"],
+    "validate_input": False,
 }
 
 
@@ -123,3 +124,21 @@ def test_entries_that_do_not_fit_are_rejected(admin_api: AdminApi) -> None:
     entry = {"name": "acme/a", "defaults": {"prompt": "x" * 400_000}}
 
     assert admin_api.call("PUT", "models", {"models": [entry]})[0] == 422
+
+
+def test_fields_that_the_model_would_refuse_are_refused(admin_api: AdminApi) -> None:
+    admin_api.schemas.put("models/acme/painter")
+    entry = {"target": "acme/painter", "defaults": {"width": 9000}, "forced": {"image": "cat.png"}}
+
+    status, problem = admin_api.call("PUT", "models/team/alias", entry)
+    assert status == 422
+    assert [field["field"] for field in problem["invalid_fields"]] == ["defaults.width", "forced.image"]
+
+    document = {"models": [{"name": "acme/other"}, {"name": "team/alias", **entry}]}
+    status, problem = admin_api.call("PUT", "models", document)
+    assert status == 422
+    assert problem["invalid_fields"][0]["field"] == "models.1.defaults.width"
+    assert admin_api.model_entries.document.entries == {}
+
+    assert admin_api.call("PUT", "models/team/alias", {**entry, "validate_input": False})[0] == 200
+    assert admin_api.call("PUT", "models/acme/painter", {"defaults": {"width": 512}})[0] == 200

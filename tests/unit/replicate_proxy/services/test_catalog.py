@@ -27,7 +27,9 @@ from replicate_proxy.services.catalog import (
     CatalogSettings,
     ResponseCache,
 )
+from replicate_proxy.services.schema_refresh import SchemaRecorder
 from tests.support.clock import FakeClock
+from tests.support.schemas import IMAGE_DOCUMENT, IMAGE_RULES, FakeSchemas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -333,3 +335,31 @@ class TestNoOpenRelay:
             "/v1/account",
             "/v1/search",
         }
+
+
+class TestSchemas:
+    VERSION = ROUTES["/v1/models/{owner}/{name}/versions/{version}"]
+
+    def read(self, route: CatalogRoute, body: object, status: int = 200) -> FakeSchemas:
+        schemas = FakeSchemas()
+        catalog = Catalog(
+            FakeReplicate(make_response(body, status=status)),
+            FakeLimiter(),
+            ResponseCache(64 * 1024),
+            CatalogSettings(),
+            schemas=SchemaRecorder(schemas),
+        )
+        catalog.get(route, {**MODEL_PARAMS, "version": "v1"}, {}, BASE_URL)
+        return schemas
+
+    def test_schema_of_a_model_is_recorded(self) -> None:
+        schemas = self.read(MODEL, {"latest_version": {"openapi_schema": IMAGE_DOCUMENT}})
+        assert schemas.recorded == {"models/replicate/hello-pipeline": IMAGE_RULES}
+
+    def test_schema_of_a_version_is_recorded(self) -> None:
+        schemas = self.read(self.VERSION, {"openapi_schema": IMAGE_DOCUMENT})
+        assert schemas.recorded == {"versions/v1": IMAGE_RULES}
+
+    def test_nothing_is_recorded_from_other_responses(self) -> None:
+        assert self.read(MODEL, {"detail": "not found"}, status=404).recorded == {}
+        assert self.read(ROUTES["/v1/models/{owner}/{name}/readme"], {}).recorded == {}

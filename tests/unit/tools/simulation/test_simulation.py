@@ -105,3 +105,11 @@ def test_failing_run_is_made_shorter_and_fails_alike(monkeypatch: pytest.MonkeyP
     # The choices that are left say everything: they survive being written down.
     script = json.loads(json.dumps(dict(shortened.decisions)))
     assert run_seed(failure.seed, SMALL, script=script).trace.hash == shortened.trace.hash
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_invalid_inputs_are_refused_once_the_schema_is_known(seed: int) -> None:
+    result = run_seed(seed, RunSettings(jobs=25, invalid_share=0.4))
+
+    assert result.violation is None, f"seed {seed}: {result.violation}"
+    assert result.refused > 0

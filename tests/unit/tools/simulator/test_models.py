@@ -7,9 +7,10 @@ import pytest
 import requests
 from PIL import Image
 
+from replicate_proxy.input_schemas.rules import build_rules
 from tools.simulator.client import SimulatorClient
 from tools.simulator.models.catalog import MODELS
-from tools.simulator.models.model import compute_version_id
+from tools.simulator.models.model import Model, compute_version_id
 
 
 def run_model(api: Any, name: str, **model_input: Any) -> Any:
@@ -217,3 +218,22 @@ def test_jpeg_is_oriented_or_corrupt_when_requested(api: Any) -> None:
 def test_image_mode_unsupported_by_format_fails_run(api: Any) -> None:
     prediction = api.run_lab(output={"$file": "png", "width": 8, "height": 8, "mode": "CMYK"})
     assert (prediction["status"], prediction["error"][:17]) == ("failed", "Prediction failed")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.full_name)
+def test_schema_of_a_model_says_what_a_create_is_checked_for(api: Any, model: Model) -> None:
+    version = api.call("GET", f"/v1/models/{model.full_name}").json()["latest_version"]
+
+    rules = build_rules(version["openapi_schema"])
+
+    if not model.inputs:
+        assert rules is None
+        return
+    assert rules is not None
+    assert set(rules["properties"]) == set(model.inputs)
+    assert set(rules.get("required", ())) == set(model.required)
+    for name, schema in model.inputs.items():
+        found = rules["properties"][name]
+        assert schema.get("enum") == (found["allOf"][0]["enum"] if "allOf" in found else None)
+        for keyword in ("minimum", "maximum", "format"):
+            assert found.get(keyword) == schema.get(keyword)

@@ -118,6 +118,7 @@ def test_unknown_body_field_is_recorded_422(api: Any) -> None:
             {"version": "black-forest-labs/flux-schnell", "input": {"prompt": "x", "output_format": "bmp"}},
             ["enum"],
         ),
+        ({"version": compute_version_id("openai/whisper"), "input": {"audio": "a.wav"}}, ["format"]),
         ({"version": "local/lab", "input": {"output": {"$file": "exe"}}}, ["format"]),
         ({"version": "local/lab", "input": {"output": {"$file": "png", "color": 1}}}, ["format"]),
         ([], ["invalid_type"]),

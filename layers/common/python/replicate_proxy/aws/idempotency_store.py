@@ -42,24 +42,23 @@ class DynamoIdempotencyStore:
                     ConditionExpression="attribute_not_exists(pk) OR expires_at <= :now",
                     ExpressionAttributeValues={":now": to_value(int(now.timestamp()))},
                 )
-        except ConflictError:
-            return self._read_holder(record)
+        except ConflictError as error:
+            holder = self.find(record.tenant, record.key, now=now)
+            if holder is None:
+                raise RetryableError(
+                    "the idempotency key expired during the request", retry_after=1
+                ) from error
+            return holder
         return record
 
-    def _read_holder(self, record: IdempotencyRecord) -> IdempotencyRecord:
-        """Return the earlier record that holds the key."""
+    def find(self, tenant: str, key: str, *, now: datetime) -> IdempotencyRecord | None:
         with translate_dynamodb_errors("read idempotency key"):
             response = self._client.get_item(
-                TableName=self._table,
-                Key=to_item(idempotency_key(record.tenant, record.key)),
-                ConsistentRead=True,
+                TableName=self._table, Key=to_item(idempotency_key(tenant, key)), ConsistentRead=True
             )
-        if "Item" not in response:
-            raise RetryableError("the idempotency key expired during the request", retry_after=1)
-        holder = from_item(response["Item"])
+        holder = from_item(response.get("Item", {}))
+        if not holder or holder["expires_at"] <= int(now.timestamp()):
+            return None
         return IdempotencyRecord(
-            tenant=record.tenant,
-            key=record.key,
-            fingerprint=holder["fingerprint"],
-            reserved_id=holder["reserved_id"],
+            tenant=tenant, key=key, fingerprint=holder["fingerprint"], reserved_id=holder["reserved_id"]
         )

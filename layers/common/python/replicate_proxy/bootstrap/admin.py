@@ -21,7 +21,7 @@ from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
@@ -37,6 +37,7 @@ from replicate_proxy.operations.redeliveries import AuditedRedeliveries, Webhook
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.settings import (
     ACCESS_TABLE,
     AUTHORIZER_CACHE_SECONDS,
@@ -64,6 +65,7 @@ from replicate_proxy.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.config import Environment
 
 
@@ -125,7 +127,7 @@ def build_router() -> Router:
                 clock=clock,
                 audit=audit,
             ),
-            model_entries=ModelEntryService(DynamoModelEntryStore(build_control_table()), audit),
+            model_entries=_build_model_entries(audit),
             dead_letters=DeadLetterService(
                 SqsQueueClient(get_client("sqs")),
                 build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),
@@ -152,6 +154,13 @@ def build_webhook_secret_refresher() -> WebhookSecretRefresher:
         build_replicate_client().get_webhook_secret,
         SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET], key_id=env[KMS_KEY_ID]),
     )
+
+
+def _build_model_entries(audit: AuditLog) -> ModelEntryService:
+    store, schemas = DynamoModelEntryStore(build_control_table()), build_known_schemas()
+    if schemas is None:
+        return ModelEntryService(store, audit)
+    return ModelEntryService(store, audit, InputChecker(schemas).find_entry_errors)
 
 
 def _build_default_limits(env: Environment) -> UsageLimits | None:

@@ -9,10 +9,11 @@ from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.input_schemas.known_schemas import KnownSchemas
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.pauses.pause import PauseSwitch
 from replicate_proxy.replicate_api.known_models import KnownModels
-from replicate_proxy.settings import CONTROL_TABLE
+from replicate_proxy.settings import CONTROL_TABLE, INPUT_VALIDATION
 
 
 @cache
@@ -23,6 +24,12 @@ def build_control_table() -> ControlTable:
 @cache
 def build_known_models() -> KnownModels:
     return KnownModels(build_control_table(), clock)
+
+
+@cache
+def build_known_schemas() -> KnownSchemas | None:
+    """Return the input schemas of models, None if inputs are not validated."""
+    return KnownSchemas(build_control_table(), clock) if env[INPUT_VALIDATION] else None
 
 
 @cache

@@ -10,6 +10,7 @@ from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.control import (
     build_control_table,
     build_known_models,
+    build_known_schemas,
     build_pause_switch,
 )
 from replicate_proxy.bootstrap.documents import build_document_store
@@ -23,6 +24,7 @@ from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reports import ReportPublisher
+from replicate_proxy.services.schema_refresh import SchemaRefresher
 from replicate_proxy.settings import (
     DISPATCH_LEASE_SECONDS,
     DISPATCH_QUEUE_URL,
@@ -48,6 +50,7 @@ def build_dispatcher() -> Dispatcher:
         timeouts=build_job_timeouts(),
         known_models=build_known_models(),
         refresher=_build_refresher(),
+        schemas=_build_schema_refresher(),
         streams=StreamUrlBuilder(
             env[OUTPUTS_BASE_URL], env[REPLICATE_STREAM_BASE_URL], load_stream_signing_key()
         ),
@@ -55,6 +58,14 @@ def build_dispatcher() -> Dispatcher:
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )
+
+
+def _build_schema_refresher() -> SchemaRefresher | None:
+    schemas = build_known_schemas()
+    if schemas is None:
+        return None
+    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+    return SchemaRefresher(schemas, build_prediction_reader(), queue)
 
 
 def _build_refresher() -> ProgressRefresher:

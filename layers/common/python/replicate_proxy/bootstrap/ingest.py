@@ -20,6 +20,7 @@ from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
 from replicate_proxy.bootstrap.control import (
     build_control_table,
     build_known_models,
+    build_known_schemas,
     build_model_entries,
     build_pause_switch,
 )
@@ -39,6 +40,7 @@ from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.ingest import JobCreator, JobFactory
+from replicate_proxy.services.input_check import InputChecker, accept_all
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
@@ -85,7 +87,8 @@ def build_router() -> Router:
     canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
     streams = KnownStreams(build_known_models(), load_stream_signing_key)
     factory = JobFactory(build_document_store(), build_job_timeouts(), streams.find_url)
-    budgets = _build_budget_gate()
+    budgets, schemas = _build_budget_gate(), build_known_schemas()
+    check_input = InputChecker(schemas).check if schemas is not None else accept_all
     parser, renderer = _build_parser(), PredictionRenderer(build_document_store())
     creator = JobCreator(
         store=build_job_store(),
@@ -94,6 +97,7 @@ def build_router() -> Router:
         queue=queue,
         clock=clock,
         budgets=budgets,
+        check_input=check_input,
         checkpoint=checkpoint,
     )
     batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
@@ -106,6 +110,7 @@ def build_router() -> Router:
         limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
         clock=clock,
         budgets=budgets,
+        check_input=check_input,
         checkpoint=checkpoint,
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])

@@ -22,11 +22,12 @@ class DispatchKind(StrEnum):
     SUBMIT = "submit"
     CANCEL = "cancel"
     REFRESH = "refresh"
+    SCHEMA = "schema"
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchCommand:
-    """Submit a job to Replicate, cancel its prediction there, or read the prediction's progress.
+    """Submit a job to Replicate, cancel its prediction there, or read its progress or its model's schema.
 
     It holds only IDs: the dispatcher reads the job's current record, so a command is never outdated. With
     `replicate_id`, it cancels that prediction, unless it is the job's by now.

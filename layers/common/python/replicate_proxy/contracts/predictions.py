@@ -159,11 +159,13 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
     requested = {"requested_model": job.requested_model} if job.requested_model else {}
     cost = {"cost": _build_cost(job.cost)} if job.cost else {}
+    warnings = {"warnings": list(job.warnings)} if job.warnings else {}
     return {
         "status": job.status.value,
         **batch,
         **requested,
         **cost,
+        **warnings,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
         "past_attempts": [_build_past_attempt(past_attempt) for past_attempt in job.past_attempts],

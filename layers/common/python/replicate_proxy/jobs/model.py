@@ -210,6 +210,8 @@ class Job:
     cancel_requested_at: datetime | None = None
     # The caller reads the stream of the prediction, and the URL that serves it to whoever has it.
     is_streamed: bool = False
+    # About fields of the input that the model does not know.
+    warnings: tuple[str, ...] = ()
     stream_url: str | None = field(default=None, repr=False)
     # Replicate's result (`replicate_output` has its own URLs) and the final output after the harvest.
     started_at: datetime | None = None

@@ -35,7 +35,7 @@ class ModelEntry:
     caller's. `allowed_tenants` is empty for all. `timeout_seconds` cancels what takes longer. `images` are
     the image options of requests that choose none, `price` is a record of `costs.prices.Price`, and
     `cost_ceiling_usd` what budgets reserve where the price bounds no prediction. `fallbacks` run one after
-    the other, for the causes in `fallback_on`.
+    the other, for the causes in `fallback_on`. `validate_input` False leaves the validation to Replicate.
     """
 
     name: str
@@ -50,6 +50,7 @@ class ModelEntry:
     cost_ceiling_usd: str | None = None
     fallbacks: tuple[FallbackTarget, ...] = ()
     fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
+    validate_input: bool = True
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

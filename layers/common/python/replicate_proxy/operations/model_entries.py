@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.audit.model import AuditAction
-from replicate_proxy.errors import ApiError, ConflictError, RetryableError, UnknownNameError, field_error
+from replicate_proxy.errors import (
+    ApiError,
+    ConflictError,
+    RetryableError,
+    UnknownNameError,
+    field_error,
+    field_errors,
+)
 from replicate_proxy.model_entries.document import MAX_DOCUMENT_BYTES, encode_entries
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.errors import InvalidField
     from replicate_proxy.model_entries.document import EntryDocument, EntryStore
     from replicate_proxy.model_entries.entry import ModelEntry
 
@@ -25,12 +33,19 @@ _MAX_ATTEMPTS = 5
 class ModelEntryService:
     """Changes entries one by one or all at once.
 
-    `if_match` is the ETag that the caller has read, None to change whatever is there.
+    `if_match` is the ETag that the caller has read, None to change whatever is there. `find_errors` returns
+    what the model would refuse of the fields that an entry sets.
     """
 
-    def __init__(self, store: EntryStore, audit: AuditLog) -> None:
+    def __init__(
+        self,
+        store: EntryStore,
+        audit: AuditLog,
+        find_errors: Callable[[ModelEntry], Sequence[InvalidField]] = lambda _entry: (),
+    ) -> None:
         self._store = store
         self._audit = audit
+        self._find_errors = find_errors
 
     def read(self) -> EntryDocument:
         return self._store.read()
@@ -44,7 +59,9 @@ class ModelEntryService:
         return entry, document
 
     def put(self, entry: ModelEntry, *, if_match: str | None) -> EntryDocument:
-        """Create or replace one entry."""
+        """Create or replace one entry. Raises a 422 ApiError if its model would refuse what it sets."""
+        if errors := self._find_errors(entry):
+            raise field_errors(errors)
         return self._put_one(AuditAction.PUT_MODEL_ENTRY, entry.name, entry, if_match)
 
     def delete(self, name: str, *, if_match: str | None) -> None:
@@ -53,7 +70,14 @@ class ModelEntryService:
         self._put_one(AuditAction.DELETE_MODEL_ENTRY, name, None, if_match)
 
     def replace_all(self, entries: Mapping[str, ModelEntry], *, if_match: str | None) -> EntryDocument:
-        """Replace all entries by these."""
+        """Replace all entries by these, of which each is checked like one."""
+        errors = [
+            replace(error, field=f"models.{index}.{error.field}")
+            for index, entry in enumerate(entries.values())
+            for error in self._find_errors(entry)
+        ]
+        if errors:
+            raise field_errors(errors)
         stored = self._store.read()
         described = _describe(stored, list(stored.entries))
         with self._audit.change(AuditAction.REPLACE_MODEL_ENTRIES, "models", before=described) as change:

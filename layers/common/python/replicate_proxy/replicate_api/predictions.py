@@ -1,7 +1,7 @@
 """Replicate's predictions behind the circuit breaker and the shared rate limits.
 
 `UpstreamPredictionWriter` creates and cancels for the dispatcher, `UpstreamPredictionReader` reads for the
-sweep.
+sweep, and for the dispatcher what is not urgent.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.circuit_breaker import CircuitBreaker
     from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
     from replicate_proxy.replicate_api.rate_limit import RateLimiter
+    from replicate_proxy.replicate_api.response import UpstreamResponse
     from replicate_proxy.replicate_api.retry import RetryingClient
 
 
@@ -90,6 +91,11 @@ class UpstreamPredictionReader:
                 created_after=created_after, created_before=created_before, cursor=cursor
             )
         )
+
+    def read(self, path: str) -> UpstreamResponse:
+        """Return the response to a GET of another resource, if it is 2xx or 4xx."""
+        self._wait_for_slot()
+        return self.breaker.call(lambda: self.client.read(path))
 
     def _wait_for_slot(self) -> None:
         """Raise NotAcceptedError if the wait would be longer than `_MAX_READ_WAIT_SECONDS`."""

@@ -11,7 +11,13 @@ from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
-from replicate_proxy.services.ingest import claim_idempotency_key, enqueue_submission, log_job_accepted
+from replicate_proxy.services.ingest import (
+    claim_idempotency_key,
+    enqueue_submission,
+    find_reserved_id,
+    log_job_accepted,
+)
+from replicate_proxy.services.input_check import accept_all, check_batch
 from replicate_proxy.services.query import BatchReader, BatchState
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import CommandQueue
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobFactory, JobRequest
+    from replicate_proxy.services.input_check import CheckInput
 
 
 class BatchLimiter(Protocol):
@@ -52,6 +59,7 @@ class BatchService:
         limiter: BatchLimiter | None = None,
         clock: Clock,
         budgets: BudgetGate | None = None,
+        check_input: CheckInput = accept_all,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
@@ -61,6 +69,7 @@ class BatchService:
         self._canceler = canceler
         self._limiter = limiter
         self._budgets = budgets
+        self._check_input = check_input
         self._clock = clock
         self._checkpoint = checkpoint
 
@@ -69,9 +78,17 @@ class BatchService:
     ) -> BatchState:
         """Create the batch, or return the one that the idempotency key created before.
 
-        Raises a 429 ApiError if the tenant creates too many, a 402 ApiError if they do not fit into a budget,
-        a 409 ApiError if the key was used for another request, and RetryableError if it is not stored.
+        Raises a 422 ApiError if a model does not take its input, a 429 ApiError if the tenant creates too
+        many, a 402 ApiError if they do not fit into a budget, a 409 ApiError if the key was used for another
+        request, and RetryableError if it is not stored.
         """
+        try:
+            requests = check_batch(self._check_input, requests)
+        except ApiError:
+            existing = self._find_earlier(requests, principal.tenant, idempotency_key)
+            if existing is None:
+                raise
+            return self._replay(existing)
         self._check_rate(principal.tenant, len(requests))
         batch_id = generate_id(self._clock.now())
         if idempotency_key is not None:
@@ -87,6 +104,14 @@ class BatchService:
             if existing is not None:
                 return self._replay(existing)
         return self._create(requests, principal, batch_id)
+
+    def _find_earlier(
+        self, requests: Sequence[JobRequest], tenant: str, idempotency_key: str | None
+    ) -> Batch | None:
+        """Return the batch that was accepted before a schema was known."""
+        fingerprint = _calculate_fingerprint(requests)
+        batch_id = find_reserved_id(self._idempotency, tenant, idempotency_key, fingerprint, self._clock)
+        return self._store.get(tenant, batch_id) if batch_id else None
 
     def _check_rate(self, tenant: str, predictions: int) -> None:
         delay_seconds = self._limiter.acquire_slot(tenant, predictions) if self._limiter else 0

@@ -79,14 +79,15 @@ class CatalogRoute:
 
 
 _CURSOR = frozenset({"cursor"})
-_VERSION_RESOURCE = "/v1/models/{owner}/{name}/versions/{version}"
+_MODEL_RESOURCE = "/v1/models/{owner}/{name}"
+_VERSION_RESOURCE = f"{_MODEL_RESOURCE}/versions/{{version}}"
 # Resources of what a prediction can name, and what it is called where missing ones are recorded.
-_NAMED_TARGETS = {"/v1/models/{owner}/{name}": "models", "/v1/deployments/{owner}/{name}": "deployments"}
+_NAMED_TARGETS = {_MODEL_RESOURCE: "models", "/v1/deployments/{owner}/{name}": "deployments"}
 
 # Source: Replicate's OpenAPI document; `cursor` is in the `next` URLs of its pages.
 CATALOG_ROUTES = (
     CatalogRoute("/v1/models", frozenset({"cursor", "sort_by", "sort_direction"})),
-    CatalogRoute("/v1/models/{owner}/{name}"),
+    CatalogRoute(_MODEL_RESOURCE),
     CatalogRoute("/v1/models/{owner}/{name}/versions", _CURSOR),
     CatalogRoute(_VERSION_RESOURCE, cache_seconds=_HOUR_SECONDS),
     CatalogRoute("/v1/models/{owner}/{name}/examples", _CURSOR),
@@ -116,6 +117,14 @@ class ModelRecorder(Protocol):
     def record_version(self, version_id: str, model: str) -> None: ...
 
     def record_missing(self, target: str) -> None: ...
+
+
+class SchemaRecorder(Protocol):
+    """Records the input schemas that responses hold: `services.schema_refresh.SchemaRecorder`."""
+
+    def record_model(self, name: str, body: bytes) -> None: ...
+
+    def record_version(self, version_id: str, body: bytes) -> None: ...
 
 
 class ReadLimiter(Protocol):
@@ -154,12 +163,14 @@ class Catalog:
         cache: ResponseCache,
         settings: CatalogSettings,
         known_models: ModelRecorder | None = None,
+        schemas: SchemaRecorder | None = None,
     ) -> None:
         self._reader = reader
         self._limiter = limiter
         self._cache = cache
         self._settings = settings
         self._known_models = known_models or NothingKnown()
+        self._schemas = schemas
 
     def get(
         self, route: CatalogRoute, path_params: Mapping[str, str], query: Mapping[str, str], base_url: str
@@ -195,6 +206,17 @@ class Catalog:
             self._known_models.record_missing(f"{_NAMED_TARGETS[resource]}/{name}")
         elif response.status == _OK and resource == _VERSION_RESOURCE:
             self._known_models.record_version(path_params["version"], name)
+        self._record_schema(resource, path_params, name, response)
+
+    def _record_schema(
+        self, resource: str, path_params: Mapping[str, str], name: str, response: UpstreamResponse
+    ) -> None:
+        if self._schemas is None or response.status != _OK:
+            return
+        if resource == _MODEL_RESOURCE:
+            self._schemas.record_model(name, response.body)
+        elif resource == _VERSION_RESOURCE:
+            self._schemas.record_version(path_params["version"], response.body)
 
     def _read(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
         delay_seconds = self._limiter.acquire_slot()

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
     from replicate_proxy.services.progress_refresh import ProgressRefresher
+    from replicate_proxy.services.schema_refresh import SchemaRefresher
 
 
 # Longer than the dispatch function's timeout: a lease must not expire while its holder still runs.
@@ -115,6 +116,7 @@ class Dispatcher:
         timeouts: JobTimeouts,
         known_models: ModelRecorder | None = None,
         refresher: ProgressRefresher | None = None,
+        schemas: SchemaRefresher | None = None,
         streams: StreamUrlBuilder | None = None,
         find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
@@ -129,6 +131,7 @@ class Dispatcher:
         self._timeouts = timeouts
         self._known_models = known_models or NothingKnown()
         self._refresher = refresher
+        self._schemas = schemas
         self._streams = streams
         self._find_pause = find_pause
         self._lease_seconds = lease_seconds
@@ -147,6 +150,9 @@ class Dispatcher:
         elif command.kind is DispatchKind.REFRESH:
             if self._refresher is not None:
                 self._refresher.refresh(job)
+        elif command.kind is DispatchKind.SCHEMA:
+            if self._schemas is not None:
+                self._schemas.refresh(job)
         elif job.status is not JobStatus.QUEUED:
             logger.info("duplicate command ignored", status=job.status.value)
         elif end := self._find_end_before_sending(job):
@@ -258,6 +264,8 @@ class Dispatcher:
         self._known_models.record_accepted(job.submission, prediction)
         if stream is not None:
             self._known_models.record_stream(job.submission, stream)
+        if self._schemas is not None:
+            self._schemas.request(job)
         if saved.replicate_id != prediction.id:
             logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)
             self._cancel_surplus(saved, prediction.id)

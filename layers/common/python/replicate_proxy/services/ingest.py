@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from replicate_proxy.jobs.model import Job, JobStatus, Submission, TimelineStep
 from replicate_proxy.model_entries.entry import ModelEntry
 from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
+from replicate_proxy.services.input_check import accept_all
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from replicate_proxy.contracts.stream_urls import StreamUrlFinder
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.ports import CommandQueue, DocumentStore
+    from replicate_proxy.services.input_check import CheckInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class JobRequest:
     idempotency_key: str | None = None
     # Not part of the fingerprint: the prediction is the same.
     is_streamed: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def applied_entry(self) -> ModelEntry:
@@ -118,9 +121,11 @@ class JobCreator:
         queue: CommandQueue,
         clock: Clock,
         budgets: BudgetGate | None = None,
+        check_input: CheckInput = accept_all,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._store = store
+        self._check_input = check_input
         self._budgets = budgets
         self._idempotency = idempotency
         self._factory = factory
@@ -131,10 +136,19 @@ class JobCreator:
     def create(self, request: JobRequest, principal: Principal) -> CreateResult:
         """Create the job, or return the one that the idempotency key created before.
 
-        Raises a 409 ApiError if the key was used for another request, a 402 ApiError if the job does not fit
-        into a budget, and RetryableError if the job is not stored. A write that was not confirmed may take
-        effect later; with a key, a repetition finds that job.
+        Raises a 409 ApiError if the key was used for another request, a 422 ApiError if the model does not
+        take the input, a 402 ApiError if the job does not fit into a budget, and RetryableError if the job is
+        not stored. A write that was not confirmed may take effect later; with a key, a repetition finds that
+        job.
         """
+        try:
+            request = replace(request, warnings=self._check_input(request))
+        except ApiError:
+            # What was accepted before the schema was known is still found. A new key stays free.
+            existing = self._find_earlier(request, principal)
+            if existing is None:
+                raise
+            return self._replay(existing)
         job_id = generate_id(self._clock.now())
         if request.idempotency_key is not None:
             record = IdempotencyRecord(
@@ -171,6 +185,12 @@ class JobCreator:
         enqueue_submission(self._queue, job)
         self._checkpoint("ingest.job_enqueued")
         return CreateResult(job, hold=hold)
+
+    def _find_earlier(self, request: JobRequest, principal: Principal) -> Job | None:
+        fingerprint = request.calculate_fingerprint()
+        key = request.idempotency_key
+        job_id = find_reserved_id(self._idempotency, principal.tenant, key, fingerprint, self._clock)
+        return self._store.get(principal.tenant, job_id) if job_id else None
 
     def _replay(self, job: Job) -> CreateResult:
         count(Metric.JOB_REPLAYED)
@@ -228,6 +248,7 @@ class JobFactory:
             next_check_at=now + timedelta(seconds=self._timeouts.queued_seconds),
             is_streamed=request.is_streamed,
             stream_url=self._find_stream_url(submission, principal.tenant, job_id),
+            warnings=request.warnings,
             timeline={TimelineStep.ACCEPTED: now},
             expires_at=self.calculate_expiry(now),
         )
@@ -249,6 +270,14 @@ def claim_idempotency_key(idempotency: IdempotencyStore, record: IdempotencyReco
             409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
         )
     return stored.reserved_id
+
+
+def find_reserved_id(
+    idempotency: IdempotencyStore, tenant: str, key: str | None, fingerprint: str, clock: Clock
+) -> str | None:
+    """Return the ID that the same request has reserved by this idempotency key, None if there is none."""
+    stored = idempotency.find(tenant, key, now=clock.now()) if key is not None else None
+    return stored.reserved_id if stored is not None and stored.fingerprint == fingerprint else None
 
 
 def log_job_accepted(job: Job) -> None:

@@ -182,6 +182,7 @@ class PutModelEntryBody(RequestBody):
     cost_ceiling_usd: _BudgetUsd | None = None
     fallbacks: Annotated[tuple[FallbackBody, ...], Field(max_length=5)] = ()
     fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
+    validate_input: bool = True
 
 
 class ModelEntryBody(PutModelEntryBody):

@@ -92,6 +92,7 @@ def _build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
             for fallback in body.fallbacks
         ),
         fallback_on=body.fallback_on,
+        validate_input=body.validate_input,
     )
 
 
