@@ -17,6 +17,7 @@ LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes 
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js
 PRISM := tests/clients/prism
+SCHEMAS := tests/clients/schemas
 CHAOS := tests/integration/test_chaos.py
 SOURCES := layers/common/python/replicate_proxy functions tools tests
 
@@ -57,7 +58,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients bench simulate reconcile explore mutants chaos chaos-smoke budget-load coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench simulate reconcile explore mutants chaos chaos-smoke budget-load coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -114,8 +115,11 @@ budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a te
 clients-js: ## Install the npm clients if npm is installed
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
 
-clients: env .venvs/clients/.stamp .venvs/replicate-beta/.stamp $(PRISM)/node_modules/.stamp ## Test more clients, and every operation through Prism; needs npm
+clients: env .venvs/clients/.stamp .venvs/replicate-beta/.stamp $(PRISM)/node_modules/.stamp $(SCHEMAS)/node_modules/.stamp ## Test more clients, and every operation through Prism; needs npm
 	$(BIN)/pytest -q --timeout 600 --durations 5 tests/clients
+
+schemas: env $(SCHEMAS)/node_modules/.stamp ## Test the validation of inputs with the schemas of all public models; needs npm
+	$(BIN)/pytest -q --timeout 600 tests/clients/test_public_models.py
 
 chaos: env ## Run 1,000 jobs with injected faults; writes tools/bench/chaos.json  [JOBS=1000 SEED=1]
 	@$(BIN)/python -m tools.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
@@ -177,7 +181,7 @@ lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1
 			-c requirements/dev.txt -o $$folder/requirements.txt; done
 
 clean: down ## Stop the local stack; remove environments, builds and caches
-	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules $(PRISM)/node_modules
+	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules $(PRISM)/node_modules $(SCHEMAS)/node_modules
 
 help: ## List all targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \

@@ -92,10 +92,10 @@ def test_replicate_refuses_the_same_input(known: ApiClient, simulator: Simulator
 
 
 def test_unknown_field_is_a_warning(known: ApiClient) -> None:
-    created = create(known, **VALID, widht=64)
+    created = create(known, **VALID, widths=64)
 
     assert created.status_code == 201, created.text
-    warning = "input.widht is not a field of this model, which ignores or refuses it; did you mean width?"
+    warning = "input.widths is not a field of this model, which ignores or refuses it; did you mean width?"
     assert created.json()["proxy"]["warnings"] == [warning]
     assert known.get(created.json()["id"])["proxy"]["warnings"] == [warning]
 

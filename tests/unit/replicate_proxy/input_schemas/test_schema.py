@@ -137,11 +137,11 @@ def test_long_list_of_choices_is_cut() -> None:
 def test_unknown_field_is_refused_only_where_the_schema_says_so() -> None:
     strict = make_schema({"prompt": {"type": "string"}}, additionalProperties=False)
 
-    [error] = strict.find_errors({"prompt": "a", "promt": "b"})
+    [error] = strict.find_errors({"prompt": "a", "prompts": "b"})
 
     assert (error.type, error.field) == ("additional_property_not_allowed", "input")
-    assert error.description == "Additional property promt is not allowed"
-    assert SCHEMA.find_unknown_names({"promt": "b", "prompt": "a"}) == ["promt"]
+    assert error.description == "Additional property prompts is not allowed"
+    assert SCHEMA.find_unknown_names({"prompts": "b", "prompt": "a"}) == ["prompts"]
 
 
 def test_early_cog_lists_choices_of_numbers_as_texts() -> None:

@@ -110,13 +110,13 @@ def test_fields_of_a_batch_are_named_with_their_prediction(api: PredictionApi) -
 
 def test_unknown_field_is_a_warning_that_stays(api: PredictionApi) -> None:
     api.pipeline.schemas.put(OF_VERSION)
-    body = {"version": VERSION, "input": {"prompt": "a cat", "widht": 512, "zzz": 1}}
+    body = {"version": VERSION, "input": {"prompt": "a cat", "widths": 512, "zzz": 1}}
 
     status, created, _ = api.post(body=body)
 
     assert status == 201
     assert created["proxy"]["warnings"] == [
-        "input.widht is not a field of this model, which ignores or refuses it; did you mean width?",
+        "input.widths is not a field of this model, which ignores or refuses it; did you mean width?",
         "input.zzz is not a field of this model, which ignores or refuses it",
     ]
     _, read, _ = api.get("/v1/predictions/{id}", params={"id": created["id"]})
