@@ -58,7 +58,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench simulate reconcile explore mutants chaos chaos-smoke budget-load coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench simulate reconcile explore mutants chaos chaos-smoke budget-load fairness coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -111,6 +111,9 @@ chaos-smoke: env ## Run 60 jobs with injected faults on a temporary stack
 
 budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a temporary stack
 	BUDGET_CREATES=1000 $(BIN)/pytest -q --timeout 1800 tests/integration/test_budgets.py -k overspend
+
+fairness: env ## Measure how long one job waits behind 500 of another tenant with a limit, on a temporary stack
+	FAIRNESS_JOBS=500 FAIRNESS_SECONDS=3 $(BIN)/pytest -q -s --timeout 1800 tests/integration/test_concurrency.py -k another_tenant
 
 clients-js: ## Install the npm clients if npm is installed
 	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi

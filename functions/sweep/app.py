@@ -1,4 +1,4 @@
-"""Handler of the sweep function: every minute, enqueue due deliveries, then check overdue jobs."""
+"""Handler of the sweep function: every minute, enqueue due deliveries, check slots and overdue jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.bootstrap.environment import clock
-from replicate_proxy.bootstrap.sweep import build_delivery_sweep, build_sweep_lease, build_sweeper
+from replicate_proxy.bootstrap.sweep import (
+    build_delivery_sweep,
+    build_slot_repair,
+    build_sweep_lease,
+    build_sweeper,
+)
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
 _RESERVED_TIME = timedelta(seconds=8)
 # How much of a sweep the deliveries may take.
 _MAX_DELIVERIES_TIME = timedelta(seconds=12)
+# How much of it the lines of concurrency limits may take.
+_MAX_SLOTS_TIME = timedelta(seconds=8)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -41,8 +48,11 @@ def _sweep(now: datetime, deadline: datetime) -> dict[str, Any]:
     try:
         sent = build_delivery_sweep().enqueue_due(now, min(deadline, now + _MAX_DELIVERIES_TIME))
     finally:
-        # Jobs are checked even if the deliveries fail.
-        result = build_sweeper().sweep_jobs(deadline)
+        # Jobs are checked even if the deliveries or the slots fail.
+        try:
+            resumed = build_slot_repair().run(min(deadline, clock.now() + _MAX_SLOTS_TIME))
+        finally:
+            result = build_sweeper().sweep_jobs(deadline)
     outcomes = {outcome.value: jobs for outcome, jobs in result.outcomes.items()}
-    logger.info("sweep finished", jobs=outcomes, deliveries=sent, finished=result.finished)
-    return {"jobs": outcomes, "deliveries": sent, "finished": result.finished}
+    logger.info("sweep finished", jobs=outcomes, deliveries=sent, resumed=resumed, finished=result.finished)
+    return {"jobs": outcomes, "deliveries": sent, "resumed": resumed, "finished": result.finished}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.actor import handle_as_actor
@@ -29,6 +30,7 @@ from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.audit import build_audit_store
 from tests.support.clock import NOW, FakeClock
+from tests.support.concurrency import Concurrency
 from tests.support.model_entries import FakeModelEntryStore
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
@@ -149,6 +151,10 @@ class AdminApi:
     usage: DynamoUsage = field(default_factory=build_usage_store)
     audit_store: DynamoAuditStore = field(default_factory=build_audit_store)
 
+    @cached_property
+    def concurrency(self) -> Concurrency:
+        return Concurrency(model_entries=self.model_entries, audit=self.audit)
+
     def sleep(self, seconds: float) -> None:
         self.slept_seconds += seconds
         self.clock.advance(seconds)
@@ -193,8 +199,12 @@ class AdminApi:
                     store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock, audit=self.audit
                 ),
                 model_entries=ModelEntryService(
-                    self.model_entries, self.audit, InputChecker(self.schemas).find_entry_errors
+                    self.model_entries,
+                    self.audit,
+                    InputChecker(self.schemas).find_entry_errors,
+                    on_changed=self.concurrency.service.advance_models,
                 ),
+                concurrency=self.concurrency.service,
                 dead_letters=self.dead_letters,
                 breaker=BreakerService(self.breaker, self.audit),
                 redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from moto import mock_aws
 
-from tests.support.aws import DELIVERIES_TABLE, JOBS_TABLE, create_deliveries_table
+from tests.support.aws import CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE, create_deliveries_table
 from tests.support.handlers import clear_caches
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def run_delivery_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStac
         _create_bus(events_queue["Attributes"]["QueueArn"])
         environment = {
             "REPLICATE_PROXY_TABLE": JOBS_TABLE,
+            "CONTROL_TABLE": CONTROL_TABLE,
             "DELIVERIES_TABLE": DELIVERIES_TABLE,
+            "DISPATCH_QUEUE_URL": "https://sqs.test/dispatch",
             "IMAGES_BUCKET": _BUCKET,
             "EVENT_BUS": _BUS,
             "NOTIFY_QUEUE_URL": queue_url,

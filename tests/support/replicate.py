@@ -6,8 +6,10 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp, parse_timestamp
+from replicate_proxy.jobs.model import WaitReason
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
+from replicate_proxy.replicate_api.predictions import CreateDelay
 from tests.support.fakes import Faults
 
 if TYPE_CHECKING:
@@ -39,8 +41,9 @@ class FakeReplicate:
         self.keeps_output_of_canceled = False
         self._next_numbers = itertools.count(1)
 
-    def acquire_create_slot(self) -> float:
-        return self.create_delay_seconds
+    def acquire_create_slot(self) -> CreateDelay | None:
+        seconds = self.create_delay_seconds
+        return CreateDelay(seconds, WaitReason.RATE_LIMIT) if seconds > 0 else None
 
     def create(
         self, submission: Submission, body: Mapping[str, Any], *, cancel_after_seconds: int | None

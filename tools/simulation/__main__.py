@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _INVALID_SHARE = 0.15
 _FALLBACK_SHARE = 0.3
+_LIMITED_SHARE = 0.3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build_settings(options: argparse.Namespace) -> RunSettings:
-    return RunSettings(jobs=options.jobs, fallback_share=_FALLBACK_SHARE, invalid_share=_INVALID_SHARE)
+    return RunSettings(
+        jobs=options.jobs,
+        fallback_share=_FALLBACK_SHARE,
+        invalid_share=_INVALID_SHARE,
+        limited_share=_LIMITED_SHARE,
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -26,9 +26,16 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.slot_store import DynamoSlotStore
+from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
+from replicate_proxy.concurrency.gate import SlotGate
+from replicate_proxy.concurrency.limits import ConcurrencyLimits
+from replicate_proxy.concurrency.line import Line
+from replicate_proxy.concurrency.releases import SlotReleaser
+from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
@@ -66,6 +73,7 @@ from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.usage.counter import UsageCounter
+from replicate_proxy.webhooks.change_handler import ChangeHandler
 from replicate_proxy.webhooks.deliverer import Deliverer
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
@@ -80,6 +88,7 @@ from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.aws.sqs import get_queue_url
 from tools.simulation.budget_invariants import CEILING_MICRO_USD
+from tools.simulation.concurrency_invariants import StaticEntries
 from tools.simulation.cost_invariants import PRICES
 from tools.simulation.replicate import STREAM_HOST_URL, TOKEN, WEBHOOK_SECRET, ReplicateAdapter
 from tools.simulation.resources import BUCKET, BUS, Queue, Table
@@ -138,18 +147,19 @@ class Reports:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The two halves of the sweep function, and the lease that excludes a second one."""
+    """The parts of the sweep function, and the lease that excludes a second one."""
 
     lease: Lease
     deliveries: DeliverySweep
     jobs: Sweeper
+    slots: SlotRepair | None
 
 
 @dataclass(frozen=True)
 class Notify:
     """Handles stream batches and replays them."""
 
-    notifier: Notifier
+    handler: ChangeHandler
     replayer: StreamReplayer
 
 
@@ -183,6 +193,7 @@ class Composition:
         sender: Sender,
         checkpoint: Callable[[str], None],
         rate_limit: RateLimit,
+        has_limits: bool = False,
     ) -> None:
         self._aws = aws
         self._scheduler = scheduler
@@ -191,6 +202,7 @@ class Composition:
         self._sender = sender
         self._checkpoint = checkpoint
         self._rate_limit = rate_limit
+        self._has_limits = has_limits
         self.clock = VirtualClock(scheduler)
         self.audit: AuditLog = NoAuditLog()
         self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
@@ -215,6 +227,10 @@ class Composition:
         self.harvest_queue = SqsHarvestQueue(aws.client("sqs"), get_queue_url(Queue.HARVEST))
         self.notify_queue = SqsDeliveryQueue(aws.client("sqs"), get_queue_url(Queue.NOTIFY))
         self.bus = EventBridgeBus(aws.client("events"), BUS)
+        self.slots = DynamoSlotStore(
+            aws.client("dynamodb"), control_table=Table.CONTROL, jobs_table=Table.JOBS
+        )
+        self.tenant_limits = DynamoTenantLimitStore(self._control_table())
 
     def build_ingest(self) -> Ingest:
         waiter = JobWaiter(self.jobs, self.clock, self._scheduler.sleep, max_wait_seconds=20)
@@ -292,6 +308,7 @@ class Composition:
             refresher=self._build_refresher(),
             schemas=self._build_schema_refresher(),
             streams=StreamUrlBuilder(OUTPUTS_BASE_URL, STREAM_HOST_URL, STREAM_KEY),
+            concurrency=self._build_gate(),
             checkpoint=self._checkpoint,
         )
 
@@ -363,7 +380,8 @@ class Composition:
             clock=self.clock,
             sleep=self._scheduler.sleep,
         )
-        return Sweep(Lease(self._control_table(), "sweep", self.clock), deliveries, jobs)
+        lease = Lease(self._control_table(), "sweep", self.clock)
+        return Sweep(lease, deliveries, jobs, self._build_repair())
 
     def build_notify(self) -> Notify:
         notifier = Notifier(
@@ -379,7 +397,9 @@ class Composition:
         stream = DynamoJobStream(
             self._aws.client("dynamodbstreams"), clock=self.clock, sleep=self._scheduler.sleep, max_seconds=20
         )
-        return Notify(notifier, StreamReplayer(stream, notifier.notify))
+        releaser = SlotReleaser(self.slots, self._build_line(self._build_limits()))
+        handler = ChangeHandler(releaser.release, notifier.notify)
+        return Notify(handler, StreamReplayer(stream, handler.handle))
 
     def build_usage(self) -> Usage:
         store = DynamoUsageStore(self._aws.client("dynamodb"), Table.USAGE)
@@ -438,6 +458,37 @@ class Composition:
 
     def build_breaker(self) -> CircuitBreaker:
         return CircuitBreaker(self._control_table(), self.clock)
+
+    def _build_limits(self) -> ConcurrencyLimits:
+        return ConcurrencyLimits(self.tenant_limits, StaticEntries(), monotonic=lambda: self._scheduler.now)
+
+    def _build_line(self, limits: ConcurrencyLimits) -> Line:
+        return Line(self.slots, limits, self.dispatch_queue)
+
+    def _build_gate(self) -> SlotGate | None:
+        if not self._has_limits:
+            return None
+        limits = self._build_limits()
+        return SlotGate(
+            updater=self.updater,
+            store=self.slots,
+            limits=limits,
+            line=self._build_line(limits),
+            clock=self.clock,
+            timeouts=self.timeouts,
+        )
+
+    def _build_repair(self) -> SlotRepair | None:
+        if not self._has_limits:
+            return None
+        limits = self._build_limits()
+        return SlotRepair(
+            store=self.slots,
+            jobs=self.jobs,
+            limits=limits,
+            line=self._build_line(limits),
+            clock=self.clock,
+        )
 
     def _build_redelivery(self) -> RedeliveryService:
         return RedeliveryService(

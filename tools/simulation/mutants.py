@@ -22,7 +22,11 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
+from replicate_proxy.concurrency import releases
+from replicate_proxy.concurrency.gate import SlotGate
+from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.costs import calculate
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs import reports, state_machine, transitions
@@ -64,10 +68,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
+    from replicate_proxy.concurrency.model import Limit
     from replicate_proxy.jobs.model import Job
 
 SETTINGS = RunSettings(jobs=25)
 _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
+_WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,22 @@ def _count_and_skip(self: Any, changes: Any) -> None:
     _count_usage(self, changes)
 
 
+def _acquire_whatever_is_taken(self: Any, limit: Limit, holder: str, revision: int) -> Any:
+    return _try_acquire(self, replace(limit, max_concurrency=limit.max_concurrency + 1), holder, revision)
+
+
+def _hold_and_leave(self: Any, *arguments: Any) -> None:
+    line, self._line = self._line, mock.Mock()
+    try:
+        _hold(self, *arguments)
+    finally:
+        self._line = line
+
+
+def _release_any_revision(self: Any, limit_name: str, holder: str, *, up_to_revision: int) -> Any:
+    return _release_slot(self, limit_name, holder, up_to_revision=up_to_revision + 1_000_000)
+
+
 def _mark_without_condition(self: Any, job: Any, now: Any) -> Any:
     mark = _build_mark(self, job, now)
     del mark["Put"]["ConditionExpression"]
@@ -213,7 +235,7 @@ def _claim_probe_of_others(self: Any) -> bool:
     return bool(self._update("SET #state = :half_open, probe_owner = :owner, probe_until = :until", values))
 
 
-def _postpone_by_failing(_self: Any, _job: Job, delay_seconds: float) -> None:
+def _postpone_by_failing(_self: Any, _job: Job, delay_seconds: float, *_reason: Any) -> None:
     raise RetryableError("not now", retry_after=delay_seconds)
 
 
@@ -300,6 +322,9 @@ _build_reservation: Callable[..., Any] = DynamoBudgetedJobs._build_reservation  
 _build_head_update: Callable[..., Any] = DynamoAuditStore._build_head_update  # noqa: SLF001 - what is broken
 _create_budgeted: Callable[..., Any] = DynamoBudgetedJobs.create
 _count_usage: Callable[..., Any] = UsageCounter.count
+_try_acquire: Callable[..., Any] = DynamoSlotStore._try_acquire  # noqa: SLF001 - what is broken
+_release_slot: Callable[..., Any] = DynamoSlotStore.release
+_hold: Callable[..., Any] = SlotGate._hold  # noqa: SLF001 - what is broken
 _build_mark: Callable[..., Any] = DynamoUsageStore._build_mark  # noqa: SLF001 - what is broken
 _transitions = state_machine._TRANSITIONS  # noqa: SLF001 - as above
 
@@ -569,6 +594,36 @@ MUTANTS: tuple[Mutant, ...] = (
         "usage that could not be counted is skipped",
         "usage is the sum of the jobs",
         ((UsageCounter, "count", _count_and_skip),),
+    ),
+    Mutant(
+        "one more slot than there are is acquired",
+        "limits are not exceeded",
+        ((DynamoSlotStore, "_try_acquire", _acquire_whatever_is_taken),),
+        settings=_WITH_LIMITS,
+    ),
+    Mutant(
+        "a late release frees the slot of a new attempt",
+        "limits are not exceeded",
+        ((DynamoSlotStore, "release", _release_any_revision),),
+        settings=_WITH_LIMITS,
+    ),
+    Mutant(
+        "slots are not freed, and the sweep does not notice",
+        "nobody waits for a free slot",
+        (
+            (releases, "_find_released", lambda *_arguments: ()),
+            (SlotRepair, "_free_stale_slots", lambda *_arguments: None),
+        ),
+        settings=_WITH_LIMITS,
+    ),
+    Mutant(
+        "nobody lets a line advance that is joined after the last slot was freed",
+        "nobody waits for a free slot",
+        (
+            (SlotGate, "_hold", _hold_and_leave),
+            (SlotRepair, "run", lambda *_arguments: 0),
+        ),
+        settings=_WITH_LIMITS,
     ),
     Mutant(
         "the search for a prediction does not know how a fallback names its input",

@@ -13,6 +13,7 @@ from replicate_proxy.observability import logger
 from tools.simulation.audit_invariants import AuditInvariants
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.budget_invariants import BudgetInvariants
+from tools.simulation.concurrency_invariants import ConcurrencyInvariants
 from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
 from tools.simulation.delivery_invariants import DeliveryInvariants
@@ -50,8 +51,9 @@ class RunSettings:
     """The size of a run. Faults occur for `fault_seconds`, and jobs arrive in the first third of them.
 
     `fallback_share` of the requests are for a model with a fallback. `invalid_share` of them have an input
-    that the model's schema does not allow, and inputs are validated if that is not 0. Violations of the
-    guarantees in `ignored` do not stop the run.
+    that the model's schema does not allow, and inputs are validated if that is not 0. `limited_share` of the
+    seeds have concurrency limits of a tenant and of a model. Violations of the guarantees in `ignored` do not
+    stop the run.
     """
 
     jobs: int = 100
@@ -59,6 +61,7 @@ class RunSettings:
     key_requests: int = 8
     fallback_share: float = 0.0
     invalid_share: float = 0.0
+    limited_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -97,8 +100,10 @@ def run_seed(
     with deterministic_process(scheduler, metrics), logs_in_trace(scheduler, trace):
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         plan.input_validation_enabled = settings.invalid_share > 0
-        world = World(scheduler, plan, trace)
+        has_limits = random.Random(f"{seed}/limits").random() < settings.limited_share
+        world = World(scheduler, plan, trace, has_limits=has_limits)
         invariants = Invariants(world, settings.ignored)
+        limits = ConcurrencyInvariants(world, invariants) if has_limits else None
         workload = Workload(
             world,
             invariants,
@@ -106,6 +111,7 @@ def run_seed(
             arrival_seconds=settings.fault_seconds / 3,
             fallback_share=settings.fallback_share,
             invalid_share=settings.invalid_share,
+            limits=limits,
             has_budgets=seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0,
         )
         workload.start(random.Random(f"{seed}/workload"))

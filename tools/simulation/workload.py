@@ -20,6 +20,12 @@ from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.services.ingest import JobRequest
 from tools.simulation.budget_invariants import BUDGETED_TENANT, BUDGETS
+from tools.simulation.concurrency_invariants import (
+    FIRST_TENANT_LIMIT,
+    LIMITED_ENTRY,
+    LIMITED_TENANT,
+    RAISED_TENANT_LIMIT,
+)
 from tools.simulation.replicate import MAX_WIDTH, MISSING_MODEL
 from tools.simulation.resources import STACK, Queue
 from tools.simulation.scheduler import ProcessEndedError
@@ -27,6 +33,7 @@ from tools.simulation.world import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
+    from tools.simulation.concurrency_invariants import ConcurrencyInvariants
     from tools.simulation.invariants import Invariants
     from tools.simulation.world import World
 
@@ -64,6 +71,7 @@ class Workload:
         fallback_share: float = 0.0,
         invalid_share: float = 0.0,
         has_budgets: bool = False,
+        limits: ConcurrencyInvariants | None = None,
     ) -> None:
         self.world = world
         self._fallback_share = fallback_share
@@ -72,6 +80,7 @@ class Workload:
         self._jobs = jobs
         self._arrival_seconds = arrival_seconds
         self._has_budgets = has_budgets
+        self._limits = limits
         self.endpoints: dict[str, str] = {}
 
     def start(self, source: random.Random) -> None:
@@ -95,6 +104,8 @@ class Workload:
             for number in range(_BURST):
                 delay_seconds = self._arrival_seconds * (1 + number // _BURST_AT_ONCE) / 4
                 world.scheduler.spawn(f"burst-{number}", self._run_caller, delay_seconds=delay_seconds)
+        if self._limits is not None:
+            world.scheduler.spawn("limits", partial(self._run_limit_operator, self._limits))
         if source.random() < 0.3:
             world.scheduler.spawn("outage", self._run_outage)
 
@@ -139,10 +150,14 @@ class Workload:
 
     def _draw_entry(self) -> ModelEntry | None:
         """Return an entry for some of the requests, without a draw from the random numbers of the others."""
+        limited = LIMITED_ENTRY if self._limits is not None and self._draw_is_limited() else None
         if self._fallback_share == 0:
-            return None
+            return limited
         source = random.Random(f"{self.world.scheduler.seed}/{self._name}/entry")
-        return source.choice(_ENTRIES) if source.random() < self._fallback_share else None
+        return source.choice(_ENTRIES) if source.random() < self._fallback_share else limited
+
+    def _draw_is_limited(self) -> bool:
+        return random.Random(f"{self.world.scheduler.seed}/{self._name}/limited").random() < 0.5
 
     def _draw_width(self) -> dict[str, Any]:
         """Return a width for the input that may be too large, without a draw from the other numbers."""
@@ -348,6 +363,21 @@ class Workload:
                     self.world.scheduler.sleep(1.0)
                     continue
                 break
+
+    def _run_limit_operator(self, limits: ConcurrencyInvariants) -> None:
+        """Set a limit for a tenant, and raise it while jobs wait for it."""
+        for number in (FIRST_TENANT_LIMIT, RAISED_TENANT_LIMIT):
+            limits.expect_tenant_limit(number)
+            while True:
+                put = partial(self.world.composition.tenant_limits.put, LIMITED_TENANT, number)
+                try:
+                    self.world.call_function("admin", put)
+                except (ProxyError, ProcessEndedError):
+                    self.world.scheduler.sleep(1.0)
+                    continue
+                break
+            limits.confirm_tenant_limit()
+            self.world.scheduler.sleep(self._arrival_seconds)
 
     def _run_breaker_operator(self) -> None:
         breaker = self.world.composition.build_breaker()

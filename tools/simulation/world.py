@@ -83,6 +83,7 @@ class World:
         trace: Trace,
         *,
         counts_usage: bool = True,
+        has_limits: bool = False,
     ) -> None:
         self.scheduler = scheduler
         self.plan = plan
@@ -107,6 +108,7 @@ class World:
             sender=self.applications,
             checkpoint=self._pass_checkpoint,
             rate_limit=RateLimit(plan.creates_per_minute, 5),
+            has_limits=has_limits,
         )
         self.clock = self.composition.clock
         self.replicate.find_job = _find_submitted_job
@@ -119,6 +121,7 @@ class World:
         self._usage_pool = self._build_pool(self.composition.build_usage)
         self._ingest_pool = self._build_pool(self.composition.build_ingest)
         self.sweep_crashes: list[float] = []
+        self._has_limits = has_limits
         self._calls: Counter[str] = Counter()
         self._connect_queues()
         self.streams = self._connect_streams()
@@ -265,7 +268,7 @@ class World:
             if change is not None:
                 changes.append(change)
                 indexes.append(index)
-        failed = notify.notifier.notify(changes)
+        failed = notify.handler.handle(changes)
         return None if failed is None else indexes[failed]
 
     def _count_usage(self, usage: Usage, records: Sequence[Mapping[str, Any]]) -> int | None:
@@ -315,13 +318,24 @@ class World:
             try:
                 sweep.deliveries.enqueue_due(now, min(deadline, now + timedelta(seconds=12)))
             finally:
-                sweep.jobs.sweep_jobs(deadline)
+                try:
+                    if sweep.slots is not None:
+                        sweep.slots.run(min(deadline, self.clock.now() + timedelta(seconds=8)))
+                finally:
+                    sweep.jobs.sweep_jobs(deadline)
 
     def _is_anything_due(self) -> bool:
         soon = self.clock.now() + timedelta(seconds=2 * _MINUTE)
-        return has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(soon)) or has_due_entry(
-            self.aws, Table.DELIVERIES, "by_due", before=format_timestamp(soon)
+        return (
+            has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(soon))
+            or has_due_entry(self.aws, Table.DELIVERIES, "by_due", before=format_timestamp(soon))
+            or self._has_line()
         )
+
+    def _has_line(self) -> bool:
+        """Return whether jobs may be waiting for a slot."""
+        records = read_items(self.aws, Table.CONTROL) if self._has_limits else ()
+        return any(record.get("line_names") for record in records)
 
     # Requests
 
@@ -415,6 +429,7 @@ class World:
         return (
             not has_due_entry(self.aws, Table.JOBS, "by_due", before="9")
             and not has_due_entry(self.aws, Table.DELIVERIES, "by_due", before="9")
+            and not self._has_line()
             and not any(self.queues.count(queue) for queue in Queue)
             and not any(source.has_backlog for source in self.streams)
         )

@@ -19,7 +19,7 @@ from tests.support.handlers import LambdaContext
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULT = {"jobs": {}, "deliveries": 0, "finished": True}
+RESULT = {"jobs": {}, "deliveries": 0, "resumed": 3, "finished": True}
 
 
 class SweepContext(LambdaContext):
@@ -31,7 +31,7 @@ CONTEXT: Any = SweepContext()
 
 
 class FakeSweep:
-    """Both halves of a sweep; `nested_responses` are those of handlers called while the jobs are checked."""
+    """All parts of a sweep; `nested_responses` are those of handlers called while the jobs are checked."""
 
     def __init__(self) -> None:
         self.invokes_handler = False
@@ -40,6 +40,10 @@ class FakeSweep:
 
     def enqueue_due(self, now: datetime, until: datetime) -> int:
         return 0
+
+    def run(self, deadline: datetime) -> int:
+        assert deadline == NOW + timedelta(seconds=8)
+        return 3
 
     def sweep_jobs(self, deadline: datetime) -> SweepResult:
         self.deadlines.append(deadline)
@@ -56,6 +60,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
         monkeypatch.setattr(app, "clock", clock)
         monkeypatch.setattr(app, "build_sweep_lease", lambda: lease)
         monkeypatch.setattr(app, "build_delivery_sweep", lambda: sweep)
+        monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
         monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
         yield sweep
 

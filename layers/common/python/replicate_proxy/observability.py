@@ -100,6 +100,7 @@ class Metric(StrEnum):
     HARVEST_AGE_SECONDS = "HarvestAgeSeconds"
     DISPATCH_SUBMITTED = "DispatchSubmitted"
     DISPATCH_REQUEUED = "DispatchRequeued"
+    JOB_HELD = "JobHeld"
     DISPATCH_UNKNOWN = "DispatchUnknown"
     DISPATCH_REJECTED = "DispatchRejected"
     JOB_RETRIED = "JobRetried"

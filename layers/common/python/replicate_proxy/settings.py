@@ -69,7 +69,9 @@ def _boolean(name: str, functions: tuple[str, ...], description: str, *, default
 
 # Storage
 REPLICATE_PROXY_TABLE = _required_text(
-    "REPLICATE_PROXY_TABLE", (*_JOB_WRITERS, "query"), "Table of jobs, batches and idempotency keys"
+    "REPLICATE_PROXY_TABLE",
+    (*_JOB_WRITERS, "admin", "notify", "query"),
+    "Table of jobs, batches and idempotency keys",
 )
 ACCESS_TABLE = _required_text(
     "ACCESS_TABLE",
@@ -83,7 +85,7 @@ DELIVERIES_TABLE = _required_text(
 )
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
-    ("admin", "catalog", "dispatch", "ingest", "query", "sweep"),
+    ("admin", "catalog", "dispatch", "ingest", "notify", "query", "sweep"),
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 USAGE_TABLE = _required_text(
@@ -129,7 +131,7 @@ EVENT_BUS = _required_text(
 )
 DISPATCH_QUEUE_URL = _required_text(
     "DISPATCH_QUEUE_URL",
-    ("admin", "dispatch", "ingest", "query", "sweep", "track"),
+    ("admin", "dispatch", "ingest", "notify", "query", "sweep", "track"),
     "Queue of the dispatch function",
 )
 TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin",), "Queue of the track function")
@@ -199,6 +201,12 @@ MAX_WAITING_REQUESTS = _integer(
 )
 MAX_WAITING_REQUESTS_PER_TENANT = _integer(
     "MAX_WAITING_REQUESTS_PER_TENANT", 50, ("ingest", "query"), "The same for the requests of one tenant"
+)
+TENANT_MAX_CONCURRENCY = _integer(
+    "TENANT_MAX_CONCURRENCY",
+    0,
+    ("dispatch", "notify", "sweep", "admin"),
+    "Predictions of a tenant that run at Replicate at a time, unless it has a limit of its own; 0: no limit",
 )
 BATCHED_PREDICTIONS_PER_MINUTE = _number(
     "BATCHED_PREDICTIONS_PER_MINUTE",

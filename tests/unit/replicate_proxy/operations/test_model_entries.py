@@ -17,6 +17,7 @@ ENTRY = {
     "forced": {"disable_safety_checker": False},
     "allowed_tenants": ["acme"],
     "timeout_seconds": 300,
+    "max_concurrency": 4,
     "images": {"format": "avif"},
     "price": PRICE,
     "cost_ceiling_usd": "0.25",

@@ -19,6 +19,7 @@ from tools.simulation.run import RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
 
 SMALL = RunSettings(jobs=10)
+LIMITED = RunSettings(jobs=20, limited_share=1.0)
 # Each of these breaks its guarantee within a few seeds; `make mutants` hunts all of them.
 QUICK_MUTANTS = (
     "an unknown outcome counts as not accepted",
@@ -35,6 +36,8 @@ QUICK_MUTANTS = (
     "a job that is counted is counted again",
     "a reservation is made whatever is left",
     "the end of a job does not release its reservation",
+    "one more slot than there are is acquired",
+    "slots are not freed, and the sweep does not notice",
 )
 
 
@@ -81,6 +84,13 @@ def test_faults_of_every_kind_occur() -> None:
     kinds = {name.split()[-1] for name in occurred}
     assert {"rejected", "response_lost", "timeout", "crash_before", "crash_after", "pause_after"} <= kinds
     assert {"lost", "twice", "late", "very_late", "refused", "reset"} <= kinds
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_every_guarantee_holds_with_concurrency_limits(seed: int) -> None:
+    result = run_seed(seed, LIMITED)
+
+    assert result.violation is None, result.violation
 
 
 @pytest.mark.parametrize("name", QUICK_MUTANTS)

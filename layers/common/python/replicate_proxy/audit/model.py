@@ -44,6 +44,8 @@ class AuditAction(StrEnum):
     REPLACE_MODEL_ENTRIES = "models.replace"
     PUT_BUDGET = "budget.put"
     DELETE_BUDGET = "budget.delete"
+    PUT_CONCURRENCY = "concurrency.put"
+    DELETE_CONCURRENCY = "concurrency.delete"
     PAUSE = "pause"
     RESUME = "resume"
     REDRIVE = "queue.redrive"

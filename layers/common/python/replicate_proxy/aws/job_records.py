@@ -6,6 +6,7 @@
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
 | PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate      |
+| WAITING#<limit>            | <job> | a job that waits for a slot, see `aws.slot_store`              |
 
 Index `by_due` (due_shard `DUE#<n>`, next_check_at) holds the jobs that the sweep has to check. The tenant is
 part of the key, so that reading another tenant's job finds nothing.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.clock import (
     format_optional_timestamp,
     format_timestamp,
+    parse_optional_timestamp,
     parse_timestamp,
 )
 from replicate_proxy.jobs.model import (
@@ -37,6 +39,8 @@ from replicate_proxy.jobs.model import (
     Submission,
     SubmissionKind,
     TimelineStep,
+    Waiting,
+    WaitReason,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +78,7 @@ _PLAIN_VALUES = (
     "is_streamed",
     "stream_url",
     "requested_model",
+    "entry_name",
     "price",
 )
 
@@ -122,6 +127,8 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "input_fields": json.dumps(dict(job.input_fields)) if job.input_fields else None,
         "reservation": _record_from_reservation(job.reservation) if job.reservation else None,
         "warnings": list(job.warnings) or None,
+        "waiting": _record_from_waiting(job.waiting) if job.waiting else None,
+        "limits": list(job.limits) or None,
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "due_shard": due_shard(job.id) if job.next_check_at else None,
@@ -158,6 +165,8 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         input_fields=_parse_object(record.get("input_fields")),
         reservation=_reservation_from_record(record["reservation"]) if "reservation" in record else None,
         warnings=tuple(record.get("warnings") or ()),
+        waiting=_waiting_from_record(record["waiting"]) if "waiting" in record else None,
+        limits=tuple(record.get("limits") or ()),
         past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
         timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
         **values,
@@ -229,6 +238,20 @@ def _record_from_reservation(reservation: Reservation) -> dict[str, Any]:
 
 def _reservation_from_record(record: Mapping[str, Any]) -> Reservation:
     return Reservation(record["micro_usd"], tuple(record["windows"]))
+
+
+def _record_from_waiting(waiting: Waiting) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    values = {**asdict(waiting), "until": format_optional_timestamp(waiting.until)}
+    return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+def _waiting_from_record(record: Mapping[str, Any]) -> Waiting:
+    parsed = {
+        "reason": WaitReason(record["reason"]),
+        "until": parse_optional_timestamp(record.get("until")),
+    }
+    return Waiting(**{**record, **parsed})
 
 
 def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import batched
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
@@ -39,6 +40,15 @@ class SqsCommandQueue:
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
         body = command.to_json()
         _send_message(self._client, self._queue_url, body, tenant=command.tenant, delay_seconds=delay_seconds)
+
+    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
+        """Send the commands, ten at a time."""
+        for batch in batched(commands, _MAX_BATCH_MESSAGES, strict=False):
+            entries: list[SendMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(index), "MessageBody": command.to_json(), "MessageGroupId": command.tenant}
+                for index, command in enumerate(batch)
+            ]
+            _send_message_batch(self._client, self._queue_url, entries, "send commands")
 
 
 class SqsHarvestQueue:
@@ -82,11 +92,7 @@ class SqsDeliveryQueue:
             }
             for index, command in enumerate(commands)
         ]
-        with translate_aws_errors("send deliveries"):
-            response = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        if failed := response.get("Failed"):
-            codes = sorted({entry["Code"] for entry in failed})
-            raise RetryableError(f"cannot send deliveries: {len(failed)} failed ({', '.join(codes)})")
+        _send_message_batch(self._client, self._queue_url, entries, "send deliveries")
 
 
 def _send_message(client: SQSClient, queue_url: str, body: str, *, tenant: str, delay_seconds: float) -> None:
@@ -94,6 +100,19 @@ def _send_message(client: SQSClient, queue_url: str, body: str, *, tenant: str, 
     delay = _limit_delay(delay_seconds)
     with translate_aws_errors("send message"):
         client.send_message(QueueUrl=queue_url, MessageBody=body, MessageGroupId=tenant, DelaySeconds=delay)
+
+
+def _send_message_batch(
+    client: SQSClient,
+    queue_url: str,
+    entries: Sequence[SendMessageBatchRequestEntryTypeDef],
+    operation: str,
+) -> None:
+    with translate_aws_errors(operation):
+        response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
+    if failed := response.get("Failed"):
+        codes = sorted({entry["Code"] for entry in failed})
+        raise RetryableError(f"cannot {operation}: {len(failed)} failed ({', '.join(codes)})")
 
 
 def _limit_delay(delay_seconds: float) -> int:

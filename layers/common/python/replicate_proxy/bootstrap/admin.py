@@ -21,6 +21,7 @@ from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
+from replicate_proxy.bootstrap.concurrency import build_concurrency_service
 from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.config import Environment
+    from replicate_proxy.operations.concurrency import ConcurrencyService
 
 
 # Source queue and dead-letter queue by name
@@ -116,6 +118,7 @@ def build_router() -> Router:
         audit=audit,
         find_budget=budget_store.find_budget,
     )
+    concurrency = build_concurrency_service(audit)
     router = Router()
     add_admin_routes(
         router,
@@ -127,7 +130,8 @@ def build_router() -> Router:
                 clock=clock,
                 audit=audit,
             ),
-            model_entries=_build_model_entries(audit),
+            model_entries=_build_model_entries(audit, concurrency),
+            concurrency=concurrency,
             dead_letters=DeadLetterService(
                 SqsQueueClient(get_client("sqs")),
                 build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),
@@ -156,11 +160,12 @@ def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     )
 
 
-def _build_model_entries(audit: AuditLog) -> ModelEntryService:
+def _build_model_entries(audit: AuditLog, concurrency: ConcurrencyService) -> ModelEntryService:
     store, schemas = DynamoModelEntryStore(build_control_table()), build_known_schemas()
     if schemas is None:
-        return ModelEntryService(store, audit)
-    return ModelEntryService(store, audit, InputChecker(schemas).find_entry_errors)
+        return ModelEntryService(store, audit, on_changed=concurrency.advance_models)
+    find_errors = InputChecker(schemas).find_entry_errors
+    return ModelEntryService(store, audit, find_errors, on_changed=concurrency.advance_models)
 
 
 def _build_default_limits(env: Environment) -> UsageLimits | None:

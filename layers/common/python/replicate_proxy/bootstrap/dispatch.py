@@ -7,6 +7,7 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue
+from replicate_proxy.bootstrap.concurrency import build_slot_gate
 from replicate_proxy.bootstrap.control import (
     build_control_table,
     build_known_models,
@@ -55,6 +56,7 @@ def build_dispatcher() -> Dispatcher:
             env[OUTPUTS_BASE_URL], env[REPLICATE_STREAM_BASE_URL], load_stream_signing_key()
         ),
         find_pause=build_pause_switch().find,
+        concurrency=build_slot_gate(),
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )

@@ -6,6 +6,7 @@ from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus, SnsTopic
+from replicate_proxy.bootstrap.concurrency import build_slot_releaser
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,
@@ -15,6 +16,7 @@ from replicate_proxy.bootstrap.delivery import (
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.settings import EVENT_BUS, NOTIFY_TOPIC_ARN
+from replicate_proxy.webhooks.change_handler import ChangeHandler
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.status_events import StatusPublisher
 
@@ -31,6 +33,11 @@ def build_notifier() -> Notifier:
         settings=build_delivery_settings(),
         checkpoint=checkpoint,
     )
+
+
+@cache
+def build_change_handler() -> ChangeHandler:
+    return ChangeHandler(build_slot_releaser().release, build_notifier().notify)
 
 
 def _build_status_publisher() -> StatusPublisher:

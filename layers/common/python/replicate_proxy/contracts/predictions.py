@@ -28,7 +28,7 @@ from replicate_proxy.jobs.model import Job, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicate_proxy.jobs.model import Batch, Cost, PastAttempt
+    from replicate_proxy.jobs.model import Batch, Cost, PastAttempt, Waiting
 
 
 PREDICTION_STATUS: Mapping[JobStatus, str] = {
@@ -160,8 +160,11 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     requested = {"requested_model": job.requested_model} if job.requested_model else {}
     cost = {"cost": _build_cost(job.cost)} if job.cost else {}
     warnings = {"warnings": list(job.warnings)} if job.warnings else {}
+    is_waiting = job.status is JobStatus.QUEUED and job.waiting is not None
+    waiting = {"waiting": _build_waiting(job.waiting)} if is_waiting and job.waiting else {}
     return {
         "status": job.status.value,
+        **waiting,
         **batch,
         **requested,
         **cost,
@@ -193,6 +196,23 @@ def _build_cost(cost: Cost) -> dict[str, Any]:
         "estimated": cost.is_estimated,
         "basis": cost.basis,
         **origin,
+    }
+
+
+def _build_waiting(waiting: Waiting) -> dict[str, Any]:
+    """Return why the job waits. A limit is named `tenant`, or `model` and the name of its entry."""
+    if waiting.limit:
+        kind, _, name = waiting.limit.partition("/")
+        limit = f"{kind} {name}" if kind == "model" else kind
+        return {
+            "reason": waiting.reason.value,
+            "limit": limit,
+            "max_concurrency": waiting.max_concurrency,
+        }
+    return {
+        "reason": waiting.reason.value,
+        **({"detail": waiting.detail} if waiting.detail else {}),
+        **({"until": format_timestamp(waiting.until)} if waiting.until else {}),
     }
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel
+    from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel, Waiting
 
 
 class StaleChangeError(DuplicateError):
@@ -55,9 +55,14 @@ class AttemptChange(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(AttemptChange):
-    """A dispatcher is about to send the create request and has the job for itself until `lease_until`."""
+    """A dispatcher is about to send the create request and has the job for itself until `lease_until`.
+
+    `limits` are the concurrency limits in which it has slots, acquired for the record of this `revision`.
+    """
 
     lease_until: datetime
+    limits: tuple[str, ...] = ()
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +176,14 @@ class CheckScheduled(HarvestChange):
     """The next check of a job that is still in `expected_status`, and the files stored so far.
 
     `increments_backoff`: there was no progress, so the following checks come at longer intervals. A harvester
-    releases its lease by it.
+    releases its lease by it. `waiting` says why a queued job is not sent, and `limits` in which concurrency
+    limits it keeps slots; None leaves them as they are.
     """
 
     expected_status: JobStatus
     next_check_at: datetime
+    waiting: Waiting | None = None
+    limits: tuple[str, ...] | None = None
     files: Document | None = None
     increments_backoff: bool = True
 

@@ -163,6 +163,30 @@ class Cost:
     as_of: str = ""
 
 
+class WaitReason(StrEnum):
+    """Why a job has to wait before it is sent to Replicate."""
+
+    CONCURRENCY_LIMIT = "concurrency_limit"
+    OPERATOR_PAUSE = "operator_pause"
+    RATE_LIMIT = "rate_limit"
+    CIRCUIT_OPEN = "circuit_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why a queued job waits, as of the latest attempt to send it.
+
+    `limit` is the name of the concurrency limit whose line the job is in, with its number of slots; `until`
+    is when it is tried next, where that is known; `detail` is an operator's text.
+    """
+
+    reason: WaitReason
+    limit: str = ""
+    max_concurrency: int | None = None
+    until: datetime | None = None
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """What a job has reserved of budgets, in millionths of a US dollar, in which windows of its tenant."""
@@ -226,6 +250,12 @@ class Job:
     progress_at: datetime | None = None
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    # Why it waits in the queue, and the concurrency limits in which it has slots since its latest claim, or
+    # since it is in line for another one.
+    waiting: Waiting | None = None
+    limits: tuple[str, ...] = ()
+    # The model entry that it was accepted with.
+    entry_name: str | None = None
     # The model that the caller named, if its entry runs another, and the price of that entry.
     requested_model: str | None = None
     price: Mapping[str, str] | None = None

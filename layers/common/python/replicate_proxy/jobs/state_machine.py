@@ -105,9 +105,13 @@ def _is_leased_to_another(job: Job, lease_until: datetime | None, now: datetime)
 
 
 def _apply_claimed(job: Job, change: Claimed, now: datetime, _timeouts: JobTimeouts) -> Job:
+    if change.limits and change.revision != job.revision:
+        raise StaleChangeError("the slots were acquired for an earlier record of the job")
     return replace(
         job,
         status=JobStatus.SUBMITTING,
+        waiting=None,
+        limits=change.limits,
         lease_until=change.lease_until,
         create_sent_at=now,
         next_check_at=change.lease_until,
@@ -199,6 +203,8 @@ def _apply_check_scheduled(job: Job, change: CheckScheduled, _now: datetime, _ti
         job,
         checks=job.checks + (1 if change.increments_backoff else 0),
         next_check_at=change.next_check_at,
+        waiting=change.waiting or job.waiting,
+        limits=job.limits if change.limits is None else change.limits,
         # Its author holds the harvest lease, or nobody does.
         lease_until=None if job.status is JobStatus.HARVESTING else job.lease_until,
         files=change.files or job.files,

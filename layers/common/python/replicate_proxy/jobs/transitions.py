@@ -119,6 +119,7 @@ def finish(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> 
         error=error[:_MAX_ERROR_CHARACTERS] if error else error,
         partial_output=None,
         progress_at=None,
+        waiting=None,
         lease_until=None,
         next_check_at=None,
         completed_at=job.completed_at or now,

@@ -25,11 +25,17 @@ class EntryDirectory(Protocol):
 
 
 class ModelEntryDirectory:
-    """Entries by name, read again after `_CACHE_SECONDS`, or later while the table cannot be reached."""
+    """Entries by name, read again after `cache_seconds`, or later while the table cannot be reached."""
 
-    def __init__(self, store: EntryStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: EntryStore,
+        *,
+        cache_seconds: float = _CACHE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._document = CachedReading(
-            "model entries", store.read, max_age_seconds=_CACHE_SECONDS, monotonic=monotonic
+            "model entries", store.read, max_age_seconds=cache_seconds, monotonic=monotonic
         )
 
     def find(self, name: str | None) -> ModelEntry | None:

@@ -32,10 +32,11 @@ class ModelEntry:
 
     `target` is what runs: `owner/name`, `owner/name:version`, a version ID, or `deployments/owner/name`;
     empty for the model of that name itself. The caller's input replaces `defaults`, and `forced` replaces the
-    caller's. `allowed_tenants` is empty for all. `timeout_seconds` cancels what takes longer. `images` are
-    the image options of requests that choose none, `price` is a record of `costs.prices.Price`, and
-    `cost_ceiling_usd` what budgets reserve where the price bounds no prediction. `fallbacks` run one after
-    the other, for the causes in `fallback_on`. `validate_input` False leaves the validation to Replicate.
+    caller's. `allowed_tenants` is empty for all. `timeout_seconds` cancels what takes longer. At most
+    `max_concurrency` predictions run at a time. `images` are the image options of requests that choose none,
+    `price` is a record of `costs.prices.Price`, and `cost_ceiling_usd` what budgets reserve where the price
+    bounds no prediction. `fallbacks` run one after the other, for the causes in `fallback_on`. `validate_input` False
+    leaves the validation to Replicate.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelEntry:
     forced: Mapping[str, Any] = field(default_factory=dict)
     allowed_tenants: tuple[str, ...] = ()
     timeout_seconds: int | None = None
+    max_concurrency: int | None = None
     images: Mapping[str, Any] = field(default_factory=dict)
     price: Mapping[str, str] | None = None
     cost_ceiling_usd: str | None = None

@@ -20,7 +20,7 @@ from replicate_proxy.model_entries.document import MAX_DOCUMENT_BYTES, encode_en
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.errors import InvalidField
@@ -34,7 +34,8 @@ class ModelEntryService:
     """Changes entries one by one or all at once.
 
     `if_match` is the ETag that the caller has read, None to change whatever is there. `find_errors` returns
-    what the model would refuse of the fields that an entry sets.
+    what the model would refuse of the fields that an entry sets. `on_changed` is called with the names of the
+    entries that a change has touched; it must not raise.
     """
 
     def __init__(
@@ -42,10 +43,13 @@ class ModelEntryService:
         store: EntryStore,
         audit: AuditLog,
         find_errors: Callable[[ModelEntry], Sequence[InvalidField]] = lambda _entry: (),
+        *,
+        on_changed: Callable[[Iterable[str]], None] = lambda _names: None,
     ) -> None:
         self._store = store
         self._audit = audit
         self._find_errors = find_errors
+        self._on_changed = on_changed
 
     def read(self) -> EntryDocument:
         return self._store.read()
@@ -84,6 +88,7 @@ class ModelEntryService:
             before, after = self._change(entries, if_match, is_complete=True)
             names = _list_changed(before, after)
             change.before, change.after = _describe(before, names), _describe(after, names)
+        self._on_changed(names)
         return after
 
     def _put_one(
@@ -93,6 +98,7 @@ class ModelEntryService:
         with self._audit.change(action, f"models/{name}", before=described) as change:
             before, after = self._change({name: entry}, if_match, is_complete=False)
             change.before, change.after = _describe(before, [name]), _describe(after, [name])
+        self._on_changed([name])
         return after
 
     def _change(

@@ -7,8 +7,9 @@ sweep, and for the dispatcher what is not urgent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from replicate_proxy.jobs.model import WaitReason
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import BreakerOpenError, NotAcceptedError, ThrottledError
 
@@ -31,6 +32,13 @@ _MAX_READ_WAIT_SECONDS = 2.0
 """Reads get slots at tens per second. If the wait is longer, leave it to the next sweep."""
 
 
+class CreateDelay(NamedTuple):
+    """How long a create request has to wait, and why."""
+
+    seconds: float
+    reason: WaitReason
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamPredictionWriter:
     """Creates and cancels predictions."""
@@ -39,18 +47,19 @@ class UpstreamPredictionWriter:
     breaker: CircuitBreaker
     rate_limiter: RateLimiter
 
-    def acquire_create_slot(self) -> float:
-        """Return 0 if a create may be sent now, else the seconds to wait (open breaker or rate limit)."""
+    def acquire_create_slot(self) -> CreateDelay | None:
+        """Return None if a create may be sent now, else how long to wait (open breaker or rate limit)."""
         try:
             self.breaker.raise_if_open()
         except BreakerOpenError as error:
             delay_seconds = error.retry_after or 1.0
             logger.info("create postponed", reason="circuit breaker is open", delay_seconds=delay_seconds)
-            return delay_seconds
+            return CreateDelay(delay_seconds, WaitReason.CIRCUIT_OPEN)
         delay_seconds = self.rate_limiter.acquire_slot()
-        if delay_seconds > 0:
-            logger.info("create postponed", reason="rate limit is used up", delay_seconds=delay_seconds)
-        return delay_seconds
+        if delay_seconds <= 0:
+            return None
+        logger.info("create postponed", reason="rate limit is used up", delay_seconds=delay_seconds)
+        return CreateDelay(delay_seconds, WaitReason.RATE_LIMIT)
 
     def create(
         self, submission: Submission, body: dict[str, Any], *, cancel_after_seconds: int | None

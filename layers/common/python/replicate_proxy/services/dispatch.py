@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
+from replicate_proxy.concurrency.ports import NoLimits
 from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS, DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
@@ -30,7 +31,7 @@ from replicate_proxy.jobs.changes import (
     StaleChangeError,
     StreamOpened,
 )
-from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind
+from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind, Waiting, WaitReason
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
@@ -49,12 +50,14 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicate_proxy.concurrency.ports import ConcurrencyGate
     from replicate_proxy.contracts.stream_urls import KnownStream, StreamUrlBuilder
     from replicate_proxy.jobs.model import Submission
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
+    from replicate_proxy.replicate_api.predictions import CreateDelay
     from replicate_proxy.services.progress_refresh import ProgressRefresher
     from replicate_proxy.services.schema_refresh import SchemaRefresher
 
@@ -82,8 +85,8 @@ class PredictionClient(Protocol):
 
     def cancel(self, prediction_id: str) -> UpstreamPrediction: ...
 
-    def acquire_create_slot(self) -> float:
-        """Return the seconds until a create may be sent; 0 reserves a place in the rate limit."""
+    def acquire_create_slot(self) -> CreateDelay | None:
+        """Return how long a create has to wait; None reserves a place in the rate limit."""
         ...
 
 
@@ -119,6 +122,7 @@ class Dispatcher:
         schemas: SchemaRefresher | None = None,
         streams: StreamUrlBuilder | None = None,
         find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
+        concurrency: ConcurrencyGate | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -134,6 +138,7 @@ class Dispatcher:
         self._schemas = schemas
         self._streams = streams
         self._find_pause = find_pause
+        self._concurrency = concurrency or NoLimits()
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
@@ -157,10 +162,10 @@ class Dispatcher:
             logger.info("duplicate command ignored", status=job.status.value)
         elif end := self._find_end_before_sending(job):
             self._apply(job, end)
-        elif (delay_seconds := self._find_delay(job)) > 0:
-            self._postpone(job, delay_seconds)
+        elif (pause := self._find_pause(job.tenant)) is not None:
+            self._wait_for_resume(job, pause)
         else:
-            self._submit(job)
+            self._submit_when_possible(job)
 
     def _find_end_before_sending(self, job: Job) -> EndedByProxy | None:
         """Return the change that ends a job that must not be sent any more, else None."""
@@ -183,35 +188,54 @@ class Dispatcher:
             )
         return None
 
-    def _find_delay(self, job: Job) -> float:
-        """Return how long the job has to wait: for a pause, the circuit breaker or the rate limit."""
-        if self._find_pause(job.tenant) is not None:
-            logger.info("create postponed", reason="predictions are paused")
-            return _PAUSE_DELAY_SECONDS
-        return self._predictions.acquire_create_slot()
+    def _wait_for_resume(self, job: Job, pause: Pause) -> None:
+        """Postpone a job of a paused tenant, which takes no slot from others meanwhile."""
+        logger.info("create postponed", reason="predictions are paused")
+        postponed = self._postpone(job, _PAUSE_DELAY_SECONDS, WaitReason.OPERATOR_PAUSE, pause.reason)
+        if postponed is not None:
+            self._concurrency.step_aside(postponed)
 
-    def _postpone(self, job: Job, delay_seconds: float) -> None:
-        """Requeue the job until a create may be sent.
+    def _submit_when_possible(self, job: Job) -> None:
+        """Send the job, unless a limit, the circuit breaker or the rate limit makes it wait."""
+        limits = self._concurrency.acquire(job)
+        if limits is None:
+            return
+        delay = self._predictions.acquire_create_slot()
+        if delay is None:
+            self._submit(job, limits)
+            return
+        postponed = self._postpone(job, delay.seconds, delay.reason)
+        if limits:
+            self._concurrency.give_back(limits, postponed or self._updater.get(job.tenant, job.id))
+
+    def _postpone(self, job: Job, delay_seconds: float, reason: WaitReason, detail: str = "") -> Job | None:
+        """Requeue the job until a create may be sent; return its record, or None if it has moved on.
 
         The next check moves as well, so that the sweep does not add another message for the waiting job.
         """
-        check_delay = timedelta(seconds=delay_seconds + self._timeouts.queued_seconds)
-        postponed = CheckScheduled(
+        until = self._clock.now() + timedelta(seconds=delay_seconds)
+        change = CheckScheduled(
             expected_status=job.status,
-            next_check_at=self._clock.now() + check_delay,
+            next_check_at=until + timedelta(seconds=self._timeouts.queued_seconds),
             increments_backoff=False,
+            waiting=Waiting(reason=reason, until=until, detail=detail),
         )
-        if self._apply(job, postponed) is not None:
+        postponed = self._apply(job, change)
+        if postponed is not None:
             self._checkpoint("dispatch.check_postponed")
             self._requeue_delayed(job, delay_seconds)
+        return postponed
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, job: Job, limits: tuple[str, ...]) -> None:
         """Claim the job, send the create request and record its outcome."""
         lease_until = self._clock.now() + timedelta(seconds=self._lease_seconds)
         body = self._build_body(job)
         self._checkpoint("dispatch.before_claim")
-        claimed = self._apply(job, Claimed(attempt=job.attempt, lease_until=lease_until))
+        claim = Claimed(attempt=job.attempt, lease_until=lease_until, limits=limits, revision=job.revision)
+        claimed = self._apply(job, claim)
         if claimed is None:
+            if limits:
+                self._resume_late_claim(job, limits)
             return
         self._checkpoint("dispatch.job_claimed")
         try:
@@ -237,6 +261,14 @@ class Dispatcher:
             self._checkpoint("dispatch.failure_stored")
         else:
             self._record_acceptance(claimed, prediction)
+
+    def _resume_late_claim(self, job: Job, limits: tuple[str, ...]) -> None:
+        """Try again with the present record of a job that has changed since its slots were acquired."""
+        current = self._updater.get(job.tenant, job.id)
+        if current.status is JobStatus.QUEUED:
+            self._requeue_delayed(current, _MIN_DELAY_SECONDS)
+        else:
+            self._concurrency.give_back(limits, current)
 
     def _build_body(self, job: Job) -> dict[str, Any]:
         body: dict[str, Any] = {"input": load_sent_input(job, self._documents)}

@@ -234,6 +234,7 @@ class JobFactory:
             model=(submission.model_name or None) if entry.is_alias else request.model,
             requested_model=entry.name if submission != request.submission else None,
             price=entry.price,
+            entry_name=request.entry.name if request.entry is not None else None,
             fallbacks=tuple(fallback.to_fallback() for fallback in entry.fallbacks),
             fallback_causes=entry.fallback_on if entry.fallbacks else (),
             input=self._documents.save(principal.tenant, job_id, "input", model_input),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from replicate_proxy.concurrency.ports import LineReader
     from replicate_proxy.jobs.model import Batch, Job
     from replicate_proxy.ports import BatchStore, Clock, JobCache, JobPage, JobReader
     from replicate_proxy.services.progress_request import ProgressRequester
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Replicate's own page size (Replicate's OpenAPI document, GET /predictions).
 PAGE_SIZE = 100
+# Jobs ahead in a line are counted up to this number: 75 kB to read.
+_MAX_AHEAD = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,12 @@ class PredictionReader:
         jobs: JobReader,
         renderer: PredictionRenderer,
         progress: ProgressRequester | None = None,
+        lines: LineReader | None = None,
     ) -> None:
         self._jobs = jobs
         self._renderer = renderer
         self._progress = progress
+        self._lines = lines
 
     def get(self, tenant: str, prediction_id: str) -> dict[str, Any]:
         """Return the prediction. Raises NotFoundError."""
@@ -64,7 +69,11 @@ class PredictionReader:
         tracer.annotate(job_id=job.id)
         if self._progress is not None:
             self._progress.request_progress(job)
-        return self._renderer.render(job)
+        view = self._renderer.render(job)
+        waiting = view["proxy"].get("waiting", {})
+        if self._lines is not None and job.waiting is not None and "limit" in waiting:
+            waiting["ahead"] = self._lines.count_ahead(job.waiting.limit, job.id, at_most=_MAX_AHEAD)
+        return view
 
     def list_predictions(
         self,

@@ -13,6 +13,7 @@ from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.budgets.model import BudgetLimits
+from replicate_proxy.concurrency.model import MAX_CONCURRENCY
 from replicate_proxy.costs.money import parse_usd
 from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
@@ -49,6 +50,7 @@ _FullName = Annotated[str, StringConstraints(pattern=_FULL_NAME_PATTERN)]
 _ModelInput = Annotated[dict[str, Any], Field(max_length=100)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
 _IpRanges = Annotated[tuple[Annotated[str, AfterValidator(_normalize_ip_range)], ...], Field(max_length=50)]
+_MaxConcurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
 _BudgetUsd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(?:\.[0-9]{1,6})?$")]
 _MODEL_PATTERN = r"^(?:[0-9a-f]{64}|(?:deployments/)?[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"
 _Model = Annotated[
@@ -177,6 +179,7 @@ class PutModelEntryBody(RequestBody):
     forced: _ModelInput = Field(default_factory=dict)
     allowed_tenants: Annotated[tuple[_TenantName, ...], Field(max_length=100)] = ()
     timeout_seconds: Annotated[int, Field(ge=5, le=86_400)] | None = None
+    max_concurrency: _MaxConcurrency | None = None
     images: ImagesBody = ImagesBody()
     price: PriceBody | None = None
     cost_ceiling_usd: _BudgetUsd | None = None
@@ -212,6 +215,12 @@ class PutBudgetBody(RequestBody):
     def to_limits(self) -> BudgetLimits:
         day, month = (None if text is None else parse_usd(text) for text in (self.day_usd, self.month_usd))
         return BudgetLimits(day_micro_usd=day, month_micro_usd=month)
+
+
+class PutConcurrencyBody(RequestBody):
+    """PUT /admin/tenants/{name}/concurrency: how many predictions of the tenant run at a time."""
+
+    max_concurrency: _MaxConcurrency
 
 
 class ResumeBody(RequestBody):

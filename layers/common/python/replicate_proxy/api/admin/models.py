@@ -80,6 +80,7 @@ def _build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
         forced=body.forced,
         allowed_tenants=body.allowed_tenants,
         timeout_seconds=body.timeout_seconds,
+        max_concurrency=body.max_concurrency,
         images=body.images.model_dump(exclude_none=True),
         price=body.price.to_record() if body.price else None,
         cost_ceiling_usd=body.cost_ceiling_usd,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.audit import add_audit_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
+from replicate_proxy.api.admin.concurrency import add_concurrency_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
 from replicate_proxy.api.admin.keys import add_key_routes
 from replicate_proxy.api.admin.models import add_model_entry_routes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from replicate_proxy.audit.trail import AuditTrail
     from replicate_proxy.operations.breaker import BreakerService
     from replicate_proxy.operations.budgets import BudgetService
+    from replicate_proxy.operations.concurrency import ConcurrencyService
     from replicate_proxy.operations.dead_letters import DeadLetterService
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.model_entries import ModelEntryService
@@ -42,6 +44,7 @@ class AdminServices:
     keys: KeyService
     tenants: TenantService
     model_entries: ModelEntryService
+    concurrency: ConcurrencyService
     dead_letters: DeadLetterService
     breaker: BreakerService
     redeliveries: Redeliveries
@@ -58,6 +61,7 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_key_routes(router, services.keys)
     add_tenant_routes(router, services.tenants)
     add_model_entry_routes(router, services.model_entries)
+    add_concurrency_routes(router, services.concurrency)
     add_dead_letter_routes(router, services.dead_letters)
     add_breaker_routes(router, services.breaker)
     add_redelivery_routes(router, services.redeliveries)

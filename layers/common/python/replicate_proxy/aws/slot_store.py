@@ -1,0 +1,222 @@
+"""Slots and lines in DynamoDB.
+
+| table   | pk              | sk                  | item                                                    |
+|---------|-----------------|---------------------|---------------------------------------------------------|
+| control | SLOTS#<limit>   |                     | `holders` with their revisions, `has_line`              |
+| control | SLOTS           |                     | `line_names`: limits that jobs may be waiting for       |
+| jobs    | WAITING#<limit> | <job ID>#<tenant>   | a job in line                                           |
+
+A job ID begins with the time of acceptance, so that a line is sorted by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.dynamodb import (
+    from_item,
+    get_stored_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.concurrency.model import Slots, WaitingJob
+from replicate_proxy.errors import ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from replicate_proxy.concurrency.model import Limit
+
+_LINES = "SLOTS"
+# What dispatch overwrites by the revision of the job's record, which is at least 1.
+_GRANTED = 0
+
+
+class DynamoSlotStore:
+    """The SlotStore port on the control table and the jobs table."""
+
+    def __init__(self, client: DynamoDBClient, *, control_table: str, jobs_table: str) -> None:
+        self._client = client
+        self._control_table = control_table
+        self._jobs_table = jobs_table
+
+    def acquire(self, limit: Limit, holder: str, revision: int) -> bool:
+        stored = self._try_acquire(limit, holder, revision)
+        if stored is not None and "holders" not in stored:
+            self._update(_slots_key(limit.name), "SET holders = if_not_exists(holders, :none)", {":none": {}})
+            stored = self._try_acquire(limit, holder, revision)
+        # A slot of a later revision: the claim of this one will find that it is late.
+        return stored is None or holder in stored.get("holders", {})
+
+    def _try_acquire(self, limit: Limit, holder: str, revision: int) -> dict[str, Any] | None:
+        """Return None for success, else the stored record."""
+        condition = (
+            "holders.#holder <= :revision OR (attribute_exists(holders)"
+            " AND attribute_not_exists(holders.#holder) AND attribute_not_exists(has_line)"
+            " AND size(holders) < :max)"
+        )
+        try:
+            self._update(
+                _slots_key(limit.name),
+                "SET holders.#holder = :revision",
+                {":revision": revision, ":max": limit.max_concurrency},
+                condition=condition,
+                names={"#holder": holder},
+            )
+        except ConflictError as conflict:
+            return get_stored_record(conflict) or {}
+        return None
+
+    def grant(self, limit: Limit, holders: Sequence[str]) -> bool:
+        names = {f"#holder{index}": holder for index, holder in enumerate(holders)}
+        condition = " AND ".join(
+            ["size(holders) <= :most", *(f"attribute_not_exists(holders.{name})" for name in names)]
+        )
+        try:
+            self._update(
+                _slots_key(limit.name),
+                "SET " + ", ".join(f"holders.{name} = :granted" for name in names),
+                {":granted": _GRANTED, ":most": limit.max_concurrency - len(holders)},
+                condition=f"attribute_exists(holders) AND {condition}",
+                names=names,
+            )
+        except ConflictError:
+            return False
+        return True
+
+    def release(self, limit_name: str, holder: str, *, up_to_revision: int) -> Slots:
+        try:
+            record = self._update(
+                _slots_key(limit_name),
+                "REMOVE holders.#holder",
+                {":revision": up_to_revision},
+                condition="holders.#holder <= :revision",
+                names={"#holder": holder},
+            )
+        except ConflictError as conflict:
+            record = get_stored_record(conflict) or {}
+        return _slots_from_record(record)
+
+    def read(self, limit_name: str) -> Slots:
+        with translate_dynamodb_errors("read slots"):
+            response = self._client.get_item(
+                TableName=self._control_table, Key=_slots_key(limit_name), ConsistentRead=True
+            )
+        return _slots_from_record(from_item(response.get("Item", {})))
+
+    def join_line(self, limit_name: str, job: WaitingJob) -> None:
+        record = {
+            **_waiting_key(limit_name, job),
+            "tenant": job.tenant,
+            "job_id": job.job_id,
+            "correlation_id": job.correlation_id,
+            "expires_at": job.expires_at,
+        }
+        with translate_dynamodb_errors("join line"):
+            self._client.put_item(TableName=self._jobs_table, Item=to_item(record))
+        self._open_line(limit_name)
+
+    def leave_line(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
+        for job in jobs:
+            with translate_dynamodb_errors("leave line"):
+                self._client.delete_item(
+                    TableName=self._jobs_table, Key=to_item(_waiting_key(limit_name, job))
+                )
+
+    def list_line(self, limit_name: str, *, count: int) -> list[WaitingJob]:
+        with translate_dynamodb_errors("list line"):
+            response = self._client.query(
+                TableName=self._jobs_table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": to_value(_line_pk(limit_name))},
+                ConsistentRead=True,
+                Limit=count,
+            )
+        return [_waiting_job_from_record(from_item(item)) for item in response["Items"]]
+
+    def count_ahead(self, limit_name: str, job_id: str, *, at_most: int) -> int:
+        with translate_dynamodb_errors("count line"):
+            response = self._client.query(
+                TableName=self._jobs_table,
+                KeyConditionExpression="pk = :pk AND sk < :job",
+                ExpressionAttributeValues={
+                    ":pk": to_value(_line_pk(limit_name)),
+                    ":job": to_value(job_id),
+                },
+                Select="COUNT",
+                Limit=at_most,
+            )
+        return response["Count"]
+
+    def close_line(self, limit_name: str) -> None:
+        self._update(_slots_key(limit_name), "REMOVE has_line", {})
+        self._update(to_item({"pk": _LINES}), "DELETE line_names :names", {":names": {limit_name}})
+        # Who joins puts the job into the line first: it is seen here, or opens the line after this.
+        if self.list_line(limit_name, count=1):
+            self._open_line(limit_name)
+
+    def list_lines(self) -> list[str]:
+        with translate_dynamodb_errors("list lines"):
+            response = self._client.get_item(
+                TableName=self._control_table, Key=to_item({"pk": _LINES}), ConsistentRead=True
+            )
+        names: set[str] = from_item(response.get("Item", {})).get("line_names", set())
+        return sorted(names)
+
+    def _open_line(self, limit_name: str) -> None:
+        """Record that jobs wait: for the sweep, and for those who would overtake them."""
+        self._update(to_item({"pk": _LINES}), "ADD line_names :names", {":names": {limit_name}})
+        self._update(_slots_key(limit_name), "SET has_line = :yes", {":yes": True})
+
+    def _update(
+        self,
+        key: Mapping[str, Any],
+        expression: str,
+        values: Mapping[str, Any],
+        *,
+        condition: str | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Return the updated record. Raises ConflictError, which has the stored record."""
+        options: dict[str, Any] = {}
+        if values:
+            options["ExpressionAttributeValues"] = {name: to_value(value) for name, value in values.items()}
+        if condition is not None:
+            options["ConditionExpression"] = condition
+            options["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if names is not None:
+            options["ExpressionAttributeNames"] = dict(names)
+        with translate_dynamodb_errors("update slots"):
+            response = self._client.update_item(
+                TableName=self._control_table,
+                Key=key,
+                UpdateExpression=expression,
+                ReturnValues="ALL_NEW",
+                **options,
+            )
+        return from_item(response["Attributes"])
+
+
+def _slots_key(limit_name: str) -> dict[str, Any]:
+    return to_item({"pk": f"SLOTS#{limit_name}"})
+
+
+def _line_pk(limit_name: str) -> str:
+    return f"WAITING#{limit_name}"
+
+
+def _waiting_key(limit_name: str, job: WaitingJob) -> dict[str, str]:
+    return {"pk": _line_pk(limit_name), "sk": f"{job.job_id}#{job.tenant}"}
+
+
+def _slots_from_record(record: Mapping[str, Any]) -> Slots:
+    return Slots(record.get("holders", {}), bool(record.get("has_line")))
+
+
+def _waiting_job_from_record(record: Mapping[str, Any]) -> WaitingJob:
+    return WaitingJob(
+        record["tenant"], record["job_id"], record.get("correlation_id", ""), record.get("expires_at")
+    )
