@@ -36,6 +36,8 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("PUT", "models/team/fast", ENTRY)
     api.call("PUT", "models", {"models": [{"name": "team/other", "target": "acme/other"}]})
     api.call("DELETE", "models/team/other")
+    api.call("PUT", "tenants/acme/concurrency", {"max_concurrency": 3})
+    api.call("DELETE", "tenants/acme/concurrency")
     api.call("POST", "pause", {"mode": "hold", "tenant": "acme", "reason": "test"})
     api.call("POST", "resume", {"tenant": "acme"})
     api.call("POST", "queues/dispatch/redrive", {"tenant": "acme"})
@@ -74,6 +76,8 @@ def test_record_has_the_state_before_and_after(admin_api: AdminApi) -> None:
     assert by_action["key.create"]["before"] is None
     assert by_action["tenant.delete"]["before"]["display_name"] == "Acme"
     assert by_action["budget.put"]["after"]["day_micro_usd"] == 5_000_000
+    assert (by_action["concurrency.put"]["before"], by_action["concurrency.put"]["after"]) == (None, 3)
+    assert by_action["concurrency.delete"]["before"] == 3
     assert by_action["pause"]["after"]["reason"] == "test"
     assert by_action["resume"]["before"] == by_action["pause"]["after"]
     assert by_action["models.replace"]["before"]["team/fast"]["forced"]["api_token"].startswith("sha256:")

@@ -35,8 +35,8 @@ class ModelEntry:
     caller's. `allowed_tenants` is empty for all. `timeout_seconds` cancels what takes longer. At most
     `max_concurrency` predictions run at a time. `images` are the image options of requests that choose none,
     `price` is a record of `costs.prices.Price`, and `cost_ceiling_usd` what budgets reserve where the price
-    bounds no prediction. `fallbacks` run one after the other, for the causes in `fallback_on`. `validate_input` False
-    leaves the validation to Replicate.
+    bounds no prediction. `fallbacks` run one after the other, for the causes in `fallback_on`.
+    `validate_input` False leaves the validation to Replicate.
     """
 
     name: str
