@@ -28,6 +28,8 @@ HELD = {"output": "done", "hold": True}
 # Functions read limits again after ten seconds.
 CACHE_SECONDS = 11
 BATCH_SIZE = 25
+# Long enough for a busy machine, where functions start slowly.
+TIMEOUT_SECONDS = 180
 # `make fairness` sets 500, and then the longest delay that is allowed on an idle machine.
 JOBS_BEHIND = int(os.environ.get("FAIRNESS_JOBS", "60"))
 MAX_DELAY_SECONDS = float(os.environ.get("FAIRNESS_SECONDS", "15"))
@@ -84,12 +86,12 @@ def count_most_at_once(runs: Sequence[tuple[float, float]]) -> int:
     return max(sum(start <= moment < end for start, end in runs) for moment, _ in runs)
 
 
-def wait_for_status(api: ApiClient, job_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
+def wait_for_status(api: ApiClient, job_id: str, *statuses: str) -> dict[str, Any]:
     def find() -> dict[str, Any] | None:
         prediction = api.get(job_id)
         return prediction if prediction["proxy"]["status"] in statuses else None
 
-    return wait_for(find, timeout_seconds=seconds, description=f"{job_id} to be {statuses}")
+    return wait_for(find, timeout_seconds=TIMEOUT_SECONDS, description=f"{job_id} to be {statuses}")
 
 
 def wait_until_held(api: ApiClient, job_id: str) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def wait_until_held(api: ApiClient, job_id: str) -> dict[str, Any]:
         waiting: dict[str, Any] = api.get(job_id)["proxy"].get("waiting", {})
         return waiting if waiting.get("reason") == "concurrency_limit" else None
 
-    return wait_for(find, timeout_seconds=60, description=f"{job_id} to be held")
+    return wait_for(find, timeout_seconds=TIMEOUT_SECONDS, description=f"{job_id} to be held")
 
 
 def test_jobs_of_limited_tenant_run_in_order_and_two_at_a_time(
@@ -107,7 +109,7 @@ def test_jobs_of_limited_tenant_run_in_order_and_two_at_a_time(
     wait_for_caches()
 
     job_ids = create_all(api, SLOW, 8)
-    finished = [api.wait_until_finished(job_id) for job_id in job_ids]
+    finished = [api.wait_until_finished(job_id, timeout_seconds=TIMEOUT_SECONDS) for job_id in job_ids]
 
     assert {prediction["status"] for prediction in finished} == {"succeeded"}
     runs = find_runs(simulator, job_ids)
@@ -145,13 +147,13 @@ def test_held_jobs_are_canceled_and_released(
 
     # With a higher limit, the next one goes at once.
     limit(2)
-    wait_for_status(api, job_ids[2], "submitted", "processing", seconds=20)
+    wait_for_status(api, job_ids[2], "submitted", "processing")
     assert api.get(job_ids[3])["proxy"]["status"] == "queued"
 
     # Without a limit, all of them go; functions that still know the limit leave them to the sweep.
     operator.call("DELETE", f"/admin/tenants/{api.tenant}/concurrency")
     for job_id in job_ids[3:]:
-        wait_for_status(api, job_id, "submitted", "processing", seconds=90)
+        wait_for_status(api, job_id, "submitted", "processing")
     for job_id in (job_ids[0], *job_ids[2:]):
         (prediction,) = simulator.find_predictions(job_id)
         wait_for(
@@ -174,7 +176,7 @@ def test_limit_of_a_model_holds_across_tenants(
         clients = [make_api(), make_api()]
         jobs = [(api, api.create(alias, SLOW)["id"]) for api in clients for _ in range(2)]
 
-        finished = [api.wait_until_finished(job_id) for api, job_id in jobs]
+        finished = [api.wait_until_finished(job_id, timeout_seconds=TIMEOUT_SECONDS) for api, job_id in jobs]
 
         assert {prediction["status"] for prediction in finished} == {"succeeded"}
         assert count_most_at_once(find_runs(simulator, [job_id for _, job_id in jobs])) == 1
@@ -200,7 +202,10 @@ def test_job_of_another_tenant_does_not_wait_for_those_of_a_limited_one(
     sys.stderr.write(f"delayed by {delay:.2f} s behind {JOBS_BEHIND} jobs, {alone:.2f} s alone\n")
     assert delay <= MAX_DELAY_SECONDS
     for job_id in job_ids[-3:]:
-        assert api.wait_until_finished(job_id, timeout_seconds=JOBS_BEHIND)["status"] == "succeeded"
+        assert (
+            api.wait_until_finished(job_id, timeout_seconds=TIMEOUT_SECONDS + JOBS_BEHIND)["status"]
+            == "succeeded"
+        )
 
 
 def _measure_seconds_to_replicate(api: ApiClient) -> float:

@@ -6,7 +6,7 @@
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
 | PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate      |
-| WAITING#<limit>            | <job> | a job that waits for a slot, see `aws.slot_store`              |
+| WAITING#<limit>            | <job> | a job that waits for a slot, see `aws.line_store`              |
 
 Index `by_due` (due_shard `DUE#<n>`, next_check_at) holds the jobs that the sweep has to check. The tenant is
 part of the key, so that reading another tenant's job finds nothing.

@@ -1,12 +1,9 @@
-"""Slots and lines in DynamoDB.
+"""Slots in the control table, beside the lines in the jobs table (`aws.line_store`).
 
-| table   | pk              | sk                  | item                                                    |
-|---------|-----------------|---------------------|---------------------------------------------------------|
-| control | SLOTS#<limit>   |                     | `holders` with their revisions, `has_line`              |
-| control | SLOTS           |                     | `line_names`: limits that jobs may be waiting for       |
-| jobs    | WAITING#<limit> | <job ID>#<tenant>   | a job in line                                           |
-
-A job ID begins with the time of acceptance, so that a line is sorted by it.
+| pk              | item                                                    |
+|-----------------|---------------------------------------------------------|
+| SLOTS#<limit>   | `holders` with their revisions, `has_line`              |
+| SLOTS           | `line_names`: limits that jobs may be waiting for       |
 """
 
 from __future__ import annotations
@@ -20,7 +17,8 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
-from replicate_proxy.concurrency.model import Slots, WaitingJob
+from replicate_proxy.aws.line_store import DynamoLineStore
+from replicate_proxy.concurrency.model import Slots
 from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from types_boto3_dynamodb import DynamoDBClient
 
-    from replicate_proxy.concurrency.model import Limit
+    from replicate_proxy.concurrency.model import Limit, WaitingJob
 
 _LINES = "SLOTS"
 # What dispatch overwrites by the revision of the job's record, which is at least 1.
@@ -40,8 +38,8 @@ class DynamoSlotStore:
 
     def __init__(self, client: DynamoDBClient, *, control_table: str, jobs_table: str) -> None:
         self._client = client
-        self._control_table = control_table
-        self._jobs_table = jobs_table
+        self._table = control_table
+        self._lines = DynamoLineStore(client, jobs_table)
 
     def acquire(self, limit: Limit, holder: str, revision: int) -> bool:
         stored = self._try_acquire(limit, holder, revision)
@@ -103,53 +101,22 @@ class DynamoSlotStore:
     def read(self, limit_name: str) -> Slots:
         with translate_dynamodb_errors("read slots"):
             response = self._client.get_item(
-                TableName=self._control_table, Key=_slots_key(limit_name), ConsistentRead=True
+                TableName=self._table, Key=_slots_key(limit_name), ConsistentRead=True
             )
         return _slots_from_record(from_item(response.get("Item", {})))
 
     def join_line(self, limit_name: str, job: WaitingJob) -> None:
-        record = {
-            **_waiting_key(limit_name, job),
-            "tenant": job.tenant,
-            "job_id": job.job_id,
-            "correlation_id": job.correlation_id,
-            "expires_at": job.expires_at,
-        }
-        with translate_dynamodb_errors("join line"):
-            self._client.put_item(TableName=self._jobs_table, Item=to_item(record))
+        self._lines.insert(limit_name, job)
         self._open_line(limit_name)
 
     def leave_line(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
-        for job in jobs:
-            with translate_dynamodb_errors("leave line"):
-                self._client.delete_item(
-                    TableName=self._jobs_table, Key=to_item(_waiting_key(limit_name, job))
-                )
+        self._lines.delete_jobs(limit_name, jobs)
 
     def list_line(self, limit_name: str, *, count: int) -> list[WaitingJob]:
-        with translate_dynamodb_errors("list line"):
-            response = self._client.query(
-                TableName=self._jobs_table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": to_value(_line_pk(limit_name))},
-                ConsistentRead=True,
-                Limit=count,
-            )
-        return [_waiting_job_from_record(from_item(item)) for item in response["Items"]]
+        return self._lines.list_jobs_in_line(limit_name, count)
 
     def count_ahead(self, limit_name: str, job_id: str, *, at_most: int) -> int:
-        with translate_dynamodb_errors("count line"):
-            response = self._client.query(
-                TableName=self._jobs_table,
-                KeyConditionExpression="pk = :pk AND sk < :job",
-                ExpressionAttributeValues={
-                    ":pk": to_value(_line_pk(limit_name)),
-                    ":job": to_value(job_id),
-                },
-                Select="COUNT",
-                Limit=at_most,
-            )
-        return response["Count"]
+        return self._lines.count_ahead(limit_name, job_id, at_most=at_most)
 
     def close_line(self, limit_name: str) -> None:
         self._update(_slots_key(limit_name), "REMOVE has_line", {})
@@ -161,7 +128,7 @@ class DynamoSlotStore:
     def list_lines(self) -> list[str]:
         with translate_dynamodb_errors("list lines"):
             response = self._client.get_item(
-                TableName=self._control_table, Key=to_item({"pk": _LINES}), ConsistentRead=True
+                TableName=self._table, Key=to_item({"pk": _LINES}), ConsistentRead=True
             )
         names: set[str] = from_item(response.get("Item", {})).get("line_names", set())
         return sorted(names)
@@ -191,7 +158,7 @@ class DynamoSlotStore:
             options["ExpressionAttributeNames"] = dict(names)
         with translate_dynamodb_errors("update slots"):
             response = self._client.update_item(
-                TableName=self._control_table,
+                TableName=self._table,
                 Key=key,
                 UpdateExpression=expression,
                 ReturnValues="ALL_NEW",
@@ -204,19 +171,5 @@ def _slots_key(limit_name: str) -> dict[str, Any]:
     return to_item({"pk": f"SLOTS#{limit_name}"})
 
 
-def _line_pk(limit_name: str) -> str:
-    return f"WAITING#{limit_name}"
-
-
-def _waiting_key(limit_name: str, job: WaitingJob) -> dict[str, str]:
-    return {"pk": _line_pk(limit_name), "sk": f"{job.job_id}#{job.tenant}"}
-
-
 def _slots_from_record(record: Mapping[str, Any]) -> Slots:
     return Slots(record.get("holders", {}), bool(record.get("has_line")))
-
-
-def _waiting_job_from_record(record: Mapping[str, Any]) -> WaitingJob:
-    return WaitingJob(
-        record["tenant"], record["job_id"], record.get("correlation_id", ""), record.get("expires_at")
-    )

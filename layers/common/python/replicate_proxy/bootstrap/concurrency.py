@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.queues import SqsCommandQueue
+from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.bootstrap.control import build_control_table, build_model_entries
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.slots import build_slot_store
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.limits import ConcurrencyLimits
 from replicate_proxy.concurrency.line import Line
 from replicate_proxy.concurrency.releases import SlotReleaser
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.operations.concurrency import ConcurrencyService
-from replicate_proxy.settings import DISPATCH_QUEUE_URL, TENANT_MAX_CONCURRENCY
+from replicate_proxy.settings import (
+    CONTROL_TABLE,
+    DISPATCH_QUEUE_URL,
+    REPLICATE_PROXY_TABLE,
+    TENANT_MAX_CONCURRENCY,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
+
+
+@cache
+def build_slot_store() -> DynamoSlotStore:
+    return DynamoSlotStore(
+        get_client("dynamodb"), control_table=env[CONTROL_TABLE], jobs_table=env[REPLICATE_PROXY_TABLE]
+    )
 
 
 @cache

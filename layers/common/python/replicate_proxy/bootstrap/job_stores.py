@@ -7,6 +7,7 @@ from functools import cache
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.aws.line_store import DynamoLineStore
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.settings import REPLICATE_PROXY_TABLE
 
@@ -19,3 +20,8 @@ def build_job_store() -> DynamoJobStore:
 @cache
 def build_batch_store() -> DynamoBatchStore:
     return DynamoBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE], build_job_store())
+
+
+@cache
+def build_line_store() -> DynamoLineStore:
+    return DynamoLineStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])

@@ -19,9 +19,8 @@ from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
 from replicate_proxy.bootstrap.secrets import load_stream_signing_key
-from replicate_proxy.bootstrap.slots import build_slot_store
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
@@ -50,7 +49,7 @@ def build_router() -> Router:
     """Build the routes once per execution environment."""
     renderer = PredictionRenderer(build_document_store())
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    reader = PredictionReader(_build_job_reader(), renderer, _build_progress_requester(), build_slot_store())
+    reader = PredictionReader(_build_job_reader(), renderer, _build_progress_requester(), build_line_store())
     add_prediction_read_routes(router, reader)
     add_batch_read_routes(router, batches=BatchReader(build_batch_store()), renderer=renderer)
     add_stream_routes(router, _build_stream_replay())

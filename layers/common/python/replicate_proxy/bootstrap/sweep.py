@@ -10,7 +10,7 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
-from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line
+from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
@@ -24,7 +24,6 @@ from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_prediction_reader
 from replicate_proxy.bootstrap.secrets import load_root_secret
-from replicate_proxy.bootstrap.slots import build_slot_store
 from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.harvest import build_continuation_event
