@@ -102,20 +102,39 @@ def wait_until_held(api: ApiClient, job_id: str) -> dict[str, Any]:
     return wait_for(find, timeout_seconds=TIMEOUT_SECONDS, description=f"{job_id} to be held")
 
 
+def complete(simulator: SimulatorClient, job_id: str) -> None:
+    """Complete the held prediction of a job once it runs."""
+    (prediction,) = simulator.find_predictions(job_id)
+    wait_for(
+        lambda: simulator.get_timeline(prediction["id"])["started_at"] is not None,
+        timeout_seconds=TIMEOUT_SECONDS,
+        description="the prediction to start",
+    )
+    simulator.complete_prediction(prediction["id"])
+
+
 def test_jobs_of_limited_tenant_run_in_order_and_two_at_a_time(
     api: ApiClient, limit: Callable[[int], None], simulator: SimulatorClient
 ) -> None:
     limit(2)
     wait_for_caches()
+    blocking = create_all(api, HELD, 2)
+    for job_id in blocking:
+        wait_for_status(api, job_id, "submitted", "processing")
+    job_ids = create_all(api, SLOW, 6)
+    for job_id in job_ids:
+        wait_until_held(api, job_id)
 
-    job_ids = create_all(api, SLOW, 8)
-    finished = [api.wait_until_finished(job_id, timeout_seconds=TIMEOUT_SECONDS) for job_id in job_ids]
+    for job_id in blocking:
+        complete(simulator, job_id)
+    finished = [
+        api.wait_until_finished(job_id, timeout_seconds=TIMEOUT_SECONDS) for job_id in (*blocking, *job_ids)
+    ]
 
     assert {prediction["status"] for prediction in finished} == {"succeeded"}
-    runs = find_runs(simulator, job_ids)
-    assert count_most_at_once(runs) <= 2
-    starts = [start for start, _ in runs]
-    # Those that go together can pass each other on the way.
+    assert count_most_at_once(find_runs(simulator, [*blocking, *job_ids])) == 2
+    starts = [start for start, _ in find_runs(simulator, job_ids)]
+    # Two that go together can pass each other on the way.
     assert all(starts[index] < starts[index + 2] for index in range(len(starts) - 2))
 
 
@@ -155,13 +174,7 @@ def test_held_jobs_are_canceled_and_released(
     for job_id in job_ids[3:]:
         wait_for_status(api, job_id, "submitted", "processing")
     for job_id in (job_ids[0], *job_ids[2:]):
-        (prediction,) = simulator.find_predictions(job_id)
-        wait_for(
-            lambda: simulator.get_timeline(prediction["id"])["started_at"] is not None,  # noqa: B023 - called here
-            timeout_seconds=30,
-            description="the prediction to start",
-        )
-        simulator.complete_prediction(prediction["id"])
+        complete(simulator, job_id)
         assert api.wait_until_finished(job_id)["status"] == "succeeded"
 
 
