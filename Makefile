@@ -24,7 +24,7 @@ SOURCES := layers/common/python/replicate_proxy functions tools tests
 export SAM_CLI_TELEMETRY := 0
 
 ##@ The local stack
-.PHONY: demo up down status env-vars logs redrive key invoke build
+.PHONY: demo up down status env-vars logs story redrive key invoke build
 demo: env ## Start the stack, run one prediction and show every hop  [PROMPT="…" MODEL=stability-ai/sdxl INPUT='{…}']
 	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL") $(if $(INPUT),--input "$$INPUT")
 
@@ -43,6 +43,9 @@ env-vars: env ## Print the shell commands that set API, KEY and ADMIN_KEY to tho
 logs: env ## Show the log of the functions  [FN=harvest JOB=… SINCE=2h REPORTS=1 FOLLOW=1]
 	@$(LOCAL) logs $(if $(FN),--function "$$FN") $(if $(JOB),--job "$$JOB") $(if $(SINCE),--since "$$SINCE") \
 		$(if $(REPORTS),--reports) $(if $(FOLLOW),--follow)
+
+story: env ## Show all that is recorded about a prediction, with the lines of the log  ID=…
+	@$(LOCAL) story "$${ID:?set ID, for example ID=01kgahp2x3m4n5p6q7r8s9t0va}"
 
 redrive: env ## Count, inspect or redrive dead letters  [QUEUE=dispatch|all PEEK=10 BODIES=1 TENANT= JOB= RATE=20]
 	@$(LOCAL) redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(BODIES),--bodies) $(if $(TENANT),--tenant $(TENANT)) \

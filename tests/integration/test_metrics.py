@@ -19,8 +19,7 @@ from replicate_proxy import signing
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.errors import ConflictError
-from replicate_proxy.jobs.changes import EndReason
-from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.model import EndReason, Job, JobStatus
 from replicate_proxy.observability import Metric
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER

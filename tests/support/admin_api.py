@@ -14,9 +14,13 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.audit.log import StoredAuditLog
 from replicate_proxy.audit.trail import AuditTrail
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.aws.job_index import DynamoJobIndex
+from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
+from replicate_proxy.operations.job_search import JobSearch
+from replicate_proxy.operations.job_story import JobStoryteller
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
 from replicate_proxy.operations.pauses import PauseService
@@ -25,16 +29,20 @@ from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.services.input_check import InputChecker
+from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.usage.report import UsageReader
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.audit import build_audit_store
+from tests.support.aws import JOBS_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
 from tests.support.concurrency import Concurrency
+from tests.support.fakes import FakeDocumentStore
 from tests.support.model_entries import FakeModelEntryStore
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
 from tests.support.usage import build_budget_store, build_usage_store
+from tests.support.webhook_fakes import FakeDeliveryStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,6 +158,9 @@ class AdminApi:
     budgets: DynamoBudgetStore = field(default_factory=build_budget_store)
     usage: DynamoUsage = field(default_factory=build_usage_store)
     audit_store: DynamoAuditStore = field(default_factory=build_audit_store)
+    documents: FakeDocumentStore = field(default_factory=FakeDocumentStore)
+    deliveries: FakeDeliveryStore = field(default_factory=FakeDeliveryStore)
+    dynamodb: Any = field(default_factory=lambda: create_in_memory_aws().client("dynamodb"))
 
     @cached_property
     def concurrency(self) -> Concurrency:
@@ -171,6 +182,14 @@ class AdminApi:
         return DeadLetterService(self.queues, queues, clock=self.clock, sleep=self.sleep, audit=self.audit)
 
     @property
+    def jobs(self) -> DynamoJobStore:
+        return DynamoJobStore(self.dynamodb, JOBS_TABLE)
+
+    @property
+    def job_index(self) -> DynamoJobIndex:
+        return DynamoJobIndex(self.dynamodb, JOBS_TABLE)
+
+    @property
     def audit(self) -> StoredAuditLog:
         return StoredAuditLog(
             self.audit_store, find_key_name=lambda key_id: f"key {key_id}", clock=self.clock, sleep=self.sleep
@@ -190,6 +209,7 @@ class AdminApi:
             audit=self.audit,
             find_budget=self.budgets.find_budget,
         )
+        trail = AuditTrail(self.audit_store, self.audit.close_abandoned)
         router = Router()
         add_admin_routes(
             router,
@@ -211,7 +231,17 @@ class AdminApi:
                 webhook_secret=WebhookSecretService(self.webhook_secret, self.audit),
                 usage=UsageReader(self.usage),
                 pauses=PauseService(store=self.pauses, clock=self.clock, audit=self.audit),
-                audit=AuditTrail(self.audit_store, self.audit.close_abandoned),
+                audit=trail,
+                jobs=self.jobs,
+                job_search=JobSearch(self.job_index, UsageReader(self.usage), self.clock),
+                storyteller=JobStoryteller(
+                    jobs=self.jobs,
+                    documents=self.documents,
+                    deliveries=self.deliveries,
+                    audit=trail,
+                    stack_name="proxy",
+                ),
+                renderer=PredictionRenderer(self.documents),
                 budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock, audit=self.audit),
                 clock=self.clock,
             ),

@@ -13,7 +13,11 @@ from tools.simulation.aws import InMemoryAws
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import CreateTableInputTypeDef, KeySchemaElementTypeDef
+    from types_boto3_dynamodb.type_defs import (
+        CreateTableInputTypeDef,
+        KeySchemaElementTypeDef,
+        ProjectionTypeDef,
+    )
 
 JOBS_TABLE = "jobs"
 DELIVERIES_TABLE = "deliveries"
@@ -31,7 +35,12 @@ _KEYS = {
     AUDIT_TABLE: ("pk", "sk"),
 }
 _INDEXES = {
-    JOBS_TABLE: {"by_tenant": ("tenant", "id"), "by_due": ("due_shard", "next_check_at")},
+    JOBS_TABLE: {
+        "by_tenant": ("tenant", "id"),
+        "by_due": ("due_shard", "next_check_at"),
+        "by_time": ("list_shard", "id"),
+        "by_outcome": ("outcome_shard", "id"),
+    },
     DELIVERIES_TABLE: {"by_due": ("due_shard", "due_at"), "by_target": ("target_key", "at")},
     USAGE_TABLE: {"by_day": ("day", "pk")},
     AUDIT_TABLE: {
@@ -41,6 +50,8 @@ _INDEXES = {
         "by_target": ("target", "sk"),
     },
 }
+# What indexes hold besides keys
+_PROJECTED = {(JOBS_TABLE, "by_due"): "status", (JOBS_TABLE, "by_outcome"): "end_reason"}
 
 
 def create_jobs_table() -> DynamoDBClient:
@@ -103,7 +114,7 @@ class _FailingClient:
 
 
 def build_table(name: str) -> CreateTableInputTypeDef:
-    """Return a table whose indexes hold keys only, as all of ours do. All key attributes are strings."""
+    """Return a table. All key attributes are strings."""
     key, indexes = _KEYS[name], _INDEXES.get(name, {})
     request: CreateTableInputTypeDef = {
         "TableName": name,
@@ -119,11 +130,18 @@ def build_table(name: str) -> CreateTableInputTypeDef:
             {
                 "IndexName": index,
                 "KeySchema": _build_key_schema(*index_key),
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
+                "Projection": _build_projection(name, index),
             }
             for index, index_key in indexes.items()
         ]
     return request
+
+
+def _build_projection(table: str, index: str) -> ProjectionTypeDef:
+    attribute = _PROJECTED.get((table, index))
+    if attribute is None:
+        return {"ProjectionType": "KEYS_ONLY"}
+    return {"ProjectionType": "INCLUDE", "NonKeyAttributes": [attribute]}
 
 
 def _create_table(name: str) -> DynamoDBClient:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cfn_flip import load_yaml
 
-from replicate_proxy.jobs.changes import EndReason
+from replicate_proxy.jobs.model import EndReason
 from replicate_proxy.observability import Metric
 from tests.template.variants import load_variant
 from tools.release.target import MAX_STACK_NAME_LENGTH

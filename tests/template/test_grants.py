@@ -75,6 +75,7 @@ TABLES = {
     "DynamoEndpointStore": "DeliveriesTable",
     "DynamoFileStore": "AccessTable",
     "DynamoIdempotencyStore": "JobsTable",
+    "DynamoJobIndex": "JobsTable",
     "DynamoJobStore": "JobsTable",
     "DynamoKeyStore": "AccessTable",
     "DynamoLineStore": "JobsTable",
@@ -112,7 +113,11 @@ QUEUE_SOURCE_ACTIONS = {"ReceiveMessage", "DeleteMessage", "ChangeMessageVisibil
 STREAM_SOURCE_ACTIONS = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
 # Calls are found by the names of methods alone. The code uses these names, but for methods of other classes.
 NAME_COLLISIONS: dict[str, set[Grant]] = {
-    "admin": {("dynamodb:DeleteItem", "DeliveriesTable")},
+    "admin": {
+        ("dynamodb:DeleteItem", "DeliveriesTable"),
+        ("dynamodb:PutItem", "JobsTable"),
+        ("s3:PutObject", ""),
+    },
     "authorize": {("dynamodb:PutItem", "AccessTable")},
     "catalog": {("secretsmanager:GetSecretValue", "")},
     "deliver": {("s3:PutObject", ""), ("sns:Publish", "")},

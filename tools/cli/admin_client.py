@@ -60,6 +60,15 @@ class AdminClient:
         """Create or replace the entry of a model."""
         return self._call("PUT", f"/admin/models/{name}", entry)
 
+    def find_job(self, job_id: str) -> dict[str, Any] | None:
+        """Return what operators see of a prediction, whoever's it is; None if there is none."""
+        results = self._call("GET", "/admin/jobs", query={"id": job_id})["results"]
+        return results[0] if results else None
+
+    def get_story(self, tenant: str, job_id: str) -> dict[str, Any]:
+        """Return all that is recorded about a prediction."""
+        return self._call("GET", f"/admin/jobs/{tenant}/{job_id}/story")
+
     def list_queues(self) -> list[dict[str, Any]]:
         """Return all dead-letter queues with their depths."""
         return list(self._call("GET", "/admin/queues")["results"])

@@ -10,6 +10,7 @@ from replicate_proxy.errors import ProxyError
 from tools.cli import api_keys, redrive
 from tools.cli.admin_client import AdminClient
 from tools.cli.console import print_result
+from tools.cli.story import tell_story
 from tools.local.build import build_template
 from tools.local.demo.run import run_demo
 from tools.local.errors import LocalError
@@ -95,6 +96,8 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     logs.add_argument("--reports", action="store_true", help="show Lambda's reports of durations, too")
     logs.add_argument("--follow", action="store_true")
+    story = add("story", _story, "show all that is recorded about a prediction, with the log")
+    story.add_argument("id")
     demo = add("demo", _demo, "run a prediction and show every hop")
     demo.add_argument("--prompt")
     demo.add_argument("--model", metavar="owner/name[:version]")
@@ -154,6 +157,13 @@ def _logs(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> N
         log_filter=LogFilter(job_id=options.job, with_reports=options.reports),
         follow=options.follow,
     )
+
+
+def _story(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
+    stack = Stack.load(folder)
+    client = AdminClient(stack.api_url, stack.admin_key)
+    for line in tell_story(client, stack.get_client("logs"), options.id):
+        screen.print(line)
 
 
 def _demo(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> int:

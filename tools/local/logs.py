@@ -57,6 +57,8 @@ class LogFilter:
 class FunctionLog:
     """Reads the log of one function; `start_ms`, in the emulator's time, is where the next read begins.
 
+    With `pattern`, a filter pattern of CloudWatch Logs, only entries that match it are read.
+
     `read_events` are the events of that millisecond which are read already; the emulator gives events no ID.
     """
 
@@ -64,12 +66,14 @@ class FunctionLog:
     group: str
     start_ms: int
     read_events: set[tuple[str, str]] = field(default_factory=set)
+    pattern: str = ""
 
     def read(self, client: Any) -> list[LogEntry]:
         """Return the new entries."""
-        pages = client.get_paginator("filter_log_events").paginate(
-            logGroupName=self.group, startTime=self.start_ms
-        )
+        request: dict[str, Any] = {"logGroupName": self.group, "startTime": self.start_ms}
+        if self.pattern:
+            request["filterPattern"] = self.pattern
+        pages = client.get_paginator("filter_log_events").paginate(**request)
         try:
             events = [event for page in pages for event in page["events"]]
         except client.exceptions.ResourceNotFoundException:

@@ -58,6 +58,8 @@ _TIMEOUTS = {
 _CONCURRENCY = {"dispatch": 20, "track": 10, "harvest": 20, "deliver": 50}
 _BATCH_SIZES = {"track": 10}
 _API_TIMEOUT_SECONDS = 29.0
+# Indexes that only operators read: their lag is the same for all entries.
+_UNREAD_INDEXES = frozenset({"by_time", "by_outcome"})
 _WEBHOOK_TIMEOUT_SECONDS = 10.0
 _SWEEP_TIMEOUT_SECONDS = 55.0
 _SWEEP_RESERVED = timedelta(seconds=8)
@@ -459,6 +461,8 @@ class AwsAnomalies:
         self._plan = plan
 
     def index_lag(self, table: str, index: str) -> float:
+        if index in _UNREAD_INDEXES:
+            return self._plan.propagation_seconds
         choice = self._choose(self._plan.mix.indexes, "index")
         if choice == "late":
             return self._draw(1.0, 5.0)

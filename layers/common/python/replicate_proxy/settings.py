@@ -94,7 +94,7 @@ USAGE_TABLE = _required_text(
 AUDIT_TABLE = _required_text("AUDIT_TABLE", ("admin",), "Table of the audit trail")
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
-    (*_JOB_WRITERS, "deliver", "files", "notify", "query", "webhook"),
+    (*_JOB_WRITERS, "admin", "deliver", "files", "notify", "query", "webhook"),
     "Bucket of output files, uploaded files and large JSON documents",
 )
 KMS_KEY_ID = _text(

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from replicate_proxy.concurrency.model import WaitingJob, name_tenant_limit
-from replicate_proxy.jobs.changes import CancelRequested, Claimed, EndedByProxy, EndReason, StaleChangeError
-from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, PastAttempt, WaitReason
+from replicate_proxy.jobs.changes import CancelRequested, Claimed, EndedByProxy, StaleChangeError
+from replicate_proxy.jobs.model import AttemptOutcome, EndReason, Job, JobStatus, PastAttempt, WaitReason
 from replicate_proxy.model_entries.entry import ModelEntry
 from tests.support.builders import TENANT
 from tests.support.clock import NOW

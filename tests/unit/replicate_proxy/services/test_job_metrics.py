@@ -9,8 +9,7 @@ from datetime import timedelta
 import pytest
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.jobs.changes import EndReason
-from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.jobs.model import Document, EndReason, Job, JobStatus
 from replicate_proxy.observability import Metric
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
 from tests.support.metrics import MetricsReader

@@ -158,6 +158,11 @@ def build_record(intent: AuditIntent, head: ChainHead, *, now: str, **result: st
     return AuditRecord(**{**asdict(record), "hash": calculate_hash(asdict(record))})
 
 
+def build_job_target(tenant: str, job_id: str) -> str:
+    """Return the target of what operators do to a job."""
+    return f"jobs/{tenant}/{job_id}"
+
+
 def build_position(record: AuditRecord) -> str:
     """Return the record's place in the order of the chain."""
     return f"{record.at}#{record.sequence:010d}"

@@ -2,14 +2,22 @@
 
 | pk                         | sk    | item                                                           |
 |----------------------------|-------|----------------------------------------------------------------|
-| JOB#<tenant>#<job>         | JOB   | a job; also in `by_tenant` (tenant, id) and in `by_due`        |
+| JOB#<tenant>#<job>         | JOB   | a job; also in the indexes below                               |
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
 | PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate      |
 | WAITING#<limit>            | <job> | a job that waits for a slot, see `aws.line_store`              |
 
-Index `by_due` (due_shard `DUE#<n>`, next_check_at) holds the jobs that the sweep has to check. The tenant is
-part of the key, so that reading another tenant's job finds nothing.
+| index        | key                            | holds                                                |
+|--------------|--------------------------------|------------------------------------------------------|
+| `by_tenant`  | tenant, id                     | all jobs                                             |
+| `by_time`    | list_shard `LIST#<n>`, id      | all jobs of all tenants                              |
+| `by_outcome` | outcome_shard `failed#<n>`, id | failed and canceled jobs, with `end_reason`          |
+| `by_due`     | due_shard `DUE#<n>`,           | unfinished jobs, which the sweep has to check, with  |
+|              | next_check_at                  | `status`                                             |
+
+Job IDs are ordered by time. The tenant is part of the key, so that reading another tenant's job finds
+nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +37,7 @@ from replicate_proxy.jobs.model import (
     AttemptOutcome,
     Cost,
     Document,
+    EndReason,
     Fallback,
     FallbackCause,
     Job,
@@ -50,6 +59,11 @@ if TYPE_CHECKING:
 # Every save of a job writes to the due index. A partition takes 1,000 writes per second (Amazon DynamoDB,
 # "Burst and adaptive capacity"), so these take 8,000.
 DUE_SHARD_COUNT = 8
+
+# The lists of all tenants' jobs. A job is written to `by_time` once, so that these take 4,000 jobs a second.
+LIST_SHARD_COUNT = 4
+# Nearly all jobs succeed: those in `by_outcome` are found among them without reading the others.
+LISTED_OUTCOMES = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
 
 _TIMESTAMPS = (
     "next_check_at",
@@ -104,6 +118,15 @@ def due_shard(job_id: str) -> str:
     return f"DUE#{int(job_id[-1], 36) % DUE_SHARD_COUNT}"
 
 
+def list_shards(prefix: str = "LIST") -> list[str]:
+    """Return the partitions of `by_time`, or those of an outcome in `by_outcome`."""
+    return [f"{prefix}#{number}" for number in range(LIST_SHARD_COUNT)]
+
+
+def list_shard(job_id: str, prefix: str = "LIST") -> str:
+    return f"{prefix}#{int(job_id[-1], 36) % LIST_SHARD_COUNT}"
+
+
 def record_from_job(job: Job) -> dict[str, Any]:
     """Return the record of a job; attributes without a value are None."""
     return {
@@ -132,6 +155,9 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "due_shard": due_shard(job.id) if job.next_check_at else None,
+        "list_shard": list_shard(job.id),
+        "outcome_shard": list_shard(job.id, job.status.value) if job.status in LISTED_OUTCOMES else None,
+        "end_reason": job.end_reason.value if job.end_reason else None,
         **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMESTAMPS},
         **{name: _record_from_document(getattr(job, name)) for name in _DOCUMENTS},
         **{name: getattr(job, name) for name in _PLAIN_VALUES},
@@ -160,6 +186,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         metrics=_parse_object(record.get("metrics")),
         report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
         cost=Cost(**record["cost"]) if "cost" in record else None,
+        end_reason=EndReason(record["end_reason"]) if record.get("end_reason") else None,
         fallbacks=tuple(map(_fallback_from_record, record.get("fallbacks") or ())),
         fallback_causes=tuple(map(FallbackCause, record.get("fallback_causes") or ())),
         input_fields=_parse_object(record.get("input_fields")),

@@ -15,6 +15,7 @@ from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.aws.invocations import FailedInvocations
+from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.pause_store import DynamoPauseStore
@@ -23,7 +24,10 @@ from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
 from replicate_proxy.bootstrap.concurrency import build_concurrency_service
 from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
+from replicate_proxy.bootstrap.delivery import build_delivery_store
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
@@ -31,6 +35,8 @@ from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
+from replicate_proxy.operations.job_search import JobSearch
+from replicate_proxy.operations.job_story import JobStoryteller
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
 from replicate_proxy.operations.pauses import PauseService
@@ -39,6 +45,7 @@ from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.services.input_check import InputChecker
+from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import (
     ACCESS_TABLE,
     AUTHORIZER_CACHE_SECONDS,
@@ -55,6 +62,7 @@ from replicate_proxy.settings import (
     NOTIFY_DEAD_LETTER_QUEUE_URL,
     NOTIFY_QUEUE_URL,
     NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL,
+    REPLICATE_PROXY_TABLE,
     REPLICATE_WEBHOOK_SECRET,
     SWEEP_DEAD_LETTER_QUEUE_URL,
     TRACK_DEAD_LETTER_QUEUE_URL,
@@ -145,6 +153,20 @@ def build_router() -> Router:
             usage=build_usage_reader(),
             pauses=PauseService(store=DynamoPauseStore(build_control_table()), clock=clock, audit=audit),
             audit=build_audit_trail(),
+            jobs=build_job_store(),
+            job_search=JobSearch(
+                DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
+                build_usage_reader(),
+                clock,
+            ),
+            storyteller=JobStoryteller(
+                jobs=build_job_store(),
+                documents=build_document_store(),
+                deliveries=build_delivery_store(),
+                audit=build_audit_trail(),
+                stack_name=env[USAGE_PLAN_PREFIX],
+            ),
+            renderer=PredictionRenderer(build_document_store()),
             budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
             clock=clock,
         ),

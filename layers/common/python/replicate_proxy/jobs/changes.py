@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from replicate_proxy.errors import DuplicateError
+from replicate_proxy.jobs.model import EndReason, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel, Waiting
+    from replicate_proxy.jobs.model import Document, Job, ReportChannel, Waiting
 
 
 class StaleChangeError(DuplicateError):
     """The change is late, a duplicate, or about another attempt; the job is not changed."""
-
-
-class EndReason(StrEnum):
-    """Why a job ended: how its metric tells apart the ends of one status."""
-
-    HARVESTED = "harvested"
-    # Files were left at Replicate, since the harvest could not finish while it had them.
-    HARVEST_GIVEN_UP = "harvest_given_up"
-    # Replicate reported that the prediction failed or was canceled.
-    REPORTED = "reported"
-    # Replicate rejected the create request, or did so because the account has no credit.
-    REJECTED = "rejected"
-    NO_CREDIT = "no_credit"
-    # The job waited in the queue for too long, or its own deadline passed there.
-    EXPIRED = "expired"
-    DEADLINE_PASSED = "deadline_passed"
-    OUTPUT_LOST = "output_lost"
-    # Replicate ended the prediction with a status that it does not document.
-    UNKNOWN_STATUS = "unknown_status"
-    # It could not be determined whether Replicate has accepted the create request.
-    UNRESOLVED = "unresolved"
-    CANCEL_REQUESTED = "cancel_requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +199,14 @@ class EndedByProxy(AttemptChange):
     ) -> EndedByProxy:
         """Return the end of a job, decided by its present record."""
         return cls(attempt=job.attempt, expected_status=job.status, status=status, reason=reason, error=error)
+
+
+def find_end_reason(job: Job, change: Change) -> EndReason:
+    """Return why a job has ended, by the change that ended it."""
+    match change:
+        case EndedByProxy() | Harvested() | Rejected():
+            return change.reason
+        case Reported() if job.status is JobStatus.FAILED or job.cancel_requested_at is None:
+            return EndReason.REPORTED
+    # A requested cancel also ends a job that returns to the queue.
+    return EndReason.CANCEL_REQUESTED

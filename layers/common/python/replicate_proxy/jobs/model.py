@@ -99,6 +99,28 @@ class TimelineStep(StrEnum):
     FINISHED = "finished"
 
 
+class EndReason(StrEnum):
+    """Why a job ended: how its metric tells apart the ends of one status."""
+
+    HARVESTED = "harvested"
+    # Files were left at Replicate, since the harvest could not finish while it had them.
+    HARVEST_GIVEN_UP = "harvest_given_up"
+    # Replicate reported that the prediction failed or was canceled.
+    REPORTED = "reported"
+    # Replicate rejected the create request, or did so because the account has no credit.
+    REJECTED = "rejected"
+    NO_CREDIT = "no_credit"
+    # The job waited in the queue for too long, or its own deadline passed there.
+    EXPIRED = "expired"
+    DEADLINE_PASSED = "deadline_passed"
+    OUTPUT_LOST = "output_lost"
+    # Replicate ended the prediction with a status that it does not document.
+    UNKNOWN_STATUS = "unknown_status"
+    # It could not be determined whether Replicate has accepted the create request.
+    UNRESOLVED = "unresolved"
+    CANCEL_REQUESTED = "cancel_requested"
+
+
 class AttemptOutcome(StrEnum):
     """How an attempt ended whose outcome did not become the job's."""
 
@@ -265,8 +287,9 @@ class Job:
     input_fields: Mapping[str, str | None] = field(default_factory=dict)
     # Made with the job where there is a budget, and settled once it has ended.
     reservation: Reservation | None = None
-    # Calculated once, when the job ends.
+    # Calculated once, when the job ends, and why it did.
     cost: Cost | None = None
+    end_reason: EndReason | None = None
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)
     # Unix time after which DynamoDB deletes the record.
     expires_at: int | None = None

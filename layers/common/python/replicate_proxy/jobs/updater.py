@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
-from replicate_proxy.jobs.changes import AdoptionRevoked, Reported, StaleChangeError
+from replicate_proxy.jobs.changes import AdoptionRevoked, Reported, StaleChangeError, find_end_reason
 from replicate_proxy.jobs.state_machine import apply_change
 from replicate_proxy.observability import logger
 
@@ -66,7 +66,11 @@ class JobUpdater:
                 # The signed callback URL proves that the prediction is this job's.
                 self.claim_prediction(job, change.replicate_id)
             if changed.is_terminal:
-                changed = replace(changed, cost=self._calculate_cost(changed, job.status))
+                changed = replace(
+                    changed,
+                    cost=self._calculate_cost(changed, job.status),
+                    end_reason=find_end_reason(changed, change),
+                )
             try:
                 saved = self._store.save(changed)
             except ConflictError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.audit.model import AuditAction, build_job_target
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.webhooks.model import parse_delivery_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,7 +27,11 @@ class AuditedRedeliveries:
         self._audit = audit
 
     def redeliver(self, tenant: str, delivery_id: str) -> Delivery:
-        with self._audit.change(AuditAction.REDELIVER, f"deliveries/{delivery_id}", tenant=tenant):
+        key = parse_delivery_id(delivery_id)
+        # Under its job, whose story has it.
+        target = build_job_target(tenant, key[0]) if key else "deliveries"
+        parameters = {"delivery": delivery_id}
+        with self._audit.change(AuditAction.REDELIVER, target, tenant=tenant, parameters=parameters):
             return self._redeliveries.redeliver(tenant, delivery_id)
 
     def redeliver_all_failed(

@@ -24,14 +24,13 @@ from replicate_proxy.jobs.changes import (
     CheckScheduled,
     Claimed,
     EndedByProxy,
-    EndReason,
     OutcomeUnknown,
     Rejected,
     Released,
     StaleChangeError,
     StreamOpened,
 )
-from replicate_proxy.jobs.model import Job, JobStatus, SubmissionKind, Waiting, WaitReason
+from replicate_proxy.jobs.model import EndReason, Job, JobStatus, SubmissionKind, Waiting, WaitReason
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (

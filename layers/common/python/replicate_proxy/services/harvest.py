@@ -18,12 +18,11 @@ from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
-    EndReason,
     Harvested,
     HarvestLeaseAcquired,
     StaleChangeError,
 )
-from replicate_proxy.jobs.model import Job, JobStatus, ReportChannel
+from replicate_proxy.jobs.model import EndReason, Job, JobStatus, ReportChannel
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.outputs.file_metrics import count_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.jobs.changes import EndedByProxy, EndReason, Harvested, Rejected, Reported
+from replicate_proxy.jobs.changes import Harvested, find_end_reason
 from replicate_proxy.jobs.model import JobStatus, TimelineStep
 from replicate_proxy.observability import Metric, count, record_seconds
 
@@ -29,20 +29,10 @@ def record_job_end(job: Job, change: Change) -> None:
     ended_at = job.timeline[TimelineStep.FINISHED]
     for status, metric in _METRICS.items():
         if status is job.status:
-            count(metric, reason=_find_reason(job, change))
+            count(metric, reason=job.end_reason or find_end_reason(job, change))
         else:
             count(metric, 0)
     record_seconds(Metric.JOB_SECONDS, (ended_at - job.created_at).total_seconds())
     if isinstance(change, Harvested):
         completed_at = job.completed_at or ended_at
         record_seconds(Metric.HARVEST_SECONDS, (ended_at - completed_at).total_seconds())
-
-
-def _find_reason(job: Job, change: Change) -> EndReason:
-    match change:
-        case EndedByProxy() | Harvested() | Rejected():
-            return change.reason
-        case Reported() if job.status is JobStatus.FAILED or job.cancel_requested_at is None:
-            return EndReason.REPORTED
-    # A requested cancel also ends a job that returns to the queue.
-    return EndReason.CANCEL_REQUESTED

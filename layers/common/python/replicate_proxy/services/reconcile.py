@@ -12,11 +12,10 @@ from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
     EndedByProxy,
-    EndReason,
     OutcomeUnknown,
     StaleChangeError,
 )
-from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.model import EndReason, Job, JobStatus
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError

@@ -22,11 +22,10 @@ from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
     EndedByProxy,
-    EndReason,
     ResubmitAllowed,
     StaleChangeError,
 )
-from replicate_proxy.jobs.model import AttemptOutcome, Job, JobStatus, SubmissionKind
+from replicate_proxy.jobs.model import AttemptOutcome, EndReason, Job, JobStatus, SubmissionKind
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import PredictionClaim
 from replicate_proxy.services.check_outcome import CheckOutcome

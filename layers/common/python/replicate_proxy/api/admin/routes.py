@@ -9,6 +9,7 @@ from replicate_proxy.api.admin.audit import add_audit_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.concurrency import add_concurrency_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
+from replicate_proxy.api.admin.jobs import add_job_routes
 from replicate_proxy.api.admin.keys import add_key_routes
 from replicate_proxy.api.admin.models import add_model_entry_routes
 from replicate_proxy.api.admin.operations import (
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.budgets import BudgetService
     from replicate_proxy.operations.concurrency import ConcurrencyService
     from replicate_proxy.operations.dead_letters import DeadLetterService
+    from replicate_proxy.operations.job_search import JobSearch
+    from replicate_proxy.operations.job_story import JobStoryteller
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.model_entries import ModelEntryService
     from replicate_proxy.operations.pauses import PauseService
     from replicate_proxy.operations.ports import Redeliveries
     from replicate_proxy.operations.redeliveries import WebhookSecretService
     from replicate_proxy.operations.tenants import TenantService
-    from replicate_proxy.ports import Clock
+    from replicate_proxy.ports import Clock, JobReader
+    from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.usage.report import UsageReader
 
 
@@ -53,6 +57,10 @@ class AdminServices:
     budgets: BudgetService
     pauses: PauseService
     audit: AuditTrail
+    jobs: JobReader
+    job_search: JobSearch
+    storyteller: JobStoryteller
+    renderer: PredictionRenderer
     clock: Clock
 
 
@@ -69,4 +77,12 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_budget_routes(router, services.budgets)
     add_pause_routes(router, services.pauses)
     add_audit_routes(router, services.audit)
+    add_job_routes(
+        router,
+        search=services.job_search,
+        jobs=services.jobs,
+        storyteller=services.storyteller,
+        renderer=services.renderer,
+        clock=services.clock,
+    )
     add_admin_usage_routes(router, services.usage, services.clock)

@@ -1,0 +1,212 @@
+"""Routes of jobs of all tenants: search, counts, one job and its story."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE
+from replicate_proxy.api.http import json_response
+from replicate_proxy.api.pagination import build_page, decode_id_cursor
+from replicate_proxy.api.query_parameters import parse_time_parameter
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.clock import format_optional_timestamp, format_timestamp
+from replicate_proxy.costs.money import format_usd
+from replicate_proxy.errors import NotFoundError, parameter_error
+from replicate_proxy.ids import is_id
+from replicate_proxy.jobs.model import ACTIVE_STATUSES, EndReason, JobStatus
+from replicate_proxy.operations.job_search import JobFilter
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.api.http import Request, Response
+    from replicate_proxy.api.routing import Router
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.operations.job_search import JobCounts, JobSearch
+    from replicate_proxy.operations.job_story import JobStory, JobStoryteller
+    from replicate_proxy.ports import Clock, JobReader
+    from replicate_proxy.services.rendering import PredictionRenderer
+
+
+_DEFAULT_LIMIT = 50
+_MAX_LIMIT = 100
+_LIMIT_PATTERN = re.compile(r"[0-9]{1,3}")
+_SECONDS_PATTERN = re.compile(r"[0-9]{1,9}")
+_UNFINISHED = "unfinished"
+_STATUSES = (*JobStatus, _UNFINISHED)
+_JOB = "/admin/jobs/{tenant}/{id}"
+_PARAMETERS = (
+    *("id", "status", "tenant", "model", "error_class"),
+    *("older_than", "created_after", "created_before", "limit", "cursor"),
+)
+
+
+def add_job_routes(
+    router: Router,
+    *,
+    search: JobSearch,
+    jobs: JobReader,
+    storyteller: JobStoryteller,
+    renderer: PredictionRenderer,
+    clock: Clock,
+) -> None:
+    """Register the reads of jobs."""
+
+    @router.get("/admin/jobs", query=_PARAMETERS)
+    def list_jobs(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        job_id = request.query.get("id")
+        if job_id:
+            entry = search.find(job_id) if is_id(job_id) else None
+            job = jobs.get(entry.tenant, entry.id) if entry else None
+            return json_response(200, build_page(request, [build_job_view(job)] if job else [], None))
+        page = search.search(
+            _parse_filter(request, clock.now()),
+            before_id=decode_id_cursor(request.query.get("cursor")),
+            limit=_parse_limit(request),
+        )
+        results = [build_job_view(job) for job in page.jobs]
+        next_position = (page.next_before_id,) if page.next_before_id else None
+        return json_response(200, build_page(request, results, next_position))
+
+    @router.get("/admin/jobs/counts", query=())
+    def count_jobs(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        return json_response(200, _build_counts_view(search.count()))
+
+    @router.get(_JOB)
+    def get_job(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        job = jobs.get(request.path_params["tenant"], _parse_id(request))
+        if job is None:
+            raise NotFoundError("no such job")
+        return json_response(200, {**renderer.render(job), "operator": build_job_view(job)})
+
+    @router.get(f"{_JOB}/story")
+    def get_story(request: Request) -> Response:
+        request.principal.require(Scope.ADMIN)
+        story = storyteller.tell(request.path_params["tenant"], _parse_id(request))
+        return json_response(200, build_story_view(story))
+
+
+def build_job_view(job: Job) -> dict[str, Any]:
+    """Return what operators see of a job in a list: no input and no output."""
+    cost = job.cost.micro_usd if job.cost else None
+    return {
+        "id": job.id,
+        "tenant": job.tenant,
+        "status": job.status.value,
+        "model": job.model or job.submission.target,
+        "requested_model": job.requested_model,
+        "key_id": job.key_id,
+        "batch_id": job.batch_id,
+        "created_at": format_timestamp(job.created_at),
+        "completed_at": format_optional_timestamp(job.completed_at),
+        "next_check_at": format_optional_timestamp(job.next_check_at),
+        "cancel_requested_at": format_optional_timestamp(job.cancel_requested_at),
+        "attempt": job.attempt,
+        "checks": job.checks,
+        "failed_submissions": job.failed_submissions,
+        "replicate_id": job.replicate_id,
+        "error": job.error,
+        "error_class": job.end_reason.value if job.end_reason else None,
+        "cost_usd": None if cost is None else format_usd(cost),
+        "correlation_id": job.correlation_id,
+    }
+
+
+def build_story_view(story: JobStory) -> dict[str, Any]:
+    """Return the story of a job."""
+    logs = story.logs
+    return {
+        "job": build_job_view(story.job),
+        "events": [
+            {
+                "at": format_timestamp(event.at),
+                "kind": event.kind.value,
+                "name": event.name,
+                "details": event.details,
+            }
+            for event in story.events
+        ],
+        "logs": {
+            "correlation_id": logs.correlation_id,
+            "log_groups": list(logs.log_groups),
+            "query": logs.query,
+            "since": format_timestamp(logs.since),
+            "until": format_optional_timestamp(logs.until),
+        },
+    }
+
+
+def _build_counts_view(counts: JobCounts) -> dict[str, Any]:
+    return {
+        "unfinished": {status.value: number for status, number in counts.unfinished.items()},
+        "complete": counts.is_complete,
+        "ended": {status.value: number for status, number in counts.ended.items()},
+        "ended_since": counts.ended_since.isoformat(),
+    }
+
+
+def _parse_id(request: Request) -> str:
+    job_id = request.path_params["id"]
+    if not is_id(job_id):
+        raise NotFoundError("no such job")
+    return job_id
+
+
+def _parse_filter(request: Request, now: datetime) -> JobFilter:
+    tenant = request.query.get("tenant") or None
+    if tenant is not None and not is_tenant_name(tenant):
+        raise parameter_error("tenant", TENANT_NAME_RULE)
+    end_reason = _parse_error_class(request)
+    statuses = _parse_statuses(request)
+    created_before = parse_time_parameter(request, "created_before")
+    oldest = _parse_older_than(request, now)
+    bounds = [bound for bound in (created_before, oldest) if bound is not None]
+    return JobFilter(
+        # Nearly all jobs with a class are failed ones, which have an index.
+        statuses=frozenset({JobStatus.FAILED}) if end_reason and not statuses else statuses,
+        tenant=tenant,
+        model=request.query.get("model") or None,
+        end_reason=end_reason,
+        created_after=parse_time_parameter(request, "created_after"),
+        created_before=min(bounds, default=None),
+    )
+
+
+def _parse_statuses(request: Request) -> frozenset[JobStatus]:
+    """Return the statuses of `status`, a list with commas."""
+    names = [name for name in request.query.get("status", "").split(",") if name]
+    if any(name not in _STATUSES for name in names):
+        raise parameter_error("status", f"must be some of {', '.join(_STATUSES)}, with commas")
+    statuses = frozenset(JobStatus(name) for name in names if name != _UNFINISHED)
+    return statuses | ACTIVE_STATUSES if _UNFINISHED in names else statuses
+
+
+def _parse_error_class(request: Request) -> EndReason | None:
+    name = request.query.get("error_class")
+    if not name:
+        return None
+    if name not in EndReason:
+        raise parameter_error("error_class", f"must be one of {', '.join(EndReason)}")
+    return EndReason(name)
+
+
+def _parse_older_than(request: Request, now: datetime) -> datetime | None:
+    text = request.query.get("older_than")
+    if not text:
+        return None
+    if not _SECONDS_PATTERN.fullmatch(text):
+        raise parameter_error("older_than", "must be a number of seconds")
+    return now - timedelta(seconds=int(text))
+
+
+def _parse_limit(request: Request) -> int:
+    text = request.query.get("limit", str(_DEFAULT_LIMIT))
+    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= _MAX_LIMIT:
+        raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_LIMIT}")
+    return int(text)

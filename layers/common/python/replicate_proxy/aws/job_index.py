@@ -1,0 +1,144 @@
+"""Jobs of all tenants, by the indexes of the jobs table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.dynamodb import (
+    batch_get_records,
+    from_item,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.aws.job_records import (
+    DUE_SHARD_COUNT,
+    job_from_record,
+    job_key,
+    list_shard,
+    list_shards,
+)
+from replicate_proxy.jobs.model import EndReason, JobStatus
+from replicate_proxy.operations.job_ports import JobEntry, UnfinishedJobs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
+
+    from replicate_proxy.jobs.model import Job
+
+
+# A page of a query holds 1 MB, an entry of `by_due` takes about 200 bytes: 150,000 unfinished jobs are read.
+_MAX_PAGES_PER_SHARD = 4
+
+
+class DynamoJobIndex:
+    """The JobIndex port on the jobs table. Reads are eventually consistent, as indexes are."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def find(self, job_id: str) -> JobEntry | None:
+        found = self._query("by_time", "list_shard", list_shard(job_id), job_id, job_id, 1)
+        return _entry_from_record(found[0]) if found else None
+
+    def list_all(self, *, before_id: str | None, min_id: str | None, limit: int) -> list[JobEntry]:
+        return self._list_newest("by_time", "list_shard", list_shards(), before_id, min_id, limit)
+
+    def list_ended(
+        self, status: JobStatus, *, before_id: str | None, min_id: str | None, limit: int
+    ) -> list[JobEntry]:
+        shards = list_shards(status.value)
+        return self._list_newest("by_outcome", "outcome_shard", shards, before_id, min_id, limit)
+
+    def list_of_tenant(
+        self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int
+    ) -> list[JobEntry]:
+        return self._list_newest("by_tenant", "tenant", [tenant], before_id, min_id, limit)
+
+    def list_unfinished(self) -> UnfinishedJobs:
+        entries: list[JobEntry] = []
+        is_complete = True
+        for shard in range(DUE_SHARD_COUNT):
+            found, reached_end = self._list_due_shard(f"DUE#{shard}")
+            entries += found
+            is_complete = is_complete and reached_end
+        return UnfinishedJobs(tuple(entries), is_complete=is_complete)
+
+    def get_jobs(self, entries: Sequence[JobEntry]) -> dict[str, Job]:
+        keys = [to_item(job_key(entry.tenant, entry.id)) for entry in entries]
+        records = batch_get_records(self._client, self._table, keys, "read jobs")
+        return {record["id"]: job_from_record(record) for record in records}
+
+    def _list_newest(
+        self,
+        index: str,
+        attribute: str,
+        partitions: Sequence[str],
+        before_id: str | None,
+        min_id: str | None,
+        limit: int,
+    ) -> list[JobEntry]:
+        """Return the newest entries of all partitions together."""
+        low, high = min_id or "0", before_id or "~"
+        # BETWEEN includes `before_id`: read one more for that.
+        found = [
+            _entry_from_record(record)
+            for partition in partitions
+            for record in self._query(index, attribute, partition, low, high, limit + 1)
+        ]
+        found = [entry for entry in found if entry.id != before_id]
+        return sorted(found, key=lambda entry: entry.id, reverse=True)[:limit]
+
+    def _query(
+        self, index: str, attribute: str, partition: str, low: str, high: str, limit: int
+    ) -> list[dict[str, Any]]:
+        if low > high:
+            return []
+        with translate_dynamodb_errors("list jobs"):
+            response = self._client.query(
+                TableName=self._table,
+                IndexName=index,
+                KeyConditionExpression="#partition = :partition AND id BETWEEN :low AND :high",
+                ExpressionAttributeNames={"#partition": attribute},
+                ExpressionAttributeValues={
+                    ":partition": to_value(partition),
+                    ":low": to_value(low),
+                    ":high": to_value(high),
+                },
+                ScanIndexForward=False,
+                Limit=limit,
+            )
+        return [from_item(item) for item in response["Items"]]
+
+    def _list_due_shard(self, shard: str) -> tuple[list[JobEntry], bool]:
+        """Return the entries, and whether these are all."""
+        entries: list[JobEntry] = []
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "IndexName": "by_due",
+            "KeyConditionExpression": "due_shard = :shard",
+            "ExpressionAttributeValues": {":shard": to_value(shard)},
+        }
+        for _ in range(_MAX_PAGES_PER_SHARD):
+            with translate_dynamodb_errors("list unfinished jobs"):
+                response = self._client.query(**request)
+            entries += [_entry_from_record(from_item(item)) for item in response["Items"]]
+            if "LastEvaluatedKey" not in response:
+                return entries, True
+            request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
+        return entries, False
+
+
+def _entry_from_record(record: Mapping[str, Any]) -> JobEntry:
+    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
+    status, reason = record.get("status"), record.get("end_reason")
+    return JobEntry(
+        tenant,
+        job_id,
+        status=JobStatus(status) if status else None,
+        end_reason=EndReason(reason) if reason else None,
+    )

@@ -1,0 +1,191 @@
+"""Find jobs of all tenants, and count them by status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import batched
+from typing import TYPE_CHECKING
+
+from replicate_proxy.ids import min_id_at
+from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import date, datetime
+
+    from replicate_proxy.jobs.model import EndReason, Job
+    from replicate_proxy.operations.job_ports import JobEntry, JobIndex
+    from replicate_proxy.ports import Clock
+    from replicate_proxy.usage.report import UsageReader
+
+# A page reads at most so many parts of an index, and goes on by cursor.
+_MAX_READS = 10
+# BatchGetItem reads at most 100 items.
+_BATCH_SIZE = 100
+_INDEX_READ_SIZE = 1000
+_COUNTED_DAYS = 2
+
+type _ListEntries = Callable[[str | None, int], Sequence[JobEntry]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Selects jobs; an empty filter selects all. `created_after` is included, `created_before` is not.
+
+    `model` is the one that ran, or that the caller named; `end_reason` is why a job ended.
+    """
+
+    statuses: frozenset[JobStatus] = frozenset()
+    tenant: str | None = None
+    model: str | None = None
+    end_reason: EndReason | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    @property
+    def min_id(self) -> str | None:
+        return min_id_at(self.created_after) if self.created_after else None
+
+    @property
+    def before_id(self) -> str | None:
+        return min_id_at(self.created_before) if self.created_before else None
+
+    def may_match(self, entry: JobEntry) -> bool:
+        """Return whether the job of an index entry can match, by what the entry says."""
+        return (
+            (self.tenant is None or entry.tenant == self.tenant)
+            and (entry.status is None or not self.statuses or entry.status in self.statuses)
+            and (entry.end_reason is None or self.end_reason in (None, entry.end_reason))
+        )
+
+    def matches(self, job: Job) -> bool:
+        return (
+            (not self.statuses or job.status in self.statuses)
+            and (self.tenant is None or job.tenant == self.tenant)
+            and (self.model is None or self.model in _list_models(job))
+            and (self.end_reason is None or job.end_reason is self.end_reason)
+            and (self.min_id is None or job.id >= self.min_id)
+            and (self.before_id is None or job.id < self.before_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobSearchPage:
+    """Jobs, newest first; the next page has those before `next_before_id`, None at the end.
+
+    A page can have fewer jobs than asked for, or none, although others follow.
+    """
+
+    jobs: tuple[Job, ...]
+    next_before_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Unfinished jobs by status, and those that ended since the start of a day (UTC), by what is counted."""
+
+    unfinished: Mapping[JobStatus, int]
+    is_complete: bool
+    ended: Mapping[JobStatus, int]
+    ended_since: date
+
+
+class JobSearch:
+    """Searches by the index that fits the filter; what a page reads does not depend on the stored jobs."""
+
+    def __init__(self, index: JobIndex, usage: UsageReader, clock: Clock) -> None:
+        self._index = index
+        self._usage = usage
+        self._clock = clock
+
+    def find(self, job_id: str) -> JobEntry | None:
+        """Return the tenant of a job, None if there is no such job."""
+        return self._index.find(job_id)
+
+    def search(self, job_filter: JobFilter, *, before_id: str | None, limit: int) -> JobSearchPage:
+        """Return a page of the matching jobs."""
+        list_entries = self._choose_list(job_filter)
+        position = min(filter(None, (before_id, job_filter.before_id)), default=None)
+        found: list[Job] = []
+        size = _choose_read_size(job_filter, limit)
+        for _ in range(_MAX_READS):
+            entries = list_entries(position, size)
+            for some in batched(filter(job_filter.may_match, entries), max(limit, _BATCH_SIZE), strict=False):
+                jobs = self._index.get_jobs(some)
+                for entry in some:
+                    job = jobs.get(entry.id)
+                    if job is not None and job_filter.matches(job):
+                        found.append(job)
+                    if len(found) == limit:
+                        is_last = len(entries) < size and entry is entries[-1]
+                        return JobSearchPage(tuple(found), None if is_last else entry.id)
+            if len(entries) < size:
+                return JobSearchPage(tuple(found), None)
+            position = entries[-1].id
+        return JobSearchPage(tuple(found), position)
+
+    def count(self) -> JobCounts:
+        """Count the unfinished jobs exactly, and by usage those that have ended since yesterday."""
+        unfinished = self._index.list_unfinished()
+        counts = Counter(entry.status for entry in unfinished.entries)
+        today = self._clock.now().date()
+        since = today - timedelta(days=_COUNTED_DAYS - 1)
+        usage = self._usage.report(None, since, today, ()).total
+        return JobCounts(
+            {status: counts[status] for status in JobStatus if status in ACTIVE_STATUSES},
+            unfinished.is_complete,
+            {
+                JobStatus.SUCCEEDED: usage.succeeded,
+                JobStatus.FAILED: usage.failed,
+                JobStatus.CANCELED: usage.canceled,
+            },
+            since,
+        )
+
+    def _choose_list(self, job_filter: JobFilter) -> _ListEntries:
+        statuses, min_id = job_filter.statuses, job_filter.min_id
+        if statuses and statuses <= ACTIVE_STATUSES:
+            return self._list_unfinished(job_filter)
+        if len(statuses) == 1 and statuses < TERMINAL_STATUSES - {JobStatus.SUCCEEDED}:
+            (status,) = statuses
+            return lambda before, size: self._index.list_ended(
+                status, before_id=before, min_id=min_id, limit=size
+            )
+        tenant = job_filter.tenant
+        if tenant is not None:
+            return lambda before, size: self._index.list_of_tenant(
+                tenant, before_id=before, min_id=min_id, limit=size
+            )
+        return lambda before, size: self._index.list_all(before_id=before, min_id=min_id, limit=size)
+
+    def _list_unfinished(self, job_filter: JobFilter) -> _ListEntries:
+        """Read the index of unfinished jobs once: it is in another order."""
+        low = job_filter.min_id or "0"
+        entries = sorted(
+            (
+                entry
+                for entry in self._index.list_unfinished().entries
+                if entry.id >= low and job_filter.may_match(entry)
+            ),
+            key=lambda entry: entry.id,
+            reverse=True,
+        )
+
+        def list_entries(before: str | None, size: int) -> Sequence[JobEntry]:
+            return [entry for entry in entries if before is None or entry.id < before][:size]
+
+        return list_entries
+
+
+def _choose_read_size(job_filter: JobFilter, limit: int) -> int:
+    """Return how many entries to read at once: more where the entries themselves say which do not match."""
+    if not (job_filter.statuses or job_filter.model or job_filter.end_reason):
+        return limit
+    is_selective = job_filter.tenant or job_filter.end_reason
+    return _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
+
+
+def _list_models(job: Job) -> tuple[str | None, ...]:
+    return job.model, job.requested_model, job.submission.model_name, job.submission.target

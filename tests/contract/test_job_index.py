@@ -1,0 +1,196 @@
+"""The contract of JobIndex, on the simulation's AWS and on moto, and how much a search reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from replicate_proxy.aws.job_index import DynamoJobIndex
+from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.jobs.model import EndReason, Job, JobStatus
+from replicate_proxy.operations.job_ports import JobEntry
+from replicate_proxy.operations.job_search import JobFilter, JobSearch
+from replicate_proxy.usage.report import UsageReader
+from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table
+from tests.support.builders import make_job
+from tests.support.clock import NOW, FakeClock
+from tests.support.usage import build_usage_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Jobs:
+    """The index and the store on one table, and the requests that reads have made."""
+
+    def __init__(self, client: Any) -> None:
+        self.requests: Counter[str] = Counter()
+        self.store = DynamoJobStore(client, JOBS_TABLE)
+        counting: Any = _CountingClient(client, self.requests)
+        self.index = DynamoJobIndex(counting, JOBS_TABLE)
+        self.search = JobSearch(self.index, UsageReader(build_usage_store()), FakeClock())
+
+    def add(self, number: int, status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
+        """Store a job that is older the higher its number."""
+        job = make_job(status, created_at=NOW - timedelta(minutes=number), **fields)
+        self.store.create(job)
+        return job
+
+    def find_all(self, limit: int = 2, **criteria: Any) -> list[str]:
+        """Return the IDs of all pages."""
+        found: list[str] = []
+        before_id = None
+        while True:
+            page = self.search.search(JobFilter(**criteria), before_id=before_id, limit=limit)
+            assert len(page.jobs) <= limit
+            found += [job.id for job in page.jobs]
+            before_id = page.next_before_id
+            if before_id is None:
+                return found
+
+
+class _CountingClient:
+    def __init__(self, client: Any, requests: Counter[str]) -> None:
+        self._client = client
+        self._requests = requests
+
+    def query(self, **request: Any) -> Any:
+        self._requests["query"] += 1
+        return self._client.query(**request)
+
+    def batch_get_item(self, **request: Any) -> Any:
+        self._requests["batch_get_item"] += 1
+        (batch,) = request["RequestItems"].values()
+        self._requests["items"] += len(batch["Keys"])
+        return self._client.batch_get_item(**request)
+
+
+@pytest.fixture(params=["simulation", "moto"])
+def jobs(request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    if request.param == "simulation":
+        yield Jobs(create_in_memory_aws().client("dynamodb"))
+        return
+    with mock_aws():
+        create_jobs_table()
+        yield Jobs(boto3.client("dynamodb"))
+
+
+def test_job_is_found_by_its_id_alone(jobs: Jobs) -> None:
+    job = jobs.add(1, tenant="globex")
+
+    assert jobs.index.find(job.id) == JobEntry("globex", job.id)
+    assert jobs.index.find(make_job().id) is None
+
+
+def test_lists_have_all_tenants_jobs_newest_first(jobs: Jobs) -> None:
+    added = [jobs.add(number, tenant=("acme", "globex")[number % 2]) for number in range(9)]
+
+    assert jobs.find_all() == [job.id for job in added]
+    assert jobs.find_all(tenant="globex") == [job.id for job in added[1::2]]
+    assert jobs.find_all(created_after=NOW - timedelta(minutes=2)) == [job.id for job in added[:3]]
+    assert jobs.find_all(created_before=NOW - timedelta(minutes=6)) == [job.id for job in added[7:]]
+
+
+def test_statuses_are_found_by_their_index(jobs: Jobs) -> None:
+    queued = jobs.add(1)
+    running = jobs.add(2, JobStatus.PROCESSING, tenant="globex")
+    failed = jobs.add(3, JobStatus.FAILED, end_reason=EndReason.REPORTED)
+    rejected = jobs.add(4, JobStatus.FAILED, end_reason=EndReason.NO_CREDIT, tenant="globex")
+    canceled = jobs.add(5, JobStatus.CANCELED, end_reason=EndReason.CANCEL_REQUESTED)
+    succeeded = jobs.add(6, JobStatus.SUCCEEDED, end_reason=EndReason.HARVESTED, model="acme/model")
+
+    def find(*statuses: JobStatus, **criteria: Any) -> list[str]:
+        return jobs.find_all(statuses=frozenset(statuses), **criteria)
+
+    assert find(JobStatus.QUEUED) == [queued.id]
+    assert find(JobStatus.QUEUED, JobStatus.PROCESSING) == [queued.id, running.id]
+    assert find(JobStatus.PROCESSING, tenant="acme") == []
+    assert find(JobStatus.FAILED) == [failed.id, rejected.id]
+    assert find(JobStatus.FAILED, tenant="globex") == [rejected.id]
+    assert find(JobStatus.FAILED, end_reason=EndReason.NO_CREDIT) == [rejected.id]
+    assert find(JobStatus.CANCELED) == [canceled.id]
+    assert find(JobStatus.SUCCEEDED) == [succeeded.id]
+    assert find(JobStatus.SUCCEEDED, model="acme/model") == [succeeded.id]
+    assert find(JobStatus.SUCCEEDED, model="acme/other") == []
+    assert find(JobStatus.FAILED, JobStatus.QUEUED) == [queued.id, failed.id, rejected.id]
+
+
+def test_job_that_fails_moves_between_indexes(jobs: Jobs) -> None:
+    job = jobs.store.get("acme", jobs.add(1).id)
+    assert job is not None
+    jobs.store.save(replace(job, status=JobStatus.FAILED, next_check_at=None, end_reason=EndReason.EXPIRED))
+
+    assert jobs.index.list_unfinished().entries == ()
+    (entry,) = jobs.index.list_ended(JobStatus.FAILED, before_id=None, min_id=None, limit=10)
+    assert (entry.id, entry.end_reason) == (job.id, EndReason.EXPIRED)
+
+
+def test_unfinished_jobs_are_counted_by_status(jobs: Jobs) -> None:
+    for number in range(5):
+        jobs.add(number)
+    jobs.add(6, JobStatus.HARVESTING)
+    jobs.add(7, JobStatus.SUCCEEDED)
+
+    counts = jobs.search.count()
+
+    assert counts.is_complete
+    assert {status: number for status, number in counts.unfinished.items() if number} == {
+        JobStatus.QUEUED: 5,
+        JobStatus.HARVESTING: 1,
+    }
+
+
+CRITERIA: tuple[dict[str, Any], ...] = (
+    {},
+    {"tenant": "acme"},
+    {"statuses": frozenset({JobStatus.FAILED})},
+    {"statuses": frozenset({JobStatus.QUEUED})},
+    {"statuses": frozenset({JobStatus.FAILED}), "end_reason": EndReason.NO_CREDIT, "tenant": "globex"},
+    {"created_before": NOW - timedelta(minutes=90)},
+)
+
+
+def measure_reads(jobs: Jobs) -> list[tuple[int, int]]:
+    """Return the queries, and the jobs read, of the first page for each of the criteria."""
+    measured = []
+    for criteria in CRITERIA:
+        jobs.requests.clear()
+        jobs.search.search(JobFilter(**criteria), before_id=None, limit=5)
+        measured.append((jobs.requests["query"], jobs.requests["items"]))
+    return measured
+
+
+def test_page_reads_as_much_among_ten_thousand_jobs_as_among_hundred() -> None:
+    jobs = Jobs(create_in_memory_aws().client("dynamodb"))
+    for number in range(100):
+        status = JobStatus.SUCCEEDED
+        if number % 10 == 0:
+            status = JobStatus.FAILED if number % 20 else JobStatus.QUEUED
+        reason = EndReason.NO_CREDIT if status is JobStatus.FAILED else None
+        jobs.add(number, status, tenant=("acme", "globex")[number // 10 % 2], end_reason=reason)
+    among_hundred = measure_reads(jobs)
+    for number in range(100, 10_000):
+        jobs.add(number, JobStatus.SUCCEEDED, tenant=("acme", "globex")[number // 10 % 2])
+
+    assert measure_reads(jobs) == among_hundred
+    assert max(items for _, items in among_hundred) <= 5
+    assert max(queries for queries, _ in among_hundred) <= 8
+    assert jobs.search.count().unfinished[JobStatus.QUEUED] == 5
+
+
+def test_search_for_what_is_rare_ends_after_few_reads() -> None:
+    jobs = Jobs(create_in_memory_aws().client("dynamodb"))
+    for number in range(1_500):
+        jobs.add(number, JobStatus.SUCCEEDED)
+
+    page = jobs.search.search(JobFilter(model="acme/rare"), before_id=None, limit=50)
+
+    assert page.jobs == ()
+    assert page.next_before_id is not None
+    assert jobs.requests["items"] == 1_000

@@ -1,0 +1,78 @@
+"""The story of a prediction on the terminal: events of the API and lines of the log, in time order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from rich.text import Text
+
+from replicate_proxy.errors import PermanentError
+from tools.cli.story import tell_story
+
+JOB_ID = "01kgahp2x3m4n5p6q7r8s9t0va"
+STORY = {
+    "events": [
+        {"at": "2026-01-31T09:30:00.000Z", "kind": "step", "name": "accepted", "details": {}},
+        {
+            "at": "2026-01-31T09:30:03.000Z",
+            "kind": "step",
+            "name": "finished",
+            "details": {"status": "failed", "error": "[bold]no[/]", "reason": None},
+        },
+    ],
+    "logs": {"log_groups": ["/aws/lambda/proxy-dispatch"], "since": "2026-01-31T09:30:00.000Z"},
+}
+
+
+class FakeAdminClient:
+    def find_job(self, job_id: str) -> dict[str, Any] | None:
+        job = {"tenant": "acme", "status": "failed", "model": "acme/model"}
+        return job if job_id == JOB_ID else None
+
+    def get_story(self, tenant: str, job_id: str) -> dict[str, Any]:
+        assert (tenant, job_id) == ("acme", JOB_ID)
+        return STORY
+
+
+class FakeLogs:
+    """CloudWatch Logs with a line of the job and one of another."""
+
+    class exceptions:  # noqa: N801 - the name of boto3
+        class ResourceNotFoundException(Exception):  # noqa: N818 - the name of boto3
+            pass
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+
+    def get_paginator(self, _: str) -> FakeLogs:
+        return self
+
+    def paginate(self, **request: Any) -> list[dict[str, Any]]:
+        self.requests.append(request)
+        return [{"events": [_make_event("job submitted", JOB_ID), _make_event("other", "j2")]}]
+
+
+def _make_event(message: str, job_id: str) -> dict[str, Any]:
+    record = {"message": message, "job_id": job_id, "timestamp": "2026-01-31 09:30:01,000+0000"}
+    return {"logStreamName": "one", "timestamp": 1769851801000, "message": json.dumps(record)}
+
+
+def test_events_and_log_lines_are_in_time_order() -> None:
+    logs, client = FakeLogs(), FakeAdminClient()
+
+    lines = [Text.from_markup(line).plain for line in tell_story(client, logs, JOB_ID, pattern='"x"')]  # type: ignore[arg-type]
+
+    assert lines[0] == f"{JOB_ID} of acme: failed, acme/model"
+    assert [line.split()[0] for line in lines[1:]] == ["09:30:00.000", "09:30:01.000", "09:30:03.000"]
+    assert "job submitted" in lines[2]
+    assert lines[3].endswith("step finished status=failed error=[bold]no[/]")
+    assert logs.requests == [
+        {"logGroupName": "/aws/lambda/proxy-dispatch", "startTime": 1769851800000, "filterPattern": '"x"'}
+    ]
+
+
+def test_unknown_prediction_is_an_error() -> None:
+    with pytest.raises(PermanentError):
+        list(tell_story(FakeAdminClient(), FakeLogs(), "unknown"))  # type: ignore[arg-type]
