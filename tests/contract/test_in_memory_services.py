@@ -333,6 +333,9 @@ class TestOtherServices:
         parameter.write("one")
         parameter.write("two")
         assert SecretReader(client).get("/proxy/secret") == "two"
+        parameter.delete()
+        parameter.delete()
+        assert parameter.read() == ""
 
     @pytest.mark.parametrize(
         ("operation", "request_"),
@@ -341,6 +344,7 @@ class TestOtherServices:
             ("put_parameter", {"Name": "/new", "Value": "v", "Type": "SecureString"}),
             ("put_parameter", {"Name": "/old", "Value": "v", "Type": "SecureString", "Overwrite": True}),
             ("put_parameter", {"Name": "/old", "Value": "v", "Type": "SecureString"}),
+            ("delete_parameter", {"Name": "/missing"}),
         ],
     )
     def test_parameter_store_has_the_results_of_moto(

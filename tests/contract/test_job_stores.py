@@ -320,6 +320,18 @@ def test_prediction_is_adopted_together_with_job_or_not_at_all(store: JobStore) 
     assert store.get_prediction_owner("p2") is None
 
 
+def test_predictions_of_a_tenants_account_are_claimed_apart(store: JobStore) -> None:
+    job = make_job(replicate_account="own")
+    store.create(job)
+
+    adopted = store.adopt_prediction(replace(job, replicate_id="p1"), now=NOW)
+
+    assert store.get(job.tenant, job.id) == adopted
+    assert adopted.replicate_account == "own"
+    assert store.get_prediction_owner("p1") is None
+    assert store.get_prediction_owner(job.account.qualify("p1")) is not None
+
+
 def test_only_the_same_claim_is_released(store: JobStore) -> None:
     store.dispute_prediction("p1", "acme", "job-a", now=NOW)
     store.dispute_prediction("p1", "acme", "job-b", now=NOW)

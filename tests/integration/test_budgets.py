@@ -107,7 +107,8 @@ def test_concurrent_creates_with_crashes_use_a_budget_up_and_do_not_overspend_it
     of_tenant = operator.call("GET", f"/admin/usage?tenant={api.tenant}&format=csv").text
     row = of_tenant.splitlines()[1].split(",")
     # The last column counts estimates: a create that was lost may have made a prediction elsewhere.
-    assert row[1:-1] == [str(AFFORDABLE), str(AFFORDABLE), "0", "0", usage["total"]["cost_usd"], "0"]
+    cost_usd = usage["total"]["cost_usd"]
+    assert row[1:-1] == [str(AFFORDABLE), str(AFFORDABLE), "0", "0", cost_usd, "0.000000", "0"]
 
 
 def wait_for_usage(api: ApiClient, predictions: int) -> None:

@@ -10,18 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests.integration.api_client import ApiClient
 from tests.integration.raw_http import send_raw
 from tests.integration.receiver import run_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.api_client import ApiClient
     from tools.local.stack import Stack
+    from tools.simulator.client import SimulatorClient
+
+_OWN_SECRET = "whsec_bG9nLXByaXZhY3ktc2VjcmV0LWxvZy1wcml2YWN5"
+_ACCOUNTS_CACHE_SECONDS = 11.0
 
 
-def test_no_log_contains_contents_addresses_or_secrets(stack: Stack, api: ApiClient) -> None:
+def test_no_log_contains_contents_addresses_or_secrets(
+    stack: Stack, api: ApiClient, simulator: SimulatorClient
+) -> None:
     """Send requests with unique texts in many places, then search for the texts in all logs."""
+    own_token, rejected_token = (f"r8_{secrets.token_hex(16)}" for _ in range(2))
+    account = {"username": "log-privacy", "token": own_token, "webhook_secret": _OWN_SECRET}
+    simulator.change_settings(accounts=[account])
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    path = f"/admin/tenants/{api.tenant}/replicate-token"
+    assert operator.call("PUT", path, {"token": rejected_token}).status_code == 422
+    assert operator.call("PUT", path, {"token": own_token}).status_code == 200
+    time.sleep(_ACCOUNTS_CACHE_SECONDS)
     texts = {
         name: f"canary{name}{secrets.token_hex(8)}"
         for name in ("input", "output", "logs", "error", "file", "metadata", "url", "invalid")
@@ -58,6 +72,9 @@ def test_no_log_contains_contents_addresses_or_secrets(stack: Stack, api: ApiCli
         "webhook secret": webhook_secret.removeprefix("whsec_"),
         "decoded webhook secret": base64.b64decode(webhook_secret.removeprefix("whsec_")).hex(),
         "root secret": root_secret["SecretString"],
+        "token of the tenant": own_token,
+        "rejected token": rejected_token,
+        "webhook secret of the tenant": _OWN_SECRET.removeprefix("whsec_"),
         "signature of the file's URL": file["urls"]["get"].partition("signature=")[2],
     }
     entries = list(_read_logs(stack))

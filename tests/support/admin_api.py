@@ -33,6 +33,7 @@ from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.usage.report import UsageReader
 from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
+from tests.support.accounts import FakeAccounts
 from tests.support.audit import build_audit_store
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
@@ -161,6 +162,10 @@ class AdminApi:
     documents: FakeDocumentStore = field(default_factory=FakeDocumentStore)
     deliveries: FakeDeliveryStore = field(default_factory=FakeDeliveryStore)
     dynamodb: Any = field(default_factory=lambda: create_in_memory_aws().client("dynamodb"))
+    accounts: FakeAccounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accounts = FakeAccounts(self.clock, self.audit)
 
     @cached_property
     def concurrency(self) -> Concurrency:
@@ -243,6 +248,8 @@ class AdminApi:
                 ),
                 renderer=PredictionRenderer(self.documents),
                 budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock, audit=self.audit),
+                accounts=self.accounts.service,
+                get_account_breaker=lambda _tenant, _name: self.breaker,
                 clock=self.clock,
             ),
         )

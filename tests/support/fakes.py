@@ -126,11 +126,12 @@ class FakeJobStore:
             return True
 
     def adopt_prediction(self, job: Job, *, now: datetime) -> Job:
-        if (job.replicate_id or "") in self.owners:
+        name = job.account.qualify(job.replicate_id or "")
+        if name in self.owners:
             raise ConflictError("adopt prediction")
         saved = self.save(job)
         owner = PredictionOwner(job.tenant, job.id, PredictionClaim.ADOPTED)
-        self.owners[job.replicate_id or ""] = owner
+        self.owners[name] = owner
         return saved
 
     def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +23,14 @@ from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamUrlBuilder
 from replicate_proxy.errors import ProxyError, RetryableError
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.jobs.model import Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import (
+    SHARED_ACCOUNT,
+    Account,
+    Job,
+    JobStatus,
+    Submission,
+    SubmissionKind,
+)
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
@@ -112,6 +120,11 @@ class Pipeline:
         self.store = FakeJobStore()
         self.documents = FakeDocumentStore()
         self.replicate = FakeReplicate(self.clock)
+        # The tenants that have an account of their own, by name, and what Replicate has there.
+        self.own_accounts: dict[str, str] = {}
+        self.own_replicates: defaultdict[Account, FakeReplicate] = defaultdict(
+            lambda: FakeReplicate(self.clock)
+        )
         self.output_harvester = FakeOutputHarvester()
         self.queue = FakeDispatchQueue(self)
         self.messages: list[Message] = []
@@ -163,12 +176,13 @@ class Pipeline:
         self.refresh_limiter = FakeRefreshLimiter()
         self.dispatcher = Dispatcher(
             refresher=ProgressRefresher(
-                self.replicate, self.refresh_limiter, self.report_publisher, self.clock
+                self.get_replicate, lambda _: self.refresh_limiter, self.report_publisher, self.clock
             ),
             updater=self.updater,
             documents=self.documents,
             queue=self.queue,
-            predictions=self.replicate,
+            get_client=self.get_replicate,
+            find_account=self.find_account,
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,
@@ -178,7 +192,10 @@ class Pipeline:
             checkpoint=self.checkpoint,
         )
         self.webhook_handler = ReplicateWebhookHandler(
-            secrets=lambda _: [SECRET], urls=self.urls, reports=self.report_publisher, clock=self.clock
+            secrets=lambda _account, _refresh: [SECRET],
+            urls=self.urls,
+            reports=self.report_publisher,
+            clock=self.clock,
         )
         self.tracker = Tracker(updater=self.updater, documents=self.documents, queue=self.queue)
         self.harvester = JobHarvester(
@@ -197,7 +214,7 @@ class Pipeline:
             store=self.store,
             documents=self.documents,
             queue=self.queue,
-            lister=self.replicate,
+            get_lister=self.get_replicate,
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,
@@ -208,7 +225,7 @@ class Pipeline:
             documents=self.documents,
             queue=self.queue,
             reports=self.report_publisher,
-            reader=self.replicate,
+            get_reader=self.get_replicate,
             resolver=resolver,
             resume_harvest=lambda job: self.enqueue_event(build_continuation_event(job, self.clock.now())),
             clock=self.clock,
@@ -218,6 +235,15 @@ class Pipeline:
         return Sweeper(
             store=self.store, handlers=self.check_handlers, clock=self.clock, sleep=self.clock.sleep
         )
+
+    # Accounts
+
+    def find_account(self, tenant: str) -> Account:
+        name = self.own_accounts.get(tenant)
+        return Account(tenant, name) if name else SHARED_ACCOUNT
+
+    def get_replicate(self, account: Account) -> FakeReplicate:
+        return self.replicate if account.is_shared else self.own_replicates[account]
 
     # Faults
 
@@ -324,15 +350,18 @@ class Pipeline:
 
     # Replicate's side
 
-    def send_webhook(self, prediction_id: str, body: bytes | None = None) -> None:
+    def send_webhook(
+        self, prediction_id: str, body: bytes | None = None, *, replicate: FakeReplicate | None = None
+    ) -> None:
         """Call the prediction's callback URL with a signed webhook, as Replicate does.
 
-        `body` replaces the JSON of the prediction.
+        `body` replaces the JSON of the prediction; `replicate` is that of its account.
         """
-        url = self.replicate.webhooks[prediction_id]
+        replicate = replicate or self.replicate
+        url = replicate.webhooks[prediction_id]
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         if body is None:
-            body = json.dumps(self.replicate.predictions[prediction_id]).encode()
+            body = json.dumps(replicate.predictions[prediction_id]).encode()
         message_id = f"msg_{next(self._message_numbers)}"
         timestamp = int(self.clock.now().timestamp())
         headers = {
@@ -349,10 +378,12 @@ class FakeStreamDirectory(NothingKnown):
 
     stream: KnownStream | None = None
 
-    def find_stream(self, submission: Submission) -> KnownStream | None:
+    def find_stream(self, submission: Submission, account: Account = SHARED_ACCOUNT) -> KnownStream | None:
         return self.stream
 
-    def record_stream(self, submission: Submission, stream: KnownStream) -> None:
+    def record_stream(
+        self, submission: Submission, stream: KnownStream, account: Account = SHARED_ACCOUNT
+    ) -> None:
         self.stream = stream
 
 

@@ -16,7 +16,7 @@ from replicate_proxy.api.predictions.write_routes import add_prediction_write_ro
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import STREAMS_RESOURCE, add_stream_routes
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
-from replicate_proxy.jobs.model import Submission
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.progress_request import ProgressRequester
@@ -41,10 +41,10 @@ class FakeModels(KnownModels):
         self.versions: dict[str, str] = {}
         self.missing: set[str] = set()
 
-    def find_model(self, version_id: str) -> str | None:
+    def find_model(self, version_id: str, account: Account = SHARED_ACCOUNT) -> str | None:
         return self.versions.get(version_id)
 
-    def _is_missing(self, submission: Submission) -> bool:
+    def _is_missing(self, submission: Submission, account: Account) -> bool:
         return name_target(submission) in self.missing
 
 

@@ -63,6 +63,7 @@ ACTIONS = {
     "publish": "sns:Publish",
     "put_events": "events:PutEvents",
     "put_parameter": "ssm:PutParameter",
+    "delete_parameter": "ssm:DeleteParameter",
 }
 # The table that each class calls DynamoDB for.
 TABLES = {

@@ -157,7 +157,7 @@ CASES: list[Case] = [
     (
         messaging.check_redrives_of_invocations,
         "default",
-        put("AdminFunctionRole/Properties/Policies/6/PolicyDocument/Statement/8/Resource/1"),
+        put("AdminFunctionRole/Properties/Policies/6/PolicyDocument/Statement/10/Resource/1"),
     ),
     (messaging.check_dead_letter_alarms, "default", put("SweepDeadLetterAlarm")),
     (messaging.check_dead_letter_alarms, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),

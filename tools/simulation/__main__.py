@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _INVALID_SHARE = 0.15
 _FALLBACK_SHARE = 0.3
 _LIMITED_SHARE = 0.3
+_OWN_ACCOUNT_SHARE = 0.3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +72,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         fallback_share=_FALLBACK_SHARE,
         invalid_share=_INVALID_SHARE,
         limited_share=_LIMITED_SHARE,
+        own_account_share=_OWN_ACCOUNT_SHARE,
     )
 
 

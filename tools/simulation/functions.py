@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.accounts.directory import AccountDirectory
+from replicate_proxy.accounts.per_account import PerAccount
+from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
@@ -26,6 +29,7 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.secrets import SecretReader, SsmParameter
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
@@ -40,8 +44,10 @@ from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.input_schemas.known_schemas import KnownSchemas
+from replicate_proxy.jobs.model import SHARED_ACCOUNT
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
@@ -85,22 +91,23 @@ from replicate_proxy.webhooks.request_builder import RequestBuilder
 from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from replicate_proxy.webhooks.stream_replay import StreamReplayer
+from tools.simulation.accounts import SHARED_SECRET, SHARED_TOKEN
 from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.aws.sqs import get_queue_url
 from tools.simulation.budget_invariants import CEILING_MICRO_USD
 from tools.simulation.concurrency_invariants import StaticEntries
 from tools.simulation.cost_invariants import PRICES
-from tools.simulation.replicate import STREAM_HOST_URL, TOKEN, WEBHOOK_SECRET, ReplicateAdapter
+from tools.simulation.replicate import STREAM_HOST_URL, ReplicateAdapter
 from tools.simulation.resources import BUCKET, BUS, Queue, Table
 from tools.simulation.timestamps import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.auth.principal import Principal
-    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.model import Account, Job
     from replicate_proxy.services.ingest import CreateResult, JobRequest
     from replicate_proxy.services.input_check import CheckInput
     from replicate_proxy.webhooks.ports import Sender
@@ -180,6 +187,14 @@ class Endpoints:
     deliveries: DynamoDeliveryStore
 
 
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the operators of a run have set up: concurrency limits, and own accounts of tenants."""
+
+    has_limits: bool = False
+    has_own_accounts: bool = False
+
+
 class Composition:
     """Builds the functions; `checkpoint` is passed to every service that has one."""
 
@@ -193,16 +208,16 @@ class Composition:
         sender: Sender,
         checkpoint: Callable[[str], None],
         rate_limit: RateLimit,
-        has_limits: bool = False,
+        features: Features,
     ) -> None:
         self._aws = aws
+        self._features = features
         self._scheduler = scheduler
         self._replicate = replicate
         self._plan = plan
         self._sender = sender
         self._checkpoint = checkpoint
         self._rate_limit = rate_limit
-        self._has_limits = has_limits
         self.clock = VirtualClock(scheduler)
         self.audit: AuditLog = NoAuditLog()
         self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
@@ -235,7 +250,7 @@ class Composition:
     def build_ingest(self) -> Ingest:
         waiter = JobWaiter(self.jobs, self.clock, self._scheduler.sleep, max_wait_seconds=20)
         canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
-        streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY)
+        streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY, self._build_account_finder())
         factory = JobFactory(self.documents, self.timeouts, streams.find_url)
         budgeted_jobs = DynamoBudgetedJobs(self._aws.client("dynamodb"), Table.USAGE, Table.JOBS)
         budgets = BudgetGate(
@@ -290,17 +305,19 @@ class Composition:
     def _build_schema_refresher(self) -> SchemaRefresher | None:
         if not self._plan.input_validation_enabled:
             return None
-        return SchemaRefresher(self._build_schemas(), self._build_reader(), self.dispatch_queue)
+        return SchemaRefresher(self._build_schemas(), self._build_readers().of, self.dispatch_queue)
 
     def build_dispatch(self) -> Dispatcher:
-        breaker = self.build_breaker()
+        limiters = self._build_limiters("creates", self._rate_limit)
         return Dispatcher(
             updater=self.updater,
             documents=self.documents,
             queue=self.dispatch_queue,
-            predictions=UpstreamPredictionWriter(
-                self._build_client(), breaker, self._build_limiter("creates", self._rate_limit)
-            ),
+            get_client=PerAccount(
+                lambda account: UpstreamPredictionWriter(
+                    self._build_client(account), self.build_breaker(account), limiters.of(account)
+                )
+            ).of,
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,
@@ -309,12 +326,20 @@ class Composition:
             schemas=self._build_schema_refresher(),
             streams=StreamUrlBuilder(OUTPUTS_BASE_URL, STREAM_HOST_URL, STREAM_KEY),
             concurrency=self._build_gate(),
+            find_account=self._build_account_finder(),
             checkpoint=self._checkpoint,
         )
 
     def build_webhook(self) -> ReplicateWebhookHandler:
+        reader = self._build_secret_reader()
+
+        def read_secrets(account: Account, refresh: bool) -> Sequence[str]:
+            if account.is_shared:
+                return [SHARED_SECRET]
+            return reader.get_list(_name_secret(account), refresh=refresh)
+
         return ReplicateWebhookHandler(
-            secrets=lambda _: [WEBHOOK_SECRET],
+            secrets=read_secrets,
             urls=CallbackUrls("", ROOT_SECRET),
             reports=ReportPublisher(self.bus, self.documents),
             clock=self.clock,
@@ -342,13 +367,13 @@ class Composition:
         return Reports(ReportLoader(self.documents), tracker, harvester)
 
     def build_sweep(self) -> Sweep:
-        reader = self._build_reader()
+        readers = self._build_readers()
         resolver = SubmissionResolver(
             updater=self.updater,
             store=self.jobs,
             documents=self.documents,
             queue=self.dispatch_queue,
-            lister=reader,
+            get_lister=readers.of,
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,
@@ -359,7 +384,7 @@ class Composition:
             documents=self.documents,
             queue=self.dispatch_queue,
             reports=ReportPublisher(self.bus, self.documents),
-            reader=reader,
+            get_reader=readers.of,
             resolver=resolver,
             resume_harvest=self._resume_harvest,
             clock=self.clock,
@@ -456,8 +481,30 @@ class Composition:
             audit=self.audit,
         )
 
-    def build_breaker(self) -> CircuitBreaker:
-        return CircuitBreaker(self._control_table(), self.clock)
+    def build_breaker(self, account: Account = SHARED_ACCOUNT) -> CircuitBreaker:
+        return CircuitBreaker(self._control_table(), self.clock, account=account)
+
+    def build_accounts(self) -> AccountService:
+        """Return what operators do about the accounts of tenants."""
+        ssm = self._aws.client("ssm")
+        return AccountService(
+            store=DynamoAccountStore(self._control_table()),
+            connect=lambda token: self._build_replicate_client(lambda _: token),
+            connect_stored=lambda account: self._build_client(account).client,
+            get_token=lambda account: SsmParameter(ssm, _name_token(account)),
+            get_webhook_secret=lambda account: SsmParameter(ssm, _name_secret(account)),
+            clock=self.clock,
+            audit=NoAuditLog(),
+        )
+
+    def _build_account_finder(self) -> Callable[[str], Account]:
+        if not self._features.has_own_accounts:
+            return lambda _tenant: SHARED_ACCOUNT
+        store = DynamoAccountStore(self._control_table())
+        return AccountDirectory(store, monotonic=lambda: self._scheduler.now).find
+
+    def _build_secret_reader(self) -> SecretReader:
+        return SecretReader(self._aws.client("ssm"), monotonic=lambda: self._scheduler.now)
 
     def _build_limits(self) -> ConcurrencyLimits:
         return ConcurrencyLimits(self.tenant_limits, StaticEntries(), monotonic=lambda: self._scheduler.now)
@@ -466,7 +513,7 @@ class Composition:
         return Line(self.slots, limits, self.dispatch_queue)
 
     def _build_gate(self) -> SlotGate | None:
-        if not self._has_limits:
+        if not self._features.has_limits:
             return None
         limits = self._build_limits()
         return SlotGate(
@@ -479,7 +526,7 @@ class Composition:
         )
 
     def _build_repair(self) -> SlotRepair | None:
-        if not self._has_limits:
+        if not self._features.has_limits:
             return None
         limits = self._build_limits()
         return SlotRepair(
@@ -499,15 +546,23 @@ class Composition:
             settings=self.delivery_settings,
         )
 
-    def _build_client(self) -> RetryingClient:
+    def _build_client(self, account: Account) -> RetryingClient:
+        reader = self._build_secret_reader()
+
+        def get_token(refresh: bool) -> str:
+            return SHARED_TOKEN if account.is_shared else reader.get(_name_token(account), refresh=refresh)
+
+        return RetryingClient(self._build_replicate_client(get_token), Retry())
+
+    def _build_replicate_client(self, get_token: Callable[[bool], str]) -> ReplicateClient:
         session = open_session()
         session.trust_env = False
         session.mount("https://", ReplicateAdapter(self._scheduler, self._replicate, self._plan))
-        client = ReplicateClient(session, "https://api.replicate.test", lambda _: TOKEN)
-        return RetryingClient(client, Retry())
+        return ReplicateClient(session, "https://api.replicate.test", get_token)
 
-    def _build_limiter(self, name: str, limit: RateLimit) -> RateLimiter:
-        return RateLimiter(self._control_table(), name, limit, self.clock)
+    def _build_limiters(self, name: str, limit: RateLimit) -> PerAccount[RateLimiter]:
+        table = self._control_table()
+        return PerAccount(lambda account: RateLimiter(table, account.qualify(name), limit, self.clock))
 
     def _control_table(self) -> ControlTable:
         return ControlTable(self._aws.client("dynamodb"), Table.CONTROL)
@@ -522,18 +577,21 @@ class Composition:
         if not self._plan.streams_enabled:
             return None
         return ProgressRefresher(
-            reader=self._build_reader(),
-            limiter=self._build_limiter("progress", RateLimit(900, 60)),
+            get_reader=self._build_readers().of,
+            get_limiter=self._build_limiters("progress", RateLimit(900, 60)).of,
             reports=ReportPublisher(self.bus, self.documents),
             clock=self.clock,
         )
 
-    def _build_reader(self) -> UpstreamPredictionReader:
-        return UpstreamPredictionReader(
-            self._build_client(),
-            self.build_breaker(),
-            self._build_limiter("reads", RateLimit(2400, 200)),
-            self._scheduler.sleep,
+    def _build_readers(self) -> PerAccount[UpstreamPredictionReader]:
+        limiters = self._build_limiters("reads", RateLimit(2400, 200))
+        return PerAccount(
+            lambda account: UpstreamPredictionReader(
+                self._build_client(account),
+                self.build_breaker(account),
+                limiters.of(account),
+                self._scheduler.sleep,
+            )
         )
 
     def _resume_harvest(self, job: Job) -> None:
@@ -589,6 +647,14 @@ class SimulatedOutputHarvester:
         except RetryableError:
             return FileRecord(path, FileOutcome.NOT_STORED, url, "store_failed", retryable=True)
         return FileRecord(path, FileOutcome.STORED, f"{OUTPUTS_BASE_URL}/{key}")
+
+
+def _name_token(account: Account) -> str:
+    return f"/simulation/tenant-tokens/{account.tenant}/{account.name}"
+
+
+def _name_secret(account: Account) -> str:
+    return f"/simulation/tenant-webhook-secrets/{account.tenant}/{account.name}"
 
 
 def calculate_time_left(scheduler: Scheduler, clock: VirtualClock) -> timedelta:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from replicate_proxy.accounts.per_account import PerAccount
 from replicate_proxy.audit.log import StoredAuditLog
 from replicate_proxy.auth.keys import ApiKey, rotate_key
 from replicate_proxy.aws import delivery_store, job_store
@@ -37,14 +38,15 @@ from replicate_proxy.jobs.changes import (
     HarvestLeaseAcquired,
     Reported,
 )
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, JobStatus
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.transitions import finish, forget_prediction
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations import keys
+from replicate_proxy.replicate_api.callback_url import AttemptReference
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
-from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
+from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
 from replicate_proxy.services import dispatch, harvest, resolve_submission
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
@@ -69,9 +71,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.concurrency.model import Limit
-    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.model import Account, Job
 
 SETTINGS = RunSettings(jobs=25)
+_WITH_ACCOUNTS = RunSettings(jobs=25, own_account_share=1.0)
 _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
@@ -172,8 +175,8 @@ def _create_once(self: Any, *arguments: Any, **options: Any) -> Any:
         raise RejectedError(503, "taken for permanent", "") from error
 
 
-def _cancel_or_fail(self: Any, replicate_id: str) -> Any:
-    prediction = self._predictions.cancel(replicate_id)
+def _cancel_or_fail(self: Any, job: Job) -> Any:
+    prediction = self._get_client(job.account).cancel(job.replicate_id)
     return prediction if prediction.status in {"canceled", "aborted"} else None
 
 
@@ -310,6 +313,16 @@ def _rotate_and_keep_one(*arguments: Any, **options: Any) -> Any:
     return replace(key, previous_digests=key.previous_digests[:1]), secret
 
 
+def _read_with_the_shared_token(self: Any, account: Account) -> Any:
+    value = _get_of_account(self, account)
+    return _get_of_account(self, SHARED_ACCOUNT) if isinstance(value, UpstreamPredictionReader) else value
+
+
+def _assign_present_account(self: Any, job: Job) -> Job:
+    return replace(job, replicate_account=self._find_account(job.tenant).name)
+
+
+_get_of_account: Callable[..., Any] = PerAccount.of
 _update_receiver: Callable[..., Any] = DynamoReceiverLimitStore._update  # noqa: SLF001 - as above
 _open_breaker: Callable[..., Any] = BreakerStore.open
 LATE_WEBHOOKS = FaultMix(
@@ -630,5 +643,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "never paid twice",
         ((resolve_submission, "load_sent_input", lambda job, documents: documents.load(job.input)),),
         settings=_WITH_FALLBACKS,
+    ),
+    Mutant(
+        "predictions in a tenant's account are read with the shared token",
+        "a paid result is not dropped",
+        ((PerAccount, "of", _read_with_the_shared_token),),
+        mix=FaultMix(webhooks=Rates(lost=0.5)),
+        settings=_WITH_ACCOUNTS,
+    ),
+    Mutant(
+        "all webhooks are verified with the secret of the shared account",
+        "genuine webhooks are accepted",
+        ((AttemptReference, "account", property(lambda _self: SHARED_ACCOUNT)),),
+        settings=_WITH_ACCOUNTS,
+    ),
+    Mutant(
+        "a further attempt runs in the account that the tenant has by then",
+        "a job runs in one account",
+        ((Dispatcher, "_assign_account", _assign_present_account),),
+        settings=_WITH_ACCOUNTS,
     ),
 )

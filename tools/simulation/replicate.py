@@ -20,6 +20,7 @@ from requests.structures import CaseInsensitiveDict
 from replicate_proxy import signing
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.replicate_api import connection
+from tools.simulation.accounts import find_account_name, get_webhook_secret
 from tools.simulation.timestamps import format_epoch
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from tools.simulation.faults import FaultPlan
     from tools.simulation.scheduler import Actor, Scheduler
 
-TOKEN = "r8_simulated"  # noqa: S105 - the simulation's own
-WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the specification
 MISSING_MODEL = "acme/missing"
 MAX_WIDTH = 2048
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
@@ -37,6 +36,7 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 STREAM_HOST_URL = "https://stream.replicate.test"
 RETENTION_SECONDS = 3600.0
 _PAGE_SIZE = 100
+_FORGED = 401
 _READ_TIMEOUT_SECONDS = 20.0
 # Only the terminal webhook is retried, for about a minute (Replicate docs, "Receive webhooks").
 _WEBHOOK_RETRY_DELAYS = (1.0, 4.0, 15.0, 40.0)
@@ -53,11 +53,12 @@ _TRANSIENT_ERROR = "Director: unexpected error handling prediction (E9828)"
 
 @dataclass(slots=True)
 class Prediction:
-    """One prediction, and the truth about it: `job` is the job whose create request made it."""
+    """One prediction, and the truth about it: `job` is the job whose create request made it, in `account`."""
 
     id: str
     body: dict[str, Any]
     job: tuple[str, str]
+    account: str
     created: float
     visible_from: float
     webhook: str | None
@@ -94,7 +95,8 @@ class SimulatedReplicate:
 
     `receive_webhook(url, headers, body)` calls the proxy inside the current actor and returns the status.
     `on_create(prediction)` is called when a prediction comes into being, `on_reject(job)` when a create
-    request of the job is rejected for good, whoever hears of it.
+    request of the job is rejected for good, whoever hears of it. `on_refused(prediction)` is called when its
+    webhook is refused as forged.
     """
 
     def __init__(self, scheduler: Scheduler, plan: FaultPlan) -> None:
@@ -103,6 +105,7 @@ class SimulatedReplicate:
         self.on_create: Callable[[Prediction], None] = lambda _: None
         self.on_end: Callable[[Prediction], None] = lambda _: None
         self.on_reject: Callable[[tuple[str, str]], None] = lambda _job: None
+        self.on_refused: Callable[[Prediction], None] = lambda _: None
         # The job whose create request an actor is sending; set from the claim that precedes it.
         self.find_job: Callable[[Actor, Mapping[str, Any]], tuple[str, str]]
         self._scheduler = scheduler
@@ -115,18 +118,21 @@ class SimulatedReplicate:
         self, actor: Actor, method: str, url: str, headers: Mapping[str, str], body: bytes | str | None
     ) -> tuple[int, dict[str, Any]]:
         """Handle one request at once, and return status and body."""
-        if headers.get("Authorization") != f"Bearer {TOKEN}":
+        account = find_account_name(headers.get("Authorization", ""))
+        if account is None:
             return 401, {"title": "Unauthenticated", "detail": "invalid token", "status": 401}
         parts = urlsplit(url)
         segments = parts.path.strip("/").split("/")[1:]
         if method == "POST" and segments[-1] == "predictions":
-            return self._create(actor, segments, json.loads(body or b"{}"), headers)
-        if segments[:3] == ["models", "acme", "model"]:
-            return 200, _MODEL_VIEW if len(segments) == 3 else _MODEL_VIEW["latest_version"]
+            return self._create(actor, account, segments, json.loads(body or b"{}"), headers)
         if segments == ["predictions"]:
-            return 200, self._list({name: values[0] for name, values in parse_qs(parts.query).items()})
+            return 200, self._list(
+                account, {name: values[0] for name, values in parse_qs(parts.query).items()}
+            )
+        if shown := _describe_account(segments, account) or _describe_model(segments):
+            return 200, shown
         prediction = self.predictions.get(segments[1]) if segments[0] == "predictions" else None
-        if prediction is None:
+        if prediction is None or prediction.account != account:
             return 404, {"detail": "The requested resource could not be found.", "status": 404}
         if segments[-1] == "cancel":
             self._cancel(prediction, by_us=True)
@@ -147,7 +153,12 @@ class SimulatedReplicate:
         )
 
     def _create(
-        self, actor: Actor, segments: list[str], body: dict[str, Any], headers: Mapping[str, str]
+        self,
+        actor: Actor,
+        account: str,
+        segments: list[str],
+        body: dict[str, Any],
+        headers: Mapping[str, str],
     ) -> tuple[int, dict[str, Any]]:
         if body["input"].get("prompt") == "rejected":
             self.on_reject(self.find_job(actor, body))
@@ -187,6 +198,7 @@ class SimulatedReplicate:
             id=prediction_id,
             body=shown,
             job=self.find_job(actor, body),
+            account=account,
             created=self._scheduler.now,
             visible_from=self._scheduler.now + self._plan.draw_list_lag(source),
             webhook=body.get("webhook"),
@@ -205,14 +217,16 @@ class SimulatedReplicate:
             self._scheduler.call_at(prediction.cancel_at, lambda: self._cancel(prediction, by_us=False))
         return 201, self.show(prediction)
 
-    def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
+    def _list(self, account: str, query: Mapping[str, str]) -> dict[str, Any]:
         after = parse_timestamp(query["created_after"]).timestamp() if "created_after" in query else 0.0
         before = parse_timestamp(query["created_before"]).timestamp() if "created_before" in query else 1e12
         skew = self._plan.replicate_clock_skew
         matching = [
             prediction
             for prediction in reversed(self.predictions.values())
-            if after <= prediction.created + skew < before and prediction.visible_from <= self._scheduler.now
+            if prediction.account == account
+            and after <= prediction.created + skew < before
+            and prediction.visible_from <= self._scheduler.now
         ]
         start = int(query.get("cursor", "0"))
         page = matching[start : start + _PAGE_SIZE]
@@ -283,20 +297,40 @@ class SimulatedReplicate:
                 for attempt in range(attempts):
                     if attempt:
                         self._scheduler.sleep(_WEBHOOK_RETRY_DELAYS[attempt - 1])
-                    if 200 <= self._send(prediction.webhook or "", number, body) < 300:
+                    if 200 <= self._send(prediction, number, body) < 300:
                         break
 
         self._scheduler.spawn(name, call)
 
-    def _send(self, url: str, number: int, body: bytes) -> int:
+    def _send(self, prediction: Prediction, number: int, body: bytes) -> int:
         timestamp = int(self._scheduler.now)
         message_id = f"msg_{number}"
         headers = {
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signing.sign_webhook([WEBHOOK_SECRET], message_id, timestamp, body),
+            "webhook-signature": signing.sign_webhook(
+                [get_webhook_secret(prediction.account)], message_id, timestamp, body
+            ),
         }
-        return self.receive_webhook(url, headers, body)
+        status = self.receive_webhook(prediction.webhook or "", headers, body)
+        if status == _FORGED:
+            self.on_refused(prediction)
+        return status
+
+
+def _describe_account(segments: list[str], account: str) -> dict[str, Any]:
+    """Return what a path shows about an account itself, empty for any other path."""
+    if segments == ["account"]:
+        return {"type": "organization", "username": account}
+    return {"key": get_webhook_secret(account)} if segments == ["webhooks", "default", "secret"] else {}
+
+
+def _describe_model(segments: list[str]) -> dict[str, Any]:
+    """Return what a path shows about the model or its version, empty for any other path."""
+    if segments[:3] != ["models", "acme", "model"]:
+        return {}
+    shown: dict[str, Any] = _MODEL_VIEW if len(segments) == 3 else _MODEL_VIEW["latest_version"]
+    return shown
 
 
 class ReplicateAdapter(BaseAdapter):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
+from tools.simulation.account_invariants import AccountInvariants
+from tools.simulation.accounts import AccountOperators
 from tools.simulation.audit_invariants import AuditInvariants
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.budget_invariants import BudgetInvariants
@@ -18,6 +20,7 @@ from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
+from tools.simulation.functions import Features
 from tools.simulation.input_invariants import InputInvariants
 from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants
@@ -27,7 +30,7 @@ from tools.simulation.scheduler import Scheduler
 from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
 from tools.simulation.usage_invariants import UsageInvariants
-from tools.simulation.workload import Workload
+from tools.simulation.workload import TENANTS, Workload
 from tools.simulation.world import World
 
 if TYPE_CHECKING:
@@ -52,8 +55,8 @@ class RunSettings:
 
     `fallback_share` of the requests are for a model with a fallback. `invalid_share` of them have an input
     that the model's schema does not allow, and inputs are validated if that is not 0. `limited_share` of the
-    seeds have concurrency limits of a tenant and of a model. Violations of the guarantees in `ignored` do not
-    stop the run.
+    seeds have concurrency limits of a tenant and of a model. `own_account_share` is the probability that a
+    tenant has accounts of its own. Violations of the guarantees in `ignored` do not stop the run.
     """
 
     jobs: int = 100
@@ -62,6 +65,7 @@ class RunSettings:
     fallback_share: float = 0.0
     invalid_share: float = 0.0
     limited_share: float = 0.0
+    own_account_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -100,10 +104,13 @@ def run_seed(
     with deterministic_process(scheduler, metrics), logs_in_trace(scheduler, trace):
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         plan.input_validation_enabled = settings.invalid_share > 0
-        has_limits = random.Random(f"{seed}/limits").random() < settings.limited_share
-        world = World(scheduler, plan, trace, has_limits=has_limits)
+        features = Features(
+            has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
+            has_own_accounts=settings.own_account_share > 0,
+        )
+        world = World(scheduler, plan, trace, features=features)
         invariants = Invariants(world, settings.ignored)
-        limits = ConcurrencyInvariants(world, invariants) if has_limits else None
+        limits = ConcurrencyInvariants(world, invariants) if features.has_limits else None
         workload = Workload(
             world,
             invariants,
@@ -122,6 +129,10 @@ def run_seed(
         UsageInvariants(world, invariants)
         BudgetInvariants(world, invariants)
         InputInvariants(world, invariants)
+        AccountInvariants(world, invariants)
+        AccountOperators(world, share=settings.own_account_share, seconds=settings.fault_seconds / 2).start(
+            TENANTS
+        )
         keys = KeyInvariants(world, invariants)
         if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER:
             AuditInvariants(world, invariants).start()

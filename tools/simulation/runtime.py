@@ -52,23 +52,25 @@ class _ActorLocalStore:
 
     scheduler: Scheduler
 
-    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings) -> None:
+    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings, key: str) -> None:
         self._build: Callable[[], BreakerStore] = lambda: BreakerStore(
             table,
             clock,
+            key=key,
             cache_seconds=settings.cache_seconds,
             probe_lease_seconds=settings.probe_lease_seconds,
         )
         self._main = self._build()
+        self._note = f"store of {key}"
 
     @property
     def store(self) -> BreakerStore:
         actor = self.scheduler.actor
         if actor.parent is None:
             return self._main
-        if "breaker" not in actor.notes:
-            actor.notes["breaker"] = self._build()
-        store: BreakerStore = actor.notes["breaker"]
+        if self._note not in actor.notes:
+            actor.notes[self._note] = self._build()
+        store: BreakerStore = actor.notes[self._note]
         return store
 
 

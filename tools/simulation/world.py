@@ -22,7 +22,7 @@ from replicate_proxy.replicate_api.retry import retry_budget
 from replicate_proxy.webhooks.commands import DeliverCommand
 from tools.simulation.application import Applications
 from tools.simulation.aws import InMemoryAws
-from tools.simulation.functions import Composition, calculate_time_left
+from tools.simulation.functions import Composition, Features, calculate_time_left
 from tools.simulation.lambda_service import (
     EnvironmentPool,
     FailedReceive,
@@ -85,8 +85,9 @@ class World:
         trace: Trace,
         *,
         counts_usage: bool = True,
-        has_limits: bool = False,
+        features: Features | None = None,
     ) -> None:
+        self.features = features or Features()
         self.scheduler = scheduler
         self.plan = plan
         self.trace = trace
@@ -110,7 +111,7 @@ class World:
             sender=self.applications,
             checkpoint=self._pass_checkpoint,
             rate_limit=RateLimit(plan.creates_per_minute, 5),
-            has_limits=has_limits,
+            features=self.features,
         )
         self.clock = self.composition.clock
         self.replicate.find_job = _find_submitted_job
@@ -123,7 +124,6 @@ class World:
         self._usage_pool = self._build_pool(self.composition.build_usage)
         self._ingest_pool = self._build_pool(self.composition.build_ingest)
         self.sweep_crashes: list[float] = []
-        self._has_limits = has_limits
         self._calls: Counter[str] = Counter()
         self._connect_queues()
         self.streams = self._connect_streams()
@@ -336,7 +336,7 @@ class World:
 
     def _has_line(self) -> bool:
         """Return whether jobs may be waiting for a slot."""
-        records = read_items(self.aws, Table.CONTROL) if self._has_limits else ()
+        records = read_items(self.aws, Table.CONTROL) if self.features.has_limits else ()
         return any(record.get("line_names") for record in records)
 
     # Requests

@@ -35,7 +35,7 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--public-url", help="origin in the URLs of responses (default: http://HOST:PORT)")
     parser.add_argument("--third-party-url", help="origin of output files that are not Replicate's")
-    parser.add_argument("--token", default=DEFAULT_TOKEN, help="the only accepted API token")
+    parser.add_argument("--token", default=DEFAULT_TOKEN, help="API token of the default account")
     parser.add_argument("--webhook-secret", default=DEFAULT_WEBHOOK_SECRET, help="whsec_ and base64")
     parser.add_argument("--seed", type=int, default=0, help="reproduces faults, images and texts")
     parser.add_argument("--latency", type=float, default=defaults.latency, help="typical run time in seconds")

@@ -28,9 +28,10 @@ _OUTPUT_PRICES = {
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """What one prediction costs; `jobs` are what its webhook URL names."""
+    """What one prediction costs its account; `jobs` are what its webhook URL names."""
 
     prediction_id: str
+    account: str
     model: str
     status: str
     micro_usd: int
@@ -42,6 +43,7 @@ def build_invoice(predictions: Iterable[Prediction], job_parameters: tuple[str, 
     lines = [
         InvoiceLine(
             prediction_id=prediction.id,
+            account=prediction.account,
             model=prediction.model,
             status=prediction.status,
             micro_usd=calculate_charge(prediction),

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tools.simulator.faults import BrokenCall
 from tools.simulator.problems import ProblemError, throttled_error, unauthenticated_error
-from tools.simulator.settings import Settings
+from tools.simulator.settings import DEFAULT_ACCOUNT, AccountSettings, Settings
 from tools.simulator.simulator import Simulator
 
 _ENDPOINTS = tuple(
@@ -49,9 +49,12 @@ def classify_endpoint(method: str, path: str) -> str | None:
 
 
 class CreateRateLimiter:
-    """A continuously refilled token bucket for creates; unlimited while `rate_limit_per_minute` is None."""
+    """A continuously refilled token bucket for the creates of an account.
 
-    def __init__(self, get_settings: Callable[[], Settings]) -> None:
+    It is unlimited while `rate_limit_per_minute` is None.
+    """
+
+    def __init__(self, get_settings: Callable[[], AccountSettings | Settings]) -> None:
         self._get_settings = get_settings
         self._tokens: float | None = None
         self._refilled_at = time.monotonic()
@@ -87,7 +90,7 @@ class SimulatorMiddleware:
     def __init__(self, app: ASGIApp, simulator: Simulator) -> None:
         self._app = app
         self._simulator = simulator
-        self._rate_limiter = CreateRateLimiter(simulator.get_settings)
+        self._rate_limiters: dict[str, CreateRateLimiter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one call."""
@@ -99,11 +102,15 @@ class SimulatorMiddleware:
             await self._handle_local_call(scope, receive, send)
             return
         self._simulator.stats.requests[endpoint] += 1
-        send = self._observe_response(endpoint, send)
-        if problem := self._find_problem(endpoint, scope):
+        account = self._find_account(scope)
+        limiter = self._get_rate_limiter(account.username if account else DEFAULT_ACCOUNT)
+        send = self._observe_response(endpoint, limiter, send)
+        if problem := self._find_problem(endpoint, scope, account, limiter):
             await problem.build_response()(scope, receive, send)
             return
+        scope["account"] = account.username if account else DEFAULT_ACCOUNT
         text = f"{scope['method']} {scope['path']}?{scope['query_string'].decode('latin-1')}"
+        text += f" account={scope['account']}"
         if self._simulator.faults.inspects_text(endpoint):
             body = await Request(scope, receive).body()
             text, receive = f"{text} {body.decode(errors='replace')}", _replay_body(body, receive)
@@ -121,31 +128,46 @@ class SimulatorMiddleware:
         else:
             await self._app(scope, receive, send)
 
-    def _find_problem(self, endpoint: str, scope: Scope) -> ProblemError | None:
+    def _find_problem(
+        self, endpoint: str, scope: Scope, account: AccountSettings | None, limiter: CreateRateLimiter
+    ) -> ProblemError | None:
         """Return the reason to reject the call, if there is one."""
         if endpoint in ("download", "stream") or _PUBLIC_PATHS.fullmatch(scope["path"]):
             return None
-        if not self._is_authenticated(scope):
+        if account is None:
             return unauthenticated_error()
-        if endpoint == "create" and (retry_after_seconds := self._rate_limiter.take_token()) is not None:
+        if endpoint == "create" and (retry_after_seconds := limiter.take_token()) is not None:
             return throttled_error(retry_after_seconds)
         return None
 
-    def _is_authenticated(self, scope: Scope) -> bool:
+    def _find_account(self, scope: Scope) -> AccountSettings | None:
+        """Return the account that the token of the call belongs to."""
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         scheme, _, token = header.partition(" ")
-        expected = self._simulator.settings.token.encode()
-        is_known_scheme = scheme.lower() in ("bearer", "token")
-        return is_known_scheme and hmac.compare_digest(token.strip().encode(), expected)
+        if scheme.lower() not in ("bearer", "token"):
+            return None
+        for account in self._simulator.settings.list_accounts():
+            if hmac.compare_digest(token.strip().encode(), account.token.encode()):
+                return account
+        return None
 
-    def _observe_response(self, endpoint: str, send: Send) -> Callable[[Message], Awaitable[None]]:
+    def _get_rate_limiter(self, username: str) -> CreateRateLimiter:
+        if username not in self._rate_limiters:
+            self._rate_limiters[username] = CreateRateLimiter(
+                lambda: self._simulator.settings.find_account(username)
+            )
+        return self._rate_limiters[username]
+
+    def _observe_response(
+        self, endpoint: str, limiter: CreateRateLimiter, send: Send
+    ) -> Callable[[Message], Awaitable[None]]:
         """Return a `send` that counts the response and adds the rate limit headers."""
 
         async def send_observed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._simulator.stats.responses[f"{endpoint} {message['status']}"] += 1
                 if endpoint not in ("download", "stream"):
-                    headers = self._rate_limiter.build_headers(endpoint)
+                    headers = limiter.build_headers(endpoint)
                     message["headers"] = [*message.get("headers", []), *headers]
             await send(message)
 

@@ -2,9 +2,11 @@
 
 import asyncio
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tools.simulator.settings import DEFAULT_ACCOUNT
 from tools.simulator.streams import EventStream
 from tools.simulator.timestamps import format_timestamp, to_seconds
 
@@ -39,6 +41,7 @@ class Prediction:
     """One prediction with its history. Instants are nanoseconds since the Unix epoch."""
 
     id: str
+    account: str = DEFAULT_ACCOUNT
     model: str
     version: str
     input: dict[str, Any]
@@ -86,6 +89,7 @@ class PredictionStore:
 
     def __init__(self) -> None:
         self._ordered: list[Prediction] = []
+        self._by_account: defaultdict[str, list[Prediction]] = defaultdict(list)
         self._by_id: dict[str, Prediction] = {}
         self._by_stream: dict[str, Prediction] = {}
 
@@ -94,6 +98,7 @@ class PredictionStore:
         if self._ordered:
             prediction.created_ns = max(prediction.created_ns, self._ordered[-1].created_ns + 1)
         self._ordered.append(prediction)
+        self._by_account[prediction.account].append(prediction)
         self._by_id[prediction.id] = prediction
         if prediction.stream is not None:
             self._by_stream[prediction.stream.path] = prediction
@@ -111,15 +116,19 @@ class PredictionStore:
         return list(self._ordered)
 
     def read_page(
-        self, *, start: int | None, since_ns: int | None, until_ns: int | None, size: int
+        self, account: str, *, start: int | None, since_ns: int | None, until_ns: int | None, size: int
     ) -> PredictionPage:
-        """Return up to `size` predictions created in [since, until), from position `start` to older ones."""
-        low = 0 if since_ns is None else self._find_position(since_ns)
-        high = len(self._ordered) if until_ns is None else self._find_position(until_ns)
+        """Return up to `size` predictions of an account that were created in [since, until).
+
+        They are listed from position `start` to older ones.
+        """
+        ordered = self._by_account[account]
+        low = 0 if since_ns is None else _find_position(ordered, since_ns)
+        high = len(ordered) if until_ns is None else _find_position(ordered, until_ns)
         top = high if start is None else min(start, high)
         bottom = max(low, top - size)
         return PredictionPage(
-            results=self._ordered[bottom:top][::-1],
+            results=ordered[bottom:top][::-1],
             next=bottom if bottom > low else None,
             previous=min(top + size, high) if top < high else None,
         )
@@ -127,11 +136,13 @@ class PredictionStore:
     def clear(self) -> None:
         """Remove every prediction."""
         self._ordered.clear()
+        self._by_account.clear()
         self._by_id.clear()
         self._by_stream.clear()
 
-    def _find_position(self, instant_ns: int) -> int:
-        return bisect_left(self._ordered, instant_ns, key=lambda prediction: prediction.created_ns)
+
+def _find_position(ordered: list[Prediction], instant_ns: int) -> int:
+    return bisect_left(ordered, instant_ns, key=lambda prediction: prediction.created_ns)
 
 
 def build_prediction_view(prediction: Prediction, public_url: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class Stats:
 
     predictions_created: int = 0
     predictions_by_job: Counter[str] = field(default_factory=Counter)
+    predictions_by_account: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     responses: Counter[str] = field(default_factory=Counter)
     third_party_downloads: int = 0
@@ -28,6 +29,7 @@ class Stats:
     def count_prediction(self, prediction: Prediction, job_parameters: tuple[str, ...]) -> None:
         """Count a new prediction, in total and for the job that its webhook URL names."""
         self.predictions_created += 1
+        self.predictions_by_account[prediction.account] += 1
         self.predictions_by_job.update(find_jobs(prediction, job_parameters))
 
     def count_stream(self, headers: Mapping[str, str]) -> None:
@@ -39,6 +41,7 @@ class Stats:
         return {
             "predictions_created": self.predictions_created,
             "predictions_by_job": dict(self.predictions_by_job),
+            "predictions_by_account": dict(self.predictions_by_account),
             "requests": dict(self.requests),
             "responses": dict(self.responses),
             "third_party_downloads": self.third_party_downloads,

@@ -10,10 +10,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tools.simulator.randomness import generate_file_id
-from tools.simulator.settings import LaunchOptions
+from tools.simulator.settings import DEFAULT_ACCOUNT, LaunchOptions
 from tools.simulator.timestamps import NANOSECONDS_PER_SECOND, format_timestamp, now_ns, to_seconds
 
-ACCOUNT_NAME = "local"
 MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 _LIFETIME_SECONDS = 24 * 3600
 
@@ -85,8 +84,8 @@ class UploadedFiles:
         """Return the JSON of a file. Clients need `name` and `etag`, which the OpenAPI document lacks."""
         url = f"{self._launch.public_url}/v1/files/{file.id}"
         expiry = int(to_seconds(file.expires_ns))
-        signature = self._sign(file.id, ACCOUNT_NAME, expiry)
-        query = {"owner": ACCOUNT_NAME, "expiry": expiry, "signature": signature}
+        signature = self._sign(file.id, DEFAULT_ACCOUNT, expiry)
+        query = {"owner": DEFAULT_ACCOUNT, "expiry": expiry, "signature": signature}
         md5 = hashlib.md5(file.body, usedforsecurity=False).hexdigest()
         return {
             "id": file.id,

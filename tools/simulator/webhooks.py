@@ -247,7 +247,8 @@ class WebhookSender:
             now = time.time()
             attempt = WebhookAttempt(message.id, message.event, kind, number, now, message.status)
             message.prediction.webhook_attempts.append(attempt)
-            body, secret = message.body, self._get_settings().webhook_secret
+            account = self._get_settings().find_account(message.prediction.account)
+            body, secret = message.body, account.webhook_secret
             if kind == "forged":
                 body, secret = _forge_body(message.body), _FORGED_SECRET
             headers = build_signature_headers(secret, message.id, int(now), body)

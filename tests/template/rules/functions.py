@@ -15,6 +15,8 @@ _REFERENCES_TO_SECRETS = {
     "REPLICATE_API_TOKEN": "the name of a parameter",
     "REPLICATE_WEBHOOK_SECRET": "the name of a parameter",
     "SIGNING_SECRET_ARN": "an ARN",
+    "TENANT_TOKENS_PREFIX": "a part of the names of parameters",
+    "TENANT_WEBHOOK_SECRETS_PREFIX": "a part of the names of parameters",
 }
 
 

@@ -12,6 +12,9 @@ import responses
 
 from functions.admin import app
 from functions.authorize import app as authorize
+from replicate_proxy.audit.actor import acting_as
+from replicate_proxy.audit.model import Actor
+from replicate_proxy.bootstrap.admin import build_account_service
 from tests.support.aws import CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE, create_control_table
 from tests.support.handlers import CONTEXT, aws_account, load_event
 
@@ -29,6 +32,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "REPLICATE_PROXY_TABLE": JOBS_TABLE,
         "REPLICATE_API_TOKEN": "/replicate-proxy/prod/replicate-api-token",
         "REPLICATE_WEBHOOK_SECRET": "/replicate-proxy/prod/replicate-webhook-secret",
+        "TENANT_TOKENS_PREFIX": "/replicate-proxy/prod/tenant-tokens",
+        "TENANT_WEBHOOK_SECRETS_PREFIX": "/replicate-proxy/prod/tenant-webhook-secrets",
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -86,3 +91,26 @@ def test_schedule_refreshes_replicates_webhook_secret() -> None:
         assert app.lambda_handler(load_event("admin/schedule"), CONTEXT) is None
     parameter = ssm.get_parameter(Name=os.environ["REPLICATE_WEBHOOK_SECRET"], WithDecryption=True)
     assert parameter["Parameter"]["Value"] == SECRET
+
+
+def test_schedule_refreshes_the_webhook_secrets_of_tenants_accounts() -> None:
+    ssm = boto3.client("ssm")
+    url = "https://api.replicate.com/v1"
+    with responses.RequestsMock() as replicate:
+        replicate.get(f"{url}/account", json={"username": "acme-corp"})
+        replicate.get(f"{url}/webhooks/default/secret", json={"key": SECRET})
+        with acting_as(Actor(key_id="operator")):
+            assert build_account_service().put("acme", "r8_TheTokenOfAcme").current is not None
+    new_secret = SECRET[:-1] + "B"
+    with responses.RequestsMock() as replicate:
+        headers = {"Authorization": "Bearer r8_TheTokenOfAcme"}
+        replicate.get(
+            f"{url}/webhooks/default/secret",
+            json={"key": new_secret},
+            match=[responses.matchers.header_matcher(headers)],
+        )
+        assert app.lambda_handler(load_event("admin/maintain_accounts"), CONTEXT) is None
+    name = "/replicate-proxy/prod/tenant-webhook-secrets/acme/acme-corp"
+    parameter = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+    assert parameter["Value"].split() == [new_secret, SECRET]
+    assert parameter["Type"] == "SecureString"

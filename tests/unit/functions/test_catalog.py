@@ -45,7 +45,8 @@ def build_router() -> Iterator[BuildRouter]:
         )
         settings = CatalogSettings(replicate_origins=(server.url, "https://api.replicate.com"))
         router = Router()
-        catalog = Catalog(client, UnlimitedReads(), ResponseCache(1_000_000), settings)
+        limiter = UnlimitedReads()
+        catalog = Catalog(lambda _: client, lambda _: limiter, ResponseCache(1_000_000), settings)
         add_catalog_routes(router, catalog, entries or FakeEntries())
         return router, server
 

@@ -64,6 +64,12 @@ class InMemorySsm(Service):
         }
         return {"Version": version, "Tier": "Standard"}
 
+    @operation("Name", is_write=True)
+    def delete_parameter(self, parameters: Parameters) -> Response:
+        if self._parameters.pop(parameters["Name"], None) is None:
+            raise RejectedError("ParameterNotFound", f"Parameter {parameters['Name']} not found.")
+        return {}
+
 
 class InMemorySecretsManager(Service):
     """Secrets by name or ARN."""

@@ -12,12 +12,14 @@ from tools.simulator.predictions import build_prediction_view
 from tools.simulator.problems import not_found_error
 from tools.simulator.routes.common import (
     build_page,
+    get_account,
     get_full_name,
     get_model,
     get_simulator,
     json_response,
+    select_visible,
 )
-from tools.simulator.uploads import ACCOUNT_NAME
+from tools.simulator.settings import DEFAULT_ACCOUNT
 
 _RELEASE_CREATED_AT = "2025-01-01T00:00:00.375980Z"
 _MAX_EXAMPLES = 10
@@ -38,14 +40,14 @@ _MAX_SEARCH_RESULTS, _DEFAULT_SEARCH_RESULTS = 50, 20
 
 async def list_models(request: Request) -> Response:
     """GET /models."""
-    models = get_simulator(request).catalog.list_models()
+    models = select_visible(request, get_simulator(request).catalog.list_models())
     return json_response(build_page(request, [build_model_view(model) for model in models]))
 
 
 async def query_models(request: Request) -> Response:
     """QUERY /models: the body is the query, as plain text."""
     words = (await request.body()).decode(errors="replace")
-    models = get_simulator(request).catalog.search_models(words)
+    models = select_visible(request, get_simulator(request).catalog.search_models(words))
     return json_response(build_page(request, [build_model_view(model) for model in models]))
 
 
@@ -74,6 +76,7 @@ async def list_examples(request: Request) -> Response:
         prediction
         for prediction in reversed(simulator.predictions.list_all())
         if prediction.model == model.full_name
+        and prediction.account == get_account(request)
         and prediction.status == "succeeded"
         and not prediction.data_removed
     ][:_MAX_EXAMPLES]
@@ -111,7 +114,7 @@ async def read_collection(request: Request) -> Response:
     slug = request.path_params["slug"]
     if slug not in _COLLECTIONS:
         raise not_found_error()
-    models = get_simulator(request).catalog.search_models(_COLLECTIONS[slug][2])
+    models = select_visible(request, get_simulator(request).catalog.search_models(_COLLECTIONS[slug][2]))
     if slug == "official":
         models = [model for model in models if model.is_official]
     model_views = [build_model_view(model) for model in models]
@@ -132,7 +135,7 @@ async def search(request: Request) -> Response:
             "model": build_model_view(model),
             "metadata": {"generated_description": model.description, "tags": [], "score": 1.0},
         }
-        for model in get_simulator(request).catalog.search_models(words)[:limit]
+        for model in select_visible(request, get_simulator(request).catalog.search_models(words))[:limit]
     ]
     slugs = [slug for slug, (name, *_) in _COLLECTIONS.items() if words.lower() in name.lower()]
     collections = [{**_build_collection_view(slug), "models": []} for slug in slugs]
@@ -144,21 +147,23 @@ async def list_hardware(_: Request) -> Response:
     return json_response([{"name": name, "sku": sku} for sku, name in _HARDWARE.items()])
 
 
-async def read_account(_: Request) -> Response:
+async def read_account(request: Request) -> Response:
     """GET /account."""
+    username = get_account(request) or DEFAULT_ACCOUNT
     return json_response(
         {
             "type": "organization",
-            "username": ACCOUNT_NAME,
+            "username": username,
             "name": "Local Replicate",
-            "github_url": f"https://github.com/{ACCOUNT_NAME}",
+            "github_url": f"https://github.com/{username}",
         }
     )
 
 
 async def read_webhook_secret(request: Request) -> Response:
     """GET /webhooks/default/secret."""
-    return json_response({"key": get_simulator(request).settings.webhook_secret})
+    account = get_simulator(request).settings.find_account(get_account(request) or DEFAULT_ACCOUNT)
+    return json_response({"key": account.webhook_secret})
 
 
 def _build_deployment_view(request: Request, full_name: str) -> dict[str, Any]:

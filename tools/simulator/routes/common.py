@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -27,9 +28,30 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 def get_prediction(request: Request) -> Prediction:
     """Return the prediction that the path names. Raises a 404 problem."""
     prediction = get_simulator(request).predictions.get(request.path_params["id"])
-    if prediction is None:
+    # The control API, which has no account, shows all of them.
+    if prediction is None or get_account(request) not in {prediction.account, None}:
         raise not_found_error()
     return prediction
+
+
+def get_account(request: Request) -> str | None:
+    """Return the name of the account whose token the request carries, None for the control API."""
+    account: str | None = request.scope.get("account")
+    return account
+
+
+def check_visible(request: Request, model: Model) -> Model:
+    """Return the model. Raises a 404 problem if it is private to another account."""
+    account = get_account(request)
+    if account is not None and not get_simulator(request).settings.is_visible(model.full_name, account):
+        raise not_found_error()
+    return model
+
+
+def select_visible(request: Request, models: Iterable[Model]) -> list[Model]:
+    """Return the models that are not private to another account."""
+    settings, account = get_simulator(request).settings, get_account(request)
+    return [model for model in models if account is None or settings.is_visible(model.full_name, account)]
 
 
 def get_full_name(request: Request) -> str:
@@ -42,7 +64,7 @@ def get_model(request: Request) -> Model:
     model = get_simulator(request).catalog.find_by_name(get_full_name(request))
     if model is None:
         raise not_found_error()
-    return model
+    return check_visible(request, model)
 
 
 def build_page_url(request: Request, position: int | None) -> str | None:

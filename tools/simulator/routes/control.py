@@ -89,6 +89,7 @@ async def list_predictions(request: Request) -> Response:
     results = [
         {
             **_build_timeline(prediction),
+            "account": prediction.account,
             "model": prediction.model,
             "webhook": prediction.webhook,
             "input": prediction.input,

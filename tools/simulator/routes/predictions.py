@@ -26,12 +26,15 @@ from tools.simulator.problems import (
 from tools.simulator.randomness import generate_prediction_id, generate_stream_id
 from tools.simulator.routes.common import (
     build_page_url,
+    check_visible,
+    get_account,
     get_full_name,
     get_prediction,
     get_simulator,
     json_response,
     parse_cursor,
 )
+from tools.simulator.settings import DEFAULT_ACCOUNT
 from tools.simulator.simulator import Simulator
 from tools.simulator.streams import EventStream
 from tools.simulator.timestamps import NANOSECONDS_PER_SECOND, now_ns, parse_timestamp
@@ -43,7 +46,8 @@ async def create(request: Request) -> Response:
     """POST /predictions: by version."""
     create_request = parse_create_body(await request.body(), requires_version=True)
     model = get_simulator(request).catalog.find_by_version(create_request.version or "")
-    if model is None:
+    account = get_account(request) or DEFAULT_ACCOUNT
+    if model is None or not get_simulator(request).settings.is_visible(model.full_name, account):
         raise invalid_version_error()
     return await _create(request, create_request, model)
 
@@ -54,7 +58,7 @@ async def create_by_model(request: Request) -> Response:
     model = get_simulator(request).catalog.find_by_name(get_full_name(request))
     if model is None or not model.is_official:
         raise not_found_error()
-    return await _create(request, create_request, model)
+    return await _create(request, create_request, check_visible(request, model))
 
 
 async def create_by_deployment(request: Request) -> Response:
@@ -63,7 +67,9 @@ async def create_by_deployment(request: Request) -> Response:
     model = get_simulator(request).catalog.find_by_deployment(get_full_name(request))
     if model is None:
         raise not_found_error()
-    return await _create(request, create_request, model, deployment=get_full_name(request))
+    return await _create(
+        request, create_request, check_visible(request, model), deployment=get_full_name(request)
+    )
 
 
 async def read(request: Request) -> Response:
@@ -91,6 +97,7 @@ async def list_page(request: Request) -> Response:
     if source not in (None, "web"):
         raise ProblemError(400, "source must be web")
     page = simulator.predictions.read_page(
+        get_account(request) or DEFAULT_ACCOUNT,
         start=0 if source == "web" else parse_cursor(request),
         since_ns=_parse_time_parameter(request, "created_after"),
         until_ns=_parse_time_parameter(request, "created_before"),
@@ -142,6 +149,7 @@ async def _create(
         deadline_ns = created_ns + cancel_after_seconds * NANOSECONDS_PER_SECOND
     prediction = Prediction(
         id=generate_prediction_id(),
+        account=get_account(request) or DEFAULT_ACCOUNT,
         model=model.full_name,
         version=model.reported_version,
         input=create_request.input,

@@ -123,6 +123,7 @@ class Metric(StrEnum):
     BREAKER_CLOSED = "BreakerClosed"
     UPSTREAM_THROTTLED = "UpstreamThrottled"
     TOKEN_REJECTED = "TokenRejected"  # noqa: S105 - a name, no secret
+    TENANT_TOKEN_REJECTED = "TenantTokenRejected"  # noqa: S105 - a name, no secret
     DELIVERY_SUCCEEDED = "DeliverySucceeded"
     DELIVERY_ATTEMPT_FAILED = "DeliveryAttemptFailed"
     DELIVERY_FAILED = "DeliveryFailed"

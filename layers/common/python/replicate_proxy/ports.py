@@ -90,7 +90,11 @@ class JobCache(Protocol):
 
 
 class JobStore(JobReader, Protocol):
-    """Jobs by tenant and ID. Every write is conditional."""
+    """Jobs by tenant and ID. Every write is conditional.
+
+    Predictions are named by their ID, qualified by their account: a tenant signs the webhooks of its own
+    account, and must not claim predictions of others.
+    """
 
     def create(self, job: Job) -> None:
         """Write a new job. Raises ConflictError if the ID exists."""

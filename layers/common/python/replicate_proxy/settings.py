@@ -101,7 +101,7 @@ KMS_KEY_ID = _text(
     "KMS_KEY_ID",
     "",
     ("admin", "harvest"),
-    "Customer managed key that encrypts output files and Replicate's webhook secret",
+    "Customer managed key that encrypts output files, webhook secrets and tenants' tokens",
 )
 DAX_ENDPOINT = _text(
     "DAX_ENDPOINT", "", ("query",), "Discovery endpoint of the DAX cluster; none without DAX"
@@ -295,6 +295,16 @@ REPLICATE_WEBHOOK_SECRET = _required_text(
     ("admin", "webhook"),
     "Name of the SSM parameter with the secret of Replicate's webhooks",
 )
+TENANT_TOKENS_PREFIX = _required_text(
+    "TENANT_TOKENS_PREFIX",
+    ("admin", "catalog", "dispatch", "sweep"),
+    "Path of the SSM parameters with the API tokens of tenants' own accounts",
+)
+TENANT_WEBHOOK_SECRETS_PREFIX = _required_text(
+    "TENANT_WEBHOOK_SECRETS_PREFIX",
+    ("admin", "webhook"),
+    "Path of the SSM parameters with the webhook secrets of tenants' own accounts",
+)
 REPLICATE_API_BASE_URL = _text(
     "REPLICATE_API_BASE_URL",
     "https://api.replicate.com",
@@ -334,7 +344,7 @@ CREATES_BURST = _integer(
 REPLICATE_READ_TIMEOUT_SECONDS = _number(
     "REPLICATE_READ_TIMEOUT_SECONDS",
     20,
-    ("admin", "dispatch", "sweep"),
+    ("admin", "catalog", "dispatch", "sweep"),
     "Longest pause within a response of Replicate",
     local_only=True,
 )

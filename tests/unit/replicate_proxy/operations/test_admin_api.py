@@ -60,6 +60,7 @@ ROUTES = [
     ("GET", "keys/x/budget"),
     ("PUT", "keys/x/budget"),
     ("DELETE", "keys/x/budget"),
+    *((method, "tenants/x/replicate-token") for method in ("GET", "PUT", "DELETE")),
 ]
 
 

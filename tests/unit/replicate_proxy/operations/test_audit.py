@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.audit.model import AuditAction
+from tests.support.accounts import OWN_SECRET
 from tests.support.admin_api import NEW_SECRET
 
 if TYPE_CHECKING:
     from tests.support.admin_api import AdminApi
 
+TOKEN = "r8_TheTokenOfAcmeAtReplicate0001"
 ENTRY = {"target": "acme/model", "forced": {"api_token": "a secret value"}}
 
 
@@ -33,6 +35,9 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("DELETE", f"keys/{key['id']}")
     api.call("PUT", "tenants/acme", {"display_name": "Acme"})
     api.call("DELETE", "tenants/acme")
+    api.accounts.names[TOKEN] = "acme-corp"
+    api.call("PUT", "tenants/acme/replicate-token", {"token": TOKEN})
+    api.call("DELETE", "tenants/acme/replicate-token")
     api.call("PUT", "models/team/fast", ENTRY)
     api.call("PUT", "models", {"models": [{"name": "team/other", "target": "acme/other"}]})
     api.call("DELETE", "models/team/other")
@@ -60,7 +65,8 @@ def test_every_change_is_recorded_once_without_secrets(admin_api: AdminApi) -> N
     assert len(records) == len(AuditAction)
     assert {record["key_name"] for record in records} == {"key op"}
     text = str(records)
-    for secret in (key["key"], key["key"].rpartition("_")[2], NEW_SECRET, "a secret value", "digest': '"):
+    secrets = (key["key"], key["key"].rpartition("_")[2], NEW_SECRET, TOKEN, OWN_SECRET)
+    for secret in (*secrets, "a secret value", "digest': '"):
         assert secret not in text
 
 
@@ -78,6 +84,8 @@ def test_record_has_the_state_before_and_after(admin_api: AdminApi) -> None:
     assert by_action["budget.put"]["after"]["day_micro_usd"] == 5_000_000
     assert (by_action["concurrency.put"]["before"], by_action["concurrency.put"]["after"]) == (None, 3)
     assert by_action["concurrency.delete"]["before"] == 3
+    assert by_action["replicate_token.put"]["after"]["current"]["name"] == "acme-corp"
+    assert by_action["replicate_token.delete"]["after"]["current"] is None
     assert by_action["pause"]["after"]["reason"] == "test"
     assert by_action["resume"]["before"] == by_action["pause"]["after"]
     assert by_action["models.replace"]["before"]["team/fast"]["forced"]["api_token"].startswith("sha256:")

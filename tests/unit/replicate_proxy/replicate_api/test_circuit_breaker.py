@@ -15,6 +15,7 @@ from types_boto3_dynamodb import DynamoDBClient
 
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -404,3 +405,16 @@ def test_breakers_behave_like_one_textbook_breaker(
             failures += 1
             if open_until is not None or failures >= SETTINGS.failure_threshold:
                 open_until = now + SETTINGS.open_seconds
+
+
+def test_outage_of_a_tenants_account_opens_its_own_breaker(
+    dynamodb: DynamoDBClient, clock: FakeClock
+) -> None:
+    table = build_control_table(dynamodb)
+    own, shared, other = (
+        CircuitBreaker(table, clock, SETTINGS, account=account)
+        for account in (Account("acme", "own"), SHARED_ACCOUNT, Account("globex", "own"))
+    )
+    fail(own, UpstreamUnavailableError("503"), 3)
+    assert own.read_status().state == "open"
+    assert (shared.call(succeed), other.call(succeed)) == ("result", "result")

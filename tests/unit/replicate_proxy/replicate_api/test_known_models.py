@@ -9,7 +9,7 @@ import pytest
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.errors import ApiError, RetryableError
-from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.jobs.model import Account, Submission, SubmissionKind
 from replicate_proxy.replicate_api.errors import RejectedError
 from replicate_proxy.replicate_api.known_models import KnownModels
 from replicate_proxy.replicate_api.models import UpstreamPrediction
@@ -215,3 +215,27 @@ def test_no_stream_is_known_when_the_table_is_unavailable(models: KnownModels, t
     models.record_stream(MODEL, KnownStream(StreamKind.TEXT, "https://outputs.test"))
 
     assert models.find_stream(MODEL) is None
+
+
+class TestOwnAccount:
+    """What a tenant's account knows is neither shown to others nor taken from them."""
+
+    OWN = Account("acme", "own")
+    STREAM = KnownStream(StreamKind.TEXT, "https://outputs.test")
+
+    def test_missing_model_is_missing_for_the_account_alone(self, models: KnownModels) -> None:
+        models.record_missing("models/acme/sdxl", self.OWN)
+        models.check(MODEL)
+        models.check(MODEL, Account("globex", "own"))
+        with pytest.raises(ApiError):
+            models.check(MODEL, self.OWN)
+
+    def test_model_of_a_version_is_known_to_the_account_alone(self, models: KnownModels) -> None:
+        models.record_version(VERSION, "acme/private", self.OWN)
+        assert models.find_model(VERSION, self.OWN) == "acme/private"
+        assert models.find_model(VERSION) is None
+
+    def test_stream_of_a_model_is_known_to_the_account_alone(self, models: KnownModels) -> None:
+        models.record_stream(MODEL, self.STREAM, self.OWN)
+        assert models.find_stream(MODEL, self.OWN) == self.STREAM
+        assert models.find_stream(MODEL) is None

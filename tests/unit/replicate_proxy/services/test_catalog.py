@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_proxy.errors import ApiError, NotFoundError
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
@@ -80,8 +81,8 @@ class Fixture:
         self.limiter = FakeLimiter()
         self.clock = FakeClock()
         self.catalog = Catalog(
-            self.replicate,
-            self.limiter,
+            lambda _: self.replicate,
+            lambda _: self.limiter,
             ResponseCache(64 * 1024, monotonic=self.clock.monotonic),
             CatalogSettings(replicate_origins=("http://127.0.0.1:9000", "https://api.replicate.com")),
         )
@@ -92,7 +93,7 @@ class Fixture:
         path_params: Mapping[str, str] = MODEL_PARAMS,
         query: Mapping[str, str] | None = None,
     ) -> CatalogResponse:
-        return self.catalog.get(route, path_params if route is MODEL else {}, query or {}, BASE_URL)
+        return self.catalog.get(route, path_params if route is MODEL else {}, query or {}, BASE_URL, "acme")
 
 
 def test_get_passes_status_and_body_through() -> None:
@@ -123,7 +124,7 @@ def test_get_passes_readme_through_as_text() -> None:
     readme = ROUTES["/v1/models/{owner}/{name}/readme"]
     headers = {"content-type": "text/markdown; charset=utf-8"}
     fixture = Fixture(make_response("# Grüße".encode(), headers=headers))
-    response = fixture.catalog.get(readme, MODEL_PARAMS, {}, BASE_URL)
+    response = fixture.catalog.get(readme, MODEL_PARAMS, {}, BASE_URL, "acme")
     assert (response.body, response.content_type) == ("# Grüße", "text/markdown; charset=utf-8")
 
 
@@ -134,10 +135,10 @@ class RecordedModels:
         self.versions: dict[str, str] = {}
         self.missing: list[str] = []
 
-    def record_version(self, version_id: str, model: str) -> None:
+    def record_version(self, version_id: str, model: str, account: Account) -> None:
         self.versions[version_id] = model
 
-    def record_missing(self, target: str) -> None:
+    def record_missing(self, target: str, account: Account) -> None:
         self.missing.append(target)
 
 
@@ -148,9 +149,13 @@ class TestKnownModels:
     def read(self, route: CatalogRoute, response: UpstreamResponse, **path_params: str) -> RecordedModels:
         models = RecordedModels()
         catalog = Catalog(
-            FakeReplicate(response), FakeLimiter(), ResponseCache(64 * 1024), CatalogSettings(), models
+            lambda _: FakeReplicate(response),
+            lambda _: FakeLimiter(),
+            ResponseCache(64 * 1024),
+            CatalogSettings(),
+            models,
         )
-        catalog.get(route, {**MODEL_PARAMS, **path_params}, {}, BASE_URL)
+        catalog.get(route, {**MODEL_PARAMS, **path_params}, {}, BASE_URL, "acme")
         return models
 
     @pytest.mark.parametrize(("route", "kind"), [(MODEL, "models"), (DEPLOYMENT, "deployments")])
@@ -196,7 +201,7 @@ class TestCache:
     def test_one_response_serves_every_base_url(self) -> None:
         fixture = Fixture(make_response({"next": "https://api.replicate.com/v1/models?cursor=a"}))
         for base_url in (BASE_URL, "https://other.example"):
-            body = json.loads(fixture.catalog.get(MODELS, {}, {}, base_url).body)
+            body = json.loads(fixture.catalog.get(MODELS, {}, {}, base_url, "acme").body)
             assert body["next"].startswith(f"{base_url}/v1/")
         assert len(fixture.replicate.calls) == 1
 
@@ -343,13 +348,13 @@ class TestSchemas:
     def read(self, route: CatalogRoute, body: object, status: int = 200) -> FakeSchemas:
         schemas = FakeSchemas()
         catalog = Catalog(
-            FakeReplicate(make_response(body, status=status)),
-            FakeLimiter(),
+            lambda _: FakeReplicate(make_response(body, status=status)),
+            lambda _: FakeLimiter(),
             ResponseCache(64 * 1024),
             CatalogSettings(),
             schemas=SchemaRecorder(schemas),
         )
-        catalog.get(route, {**MODEL_PARAMS, "version": "v1"}, {}, BASE_URL)
+        catalog.get(route, {**MODEL_PARAMS, "version": "v1"}, {}, BASE_URL, "acme")
         return schemas
 
     def test_schema_of_a_model_is_recorded(self) -> None:
@@ -363,3 +368,29 @@ class TestSchemas:
     def test_nothing_is_recorded_from_other_responses(self) -> None:
         assert self.read(MODEL, {"detail": "not found"}, status=404).recorded == {}
         assert self.read(ROUTES["/v1/models/{owner}/{name}/readme"], {}).recorded == {}
+
+
+def test_tenants_own_account_has_its_own_client_limit_and_cache() -> None:
+    own = Account("acme", "own")
+    shared_replicate = FakeReplicate(make_response({"detail": "not found"}, status=404))
+    own_replicate = FakeReplicate(make_response({"name": "private"}))
+    exhausted = FakeLimiter()
+    exhausted.delay_seconds = 9
+    models = RecordedModels()
+    catalog = Catalog(
+        lambda account: own_replicate if account == own else shared_replicate,
+        lambda account: FakeLimiter() if account == own else exhausted,
+        ResponseCache(64 * 1024),
+        CatalogSettings(),
+        models,
+        find_account=lambda tenant: own if tenant == "acme" else SHARED_ACCOUNT,
+    )
+
+    assert catalog.get(MODEL, MODEL_PARAMS, {}, BASE_URL, "acme").status == 200
+    with pytest.raises(ApiError) as caught:
+        catalog.get(MODEL, MODEL_PARAMS, {}, BASE_URL, "globex")
+    assert caught.value.status == 429
+    exhausted.delay_seconds = 0
+    assert catalog.get(MODEL, MODEL_PARAMS, {}, BASE_URL, "globex").status == 404
+    assert catalog.get(MODEL, MODEL_PARAMS, {}, BASE_URL, "acme").status == 200
+    assert len(own_replicate.calls) == 1

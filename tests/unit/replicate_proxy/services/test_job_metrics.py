@@ -11,7 +11,7 @@ import pytest
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.jobs.model import Document, EndReason, Job, JobStatus
 from replicate_proxy.observability import Metric
-from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
+from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError, TokenRejectedError
 from tests.support.metrics import MetricsReader
 from tests.support.pipeline import Pipeline
 
@@ -90,6 +90,21 @@ def give_up_unknown_outcome(pipeline: Pipeline) -> Job:
     return job
 
 
+def lose_account(pipeline: Pipeline) -> Job:
+    now = pipeline.clock.now()
+    job = pipeline.put_job(
+        S.PROCESSING,
+        replicate_id="p1",
+        replicate_account="own",
+        create_sent_at=now - timedelta(hours=25),
+        next_check_at=now,
+    )
+    replicate = pipeline.get_replicate(job.account)
+    replicate.faults.fail("get", error=TokenRejectedError("Replicate rejects our token"))
+    pipeline.run_sweep()
+    return job
+
+
 def cancel_in_queue(pipeline: Pipeline) -> Job:
     pipeline.replicate.create_delay_seconds = 600
     job = pipeline.accept_job().job
@@ -153,6 +168,7 @@ ENDS: dict[Callable[[Pipeline], Job], tuple[JobStatus, EndReason]] = {
     pass_deadline_in_queue: (S.CANCELED, EndReason.DEADLINE_PASSED),
     lose_output: (S.FAILED, EndReason.OUTPUT_LOST),
     end_with_unknown_status: (S.FAILED, EndReason.UNKNOWN_STATUS),
+    lose_account: (S.FAILED, EndReason.ACCOUNT_LOST),
     give_up_unknown_outcome: (S.FAILED, EndReason.UNRESOLVED),
     cancel_in_queue: (S.CANCELED, EndReason.CANCEL_REQUESTED),
     cancel_before_message_is_handled: (S.CANCELED, EndReason.CANCEL_REQUESTED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from replicate_proxy.replicate_api.callback_url import AttemptReference, Callbac
 from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
 from replicate_proxy.services.report_change import build_report_change
 from replicate_proxy.services.reports import ReportLoader, ReportPublisher
+from tests.support.accounts import OWN_SECRET
 from tests.support.builders import make_event, make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
@@ -25,6 +27,8 @@ from tests.support.pipeline import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from replicate_proxy.jobs.model import Account
 
 OTHER_SECRET = "whsec_b3RoZXJvdGhlcm90aGVyb3RoZXI="
 ATTEMPT = AttemptReference("acme", "01kg9qjgp0ng6dewm7tv77d9xy", 1, "c-1")
@@ -48,8 +52,10 @@ class WebhookStack:
             clock=self.clock,
         )
 
-    def _read_secrets(self, refresh: bool) -> Sequence[str]:
+    def _read_secrets(self, account: Account, refresh: bool) -> Sequence[str]:
         self.secret_reads.append(refresh)
+        if not account.is_shared:
+            return [OWN_SECRET]
         return self.secrets_by_refresh[refresh]
 
     def make_request(
@@ -292,3 +298,31 @@ def test_rejection_is_counted_by_reason(
     stack.get_rejection_status(replaced.get("headers", headers), replaced.get("query", query), body)
 
     assert emitted.sum_by(Metric.WEBHOOK_REJECTED, "reason") == {(reason,): 1}
+
+
+class TestOwnAccount:
+    """A webhook whose callback URL names the tenant's own account."""
+
+    OWN = replace(ATTEMPT, replicate_account="own")
+
+    def make_request(self, stack: WebhookStack, secret: str, attempt: AttemptReference) -> WebhookRequest:
+        headers, _, body = stack.make_request(secret=secret)
+        query_string = stack.urls.build_url(attempt).partition("?")[2]
+        return headers, dict(part.split("=", 1) for part in query_string.split("&")), body
+
+    def test_its_secret_verifies_the_webhook(self, stack: WebhookStack) -> None:
+        stack.handler.handle_webhook(*self.make_request(stack, OWN_SECRET, self.OWN))
+
+        (report,) = stack.parse_reports()
+        assert report.replicate_account == "own"
+
+    def test_secret_of_the_shared_account_is_refused(self, stack: WebhookStack) -> None:
+        assert stack.get_rejection_status(*self.make_request(stack, SECRET, self.OWN)) == 401
+
+    def test_its_secret_is_refused_for_the_shared_account(self, stack: WebhookStack) -> None:
+        assert stack.get_rejection_status(*self.make_request(stack, OWN_SECRET, ATTEMPT)) == 401
+
+    def test_account_of_the_url_cannot_be_changed(self, stack: WebhookStack) -> None:
+        for attempt, account in ((ATTEMPT, "own"), (self.OWN, "other"), (self.OWN, "")):
+            headers, query, body = self.make_request(stack, OWN_SECRET, attempt)
+            assert stack.get_rejection_status(headers, {**query, "account": account}, body) == 401

@@ -10,7 +10,7 @@ import pytest
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.model import Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Job, JobStatus, Submission, SubmissionKind
 from replicate_proxy.replicate_api.errors import BreakerOpenError, RejectedError
 from replicate_proxy.replicate_api.response import UpstreamResponse
 from replicate_proxy.services.dispatch import Dispatcher
@@ -73,7 +73,7 @@ def schemas() -> FakeSchemas:
 
 @pytest.fixture
 def refresher(schemas: FakeSchemas, reader: FakeReader, queue: FakeQueue) -> SchemaRefresher:
-    return SchemaRefresher(schemas, reader, queue)
+    return SchemaRefresher(schemas, lambda _: reader, queue)
 
 
 def make_accepted(submission: Submission, **fields: Any) -> Job:
@@ -183,7 +183,7 @@ def build_dispatcher(pipeline: Pipeline, refresher: SchemaRefresher) -> Dispatch
         updater=pipeline.updater,
         documents=pipeline.documents,
         queue=pipeline.queue,
-        predictions=pipeline.replicate,
+        get_client=lambda _: pipeline.replicate,
         urls=pipeline.urls,
         clock=pipeline.clock,
         timeouts=pipeline.timeouts,
@@ -239,9 +239,15 @@ def test_schemas_that_callers_read_are_recorded_once(schemas: FakeSchemas) -> No
     recorder = SchemaRecorder(schemas)
     body = json.dumps({"latest_version": VERSION_BODY}).encode()
 
-    recorder.record_model("acme/painter", body)
-    recorder.record_model("acme/painter", b"{}")
-    recorder.record_version(VERSION, json.dumps(VERSION_BODY).encode())
-    recorder.record_version(HEX, b"<html>")
+    recorder.record_model("acme/painter", body, SHARED_ACCOUNT)
+    recorder.record_model("acme/painter", b"{}", SHARED_ACCOUNT)
+    recorder.record_version(VERSION, json.dumps(VERSION_BODY).encode(), SHARED_ACCOUNT)
+    recorder.record_version(HEX, b"<html>", SHARED_ACCOUNT)
 
     assert schemas.recorded == {"models/acme/painter": IMAGE_RULES, f"versions/{VERSION}": IMAGE_RULES}
+
+
+def test_schema_that_a_tenants_account_shows_is_recorded_for_it_alone(schemas: FakeSchemas) -> None:
+    body = json.dumps({"latest_version": VERSION_BODY}).encode()
+    SchemaRecorder(schemas).record_model("acme/private", body, Account("acme", "own"))
+    assert schemas.recorded == {"models/acme/private@acme/own": IMAGE_RULES}

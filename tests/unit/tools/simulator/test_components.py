@@ -54,7 +54,11 @@ def test_timestamps_vary_in_number_of_digits() -> None:
 def create_store(count: int) -> PredictionStore:
     store = PredictionStore()
     for _ in range(count):
-        store.add(Prediction(id=generate_prediction_id(), model="a/b", version="v", input={}, created_ns=5))
+        store.add(
+            Prediction(
+                id=generate_prediction_id(), account="local", model="a/b", version="v", input={}, created_ns=5
+            )
+        )
     return store
 
 
@@ -68,10 +72,12 @@ def test_pages_cover_filtered_list_once_in_both_directions(
     previous_results: list[Prediction] = []
     start: int | None = None
     while True:
-        page = store.read_page(start=start, since_ns=since, until_ns=until, size=size)
+        page = store.read_page("local", start=start, since_ns=since, until_ns=until, size=size)
         assert len(page.results) <= size
         if page.previous is not None:
-            previous = store.read_page(start=page.previous, since_ns=since, until_ns=until, size=size)
+            previous = store.read_page(
+                "local", start=page.previous, since_ns=since, until_ns=until, size=size
+            )
             assert previous.results == previous_results
         seen += page.results
         previous_results, start = page.results, page.next

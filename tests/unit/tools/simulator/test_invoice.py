@@ -69,6 +69,7 @@ def test_invoice_has_a_line_for_each_prediction_that_is_over(api: Any, simulator
     (line,) = invoice["lines"]
     assert line == {
         "prediction_id": done["id"],
+        "account": "local",
         "model": "black-forest-labs/flux-schnell",
         "status": "succeeded",
         "micro_usd": 6000,

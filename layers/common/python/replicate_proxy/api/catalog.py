@@ -37,7 +37,7 @@ def _add_route(router: Router, route: CatalogRoute, catalog: Catalog, entries: E
         principal = request.principal.require(Scope.PREDICTIONS_READ)
         entry = _find_alias(route, request, principal.tenant, entries)
         path_params = _replace_alias(request.path_params, entry)
-        response = catalog.get(route, path_params, request.query, request.base_url)
+        response = catalog.get(route, path_params, request.query, request.base_url, principal.tenant)
         max_age = response.max_age_seconds
         is_model = route.resource == _MODEL_PATH and response.status == HTTPStatus.OK
         return {

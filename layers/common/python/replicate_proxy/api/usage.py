@@ -110,6 +110,7 @@ def _build_counts_view(counts: UsageCounts) -> dict[str, Any]:
         "failed": counts.failed,
         "canceled": counts.canceled,
         "cost_usd": format_usd(counts.cost_micro_usd),
+        "tenant_billed_usd": format_usd(counts.tenant_billed_micro_usd),
         "unknown_costs": counts.unknown_costs,
         "estimated_costs": counts.estimated_costs,
     }

@@ -42,6 +42,8 @@ class AuditAction(StrEnum):
     PUT_MODEL_ENTRY = "model.put"
     DELETE_MODEL_ENTRY = "model.delete"
     REPLACE_MODEL_ENTRIES = "models.replace"
+    PUT_REPLICATE_TOKEN = "replicate_token.put"  # noqa: S105 - the name of an action
+    DELETE_REPLICATE_TOKEN = "replicate_token.delete"  # noqa: S105 - the name of an action
     PUT_BUDGET = "budget.put"
     DELETE_BUDGET = "budget.delete"
     PUT_CONCURRENCY = "concurrency.put"

@@ -5,7 +5,8 @@
 | JOB#<tenant>#<job>         | JOB   | a job; also in the indexes below                               |
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
-| PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate      |
+| PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate; in  |
+|                            |       | a tenant's own account, `@<tenant>/<account>` follows the ID   |
 | WAITING#<limit>            | <job> | a job that waits for a slot, see `aws.line_store`              |
 
 | index        | key                            | holds                                                |
@@ -161,6 +162,7 @@ def record_from_job(job: Job) -> dict[str, Any]:
         **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMESTAMPS},
         **{name: _record_from_document(getattr(job, name)) for name in _DOCUMENTS},
         **{name: getattr(job, name) for name in _PLAIN_VALUES},
+        "replicate_account": job.replicate_account or None,
     }
 
 
@@ -181,6 +183,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         input=_document_from_record(record["input"]),
         correlation_id=record["correlation_id"],
         public_base_url=record["public_base_url"],
+        replicate_account=record.get("replicate_account", ""),
         webhook_events=tuple(events) if events is not None else None,
         image_options=_parse_object(record.get("image_options")),
         metrics=_parse_object(record.get("metrics")),

@@ -170,7 +170,7 @@ class DynamoJobStore:
         claim: TransactWriteItemTypeDef = {
             "Put": {
                 "TableName": self._table,
-                "Item": to_item(_build_owner_record(job.replicate_id or "", owner, now)),
+                "Item": to_item(_build_owner_record(job.account.qualify(job.replicate_id or ""), owner, now)),
                 "ConditionExpression": "attribute_not_exists(pk)",
             }
         }

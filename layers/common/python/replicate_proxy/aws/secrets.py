@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _MISCONFIGURED = frozenset(
         "ValidationException",
     }
 )
+_MAX_CACHED = 500
 _SEPARATORS = re.compile(r"[\s,]+")
 
 
@@ -75,6 +77,8 @@ class SecretReader:
                 raise
             logger.warning("secret store unavailable, using cached value", secret=name, reason=str(error))
             return cached.value
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
         self._cache[name] = _CachedValue(value, self._monotonic())
         return value
 
@@ -96,7 +100,7 @@ class SecretReader:
 
 
 class SsmParameter:
-    """One SecureString of the parameter store, as the SecretParameter port. Reads are not cached."""
+    """One SecureString of the parameter store, as the StoredSecret port. Reads are not cached."""
 
     _MISSING = frozenset({"ParameterNotFound"})
     _DENIED = frozenset({"AccessDeniedException"})
@@ -129,3 +133,12 @@ class SsmParameter:
                 )
             else:
                 self._client.put_parameter(Name=self._name, Value=text, Type="SecureString", Overwrite=True)
+
+    def delete(self) -> None:
+        """Delete the parameter; nothing happens if it does not exist."""
+        operation = f"delete parameter {self._name}"
+        with (
+            suppress(NotFoundError),
+            translate_aws_errors(operation, not_found=self._MISSING, misconfigured=self._DENIED),
+        ):
+            self._client.delete_parameter(Name=self._name)

@@ -228,4 +228,4 @@ def _record_from_key(key: UsageKey) -> dict[str, Any]:
 
 def _entry_from_record(record: Mapping[str, Any]) -> UsageEntry:
     key = UsageKey(record["tenant"], record["day"], record["model"], record["key_id"])
-    return UsageEntry(key, UsageCounts(**{name: record[name] for name in COUNTERS}))
+    return UsageEntry(key, UsageCounts(**{name: record.get(name, 0) for name in COUNTERS}))

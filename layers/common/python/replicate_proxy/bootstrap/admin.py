@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.clients import get_client
@@ -29,9 +30,16 @@ from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
-from replicate_proxy.bootstrap.replicate import build_circuit_breaker, build_replicate_client
-from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
+from replicate_proxy.bootstrap.replicate import build_circuit_breakers
+from replicate_proxy.bootstrap.replicate_clients import build_client_with_token, build_replicate_clients
+from replicate_proxy.bootstrap.secrets import (
+    load_api_key_digest_key,
+    name_tenant_token,
+    name_tenant_webhook_secret,
+)
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
+from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
@@ -147,7 +155,7 @@ def build_router() -> Router:
                 sleep=time.sleep,
                 audit=audit,
             ),
-            breaker=BreakerService(build_circuit_breaker(), audit),
+            breaker=BreakerService(build_circuit_breakers().of(SHARED_ACCOUNT), audit),
             redeliveries=AuditedRedeliveries(build_redelivery_service(), audit),
             webhook_secret=WebhookSecretService(build_webhook_secret_refresher(), audit),
             usage=build_usage_reader(),
@@ -168,6 +176,8 @@ def build_router() -> Router:
             ),
             renderer=PredictionRenderer(build_document_store()),
             budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
+            accounts=build_account_service(),
+            get_account_breaker=lambda tenant, name: build_circuit_breakers().of(Account(tenant, name)),
             clock=clock,
         ),
     )
@@ -175,10 +185,23 @@ def build_router() -> Router:
 
 
 @cache
+def build_account_service() -> AccountService:
+    return AccountService(
+        store=DynamoAccountStore(build_control_table()),
+        connect=build_client_with_token,
+        connect_stored=build_replicate_clients().of,
+        get_token=lambda account: _build_parameter(name_tenant_token(account)),
+        get_webhook_secret=lambda account: _build_parameter(name_tenant_webhook_secret(account)),
+        clock=clock,
+        audit=build_audit_log(),
+    )
+
+
+@cache
 def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     return WebhookSecretRefresher(
-        build_replicate_client().get_webhook_secret,
-        SsmParameter(get_client("ssm"), env[REPLICATE_WEBHOOK_SECRET], key_id=env[KMS_KEY_ID]),
+        build_replicate_clients().of(SHARED_ACCOUNT).get_webhook_secret,
+        _build_parameter(env[REPLICATE_WEBHOOK_SECRET]),
     )
 
 
@@ -188,6 +211,10 @@ def _build_model_entries(audit: AuditLog, concurrency: ConcurrencyService) -> Mo
         return ModelEntryService(store, audit, on_changed=concurrency.advance_models)
     find_errors = InputChecker(schemas).find_entry_errors
     return ModelEntryService(store, audit, find_errors, on_changed=concurrency.advance_models)
+
+
+def _build_parameter(name: str) -> SsmParameter:
+    return SsmParameter(get_client("ssm"), name, key_id=env[KMS_KEY_ID])
 
 
 def _build_default_limits(env: Environment) -> UsageLimits | None:

@@ -8,24 +8,20 @@ from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.bootstrap.control import (
-    build_control_table,
+    build_account_directory,
     build_known_models,
     build_known_schemas,
     build_model_entries,
 )
 from replicate_proxy.bootstrap.environment import env
-from replicate_proxy.bootstrap.secrets import build_secret_reader
-from replicate_proxy.clock import SystemClock
-from replicate_proxy.replicate_api.client import ReplicateClient
-from replicate_proxy.replicate_api.connection import open_session
-from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
+from replicate_proxy.bootstrap.replicate_clients import build_limiters, build_replicate_clients
+from replicate_proxy.replicate_api.rate_limit import RateLimit
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.services.catalog import Catalog, CatalogSettings, ResponseCache
 from replicate_proxy.services.schema_refresh import SchemaRecorder
 from replicate_proxy.settings import (
     PUBLIC_BASE_URL,
     REPLICATE_API_BASE_URL,
-    REPLICATE_API_TOKEN,
 )
 
 _REPLICATE_URL = "https://api.replicate.com"
@@ -43,18 +39,17 @@ def build_router() -> Router:
     circuit must not stop searches.
     """
     base_url = env[REPLICATE_API_BASE_URL].rstrip("/")
-    token = env[REPLICATE_API_TOKEN]
-    replicate = ReplicateClient(
-        open_session(), base_url, lambda refresh: build_secret_reader().get(token, refresh=refresh)
-    )
     schemas = build_known_schemas()
+    retry = Retry(max_attempts=3, budget_seconds=_TOTAL_TIMEOUT_SECONDS)
+    clients = build_replicate_clients()
     catalog = Catalog(
-        RetryingClient(replicate, Retry(max_attempts=3, budget_seconds=_TOTAL_TIMEOUT_SECONDS)),
-        RateLimiter(build_control_table(), "catalog", _READ_LIMIT, SystemClock()),
+        lambda account: RetryingClient(clients.of(account), retry),
+        build_limiters("catalog", _READ_LIMIT).of,
         ResponseCache(_CACHE_BYTES),
         CatalogSettings(replicate_origins=tuple(dict.fromkeys((base_url, _REPLICATE_URL)))),
         build_known_models(),
         SchemaRecorder(schemas) if schemas is not None else None,
+        build_account_directory().find,
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_catalog_routes(router, catalog, build_model_entries())

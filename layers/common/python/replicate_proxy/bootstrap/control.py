@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from replicate_proxy.accounts.directory import AccountDirectory
+from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
@@ -35,6 +37,11 @@ def build_known_schemas() -> KnownSchemas | None:
 @cache
 def build_model_entries() -> ModelEntryDirectory:
     return ModelEntryDirectory(DynamoModelEntryStore(build_control_table()))
+
+
+@cache
+def build_account_directory() -> AccountDirectory:
+    return AccountDirectory(DynamoAccountStore(build_control_table()))
 
 
 @cache

@@ -9,7 +9,7 @@ from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.bootstrap.concurrency import build_slot_gate
 from replicate_proxy.bootstrap.control import (
-    build_control_table,
+    build_account_directory,
     build_known_models,
     build_known_schemas,
     build_pause_switch,
@@ -17,11 +17,12 @@ from replicate_proxy.bootstrap.control import (
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
-from replicate_proxy.bootstrap.replicate import build_prediction_reader, build_prediction_writer
+from replicate_proxy.bootstrap.replicate import build_prediction_readers, build_prediction_writers
+from replicate_proxy.bootstrap.replicate_clients import build_limiters
 from replicate_proxy.bootstrap.secrets import load_root_secret, load_stream_signing_key
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
-from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
+from replicate_proxy.replicate_api.rate_limit import RateLimit
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reports import ReportPublisher
@@ -45,7 +46,7 @@ def build_dispatcher() -> Dispatcher:
         updater=build_job_updater(),
         documents=build_document_store(),
         queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
-        predictions=build_prediction_writer(),
+        get_client=build_prediction_writers().of,
         urls=CallbackUrls(env[WEBHOOK_BASE_URL], load_root_secret()),
         clock=clock,
         timeouts=build_job_timeouts(),
@@ -57,6 +58,7 @@ def build_dispatcher() -> Dispatcher:
         ),
         find_pause=build_pause_switch().find,
         concurrency=build_slot_gate(),
+        find_account=build_account_directory().find,
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )
@@ -67,13 +69,13 @@ def _build_schema_refresher() -> SchemaRefresher | None:
     if schemas is None:
         return None
     queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
-    return SchemaRefresher(schemas, build_prediction_reader(), queue)
+    return SchemaRefresher(schemas, build_prediction_readers().of, queue)
 
 
 def _build_refresher() -> ProgressRefresher:
     return ProgressRefresher(
-        reader=build_prediction_reader(),
-        limiter=RateLimiter(build_control_table(), "progress", _REFRESH_LIMIT, clock),
+        get_reader=build_prediction_readers().of,
+        get_limiter=build_limiters("progress", _REFRESH_LIMIT).of,
         reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), build_document_store()),
         clock=clock,
     )

@@ -18,6 +18,7 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
 from replicate_proxy.bootstrap.control import (
+    build_account_directory,
     build_control_table,
     build_known_models,
     build_known_schemas,
@@ -85,7 +86,7 @@ def build_router() -> Router:
         ),
     )
     canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
-    streams = KnownStreams(build_known_models(), load_stream_signing_key)
+    streams = KnownStreams(build_known_models(), load_stream_signing_key, build_account_directory().find)
     factory = JobFactory(build_document_store(), build_job_timeouts(), streams.find_url)
     budgets, schemas = _build_budget_gate(), build_known_schemas()
     check_input = InputChecker(schemas).check if schemas is not None else accept_all
@@ -143,7 +144,12 @@ def _build_budget_gate() -> BudgetGate:
 def _build_parser() -> JobRequestParser:
     settings = ParserSettings(webhook_addresses=build_webhook_address_policy())
     return JobRequestParser(
-        settings, _check_input, build_known_models(), build_model_entries(), build_pause_switch().check
+        settings,
+        _check_input,
+        build_known_models(),
+        build_model_entries(),
+        build_pause_switch().check,
+        build_account_directory().find,
     )
 
 

@@ -1,72 +1,66 @@
-"""Clients for Replicate, behind the circuit breaker and the rate limits that all functions share."""
+"""Clients for Replicate by account, behind circuit breakers and rate limits that all functions share."""
 
 from __future__ import annotations
 
 import time
 from functools import cache
+from typing import TYPE_CHECKING
 
+from replicate_proxy.accounts.per_account import PerAccount
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.secrets import build_secret_reader
+from replicate_proxy.bootstrap.replicate_clients import build_limiters, build_replicate_clients
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker
-from replicate_proxy.replicate_api.client import ReplicateClient, Timeouts
-from replicate_proxy.replicate_api.connection import open_session
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
-from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
+from replicate_proxy.replicate_api.rate_limit import RateLimit
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from replicate_proxy.settings import (
     BREAKER_OPEN_SECONDS,
     BREAKER_PROBE_LEASE_SECONDS,
     CREATES_BURST,
     CREATES_PER_MINUTE,
-    REPLICATE_API_BASE_URL,
-    REPLICATE_API_TOKEN,
-    REPLICATE_READ_TIMEOUT_SECONDS,
 )
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Account
 
 # Replicate allows 3,000 requests per minute other than creates; some are left to other users of the account.
 _READ_LIMIT = RateLimit(2400, 200)
 
 
 @cache
-def build_prediction_writer() -> UpstreamPredictionWriter:
-    """Return the client of the dispatcher."""
-    limit = RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST])
-    return UpstreamPredictionWriter(
-        _build_retrying_client(), build_circuit_breaker(), _build_limiter("creates", limit)
+def build_prediction_writers() -> PerAccount[UpstreamPredictionWriter]:
+    """Return the clients of the dispatcher."""
+    limiters = build_limiters("creates", RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST]))
+    return PerAccount(
+        lambda account: UpstreamPredictionWriter(
+            _build_retrying_client(account), build_circuit_breakers().of(account), limiters.of(account)
+        )
     )
 
 
 @cache
-def build_prediction_reader() -> UpstreamPredictionReader:
-    """Return the client of the sweep."""
-    limiter = _build_limiter("reads", _READ_LIMIT)
-    return UpstreamPredictionReader(_build_retrying_client(), build_circuit_breaker(), limiter, time.sleep)
+def build_prediction_readers() -> PerAccount[UpstreamPredictionReader]:
+    """Return the clients of the sweep."""
+    limiters = build_limiters("reads", _READ_LIMIT)
+    return PerAccount(
+        lambda account: UpstreamPredictionReader(
+            _build_retrying_client(account),
+            build_circuit_breakers().of(account),
+            limiters.of(account),
+            time.sleep,
+        )
+    )
 
 
 @cache
-def build_circuit_breaker() -> CircuitBreaker:
+def build_circuit_breakers() -> PerAccount[CircuitBreaker]:
     settings = BreakerSettings(
         open_seconds=env[BREAKER_OPEN_SECONDS],
         probe_lease_seconds=env[BREAKER_PROBE_LEASE_SECONDS],
     )
-    return CircuitBreaker(build_control_table(), clock, settings)
+    return PerAccount(lambda account: CircuitBreaker(build_control_table(), clock, settings, account=account))
 
 
-@cache
-def build_replicate_client() -> ReplicateClient:
-    token_name = env[REPLICATE_API_TOKEN]
-    return ReplicateClient(
-        open_session(),
-        env[REPLICATE_API_BASE_URL],
-        lambda refresh: build_secret_reader().get(token_name, refresh=refresh),
-        Timeouts(read_seconds=env[REPLICATE_READ_TIMEOUT_SECONDS]),
-    )
-
-
-def _build_retrying_client() -> RetryingClient:
-    return RetryingClient(build_replicate_client(), Retry())
-
-
-def _build_limiter(name: str, limit: RateLimit) -> RateLimiter:
-    return RateLimiter(build_control_table(), name, limit, clock)
+def _build_retrying_client(account: Account) -> RetryingClient:
+    return RetryingClient(build_replicate_clients().of(account), Retry())

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy import signing
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.secrets import SecretReader
 from replicate_proxy.bootstrap.environment import env
-from replicate_proxy.settings import SIGNING_SECRET_ARN
+from replicate_proxy.settings import (
+    SIGNING_SECRET_ARN,
+    TENANT_TOKENS_PREFIX,
+    TENANT_WEBHOOK_SECRETS_PREFIX,
+)
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Account
 
 
 @cache
 def build_secret_reader() -> SecretReader:
     return SecretReader(get_client("ssm"))
+
+
+def name_tenant_token(account: Account) -> str:
+    """Return the name of the parameter with the API token of a tenant's account."""
+    return f"{env[TENANT_TOKENS_PREFIX]}/{account.tenant}/{account.name}"
+
+
+def name_tenant_webhook_secret(account: Account) -> str:
+    """Return the name of the parameter with the webhook secrets of a tenant's account."""
+    return f"{env[TENANT_WEBHOOK_SECRETS_PREFIX]}/{account.tenant}/{account.name}"
 
 
 @cache

@@ -22,7 +22,7 @@ from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
-from replicate_proxy.bootstrap.replicate import build_prediction_reader
+from replicate_proxy.bootstrap.replicate import build_prediction_readers
 from replicate_proxy.bootstrap.secrets import load_root_secret
 from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
@@ -95,7 +95,7 @@ def _build_reconciler() -> Reconciler:
         documents=build_document_store(),
         queue=queue,
         reports=ReportPublisher(EventBridgeBus(get_client("events"), env[EVENT_BUS]), build_document_store()),
-        reader=build_prediction_reader(),
+        get_reader=build_prediction_readers().of,
         resolver=_build_resolver(queue),
         resume_harvest=resume_harvest,
         clock=clock,
@@ -110,7 +110,7 @@ def _build_resolver(queue: SqsCommandQueue) -> SubmissionResolver:
         store=build_job_store(),
         documents=build_document_store(),
         queue=queue,
-        lister=build_prediction_reader(),
+        get_lister=build_prediction_readers().of,
         urls=CallbackUrls(env[WEBHOOK_BASE_URL], load_root_secret()),
         clock=clock,
         timeouts=build_job_timeouts(),

@@ -91,6 +91,7 @@ class PredictionReport:
 
     `status` is Replicate's own word. `prediction` is Replicate's body, or None where it is too large for an
     event and stored in S3 under `prediction_object_key`. A continuation of a harvest has neither.
+    `replicate_account` is the tenant's own account that reports, empty for the shared one.
     """
 
     tenant: str
@@ -102,6 +103,7 @@ class PredictionReport:
     correlation_id: str = ""
     prediction: Mapping[str, Any] | None = None
     prediction_object_key: str | None = None
+    replicate_account: str = ""
 
     def to_event(self, *, has_progress: bool = False) -> Event:
         """Return the report's event; `has_progress` if it reports progress of a running prediction."""
@@ -127,6 +129,8 @@ class PredictionReport:
             "channel": self.channel.value,
             "received_at": format_timestamp(self.received_at),
         }
+        if self.replicate_account:
+            data["replicate_account"] = self.replicate_account
         if self.prediction_object_key is not None:
             return {**data, "prediction_object_key": self.prediction_object_key}
         return {**data, "prediction": self.prediction}
@@ -149,6 +153,7 @@ class PredictionReport:
                 correlation_id=metadata["correlation_id"],
                 prediction=data.get("prediction"),
                 prediction_object_key=data.get("prediction_object_key"),
+                replicate_account=data.get("replicate_account", ""),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise PermanentError(f"the message is not a prediction event: {type(error).__name__}") from error

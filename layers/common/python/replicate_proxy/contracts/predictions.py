@@ -28,7 +28,7 @@ from replicate_proxy.jobs.model import Job, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicate_proxy.jobs.model import Batch, Cost, PastAttempt, Waiting
+    from replicate_proxy.jobs.model import Account, Batch, Cost, PastAttempt, Waiting
 
 
 PREDICTION_STATUS: Mapping[JobStatus, str] = {
@@ -158,10 +158,11 @@ def _build_metrics(job: Job) -> dict[str, Any]:
 def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
     requested = {"requested_model": job.requested_model} if job.requested_model else {}
-    cost = {"cost": _build_cost(job.cost)} if job.cost else {}
     warnings = {"warnings": list(job.warnings)} if job.warnings else {}
     is_waiting = job.status is JobStatus.QUEUED and job.waiting is not None
     waiting = {"waiting": _build_waiting(job.waiting)} if is_waiting and job.waiting else {}
+    cost = {"cost": _build_cost(job.cost, job.account)} if job.cost else {}
+    account = {"replicate_account": job.replicate_account} if job.replicate_account else {}
     return {
         "status": job.status.value,
         **waiting,
@@ -169,6 +170,7 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
         **requested,
         **cost,
         **warnings,
+        **account,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
         "past_attempts": [_build_past_attempt(past_attempt) for past_attempt in job.past_attempts],
@@ -187,15 +189,17 @@ def _describe_stream(job: Job) -> str:
     return "not_known_yet" if job.status in _BEFORE_SUBMISSION else "not_supported"
 
 
-def _build_cost(cost: Cost) -> dict[str, Any]:
+def _build_cost(cost: Cost, account: Account) -> dict[str, Any]:
+    billed_to = {} if account.is_shared else {"billed_to": "tenant"}
     if cost.micro_usd is None:
-        return {"usd": None, "reason": cost.reason}
+        return {"usd": None, "reason": cost.reason, **billed_to}
     origin = {"source": cost.source, "as_of": cost.as_of} if cost.source else {}
     return {
         "usd": format_usd(cost.micro_usd),
         "estimated": cost.is_estimated,
         "basis": cost.basis,
         **origin,
+        **billed_to,
     }
 
 

@@ -36,11 +36,13 @@ class Claimed(AttemptChange):
     """A dispatcher is about to send the create request and has the job for itself until `lease_until`.
 
     `limits` are the concurrency limits in which it has slots, acquired for the record of this `revision`.
+    `replicate_account` is the tenant's account that it is sent to, empty for the shared one.
     """
 
     lease_until: datetime
     limits: tuple[str, ...] = ()
     revision: int = 0
+    replicate_account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class StreamOpened(AttemptChange):
 class Reported(Change):
     """Replicate reported on one attempt, by webhook or poll; `status` is Replicate's own word.
 
+    `replicate_account` is the tenant's account that the report is from, empty for the shared one.
     `lease_until` is set by a harvester that continues with the harvest itself.
     """
 
@@ -116,6 +119,7 @@ class Reported(Change):
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lease_until: datetime | None = None
+    replicate_account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

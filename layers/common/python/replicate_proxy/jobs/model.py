@@ -71,6 +71,29 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """An account at Replicate: one that a tenant has brought, or the deployment's, which has no name here.
+
+    A tenant's account has rate limits, circuit breaker and known models of its own, under qualified keys.
+    """
+
+    tenant: str = ""
+    name: str = ""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is the deployment's account, which all tenants without one of their own share."""
+        return not self.name
+
+    def qualify(self, key: str) -> str:
+        """Return the key for this account: as it is for the shared one."""
+        return key if self.is_shared else f"{key}@{self.tenant}/{self.name}"
+
+
+SHARED_ACCOUNT = Account()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A JSON value that belongs to a job: stored inline as JSON `text`, or in S3 under `object_key`."""
 
@@ -119,6 +142,8 @@ class EndReason(StrEnum):
     # It could not be determined whether Replicate has accepted the create request.
     UNRESOLVED = "unresolved"
     CANCEL_REQUESTED = "cancel_requested"
+    # The tenant's account at Replicate has not accepted its token for a day.
+    ACCOUNT_LOST = "account_lost"
 
 
 class AttemptOutcome(StrEnum):
@@ -246,6 +271,9 @@ class Job:
     past_attempts: tuple[PastAttempt, ...] = ()
     lease_until: datetime | None = None
     create_sent_at: datetime | None = None
+    # The name of the tenant's own account that the attempts run in, empty for the shared one. Set by each
+    # claim; once an attempt may have a prediction, it does not change.
+    replicate_account: str = ""
     # Create requests that Replicate did not accept, and checks without progress; both lengthen a backoff.
     failed_submissions: int = 0
     checks: int = 0
@@ -297,6 +325,11 @@ class Job:
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL_STATUSES
+
+    @property
+    def account(self) -> Account:
+        """The account in which the predictions of the job run."""
+        return Account(self.tenant, self.replicate_account) if self.replicate_account else SHARED_ACCOUNT
 
 
 # A batch and its jobs are written in one transaction, which holds 100 items and 4 MB (Amazon DynamoDB,

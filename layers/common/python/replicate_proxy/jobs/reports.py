@@ -49,6 +49,8 @@ def apply_report(job: Job, change: Reported, now: datetime, timeouts: JobTimeout
 
     Raises StaleChangeError if the report is old or about a prediction that is not the job's.
     """
+    if change.replicate_account != job.replicate_account:
+        raise StaleChangeError("the report is from an account in which the job does not run")
     job = _match_attempt(job, change, now)
     reported = replace(
         job,

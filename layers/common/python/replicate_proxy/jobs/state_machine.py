@@ -113,6 +113,7 @@ def _apply_claimed(job: Job, change: Claimed, now: datetime, _timeouts: JobTimeo
         waiting=None,
         limits=change.limits,
         lease_until=change.lease_until,
+        replicate_account=change.replicate_account,
         create_sent_at=now,
         next_check_at=change.lease_until,
         timeline=stamp_timeline(job, now, TimelineStep.CLAIMED),

@@ -87,17 +87,18 @@ class JobUpdater:
 
         A job that has adopted it by likeness lets go of it, unless that job has ended.
         """
+        name = job.account.qualify(replicate_id)
         for _ in range(_MAX_SAVE_ATTEMPTS):
-            if self._store.claim_prediction(replicate_id, job.tenant, job.id, now=self._clock.now()):
+            if self._store.claim_prediction(name, job.tenant, job.id, now=self._clock.now()):
                 return
-            owner = self._store.get_prediction_owner(replicate_id)
+            owner = self._store.get_prediction_owner(name)
             if owner is None:
                 continue
             if owner.is_certain:
                 logger.error("prediction claimed by two jobs", job_id=job.id, other_job_id=owner.job_id)
                 return
             self._revoke_adoption(owner, replicate_id)
-            self._store.release_prediction(replicate_id, owner)
+            self._store.release_prediction(name, owner)
         raise _too_many_changes()
 
     def adopt_prediction(self, job: Job, change: Accepted) -> Job:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from replicate_proxy import signing
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,12 +18,20 @@ _MAX_ATTEMPT_DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class AttemptReference:
-    """One attempt of one job, as the callback URL names it."""
+    """One attempt of one job, as the callback URL names it.
+
+    `replicate_account` is the tenant's own account in which it runs, whose secret signs the webhook.
+    """
 
     tenant: str
     job_id: str
     attempt: int
     correlation_id: str = ""
+    replicate_account: str = ""
+
+    @property
+    def account(self) -> Account:
+        return Account(self.tenant, self.replicate_account) if self.replicate_account else SHARED_ACCOUNT
 
 
 class CallbackUrls:
@@ -41,6 +50,7 @@ class CallbackUrls:
             "job": attempt.job_id,
             "attempt": str(attempt.attempt),
             "correlation": attempt.correlation_id,
+            **({"account": attempt.replicate_account} if attempt.replicate_account else {}),
             "sig": signing.sign(self._key, *_get_signed_parts(attempt)),
         }
         return f"{self._base_url}/webhooks/replicate?{urlencode(query)}"
@@ -51,7 +61,11 @@ class CallbackUrls:
         if not number.isascii() or not number.isdigit() or len(number) > _MAX_ATTEMPT_DIGITS:
             return None
         attempt = AttemptReference(
-            query.get("tenant", ""), query.get("job", ""), int(number), query.get("correlation", "")
+            query.get("tenant", ""),
+            query.get("job", ""),
+            int(number),
+            query.get("correlation", ""),
+            query.get("account", ""),
         )
         is_ours = signing.verify(self._key, query.get("sig", ""), *_get_signed_parts(attempt))
         return attempt if is_ours else None
@@ -63,4 +77,5 @@ class CallbackUrls:
 
 
 def _get_signed_parts(attempt: AttemptReference) -> tuple[str, ...]:
-    return attempt.tenant, attempt.job_id, str(attempt.attempt), attempt.correlation_id
+    parts = (attempt.tenant, attempt.job_id, str(attempt.attempt), attempt.correlation_id)
+    return (*parts, attempt.replicate_account) if attempt.replicate_account else parts

@@ -1,4 +1,4 @@
-"""One circuit breaker for all calls to Replicate: while Replicate fails, only one probe at a time is sent.
+"""A circuit breaker for all calls in one account: while Replicate fails, only one probe at a time is sent.
 
 The states and their transitions are those of pybreaker; `circuit_breaker_store` shares them between
 functions.
@@ -15,7 +15,8 @@ import pybreaker
 
 from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.contracts.commands import MAX_MESSAGE_DELAY_SECONDS
-from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
+from replicate_proxy.jobs.model import SHARED_ACCOUNT
+from replicate_proxy.replicate_api.circuit_breaker_store import BREAKER_KEY, BreakerStore
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
     NotAcceptedError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_proxy.aws.control_table import ControlTable
+    from replicate_proxy.jobs.model import Account
     from replicate_proxy.ports import Clock
 
 
@@ -75,10 +77,18 @@ class BreakerStatus:
 class CircuitBreaker:
     """Stops calls while Replicate is down, for all functions at once. A 4xx response is not an outage."""
 
-    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings | None = None) -> None:
+    def __init__(
+        self,
+        table: ControlTable,
+        clock: Clock,
+        settings: BreakerSettings | None = None,
+        *,
+        account: Account = SHARED_ACCOUNT,
+    ) -> None:
         self._settings = settings or BreakerSettings()
         self._clock = clock
-        self._thread_local = _ThreadLocalStore(table, clock, self._settings)
+        key = account.qualify(BREAKER_KEY)
+        self._thread_local = _ThreadLocalStore(table, clock, self._settings, key)
 
     def raise_if_open(self) -> None:
         """Raise BreakerOpenError if a call would not be made now. Usually reads the cached record."""
@@ -182,10 +192,11 @@ class CircuitBreaker:
 class _ThreadLocalStore(threading.local):
     """A store per thread: its ID identifies the owner of a probe, and a probe belongs to one thread."""
 
-    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings) -> None:
+    def __init__(self, table: ControlTable, clock: Clock, settings: BreakerSettings, key: str) -> None:
         self.store = BreakerStore(
             table,
             clock,
+            key=key,
             cache_seconds=settings.cache_seconds,
             probe_lease_seconds=settings.probe_lease_seconds,
         )

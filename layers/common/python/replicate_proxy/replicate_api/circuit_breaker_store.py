@@ -1,4 +1,4 @@
-"""The stored state of the circuit breaker: one record of the control table, shared by all functions.
+"""The stored state of a circuit breaker: one record of the control table, shared by all functions.
 
 Every transition is a conditional write, so that only one of many functions makes it and the others take over
 the stored record. The SDK repeats a write whose response is lost: each one has the same effect when it is
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.ports import Clock
 
-_KEY = "BREAKER#replicate"
+BREAKER_KEY = "BREAKER#replicate"
 _NO_OWNER = ""
 
 
@@ -68,11 +68,13 @@ class BreakerStore:
         table: ControlTable,
         clock: Clock,
         *,
+        key: str = BREAKER_KEY,
         cache_seconds: float,
         probe_lease_seconds: float,
     ) -> None:
         self._table = table
         self._clock = clock
+        self._key = key
         self._cache_seconds = cache_seconds
         self._probe_lease_seconds = probe_lease_seconds
         self._owner_id = uuid4().hex
@@ -84,7 +86,7 @@ class BreakerStore:
         age = None if self._read_at is None else time.monotonic() - self._read_at
         if fresh or age is None or age >= self._cache_seconds:
             try:
-                self._cache(self._table.read(_KEY))
+                self._cache(self._table.read(self._key))
             except RetryableError as error:
                 logger.warning("breaker state not readable", reason=str(error))
         return self._record
@@ -125,7 +127,7 @@ class BreakerStore:
         )
         if is_opened:
             count(Metric.BREAKER_OPENED)
-            logger.warning("circuit breaker opened", opened_by=opened_by)
+            logger.warning("circuit breaker opened", opened_by=opened_by, breaker=self._key)
 
     def claim_probe(self) -> bool:
         """Claim the one probe if it is due, or if the lease of an earlier one has ended."""
@@ -160,12 +162,12 @@ class BreakerStore:
         )
         if is_closed:
             count(Metric.BREAKER_CLOSED)
-            logger.info("circuit breaker closed")
+            logger.info("circuit breaker closed", breaker=self._key)
 
     def _update(self, expression: str, values: Mapping[str, Any], *, condition: str | None = None) -> bool:
         """Return whether the record was written. If the condition is not met, cache the stored record."""
         try:
-            self._cache(self._table.update(_KEY, expression, values, condition=condition))
+            self._cache(self._table.update(self._key, expression, values, condition=condition))
         except ConditionFailedError as error:
             self._cache(error.record)
             return False

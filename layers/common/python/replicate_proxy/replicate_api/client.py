@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 
 MIN_CANCEL_AFTER_SECONDS = 5
+# It becomes part of names of parameters and keys.
+_ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class ReplicateClient:
     Every method raises the errors of `replicate_api.errors` and nothing else. After a 401 the token is read
     again and, if it has changed, the call is repeated: a rejected request was definitely not accepted.
     `session` should come from `connection.open_session`; with any other, every create that breaks has an
-    unknown outcome.
+    unknown outcome. `rejected_metric` counts the calls whose token is rejected or cannot be read.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class ReplicateClient:
         get_token: Callable[[bool], str],
         timeouts: Timeouts | None = None,
         user_agent: str = f"replicate-proxy/{__version__}",
+        *,
+        rejected_metric: Metric = Metric.TOKEN_REJECTED,
     ) -> None:
         if urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).hostname:
             raise ConfigurationError("the base URL of Replicate's API must be an http(s) origin")
@@ -85,6 +90,7 @@ class ReplicateClient:
         self._get_token = get_token
         self._timeouts = timeouts or Timeouts()
         self._user_agent = user_agent
+        self._rejected_metric = rejected_metric
 
     def create(
         self,
@@ -140,6 +146,10 @@ class ReplicateClient:
             self._build_call("GET", "/v1/predictions", query=query, deadline=deadline), _parse_page
         )
 
+    def get_account_name(self, *, deadline: Deadline | None = None) -> str:
+        """Return the user or organization name of the account that the token belongs to."""
+        return self._request(self._build_call("GET", "/v1/account", deadline=deadline), _parse_account_name)
+
     def get_webhook_secret(self, *, deadline: Deadline | None = None) -> str:
         """Return the account's `whsec_…` secret, which signs Replicate's webhooks."""
         call = self._build_call("GET", "/v1/webhooks/default/secret", deadline=deadline)
@@ -193,10 +203,10 @@ class ReplicateClient:
         try:
             response = self._send_with_token(call)
         except (ConfigurationError, TokenRejectedError):
-            count(Metric.TOKEN_REJECTED)
+            count(self._rejected_metric)
             raise
         if response.status == HTTPStatus.UNAUTHORIZED:
-            count(Metric.TOKEN_REJECTED)
+            count(self._rejected_metric)
         return response
 
     def _send_with_token(self, call: _Call) -> UpstreamResponse:
@@ -283,6 +293,13 @@ def _parse_page(parsed: Any) -> UpstreamPredictionPage:
         results=tuple(UpstreamPrediction.parse(entry) for entry in parsed["results"]),
         next_cursor=cursors[0] if cursors else None,
     )
+
+
+def _parse_account_name(parsed: Any) -> str:
+    name = parsed.get("username") if isinstance(parsed, dict) else None
+    if not isinstance(name, str) or not _ACCOUNT_NAME.fullmatch(name):
+        raise UnexpectedResponseError("the account must have a username")
+    return name.lower()
 
 
 def _parse_webhook_secret(parsed: Any) -> str:

@@ -8,6 +8,9 @@ reads it. Three facts are kept:
 * `MISSING#<kind>/<name>`: a model, version or deployment that Replicate does not know, for a minute, since it
   may be created at any time.
 
+A tenant's own account sees other models than the shared one: what it says is recorded for it alone, under
+qualified keys.
+
 Nothing depends on a record: what is not known is left to Replicate. So while the table cannot be reached,
 what was read last counts, and a write that fails is not repeated.
 """
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.errors import ApiError, RetryableError
-from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission, SubmissionKind
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -48,28 +51,42 @@ _INVALID_VERSION_TITLE = "Invalid version or not permitted"
 class NothingKnown:
     """The same interface, for tests and tools without a control table: nothing is known or recorded."""
 
-    def find_model(self, version_id: str) -> str | None:  # noqa: ARG002 - the interface
+    def find_model(
+        self,
+        version_id: str,  # noqa: ARG002 - the interface
+        account: Account = SHARED_ACCOUNT,  # noqa: ARG002
+    ) -> str | None:
         return None
 
-    def check(self, submission: Submission) -> None:
+    def check(self, submission: Submission, account: Account = SHARED_ACCOUNT) -> None:
         pass
 
-    def record_accepted(self, submission: Submission, prediction: UpstreamPrediction) -> None:
+    def record_accepted(
+        self, submission: Submission, prediction: UpstreamPrediction, account: Account = SHARED_ACCOUNT
+    ) -> None:
         pass
 
-    def record_rejected(self, submission: Submission, error: RejectedError) -> None:
+    def record_rejected(
+        self, submission: Submission, error: RejectedError, account: Account = SHARED_ACCOUNT
+    ) -> None:
         pass
 
-    def record_version(self, version_id: str, model: str) -> None:
+    def record_version(self, version_id: str, model: str, account: Account = SHARED_ACCOUNT) -> None:
         pass
 
-    def find_stream(self, submission: Submission) -> KnownStream | None:  # noqa: ARG002 - the interface
+    def find_stream(
+        self,
+        submission: Submission,  # noqa: ARG002 - the interface
+        account: Account = SHARED_ACCOUNT,  # noqa: ARG002
+    ) -> KnownStream | None:
         return None
 
-    def record_stream(self, submission: Submission, stream: KnownStream) -> None:
+    def record_stream(
+        self, submission: Submission, stream: KnownStream, account: Account = SHARED_ACCOUNT
+    ) -> None:
         pass
 
-    def record_missing(self, target: str) -> None:
+    def record_missing(self, target: str, account: Account = SHARED_ACCOUNT) -> None:
         pass
 
 
@@ -84,62 +101,69 @@ class KnownModels:
         self._monotonic = monotonic
         self._cache: OrderedDict[str, tuple[Record, float]] = OrderedDict()
 
-    def find_model(self, version_id: str) -> str | None:
+    def find_model(self, version_id: str, account: Account = SHARED_ACCOUNT) -> str | None:
         """Return `owner/name` of the model that the version belongs to, None if that is not known."""
         if not _VERSION_ID.fullmatch(version_id):
             return None
-        model = self._read(f"VERSION#{version_id}", is_final="model").get("model")
+        model = self._read(account.qualify(f"VERSION#{version_id}"), is_final="model").get("model")
         return str(model) if model else None
 
-    def check(self, submission: Submission) -> None:
+    def check(self, submission: Submission, account: Account = SHARED_ACCOUNT) -> None:
         """Raise the ApiError that Replicate answers if it does not know the target of the submission."""
-        if not self._is_missing(submission):
+        if not self._is_missing(submission, account):
             return
         if submission.version and submission.version_id != "hidden":
             detail = "The specified version does not exist (or perhaps you don't have permission to use it?)"
             raise ApiError(422, _INVALID_VERSION_TITLE, detail)
         raise ApiError(404, "Not found", "The requested resource could not be found.")
 
-    def record_accepted(self, submission: Submission, prediction: UpstreamPrediction) -> None:
+    def record_accepted(
+        self, submission: Submission, prediction: UpstreamPrediction, account: Account = SHARED_ACCOUNT
+    ) -> None:
         """Record what the acceptance of a create request says about the version."""
         if submission.version_id == prediction.version:
-            self.record_version(prediction.version, prediction.model)
+            self.record_version(prediction.version, prediction.model, account)
 
-    def record_rejected(self, submission: Submission, error: RejectedError) -> None:
+    def record_rejected(
+        self, submission: Submission, error: RejectedError, account: Account = SHARED_ACCOUNT
+    ) -> None:
         """Record that the target does not exist, if that is why a create request was rejected."""
         if is_target_missing(error):
-            self.record_missing(name_target(submission))
+            self.record_missing(name_target(submission), account)
 
-    def record_version(self, version_id: str, model: str) -> None:
+    def record_version(self, version_id: str, model: str, account: Account = SHARED_ACCOUNT) -> None:
         """Record that the version belongs to the model, `owner/name`."""
-        key = f"VERSION#{version_id}"
+        key = account.qualify(f"VERSION#{version_id}")
         if not _VERSION_ID.fullmatch(version_id) or "/" not in model or self._get_cached(key):
             return
         self._write(key, {"model": model, "expires_at": self._now() + _VERSION_SECONDS})
 
-    def find_stream(self, submission: Submission) -> KnownStream | None:
+    def find_stream(self, submission: Submission, account: Account = SHARED_ACCOUNT) -> KnownStream | None:
         """Return what predictions of that target stream, None if that is not known."""
-        record = self._read(f"STREAM#{name_target(submission)}")
+        record = self._read(account.qualify(f"STREAM#{name_target(submission)}"))
         if not record.get("stream_kind"):
             return None
         return KnownStream(StreamKind(str(record["stream_kind"])), str(record["base_url"]))
 
-    def record_stream(self, submission: Submission, stream: KnownStream) -> None:
+    def record_stream(
+        self, submission: Submission, stream: KnownStream, account: Account = SHARED_ACCOUNT
+    ) -> None:
         """Record what Replicate's response to a create request says about the streams of the target."""
-        key = f"STREAM#{name_target(submission)}"
+        key = account.qualify(f"STREAM#{name_target(submission)}")
         known = self._get_cached(key) or {}
         if (known.get("stream_kind"), known.get("base_url")) == (stream.kind.value, stream.base_url):
             return
         values = {"stream_kind": stream.kind.value, "base_url": stream.base_url}
         self._write(key, {**values, "expires_at": self._now() + _STREAM_SECONDS})
 
-    def record_missing(self, target: str) -> None:
+    def record_missing(self, target: str, account: Account = SHARED_ACCOUNT) -> None:
         """Record that Replicate has no such `models/<name>`, `deployments/<name>` or `versions/<id>`."""
         missing_until = self._now() + _MISSING_SECONDS
-        self._write(f"MISSING#{target}", {"missing_until": missing_until, "expires_at": missing_until})
+        values: dict[str, str | int] = {"missing_until": missing_until, "expires_at": missing_until}
+        self._write(account.qualify(f"MISSING#{target}"), values)
 
-    def _is_missing(self, submission: Submission) -> bool:
-        record = self._read(f"MISSING#{name_target(submission)}")
+    def _is_missing(self, submission: Submission, account: Account) -> bool:
+        record = self._read(account.qualify(f"MISSING#{name_target(submission)}"))
         return int(record.get("missing_until", 0)) > self._now()
 
     def _read(self, key: str, *, is_final: str = "") -> Record:

@@ -1,4 +1,4 @@
-"""Copy Replicate's webhook signing secret to the parameter that the webhook function reads.
+"""Copy the webhook signing secret of a Replicate account to the parameter that the webhook function reads.
 
 All secrets in the parameter are valid. A new one is added to the earlier ones, so that webhooks which
 Replicate signed with an earlier secret and still retries are accepted.

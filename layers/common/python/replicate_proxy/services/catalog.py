@@ -1,7 +1,8 @@
 """Pass Replicate's read-only endpoints through: models, collections, hardware, account and search.
 
-Only the routes of an allow-list are passed through, with our token. Responses are cached in memory, and
-Replicate's URLs in them are replaced by our own.
+Only the routes of an allow-list are passed through, with the token of the caller's account: that of its
+tenant, or the shared one. Responses are cached in memory for each account, since it may see private models,
+and Replicate's URLs in them are replaced by our own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.errors import ApiError, InvalidField, NotFoundError, RetryableError, parameter_errors
+from replicate_proxy.jobs.model import SHARED_ACCOUNT
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import (
     RejectedError,
@@ -30,6 +32,7 @@ from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_byt
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from replicate_proxy.jobs.model import Account
 
 # The first character is a letter or digit: no `..`, no empty segment, nothing that changes path or host.
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -114,17 +117,17 @@ class ReplicateReader(Protocol):
 class ModelRecorder(Protocol):
     """Records what a response says about models, for functions that cannot ask Replicate."""
 
-    def record_version(self, version_id: str, model: str) -> None: ...
+    def record_version(self, version_id: str, model: str, account: Account) -> None: ...
 
-    def record_missing(self, target: str) -> None: ...
+    def record_missing(self, target: str, account: Account) -> None: ...
 
 
 class SchemaRecorder(Protocol):
     """Records the input schemas that responses hold: `services.schema_refresh.SchemaRecorder`."""
 
-    def record_model(self, name: str, body: bytes) -> None: ...
+    def record_model(self, name: str, body: bytes, account: Account) -> None: ...
 
-    def record_version(self, version_id: str, body: bytes) -> None: ...
+    def record_version(self, version_id: str, body: bytes, account: Account) -> None: ...
 
 
 class ReadLimiter(Protocol):
@@ -158,22 +161,29 @@ class Catalog:
 
     def __init__(
         self,
-        reader: ReplicateReader,
-        limiter: ReadLimiter,
+        get_reader: Callable[[Account], ReplicateReader],
+        get_limiter: Callable[[Account], ReadLimiter],
         cache: ResponseCache,
         settings: CatalogSettings,
         known_models: ModelRecorder | None = None,
         schemas: SchemaRecorder | None = None,
+        find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
     ) -> None:
-        self._reader = reader
-        self._limiter = limiter
+        self._get_reader = get_reader
+        self._get_limiter = get_limiter
+        self._find_account = find_account
         self._cache = cache
         self._settings = settings
         self._known_models = known_models or NothingKnown()
         self._schemas = schemas
 
     def get(
-        self, route: CatalogRoute, path_params: Mapping[str, str], query: Mapping[str, str], base_url: str
+        self,
+        route: CatalogRoute,
+        path_params: Mapping[str, str],
+        query: Mapping[str, str],
+        base_url: str,
+        tenant: str,
     ) -> CatalogResponse:
         """Return the response, with `base_url` in place of Replicate's origin in every URL.
 
@@ -181,17 +191,18 @@ class Catalog:
         nothing is cached.
         """
         path, upstream_query = route.build_path(path_params), route.build_query(query)
-        key = (path, tuple(upstream_query.items()))
+        account = self._find_account(tenant)
+        key = (account, path, tuple(upstream_query.items()))
         cached = self._cache.get(key)
         if cached is not None and cached.fresh_seconds > 0:
             return self._build_response(cached.response, base_url, cached.fresh_seconds)
         try:
-            response = self._read(path, upstream_query)
+            response = self._read(account, path, upstream_query)
         except RetryableError as error:
             return self._build_response(_get_stale_response(cached, error), base_url, 0)
         except (RejectedError, UnexpectedResponseError) as error:
             raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
-        self._record_known_models(route.resource, path_params, response)
+        self._record_known_models(route.resource, path_params, response, account)
         if response.status != _OK:
             return self._build_response(response, base_url, 0)
         cache_seconds = self._settings.cache_seconds if route.cache_seconds is None else route.cache_seconds
@@ -199,32 +210,37 @@ class Catalog:
         return self._build_response(response, base_url, cache_seconds)
 
     def _record_known_models(
-        self, resource: str, path_params: Mapping[str, str], response: UpstreamResponse
+        self, resource: str, path_params: Mapping[str, str], response: UpstreamResponse, account: Account
     ) -> None:
         name = f"{path_params.get('owner')}/{path_params.get('name')}"
         if response.status == HTTPStatus.NOT_FOUND and resource in _NAMED_TARGETS:
-            self._known_models.record_missing(f"{_NAMED_TARGETS[resource]}/{name}")
+            self._known_models.record_missing(f"{_NAMED_TARGETS[resource]}/{name}", account)
         elif response.status == _OK and resource == _VERSION_RESOURCE:
-            self._known_models.record_version(path_params["version"], name)
-        self._record_schema(resource, path_params, name, response)
+            self._known_models.record_version(path_params["version"], name, account)
+        self._record_schema(resource, path_params, name, response, account)
 
     def _record_schema(
-        self, resource: str, path_params: Mapping[str, str], name: str, response: UpstreamResponse
+        self,
+        resource: str,
+        path_params: Mapping[str, str],
+        name: str,
+        response: UpstreamResponse,
+        account: Account,
     ) -> None:
         if self._schemas is None or response.status != _OK:
             return
         if resource == _MODEL_RESOURCE:
-            self._schemas.record_model(name, response.body)
+            self._schemas.record_model(name, response.body, account)
         elif resource == _VERSION_RESOURCE:
-            self._schemas.record_version(path_params["version"], response.body)
+            self._schemas.record_version(path_params["version"], response.body, account)
 
-    def _read(self, path: str, query: Mapping[str, str]) -> UpstreamResponse:
-        delay_seconds = self._limiter.acquire_slot()
+    def _read(self, account: Account, path: str, query: Mapping[str, str]) -> UpstreamResponse:
+        delay_seconds = self._get_limiter(account).acquire_slot()
         if delay_seconds > 0:
             raise ThrottledError(
                 "the catalog's share of Replicate's read limit is used up", retry_after=delay_seconds
             )
-        return self._reader.read(path, query)
+        return self._get_reader(account).read(path, query)
 
     def _build_response(
         self, response: UpstreamResponse, base_url: str, max_age_seconds: float

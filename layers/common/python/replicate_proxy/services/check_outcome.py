@@ -22,6 +22,8 @@ class CheckOutcome(StrEnum):
     STILL_RUNNING = "still_running"
     OUTPUT_LOST = "output_lost"
     ENDED_WITH_UNKNOWN_STATUS = "ended_with_unknown_status"
+    # Unknown outcome, or running: in a tenant's account that the proxy cannot use any more
+    ACCOUNT_LOST = "account_lost"
     # Harvesting
     HARVEST_RESUMED = "harvest_resumed"
     FINISHED_WITH_SOURCE_URLS = "finished_with_source_urls"

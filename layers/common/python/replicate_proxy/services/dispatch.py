@@ -12,6 +12,7 @@ A crash after the claim leaves a lease that expires, which counts as an unknown 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +31,16 @@ from replicate_proxy.jobs.changes import (
     StaleChangeError,
     StreamOpened,
 )
-from replicate_proxy.jobs.model import EndReason, Job, JobStatus, SubmissionKind, Waiting, WaitReason
+from replicate_proxy.jobs.model import (
+    SHARED_ACCOUNT,
+    Account,
+    EndReason,
+    Job,
+    JobStatus,
+    SubmissionKind,
+    Waiting,
+    WaitReason,
+)
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
@@ -76,7 +86,7 @@ _NO_BACKOFF = (ThrottledError, BreakerOpenError, TokenRejectedError)
 
 
 class PredictionClient(Protocol):
-    """Creates and cancels predictions on Replicate, subject to circuit breaker and rate limit."""
+    """Creates and cancels predictions in one account, subject to its circuit breaker and rate limit."""
 
     def create(
         self, submission: Submission, body: dict[str, Any], *, cancel_after_seconds: int | None
@@ -92,11 +102,13 @@ class PredictionClient(Protocol):
 class ModelRecorder(Protocol):
     """Records what Replicate's response to a create says about the model. Does not raise."""
 
-    def record_accepted(self, submission: Submission, prediction: UpstreamPrediction) -> None: ...
+    def record_accepted(
+        self, submission: Submission, prediction: UpstreamPrediction, account: Account
+    ) -> None: ...
 
-    def record_rejected(self, submission: Submission, error: RejectedError) -> None: ...
+    def record_rejected(self, submission: Submission, error: RejectedError, account: Account) -> None: ...
 
-    def record_stream(self, submission: Submission, stream: KnownStream) -> None: ...
+    def record_stream(self, submission: Submission, stream: KnownStream, account: Account) -> None: ...
 
 
 class Dispatcher:
@@ -104,6 +116,8 @@ class Dispatcher:
 
     A job that has to wait is requeued as a new delayed message, so that waiting does not use up the receive
     count that leads to the dead-letter queue.
+
+    `find_account(tenant)` returns the account in which jobs of the tenant start; it raises RetryableError.
     """
 
     def __init__(  # noqa: PLR0913 - the one service that needs nearly every port
@@ -112,7 +126,7 @@ class Dispatcher:
         updater: JobUpdater,
         documents: DocumentStore,
         queue: CommandQueue,
-        predictions: PredictionClient,
+        get_client: Callable[[Account], PredictionClient],
         urls: CallbackUrls,
         clock: Clock,
         timeouts: JobTimeouts,
@@ -122,13 +136,14 @@ class Dispatcher:
         streams: StreamUrlBuilder | None = None,
         find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
         concurrency: ConcurrencyGate | None = None,
+        find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._updater = updater
         self._documents = documents
         self._queue = queue
-        self._predictions = predictions
+        self._get_client = get_client
         self._urls = urls
         self._clock = clock
         self._timeouts = timeouts
@@ -138,6 +153,7 @@ class Dispatcher:
         self._streams = streams
         self._find_pause = find_pause
         self._concurrency = concurrency or NoLimits()
+        self._find_account = find_account
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
 
@@ -164,7 +180,16 @@ class Dispatcher:
         elif (pause := self._find_pause(job.tenant)) is not None:
             self._wait_for_resume(job, pause)
         else:
-            self._submit_when_possible(job)
+            self._submit_when_possible(self._assign_account(job))
+
+    def _assign_account(self, job: Job) -> Job:
+        """Return the job with the account in which its next attempt runs.
+
+        A new attempt stays in the account of the earlier ones, one of which may have a prediction there.
+        """
+        if job.past_attempts:
+            return job
+        return replace(job, replicate_account=self._find_account(job.tenant).name)
 
     def _find_end_before_sending(self, job: Job) -> EndedByProxy | None:
         """Return the change that ends a job that must not be sent any more, else None."""
@@ -199,7 +224,7 @@ class Dispatcher:
         limits = self._concurrency.acquire(job)
         if limits is None:
             return
-        delay = self._predictions.acquire_create_slot()
+        delay = self._get_client(job.account).acquire_create_slot()
         if delay is None:
             self._submit(job, limits)
             return
@@ -229,8 +254,14 @@ class Dispatcher:
         """Claim the job, send the create request and record its outcome."""
         lease_until = self._clock.now() + timedelta(seconds=self._lease_seconds)
         body = self._build_body(job)
+        claim = Claimed(
+            attempt=job.attempt,
+            lease_until=lease_until,
+            limits=limits,
+            revision=job.revision,
+            replicate_account=job.replicate_account,
+        )
         self._checkpoint("dispatch.before_claim")
-        claim = Claimed(attempt=job.attempt, lease_until=lease_until, limits=limits, revision=job.revision)
         claimed = self._apply(job, claim)
         if claimed is None:
             if limits:
@@ -238,7 +269,7 @@ class Dispatcher:
             return
         self._checkpoint("dispatch.job_claimed")
         try:
-            prediction = self._predictions.create(
+            prediction = self._get_client(claimed.account).create(
                 claimed.submission,
                 body,
                 cancel_after_seconds=_calculate_seconds_left(claimed, self._clock.now()),
@@ -249,7 +280,7 @@ class Dispatcher:
             count(Metric.DISPATCH_REJECTED)
             saved = self._apply(claimed, _build_rejected_change(claimed, error))
             self._checkpoint("dispatch.failure_stored")
-            self._known_models.record_rejected(claimed.submission, error)
+            self._known_models.record_rejected(claimed.submission, error, claimed.account)
             if saved is not None and saved.status is JobStatus.QUEUED:
                 self._requeue_delayed(saved, 0)
         except ProxyError as error:
@@ -274,7 +305,9 @@ class Dispatcher:
         if job.submission.kind is SubmissionKind.VERSION:
             body["version"] = job.submission.version
         if self._timeouts.webhooks_enabled:
-            attempt = AttemptReference(job.tenant, job.id, job.attempt, job.correlation_id)
+            attempt = AttemptReference(
+                job.tenant, job.id, job.attempt, job.correlation_id, job.replicate_account
+            )
             body["webhook"] = self._urls.build_url(attempt)
             body["webhook_events_filter"] = _choose_webhook_events(job)
         return body
@@ -292,9 +325,9 @@ class Dispatcher:
         # If a webhook was faster, the change is stale and the job knows its prediction already.
         saved = self._apply(job, accepted) or self._record_stream(job, prediction, stream_url)
         self._checkpoint("dispatch.acceptance_stored")
-        self._known_models.record_accepted(job.submission, prediction)
+        self._known_models.record_accepted(job.submission, prediction, job.account)
         if stream is not None:
-            self._known_models.record_stream(job.submission, stream)
+            self._known_models.record_stream(job.submission, stream, job.account)
         if self._schemas is not None:
             self._schemas.request(job)
         if saved.replicate_id != prediction.id:
@@ -328,7 +361,12 @@ class Dispatcher:
     def _release(self, job: Job, error: NotAcceptedError | ConfigurationError) -> None:
         """Put a job whose create request was not accepted back into the queue."""
         delay_seconds = _calculate_retry_delay(job, error)
-        logger.warning("create not accepted", reason=type(error).__name__, delay_seconds=delay_seconds)
+        logger.warning(
+            "create not accepted",
+            reason=type(error).__name__,
+            delay_seconds=delay_seconds,
+            replicate_account=job.replicate_account or None,
+        )
         released = Released(
             attempt=job.attempt,
             retry_at=self._clock.now() + timedelta(seconds=delay_seconds),
@@ -355,7 +393,7 @@ class Dispatcher:
             return
         end = EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
         if job.status is not JobStatus.QUEUED:
-            prediction = self._cancel_prediction(job.replicate_id) if job.replicate_id else None
+            prediction = self._cancel_prediction(job) if job.replicate_id else None
             if prediction is None:
                 return
             # The response to a cancel has no output. What the stream has shown belongs to the record, so the
@@ -374,7 +412,7 @@ class Dispatcher:
             return
         self._checkpoint("dispatch.before_cancel")
         try:
-            self._predictions.cancel(replicate_id)
+            self._get_client(job.account).cancel(replicate_id)
         except RejectedError as error:
             logger.warning("cancel rejected", status=error.status)
         except RetryableError as error:
@@ -384,14 +422,14 @@ class Dispatcher:
             self._queue.send(command, delay_seconds=min(delay_seconds, MAX_MESSAGE_DELAY_SECONDS))
         self._checkpoint("dispatch.prediction_canceled")
 
-    def _cancel_prediction(self, replicate_id: str) -> UpstreamPrediction | None:
+    def _cancel_prediction(self, job: Job) -> UpstreamPrediction | None:
         """Cancel the job's prediction on Replicate and return it if it ended canceled.
 
         If that fails, the sweep sends another command: waiting for Replicate uses up no receives.
         """
         self._checkpoint("dispatch.before_cancel")
         try:
-            prediction = self._predictions.cancel(replicate_id)
+            prediction = self._get_client(job.account).cancel(job.replicate_id or "")
         except (RejectedError, RetryableError) as error:
             logger.warning("cancel failed, left to the sweep", reason=f"{type(error).__name__}: {error}")
             return None

@@ -16,7 +16,14 @@ from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Job, JobStatus, Submission, TimelineStep
+from replicate_proxy.jobs.model import (
+    SHARED_ACCOUNT,
+    Account,
+    Job,
+    JobStatus,
+    Submission,
+    TimelineStep,
+)
 from replicate_proxy.model_entries.entry import ModelEntry
 from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.ports import Clock, IdempotencyRecord, IdempotencyStore, JobStore
@@ -46,6 +53,8 @@ class JobRequest:
     correlation_id: str
     # The name of the model, None if only the ID of an unknown version is given.
     model: str | None = None
+    # The account in which it is to run, which may know other models.
+    account: Account = SHARED_ACCOUNT
     # What applies to the model. It may change, and the request is the same.
     entry: ModelEntry | None = None
     webhook: str | None = None

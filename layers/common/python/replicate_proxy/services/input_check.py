@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import ApiError, field_errors
+from replicate_proxy.jobs.model import SHARED_ACCOUNT
 from replicate_proxy.model_entries.entry import parse_target
 from replicate_proxy.replicate_api.known_models import name_target
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.errors import InvalidField
     from replicate_proxy.input_schemas.schema import InputSchema
-    from replicate_proxy.jobs.model import Submission
+    from replicate_proxy.jobs.model import Account, Submission
     from replicate_proxy.model_entries.entry import ModelEntry
     from replicate_proxy.services.ingest import JobRequest
 
@@ -54,7 +55,7 @@ class InputChecker:
         Raises a 422 ApiError that names every invalid field, as Replicate does.
         """
         entry = request.applied_entry
-        schema = self._find(entry, request.submission)
+        schema = self._find(entry, request.submission, request.account)
         if schema is None:
             return ()
         sent = entry.build_input(request.input)
@@ -69,7 +70,7 @@ class InputChecker:
 
     def find_entry_errors(self, entry: ModelEntry) -> list[InvalidField]:
         """Return the errors in `defaults` and `forced` of an entry whose model's schema is known."""
-        schema = self._find(entry, parse_target(entry.name))
+        schema = self._find(entry, parse_target(entry.name), SHARED_ACCOUNT)
         if schema is None:
             return []
         parts: Mapping[str, Mapping[str, object]] = {"defaults": entry.defaults, "forced": entry.forced}
@@ -79,10 +80,10 @@ class InputChecker:
             for error in schema.find_errors(fields, path=path, is_complete=False)
         ]
 
-    def _find(self, entry: ModelEntry, submission: Submission) -> InputSchema | None:
+    def _find(self, entry: ModelEntry, submission: Submission, account: Account) -> InputSchema | None:
         if not entry.validate_input:
             return None
-        return self._schemas.find(name_target(entry.build_submission(submission)))
+        return self._schemas.find(account.qualify(name_target(entry.build_submission(submission))))
 
 
 def check_batch(check_input: CheckInput, requests: Sequence[JobRequest]) -> list[JobRequest]:

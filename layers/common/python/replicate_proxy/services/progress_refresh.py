@@ -11,6 +11,9 @@ from replicate_proxy.observability import logger
 from replicate_proxy.services.reports import build_poll_report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.jobs.model import Account
     from replicate_proxy.ports import Clock
     from replicate_proxy.replicate_api.models import UpstreamPrediction
     from replicate_proxy.services.reports import ReportPublisher
@@ -23,7 +26,7 @@ class PredictionFetcher(Protocol):
 
 
 class RefreshLimiter(Protocol):
-    """Limits the reads for progress, so that they leave enough of Replicate's read limit for the sweep."""
+    """Limits the reads for progress, so that they leave enough of the account's read limit for the sweep."""
 
     def acquire_slot(self) -> float:
         """Return 0 if a slot was free, else the seconds after which to try again."""
@@ -34,8 +37,8 @@ class RefreshLimiter(Protocol):
 class ProgressRefresher:
     """Handles the command to refresh a job."""
 
-    reader: PredictionFetcher
-    limiter: RefreshLimiter
+    get_reader: Callable[[Account], PredictionFetcher]
+    get_limiter: Callable[[Account], RefreshLimiter]
     reports: ReportPublisher
     clock: Clock
 
@@ -52,11 +55,11 @@ class ProgressRefresher:
         """Publish what Replicate says about the job's prediction, and return whether that succeeded."""
         if job.replicate_id is None:
             return False
-        if self.limiter.acquire_slot() > 0:
+        if self.get_limiter(job.account).acquire_slot() > 0:
             logger.info("progress not refreshed, limit used up")
             return False
         try:
-            prediction = self.reader.get(job.replicate_id)
+            prediction = self.get_reader(job.account).get(job.replicate_id)
             if prediction.data_removed:
                 return False
             report = build_poll_report(job, prediction, self.clock.now())

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import PermanentError, ProxyError, RetryableError
+from replicate_proxy.errors import ConfigurationError, PermanentError, ProxyError, RetryableError
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
     EndedByProxy,
@@ -18,7 +18,7 @@ from replicate_proxy.jobs.changes import (
 from replicate_proxy.jobs.model import EndReason, Job, JobStatus
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.replicate_api.errors import RejectedError
+from replicate_proxy.replicate_api.errors import RejectedError, TokenRejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.harvest import finish_with_source_urls, source_expired
@@ -29,6 +29,7 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from replicate_proxy.jobs.model import Account
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
     from replicate_proxy.services.reports import ReportPublisher
@@ -46,6 +47,11 @@ _REPORTED_TOO_LATE = (
     "Replicate deletes a prediction's data one hour after it ends, and no report of it arrived before"
 )
 
+_ACCOUNT_LOST = (
+    "The output is lost: for a day, the token of the Replicate account that ran this prediction was rejected "
+    "or missing"
+)
+
 
 class PredictionFetcher(Protocol):
     """Reads one prediction from Replicate."""
@@ -61,7 +67,7 @@ class Reconciler:
     documents: DocumentStore
     queue: CommandQueue
     reports: ReportPublisher
-    reader: PredictionFetcher
+    get_reader: Callable[[Account], PredictionFetcher]
     resolver: SubmissionResolver
     resume_harvest: Callable[[Job], None]
     clock: Clock
@@ -86,9 +92,29 @@ class Reconciler:
             return handler(job)
         except StaleChangeError:
             raise
+        except (ConfigurationError, TokenRejectedError):
+            if self._is_account_lost(job):
+                return self._end_without_account(job)
+            self._postpone_failed_check(job)
+            raise
         except Exception:
             self._postpone_failed_check(job)
             raise
+
+    def _is_account_lost(self, job: Job) -> bool:
+        """Return whether a tenant's account, whose token is rejected or deleted, had a day to return."""
+        if job.account.is_shared or job.status is JobStatus.HARVESTING:
+            return False
+        sent_at = job.create_sent_at or job.created_at
+        return (self.clock.now() - sent_at).total_seconds() > self.timeouts.max_queued_seconds
+
+    def _end_without_account(self, job: Job) -> CheckOutcome:
+        """Fail the job. It is not sent again: its prediction may have run, and cost, in the account."""
+        logger.error("account of the job is lost, job failed", job_id=job.id, attempt=job.attempt)
+        current = self.updater.get(job.tenant, job.id)
+        end = EndedByProxy.decide(current, JobStatus.FAILED, EndReason.ACCOUNT_LOST, _ACCOUNT_LOST)
+        self.updater.apply(current, end)
+        return CheckOutcome.ACCOUNT_LOST
 
     def _postpone_failed_check(self, job: Job) -> None:
         """Schedule the next check some minutes later, up to 16 times the timeout of an unknown outcome.
@@ -128,7 +154,7 @@ class Reconciler:
         if job.cancel_requested_at is not None:
             self.queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
         try:
-            prediction = self.reader.get(job.replicate_id)
+            prediction = self.get_reader(job.account).get(job.replicate_id)
         except RejectedError as error:
             if error.status != _NOT_FOUND:
                 raise RetryableError(str(error)) from error

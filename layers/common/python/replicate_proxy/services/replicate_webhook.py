@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy import signing
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import ApiError
-from replicate_proxy.jobs.model import ReportChannel
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, ReportChannel
 from replicate_proxy.observability import Metric, count, logger, tracer
 from replicate_proxy.replicate_api.errors import UnexpectedResponseError, UpstreamUnavailableError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
@@ -18,6 +18,7 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from replicate_proxy.jobs.model import Account
     from replicate_proxy.ports import Clock
     from replicate_proxy.replicate_api.callback_url import CallbackUrls
     from replicate_proxy.services.reports import ReportPublisher
@@ -33,14 +34,14 @@ type _SignatureHeaders = tuple[str, str, str]
 class ReplicateWebhookHandler:
     """Verifies headers, age, signature, callback URL and body, in this order, before anything is written.
 
-    `secrets(refresh)` returns all valid signing secrets. If a signature matches none of them, they are read
-    again.
+    `secrets(account, refresh)` returns all valid signing secrets of the account that the callback URL names,
+    of the shared one for a URL that is not ours. If a signature matches none of them, they are read again.
     """
 
     def __init__(
         self,
         *,
-        secrets: Callable[[bool], Sequence[str]],
+        secrets: Callable[[Account, bool], Sequence[str]],
         urls: CallbackUrls,
         reports: ReportPublisher,
         clock: Clock,
@@ -59,8 +60,9 @@ class ReplicateWebhookHandler:
 
         Raises ApiError with a 4xx status if the call is not valid, RetryableError if Replicate should retry.
         """
-        signature_headers = self._verify_signature(headers, body)
         attempt = self._urls.parse_query(query)
+        account = SHARED_ACCOUNT if attempt is None else attempt.account
+        signature_headers = self._verify_signature(headers, body, account)
         if attempt is None:
             raise _reject(401, "unsigned_url", "The URL is not signed by this proxy")
         prediction = _parse_prediction(body)
@@ -81,6 +83,7 @@ class ReplicateWebhookHandler:
             received_at=self._clock.now(),
             correlation_id=attempt.correlation_id,
             prediction=prediction.raw,
+            replicate_account=attempt.replicate_account,
         )
         self._checkpoint("webhook.request_verified")
         self._reports.publish(report, has_progress=bool(prediction.logs))
@@ -96,7 +99,9 @@ class ReplicateWebhookHandler:
             attempt=report.attempt,
         )
 
-    def _verify_signature(self, headers: Mapping[str, str], body: bytes) -> _SignatureHeaders:
+    def _verify_signature(
+        self, headers: Mapping[str, str], body: bytes, account: Account
+    ) -> _SignatureHeaders:
         """Verify the headers and the signature over the raw body, and return the headers."""
         signature_headers = (
             headers.get("webhook-id", ""),
@@ -118,7 +123,7 @@ class ReplicateWebhookHandler:
                 secrets, message_id=message_id, timestamp=int(timestamp), body=body, header=signature
             )
 
-        if not matches(self._secrets(False)) and not matches(self._secrets(True)):
+        if not matches(self._secrets(account, False)) and not matches(self._secrets(account, True)):
             raise _reject(401, "forged", "The signature does not match")
         if signature_headers in self._accepted_calls:
             raise _reject(409, "replayed", "This webhook call was received before")

@@ -52,6 +52,7 @@ def build_report_change(
         raise StaleChangeError("a later report of the running prediction was applied before")
     return Reported(
         attempt=report.attempt,
+        replicate_account=report.replicate_account,
         replicate_id=prediction.id,
         status=prediction.status.value,
         channel=report.channel,

@@ -70,6 +70,7 @@ def build_poll_report(job: Job, prediction: UpstreamPrediction, received_at: dat
         received_at=received_at,
         correlation_id=job.correlation_id,
         prediction=prediction.raw,
+        replicate_account=job.replicate_account,
     )
 
 

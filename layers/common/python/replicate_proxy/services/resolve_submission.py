@@ -34,8 +34,9 @@ from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from replicate_proxy.jobs.model import Account
     from replicate_proxy.jobs.timeouts import JobTimeouts
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore, JobStore
@@ -61,7 +62,7 @@ _UNRESOLVED_ERROR = (
 
 
 class PredictionLister(Protocol):
-    """Lists recent predictions of the account on Replicate."""
+    """Lists recent predictions of one account on Replicate."""
 
     def list(
         self, *, created_after: datetime | None, created_before: datetime | None, cursor: str | None
@@ -89,7 +90,7 @@ class SubmissionResolver:
     store: JobStore
     documents: DocumentStore
     queue: CommandQueue
-    lister: PredictionLister
+    get_lister: Callable[[Account], PredictionLister]
     urls: CallbackUrls
     clock: Clock
     timeouts: JobTimeouts
@@ -124,7 +125,8 @@ class SubmissionResolver:
 
     def _give_up(self, job: Job, lookalikes: Sequence[UpstreamPrediction] = ()) -> CheckOutcome:
         for prediction in lookalikes:
-            self.store.dispute_prediction(prediction.id, job.tenant, job.id, now=self.clock.now())
+            name = job.account.qualify(prediction.id)
+            self.store.dispute_prediction(name, job.tenant, job.id, now=self.clock.now())
         logger.error("submission not resolved, job failed", job_id=job.id, attempt=job.attempt)
         end = EndedByProxy.decide(job, JobStatus.FAILED, EndReason.UNRESOLVED, _UNRESOLVED_ERROR)
         self.updater.apply(job, end)
@@ -155,7 +157,7 @@ class SubmissionResolver:
             raise StaleChangeError("the job or the owner of the prediction has changed") from error
 
     def _find_rivals(self, job: Job, predictions: Sequence[UpstreamPrediction]) -> Sequence[Job] | None:
-        """Return the other jobs that may have created any of these; None if there are too many to tell.
+        """Return the other jobs of the account that may have created any of these; None if too many to tell.
 
         The predictions were created before they were listed, so that the records of their jobs tell by now
         that a create request was sent whose outcome is unknown. Raises RetryableError if not all can be read.
@@ -178,7 +180,9 @@ class SubmissionResolver:
         return [
             other
             for other in others
-            if _is_in_doubt(other) and any(self._may_own(other, prediction) for prediction in predictions)
+            if other.account == job.account
+            and _is_in_doubt(other)
+            and any(self._may_own(other, prediction) for prediction in predictions)
         ]
 
     def _may_own(self, job: Job, prediction: UpstreamPrediction) -> bool:
@@ -207,7 +211,7 @@ class SubmissionResolver:
         past_ids = {past.replicate_id for past in job.past_attempts}
         lookalikes: list[UpstreamPrediction] = []
         is_doubtful = False
-        for prediction in self._list_around(_get_sending_time(job)):
+        for prediction in self._list_around(job):
             if prediction.id in past_ids:
                 continue
             attempt = self.urls.parse_url(prediction.webhook)
@@ -215,7 +219,7 @@ class SubmissionResolver:
                 if (attempt.tenant, attempt.job_id) == (job.tenant, job.id):
                     return _SearchResult(own=prediction)
             elif prediction.webhook is None and self._looks_alike(job, prediction):
-                owner = self.store.get_prediction_owner(prediction.id)
+                owner = self.store.get_prediction_owner(job.account.qualify(prediction.id))
                 if owner is None and not prediction.data_removed:
                     lookalikes.append(prediction)
                 elif owner is None or owner.claim is PredictionClaim.DISPUTED:
@@ -224,10 +228,11 @@ class SubmissionResolver:
                     return _SearchResult(own=prediction)
         return _SearchResult(lookalikes=lookalikes, is_doubtful=is_doubtful)
 
-    def _list_around(self, sending_time: datetime) -> Iterator[UpstreamPrediction]:
+    def _list_around(self, job: Job) -> Iterator[UpstreamPrediction]:
+        lister, sending_time = self.get_lister(job.account), _get_sending_time(job)
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
-            page = self.lister.list(
+            page = lister.list(
                 created_after=sending_time - _MAX_BEFORE_SENDING,
                 created_before=sending_time + _MAX_AFTER_SENDING,
                 cursor=cursor,

@@ -20,8 +20,10 @@ from replicate_proxy.replicate_api.known_models import name_target
 from replicate_proxy.replicate_api.response import parse_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.input_schemas.rules import Rules
-    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.model import Account, Job
     from replicate_proxy.ports import CommandQueue
     from replicate_proxy.replicate_api.response import UpstreamResponse
 
@@ -51,12 +53,12 @@ class SchemaRefresher:
     """Asks for schemas that are not known (`request`), and handles the command to read one (`refresh`)."""
 
     schemas: SchemaStore
-    reader: ResourceReader
+    get_reader: Callable[[Account], ResourceReader]
     queue: CommandQueue
 
     def request(self, job: Job) -> None:
         """Have the schema of what the job runs read soon, if it is not known. Does not raise."""
-        if not self.schemas.is_due(name_target(job.submission)):
+        if not self.schemas.is_due(_name_schema(job)):
             return
         try:
             self.queue.send(DispatchCommand.for_job(DispatchKind.SCHEMA, job))
@@ -65,11 +67,11 @@ class SchemaRefresher:
 
     def refresh(self, job: Job) -> None:
         """Read and record the schema of what the job runs. A failure is left to a later job."""
-        target, path = name_target(job.submission), _build_path(job)
+        target, path = _name_schema(job), _build_path(job)
         if path is None or not self.schemas.claim(target):
             return
         try:
-            response = self.reader.read(path)
+            response = self.get_reader(job.account).read(path)
             document = parse_json(response.body) if response.status == HTTPStatus.OK else None
         except (ProxyError, RecursionError) as error:
             logger.warning("input schema not read", reason=type(error).__name__)
@@ -86,11 +88,11 @@ class SchemaRecorder:
 
     schemas: SchemaStore
 
-    def record_model(self, name: str, body: bytes) -> None:
-        self._record(f"models/{name}", body)
+    def record_model(self, name: str, body: bytes, account: Account) -> None:
+        self._record(account.qualify(f"models/{name}"), body)
 
-    def record_version(self, version_id: str, body: bytes) -> None:
-        self._record(f"versions/{version_id}", body)
+    def record_version(self, version_id: str, body: bytes, account: Account) -> None:
+        self._record(account.qualify(f"versions/{version_id}"), body)
 
     def _record(self, target: str, body: bytes) -> None:
         if not self.schemas.is_due(target):
@@ -101,6 +103,11 @@ class SchemaRecorder:
             # The caller is told that the response could not be understood.
             return
         self.schemas.record(target, _find_rules(document))
+
+
+def _name_schema(job: Job) -> str:
+    """Return the target of the job, whose schema the job's account knows."""
+    return job.account.qualify(name_target(job.submission))
 
 
 def _build_path(job: Job) -> str | None:

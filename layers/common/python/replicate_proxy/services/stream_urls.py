@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind, build_stored_stream_url
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.jobs.model import Job, Submission
+    from replicate_proxy.jobs.model import Account, Job, Submission
     from replicate_proxy.services.wait import JobWaiter
 
 # Submission takes some 50 ms, and a caller waits for the first token.
@@ -30,31 +30,32 @@ _REVISION_OF_NEW_JOBS = 1
 class StreamDirectory(Protocol):
     """What is known about the streams of models: `replicate_api.known_models.KnownModels`."""
 
-    def find_stream(self, submission: Submission) -> KnownStream | None:
+    def find_stream(self, submission: Submission, account: Account) -> KnownStream | None:
         """Return what predictions of that target stream, None if that is not known."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class KnownStreams:
-    """Decides by what is known about a model. `load_key` is called only if it streams."""
+    """Decides by what the tenant's account knows about a model. `load_key` is called only if it streams."""
 
     models: StreamDirectory
     load_key: Callable[[], bytes]
+    find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT
 
     def find_url(self, submission: Submission, tenant: str, job_id: str) -> str | None:
         """Return the URL that serves the stored output of a new job, None if it is not known to stream.
 
         For text it is the URL until Replicate's stream exists.
         """
-        known = self.models.find_stream(submission)
+        known = self.models.find_stream(submission, self.find_account(tenant))
         if known is None or known.kind is StreamKind.NONE:
             return None
         return build_stored_stream_url(known, tenant, job_id, self.load_key())
 
-    def may_stream_text(self, submission: Submission) -> bool:
+    def may_stream_text(self, submission: Submission, tenant: str) -> bool:
         """Return whether Replicate may have a stream of text, which is not known for a new model."""
-        known = self.models.find_stream(submission)
+        known = self.models.find_stream(submission, self.find_account(tenant))
         return known is None or known.kind is StreamKind.TEXT
 
 
@@ -72,7 +73,7 @@ class StreamUrlWaiter:
         It does not wait for a model that is known to stream no text.
         """
         first_revision = max(job.revision, _REVISION_OF_NEW_JOBS)
-        if job.status is not JobStatus.QUEUED or not self.streams.may_stream_text(job.submission):
+        if job.status is not JobStatus.QUEUED or not self.streams.may_stream_text(job.submission, job.tenant):
             return job
 
         accepted_by: datetime | None = None

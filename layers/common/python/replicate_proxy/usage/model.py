@@ -44,6 +44,7 @@ class UsageCounts:
     """Numbers of jobs by outcome, and the sum of the costs that are known.
 
     `unknown_costs` and `estimated_costs` are the numbers of jobs whose cost is not known, or an estimate.
+    `tenant_billed_micro_usd` is the part of the sum that Replicate bills to accounts of tenants.
     """
 
     succeeded: int = 0
@@ -52,18 +53,21 @@ class UsageCounts:
     cost_micro_usd: int = 0
     unknown_costs: int = 0
     estimated_costs: int = 0
+    tenant_billed_micro_usd: int = 0
 
     @classmethod
     def from_job(cls, job: Job) -> Self:
         cost = job.cost
         is_known = cost is not None and cost.micro_usd is not None
+        micro_usd = (cost.micro_usd or 0) if cost is not None else 0
         return cls(
             succeeded=int(job.status is JobStatus.SUCCEEDED),
             failed=int(job.status is JobStatus.FAILED),
             canceled=int(job.status is JobStatus.CANCELED),
-            cost_micro_usd=(cost.micro_usd or 0) if cost is not None else 0,
+            cost_micro_usd=micro_usd,
             unknown_costs=int(not is_known),
             estimated_costs=int(cost is not None and cost.is_estimated),
+            tenant_billed_micro_usd=0 if job.account.is_shared else micro_usd,
         )
 
     @property

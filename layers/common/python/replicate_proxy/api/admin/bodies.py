@@ -262,6 +262,14 @@ class DiscardBody(_DeadLetterFilterBody):
         return self
 
 
+class PutReplicateTokenBody(RequestBody):
+    """PUT /admin/tenants/{name}/replicate-token: printable characters without spaces."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]+$")] = Field(
+        repr=False
+    )
+
+
 class TripBreakerBody(RequestBody):
     """POST /admin/breaker/trip: for how long; null is as long as the breaker opens by itself."""
 

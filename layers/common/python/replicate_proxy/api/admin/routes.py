@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.api.admin.accounts import add_account_routes
 from replicate_proxy.api.admin.audit import add_audit_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.concurrency import add_concurrency_routes
@@ -22,8 +23,11 @@ from replicate_proxy.api.admin.tenants import add_tenant_routes
 from replicate_proxy.api.admin.usage import add_admin_usage_routes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.api.routing import Router
     from replicate_proxy.audit.trail import AuditTrail
+    from replicate_proxy.operations.accounts import AccountService
     from replicate_proxy.operations.breaker import BreakerService
     from replicate_proxy.operations.budgets import BudgetService
     from replicate_proxy.operations.concurrency import ConcurrencyService
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.keys import KeyService
     from replicate_proxy.operations.model_entries import ModelEntryService
     from replicate_proxy.operations.pauses import PauseService
-    from replicate_proxy.operations.ports import Redeliveries
+    from replicate_proxy.operations.ports import BreakerControl, Redeliveries
     from replicate_proxy.operations.redeliveries import WebhookSecretService
     from replicate_proxy.operations.tenants import TenantService
     from replicate_proxy.ports import Clock, JobReader
@@ -61,6 +65,8 @@ class AdminServices:
     job_search: JobSearch
     storyteller: JobStoryteller
     renderer: PredictionRenderer
+    accounts: AccountService
+    get_account_breaker: Callable[[str, str], BreakerControl]
     clock: Clock
 
 
@@ -85,4 +91,5 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
         renderer=services.renderer,
         clock=services.clock,
     )
+    add_account_routes(router, services.accounts, services.get_account_breaker)
     add_admin_usage_routes(router, services.usage, services.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.api.predictions.allowed_models import check_allowed_models
@@ -22,7 +23,7 @@ from replicate_proxy.api.predictions.headers import (
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, field_error, field_errors
-from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission, SubmissionKind
 from replicate_proxy.model_entries.directory import NoEntries
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
@@ -39,11 +40,11 @@ if TYPE_CHECKING:
 class ModelDirectory(Protocol):
     """What is known about models without asking Replicate: `replicate_api.known_models.KnownModels`."""
 
-    def find_model(self, version_id: str) -> str | None:
+    def find_model(self, version_id: str, account: Account) -> str | None:
         """Return `owner/name` of the model that the version belongs to, None if that is not known."""
         ...
 
-    def check(self, submission: Submission) -> None:
+    def check(self, submission: Submission, account: Account) -> None:
         """Raise the ApiError that Replicate answers if it does not know the target of the submission."""
         ...
 
@@ -63,7 +64,8 @@ class ParserSettings:
 class JobRequestParser:
     """Validates create requests completely. Every error is an ApiError that names the field.
 
-    `check_pause` raises a 503 ApiError if creates of a tenant are refused at present.
+    `check_pause` raises a 503 ApiError if creates of a tenant are refused at present. `find_account` returns
+    the account of a tenant, which may know other models.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class JobRequestParser:
         models: ModelDirectory | None = None,
         entries: EntryDirectory | None = None,
         check_pause: Callable[[str], None] = lambda _tenant: None,
+        find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
     ) -> None:
         self._settings = settings
         self._check_input = check_input
         self._models = models or NothingKnown()
         self._entries = entries or NoEntries()
         self._check_pause = check_pause
+        self._find_account = find_account
 
     def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """Return the job request; `submission` None takes it from `version` in the body."""
@@ -158,12 +162,14 @@ class JobRequestParser:
         self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
     ) -> JobRequest:
         """Return the job request without the fields that come from headers."""
-        check_allowed_models(submission, principal.models, self._models.find_model)
-        model = submission.model_name or self._models.find_model(submission.version_id)
+        account = self._find_account(principal.tenant)
+        find_model = partial(self._models.find_model, account=account)
+        check_allowed_models(submission, principal.models, find_model)
+        model = submission.model_name or find_model(submission.version_id)
         entry = None if submission.kind is SubmissionKind.DEPLOYMENT else self._entries.find(model)
         if entry is not None:
             entry.check_tenant(principal.tenant)
-        self._models.check(entry.build_submission(submission) if entry else submission)
+        self._models.check(entry.build_submission(submission) if entry else submission, account)
         self._check_input(body.input, principal, request.base_url)
         webhook, events = body.webhook, body.webhook_events_filter
         self._check_webhook("webhook", webhook)
@@ -173,6 +179,7 @@ class JobRequestParser:
         return JobRequest(
             submission=submission,
             model=model,
+            account=account,
             entry=entry,
             input=body.input,
             public_base_url=request.base_url,

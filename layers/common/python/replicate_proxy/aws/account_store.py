@@ -1,0 +1,62 @@
+"""The accounts of tenants in the control table: one document without secrets, which the functions cache."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.accounts.directory import CurrentAccount, RetiredAccount, TenantAccounts
+from replicate_proxy.aws.versioned_document import VersionedDocument
+from replicate_proxy.errors import ConflictError, PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicate_proxy.accounts.directory import AccountsByTenant
+    from replicate_proxy.aws.control_table import ControlTable
+
+_MAX_ATTEMPTS = 5
+# An item has at most 400 kB (Amazon DynamoDB, quotas): thousands of tenants with accounts.
+_MAX_DOCUMENT_BYTES = 380_000
+
+
+class DynamoAccountStore:
+    """The AccountStore port on the control table."""
+
+    def __init__(self, table: ControlTable) -> None:
+        self._document = VersionedDocument(table, "ACCOUNTS")
+
+    def read(self) -> AccountsByTenant:
+        return _decode(self._document.read().text)
+
+    def change(self, tenant: str, change: Callable[[TenantAccounts], TenantAccounts]) -> TenantAccounts:
+        for _ in range(_MAX_ATTEMPTS):
+            version = self._document.read()
+            accounts = _decode(version.text)
+            changed = change(accounts.get(tenant, TenantAccounts()))
+            text = _encode({**accounts, tenant: changed})
+            if len(text.encode()) > max(_MAX_DOCUMENT_BYTES, len(version.text.encode())):
+                raise PermanentError("there is no room for the accounts of further tenants")
+            with suppress(ConflictError):
+                self._document.replace(text, revision=version.revision)
+                return changed
+        raise ConflictError("the accounts keep changing")
+
+
+def _encode(accounts: AccountsByTenant) -> str:
+    """Return the document, without tenants that have no account any more."""
+    return json.dumps({tenant: asdict(of) for tenant, of in accounts.items() if of != TenantAccounts()})
+
+
+def _decode(text: str) -> dict[str, TenantAccounts]:
+    return {tenant: _parse(stored) for tenant, stored in json.loads(text or "{}").items()}
+
+
+def _parse(stored: Mapping[str, Any]) -> TenantAccounts:
+    current = stored["current"]
+    return TenantAccounts(
+        current=CurrentAccount(**current) if current else None,
+        retired=tuple(RetiredAccount(**retired) for retired in stored["retired"]),
+    )
