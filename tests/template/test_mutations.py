@@ -107,6 +107,24 @@ def put_in_statement(key: str, value: Any) -> Mutation:
     return put(f"AuthorizeFunctionRole/Properties/Policies/1/PolicyDocument/Statement/0/{key}", value)
 
 
+def remove_from_statement(function: str, sid: str, *path: str) -> Mutation:
+    """Remove the part at `path` of a statement of the function's role, or all of the statement."""
+
+    def mutate(templates: Templates) -> None:
+        role = f"{function}Role"
+        policies = templates[MAIN]["Resources"][role]["Properties"]["Policies"]
+        [(policy, statement)] = [
+            (policy, statement)
+            for policy, item in enumerate(policies)
+            for statement, part in enumerate(item["PolicyDocument"]["Statement"])
+            if part.get("Sid") == sid
+        ]
+        steps = ("Properties/Policies", str(policy), "PolicyDocument/Statement", str(statement), *path)
+        put("/".join((role, *steps)))(templates)
+
+    return mutate
+
+
 def _find_resources(templates: Templates, logical_id: str) -> dict[str, Any]:
     (resources,) = [
         template["Resources"] for template in templates.values() if logical_id in template["Resources"]
@@ -157,7 +175,7 @@ CASES: list[Case] = [
     (
         messaging.check_redrives_of_invocations,
         "default",
-        put("AdminFunctionRole/Properties/Policies/6/PolicyDocument/Statement/10/Resource/1"),
+        remove_from_statement("AdminFunction", "InvokeAgain", "Resource/1"),
     ),
     (messaging.check_dead_letter_alarms, "default", put("SweepDeadLetterAlarm")),
     (messaging.check_dead_letter_alarms, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),
@@ -254,12 +272,12 @@ CASES: list[Case] = [
     (
         permissions.check_function_permissions,
         "default",
-        put("TrackFunctionRole/Properties/Policies/1/PolicyDocument/Statement/0"),
+        remove_from_statement("TrackFunction", "PollNoOtherQueue"),
     ),
     (
         permissions.check_function_permissions,
         "default",
-        put("NotifyFunctionRole/Properties/Policies/2/PolicyDocument/Statement/0"),
+        remove_from_statement("NotifyFunction", "ReadNoOtherStream"),
     ),
     (
         permissions.check_aws_managed_policies,
