@@ -170,7 +170,7 @@ NOTIFY_TOPIC_ARN = _text(
 PUBLIC_BASE_URL = _text(
     "PUBLIC_BASE_URL",
     "",
-    ("catalog", "endpoints", "files", "ingest", "query"),
+    ("admin", "catalog", "endpoints", "files", "ingest", "query"),
     "Base of the URLs in responses; the host of the request if empty",
 )
 CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(

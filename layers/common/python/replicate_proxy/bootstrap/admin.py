@@ -70,6 +70,7 @@ from replicate_proxy.settings import (
     NOTIFY_DEAD_LETTER_QUEUE_URL,
     NOTIFY_QUEUE_URL,
     NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL,
+    PUBLIC_BASE_URL,
     REPLICATE_PROXY_TABLE,
     REPLICATE_WEBHOOK_SECRET,
     SWEEP_DEAD_LETTER_QUEUE_URL,
@@ -135,7 +136,7 @@ def build_router() -> Router:
         find_budget=budget_store.find_budget,
     )
     concurrency = build_concurrency_service(audit)
-    router = Router()
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_admin_routes(
         router,
         AdminServices(
