@@ -19,6 +19,7 @@ EFFECTS: Mapping[str, str] = {
     "admin": '"statusCode": 201',
     "authorize": '"Effect": "Allow"',
     "catalog": '"latest_version"',
+    "console": "Sign in",
     "deliver": "webhook received",
     "dispatch": ": queued →",
     "endpoints": '"statusCode": 201',

@@ -95,6 +95,7 @@ ACCESS_PARTITIONS = {
     "DynamoKeyStore": "KEYS",
     "DynamoTenantStore": "TENANTS",
 }
+MANAGERS_OF_KEYS = ("admin", "console")
 # What Lambda itself does with a function's role: logs, traces, joining a VPC, reading an event source.
 BASIC_ACTIONS = {
     "logs:CreateLogStream",
@@ -121,6 +122,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     },
     "authorize": {("dynamodb:PutItem", "AccessTable")},
     "catalog": {("secretsmanager:GetSecretValue", "")},
+    "console": {("sns:Publish", "")},
     "deliver": {("s3:PutObject", ""), ("sns:Publish", "")},
     "dispatch": {("sns:Publish", "")},
     "harvest": {("dynamodb:PutItem", "AccessTable")},
@@ -281,7 +283,7 @@ def get_access_conditions(function: str) -> list[dict[str, set[str]]]:
     ]
 
 
-@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "admin"])
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name not in MANAGERS_OF_KEYS])
 def test_role_grants_only_the_partitions_of_the_access_table_that_the_code_uses(function: str) -> None:
     granted: set[str] = set()
     for condition in get_access_conditions(function):
@@ -296,11 +298,11 @@ def test_partitions_of_the_access_table_are_those_of_the_records() -> None:
     assert file_store.build_partition_key("acme") == ACCESS_PARTITIONS["DynamoFileStore"].replace("*", "acme")
 
 
-def test_only_admin_can_change_what_a_key_allows() -> None:
+def test_only_admin_and_console_can_change_what_a_key_allows() -> None:
     updatable = [
         condition.get("dynamodb:Attributes")
         for function in FUNCTIONS
-        if function != "admin"
+        if function not in MANAGERS_OF_KEYS
         for condition in get_access_conditions(function)
         if "KEYS" in condition["dynamodb:LeadingKeys"]
     ]
@@ -313,7 +315,7 @@ def test_only_admin_can_change_what_a_key_allows() -> None:
     }
 
     assert updatable == [None, {"pk", "sk", "last_used_at"}]  # of authorize: the read, and the update
-    assert writers == {"admin", "files"}
+    assert writers == {*MANAGERS_OF_KEYS, "files"}
 
 
 def test_readers_of_documents_can_tell_a_missing_one() -> None:

@@ -1,7 +1,7 @@
 """The architecture: which module may import which.
 
-functions → bootstrap → api → services → {ports, jobs, contracts, errors}. Adapters of AWS are in `aws`; only
-`bootstrap` names concrete adapters.
+functions → bootstrap → {api, console} → services → {ports, jobs, contracts, errors}. Adapters of AWS are in
+`aws`; only `bootstrap` names concrete adapters.
 """
 
 from __future__ import annotations
@@ -112,8 +112,15 @@ def test_only_one_module_creates_aws_clients() -> None:
     assert violations == []
 
 
-def test_only_api_and_bootstrap_import_api() -> None:
-    assert find_violations(select_others("api", "bootstrap"), "replicate_proxy.api") == []
+def test_only_api_console_and_bootstrap_import_api() -> None:
+    assert find_violations(select_others("api", "bootstrap", "console"), "replicate_proxy.api") == []
+
+
+def test_only_console_imports_templates() -> None:
+    """Only its function has Jinja2; `aws` names the console's ports."""
+    assert find_violations(select_others("console"), "jinja2", "markupsafe") == []
+    others = select_others("console", "bootstrap/console.py", "aws/console_store.py")
+    assert find_violations(others, "replicate_proxy.console") == []
 
 
 def test_only_http_clients_import_requests() -> None:

@@ -26,6 +26,9 @@ OPEN_ROUTES = {
     ("get", "/v1/files/{id}/download"): "the URL is signed and expires",
     ("head", "/v1/files/{id}/download"): "the URL is signed and expires",
     ("get", "/streams/{proxy+}"): "the URL is signed; CloudFront forwards no credentials",
+    ("get", "/console"): "the function checks the session; browsers send it as a cookie",
+    ("get", "/console/{proxy+}"): "the function checks the session; browsers send it as a cookie",
+    ("post", "/console/{proxy+}"): "the function checks the session; browsers send it as a cookie",
 }
 # Routes that Replicate and CloudFront call, from addresses that change.
 ROUTES_FOR_ALL_ADDRESSES = {
@@ -40,6 +43,7 @@ ROUTES_WITHOUT_MODEL = {
     ("post", "/v1/predictions/{id}/cancel"): "has no body",
     ("post", "/v1/uploads/{id}/complete"): "has no body",
     ("post", "/v1/files"): "multipart/form-data, for which API Gateway has no models",
+    ("post", "/console/{proxy+}"): "a form, for which API Gateway has no models",
     **{
         (operation.method.lower(), operation.resource): "refused, whatever its body is"
         for operation in REFUSED_OPERATIONS

@@ -27,6 +27,7 @@ MAIN_SAMPLES: Mapping[str, str] = {
     "admin": "create_key",
     "authorize": "api_key",
     "catalog": "get_model",
+    "console": "sign_in_page",
     "deliver": "delivery",
     "dispatch": "submit",
     "endpoints": "create",

@@ -70,37 +70,37 @@ def _boolean(name: str, functions: tuple[str, ...], description: str, *, default
 # Storage
 REPLICATE_PROXY_TABLE = _required_text(
     "REPLICATE_PROXY_TABLE",
-    (*_JOB_WRITERS, "admin", "notify", "query"),
+    (*_JOB_WRITERS, "admin", "console", "notify", "query"),
     "Table of jobs, batches and idempotency keys",
 )
 ACCESS_TABLE = _required_text(
     "ACCESS_TABLE",
-    ("admin", "authorize", "files", "harvest"),
+    ("admin", "authorize", "console", "files", "harvest"),
     "Table of API keys, tenants and file records",
 )
 DELIVERIES_TABLE = _required_text(
     "DELIVERIES_TABLE",
-    ("admin", "deliver", "endpoints", "notify", "sweep"),
+    ("admin", "console", "deliver", "endpoints", "notify", "sweep"),
     "Table of webhook endpoints, events and deliveries",
 )
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
-    ("admin", "catalog", "dispatch", "ingest", "notify", "query", "sweep"),
+    ("admin", "catalog", "console", "dispatch", "ingest", "notify", "query", "sweep"),
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 USAGE_TABLE = _required_text(
-    "USAGE_TABLE", ("admin", "ingest", "query", "usage"), "Table of usage and budgets"
+    "USAGE_TABLE", ("admin", "console", "ingest", "query", "usage"), "Table of usage and budgets"
 )
-AUDIT_TABLE = _required_text("AUDIT_TABLE", ("admin",), "Table of the audit trail")
+AUDIT_TABLE = _required_text("AUDIT_TABLE", ("admin", "console"), "Table of the audit trail")
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
-    (*_JOB_WRITERS, "admin", "deliver", "files", "notify", "query", "webhook"),
+    (*_JOB_WRITERS, "admin", "console", "deliver", "files", "notify", "query", "webhook"),
     "Bucket of output files, uploaded files and large JSON documents",
 )
 KMS_KEY_ID = _text(
     "KMS_KEY_ID",
     "",
-    ("admin", "harvest"),
+    ("admin", "console", "harvest"),
     "Customer managed key that encrypts output files, webhook secrets and tenants' tokens",
 )
 DAX_ENDPOINT = _text(
@@ -114,53 +114,63 @@ DAX_MAX_STALENESS_MILLISECONDS = _integer(
     "milliseconds",
 )
 JOB_RETENTION_DAYS = _integer(
-    "JOB_RETENTION_DAYS", 30, _JOB_WRITERS, "Time after which a job's record is deleted", "days"
+    "JOB_RETENTION_DAYS", 30, (*_JOB_WRITERS, "console"), "Time after which a job's record is deleted", "days"
 )
 
 JOB_COST_CEILING_USD = _number(
     "JOB_COST_CEILING_USD",
     1,
-    ("ingest",),
+    ("console", "ingest"),
     "What a job reserves of a budget where the most that it may cost is not known",
     "US dollars",
 )
 
 # Queues and events
 EVENT_BUS = _required_text(
-    "EVENT_BUS", ("deliver", "dispatch", "ingest", "notify", "sweep", "webhook"), "Event bus of the service"
+    "EVENT_BUS",
+    ("console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
+    "Event bus of the service",
 )
 DISPATCH_QUEUE_URL = _required_text(
     "DISPATCH_QUEUE_URL",
-    ("admin", "dispatch", "ingest", "notify", "query", "sweep", "track"),
+    ("admin", "console", "dispatch", "ingest", "notify", "query", "sweep", "track"),
     "Queue of the dispatch function",
 )
-TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin",), "Queue of the track function")
+TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin", "console"), "Queue of the track function")
 HARVEST_QUEUE_URL = _required_text(
-    "HARVEST_QUEUE_URL", ("admin", "harvest", "sweep"), "Queue of the harvest function"
+    "HARVEST_QUEUE_URL", ("admin", "console", "harvest", "sweep"), "Queue of the harvest function"
 )
 NOTIFY_QUEUE_URL = _required_text(
-    "NOTIFY_QUEUE_URL", ("admin", "deliver", "endpoints", "notify", "sweep"), "Queue of the deliver function"
+    "NOTIFY_QUEUE_URL",
+    ("admin", "console", "deliver", "endpoints", "notify", "sweep"),
+    "Queue of the deliver function",
 )
 DISPATCH_DEAD_LETTER_QUEUE_URL = _required_text(
-    "DISPATCH_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the dispatch queue"
+    "DISPATCH_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the dispatch queue"
 )
 TRACK_DEAD_LETTER_QUEUE_URL = _required_text(
-    "TRACK_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the track queue"
+    "TRACK_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the track queue"
 )
 HARVEST_DEAD_LETTER_QUEUE_URL = _required_text(
-    "HARVEST_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the harvest queue"
+    "HARVEST_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the harvest queue"
 )
 NOTIFY_DEAD_LETTER_QUEUE_URL = _required_text(
-    "NOTIFY_DEAD_LETTER_QUEUE_URL", ("admin",), "Dead-letter queue of the deliver function's queue"
+    "NOTIFY_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the deliver function's queue"
 )
 BUS_DEAD_LETTER_QUEUE_URL = _required_text(
-    "BUS_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of events that a rule of the bus could not deliver"
+    "BUS_DEAD_LETTER_QUEUE_URL",
+    ("admin", "console"),
+    "Queue of events that a rule of the bus could not deliver",
 )
 NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL = _required_text(
-    "NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of stream batches that notify could not process"
+    "NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL",
+    ("admin", "console"),
+    "Queue of stream batches that notify could not process",
 )
 SWEEP_DEAD_LETTER_QUEUE_URL = _required_text(
-    "SWEEP_DEAD_LETTER_QUEUE_URL", ("admin",), "Queue of failed invocations of the scheduled functions"
+    "SWEEP_DEAD_LETTER_QUEUE_URL",
+    ("admin", "console"),
+    "Queue of failed invocations of the scheduled functions",
 )
 NOTIFY_TOPIC_ARN = _text(
     "NOTIFY_TOPIC_ARN", "", ("notify",), "SNS topic that receives every status change; none if empty"
@@ -170,14 +180,14 @@ NOTIFY_TOPIC_ARN = _text(
 PUBLIC_BASE_URL = _text(
     "PUBLIC_BASE_URL",
     "",
-    ("admin", "catalog", "endpoints", "files", "ingest", "query"),
+    ("admin", "catalog", "console", "endpoints", "files", "ingest", "query"),
     "Base of the URLs in responses; the host of the request if empty",
 )
 CORS_ALLOWED_ORIGINS: Setting[tuple[str, ...]] = Setting(
     "CORS_ALLOWED_ORIGINS",
     parse_list,
     (),
-    ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook"),
+    ("admin", "catalog", "console", "endpoints", "files", "ingest", "query", "webhook"),
     "Origins of web pages that may call the API; `*` allows all",
 )
 PROGRESS_INTERVAL_SECONDS = _number(
@@ -186,9 +196,11 @@ PROGRESS_INTERVAL_SECONDS = _number(
     ("query",),
     "Time between two reads of a running job's progress from Replicate while a caller polls it; 0: none",
 )
-MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 25, ("ingest",), "Longest wait for a result (`Prefer: wait`)")
+MAX_WAIT_SECONDS = _number(
+    "MAX_WAIT_SECONDS", 25, ("console", "ingest"), "Longest wait for a result (`Prefer: wait`)"
+)
 API_TIMEOUT_SECONDS = _number(
-    "API_TIMEOUT_SECONDS", 29, ("ingest",), "Time after which API Gateway ends a request that waits"
+    "API_TIMEOUT_SECONDS", 29, ("console", "ingest"), "Time after which API Gateway ends a request that waits"
 )
 STREAM_WAIT_SECONDS = _number(
     "STREAM_WAIT_SECONDS", 5, ("ingest",), "Longest wait of a create request for the stream of the prediction"
@@ -196,16 +208,19 @@ STREAM_WAIT_SECONDS = _number(
 MAX_WAITING_REQUESTS = _integer(
     "MAX_WAITING_REQUESTS",
     200,
-    ("ingest", "query"),
+    ("console", "ingest", "query"),
     "Requests that may wait at the same time; others do not wait",
 )
 MAX_WAITING_REQUESTS_PER_TENANT = _integer(
-    "MAX_WAITING_REQUESTS_PER_TENANT", 50, ("ingest", "query"), "The same for the requests of one tenant"
+    "MAX_WAITING_REQUESTS_PER_TENANT",
+    50,
+    ("console", "ingest", "query"),
+    "The same for the requests of one tenant",
 )
 TENANT_MAX_CONCURRENCY = _integer(
     "TENANT_MAX_CONCURRENCY",
     0,
-    ("dispatch", "notify", "sweep", "admin"),
+    ("admin", "console", "dispatch", "notify", "sweep"),
     "Predictions of a tenant that run at Replicate at a time, unless it has a limit of its own; 0: no limit",
 )
 BATCHED_PREDICTIONS_PER_MINUTE = _number(
@@ -226,7 +241,7 @@ ENABLE_TRANSFER_ACCELERATION = _boolean(
 )
 INPUT_VALIDATION = _boolean(
     "INPUT_VALIDATION",
-    ("admin", "catalog", "dispatch", "ingest"),
+    ("admin", "catalog", "console", "dispatch", "ingest"),
     "Whether inputs are validated against the schemas of their models",
     default=True,
 )
@@ -234,26 +249,39 @@ INPUT_VALIDATION = _boolean(
 # Access
 SIGNING_SECRET_ARN = _required_text(
     "SIGNING_SECRET_ARN",
-    ("admin", "authorize", "dispatch", "files", "harvest", "ingest", "query", "sweep", "webhook"),
+    ("admin", "authorize", "console", "dispatch", "files", "harvest", "ingest", "query", "sweep", "webhook"),
     "Secret from which all signing keys are derived",
 )
 ENABLE_USAGE_PLANS = _boolean(
-    "ENABLE_USAGE_PLANS", ("admin", "authorize"), "Whether API keys are limited by usage plans", default=False
+    "ENABLE_USAGE_PLANS",
+    ("admin", "authorize", "console"),
+    "Whether API keys are limited by usage plans",
+    default=False,
 )
 USAGE_PLAN_PREFIX = _text(
-    "USAGE_PLAN_PREFIX", "replicate-proxy", ("admin",), "Prefix of the names of this stack's usage plans"
+    "USAGE_PLAN_PREFIX",
+    "replicate-proxy",
+    ("admin", "console"),
+    "Prefix of the names of this stack's usage plans",
 )
 DEFAULT_RATE_LIMIT = _number(
-    "DEFAULT_RATE_LIMIT", 10, ("admin",), "Rate limit of a key that has no limits", "requests/s"
+    "DEFAULT_RATE_LIMIT", 10, ("admin", "console"), "Rate limit of a key that has no limits", "requests/s"
 )
 DEFAULT_BURST_LIMIT = _integer(
-    "DEFAULT_BURST_LIMIT", 20, ("admin",), "Burst limit of a key that has no limits", "requests"
+    "DEFAULT_BURST_LIMIT", 20, ("admin", "console"), "Burst limit of a key that has no limits", "requests"
 )
 DEFAULT_MONTHLY_QUOTA = _integer(
-    "DEFAULT_MONTHLY_QUOTA", 0, ("admin",), "Quota of a key that has no limits; 0 is no quota", "requests"
+    "DEFAULT_MONTHLY_QUOTA",
+    0,
+    ("admin", "console"),
+    "Quota of a key that has no limits; 0 is no quota",
+    "requests",
 )
 AUTHORIZER_CACHE_SECONDS = _number(
-    "AUTHORIZER_CACHE_SECONDS", 60, ("admin",), "How long API Gateway caches the authorizer's answer"
+    "AUTHORIZER_CACHE_SECONDS",
+    60,
+    ("admin", "console"),
+    "How long API Gateway caches the authorizer's answer",
 )
 JWT_ISSUER = _text("JWT_ISSUER", "", ("authorize",), "Issuer of accepted tokens; no tokens if empty")
 JWT_AUDIENCE = _required_text(
@@ -287,28 +315,28 @@ JWKS_MAX_STALE_SECONDS = _number(
 # Replicate
 REPLICATE_API_TOKEN = _required_text(
     "REPLICATE_API_TOKEN",
-    ("admin", "catalog", "dispatch", "sweep"),
+    ("admin", "catalog", "console", "dispatch", "sweep"),
     "Name of the SSM parameter with Replicate's API token",
 )
 REPLICATE_WEBHOOK_SECRET = _required_text(
     "REPLICATE_WEBHOOK_SECRET",
-    ("admin", "webhook"),
+    ("admin", "console", "webhook"),
     "Name of the SSM parameter with the secret of Replicate's webhooks",
 )
 TENANT_TOKENS_PREFIX = _required_text(
     "TENANT_TOKENS_PREFIX",
-    ("admin", "catalog", "dispatch", "sweep"),
+    ("admin", "catalog", "console", "dispatch", "sweep"),
     "Path of the SSM parameters with the API tokens of tenants' own accounts",
 )
 TENANT_WEBHOOK_SECRETS_PREFIX = _required_text(
     "TENANT_WEBHOOK_SECRETS_PREFIX",
-    ("admin", "webhook"),
+    ("admin", "console", "webhook"),
     "Path of the SSM parameters with the webhook secrets of tenants' own accounts",
 )
 REPLICATE_API_BASE_URL = _text(
     "REPLICATE_API_BASE_URL",
     "https://api.replicate.com",
-    ("admin", "catalog", "dispatch", "sweep"),
+    ("admin", "catalog", "console", "dispatch", "sweep"),
     "Base of Replicate's API",
 )
 REPLICATE_STREAM_BASE_URL = _text(
@@ -319,7 +347,7 @@ REPLICATE_STREAM_BASE_URL = _text(
 )
 ENABLE_REPLICATE_WEBHOOKS = _boolean(
     "ENABLE_REPLICATE_WEBHOOKS",
-    _JOB_WRITERS,
+    (*_JOB_WRITERS, "console"),
     "Whether Replicate sends webhooks; else polling",
     default=True,
 )
@@ -344,51 +372,60 @@ CREATES_BURST = _integer(
 REPLICATE_READ_TIMEOUT_SECONDS = _number(
     "REPLICATE_READ_TIMEOUT_SECONDS",
     20,
-    ("admin", "catalog", "dispatch", "sweep"),
+    ("admin", "catalog", "console", "dispatch", "sweep"),
     "Longest pause within a response of Replicate",
     local_only=True,
 )
 BREAKER_OPEN_SECONDS = _number(
     "BREAKER_OPEN_SECONDS",
     30,
-    ("admin", "dispatch", "sweep"),
+    ("admin", "console", "dispatch", "sweep"),
     "Time from the opening of the circuit breaker to the first probe",
     local_only=True,
 )
 BREAKER_PROBE_LEASE_SECONDS = _number(
     "BREAKER_PROBE_LEASE_SECONDS",
     60,
-    ("admin", "dispatch", "sweep"),
+    ("admin", "console", "dispatch", "sweep"),
     "Time after which a probe without a result is given up",
     local_only=True,
 )
 
 # Pipeline
 QUEUED_TIMEOUT_SECONDS = _number(
-    "QUEUED_TIMEOUT_SECONDS", 120, _JOB_WRITERS, "Wait for dispatch before the sweep enqueues a job again"
+    "QUEUED_TIMEOUT_SECONDS",
+    120,
+    (*_JOB_WRITERS, "console"),
+    "Wait for dispatch before the sweep enqueues a job again",
 )
 UNKNOWN_OUTCOME_TIMEOUT_SECONDS = _number(
     "UNKNOWN_OUTCOME_TIMEOUT_SECONDS",
     30,
-    _JOB_WRITERS,
+    (*_JOB_WRITERS, "console"),
     "Wait before a submission of unknown outcome is resolved",
 )
 # Replicate's list shows a prediction up to two minutes late; what it does not show would be paid for twice.
 RESUBMIT_AFTER_SECONDS = _number(
     "RESUBMIT_AFTER_SECONDS",
     180,
-    _JOB_WRITERS,
+    (*_JOB_WRITERS, "console"),
     "Wait before a submission without a trace is sent again",
     min_on_aws=120,
 )
 WEBHOOK_TIMEOUT_SECONDS = _number(
-    "WEBHOOK_TIMEOUT_SECONDS", 300, _JOB_WRITERS, "Wait for Replicate's webhook before the sweep polls"
+    "WEBHOOK_TIMEOUT_SECONDS",
+    300,
+    (*_JOB_WRITERS, "console"),
+    "Wait for Replicate's webhook before the sweep polls",
 )
 POLL_INTERVAL_SECONDS = _number(
-    "POLL_INTERVAL_SECONDS", 5, _JOB_WRITERS, "First interval of polling without webhooks"
+    "POLL_INTERVAL_SECONDS", 5, (*_JOB_WRITERS, "console"), "First interval of polling without webhooks"
 )
 HARVEST_TIMEOUT_SECONDS = _number(
-    "HARVEST_TIMEOUT_SECONDS", 600, _JOB_WRITERS, "Wait before the sweep starts an unfinished harvest again"
+    "HARVEST_TIMEOUT_SECONDS",
+    600,
+    (*_JOB_WRITERS, "console"),
+    "Wait before the sweep starts an unfinished harvest again",
 )
 SWEEP_DURATION_SECONDS = _number(
     "SWEEP_DURATION_SECONDS", 0, ("sweep",), "Time for which a sweep repeats its passes; 0 is one pass"
@@ -400,6 +437,12 @@ DISPATCH_LEASE_SECONDS = _number(
 # Output files
 OUTPUTS_BASE_URL = _required_text(
     "OUTPUTS_BASE_URL", ("dispatch", "harvest"), "Base of the URLs of output files and streams"
+)
+CONSOLE_IMAGES_URL = _text(
+    "CONSOLE_IMAGES_URL",
+    "https://*.cloudfront.net",
+    ("console",),
+    "Base of the URLs of images that the console shows; its host may begin with `*.`",
 )
 OUTPUT_HOSTS: Setting[tuple[str, ...]] = Setting(
     "OUTPUT_HOSTS",
@@ -437,7 +480,7 @@ HARVEST_RESERVED_SECONDS = _number(
 )
 
 # Webhooks to applications
-_DELIVERY_FUNCTIONS = ("admin", "deliver", "endpoints", "notify", "sweep")
+_DELIVERY_FUNCTIONS = ("admin", "console", "deliver", "endpoints", "notify", "sweep")
 DELIVERY_SCHEDULE: Setting[tuple[float, ...]] = Setting(
     "DELIVERY_SCHEDULE",
     parse_numbers,
@@ -448,7 +491,11 @@ DELIVERY_SCHEDULE: Setting[tuple[float, ...]] = Setting(
     "seconds",
 )
 WEBHOOK_PORTS: Setting[tuple[int, ...]] = Setting(
-    "WEBHOOK_PORTS", parse_integers, (443,), ("deliver", "endpoints", "ingest"), "Ports of webhook URLs"
+    "WEBHOOK_PORTS",
+    parse_integers,
+    (443,),
+    ("console", "deliver", "endpoints", "ingest"),
+    "Ports of webhook URLs",
 )
 DELIVERY_TOTAL_TIMEOUT_SECONDS = _number(
     "DELIVERY_TOTAL_TIMEOUT_SECONDS",

@@ -37,14 +37,22 @@ class Router:
     """The handlers of one function by method and resource.
 
     Our absolute URLs start with `public_base_url`; if it is empty, they follow the host of each request.
-    `cors` None reads the policy from the environment.
+    `cors` None reads the policy from the environment. `build_error_response` makes the response to an
+    exception.
     """
 
-    def __init__(self, *, public_base_url: str = "", cors: CorsPolicy | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        public_base_url: str = "",
+        cors: CorsPolicy | None = None,
+        build_error_response: Callable[[Exception], Response] = problem_from_error,
+    ) -> None:
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._query_parameters: dict[tuple[str, str], frozenset[str]] = {}
         self._public_base_url = public_base_url.rstrip("/")
         self._cors = CorsPolicy.from_env(os.environ) if cors is None else cors
+        self._build_error_response = build_error_response
 
     @property
     def routes(self) -> Collection[tuple[str, str]]:
@@ -115,7 +123,7 @@ class Router:
                 self._check_query(request)
                 return handler(request)
         except Exception as error:  # noqa: BLE001 - outermost frame: the caller gets a 500, the log the trace
-            return problem_from_error(error)
+            return self._build_error_response(error)
 
     def _check_query(self, request: Request) -> None:
         known = self._query_parameters.get((request.method, request.resource))

@@ -57,6 +57,14 @@ class AuditAction(StrEnum):
     TRIP_BREAKER = "breaker.trip"
     RESET_BREAKER = "breaker.reset"
     REFRESH_WEBHOOK_SECRET = "webhook_secret.refresh"  # noqa: S105 - the name of an action
+    CREATE_CONSOLE_LINK = "console_link.create"
+    OPEN_CONSOLE_LINK = "console_link.open"
+    CREATE_PREDICTION = "prediction.create"
+    CANCEL_PREDICTION = "prediction.cancel"
+    CREATE_ENDPOINT = "endpoint.create"
+    UPDATE_ENDPOINT = "endpoint.update"
+    DELETE_ENDPOINT = "endpoint.delete"
+    TEST_ENDPOINT = "endpoint.test"
 
 
 class AuditSource(StrEnum):

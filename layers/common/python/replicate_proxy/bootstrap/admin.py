@@ -120,6 +120,14 @@ def build_dead_letter_queues(
 
 @cache
 def build_router() -> Router:
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
+    add_admin_routes(router, build_admin_services())
+    return router
+
+
+@cache
+def build_admin_services() -> AdminServices:
+    """Build the services that the admin API and the console share."""
     table = env[ACCESS_TABLE]
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
     budget_store = DynamoBudgetStore(get_client("dynamodb"), env[USAGE_TABLE])
@@ -136,53 +144,48 @@ def build_router() -> Router:
         find_budget=budget_store.find_budget,
     )
     concurrency = build_concurrency_service(audit)
-    router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_admin_routes(
-        router,
-        AdminServices(
-            keys=keys,
-            tenants=TenantService(
-                store=DynamoTenantStore(get_client("dynamodb"), table),
-                usage_plan_keys=usage_plan_keys,
-                clock=clock,
-                audit=audit,
-            ),
-            model_entries=_build_model_entries(audit, concurrency),
-            concurrency=concurrency,
-            dead_letters=DeadLetterService(
-                SqsQueueClient(get_client("sqs")),
-                build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),
-                clock=clock,
-                sleep=time.sleep,
-                audit=audit,
-            ),
-            breaker=BreakerService(build_circuit_breakers().of(SHARED_ACCOUNT), audit),
-            redeliveries=AuditedRedeliveries(build_redelivery_service(), audit),
-            webhook_secret=WebhookSecretService(build_webhook_secret_refresher(), audit),
-            usage=build_usage_reader(),
-            pauses=PauseService(store=DynamoPauseStore(build_control_table()), clock=clock, audit=audit),
-            audit=build_audit_trail(),
-            jobs=build_job_store(),
-            job_search=JobSearch(
-                DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
-                build_usage_reader(),
-                clock,
-            ),
-            storyteller=JobStoryteller(
-                jobs=build_job_store(),
-                documents=build_document_store(),
-                deliveries=build_delivery_store(),
-                audit=build_audit_trail(),
-                stack_name=env[USAGE_PLAN_PREFIX],
-            ),
-            renderer=PredictionRenderer(build_document_store()),
-            budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
-            accounts=build_account_service(),
-            get_account_breaker=lambda tenant, name: build_circuit_breakers().of(Account(tenant, name)),
+    return AdminServices(
+        keys=keys,
+        tenants=TenantService(
+            store=DynamoTenantStore(get_client("dynamodb"), table),
+            usage_plan_keys=usage_plan_keys,
             clock=clock,
+            audit=audit,
         ),
+        model_entries=_build_model_entries(audit, concurrency),
+        concurrency=concurrency,
+        dead_letters=DeadLetterService(
+            SqsQueueClient(get_client("sqs")),
+            build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),
+            clock=clock,
+            sleep=time.sleep,
+            audit=audit,
+        ),
+        breaker=BreakerService(build_circuit_breakers().of(SHARED_ACCOUNT), audit),
+        redeliveries=AuditedRedeliveries(build_redelivery_service(), audit),
+        webhook_secret=WebhookSecretService(build_webhook_secret_refresher(), audit),
+        usage=build_usage_reader(),
+        pauses=PauseService(store=DynamoPauseStore(build_control_table()), clock=clock, audit=audit),
+        audit=build_audit_trail(),
+        jobs=build_job_store(),
+        job_search=JobSearch(
+            DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
+            build_usage_reader(),
+            clock,
+        ),
+        storyteller=JobStoryteller(
+            jobs=build_job_store(),
+            documents=build_document_store(),
+            deliveries=build_delivery_store(),
+            audit=build_audit_trail(),
+            stack_name=env[USAGE_PLAN_PREFIX],
+        ),
+        renderer=PredictionRenderer(build_document_store()),
+        budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
+        accounts=build_account_service(),
+        get_account_breaker=lambda tenant, name: build_circuit_breakers().of(Account(tenant, name)),
+        clock=clock,
     )
-    return router
 
 
 @cache

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.services.input_check import CheckInput
 
 
 # Twenty batches of the largest size at once.
@@ -73,9 +74,79 @@ _BATCH_BURST = 1000
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
-    idempotency = DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
-    waiter = JobWaiter(
+    parser, renderer = build_parser(), PredictionRenderer(build_document_store())
+    batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
+    batches = BatchService(
+        store=build_batch_store(),
+        idempotency=_build_idempotency_store(),
+        factory=_build_factory(),
+        queue=_build_queue(),
+        canceler=build_canceler(),
+        limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
+        clock=clock,
+        budgets=_build_budget_gate(),
+        check_input=_build_input_check(),
+        checkpoint=checkpoint,
+    )
+    router = Router(public_base_url=env[PUBLIC_BASE_URL])
+    add_prediction_write_routes(
+        router,
+        parser=parser,
+        creator=build_creator(),
+        canceler=build_canceler(),
+        waiter=_build_waiter(),
+        stream_waiter=StreamUrlWaiter(_build_streams(), _build_waiter(), env[STREAM_WAIT_SECONDS]),
+        renderer=renderer,
+    )
+    add_batch_write_routes(router, parser=parser, batches=batches, renderer=renderer)
+    return router
+
+
+@cache
+def build_creator() -> JobCreator:
+    return JobCreator(
+        store=build_job_store(),
+        idempotency=_build_idempotency_store(),
+        factory=_build_factory(),
+        queue=_build_queue(),
+        clock=clock,
+        budgets=_build_budget_gate(),
+        check_input=_build_input_check(),
+        checkpoint=checkpoint,
+    )
+
+
+@cache
+def build_canceler() -> JobCanceler:
+    return JobCanceler(build_job_updater(), _build_queue(), _build_waiter(), checkpoint=checkpoint)
+
+
+@cache
+def build_parser() -> JobRequestParser:
+    settings = ParserSettings(webhook_addresses=build_webhook_address_policy())
+    return JobRequestParser(
+        settings,
+        _check_input,
+        build_known_models(),
+        build_model_entries(),
+        build_pause_switch().check,
+        build_account_directory().find,
+    )
+
+
+@cache
+def _build_queue() -> SqsCommandQueue:
+    return SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+
+
+@cache
+def _build_idempotency_store() -> DynamoIdempotencyStore:
+    return DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
+
+
+@cache
+def _build_waiter() -> JobWaiter:
+    return JobWaiter(
         store=build_job_store(),
         clock=clock,
         sleep=time.sleep,
@@ -85,49 +156,25 @@ def build_router() -> Router:
             build_control_table(), clock, env[MAX_WAITING_REQUESTS], env[MAX_WAITING_REQUESTS_PER_TENANT]
         ),
     )
-    canceler = JobCanceler(build_job_updater(), queue, waiter, checkpoint=checkpoint)
-    streams = KnownStreams(build_known_models(), load_stream_signing_key, build_account_directory().find)
-    factory = JobFactory(build_document_store(), build_job_timeouts(), streams.find_url)
-    budgets, schemas = _build_budget_gate(), build_known_schemas()
-    check_input = InputChecker(schemas).check if schemas is not None else accept_all
-    parser, renderer = _build_parser(), PredictionRenderer(build_document_store())
-    creator = JobCreator(
-        store=build_job_store(),
-        idempotency=idempotency,
-        factory=factory,
-        queue=queue,
-        clock=clock,
-        budgets=budgets,
-        check_input=check_input,
-        checkpoint=checkpoint,
-    )
-    batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
-    batches = BatchService(
-        store=build_batch_store(),
-        idempotency=idempotency,
-        factory=factory,
-        queue=queue,
-        canceler=canceler,
-        limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
-        clock=clock,
-        budgets=budgets,
-        check_input=check_input,
-        checkpoint=checkpoint,
-    )
-    router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_prediction_write_routes(
-        router,
-        parser=parser,
-        creator=creator,
-        canceler=canceler,
-        waiter=waiter,
-        stream_waiter=StreamUrlWaiter(streams, waiter, env[STREAM_WAIT_SECONDS]),
-        renderer=renderer,
-    )
-    add_batch_write_routes(router, parser=parser, batches=batches, renderer=renderer)
-    return router
 
 
+@cache
+def _build_streams() -> KnownStreams:
+    return KnownStreams(build_known_models(), load_stream_signing_key, build_account_directory().find)
+
+
+@cache
+def _build_factory() -> JobFactory:
+    return JobFactory(build_document_store(), build_job_timeouts(), _build_streams().find_url)
+
+
+@cache
+def _build_input_check() -> CheckInput:
+    schemas = build_known_schemas()
+    return InputChecker(schemas).check if schemas is not None else accept_all
+
+
+@cache
 def _build_budget_gate() -> BudgetGate:
     bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * MICRO_PER_USD))
     store = DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE])
@@ -138,18 +185,6 @@ def _build_budget_gate() -> BudgetGate:
         clock=clock,
         sleep=time.sleep,
         random_fraction=random.random,
-    )
-
-
-def _build_parser() -> JobRequestParser:
-    settings = ParserSettings(webhook_addresses=build_webhook_address_policy())
-    return JobRequestParser(
-        settings,
-        _check_input,
-        build_known_models(),
-        build_model_entries(),
-        build_pause_switch().check,
-        build_account_directory().find,
     )
 
 

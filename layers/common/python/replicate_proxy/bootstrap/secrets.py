@@ -52,6 +52,11 @@ def load_file_signing_key() -> bytes:
 
 
 @cache
+def load_console_signing_key() -> bytes:
+    return signing.derive_key(load_root_secret(), "console-sessions")
+
+
+@cache
 def load_stream_signing_key() -> bytes:
     return signing.derive_key(load_root_secret(), "stream-urls")
 

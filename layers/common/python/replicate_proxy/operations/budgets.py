@@ -38,7 +38,11 @@ class BudgetService:
         limits = self._store.get_limits(owner)
         if limits is None:
             raise UnknownNameError(f"{owner.name} has no budget")
-        return limits, self._store.list_states([owner], self._clock.now())
+        return limits, self.list_states(owner)
+
+    def list_states(self, owner: BudgetOwner) -> list[BudgetState]:
+        """Return the present windows, none without a budget."""
+        return self._store.list_states([owner], self._clock.now())
 
     def put(self, owner: BudgetOwner, limits: BudgetLimits, stage: Stage) -> None:
         """Set the limits. What was spent and reserved before in the same window counts."""

@@ -33,7 +33,7 @@ def add_model_entry_routes(router: Router, entries: ModelEntryService) -> None:
     def replace_entries(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         body = parse_body(PutModelEntriesBody, request.json(max_bytes=1_000_000))
-        by_name = {entry.name: _build_entry(entry.name, entry) for entry in body.models}
+        by_name = {entry.name: build_entry(entry.name, entry) for entry in body.models}
         if len(by_name) < len(body.models):
             raise field_error("models", "must have one entry for each name")
         return _respond_with_document(entries.replace_all(by_name, if_match=_if_match(request)))
@@ -51,7 +51,7 @@ def add_model_entry_routes(router: Router, entries: ModelEntryService) -> None:
         body = parse_body(PutModelEntryBody, request.json())
         if body.name not in (None, name):
             raise field_error("name", "must be the name in the path, or be left out")
-        document = entries.put(_build_entry(name, body), if_match=_if_match(request))
+        document = entries.put(build_entry(name, body), if_match=_if_match(request))
         return json_response(200, build_entry_view(document.entries[name]), {"etag": document.etag})
 
     @router.delete(_ENTRY)
@@ -71,7 +71,8 @@ def _respond_with_document(document: EntryDocument) -> Response:
     return json_response(200, {"models": views}, {"etag": document.etag})
 
 
-def _build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
+def build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
+    """Return the entry that a body describes."""
     return ModelEntry(
         name=name,
         target=body.target,

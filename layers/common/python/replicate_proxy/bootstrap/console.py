@@ -1,0 +1,69 @@
+"""The composition root of the console function."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from replicate_proxy.auth.authorizer import Authorizer
+from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.console_store import ControlTableLinks, ControlTableSignInLimiter
+from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.bootstrap.admin import build_admin_services
+from replicate_proxy.bootstrap.audit import build_audit_log
+from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.delivery import build_delivery_store
+from replicate_proxy.bootstrap.documents import build_document_store
+from replicate_proxy.bootstrap.endpoints import build_endpoint_service
+from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.ingest import build_canceler, build_creator, build_parser
+from replicate_proxy.bootstrap.job_stores import build_job_store
+from replicate_proxy.bootstrap.redelivery import build_redelivery_service
+from replicate_proxy.bootstrap.secrets import load_api_key_digest_key, load_console_signing_key
+from replicate_proxy.console.access import ConsoleAccess
+from replicate_proxy.console.routes import build_console_router
+from replicate_proxy.console.services import ConsoleServices
+from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.settings import ACCESS_TABLE, CONSOLE_IMAGES_URL, PUBLIC_BASE_URL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_proxy.api.routing import Router
+
+
+@cache
+def build_router(folder: Path) -> Router:
+    """Build the pages once per execution environment; `folder` is that of the function."""
+    services = ConsoleServices(
+        admin=build_admin_services(),
+        audit=build_audit_log(),
+        jobs=build_job_store(),
+        documents=build_document_store(),
+        renderer=PredictionRenderer(build_document_store()),
+        parser=build_parser(),
+        creator=build_creator(),
+        canceler=build_canceler(),
+        endpoints=build_endpoint_service(),
+        redelivery=build_redelivery_service(),
+        deliveries=build_delivery_store(),
+        clock=clock,
+        images_url=env[CONSOLE_IMAGES_URL],
+    )
+    return build_console_router(folder, services, _build_access(), public_base_url=env[PUBLIC_BASE_URL])
+
+
+def _build_access() -> ConsoleAccess:
+    keys = DynamoKeyStore(get_client("dynamodb"), env[ACCESS_TABLE])
+    return ConsoleAccess(
+        authorizer=Authorizer(
+            keys=keys, token_verifier=None, load_digest_key=load_api_key_digest_key, clock=clock
+        ),
+        keys=keys,
+        links=ControlTableLinks(build_control_table()),
+        limiter=ControlTableSignInLimiter(build_control_table(), clock),
+        load_signing_key=load_console_signing_key,
+        load_digest_key=load_api_key_digest_key,
+        clock=clock,
+        audit=build_audit_log(),
+    )

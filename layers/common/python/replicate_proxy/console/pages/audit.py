@@ -1,0 +1,75 @@
+"""The page of the audit trail: what was changed by whom, and whether the records are unchanged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.audit import build_audit_view
+from replicate_proxy.api.pagination import decode_cursor, encode_cursor
+from replicate_proxy.audit.model import AuditAction, AuditFilter, is_position
+from replicate_proxy.errors import parameter_error
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Response
+    from replicate_proxy.console.page import Page
+    from replicate_proxy.console.pages_router import PageRouter
+    from replicate_proxy.console.services import ConsoleServices
+
+_PAGE_SIZE = 40
+_MAX_VERIFIED_PAGES = 10
+
+
+def add_audit_page(pages: PageRouter, services: ConsoleServices) -> None:
+    """Register the page of the audit trail, for operators only."""
+    trail = services.admin.audit
+
+    @pages.get("/audit", operator=True)
+    def list_records(page: Page) -> Response:
+        position = decode_cursor(page.request.query.get("cursor") or None, _require_position)
+        part = trail.list_records(_parse_filter(page), before_position=position, limit=_PAGE_SIZE)
+        following = part.next_position
+        return page.render(
+            "audit.html",
+            records=[build_audit_view(record) for record in part.records],
+            actions=[action.value for action in AuditAction],
+            next_url=None if following is None else page.url_with(cursor=encode_cursor((following,))),
+            verification=_verify(services) if page.request.query.get("verify") else None,
+        )
+
+
+def _verify(services: ConsoleServices) -> dict[str, Any]:
+    """Verify the chain from its beginning, as far as the time of a page allows."""
+    position, checked = None, 0
+    for _ in range(_MAX_VERIFIED_PAGES):
+        result = services.admin.audit.verify(after_position=position)
+        checked += result.checked
+        position = result.next_position
+        if not result.is_valid or position is None:
+            break
+    return {
+        "is_valid": result.is_valid,
+        "checked": checked,
+        "error": result.error,
+        "sequence": result.sequence,
+        "is_complete": position is None,
+        "head": result.head,
+    }
+
+
+def _parse_filter(page: Page) -> AuditFilter:
+    query = page.request.query
+    action = query.get("action") or None
+    if action is not None and action not in AuditAction:
+        raise parameter_error("action", f"must be one of {', '.join(AuditAction)}")
+    return AuditFilter(
+        action=action,
+        key_id=query.get("key_id") or None,
+        tenant=query.get("tenant") or None,
+        target=query.get("target") or None,
+    )
+
+
+def _require_position(text: str) -> str:
+    if not is_position(text):
+        raise ValueError(text)
+    return text

@@ -1,0 +1,224 @@
+"""Pages of webhooks: endpoints with their health, deliveries with their attempts, and what resends them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.pagination import decode_cursor, encode_cursor
+from replicate_proxy.api.validation import parse_body
+from replicate_proxy.api.webhooks.bodies import CreateEndpointBody
+from replicate_proxy.api.webhooks.views import (
+    build_attempt_view,
+    build_delivery_view,
+    build_endpoint_view,
+    build_health_view,
+)
+from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.console.pages.predictions import choose_tenant, list_tenant_names
+from replicate_proxy.errors import NotFoundError, field_error
+from replicate_proxy.webhooks.model import PREDICTION_TARGET, EventKind
+from replicate_proxy.webhooks.ports import DeliveryPosition
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Response
+    from replicate_proxy.console.page import Page
+    from replicate_proxy.console.pages_router import PageRouter
+    from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.webhooks.endpoints import Endpoint
+
+_PAGE_SIZE = 50
+_MAX_RESEND_HOURS = 24 * 30
+_ENDPOINT = "/endpoints/{tenant}/{endpoint_id}"
+
+
+def add_delivery_pages(pages: PageRouter, services: ConsoleServices) -> None:
+    """Register the pages of endpoints and deliveries."""
+    _add_lists(pages, services)
+    _add_endpoint_changes(pages, services)
+    _add_resends(pages, services)
+
+
+def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
+    @pages.get("/deliveries")
+    def show_deliveries(page: Page) -> Response:
+        return _show_deliveries(page, services)
+
+    @pages.get(_ENDPOINT)
+    def show_endpoint(page: Page) -> Response:
+        endpoint = _find_endpoint(page, services)
+        rows, next_url = _list_deliveries(page, services, endpoint.tenant, endpoint.id)
+        attempts = services.deliveries.list_attempts_by_target(
+            endpoint.tenant, endpoint.id, after=None, limit=_PAGE_SIZE
+        )
+        return page.render(
+            "endpoint.html",
+            tenant=endpoint.tenant,
+            endpoint=build_endpoint_view(endpoint),
+            health=build_health_view(services.endpoints.get_health(endpoint)),
+            rows=rows,
+            next_url=next_url,
+            attempts=[build_attempt_view(attempt) for attempt in attempts.attempts],
+        )
+
+
+def _add_endpoint_changes(pages: PageRouter, services: ConsoleServices) -> None:
+    @pages.post("/endpoints/{tenant}")
+    def create_endpoint(page: Page) -> Response:
+        tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+
+        def change() -> Response:
+            events = page.form.get_all("events")
+            body = parse_body(
+                CreateEndpointBody,
+                {
+                    "url": page.form.get("url"),
+                    "events": events,
+                    "description": page.form.get("description"),
+                },
+            )
+            with services.audit.change(AuditAction.CREATE_ENDPOINT, "endpoints", tenant=tenant) as audited:
+                endpoint = services.endpoints.create(
+                    tenant,
+                    url=body.url,
+                    events=tuple(map(EventKind, body.events)),
+                    description=body.description,
+                )
+                audited.after = build_endpoint_view(endpoint)
+            return page.render(
+                "endpoint_created.html", tenant=tenant, endpoint=endpoint, secret=endpoint.secrets[0].text
+            )
+
+        return page.attempt(
+            change, lambda problem: _show_deliveries(page, services, tenant=tenant, problem=problem)
+        )
+
+    @pages.post(f"{_ENDPOINT}/enable")
+    def enable_endpoint(page: Page) -> Response:
+        endpoint = _find_endpoint(page, services)
+        with _audit_update(services, endpoint) as audited:
+            enabled = services.endpoints.enable(endpoint.tenant, endpoint.id)
+            audited.after = build_endpoint_view(enabled)
+            if endpoint.disabled_at is not None:
+                services.redelivery.redeliver_missed(enabled, endpoint.disabled_at)
+        return _return_to(page, endpoint, "enabled")
+
+    @pages.post(f"{_ENDPOINT}/disable")
+    def disable_endpoint(page: Page) -> Response:
+        endpoint = _find_endpoint(page, services)
+        with _audit_update(services, endpoint) as audited:
+            disabled = services.endpoints.update(endpoint.tenant, endpoint.id, enabled=False)
+            audited.after = build_endpoint_view(disabled)
+        return _return_to(page, endpoint, "disabled")
+
+    @pages.post(f"{_ENDPOINT}/delete")
+    def delete_endpoint(page: Page) -> Response:
+        endpoint = _find_endpoint(page, services)
+        with services.audit.change(
+            AuditAction.DELETE_ENDPOINT,
+            f"endpoints/{endpoint.id}",
+            tenant=endpoint.tenant,
+            before=build_endpoint_view(endpoint),
+        ):
+            services.endpoints.delete(endpoint.tenant, endpoint.id)
+        return page.redirect("/deliveries", tenant=endpoint.tenant, notice="deleted")
+
+    @pages.post(f"{_ENDPOINT}/test")
+    def send_test_event(page: Page) -> Response:
+        endpoint = _find_endpoint(page, services)
+        with services.audit.change(
+            AuditAction.TEST_ENDPOINT, f"endpoints/{endpoint.id}", tenant=endpoint.tenant
+        ):
+            services.redelivery.send_test_event(endpoint, base_url=page.public_base_url)
+        return _return_to(page, endpoint, "tested")
+
+
+def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:
+    @pages.post("/deliveries/{tenant}/resend")
+    def resend_failed(page: Page) -> Response:
+        tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+        hours = page.form.get_optional(hours=int).get("hours", 0)
+        if not 1 <= hours <= _MAX_RESEND_HOURS:
+            raise field_error("hours", f"must be a whole number from 1 to {_MAX_RESEND_HOURS}")
+        count, position = 0, None
+        result = services.admin.redeliveries.redeliver_all_failed(tenant, page.now - timedelta(hours=hours))
+        count, position = result.count, result.next_position
+        return page.render(
+            "resent.html", tenant=tenant, count=count, is_complete=position is None, hours=hours
+        )
+
+    @pages.post("/deliveries/{tenant}/{delivery_id}/redeliver")
+    def redeliver(page: Page) -> Response:
+        tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+        delivery = services.admin.redeliveries.redeliver(tenant, page.request.path_params["delivery_id"])
+        if delivery.target == PREDICTION_TARGET or page.form.get("back") == "prediction":
+            return page.redirect(f"/predictions/{tenant}/{delivery.job_id}", notice="redelivered")
+        return page.redirect(f"/endpoints/{tenant}/{delivery.target}", notice="redelivered")
+
+
+def _show_deliveries(
+    page: Page,
+    services: ConsoleServices,
+    *,
+    tenant: str | None = None,
+    problem: dict[str, Any] | None = None,
+) -> Response:
+    tenant = tenant or choose_tenant(page)
+    names = list_tenant_names(services) if page.signed_in.is_operator else []
+    endpoints: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    next_url = None
+    if tenant is not None:
+        endpoints = [
+            {
+                **build_endpoint_view(endpoint),
+                "health": build_health_view(services.endpoints.get_health(endpoint)),
+            }
+            for endpoint in services.endpoints.list_all(tenant)
+        ]
+        rows, next_url = _list_deliveries(page, services, tenant, PREDICTION_TARGET)
+    return page.render(
+        "deliveries.html",
+        status=problem["status"] if problem else 200,
+        tenant=tenant,
+        tenants=names,
+        endpoints=endpoints,
+        rows=rows,
+        next_url=next_url,
+        event_kinds=[kind.value for kind in EventKind if kind is not EventKind.TEST],
+        problem=problem,
+    )
+
+
+def _list_deliveries(
+    page: Page, services: ConsoleServices, tenant: str, target: str
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the newest deliveries to a target, and the URL of the next page."""
+    after = decode_cursor(page.request.query.get("cursor") or None, DeliveryPosition.parse)
+    part = services.deliveries.list_by_target(
+        tenant, target, since=None, after=after, limit=_PAGE_SIZE, oldest_first=False
+    )
+    position = part.next_position
+    next_url = None if position is None else page.url_with(cursor=encode_cursor(position))
+    return [build_delivery_view(delivery) for delivery in part.deliveries], next_url
+
+
+def _find_endpoint(page: Page, services: ConsoleServices) -> Endpoint:
+    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+    endpoint_id = page.request.path_params["endpoint_id"]
+    if endpoint_id == PREDICTION_TARGET:
+        raise NotFoundError("no such endpoint")
+    return services.endpoints.get(tenant, endpoint_id)
+
+
+def _audit_update(services: ConsoleServices, endpoint: Endpoint) -> Any:
+    return services.audit.change(
+        AuditAction.UPDATE_ENDPOINT,
+        f"endpoints/{endpoint.id}",
+        tenant=endpoint.tenant,
+        before=build_endpoint_view(endpoint),
+    )
+
+
+def _return_to(page: Page, endpoint: Endpoint, notice: str) -> Response:
+    return page.redirect(f"/endpoints/{endpoint.tenant}/{endpoint.id}", notice=notice)

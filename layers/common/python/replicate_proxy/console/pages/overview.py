@@ -1,0 +1,194 @@
+"""The first page: what needs attention, how much is going on, and what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.budgets.model import BudgetOwner
+from replicate_proxy.console.charts import build_chart
+from replicate_proxy.console.formatting import format_money, format_number
+from replicate_proxy.console.job_views import build_job_rows
+from replicate_proxy.console.pages.predictions import list_tenant_names
+from replicate_proxy.errors import ProxyError
+from replicate_proxy.observability import logger
+from replicate_proxy.pauses.pause import ALL_TENANTS
+from replicate_proxy.usage.model import UsageCounts
+from replicate_proxy.usage.report import UsageGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import date
+
+    from replicate_proxy.api.http import Response
+    from replicate_proxy.budgets.model import BudgetState
+    from replicate_proxy.console.charts import Chart
+    from replicate_proxy.console.page import Page
+    from replicate_proxy.console.pages_router import PageRouter
+    from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.usage.report import UsageReport
+
+_CHART_DAYS = 14
+_OVERDUE_AFTER = timedelta(minutes=3)
+_MAX_OVERDUE = 20
+_RECENT_JOBS = 100
+_SHOWN_JOBS = 8
+_MAX_TENANTS_WITH_BUDGET = 40
+_PARALLEL_READS = 8
+_WARNING_PERCENT = 80
+_ALL_PERCENT = 100
+
+
+def add_overview_page(pages: PageRouter, services: ConsoleServices) -> None:
+    """Register the first page, and the control of the circuit breaker that it has."""
+    admin = services.admin
+
+    @pages.get("")
+    def show_overview(page: Page) -> Response:
+        if page.signed_in.tenant is None:
+            return _show_for_operator(page, services)
+        return _show_for_tenant(page, services, page.signed_in.tenant)
+
+    @pages.post("/breaker/open", operator=True)
+    def open_breaker(page: Page) -> Response:
+        minutes = page.form.get_optional(minutes=float).get("minutes")
+        admin.breaker.trip(seconds=None if minutes is None else min(max(minutes, 0.1), 1440) * 60)
+        return page.redirect("", notice="breaker_open")
+
+    @pages.post("/breaker/close", operator=True)
+    def close_breaker(page: Page) -> Response:
+        admin.breaker.reset()
+        return page.redirect("", notice="breaker_closed")
+
+    @pages.post("/webhook-secret/refresh", operator=True)
+    def refresh_webhook_secret(page: Page) -> Response:
+        admin.webhook_secret.refresh()
+        return page.redirect("", notice="refreshed")
+
+
+def read_all(**reads: Callable[[], Any]) -> dict[str, Any]:
+    """Return the results of reads that wait for AWS, made at the same time; None for one that failed."""
+
+    def read(name: str) -> Any:
+        try:
+            return reads[name]()
+        except ProxyError as error:
+            logger.warning("part of a page could not be read", part=name, reason=str(error))
+            return None
+
+    with ThreadPoolExecutor(_PARALLEL_READS) as executor:
+        return dict(zip(reads, executor.map(read, reads), strict=True))
+
+
+def build_budget_rows(states: Sequence[BudgetState]) -> list[dict[str, Any]]:
+    """Return what is used of each budget, the fullest first."""
+    rows = []
+    for state in states:
+        limit = state.limit_micro_usd
+        percent = _ALL_PERCENT if limit == 0 else state.committed_micro_usd / limit * _ALL_PERCENT
+        rows.append(
+            {
+                "tenant": state.window.owner.tenant,
+                "key_id": state.window.owner.key_id,
+                "period": state.window.period.value,
+                "limit": limit,
+                "spent": state.spent_micro_usd,
+                "committed": state.committed_micro_usd,
+                "percent": round(percent),
+                "width": min(percent, _ALL_PERCENT),
+                "kind": _describe_use(percent),
+                "resets_at": state.window.resets_at,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["percent"])
+
+
+def build_daily_charts(report: UsageReport) -> dict[str, Chart]:
+    """Return the charts of ended predictions and of costs, a bar for each day of the report."""
+    by_day = {row.group[0]: row.counts for row in report.rows}
+    days = _list_days(report.first_day, report.last_day)
+    counts = [(day, by_day.get(day, UsageCounts())) for day in days]
+    return {
+        "jobs": build_chart(
+            [
+                (day, count.jobs, f"{format_number(count.jobs)}, {count.failed} failed")
+                for day, count in counts
+            ]
+        ),
+        "costs": build_chart(
+            [(day, count.cost_micro_usd, format_money(count.cost_micro_usd)) for day, count in counts]
+        ),
+    }
+
+
+def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
+    admin, today = services.admin, page.now.date()
+    first = today - timedelta(days=_CHART_DAYS - 1)
+    read = read_all(
+        queues=admin.dead_letters.get_depths,
+        breaker=admin.breaker.describe,
+        pauses=admin.pauses.read,
+        usage=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY,)),
+        tenants=lambda: admin.usage.report(None, today, today, (UsageGroup.TENANT,)),
+        counts=admin.job_search.count,
+        overdue=lambda: services.jobs.list_due_jobs(before=page.now - _OVERDUE_AFTER, limit=_MAX_OVERDUE),
+        names=lambda: list_tenant_names(services),
+    )
+    return page.render(
+        "overview_operator.html",
+        **read,
+        charts=build_daily_charts(read["usage"]) if read["usage"] else None,
+        budgets=_read_budgets(services, read["names"] or []),
+        dead=[
+            {"name": name, "count": depth.waiting + depth.in_flight}
+            for name, (_, depth) in (read["queues"] or {}).items()
+        ],
+        all_tenants=ALL_TENANTS,
+        overdue_after=_OVERDUE_AFTER.total_seconds(),
+    )
+
+
+def _read_budgets(services: ConsoleServices, names: Sequence[str]) -> list[dict[str, Any]]:
+    def read(tenant: str) -> list[BudgetState]:
+        return services.admin.budgets.list_states(BudgetOwner(tenant))
+
+    found = read_all(**{name: lambda name=name: read(name) for name in names[:_MAX_TENANTS_WITH_BUDGET]})
+    return build_budget_rows([state for states in found.values() for state in states or []])
+
+
+def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Response:
+    admin, today = services.admin, page.now.date()
+    first = today - timedelta(days=_CHART_DAYS - 1)
+    read = read_all(
+        jobs=lambda: services.jobs.list_jobs(tenant, before_id=None, min_id=None, limit=_RECENT_JOBS).jobs,
+        pauses=admin.pauses.read,
+        usage=lambda: admin.usage.report(tenant, first, today, (UsageGroup.DAY,)),
+        budgets=lambda: build_budget_rows(admin.budgets.list_states(BudgetOwner(tenant))),
+        endpoints=lambda: services.endpoints.list_all(tenant),
+    )
+    jobs = read["jobs"] or ()
+    pauses: Mapping[str, Any] = read["pauses"] or {}
+    return page.render(
+        "overview_tenant.html",
+        tenant=tenant,
+        usage=read["usage"],
+        charts=build_daily_charts(read["usage"]) if read["usage"] else None,
+        budgets=read["budgets"] or [],
+        pause=pauses.get(tenant) or pauses.get(ALL_TENANTS),
+        disabled=[endpoint for endpoint in read["endpoints"] or () if not endpoint.is_enabled],
+        counts=Counter(job.status.value for job in jobs),
+        recent=len(jobs),
+        rows=build_job_rows(jobs[:_SHOWN_JOBS], services.documents, services.images_url, page.now),
+    )
+
+
+def _describe_use(percent: float) -> str:
+    if percent >= _ALL_PERCENT:
+        return "bad"
+    return "trouble" if percent >= _WARNING_PERCENT else "good"
+
+
+def _list_days(first: date, last: date) -> list[str]:
+    return [(first + timedelta(days=index)).isoformat() for index in range((last - first).days + 1)]

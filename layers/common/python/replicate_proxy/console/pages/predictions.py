@@ -1,0 +1,221 @@
+"""Pages of predictions: the list, one prediction, and running it again."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.pagination import decode_id_cursor, encode_cursor
+from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
+from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.console.charts import build_waterfall
+from replicate_proxy.console.formatting import find_safe_url, format_json
+from replicate_proxy.console.job_views import (
+    STATUS_KINDS,
+    build_job_rows,
+    find_image,
+    find_ran_seconds,
+    find_requested_submission,
+    name_model,
+)
+from replicate_proxy.errors import NotFoundError, parameter_error
+from replicate_proxy.ids import is_id
+from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.operations.job_search import JobFilter
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.http import Response
+    from replicate_proxy.console.page import Page
+    from replicate_proxy.console.pages_router import PageRouter
+    from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.operations.job_search import JobSearchPage
+
+PAGE_SIZE = 50
+_PREDICTION = "/predictions/{tenant}/{id}"
+AGES = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+_MODEL_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
+    """Register the list of predictions, the page of one, and what it can do."""
+
+    @pages.get("/predictions")
+    def list_predictions(page: Page) -> Response:
+        tenant = choose_tenant(page)
+        names = list_tenant_names(services) if page.signed_in.is_operator else []
+        found = _search(page, services, tenant)
+        rows = build_job_rows(found.jobs, services.documents, services.images_url, page.now)
+        next_id = found.next_before_id
+        return page.render(
+            "predictions.html",
+            tenant=tenant,
+            tenants=names,
+            statuses=[status.value for status in JobStatus],
+            ages=list(AGES),
+            rows=rows,
+            next_url=None if next_id is None else page.url_with(cursor=encode_cursor((next_id,))),
+        )
+
+    @pages.get(_PREDICTION)
+    def show_prediction(page: Page) -> Response:
+        job = _find_job(page, services)
+        return _show(page, services, job)
+
+    @pages.post(f"{_PREDICTION}/cancel")
+    def cancel(page: Page) -> Response:
+        job = _find_job(page, services)
+        with services.audit.change(
+            AuditAction.CANCEL_PREDICTION,
+            f"jobs/{job.tenant}/{job.id}",
+            tenant=job.tenant,
+            before={"status": job.status.value},
+        ) as change:
+            change.after = {"status": services.canceler.request_cancel(job).status.value}
+        return page.redirect(f"/predictions/{job.tenant}/{job.id}", notice="cancel")
+
+    @pages.get(f"{_PREDICTION}/run")
+    def show_run(page: Page) -> Response:
+        page.signed_in.require_write()
+        job = _find_job(page, services)
+        return _show_run(page, job, format_json(services.documents.load(job.input)))
+
+    @pages.post(f"{_PREDICTION}/run")
+    def run(page: Page) -> Response:
+        job = _find_job(page, services)
+        text = page.form.get_text("input")
+        return page.attempt(
+            lambda: _run_again(page, services, job),
+            lambda problem: _show_run(page, job, text, problem=problem),
+        )
+
+
+def choose_tenant(page: Page) -> str | None:
+    """Return the tenant that the page is about: the viewer's own, or for operators the parameter."""
+    viewer = page.signed_in
+    tenant = page.request.query.get("tenant") or viewer.tenant
+    if tenant is None:
+        return None
+    if not is_tenant_name(tenant):
+        raise NotFoundError("no such tenant")
+    return viewer.require_tenant(tenant)
+
+
+def list_tenant_names(services: ConsoleServices) -> list[str]:
+    """Return the tenants that have settings or a key."""
+    names = {tenant.name for tenant in services.admin.tenants.list()}
+    return sorted(names | {key.tenant for key in services.admin.keys.list()})
+
+
+def _search(page: Page, services: ConsoleServices, tenant: str | None) -> JobSearchPage:
+    """Return the jobs of a page; they may be fewer, or none, although others follow."""
+    status, age = _parse_status(page), _parse_age(page)
+    job_filter = JobFilter(
+        statuses=frozenset({status}) if status else frozenset(),
+        tenant=tenant,
+        model=_parse_model(page),
+        created_after=page.now - age if age else None,
+    )
+    before_id = decode_id_cursor(page.request.query.get("cursor") or None)
+    return services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE)
+
+
+def _parse_status(page: Page) -> JobStatus | None:
+    text = page.request.query.get("status")
+    if not text:
+        return None
+    if text not in JobStatus:
+        raise parameter_error("status", f"must be one of {', '.join(JobStatus)}")
+    return JobStatus(text)
+
+
+def _parse_model(page: Page) -> str | None:
+    text = (page.request.query.get("model") or "").strip()
+    if text and not _MODEL_PATTERN.fullmatch(text):
+        raise parameter_error("model", "must be the name of a model, like owner/name")
+    return text or None
+
+
+def _parse_age(page: Page) -> timedelta | None:
+    text = page.request.query.get("age")
+    if not text:
+        return None
+    if text not in AGES:
+        raise parameter_error("age", f"must be one of {', '.join(AGES)}")
+    return AGES[text]
+
+
+def _find_job(page: Page, services: ConsoleServices) -> Job:
+    """Return the job of the address. Raises NotFoundError, also for another tenant's."""
+    tenant, job_id = page.request.path_params["tenant"], page.request.path_params["id"]
+    page.signed_in.require_tenant(tenant)
+    job = services.jobs.get(tenant, job_id) if is_tenant_name(tenant) and is_id(job_id) else None
+    if job is None:
+        raise NotFoundError("no such prediction")
+    return job
+
+
+def _show(page: Page, services: ConsoleServices, job: Job) -> Response:
+    deliveries = services.deliveries.list_by_job(job.tenant, job.id)
+    attempts = services.deliveries.list_attempts_by_job(job.tenant, job.id)
+    view = services.renderer.render(job)
+    files = [
+        {
+            **record,
+            "thumbnail": find_image(record.get("thumbnail_url"), services.images_url),
+            "link": find_safe_url(record.get("url")),
+        }
+        for record in view["proxy"]["files"]
+    ]
+    return page.render(
+        "prediction.html",
+        job=job,
+        view=view,
+        kind=STATUS_KINDS[job.status],
+        model=name_model(job),
+        seconds=find_ran_seconds(job, page.now),
+        hops=build_waterfall(job, deliveries, page.now),
+        files=files,
+        deliveries=[build_delivery_view(delivery) for delivery in deliveries],
+        attempts=[build_attempt_view(attempt) for attempt in attempts],
+        output_urls=_list_urls(view.get("output")),
+    )
+
+
+def _list_urls(output: Any) -> list[str]:
+    values = output if isinstance(output, list) else [output]
+    return [url for url in map(find_safe_url, values) if url]
+
+
+def _show_run(page: Page, job: Job, text: str, *, problem: dict[str, Any] | None = None) -> Response:
+    return page.render(
+        "prediction_run.html",
+        status=problem["status"] if problem else 200,
+        job=job,
+        model=name_model(job) if job.requested_model is None else job.requested_model,
+        text=text,
+        problem=problem,
+    )
+
+
+def _run_again(page: Page, services: ConsoleServices, job: Job) -> Response:
+    principal = page.signed_in.act_for(job.tenant)
+    if not page.signed_in.is_operator:
+        principal.require(Scope.PREDICTIONS_WRITE)
+    body = json.dumps({"input": page.form.get_json("input")}).encode()
+    request = replace(page.request, headers={}, query={}, body=body, public_base_url=page.public_base_url)
+    with services.audit.change(
+        AuditAction.CREATE_PREDICTION,
+        f"jobs/{job.tenant}/{job.id}",
+        tenant=job.tenant,
+        parameters={"again": True},
+    ) as change:
+        parsed = services.parser.parse(request, find_requested_submission(job), principal)
+        created = services.creator.create(parsed, principal).job
+        change.after = {"id": created.id, "model": name_model(created)}
+    return page.redirect(f"/predictions/{created.tenant}/{created.id}", notice="created")

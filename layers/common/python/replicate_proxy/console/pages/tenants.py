@@ -1,0 +1,229 @@
+"""Pages of tenants: their settings, keys, budget and pause."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.api.admin.bodies import (
+    TENANT_NAME_RULE,
+    CreateKeyBody,
+    PauseBody,
+    PutBudgetBody,
+    PutTenantBody,
+    RotateKeyBody,
+)
+from replicate_proxy.api.admin.stage import get_stage
+from replicate_proxy.api.validation import parse_body
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
+from replicate_proxy.budgets.model import BudgetOwner
+from replicate_proxy.console.pages.overview import build_budget_rows
+from replicate_proxy.console.pages.predictions import list_tenant_names
+from replicate_proxy.errors import NotFoundError, UnknownNameError, field_error
+from replicate_proxy.operations.keys import describe_key
+from replicate_proxy.operations.tenants import describe_tenant
+from replicate_proxy.pauses.pause import ALL_TENANTS, PauseMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.api.http import Response
+    from replicate_proxy.auth.keys import ApiKey
+    from replicate_proxy.console.page import Page
+    from replicate_proxy.console.pages_router import PageRouter
+    from replicate_proxy.console.services import ConsoleServices
+
+_TENANT = "/tenants/{name}"
+_KEY = "/keys/{id}"
+
+
+def add_tenant_pages(pages: PageRouter, services: ConsoleServices) -> None:
+    """Register the pages of tenants and keys, for operators only."""
+    _add_reads(pages, services)
+    _add_settings(pages, services)
+    _add_pauses(pages, services)
+    _add_key_changes(pages, services)
+
+
+def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
+    @pages.get("/tenants", operator=True)
+    def list_tenants(page: Page) -> Response:
+        settings = {tenant.name: tenant for tenant in services.admin.tenants.list()}
+        keys = services.admin.keys.list()
+        pauses = services.admin.pauses.read()
+        rows = [
+            {
+                "name": name,
+                "display_name": settings[name].display_name if name in settings else "",
+                "keys": sum(key.tenant == name and key.revoked_at is None for key in keys),
+                "last_used_at": max(
+                    (key.last_used_at for key in keys if key.tenant == name and key.last_used_at),
+                    default=None,
+                ),
+                "pause": pauses.get(name),
+            }
+            for name in list_tenant_names(services)
+        ]
+        return page.render("tenants.html", rows=rows, pause=pauses.get(ALL_TENANTS))
+
+    @pages.get("/open-tenant", operator=True)
+    def open_tenant(page: Page) -> Response:
+        name = page.request.query.get("name", "").strip()
+        if not is_tenant_name(name):
+            raise field_error("name", TENANT_NAME_RULE)
+        return page.redirect(f"/tenants/{name}")
+
+    @pages.get(_TENANT, operator=True)
+    def show_tenant(page: Page) -> Response:
+        return _show_tenant(page, services, _name(page))
+
+
+def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
+    @pages.post(f"{_TENANT}/settings", operator=True)
+    def put_settings(page: Page) -> Response:
+        name = _name(page)
+
+        def change() -> Response:
+            images = page.form.get_optional(format=str, quality=int)
+            body = parse_body(
+                PutTenantBody, {"display_name": page.form.get("display_name"), "images": images}
+            )
+            stored = _find_settings(services, name)
+            services.admin.tenants.put(
+                name,
+                display_name=body.display_name,
+                images=ImageDefaults(body.images.format, body.images.quality),
+                # The form does not have them.
+                token_limits=stored.token_limits if stored else None,
+                stage=get_stage(page.request),
+            )
+            return page.redirect(f"/tenants/{name}", notice="saved")
+
+        return _attempt(page, services, name, change)
+
+    @pages.post(f"{_TENANT}/budget", operator=True)
+    def put_budget(page: Page) -> Response:
+        name = _name(page)
+
+        def change() -> Response:
+            limits = page.form.get_optional(day_usd=str, month_usd=str)
+            owner, stage = BudgetOwner(name), get_stage(page.request)
+            if limits:
+                services.admin.budgets.put(owner, parse_body(PutBudgetBody, limits).to_limits(), stage)
+            else:
+                services.admin.budgets.delete(owner, stage)
+            return page.redirect(f"/tenants/{name}", notice="saved")
+
+        return _attempt(page, services, name, change)
+
+
+def _add_pauses(pages: PageRouter, services: ConsoleServices) -> None:
+    @pages.post("/pause", operator=True)
+    def pause(page: Page) -> Response:
+        body = parse_body(
+            PauseBody,
+            {
+                "tenant": page.form.get("tenant") or None,
+                "mode": page.form.get("mode"),
+                "reason": page.form.get("reason"),
+            },
+        )
+        services.admin.pauses.pause(body.tenant, body.mode, body.reason)
+        return page.redirect(f"/tenants/{body.tenant}" if body.tenant else "/tenants", notice="paused")
+
+    @pages.post("/resume", operator=True)
+    def resume(page: Page) -> Response:
+        tenant = page.form.get("tenant") or None
+        if tenant is not None and not is_tenant_name(tenant):
+            raise field_error("tenant", TENANT_NAME_RULE)
+        services.admin.pauses.resume(tenant)
+        return page.redirect(f"/tenants/{tenant}" if tenant else "/tenants", notice="resumed")
+
+
+def _add_key_changes(pages: PageRouter, services: ConsoleServices) -> None:
+    keys = services.admin.keys
+
+    @pages.post(f"{_TENANT}/keys", operator=True)
+    def create_key(page: Page) -> Response:
+        name = _name(page)
+
+        def change() -> Response:
+            body = parse_body(
+                CreateKeyBody,
+                {
+                    "tenant": name,
+                    "name": page.form.get("name"),
+                    "scopes": page.form.get_all("scopes"),
+                    "allowed_ips": page.form.get_lines("allowed_ips"),
+                    "allowed_models": page.form.get_lines("allowed_models"),
+                },
+            )
+            key, secret = keys.create(body, get_stage(page.request))
+            return _show_secret(page, key, str(secret), "created")
+
+        return _attempt(page, services, name, change)
+
+    @pages.post(f"{_KEY}/rotate", operator=True)
+    def rotate_key(page: Page) -> Response:
+        hours = page.form.get_optional(hours=float).get("hours", 24.0)
+        body = parse_body(RotateKeyBody, {"overlap_seconds": round(hours * 3600)})
+        key, secret = keys.rotate(
+            page.request.path_params["id"],
+            timedelta(seconds=body.overlap_seconds),
+            get_stage(page.request),
+        )
+        return _show_secret(page, key, str(secret), "rotated")
+
+    @pages.post(f"{_KEY}/revoke", operator=True)
+    def revoke_key(page: Page) -> Response:
+        key, _ = keys.revoke(page.request.path_params["id"], get_stage(page.request))
+        return page.redirect(f"/tenants/{key.tenant}", notice="revoked")
+
+
+def _attempt(page: Page, services: ConsoleServices, name: str, change: Callable[[], Response]) -> Response:
+    return page.attempt(change, lambda problem: _show_tenant(page, services, name, problem=problem))
+
+
+def _show_tenant(
+    page: Page, services: ConsoleServices, name: str, *, problem: dict[str, Any] | None = None
+) -> Response:
+    admin, owner = services.admin, BudgetOwner(name)
+    settings = _find_settings(services, name)
+    keys = [describe_key(key) for key in admin.keys.list(tenant=name)]
+    try:
+        limits, states = admin.budgets.get(owner)
+    except UnknownNameError:
+        limits, states = None, []
+    return page.render(
+        "tenant.html",
+        status=problem["status"] if problem else 200,
+        name=name,
+        settings=describe_tenant(settings or Tenant(name)),
+        has_settings=settings is not None,
+        keys=keys,
+        limits=limits,
+        budgets=build_budget_rows(states),
+        pause=admin.pauses.read().get(name),
+        pause_modes=[mode.value for mode in PauseMode],
+        scopes=[scope.value for scope in Scope],
+        problem=problem,
+    )
+
+
+def _show_secret(page: Page, key: ApiKey, secret: str, verb: str) -> Response:
+    return page.render("key_secret.html", key=describe_key(key), secret=secret, verb=verb)
+
+
+def _find_settings(services: ConsoleServices, name: str) -> Tenant | None:
+    try:
+        return services.admin.tenants.get(name)
+    except UnknownNameError:
+        return None
+
+
+def _name(page: Page) -> str:
+    name = page.request.path_params["name"]
+    if not is_tenant_name(name):
+        raise NotFoundError("no such tenant")
+    return name

@@ -1,0 +1,37 @@
+"""The services behind the console: those of the admin API, and of the API of tenants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replicate_proxy.api.admin.routes import AdminServices
+    from replicate_proxy.api.predictions.job_request_parser import JobRequestParser
+    from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.ports import Clock, DocumentStore, JobStore
+    from replicate_proxy.services.cancel import JobCanceler
+    from replicate_proxy.services.ingest import JobCreator
+    from replicate_proxy.services.rendering import PredictionRenderer
+    from replicate_proxy.webhooks.endpoint_service import EndpointService
+    from replicate_proxy.webhooks.ports import DeliveryStore
+    from replicate_proxy.webhooks.redelivery import RedeliveryService
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleServices:
+    """`images_url` is the base of the URLs of images that pages show; its host may begin with `*.`."""
+
+    admin: AdminServices
+    audit: AuditLog
+    jobs: JobStore
+    documents: DocumentStore
+    renderer: PredictionRenderer
+    parser: JobRequestParser
+    creator: JobCreator
+    canceler: JobCanceler
+    endpoints: EndpointService
+    redelivery: RedeliveryService
+    deliveries: DeliveryStore
+    clock: Clock
+    images_url: str

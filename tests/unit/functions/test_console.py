@@ -1,0 +1,593 @@
+"""The console through its handler: sign-in, sessions, forms, tenants, and what each page changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from replicate_proxy.audit.model import AuditFilter
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.aws.audit_store import DynamoAuditStore
+from replicate_proxy.aws.console_store import MAX_ATTEMPTS_PER_MINUTE
+from replicate_proxy.bootstrap.environment import clock
+from replicate_proxy.jobs.model import Cost, Document, JobStatus, Submission, SubmissionKind, TimelineStep
+from tests.support.aws import AUDIT_TABLE
+from tests.support.builders import make_job
+from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicate_proxy.audit.model import AuditRecord
+    from replicate_proxy.jobs.model import Job
+
+HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
+OPERATOR_PAGES = (
+    *("/dead-letters", "/dead-letters/dispatch", "/models", "/models/new", "/tenants", "/tenants/acme"),
+    "/audit",
+)
+SHARED_PAGES = ("", "/predictions", "/deliveries", "/usage")
+
+
+@pytest.fixture(autouse=True)
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with console_account(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def operator() -> Browser:
+    browser = Browser()
+    assert browser.sign_in(store_key(Scope.ADMIN, tenant="operator", name="op")).status == 303
+    return browser
+
+
+@pytest.fixture
+def tenant() -> Browser:
+    browser = Browser()
+    assert browser.sign_in(store_key()).status == 303
+    return browser
+
+
+@pytest.fixture
+def reader() -> Browser:
+    browser = Browser()
+    assert browser.sign_in(store_key(Scope.PREDICTIONS_READ)).status == 303
+    return browser
+
+
+def list_audit() -> list[AuditRecord]:
+    store = DynamoAuditStore(boto3.client("dynamodb"), AUDIT_TABLE)
+    return list(store.list_records(AuditFilter(), before_position=None, limit=50).records)
+
+
+def make_finished_job(**fields: object) -> Job:
+    now = datetime.now(UTC)
+    record = {
+        "path": [0],
+        "outcome": "compressed",
+        "url": "https://cdn.test/outputs/a.webp",
+        "thumbnail_url": "https://cdn.test/thumbs/a.webp",
+        "bytes_before": 2000,
+        "bytes_after": 1000,
+        "width": 64,
+        "height": 64,
+    }
+    defaults: dict[str, object] = {
+        "created_at": now,
+        "model": "acme/flux",
+        "files": Document(text=json.dumps([record])),
+        "output": Document(text='["https://cdn.test/outputs/a.webp"]'),
+        "cost": Cost(micro_usd=3000, basis="1 image × $0.003"),
+        "timeline": {TimelineStep.ACCEPTED: now, TimelineStep.FINISHED: now + timedelta(seconds=2)},
+    }
+    return store_job(make_job(JobStatus.SUCCEEDED, **{**defaults, **fields}))
+
+
+# Sign-in and sessions
+
+
+def test_page_without_session_leads_to_sign_in_and_back() -> None:
+    browser = Browser()
+    page = browser.get("/predictions")
+    assert (page.status, page.location) == (303, "/sign-in?next=%2Fpredictions")
+    page = browser.post("/sign-in", {"key": str(store_key()), "next": "/predictions"})
+    assert (page.status, page.location) == (303, "/predictions")
+    assert browser.get("/predictions").status == 200
+
+
+@pytest.mark.parametrize("target", ["//evil.test", "/\\evil.test", "https://evil.test", "/..//evil.test/?a"])
+def test_sign_in_leads_to_no_other_site(target: str) -> None:
+    page = Browser().post("/sign-in", {"key": str(store_key()), "next": target})
+    assert page.headers["location"] == "/prod/console"
+
+
+def test_cookie_is_protected_and_holds_no_secret() -> None:
+    secret = store_key()
+    header = Browser().post("/sign-in", {"key": str(secret)}).headers["set-cookie"]
+    assert header.startswith("__Host-console=")
+    assert {"Path=/", "HttpOnly", "SameSite=Strict", "Secure"} <= set(header.split("; "))
+    assert "Domain" not in header
+    assert secret.secret not in header
+
+
+def test_cookie_without_https_has_no_prefix() -> None:
+    browser = Browser(scheme="http")
+    header = browser.post("/sign-in", {"key": str(store_key())}, origin="http://proxy.test").headers[
+        "set-cookie"
+    ]
+    assert header.startswith("console=")
+    assert "Secure" not in header
+
+
+@pytest.mark.parametrize("key", ["", "rp_short", "rp_aaaaaaaaaaaa_" + "a" * 43])
+def test_unknown_key_is_rejected_with_advice(key: str) -> None:
+    page = Browser().post("/sign-in", {"key": key})
+    assert page.status == 401
+    assert "key" in page.text.lower()
+    assert "set-cookie" not in page.headers
+
+
+def test_key_without_read_scope_cannot_sign_in() -> None:
+    page = Browser().post("/sign-in", {"key": str(store_key(Scope.FILES_WRITE))})
+    assert page.status == 403
+    assert "predictions:read" in page.text
+
+
+def test_sign_in_is_limited_per_address() -> None:
+    browser, other = Browser(), Browser(source_ip="203.0.113.8")
+    statuses = [browser.post("/sign-in", {"key": "x"}).status for _ in range(MAX_ATTEMPTS_PER_MINUTE + 1)]
+    assert statuses == [*[401] * MAX_ATTEMPTS_PER_MINUTE, 429]
+    assert other.sign_in(store_key()).status == 303
+
+
+def test_forged_and_foreign_cookies_are_no_session() -> None:
+    browser = Browser()
+    browser.sign_in(store_key())
+    content, _, signature = browser.cookies["__Host-console"].partition(".")
+    for value in (f"{content}x.{signature}", f"{content}.{'0' * 64}", "", "a.b", "é.x", "." * 9000):
+        browser.cookies["__Host-console"] = value
+        assert browser.get().status == 303
+
+
+def test_revoked_key_ends_the_session(tenant: Browser) -> None:
+    (key,) = get_key_store().list()
+    get_key_store().save(replace(key, revoked_at=datetime.now(UTC)))
+    assert tenant.get("/predictions").status == 303
+
+
+def test_expired_key_ends_the_session(tenant: Browser) -> None:
+    (key,) = get_key_store().list()
+    get_key_store().save(replace(key, expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+    assert tenant.get().status == 303
+
+
+def test_rotation_without_overlap_ends_sessions_of_the_old_secret(operator: Browser) -> None:
+    browser, secret = Browser(), store_key()
+    browser.sign_in(secret)
+    assert operator.post(f"/keys/{secret.key_id}/rotate", {"hours": "1"}).status == 200
+    assert browser.get().status == 200
+    assert operator.post(f"/keys/{secret.key_id}/rotate", {"hours": "0"}).status == 200
+    assert browser.get().status == 303
+
+
+def test_session_is_bound_to_the_addresses_of_the_key() -> None:
+    browser = Browser()
+    browser.sign_in(store_key(allowed_ips=("203.0.113.0/24",)))
+    assert browser.get().status == 200
+    browser.source_ip = "198.51.100.1"
+    assert browser.get().status == 303
+
+
+def test_session_ends_after_twelve_hours(tenant: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = datetime.now(UTC) + timedelta(hours=12, seconds=1)
+    monkeypatch.setattr(type(clock), "now", lambda _self: later)
+    assert tenant.get().status == 303
+
+
+def test_sign_out_ends_the_session(tenant: Browser) -> None:
+    page = tenant.post("/sign-out")
+    assert (page.status, "Max-Age=0" in page.headers["set-cookie"]) == (303, True)
+    assert tenant.get().status == 303
+
+
+def test_part_of_page_without_session_makes_htmx_leave() -> None:
+    page = Browser().get("/predictions", headers={"HX-Request": "true"})
+    assert page.headers["hx-redirect"].endswith("/sign-in?next=%2Fpredictions")
+
+
+# Forms
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://evil.test", "http://proxy.test"])
+def test_form_of_another_origin_is_rejected(operator: Browser, origin: str | None) -> None:
+    assert operator.post("/pause", {"mode": "hold"}, origin=origin).status == 403
+    assert Browser().post("/sign-in", {"key": str(store_key())}, origin=origin).status == 403
+    assert list_audit() == []
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64, "é"])
+def test_form_without_token_of_the_session_is_rejected(operator: Browser, token: str) -> None:
+    assert operator.post("/pause", {"mode": "hold"}, csrf=token).status == 403
+
+
+def test_token_of_another_session_is_rejected(operator: Browser, tenant: Browser) -> None:
+    assert operator.post("/pause", {"mode": "hold"}, csrf=tenant.token).status == 403
+    assert operator.post("/pause", {"mode": "hold"}).status == 303
+
+
+def test_json_is_no_form(operator: Browser) -> None:
+    page = operator.send("POST", "/pause", body="{}", headers={"Content-Type": "application/json"})
+    assert page.status == 415
+
+
+# Headers and files
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/predictions", "/nothing"])
+def test_page_has_security_headers(operator: Browser, path: str) -> None:
+    browser = Browser() if path == "/sign-in" else operator
+    headers = browser.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_static_files_may_be_cached_for_ever_under_the_name_of_their_content() -> None:
+    browser = Browser()
+    names = re.findall(r"/static/([^\"]+)", browser.get("/sign-in").html)
+    assert len(names) == 2
+    for name in names:
+        page = browser.get(f"/static/{name}")
+        assert (page.status, "immutable" in page.headers["cache-control"]) == (200, True)
+    assert browser.get("/static/console.000000000000.css").status == 404
+
+
+def test_pages_have_no_inline_style_or_script(operator: Browser) -> None:
+    job = make_finished_job()
+    for path in (*SHARED_PAGES, *OPERATOR_PAGES, f"/predictions/acme/{job.id}", "/usage?tenant=acme"):
+        html = operator.get(path).html
+        assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=|javascript:", html), path
+
+
+# Tenants
+
+
+@pytest.mark.parametrize("path", OPERATOR_PAGES)
+def test_pages_of_operators_do_not_exist_for_tenants(operator: Browser, tenant: Browser, path: str) -> None:
+    assert operator.get(path).status == 200
+    assert tenant.get(path).status == 404
+
+
+@pytest.mark.parametrize("path", SHARED_PAGES)
+def test_pages_are_narrowed_to_the_tenant(operator: Browser, tenant: Browser, path: str) -> None:
+    assert operator.get(path).status == 200
+    page = tenant.get(path)
+    assert page.status == 200
+    assert "Dead letters" not in page.text
+
+
+def test_foreign_tenants_pages_are_404(tenant: Browser) -> None:
+    job = make_finished_job(tenant="globex")
+    for path in (
+        f"/predictions/globex/{job.id}",
+        f"/predictions/acme/{job.id}",
+        f"/predictions/globex/{job.id}/run",
+        "/predictions?tenant=globex",
+        "/deliveries?tenant=globex",
+        "/usage?tenant=globex",
+        "/endpoints/globex/ep_1",
+    ):
+        assert tenant.get(path).status == 404, path
+    for path in (
+        f"/predictions/globex/{job.id}/cancel",
+        f"/predictions/globex/{job.id}/run",
+        "/endpoints/globex",
+        "/deliveries/globex/resend",
+        f"/deliveries/globex/{job.id}.1.prediction/redeliver",
+        "/pause",
+        "/tenants/acme/keys",
+    ):
+        assert tenant.post(path).status == 404, path
+
+
+def test_reader_sees_no_form_and_may_not_post(reader: Browser) -> None:
+    job = make_finished_job()
+    page = reader.get(f"/predictions/acme/{job.id}")
+    assert "read-only" in page.text
+    assert "Run again" not in page.text
+    assert re.findall(r'<form method="post" action="[^"]*/console(/[^"]*)"', page.html) == ["/sign-out"]
+    assert reader.post(f"/predictions/acme/{job.id}/cancel").status == 403
+    assert reader.post("/endpoints/acme", {"url": "https://a.test"}).status == 403
+    assert reader.get(f"/predictions/acme/{job.id}/run").status == 403
+
+
+def test_link_opens_the_view_of_a_tenant_once_and_read_only(operator: Browser) -> None:
+    created = operator.post("/links", {"tenant": "acme"})
+    (link,) = re.findall(r"https://proxy\.test/prod/console(/link\?token=[\w-]+)", created.html)
+    guest = Browser()
+    assert guest.get(link).status == 200
+    token = link.partition("=")[2]
+    assert guest.post("/link", {"token": token}).status == 303
+    page = guest.get()
+    assert "acme" in page.text
+    assert "read-only" in page.text
+    assert guest.get("/tenants").status == 404
+    assert guest.get("/predictions?tenant=globex").status == 404
+    assert guest.get("/predictions").status == 200
+    assert Browser().post("/link", {"token": token}).status == 401
+    assert [record.action for record in list_audit()] == ["console_link.open", "console_link.create"]
+
+
+def test_link_ends_with_the_key_that_made_it(operator: Browser) -> None:
+    html = operator.post("/links", {"tenant": "acme"}).html
+    (token,) = re.findall(r"token=([\w-]+)", html)
+    guest = Browser()
+    guest.post("/link", {"token": token})
+    (key,) = get_key_store().list()
+    get_key_store().save(replace(key, revoked_at=datetime.now(UTC)))
+    assert guest.get().status == 303
+
+
+def test_tenants_make_no_links(tenant: Browser) -> None:
+    assert tenant.post("/links", {"tenant": "acme"}).status == 404
+
+
+# Predictions
+
+
+def test_hostile_texts_are_shown_as_text(operator: Browser) -> None:
+    job = make_finished_job(
+        input=Document(text=json.dumps({"prompt": HOSTILE})),
+        error=HOSTILE,
+        model=HOSTILE,
+        logs=Document(text=json.dumps(HOSTILE)),
+        output=Document(text=json.dumps(["javascript:alert(1)", HOSTILE])),
+        webhook="javascript:alert(1)",
+        files=Document(
+            text=json.dumps(
+                [
+                    {
+                        "path": [0],
+                        "outcome": "stored",
+                        "url": "javascript:alert(1)",
+                        "thumbnail_url": "https://cdn.test.evil.test/a",
+                        "reason": HOSTILE,
+                    }
+                ]
+            )
+        ),
+    )
+    for path in (
+        f"/predictions/acme/{job.id}",
+        "/predictions?tenant=acme",
+        f"/predictions/acme/{job.id}/run",
+    ):
+        html = operator.get(path).html
+        assert "<script>alert" not in html
+        assert "<img src=x" not in html
+        assert 'href="javascript' not in html
+        assert "evil.test" not in re.sub(r"<pre.*?</pre>", "", html, flags=re.DOTALL)
+        assert "&lt;script&gt;alert(1)" in html
+
+
+def test_prediction_shows_files_cost_and_times(tenant: Browser) -> None:
+    job = make_finished_job()
+    page = tenant.get(f"/predictions/acme/{job.id}")
+    assert 'src="https://cdn.test/thumbs/a.webp"' in page.html
+    assert "2 kB → 1 kB −50 %" in page.text
+    assert "1 image × $0.003" in page.text
+    assert "in our queue" in page.text
+    assert f'<time datetime="{job.created_at.isoformat(timespec="milliseconds")[:19]}' in page.html
+
+
+def test_list_filters_and_pages(tenant: Browser) -> None:
+    now = datetime.now(UTC)
+    jobs = [
+        store_job(
+            make_job(
+                JobStatus.FAILED if index % 2 else JobStatus.SUCCEEDED,
+                created_at=now - timedelta(minutes=index),
+                model="acme/flux",
+            )
+        )
+        for index in range(120)
+    ]
+    first = tenant.get("/predictions")
+    assert first.html.count("/console/predictions/acme/") == 50
+    (following,) = re.findall(r'rel="next" href="/prod/console([^"]+)"', first.html)
+    second = tenant.get(following.replace("&amp;", "&"))
+    assert jobs[0].id in first.html
+    assert jobs[50].id in second.html
+    failed = tenant.get("/predictions?status=failed&age=1h")
+    assert failed.html.count("/console/predictions/acme/") == 30
+    assert "No prediction matches" in tenant.get("/predictions?model=acme%2Fother").text
+    assert tenant.get("/predictions?status=lost").status == 400
+
+
+def test_run_again_creates_a_prediction_with_the_edited_input(tenant: Browser) -> None:
+    job = make_finished_job(
+        submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="flux"), requested_model=None
+    )
+    page = tenant.get(f"/predictions/acme/{job.id}/run")
+    assert "a cat" in page.html
+    page = tenant.post(f"/predictions/acme/{job.id}/run", {"input": '{"prompt": "a dog"}'})
+    assert page.status == 303
+    created_id = page.location.split("/")[3].partition("?")[0]
+    created = get_job_store().get("acme", created_id)
+    assert created is not None
+    assert (created.id != job.id, created.input.text) == (True, '{"prompt":"a dog"}')
+    assert created.public_base_url == "https://proxy.test/prod"
+    queue = os.environ["DISPATCH_QUEUE_URL"]
+    (message,) = boto3.client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(message["Body"])["job_id"] == created.id
+    (record,) = list_audit()
+    assert (record.action, record.source) == ("prediction.create", "console")
+    assert record.target == f"jobs/acme/{job.id}"
+    assert json.loads(record.after) == {"id": created.id, "model": "acme/flux"}
+
+
+def test_operator_runs_again_for_the_tenant(operator: Browser) -> None:
+    job = make_finished_job(submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="flux"))
+    page = operator.post(f"/predictions/acme/{job.id}/run", {"input": "{}"})
+    assert page.location.startswith("/predictions/acme/")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("{", "is not JSON"), ("[]", "input")])
+def test_run_again_shows_the_typed_input_with_what_is_wrong(
+    tenant: Browser, text: str, expected: str
+) -> None:
+    job = make_finished_job()
+    page = tenant.post(f"/predictions/acme/{job.id}/run", {"input": text})
+    assert page.status == 422
+    assert expected in page.text
+    assert f">{text}</textarea>" in page.html
+
+
+def test_cancel_is_requested_and_recorded(tenant: Browser) -> None:
+    job = store_job(make_job(JobStatus.QUEUED, created_at=datetime.now(UTC)))
+    assert "Cancel" in tenant.get(f"/predictions/acme/{job.id}").text
+    page = tenant.post(f"/predictions/acme/{job.id}/cancel")
+    assert page.status == 303
+    stored = get_job_store().get("acme", job.id)
+    assert stored is not None
+    assert stored.status is JobStatus.CANCELED
+    assert [record.action for record in list_audit()] == ["prediction.cancel"]
+
+
+# Webhooks
+
+
+def test_endpoint_is_registered_disabled_enabled_tested_and_deleted(tenant: Browser) -> None:
+    created = tenant.post("/endpoints/acme", {"url": "https://example.com/hook", "events": ["completed"]})
+    assert created.status == 200
+    assert "whsec_" in created.text
+    (path,) = re.findall(r"/console(/endpoints/acme/ep_\w+)", created.html)
+    assert tenant.post(f"{path}/disable").status == 303
+    assert "disabled" in tenant.get(path).text
+    assert tenant.post(f"{path}/enable").status == 303
+    assert tenant.post(f"{path}/test").status == 303
+    shown = tenant.get(path)
+    assert "test event" in shown.text
+    assert "whsec_" not in shown.text
+    assert tenant.post("/deliveries/acme/resend", {"hours": "24"}).status == 200
+    assert tenant.post(f"{path}/delete").status == 303
+    assert tenant.get(path).status == 404
+    actions = {record.action for record in list_audit()}
+    assert actions >= {"endpoint.create", "endpoint.update", "endpoint.test", "endpoint.delete"}
+
+
+def test_forbidden_url_is_shown_beside_the_form(tenant: Browser) -> None:
+    page = tenant.post("/endpoints/acme", {"url": "http://169.254.169.254/"})
+    assert page.status == 422
+    assert 'value="http://169.254.169.254/"' in page.html
+
+
+# Operators
+
+
+def test_dead_letters_are_shown_redriven_and_discarded(operator: Browser) -> None:
+    sqs, url = boto3.client("sqs"), os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"]
+    for job_id in ("j1", "j2"):
+        body = {"kind": "submit", "tenant": "acme", "job_id": job_id, "correlation_id": HOSTILE}
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    page = operator.get("/dead-letters/dispatch?body=true")
+    assert "2 of 2 looked at" in page.text
+    assert "<script>alert" not in page.html
+    page = operator.post("/dead-letters/dispatch/discard", {})
+    assert page.status == 422
+    assert "1 message redriven" in operator.post("/dead-letters/dispatch/redrive", {"job_id": "j1"}).text
+    assert "1 message discarded" in operator.post("/dead-letters/dispatch/discard", {"tenant": "acme"}).text
+    assert "Every message was processed" in operator.get().text
+    assert [record.source for record in list_audit()] == ["console", "console"]
+
+
+def test_entry_is_saved_changed_only_from_its_present_state_and_deleted(operator: Browser) -> None:
+    entry = '{"target": "black-forest-labs/flux-schnell", "description": "quick"}'
+    form = {"name": "acme/fast", "entry": entry, "etag": "*", "is_new": "true"}
+    assert operator.post("/models/save", form).status == 303
+    assert "acme/fast" in operator.get("/models").text
+    page = operator.get("/models/acme/fast")
+    (etag,) = set(re.findall(r'name="etag" value="([^"]+)"', page.html))
+    etag = etag.replace("&#34;", '"')
+    changed = {"name": "acme/fast", "entry": '{"description": "other"}', "etag": etag}
+    assert operator.post("/models/save", changed).status == 303
+    conflict = operator.post("/models/save", changed)
+    assert conflict.status == 412
+    assert "Entries have changed" in conflict.text
+    assert operator.post("/models/save", {**form, "entry": '{"nope": 1}'}).status == 422
+    assert operator.post("/models/acme/fast/delete", {"etag": ""}).status == 303
+    assert operator.get("/models/acme/fast").status == 404
+
+
+def test_key_is_shown_once_rotated_and_revoked(operator: Browser) -> None:
+    form = {"name": HOSTILE[:90], "scopes": ["predictions:read"], "allowed_ips": "203.0.113.0/24"}
+    created = operator.post("/tenants/acme/keys", form)
+    (secret,) = re.findall(r"rp_[a-z2-7]{12}_[0-9A-Za-z]{43}", created.text)
+    shown = operator.get("/tenants/acme")
+    assert secret not in shown.html
+    assert "<script>" not in shown.html.replace("<script src=", "")
+    assert Browser().sign_in(secret).status == 303
+    key_id = secret.split("_")[1]
+    rotated = operator.post(f"/keys/{key_id}/rotate", {"hours": "24"})
+    assert secret not in rotated.text
+    assert operator.post(f"/keys/{key_id}/revoke").status == 303
+    assert "revoked" in operator.get("/tenants/acme").text
+    assert Browser().sign_in(secret).status == 401
+    assert operator.post("/tenants/acme/keys", {"allowed_ips": "nowhere"}).status == 422
+
+
+def test_budget_settings_and_pause_of_a_tenant(operator: Browser) -> None:
+    assert operator.post("/tenants/acme/budget", {"day_usd": "5", "month_usd": ""}).status == 303
+    assert "$5.00" in operator.get("/tenants/acme").text
+    assert "$5.00" in operator.get("/usage?tenant=acme").text
+    assert operator.post("/tenants/acme/budget", {"day_usd": "much"}).status == 422
+    assert operator.post("/tenants/acme/budget", {"day_usd": "", "month_usd": ""}).status == 303
+    assert operator.post("/tenants/acme/settings", {"display_name": HOSTILE}).status == 303
+    assert "<script>alert" not in operator.get("/tenants").html
+    form = {"tenant": "acme", "mode": "refuse", "reason": HOSTILE}
+    assert operator.post("/pause", form).location == "/tenants/acme?notice=paused"
+    assert "paused: refuse" in operator.get("/tenants/acme").text
+    assert operator.post("/resume", {"tenant": "acme"}).status == 303
+    assert operator.post("/pause", {"mode": "hold"}).status == 303
+    assert "All predictions are paused (hold)" in operator.get().text
+    assert operator.post("/resume").status == 303
+
+
+def test_breaker_is_opened_and_closed(operator: Browser) -> None:
+    assert operator.post("/breaker/open", {"minutes": "10"}).status == 303
+    assert "breaker open" in operator.get().text
+    assert operator.post("/breaker/close").status == 303
+    assert "breaker closed" in operator.get().text
+
+
+def test_audit_trail_is_listed_filtered_and_verified(operator: Browser) -> None:
+    operator.post("/pause", {"mode": "hold", "reason": HOSTILE})
+    operator.post("/resume")
+    page = operator.get("/audit?verify=true")
+    assert "2 records are unchanged" in page.text
+    assert "<script>alert" not in page.html
+    assert "resume" not in re.sub(
+        r"<select.*?</select>", "", operator.get("/audit?action=pause").html, flags=re.DOTALL
+    )
+    assert operator.get("/audit?action=nope").status == 400
+
+
+def test_unavailable_table_is_an_error_that_says_what_to_do(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto3.client("dynamodb").delete_table(TableName=os.environ["REPLICATE_PROXY_TABLE"])
+    page = operator.get("/predictions?tenant=acme")
+    assert page.status in {500, 503}
+    assert "To the overview" in page.text
+    assert "Traceback" not in page.html
