@@ -19,12 +19,12 @@ CLIENTS_JS := tests/integration/clients_js
 PRISM := tests/clients/prism
 SCHEMAS := tests/clients/schemas
 CHAOS := tests/integration/test_chaos.py
-SOURCES := layers/common/python/replicate_proxy functions tools tests
+SOURCES := layers/common/python/replicate_proxy functions proxyctl tools tests
 
 export SAM_CLI_TELEMETRY := 0
 
 ##@ The local stack
-.PHONY: demo up down status env-vars logs story redrive key invoke build
+.PHONY: demo up down status env-vars logs story redrive key proxyctl invoke build
 demo: env ## Start the stack, run one prediction and show every hop  [PROMPT="…" MODEL=stability-ai/sdxl INPUT='{…}']
 	@$(LOCAL) demo $(if $(PROMPT),--prompt "$$PROMPT") $(if $(MODEL),--model "$$MODEL") $(if $(INPUT),--input "$$INPUT")
 
@@ -34,8 +34,9 @@ up: env ## Start the local AWS and the local Replicate, deploy, create API keys;
 down: env ## Stop the local stack and delete its data
 	@$(LOCAL) down
 
-status: env ## Show servers, functions, queues and dead-letter queues
+status: env ## Show servers, functions, queues, dead letters, jobs, the circuit breaker and pauses
 	@$(LOCAL) status
+	@$(LOCAL) proxyctl status
 
 env-vars: env ## Print the shell commands that set API, KEY and ADMIN_KEY to those of the stack: eval "$$(make -s env-vars)"
 	@$(LOCAL) env-vars
@@ -45,14 +46,18 @@ logs: env ## Show the log of the functions  [FN=harvest JOB=… SINCE=2h REPORTS
 		$(if $(REPORTS),--reports) $(if $(FOLLOW),--follow)
 
 story: env ## Show all that is recorded about a prediction, with the lines of the log  ID=…
-	@$(LOCAL) story "$${ID:?set ID, for example ID=01kgahp2x3m4n5p6q7r8s9t0va}"
+	@$(LOCAL) proxyctl jobs story --logs "$${ID:?set ID, for example ID=01kgahp2x3m4n5p6q7r8s9t0va}"
 
 redrive: env ## Count, inspect or redrive dead letters  [QUEUE=dispatch|all PEEK=10 BODIES=1 TENANT= JOB= RATE=20]
-	@$(LOCAL) redrive $(QUEUE) $(if $(PEEK),--peek $(PEEK)) $(if $(BODIES),--bodies) $(if $(TENANT),--tenant $(TENANT)) \
-		$(if $(JOB),--job $(JOB)) $(if $(RATE),--rate $(RATE))
+	@$(LOCAL) proxyctl $(if $(PEEK),dead-letters peek $(QUEUE) --limit $(PEEK) $(if $(BODIES),--bodies),$(if \
+		$(QUEUE),dead-letters redrive $(QUEUE) $(if $(TENANT),--tenant $(TENANT)) $(if $(JOB),--job $(JOB)) \
+		$(if $(RATE),--rate $(RATE)),queues))
 
 key: env ## Create, list, rotate or revoke API keys  [DO="create acme --scope predictions:read" | list | "rotate ID" | "revoke ID"]
-	@$(LOCAL) key $(DO)
+	@$(LOCAL) proxyctl keys $(if $(DO),$(DO),create demo)
+
+proxyctl: env ## Run a command of operators on the local stack  [DO="jobs list --status failed"]
+	@$(LOCAL) proxyctl $(DO)
 
 invoke: env ## Run a function with `sam local invoke`, which needs Docker  FN=ingest [EVENT=events/ingest/cancel.json]
 	@$(LOCAL) invoke "$${FN:?set FN, for example FN=ingest}" $(if $(EVENT),"$$EVENT")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxyctl.client import AdminClient
 from tests.integration.api_client import ApiClient
-from tools.cli.admin_client import AdminClient
 
 if TYPE_CHECKING:
     from tools.local.stack import Stack
@@ -15,7 +15,7 @@ def test_changes_are_recorded_and_the_chain_is_whole(stack: Stack) -> None:
     admin = ApiClient(stack.api_url, stack.admin_key)
     key = admin.call("POST", "/admin/keys", {"tenant": "audited", "name": "first"}).json()
     admin.call("PATCH", f"/admin/keys/{key['id']}", {"name": "second"})
-    AdminClient(stack.api_url, stack.admin_key).revoke_key(key["id"])
+    AdminClient(stack.api_url, stack.admin_key).call("DELETE", f"/admin/keys/{key['id']}")
 
     page = admin.call("GET", f"/admin/audit?target=keys/{key['id']}").json()
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from proxyctl.story import tell_story
 from tests.integration.api_client import ApiClient
-from tools.cli.admin_client import AdminClient
-from tools.cli.story import tell_story
 from tools.local.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -50,9 +49,6 @@ def test_failed_prediction_is_found_and_its_story_told(stack: Stack, make_key: C
     assert names[-1] == "finished"
     assert story["events"][-1]["details"]["error"] == "bad input"
 
-    client = AdminClient(stack.api_url, stack.admin_key)
-    lines = [
-        Text.from_markup(line).plain for line in tell_story(client, stack.get_client("logs"), failed["id"])
-    ]
+    lines = [Text.from_markup(line).plain for line in tell_story(story, stack.get_client("logs"))]
     assert any("dispatch" in line for line in lines)
     assert any("step finished" in line for line in lines)

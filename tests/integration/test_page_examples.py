@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
 from tests.support.page_examples import Example, list_examples
+from tests.support.proxyctl_install import install_proxyctl
 from tools.local.paths import ROOT
 from tools.local.servers import choose_port
 from tools.local.stack import Stack
@@ -38,9 +40,29 @@ def key_id(stack: Stack, make_key: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def environment(stack: Stack, make_key: Callable[..., str]) -> Iterator[dict[str, str]]:
-    """What the pages assume: API, KEY and ADMIN_KEY. Resets the circuit breaker, which an example trips."""
+def job_id(api: ApiClient) -> str:
+    """The ID of a prediction that has ended."""
+    return str(api.run("local/lab", {"output": "done"})["id"])
+
+
+@pytest.fixture(scope="session")
+def proxyctl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the installed script `proxyctl`."""
+    return install_proxyctl(tmp_path_factory.mktemp("proxyctl") / "environment").parent
+
+
+@pytest.fixture
+def environment(
+    stack: Stack, make_key: Callable[..., str], proxyctl_folder: Path
+) -> Iterator[dict[str, str]]:
+    """What the pages assume: API, KEY, ADMIN_KEY and proxyctl.
+
+    Resets the circuit breaker, which an example trips.
+    """
     yield os.environ | {
+        "PATH": f"{os.environ['PATH']}{os.pathsep}{proxyctl_folder}",
+        "REPLICATE_PROXY_URL": stack.api_url,
+        "REPLICATE_PROXY_ADMIN_KEY": stack.admin_key,
         "API": stack.api_url,
         "KEY": make_key("examples"),
         "ADMIN_KEY": make_key("operator", admin=True),
@@ -54,11 +76,13 @@ def environment(stack: Stack, make_key: Callable[..., str]) -> Iterator[dict[str
     ).raise_for_status()
 
 
-def fill_in(code: str, key_id: str) -> str:
+def fill_in(code: str, key_id: str, job_id: str) -> str:
     """Put values in place of what a page leaves to the reader."""
     for placeholder, value in (
         ("API=https://…/prod ADMIN_KEY=rp_…\n", "\n"),
+        ("export REPLICATE_PROXY_URL=https://…/prod REPLICATE_PROXY_ADMIN_KEY=rp_…\n", "\n"),
         ("<id>", key_id),
+        ("<job>", job_id),
         ("8000", str(choose_port())),
     ):
         code = code.replace(placeholder, value)
@@ -67,10 +91,12 @@ def fill_in(code: str, key_id: str) -> str:
 
 
 @pytest.mark.parametrize("page", SHELL_PAGES)
-def test_shell_examples_of_a_page_run(page: str, environment: dict[str, str], key_id: str) -> None:
+def test_shell_examples_of_a_page_run(
+    page: str, environment: dict[str, str], key_id: str, job_id: str
+) -> None:
     script = PREAMBLE
     for example in SHELL_PAGES[page]:
-        script += f"echo '==> {example}'\n{fill_in(example.code, key_id)}\n"
+        script += f"echo '==> {example}'\n{fill_in(example.code, key_id, job_id)}\n"
 
     result = subprocess.run(
         ["/bin/bash", "-c", script],

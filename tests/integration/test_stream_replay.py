@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from proxyctl.client import AdminClient
+from proxyctl.redrive import Redriver
 from tests.integration.api_client import ApiClient
 from tests.integration.receiver import run_receiver
-from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import Redriver
 from tools.local.stack import Stack
 
 

@@ -22,6 +22,7 @@ _LONG = "takes minutes and has a test or a target of its own"
 _FRAGMENT = "a part of a receiver; the tests run the whole receivers of examples/"
 
 NOT_RUN: Mapping[tuple[str, str], str] = {
+    ("docs/proxyctl.md", "uv tool install .              # or: pip install ."): "installs in the home folder",
     ("CONTRIBUTING.md", "make env"): "installs a hook in this repository",
     ("README.md", "make demo    # run one prediction end to end on a local AWS and a local Replicate"): _LONG,
     ("README.md", 'make demo PROMPT="a red bicycle" MODEL=black-forest-labs/flux-1.1-pro'): _LONG,

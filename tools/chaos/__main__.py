@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from proxyctl.terminal import run_tool
 from tools.chaos.run import RunOptions, run_chaos
 from tools.local.errors import LocalError
 from tools.local.paths import ROOT, StackFolder
 from tools.local.screen import Screen
-from tools.terminal import run_tool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,8 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from proxyctl.client import AdminClient
+from proxyctl.redrive import Redriver
 from replicate_proxy.jobs.model import Job
 from tools.chaos.application import Application, UnreliableReceiver, open_unreliable_receiver
 from tools.chaos.audit import ObservedStatuses, audit_jobs, read_jobs
@@ -22,8 +24,6 @@ from tools.chaos.faults import DUPLICATED_MESSAGES_SHARE, build_upstream_faults
 from tools.chaos.report import Report, print_violations
 from tools.chaos.tuning import PARAMETERS, apply_tuning
 from tools.chaos.workload import MODEL_ENTRIES, JobKind, PlannedJob, group_into_requests, plan_jobs
-from tools.cli.admin_client import AdminClient
-from tools.cli.redrive import Redriver
 from tools.local.errors import LocalError
 from tools.local.lifecycle import restart_emulator, stop_stack, temporary_stack
 from tools.local.paths import StackFolder
@@ -84,7 +84,7 @@ def _fetch_webhook_secret(stack: Stack) -> str:
 def _put_model_entries(stack: Stack) -> None:
     admin = AdminClient(stack.api_url, stack.admin_key)
     for name, entry in MODEL_ENTRIES.items():
-        admin.put_model_entry(name, entry)
+        admin.call("PUT", f"/admin/models/{name}", entry)
 
 
 @dataclass

@@ -65,7 +65,7 @@ combinations_lint() { # in a folder without the configuration of the project, wh
 mkdir -p "$scan"
 .venv/bin/python -m tests.template.dump "$scan" || exit 1
 check bandit "$tools/bandit" -q -c tools/checks/bandit.yaml -r layers functions
-check bandit-local "$tools/bandit" -q -c tools/checks/bandit-local.yaml -r tools/local tools/release tools/simulator tools/cli
+check bandit-local "$tools/bandit" -q -c tools/checks/bandit-local.yaml -r tools/local tools/release tools/simulator tools/cli proxyctl
 check pip-audit pip_audit
 check cfn-lint-combinations combinations_lint
 check cfn-lint .venvs/sam/bin/cfn-lint -- template.yaml infrastructure/*.yaml

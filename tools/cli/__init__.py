@@ -1,4 +1,1 @@
-"""Command-line tools for operators: the first admin key, API keys, dead letters.
-
-Run them as `.venv/bin/python -m tools.cli.NAME`.
-"""
+"""The command that creates the first admin key with AWS permissions; `proxyctl` does all others."""

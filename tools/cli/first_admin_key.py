@@ -12,6 +12,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from proxyctl.terminal import run_tool
 from replicate_proxy import signing
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
@@ -21,7 +22,6 @@ from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.operations.ports import Stage
 from replicate_proxy.operations.usage_plans import UsageAssignment, UsagePlanKeys
-from tools.terminal import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

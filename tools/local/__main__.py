@@ -1,44 +1,28 @@
 """`.venv/bin/python -m tools.local`: the commands behind `make up`, `make demo` and others."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from replicate_proxy.errors import ProxyError
-from tools.cli import api_keys, redrive
-from tools.cli.admin_client import AdminClient
-from tools.cli.console import print_result
-from tools.cli.story import tell_story
+from proxyctl import cli as proxyctl
+from proxyctl.connection import Connection
+from proxyctl.function_log import LogFilter
+from proxyctl.terminal import run_tool
 from tools.local.build import build_template
 from tools.local.demo.run import run_demo
 from tools.local.errors import LocalError
 from tools.local.invoke.command import invoke_function
-from tools.local.keys import DEMO_TENANT
 from tools.local.lifecycle import restart_emulator, start_stack, stop_stack, wait_for_process
-from tools.local.logs import DEFAULT_SINCE, LogFilter, show_logs
+from tools.local.logs import DEFAULT_SINCE, show_logs
 from tools.local.parameters import parse_overrides
 from tools.local.paths import DEFAULT_NAME, StackFolder
-from tools.local.redrive import create_admin_client
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.status import list_running_servers, show_status
-from tools.terminal import run_tool
 
 _INTERRUPTED = 130
 """128 and the number of SIGINT, as shells report it."""
-
-_KEY_HELP = """\
-Create, list, rotate and revoke API keys of the local stack. The arguments are in DO:
-
-  make key                                     create a key of the tenant demo
-  make key DO="create acme --name backend"     create a key of another tenant
-  make key DO=list
-  make key DO="rotate ID --overlap-hours 24"
-  make key DO="revoke ID"
-  make key DO="create --help"                  all options of a command
-"""
 
 type Command = Callable[[argparse.Namespace, StackFolder, Screen], int | None]
 
@@ -96,8 +80,6 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     logs.add_argument("--reports", action="store_true", help="show Lambda's reports of durations, too")
     logs.add_argument("--follow", action="store_true")
-    story = add("story", _story, "show all that is recorded about a prediction, with the log")
-    story.add_argument("id")
     demo = add("demo", _demo, "run a prediction and show every hop")
     demo.add_argument("--prompt")
     demo.add_argument("--model", metavar="owner/name[:version]")
@@ -105,12 +87,10 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     invoke = add("invoke", _invoke, "run a function with sam local invoke")
     invoke.add_argument("function")
     invoke.add_argument("event", nargs="?", help="an event file; by default the function's main sample")
-    # Its arguments, --help included, are those of tools.cli.api_keys.
-    add("key", _key, "create, list, rotate or revoke API keys through the admin API", add_help=False)
-    # The same, of tools.cli.redrive.
-    add("redrive", _redrive, "count, inspect or redrive dead letters", add_help=False)
+    # Its arguments, --help included, are those of proxyctl.
+    add("proxyctl", _proxyctl, "run proxyctl on the stack", add_help=False)
     options, tool_arguments = parser.parse_known_args(arguments)
-    if tool_arguments and options.command not in {_key, _redrive}:
+    if tool_arguments and options.command is not _proxyctl:
         parser.error(f"unrecognized arguments: {' '.join(tool_arguments)}")
     options.tool_arguments = tool_arguments
     return options
@@ -159,13 +139,6 @@ def _logs(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> N
     )
 
 
-def _story(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
-    stack = Stack.load(folder)
-    client = AdminClient(stack.api_url, stack.admin_key)
-    for line in tell_story(client, stack.get_client("logs"), options.id):
-        screen.print(line)
-
-
 def _demo(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> int:
     return run_demo(folder, screen, prompt=options.prompt, model=options.model, input_json=options.input)
 
@@ -174,21 +147,10 @@ def _invoke(options: argparse.Namespace, folder: StackFolder, screen: Screen) ->
     return invoke_function(folder, screen, options.function, options.event)
 
 
-def _key(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
-    key_options = api_keys.parse_arguments(
-        options.tool_arguments or ["create", DEMO_TENANT], prog="make key", description=_KEY_HELP
-    )
+def _proxyctl(options: argparse.Namespace, folder: StackFolder, _: Screen) -> int:
     stack = Stack.load(folder)
-    try:
-        client = AdminClient(stack.api_url, stack.admin_key)
-        screen.console.print_json(data=api_keys.run_command(key_options, client))
-    except ProxyError as error:
-        raise LocalError(str(error)) from error
-
-
-def _redrive(options: argparse.Namespace, folder: StackFolder, _: Screen) -> int:
-    redrive_options = redrive.parse_arguments(options.tool_arguments, prog="make redrive")
-    return print_result(lambda: redrive.run_command(redrive_options, create_admin_client(os.environ, folder)))
+    connection = Connection(stack.api_url, stack.admin_key, stack.endpoint_url, stack.region)
+    return proxyctl.main(options.tool_arguments, connection)
 
 
 if __name__ == "__main__":

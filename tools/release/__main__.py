@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from proxyctl.terminal import run_tool
 from tools.release.errors import ReleaseError
 from tools.release.gradual import STRATEGIES
 from tools.release.release import Release
@@ -17,7 +18,6 @@ from tools.release.sam import Sam
 from tools.release.stack import DeployedStack
 from tools.release.target import read_target
 from tools.release.validation import Validation, run_checks
-from tools.terminal import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

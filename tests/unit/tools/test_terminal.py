@@ -14,7 +14,7 @@ from tools.local.paths import ROOT
 PROGRAM = """
 import sys
 from tools.local.screen import Screen
-from tools.terminal import run_tool
+from proxyctl.terminal import run_tool
 
 def tool():
     screen = Screen()

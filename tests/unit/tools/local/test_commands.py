@@ -2,12 +2,28 @@ import shlex
 
 import pytest
 
+from proxyctl.connection import Connection
 from tools.local.__main__ import main
 from tools.local.paths import StackFolder
 from tools.local.servers import Server
 from tools.local.stack import Stack
 
 pytestmark = pytest.mark.usefixtures("stack_folder")
+
+
+def save_stack(stack_folder: StackFolder) -> None:
+    Stack(
+        stack_name="s",
+        region="r",
+        endpoint_url="e",
+        api_url="http://127.0.0.1:1/local",
+        simulator_url="s",
+        cdn_url="c",
+        api_key="rp_key",
+        admin_key="it's",
+        upstream_url="u",
+        webhooks_enabled=True,
+    ).save(stack_folder)
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "Test", "a b"])
@@ -18,7 +34,7 @@ def test_name_that_is_no_file_name_is_rejected_before_anything_starts(
     assert f"error: not a name of a stack: {name};" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "key", "env-vars"])
+@pytest.mark.parametrize("command", ["status", "logs", "proxyctl", "env-vars"])
 def test_command_suggests_make_up_when_no_stack_is_running(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,14 +71,23 @@ def test_invoke_lists_the_functions_when_function_is_unknown(capsys: pytest.Capt
     assert "no function nope; the functions are admin, authorize, " in capsys.readouterr().err
 
 
-def test_key_help_is_about_make_key(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["key", "--help"])
+def test_proxyctl_runs_on_the_stack_with_its_arguments(
+    stack_folder: StackFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
 
-    assert caught.value.code == 0
-    help_text = capsys.readouterr().out
-    assert 'make key DO="create acme' in help_text
-    assert "tools.cli" not in help_text
+    def record(arguments: list[str], connection: Connection) -> int:
+        runs.append((arguments, connection))
+        return 2
+
+    monkeypatch.setattr("tools.local.__main__.proxyctl.main", record)
+    save_stack(stack_folder)
+
+    arguments = ["keys", "create", "acme", "--name", "backend", "--json"]
+    assert main(["--name", stack_folder.name, "proxyctl", *arguments]) == 2
+    [(given, connection)] = runs
+    assert given == arguments
+    assert (connection.url, connection.admin_key) == ("http://127.0.0.1:1/local", "it's")
 
 
 def test_status_shows_servers_that_run_before_the_deployment(
@@ -103,18 +128,7 @@ def test_up_refuses_an_unknown_parameter(capsys: pytest.CaptureFixture[str]) -> 
 def test_env_vars_are_commands_for_a_shell(
     stack_folder: StackFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Stack(
-        stack_name="s",
-        region="r",
-        endpoint_url="e",
-        api_url="http://127.0.0.1:1/local",
-        simulator_url="s",
-        cdn_url="c",
-        api_key="rp_key",
-        admin_key="it's",
-        upstream_url="u",
-        webhooks_enabled=True,
-    ).save(stack_folder)
+    save_stack(stack_folder)
 
     assert main(["--name", stack_folder.name, "env-vars"]) == 0
     assert shlex.split(capsys.readouterr().out) == [

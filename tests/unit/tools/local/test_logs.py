@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from tools.local.errors import LocalError
-from tools.local.logs import (
+from proxyctl.function_log import (
     FunctionLog,
     LogEntry,
     LogFilter,
     format_entry,
-    parse_duration,
     read_entries,
     sort_entries,
 )
+from tools.local.errors import LocalError
+from tools.local.logs import parse_duration
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REPORT = "REPORT RequestId: 1\tDuration: 12 ms"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
 from rich.text import Text
 
-from replicate_proxy.errors import PermanentError
-from tools.cli.story import tell_story
+from proxyctl.story import tell_story
 
 JOB_ID = "01kgahp2x3m4n5p6q7r8s9t0va"
 STORY = {
+    "job": {"id": JOB_ID, "tenant": "acme", "status": "failed", "model": "acme/model"},
     "events": [
         {"at": "2026-01-31T09:30:00.000Z", "kind": "step", "name": "accepted", "details": {}},
         {
@@ -24,16 +23,6 @@ STORY = {
     ],
     "logs": {"log_groups": ["/aws/lambda/proxy-dispatch"], "since": "2026-01-31T09:30:00.000Z"},
 }
-
-
-class FakeAdminClient:
-    def find_job(self, job_id: str) -> dict[str, Any] | None:
-        job = {"tenant": "acme", "status": "failed", "model": "acme/model"}
-        return job if job_id == JOB_ID else None
-
-    def get_story(self, tenant: str, job_id: str) -> dict[str, Any]:
-        assert (tenant, job_id) == ("acme", JOB_ID)
-        return STORY
 
 
 class FakeLogs:
@@ -60,19 +49,22 @@ def _make_event(message: str, job_id: str) -> dict[str, Any]:
 
 
 def test_events_and_log_lines_are_in_time_order() -> None:
-    logs, client = FakeLogs(), FakeAdminClient()
+    logs = FakeLogs()
 
-    lines = [Text.from_markup(line).plain for line in tell_story(client, logs, JOB_ID, pattern='"x"')]  # type: ignore[arg-type]
+    lines = [Text.from_markup(line).plain for line in tell_story(STORY, logs)]
 
     assert lines[0] == f"{JOB_ID} of acme: failed, acme/model"
     assert [line.split()[0] for line in lines[1:]] == ["09:30:00.000", "09:30:01.000", "09:30:03.000"]
     assert "job submitted" in lines[2]
     assert lines[3].endswith("step finished status=failed error=[bold]no[/]")
     assert logs.requests == [
-        {"logGroupName": "/aws/lambda/proxy-dispatch", "startTime": 1769851800000, "filterPattern": '"x"'}
+        {
+            "logGroupName": "/aws/lambda/proxy-dispatch",
+            "startTime": 1769851800000,
+            "filterPattern": f'"{JOB_ID}"',
+        }
     ]
 
 
-def test_unknown_prediction_is_an_error() -> None:
-    with pytest.raises(PermanentError):
-        list(tell_story(FakeAdminClient(), FakeLogs(), "unknown"))  # type: ignore[arg-type]
+def test_story_without_logs_has_the_events_only() -> None:
+    assert len(list(tell_story(STORY))) == 3

@@ -1,0 +1,214 @@
+"""A client of the admin API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# The audit trail records by this that a change came from the command line.
+USER_AGENT = "proxyctl"
+MAX_PAGE_SIZE = 100
+_CONNECT_AND_READ_TIMEOUT_SECONDS = (5, 35)  # API Gateway ends a request after 29 seconds
+
+
+class AdminApiError(Exception):
+    """A request that the admin API refused. `hint` says what to do; `problem` is the response's JSON."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str = "",
+        problem: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.hint = hint
+        self.problem = dict(problem or {})
+
+
+class UnavailableError(AdminApiError):
+    """The admin API did not respond, is busy or failed; a repeated request may succeed."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A successful response: its parsed JSON (None without one), text and headers."""
+
+    content: Any
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def etag(self) -> str | None:
+        return self.headers.get("ETag")
+
+
+class _BearerAuth(AuthBase):
+    """Authenticates with the key; an `auth` of its own keeps requests from using ~/.netrc instead."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class AdminClient:
+    """Sends requests to the admin API.
+
+    Every call raises UnavailableError if the API does not respond, is busy or fails, AdminApiError for other
+    errors. No message contains the key.
+    """
+
+    def __init__(self, url: str, admin_key: str, session: requests.Session | None = None) -> None:
+        """Set `url` to the stack output ApiUrl, `admin_key` to a key with the scope `admin`."""
+        self._url = url.rstrip("/")
+        self._session = session or requests.Session()
+        self._auth = _BearerAuth(admin_key)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a request to a path of `build_path` and return the response."""
+        try:
+            response = self._session.request(
+                method,
+                self._url + path,
+                json=body,
+                params=query,
+                auth=self._auth,
+                headers={"User-Agent": USER_AGENT, **(headers or {})},
+                timeout=_CONNECT_AND_READ_TIMEOUT_SECONDS,
+                # Another host must not get the key.
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise UnavailableError(
+                f"{method} {path}: the admin API did not respond: {type(error).__name__}",
+                hint=f"check the network and REPLICATE_PROXY_URL, which is {self._url}",
+            ) from error
+        if response.is_redirect or not response.ok:
+            raise _build_error(method, path, response)
+        return Reply(_parse_content(method, path, response), response.text, response.headers)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send a request and return the JSON of the response, None without one."""
+        return self.send(method, path, body, query=query).content
+
+    def list_pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list. The cursor of `next` is sent to the client's own URL."""
+        cursor: str | None = None
+        while True:
+            page = self.call("GET", path, query=query if cursor is None else {**query, "cursor": cursor})
+            yield page
+            cursor = parse_cursor(page["next"])
+            if cursor is None:
+                return
+
+    def list_results(self, path: str, query: Mapping[str, str], *, limit: int) -> list[dict[str, Any]]:
+        """Return the first `limit` results of a list."""
+        results: list[dict[str, Any]] = []
+        pages = self.list_pages(path, {**query, "limit": str(min(limit, MAX_PAGE_SIZE))})
+        for page in pages:
+            results += page["results"]
+            if len(results) >= limit:
+                break
+        return results[:limit]
+
+    def find_job(self, job_id: str) -> dict[str, Any]:
+        """Return what operators see of a prediction, whoever's it is. Raises AdminApiError without one."""
+        results = self.call("GET", "/admin/jobs", query={"id": job_id})["results"]
+        if not results:
+            raise AdminApiError(f"no prediction has the ID {job_id}", status=requests.codes.not_found)
+        job: dict[str, Any] = results[0]
+        return job
+
+    def list_queues(self) -> list[dict[str, Any]]:
+        """Return all dead-letter queues with their depths."""
+        return list(self.call("GET", "/admin/queues")["results"])
+
+
+def build_path(*segments: str) -> str:
+    """Return the path below /admin of these segments, each of which is quoted."""
+    return "/admin/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def parse_cursor(url: str | None) -> str | None:
+    """Return the cursor in the URL of a next page, None without a next page."""
+    values = parse_qs(urlsplit(url or "").query).get("cursor", [])
+    return values[0] if values else None
+
+
+def _parse_content(method: str, path: str, response: requests.Response) -> Any:
+    if not response.content or "json" not in response.headers.get("Content-Type", "json").partition(";")[0]:
+        return None
+    try:
+        return None if "ndjson" in response.headers.get("Content-Type", "") else response.json()
+    except ValueError as error:
+        raise UnavailableError(
+            f"{method} {path}: the response is not JSON",
+            hint="check REPLICATE_PROXY_URL: it is the output ApiUrl of the stack, with its stage",
+        ) from error
+
+
+def _build_error(method: str, path: str, response: requests.Response) -> AdminApiError:
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    problem = content if isinstance(content, dict) else {}
+    status = response.status_code
+    texts = [text for text in (f"{method} {path}: {status}", _describe_problem(problem)) if text]
+    is_retryable = status == requests.codes.too_many or status >= requests.codes.server_error
+    kind = UnavailableError if is_retryable else AdminApiError
+    return kind(" ".join(texts), status=status, hint=_get_hint(status), problem=problem)
+
+
+def _describe_problem(problem: Mapping[str, Any]) -> str:
+    """Return what a problem response says: its title, each invalid field, or else its detail."""
+    fields: Sequence[Mapping[str, Any]] = problem.get("invalid_fields") or ()
+    if fields:
+        detail = "; ".join(f"{one.get('field')} {one.get('description')}" for one in fields)
+    else:
+        detail = str(problem.get("detail") or problem.get("message") or "")
+    title = str(problem.get("title") or "")
+    return ": ".join(text for text in (title, detail) if text)
+
+
+def _get_hint(status: int) -> str:
+    match status:
+        case 401 | 403:
+            return (
+                "check REPLICATE_PROXY_ADMIN_KEY: it must be a valid key of this stack with the scope admin"
+            )
+        case 409 | 412:
+            return "it changed meanwhile: look at its present state, then run the command again"
+        case 429:
+            return "too many requests: try again in a minute"
+        case _ if status >= requests.codes.server_error:
+            return "try again; if it goes on, read the log of the admin function"
+        case _:
+            return ""

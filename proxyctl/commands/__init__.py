@@ -1,0 +1,1 @@
+"""The groups of commands, in modules like those of the admin API."""

@@ -1,0 +1,98 @@
+"""Commands of predictions of all tenants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from proxyctl.app import SEGMENT, App, Group, drop_missing, pass_app
+from proxyctl.client import build_path
+from proxyctl.output import print_fields, print_line, print_markup
+from proxyctl.story import tell_story
+
+_COLUMNS = ("id", "tenant", "status", "model", "created_at", "completed_at", "error_class", "cost_usd")
+
+
+@click.group(cls=Group)
+def jobs() -> None:
+    """Find predictions of all tenants, and see what happened to them."""
+
+
+@jobs.command("list")
+@click.option("--status", help="Some statuses with commas; unfinished stands for all that are not final.")
+@click.option("--tenant")
+@click.option("--model", metavar="OWNER/NAME", help="The model that ran or that the caller named.")
+@click.option("--error-class", help="Why it ended; without --status, only failed ones.")
+@click.option("--older-than", type=int, metavar="SECONDS", help="Created at least so long ago.")
+@click.option("--created-after", metavar="TIME", help="Like 2026-11-23T00:00:00Z.")
+@click.option("--created-before", metavar="TIME")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@pass_app
+def list_jobs(app: App, /, limit: int, older_than: int | None, **filters: str | None) -> None:
+    """List predictions, newest first."""
+    query = drop_missing(**filters)
+    if older_than is not None:
+        query["older_than"] = str(older_than)
+    app.show_rows(app.client.list_results(build_path("jobs"), query, limit=limit), _COLUMNS)
+
+
+@jobs.command("counts")
+@pass_app
+def count_jobs(app: App) -> None:
+    """Count predictions by status."""
+    counts = app.client.call("GET", build_path("jobs", "counts"))
+    if app.as_json:
+        app.show_fields(counts)
+        return
+    rows = [{"status": name, "predictions": number} for name, number in counts["unfinished"].items()]
+    since = counts["ended_since"]
+    rows += [
+        {"status": f"{name} since {since}", "predictions": number} for name, number in counts["ended"].items()
+    ]
+    app.show_rows(rows, ("status", "predictions"))
+    if not counts["complete"]:
+        print_line("There are more unfinished ones than were counted.")
+
+
+@jobs.command("show")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@click.option("--tenant", help="Its tenant, which is searched for without it.")
+@pass_app
+def show_job(app: App, job_id: str, tenant: str | None) -> None:
+    """Show a prediction as its tenant sees it, inputs and outputs included, and what operators see."""
+    job = app.client.call("GET", _build_job_path(app, job_id, tenant))
+    if app.as_json:
+        app.show_fields(job)
+        return
+    operator = job.pop("operator")
+    proxy = job.pop("proxy", {})
+    print_fields(
+        {**operator, **{name: value for name, value in {**proxy, **job}.items() if name not in operator}}
+    )
+
+
+@jobs.command("story")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@click.option("--tenant", help="Its tenant, which is searched for without it.")
+@click.option(
+    "--logs", is_flag=True, help="Show the lines of the logs, too; needs AWS credentials and boto3."
+)
+@pass_app
+def show_story(app: App, job_id: str, tenant: str | None, logs: bool) -> None:
+    """Show all that is recorded about a prediction, in time order."""
+    story: dict[str, Any] = app.client.call("GET", _build_job_path(app, job_id, tenant, "story"))
+    if app.as_json:
+        app.show_fields(story)
+        return
+    for line in tell_story(story, app.connection.create_logs_client() if logs else None):
+        print_markup(line)
+
+
+def register(parent: click.Group) -> None:
+    parent.add_command(jobs)
+
+
+def _build_job_path(app: App, job_id: str, tenant: str | None, *segments: str) -> str:
+    owner = tenant or app.client.find_job(job_id)["tenant"]
+    return build_path("jobs", owner, job_id, *segments)

@@ -1,0 +1,116 @@
+"""Commands of the circuit breaker, of webhook deliveries, of the webhook secret, and the overview."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
+from proxyctl.client import build_path
+from proxyctl.output import print_line
+
+
+@click.group(cls=Group)
+def breaker() -> None:
+    """Show, open or close the circuit breaker for calls to Replicate."""
+
+
+@breaker.command("show")
+@pass_app
+def show_breaker(app: App) -> None:
+    """Show the state of the circuit breaker."""
+    app.show_fields(app.client.call("GET", build_path("breaker")))
+
+
+@breaker.command("trip")
+@click.option("--seconds", type=float, help="At most 86400; by default as long as it opens by itself.")
+@pass_app
+def trip_breaker(app: App, seconds: float | None) -> None:
+    """Open the circuit breaker: nothing is sent to Replicate."""
+    app.show_fields(app.client.call("POST", build_path("breaker", "trip"), drop_missing(seconds=seconds)))
+
+
+@breaker.command("reset")
+@pass_app
+def reset_breaker(app: App) -> None:
+    """Close the circuit breaker, and show when the last waiting job resumes."""
+    app.show_fields(app.client.call("POST", build_path("breaker", "reset"), {}))
+
+
+@click.group(cls=Group)
+def deliveries() -> None:
+    """Send webhooks again."""
+
+
+@deliveries.command("redeliver")
+@click.argument("tenant", type=SEGMENT)
+@click.argument("delivery_id", metavar="ID", type=SEGMENT)
+@pass_app
+def redeliver(app: App, tenant: str, delivery_id: str) -> None:
+    """Send one webhook of a tenant again."""
+    path = build_path("tenants", tenant, "deliveries", delivery_id, "redeliver")
+    app.show_fields(app.client.call("POST", path, {}))
+
+
+@deliveries.command("redeliver-failed")
+@click.argument("tenant", type=SEGMENT)
+@click.option("--since", required=True, metavar="TIME", help="Like 2026-11-23T00:00:00Z.")
+@pass_app
+def redeliver_failed(app: App, tenant: str, since: str) -> None:
+    """Send all webhooks of a tenant again that failed since a time."""
+    redelivered, cursor = 0, None
+    while True:
+        body = {"since": since, **drop_missing(cursor=cursor)}
+        result = app.client.call("POST", build_path("tenants", tenant, "redeliver"), body)
+        redelivered, cursor = redelivered + int(result["redelivered"]), result["cursor"]
+        if cursor is None:
+            break
+    app.show_fields({"redelivered": redelivered})
+
+
+@click.group("webhook-secret", cls=Group)
+def webhook_secret() -> None:
+    """Refresh the secret that verifies Replicate's webhooks."""
+
+
+@webhook_secret.command("refresh")
+@pass_app
+def refresh_webhook_secret(app: App) -> None:
+    """Fetch Replicate's webhook signing secret."""
+    app.show_fields(app.client.call("POST", build_path("webhook-secret", "refresh"), {}))
+
+
+@click.command("status", cls=Command)
+@pass_app
+def show_status(app: App) -> None:
+    """Show in short what needs attention: jobs, dead letters, circuit breaker, pauses."""
+    client = app.client
+    status: dict[str, Any] = {
+        "jobs": client.call("GET", build_path("jobs", "counts")),
+        "queues": client.list_queues(),
+        "breaker": client.call("GET", build_path("breaker")),
+        "pauses": client.call("GET", build_path("pause"))["results"],
+    }
+    if app.as_json:
+        app.show_fields(status)
+        return
+    print_line(f"unfinished    {_format_counts(status['jobs']['unfinished'])}")
+    print_line(
+        f"ended         {_format_counts(status['jobs']['ended'])} since {status['jobs']['ended_since']}"
+    )
+    dead = {queue["name"]: sum(queue["dead_letters"].values()) for queue in status["queues"]}
+    print_line(f"dead letters  {_format_counts(dead)}")
+    print_line(f"breaker       {status['breaker']['state']}")
+    paused = ", ".join(f"{one['tenant'] or '(all)'} ({one['mode']})" for one in status["pauses"])
+    print_line(f"paused        {paused or 'none'}")
+
+
+def register(parent: click.Group) -> None:
+    for command in (show_status, breaker, deliveries, webhook_secret):
+        parent.add_command(command)
+
+
+def _format_counts(counts: dict[str, int]) -> str:
+    """Return the numbers that are not zero."""
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none"

@@ -1,0 +1,94 @@
+"""Commands of the queues and their dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
+from proxyctl.client import build_path
+from proxyctl.output import print_line
+from proxyctl.redrive import Redriver
+
+_COLUMNS = ("message_id", "tenant", "job_id", "sent_at", "receive_count", "error", "bytes")
+
+
+@click.command("queues", cls=Command)
+@pass_app
+def list_queues(app: App) -> None:
+    """List the dead-letter queues with their depths."""
+    columns = ("name", "dead_letters.waiting", "dead_letters.in_flight", "can_redrive", "note")
+    app.show_rows(app.client.list_queues(), columns)
+
+
+@click.group("dead-letters", cls=Group)
+def dead_letters() -> None:
+    """Peek at dead letters, redrive or discard them."""
+
+
+def _add_filters[F](command: F) -> F:
+    for option in (
+        click.option("--message", multiple=True, help="Only this message; repeatable."),
+        click.option("--job", help="Only messages of this prediction."),
+        click.option("--tenant", help="Only messages of this tenant."),
+    ):
+        command = option(command)  # type: ignore[type-var] # click's decorators take functions only
+    return command
+
+
+@dead_letters.command("peek")
+@click.argument("queue", type=SEGMENT)
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option("--bodies", is_flag=True, help="Show bodies, which can contain outputs.")
+@pass_app
+def peek(app: App, queue: str, limit: int, bodies: bool) -> None:
+    """Show messages of a queue; they stay in it."""
+    query = {"limit": str(limit), "body": str(bodies).lower()}
+    results = app.client.call("GET", build_path("queues", queue, "dead-letters"), query=query)["results"]
+    app.show_rows(results, (*_COLUMNS, "body") if bodies else _COLUMNS)
+
+
+@dead_letters.command("redrive")
+@click.argument("queue", type=SEGMENT)
+@_add_filters
+@click.option("--rate", type=float, default=20.0, show_default=True, help="Messages per second.")
+@pass_app
+def redrive(app: App, /, queue: str, rate: float, **filters: Any) -> None:
+    """Send the messages of a queue, or of `all`, to where they came from."""
+    redriver = Redriver(app.client)
+    fields = _build_filter(**filters)
+    if queue == "all":
+        counts = redriver.redrive_all(rate_per_second=rate, **fields)
+    else:
+        counts = {queue: redriver.redrive_queue(queue, rate_per_second=rate, **fields)}
+    _show_counts(app, counts, "redriven")
+
+
+@dead_letters.command("discard")
+@click.argument("queue", type=SEGMENT)
+@_add_filters
+@pass_app
+def discard(app: App, /, queue: str, **filters: Any) -> None:
+    """Delete the messages of a queue that match a filter, which is required."""
+    fields = _build_filter(**filters)
+    if not fields:
+        raise click.UsageError("a filter is required: --tenant, --job or --message")
+    _show_counts(app, {queue: Redriver(app.client).discard(queue, **fields)}, "discarded")
+
+
+def register(parent: click.Group) -> None:
+    parent.add_command(list_queues)
+    parent.add_command(dead_letters)
+
+
+def _build_filter(*, tenant: str | None, job: str | None, message: tuple[str, ...]) -> dict[str, Any]:
+    return drop_missing(tenant=tenant, job_id=job, message_ids=list(message) or None)
+
+
+def _show_counts(app: App, counts: dict[str, int], action: str) -> None:
+    if app.as_json:
+        app.show_fields(counts)
+        return
+    for queue, count in counts.items():
+        print_line(f"{queue}: {count} {action}")
