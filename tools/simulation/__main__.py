@@ -29,6 +29,7 @@ _INVALID_SHARE = 0.15
 _FALLBACK_SHARE = 0.3
 _LIMITED_SHARE = 0.3
 _OWN_ACCOUNT_SHARE = 0.3
+_QUEUE_LIMIT_SHARE = 0.4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +74,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         invalid_share=_INVALID_SHARE,
         limited_share=_LIMITED_SHARE,
         own_account_share=_OWN_ACCOUNT_SHARE,
+        queue_limit_share=_QUEUE_LIMIT_SHARE,
     )
 
 

@@ -34,6 +34,8 @@ _ERROR_CODES = {
     "events": ("InternalException", 500),
     "s3": ("SlowDown", 503),
 }
+# The sweep runs at full minutes.
+_SWEEP_SECONDS = 60.0
 _FAILURES = frozenset({"rejected", "timeout", "late"})
 _NO_FAULTS = Rates()
 
@@ -114,6 +116,7 @@ class FaultPlan:
         self.streams_enabled = scheduler.seed % 3 == 0
         # Only runs with invalid inputs have the calls that validation makes.
         self.input_validation_enabled = False
+        self.slow_start_share = 0.0
         self.max_list_lag = source.choice((0.0, 5.0, 60.0, 100.0))
         # Where documents are not inline, their objects can be overwritten.
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))
@@ -247,6 +250,23 @@ class FaultPlan:
         if kind == "stuck":
             return source.uniform(600, 3000), source.uniform(600, 3000)
         return source.uniform(0.05, 3.0), source.uniform(0.2, 20.0)
+
+    def draw_slow_start(self, prediction_id: str) -> float:
+        """Return the seconds until a prediction starts, 0 for one that does not start slowly.
+
+        No draw is made from the other numbers. Half of these predictions start just after a sweep, when those
+        that have waited for too long are being canceled.
+        """
+        if self.slow_start_share == 0:
+            return 0.0
+        source = random.Random(f"{self._scheduler.seed}/{prediction_id}/start")
+        if source.random() >= self.slow_start_share:
+            return 0.0
+        delay = source.uniform(3.0, 240.0)
+        if source.random() < 0.5:
+            return delay
+        until_sweep = _SWEEP_SECONDS - (self._scheduler.now + delay) % _SWEEP_SECONDS
+        return delay + until_sweep + source.uniform(0.0, 0.4)
 
     def is_webhook_lost(self, actor: Actor) -> bool:
         choice = self.choose(actor, self.mix.webhooks, kind="webhook")

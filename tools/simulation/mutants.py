@@ -36,9 +36,10 @@ from replicate_proxy.jobs.changes import (
     Claimed,
     EndedByProxy,
     HarvestLeaseAcquired,
+    QueueTimeExceeded,
     Reported,
 )
-from replicate_proxy.jobs.model import SHARED_ACCOUNT, JobStatus
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, AttemptOutcome, JobStatus
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.transitions import finish, forget_prediction
 from replicate_proxy.jobs.updater import JobUpdater
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 SETTINGS = RunSettings(jobs=25)
 _WITH_ACCOUNTS = RunSettings(jobs=25, own_account_share=1.0)
 _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
+_WITH_QUEUE_LIMITS = RunSettings(jobs=25, fallback_share=1.0, queue_limit_share=1.0)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
@@ -242,6 +244,10 @@ def _postpone_by_failing(_self: Any, _job: Job, delay_seconds: float, *_reason: 
     raise RetryableError("not now", retry_after=delay_seconds)
 
 
+def _start_fallback_at_once(job: Job, _change: Any, now: datetime, timeouts: Any) -> Job:
+    return transitions.start_fallback(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason="slow")
+
+
 def _apply_end_of_any_status(job: Job, change: Any, now: Any, _timeouts: Any) -> Job:
     return finish(job, change.status, now, error=change.error)
 
@@ -328,6 +334,7 @@ _open_breaker: Callable[..., Any] = BreakerStore.open
 LATE_WEBHOOKS = FaultMix(
     replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
 )
+_LONG_RUNS = FaultMix(runs=Rates(long=1.0))
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
 _notify: Callable[..., Any] = Notifier.notify
@@ -662,5 +669,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "a job runs in one account",
         ((Dispatcher, "_assign_account", _assign_present_account),),
         settings=_WITH_ACCOUNTS,
+    ),
+    Mutant(
+        "a fallback does not wait until the earlier prediction is canceled",
+        "never paid twice",
+        (
+            (
+                state_machine,
+                "_TRANSITIONS",
+                {**_transitions, QueueTimeExceeded: _start_fallback_at_once},
+            ),
+        ),
+        settings=_WITH_QUEUE_LIMITS,
+    ),
+    Mutant(
+        "what was canceled for a fallback costs nothing, although it had started",
+        "money is exact",
+        ((calculate, "_add", lambda cost, *_canceled: cost),),
+        mix=_LONG_RUNS,
+        settings=_WITH_QUEUE_LIMITS,
     ),
 )

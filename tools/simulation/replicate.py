@@ -209,6 +209,7 @@ class SimulatedReplicate:
         self.predictions[prediction_id] = prediction
         self.on_create(prediction)
         start_delay, run_seconds = self._plan.draw_run_times(source)
+        start_delay = self._plan.draw_slow_start(prediction_id) or start_delay
         self._scheduler.call_at(self._scheduler.now + start_delay, lambda: self._start(prediction))
         self._scheduler.call_at(
             self._scheduler.now + start_delay + run_seconds, lambda: self._end(prediction, prediction.outcome)

@@ -56,7 +56,8 @@ class RunSettings:
     `fallback_share` of the requests are for a model with a fallback. `invalid_share` of them have an input
     that the model's schema does not allow, and inputs are validated if that is not 0. `limited_share` of the
     seeds have concurrency limits of a tenant and of a model. `own_account_share` is the probability that a
-    tenant has accounts of its own. Violations of the guarantees in `ignored` do not stop the run.
+    tenant has accounts of its own. `queue_limit_share` of the models with fallbacks have a limit of the queue
+    time, and of the predictions start slowly. Violations of the guarantees in `ignored` do not stop the run.
     """
 
     jobs: int = 100
@@ -66,6 +67,7 @@ class RunSettings:
     invalid_share: float = 0.0
     limited_share: float = 0.0
     own_account_share: float = 0.0
+    queue_limit_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -104,6 +106,7 @@ def run_seed(
     with deterministic_process(scheduler, metrics), logs_in_trace(scheduler, trace):
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         plan.input_validation_enabled = settings.invalid_share > 0
+        plan.slow_start_share = settings.queue_limit_share
         features = Features(
             has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
             has_own_accounts=settings.own_account_share > 0,
@@ -114,10 +117,7 @@ def run_seed(
         workload = Workload(
             world,
             invariants,
-            jobs=settings.jobs,
-            arrival_seconds=settings.fault_seconds / 3,
-            fallback_share=settings.fallback_share,
-            invalid_share=settings.invalid_share,
+            settings,
             limits=limits,
             has_budgets=seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
     from tools.simulation.concurrency_invariants import ConcurrencyInvariants
     from tools.simulation.invariants import Invariants
+    from tools.simulation.run import RunSettings
     from tools.simulation.world import World
 
 TENANTS = ("acme", "globex")
@@ -49,6 +51,7 @@ _ENTRIES = (
     ModelEntry(name="acme/model", fallbacks=_FALLBACKS),
     ModelEntry(name="acme/model", target=MISSING_MODEL, fallbacks=_FALLBACKS),
 )
+_QUEUE_LIMITS_SECONDS = (5, 30, 100)
 _BASE_URL = "https://api.proxy.test/prod"
 _MAX_CREATE_ATTEMPTS = 6
 # Callers who come at the same time where a tenant has a budget.
@@ -59,26 +62,21 @@ _EVENT_FILTERS = (None, ("completed",), ("start", "completed"), ("start", "outpu
 
 
 class Workload:
-    """Starts the actors of one run: `jobs` callers within `arrival_seconds`."""
+    """Starts the actors of one run: the callers come in the first third of its faults."""
 
     def __init__(
         self,
         world: World,
         invariants: Invariants,
+        settings: RunSettings,
         *,
-        jobs: int,
-        arrival_seconds: float,
-        fallback_share: float = 0.0,
-        invalid_share: float = 0.0,
         has_budgets: bool = False,
         limits: ConcurrencyInvariants | None = None,
     ) -> None:
         self.world = world
-        self._fallback_share = fallback_share
-        self._invalid_share = invalid_share
+        self._settings = settings
         self._invariants = invariants
-        self._jobs = jobs
-        self._arrival_seconds = arrival_seconds
+        self._arrival_seconds = settings.fault_seconds / 3
         self._has_budgets = has_budgets
         self._limits = limits
         self.endpoints: dict[str, str] = {}
@@ -88,7 +86,7 @@ class Workload:
         world = self.world
         for tenant in TENANTS:
             world.applications.add_receiver(_hook_url(tenant), source)
-        for number in range(self._jobs):
+        for number in range(self._settings.jobs):
             world.scheduler.spawn(
                 f"caller-{number}", self._run_caller, delay_seconds=source.uniform(0, self._arrival_seconds)
             )
@@ -151,20 +149,27 @@ class Workload:
     def _draw_entry(self) -> ModelEntry | None:
         """Return an entry for some of the requests, without a draw from the random numbers of the others."""
         limited = LIMITED_ENTRY if self._limits is not None and self._draw_is_limited() else None
-        if self._fallback_share == 0:
+        if self._settings.fallback_share == 0:
             return limited
         source = random.Random(f"{self.world.scheduler.seed}/{self._name}/entry")
-        return source.choice(_ENTRIES) if source.random() < self._fallback_share else limited
+        return self._limit_queue_time(source) if source.random() < self._settings.fallback_share else limited
+
+    def _limit_queue_time(self, source: random.Random) -> ModelEntry:
+        """Return an entry with fallbacks, for some of the requests with a limit of the queue time."""
+        entry = source.choice(_ENTRIES)
+        if source.random() >= self._settings.queue_limit_share:
+            return entry
+        return replace(entry, fallback_after_seconds=source.choice(_QUEUE_LIMITS_SECONDS))
 
     def _draw_is_limited(self) -> bool:
         return random.Random(f"{self.world.scheduler.seed}/{self._name}/limited").random() < 0.5
 
     def _draw_width(self) -> dict[str, Any]:
         """Return a width for the input that may be too large, without a draw from the other numbers."""
-        if self._invalid_share == 0:
+        if self._settings.invalid_share == 0:
             return {}
         source = random.Random(f"{self.world.scheduler.seed}/{self._name}/width")
-        return {"width": MAX_WIDTH + 1 if source.random() < self._invalid_share else MAX_WIDTH}
+        return {"width": MAX_WIDTH + 1 if source.random() < self._settings.invalid_share else MAX_WIDTH}
 
     def _create(self, request: JobRequest, principal: Principal) -> Job | None:
         if request.idempotency_key is not None:

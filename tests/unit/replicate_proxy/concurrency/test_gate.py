@@ -6,9 +6,24 @@ from datetime import timedelta
 import pytest
 
 from replicate_proxy.concurrency.model import WaitingJob, name_tenant_limit
-from replicate_proxy.jobs.changes import CancelRequested, Claimed, EndedByProxy, StaleChangeError
-from replicate_proxy.jobs.model import AttemptOutcome, EndReason, Job, JobStatus, PastAttempt, WaitReason
-from replicate_proxy.model_entries.entry import ModelEntry
+from replicate_proxy.jobs.changes import (
+    CancelRequested,
+    Claimed,
+    EndedByProxy,
+    QueueTimeExceeded,
+    StaleChangeError,
+)
+from replicate_proxy.jobs.model import (
+    AttemptOutcome,
+    EndReason,
+    Fallback,
+    FallbackCause,
+    Job,
+    JobStatus,
+    PastAttempt,
+    WaitReason,
+)
+from replicate_proxy.model_entries.entry import ModelEntry, parse_target
 from tests.support.builders import TENANT
 from tests.support.clock import NOW
 from tests.support.concurrency import Concurrency
@@ -198,6 +213,53 @@ def test_canceled_job_frees_the_slot_that_it_was_granted() -> None:
     concurrency.apply(granted, CancelRequested())
 
     assert concurrency.queue.take_ids() == [other.id]
+
+
+@pytest.mark.parametrize("is_granted", [False, True], ids=["waits", "was granted the slot"])
+def test_job_that_falls_back_leaves_the_line_and_needs_no_slot_of_its_model(*, is_granted: bool) -> None:
+    concurrency = make_concurrency(tenant=5, model=1)
+    first = concurrency.create_job(entry_name=MODEL)
+    assert send(concurrency, first) is not None
+    second, third = (
+        concurrency.create_job(
+            entry_name=MODEL,
+            fallbacks=(Fallback(submission=parse_target("acme/second")),),
+            fallback_causes=tuple(FallbackCause),
+            fallback_after_seconds=30,
+        )
+        for _ in range(2)
+    )
+    assert [send(concurrency, job) for job in (second, third)] == [None, None]
+    concurrency.clock.advance(30)
+    if is_granted:
+        end(concurrency, first)
+
+    concurrency.apply(second, QueueTimeExceeded(attempt=1))
+
+    assert [waiting.job_id for waiting in concurrency.slots.list_line(MODEL_LIMIT, count=9)] == (
+        [] if is_granted else [third.id]
+    )
+    holder = third if is_granted else first
+    assert set(concurrency.slots.read(MODEL_LIMIT).holders) == {f"{TENANT}/{holder.id}"}
+    claimed = send(concurrency, second)
+    assert claimed is not None
+    assert claimed.limits == (TENANT_LIMIT,)
+
+
+def test_fallback_of_an_entry_without_a_limit_of_the_queue_time_needs_the_slot() -> None:
+    concurrency = make_concurrency(model=1)
+    past = PastAttempt(
+        attempt=0,
+        outcome=AttemptOutcome.FAILED,
+        replicate_id="p0",
+        error="",
+        ended_at=NOW,
+        target="acme/first",
+    )
+
+    job = concurrency.create_job(entry_name=MODEL, past_attempts=(past,))
+
+    assert concurrency.gate.acquire(job) == (MODEL_LIMIT,)
 
 
 def test_claim_of_changed_record_is_stale() -> None:

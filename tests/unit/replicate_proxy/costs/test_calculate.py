@@ -135,7 +135,13 @@ def test_prediction_whose_end_is_not_reported_has_no_cost_but_a_reason() -> None
 
 @pytest.mark.parametrize(
     ("outcome", "is_estimated"),
-    [(AttemptOutcome.FAILED, False), (AttemptOutcome.UNKNOWN, True), (AttemptOutcome.REPLACED, True)],
+    [
+        (AttemptOutcome.FAILED, False),
+        (AttemptOutcome.REJECTED, False),
+        (AttemptOutcome.NOT_SENT, False),
+        (AttemptOutcome.UNKNOWN, True),
+        (AttemptOutcome.REPLACED, True),
+    ],
 )
 def test_earlier_attempt_of_unknown_outcome_makes_an_estimate(
     outcome: AttemptOutcome, is_estimated: bool
@@ -147,6 +153,45 @@ def test_earlier_attempt_of_unknown_outcome_makes_an_estimate(
 
     assert (cost.micro_usd, cost.is_estimated) == (3000, is_estimated)
     assert ("without an attempt of unknown outcome" in cost.basis) is is_estimated
+
+
+def make_canceled_attempt(cost: Cost | None) -> PastAttempt:
+    return PastAttempt(
+        attempt=1, outcome=AttemptOutcome.CANCELED, replicate_id="p0", error="", ended_at=NOW, cost=cost
+    )
+
+
+def test_attempts_that_were_canceled_for_a_fallback_add_what_they_cost() -> None:
+    canceled = calculate(make_ended_job(S.CANCELED, "canceled", {"predict_time": 2}), PER_SECOND)
+    free = Cost(micro_usd=0, basis="canceled before it started")
+    past_attempts = (make_canceled_attempt(canceled), make_canceled_attempt(free))
+    job = make_ended_job(S.SUCCEEDED, "succeeded", {"image_count": 1}, past_attempts=past_attempts)
+
+    cost = calculate(job, PER_IMAGE)
+
+    assert (cost.micro_usd, cost.is_estimated) == (3000 + 1950, False)
+    assert cost.basis == "1 image × $0.003 + 2 seconds × $0.000975 until canceled"
+
+
+def test_canceled_attempt_costs_something_even_if_the_last_one_is_free() -> None:
+    canceled = calculate(make_ended_job(S.CANCELED, "canceled", {"predict_time": 2}), PER_SECOND)
+    job = make_ended_job(S.FAILED, "failed", {}, past_attempts=(make_canceled_attempt(canceled),))
+
+    cost = calculate(job, PER_IMAGE)
+
+    assert (cost.micro_usd, cost.source, cost.as_of) == (1950, SOURCE["source"], SOURCE["as_of"])
+
+
+@pytest.mark.parametrize("unknown", [None, Cost(reason="no price is known")])
+def test_canceled_attempt_of_unknown_cost_makes_an_estimate(unknown: Cost | None) -> None:
+    job = make_ended_job(
+        S.SUCCEEDED, "succeeded", {"image_count": 1}, past_attempts=(make_canceled_attempt(unknown),)
+    )
+
+    cost = calculate(job, PER_IMAGE)
+
+    assert (cost.micro_usd, cost.is_estimated) == (3000, True)
+    assert cost.basis == "1 image × $0.003, without an attempt of unknown cost"
 
 
 @given(

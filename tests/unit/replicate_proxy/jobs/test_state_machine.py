@@ -21,8 +21,10 @@ from replicate_proxy.jobs.changes import (
     Harvested,
     HarvestLeaseAcquired,
     OutcomeUnknown,
+    QueueTimeExceeded,
     Rejected,
     Released,
+    Reported,
     ResubmitAllowed,
     StaleChangeError,
     StreamOpened,
@@ -30,11 +32,18 @@ from replicate_proxy.jobs.changes import (
 from replicate_proxy.jobs.model import (
     ACTIVE_STATUSES,
     TERMINAL_STATUSES,
+    AttemptOutcome,
     Document,
     EndReason,
+    Fallback,
+    FallbackCause,
     Job,
     JobStatus,
+    Submission,
+    SubmissionKind,
     TimelineStep,
+    Waiting,
+    WaitReason,
 )
 from replicate_proxy.jobs.state_machine import ALLOWED
 from tests.support.builders import make_job, make_report
@@ -57,6 +66,7 @@ EXPECTED: dict[tuple[JobStatus, str], JobStatus] = {
     (S.HARVESTING, "harvested"): S.SUCCEEDED,
     **{(status, "cancel_requested"): status for status in BEFORE_HARVEST},
     (S.QUEUED, "cancel_requested"): S.CANCELED,
+    **{(status, "queue_time_exceeded"): status for status in (S.QUEUED, S.SUBMITTED)},
     **{(status, "ended_by_proxy"): S.FAILED for status in BEFORE_HARVEST},
     **{(status, "check_scheduled"): status for status in ACTIVE_STATUSES},
     **{
@@ -72,6 +82,20 @@ EXPECTED: dict[tuple[JobStatus, str], JobStatus] = {
 }
 
 
+FALLBACK = Fallback(submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="second"))
+
+
+def make_limited_job(status: JobStatus = S.QUEUED) -> Job:
+    """Return a job whose queue time is over its limit."""
+    return make_job(
+        status,
+        fallbacks=(FALLBACK,) * 3,
+        fallback_causes=tuple(FallbackCause),
+        fallback_after_seconds=30,
+        fallback_due_at=NOW,
+    )
+
+
 def build_changes(job: Job) -> dict[str, Change]:
     """Return one change of each kind for the job's current attempt."""
     return {
@@ -84,6 +108,7 @@ def build_changes(job: Job) -> dict[str, Change]:
         "harvest_lease_acquired": HarvestLeaseAcquired(lease_until=LATER),
         "harvested": Harvested(output=Document(text="1")),
         "cancel_requested": CancelRequested(),
+        "queue_time_exceeded": QueueTimeExceeded(attempt=job.attempt),
         "ended_by_proxy": EndedByProxy.decide(job, S.FAILED, EndReason.EXPIRED, "gave up"),
         "adoption_revoked": AdoptionRevoked(replicate_id=job.replicate_id or ""),
         "stream_opened": StreamOpened(
@@ -98,7 +123,7 @@ def build_changes(job: Job) -> dict[str, Change]:
 @pytest.mark.parametrize("status", JobStatus)
 @pytest.mark.parametrize("name", build_changes(make_job()))
 def test_change_leads_to_expected_status_or_is_stale(status: JobStatus, name: str) -> None:
-    job = make_job(status)
+    job = make_limited_job(status)
     change = build_changes(job)[name]
 
     expected = EXPECTED.get((status, name))
@@ -140,11 +165,19 @@ _changes = st.one_of(
     st.builds(HarvestLeaseAcquired, lease_until=_times),
     st.just(Harvested(output=Document(text="1"))),
     st.just(CancelRequested()),
+    st.builds(QueueTimeExceeded, attempt=_attempts),
     st.builds(
         CheckScheduled,
         expected_status=st.sampled_from(sorted(ACTIVE_STATUSES)),
         next_check_at=_times,
         increments_backoff=st.booleans(),
+        waiting=st.sampled_from(
+            [
+                None,
+                Waiting(reason=WaitReason.RATE_LIMIT),
+                Waiting(reason=WaitReason.CONCURRENCY_LIMIT, limit="model/acme/first"),
+            ]
+        ),
     ),
     st.builds(
         EndedByProxy,
@@ -160,12 +193,12 @@ _changes = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_changes, max_size=25))
 def test_any_sequence_of_changes_keeps_job_consistent(changes: list[Change]) -> None:
-    job = make_job()
+    job = make_limited_job()
     attempts = {job.attempt}
-    for seconds, change in enumerate(changes):
+    for steps, change in enumerate(changes):
         before = job
         with suppress(StaleChangeError):
-            job = apply_change(job, change, NOW + timedelta(seconds=seconds))
+            job = apply_change(job, change, NOW + timedelta(seconds=10 * steps))
         if before.is_terminal:
             assert job is before
         assert (job.next_check_at is None) == job.is_terminal
@@ -180,7 +213,19 @@ def test_any_sequence_of_changes_keeps_job_consistent(changes: list[Change]) -> 
             assert job.replicate_id is None
         if job.attempt != before.attempt and job.attempt not in attempts:
             assert job.attempt > max(attempts)
+            assert before.replicate_id is None or is_end(change)
+            assert before.cancel_requested_at is None
         attempts.add(job.attempt)
+        if job.abandoned_at is not None:
+            assert job.replicate_id is not None
+        if job.submission != before.submission:
+            outcomes = {past.outcome for past in job.past_attempts}
+            assert not outcomes & {AttemptOutcome.UNKNOWN, AttemptOutcome.REPLACED}
+
+
+def is_end(change: Change) -> bool:
+    """Return whether Replicate says that the prediction has ended without a result."""
+    return isinstance(change, Reported) and change.status in {"failed", "canceled", "aborted"}
 
 
 class TestCancelRequested:

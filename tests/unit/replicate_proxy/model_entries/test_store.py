@@ -28,7 +28,8 @@ ENTRY = ModelEntry(
     timeout_seconds=300,
     images={"format": "avif"},
     fallbacks=(FallbackTarget(target="acme/other", fields={"prompt": "text", "seed": None}),),
-    fallback_on=(FallbackCause.TARGET_GONE,),
+    fallback_on=(FallbackCause.TARGET_GONE, FallbackCause.QUEUE_TIME),
+    fallback_after_seconds=30,
     price={"per_image": "0.003", "source": "https://replicate.com", "as_of": "2026-05-25"},
 )
 

@@ -22,7 +22,8 @@ ENTRY = {
     "price": PRICE,
     "cost_ceiling_usd": "0.25",
     "fallbacks": [{"target": "acme/other", "fields": {"prompt": "text", "seed": None}, "price": PRICE}],
-    "fallback_on": ["target_gone"],
+    "fallback_on": ["target_gone", "queue_time"],
+    "fallback_after_seconds": 30,
     "validate_input": False,
 }
 
@@ -100,6 +101,16 @@ def test_change_gives_up_after_many_others(admin_api: AdminApi) -> None:
         ({"fallbacks": [{"target": "a/b", "fields": {"prompt": 1}}]}, "fallbacks.0.fields.prompt"),
         ({"fallbacks": [{"target": "a/b"}] * 6}, "fallbacks"),
         ({"fallback_on": ["always"]}, "fallback_on.0"),
+        ({"fallback_after_seconds": 30}, "fallback_after_seconds"),
+        ({"fallbacks": [{"target": "a/b"}], "fallback_after_seconds": 4}, "fallback_after_seconds"),
+        (
+            {
+                "fallbacks": [{"target": "a/b"}],
+                "fallback_on": ["target_gone"],
+                "fallback_after_seconds": 30,
+            },
+            "fallback_after_seconds",
+        ),
         ({"price": {"hardware": "cpu", "per_second": "1"}}, "price"),
     ],
 )

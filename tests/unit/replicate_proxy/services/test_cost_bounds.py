@@ -67,6 +67,13 @@ def test_dearest_fallback_counts() -> None:
     assert estimate(entry=ModelEntry(name="acme/a", fallbacks=(fallback, unknown))) == CEILING
 
 
+def test_all_targets_count_where_one_may_be_canceled_for_the_next() -> None:
+    fallbacks = (FallbackTarget(target="acme/b"), FallbackTarget(target="acme/unknown"))
+    entry = ModelEntry(name="acme/a", fallbacks=fallbacks, fallback_after_seconds=30)
+
+    assert estimate(entry=entry) == 10_000 + 20_000 + CEILING
+
+
 def test_ceiling_of_the_entry_stands_where_no_bound_is_known() -> None:
     ceiling = ModelEntry(name="acme/unknown", cost_ceiling_usd="0.2")
     unknown = Submission(kind=SubmissionKind.MODEL, owner="acme", name="unknown")

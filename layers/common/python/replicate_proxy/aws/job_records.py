@@ -75,6 +75,8 @@ _TIMESTAMPS = (
     "started_at",
     "completed_at",
     "progress_at",
+    "fallback_due_at",
+    "abandoned_at",
 )
 _DOCUMENTS = ("replicate_output", "output", "files", "logs", "partial_output")
 _PLAIN_VALUES = (
@@ -95,6 +97,7 @@ _PLAIN_VALUES = (
     "requested_model",
     "entry_name",
     "price",
+    "fallback_after_seconds",
 )
 
 
@@ -292,6 +295,7 @@ def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:
         "error": past.error,
         "ended_at": format_timestamp(past.ended_at),
         "target": past.target,
+        "cost": _record_from_cost(past.cost) if past.cost else None,
     }
 
 
@@ -303,4 +307,5 @@ def _past_attempt_from_record(record: Mapping[str, Any]) -> PastAttempt:
         error=record["error"],
         ended_at=parse_timestamp(record["ended_at"]),
         target=record.get("target"),
+        cost=Cost(**record["cost"]) if record.get("cost") else None,
     )

@@ -46,9 +46,12 @@ class ConcurrencyLimits:
         self._default_for_tenants = default_for_tenants
 
     def find(self, job: Job) -> tuple[Limit, ...]:
-        """Return the limits of a job: that of its tenant first. Raises RetryableError."""
+        """Return the limits of a job: that of its tenant first. Raises RetryableError.
+
+        Where waiting for a slot leads to a fallback, fallbacks need no slot of the entry.
+        """
         names = [name_tenant_limit(job.tenant)]
-        if job.entry_name:
+        if job.entry_name and not (job.fallback_after_seconds and job.has_fallen_back):
             names.append(name_model_limit(job.entry_name))
         found = ((name, self.find_max(name)) for name in names)
         return tuple(Limit(name, number) for name, number in found if number is not None)

@@ -53,8 +53,9 @@ class SlotReleaser:
 
 
 def _find_line(old: Job, new: Job) -> str | None:
-    """Return the limit in whose line the job was when it ended, or was found at Replicate."""
-    if old.waiting is None or not is_in_line(old) or new.status in _BEFORE_REPLICATE:
+    """Return the limit in whose line the job was when it ended, fell back, or was found at Replicate."""
+    is_same_attempt = new.status in _BEFORE_REPLICATE and new.attempt == old.attempt
+    if old.waiting is None or not is_in_line(old) or is_same_attempt:
         return None
     return old.waiting.limit
 
@@ -62,7 +63,7 @@ def _find_line(old: Job, new: Job) -> str | None:
 def _find_released(old: Job, new: Job, line: str | None) -> tuple[str, ...]:
     """Return the limits whose slots the job does not need any more.
 
-    A job that ends while it waits in line may have been granted a slot a moment before.
+    A job that ends or falls back while it waits in line may have been granted a slot a moment before.
     """
     needed = [name for name in old.limits if needs_slot(old, name)]
     granted = [line] if line is not None else []

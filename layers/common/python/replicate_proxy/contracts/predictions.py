@@ -173,7 +173,9 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
         **account,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
-        "past_attempts": [_build_past_attempt(past_attempt) for past_attempt in job.past_attempts],
+        "past_attempts": [
+            _build_past_attempt(past_attempt, job.account) for past_attempt in job.past_attempts
+        ],
         "replicate_id": job.replicate_id,
         "replicate_status": job.replicate_status,
         "report_channel": job.report_channel,
@@ -220,7 +222,7 @@ def _build_waiting(waiting: Waiting) -> dict[str, Any]:
     }
 
 
-def _build_past_attempt(past_attempt: PastAttempt) -> dict[str, Any]:
+def _build_past_attempt(past_attempt: PastAttempt, account: Account) -> dict[str, Any]:
     return {
         "attempt": past_attempt.attempt,
         "outcome": past_attempt.outcome.value,
@@ -228,4 +230,5 @@ def _build_past_attempt(past_attempt: PastAttempt) -> dict[str, Any]:
         **({"target": past_attempt.target} if past_attempt.target else {}),
         "error": past_attempt.error,
         "ended_at": format_timestamp(past_attempt.ended_at),
+        **({"cost": _build_cost(past_attempt.cost, account)} if past_attempt.cost else {}),
     }

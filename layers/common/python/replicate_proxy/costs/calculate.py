@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicate_proxy.costs.prices import Price
-    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.model import Job, PastAttempt
 
 # The metrics in which Replicate reports what it bills (https://replicate.com/docs, predictions of each kind).
 _METRICS: Mapping[BillingUnit, str] = {
@@ -31,7 +31,7 @@ _METRICS: Mapping[BillingUnit, str] = {
     BillingUnit.OUTPUT_SECOND: "video_output_duration_seconds",
 }
 # Failed predictions of public models are free, and an aborted one never ran.
-_FREE_OUTCOMES = frozenset({AttemptOutcome.FAILED, AttemptOutcome.REJECTED})
+_FREE_OUTCOMES = frozenset({AttemptOutcome.FAILED, AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT})
 _FREE_STATUSES: Mapping[str, str] = {
     "failed": "failed predictions are free",
     "aborted": "the prediction never started",
@@ -41,16 +41,43 @@ _FREE_STATUSES: Mapping[str, str] = {
 def calculate_cost(job: Job, price: Price | None, *, ended_from: JobStatus) -> Cost:
     """Return the cost of a job that has just ended, from the status before; or why it is not known.
 
-    It is an estimate where an attempt has an outcome that is not known: its prediction may exist.
+    Attempts that were canceled for a fallback add what they cost. It is an estimate where an attempt has an
+    outcome that is not known, since its prediction may exist, or a cost that is not known.
     """
     if job.replicate_id is None and ended_from is JobStatus.SUBMIT_UNKNOWN:
         return Cost(reason="it is not known whether Replicate created a prediction")
     cost = _calculate_last_attempt(job, price)
-    uncertain = [past for past in job.past_attempts if past.outcome not in _FREE_OUTCOMES]
-    if cost.micro_usd is None or not uncertain:
+    if cost.micro_usd is None:
+        return cost
+    for past in job.past_attempts:
+        if past.cost is not None and past.cost.micro_usd is not None:
+            cost = _add(cost, past.cost.micro_usd, past.cost)
+    uncertain = [past for past in job.past_attempts if not _has_known_cost(past)]
+    if not uncertain:
         return cost
     left_out = "an attempt" if len(uncertain) == 1 else f"{len(uncertain)} attempts"
-    return replace(cost, is_estimated=True, basis=f"{cost.basis}, without {left_out} of unknown outcome")
+    is_canceled = any(past.outcome is AttemptOutcome.CANCELED for past in uncertain)
+    unknown = "cost" if is_canceled else "outcome"
+    return replace(cost, is_estimated=True, basis=f"{cost.basis}, without {left_out} of unknown {unknown}")
+
+
+def _has_known_cost(past: PastAttempt) -> bool:
+    if past.cost is not None:
+        return past.cost.micro_usd is not None
+    return past.outcome in _FREE_OUTCOMES
+
+
+def _add(cost: Cost, micro_usd: int, canceled: Cost) -> Cost:
+    """Return the cost with that of an attempt that was canceled, if that cost something."""
+    if not micro_usd:
+        return cost
+    return replace(
+        cost,
+        micro_usd=(cost.micro_usd or 0) + micro_usd,
+        basis=f"{cost.basis} + {canceled.basis} until canceled",
+        source=cost.source or canceled.source,
+        as_of=cost.as_of or canceled.as_of,
+    )
 
 
 def _calculate_last_attempt(job: Job, price: Price | None) -> Cost:

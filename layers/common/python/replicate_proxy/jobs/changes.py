@@ -147,6 +147,15 @@ class CancelRequested(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTimeExceeded(AttemptChange):
+    """The attempt has waited for longer than its entry allows: in the line of its model, or at Replicate.
+
+    A queued job goes on with its next fallback. A submitted one does so once Replicate reports that its
+    prediction is canceled: until then it may start to run, and succeed.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HarvestLeaseAcquired(Change):
     """A harvester continues the harvest and has the job for itself until `lease_until`."""
 

@@ -157,13 +157,21 @@ class AttemptOutcome(StrEnum):
     REPLACED = "replaced"
     # Replicate rejected the create request: the target of the attempt does not exist any more.
     REJECTED = "rejected"
+    # The queue time was over the limit: before a create request was sent, and after it.
+    NOT_SENT = "not_sent"
+    CANCELED = "canceled"
+
+
+# Of attempts that have no prediction, or one that has ended.
+KNOWN_OUTCOMES = frozenset(AttemptOutcome) - {AttemptOutcome.UNKNOWN, AttemptOutcome.REPLACED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
     """An earlier attempt at Replicate; `replicate_id` is None if its prediction is not known.
 
-    `target` is what it ran, as a model entry names it; None in records of earlier versions.
+    `target` is what it ran, as a model entry names it; None in records of earlier versions. `cost` is set if
+    it was canceled: the other outcomes are free, or their cost is not known.
     """
 
     attempt: int
@@ -172,6 +180,7 @@ class PastAttempt:
     error: str
     ended_at: datetime
     target: str | None = None
+    cost: Cost | None = None
 
 
 class FallbackCause(StrEnum):
@@ -181,6 +190,8 @@ class FallbackCause(StrEnum):
     TRANSIENT_FAILURE = "transient_failure"
     # Replicate does not know the model, version or deployment.
     TARGET_GONE = "target_gone"
+    # It has not started to run within the time that the entry allows.
+    QUEUE_TIME = "queue_time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +243,11 @@ class Waiting:
     max_concurrency: int | None = None
     until: datetime | None = None
     detail: str = ""
+
+    @property
+    def is_for_model(self) -> bool:
+        """Return whether it waits for a slot of its model, which no other model needs."""
+        return self.limit.startswith("model/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +329,11 @@ class Job:
     fallbacks: tuple[Fallback, ...] = ()
     fallback_causes: tuple[FallbackCause, ...] = ()
     input_fields: Mapping[str, str | None] = field(default_factory=dict)
+    # After which queue time the next fallback runs, when the present attempt will have waited for that long,
+    # and since when its prediction is to be canceled for it.
+    fallback_after_seconds: int | None = None
+    fallback_due_at: datetime | None = None
+    abandoned_at: datetime | None = None
     # Made with the job where there is a budget, and settled once it has ended.
     reservation: Reservation | None = None
     # Calculated once, when the job ends, and why it did.
@@ -330,6 +351,11 @@ class Job:
     def account(self) -> Account:
         """The account in which the predictions of the job run."""
         return Account(self.tenant, self.replicate_account) if self.replicate_account else SHARED_ACCOUNT
+
+    @property
+    def has_fallen_back(self) -> bool:
+        """Return whether another target was tried before the present one."""
+        return any(past.target not in {None, self.submission.target} for past in self.past_attempts)
 
 
 # A batch and its jobs are written in one transaction, which holds 100 items and 4 MB (Amazon DynamoDB,

@@ -22,6 +22,7 @@ from replicate_proxy.jobs.model import (
     TimelineStep,
 )
 from replicate_proxy.jobs.transitions import (
+    calculate_fallback_due,
     calculate_first_check,
     can_fall_back,
     finish,
@@ -103,6 +104,7 @@ def _restore_attempt(job: Job, attempt: int, now: datetime) -> Job:
 def _apply_starting(job: Job, _change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
     if job.status in {JobStatus.SUBMITTED, JobStatus.PROCESSING}:
         raise StaleChangeError("the job has this status already")
+    job = replace(job, fallback_due_at=calculate_fallback_due(job, now))
     return replace(
         job,
         status=JobStatus.SUBMITTED,
@@ -118,6 +120,7 @@ def _apply_processing(job: Job, change: Reported, now: datetime, timeouts: JobTi
         job,
         partial_output=change.partial_output or job.partial_output,
         progress_at=change.reported_at or job.progress_at,
+        fallback_due_at=None,
     )
     if job.status is JobStatus.PROCESSING:
         if change.logs is None and change.partial_output is None:
@@ -171,7 +174,12 @@ def _should_retry(job: Job, timeouts: JobTimeouts) -> bool:
     return failures < timeouts.max_job_retries
 
 
-def _apply_canceled(job: Job, change: Reported, now: datetime, _timeouts: JobTimeouts) -> Job:
+def _apply_canceled(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
+    """Return the job with its next fallback if its prediction waited for too long, else ended."""
+    is_late = job.deadline is not None and job.deadline <= now
+    if job.abandoned_at is not None and not is_late and can_fall_back(job, FallbackCause.QUEUE_TIME):
+        reason = f"waited longer than {job.fallback_after_seconds} s at Replicate"
+        return start_fallback(job, now, timeouts, outcome=AttemptOutcome.CANCELED, reason=reason)
     return finish(_keep_output(job, change, now), JobStatus.CANCELED, now, error=change.error)
 
 

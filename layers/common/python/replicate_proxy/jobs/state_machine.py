@@ -28,6 +28,7 @@ from replicate_proxy.jobs.changes import (
     Harvested,
     HarvestLeaseAcquired,
     OutcomeUnknown,
+    QueueTimeExceeded,
     Rejected,
     Released,
     Reported,
@@ -45,10 +46,12 @@ from replicate_proxy.jobs.model import (
 )
 from replicate_proxy.jobs.reports import apply_report
 from replicate_proxy.jobs.transitions import (
+    calculate_fallback_due,
     calculate_first_check,
     can_fall_back,
     finish,
     forget_prediction,
+    is_fallback_due,
     stamp_timeline,
     start_fallback,
     start_new_attempt,
@@ -77,6 +80,7 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
     HarvestLeaseAcquired: frozenset({JobStatus.HARVESTING}),
     Harvested: frozenset({JobStatus.HARVESTING}),
     CancelRequested: _BEFORE_HARVEST,
+    QueueTimeExceeded: frozenset({JobStatus.QUEUED, JobStatus.SUBMITTED}),
     CheckScheduled: ACTIVE_STATUSES,
     AdoptionRevoked: _WITH_PREDICTION,
     StreamOpened: _WITH_PREDICTION,
@@ -129,6 +133,7 @@ def _apply_released(job: Job, change: Released, now: datetime, timeouts: JobTime
         lease_until=None,
         create_sent_at=None,
         checks=0,
+        fallback_due_at=None,
         failed_submissions=job.failed_submissions + (1 if change.increments_backoff else 0),
         next_check_at=change.retry_at + timedelta(seconds=timeouts.queued_seconds),
     )
@@ -146,6 +151,7 @@ def _apply_outcome_unknown(job: Job, _change: OutcomeUnknown, now: datetime, tim
         status=JobStatus.SUBMIT_UNKNOWN,
         lease_until=None,
         checks=0,
+        fallback_due_at=None,
         next_check_at=now + timedelta(seconds=timeouts.unknown_outcome_seconds),
     )
 
@@ -158,6 +164,9 @@ def _apply_resubmit_allowed(job: Job, _change: ResubmitAllowed, now: datetime, t
 
 
 def _apply_accepted(job: Job, change: Accepted, now: datetime, timeouts: JobTimeouts) -> Job:
+    # A prediction that was found by likeness may prove to be another job's, so its wait has no limit.
+    is_own = job.status is JobStatus.SUBMITTING
+    job = replace(job, fallback_due_at=calculate_fallback_due(job, now) if is_own else None)
     return replace(
         job,
         status=JobStatus.SUBMITTED,
@@ -195,15 +204,33 @@ def _apply_cancel_requested(job: Job, _change: CancelRequested, now: datetime, t
     return replace(job, cancel_requested_at=now, next_check_at=check_at)
 
 
-def _apply_check_scheduled(job: Job, change: CheckScheduled, _now: datetime, _timeouts: JobTimeouts) -> Job:
+def _apply_queue_time_exceeded(
+    job: Job, _change: QueueTimeExceeded, now: datetime, timeouts: JobTimeouts
+) -> Job:
+    if not is_fallback_due(job, now) or job.abandoned_at is not None:
+        raise StaleChangeError("the attempt has not waited for too long, or is being canceled")
+    if job.status is JobStatus.QUEUED:
+        reason = f"waited longer than {job.fallback_after_seconds} s for a slot of its model"
+        return start_fallback(job, now, timeouts, outcome=AttemptOutcome.NOT_SENT, reason=reason)
+    check_at = now + timedelta(seconds=timeouts.cancel_seconds)
+    return replace(job, abandoned_at=now, checks=0, next_check_at=check_at)
+
+
+def _apply_check_scheduled(job: Job, change: CheckScheduled, now: datetime, _timeouts: JobTimeouts) -> Job:
     if job.status is not change.expected_status:
         raise StaleChangeError(
             f"the job was {change.expected_status} when it was checked and is {job.status}"
         )
+    due_at, next_check_at = job.fallback_due_at, change.next_check_at
+    if change.waiting is not None:
+        # Every other wait would be that of a fallback as well.
+        due_at = calculate_fallback_due(job, now) if change.waiting.is_for_model else None
+        next_check_at = min(next_check_at, due_at or next_check_at)
     return replace(
         job,
         checks=job.checks + (1 if change.increments_backoff else 0),
-        next_check_at=change.next_check_at,
+        next_check_at=next_check_at,
+        fallback_due_at=due_at,
         waiting=change.waiting or job.waiting,
         limits=job.limits if change.limits is None else change.limits,
         # Its author holds the harvest lease, or nobody does.
@@ -252,6 +279,7 @@ _TRANSITIONS: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], 
     HarvestLeaseAcquired: _apply_harvest_lease_acquired,
     Harvested: _apply_harvested,
     CancelRequested: _apply_cancel_requested,
+    QueueTimeExceeded: _apply_queue_time_exceeded,
     CheckScheduled: _apply_check_scheduled,
     AdoptionRevoked: _apply_adoption_revoked,
     StreamOpened: _apply_stream_opened,

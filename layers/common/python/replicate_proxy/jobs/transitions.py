@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.jobs.model import (
+    KNOWN_OUTCOMES,
     AttemptOutcome,
     FallbackCause,
     Job,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 # A record has at most 400 kB (Amazon DynamoDB, quotas), and a job keeps the errors of its past attempts.
 _MAX_ERROR_CHARACTERS = 4000
 # The steps that every attempt passes; a new attempt removes their times.
-_KNOWN_OUTCOMES = frozenset({AttemptOutcome.FAILED, AttemptOutcome.REJECTED})
 _ATTEMPT_STEPS = frozenset(TimelineStep) - {TimelineStep.ACCEPTED}
 
 
@@ -48,6 +48,7 @@ def start_new_attempt(
         status=JobStatus.QUEUED,
         attempt=max(earlier.attempt for earlier in past_attempts) + 1,
         past_attempts=past_attempts,
+        waiting=None,
         create_sent_at=None,
         next_check_at=now + timedelta(seconds=timeouts.queued_seconds),
     )
@@ -64,8 +65,24 @@ def can_fall_back(job: Job, cause: FallbackCause) -> bool:
         and cause in job.fallback_causes
         and job.cancel_requested_at is None
         and not job.is_streamed
-        and all(past.outcome in _KNOWN_OUTCOMES for past in job.past_attempts)
+        and all(past.outcome in KNOWN_OUTCOMES for past in job.past_attempts)
     )
+
+
+def calculate_fallback_due(job: Job, now: datetime) -> datetime | None:
+    """Return when the attempt will have waited for too long, None if that leads to nothing.
+
+    It is counted once from the first wait that a fallback can shorten.
+    """
+    if job.fallback_after_seconds is None or not can_fall_back(job, FallbackCause.QUEUE_TIME):
+        return None
+    return job.fallback_due_at or now + timedelta(seconds=job.fallback_after_seconds)
+
+
+def is_fallback_due(job: Job, now: datetime) -> bool:
+    """Return whether the attempt has waited for too long."""
+    is_over = job.fallback_due_at is not None and job.fallback_due_at <= now
+    return is_over and can_fall_back(job, FallbackCause.QUEUE_TIME)
 
 
 def start_fallback(
@@ -103,6 +120,8 @@ def forget_prediction(job: Job) -> Job:
         metrics={},
         lease_until=None,
         checks=0,
+        fallback_due_at=None,
+        abandoned_at=None,
         timeline={step: time for step, time in job.timeline.items() if step not in _ATTEMPT_STEPS},
     )
 
@@ -128,11 +147,16 @@ def finish(job: Job, status: JobStatus, now: datetime, *, error: str | None) -> 
 
 
 def calculate_first_check(job: Job, now: datetime, timeouts: JobTimeouts) -> datetime:
-    """Return when to check a prediction that has just started to run: soon if it is to be canceled."""
-    check_at = timeouts.calculate_next_check(now, 0)
-    if job.cancel_requested_at is None:
-        return check_at
-    return min(check_at, now + timedelta(seconds=timeouts.cancel_seconds))
+    """Return when to check a prediction that Replicate has just accepted, or started to run.
+
+    Soon if it is to be canceled, and not later than when it will have waited for too long.
+    """
+    times = [timeouts.calculate_next_check(now, 0)]
+    if job.cancel_requested_at is not None:
+        times.append(now + timedelta(seconds=timeouts.cancel_seconds))
+    if job.fallback_due_at is not None:
+        times.append(job.fallback_due_at)
+    return min(times)
 
 
 def stamp_timeline(job: Job, now: datetime, *steps: TimelineStep) -> dict[TimelineStep, datetime]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.changes import AdoptionRevoked, Reported, StaleChangeError, find_end_reason
+from replicate_proxy.jobs.model import AttemptOutcome
 from replicate_proxy.jobs.state_machine import apply_change
 from replicate_proxy.observability import logger
 
@@ -27,6 +28,7 @@ class JobUpdater:
     """Applies changes by the state machine; the job's revision is the condition of each save.
 
     `calculate_cost(job, status before)` is asked once for a job that ends; the cost is saved with its end.
+    That of an attempt that was canceled for a fallback is saved with the end of the attempt.
     `on_changed` is called after each save, with the job before and after the change; `on_ended` once for each
     job that ends, with the change that ended it. They must not raise.
     """
@@ -65,12 +67,7 @@ class JobUpdater:
             if isinstance(change, Reported) and job.replicate_id is None:
                 # The signed callback URL proves that the prediction is this job's.
                 self.claim_prediction(job, change.replicate_id)
-            if changed.is_terminal:
-                changed = replace(
-                    changed,
-                    cost=self._calculate_cost(changed, job.status),
-                    end_reason=find_end_reason(changed, change),
-                )
+            changed = self._finalize(job, changed, change)
             try:
                 saved = self._store.save(changed)
             except ConflictError:
@@ -81,6 +78,27 @@ class JobUpdater:
                 self._on_ended(saved, change)
             return saved
         raise _too_many_changes()
+
+    def _finalize(self, job: Job, changed: Job, change: Change) -> Job:
+        """Return the changed job with what is calculated once, when it ends or an attempt was canceled.
+
+        Such an attempt has cost what the job would have cost if it had ended with it.
+        """
+        if changed.is_terminal:
+            return replace(
+                changed,
+                cost=self._calculate_cost(changed, job.status),
+                end_reason=find_end_reason(changed, change),
+            )
+        if len(changed.past_attempts) <= len(job.past_attempts):
+            return changed
+        *earlier, last = changed.past_attempts
+        if last.outcome is not AttemptOutcome.CANCELED:
+            return changed
+        alone = replace(job, past_attempts=(), fallbacks=())
+        ended = apply_change(alone, change, now=last.ended_at, timeouts=self._timeouts)
+        last = replace(last, cost=self._calculate_cost(ended, job.status))
+        return replace(changed, past_attempts=(*earlier, last))
 
     def claim_prediction(self, job: Job, replicate_id: str) -> None:
         """Record for certain that a prediction is this job's, so that no other job adopts it.

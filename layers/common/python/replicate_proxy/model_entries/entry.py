@@ -36,6 +36,7 @@ class ModelEntry:
     `max_concurrency` predictions run at a time. `images` are the image options of requests that choose none,
     `price` is a record of `costs.prices.Price`, and `cost_ceiling_usd` what budgets reserve where the price
     bounds no prediction. `fallbacks` run one after the other, for the causes in `fallback_on`.
+    `fallback_after_seconds` is the queue time after which the next one runs, None for no limit.
     `validate_input` False leaves the validation to Replicate.
     """
 
@@ -52,6 +53,7 @@ class ModelEntry:
     cost_ceiling_usd: str | None = None
     fallbacks: tuple[FallbackTarget, ...] = ()
     fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
+    fallback_after_seconds: int | None = None
     validate_input: bool = True
 
     @classmethod

@@ -20,6 +20,7 @@ class CheckOutcome(StrEnum):
     # Running on Replicate
     REPORT_PUBLISHED = "report_published"
     STILL_RUNNING = "still_running"
+    ABANDONED = "abandoned"
     OUTPUT_LOST = "output_lost"
     ENDED_WITH_UNKNOWN_STATUS = "ended_with_unknown_status"
     # Unknown outcome, or running: in a tenant's account that the proxy cannot use any more

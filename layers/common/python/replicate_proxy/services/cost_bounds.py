@@ -28,7 +28,8 @@ class CostBounds:
     def estimate(self, request: JobRequest) -> int:
         """Return the most that the request may cost, in millionths of a US dollar.
 
-        That is the most that its target or one of the fallbacks may cost: an attempt that fails is free.
+        That is the most that its target or one of the fallbacks may cost: an attempt that fails is free. With
+        a limit on the queue time, all may cost something: one may start to run while it is being canceled.
         """
         entry = request.applied_entry
         ceiling = (
@@ -44,7 +45,8 @@ class CostBounds:
             bounds.append(
                 self._estimate(fallback.submission, name, fallback.price, {**model_input, **renamed})
             )
-        return max(ceiling if bound is None else bound for bound in bounds)
+        amounts = [ceiling if bound is None else bound for bound in bounds]
+        return max(amounts) if entry.fallback_after_seconds is None else sum(amounts)
 
     def _estimate(
         self,

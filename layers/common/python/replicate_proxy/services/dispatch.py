@@ -26,6 +26,7 @@ from replicate_proxy.jobs.changes import (
     Claimed,
     EndedByProxy,
     OutcomeUnknown,
+    QueueTimeExceeded,
     Rejected,
     Released,
     StaleChangeError,
@@ -34,6 +35,7 @@ from replicate_proxy.jobs.changes import (
 from replicate_proxy.jobs.model import (
     SHARED_ACCOUNT,
     Account,
+    AttemptOutcome,
     EndReason,
     Job,
     JobStatus,
@@ -41,6 +43,7 @@ from replicate_proxy.jobs.model import (
     Waiting,
     WaitReason,
 )
+from replicate_proxy.jobs.transitions import is_fallback_due
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
 from replicate_proxy.replicate_api.errors import (
@@ -52,7 +55,12 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.replicate_api.known_models import NothingKnown, is_target_missing
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
-from replicate_proxy.services.report_change import build_accepted_change, build_end_change
+from replicate_proxy.services.report_change import (
+    build_accepted_change,
+    build_end_change,
+    build_report_change,
+)
+from replicate_proxy.services.reports import build_poll_report
 from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -187,7 +195,7 @@ class Dispatcher:
 
         A new attempt stays in the account of the earlier ones, one of which may have a prediction there.
         """
-        if job.past_attempts:
+        if any(past.outcome is not AttemptOutcome.NOT_SENT for past in job.past_attempts):
             return job
         return replace(job, replicate_account=self._find_account(job.tenant).name)
 
@@ -223,6 +231,8 @@ class Dispatcher:
         """Send the job, unless a limit, the circuit breaker or the rate limit makes it wait."""
         limits = self._concurrency.acquire(job)
         if limits is None:
+            if is_fallback_due(job, self._clock.now()):
+                self._start_fallback(job, QueueTimeExceeded(attempt=job.attempt))
             return
         delay = self._get_client(job.account).acquire_create_slot()
         if delay is None:
@@ -389,7 +399,10 @@ class Dispatcher:
 
     def _cancel(self, job: Job) -> None:
         """Cancel the job's prediction. Without one yet, the request stays on the job until it has one."""
-        if job.is_terminal or job.cancel_requested_at is None:
+        if job.is_terminal:
+            return
+        if job.cancel_requested_at is None:
+            self._cancel_abandoned(job)
             return
         end = EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
         if job.status is not JobStatus.QUEUED:
@@ -402,6 +415,22 @@ class Dispatcher:
                 return
             end = build_end_change(end, job, prediction, self._clock.now())
         self._apply(job, end)
+
+    def _cancel_abandoned(self, job: Job) -> None:
+        """Cancel a prediction that has waited for too long, unless it is known to run; then fall back."""
+        if job.abandoned_at is None or job.status is not JobStatus.SUBMITTED:
+            return
+        prediction = self._cancel_prediction(job)
+        if prediction is not None:
+            report = build_poll_report(job, prediction, self._clock.now())
+            self._start_fallback(job, build_report_change(report, job, self._documents))
+
+    def _start_fallback(self, job: Job, change: Change) -> None:
+        """Apply the change after which the next fallback runs, unless the job is to be canceled."""
+        saved = self._apply(job, change)
+        self._checkpoint("dispatch.failure_stored")
+        if saved is not None and saved.status is JobStatus.QUEUED:
+            self._requeue_delayed(saved, 0)
 
     def _cancel_surplus(self, job: Job, replicate_id: str) -> None:
         """Cancel a prediction that was created for the job but is not its own.

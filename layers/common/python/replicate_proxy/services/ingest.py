@@ -246,6 +246,7 @@ class JobFactory:
             entry_name=request.entry.name if request.entry is not None else None,
             fallbacks=tuple(fallback.to_fallback() for fallback in entry.fallbacks),
             fallback_causes=entry.fallback_on if entry.fallbacks else (),
+            fallback_after_seconds=entry.fallback_after_seconds if entry.fallbacks else None,
             input=self._documents.save(principal.tenant, job_id, "input", model_input),
             correlation_id=request.correlation_id,
             public_base_url=request.public_base_url,

@@ -13,10 +13,12 @@ from replicate_proxy.jobs.changes import (
     CheckScheduled,
     EndedByProxy,
     OutcomeUnknown,
+    QueueTimeExceeded,
     StaleChangeError,
 )
 from replicate_proxy.jobs.model import EndReason, Job, JobStatus
 from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
+from replicate_proxy.jobs.transitions import is_fallback_due
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError, TokenRejectedError
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
@@ -165,11 +167,27 @@ class Reconciler:
             )
         if prediction.status is UpstreamStatus.UNKNOWN:
             return self._check_unknown_status(job, prediction)
+        if prediction.status is UpstreamStatus.STARTING and is_fallback_due(job, self.clock.now()):
+            return self._abandon(job)
         self._schedule_next_check(job, self._calculate_running_interval(job, prediction))
         if prediction.status.is_terminal or job.status is JobStatus.SUBMITTED:
             self._publish_report(job, prediction)
             return CheckOutcome.REPORT_PUBLISHED
         return CheckOutcome.STILL_RUNNING
+
+    def _abandon(self, job: Job) -> CheckOutcome:
+        """Have a prediction canceled that has waited at Replicate for too long; its end starts the fallback.
+
+        The command is sent again until Replicate says that the prediction has ended, or runs.
+        """
+        if job.abandoned_at is None:
+            self.updater.apply(job, QueueTimeExceeded(attempt=job.attempt))
+            self.checkpoint("sweep.next_check_stored")
+        else:
+            self._schedule_next_check(job, self._calculate_cancel_interval(job))
+        self.queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
+        self.checkpoint("sweep.message_sent")
+        return CheckOutcome.ABANDONED
 
     def _check_unknown_status(self, job: Job, prediction: UpstreamPrediction) -> CheckOutcome:
         """Leave the job to its next check, or fail it if its prediction has ended."""
@@ -201,9 +219,15 @@ class Reconciler:
             # The report may be lost on the bus, and Replicate keeps the output for an hour only.
             return self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _SHORT_BACKOFF_STEPS)
         if job.cancel_requested_at is not None:
-            return self.timeouts.cancel_seconds * 2.0 ** min(job.checks, _LONG_BACKOFF_STEPS)
+            return self._calculate_cancel_interval(job)
         now = self.clock.now()
-        return (self.timeouts.calculate_next_check(now, job.checks + 1) - now).total_seconds()
+        next_check_at = self.timeouts.calculate_next_check(now, job.checks + 1)
+        if job.fallback_due_at is not None and job.fallback_due_at > now:
+            next_check_at = min(next_check_at, job.fallback_due_at)
+        return (next_check_at - now).total_seconds()
+
+    def _calculate_cancel_interval(self, job: Job) -> float:
+        return self.timeouts.cancel_seconds * 2.0 ** min(job.checks, _LONG_BACKOFF_STEPS)
 
     def _publish_report(self, job: Job, prediction: UpstreamPrediction) -> None:
         report = build_poll_report(job, prediction, self.clock.now())

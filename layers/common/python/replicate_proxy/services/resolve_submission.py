@@ -25,7 +25,14 @@ from replicate_proxy.jobs.changes import (
     ResubmitAllowed,
     StaleChangeError,
 )
-from replicate_proxy.jobs.model import AttemptOutcome, EndReason, Job, JobStatus, SubmissionKind
+from replicate_proxy.jobs.model import (
+    KNOWN_OUTCOMES,
+    AttemptOutcome,
+    EndReason,
+    Job,
+    JobStatus,
+    SubmissionKind,
+)
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import PredictionClaim
 from replicate_proxy.services.check_outcome import CheckOutcome
@@ -296,5 +303,4 @@ def _get_sending_time(job: Job) -> datetime:
 
 
 def _count_resubmissions(job: Job) -> int:
-    known = {AttemptOutcome.FAILED, AttemptOutcome.REJECTED}
-    return sum(past.outcome not in known for past in job.past_attempts)
+    return sum(past.outcome not in KNOWN_OUTCOMES for past in job.past_attempts)

@@ -22,7 +22,7 @@ CHECKPOINTS: Mapping[str, str] = {
     "dispatch.prediction_created": "Replicate has created the prediction; nothing is stored about it",
     "dispatch.prediction_claimed": "the prediction is claimed for the job; the job does not name it",
     "dispatch.acceptance_stored": "the job names its prediction; the message is not deleted",
-    "dispatch.failure_stored": "a rejection or an unknown outcome is stored; the message is not deleted",
+    "dispatch.failure_stored": "a rejection, unknown outcome or fallback is stored; the message still exists",
     "dispatch.job_released": "the job is queued again; its message is not sent",
     "dispatch.check_postponed": "the job's next check is postponed; its delayed message is not sent",
     "dispatch.job_requeued": "the job's delayed message is sent; the received message is not deleted",

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from replicate_proxy.api.validation import RequestBody, UtcTime
 from replicate_proxy.auth.ip_ranges import normalize_ip_range
@@ -185,7 +192,19 @@ class PutModelEntryBody(RequestBody):
     cost_ceiling_usd: _BudgetUsd | None = None
     fallbacks: Annotated[tuple[FallbackBody, ...], Field(max_length=5)] = ()
     fallback_on: tuple[FallbackCause, ...] = tuple(FallbackCause)
+    fallback_after_seconds: Annotated[int, Field(ge=5, le=3600)] | None = None
     validate_input: bool = True
+
+    @field_validator("fallback_after_seconds")
+    @classmethod
+    def _require_fallbacks(cls, seconds: int | None, info: ValidationInfo) -> int | None:
+        if seconds is None:
+            return None
+        if not info.data.get("fallbacks", True):
+            raise ValueError("needs fallbacks")
+        if FallbackCause.QUEUE_TIME not in info.data.get("fallback_on", FallbackCause):
+            raise ValueError("needs queue_time in fallback_on")
+        return seconds
 
 
 class ModelEntryBody(PutModelEntryBody):

@@ -94,6 +94,7 @@ def build_entry(name: str, body: PutModelEntryBody) -> ModelEntry:
             for fallback in body.fallbacks
         ),
         fallback_on=body.fallback_on,
+        fallback_after_seconds=body.fallback_after_seconds,
         validate_input=body.validate_input,
     )
 
