@@ -21,7 +21,7 @@ from tools.simulation.scenarios import SCENARIOS
 from tools.simulation.shrink import shrink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tools.simulation.cost_invariants import Reconciliation
 
@@ -111,7 +111,8 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         f"{campaign.seeds} seeds, {campaign.jobs:,} jobs, {campaign.steps:,} steps in {seconds:.0f} s",
         f"{cpu_seconds:,.0f} s of processor time, {cpu_per_job}",
         f"{campaign.virtual_seconds / 86400:,.0f} days of virtual time",
-        "statuses: " + ", ".join(f"{name} {count:,}" for name, count in sorted(campaign.statuses.items())),
+        "statuses: " + _describe_counts(campaign.statuses),
+        "past attempts: " + _describe_counts(campaign.past_attempts),
         *_describe_money(campaign.money),
         "faults:",
         *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.faults.items())),
@@ -125,6 +126,10 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         lines.append(f"  python -m tools.simulation replay {seed} --jobs {options.jobs} --shrink")
     lines.append(f"{len(campaign.violations)} of {campaign.seeds} seeds broke a guarantee")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
 
 
 def _describe_money(money: Reconciliation) -> list[str]:

@@ -37,6 +37,7 @@ class SeedSummary:
     checkpoints: dict[str, int]
     transitions: frozenset[tuple[str, str]]
     statuses: dict[str, int]
+    past_attempts: dict[str, int]
     money: Reconciliation
 
 
@@ -53,6 +54,7 @@ class Campaign:
     checkpoints: Counter[str] = field(default_factory=Counter)
     transitions: set[tuple[str, str]] = field(default_factory=set)
     statuses: Counter[str] = field(default_factory=Counter)
+    past_attempts: Counter[str] = field(default_factory=Counter)
     money: Reconciliation = field(default_factory=Reconciliation)
 
     def add(self, summary: SeedSummary) -> None:
@@ -66,6 +68,7 @@ class Campaign:
         self.checkpoints.update(summary.checkpoints)
         self.transitions |= summary.transitions
         self.statuses.update(summary.statuses)
+        self.past_attempts.update(summary.past_attempts)
         self.money += summary.money
 
 
@@ -82,6 +85,7 @@ def summarize(result: RunResult) -> SeedSummary:
         checkpoints=dict(result.checkpoints),
         transitions=result.transitions,
         statuses=dict(result.statuses),
+        past_attempts=dict(result.past_attempts),
         money=result.money,
     )
 

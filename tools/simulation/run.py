@@ -86,6 +86,7 @@ class RunResult:
     checkpoints: Mapping[str, int] = field(default_factory=dict)
     transitions: frozenset[tuple[str, str]] = frozenset()
     statuses: Mapping[str, int] = field(default_factory=dict)
+    past_attempts: Mapping[str, int] = field(default_factory=dict)
     money: Reconciliation = field(default_factory=Reconciliation)
     refused: int = 0
 
@@ -156,6 +157,7 @@ def run_seed(
         checkpoints=world.checkpoints,
         transitions=frozenset(invariants.transitions),
         statuses=Counter(job.status.value for job in jobs),
+        past_attempts=Counter(past.outcome.value for job in jobs for past in job.past_attempts),
         money=costs.reconciliation,
         refused=len(invariants.refused_callers),
     )

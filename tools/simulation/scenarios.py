@@ -16,6 +16,7 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
+from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
 from replicate_proxy.services.ingest import JobRequest
 from tools.simulation.resources import Queue
@@ -90,6 +91,7 @@ class Cast:
         events: tuple[str, ...] | None = None,
         cancel_after_seconds: int | None = None,
         by_name: bool = False,
+        entry: ModelEntry | None = None,
     ) -> Job | None:
         """Create a job as a client does: with a key it repeats what got no response."""
         submission = Submission(kind=SubmissionKind.VERSION, version=_VERSION)
@@ -104,6 +106,7 @@ class Cast:
             webhook_events=events,
             cancel_after_seconds=cancel_after_seconds,
             idempotency_key=key,
+            entry=entry,
         )
         principal = Principal(tenant, "key-1")
         for _ in range(_MAX_ATTEMPTS if key else 1):
@@ -195,6 +198,12 @@ def _create_one(cast: Cast) -> None:
 def _create_with_webhook(cast: Cast, events: tuple[str, ...]) -> None:
     url = cast.add_receiver("https://acme.test/hook")
     cast.spawn("caller", partial(cast.create, webhook=url, events=events))
+
+
+def _create_with_queue_limit(cast: Cast) -> None:
+    fallbacks = (FallbackTarget(target="acme/second", fields={"prompt": "text"}),)
+    entry = ModelEntry(name="acme/model", fallbacks=fallbacks, fallback_after_seconds=30)
+    cast.spawn("caller", partial(cast.create, entry=entry))
 
 
 def _create_for_two_tenants(cast: Cast) -> None:
@@ -320,6 +329,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     "breaker": Scenario(
         description="two calls want to probe, and one from before the breaker opened fails meanwhile",
         start=_call_through_breaker,
+    ),
+    "queue-time": Scenario(
+        description="one job whose prediction starts or succeeds while it is canceled for its wait",
+        start=_create_with_queue_limit,
+        run_seconds=(61.0, 30.0),
+        faults=frozenset({"lost"}),
+        # Until it starts, and until it has succeeded.
+        pauses=(1.0, 31.0),
     ),
     "stream": Scenario(
         description="one job whose stream is recorded while a webhook comes, and canceled while it streams",

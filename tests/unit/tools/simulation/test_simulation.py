@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -20,6 +21,7 @@ from tools.simulation.shrink import shrink
 
 SMALL = RunSettings(jobs=10)
 LIMITED = RunSettings(jobs=20, limited_share=1.0)
+QUEUE_LIMITED = RunSettings(jobs=20, fallback_share=0.8, limited_share=0.5, queue_limit_share=0.8)
 # Each of these breaks its guarantee within a few seeds; `make mutants` hunts all of them.
 QUICK_MUTANTS = (
     "an unknown outcome counts as not accepted",
@@ -38,6 +40,8 @@ QUICK_MUTANTS = (
     "the end of a job does not release its reservation",
     "one more slot than there are is acquired",
     "slots are not freed, and the sweep does not notice",
+    "a fallback does not wait until the earlier prediction is canceled",
+    "what was canceled for a fallback costs nothing, although it had started",
 )
 
 
@@ -91,6 +95,17 @@ def test_every_guarantee_holds_with_concurrency_limits(seed: int) -> None:
     result = run_seed(seed, LIMITED)
 
     assert result.violation is None, result.violation
+
+
+def test_every_guarantee_holds_with_limits_of_the_queue_time() -> None:
+    outcomes = Counter[str]()
+    for seed in range(1, 7):
+        result = run_seed(seed, QUEUE_LIMITED)
+        assert result.violation is None, f"seed {seed}: {result.violation}"
+        outcomes.update(result.past_attempts)
+
+    assert outcomes["canceled"] > 10
+    assert outcomes["not_sent"] > 3
 
 
 @pytest.mark.parametrize("name", QUICK_MUTANTS)
