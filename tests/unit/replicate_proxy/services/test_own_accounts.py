@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.contracts.predictions import build_prediction_view
-from replicate_proxy.jobs.model import Account, Cost, JobStatus
+from replicate_proxy.jobs.model import Account, AttemptOutcome, Cost, JobStatus, PastAttempt
 from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     OutcomeUnknownError,
@@ -18,6 +18,7 @@ from replicate_proxy.replicate_api.errors import (
 )
 from replicate_proxy.usage.model import UsageCounts
 from tests.support.builders import TENANT, make_job
+from tests.support.clock import NOW
 from tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ def test_running_job_is_polled_and_canceled_where_it_started(pipeline: Pipeline,
     pipeline.drain_messages()
     assert pipeline.get_job(job).status is JobStatus.CANCELED
     assert own.canceled == ["p1"]
+
+
+def test_fallback_of_a_job_that_was_never_sent_runs_in_the_account_of_its_tenant(
+    pipeline: Pipeline,
+) -> None:
+    held = PastAttempt(attempt=1, outcome=AttemptOutcome.NOT_SENT, replicate_id=None, error="", ended_at=NOW)
+
+    job = pipeline.dispatch_job(pipeline.put_job(attempt=2, past_attempts=(held,)))
+
+    assert job.replicate_account == OWN.name
 
 
 def test_unknown_outcome_is_resolved_and_sent_again_in_the_same_account(

@@ -57,10 +57,9 @@ from replicate_proxy.replicate_api.known_models import NothingKnown, is_target_m
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
 from replicate_proxy.services.report_change import (
     build_accepted_change,
+    build_cancel_report,
     build_end_change,
-    build_report_change,
 )
-from replicate_proxy.services.reports import build_poll_report
 from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -422,8 +421,7 @@ class Dispatcher:
             return
         prediction = self._cancel_prediction(job)
         if prediction is not None:
-            report = build_poll_report(job, prediction, self._clock.now())
-            self._start_fallback(job, build_report_change(report, job, self._documents))
+            self._start_fallback(job, build_cancel_report(job, prediction, self._clock.now()))
 
     def _start_fallback(self, job: Job, change: Change) -> None:
         """Apply the change after which the next fallback runs, unless the job is to be canceled."""

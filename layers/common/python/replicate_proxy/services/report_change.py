@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import parse_optional_timestamp
 from replicate_proxy.jobs.changes import Accepted, Reported, StaleChangeError
+from replicate_proxy.jobs.model import ReportChannel
 from replicate_proxy.json_tree import find_strings
 from replicate_proxy.outputs.references import is_file_reference
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
@@ -80,6 +81,20 @@ def build_accepted_change(
         model=prediction.model or None,
         version=prediction.version or None,
         stream_url=stream_url,
+    )
+
+
+def build_cancel_report(job: Job, prediction: UpstreamPrediction, now: datetime) -> Reported:
+    """Return the report in the response to a cancel, without output and logs: another attempt follows."""
+    return Reported(
+        attempt=job.attempt,
+        replicate_id=prediction.id,
+        status=prediction.status.value,
+        channel=ReportChannel.POLL,
+        started_at=_parse_time(prediction.started_at, job, now),
+        completed_at=_parse_time(prediction.completed_at, job, now),
+        error=prediction.error or None,
+        metrics=prediction.metrics,
     )
 
 
