@@ -125,5 +125,11 @@ def _build_fields(*, limits: dict[str, Any] | None, **options: Any) -> dict[str,
 
 
 def _show_secret(app: App, key: dict[str, Any]) -> None:
+    if app.as_json:
+        app.show_fields(key)
+        return
+    secret = key.pop("key")
     app.show_fields(key)
+    # Not in the table, which would break it on a narrow terminal.
+    app.note(f"key  {secret}")
     app.note("Store the key now: it is not shown again.")

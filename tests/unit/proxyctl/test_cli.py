@@ -48,7 +48,10 @@ def test_key_is_created_listed_rotated_and_revoked(served: Served, run: Callable
     assert run("keys", "revoke", created["id"], "--json").json["revoked_at"]
 
 
-def test_secret_is_shown_once(served: Served, run: Callable[..., Outcome]) -> None:
+def test_secret_is_shown_once_in_one_line(
+    served: Served, run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     shown = run("keys", "create", "acme")
     [line] = [line for line in shown.output.splitlines() if line.startswith("key ")]
     secret = line.split()[1]
