@@ -16,6 +16,7 @@ SYNC = $(UV) pip sync -q --require-hashes --compile-bytecode
 LOCK = $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 CLIENTS_JS := tests/integration/clients_js
+AXE := tests/integration/axe
 PRISM := tests/clients/prism
 SCHEMAS := tests/clients/schemas
 CHAOS := tests/integration/test_chaos.py
@@ -70,6 +71,8 @@ build: env ## Build template.yaml with `sam build`
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null && [ -d $(AXE)/node_modules ] || \
+		echo "the console was NOT tested in a browser: Chromium or npm is not installed"
 	@docker info >/dev/null 2>&1 || echo "make invoke was NOT tested: no Docker engine is running"
 	@echo "not included: more clients (make clients), chaos with 1,000 jobs (make chaos), security checks (make security)"
 
@@ -123,8 +126,8 @@ budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a te
 fairness: env ## Measure how long one job waits behind 500 of another tenant with a limit, on a temporary stack
 	FAIRNESS_JOBS=500 FAIRNESS_SECONDS=3 $(BIN)/pytest -q -s --timeout 1800 tests/integration/test_concurrency.py -k another_tenant
 
-clients-js: ## Install the npm clients if npm is installed
-	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp; fi
+clients-js: ## Install the npm clients and axe-core if npm is installed
+	@if command -v npm >/dev/null; then $(MAKE) -s $(CLIENTS_JS)/node_modules/.stamp $(AXE)/node_modules/.stamp; fi
 
 clients: env .venvs/clients/.stamp .venvs/replicate-beta/.stamp $(PRISM)/node_modules/.stamp $(SCHEMAS)/node_modules/.stamp ## Test more clients, and every operation through Prism; needs npm
 	$(BIN)/pytest -q --timeout 600 --durations 5 tests/clients
@@ -192,7 +195,7 @@ lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1
 			-c requirements/dev.txt -o $$folder/requirements.txt; done
 
 clean: down ## Stop the local stack; remove environments, builds and caches
-	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules $(PRISM)/node_modules $(SCHEMAS)/node_modules
+	rm -rf .venv .venvs .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis $(CLIENTS_JS)/node_modules $(AXE)/node_modules $(PRISM)/node_modules $(SCHEMAS)/node_modules
 
 help: ## List all targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \

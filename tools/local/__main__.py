@@ -13,6 +13,7 @@ from tools.local.build import build_template
 from tools.local.demo.run import run_demo
 from tools.local.errors import LocalError
 from tools.local.invoke.command import invoke_function
+from tools.local.keys import create_sign_in_link
 from tools.local.lifecycle import restart_emulator, start_stack, stop_stack, wait_for_process
 from tools.local.logs import DEFAULT_SINCE, show_logs
 from tools.local.parameters import parse_overrides
@@ -104,6 +105,7 @@ def _build(_: argparse.Namespace, __: StackFolder, screen: Screen) -> None:
 def _up(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
     stack = start_stack(folder, screen, parse_overrides(options.parameter))
     screen.print(f"API {stack.api_url}   key {stack.api_key}   (details in {folder.stack_file})")
+    screen.print(f"console {create_sign_in_link(stack)}   (signs in once)")
 
 
 def _down(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:

@@ -23,6 +23,7 @@ from tools.local.demo.hops import Hop, verify_hops
 from tools.local.demo.receiver import WebhookInbox, open_inbox
 from tools.local.demo.request import ModelRequest, build_request
 from tools.local.errors import LocalError
+from tools.local.keys import create_sign_in_link
 from tools.local.lifecycle import start_stack
 from tools.local.paths import LOCAL_FOLDER, StackFolder
 from tools.local.screen import Screen
@@ -70,6 +71,7 @@ def run_demo(
         collector = EvidenceCollector(stack, upstream.token, _OUTPUT_FOLDER, request.title)
         result = _run_prediction(stack, screen, inbox, collector, request)
     display.show_result(screen, result.prediction, result.hops, result.files, folder.make_argument)
+    screen.print(f"console {create_sign_in_link(stack)}   (signs in once)")
     return 0 if result.is_complete else 1
 
 

@@ -80,8 +80,8 @@ def _add_links(pages: PageRouter) -> None:
         if not is_tenant_name(tenant):
             raise field_error("tenant", "is not the name of a tenant")
         token = access.create_link(page.signed_in, tenant)
-        origin = page.request.base_url
-        return page.render("link_created.html", tenant=tenant, link=f"{origin}/console/link?token={token}")
+        link = f"{page.public_base_url}/console/link?token={token}"
+        return page.render("link_created.html", tenant=tenant, link=link)
 
 
 def _open(page: Page, access: ConsoleAccess, session: Session, next_path: str) -> Response:
