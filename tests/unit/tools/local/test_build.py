@@ -99,6 +99,7 @@ def test_package_folders_are_those_of_the_layer_and_of_built_functions_with_pack
         (ROOT / "layers/common/python/requirements.txt", tmp_path / "CommonLayer/python"),
         (ROOT / "functions/harvest/requirements.txt", tmp_path / "HarvestFunction"),
         (ROOT / "functions/authorize/requirements.txt", tmp_path / "AuthorizeFunction"),
+        (ROOT / "functions/ingest/requirements.txt", tmp_path / "IngestFunction"),
     }
 
 
