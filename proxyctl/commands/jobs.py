@@ -16,7 +16,7 @@ _COLUMNS = ("id", "tenant", "status", "model", "created_at", "completed_at", "er
 
 @click.group(cls=Group)
 def jobs() -> None:
-    """Find predictions of all tenants, and see what happened to them."""
+    """Find predictions of all tenants, see what happened to them, and act on them."""
 
 
 @jobs.command("list")
@@ -89,8 +89,56 @@ def show_story(app: App, job_id: str, tenant: str | None, logs: bool) -> None:
         print_markup(line)
 
 
+_TENANT_OPTION = click.option("--tenant", help="Its tenant, which is searched for without it.")
+
+
+@jobs.command("cancel")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@_TENANT_OPTION
+@pass_app
+def cancel_job(app: App, job_id: str, tenant: str | None) -> None:
+    """Cancel a prediction."""
+    _show_job(app, _act(app, job_id, tenant, "cancel"))
+
+
+@jobs.command("redeliver")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@_TENANT_OPTION
+@pass_app
+def redeliver_job(app: App, job_id: str, tenant: str | None) -> None:
+    """Send all webhooks of a prediction again."""
+    app.show_fields(_act(app, job_id, tenant, "redeliver"))
+
+
+@jobs.command("harvest")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@_TENANT_OPTION
+@pass_app
+def harvest_job(app: App, job_id: str, tenant: str | None) -> None:
+    """Fetch files again that are left at Replicate, within an hour after the end of the prediction."""
+    _show_job(app, _act(app, job_id, tenant, "harvest"))
+
+
+@jobs.command("retry")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@_TENANT_OPTION
+@pass_app
+def retry_job(app: App, job_id: str, tenant: str | None) -> None:
+    """Run a failed or canceled prediction again, as a new one, which is shown. Its tenant pays."""
+    _show_job(app, _act(app, job_id, tenant, "retry"))
+
+
 def register(parent: click.Group) -> None:
     parent.add_command(jobs)
+
+
+def _act(app: App, job_id: str, tenant: str | None, action: str) -> dict[str, Any]:
+    response: dict[str, Any] = app.client.call("POST", _build_job_path(app, job_id, tenant, action), {})
+    return response
+
+
+def _show_job(app: App, response: dict[str, Any]) -> None:
+    app.show_fields(response["job"])
 
 
 def _build_job_path(app: App, job_id: str, tenant: str | None, *segments: str) -> str:

@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.actor import handle_as_actor
 from replicate_proxy.api.admin.routes import AdminServices, add_admin_routes
+from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.api.routing import Router
 from replicate_proxy.audit.log import StoredAuditLog
 from replicate_proxy.audit.trail import AuditTrail
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.budgets.alerts import BudgetAlerts
+from replicate_proxy.budgets.gate import BudgetGate
+from replicate_proxy.costs.money import MICRO_PER_USD
+from replicate_proxy.costs.shipped_prices import load_price_book
+from replicate_proxy.jobs.timeouts import JobTimeouts
+from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
+from replicate_proxy.operations.job_actions import JobActions
+from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.operations.job_story import JobStoryteller
 from replicate_proxy.operations.keys import KeyService
@@ -28,25 +38,30 @@ from replicate_proxy.operations.redeliveries import AuditedRedeliveries, Webhook
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.services.cancel import JobCanceler
+from replicate_proxy.services.cost_bounds import CostBounds
+from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.testing.checkpoints import no_checkpoint
 from replicate_proxy.usage.report import UsageReader
-from replicate_proxy.webhooks.redelivery import RedeliveryResult, TenantPosition
+from replicate_proxy.webhooks.redelivery import RedeliveryResult, RedeliveryService, TenantPosition
+from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.accounts import FakeAccounts
 from tests.support.audit import build_audit_store
-from tests.support.aws import JOBS_TABLE, create_in_memory_aws
+from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
 from tests.support.concurrency import Concurrency
-from tests.support.fakes import FakeDocumentStore
-from tests.support.model_entries import FakeModelEntryStore
+from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus, FakeHarvestQueue
+from tests.support.model_entries import FakeEntries, FakeModelEntryStore
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
 from tests.support.usage import build_budget_store, build_usage_store
-from tests.support.webhook_fakes import FakeDeliveryStore
+from tests.support.webhook_fakes import FakeDeliveryQueue, FakeDeliveryStore, FakeEndpointStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from replicate_proxy.api.http import Response
@@ -161,11 +176,21 @@ class AdminApi:
     audit_store: DynamoAuditStore = field(default_factory=build_audit_store)
     documents: FakeDocumentStore = field(default_factory=FakeDocumentStore)
     deliveries: FakeDeliveryStore = field(default_factory=FakeDeliveryStore)
+    endpoints: FakeEndpointStore = field(default_factory=FakeEndpointStore)
+    commands: FakeCommandQueue = field(default_factory=FakeCommandQueue)
+    harvests: FakeHarvestQueue = field(default_factory=FakeHarvestQueue)
+    entries: FakeEntries = field(default_factory=FakeEntries)
+    check_pause: Callable[[str], None] = lambda _tenant: None
+    checkpoint: Callable[[str], None] = no_checkpoint
     dynamodb: Any = field(default_factory=lambda: create_in_memory_aws().client("dynamodb"))
     accounts: FakeAccounts = field(init=False)
 
     def __post_init__(self) -> None:
         self.accounts = FakeAccounts(self.clock, self.audit)
+
+    @cached_property
+    def delivery_queue(self) -> FakeDeliveryQueue:
+        return FakeDeliveryQueue(self.clock)
 
     @cached_property
     def concurrency(self) -> Concurrency:
@@ -239,6 +264,8 @@ class AdminApi:
                 audit=trail,
                 jobs=self.jobs,
                 job_search=JobSearch(self.job_index, UsageReader(self.usage), self.clock),
+                job_actions=self.job_actions,
+                job_retries=self.job_retries,
                 storyteller=JobStoryteller(
                     jobs=self.jobs,
                     documents=self.documents,
@@ -254,6 +281,59 @@ class AdminApi:
             ),
         )
         return router
+
+    @property
+    def updater(self) -> JobUpdater:
+        return JobUpdater(self.jobs, self.clock, JobTimeouts())
+
+    @property
+    def job_actions(self) -> JobActions:
+        return JobActions(
+            jobs=self.jobs,
+            documents=self.documents,
+            canceler=JobCanceler(self.updater, self.commands),
+            deliveries=self.deliveries,
+            redeliverer=RedeliveryService(
+                deliveries=self.deliveries,
+                endpoints=self.endpoints,
+                queue=self.delivery_queue,
+                clock=self.clock,
+                settings=DeliverySettings(),
+            ),
+            harvest_queue=self.harvests,
+            audit=self.audit,
+            clock=self.clock,
+        )
+
+    @property
+    def job_retries(self) -> JobRetries:
+        budgeted_jobs = DynamoBudgetedJobs(self.dynamodb, USAGE_TABLE, JOBS_TABLE)
+        creator = JobCreator(
+            store=self.jobs,
+            idempotency=RetryReservations(self.updater),
+            factory=JobFactory(self.documents, JobTimeouts()),
+            queue=self.commands,
+            clock=self.clock,
+            budgets=BudgetGate(
+                store=budgeted_jobs,
+                alerts=BudgetAlerts(budgeted_jobs, FakeEventBus(), self.clock),
+                estimate=CostBounds(load_price_book(), MICRO_PER_USD).estimate,
+                clock=self.clock,
+                sleep=self.sleep,
+                random_fraction=lambda: 0.5,
+            ),
+            checkpoint=self.checkpoint,
+        )
+        parser = JobRequestParser(
+            ParserSettings(), lambda *_: None, entries=self.entries, check_pause=self.check_pause
+        )
+        return JobRetries(
+            jobs=self.jobs,
+            documents=self.documents,
+            creator=creator,
+            build_request=parser.parse_retry,
+            audit=self.audit,
+        )
 
     @property
     def webhook_secret(self) -> WebhookSecretRefresher:

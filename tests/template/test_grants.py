@@ -117,8 +117,7 @@ STREAM_SOURCE_ACTIONS = {"DescribeStream", "GetRecords", "GetShardIterator", "Li
 NAME_COLLISIONS: dict[str, set[Grant]] = {
     "admin": {
         ("dynamodb:DeleteItem", "DeliveriesTable"),
-        ("dynamodb:PutItem", "JobsTable"),
-        ("s3:PutObject", ""),
+        ("sns:Publish", ""),
     },
     "authorize": {("dynamodb:PutItem", "AccessTable")},
     "catalog": {("secretsmanager:GetSecretValue", "")},

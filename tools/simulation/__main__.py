@@ -30,6 +30,7 @@ _FALLBACK_SHARE = 0.3
 _LIMITED_SHARE = 0.3
 _OWN_ACCOUNT_SHARE = 0.3
 _QUEUE_LIMIT_SHARE = 0.4
+_RETRY_SHARE = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +76,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         limited_share=_LIMITED_SHARE,
         own_account_share=_OWN_ACCOUNT_SHARE,
         queue_limit_share=_QUEUE_LIMIT_SHARE,
+        retry_share=_RETRY_SHARE,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.accounts.directory import AccountDirectory
 from replicate_proxy.accounts.per_account import PerAccount
+from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.batch_store import DynamoBatchStore
@@ -48,6 +49,7 @@ from replicate_proxy.jobs.model import SHARED_ACCOUNT
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.accounts import AccountService
+from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
@@ -252,15 +254,7 @@ class Composition:
         canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
         streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY, self._build_account_finder())
         factory = JobFactory(self.documents, self.timeouts, streams.find_url)
-        budgeted_jobs = DynamoBudgetedJobs(self._aws.client("dynamodb"), Table.USAGE, Table.JOBS)
-        budgets = BudgetGate(
-            store=budgeted_jobs,
-            alerts=BudgetAlerts(budgeted_jobs, self.bus, self.clock),
-            estimate=CostBounds(PRICES, CEILING_MICRO_USD).estimate,
-            clock=self.clock,
-            sleep=self._scheduler.sleep,
-            random_fraction=self._draw_fraction,
-        )
+        budgets = self._build_budget_gate()
         idempotency = DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
         check_input = self._build_input_check()
         creator = JobCreator(
@@ -306,6 +300,35 @@ class Composition:
         if not self._plan.input_validation_enabled:
             return None
         return SchemaRefresher(self._build_schemas(), self._build_readers().of, self.dispatch_queue)
+
+    def build_retries(self) -> JobRetries:
+        creator = JobCreator(
+            store=self.jobs,
+            idempotency=RetryReservations(self.updater),
+            factory=JobFactory(self.documents, self.timeouts),
+            queue=self.dispatch_queue,
+            clock=self.clock,
+            budgets=self._build_budget_gate(),
+            checkpoint=self._checkpoint,
+        )
+        return JobRetries(
+            jobs=self.jobs,
+            documents=self.documents,
+            creator=creator,
+            build_request=JobRequestParser(ParserSettings(), lambda *_: None).parse_retry,
+            audit=self.audit,
+        )
+
+    def _build_budget_gate(self) -> BudgetGate:
+        budgeted_jobs = DynamoBudgetedJobs(self._aws.client("dynamodb"), Table.USAGE, Table.JOBS)
+        return BudgetGate(
+            store=budgeted_jobs,
+            alerts=BudgetAlerts(budgeted_jobs, self.bus, self.clock),
+            estimate=CostBounds(PRICES, CEILING_MICRO_USD).estimate,
+            clock=self.clock,
+            sleep=self._scheduler.sleep,
+            random_fraction=self._draw_fraction,
+        )
 
     def build_dispatch(self) -> Dispatcher:
         limiters = self._build_limiters("creates", self._rate_limit)

@@ -262,7 +262,9 @@ class Invariants:
         """Check what must hold once faults have stopped and everything has had its time."""
         jobs = self._read_jobs()
         self._check_ended(jobs)
-        created = Counter(job.correlation_id for job in jobs.values() if job.batch_id is None)
+        created = Counter(
+            job.correlation_id for job in jobs.values() if job.batch_id is None and job.retried_from is None
+        )
         for caller in self.keyed_callers:
             if created[caller] > 1:
                 self.report("one job per idempotency key", f"{caller} has {created[caller]} jobs")

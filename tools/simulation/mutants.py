@@ -44,6 +44,7 @@ from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.transitions import finish, forget_prediction
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations import keys
+from replicate_proxy.operations.job_retries import RetryReservations
 from replicate_proxy.replicate_api.callback_url import AttemptReference
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
@@ -78,6 +79,7 @@ SETTINGS = RunSettings(jobs=25)
 _WITH_ACCOUNTS = RunSettings(jobs=25, own_account_share=1.0)
 _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
 _WITH_QUEUE_LIMITS = RunSettings(jobs=25, fallback_share=1.0, queue_limit_share=1.0)
+_WITH_RETRIES = RunSettings(jobs=25, retry_share=1.0)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
@@ -688,5 +690,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ((calculate, "_add", lambda cost, *_canceled: cost),),
         mix=_LONG_RUNS,
         settings=_WITH_QUEUE_LIMITS,
+    ),
+    Mutant(
+        "operators who retry the same job do not learn of each other's",
+        "a job has one retry",
+        ((RetryReservations, "claim", lambda _self, record, **_now: record),),
+        settings=_WITH_RETRIES,
     ),
 )

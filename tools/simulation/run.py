@@ -25,6 +25,7 @@ from tools.simulation.input_invariants import InputInvariants
 from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants
 from tools.simulation.operators import KeyOperators
+from tools.simulation.retries import RetryOperators
 from tools.simulation.runtime import deterministic_process
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.stream_invariants import StreamInvariants
@@ -57,7 +58,8 @@ class RunSettings:
     that the model's schema does not allow, and inputs are validated if that is not 0. `limited_share` of the
     seeds have concurrency limits of a tenant and of a model. `own_account_share` is the probability that a
     tenant has accounts of its own. `queue_limit_share` of the models with fallbacks have a limit of the queue
-    time, and of the predictions start slowly. Violations of the guarantees in `ignored` do not stop the run.
+    time, and of the predictions start slowly. Operators retry `retry_share` of the failed and canceled jobs.
+    Violations of the guarantees in `ignored` do not stop the run.
     """
 
     jobs: int = 100
@@ -68,6 +70,7 @@ class RunSettings:
     limited_share: float = 0.0
     own_account_share: float = 0.0
     queue_limit_share: float = 0.0
+    retry_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -89,6 +92,7 @@ class RunResult:
     past_attempts: Mapping[str, int] = field(default_factory=dict)
     money: Reconciliation = field(default_factory=Reconciliation)
     refused: int = 0
+    retried: int = 0
 
 
 def run_seed(
@@ -135,8 +139,10 @@ def run_seed(
             TENANTS
         )
         keys = KeyInvariants(world, invariants)
-        if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER:
+        if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0:
             AuditInvariants(world, invariants).start()
+        if settings.retry_share > 0:
+            RetryOperators(world, invariants, share=settings.retry_share).start()
         KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
         try:
             scheduler.run(plan.quiet_from)
@@ -160,6 +166,7 @@ def run_seed(
         past_attempts=Counter(past.outcome.value for job in jobs for past in job.past_attempts),
         money=costs.reconciliation,
         refused=len(invariants.refused_callers),
+        retried=sum(job.retried_from is not None for job in jobs),
     )
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from tests.unit.proxyctl.conftest import Outcome, Served
 
-# Placeholders: KEY and JOB are IDs, FILE and DOCUMENT are files with a model entry and with all entries.
+# Placeholders: KEY, JOB (failed) and ACTIVE (queued) are IDs, FILE and DOCUMENT are files with a model entry
+# and with all entries.
 COMMANDS = [
     "keys list",
     "keys list acme",
@@ -77,14 +78,17 @@ COMMANDS = [
     "jobs counts",
     "jobs show JOB",
     "jobs story JOB",
+    "jobs cancel ACTIVE",
+    "jobs retry JOB",
+    "jobs retry JOB --tenant acme",
     "audit list --action tenant.put --limit 5",
     "audit export",
     "audit verify",
     "status",
 ]
 TOKEN = "r8_tenant_token_1234"
-# The fake admin API has no deliveries.
-FAILING_COMMANDS = ["deliveries redeliver acme d1"]
+# The fake admin API has no deliveries, and the job that has failed has no files.
+FAILING_COMMANDS = ["deliveries redeliver acme d1", "jobs redeliver JOB", "jobs harvest JOB"]
 _METHODS = {"get", "put", "post", "patch", "delete"}
 
 
@@ -102,13 +106,21 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
     call("PUT", "tenants/acme/replicate-token", {"token": TOKEN})
     monkeypatch.setenv("TENANT_REPLICATE_TOKEN", TOKEN)
     job = make_job(JobStatus.FAILED, created_at=NOW, error="bad input")
-    served.api.jobs.create(job)
+    active = make_job(created_at=NOW)
+    for stored in (job, active):
+        served.api.jobs.create(stored)
     letter = DeadLetter(id="m1", receipt_handle="r1", sent_at=NOW, receive_count=5, body='{"tenant": "acme"}')
     served.api.queues.messages["q/dispatch-dead"] = [letter]
     entry, document = tmp_path / "entry.json", tmp_path / "models.json"
     entry.write_text(json.dumps({"target": "acme/other"}))
     document.write_text(json.dumps({"models": [{"name": "team/other", "target": "acme/other"}]}))
-    return {"KEY": key["id"], "JOB": job.id, "FILE": str(entry), "DOCUMENT": str(document)}
+    return {
+        "KEY": key["id"],
+        "JOB": job.id,
+        "ACTIVE": active.id,
+        "FILE": str(entry),
+        "DOCUMENT": str(document),
+    }
 
 
 def split(command: str, values: dict[str, str]) -> list[str]:

@@ -114,13 +114,17 @@ DAX_MAX_STALENESS_MILLISECONDS = _integer(
     "milliseconds",
 )
 JOB_RETENTION_DAYS = _integer(
-    "JOB_RETENTION_DAYS", 30, (*_JOB_WRITERS, "console"), "Time after which a job's record is deleted", "days"
+    "JOB_RETENTION_DAYS",
+    30,
+    (*_JOB_WRITERS, "admin", "console"),
+    "Time after which a job's record is deleted",
+    "days",
 )
 
 JOB_COST_CEILING_USD = _number(
     "JOB_COST_CEILING_USD",
     1,
-    ("console", "ingest"),
+    ("admin", "console", "ingest"),
     "What a job reserves of a budget where the most that it may cost is not known",
     "US dollars",
 )
@@ -128,7 +132,7 @@ JOB_COST_CEILING_USD = _number(
 # Queues and events
 EVENT_BUS = _required_text(
     "EVENT_BUS",
-    ("console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
+    ("admin", "console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
     "Event bus of the service",
 )
 DISPATCH_QUEUE_URL = _required_text(
@@ -347,7 +351,7 @@ REPLICATE_STREAM_BASE_URL = _text(
 )
 ENABLE_REPLICATE_WEBHOOKS = _boolean(
     "ENABLE_REPLICATE_WEBHOOKS",
-    (*_JOB_WRITERS, "console"),
+    (*_JOB_WRITERS, "admin", "console"),
     "Whether Replicate sends webhooks; else polling",
     default=True,
 )
@@ -395,36 +399,39 @@ BREAKER_PROBE_LEASE_SECONDS = _number(
 QUEUED_TIMEOUT_SECONDS = _number(
     "QUEUED_TIMEOUT_SECONDS",
     120,
-    (*_JOB_WRITERS, "console"),
+    (*_JOB_WRITERS, "admin", "console"),
     "Wait for dispatch before the sweep enqueues a job again",
 )
 UNKNOWN_OUTCOME_TIMEOUT_SECONDS = _number(
     "UNKNOWN_OUTCOME_TIMEOUT_SECONDS",
     30,
-    (*_JOB_WRITERS, "console"),
+    (*_JOB_WRITERS, "admin", "console"),
     "Wait before a submission of unknown outcome is resolved",
 )
 # Replicate's list shows a prediction up to two minutes late; what it does not show would be paid for twice.
 RESUBMIT_AFTER_SECONDS = _number(
     "RESUBMIT_AFTER_SECONDS",
     180,
-    (*_JOB_WRITERS, "console"),
+    (*_JOB_WRITERS, "admin", "console"),
     "Wait before a submission without a trace is sent again",
     min_on_aws=120,
 )
 WEBHOOK_TIMEOUT_SECONDS = _number(
     "WEBHOOK_TIMEOUT_SECONDS",
     300,
-    (*_JOB_WRITERS, "console"),
+    (*_JOB_WRITERS, "admin", "console"),
     "Wait for Replicate's webhook before the sweep polls",
 )
 POLL_INTERVAL_SECONDS = _number(
-    "POLL_INTERVAL_SECONDS", 5, (*_JOB_WRITERS, "console"), "First interval of polling without webhooks"
+    "POLL_INTERVAL_SECONDS",
+    5,
+    (*_JOB_WRITERS, "admin", "console"),
+    "First interval of polling without webhooks",
 )
 HARVEST_TIMEOUT_SECONDS = _number(
     "HARVEST_TIMEOUT_SECONDS",
     600,
-    (*_JOB_WRITERS, "console"),
+    (*_JOB_WRITERS, "admin", "console"),
     "Wait before the sweep starts an unfinished harvest again",
 )
 SWEEP_DURATION_SECONDS = _number(
@@ -494,7 +501,7 @@ WEBHOOK_PORTS: Setting[tuple[int, ...]] = Setting(
     "WEBHOOK_PORTS",
     parse_integers,
     (443,),
-    ("console", "deliver", "endpoints", "ingest"),
+    ("admin", "console", "deliver", "endpoints", "ingest"),
     "Ports of webhook URLs",
 )
 DELIVERY_TOTAL_TIMEOUT_SECONDS = _number(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,14 +19,17 @@ from replicate_proxy.jobs.changes import (
     CheckScheduled,
     Claimed,
     EndedByProxy,
+    FilesAdded,
     Harvested,
     HarvestLeaseAcquired,
+    HarvestRepeated,
     OutcomeUnknown,
     QueueTimeExceeded,
     Rejected,
     Released,
     Reported,
     ResubmitAllowed,
+    RetryReserved,
     StaleChangeError,
     StreamOpened,
 )
@@ -39,6 +43,7 @@ from replicate_proxy.jobs.model import (
     FallbackCause,
     Job,
     JobStatus,
+    PastAttempt,
     Submission,
     SubmissionKind,
     TimelineStep,
@@ -46,6 +51,7 @@ from replicate_proxy.jobs.model import (
     WaitReason,
 )
 from replicate_proxy.jobs.state_machine import ALLOWED
+from replicate_proxy.jobs.transitions import has_known_outcome
 from tests.support.builders import make_job, make_report
 from tests.support.clock import NOW
 from tests.support.state_machine import LATER, TIMEOUTS, apply_change
@@ -79,7 +85,16 @@ EXPECTED: dict[tuple[JobStatus, str], JobStatus] = {
     **{(status, "failed"): S.FAILED for status in BEFORE_HARVEST},
     **{(status, "canceled"): S.CANCELED for status in BEFORE_HARVEST},
     **{(status, "aborted"): S.CANCELED for status in BEFORE_HARVEST},
+    (S.FAILED, "retry_reserved"): S.FAILED,
+    (S.CANCELED, "retry_reserved"): S.CANCELED,
+    (S.SUCCEEDED, "harvest_repeated"): S.SUCCEEDED,
 }
+# Changes of ended jobs: they leave the status as it is.
+AFTER_THE_END = {RetryReserved, HarvestRepeated, FilesAdded}
+
+
+def make_past(outcome: AttemptOutcome) -> PastAttempt:
+    return PastAttempt(attempt=1, outcome=outcome, replicate_id=None, error="", ended_at=NOW)
 
 
 FALLBACK = Fallback(submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="second"))
@@ -117,6 +132,9 @@ def build_changes(job: Job) -> dict[str, Change]:
         "check_scheduled": CheckScheduled(expected_status=job.status, next_check_at=LATER),
         **{word: make_report(word) for word in ("starting", "processing", "succeeded", "failed")},
         **{word: make_report(word) for word in ("canceled", "aborted")},
+        "retry_reserved": RetryReserved(job_id="retry"),
+        "harvest_repeated": HarvestRepeated(lease_until=LATER),
+        "files_added": FilesAdded(lease_until=LATER, output=Document(text="2"), files=None, is_complete=True),
     }
 
 
@@ -141,7 +159,8 @@ def test_allowed_statuses_cover_every_kind_of_change() -> None:
     job = make_job()
 
     assert {type(change) for change in build_changes(job).values()} == set(ALLOWED)
-    assert not any(TERMINAL_STATUSES & allowed for allowed in ALLOWED.values())
+    assert {change for change, allowed in ALLOWED.items() if TERMINAL_STATUSES & allowed} == AFTER_THE_END
+    assert all(ALLOWED[change] <= TERMINAL_STATUSES for change in AFTER_THE_END)
 
 
 _attempts = st.integers(1, 3)
@@ -226,6 +245,60 @@ def test_any_sequence_of_changes_keeps_job_consistent(changes: list[Change]) -> 
 def is_end(change: Change) -> bool:
     """Return whether Replicate says that the prediction has ended without a result."""
     return isinstance(change, Reported) and change.status in {"failed", "canceled", "aborted"}
+
+
+class TestChangesAfterTheEnd:
+    def test_second_retry_is_stale(self) -> None:
+        job = apply_change(make_job(S.FAILED), RetryReserved(job_id="first"))
+
+        assert job.retried_as == "first"
+        with pytest.raises(StaleChangeError):
+            apply_change(job, RetryReserved(job_id="second"))
+
+    def test_files_are_added_under_the_lease(self) -> None:
+        job = make_job(S.SUCCEEDED, end_reason=EndReason.HARVEST_GIVEN_UP, output=Document(text="1"))
+        job = apply_change(job, HarvestRepeated(lease_until=LATER))
+        with pytest.raises(StaleChangeError):
+            apply_change(job, HarvestRepeated(lease_until=LATER + timedelta(seconds=1)))
+
+        added = FilesAdded(lease_until=LATER, output=Document(text="2"), files=None, is_complete=True)
+        changed = apply_change(job, added)
+
+        assert (changed.output, changed.lease_until) == (Document(text="2"), None)
+        assert changed.end_reason is EndReason.HARVESTED
+
+    def test_files_of_an_earlier_lease_are_stale(self) -> None:
+        job = apply_change(make_job(S.SUCCEEDED), HarvestRepeated(lease_until=LATER))
+
+        with pytest.raises(StaleChangeError):
+            apply_change(job, FilesAdded(lease_until=NOW, output=Document(), files=None, is_complete=True))
+
+
+class TestKnownOutcome:
+    @pytest.mark.parametrize(
+        ("fields", "is_known"),
+        [
+            ({"end_reason": EndReason.EXPIRED}, True),
+            ({"end_reason": EndReason.REPORTED, "replicate_id": "p1", "create_sent_at": NOW}, True),
+            ({"end_reason": EndReason.REJECTED, "create_sent_at": NOW}, True),
+            ({"end_reason": EndReason.UNRESOLVED, "create_sent_at": NOW}, False),
+            ({"end_reason": EndReason.ACCOUNT_LOST, "replicate_id": "p1"}, False),
+            # Canceled, and then no prediction was found for the create request.
+            ({"end_reason": EndReason.CANCEL_REQUESTED, "create_sent_at": NOW}, False),
+            ({"end_reason": EndReason.REPORTED, "past_attempts": (make_past(AttemptOutcome.FAILED),)}, True),
+            (
+                {"end_reason": EndReason.REPORTED, "past_attempts": (make_past(AttemptOutcome.UNKNOWN),)},
+                False,
+            ),
+        ],
+    )
+    def test_outcome_is_known(self, fields: dict[str, Any], is_known: bool) -> None:
+        assert has_known_outcome(make_job(S.FAILED, **fields)) is is_known
+
+    def test_cancel_of_a_released_job_has_a_known_outcome(self) -> None:
+        job = make_job(S.SUBMITTING, cancel_requested_at=NOW)
+
+        assert has_known_outcome(apply_change(job, Released(attempt=1, retry_at=LATER)))
 
 
 class TestCancelRequested:

@@ -50,6 +50,7 @@ ROUTES = [
     ("GET", "jobs/counts"),
     ("GET", "jobs/x/y"),
     ("GET", "jobs/x/y/story"),
+    *(("POST", f"jobs/x/y/{action}") for action in ("cancel", "redeliver", "harvest", "retry")),
     ("GET", "audit/verification"),
     ("GET", "pause"),
     ("POST", "pause"),

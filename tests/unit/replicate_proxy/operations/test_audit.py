@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.jobs.model import EndReason, JobStatus
 from tests.support.accounts import OWN_SECRET
 from tests.support.admin_api import NEW_SECRET
+from tests.support.builders import make_job
 
 if TYPE_CHECKING:
     from tests.support.admin_api import AdminApi
@@ -65,6 +67,10 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("POST", "breaker/reset", {})
     api.call("POST", "tenants/acme/redeliver", {"since": "2026-01-01T00:00:00Z"})
     api.call("POST", "tenants/acme/deliveries/d1/redeliver", {})
+    job = make_job(JobStatus.FAILED, end_reason=EndReason.REPORTED)
+    api.jobs.create(job)
+    for action in ("cancel", "redeliver", "harvest", "retry"):
+        api.call("POST", f"jobs/acme/{job.id}/{action}", {})
     api.secret = NEW_SECRET
     api.call("POST", "webhook-secret/refresh", {})
     return dict(key)

@@ -10,7 +10,7 @@ import pytest
 
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
-from replicate_proxy.jobs.model import Document, Job, JobStatus, ReportChannel
+from replicate_proxy.jobs.model import Document, EndReason, Job, JobStatus, ReportChannel
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -232,3 +232,76 @@ def test_late_report_does_not_overwrite_stored_documents(pipeline: Pipeline) -> 
     assert pipeline.documents.load(pipeline.get_job(job).logs) == "l" * 9000
     assert {key: pipeline.documents.objects[key] for key in before} == before
     assert pipeline.get_job(job) == finished
+
+
+class TestRepeatedHarvest:
+    def make_given_up_job(self, pipeline: Pipeline) -> Job:
+        """Return a job with one stored file, and one that is left at Replicate."""
+        job = make_succeeded_job(pipeline)
+        pipeline.output_harvester.results = [RETRYABLE] * 4
+        harvest(pipeline, job)
+        for _ in range(3):
+            pipeline.clock.advance(300)
+            pipeline.harvester.harvest_job(
+                make_report(job, channel=ReportChannel.CONTINUATION), make_deadline(pipeline)
+            )
+        return pipeline.store.jobs[job.tenant, job.id]
+
+    def repeat(self, pipeline: Pipeline, job: Job) -> Job:
+        report = make_report(job, channel=ReportChannel.REPEATED_HARVEST)
+        return pipeline.harvester.harvest_job(report, make_deadline(pipeline))
+
+    def test_files_left_are_stored_and_the_status_stays(self, pipeline: Pipeline) -> None:
+        job = self.make_given_up_job(pipeline)
+        assert job.status is S.SUCCEEDED
+        calls = len(pipeline.output_harvester.calls)
+        stored = replace(
+            NOT_STORED, outcome=FileOutcome.STORED, url="https://outputs.test/b", retryable=False
+        )
+        pipeline.output_harvester.results = [
+            HarvestResult(output=[STORED.url, stored.url], records=(STORED, stored))
+        ]
+
+        repeated = self.repeat(pipeline, job)
+
+        assert (repeated.status, repeated.lease_until) == (S.SUCCEEDED, None)
+        assert repeated.end_reason is EndReason.HARVESTED
+        assert pipeline.documents.load(repeated.output) == [STORED.url, stored.url]
+        assert repeated.cost == job.cost
+        assert pipeline.output_harvester.calls[calls] == (STORED,)
+        # A second message finds nothing left.
+        assert self.repeat(pipeline, job) == repeated
+        assert len(pipeline.output_harvester.calls) == calls + 1
+
+    def test_file_that_a_round_leaves_stays_as_it_was(self, pipeline: Pipeline) -> None:
+        job = self.make_given_up_job(pipeline)
+        pipeline.output_harvester.results = [INCOMPLETE]
+
+        repeated = self.repeat(pipeline, job)
+
+        assert pipeline.documents.load(repeated.files)[1] == replace(NOT_STORED, retryable=False).to_json()
+        assert repeated.end_reason is job.end_reason
+
+    def test_nothing_is_fetched_once_replicate_has_deleted_the_files(self, pipeline: Pipeline) -> None:
+        job = self.make_given_up_job(pipeline)
+        calls = len(pipeline.output_harvester.calls)
+        pipeline.clock.advance(2 * 3600)
+
+        assert self.repeat(pipeline, job) == job
+        assert len(pipeline.output_harvester.calls) == calls
+
+    def test_second_harvester_does_nothing_during_the_first(self, pipeline: Pipeline) -> None:
+        job = self.make_given_up_job(pipeline)
+        pipeline.output_harvester.results = [RETRYABLE]
+        harvester, statuses = pipeline.harvester, []
+
+        def repeat_too(name: str) -> None:
+            if name == "harvest.lease_acquired":
+                pipeline.harvester = harvester
+                statuses.append(self.repeat(pipeline, job).lease_until is not None)
+
+        pipeline.harvester = replace(harvester, checkpoint=repeat_too)
+        self.repeat(pipeline, job)
+
+        assert statuses == [True]
+        assert pipeline.output_harvester.results == []

@@ -138,3 +138,10 @@ def test_invalid_inputs_are_refused_once_the_schema_is_known(seed: int) -> None:
 
     assert result.violation is None, f"seed {seed}: {result.violation}"
     assert result.refused > 0
+
+
+def test_retries_by_operators_create_one_job_each() -> None:
+    results = [run_seed(seed, RunSettings(jobs=20, key_requests=0, retry_share=1.0)) for seed in range(1, 5)]
+
+    assert [result.violation for result in results] == [None] * 4
+    assert sum(result.retried for result in results) >= 4

@@ -20,6 +20,7 @@ from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.pause_store import DynamoPauseStore
+from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
@@ -28,7 +29,9 @@ from replicate_proxy.bootstrap.control import build_control_table, build_known_s
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.ingest import build_creator, build_parser
 from replicate_proxy.bootstrap.job_stores import build_job_store
+from replicate_proxy.bootstrap.jobs import build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breakers
 from replicate_proxy.bootstrap.replicate_clients import build_client_with_token, build_replicate_clients
@@ -43,6 +46,8 @@ from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
+from replicate_proxy.operations.job_actions import JobActions
+from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.operations.job_story import JobStoryteller
 from replicate_proxy.operations.keys import KeyService
@@ -52,6 +57,7 @@ from replicate_proxy.operations.redeliveries import AuditedRedeliveries, Webhook
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import (
@@ -173,6 +179,8 @@ def build_admin_services() -> AdminServices:
             build_usage_reader(),
             clock,
         ),
+        job_actions=_build_job_actions(audit),
+        job_retries=_build_job_retries(audit),
         storyteller=JobStoryteller(
             jobs=build_job_store(),
             documents=build_document_store(),
@@ -206,6 +214,30 @@ def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     return WebhookSecretRefresher(
         build_replicate_clients().of(SHARED_ACCOUNT).get_webhook_secret,
         _build_parameter(env[REPLICATE_WEBHOOK_SECRET]),
+    )
+
+
+def _build_job_actions(audit: AuditLog) -> JobActions:
+    canceler = JobCanceler(build_job_updater(), SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]))
+    return JobActions(
+        jobs=build_job_store(),
+        documents=build_document_store(),
+        canceler=canceler,
+        deliveries=build_delivery_store(),
+        redeliverer=build_redelivery_service(),
+        harvest_queue=SqsHarvestQueue(get_client("sqs"), env[HARVEST_QUEUE_URL]),
+        audit=audit,
+        clock=clock,
+    )
+
+
+def _build_job_retries(audit: AuditLog) -> JobRetries:
+    return JobRetries(
+        jobs=build_job_store(),
+        documents=build_document_store(),
+        creator=build_creator(RetryReservations(build_job_updater())),
+        build_request=build_parser().parse_retry,
+        audit=audit,
     )
 
 

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.ports import IdempotencyStore
     from replicate_proxy.services.input_check import CheckInput
 
 
@@ -103,10 +104,11 @@ def build_router() -> Router:
 
 
 @cache
-def build_creator() -> JobCreator:
+def build_creator(idempotency: IdempotencyStore | None = None) -> JobCreator:
+    """Build what creates jobs, with the idempotency keys of callers unless others are given."""
     return JobCreator(
         store=build_job_store(),
-        idempotency=_build_idempotency_store(),
+        idempotency=idempotency or _build_idempotency_store(),
         factory=_build_factory(),
         queue=_build_queue(),
         clock=clock,

@@ -141,6 +141,33 @@ class Harvested(HarvestChange):
     reason: EndReason = EndReason.HARVESTED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarvestRepeated(Change):
+    """A harvester fetches files again that a finished harvest has left, and has them until `lease_until`."""
+
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesAdded(Change):
+    """A repeated harvest has ended: the output with the files stored by now, and all its file records.
+
+    `lease_until` is that of its author. `is_complete` if no file is left at Replicate.
+    """
+
+    lease_until: datetime | None
+    output: Document
+    files: Document | None
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryReserved(Change):
+    """An operator retries the ended job: `job_id` is the ID of the new one, once for all."""
+
+    job_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class CancelRequested(Change):
     """The caller asked to cancel the job."""

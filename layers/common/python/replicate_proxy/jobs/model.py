@@ -108,6 +108,8 @@ class ReportChannel(StrEnum):
     POLL = "poll"
     # Not a new report: the harvest of a known result continues.
     CONTINUATION = "continuation"
+    # Nor is this: an operator has the files fetched again that a finished harvest has left at Replicate.
+    REPEATED_HARVEST = "repeated_harvest"
 
 
 class TimelineStep(StrEnum):
@@ -278,6 +280,9 @@ class Job:
     next_check_at: datetime | None = None
     key_id: str = ""
     batch_id: str | None = None
+    # The ended job that an operator has retried by this one, and the one that retries this one.
+    retried_from: str | None = None
+    retried_as: str | None = None
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
     image_options: Mapping[str, Any] = field(default_factory=dict)

@@ -5,7 +5,8 @@
       │         │  └─▶ failed   └─────────────┴─▶ failed | canceled | harvesting
       └─── submit_unknown ─▶ the status that a report from Replicate leads to
 
-Duplicate, late and reordered changes raise StaleChangeError, and so does every change of a terminal job.
+Duplicate, late and reordered changes raise StaleChangeError, and so does every change of a terminal job. Only
+operators' do not, which leave its status: the ID of its retry, and files that were left at Replicate.
 Reports from Replicate are applied in `jobs.reports`.
 """
 
@@ -24,21 +25,25 @@ from replicate_proxy.jobs.changes import (
     CheckScheduled,
     Claimed,
     EndedByProxy,
+    FilesAdded,
     HarvestChange,
     Harvested,
     HarvestLeaseAcquired,
+    HarvestRepeated,
     OutcomeUnknown,
     QueueTimeExceeded,
     Rejected,
     Released,
     Reported,
     ResubmitAllowed,
+    RetryReserved,
     StaleChangeError,
     StreamOpened,
 )
 from replicate_proxy.jobs.model import (
     ACTIVE_STATUSES,
     AttemptOutcome,
+    EndReason,
     FallbackCause,
     Job,
     JobStatus,
@@ -85,6 +90,9 @@ ALLOWED: Mapping[type[Change], frozenset[JobStatus]] = {
     AdoptionRevoked: _WITH_PREDICTION,
     StreamOpened: _WITH_PREDICTION,
     EndedByProxy: _BEFORE_HARVEST,
+    RetryReserved: frozenset({JobStatus.FAILED, JobStatus.CANCELED}),
+    HarvestRepeated: frozenset({JobStatus.SUCCEEDED}),
+    FilesAdded: frozenset({JobStatus.SUCCEEDED}),
 }
 
 
@@ -126,7 +134,7 @@ def _apply_claimed(job: Job, change: Claimed, now: datetime, _timeouts: JobTimeo
 
 def _apply_released(job: Job, change: Released, now: datetime, timeouts: JobTimeouts) -> Job:
     if job.cancel_requested_at is not None:
-        return finish(job, JobStatus.CANCELED, now, error=None)
+        return finish(replace(job, create_sent_at=None), JobStatus.CANCELED, now, error=None)
     return replace(
         job,
         status=JobStatus.QUEUED,
@@ -268,6 +276,30 @@ def _apply_ended_by_proxy(job: Job, change: EndedByProxy, now: datetime, _timeou
     return finish(ended, change.status, now, error=change.error)
 
 
+def _apply_retry_reserved(job: Job, change: RetryReserved, _now: datetime, _timeouts: JobTimeouts) -> Job:
+    if job.retried_as is not None:
+        raise StaleChangeError("the job is retried already")
+    return replace(job, retried_as=change.job_id)
+
+
+def _apply_harvest_repeated(job: Job, change: HarvestRepeated, now: datetime, _timeouts: JobTimeouts) -> Job:
+    if job.lease_until is not None and job.lease_until > now:
+        raise StaleChangeError("another harvester holds the lease")
+    return replace(job, lease_until=change.lease_until)
+
+
+def _apply_files_added(job: Job, change: FilesAdded, _now: datetime, _timeouts: JobTimeouts) -> Job:
+    if job.lease_until is None or job.lease_until != change.lease_until:
+        raise StaleChangeError("another harvester holds the lease")
+    return replace(
+        job,
+        lease_until=None,
+        output=change.output,
+        files=change.files,
+        end_reason=EndReason.HARVESTED if change.is_complete else job.end_reason,
+    )
+
+
 _TRANSITIONS: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], Job]] = {
     Claimed: _apply_claimed,
     Released: _apply_released,
@@ -284,4 +316,7 @@ _TRANSITIONS: Mapping[type[Change], Callable[[Job, Any, datetime, JobTimeouts], 
     AdoptionRevoked: _apply_adoption_revoked,
     StreamOpened: _apply_stream_opened,
     EndedByProxy: _apply_ended_by_proxy,
+    RetryReserved: _apply_retry_reserved,
+    HarvestRepeated: _apply_harvest_repeated,
+    FilesAdded: _apply_files_added,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.jobs.model import (
     KNOWN_OUTCOMES,
     AttemptOutcome,
+    EndReason,
     FallbackCause,
     Job,
     JobStatus,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # A record has at most 400 kB (Amazon DynamoDB, quotas), and a job keeps the errors of its past attempts.
 _MAX_ERROR_CHARACTERS = 4000
+_REFUSED_CREATES = frozenset({EndReason.REJECTED, EndReason.NO_CREDIT})
+_UNKNOWN_ENDS = frozenset({EndReason.UNRESOLVED, EndReason.ACCOUNT_LOST})
 # The steps that every attempt passes; a new attempt removes their times.
 _ATTEMPT_STEPS = frozenset(TimelineStep) - {TimelineStep.ACCEPTED}
 
@@ -65,8 +68,23 @@ def can_fall_back(job: Job, cause: FallbackCause) -> bool:
         and cause in job.fallback_causes
         and job.cancel_requested_at is None
         and not job.is_streamed
-        and all(past.outcome in KNOWN_OUTCOMES for past in job.past_attempts)
+        and has_known_past(job)
     )
+
+
+def has_known_past(job: Job) -> bool:
+    """Return whether no earlier attempt may still have a prediction that is not known."""
+    return all(past.outcome in KNOWN_OUTCOMES for past in job.past_attempts)
+
+
+def has_known_outcome(job: Job) -> bool:
+    """Return whether no attempt of an ended job may have a prediction that runs, or has run, unnoticed."""
+    if job.end_reason in _UNKNOWN_ENDS:
+        return False
+    is_current_known = (
+        job.create_sent_at is None or job.replicate_id is not None or job.end_reason in _REFUSED_CREATES
+    )
+    return is_current_known and has_known_past(job)
 
 
 def calculate_fallback_due(job: Job, now: datetime) -> datetime | None:

@@ -67,14 +67,17 @@ class JobUpdater:
             if isinstance(change, Reported) and job.replicate_id is None:
                 # The signed callback URL proves that the prediction is this job's.
                 self.claim_prediction(job, change.replicate_id)
-            changed = self._finalize(job, changed, change)
+            # An operator's change of an ended job does not end it again.
+            ends = changed.is_terminal and not job.is_terminal
+            if not job.is_terminal:
+                changed = self._finalize(job, changed, change)
             try:
                 saved = self._store.save(changed)
             except ConflictError:
                 job = self.get(job.tenant, job.id)
                 continue
             self._on_changed(job, saved, change)
-            if saved.is_terminal:
+            if ends:
                 self._on_ended(saved, change)
             return saved
         raise _too_many_changes()

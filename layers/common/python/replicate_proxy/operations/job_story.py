@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class StoryEventKind(StrEnum):
     FILE = "file"
     DELIVERY = "delivery"
     DELIVERY_ATTEMPT = "delivery_attempt"
+    RETRY = "retry"
     OPERATOR = "operator"
 
 
@@ -111,6 +113,7 @@ class JobStoryteller:
         events = [
             *_list_steps(job),
             *_list_attempts(job),
+            *self._list_retries(job),
             *self._list_files(job),
             *_list_deliveries(self._deliveries.list_by_job(tenant, job_id)),
             *map(_build_attempt, self._deliveries.list_attempts_by_job(tenant, job_id)),
@@ -126,6 +129,20 @@ class JobStoryteller:
             details = {name: value for name, value in record.items() if name not in {"outcome", "text"}}
             yield StoryEvent(at or job.created_at, StoryEventKind.FILE, record["outcome"], details)
 
+    def _list_retries(self, job: Job) -> Iterator[StoryEvent]:
+        """Yield the retry of the job, and that it is one. A retry may be reserved and not be created."""
+        if job.retried_from is not None:
+            yield StoryEvent(
+                job.created_at,
+                StoryEventKind.RETRY,
+                "retry_of",
+                {"tenant": job.tenant, "id": job.retried_from},
+            )
+        retry = self._jobs.get(job.tenant, job.retried_as) if job.retried_as is not None else None
+        if retry is not None:
+            details = {"tenant": retry.tenant, "id": retry.id, "status": retry.status.value}
+            yield StoryEvent(retry.created_at, StoryEventKind.RETRY, "retried", details)
+
     def _list_actions(self, job: Job) -> Iterator[StoryEvent]:
         audit_filter = AuditFilter(target=build_job_target(job.tenant, job.id))
         page = self._audit.list_records(audit_filter, before_position=None, limit=_MAX_ACTIONS)
@@ -137,6 +154,7 @@ class JobStoryteller:
                 "source": record.source,
                 "outcome": record.outcome,
                 "error": record.error,
+                "after": json.loads(record.after),
             }
             yield StoryEvent(
                 parse_timestamp(record.started_at), StoryEventKind.OPERATOR, record.action, details

@@ -27,14 +27,14 @@ _WAIT_SECONDS = 3.0
 class JobCanceler:
     """Records the cancel request on the job, then sends a command to the dispatcher.
 
-    If the command is lost, the sweep sends another.
+    If the command is lost, the sweep sends another. Without a waiter, no request waits for the result.
     """
 
     def __init__(
         self,
         updater: JobUpdater,
         queue: CommandQueue,
-        waiter: JobWaiter,
+        waiter: JobWaiter | None = None,
         *,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -52,7 +52,7 @@ class JobCanceler:
             raise NotFoundError("no such job")
         tracer.annotate(job_id=job_id)
         job = self.request_cancel(self._updater.get(tenant, job_id))
-        if job.is_terminal or job.cancel_requested_at is None:
+        if self._waiter is None or job.is_terminal or job.cancel_requested_at is None:
             return job
         return self._waiter.wait_until_final(job, _WAIT_SECONDS) or job
 

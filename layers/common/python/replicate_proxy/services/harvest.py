@@ -18,8 +18,10 @@ from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
+    FilesAdded,
     Harvested,
     HarvestLeaseAcquired,
+    HarvestRepeated,
     StaleChangeError,
 )
 from replicate_proxy.jobs.model import EndReason, Job, JobStatus, ReportChannel
@@ -90,6 +92,8 @@ class JobHarvester:
         if the message is to be received again.
         """
         deadline = truncate_to_milliseconds(deadline)
+        if report.channel is ReportChannel.REPEATED_HARVEST:
+            return self._repeat(report, deadline)
         job = self._acquire(report, deadline)
         if job is None:
             return self.updater.get(report.tenant, report.job_id)
@@ -148,10 +152,52 @@ class JobHarvester:
             return self._continue_later(job, result, delay_seconds, reason="some files could not be fetched")
         return self._finish(job, result)
 
+    def _repeat(self, report: PredictionReport, deadline: datetime) -> Job:
+        """Fetch the files again that a finished harvest has left, and add those that are stored now."""
+        job = self.updater.get(report.tenant, report.job_id)
+        known = load_file_records(job, self.documents)
+        if all(record.is_stored for record in known) or source_expired(job, self.clock.now()):
+            logger.info("harvest not repeated", files=len(known))
+            return job
+        try:
+            job = self.updater.apply(job, HarvestRepeated(lease_until=deadline))
+        except StaleChangeError as error:
+            count(Metric.STALE_CHANGE_IGNORED)
+            logger.info("harvest not repeated", reason=str(error))
+            return job
+        self.checkpoint("harvest.lease_acquired")
+        result = self.output_harvester.harvest(
+            tenant=job.tenant,
+            job_id=job.id,
+            output=self.documents.load(job.replicate_output),
+            options=self._build_image_options(job),
+            deadline=deadline,
+            earlier_records=tuple(record for record in known if record.is_stored),
+        )
+        self.checkpoint("harvest.files_stored")
+        return self._add_files(job, known, result)
+
+    def _add_files(self, job: Job, known: Iterable[FileRecord], result: HarvestResult) -> Job:
+        """Save the output with the files stored by now. Those that a round had no time for stay as known."""
+        latest = {record.path: replace(record, retryable=False) for record in (*known, *result.records)}
+        records = tuple(latest.values())
+        change = FilesAdded(
+            lease_until=job.lease_until,
+            output=_save_output(job, result.output, self.documents),
+            files=_save_records(job, records, self.documents),
+            is_complete=all(record.is_stored for record in records),
+        )
+        stored_before = {record.path for record in known if record.is_stored}
+        job = self.updater.apply(job, change)
+        self.checkpoint("harvest.result_stored")
+        added = [record for record in records if record.is_stored and record.path not in stored_before]
+        count_files(added)
+        logger.info("harvest repeated", files=len(records), added=len(added))
+        return job
+
     def _load_earlier_records(self, job: Job) -> tuple[FileRecord, ...]:
         """Return the records of earlier rounds, without those of files that this round retries."""
-        records = (FileRecord.from_json(record) for record in self.documents.load(job.files) or ())
-        return tuple(record for record in records if not record.retryable)
+        return tuple(record for record in load_file_records(job, self.documents) if not record.retryable)
 
     def _build_image_options(self, job: Job) -> ImageOptions:
         """Return the tenant's image options, overridden by those of the request."""
@@ -204,12 +250,26 @@ class JobHarvester:
 
 def build_continuation_event(job: Job, now: datetime) -> Event:
     """Return the event that starts another round. It has no prediction: the output is stored with the job."""
+    return _build_event(job, ReportChannel.CONTINUATION, now)
+
+
+def build_repetition_event(job: Job, now: datetime) -> Event:
+    """Return the event after which a finished harvest fetches the files again that it has left."""
+    return _build_event(job, ReportChannel.REPEATED_HARVEST, now)
+
+
+def load_file_records(job: Job, documents: DocumentStore) -> tuple[FileRecord, ...]:
+    """Return the records of the job's files, in the order of the output."""
+    return tuple(FileRecord.from_json(record) for record in documents.load(job.files) or ())
+
+
+def _build_event(job: Job, channel: ReportChannel, now: datetime) -> Event:
     report = PredictionReport(
         tenant=job.tenant,
         job_id=job.id,
         attempt=job.attempt,
         status="succeeded",
-        channel=ReportChannel.CONTINUATION,
+        channel=channel,
         received_at=now,
         correlation_id=job.correlation_id,
     )
@@ -242,7 +302,7 @@ def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentSt
 
 def _complete_records(job: Job, source_output: object, documents: DocumentStore) -> tuple[FileRecord, ...]:
     """Return a record of every file of the output: those of the rounds so far, and of files left over."""
-    earlier = [FileRecord.from_json(record) for record in documents.load(job.files) or ()]
+    earlier = load_file_records(job, documents)
     records = {record.path: replace(record, retryable=False) for record in earlier}
     return tuple(
         records.get(reference.path)

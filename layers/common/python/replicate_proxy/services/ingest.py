@@ -64,6 +64,7 @@ class JobRequest:
     idempotency_key: str | None = None
     # Not part of the fingerprint: the prediction is the same.
     is_streamed: bool = False
+    retried_from: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -252,6 +253,7 @@ class JobFactory:
             public_base_url=request.public_base_url,
             key_id=principal.key_id,
             batch_id=batch_id,
+            retried_from=request.retried_from,
             webhook=request.webhook,
             webhook_events=request.webhook_events,
             image_options={**entry.images, **(request.image_options or {})},

@@ -37,7 +37,7 @@ _LIMIT_PATTERN = re.compile(r"[0-9]{1,3}")
 _SECONDS_PATTERN = re.compile(r"[0-9]{1,9}")
 _UNFINISHED = "unfinished"
 _STATUSES = (*JobStatus, _UNFINISHED)
-_JOB = "/admin/jobs/{tenant}/{id}"
+JOB = "/admin/jobs/{tenant}/{id}"
 _PARAMETERS = (
     *("id", "status", "tenant", "model", "error_class"),
     *("older_than", "created_after", "created_before", "limit", "cursor"),
@@ -77,18 +77,18 @@ def add_job_routes(
         request.principal.require(Scope.ADMIN)
         return json_response(200, _build_counts_view(search.count()))
 
-    @router.get(_JOB)
+    @router.get(JOB)
     def get_job(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        job = jobs.get(request.path_params["tenant"], _parse_id(request))
+        job = jobs.get(request.path_params["tenant"], parse_job_id(request))
         if job is None:
             raise NotFoundError("no such job")
         return json_response(200, {**renderer.render(job), "operator": build_job_view(job)})
 
-    @router.get(f"{_JOB}/story")
+    @router.get(f"{JOB}/story")
     def get_story(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        story = storyteller.tell(request.path_params["tenant"], _parse_id(request))
+        story = storyteller.tell(request.path_params["tenant"], parse_job_id(request))
         return json_response(200, build_story_view(story))
 
 
@@ -103,6 +103,8 @@ def build_job_view(job: Job) -> dict[str, Any]:
         "requested_model": job.requested_model,
         "key_id": job.key_id,
         "batch_id": job.batch_id,
+        "retried_from": job.retried_from,
+        "retried_as": job.retried_as,
         "created_at": format_timestamp(job.created_at),
         "completed_at": format_optional_timestamp(job.completed_at),
         "next_check_at": format_optional_timestamp(job.next_check_at),
@@ -151,7 +153,8 @@ def _build_counts_view(counts: JobCounts) -> dict[str, Any]:
     }
 
 
-def _parse_id(request: Request) -> str:
+def parse_job_id(request: Request) -> str:
+    """Return the ID in the path. Raises NotFoundError if it cannot be one."""
     job_id = request.path_params["id"]
     if not is_id(job_id):
         raise NotFoundError("no such job")

@@ -10,6 +10,7 @@ from replicate_proxy.api.admin.audit import add_audit_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.concurrency import add_concurrency_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
+from replicate_proxy.api.admin.job_actions import add_job_action_routes
 from replicate_proxy.api.admin.jobs import add_job_routes
 from replicate_proxy.api.admin.keys import add_key_routes
 from replicate_proxy.api.admin.models import add_model_entry_routes
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.budgets import BudgetService
     from replicate_proxy.operations.concurrency import ConcurrencyService
     from replicate_proxy.operations.dead_letters import DeadLetterService
+    from replicate_proxy.operations.job_actions import JobActions
+    from replicate_proxy.operations.job_retries import JobRetries
     from replicate_proxy.operations.job_search import JobSearch
     from replicate_proxy.operations.job_story import JobStoryteller
     from replicate_proxy.operations.keys import KeyService
@@ -64,6 +67,8 @@ class AdminServices:
     jobs: JobReader
     job_search: JobSearch
     storyteller: JobStoryteller
+    job_actions: JobActions
+    job_retries: JobRetries
     renderer: PredictionRenderer
     accounts: AccountService
     get_account_breaker: Callable[[str, str], BreakerControl]
@@ -92,4 +97,5 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
         clock=services.clock,
     )
     add_account_routes(router, services.accounts, services.get_account_breaker)
+    add_job_action_routes(router, services.job_actions, services.job_retries)
     add_admin_usage_routes(router, services.usage, services.clock)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from replicate_proxy.api.http import Request
 from replicate_proxy.api.predictions.allowed_models import check_allowed_models
 from replicate_proxy.api.predictions.bodies import (
     CreateBatchBody,
@@ -25,15 +26,16 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.errors import ApiError, field_error, field_errors
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission, SubmissionKind
 from replicate_proxy.model_entries.directory import NoEntries
+from replicate_proxy.model_entries.entry import parse_target
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.ingest import JobRequest
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.http import Request
     from replicate_proxy.api.predictions.bodies import BatchEntryBody
     from replicate_proxy.errors import InvalidField
+    from replicate_proxy.jobs.model import Job
     from replicate_proxy.model_entries.directory import EntryDirectory
 
 
@@ -112,6 +114,41 @@ class JobRequestParser:
             other_fields = {name: value for name, value in model_input.items() if name != "model"}
             body = {**body, "version": model_input["model"], "input": other_fields}
         return self._parse_by_version(request, body, principal)
+
+    def parse_retry(self, job: Job, model_input: Any, principal: Principal) -> JobRequest:
+        """Return the job request that creates an ended job again, under what applies to its model now.
+
+        The job has its input, and image options, with those of its model entry at that time.
+        """
+        self._check_pause(principal.tenant)
+        fields = {
+            "input": model_input,
+            "webhook": job.webhook,
+            "webhook_events_filter": list(job.webhook_events) if job.webhook_events is not None else None,
+        }
+        submission = parse_target(job.requested_model) if job.requested_model else job.submission
+        body = parse_body(
+            CreatePredictionBody, {name: value for name, value in fields.items() if value is not None}
+        )
+        original = Request(
+            method="POST",
+            resource="",
+            path="",
+            path_params={},
+            query={},
+            headers={"x-correlation-id": job.correlation_id},
+            body=b"",
+            public_base_url=job.public_base_url,
+        )
+        job_request = self._build_job_request(original, body, submission, principal)
+        limit = job.deadline - job.created_at if job.deadline else None
+        return replace(
+            job_request,
+            image_options=job.image_options or None,
+            cancel_after_seconds=round(limit.total_seconds()) if limit else None,
+            idempotency_key=job.id,
+            retried_from=job.id,
+        )
 
     def parse_batch(self, request: Request, principal: Principal) -> tuple[list[JobRequest], str | None]:
         """Return the job requests of `POST /v1/batches`, and the idempotency key of the whole batch.

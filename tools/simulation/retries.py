@@ -1,0 +1,104 @@
+"""Operators who retry ended jobs, two at a time and again after crashes: each job gets one retry."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from replicate_proxy.audit.actor import acting_as
+from replicate_proxy.audit.model import Actor, AuditAction, build_job_target
+from replicate_proxy.errors import ApiError, ProxyError
+from replicate_proxy.jobs.model import JobStatus
+from tools.simulation.observation import read_items
+from tools.simulation.resources import Table
+from tools.simulation.scheduler import ProcessEndedError
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.services.ingest import CreateResult
+    from tools.simulation.invariants import Invariants, JobKey
+    from tools.simulation.world import World
+
+_SEARCH_SECONDS = 60.0
+_OPERATORS = 2
+_MAX_ATTEMPTS = 4
+_ONE_RETRY = "a job has one retry"
+# What a tenant's own request would be answered with as well.
+_EXPECTED = frozenset({HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+
+class RetryOperators:
+    """The operators of one world, who retry this share of the jobs that have failed or were canceled."""
+
+    def __init__(self, world: World, invariants: Invariants, *, share: float) -> None:
+        self._world = world
+        self._invariants = invariants
+        self._share = share
+        self._answers: dict[JobKey, set[str]] = {}
+        invariants.at_rest.append(self._check)
+
+    def start(self) -> None:
+        """Schedule the search for jobs to retry, until faults end."""
+        self._world.scheduler.spawn("retries", self._search)
+
+    def _search(self) -> None:
+        scheduler = self._world.scheduler
+        while scheduler.now < self._world.plan.quiet_from:
+            scheduler.sleep(_SEARCH_SECONDS)
+            for job in self._world.read_jobs():
+                key = (job.tenant, job.id)
+                if job.status not in {JobStatus.FAILED, JobStatus.CANCELED} or key in self._answers:
+                    continue
+                self._answers[key] = set()
+                # A retry of a retry would go on until the end.
+                if job.retried_from is None and self._draw(job) < self._share:
+                    for number in range(_OPERATORS):
+                        scheduler.spawn(f"retry-{job.id}-{number}", partial(self._retry, key))
+
+    def _draw(self, job: Job) -> float:
+        return random.Random(f"{self._world.scheduler.seed}/{job.correlation_id}/retry").random()
+
+    def _retry(self, key: JobKey) -> None:
+        actor = Actor(key_id=self._world.scheduler.actor.name)
+        retries = self._world.composition.build_retries()
+
+        def act() -> CreateResult:
+            with acting_as(actor):
+                return retries.retry(*key)
+
+        for attempt in range(_MAX_ATTEMPTS):
+            try:
+                job = self._world.call_function("admin", act).job
+            except ApiError as error:
+                if error.status not in _EXPECTED:
+                    raise
+                return
+            except (ProxyError, ProcessEndedError):
+                self._world.scheduler.sleep(1.0 + attempt)
+                continue
+            self._answers[key].add(job.id)
+            self._invariants.accept(job)
+            return
+
+    def _check(self) -> None:
+        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        retries = [job for job in jobs.values() if job.retried_from is not None]
+        recorded = {
+            record["target"]
+            for record in read_items(self._world.aws, Table.AUDIT)
+            if record["pk"] == "CHAIN" and record["action"] == AuditAction.RETRY_JOB
+        }
+        for old_id, number in Counter(job.retried_from for job in retries).items():
+            if number > 1:
+                self._invariants.report(_ONE_RETRY, f"{old_id} has {number}")
+        for retry in retries:
+            old = jobs[retry.tenant, retry.retried_from or ""]
+            answers = self._answers[old.tenant, old.id]
+            if old.retried_as != retry.id or not answers <= {retry.id}:
+                detail = f"{old.id} names {old.retried_as}, {retry.id} exists, the answers were {answers}"
+                self._invariants.report(_ONE_RETRY, detail)
+            if build_job_target(old.tenant, old.id) not in recorded:
+                self._invariants.report("every change is recorded", f"the retry of {old.id}")
