@@ -50,6 +50,7 @@ from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
 from replicate_proxy.services import dispatch, harvest, resolve_submission
+from replicate_proxy.services.cancel_prediction import PredictionCanceler
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.ingest import JobFactory
@@ -180,7 +181,7 @@ def _create_once(self: Any, *arguments: Any, **options: Any) -> Any:
 
 
 def _cancel_or_fail(self: Any, job: Job) -> Any:
-    prediction = self._get_client(job.account).cancel(job.replicate_id)
+    prediction = self.get_client(job.account).cancel(job.replicate_id)
     return prediction if prediction.status in {"canceled", "aborted"} else None
 
 
@@ -469,7 +470,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a cancel that fails is received again",
         "waiting uses up no receives",
-        ((Dispatcher, "_cancel_prediction", _cancel_or_fail),),
+        ((PredictionCanceler, "_cancel_prediction", _cancel_or_fail),),
         scenario="cancel-waits",
         script={},
     ),

@@ -1,4 +1,4 @@
-"""Create the predictions of queued jobs on Replicate, and cancel them there.
+"""Create the predictions of queued jobs on Replicate, and handle the other commands of the dispatch queue.
 
 Replicate has no idempotency key, so a create request that is sent twice is paid for twice. The dispatcher
 claims the job by a conditional write, sends one create request, and records its outcome:
@@ -54,12 +54,8 @@ from replicate_proxy.replicate_api.errors import (
     TokenRejectedError,
 )
 from replicate_proxy.replicate_api.known_models import NothingKnown, is_target_missing
-from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamStatus
-from replicate_proxy.services.report_change import (
-    build_accepted_change,
-    build_cancel_report,
-    build_end_change,
-)
+from replicate_proxy.services.cancel_prediction import PredictionCanceler, PredictionEnder
+from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
@@ -73,6 +69,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.updater import JobUpdater
     from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock, CommandQueue, DocumentStore
+    from replicate_proxy.replicate_api.models import UpstreamPrediction
     from replicate_proxy.replicate_api.predictions import CreateDelay
     from replicate_proxy.services.progress_refresh import ProgressRefresher
     from replicate_proxy.services.schema_refresh import SchemaRefresher
@@ -83,7 +80,6 @@ DEFAULT_LEASE_SECONDS = 90.0
 
 _MIN_DELAY_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 600
-_CANCEL_RETRY_SECONDS = 30.0
 # Jobs of a tenant that is paused look this often whether it is resumed.
 _PAUSE_DELAY_SECONDS = 30.0
 # After a wrong setting or secret, which an operator has to correct.
@@ -92,14 +88,12 @@ _CONFIGURATION_DELAY_SECONDS = 60.0
 _NO_BACKOFF = (ThrottledError, BreakerOpenError, TokenRejectedError)
 
 
-class PredictionClient(Protocol):
+class PredictionClient(PredictionEnder, Protocol):
     """Creates and cancels predictions in one account, subject to its circuit breaker and rate limit."""
 
     def create(
         self, submission: Submission, body: dict[str, Any], *, cancel_after_seconds: int | None
     ) -> UpstreamPrediction: ...
-
-    def cancel(self, prediction_id: str) -> UpstreamPrediction: ...
 
     def acquire_create_slot(self) -> CreateDelay | None:
         """Return how long a create has to wait; None reserves a place in the rate limit."""
@@ -163,6 +157,15 @@ class Dispatcher:
         self._find_account = find_account
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
+        self._canceler = PredictionCanceler(
+            get_client=get_client,
+            queue=queue,
+            clock=clock,
+            refresher=refresher,
+            checkpoint=checkpoint,
+            apply=self._apply,
+            start_fallback=self._start_fallback,
+        )
 
     def handle_command(self, command: DispatchCommand) -> None:
         """Handle one command.
@@ -171,9 +174,9 @@ class Dispatcher:
         """
         job = self._updater.get(command.tenant, command.job_id)
         if command.replicate_id:
-            self._cancel_surplus(job, command.replicate_id)
+            self._canceler.cancel_surplus(job, command.replicate_id)
         elif command.kind is DispatchKind.CANCEL:
-            self._cancel(job)
+            self._canceler.cancel(job)
         elif command.kind is DispatchKind.REFRESH:
             if self._refresher is not None:
                 self._refresher.refresh(job)
@@ -341,9 +344,9 @@ class Dispatcher:
             self._schemas.request(job)
         if saved.replicate_id != prediction.id:
             logger.warning("job has another prediction, canceling this one", replicate_id=prediction.id)
-            self._cancel_surplus(saved, prediction.id)
+            self._canceler.cancel_surplus(saved, prediction.id)
         elif saved.cancel_requested_at is not None:
-            self._cancel(saved)
+            self._canceler.cancel(saved)
 
     def _record_stream(self, job: Job, prediction: UpstreamPrediction, stream_url: str | None) -> Job:
         """Return the current record, with the stream of a prediction whose webhook was faster."""
@@ -396,73 +399,12 @@ class Dispatcher:
             logger.warning("message not requeued, left to the sweep", reason=str(error))
         self._checkpoint("dispatch.job_requeued")
 
-    def _cancel(self, job: Job) -> None:
-        """Cancel the job's prediction. Without one yet, the request stays on the job until it has one."""
-        if job.is_terminal:
-            return
-        if job.cancel_requested_at is None:
-            self._cancel_abandoned(job)
-            return
-        end = EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
-        if job.status is not JobStatus.QUEUED:
-            prediction = self._cancel_prediction(job) if job.replicate_id else None
-            if prediction is None:
-                return
-            # The response to a cancel has no output. What the stream has shown belongs to the record, so the
-            # job of a stream ends by a report that has it.
-            if job.stream_url and self._refresher and self._refresher.publish_state(job):
-                return
-            end = build_end_change(end, job, prediction, self._clock.now())
-        self._apply(job, end)
-
-    def _cancel_abandoned(self, job: Job) -> None:
-        """Cancel a prediction that has waited for too long, unless it is known to run; then fall back."""
-        if job.abandoned_at is None or job.status is not JobStatus.SUBMITTED:
-            return
-        prediction = self._cancel_prediction(job)
-        if prediction is not None:
-            self._start_fallback(job, build_cancel_report(job, prediction, self._clock.now()))
-
     def _start_fallback(self, job: Job, change: Change) -> None:
         """Apply the change after which the next fallback runs, unless the job is to be canceled."""
         saved = self._apply(job, change)
         self._checkpoint("dispatch.failure_stored")
         if saved is not None and saved.status is JobStatus.QUEUED:
             self._requeue_delayed(saved, 0)
-
-    def _cancel_surplus(self, job: Job, replicate_id: str) -> None:
-        """Cancel a prediction that was created for the job but is not its own.
-
-        No check of the job will find it, so a cancel that fails is tried again by a message of its own.
-        """
-        if job.replicate_id == replicate_id:
-            return
-        self._checkpoint("dispatch.before_cancel")
-        try:
-            self._get_client(job.account).cancel(replicate_id)
-        except RejectedError as error:
-            logger.warning("cancel rejected", status=error.status)
-        except RetryableError as error:
-            delay_seconds = error.retry_after or _CANCEL_RETRY_SECONDS
-            logger.warning("cancel failed, tried again", reason=type(error).__name__)
-            command = DispatchCommand.for_surplus(job, replicate_id)
-            self._queue.send(command, delay_seconds=min(delay_seconds, MAX_MESSAGE_DELAY_SECONDS))
-        self._checkpoint("dispatch.prediction_canceled")
-
-    def _cancel_prediction(self, job: Job) -> UpstreamPrediction | None:
-        """Cancel the job's prediction on Replicate and return it if it ended canceled.
-
-        If that fails, the sweep sends another command: waiting for Replicate uses up no receives.
-        """
-        self._checkpoint("dispatch.before_cancel")
-        try:
-            prediction = self._get_client(job.account).cancel(job.replicate_id or "")
-        except (RejectedError, RetryableError) as error:
-            logger.warning("cancel failed, left to the sweep", reason=f"{type(error).__name__}: {error}")
-            return None
-        self._checkpoint("dispatch.prediction_canceled")
-        is_canceled = prediction.status in {UpstreamStatus.CANCELED, UpstreamStatus.ABORTED}
-        return prediction if is_canceled else None
 
     def _apply(self, job: Job, change: Change) -> Job | None:
         """Return the changed job, or None if another change was faster."""
