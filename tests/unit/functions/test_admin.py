@@ -30,6 +30,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "CONTROL_TABLE": CONTROL_TABLE,
         "DELIVERIES_TABLE": DELIVERIES_TABLE,
         "REPLICATE_PROXY_TABLE": JOBS_TABLE,
+        "EVENT_BUS": "proxy",
         "REPLICATE_API_TOKEN": "/replicate-proxy/prod/replicate-api-token",
         "REPLICATE_WEBHOOK_SECRET": "/replicate-proxy/prod/replicate-webhook-secret",
         "TENANT_TOKENS_PREFIX": "/replicate-proxy/prod/tenant-tokens",
