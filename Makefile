@@ -105,8 +105,8 @@ simulate: env ## Simulate many seeds with faults and interleavings on all cores 
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),100) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES))
 
-reconcile: env ## Compare the costs of 10,000 simulated jobs with the simulated invoice  [SEEDS=92]
-	@$(BIN)/python -m tools.simulation run --jobs 100 --seeds $(or $(SEEDS),92)
+reconcile: env ## Compare the costs of 10,000 simulated jobs with the simulated invoice  [SEEDS=110]
+	@$(BIN)/python -m tools.simulation run --jobs 100 --seeds $(or $(SEEDS),110)
 
 explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook CHOICES=2 PREEMPTIONS=2 CRASHES=2 FAULTS=2 MINUTES=10]
 	@$(BIN)/python -m tools.simulation explore $(if $(SCENARIO),--scenario $(SCENARIO)) \

@@ -126,6 +126,9 @@ class Invariants:
                 self._check_job_write(old, new)
 
     def _check_job_write(self, old: Item | None, new: Item | None) -> None:
+        if new is not None and "lease_until" not in new:
+            # A harvester that pauses here, before its checkpoint, has given up its lease.
+            self._harvesters.pop((new["tenant"]["S"], new["id"]["S"]), None)
         if new is None:
             self._check_deletion(old or {})
             return
