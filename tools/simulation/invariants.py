@@ -127,8 +127,10 @@ class Invariants:
 
     def _check_job_write(self, old: Item | None, new: Item | None) -> None:
         if new is not None and "lease_until" not in new:
-            # A harvester that pauses here, before its checkpoint, has given up its lease.
-            self._harvesters.pop((new["tenant"]["S"], new["id"]["S"]), None)
+            key = (new["tenant"]["S"], new["id"]["S"])
+            if self._harvesters.get(key) is self._world.scheduler.current:
+                # A harvester that pauses after this write, before its checkpoint, has given up its lease.
+                self._harvesters.pop(key, None)
         if new is None:
             self._check_deletion(old or {})
             return

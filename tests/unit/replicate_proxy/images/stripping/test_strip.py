@@ -174,6 +174,12 @@ def test_strip_never_raises_for_arbitrary_bytes(format_name: str, content: bytes
     assert stripped is None or isinstance(stripped, bytes)
 
 
+def test_header_that_ends_early_is_not_completed() -> None:
+    header = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+
+    assert strip(header[:18], "jpeg") in (None, header[:2])
+
+
 @pytest.mark.parametrize("format_name", FORMATS)
 @given(st.data())
 def test_strip_never_raises_for_damaged_file(format_name: str, data: st.DataObject) -> None:

@@ -45,7 +45,8 @@ def _select(source: Source, segment: Segment) -> list[Part]:
     marker, start = segment.marker, source[segment.body : min(segment.body + _JFIF_BYTES, segment.end)]
     if marker in _PIXEL_MARKERS or (marker == _APP2 and start == _COLOR_PROFILE):
         return [(segment.start, segment.end)]
-    if marker == _APP0 and start.startswith(_JFIF) and len(start) == _JFIF_BYTES:
+    has_thumbnail_size = segment.end - segment.body >= _JFIF_BYTES + len(_NO_THUMBNAIL)
+    if marker == _APP0 and start.startswith(_JFIF) and has_thumbnail_size:
         return [_build_segment(_APP0, start + _NO_THUMBNAIL)]
     if marker == _APP14 and start.startswith(_ADOBE) and len(start) == _ADOBE_BYTES:
         return [_build_segment(_APP14, start)]
