@@ -129,7 +129,9 @@ def test_canceled_and_free_predictions_release_what_they_reserved(
     operator.call("PUT", f"/admin/keys/{key_id}/budget", {"month_usd": "1.00"}).raise_for_status()
     prediction = api.create("local/lab", {"status": "failed", "error": "no such luck"})
     assert prediction["proxy"]["budget"]["reserved_usd"] == "1.000000"
-    assert api.call("POST", "/v1/predictions", {"version": MODEL, "input": {}}).status_code == 402
+    assert (
+        api.call("POST", "/v1/predictions", {"version": MODEL, "input": {"prompt": "a"}}).status_code == 402
+    )
 
     assert api.wait_until_finished(prediction["id"])["status"] == "failed"
     wait_for_usage(api, 1)

@@ -23,6 +23,11 @@ _FRAGMENT = "a part of a receiver; the tests run the whole receivers of examples
 
 NOT_RUN: Mapping[tuple[str, str], str] = {
     ("docs/proxyctl.md", "uv tool install .              # or: pip install ."): "installs in the home folder",
+    (
+        "docs/models.md",
+        """admin tenants/acme/replicate-token -X PUT -d '{"token": "r8_…"}'""",
+    ): "needs a token",
+    ("docs/operations.md", "proxyctl jobs cancel <job>"): "needs a prediction for each action",
     ("CONTRIBUTING.md", "make env"): "installs a hook in this repository",
     ("README.md", "make demo    # run one prediction end to end on a local AWS and a local Replicate"): _LONG,
     ("README.md", 'make demo PROMPT="a red bicycle" MODEL=black-forest-labs/flux-1.1-pro'): _LONG,
