@@ -39,7 +39,7 @@ def run(stack: Stack, script: Path, tmp_path: Path) -> Run:
         result = subprocess.run(
             [script, *arguments],
             cwd=tmp_path,
-            env={**os.environ, **connection, **(variables or {})},
+            env={**os.environ, "COLUMNS": "240", **connection, **(variables or {})},
             capture_output=True,
             text=True,
             check=False,
