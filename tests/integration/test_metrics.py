@@ -35,7 +35,7 @@ from tools.simulator.settings import DEFAULT_WEBHOOK_SECRET
 NOT_EMITTED_LOCALLY = {
     Metric.CACHE_UNAVAILABLE: "the local AWS has no DAX; tests/unit/replicate_proxy/aws/test_dax.py has",
     Metric.JOB_HELD: "needs a concurrency limit; test_concurrency.py holds jobs",
-    Metric.TENANT_TOKEN_REJECTED: "needs a second account; test_tenant_accounts.py rejects its token",
+    Metric.TENANT_TOKEN_REJECTED: "needs a second account whose token is rejected; unit tests have that",
 }
 TIMEOUT_SECONDS = 240.0
 POLL_INTERVAL_SECONDS = 10.0
