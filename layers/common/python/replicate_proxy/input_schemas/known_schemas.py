@@ -17,13 +17,13 @@ import base64
 import json
 import time
 import zlib
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.input_schemas.schema import InputSchema
 from replicate_proxy.observability import logger
+from replicate_proxy.timed_cache import TimedCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +66,7 @@ class KnownSchemas:
     ) -> None:
         self._table = table
         self._clock = clock
-        self._monotonic = monotonic
-        self._cache: OrderedDict[str, tuple[_Known, float]] = OrderedDict()
+        self._cache: TimedCache[_Known] = TimedCache(_MAX_CACHED, monotonic=monotonic)
 
     def find(self, target: str) -> InputSchema | None:
         """Return the schema, None if none is known."""
@@ -111,36 +110,32 @@ class KnownSchemas:
             "refresh_at": now + (_VERSION_REFRESH_SECONDS if is_version else _MODEL_REFRESH_SECONDS),
             "expires_at": now + _VERSION_VALID_SECONDS,
         }
-        assignments = ", ".join(f"{name} = :{name}" for name in values)
         try:
-            self._table.update(_key(target), f"SET {assignments}", values)
+            self._table.set_attributes(_key(target), values)
         except RetryableError as error:
             logger.warning("input schema not recorded", reason=str(error))
             return
         self._remember(target, _parse(values))
 
     def _read(self, target: str) -> _Known:
-        cached = self._cache.get(target)
-        if cached is not None and self._monotonic() < cached[1]:
-            self._cache.move_to_end(target)
-            return cached[0]
+        fresh = self._cache.find_fresh(target)
+        if fresh is not None:
+            return fresh
+        cached = self._cache.find(target)
         try:
             known = _parse(self._table.read(_key(target)))
         except RetryableError as error:
             logger.warning("input schema not read", reason=str(error))
-            return cached[0] if cached is not None else _Known()
-        if cached is not None and cached[0].valid_until == known.valid_until:
+            return cached or _Known()
+        if cached is not None and cached.valid_until == known.valid_until:
             # The same record: keep the validator that was built for it.
-            known = _Known(cached[0].schema, known.valid_until, known.refresh_at)
+            known = _Known(cached.schema, known.valid_until, known.refresh_at)
         self._remember(target, known)
         return known
 
     def _remember(self, target: str, known: _Known) -> None:
         seconds = _CACHE_SECONDS if known.schema else _MISSING_CACHE_SECONDS
-        self._cache[target] = known, self._monotonic() + seconds
-        self._cache.move_to_end(target)
-        if len(self._cache) > _MAX_CACHED:
-            self._cache.popitem(last=False)
+        self._cache.put(target, known, seconds)
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission, SubmissionKind
 from replicate_proxy.observability import logger
+from replicate_proxy.timed_cache import TimedCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,8 +98,7 @@ class KnownModels:
     ) -> None:
         self._table = table
         self._clock = clock
-        self._monotonic = monotonic
-        self._cache: OrderedDict[str, tuple[Record, float]] = OrderedDict()
+        self._cache: TimedCache[Record] = TimedCache(_MAX_CACHED, monotonic=monotonic)
 
     def find_model(self, version_id: str, account: Account = SHARED_ACCOUNT) -> str | None:
         """Return `owner/name` of the model that the version belongs to, None if that is not known."""
@@ -134,7 +133,7 @@ class KnownModels:
     def record_version(self, version_id: str, model: str, account: Account = SHARED_ACCOUNT) -> None:
         """Record that the version belongs to the model, `owner/name`."""
         key = account.qualify(f"VERSION#{version_id}")
-        if not _VERSION_ID.fullmatch(version_id) or "/" not in model or self._get_cached(key):
+        if not _VERSION_ID.fullmatch(version_id) or "/" not in model or self._cache.find(key):
             return
         self._write(key, {"model": model, "expires_at": self._now() + _VERSION_SECONDS})
 
@@ -150,7 +149,7 @@ class KnownModels:
     ) -> None:
         """Record what Replicate's response to a create request says about the streams of the target."""
         key = account.qualify(f"STREAM#{name_target(submission)}")
-        known = self._get_cached(key) or {}
+        known = self._cache.find(key) or {}
         if (known.get("stream_kind"), known.get("base_url")) == (stream.kind.value, stream.base_url):
             return
         values = {"stream_kind": stream.kind.value, "base_url": stream.base_url}
@@ -168,35 +167,27 @@ class KnownModels:
 
     def _read(self, key: str, *, is_final: str = "") -> Record:
         """Return the record, empty if there is none; one with the attribute `is_final` never changes."""
-        cached = self._cache.get(key)
-        if cached is not None and (cached[0].get(is_final) or self._monotonic() < cached[1]):
-            return cached[0]
+        cached = self._cache.find(key)
+        if cached is not None and cached.get(is_final):
+            return cached
+        fresh = self._cache.find_fresh(key)
+        if fresh is not None:
+            return fresh
         try:
             record = self._table.read(key)
         except RetryableError as error:
             logger.warning("known models not read", reason=str(error))
-            return cached[0] if cached is not None else {}
-        self._remember(key, record)
+            return cached or {}
+        self._cache.put(key, record, _CACHE_SECONDS)
         return record
 
-    def _get_cached(self, key: str) -> Record | None:
-        cached = self._cache.get(key)
-        return cached[0] if cached else None
-
     def _write(self, key: str, values: dict[str, str | int]) -> None:
-        assignments = ", ".join(f"{name} = :{name}" for name in values)
         try:
-            self._table.update(key, f"SET {assignments}", values)
+            self._table.set_attributes(key, values)
         except RetryableError as error:
             logger.warning("known models not recorded", reason=str(error))
             return
-        self._remember(key, values)
-
-    def _remember(self, key: str, record: Record) -> None:
-        self._cache[key] = record, self._monotonic() + _CACHE_SECONDS
-        self._cache.move_to_end(key)
-        if len(self._cache) > _MAX_CACHED:
-            self._cache.popitem(last=False)
+        self._cache.put(key, values, _CACHE_SECONDS)
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())
