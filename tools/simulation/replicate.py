@@ -24,6 +24,7 @@ from tools.simulation.accounts import find_account_name, get_webhook_secret
 from tools.simulation.timestamps import format_epoch
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Mapping
 
     from tools.simulation.faults import FaultPlan
@@ -160,19 +161,11 @@ class SimulatedReplicate:
         body: dict[str, Any],
         headers: Mapping[str, str],
     ) -> tuple[int, dict[str, Any]]:
-        if body["input"].get("prompt") == "rejected":
-            self.on_reject(self.find_job(actor, body))
-            return 422, {"title": "Input validation failed", "detail": "- prompt\n", "status": 422}
-        if body["input"].get("width", 0) > MAX_WIDTH:
-            self.on_reject(self.find_job(actor, body))
-            return 422, {"title": "Input validation failed", "detail": "- input.width\n", "status": 422}
-        if body["input"].get("prompt") == "unpaid":
-            self.on_reject(self.find_job(actor, body))
-            return 402, {"title": "Insufficient credit", "detail": "Buy credit", "status": 402}
         model = "/".join(segments[1:3]) if segments[0] != "predictions" else "acme/model"
-        if model == MISSING_MODEL:
+        rejection = _find_rejection(model, body["input"])
+        if rejection is not None:
             self.on_reject(self.find_job(actor, body))
-            return 404, {"detail": "The requested resource could not be found.", "status": 404}
+            return rejection
         number = len(self.predictions) + 1
         source = actor.random
         prediction_id = f"p{number:025d}"
@@ -208,15 +201,19 @@ class SimulatedReplicate:
         )
         self.predictions[prediction_id] = prediction
         self.on_create(prediction)
+        self._schedule(prediction, source)
+        return 201, self.show(prediction)
+
+    def _schedule(self, prediction: Prediction, source: random.Random) -> None:
+        """Let the prediction start and end at times that are drawn now."""
         start_delay, run_seconds = self._plan.draw_run_times(source)
-        start_delay = self._plan.draw_slow_start(prediction_id) or start_delay
+        start_delay = self._plan.draw_slow_start(prediction.id) or start_delay
         self._scheduler.call_at(self._scheduler.now + start_delay, lambda: self._start(prediction))
         self._scheduler.call_at(
             self._scheduler.now + start_delay + run_seconds, lambda: self._end(prediction, prediction.outcome)
         )
         if prediction.cancel_at is not None:
             self._scheduler.call_at(prediction.cancel_at, lambda: self._cancel(prediction, by_us=False))
-        return 201, self.show(prediction)
 
     def _list(self, account: str, query: Mapping[str, str]) -> dict[str, Any]:
         after = parse_timestamp(query["created_after"]).timestamp() if "created_after" in query else 0.0
@@ -413,6 +410,19 @@ class _Body(io.BytesIO):
 
     def release_conn(self) -> None:
         """There is no connection."""
+
+
+def _find_rejection(model: str, model_input: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:
+    """Return the response to a create that is rejected, None if it is accepted."""
+    if model_input.get("prompt") == "rejected":
+        return 422, {"title": "Input validation failed", "detail": "- prompt\n", "status": 422}
+    if model_input.get("width", 0) > MAX_WIDTH:
+        return 422, {"title": "Input validation failed", "detail": "- input.width\n", "status": 422}
+    if model_input.get("prompt") == "unpaid":
+        return 402, {"title": "Insufficient credit", "detail": "Buy credit", "status": 402}
+    if model == MISSING_MODEL:
+        return 404, {"detail": "The requested resource could not be found.", "status": 404}
+    return None
 
 
 def _parse_cancel_after(headers: Mapping[str, str], now: float) -> float | None:

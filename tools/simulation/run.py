@@ -127,23 +127,8 @@ def run_seed(
             has_budgets=seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0,
         )
         workload.start(random.Random(f"{seed}/workload"))
-        DeliveryInvariants(world, invariants)
-        BreakerInvariants(world, invariants)
-        costs = CostInvariants(world, invariants)
-        StreamInvariants(world, invariants)
-        UsageInvariants(world, invariants)
-        BudgetInvariants(world, invariants)
-        InputInvariants(world, invariants)
-        AccountInvariants(world, invariants)
-        AccountOperators(world, share=settings.own_account_share, seconds=settings.fault_seconds / 2).start(
-            TENANTS
-        )
-        keys = KeyInvariants(world, invariants)
-        if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0:
-            AuditInvariants(world, invariants).start()
-        if settings.retry_share > 0:
-            RetryOperators(world, invariants, share=settings.retry_share).start()
-        KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
+        costs = _watch(world, invariants)
+        _start_operators(seed, settings, world, invariants)
         try:
             scheduler.run(plan.quiet_from)
             _run_until_rest(world, invariants)
@@ -168,6 +153,31 @@ def run_seed(
         refused=len(invariants.refused_callers),
         retried=sum(job.retried_from is not None for job in jobs),
     )
+
+
+def _watch(world: World, invariants: Invariants) -> CostInvariants:
+    """Add the watchers that every run has, and return the one that adds up the costs."""
+    DeliveryInvariants(world, invariants)
+    BreakerInvariants(world, invariants)
+    costs = CostInvariants(world, invariants)
+    StreamInvariants(world, invariants)
+    UsageInvariants(world, invariants)
+    BudgetInvariants(world, invariants)
+    InputInvariants(world, invariants)
+    AccountInvariants(world, invariants)
+    return costs
+
+
+def _start_operators(seed: int, settings: RunSettings, world: World, invariants: Invariants) -> None:
+    """Start the operators of accounts, jobs and keys, with the watchers of what they do."""
+    account_seconds = settings.fault_seconds / 2
+    AccountOperators(world, share=settings.own_account_share, seconds=account_seconds).start(TENANTS)
+    keys = KeyInvariants(world, invariants)
+    if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0:
+        AuditInvariants(world, invariants).start()
+    if settings.retry_share > 0:
+        RetryOperators(world, invariants, share=settings.retry_share).start()
+    KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()
 
 
 def _run_until_rest(world: World, invariants: Invariants) -> None:

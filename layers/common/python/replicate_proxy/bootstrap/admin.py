@@ -134,26 +134,16 @@ def build_router() -> Router:
 @cache
 def build_admin_services() -> AdminServices:
     """Build the services that the admin API and the console share."""
-    table = env[ACCESS_TABLE]
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
     budget_store = DynamoBudgetStore(get_client("dynamodb"), env[USAGE_TABLE])
     usage_plan_keys = UsagePlanKeys(gateway, default_limits=_build_default_limits(env))
     audit = build_audit_log()
-    keys = KeyService(
-        store=DynamoKeyStore(get_client("dynamodb"), table),
-        gateway=gateway,
-        usage_plan_keys=usage_plan_keys,
-        load_digest_key=load_api_key_digest_key,
-        clock=clock,
-        authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
-        audit=audit,
-        find_budget=budget_store.find_budget,
-    )
+    keys = _build_keys(gateway, usage_plan_keys, budget_store, audit)
     concurrency = build_concurrency_service(audit)
     return AdminServices(
         keys=keys,
         tenants=TenantService(
-            store=DynamoTenantStore(get_client("dynamodb"), table),
+            store=DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE]),
             usage_plan_keys=usage_plan_keys,
             clock=clock,
             audit=audit,
@@ -181,13 +171,7 @@ def build_admin_services() -> AdminServices:
         ),
         job_actions=_build_job_actions(audit),
         job_retries=_build_job_retries(audit),
-        storyteller=JobStoryteller(
-            jobs=build_job_store(),
-            documents=build_document_store(),
-            deliveries=build_delivery_store(),
-            audit=build_audit_trail(),
-            stack_name=env[USAGE_PLAN_PREFIX],
-        ),
+        storyteller=_build_storyteller(),
         renderer=PredictionRenderer(build_document_store()),
         budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
         accounts=build_account_service(),
@@ -214,6 +198,31 @@ def build_webhook_secret_refresher() -> WebhookSecretRefresher:
     return WebhookSecretRefresher(
         build_replicate_clients().of(SHARED_ACCOUNT).get_webhook_secret,
         _build_parameter(env[REPLICATE_WEBHOOK_SECRET]),
+    )
+
+
+def _build_keys(
+    gateway: ApiGateway, usage_plan_keys: UsagePlanKeys, budgets: DynamoBudgetStore, audit: AuditLog
+) -> KeyService:
+    return KeyService(
+        store=DynamoKeyStore(get_client("dynamodb"), env[ACCESS_TABLE]),
+        gateway=gateway,
+        usage_plan_keys=usage_plan_keys,
+        load_digest_key=load_api_key_digest_key,
+        clock=clock,
+        authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
+        audit=audit,
+        find_budget=budgets.find_budget,
+    )
+
+
+def _build_storyteller() -> JobStoryteller:
+    return JobStoryteller(
+        jobs=build_job_store(),
+        documents=build_document_store(),
+        deliveries=build_delivery_store(),
+        audit=build_audit_trail(),
+        stack_name=env[USAGE_PLAN_PREFIX],
     )
 
 

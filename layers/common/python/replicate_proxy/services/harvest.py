@@ -129,14 +129,7 @@ class JobHarvester:
     def _run_round(self, job: Job, deadline: datetime) -> Job:
         earlier_records = self._load_earlier_records(job)
         try:
-            result = self.output_harvester.harvest(
-                tenant=job.tenant,
-                job_id=job.id,
-                output=self.documents.load(job.replicate_output),
-                options=self._build_image_options(job),
-                deadline=deadline,
-                earlier_records=earlier_records,
-            )
+            result = self._harvest_files(job, deadline, earlier_records)
         except NotFoundError:
             return finish_with_source_urls(job, self.updater, self.documents)
         except RetryableError as error:
@@ -152,6 +145,18 @@ class JobHarvester:
             return self._continue_later(job, result, delay_seconds, reason="some files could not be fetched")
         return self._finish(job, result)
 
+    def _harvest_files(
+        self, job: Job, deadline: datetime, earlier_records: tuple[FileRecord, ...]
+    ) -> HarvestResult:
+        return self.output_harvester.harvest(
+            tenant=job.tenant,
+            job_id=job.id,
+            output=self.documents.load(job.replicate_output),
+            options=self._build_image_options(job),
+            deadline=deadline,
+            earlier_records=earlier_records,
+        )
+
     def _repeat(self, report: PredictionReport, deadline: datetime) -> Job:
         """Fetch the files again that a finished harvest has left, and add those that are stored now."""
         job = self.updater.get(report.tenant, report.job_id)
@@ -166,14 +171,7 @@ class JobHarvester:
             logger.info("harvest not repeated", reason=str(error))
             return job
         self.checkpoint("harvest.lease_acquired")
-        result = self.output_harvester.harvest(
-            tenant=job.tenant,
-            job_id=job.id,
-            output=self.documents.load(job.replicate_output),
-            options=self._build_image_options(job),
-            deadline=deadline,
-            earlier_records=tuple(record for record in known if record.is_stored),
-        )
+        result = self._harvest_files(job, deadline, tuple(record for record in known if record.is_stored))
         self.checkpoint("harvest.files_stored")
         return self._add_files(job, known, result)
 

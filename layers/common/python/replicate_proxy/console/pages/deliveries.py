@@ -67,30 +67,9 @@ def _add_endpoint_changes(pages: PageRouter, services: ConsoleServices) -> None:
     def create_endpoint(page: Page) -> Response:
         tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
 
-        def change() -> Response:
-            events = page.form.get_all("events")
-            body = parse_body(
-                CreateEndpointBody,
-                {
-                    "url": page.form.get("url"),
-                    "events": events,
-                    "description": page.form.get("description"),
-                },
-            )
-            with services.audit.change(AuditAction.CREATE_ENDPOINT, "endpoints", tenant=tenant) as audited:
-                endpoint = services.endpoints.create(
-                    tenant,
-                    url=body.url,
-                    events=tuple(map(EventKind, body.events)),
-                    description=body.description,
-                )
-                audited.after = build_endpoint_view(endpoint)
-            return page.render(
-                "endpoint_created.html", tenant=tenant, endpoint=endpoint, secret=endpoint.secrets[0].text
-            )
-
         return page.attempt(
-            change, lambda problem: _show_deliveries(page, services, tenant=tenant, problem=problem)
+            lambda: _create_endpoint(page, services, tenant),
+            lambda problem: _show_deliveries(page, services, tenant=tenant, problem=problem),
         )
 
     @pages.post(f"{_ENDPOINT}/enable")
@@ -131,6 +110,27 @@ def _add_endpoint_changes(pages: PageRouter, services: ConsoleServices) -> None:
         ):
             services.redelivery.send_test_event(endpoint, base_url=page.public_base_url)
         return _return_to(page, endpoint, "tested")
+
+
+def _create_endpoint(page: Page, services: ConsoleServices, tenant: str) -> Response:
+    """Create the endpoint of the form, and show its secret once."""
+    fields = {
+        "url": page.form.get("url"),
+        "events": page.form.get_all("events"),
+        "description": page.form.get("description"),
+    }
+    body = parse_body(CreateEndpointBody, fields)
+    with services.audit.change(AuditAction.CREATE_ENDPOINT, "endpoints", tenant=tenant) as audited:
+        endpoint = services.endpoints.create(
+            tenant,
+            url=body.url,
+            events=tuple(map(EventKind, body.events)),
+            description=body.description,
+        )
+        audited.after = build_endpoint_view(endpoint)
+    return page.render(
+        "endpoint_created.html", tenant=tenant, endpoint=endpoint, secret=endpoint.secrets[0].text
+    )
 
 
 def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.operations.model_entries import ModelEntryService
 
 _ENTRY = "/models/{owner}/{name}"
 _NEW_ENTRY = {
@@ -51,20 +52,9 @@ def add_model_pages(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.post("/models/save", operator=True)
     def save(page: Page) -> Response:
         name, etag = page.form.get("name"), page.form.get("etag")
-
-        def change() -> Response:
-            value = page.form.get_json("entry")
-            if isinstance(value, dict):
-                value = {**value, "name": name}
-            body = parse_body(PutModelEntryBody, value)
-            if body.name is None:
-                raise field_error("name", "is required")
-            entries.put(build_entry(body.name, body), if_match=etag or None)
-            return page.redirect("/models", notice="saved")
-
         is_new = page.form.get("is_new") == "true"
         return page.attempt(
-            change,
+            lambda: _save(page, entries, name, etag),
             lambda problem: _show_entry(
                 page,
                 "" if is_new else name,
@@ -79,6 +69,17 @@ def add_model_pages(pages: PageRouter, services: ConsoleServices) -> None:
     def delete(page: Page) -> Response:
         entries.delete(_name(page), if_match=page.form.get("etag") or None)
         return page.redirect("/models", notice="deleted")
+
+
+def _save(page: Page, entries: ModelEntryService, name: str, etag: str) -> Response:
+    value = page.form.get_json("entry")
+    if isinstance(value, dict):
+        value = {**value, "name": name}
+    body = parse_body(PutModelEntryBody, value)
+    if body.name is None:
+        raise field_error("name", "is required")
+    entries.put(build_entry(body.name, body), if_match=etag or None)
+    return page.redirect("/models", notice="saved")
 
 
 def _show_entry(

@@ -47,20 +47,7 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get("/predictions")
     def list_predictions(page: Page) -> Response:
-        tenant = choose_tenant(page)
-        names = list_tenant_names(services) if page.signed_in.is_operator else []
-        found = _search(page, services, tenant)
-        rows = build_job_rows(found.jobs, services.documents, services.images_url, page.now)
-        next_id = found.next_before_id
-        return page.render(
-            "predictions.html",
-            tenant=tenant,
-            tenants=names,
-            statuses=[status.value for status in JobStatus],
-            ages=list(AGES),
-            rows=rows,
-            next_url=None if next_id is None else page.url_with(cursor=encode_cursor((next_id,))),
-        )
+        return _show_list(page, services)
 
     @pages.get(_PREDICTION)
     def show_prediction(page: Page) -> Response:
@@ -93,6 +80,23 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
             lambda: _run_again(page, services, job),
             lambda problem: _show_run(page, job, text, problem=problem),
         )
+
+
+def _show_list(page: Page, services: ConsoleServices) -> Response:
+    tenant = choose_tenant(page)
+    names = list_tenant_names(services) if page.signed_in.is_operator else []
+    found = _search(page, services, tenant)
+    rows = build_job_rows(found.jobs, services.documents, services.images_url, page.now)
+    next_id = found.next_before_id
+    return page.render(
+        "predictions.html",
+        tenant=tenant,
+        tenants=names,
+        statuses=[status.value for status in JobStatus],
+        ages=list(AGES),
+        rows=rows,
+        next_url=None if next_id is None else page.url_with(cursor=encode_cursor((next_id,))),
+    )
 
 
 def choose_tenant(page: Page) -> str | None:
