@@ -96,7 +96,7 @@ def export_entries(app: App, output: TextIO) -> None:
 def import_entries(app: App, file: TextIO, if_match: str | None, dry_run: bool) -> None:
     """Replace all entries by those of an exported document.
 
-    Entries that are not in the document are deleted. If somebody changes an entry meanwhile, nothing is
+    Entries that are not in the document are deleted. If an entry changes meanwhile, nothing is
     replaced.
     """
     document = read_json_object(file)

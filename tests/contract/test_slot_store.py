@@ -116,7 +116,7 @@ def test_release_of_unknown_limit_changes_nothing(store: DynamoSlotStore) -> Non
     assert store.read("tenant/nobody") == Slots()
 
 
-def test_nobody_overtakes_the_line(store: DynamoSlotStore) -> None:
+def test_line_keeps_its_order(store: DynamoSlotStore) -> None:
     store.acquire(TWO, "acme/a", 1)
     store.join_line(TWO.name, make_waiting("b"))
 

@@ -1,4 +1,4 @@
-"""Concurrency limits in a run: they are never exceeded, and nobody waits for a slot that is free."""
+"""Concurrency limits in a run: they are never exceeded, and no job waits for a slot that is free."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ class ConcurrencyInvariants:
             is_free = len(self._running[name] | keepers) < self._numbers.get(name, 0)
             self._idle_samples[key] = self._idle_samples[key] + 1 if is_free else 0
             if self._idle_samples[key] > _MAX_SAMPLES:
-                self._invariants.report("nobody waits for a free slot", f"{key} waits for {name}")
+                self._invariants.report("no job waits for a free slot", f"{key} waits for {name}")

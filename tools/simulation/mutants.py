@@ -632,7 +632,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "slots are not freed, and the sweep does not notice",
-        "nobody waits for a free slot",
+        "no job waits for a free slot",
         (
             (releases, "_find_released", lambda *_arguments: ()),
             (SlotRepair, "_free_stale_slots", lambda *_arguments: None),
@@ -640,8 +640,8 @@ MUTANTS: tuple[Mutant, ...] = (
         settings=_WITH_LIMITS,
     ),
     Mutant(
-        "nobody lets a line advance that is joined after the last slot was freed",
-        "nobody waits for a free slot",
+        "no function lets a line advance that is joined after the last slot was freed",
+        "no job waits for a free slot",
         (
             (SlotGate, "_hold", _hold_and_leave),
             (SlotRepair, "run", lambda *_arguments: 0),

@@ -29,7 +29,7 @@ def acting_as(actor: Actor) -> Iterator[None]:
 
 
 def get_actor() -> Actor:
-    """Return the actor. Raises RuntimeError without one: no change is made that nobody is named for."""
+    """Return the actor. Raises RuntimeError without one: each change names who makes it."""
     try:
         return _actor.get()
     except LookupError:

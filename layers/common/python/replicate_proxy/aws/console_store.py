@@ -46,12 +46,7 @@ class ControlTableLinks:
             "valid_until": format_timestamp(link.valid_until),
             "expires_at": int((link.valid_until + _LINK_RETENTION).timestamp()),
         }
-        self.table.update(
-            _link_key(token_hash),
-            f"SET {', '.join(f'{name} = :{name}' for name in values)}",
-            values,
-            condition="attribute_not_exists(key_id)",
-        )
+        self.table.set_attributes(_link_key(token_hash), values, condition="attribute_not_exists(key_id)")
 
     def consume(self, token_hash: str, now: datetime) -> SignInLink | None:
         try:
@@ -73,7 +68,7 @@ class ControlTableLinks:
 
 @dataclass(frozen=True, slots=True)
 class ControlTableSignInLimiter:
-    """The SignInLimiter port. While the table is unavailable nobody signs in: keys cannot be read either."""
+    """The SignInLimiter port. No sign-in succeeds while the table is unavailable: no key can be read then."""
 
     table: ControlTable
     clock: Clock

@@ -46,6 +46,11 @@ class ControlTable:
             )
         return from_item(response.get("Item", {}))
 
+    def set_attributes(self, key: str, values: Mapping[str, Any], *, condition: str | None = None) -> Record:
+        """Set attributes of the record, which is created if it is missing; otherwise as `update`."""
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        return self.update(key, f"SET {assignments}", values, condition=condition)
+
     def update(
         self, key: str, expression: str, values: Mapping[str, Any], *, condition: str | None = None
     ) -> Record:

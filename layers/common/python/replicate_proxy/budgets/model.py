@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ALL_PERCENT = 100
 ALERT_PERCENTAGES = (80, ALL_PERCENT)
-"""How much of a budget is used up when operators are told."""
+"""How much of a budget is used up when an event says so."""
 
 
 class BudgetPeriod(StrEnum):
@@ -81,7 +81,7 @@ class BudgetWindow:
 class BudgetState:
     """A window with its limit, and what was counted in it: `spent`, and that with open reservations.
 
-    `announced` are the percentages of this limit that operators were told of.
+    `announced` are the percentages of this limit that an event was published for.
     """
 
     window: BudgetWindow

@@ -35,7 +35,7 @@ class Line:
         self._queue = queue
 
     def advance(self, limit_name: str, *, is_repair: bool = False) -> int:
-        """Let jobs go until no slot is free or nobody waits; return how many.
+        """Let jobs go until no slot is free or no job waits; return how many.
 
         `is_repair` looks for jobs with a granted slot and without a message even if no slot is free.
         """

@@ -2,7 +2,7 @@
 
 A holder of a slot is recorded with the revision of the job's record for which the slot was acquired. A claim
 that needs slots applies to that very record only (`jobs.changes.Claimed.revision`). So a slot of an earlier
-revision than the present one belongs to nobody unless the present record needs it, and removing it is safe
+revision than the present one is unused unless the present record needs it, and removing it is safe
 whatever else happens at the same time.
 
 A job that waits for the slot of its model keeps that of its tenant. Slots are always acquired in this order,

@@ -79,7 +79,7 @@ class SlotStore(LineReader, Protocol):
         ...
 
     def close_line(self, limit_name: str) -> None:
-        """Record that nobody waits, unless somebody has joined meanwhile."""
+        """Record that no job waits, unless one has joined meanwhile."""
         ...
 
     def list_lines(self) -> list[str]:

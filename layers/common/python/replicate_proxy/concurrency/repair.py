@@ -87,7 +87,7 @@ def _choose_holders(slots: Slots, now: datetime) -> dict[str, int]:
 
 
 def _is_stale(job: Job | None, limit_name: str, revision: int) -> bool:
-    """Return whether the slot belongs to nobody.
+    """Return whether no job needs the slot.
 
     That of a queued job is in use if it was granted (revision 0: the job has been sent to dispatch), or
     acquired for the present record: dispatch may be about to claim it, or will find it again.
