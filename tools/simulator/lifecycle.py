@@ -1,7 +1,8 @@
 """The life of a prediction: `PredictionRunner` runs it, `DataRetention` removes its data later."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -61,7 +62,7 @@ class PredictionRunner:
                 task.cancel()
 
     def complete(self, prediction: Prediction, completion: Completion) -> bool:
-        """Complete a held prediction. Return False if it is not held."""
+        """Complete a held prediction, whose steps may still run. Return False if it is not held."""
         future = self._held.get(prediction.id)
         if future is None or future.done():
             return False
@@ -102,10 +103,13 @@ class PredictionRunner:
         latency_seconds = self._draw_duration(model, 1)
         if script.latency_seconds is not None:
             latency_seconds = script.latency_seconds
-        await self._perform_steps(prediction, script, latency_seconds)
         completion = Completion()
         if script.hold or self._get_settings().hold:
-            completion = await self._wait_for_completion(prediction)
+            with self._held_until_completed(prediction) as future:
+                await self._perform_steps(prediction, script, latency_seconds)
+                completion = await future
+        else:
+            await self._perform_steps(prediction, script, latency_seconds)
         status = completion.status or script.status
         if "logs" in completion.overrides:
             self._replace_logs(prediction, completion.overrides["logs"])
@@ -144,11 +148,13 @@ class PredictionRunner:
             prediction.stream.add_logs(logs.removeprefix(prediction.logs))
         prediction.logs = logs
 
-    async def _wait_for_completion(self, prediction: Prediction) -> Completion:
+    @contextmanager
+    def _held_until_completed(self, prediction: Prediction) -> Iterator[asyncio.Future[Completion]]:
+        """Accept a completion from the start of the run, so that none is rejected for being early."""
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._held[prediction.id] = future
         try:
-            return await future
+            yield future
         finally:
             del self._held[prediction.id]
 

@@ -140,6 +140,16 @@ def test_held_prediction_ends_as_completion_says(
     assert completed["logs"] == "by hand"
 
 
+def test_completion_during_the_run_time_applies_at_its_end(
+    api: Any, simulator: SimulatorClient, wait_until: Any
+) -> None:
+    prediction = api.create_lab(hold=True, output="scripted", latency=0.3)
+    wait_until(lambda: api.get_prediction(prediction["id"])["status"] == "processing")
+    simulator.complete_prediction(prediction["id"], output="early")
+    assert api.get_prediction(prediction["id"])["status"] == "processing"
+    wait_until(lambda: api.get_prediction(prediction["id"])["output"] == "early")
+
+
 def test_held_prediction_fails_or_follows_its_script(
     api: Any, simulator: SimulatorClient, wait_until: Any
 ) -> None:
