@@ -94,6 +94,15 @@ def list_pauses(app: App) -> None:
     _show_pauses(app, app.client.call("GET", build_path("pause")))
 
 
+_activity_option = click.option(
+    "--deliveries",
+    "activity",
+    flag_value="deliveries",
+    default="predictions",
+    help="The webhooks to applications instead of the predictions.",
+)
+
+
 @click.command("pause", cls=Command)
 @click.argument("tenant", required=False)
 @click.option("--all", "is_all", is_flag=True, help="Pause all tenants.")
@@ -104,21 +113,28 @@ def list_pauses(app: App) -> None:
     show_default=True,
     help="Whether new predictions wait or get a 503.",
 )
+@_activity_option
 @click.option("--reason", help="Why, for other operators.")
 @pass_app
-def pause(app: App, tenant: str | None, is_all: bool, mode: str, reason: str | None) -> None:
-    """Pause a tenant, or all: nothing is sent to Replicate."""
-    body = {"tenant": _choose_tenant(tenant, is_all=is_all), "mode": mode, **drop_missing(reason=reason)}
+def pause(app: App, tenant: str | None, is_all: bool, mode: str, activity: str, reason: str | None) -> None:
+    """Pause a tenant, or all: nothing is sent to Replicate, or with --deliveries to applications."""
+    body = {
+        "activity": activity,
+        "tenant": _choose_tenant(tenant, is_all=is_all),
+        "mode": mode,
+        **drop_missing(reason=reason),
+    }
     _show_pauses(app, app.client.call("POST", build_path("pause"), body))
 
 
 @click.command("resume", cls=Command)
 @click.argument("tenant", required=False)
 @click.option("--all", "is_all", is_flag=True, help="End the pause of all tenants.")
+@_activity_option
 @pass_app
-def resume(app: App, tenant: str | None, is_all: bool) -> None:
+def resume(app: App, tenant: str | None, is_all: bool, activity: str) -> None:
     """Resume a tenant, or end the pause of all."""
-    body = {"tenant": _choose_tenant(tenant, is_all=is_all)}
+    body = {"activity": activity, "tenant": _choose_tenant(tenant, is_all=is_all)}
     _show_pauses(app, app.client.call("POST", build_path("resume"), body))
 
 
@@ -138,7 +154,7 @@ def _show_pauses(app: App, content: dict[str, Any]) -> None:
     results = content["results"]
     if not app.as_json:
         results = [{**one, "tenant": one["tenant"] or "(all)"} for one in results]
-    app.show_rows(results, ("tenant", "mode", "since", "reason"))
+    app.show_rows(results, ("activity", "tenant", "mode", "since", "reason"))
 
 
 def _show_budget(app: App, budget: dict[str, Any]) -> None:

@@ -102,7 +102,9 @@ def show_status(app: App) -> None:
     dead = {queue["name"]: sum(queue["dead_letters"].values()) for queue in status["queues"]}
     print_line(f"dead letters  {_format_counts(dead)}")
     print_line(f"breaker       {status['breaker']['state']}")
-    paused = ", ".join(f"{one['tenant'] or '(all)'} ({one['mode']})" for one in status["pauses"])
+    paused = ", ".join(
+        f"{one['activity']} of {one['tenant'] or '(all)'} ({one['mode']})" for one in status["pauses"]
+    )
     print_line(f"paused        {paused or 'none'}")
 
 

@@ -139,6 +139,8 @@ class TestDeliveryStore:
             last_result=AttemptResult.UNAVAILABLE,
             failure_reason=FailureReason.EXHAUSTED,
             finished_at=NOW,
+            paused_since=NOW,
+            paused_seconds=90,
             correlation_id="req-1",
             due_at=None,
             url=None,
@@ -253,6 +255,18 @@ class TestDeliveryStore:
 
         deliveries.postpone(due, due_at=NOW + timedelta(minutes=5))
         assert list_due(deliveries) == []
+
+    def test_postpone_keeps_the_time_since_which_a_delivery_is_paused(
+        self, deliveries: DeliveryStore
+    ) -> None:
+        deliveries.create(make_delivery(due_at=NOW))
+        for minutes in (0, 5):
+            (due,) = list_due(deliveries)
+            deliveries.postpone(due, due_at=NOW, paused_since=NOW + timedelta(minutes=minutes))
+
+        delivery = deliveries.get(TENANT, JOB_ID, 7, PREDICTION_TARGET)
+        assert delivery is not None
+        assert delivery.paused_since == NOW
 
     def test_postpone_does_nothing_when_delivery_has_changed(self, deliveries: DeliveryStore) -> None:
         deliveries.create(make_delivery(due_at=NOW))

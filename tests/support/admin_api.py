@@ -37,6 +37,7 @@ from replicate_proxy.operations.pauses import PauseService
 from replicate_proxy.operations.redeliveries import AuditedRedeliveries, WebhookSecretService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.cost_bounds import CostBounds
@@ -171,6 +172,7 @@ class AdminApi:
     slept_seconds: float = 0
     has_usage_plans: bool = False
     pauses: FakePauseStore = field(default_factory=FakePauseStore)
+    delivery_pauses: FakePauseStore = field(default_factory=FakePauseStore)
     budgets: DynamoBudgetStore = field(default_factory=build_budget_store)
     usage: DynamoUsage = field(default_factory=build_usage_store)
     audit_store: DynamoAuditStore = field(default_factory=build_audit_store)
@@ -260,7 +262,14 @@ class AdminApi:
                 redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),
                 webhook_secret=WebhookSecretService(self.webhook_secret, self.audit),
                 usage=UsageReader(self.usage),
-                pauses=PauseService(store=self.pauses, clock=self.clock, audit=self.audit),
+                pauses=PauseService(
+                    stores={
+                        PausedActivity.PREDICTIONS: self.pauses,
+                        PausedActivity.DELIVERIES: self.delivery_pauses,
+                    },
+                    clock=self.clock,
+                    audit=self.audit,
+                ),
                 audit=trail,
                 jobs=self.jobs,
                 job_search=JobSearch(self.job_index, UsageReader(self.usage), self.clock),

@@ -7,7 +7,9 @@ import itertools
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
+from replicate_proxy.pauses.pause import Pause, PauseMode, PauseSwitch
 from replicate_proxy.webhooks.deliverer import Deliverer, PreparedDelivery
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
@@ -21,6 +23,7 @@ from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
+from tests.support.pauses import FakePauseStore
 from tests.support.webhook_builders import as_succeeded, make_job
 from tests.support.webhook_fakes import (
     FakeDeliveryQueue,
@@ -33,6 +36,8 @@ from tests.support.webhook_fakes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.webhooks.ports import Sender
     from replicate_proxy.webhooks.sender import ReceiverResponse
@@ -66,6 +71,7 @@ class DeliveryPipeline:
         self.bus = FakeEventBus()
         self.topic = FakeTopic()
         self.receiver = FakeReceiver(self.clock)
+        self.pauses = FakePauseStore()
         self.sender: Sender = sender or self.receiver
         self.notifier = Notifier(
             deliveries=self.deliveries,
@@ -97,6 +103,7 @@ class DeliveryPipeline:
             redelivery=self.redelivery,
             clock=self.clock,
             settings=self.settings,
+            find_pause=self._build_find_pause(),
         )
         self._workers = workers
         self._request_numbers = itertools.count()
@@ -122,8 +129,16 @@ class DeliveryPipeline:
             sender=self.sender,
             clock=self.clock,
             settings=self.settings,
+            find_pause=self._build_find_pause(),
             random_fraction=lambda: 0.5,
         )
+
+    def _build_find_pause(self) -> Callable[[str], Pause | None]:
+        return PauseSwitch(self.pauses, monotonic=self.clock.monotonic).find
+
+    def pause(self, tenant: str) -> None:
+        """Pause the deliveries of a tenant, or of all."""
+        self.pauses.put(tenant, Pause(PauseMode.HOLD, format_timestamp(self.clock.now())))
 
     def apply_changes(self, *changes: tuple[Job | None, Job]) -> int | None:
         """Notify about changes, each from an old record to a new one; return the index of a failed one."""

@@ -155,11 +155,13 @@ class FakeDeliveryStore:
         ]
         return sorted(due, key=lambda row: row.due_at)[:limit]
 
-    def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
+    def postpone(self, due: DueDelivery, *, due_at: datetime, paused_since: datetime | None = None) -> None:
         command = due.command
         key = (command.tenant, command.job_id, command.sequence, command.target)
-        if self.deliveries[key].due_at == due.due_at:
-            self.deliveries[key] = replace(self.deliveries[key], due_at=due_at)
+        delivery = self.deliveries[key]
+        if delivery.due_at == due.due_at:
+            paused_since = delivery.paused_since or paused_since
+            self.deliveries[key] = replace(delivery, due_at=due_at, paused_since=paused_since)
 
     def _list_by_job_and_target(self, tenant: str, job_id: str, target: str) -> list[Delivery]:
         return [delivery for delivery in self.list_by_job(tenant, job_id) if delivery.target == target]

@@ -122,7 +122,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     "authorize": {("dynamodb:PutItem", "AccessTable")},
     "catalog": {("secretsmanager:GetSecretValue", "")},
     "console": {("sns:Publish", "")},
-    "deliver": {("s3:PutObject", ""), ("sns:Publish", "")},
+    "deliver": {("s3:PutObject", ""), ("sns:Publish", ""), ("dynamodb:UpdateItem", "ControlTable")},
     "dispatch": {("sns:Publish", "")},
     "harvest": {("dynamodb:PutItem", "AccessTable")},
     "ingest": {

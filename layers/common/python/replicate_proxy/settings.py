@@ -85,7 +85,7 @@ DELIVERIES_TABLE = _required_text(
 )
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
-    ("admin", "catalog", "console", "dispatch", "ingest", "notify", "query", "sweep"),
+    ("admin", "catalog", "console", "deliver", "dispatch", "ingest", "notify", "query", "sweep"),
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 USAGE_TABLE = _required_text(

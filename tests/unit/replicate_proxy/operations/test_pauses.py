@@ -9,7 +9,7 @@ from moto import mock_aws
 
 from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.errors import ApiError, RetryableError
-from replicate_proxy.pauses.pause import ALL_TENANTS, Pause, PauseMode, PauseSwitch
+from replicate_proxy.pauses.pause import ALL_TENANTS, Pause, PausedActivity, PauseMode, PauseSwitch
 from tests.support.aws import create_control_table, create_in_memory_aws
 from tests.support.clock import FakeClock
 from tests.support.control_table import build_control_table
@@ -34,6 +34,15 @@ def store(request: pytest.FixtureRequest) -> Iterator[PauseStore]:
     else:
         with mock_aws():
             yield DynamoPauseStore(build_control_table(create_control_table()))
+
+
+def test_activities_are_paused_apart() -> None:
+    table = build_control_table(create_in_memory_aws().client("dynamodb"))
+    deliveries = DynamoPauseStore(table, PausedActivity.DELIVERIES)
+    deliveries.put("acme", HOLD)
+
+    assert DynamoPauseStore(table).read() == {}
+    assert deliveries.read() == {"acme": HOLD}
 
 
 def test_pauses_are_stored_and_removed(store: PauseStore) -> None:
@@ -83,6 +92,7 @@ def test_operator_pauses_and_resumes(admin_api: AdminApi) -> None:
     _, paused = admin_api.call("POST", "pause", {"mode": "refuse", "reason": "spending too fast"})
     assert paused["results"] == [
         {
+            "activity": "predictions",
             "tenant": None,
             "mode": "refuse",
             "since": "2026-01-31T09:30:00.000Z",
@@ -98,7 +108,35 @@ def test_operator_pauses_and_resumes(admin_api: AdminApi) -> None:
     assert admin_api.call("GET", "pause") == (200, left)
 
 
-@pytest.mark.parametrize("body", [{}, {"mode": "stop"}, {"mode": "hold", "tenant": "No"}])
+def test_operator_pauses_deliveries_apart_from_predictions(admin_api: AdminApi) -> None:
+    admin_api.call("POST", "pause", {"activity": "predictions", "tenant": "acme", "mode": "refuse"})
+    _, both = admin_api.call("POST", "pause", {"activity": "deliveries", "tenant": "acme"})
+    assert [(one["activity"], one["mode"]) for one in both["results"]] == [
+        ("predictions", "refuse"),
+        ("deliveries", "hold"),
+    ]
+
+    _, left = admin_api.call("POST", "resume", {"activity": "deliveries", "tenant": "acme"})
+
+    assert [one["activity"] for one in left["results"]] == ["predictions"]
+    _, trail = admin_api.call("GET", "audit")
+    assert [(one["action"], one["target"]) for one in trail["results"]] == [
+        ("resume", "deliveries"),
+        ("pause", "deliveries"),
+        ("pause", "predictions"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"mode": "stop"},
+        {"mode": "hold", "tenant": "No"},
+        {"activity": "deliveries", "mode": "refuse"},
+        {"activity": "everything", "mode": "hold"},
+    ],
+)
 def test_invalid_pause_is_refused(admin_api: AdminApi, body: dict[str, Any]) -> None:
     status, problem = admin_api.call("POST", "pause", body)
 

@@ -34,8 +34,8 @@ class _FailingShardStore:
             raise self._error
         return self._deliveries.list_due(shard, before=before, limit=limit)
 
-    def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
-        self._deliveries.postpone(due, due_at=due_at)
+    def postpone(self, due: DueDelivery, *, due_at: datetime, paused_since: datetime | None = None) -> None:
+        self._deliveries.postpone(due, due_at=due_at, paused_since=paused_since)
 
 
 def build_sweep(pipeline: DeliveryPipeline, failing_shard: int, error: ProxyError) -> DeliverySweep:

@@ -66,6 +66,7 @@ _DELIVERY_TIMES = (
     "next_attempt_at",
     "due_at",
     "lease_until",
+    "paused_since",
     "schedule_started_at",
     "finished_at",
 )
@@ -165,6 +166,7 @@ def record_from_delivery(delivery: Delivery, *, due_shards: int) -> dict[str, An
         "status": delivery.status.value,
         "last_result": delivery.last_result.value if delivery.last_result else None,
         "failure_reason": delivery.failure_reason.value if delivery.failure_reason else None,
+        "paused_seconds": delivery.paused_seconds or None,
         **{name: getattr(delivery, name) for name in _DELIVERY_FIELDS},
         **{name: format_optional_timestamp(getattr(delivery, name)) for name in _DELIVERY_TIMES},
     }
@@ -174,6 +176,7 @@ def delivery_from_record(record: Mapping[str, Any]) -> Delivery:
     last_result, failure_reason = record.get("last_result"), record.get("failure_reason")
     times: dict[str, Any] = {name: parse_optional_timestamp(record.get(name)) for name in _DELIVERY_TIMES}
     return Delivery(
+        paused_seconds=record.get("paused_seconds") or 0,
         kind=EventKind(record["kind"]),
         status=DeliveryStatus(record["status"]),
         last_result=AttemptResult(last_result) if last_result else None,

@@ -146,17 +146,21 @@ class DynamoDeliveryStore:
             )
         return [delivery_records.due_row_from_record(from_item(item)) for item in response["Items"]]
 
-    def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
+    def postpone(self, due: DueDelivery, *, due_at: datetime, paused_since: datetime | None = None) -> None:
         command = due.command
+        update, values = "SET due_at = :due_at", {":due_at": format_timestamp(due_at)}
+        if paused_since is not None:
+            update += ", paused_since = if_not_exists(paused_since, :paused_since)"
+            values[":paused_since"] = format_timestamp(paused_since)
         key = delivery_records.delivery_key(command.tenant, command.job_id, command.sequence, command.target)
         with suppress(ConflictError), translate_dynamodb_errors("postpone delivery"):
             self._client.update_item(
                 TableName=self._table,
                 Key=to_item(key),
-                UpdateExpression="SET due_at = :due_at",
+                UpdateExpression=update,
                 ConditionExpression="due_at = :listed_due_at",
                 ExpressionAttributeValues={
-                    ":due_at": to_value(format_timestamp(due_at)),
+                    **to_item(values),
                     ":listed_due_at": to_value(format_timestamp(due.due_at)),
                 },
             )

@@ -1,4 +1,4 @@
-"""Pauses in the control table: one document, which the functions cache."""
+"""Pauses in the control table: one document for each activity, which the functions cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.versioned_document import VersionedDocument
 from replicate_proxy.errors import ConflictError
-from replicate_proxy.pauses.pause import Pause, PauseMode
+from replicate_proxy.pauses.pause import Pause, PausedActivity, PauseMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from replicate_proxy.pauses.pause import Pauses
 
 _MAX_ATTEMPTS = 5
+_DOCUMENT_NAMES = {PausedActivity.PREDICTIONS: "PAUSES", PausedActivity.DELIVERIES: "DELIVERY-PAUSES"}
 
 
 class DynamoPauseStore:
-    """The PauseStore port on the control table."""
+    """The PauseStore port on the control table, for the pauses of one activity."""
 
-    def __init__(self, table: ControlTable) -> None:
-        self._document = VersionedDocument(table, "PAUSES")
+    def __init__(self, table: ControlTable, activity: PausedActivity = PausedActivity.PREDICTIONS) -> None:
+        self._document = VersionedDocument(table, _DOCUMENT_NAMES[activity])
 
     def read(self) -> Pauses:
         return _decode(self._document.read().text)

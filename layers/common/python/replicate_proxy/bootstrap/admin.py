@@ -56,6 +56,7 @@ from replicate_proxy.operations.pauses import PauseService
 from replicate_proxy.operations.redeliveries import AuditedRedeliveries, WebhookSecretService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.input_check import InputChecker
@@ -161,7 +162,13 @@ def build_admin_services() -> AdminServices:
         redeliveries=AuditedRedeliveries(build_redelivery_service(), audit),
         webhook_secret=WebhookSecretService(build_webhook_secret_refresher(), audit),
         usage=build_usage_reader(),
-        pauses=PauseService(store=DynamoPauseStore(build_control_table()), clock=clock, audit=audit),
+        pauses=PauseService(
+            stores={
+                activity: DynamoPauseStore(build_control_table(), activity) for activity in PausedActivity
+            },
+            clock=clock,
+            audit=audit,
+        ),
         audit=build_audit_trail(),
         jobs=build_job_store(),
         job_search=JobSearch(

@@ -13,7 +13,7 @@ from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.input_schemas.known_schemas import KnownSchemas
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
-from replicate_proxy.pauses.pause import PauseSwitch
+from replicate_proxy.pauses.pause import PausedActivity, PauseSwitch
 from replicate_proxy.replicate_api.known_models import KnownModels
 from replicate_proxy.settings import CONTROL_TABLE, INPUT_VALIDATION
 
@@ -47,3 +47,8 @@ def build_account_directory() -> AccountDirectory:
 @cache
 def build_pause_switch() -> PauseSwitch:
     return PauseSwitch(DynamoPauseStore(build_control_table()))
+
+
+@cache
+def build_delivery_pause_switch() -> PauseSwitch:
+    return PauseSwitch(DynamoPauseStore(build_control_table(), PausedActivity.DELIVERIES))

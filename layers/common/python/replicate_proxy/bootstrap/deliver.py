@@ -6,6 +6,7 @@ from functools import cache
 
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
+from replicate_proxy.bootstrap.control import build_delivery_pause_switch
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,
@@ -49,6 +50,7 @@ def build_deliverer() -> Deliverer:
         sender=_build_sender(),
         clock=clock,
         settings=settings,
+        find_pause=build_delivery_pause_switch().find,
         checkpoint=checkpoint,
     )
 

@@ -11,7 +11,7 @@ from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control import build_control_table, build_delivery_pause_switch
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,
@@ -63,6 +63,7 @@ def build_delivery_sweep() -> DeliverySweep:
         redelivery=build_redelivery_service(),
         clock=clock,
         settings=build_delivery_settings(),
+        find_pause=build_delivery_pause_switch().find,
         checkpoint=checkpoint,
     )
 

@@ -1,1 +1,1 @@
-"""Pauses: operators stop the predictions of a tenant, or of all, for a while."""
+"""Pauses: operators stop the predictions or the webhooks of a tenant, or of all, for a while."""

@@ -18,8 +18,17 @@ _CACHE_SECONDS = 5.0
 _RETRY_AFTER_SECONDS = 60
 
 
+class PausedActivity(StrEnum):
+    """What a pause stops. Requests of callers are accepted in any case, unless a pause refuses them."""
+
+    # Nothing is sent to Replicate.
+    PREDICTIONS = "predictions"
+    # No webhook is sent to applications.
+    DELIVERIES = "deliveries"
+
+
 class PauseMode(StrEnum):
-    """What happens to new creates. Either way nothing is sent to Replicate."""
+    """What happens to new creates. A pause of deliveries always holds."""
 
     # They are accepted and wait in the queue.
     HOLD = "hold"
@@ -41,7 +50,7 @@ type Pauses = Mapping[str, Pause]
 
 
 class PauseStore(Protocol):
-    """Keeps the pauses."""
+    """Keeps the pauses of one activity."""
 
     def read(self) -> Pauses: ...
 

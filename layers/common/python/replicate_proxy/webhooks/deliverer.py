@@ -7,6 +7,9 @@ its body contains everything theirs did; while it is unknown whether the receive
 An earlier one whose receiver is unavailable blocks the later ones until its schedule is used up, so every
 wait ends.
 
+While an operator has paused deliveries, those that are due stay so and nothing is sent. The time of a pause
+counts neither for the age of a delivery nor for its ordering timeout.
+
 A success is saved before anything else about it: whatever fails afterwards, it is not sent again.
 """
 
@@ -37,6 +40,7 @@ from replicate_proxy.webhooks.sender import ReceiverInstruction, ReceiverRespons
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.commands import DeliverCommand
     from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDelivery
@@ -87,6 +91,7 @@ class Deliverer:
         sender: Sender,
         clock: Clock,
         settings: DeliverySettings,
+        find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
         random_fraction: Callable[[], float] = random.random,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -97,6 +102,7 @@ class Deliverer:
         self._sender = sender
         self._clock = clock
         self._settings = settings
+        self._find_pause = find_pause
         self._random_fraction = random_fraction
         self._checkpoint = checkpoint
 
@@ -140,7 +146,12 @@ class Deliverer:
         if loaded.is_overtaken:
             self._updater.mark_superseded(delivery, now)
             return None
-        if now - delivery.schedule_started_at > timedelta(seconds=self._settings.max_age_seconds):
+        if pause := self._find_pause(delivery.tenant):
+            self._updater.hold(delivery, pause, now)
+            return None
+        delivery = delivery.end_pause(now)
+        loaded = replace(loaded, delivery=delivery)
+        if delivery.calculate_age(now) > timedelta(seconds=self._settings.max_age_seconds):
             self._updater.enqueue_next(self._fail(delivery, FailureReason.EXPIRED, now))
             return None
         if blocking := find_blocking(loaded, now=now, settings=self._settings):
@@ -302,8 +313,7 @@ def find_blocking(loaded: LoadedDelivery, *, now: datetime, settings: DeliverySe
     overtaking: list[Delivery] = []
     if delivery.last_result is AttemptResult.REJECTED:
         overtaking = [other for other in loaded.later if other.may_have_arrived]
-    ordering_timeout = timedelta(seconds=settings.ordering_timeout_seconds)
-    if now < delivery.schedule_started_at + ordering_timeout:
+    if delivery.calculate_age(now) < timedelta(seconds=settings.ordering_timeout_seconds):
         return [*loaded.earlier, *overtaking]
     return [other for other in loaded.earlier if not _is_rejected(other, now)] + overtaking
 

@@ -10,10 +10,12 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.ports import DueDelivery, DueEndpoint
+from replicate_proxy.webhooks.retry_policy import calculate_pause_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore
     from replicate_proxy.webhooks.redelivery import RedeliveryService
@@ -35,6 +37,7 @@ class DeliverySweep:
         redelivery: RedeliveryService,
         clock: Clock,
         settings: DeliverySettings,
+        find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._deliveries = deliveries
@@ -42,6 +45,7 @@ class DeliverySweep:
         self._redelivery = redelivery
         self._clock = clock
         self._settings = settings
+        self._find_pause = find_pause
         self._checkpoint = checkpoint
 
     def enqueue_due(self, now: datetime, until: datetime) -> int:
@@ -64,7 +68,14 @@ class DeliverySweep:
 
     def _handle(self, page: Sequence[DueDelivery | DueEndpoint], now: datetime) -> int:
         """Enqueue the deliveries of a page, and search for what its endpoints missed."""
-        deliveries = [due for due in page if isinstance(due, DueDelivery)]
+        deliveries = []
+        for due in page:
+            if isinstance(due, DueEndpoint):
+                continue
+            if pause := self._find_pause(due.command.tenant):
+                self._hold(due, pause, now)
+            else:
+                deliveries.append(due)
         self._enqueue(deliveries, now)
         for due in page:
             if isinstance(due, DueEndpoint):
@@ -86,6 +97,12 @@ class DeliverySweep:
         shards = self._settings.due_shards
         first = int(now.timestamp() // 60) % shards
         return [(first + step) % shards for step in range(shards)]
+
+    def _hold(self, due: DueDelivery, pause: Pause, now: datetime) -> None:
+        """Postpone a delivery that is paused, without a message that deliver would only drop."""
+        paused_since = max(due.due_at, now)
+        due_at = paused_since + calculate_pause_delay(pause, now, self._settings)
+        self._deliveries.postpone(due, due_at=due_at, paused_since=paused_since)
 
     def _enqueue(self, page: Sequence[DueDelivery], now: datetime) -> None:
         """Send first, then postpone: a crash in between sends twice, which the claim makes harmless."""

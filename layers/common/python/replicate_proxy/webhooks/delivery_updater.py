@@ -11,11 +11,12 @@ from replicate_proxy.errors import ConflictError
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import Attempt, Delivery, DeliveryStatus, FailureReason
-from replicate_proxy.webhooks.retry_policy import restart_schedule
+from replicate_proxy.webhooks.retry_policy import calculate_pause_delay, restart_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore
     from replicate_proxy.webhooks.settings import DeliverySettings
 
@@ -98,11 +99,18 @@ class DeliveryUpdater:
         next_attempt_at = max(earlier.next_attempt_at for earlier in blocking)
         due_at = max(next_attempt_at, now) + timedelta(seconds=self._settings.max_queue_delay_seconds)
         ordering_timeout = timedelta(seconds=self._settings.ordering_timeout_seconds)
-        ordering_timeout_at = delivery.schedule_started_at + ordering_timeout
+        ordering_timeout_at = now + ordering_timeout - delivery.calculate_age(now)
         if now < ordering_timeout_at:
             due_at = min(due_at, ordering_timeout_at)
         self._deliveries.save(replace(delivery, due_at=due_at))
         logger.info("delivery deferred, earlier one pending", delivery_id=delivery.id)
+
+    def hold(self, delivery: Delivery, pause: Pause, now: datetime) -> None:
+        """Leave the delivery, which is due, to the sweep until the pause has ended."""
+        due_at = now + calculate_pause_delay(pause, now, self._settings)
+        paused_since = delivery.paused_since or now
+        self._deliveries.save(replace(delivery, paused_since=paused_since, due_at=due_at))
+        logger.info("delivery postponed", delivery_id=delivery.id, reason="deliveries are paused")
 
     def reschedule(self, delivery: Delivery, next_attempt_at: datetime, now: datetime) -> None:
         """Schedule the next attempt.

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.jobs.model import Document, Job
 
 
@@ -124,8 +123,9 @@ class Delivery:
     The retry schedule starts at creation and again at each redelivery: `schedule_started_at` is that time,
     `schedule_attempts` counts the finished attempts since then, `total_attempts` all requests ever sent.
     `next_attempt_at` is the earliest time of the next request; `due_at` is when the sweep enqueues the
-    delivery, None once it has ended. `expires_at` is in epoch seconds. `revision` grows by one with each
-    save and guards it.
+    delivery, None once it has ended. `paused_since` is set while an operator's pause holds it, and
+    `paused_seconds` are those of earlier pauses in this schedule. `expires_at` is in epoch seconds.
+    `revision` grows by one with each save and guards it.
     """
 
     tenant: str
@@ -144,6 +144,8 @@ class Delivery:
     schedule_attempts: int = 0
     total_attempts: int = 0
     lease_until: datetime | None = None
+    paused_since: datetime | None = None
+    paused_seconds: int = 0
     last_result: AttemptResult | None = None
     failure_reason: FailureReason | None = None
     finished_at: datetime | None = None
@@ -174,6 +176,20 @@ class Delivery:
         """
         is_uncertain = self.lease_until is not None or self.last_result is AttemptResult.UNAVAILABLE
         return self.is_pending and is_uncertain
+
+    def calculate_age(self, now: datetime) -> timedelta:
+        """Return the time since the schedule started, without pauses."""
+        paused = timedelta(seconds=self.paused_seconds)
+        if self.paused_since is not None:
+            paused += now - self.paused_since
+        return now - self.schedule_started_at - paused
+
+    def end_pause(self, now: datetime) -> Delivery:
+        """Return the delivery without a pause, whose time does not count."""
+        if self.paused_since is None:
+            return self
+        seconds = max(0, int((now - self.paused_since).total_seconds()))
+        return replace(self, paused_since=None, paused_seconds=self.paused_seconds + seconds)
 
     def is_leased(self, now: datetime) -> bool:
         return self.lease_until is not None and now < self.lease_until

@@ -134,8 +134,11 @@ class DeliveryStore(Protocol):
         self, shard: int, *, before: datetime, limit: int
     ) -> Sequence[DueDelivery | DueEndpoint]: ...
 
-    def postpone(self, due: DueDelivery, *, due_at: datetime) -> None:
-        """Set a new due time, unless the delivery has changed since it was listed."""
+    def postpone(self, due: DueDelivery, *, due_at: datetime, paused_since: datetime | None = None) -> None:
+        """Set a new due time, unless the delivery has changed since it was listed.
+
+        `paused_since` is set as well, unless the delivery has one.
+        """
 
 
 class EndpointStore(Protocol):

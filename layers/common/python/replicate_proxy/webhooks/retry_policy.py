@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.webhooks.model import DeliveryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.webhooks.model import Delivery
     from replicate_proxy.webhooks.settings import DeliverySettings
 
@@ -29,9 +31,18 @@ def restart_schedule(delivery: Delivery, now: datetime, settings: DeliverySettin
         finished_at=None,
         lease_until=None,
         schedule_started_at=now,
+        paused_since=None,
+        paused_seconds=0,
         next_attempt_at=now,
         due_at=now + timedelta(seconds=settings.requeue_after_seconds),
     )
+
+
+def calculate_pause_delay(pause: Pause, now: datetime, settings: DeliverySettings) -> timedelta:
+    """Return when to look again whether deliveries may go on: the longer they are paused, the later."""
+    shortest, longest = settings.paused_delay_seconds
+    paused_seconds = (now - parse_timestamp(pause.since)).total_seconds()
+    return timedelta(seconds=min(max(paused_seconds, shortest), longest))
 
 
 def calculate_next_attempt_at(

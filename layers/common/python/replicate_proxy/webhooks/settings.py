@@ -31,6 +31,8 @@ class DeliverySettings:
     max_retry_after_seconds: longest delay that a receiver's Retry-After can cause.
     max_queue_delay_seconds: a shorter delay goes through the queue, a longer one is left to the sweep.
     requeue_after_seconds: when the sweep enqueues a delivery again whose message may be lost.
+    paused_delay_seconds: the shortest and the longest delay after which a paused delivery is looked at again;
+        it is as long as the pause so far.
     ordering_timeout_seconds: how long an event waits for an earlier one of its job that the receiver rejects.
     max_concurrency: requests in flight to one receiver.
     busy_delay_seconds: delay when a healthy receiver has no free slot.
@@ -50,6 +52,7 @@ class DeliverySettings:
     lease_seconds: float = 60.0
     max_queue_delay_seconds: float = 60.0
     requeue_after_seconds: float = 300.0
+    paused_delay_seconds: tuple[float, float] = (30.0, 300.0)
     ordering_timeout_seconds: float = 600.0
     max_concurrency: int = 20
     busy_delay_seconds: float = 2.0

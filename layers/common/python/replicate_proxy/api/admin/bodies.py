@@ -26,7 +26,7 @@ from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.jobs.model import FallbackCause
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
-from replicate_proxy.pauses.pause import PauseMode
+from replicate_proxy.pauses.pause import PausedActivity, PauseMode
 
 _DAY_SECONDS = 24 * 3600
 _MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
@@ -243,16 +243,32 @@ class PutConcurrencyBody(RequestBody):
 
 
 class ResumeBody(RequestBody):
-    """POST /admin/resume: the tenant; null or missing for all."""
+    """POST /admin/resume: what goes on, and the tenant; null or missing for all."""
 
+    activity: PausedActivity = PausedActivity.PREDICTIONS
     tenant: _TenantName | None = None
 
 
 class PauseBody(ResumeBody):
-    """POST /admin/pause: what happens to new creates, and why."""
+    """POST /admin/pause: what stops, what happens to new creates, and why.
 
-    mode: PauseMode
+    The mode of a pause of predictions is required, so that no empty body stops everything.
+    """
+
+    mode: PauseMode | None = None
     reason: Annotated[str, StringConstraints(max_length=200)] = ""
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Self:
+        if self.activity is PausedActivity.DELIVERIES and self.mode is PauseMode.REFUSE:
+            raise ValueError("mode can only be hold: deliveries wait while they are paused")
+        if self.activity is PausedActivity.PREDICTIONS and self.mode is None:
+            raise ValueError("mode is required: hold or refuse")
+        return self
+
+    @property
+    def pause_mode(self) -> PauseMode:
+        return self.mode or PauseMode.HOLD
 
 
 class _DeadLetterFilterBody(RequestBody):

@@ -14,7 +14,7 @@ from replicate_proxy.console.job_views import build_job_rows
 from replicate_proxy.console.pages.predictions import list_tenant_names
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.observability import logger
-from replicate_proxy.pauses.pause import ALL_TENANTS
+from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 from replicate_proxy.usage.model import UsageCounts
 from replicate_proxy.usage.report import UsageGroup
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.pauses.pause import Pause, Pauses
     from replicate_proxy.usage.report import UsageReport
 
 _CHART_DAYS = 14
@@ -82,6 +83,21 @@ def read_all(**reads: Callable[[], Any]) -> dict[str, Any]:
         return dict(zip(reads, executor.map(read, reads), strict=True))
 
 
+def read_pauses(services: ConsoleServices) -> dict[str, Pauses]:
+    """Return all pauses by activity."""
+    return {activity.value: services.admin.pauses.read(activity) for activity in PausedActivity}
+
+
+def select_pauses(pauses: Mapping[str, Pauses] | None, *names: str) -> dict[str, Pause | None]:
+    """Return by activity the pause of the first of the names that has one."""
+    return {
+        activity.value: next(
+            (found[name] for name in names if name in (found := (pauses or {}).get(activity.value, {}))), None
+        )
+        for activity in PausedActivity
+    }
+
+
 def build_budget_rows(states: Sequence[BudgetState]) -> list[dict[str, Any]]:
     """Return what is used of each budget, the fullest first."""
     rows = []
@@ -129,7 +145,7 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
     read = read_all(
         queues=admin.dead_letters.get_depths,
         breaker=admin.breaker.describe,
-        pauses=admin.pauses.read,
+        pauses=lambda: read_pauses(services),
         usage=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY,)),
         tenants=lambda: admin.usage.report(None, today, today, (UsageGroup.TENANT,)),
         counts=admin.job_search.count,
@@ -145,7 +161,8 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
             {"name": name, "count": depth.waiting + depth.in_flight}
             for name, (_, depth) in (read["queues"] or {}).items()
         ],
-        all_tenants=ALL_TENANTS,
+        all_pauses=select_pauses(read["pauses"], ALL_TENANTS),
+        pause_count=sum(map(len, read["pauses"].values())) if read["pauses"] is not None else None,
         overdue_after=_OVERDUE_AFTER.total_seconds(),
     )
 
@@ -163,20 +180,19 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
     first = today - timedelta(days=_CHART_DAYS - 1)
     read = read_all(
         jobs=lambda: services.jobs.list_jobs(tenant, before_id=None, min_id=None, limit=_RECENT_JOBS).jobs,
-        pauses=admin.pauses.read,
+        pauses=lambda: read_pauses(services),
         usage=lambda: admin.usage.report(tenant, first, today, (UsageGroup.DAY,)),
         budgets=lambda: build_budget_rows(admin.budgets.list_states(BudgetOwner(tenant))),
         endpoints=lambda: services.endpoints.list_all(tenant),
     )
     jobs = read["jobs"] or ()
-    pauses: Mapping[str, Any] = read["pauses"] or {}
     return page.render(
         "overview_tenant.html",
         tenant=tenant,
         usage=read["usage"],
         charts=build_daily_charts(read["usage"]) if read["usage"] else None,
         budgets=read["budgets"] or [],
-        pause=pauses.get(tenant) or pauses.get(ALL_TENANTS),
+        pauses=select_pauses(read["pauses"], tenant, ALL_TENANTS),
         disabled=[endpoint for endpoint in read["endpoints"] or () if not endpoint.is_enabled],
         counts=Counter(job.status.value for job in jobs),
         recent=len(jobs),

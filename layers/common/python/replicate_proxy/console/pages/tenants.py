@@ -11,6 +11,7 @@ from replicate_proxy.api.admin.bodies import (
     PauseBody,
     PutBudgetBody,
     PutTenantBody,
+    ResumeBody,
     RotateKeyBody,
 )
 from replicate_proxy.api.admin.stage import get_stage
@@ -18,12 +19,12 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
-from replicate_proxy.console.pages.overview import build_budget_rows
+from replicate_proxy.console.pages.overview import build_budget_rows, read_pauses, select_pauses
 from replicate_proxy.console.pages.predictions import list_tenant_names
 from replicate_proxy.errors import NotFoundError, UnknownNameError, field_error
 from replicate_proxy.operations.keys import describe_key
 from replicate_proxy.operations.tenants import describe_tenant
-from replicate_proxy.pauses.pause import ALL_TENANTS, PauseMode
+from replicate_proxy.pauses.pause import ALL_TENANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _TENANT = "/tenants/{name}"
 _KEY = "/keys/{id}"
+_PAUSE_TITLES = {"predictions": "predictions", "deliveries": "webhooks"}
 
 
 def add_tenant_pages(pages: PageRouter, services: ConsoleServices) -> None:
@@ -51,7 +53,7 @@ def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
     def list_tenants(page: Page) -> Response:
         settings = {tenant.name: tenant for tenant in services.admin.tenants.list()}
         keys = services.admin.keys.list()
-        pauses = services.admin.pauses.read()
+        pauses = read_pauses(services)
         rows = [
             {
                 "name": name,
@@ -61,11 +63,11 @@ def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
                     (key.last_used_at for key in keys if key.tenant == name and key.last_used_at),
                     default=None,
                 ),
-                "pause": pauses.get(name),
+                "paused": [_PAUSE_TITLES[activity] for activity, paused in pauses.items() if name in paused],
             }
             for name in list_tenant_names(services)
         ]
-        return page.render("tenants.html", rows=rows, pause=pauses.get(ALL_TENANTS))
+        return page.render("tenants.html", rows=rows, all_pauses=select_pauses(pauses, ALL_TENANTS))
 
     @pages.get("/open-tenant", operator=True)
     def open_tenant(page: Page) -> Response:
@@ -124,21 +126,28 @@ def _add_pauses(pages: PageRouter, services: ConsoleServices) -> None:
         body = parse_body(
             PauseBody,
             {
+                "activity": page.form.get("activity"),
                 "tenant": page.form.get("tenant") or None,
-                "mode": page.form.get("mode"),
+                "mode": page.form.get("mode") or None,
                 "reason": page.form.get("reason"),
             },
         )
-        services.admin.pauses.pause(body.tenant, body.mode, body.reason)
-        return page.redirect(f"/tenants/{body.tenant}" if body.tenant else "/tenants", notice="paused")
+        services.admin.pauses.pause(body.activity, body.tenant, body.pause_mode, body.reason)
+        return page.redirect(_choose_next(page, body.tenant), notice=f"{body.activity.value}_paused")
 
     @pages.post("/resume", operator=True)
     def resume(page: Page) -> Response:
-        tenant = page.form.get("tenant") or None
-        if tenant is not None and not is_tenant_name(tenant):
-            raise field_error("tenant", TENANT_NAME_RULE)
-        services.admin.pauses.resume(tenant)
-        return page.redirect(f"/tenants/{tenant}" if tenant else "/tenants", notice="resumed")
+        fields = {"activity": page.form.get("activity"), "tenant": page.form.get("tenant") or None}
+        body = parse_body(ResumeBody, fields)
+        services.admin.pauses.resume(body.activity, body.tenant)
+        return page.redirect(_choose_next(page, body.tenant), notice=f"{body.activity.value}_resumed")
+
+
+def _choose_next(page: Page, tenant: str | None) -> str:
+    """Return the page from which a pause was changed."""
+    if page.form.get("back") == "overview":
+        return ""
+    return f"/tenants/{tenant}" if tenant else "/tenants"
 
 
 def _add_key_changes(pages: PageRouter, services: ConsoleServices) -> None:
@@ -189,7 +198,7 @@ def _show_tenant(
     page: Page, services: ConsoleServices, name: str, *, problem: dict[str, Any] | None = None
 ) -> Response:
     admin, owner = services.admin, BudgetOwner(name)
-    settings = _find_settings(services, name)
+    settings, pauses = _find_settings(services, name), read_pauses(services)
     keys = [describe_key(key) for key in admin.keys.list(tenant=name)]
     try:
         limits, states = admin.budgets.get(owner)
@@ -204,8 +213,8 @@ def _show_tenant(
         keys=keys,
         limits=limits,
         budgets=build_budget_rows(states),
-        pause=admin.pauses.read().get(name),
-        pause_modes=[mode.value for mode in PauseMode],
+        pauses=select_pauses(pauses, name),
+        all_pauses=select_pauses(pauses, ALL_TENANTS),
         scopes=[scope.value for scope in Scope],
         problem=problem,
     )
