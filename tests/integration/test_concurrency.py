@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LAB = "local/lab"
 SLOW = {"output": "done", "startup": 0, "latency": 1.5}
-LONG = {"output": "done", "startup": 0, "latency": 10}
+LONG = {"output": "done", "startup": 0, "latency": 4}
 HELD = {"output": "done", "hold": True}
 # Functions read limits again after ten seconds.
 CACHE_SECONDS = 11
@@ -32,7 +32,7 @@ BATCH_SIZE = 25
 # Long enough for a busy machine, where functions start slowly.
 TIMEOUT_SECONDS = 180
 # `make fairness` sets 500, and then the longest delay that is allowed on an idle machine.
-JOBS_BEHIND = int(os.environ.get("FAIRNESS_JOBS", "60"))
+JOBS_BEHIND = int(os.environ.get("FAIRNESS_JOBS", "25"))
 MAX_DELAY_SECONDS = float(os.environ.get("FAIRNESS_SECONDS", "15"))
 
 

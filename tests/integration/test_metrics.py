@@ -34,8 +34,6 @@ from tools.simulator.settings import DEFAULT_WEBHOOK_SECRET
 
 NOT_EMITTED_LOCALLY = {
     Metric.CACHE_UNAVAILABLE: "the local AWS has no DAX; tests/unit/replicate_proxy/aws/test_dax.py has",
-    Metric.JOB_HELD: "needs a concurrency limit; test_concurrency.py holds jobs",
-    Metric.TENANT_TOKEN_REJECTED: "needs a second account whose token is rejected; unit tests have that",
 }
 TIMEOUT_SECONDS = 240.0
 POLL_INTERVAL_SECONDS = 10.0
@@ -74,6 +72,8 @@ def test_every_metric_is_emitted(
     make_api: Callable[[], ApiClient],
 ) -> None:
     started_at = time.time()
+    limited = make_api()
+    limit_tenant(stack, limited)  # Functions see the limit ten seconds later, long before it is used.
     assert api.call("GET", "/v1/models/local/lab").status_code == 200
     cached_at = time.monotonic()
     with run_receiver(500) as receiver, run_receiver(410, 410, 410) as gone:
@@ -86,6 +86,8 @@ def test_every_metric_is_emitted(
         send_webhooks(stack, api, simulator, create)
         use_breaker(stack)
         use_up_budget(stack, make_api())
+        hold_job(limited)
+        reject_token_of_tenant(stack, api)
         break_authorization(stack, api)
         with broken_message_and_check(stack):
             time.sleep(max(0.0, cached_at + CATALOG_CACHE_SECONDS + 1 - time.monotonic()))
@@ -217,6 +219,35 @@ def end_job(store: DynamoJobStore, job: Job) -> Job | None:
             replace(current, status=JobStatus.FAILED, error="ended by test", next_check_at=None)
         )
     return None
+
+
+def limit_tenant(stack: Stack, api: ApiClient) -> None:
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    path = f"/admin/tenants/{api.tenant}/concurrency"
+    assert operator.call("PUT", path, {"max_concurrency": 1}).status_code == 200
+
+
+def hold_job(api: ApiClient) -> None:
+    """Run one prediction of a tenant that may run one at a time, and let another wait for it."""
+    job_ids = [api.create("local/lab", {"hold": True})["id"] for _ in range(2)]
+    wait_for(
+        lambda: "concurrency_limit" in map(read_waiting_reason, map(api.get, job_ids)),
+        timeout_seconds=60,
+        description="the prediction that waits",
+    )
+    for job_id in job_ids:
+        assert api.call("POST", f"/v1/predictions/{job_id}/cancel").status_code == 200
+
+
+def read_waiting_reason(prediction: dict[str, Any]) -> str | None:
+    reason: str | None = prediction["proxy"].get("waiting", {}).get("reason")
+    return reason
+
+
+def reject_token_of_tenant(stack: Stack, api: ApiClient) -> None:
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    path = f"/admin/tenants/{api.tenant}/replicate-token"
+    assert operator.call("PUT", path, {"token": "r8_unknown"}).status_code == 422
 
 
 def break_authorization(stack: Stack, api: ApiClient) -> None:

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
-from cfn_flip import load_yaml
 from filelock import FileLock
 
 from tools.local import build, emulator
 from tools.local.configuration import build_settings
 from tools.local.emulator import get_client
 from tools.local.errors import LocalError
-from tools.local.paths import LOCAL_FOLDER, ROOT, StackFolder
+from tools.local.paths import LOCAL_FOLDER, StackFolder
 from tools.local.processes import run_command
 from tools.local.screen import Screen
-from tools.local.template import write_local_template
+from tools.local.template import Template, write_local_template
 
 STACK_NAME = "replicate-proxy"
 
@@ -50,16 +49,16 @@ def deploy_stack(
     with FileLock(LOCAL_FOLDER / "build.lock"):
         with screen.step("building: sam build") as finish:
             built = build.build_template()
-            template = built.with_name(f"template-{folder.name}.yaml")
+            template_file = built.with_name(f"template-{folder.name}.json")
             settings = build_settings(
                 faults_file=folder.faults_file, clock_offset_file=folder.clock_offset_file
             )
             layer = unpack_layer(folder, built, fingerprint)
-            write_local_template(built, template, settings=settings, layer=layer)
+            template = write_local_template(built, template_file, settings=settings, layer=layer)
             finish("built")
         with screen.step("deploying: sam deploy") as finish:
-            _run_sam_deploy(folder, template, parameters, endpoint_url)
-            _apply_ignored_properties(endpoint_url)
+            _run_sam_deploy(folder, template_file, parameters, endpoint_url)
+            _apply_ignored_properties(endpoint_url, template)
             finish("deployed")
     remove_other_layers(folder, last_fingerprint, fingerprint)
     record_fingerprint(folder, fingerprint)
@@ -157,9 +156,8 @@ def _get_failure_reasons(endpoint_url: str) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-def _apply_ignored_properties(endpoint_url: str) -> None:
+def _apply_ignored_properties(endpoint_url: str, template: Template) -> None:
     """Set time to live and point-in-time recovery of tables."""
-    template = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
     physical_ids = _get_physical_ids(endpoint_url)
     for logical_id, resource in template["Resources"].items():
         properties = resource.get("Properties") or {}

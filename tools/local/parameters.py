@@ -17,6 +17,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
     Raises `LocalError` for another form, for a parameter that the template does not have, and for a value
     that it does not allow.
     """
+    if not pairs:
+        return {}
     parameters = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))["Parameters"]
     overrides = {}
     for pair in pairs:

@@ -15,7 +15,7 @@ def wait_for[T](
     description: str,
     is_alive: Callable[[], bool] = lambda: True,
 ) -> T:
-    """Call `poll` until it returns a value other than None, and return that value.
+    """Call `poll` until it returns a value other than None and False, and return that value.
 
     Raises `LocalError` after the timeout, or as soon as `is_alive` returns false. The description says in the
     message what was expected, as a noun phrase.
@@ -24,7 +24,7 @@ def wait_for[T](
     while time.monotonic() < deadline:
         if not is_alive():
             raise LocalError(f"the process ended while waiting for {description}")
-        if (value := poll()) is not None:
+        if (value := poll()) is not None and value is not False:
             return value
         time.sleep(_POLL_INTERVAL_SECONDS)
     raise LocalError(f"timed out after {timeout_seconds:.0f} s waiting for {description}")

@@ -1,7 +1,7 @@
+import json
 from pathlib import Path
 
 import pytest
-from cfn_flip import load_yaml
 
 from tools.local.paths import ROOT
 from tools.local.template import write_local_template
@@ -16,10 +16,12 @@ def built_template(tmp_path: Path) -> Path:
 
 def test_local_template_names_the_layer_and_does_not_change_the_built_one(built_template: Path) -> None:
     before = built_template.read_text("utf-8")
-    target = built_template.with_name("local.yaml")
+    target = built_template.with_name("local.json")
 
-    write_local_template(built_template, target, settings={}, layer=Path("/layers/a folder: with 'signs'"))
+    layer_folder = Path("/layers/a folder: with 'signs'")
+    written = write_local_template(built_template, target, settings={}, layer=layer_folder)
 
-    layer = load_yaml(target.read_text("utf-8"))["Resources"]["CommonLayer"]
+    assert json.loads(target.read_text("utf-8")) == written
+    layer = written["Resources"]["CommonLayer"]
     assert layer["Properties"]["ContentUri"] == "/layers/a folder: with 'signs'"
     assert built_template.read_text("utf-8") == before
