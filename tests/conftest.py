@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
+import botocore.session
 import hypothesis
 import pytest
 import pytest_socket
@@ -26,6 +28,9 @@ os.environ |= {
 }
 for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
+
+# Tests on moto create clients of their own: parse the description of each service once, not for each client.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # A slow machine must not fail a test.
 hypothesis.settings.register_profile("default", deadline=None)
