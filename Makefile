@@ -98,8 +98,12 @@ unit: env clients-js ## Run unit, contract and template tests
 coverage: env ## Run the same tests as unit, with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
 
-integration: env clients-js ## Run integration tests and chaos-smoke on temporary local stacks
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --timeout 600 --durations 10 tests/integration
+INTEGRATION = $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --timeout 600
+integration: env clients-js ## Run integration tests and chaos-smoke on temporary local stacks; repeat once those that fail
+	$(INTEGRATION) --durations 10 tests/integration || { [ $$? -eq 1 ] && \
+		echo "REPEATING the failed tests once, on new stacks" && \
+		$(INTEGRATION) --last-failed --last-failed-no-failures none tests/integration && \
+		echo "the tests that failed at first PASSED WHEN REPEATED: see above for what made them fail"; }
 
 simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=100 FIRST=1]
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),100) \
@@ -117,7 +121,7 @@ explore: env ## Simulate all interleavings of small scenarios  [SCENARIO=webhook
 mutants: env ## Let the simulation catch deliberately broken variants of the code  [SEEDS=200]
 	@$(BIN)/python -m tools.simulation mutants --seeds $(or $(SEEDS),200)
 
-chaos-smoke: env ## Run 60 jobs with injected faults on a temporary stack
+chaos-smoke: env ## Run 40 jobs with injected faults on a temporary stack
 	$(BIN)/pytest -q --timeout 900 $(CHAOS)
 
 budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a temporary stack

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from cfn_flip import load_yaml
@@ -19,7 +20,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
     """
     if not pairs:
         return {}
-    parameters = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))["Parameters"]
+    parameters = _load_parameters()
     overrides = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
@@ -33,6 +34,12 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
             raise LocalError(f"parameter {name}: {value!r} {problem}")
         overrides[name] = value
     return overrides
+
+
+@cache
+def _load_parameters() -> dict[str, Any]:
+    parameters: dict[str, Any] = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))["Parameters"]
+    return parameters
 
 
 def _find_problem(parameter: Mapping[str, Any], value: str) -> str | None:
