@@ -147,8 +147,13 @@ class AdminClient:
         return job
 
     def list_queues(self) -> list[dict[str, Any]]:
-        """Return all dead-letter queues with their depths."""
+        """Return all queues with their depths."""
         return list(self.call("GET", "/admin/queues")["results"])
+
+
+def count_messages(state: dict[str, Any]) -> int:
+    """Return how many messages a queue holds."""
+    return int(state["waiting"] + state["in_flight"] + state["delayed"])
 
 
 def build_path(*segments: str) -> str:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from proxyctl.client import UnavailableError, build_path
+from proxyctl.client import UnavailableError, build_path, count_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +31,7 @@ class Redriver:
     def count_messages(self) -> dict[str, int]:
         """Return the number of messages by queue, including those that are being processed."""
         queues = self._with_retries(self.client.list_queues)
-        return {
-            queue["name"]: queue["dead_letters"]["waiting"] + queue["dead_letters"]["in_flight"]
-            for queue in queues
-        }
+        return {queue["name"]: count_messages(queue["dead_letters"]) for queue in queues}
 
     def redrive_queue(self, queue: str, *, rate_per_second: float, **filters: Any) -> int:
         """Redrive the messages of a queue that match the filters; return their number.

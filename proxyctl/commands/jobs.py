@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from proxyctl.app import SEGMENT, App, Group, drop_missing, pass_app
+from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
 from proxyctl.client import build_path
 from proxyctl.output import print_fields, print_line, print_markup
 from proxyctl.story import tell_story
@@ -128,8 +128,20 @@ def retry_job(app: App, job_id: str, tenant: str | None) -> None:
     _show_job(app, _act(app, job_id, tenant, "retry"))
 
 
+@click.command("batches", cls=Command)
+@click.option("--tenant", help="Only batches of this tenant.")
+@click.option("--limit", type=click.IntRange(1, 20), default=20, show_default=True)
+@pass_app
+def list_batches(app: App, tenant: str | None, limit: int) -> None:
+    """List the newest batches with their progress."""
+    query = {"limit": str(limit), **drop_missing(tenant=tenant)}
+    results = app.client.call("GET", build_path("batches"), query=query)["results"]
+    app.show_rows(results, ("id", "tenant", "status", "created_at", "total", "counts"))
+
+
 def register(parent: click.Group) -> None:
     parent.add_command(jobs)
+    parent.add_command(list_batches)
 
 
 def _act(app: App, job_id: str, tenant: str | None, action: str) -> dict[str, Any]:

@@ -7,8 +7,21 @@ from typing import Any
 import click
 
 from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
-from proxyctl.client import build_path
-from proxyctl.output import print_line
+from proxyctl.client import build_path, count_messages
+from proxyctl.output import print_line, print_table
+
+_ACCOUNT_COLUMNS = (
+    "tenant",
+    "replicate_account",
+    "breaker.state",
+    "creates.remaining",
+    "creates.limit_per_minute",
+    "creates.retry_at",
+    "token.state",
+    "reason",
+    "webhook_secret_since",
+)
+_FAILURE_COLUMNS = ("completed_at", "tenant", "id", "error_class", "error")
 
 
 @click.group(cls=Group)
@@ -36,6 +49,24 @@ def trip_breaker(app: App, seconds: float | None) -> None:
 def reset_breaker(app: App) -> None:
     """Close the circuit breaker, and show when the last waiting job resumes."""
     app.show_fields(app.client.call("POST", build_path("breaker", "reset"), {}))
+
+
+@click.command("replicate", cls=Command)
+@pass_app
+def show_replicate(app: App) -> None:
+    """Show the state of Replicate by account: breaker, rate limits, token, webhook secret, errors."""
+    status = app.client.call("GET", build_path("replicate"))
+    if app.as_json:
+        app.show_fields(status)
+        return
+    accounts = [
+        {**account, "tenant": account["tenant"] or "(shared)", "reason": account["token"]["reason"]}
+        for account in status["accounts"]
+    ]
+    print_table(_ACCOUNT_COLUMNS, accounts)
+    print_line("")
+    print_line("last failed predictions:")
+    print_table(_FAILURE_COLUMNS, status["last_failed"])
 
 
 @click.group(cls=Group)
@@ -99,7 +130,7 @@ def show_status(app: App) -> None:
     print_line(
         f"ended         {_format_counts(status['jobs']['ended'])} since {status['jobs']['ended_since']}"
     )
-    dead = {queue["name"]: sum(queue["dead_letters"].values()) for queue in status["queues"]}
+    dead = {queue["name"]: count_messages(queue["dead_letters"]) for queue in status["queues"]}
     print_line(f"dead letters  {_format_counts(dead)}")
     print_line(f"breaker       {status['breaker']['state']}")
     paused = ", ".join(
@@ -109,7 +140,7 @@ def show_status(app: App) -> None:
 
 
 def register(parent: click.Group) -> None:
-    for command in (show_status, breaker, deliveries, webhook_secret):
+    for command in (show_status, show_replicate, breaker, deliveries, webhook_secret):
         parent.add_command(command)
 
 

@@ -8,18 +8,24 @@ import click
 
 from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
 from proxyctl.client import build_path
-from proxyctl.output import print_line
+from proxyctl.output import print_line, print_table
 from proxyctl.redrive import Redriver
 
+_QUEUE_COLUMNS = ("queue", "of", "waiting", "in_flight", "delayed", "oldest_seconds", "redrive")
 _COLUMNS = ("message_id", "tenant", "job_id", "sent_at", "receive_count", "error", "bytes")
 
 
 @click.command("queues", cls=Command)
 @pass_app
 def list_queues(app: App) -> None:
-    """List the dead-letter queues with their depths."""
-    columns = ("name", "dead_letters.waiting", "dead_letters.in_flight", "can_redrive", "note")
-    app.show_rows(app.client.list_queues(), columns)
+    """List the queues with their messages, and their dead letters, with the age of the oldest one."""
+    queues = app.client.list_queues()
+    if app.as_json:
+        app.show_rows(queues, ())
+        return
+    print_table(_QUEUE_COLUMNS, [row for queue in queues for row in _build_rows(queue)])
+    for reason in sorted({state["oldest_unknown_because"] for state in _list_states(queues)} - {None}):
+        print_line(f"The age of the oldest message is not known: {reason}")
 
 
 @click.group("dead-letters", cls=Group)
@@ -80,6 +86,24 @@ def discard(app: App, /, queue: str, **filters: Any) -> None:
 def register(parent: click.Group) -> None:
     parent.add_command(list_queues)
     parent.add_command(dead_letters)
+
+
+def _build_rows(queue: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the row of the queue, if there is one, and that of its dead letters."""
+    dead_letters = {
+        "queue": queue["name"],
+        "of": "dead letters",
+        **queue["dead_letters"],
+        "redrive": queue["can_redrive"],
+    }
+    if queue["messages"] is None:
+        return [dead_letters]
+    return [{"queue": queue["name"], "of": "messages", **queue["messages"]}, dead_letters]
+
+
+def _list_states(queues: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    states = [queue[kind] for queue in queues for kind in ("messages", "dead_letters")]
+    return [state for state in states if state is not None]
 
 
 def _build_filter(*, tenant: str | None, job: str | None, message: tuple[str, ...]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,6 +76,23 @@ def test_created_batch_is_returned_with_its_jobs_in_order(stores: Stores, count:
     stores.batches.create(batch, jobs)
     assert stores.batches.get(TENANT, batch.id) == batch
     assert list(stores.batches.list_jobs(batch)) == [replace(job, revision=1) for job in jobs]
+
+
+def test_batches_are_listed_newest_first_by_tenant_and_of_all(stores: Stores) -> None:
+    stored = []
+    for age_seconds, tenant in ((3, TENANT), (2, "other"), (1, TENANT)):
+        batch, jobs = make_batch(1)
+        batch_id = generate_id(NOW - timedelta(seconds=age_seconds))
+        batch = replace(batch, tenant=tenant, id=batch_id)
+        stores.batches.create(batch, [replace(job, tenant=tenant) for job in jobs])
+        stored.append(batch)
+    oldest, of_other, newest = stored
+
+    assert list(stores.batches.list_batches(TENANT, before_id=None, limit=5)) == [newest, oldest]
+    assert list(stores.batches.list_batches(None, before_id=None, limit=2)) == [newest, of_other]
+    assert list(stores.batches.list_batches(None, before_id=of_other.id, limit=2)) == [oldest]
+    assert list(stores.batches.list_batches("nobody", before_id=None, limit=2)) == []
+    assert stores.jobs.list_jobs(TENANT, before_id=None, min_id=None, limit=9).jobs
 
 
 def test_largest_batch_of_large_jobs_fits_into_one_transaction(stores: Stores) -> None:

@@ -15,6 +15,7 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.audit.log import StoredAuditLog
 from replicate_proxy.audit.trail import AuditTrail
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
@@ -34,11 +35,15 @@ from replicate_proxy.operations.job_story import JobStoryteller
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.model_entries import ModelEntryService
 from replicate_proxy.operations.pauses import PauseService
+from replicate_proxy.operations.queues import QueueMonitor
 from replicate_proxy.operations.redeliveries import AuditedRedeliveries, WebhookSecretService
+from replicate_proxy.operations.replays import ReplayService
+from replicate_proxy.operations.replicate_status import ReplicateStatusService
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.services.batch_list import BatchList
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.ingest import JobCreator, JobFactory
@@ -56,6 +61,7 @@ from tests.support.clock import NOW, FakeClock
 from tests.support.concurrency import Concurrency
 from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus, FakeHarvestQueue
 from tests.support.model_entries import FakeEntries, FakeModelEntryStore
+from tests.support.monitoring import FakeAccountReader, FakeEventReplays, FakeQueueAges
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
 from tests.support.usage import build_budget_store, build_usage_store
@@ -72,6 +78,11 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.model import Delivery
     from tests.support.usage import DynamoUsage
 
+DEAD_LETTER_QUEUES = {
+    "dispatch": DeadLetterQueue("q/dispatch-dead", source_url="q/dispatch"),
+    "bus": DeadLetterQueue("q/bus-dead", source_urls_by_target={"Harvest": "q/harvest", "Track": "q/track"}),
+    "sweep": DeadLetterQueue("q/sweep-dead", note="The next run does the same work"),
+}
 OLD_SECRET = "whsec_" + "A" * 32
 NEW_SECRET = "whsec_" + "B" * 32
 
@@ -165,6 +176,8 @@ class AdminApi:
     schemas: FakeSchemas = field(default_factory=FakeSchemas)
     gateway: FakeGateway = field(default_factory=FakeGateway)
     queues: FakeQueueClient = field(default_factory=FakeQueueClient)
+    queue_ages: FakeQueueAges = field(default_factory=FakeQueueAges)
+    replays: FakeEventReplays | None = field(default_factory=FakeEventReplays)
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
     parameter: FakeParameter = field(default_factory=lambda: FakeParameter(OLD_SECRET))
     secret: str = OLD_SECRET
@@ -204,14 +217,23 @@ class AdminApi:
 
     @property
     def dead_letters(self) -> DeadLetterService:
-        queues = {
-            "dispatch": DeadLetterQueue("q/dispatch-dead", source_url="q/dispatch"),
-            "bus": DeadLetterQueue(
-                "q/bus-dead", source_urls_by_target={"Harvest": "q/harvest", "Track": "q/track"}
-            ),
-            "sweep": DeadLetterQueue("q/sweep-dead", note="The next run does the same work"),
-        }
-        return DeadLetterService(self.queues, queues, clock=self.clock, sleep=self.sleep, audit=self.audit)
+        return DeadLetterService(
+            self.queues, DEAD_LETTER_QUEUES, clock=self.clock, sleep=self.sleep, audit=self.audit
+        )
+
+    @cached_property
+    def queue_monitor(self) -> QueueMonitor:
+        return QueueMonitor(self.queues, self.queue_ages, DEAD_LETTER_QUEUES)
+
+    @cached_property
+    def replicate_status(self) -> ReplicateStatusService:
+        return ReplicateStatusService(
+            accounts=self.accounts.store,
+            get_reader=lambda account: FakeAccountReader(self.accounts, self.clock, account),
+            get_breaker=lambda _account: self.breaker,
+            search=JobSearch(self.job_index, UsageReader(self.usage), self.clock),
+            clock=self.clock,
+        )
 
     @property
     def jobs(self) -> DynamoJobStore:
@@ -258,6 +280,10 @@ class AdminApi:
                 ),
                 concurrency=self.concurrency.service,
                 dead_letters=self.dead_letters,
+                batches=BatchList(DynamoBatchStore(self.dynamodb, JOBS_TABLE, self.jobs)),
+                queues=self.queue_monitor,
+                replicate=self.replicate_status,
+                replays=ReplayService(self.replays, ["harvest", "track"], clock=self.clock, audit=self.audit),
                 breaker=BreakerService(self.breaker, self.audit),
                 redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),
                 webhook_secret=WebhookSecretService(self.webhook_secret, self.audit),

@@ -175,6 +175,11 @@ class FakeBatchStore:
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         return self.batches.get((tenant, batch_id))
 
+    def list_batches(self, tenant: str | None, *, before_id: str | None, limit: int) -> Sequence[Batch]:
+        found = [batch for (owner, _), batch in self.batches.items() if tenant in (None, owner)]
+        newest = sorted(found, key=lambda batch: batch.id, reverse=True)
+        return [batch for batch in newest if before_id is None or batch.id < before_id][:limit]
+
     def list_jobs(self, batch: Batch) -> Sequence[Job]:
         jobs = (self._job_store.jobs.get((batch.tenant, job_id)) for job_id in batch.job_ids)
         return [job for job in jobs if job is not None]

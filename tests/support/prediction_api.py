@@ -19,6 +19,7 @@ from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
+from replicate_proxy.services.batch_list import BatchList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -112,7 +113,10 @@ class PredictionApi:
             self.progress_claims, self.pipeline.queue, self.pipeline.clock, min_interval_seconds=3
         )
         add_prediction_read_routes(self.reads, PredictionReader(self.pipeline.store, renderer, requester))
-        add_batch_read_routes(self.reads, batches=BatchReader(self.pipeline.batch_store), renderer=renderer)
+        store = self.pipeline.batch_store
+        add_batch_read_routes(
+            self.reads, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer
+        )
         add_health_routes(self.reads)
         replay = StreamReplay(
             self.pipeline.store, self.pipeline.documents, waiter, lambda: STREAM_KEY, max_wait_seconds=25

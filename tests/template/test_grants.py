@@ -62,6 +62,11 @@ ACTIONS = {
     "invoke": "lambda:InvokeFunction",
     "publish": "sns:Publish",
     "put_events": "events:PutEvents",
+    "start_replay": "events:StartReplay",
+    "describe_replay": "events:DescribeReplay",
+    "list_replays": "events:ListReplays",
+    "cancel_replay": "events:CancelReplay",
+    "get_metric_data": "cloudwatch:GetMetricData",
     "put_parameter": "ssm:PutParameter",
     "delete_parameter": "ssm:DeleteParameter",
 }

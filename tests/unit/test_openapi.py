@@ -28,6 +28,7 @@ from replicate_proxy.api.admin.bodies import (
     RedriveBody,
     ResumeBody,
     RotateKeyBody,
+    StartReplayBody,
     TripBreakerBody,
     UpdateKeyBody,
 )
@@ -89,6 +90,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     ModelEntryBody,
     PriceBody,
     PauseBody,
+    StartReplayBody,
     PutBudgetBody,
     PutConcurrencyBody,
     PutModelEntriesBody,
@@ -114,7 +116,7 @@ def build_router() -> Router:
     router = Router()
     add_admin_routes(router, AdminServices(*[UNUSED] * len(fields(AdminServices))))
     add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
-    add_batch_read_routes(router, batches=UNUSED, renderer=UNUSED)
+    add_batch_read_routes(router, batches=UNUSED, batch_list=UNUSED, renderer=UNUSED)
     add_catalog_routes(router, UNUSED, UNUSED)
     add_refused_routes(router)
     add_delivery_routes(router, endpoints=UNUSED, redelivery=UNUSED, deliveries=UNUSED)
@@ -215,9 +217,10 @@ def test_all_other_operations_require_an_api_key() -> None:
 @pytest.mark.parametrize("model", BODIES)
 def test_body_schema_has_the_fields_of_its_model(model: type[BaseModel]) -> None:
     schema = DOCUMENT["components"]["schemas"][model.__name__]
-    required = {field for field, info in model.model_fields.items() if info.is_required()}
+    names = {field: info.alias or field for field, info in model.model_fields.items()}
+    required = {names[field] for field, info in model.model_fields.items() if info.is_required()}
 
-    assert set(schema["properties"]) == set(model.model_fields)
+    assert set(schema["properties"]) == set(names.values())
     assert set(schema.get("required", ())) == required
     assert schema["additionalProperties"] is False
     assert model.model_config["extra"] == "forbid"

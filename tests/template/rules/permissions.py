@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _KEY_REASON = "a key policy refers to its own key"
+_NO_RESOURCE_REASON = "the action takes no other resource (Service Authorization Reference)"
 # Resource and first action of a statement, and why it is allowed on all resources.
 STATEMENT_REASONS = {
     ("DataKey", "kms:*"): f"{_KEY_REASON}; the account keeps the administration",
@@ -27,10 +28,17 @@ STATEMENT_REASONS = {
     ("DataKey", "kms:Encrypt"): _KEY_REASON,
     ("DataKey", "kms:Decrypt"): _KEY_REASON,
     ("DataKey", "kms:Encrypt*"): _KEY_REASON,
+    **{
+        (f"{function}FunctionRole", action): _NO_RESOURCE_REASON
+        for function in ("Admin", "Console")
+        for action in ("cloudwatch:GetMetricData", "events:ListReplays")
+    },
 }
 _VPC_REASON = "Lambda checks these on all resources, whatever the subnet"
 # Actions that functions may do on all resources, and why.
 FUNCTION_REASONS = {
+    "cloudwatch:GetMetricData": _NO_RESOURCE_REASON,
+    "events:ListReplays": _NO_RESOURCE_REASON,
     "xray:PutTelemetryRecords": "X-Ray has no resources",
     "xray:PutTraceSegments": "X-Ray has no resources",
     "ec2:AssignPrivateIpAddresses": _VPC_REASON,

@@ -12,15 +12,31 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
+from replicate_proxy.accounts.directory import CurrentAccount
 from replicate_proxy.audit.model import AuditFilter
 from replicate_proxy.auth.principal import Scope
+from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.audit_store import DynamoAuditStore
+from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.console_store import MAX_ATTEMPTS_PER_MINUTE
+from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.bootstrap.environment import clock
-from replicate_proxy.jobs.model import Cost, Document, JobStatus, Submission, SubmissionKind, TimelineStep
-from tests.support.aws import AUDIT_TABLE
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import (
+    Batch,
+    Cost,
+    Document,
+    EndReason,
+    JobStatus,
+    Submission,
+    SubmissionKind,
+    TimelineStep,
+)
+from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
+from tests.support.handlers import clear_caches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +46,19 @@ if TYPE_CHECKING:
 
 HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
 OPERATOR_PAGES = (
-    *("/dead-letters", "/dead-letters/dispatch", "/models", "/models/new", "/tenants", "/tenants/acme"),
+    *(
+        "/concurrency",
+        "/replays",
+        "/dead-letters",
+        "/dead-letters/dispatch",
+        "/models",
+        "/models/new",
+        "/tenants",
+        "/tenants/acme",
+    ),
     "/audit",
 )
-SHARED_PAGES = ("", "/predictions", "/deliveries", "/usage")
+SHARED_PAGES = ("", "/predictions", "/batches", "/deliveries", "/usage")
 
 
 @pytest.fixture(autouse=True)
@@ -556,12 +581,126 @@ def test_budget_settings_and_pause_of_a_tenant(operator: Browser) -> None:
     assert operator.post("/tenants/acme/settings", {"display_name": HOSTILE}).status == 303
     assert "<script>alert" not in operator.get("/tenants").html
     form = {"tenant": "acme", "mode": "refuse", "reason": HOSTILE}
-    assert operator.post("/pause", form).location == "/tenants/acme?notice=paused"
-    assert "paused: refuse" in operator.get("/tenants/acme").text
+    assert operator.post("/pause", form).location == "/tenants/acme?notice=predictions_paused"
+    assert "Predictions are paused: new ones are refused" in operator.get("/tenants/acme").text
     assert operator.post("/resume", {"tenant": "acme"}).status == 303
     assert operator.post("/pause", {"mode": "hold"}).status == 303
-    assert "All predictions are paused (hold)" in operator.get().text
+    assert "Predictions of all tenants are paused." in operator.get().text
     assert operator.post("/resume").status == 303
+
+
+def test_webhooks_are_paused_for_a_tenant_and_for_all(operator: Browser) -> None:
+    form = {"activity": "deliveries", "tenant": "acme", "reason": "moving"}
+    assert operator.post("/pause", form).location == "/tenants/acme?notice=deliveries_paused"
+    assert "Webhooks are paused. moving" in operator.get("/tenants/acme").text
+    assert "Predictions are paused" not in operator.get("/tenants/acme").text
+    assert operator.post("/pause", {"activity": "deliveries", "back": "overview"}).location.startswith("?")
+    assert "Webhooks of all tenants are paused" in operator.get().text
+    for tenant in ("acme", ""):
+        operator.post("/resume", {"activity": "deliveries", "tenant": tenant})
+    assert "paused" not in operator.get("/tenants").text
+
+
+def test_concurrency_limit_is_set_shown_and_removed(operator: Browser) -> None:
+    form = {"tenant": "acme", "max_concurrency": "3"}
+    assert operator.post("/concurrency", form).location == "/concurrency?notice=saved"
+    assert operator.post("/concurrency", {**form, "back": "tenant"}).location == "/tenants/acme?notice=saved"
+    assert "0 of 3 in use" in operator.get("/tenants/acme").text
+    assert 'value="acme"' in operator.get("/concurrency").html
+    assert operator.post("/concurrency", {"tenant": "acme", "max_concurrency": "0"}).status == 422
+    assert operator.post("/concurrency", {"tenant": "No", "max_concurrency": "1"}).status == 422
+    assert operator.post("/concurrency/remove", {"tenant": "acme"}).status == 303
+    assert "No limits" in operator.get("/concurrency").text
+    assert operator.post("/concurrency/remove", {"tenant": "acme"}).status == 404
+
+
+def test_batch_is_shown_with_its_predictions_and_canceled(operator: Browser, tenant: Browser) -> None:
+    batch_id = generate_id(datetime.now(UTC))
+    jobs = [
+        make_job(status, revision=0, batch_id=batch_id, created_at=datetime.now(UTC))
+        for status in (JobStatus.SUCCEEDED, JobStatus.QUEUED)
+    ]
+    batch = Batch(
+        tenant="acme",
+        id=batch_id,
+        created_at=jobs[0].created_at,
+        public_base_url="https://proxy.test",
+        job_ids=tuple(job.id for job in jobs),
+    )
+    DynamoBatchStore(boto3.client("dynamodb"), JOBS_TABLE, get_job_store()).create(batch, jobs)
+    for browser in (operator, tenant):
+        assert f"/batches/acme/{batch_id}" in browser.get("/batches").html
+        page = browser.get(f"/batches/acme/{batch_id}")
+        assert "1 of 2 ended" in page.text
+        assert all(job.id in page.html for job in jobs)
+    assert "No batches" in operator.get("/batches?tenant=globex").text
+
+    assert tenant.post(f"/batches/acme/{batch_id}/cancel").status == 303
+    assert "completed" in tenant.get(f"/batches/acme/{batch_id}").text
+    assert list_audit()[0].target == f"batches/acme/{batch_id}"
+    assert tenant.get(f"/batches/globex/{batch_id}").status == 404
+    assert tenant.get("/batches/acme/unknown").status == 404
+
+
+def test_replays_need_an_archive(operator: Browser) -> None:
+    assert "The event archive is off" in operator.get("/replays").text
+    form = {"from": "2026-01-01T00:00", "to": "2026-01-02T00:00"}
+    assert operator.post("/replays", form).status == 409
+
+
+def test_replay_is_started_and_stopped(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = boto3.client("events")
+    bus = events.describe_event_bus(Name="default")["Arn"]
+    variables = {
+        "EVENT_BUS_ARN": bus,
+        "EVENT_ARCHIVE_ARN": events.create_archive(ArchiveName="a", EventSourceArn=bus)["ArchiveArn"],
+        "HARVEST_RULE_ARN": events.put_rule(Name="h", EventPattern='{"source": ["x"]}')["RuleArn"],
+        "TRACK_RULE_ARN": events.put_rule(Name="t", EventPattern='{"source": ["x"]}')["RuleArn"],
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    clear_caches()
+    form = {"from": "2026-01-01T00:00", "to": "2026-01-02T00:00", "rules": ["harvest"]}
+    assert operator.post("/replays", form).location == "/replays?notice=replay_started"
+    assert "completed" in operator.get("/replays").text
+    assert operator.post("/replays", {**form, "to": "2025-01-01T00:00"}).status == 422
+
+
+def test_account_of_a_tenant_shows_no_token(operator: Browser) -> None:
+    now = format_timestamp(datetime.now(UTC))
+    current = CurrentAccount("acme-corp", now, "wxyz")
+    store = DynamoAccountStore(ControlTable(boto3.client("dynamodb"), CONTROL_TABLE))
+    store.change("acme", lambda accounts: accounts.with_current(current, now))
+    page = operator.get("/tenants/acme")
+    assert "acme-corp" in page.text
+    assert "token missing" in page.text
+    assert operator.post("/tenants/acme/replicate-token", {"token": "with space"}).status == 422
+    assert operator.post("/tenants/acme/replicate-token/remove").status == 303
+    assert "shared account" in operator.get("/tenants/acme").text
+
+
+def test_operator_acts_on_a_prediction_and_sees_its_story(operator: Browser, tenant: Browser) -> None:
+    now = datetime.now(UTC)
+    job = store_job(
+        make_job(
+            JobStatus.FAILED,
+            created_at=now,
+            error="bad input",
+            end_reason=EndReason.REPORTED,
+            timeline={TimelineStep.ACCEPTED: now, TimelineStep.FINISHED: now + timedelta(seconds=2)},
+        )
+    )
+    path = f"/predictions/acme/{job.id}"
+    assert "Read on in the logs" in operator.get(path).text
+    assert "Story" not in tenant.get(path).text
+    refused = operator.post(f"{path}/harvest")
+    assert refused.status == 409
+    assert operator.post(f"{path}/redeliver").status == 409
+    retried = operator.post(f"{path}/retry")
+    assert retried.status == 303
+    assert retried.location.endswith("notice=retried")
+    assert "job.retry" in operator.get(path).text
+    assert tenant.post(f"{path}/retry").status == 404
 
 
 def test_breaker_is_opened_and_closed(operator: Browser) -> None:

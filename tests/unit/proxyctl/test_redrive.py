@@ -22,7 +22,7 @@ class FakeClient:
     def list_queues(self) -> list[dict[str, Any]]:
         self._maybe_fail()
         return [
-            {"name": name, "dead_letters": {"waiting": count, "in_flight": 0}}
+            {"name": name, "dead_letters": {"waiting": count, "in_flight": 0, "delayed": 0}}
             for name, count in self.message_counts.items()
         ]
 

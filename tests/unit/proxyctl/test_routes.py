@@ -71,6 +71,12 @@ COMMANDS = [
     "dead-letters redrive dispatch --tenant acme --rate 50",
     "dead-letters redrive all",
     "dead-letters discard dispatch --message m1",
+    "batches --tenant acme",
+    "replicate",
+    "replays list",
+    "replays start --from 2026-01-30T00:00:00Z --to 2026-01-30T06:00:00Z --rule harvest",
+    "replays show REPLAY",
+    "replays cancel REPLAY",
     "breaker show",
     "breaker trip --seconds 60",
     "breaker reset",
@@ -113,6 +119,8 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         served.api.jobs.create(stored)
     letter = DeadLetter(id="m1", receipt_handle="r1", sent_at=NOW, receive_count=5, body='{"tenant": "acme"}')
     served.api.queues.messages["q/dispatch-dead"] = [letter]
+    period = {"from": "2026-01-29T00:00:00Z", "to": "2026-01-30T00:00:00Z"}
+    replay = call("POST", "replays", period)[1]
     entry, document = tmp_path / "entry.json", tmp_path / "models.json"
     entry.write_text(json.dumps({"target": "acme/other"}))
     document.write_text(json.dumps({"models": [{"name": "team/other", "target": "acme/other"}]}))
@@ -120,6 +128,7 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "KEY": key["id"],
         "JOB": job.id,
         "ACTIVE": active.id,
+        "REPLAY": replay["id"],
         "FILE": str(entry),
         "DOCUMENT": str(document),
     }

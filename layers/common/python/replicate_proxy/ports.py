@@ -152,6 +152,10 @@ class BatchStore(Protocol):
 
     def get(self, tenant: str, batch_id: str) -> Batch | None: ...
 
+    def list_batches(self, tenant: str | None, *, before_id: str | None, limit: int) -> Sequence[Batch]:
+        """Return the newest batches of a tenant, or of all, by an index that may lag by a moment."""
+        ...
+
     def list_jobs(self, batch: Batch) -> Sequence[Job]:
         """Return the jobs of the batch that still exist, in the order of the batch."""
         ...

@@ -18,6 +18,7 @@ from replicate_proxy.config import (
     parse_text,
 )
 
+_OPERATORS = ("admin", "console")
 _JOB_WRITERS = ("ingest", "dispatch", "track", "harvest", "sweep")
 
 
@@ -135,6 +136,10 @@ EVENT_BUS = _required_text(
     ("admin", "console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
     "Event bus of the service",
 )
+EVENT_BUS_ARN = _text("EVENT_BUS_ARN", "", _OPERATORS, "Event bus that replays deliver to")
+EVENT_ARCHIVE_ARN = _text("EVENT_ARCHIVE_ARN", "", _OPERATORS, "Archive of the bus; empty without one")
+HARVEST_RULE_ARN = _text("HARVEST_RULE_ARN", "", _OPERATORS, "Rule that replays deliver to harvest by")
+TRACK_RULE_ARN = _text("TRACK_RULE_ARN", "", _OPERATORS, "Rule that replays deliver to track by")
 DISPATCH_QUEUE_URL = _required_text(
     "DISPATCH_QUEUE_URL",
     ("admin", "console", "dispatch", "ingest", "notify", "query", "sweep", "track"),
@@ -361,14 +366,14 @@ WEBHOOK_BASE_URL = _required_text(
 CREATES_PER_MINUTE = _number(
     "CREATES_PER_MINUTE",
     570,
-    ("dispatch",),
+    ("admin", "console", "dispatch"),
     "Create requests (Replicate allows 600)",
     "requests/min",
 )
 CREATES_BURST = _integer(
     "CREATES_BURST",
     60,
-    ("dispatch",),
+    ("admin", "console", "dispatch"),
     "Create requests in one burst",
     "requests",
     local_only=True,

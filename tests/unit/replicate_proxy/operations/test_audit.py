@@ -23,6 +23,7 @@ CONSOLE_ACTIONS = frozenset(
         AuditAction.OPEN_CONSOLE_LINK,
         AuditAction.CREATE_PREDICTION,
         AuditAction.CANCEL_PREDICTION,
+        AuditAction.CANCEL_BATCH,
         AuditAction.CREATE_ENDPOINT,
         AuditAction.UPDATE_ENDPOINT,
         AuditAction.DELETE_ENDPOINT,
@@ -63,6 +64,9 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("POST", "resume", {"tenant": "acme"})
     api.call("POST", "queues/dispatch/redrive", {"tenant": "acme"})
     api.call("POST", "queues/dispatch/discard", {"tenant": "acme"})
+    period = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    _, replay = api.call("POST", "replays", period)
+    api.call("POST", f"replays/{replay['id']}/cancel", {})
     api.call("POST", "breaker/trip", {"seconds": 60})
     api.call("POST", "breaker/reset", {})
     api.call("POST", "tenants/acme/redeliver", {"since": "2026-01-01T00:00:00Z"})
@@ -183,9 +187,9 @@ def test_command_line_is_recorded_as_source(admin_api: AdminApi) -> None:
 def test_export_has_one_record_a_line_and_links_its_next_part(admin_api: AdminApi) -> None:
     make_every_change(admin_api)
 
-    first = admin_api.send("GET", "audit", query={"format": "jsonl", "limit": "15"})
+    first = admin_api.send("GET", "audit", query={"format": "jsonl", "limit": "20"})
     cursor = first["headers"]["link"].partition("cursor=")[2].partition(">")[0]
-    rest = admin_api.send("GET", "audit", query={"format": "jsonl", "limit": "15", "cursor": cursor})
+    rest = admin_api.send("GET", "audit", query={"format": "jsonl", "limit": "20", "cursor": cursor})
 
     assert first["headers"]["content-type"] == "application/x-ndjson"
     assert "link" not in rest["headers"]

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.dynamodb import from_item, to_item, translate_dynamodb_errors
-from replicate_proxy.aws.job_records import batch_key, record_from_job
+from replicate_proxy.aws.dynamodb import (
+    batch_get_records,
+    from_item,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.aws.job_records import batch_key, list_shard, list_shards, record_from_job
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
 
@@ -18,6 +24,9 @@ if TYPE_CHECKING:
 
     from replicate_proxy.aws.job_store import DynamoJobStore
     from replicate_proxy.jobs.model import Job
+
+
+_SHARD_PREFIX = "BATCH"
 
 
 class DynamoBatchStore:
@@ -45,6 +54,40 @@ class DynamoBatchStore:
         jobs = self._job_store.get_many(batch.tenant, batch.job_ids, consistent=True)
         return [jobs[job_id] for job_id in batch.job_ids if job_id in jobs]
 
+    def list_batches(self, tenant: str | None, *, before_id: str | None, limit: int) -> Sequence[Batch]:
+        if tenant is None:
+            index, attribute, partitions = "by_time", "list_shard", list_shards(_SHARD_PREFIX)
+        else:
+            index, attribute, partitions = "by_tenant", "tenant", [_build_partition(tenant)]
+        found = [
+            key
+            for partition in partitions
+            for key in self._list_keys(index, attribute, partition, before_id, limit)
+        ]
+        newest = sorted(found, key=lambda key: key["id"], reverse=True)[:limit]
+        keys = [to_item({"pk": key["pk"], "sk": key["sk"]}) for key in newest]
+        records = batch_get_records(self._client, self._table, keys, "read batches") if keys else []
+        batches = map(_batch_from_record, records)
+        return sorted(batches, key=lambda batch: batch.id, reverse=True)
+
+    def _list_keys(
+        self, index: str, attribute: str, partition: str, before_id: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        with translate_dynamodb_errors("list batches"):
+            response = self._client.query(
+                TableName=self._table,
+                IndexName=index,
+                KeyConditionExpression="#partition = :partition AND id < :before",
+                ExpressionAttributeNames={"#partition": attribute},
+                ExpressionAttributeValues={
+                    ":partition": to_value(partition),
+                    ":before": to_value(before_id or "~"),
+                },
+                ScanIndexForward=False,
+                Limit=limit,
+            )
+        return [from_item(item) for item in response["Items"]]
+
     def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
         return {
             "Put": {
@@ -56,14 +99,22 @@ class DynamoBatchStore:
 
 
 def record_from_batch(batch: Batch) -> dict[str, Any]:
-    """Return the record, without the attributes `tenant` and `id`, which would put it into `by_tenant`."""
+    """Return the record. Its attributes `tenant` and `list_shard` keep it apart from jobs in the indexes."""
     return {
         **batch_key(batch.tenant, batch.id),
+        "tenant": _build_partition(batch.tenant),
+        "id": batch.id,
+        "list_shard": list_shard(batch.id, _SHARD_PREFIX),
         "created_at": format_timestamp(batch.created_at),
         "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),
         "expires_at": batch.expires_at,
     }
+
+
+def _build_partition(tenant: str) -> str:
+    """Return the partition of `by_tenant`; the name of no tenant has a `#`."""
+    return f"BATCHES#{tenant}"
 
 
 def _batch_from_record(record: Mapping[str, Any]) -> Batch:

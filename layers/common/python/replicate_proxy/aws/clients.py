@@ -14,6 +14,7 @@ from replicate_proxy.testing.fault_injection import inject_aws_faults, load_faul
 
 if TYPE_CHECKING:
     from types_boto3_apigateway import APIGatewayClient
+    from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
     from types_boto3_events import EventBridgeClient
@@ -35,6 +36,8 @@ _CONFIG = Config(
 
 @overload
 def get_client(service: Literal["apigateway"]) -> APIGatewayClient: ...
+@overload
+def get_client(service: Literal["cloudwatch"]) -> CloudWatchClient: ...
 @overload
 def get_client(service: Literal["dynamodb"]) -> DynamoDBClient: ...
 @overload

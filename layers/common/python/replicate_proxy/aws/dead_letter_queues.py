@@ -32,11 +32,16 @@ class SqsQueueClient:
         with translate_aws_errors("count messages"):
             attributes = self._client.get_queue_attributes(
                 QueueUrl=url,
-                AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                    "ApproximateNumberOfMessagesDelayed",
+                ],
             )["Attributes"]
         return QueueDepth(
             waiting=int(attributes["ApproximateNumberOfMessages"]),
             in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+            delayed=int(attributes["ApproximateNumberOfMessagesDelayed"]),
         )
 
     def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:

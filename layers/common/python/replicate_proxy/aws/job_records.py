@@ -3,7 +3,8 @@
 | pk                         | sk    | item                                                           |
 |----------------------------|-------|----------------------------------------------------------------|
 | JOB#<tenant>#<job>         | JOB   | a job; also in the indexes below                               |
-| BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs                              |
+| BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs; also in `by_tenant` under   |
+|                            |       | `BATCHES#<tenant>`, and in `by_time` under `BATCH#<n>`         |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
 | PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate; in  |
 |                            |       | a tenant's own account, `@<tenant>/<account>` follows the ID   |

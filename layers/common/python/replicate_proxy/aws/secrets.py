@@ -14,6 +14,7 @@ from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from types_boto3_ssm import SSMClient
 
@@ -124,6 +125,16 @@ class SsmParameter:
         except NotFoundError:
             return ""
         return response["Parameter"]["Value"]
+
+    def read_modified_at(self) -> datetime | None:
+        """Return when the value was written, None if the parameter does not exist."""
+        operation = f"read parameter {self._name}"
+        try:
+            with translate_aws_errors(operation, not_found=self._MISSING, misconfigured=self._DENIED):
+                response = self._client.get_parameter(Name=self._name, WithDecryption=False)
+        except NotFoundError:
+            return None
+        return response["Parameter"].get("LastModifiedDate")
 
     def write(self, text: str) -> None:
         with translate_aws_errors(f"write parameter {self._name}", misconfigured=self._DENIED):

@@ -30,7 +30,7 @@ from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.ingest import build_creator, build_parser
-from replicate_proxy.bootstrap.job_stores import build_job_store
+from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breakers
@@ -39,6 +39,11 @@ from replicate_proxy.bootstrap.secrets import (
     load_api_key_digest_key,
     name_tenant_token,
     name_tenant_webhook_secret,
+)
+from replicate_proxy.bootstrap.status import (
+    build_queue_monitor,
+    build_replay_service,
+    build_replicate_status,
 )
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
@@ -58,6 +63,7 @@ from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
+from replicate_proxy.services.batch_list import BatchList
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -141,6 +147,10 @@ def build_admin_services() -> AdminServices:
     audit = build_audit_log()
     keys = _build_keys(gateway, usage_plan_keys, budget_store, audit)
     concurrency = build_concurrency_service(audit)
+    search = JobSearch(
+        DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]), build_usage_reader(), clock
+    )
+    queues = build_dead_letter_queues(env, FailedInvocations(get_client("lambda")))
     return AdminServices(
         keys=keys,
         tenants=TenantService(
@@ -153,7 +163,7 @@ def build_admin_services() -> AdminServices:
         concurrency=concurrency,
         dead_letters=DeadLetterService(
             SqsQueueClient(get_client("sqs")),
-            build_dead_letter_queues(env, FailedInvocations(get_client("lambda"))),
+            queues,
             clock=clock,
             sleep=time.sleep,
             audit=audit,
@@ -171,11 +181,11 @@ def build_admin_services() -> AdminServices:
         ),
         audit=build_audit_trail(),
         jobs=build_job_store(),
-        job_search=JobSearch(
-            DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
-            build_usage_reader(),
-            clock,
-        ),
+        job_search=search,
+        batches=BatchList(build_batch_store()),
+        queues=build_queue_monitor(queues),
+        replicate=build_replicate_status(search),
+        replays=build_replay_service(audit),
         job_actions=_build_job_actions(audit),
         job_retries=_build_job_retries(audit),
         storyteller=_build_storyteller(),

@@ -17,12 +17,13 @@ from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.endpoints import build_endpoint_service
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.ingest import build_canceler, build_creator, build_parser
-from replicate_proxy.bootstrap.job_stores import build_job_store
+from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key, load_console_signing_key
 from replicate_proxy.console.access import ConsoleAccess
 from replicate_proxy.console.routes import build_console_router
 from replicate_proxy.console.services import ConsoleServices
+from replicate_proxy.services.query import BatchReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import ACCESS_TABLE, CONSOLE_IMAGES_URL, PUBLIC_BASE_URL
 
@@ -44,6 +45,7 @@ def build_router(folder: Path) -> Router:
         parser=build_parser(),
         creator=build_creator(),
         canceler=build_canceler(),
+        batches=BatchReader(build_batch_store()),
         endpoints=build_endpoint_service(),
         redelivery=build_redelivery_service(),
         deliveries=build_delivery_store(),

@@ -22,6 +22,7 @@ from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
 from replicate_proxy.bootstrap.secrets import load_stream_signing_key
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
+from replicate_proxy.services.batch_list import BatchList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -51,7 +52,8 @@ def build_router() -> Router:
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     reader = PredictionReader(_build_job_reader(), renderer, _build_progress_requester(), build_line_store())
     add_prediction_read_routes(router, reader)
-    add_batch_read_routes(router, batches=BatchReader(build_batch_store()), renderer=renderer)
+    store = build_batch_store()
+    add_batch_read_routes(router, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer)
     add_stream_routes(router, _build_stream_replay())
     add_usage_routes(router, build_usage_reader(), clock)
     add_health_routes(router)

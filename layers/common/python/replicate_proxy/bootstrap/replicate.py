@@ -23,6 +23,7 @@ from replicate_proxy.settings import (
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Account
+    from replicate_proxy.replicate_api.rate_limit import RateLimiter
 
 # Replicate allows 3,000 requests per minute other than creates; some are left to other users of the account.
 _READ_LIMIT = RateLimit(2400, 200)
@@ -31,7 +32,7 @@ _READ_LIMIT = RateLimit(2400, 200)
 @cache
 def build_prediction_writers() -> PerAccount[UpstreamPredictionWriter]:
     """Return the clients of the dispatcher."""
-    limiters = build_limiters("creates", RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST]))
+    limiters = build_create_limiters()
     return PerAccount(
         lambda account: UpstreamPredictionWriter(
             _build_retrying_client(account), build_circuit_breakers().of(account), limiters.of(account)
@@ -42,7 +43,7 @@ def build_prediction_writers() -> PerAccount[UpstreamPredictionWriter]:
 @cache
 def build_prediction_readers() -> PerAccount[UpstreamPredictionReader]:
     """Return the clients of the sweep."""
-    limiters = build_limiters("reads", _READ_LIMIT)
+    limiters = build_read_limiters()
     return PerAccount(
         lambda account: UpstreamPredictionReader(
             _build_retrying_client(account),
@@ -51,6 +52,16 @@ def build_prediction_readers() -> PerAccount[UpstreamPredictionReader]:
             time.sleep,
         )
     )
+
+
+@cache
+def build_create_limiters() -> PerAccount[RateLimiter]:
+    return build_limiters("creates", RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST]))
+
+
+@cache
+def build_read_limiters() -> PerAccount[RateLimiter]:
+    return build_limiters("reads", _READ_LIMIT)
 
 
 @cache

@@ -16,6 +16,7 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from replicate_proxy.operations.job_story import JobStory
     from replicate_proxy.ports import DocumentStore
 
 _MAX_PARALLEL_READS = 8
@@ -34,6 +35,16 @@ STATUS_KINDS: Mapping[str, str] = {
     JobStatus.CANCELED: "ended",
 }
 """How the badge of a status looks."""
+
+
+_STORY_LOOKS = {
+    "step": "active",
+    "attempt": "trouble",
+    "cancel": "trouble",
+    "file": "good",
+    "operator": "bad",
+}
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,33 @@ def build_job_rows(
     with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
         files = executor.map(lambda job: _load_files(job, documents), jobs)
         return [_build_row(job, records, images_url, now) for job, records in zip(jobs, files, strict=True)]
+
+
+def build_story(story: JobStory) -> dict[str, Any]:
+    """Return the story for a page: times after the acceptance, and what is known of each event.
+
+    The panel of the files has their URLs, as links where they are safe.
+    """
+    return {
+        "id": story.job.id,
+        "events": [
+            {
+                "at": event.at,
+                "seconds": max((event.at - story.job.created_at) / timedelta(seconds=1), 0),
+                "kind": event.kind.value,
+                "look": _STORY_LOOKS.get(event.kind.value, ""),
+                "name": event.name,
+                "details": [
+                    (name, _format_detail(value))
+                    for name, value in event.details.items()
+                    if value not in _EMPTY and not name.endswith("url")
+                ],
+            }
+            for event in story.events
+        ],
+        "log_groups": story.logs.log_groups,
+        "query": story.logs.query,
+    }
 
 
 def name_model(job: Job) -> str:
@@ -104,6 +142,11 @@ def _build_row(job: Job, records: Iterable[Any], images_url: str, now: datetime)
         error=(job.error or "")[:_MAX_SUMMARY_CHARACTERS],
         thumbnails=tuple(filter(None, images))[:_MAX_THUMBNAILS],
     )
+
+
+def _format_detail(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text[:_MAX_SUMMARY_CHARACTERS]
 
 
 def _read_inline(document: Document | None) -> Any:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.console.page import Site
 from replicate_proxy.console.pages.audit import add_audit_page
+from replicate_proxy.console.pages.batches import add_batch_pages
+from replicate_proxy.console.pages.concurrency import add_concurrency_page
 from replicate_proxy.console.pages.dead_letters import add_dead_letter_pages
 from replicate_proxy.console.pages.deliveries import add_delivery_pages
 from replicate_proxy.console.pages.models import add_model_pages
 from replicate_proxy.console.pages.overview import add_overview_page
 from replicate_proxy.console.pages.predictions import add_prediction_pages
+from replicate_proxy.console.pages.replays import add_replay_page
 from replicate_proxy.console.pages.sign_in import add_sign_in_pages
 from replicate_proxy.console.pages.tenants import add_tenant_pages
 from replicate_proxy.console.pages.usage import add_usage_page
@@ -40,10 +43,13 @@ def build_console_router(
     add_sign_in_pages(pages)
     add_overview_page(pages, services)
     add_prediction_pages(pages, services)
+    add_batch_pages(pages, services)
     add_delivery_pages(pages, services)
     add_dead_letter_pages(pages, services)
+    add_replay_page(pages, services)
     add_model_pages(pages, services)
     add_usage_page(pages, services)
     add_tenant_pages(pages, services)
+    add_concurrency_page(pages, services)
     add_audit_page(pages, services)
     return pages.router

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, DocumentStore, JobStore
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobCreator
+    from replicate_proxy.services.query import BatchReader
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.webhooks.endpoint_service import EndpointService
     from replicate_proxy.webhooks.ports import DeliveryStore
@@ -30,6 +31,7 @@ class ConsoleServices:
     parser: JobRequestParser
     creator: JobCreator
     canceler: JobCanceler
+    batches: BatchReader
     endpoints: EndpointService
     redelivery: RedeliveryService
     deliveries: DeliveryStore

@@ -91,6 +91,12 @@ def build_batch_view(
     `predictions` are the rendered jobs, from the first on, as many as a response holds; the other jobs are
     shown with ID, status and URLs only.
     """
+    shown = [*predictions, *(_build_short_view(job) for job in jobs[len(predictions) :])]
+    return {**build_batch_summary(batch, jobs), "predictions": shown}
+
+
+def build_batch_summary(batch: Batch, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Return the batch without its predictions."""
     counts = dict.fromkeys(PREDICTION_STATUS.values(), 0)
     for job in jobs:
         counts[PREDICTION_STATUS[job.status]] += 1
@@ -101,7 +107,6 @@ def build_batch_view(
         "created_at": format_timestamp(batch.created_at),
         "total": len(batch.job_ids),
         "counts": counts,
-        "predictions": [*predictions, *(_build_short_view(job) for job in jobs[len(predictions) :])],
         "urls": {"get": batch_url, "cancel": f"{batch_url}/cancel"},
     }
     if all(job.is_terminal for job in jobs):

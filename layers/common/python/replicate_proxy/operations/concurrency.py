@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.concurrency.limits import ConcurrencyLimits
     from replicate_proxy.concurrency.line import Line
-    from replicate_proxy.concurrency.ports import SlotStore, TenantLimitStore
+    from replicate_proxy.concurrency.model import WaitingJob
+    from replicate_proxy.concurrency.ports import SlotStore, TenantLimits, TenantLimitStore
 
 # Beyond every ID, so that the whole line is counted.
 _LAST_ID = "~"
 _MAX_COUNTED = 1000
+_MAX_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ class ConcurrencyService:
     def list_waiting(self) -> list[LimitState]:
         """Return the limits that jobs wait for."""
         return [self._describe(name) for name in self._store.list_lines()]
+
+    def list_all(self, model_names: Iterable[str]) -> list[LimitState]:
+        """Return the limits of tenants and of these models, and all that jobs wait for."""
+        names = {name_tenant_limit(tenant) for tenant in self._tenants.read()}
+        names |= {name_model_limit(model) for model in model_names}
+        states = map(self._describe, sorted(names | set(self._store.list_lines()))[:_MAX_LISTED])
+        return [state for state in states if state.max_concurrency is not None or state.waiting]
+
+    def list_held(self, limit_name: str, *, count: int) -> list[WaitingJob]:
+        """Return the first jobs of the line of a limit."""
+        return self._store.list_line(limit_name, count=count)
+
+    def read_own(self) -> TenantLimits:
+        """Return the limits that tenants have of their own."""
+        return self._tenants.read()
 
     def put(self, tenant: str, max_concurrency: int) -> LimitState:
         """Set the limit of a tenant."""

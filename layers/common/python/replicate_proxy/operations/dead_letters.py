@@ -108,10 +108,15 @@ class DeadLetterQueue:
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """The approximate numbers of visible messages and of messages that are being processed."""
+    """The approximate numbers of visible messages, of those that are being processed, and of delayed ones."""
 
     waiting: int
     in_flight: int
+    delayed: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.waiting + self.in_flight + self.delayed
 
 
 @dataclass(frozen=True)
@@ -162,11 +167,10 @@ class DeadLetterService:
         self._audit = audit
         self._max_duration = timedelta(seconds=max_duration_seconds)
 
-    def get_depths(self) -> dict[str, tuple[DeadLetterQueue, QueueDepth]]:
-        """Return each queue with its depth, by name."""
-        return {
-            name: (queue, self._client.get_depth(queue.url)) for name, queue in self._queues_by_name.items()
-        }
+    def describe(self, name: str) -> tuple[DeadLetterQueue, QueueDepth]:
+        """Return the queue with its depth."""
+        queue = self._find_queue(name)
+        return queue, self._client.get_depth(queue.url)
 
     def peek(self, name: str, *, limit: int) -> list[DeadLetter]:
         """Return at most `limit` messages; they stay in the queue."""

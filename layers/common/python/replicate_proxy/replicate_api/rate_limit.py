@@ -11,6 +11,7 @@ short bursts above).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from replicate_proxy.aws.control_table import ConditionFailedError
@@ -78,6 +79,20 @@ class RateLimitRecord:
         return max(0, last_free_at - self.calculate_latest_free_at(now, limit))
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimitState:
+    """The limit that applies now, and how many calls may be made at once.
+
+    `retry_at` is when the next slot is free if none is, `reduced_until` when a reduced limit ends.
+    """
+
+    limit_per_minute: float
+    burst: int
+    remaining: int
+    retry_at: datetime | None
+    reduced_until: datetime | None
+
+
 class RateLimiter:
     """Hands out the slots of one rate limit. A call costs one write, or two if the cached record is stale."""
 
@@ -101,6 +116,21 @@ class RateLimiter:
         except RetryableError as error:
             logger.warning("rate limiter unavailable", reason=str(error))
             return 0.0
+
+    def read_state(self) -> RateLimitState:
+        """Return the stored state. Raises RetryableError."""
+        record, now = RateLimitRecord.parse(self._table.read(self._key)), self._now_ms()
+        interval_ms = record.get_interval_ms(now, self._limit)
+        ahead_ms = record.calculate_latest_free_at(now, self._limit) - max(record.next_free_at, now)
+        remaining = ahead_ms // interval_ms + 1 if ahead_ms >= 0 else 0
+        retry_at = max(record.retry_at, now + record.calculate_wait_ms(now, self._limit))
+        return RateLimitState(
+            limit_per_minute=round(_MINUTE_MS / interval_ms, 1),
+            burst=1 if record.is_reduced(now) else self._limit.burst,
+            remaining=remaining,
+            retry_at=None if remaining else _to_datetime(retry_at),
+            reduced_until=_to_datetime(record.reduced_until) if record.is_reduced(now) else None,
+        )
 
     def reduce_limit(self, limit_per_minute: float, *, for_seconds: float) -> None:
         """Limit all functions to `limit_per_minute`, without bursts, for `for_seconds`."""
@@ -177,6 +207,10 @@ class RateLimiter:
 
     def _now_ms(self) -> int:
         return round(self._clock.now().timestamp() * 1000)
+
+
+def _to_datetime(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
 class TenantRateLimiter:

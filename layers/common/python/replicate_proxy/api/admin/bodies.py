@@ -305,6 +305,14 @@ class PutReplicateTokenBody(RequestBody):
     )
 
 
+class StartReplayBody(RequestBody):
+    """POST /admin/replays: the period of the events, and the rules; all of ours without any."""
+
+    start: UtcTime = Field(alias="from")
+    end: UtcTime = Field(alias="to")
+    rules: Annotated[tuple[_Label, ...], Field(max_length=10)] = ()
+
+
 class TripBreakerBody(RequestBody):
     """POST /admin/breaker/trip: for how long; null is as long as the breaker opens by itself."""
 

@@ -1,4 +1,4 @@
-"""Routes of the dead-letter queues: list them, peek at their messages, redrive and discard."""
+"""Routes of dead letters: peek at the messages of a queue, redrive and discard them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ from replicate_proxy.operations.dead_letters import parse_subject
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.operations.dead_letters import (
-        DeadLetter,
-        DeadLetterQueue,
-        DeadLetterService,
-        QueueDepth,
-    )
+    from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterService
 
 
 _DEFAULT_PEEK_LIMIT = 10
@@ -33,13 +28,6 @@ _LIMIT_PATTERN = re.compile(r"[0-9]{1,5}")
 
 def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> None:
     """Register the routes of the dead-letter queues."""
-
-    @router.get("/admin/queues", query=())
-    def list_queues(request: Request) -> Response:
-        request.principal.require(Scope.ADMIN)
-        queues = dead_letters.get_depths()
-        results = [build_queue_view(name, queue, depth) for name, (queue, depth) in queues.items()]
-        return json_response(200, {"results": results})
 
     @router.get("/admin/queues/{name}/dead-letters", query=("limit", "body"))
     def peek_dead_letters(request: Request) -> Response:
@@ -67,16 +55,6 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
         body = parse_body(DiscardBody, request.json())
         outcome = dead_letters.discard(request.path_params["name"], body.to_filter(), limit=body.limit)
         return json_response(200, asdict(outcome))
-
-
-def build_queue_view(name: str, queue: DeadLetterQueue, depth: QueueDepth) -> dict[str, Any]:
-    """Return the queue with the number of its dead letters."""
-    return {
-        "name": name,
-        "dead_letters": asdict(depth),
-        "can_redrive": queue.can_redrive,
-        "note": queue.note,
-    }
 
 
 def build_dead_letter_view(dead_letter: DeadLetter, *, with_body: bool) -> dict[str, Any]:

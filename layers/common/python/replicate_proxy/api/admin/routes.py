@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.accounts import add_account_routes
 from replicate_proxy.api.admin.audit import add_audit_routes
+from replicate_proxy.api.admin.batches import add_admin_batch_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.concurrency import add_concurrency_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
@@ -20,6 +21,8 @@ from replicate_proxy.api.admin.operations import (
     add_webhook_secret_routes,
 )
 from replicate_proxy.api.admin.pauses import add_pause_routes
+from replicate_proxy.api.admin.replays import add_replay_routes
+from replicate_proxy.api.admin.status import add_status_routes
 from replicate_proxy.api.admin.tenants import add_tenant_routes
 from replicate_proxy.api.admin.usage import add_admin_usage_routes
 
@@ -41,9 +44,13 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.model_entries import ModelEntryService
     from replicate_proxy.operations.pauses import PauseService
     from replicate_proxy.operations.ports import BreakerControl, Redeliveries
+    from replicate_proxy.operations.queues import QueueMonitor
     from replicate_proxy.operations.redeliveries import WebhookSecretService
+    from replicate_proxy.operations.replays import ReplayService
+    from replicate_proxy.operations.replicate_status import ReplicateStatusService
     from replicate_proxy.operations.tenants import TenantService
     from replicate_proxy.ports import Clock, JobReader
+    from replicate_proxy.services.batch_list import BatchList
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.usage.report import UsageReader
 
@@ -57,6 +64,10 @@ class AdminServices:
     model_entries: ModelEntryService
     concurrency: ConcurrencyService
     dead_letters: DeadLetterService
+    batches: BatchList
+    queues: QueueMonitor
+    replicate: ReplicateStatusService
+    replays: ReplayService
     breaker: BreakerService
     redeliveries: Redeliveries
     webhook_secret: WebhookSecretService
@@ -82,6 +93,9 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_model_entry_routes(router, services.model_entries)
     add_concurrency_routes(router, services.concurrency)
     add_dead_letter_routes(router, services.dead_letters)
+    add_admin_batch_routes(router, services.batches)
+    add_status_routes(router, services.queues, services.replicate)
+    add_replay_routes(router, services.replays)
     add_breaker_routes(router, services.breaker)
     add_redelivery_routes(router, services.redeliveries)
     add_webhook_secret_routes(router, services.webhook_secret)

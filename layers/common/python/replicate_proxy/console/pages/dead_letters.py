@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import DiscardBody, RedriveBody
-from replicate_proxy.api.admin.dead_letters import build_dead_letter_view, build_queue_view
+from replicate_proxy.api.admin.dead_letters import build_dead_letter_view
+from replicate_proxy.api.admin.status import build_queue_view
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
 
@@ -28,10 +29,11 @@ def add_dead_letter_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get("/dead-letters", operator=True)
     def list_queues(page: Page) -> Response:
-        queues = [
-            build_queue_view(name, queue, depth) for name, (queue, depth) in dead_letters.get_depths().items()
-        ]
-        return page.render("dead_letters.html", queues=queues)
+        queues = [build_queue_view(name, pair) for name, pair in services.admin.queues.read().items()]
+        states = [queue[kind] for queue in queues for kind in ("messages", "dead_letters")]
+        reasons = [state["oldest_unknown_because"] for state in states if state is not None]
+        unknown_reason = next(filter(None, reasons), None)
+        return page.render("dead_letters.html", queues=queues, unknown_reason=unknown_reason)
 
     @pages.get(_QUEUE, operator=True)
     def show_queue(page: Page) -> Response:
@@ -68,14 +70,16 @@ def _show_queue(page: Page, services: ConsoleServices, *, problem: dict[str, Any
     message_filter = DeadLetterFilter(query.get("tenant") or None, query.get("job_id") or None)
     with_body = query.get("body") == "true"
     peeked = services.admin.dead_letters.peek(name, limit=_PEEK_LIMIT)
-    queue, depth = services.admin.dead_letters.get_depths()[name]
+    queue, depth = services.admin.dead_letters.describe(name)
     messages = [
         _build_view(message, with_body=with_body) for message in peeked if message_filter.matches(message)
     ]
     return page.render(
         "dead_letter_queue.html",
         status=problem["status"] if problem else 200,
-        queue=build_queue_view(name, queue, depth),
+        name=name,
+        queue=queue,
+        depth=depth,
         messages=messages,
         peeked=len(peeked),
         with_body=with_body,

@@ -143,7 +143,8 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
     admin, today = services.admin, page.now.date()
     first = today - timedelta(days=_CHART_DAYS - 1)
     read = read_all(
-        queues=admin.dead_letters.get_depths,
+        queues=admin.queues.read,
+        replicate=admin.replicate.read,
         breaker=admin.breaker.describe,
         pauses=lambda: read_pauses(services),
         usage=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY,)),
@@ -158,8 +159,8 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
         charts=build_daily_charts(read["usage"]) if read["usage"] else None,
         budgets=_read_budgets(services, read["names"] or []),
         dead=[
-            {"name": name, "count": depth.waiting + depth.in_flight}
-            for name, (_, depth) in (read["queues"] or {}).items()
+            {"name": name, "count": pair.dead_letters.depth.total}
+            for name, pair in (read["queues"] or {}).items()
         ],
         all_pauses=select_pauses(read["pauses"], ALL_TENANTS),
         pause_count=sum(map(len, read["pauses"].values())) if read["pauses"] is not None else None,

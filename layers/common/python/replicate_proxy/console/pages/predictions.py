@@ -18,6 +18,7 @@ from replicate_proxy.console.formatting import find_safe_url, format_json
 from replicate_proxy.console.job_views import (
     STATUS_KINDS,
     build_job_rows,
+    build_story,
     find_image,
     find_ran_seconds,
     find_requested_submission,
@@ -29,6 +30,8 @@ from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.operations.job_search import JobFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.api.http import Response
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
@@ -65,6 +68,24 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
         ) as change:
             change.after = {"status": services.canceler.request_cancel(job).status.value}
         return page.redirect(f"/predictions/{job.tenant}/{job.id}", notice="cancel")
+
+    @pages.post(f"{_PREDICTION}/retry", operator=True)
+    def retry(page: Page) -> Response:
+        job = _find_job(page, services)
+
+        def change() -> Response:
+            created = services.admin.job_retries.retry(job.tenant, job.id).job
+            return page.redirect(f"/predictions/{created.tenant}/{created.id}", notice="retried")
+
+        return page.attempt(change, lambda problem: _show(page, services, job, problem=problem))
+
+    @pages.post(f"{_PREDICTION}/redeliver", operator=True)
+    def redeliver(page: Page) -> Response:
+        return _act(page, services, services.admin.job_actions.redeliver, notice="redelivered")
+
+    @pages.post(f"{_PREDICTION}/harvest", operator=True)
+    def harvest(page: Page) -> Response:
+        return _act(page, services, services.admin.job_actions.harvest, notice="harvest")
 
     @pages.get(f"{_PREDICTION}/run")
     def show_run(page: Page) -> Response:
@@ -164,7 +185,22 @@ def _find_job(page: Page, services: ConsoleServices) -> Job:
     return job
 
 
-def _show(page: Page, services: ConsoleServices, job: Job) -> Response:
+def _act(
+    page: Page, services: ConsoleServices, act: Callable[[str, str], object], *, notice: str
+) -> Response:
+    """Let the operator act on the job; if that is refused, show its page with the problem."""
+    job = _find_job(page, services)
+
+    def change() -> Response:
+        act(job.tenant, job.id)
+        return page.redirect(f"/predictions/{job.tenant}/{job.id}", notice=notice)
+
+    return page.attempt(change, lambda problem: _show(page, services, job, problem=problem))
+
+
+def _show(
+    page: Page, services: ConsoleServices, job: Job, *, problem: dict[str, Any] | None = None
+) -> Response:
     deliveries = services.deliveries.list_by_job(job.tenant, job.id)
     attempts = services.deliveries.list_attempts_by_job(job.tenant, job.id)
     view = services.renderer.render(job)
@@ -188,7 +224,17 @@ def _show(page: Page, services: ConsoleServices, job: Job) -> Response:
         deliveries=[build_delivery_view(delivery) for delivery in deliveries],
         attempts=[build_attempt_view(attempt) for attempt in attempts],
         output_urls=_list_urls(view.get("output")),
+        story=_read_story(page, services, job),
+        status=problem["status"] if problem else 200,
+        problem=problem,
     )
+
+
+def _read_story(page: Page, services: ConsoleServices, job: Job) -> dict[str, Any] | None:
+    """Return the story for operators: it names those who have acted on the job."""
+    if not page.signed_in.is_operator:
+        return None
+    return build_story(services.admin.storyteller.tell(job.tenant, job.id))
 
 
 def _list_urls(output: Any) -> list[str]:

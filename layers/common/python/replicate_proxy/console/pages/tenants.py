@@ -10,6 +10,7 @@ from replicate_proxy.api.admin.bodies import (
     CreateKeyBody,
     PauseBody,
     PutBudgetBody,
+    PutReplicateTokenBody,
     PutTenantBody,
     ResumeBody,
     RotateKeyBody,
@@ -19,12 +20,14 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
+from replicate_proxy.console.pages.concurrency import find_limit
 from replicate_proxy.console.pages.overview import build_budget_rows, read_pauses, select_pauses
 from replicate_proxy.console.pages.predictions import list_tenant_names
 from replicate_proxy.errors import NotFoundError, UnknownNameError, field_error
+from replicate_proxy.jobs.model import Account
 from replicate_proxy.operations.keys import describe_key
 from replicate_proxy.operations.tenants import describe_tenant
-from replicate_proxy.pauses.pause import ALL_TENANTS
+from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +48,7 @@ def add_tenant_pages(pages: PageRouter, services: ConsoleServices) -> None:
     _add_reads(pages, services)
     _add_settings(pages, services)
     _add_pauses(pages, services)
+    _add_account(pages, services)
     _add_key_changes(pages, services)
 
 
@@ -126,7 +130,7 @@ def _add_pauses(pages: PageRouter, services: ConsoleServices) -> None:
         body = parse_body(
             PauseBody,
             {
-                "activity": page.form.get("activity"),
+                "activity": page.form.get("activity") or PausedActivity.PREDICTIONS.value,
                 "tenant": page.form.get("tenant") or None,
                 "mode": page.form.get("mode") or None,
                 "reason": page.form.get("reason"),
@@ -137,7 +141,10 @@ def _add_pauses(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.post("/resume", operator=True)
     def resume(page: Page) -> Response:
-        fields = {"activity": page.form.get("activity"), "tenant": page.form.get("tenant") or None}
+        fields = {
+            "activity": page.form.get("activity") or PausedActivity.PREDICTIONS.value,
+            "tenant": page.form.get("tenant") or None,
+        }
         body = parse_body(ResumeBody, fields)
         services.admin.pauses.resume(body.activity, body.tenant)
         return page.redirect(_choose_next(page, body.tenant), notice=f"{body.activity.value}_resumed")
@@ -215,9 +222,40 @@ def _show_tenant(
         budgets=build_budget_rows(states),
         pauses=select_pauses(pauses, name),
         all_pauses=select_pauses(pauses, ALL_TENANTS),
+        limit=find_limit(services, name),
+        has_own_limit=name in admin.concurrency.read_own(),
+        account=_read_account(services, name),
         scopes=[scope.value for scope in Scope],
         problem=problem,
     )
+
+
+def _add_account(pages: PageRouter, services: ConsoleServices) -> None:
+    accounts = services.admin.accounts
+
+    @pages.post(f"{_TENANT}/replicate-token", operator=True)
+    def put_token(page: Page) -> Response:
+        name = _name(page)
+
+        def change() -> Response:
+            accounts.put(name, parse_body(PutReplicateTokenBody, {"token": page.form.get("token")}).token)
+            return page.redirect(f"/tenants/{name}", notice="account_saved")
+
+        return _attempt(page, services, name, change)
+
+    @pages.post(f"{_TENANT}/replicate-token/remove", operator=True)
+    def remove_token(page: Page) -> Response:
+        name = _name(page)
+        accounts.delete(name)
+        return page.redirect(f"/tenants/{name}", notice="account_removed")
+
+
+def _read_account(services: ConsoleServices, name: str) -> dict[str, Any]:
+    """Return the tenant's account with its state; no token or secret is in it."""
+    found = services.admin.accounts.get(name)
+    current = found.current
+    status = services.admin.replicate.read_account(Account(name, current.name)) if current else None
+    return {"current": current, "retired": found.retired, "status": status}
 
 
 def _show_secret(page: Page, key: ApiKey, secret: str, verb: str) -> Response:

@@ -1,0 +1,36 @@
+"""Lists of batches, with the states of their jobs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicate_proxy.services.query import BatchState
+
+if TYPE_CHECKING:
+    from replicate_proxy.ports import BatchStore
+
+_PARALLEL_READS = 8
+
+
+class BatchListPage(NamedTuple):
+    """Batches, newest first; the next page has those before `next_before_id`, None at the end."""
+
+    states: tuple[BatchState, ...]
+    next_before_id: str | None
+
+
+class BatchList:
+    """Lists the batches of a tenant, or of all, by an index."""
+
+    def __init__(self, store: BatchStore) -> None:
+        self._store = store
+
+    def read(self, tenant: str | None, *, before_id: str | None, limit: int) -> BatchListPage:
+        """Return a page. What it reads does not depend on how many batches are stored."""
+        batches = self._store.list_batches(tenant, before_id=before_id, limit=limit + 1)
+        shown = batches[:limit]
+        with ThreadPoolExecutor(_PARALLEL_READS) as executor:
+            jobs = executor.map(self._store.list_jobs, shown)
+            states = tuple(BatchState(batch, found) for batch, found in zip(shown, jobs, strict=True))
+        return BatchListPage(states, shown[-1].id if len(batches) > limit else None)
