@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from replicate_proxy.console.formatting import find_safe_url, summarize_input
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.operations.job_story import StoryEventKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from replicate_proxy.operations.job_story import JobStory
+    from replicate_proxy.operations.job_story import JobStory, StoryEvent
     from replicate_proxy.ports import DocumentStore
 
 _MAX_PARALLEL_READS = 8
@@ -38,12 +39,25 @@ STATUS_KINDS: Mapping[str, str] = {
 
 
 _STORY_LOOKS = {
-    "step": "active",
+    "step": "waiting",
     "attempt": "trouble",
     "cancel": "trouble",
     "file": "good",
-    "operator": "bad",
+    "operator": "trouble",
 }
+_FILE_DETAILS = frozenset(
+    {
+        "path",
+        "content_type",
+        "bytes_before",
+        "bytes_after",
+        "width",
+        "height",
+        "quality",
+        "similarity",
+        "reason",
+    }
+)
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -74,10 +88,7 @@ def build_job_rows(
 
 
 def build_story(story: JobStory) -> dict[str, Any]:
-    """Return the story for a page: times after the acceptance, and what is known of each event.
-
-    The panel of the files has their URLs, as links where they are safe.
-    """
+    """Return the story for a page: times after the acceptance, and what is known of each event."""
     return {
         "id": story.job.id,
         "events": [
@@ -87,11 +98,7 @@ def build_story(story: JobStory) -> dict[str, Any]:
                 "kind": event.kind.value,
                 "look": _STORY_LOOKS.get(event.kind.value, ""),
                 "name": event.name,
-                "details": [
-                    (name, _format_detail(value))
-                    for name, value in event.details.items()
-                    if value not in _EMPTY and not name.endswith("url")
-                ],
+                "details": _list_details(event),
             }
             for event in story.events
         ],
@@ -142,6 +149,15 @@ def _build_row(job: Job, records: Iterable[Any], images_url: str, now: datetime)
         error=(job.error or "")[:_MAX_SUMMARY_CHARACTERS],
         thumbnails=tuple(filter(None, images))[:_MAX_THUMBNAILS],
     )
+
+
+def _list_details(event: StoryEvent) -> list[tuple[str, str]]:
+    """Return what is known of the event. A file's address and hashes are in its panel and in the JSON."""
+    return [
+        (name, _format_detail(value))
+        for name, value in event.details.items()
+        if value not in _EMPTY and (event.kind is not StoryEventKind.FILE or name in _FILE_DETAILS)
+    ]
 
 
 def _format_detail(value: Any) -> str:

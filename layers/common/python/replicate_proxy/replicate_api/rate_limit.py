@@ -120,16 +120,16 @@ class RateLimiter:
     def read_state(self) -> RateLimitState:
         """Return the stored state. Raises RetryableError."""
         record, now = RateLimitRecord.parse(self._table.read(self._key)), self._now_ms()
-        interval_ms = record.get_interval_ms(now, self._limit)
+        is_reduced, interval_ms = record.is_reduced(now), record.get_interval_ms(now, self._limit)
         ahead_ms = record.calculate_latest_free_at(now, self._limit) - max(record.next_free_at, now)
         remaining = ahead_ms // interval_ms + 1 if ahead_ms >= 0 else 0
         retry_at = max(record.retry_at, now + record.calculate_wait_ms(now, self._limit))
         return RateLimitState(
-            limit_per_minute=round(_MINUTE_MS / interval_ms, 1),
-            burst=1 if record.is_reduced(now) else self._limit.burst,
+            limit_per_minute=round(_MINUTE_MS / interval_ms if is_reduced else self._limit.per_minute, 1),
+            burst=1 if is_reduced else self._limit.burst,
             remaining=remaining,
             retry_at=None if remaining else _to_datetime(retry_at),
-            reduced_until=_to_datetime(record.reduced_until) if record.is_reduced(now) else None,
+            reduced_until=_to_datetime(record.reduced_until) if is_reduced else None,
         )
 
     def reduce_limit(self, limit_per_minute: float, *, for_seconds: float) -> None:
