@@ -1,14 +1,24 @@
 """Webhooks to a receiver of the application: signatures, events, retries."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from replicate.client import Client
 from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 from standardwebhooks import Webhook
 
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
+from replicate_proxy.webhooks.model import Delivery
 from tests.integration.api_client import ApiClient
 from tests.integration.receiver import ReceivedRequest, run_receiver
+from tools.local.stack import Stack
+from tools.local.waiting import wait_for
+
+
+def build_delivery_store(stack: Stack) -> DynamoDeliveryStore:
+    table = stack.outputs["DeliveriesTableName"]
+    return DynamoDeliveryStore(stack.get_client("dynamodb"), table, due_shards=8)
 
 
 def _list_statuses(requests: list[ReceivedRequest]) -> list[str]:
@@ -86,6 +96,33 @@ def test_failed_delivery_is_repeated_with_the_same_message(api: ApiClient) -> No
     assert [request.status for request in requests] == [500, 204]
     assert len({request.headers["webhook-id"] for request in requests}) == 1
     assert len({request.body for request in requests}) == 1
+
+
+def test_paused_delivery_is_held_and_goes_out_after_the_resume(stack: Stack, api: ApiClient) -> None:
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    activity = {"activity": "deliveries", "tenant": api.tenant}
+    assert operator.call("POST", "/admin/pause", activity).status_code == 200
+    with run_receiver() as receiver:
+        options: dict[str, Any] = {"webhook": receiver.url, "webhook_events_filter": ["completed"]}
+        prediction = api.create("local/lab", {"output": 1}, **options)
+
+        def find_held() -> Delivery | None:
+            deliveries = build_delivery_store(stack).list_by_job(api.tenant, prediction["id"])
+            return next((delivery for delivery in deliveries if delivery.paused_since), None)
+
+        held = wait_for(find_held, timeout_seconds=90, description="the delivery that is held")
+        assert (held.is_pending, held.total_attempts, receiver.requests) == (True, 0, [])
+
+        assert operator.call("POST", "/admin/resume", activity).status_code == 200
+
+        def resend_until_received() -> list[ReceivedRequest]:
+            """The sweep sends it within minutes; deliver sees the resume after five seconds."""
+            path = f"/admin/tenants/{api.tenant}/deliveries/{held.id}/redeliver"
+            if not receiver.requests:
+                operator.call("POST", path, {})
+            return receiver.requests
+
+        wait_for(resend_until_received, timeout_seconds=90, description="the webhook after the resume")
 
 
 def test_every_tenant_has_its_own_secret(api: ApiClient, make_api: Callable[[], ApiClient]) -> None:
