@@ -11,7 +11,19 @@ import click
 from proxyctl import __version__
 from proxyctl.app import App, Group
 from proxyctl.client import AdminApiError
-from proxyctl.commands import audit, jobs, keys, limits, models, operations, queues, replays, tenants, usage
+from proxyctl.commands import (
+    audit,
+    bulk,
+    jobs,
+    keys,
+    limits,
+    models,
+    operations,
+    queues,
+    replays,
+    tenants,
+    usage,
+)
 from proxyctl.connection import ConnectionSettingsError
 from proxyctl.output import clean
 from proxyctl.terminal import run_tool
@@ -43,7 +55,7 @@ def cli(context: click.Context, *, local: bool, as_json: bool) -> None:
     app.as_json |= as_json
 
 
-for module in (keys, tenants, models, usage, limits, queues, replays, operations, jobs, audit):
+for module in (keys, tenants, models, usage, limits, queues, replays, operations, jobs, bulk, audit):
     module.register(cli)
 
 

@@ -114,9 +114,10 @@ class AdminClient:
         body: Mapping[str, Any] | None = None,
         *,
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a request and return the JSON of the response, None without one."""
-        return self.send(method, path, body, query=query).content
+        return self.send(method, path, body, query=query, headers=headers).content
 
     def list_pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list. The cursor of `next` is sent to the client's own URL."""

@@ -1,15 +1,19 @@
-"""Handler of the admin function: the admin API, and the hourly upkeep of Replicate's secrets and accounts."""
+"""Handler of the admin function: the admin API, bulk operations, and the upkeep of Replicate's secrets."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.actor import handle_as_actor
 from replicate_proxy.bootstrap.admin import (
     build_account_service,
+    build_bulk_worker,
     build_router,
     build_webhook_secret_refresher,
 )
+from replicate_proxy.bootstrap.bulk_worker import CONTINUE_BULK_OPERATIONS
+from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -17,18 +21,28 @@ if TYPE_CHECKING:
 
     from replicate_proxy.api.http import Response
 
+# Time for the action on one job, which is not interrupted.
+_RESERVED_TIME = timedelta(seconds=8)
+
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | None:
-    """Handle a request of API Gateway, or the event of the schedule."""
-    if event.get("source") == "aws.events":
-        if event.get("task") == "maintain-accounts":
-            build_account_service().maintain()
-        else:
-            build_webhook_secret_refresher().refresh()
+    """Handle a request of API Gateway, the event of a schedule, or a call for the work on bulk operations."""
+    if "task" in event or event.get("source") == "aws.events":
+        _run_task(event.get("task"), context)
         return None
     authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
     logger.append_keys(operator_key_id=authorizer.get("key_id"))
     return handle_as_actor(build_router(), event)
+
+
+def _run_task(task: str | None, context: LambdaContext) -> None:
+    if task == CONTINUE_BULK_OPERATIONS:
+        end = clock.now() + timedelta(milliseconds=context.get_remaining_time_in_millis())
+        build_bulk_worker().run(end - _RESERVED_TIME, lease_until=end)
+    elif task == "maintain-accounts":
+        build_account_service().maintain()
+    else:
+        build_webhook_secret_refresher().refresh()

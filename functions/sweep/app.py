@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.bootstrap.bulk_worker import build_bulk_continuation
 from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.bootstrap.sweep import (
     build_delivery_sweep,
@@ -41,6 +42,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         if not is_free:
             logger.info("sweep skipped, another one is running")
             return {"skipped": True}
+        build_bulk_continuation().start_worker()
         return _sweep(now, end - _RESERVED_TIME)
 
 

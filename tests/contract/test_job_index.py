@@ -194,3 +194,51 @@ def test_search_for_what_is_rare_ends_after_few_reads() -> None:
     assert page.jobs == ()
     assert page.next_before_id is not None
     assert jobs.requests["items"] == 1_000
+
+
+def test_all_matches_are_listed_by_the_index_alone_where_it_says_enough(jobs: Jobs) -> None:
+    failed = [jobs.add(number, JobStatus.FAILED, end_reason=EndReason.NO_CREDIT) for number in (1, 3)]
+    canceled = jobs.add(2, JobStatus.CANCELED, end_reason=EndReason.REPORTED)
+    queued = jobs.add(4)
+    foreign = jobs.add(5, JobStatus.SUBMITTED, tenant="globex", model="acme/flux")
+    succeeded = jobs.add(6, JobStatus.SUCCEEDED, model="acme/flux")
+
+    def list_ids(**criteria: Any) -> list[str]:
+        jobs.requests.clear()
+        matches = jobs.search.list_matches(JobFilter(**criteria), limit=10)
+        assert matches.is_complete
+        return [entry.id for entry in matches.entries]
+
+    ended = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
+    unfinished = frozenset({JobStatus.QUEUED, JobStatus.SUBMITTED})
+    assert list_ids(statuses=ended) == [failed[0].id, canceled.id, failed[1].id]
+    assert list_ids(statuses=ended, end_reason=EndReason.NO_CREDIT) == [job.id for job in failed]
+    assert list_ids(statuses=unfinished) == [queued.id, foreign.id]
+    assert list_ids(statuses=unfinished, tenant="globex") == [foreign.id]
+    assert list_ids(statuses=unfinished, created_before=NOW - timedelta(minutes=4, seconds=30)) == [
+        foreign.id
+    ]
+    assert jobs.requests["items"] == 0
+    # Others are read.
+    assert list_ids(statuses=unfinished, model="acme/flux") == [foreign.id]
+    assert list_ids(statuses=frozenset({JobStatus.SUCCEEDED})) == [succeeded.id]
+    assert list_ids(tenant="acme", created_after=NOW - timedelta(minutes=2, seconds=30)) == [
+        failed[0].id,
+        canceled.id,
+    ]
+
+
+def test_list_of_matches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs(create_in_memory_aws().client("dynamodb"))
+    for number in range(300):
+        jobs.add(number, JobStatus.FAILED)
+    failed = JobFilter(statuses=frozenset({JobStatus.FAILED}))
+
+    limited = jobs.search.list_matches(failed, limit=250)
+    assert (len(limited.entries), limited.is_complete) == (250, False)
+    assert jobs.search.list_matches(failed, limit=300).is_complete
+
+    monkeypatch.setattr("replicate_proxy.operations.job_search._MAX_LISTED_JOBS", 200)
+    assert not jobs.search.list_matches(JobFilter(model="acme/rare"), limit=10).is_complete
+    monkeypatch.setattr("replicate_proxy.operations.job_search._MAX_LISTED_ENTRIES", 200)
+    assert not jobs.search.list_matches(replace(failed, tenant="globex"), limit=10).is_complete

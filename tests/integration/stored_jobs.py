@@ -11,23 +11,25 @@ from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, Sub
 from tools.local.stack import Stack
 
 
-def store_finished_jobs(stack: Stack, tenant: str, count: int) -> list[str]:
+def store_finished_jobs(
+    stack: Stack, tenant: str, count: int, status: JobStatus = JobStatus.SUCCEEDED
+) -> list[str]:
     """Store jobs that are one second apart, the newest of them now; return their IDs, newest first."""
     store = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
-    jobs = list(_build_jobs(stack.api_url, tenant, count))
+    jobs = list(_build_jobs(stack.api_url, tenant, count, status))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(store.create, jobs))
     return [job.id for job in jobs]
 
 
-def _build_jobs(base_url: str, tenant: str, count: int) -> Iterator[Job]:
+def _build_jobs(base_url: str, tenant: str, count: int, status: JobStatus) -> Iterator[Job]:
     now = SystemClock().now()
     for age_seconds in range(count):
         time = now - timedelta(seconds=age_seconds)
         yield Job(
             tenant=tenant,
             id=generate_id(time),
-            status=JobStatus.SUCCEEDED,
+            status=status,
             created_at=time,
             submission=Submission(kind=SubmissionKind.VERSION, version="local/lab"),
             input=Document(text=f'{{"output": {age_seconds}}}'),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_proxy.testing.checkpoints import CHECKPOINTS
+from tools.chaos.crashes import PIPELINE_CHECKPOINTS
 from tools.chaos.faults import build_upstream_faults
 from tools.chaos.report import Report
 from tools.chaos.run import RunOptions, run_chaos
@@ -54,8 +54,10 @@ def test_no_job_is_lost_unfinished_paid_twice_or_of_wrong_cost(report: Report, r
 
 def test_many_checkpoints_and_faults_were_hit(report: Report) -> None:
     """Forty jobs miss some checkpoints and rare faults; `make chaos` requires crashes at every checkpoint."""
-    assert set(report.crashes_by_checkpoint) == set(CHECKPOINTS)
-    assert sum(count > 0 for count in report.crashes_by_checkpoint.values()) > len(CHECKPOINTS) * 0.25
+    assert set(report.crashes_by_checkpoint) == set(PIPELINE_CHECKPOINTS)
+    assert (
+        sum(count > 0 for count in report.crashes_by_checkpoint.values()) > len(PIPELINE_CHECKPOINTS) * 0.25
+    )
     upstream_faults = build_upstream_faults(JOB_COUNT)
     fired = [fault.name for fault in upstream_faults if report.faults[fault.name]]
     assert len(fired) > len(upstream_faults) * 0.5

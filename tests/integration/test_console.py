@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser
 
+from replicate_proxy.jobs.model import JobStatus
 from tests.integration.api_client import ApiClient
 from tests.integration.browser import AXE, Console, find_browser, run_browser
 from tests.integration.models import FLUX, SMALL_IMAGE_INPUT
@@ -81,6 +83,8 @@ def content(stack: Stack) -> Content:
     sqs = stack.get_client("sqs")
     message = {"kind": "submit", "tenant": TENANT, "job_id": failed["id"], "correlation_id": HOSTILE}
     sqs.send_message(QueueUrl=stack.outputs["TrackDeadLetterQueueUrl"], MessageBody=json.dumps(message))
+    bulk = {"action": "retry", "filter": {"tenant": TENANT}, "expected_count": 1}
+    operation = operator.call("POST", "/admin/bulk-operations", bulk).json()["id"]
     foreign = store_finished_jobs(stack, "console-many", STORED_JOBS)[0]
     prediction = f"/predictions/{TENANT}/{succeeded['id']}"
     batch = f"/batches/{TENANT}/{created_batch['id']}"
@@ -97,6 +101,9 @@ def content(stack: Stack) -> Content:
         "concurrency": "/concurrency",
         "replays": "/replays",
         "queues": "/dead-letters",
+        "bulk operations": "/bulk-operations",
+        "bulk operation": f"/bulk-operations/{operation}",
+        "new bulk operation": f"/bulk-operations/new?tenant={TENANT}&action=retry",
         "deliveries": f"/deliveries?tenant={TENANT}",
         "endpoint": f"/endpoints/{TENANT}/{endpoint}",
         "usage": "/usage",
@@ -308,6 +315,39 @@ def test_faults_are_found_and_resolved_in_the_console(
     page.click("summary:has-text('Retry')")
     page.click("text=Retry the prediction")
     assert "run again as this new one" in console.get_text()
+
+
+def test_all_that_match_are_retried_in_bulk(stack: Stack, make_console: Callable[..., Console]) -> None:
+    tenant = f"console-bulk-{secrets.token_hex(4)}"
+    store_finished_jobs(stack, tenant, 3, JobStatus.FAILED)
+    store_finished_jobs(stack, tenant, 1)
+    plain = make_console(java_script_enabled=False)
+    plain.sign_in(stack.admin_key)
+    plain.open(f"/predictions?tenant={tenant}&status=failed")
+    plain.page.click("text=Act on all that match…")
+    plain.page.select_option("#action", "cancel")
+    plain.page.click("button:text-is('Count')")
+    assert "cancel applies to jobs that are" in plain.get_text()
+    plain.page.select_option("#action", "retry")
+    plain.page.click("button:text-is('Count')")
+    assert "3 predictions match" in plain.get_text()
+    plain.page.click("text=Retry 3 predictions")
+    assert "The operation has started" in plain.get_text()
+    path = plain.page.url.partition("/console")[2].partition("?")[0]
+
+    console = make_console()
+    console.sign_in(stack.admin_key)
+    console.open(path)
+    # The page refreshes itself.
+    console.page.wait_for_selector(".badge:text-is('succeeded')", timeout=90_000)
+
+    assert console.page.locator(".stat:has-text('done') b").inner_text() == "3"
+    assert console.page.locator("text=Cancel…").count() == 0
+    console.open("/bulk-operations")
+    assert tenant in console.get_text()
+    console.open(f"/predictions?tenant={tenant}")
+    assert console.page.locator("#live tbody tr").count() == 7
+    assert console.complaints == []
 
 
 def test_pages_are_fast_and_small(stack: Stack, content: Content) -> None:

@@ -15,7 +15,7 @@ from tools.local.stack import Stack
 EVENTS_FOLDER = ROOT / "events"
 HTTP_FUNCTIONS = ("admin", "catalog", "endpoints", "files", "ingest", "query", "webhook")
 QUEUE_FUNCTIONS = ("deliver", "dispatch", "harvest", "track")
-SCHEDULES = ("admin/maintain_accounts", "admin/schedule")
+SCHEDULES = ("admin/continue_bulk_operations", "admin/maintain_accounts", "admin/schedule")
 _README_ROW = re.compile(r"\| \[.*?\]\((?P<sample>\S+)\.json\) \| .*: (?P<status>4\d\d)\b")
 DOCUMENTED_STATUSES = {
     row["sample"]: int(row["status"])

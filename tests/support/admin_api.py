@@ -17,8 +17,12 @@ from replicate_proxy.audit.trail import AuditTrail
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
+from replicate_proxy.aws.bulk_store import DynamoBulkStore
+from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.aws.lease import Lease
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.costs.money import MICRO_PER_USD
@@ -27,6 +31,9 @@ from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
+from replicate_proxy.operations.bulk.actions import build_actions
+from replicate_proxy.operations.bulk.service import BulkService
+from replicate_proxy.operations.bulk.worker import BulkWorker
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
 from replicate_proxy.operations.job_actions import JobActions
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
@@ -56,7 +63,7 @@ from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.accounts import FakeAccounts
 from tests.support.audit import build_audit_store
-from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
+from tests.support.aws import CONTROL_TABLE, JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
 from tests.support.concurrency import Concurrency
 from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus, FakeHarvestQueue
@@ -166,6 +173,19 @@ class FakeParameter:
 
 
 @dataclass
+class FakeWorkerStarter:
+    """A WorkerStarter that counts its calls, and fails with `error`."""
+
+    count: int = 0
+    error: Exception | None = None
+
+    def start(self) -> None:
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass
 class AdminApi:
     """The admin API, and the fakes of everything that it reads or changes."""
 
@@ -198,6 +218,7 @@ class AdminApi:
     check_pause: Callable[[str], None] = lambda _tenant: None
     checkpoint: Callable[[str], None] = no_checkpoint
     dynamodb: Any = field(default_factory=lambda: create_in_memory_aws().client("dynamodb"))
+    worker_starter: FakeWorkerStarter = field(default_factory=FakeWorkerStarter)
     accounts: FakeAccounts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -298,9 +319,10 @@ class AdminApi:
                 ),
                 audit=trail,
                 jobs=self.jobs,
-                job_search=JobSearch(self.job_index, UsageReader(self.usage), self.clock),
+                job_search=self.job_search,
                 job_actions=self.job_actions,
                 job_retries=self.job_retries,
+                bulk=self.bulk,
                 storyteller=JobStoryteller(
                     jobs=self.jobs,
                     documents=self.documents,
@@ -316,6 +338,38 @@ class AdminApi:
             ),
         )
         return router
+
+    @property
+    def job_search(self) -> JobSearch:
+        return JobSearch(self.job_index, UsageReader(self.usage), self.clock)
+
+    @property
+    def bulk_store(self) -> DynamoBulkStore:
+        return DynamoBulkStore(self.dynamodb, JOBS_TABLE, self.clock, retention_days=30)
+
+    @property
+    def bulk(self) -> BulkService:
+        return BulkService(
+            store=self.bulk_store,
+            search=self.job_search,
+            idempotency=DynamoIdempotencyStore(self.dynamodb, JOBS_TABLE),
+            starter=self.worker_starter,
+            audit=self.audit,
+            clock=self.clock,
+        )
+
+    @property
+    def bulk_worker(self) -> BulkWorker:
+        return BulkWorker(
+            store=self.bulk_store,
+            jobs=self.jobs,
+            actions=build_actions(self.job_actions, self.job_retries),
+            lease=Lease(ControlTable(self.dynamodb, CONTROL_TABLE), "bulk-operations", self.clock),
+            audit=self.audit,
+            clock=self.clock,
+            sleep=self.sleep,
+            checkpoint=self.checkpoint,
+        )
 
     @property
     def updater(self) -> JobUpdater:
@@ -383,10 +437,13 @@ class AdminApi:
         *,
         scopes: str | None = "admin",
         if_match: str | None = None,
+        idempotency_key: str | None = None,
         **query: str,
     ) -> tuple[int, Any]:
         """Send a request to /admin/<path>; return the status and the parsed body."""
-        response = self.send(method, path, body, scopes=scopes, if_match=if_match, query=query)
+        named = {"If-Match": if_match, "Idempotency-Key": idempotency_key}
+        headers = {name: value for name, value in named.items() if value is not None}
+        response = self.send(method, path, body, scopes=scopes, headers=headers, query=query)
         return response["statusCode"], json.loads(response["body"]) if response["body"] else None
 
     def send(
@@ -396,7 +453,7 @@ class AdminApi:
         body: Any = None,
         *,
         scopes: str | None = "admin",
-        if_match: str | None = None,
+        headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Response:
         """Send a request to /admin/<path>."""
@@ -409,10 +466,7 @@ class AdminApi:
                 "path": f"/admin/{path}",
                 "pathParameters": {"proxy": path},
                 "queryStringParameters": dict(query) if query else None,
-                "headers": {
-                    "User-Agent": self.user_agent,
-                    **({} if if_match is None else {"If-Match": if_match}),
-                },
+                "headers": {"User-Agent": self.user_agent, **(headers or {})},
                 "body": None if body is None else json.dumps(body),
                 "requestContext": {"apiId": "api123", "stage": "prod", "authorizer": caller},
             },

@@ -46,6 +46,9 @@ class LambdaContext:
     invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:function"
     aws_request_id: str = "request"
 
+    def get_remaining_time_in_millis(self) -> int:
+        return 29_000
+
 
 CONTEXT: Any = LambdaContext()
 

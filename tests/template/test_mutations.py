@@ -175,7 +175,7 @@ CASES: list[Case] = [
     (
         messaging.check_redrives_of_invocations,
         "default",
-        remove_from_statement("AdminFunction", "InvokeAgain", "Resource/1"),
+        remove_from_statement("AdminFunction", "Invoke", "Resource/1"),
     ),
     (messaging.check_dead_letter_alarms, "default", put("SweepDeadLetterAlarm")),
     (messaging.check_dead_letter_alarms, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),

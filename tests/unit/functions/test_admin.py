@@ -14,8 +14,19 @@ from functions.admin import app
 from functions.authorize import app as authorize
 from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.audit.model import Actor
-from replicate_proxy.bootstrap.admin import build_account_service
-from tests.support.aws import CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE, create_control_table
+from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.bootstrap.admin import build_account_service, build_admin_services
+from replicate_proxy.jobs.model import EndReason, JobStatus
+from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus
+from replicate_proxy.operations.job_search import JobFilter
+from tests.support.aws import (
+    CONTROL_TABLE,
+    DELIVERIES_TABLE,
+    JOBS_TABLE,
+    create_control_table,
+    create_jobs_table,
+)
+from tests.support.builders import make_job
 from tests.support.handlers import CONTEXT, aws_account, load_event
 
 if TYPE_CHECKING:
@@ -92,6 +103,27 @@ def test_schedule_refreshes_replicates_webhook_secret() -> None:
         assert app.lambda_handler(load_event("admin/schedule"), CONTEXT) is None
     parameter = ssm.get_parameter(Name=os.environ["REPLICATE_WEBHOOK_SECRET"], WithDecryption=True)
     assert parameter["Parameter"]["Value"] == SECRET
+
+
+def test_worker_retries_what_a_bulk_operation_lists() -> None:
+    create_jobs_table()
+    boto3.client("events").create_event_bus(Name="proxy")
+    jobs = DynamoJobStore(boto3.client("dynamodb"), JOBS_TABLE)
+    failed = make_job(JobStatus.FAILED, end_reason=EndReason.REPORTED)
+    jobs.create(failed)
+    status, preview = call("count_bulk_operation")
+    assert (status, preview["matched"]) == (200, 1)
+    with acting_as(Actor(key_id="operator")):
+        build_admin_services().bulk.start(BulkAction.RETRY, JobFilter(tenant="acme"), 1)
+
+    assert app.lambda_handler(load_event("admin/continue_bulk_operations"), CONTEXT) is None
+
+    (operation,) = build_admin_services().bulk.list_newest(before_id=None, limit=10)
+    assert (operation.status, operation.done) == (BulkStatus.SUCCEEDED, 1)
+    stored = jobs.get("acme", failed.id)
+    assert stored is not None
+    assert stored.retried_as is not None
+    assert jobs.get("acme", stored.retried_as) is not None
 
 
 def test_schedule_refreshes_the_webhook_secrets_of_tenants_accounts() -> None:

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import TYPE_CHECKING
 
 import boto3
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
 OPERATOR_PAGES = (
     *(
+        "/bulk-operations",
+        "/bulk-operations/new",
+        "/bulk-operations/new?action=retry&status=failed",
         "/concurrency",
         "/replays",
         "/dead-letters",
@@ -487,7 +491,91 @@ def test_cancel_is_requested_and_recorded(tenant: Browser) -> None:
     stored = get_job_store().get("acme", job.id)
     assert stored is not None
     assert stored.status is JobStatus.CANCELED
-    assert [record.action for record in list_audit()] == ["prediction.cancel"]
+    assert [record.action for record in list_audit()] == ["job.cancel"]
+
+
+def test_too_late_cancel_says_so(tenant: Browser) -> None:
+    job = make_finished_job()
+    page = tenant.post(f"/predictions/acme/{job.id}/cancel")
+    assert (page.status, "Job has ended" in page.text) == (409, True)
+
+
+def test_operator_retries_a_failed_prediction_once(operator: Browser, tenant: Browser) -> None:
+    job = store_job(make_job(JobStatus.FAILED, created_at=datetime.now(UTC), end_reason=EndReason.REPORTED))
+    path = f"/predictions/acme/{job.id}"
+    assert "Retry" in operator.get(path).text
+    first, second = operator.post(f"{path}/retry"), operator.post(f"{path}/retry")
+    assert first.location == second.location
+    assert job.id not in first.location
+    assert {record.action for record in list_audit()} == {"job.retry"}
+    page = operator.post(f"{path}/redeliver")
+    assert (page.status, "No deliveries" in page.text) == (409, True)
+    page = operator.post(f"{path}/harvest")
+    assert (page.status, "No output" in page.text) == (409, True)
+    assert "Retry" not in tenant.get(path).text
+    for action in ("retry", "harvest", "redeliver"):
+        assert tenant.post(f"{path}/{action}").status == 404
+
+
+# Bulk operations
+
+
+def test_all_that_match_are_acted_on_once_confirmed(operator: Browser) -> None:
+    now = datetime.now(UTC)
+    for number in range(2):
+        store_job(make_job(JobStatus.FAILED, created_at=now - timedelta(seconds=number + 1)))
+    assert "Act on all that match" not in operator.get("/predictions").text
+    listed = operator.get("/predictions?status=failed&tenant=acme")
+    (link,) = re.findall(r'href="[^"]*/console(/bulk-operations/new\?[^"]*)"', listed.html)
+    page = operator.get(f"{unescape(link)}&action=retry")
+    assert "2 predictions match" in page.text
+    form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.html))
+    del form["csrf"]
+
+    wrong = operator.post("/bulk-operations", {**form, "expected_count": "3"})
+    assert (wrong.status, "Count has changed" in wrong.text) == (409, True)
+    started = operator.post("/bulk-operations", form)
+    assert started.status == 303
+    # A second click
+    assert operator.post("/bulk-operations", form).location == started.location
+    path = started.location.partition("?")[0]
+    page = operator.get(path)
+    assert "running" in page.text
+    assert 'hx-trigger="every 2s"' in page.html
+    assert path in operator.get("/bulk-operations").html
+
+    assert operator.post(f"{path}/cancel").status == 303
+    page = operator.get(path)
+    assert "canceled" in page.text
+    assert "hx-trigger" not in page.html
+    assert [record.source for record in list_audit()] == ["console", "console"]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"action": "explode", "status": "failed", "expected_count": "1"}, "must be one of"),
+        ({"action": "retry", "expected_count": "1"}, "at least one criterion"),
+        ({"action": "retry", "status": "failed"}, "must be the number of predictions"),
+        ({"action": "retry", "status": "failed", "expected_count": "0"}, "Nothing matches"),
+        ({"action": "cancel", "status": "failed", "expected_count": "1"}, "cancel applies to"),
+    ],
+)
+def test_bulk_operation_that_cannot_be_meant_is_not_started(
+    operator: Browser, form: dict[str, str], expected: str
+) -> None:
+    page = operator.post("/bulk-operations", form)
+    assert page.status in {409, 422}
+    assert expected in page.text
+    assert "No bulk operations" in operator.get("/bulk-operations").text
+
+
+def test_bulk_operations_are_not_for_tenants(tenant: Browser, operator: Browser) -> None:
+    assert "Act on all" not in tenant.get("/predictions?status=failed").text
+    form = {"action": "retry", "status": "failed", "expected_count": "1"}
+    assert tenant.post("/bulk-operations", form).status == 404
+    assert operator.get("/bulk-operations/01kg0000000000000000000000").status == 404
+    assert operator.post("/bulk-operations/odd/cancel").status == 404
 
 
 # Webhooks

@@ -10,6 +10,8 @@ from moto import mock_aws
 
 from functions.sweep import app
 from replicate_proxy.aws.lease import Lease
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.operations.bulk.continuation import BulkContinuation
 from replicate_proxy.services.sweep import SweepResult
 from tests.support.aws import create_control_table
 from tests.support.clock import NOW, FakeClock
@@ -37,6 +39,17 @@ class FakeSweep:
         self.invokes_handler = False
         self.deadlines: list[datetime] = []
         self.nested_responses: list[dict[str, Any]] = []
+        self.bulk_operations: list[str] = []
+        self.started_workers = 0
+        self.start_error: Exception | None = None
+
+    def list_ids(self, limit: int) -> list[str]:
+        return self.bulk_operations[:limit]
+
+    def start(self) -> None:
+        self.started_workers += 1
+        if self.start_error is not None:
+            raise self.start_error
 
     def enqueue_due(self, now: datetime, until: datetime) -> int:
         return 0
@@ -62,6 +75,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
         monkeypatch.setattr(app, "build_delivery_sweep", lambda: sweep)
         monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
         monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
+        monkeypatch.setattr(app, "build_bulk_continuation", lambda: BulkContinuation(sweep, sweep))
         yield sweep
 
 
@@ -75,3 +89,14 @@ def test_sweep_during_another_one_is_skipped(sweep: FakeSweep) -> None:
 def test_next_sweep_runs_after_the_end_of_the_last(sweep: FakeSweep) -> None:
     assert [app.lambda_handler({}, CONTEXT) for _ in range(2)] == [RESULT, RESULT]
     assert sweep.deadlines == [NOW + timedelta(seconds=47)] * 2
+
+
+def test_worker_of_bulk_operations_is_started_while_there_are_any(sweep: FakeSweep) -> None:
+    assert app.lambda_handler({}, CONTEXT) == RESULT
+    assert sweep.started_workers == 0
+
+    sweep.bulk_operations = ["o1", "o2"]
+    sweep.start_error = RetryableError("throttled")
+
+    assert app.lambda_handler({}, CONTEXT) == RESULT
+    assert sweep.started_workers == 1

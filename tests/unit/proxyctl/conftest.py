@@ -47,7 +47,11 @@ class Served:
             unquote(path.removeprefix("/admin/")),
             self.bodies[-1],
             scopes="admin" if request.headers["Authorization"] == f"Bearer {ADMIN_KEY}" else None,
-            if_match=request.headers.get("If-Match"),
+            headers={
+                name: request.headers[name]
+                for name in ("If-Match", "Idempotency-Key")
+                if name in request.headers
+            },
             query=dict(parse_qsl(url.query)),
         )
         return response["statusCode"], dict(response["headers"]), response["body"] or ""

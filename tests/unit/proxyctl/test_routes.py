@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from tests.unit.proxyctl.conftest import Outcome, Served
 
-# Placeholders: KEY, JOB (failed) and ACTIVE (queued) are IDs, FILE and DOCUMENT are files with a model entry
-# and with all entries.
+# Placeholders: KEY, JOB (failed), ACTIVE (queued) and BULK (running) are IDs, FILE and DOCUMENT are files
+# with a model entry and with all entries.
 COMMANDS = [
     "keys list",
     "keys list acme",
@@ -89,6 +90,11 @@ COMMANDS = [
     "jobs cancel ACTIVE",
     "jobs retry JOB",
     "jobs retry JOB --tenant acme",
+    "bulk start retry --status failed --yes",
+    "bulk start redeliver --tenant acme --older-than 0 --expected-count 2",
+    "bulk list",
+    "bulk show BULK",
+    "bulk cancel BULK",
     "audit list --action tenant.put --limit 5",
     "audit export",
     "audit verify",
@@ -113,10 +119,13 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
     served.api.accounts.names[TOKEN] = "acme-corp"
     call("PUT", "tenants/acme/replicate-token", {"token": TOKEN})
     monkeypatch.setenv("TENANT_REPLICATE_TOKEN", TOKEN)
-    job = make_job(JobStatus.FAILED, created_at=NOW, error="bad input")
-    active = make_job(created_at=NOW)
+    # Bulk operations act on what was created before them.
+    job = make_job(JobStatus.FAILED, created_at=NOW - timedelta(seconds=1), error="bad input")
+    active = make_job(created_at=NOW - timedelta(seconds=1))
     for stored in (job, active):
         served.api.jobs.create(stored)
+    body = {"action": "redeliver", "filter": {"tenant": "acme"}, "expected_count": 2}
+    operation = call("POST", "bulk-operations", body)[1]
     letter = DeadLetter(id="m1", receipt_handle="r1", sent_at=NOW, receive_count=5, body='{"tenant": "acme"}')
     served.api.queues.messages["q/dispatch-dead"] = [letter]
     period = {"from": "2026-01-29T00:00:00Z", "to": "2026-01-30T00:00:00Z"}
@@ -129,6 +138,7 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "JOB": job.id,
         "ACTIVE": active.id,
         "REPLAY": replay["id"],
+        "BULK": operation["id"],
         "FILE": str(entry),
         "DOCUMENT": str(document),
     }

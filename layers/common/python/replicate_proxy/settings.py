@@ -273,6 +273,12 @@ USAGE_PLAN_PREFIX = _text(
     ("admin", "console"),
     "Prefix of the names of this stack's usage plans",
 )
+ADMIN_FUNCTION = _text(
+    "ADMIN_FUNCTION",
+    "",
+    ("admin", "console", "sweep"),
+    "Name of the admin function, which works on bulk operations",
+)
 DEFAULT_RATE_LIMIT = _number(
     "DEFAULT_RATE_LIMIT", 10, ("admin", "console"), "Rate limit of a key that has no limits", "requests/s"
 )

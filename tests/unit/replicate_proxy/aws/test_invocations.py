@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from replicate_proxy.aws.invocations import FailedInvocations, parse_invocation
+from replicate_proxy.aws.invocations import AsyncInvocation, FailedInvocations, parse_invocation
 from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.operations.dead_letters import (
     DeadLetter,
@@ -136,3 +136,15 @@ def test_redrive_keeps_messages_whose_invocation_fails_or_is_unknown() -> None:
     result = service.redrive("sweep", DeadLetterFilter(), limit=10, rate_per_second=100)
     assert (result.handled, result.skipped) == (0, 2)
     assert (queues.messages, queues.hidden_ids) == ({"q/dead": [failed_batch, other]}, set())
+
+
+def test_worker_is_invoked_without_waiting() -> None:
+    client = FakeLambda()
+    AsyncInvocation(cast(Any, client), "proxy-admin", {"task": "work"}).start()
+    assert client.invocations == [("proxy-admin", "Event", {"task": "work"})]
+
+
+def test_start_of_worker_is_retryable_when_invoke_fails() -> None:
+    client = FakeLambda(error=make_client_error("TooManyRequestsException"))
+    with pytest.raises(RetryableError):
+        AsyncInvocation(cast(Any, client), "proxy-admin", {}).start()

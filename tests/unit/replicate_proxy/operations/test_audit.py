@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from replicate_proxy.jobs.model import EndReason, JobStatus
 from tests.support.accounts import OWN_SECRET
 from tests.support.admin_api import NEW_SECRET
 from tests.support.builders import make_job
+from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from tests.support.admin_api import AdminApi
@@ -22,7 +24,6 @@ CONSOLE_ACTIONS = frozenset(
         AuditAction.CREATE_CONSOLE_LINK,
         AuditAction.OPEN_CONSOLE_LINK,
         AuditAction.CREATE_PREDICTION,
-        AuditAction.CANCEL_PREDICTION,
         AuditAction.CANCEL_BATCH,
         AuditAction.CREATE_ENDPOINT,
         AuditAction.UPDATE_ENDPOINT,
@@ -30,7 +31,9 @@ CONSOLE_ACTIONS = frozenset(
         AuditAction.TEST_ENDPOINT,
     }
 )
-API_ACTIONS = frozenset(AuditAction) - CONSOLE_ACTIONS
+# The worker's record of the end, see bulk/test_bulk_operations.py.
+WORKER_ACTIONS = frozenset({AuditAction.END_BULK_OPERATION})
+API_ACTIONS = frozenset(AuditAction) - CONSOLE_ACTIONS - WORKER_ACTIONS
 TOKEN = "r8_TheTokenOfAcmeAtReplicate0001"
 ENTRY = {"target": "acme/model", "forced": {"api_token": "a secret value"}}
 
@@ -71,10 +74,13 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("POST", "breaker/reset", {})
     api.call("POST", "tenants/acme/redeliver", {"since": "2026-01-01T00:00:00Z"})
     api.call("POST", "tenants/acme/deliveries/d1/redeliver", {})
-    job = make_job(JobStatus.FAILED, end_reason=EndReason.REPORTED)
+    job = make_job(JobStatus.FAILED, end_reason=EndReason.REPORTED, created_at=NOW - timedelta(seconds=1))
     api.jobs.create(job)
     for action in ("cancel", "redeliver", "harvest", "retry"):
         api.call("POST", f"jobs/acme/{job.id}/{action}", {})
+    body = {"action": "retry", "filter": {"status": "failed"}, "expected_count": 1}
+    operation = api.call("POST", "bulk-operations", body)[1]
+    api.call("POST", f"bulk-operations/{operation['id']}/cancel", {})
     api.secret = NEW_SECRET
     api.call("POST", "webhook-secret/refresh", {})
     return dict(key)

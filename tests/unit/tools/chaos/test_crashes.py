@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from replicate_proxy.testing.checkpoints import CHECKPOINTS
-from tools.chaos.crashes import CrashInjector, count_required_crashes, count_wanted_crashes
+from tools.chaos.crashes import (
+    PIPELINE_CHECKPOINTS,
+    CrashInjector,
+    count_required_crashes,
+    count_wanted_crashes,
+)
 
 CHECKPOINT, OTHER_CHECKPOINT = "dispatch.prediction_created", "harvest.files_stored"
 
@@ -29,7 +33,7 @@ def read_rates(injector: CrashInjector) -> dict[str, float]:
 
 
 def test_start_gives_every_checkpoint_a_rate(injector: CrashInjector) -> None:
-    assert set(read_rates(injector)) == set(CHECKPOINTS)
+    assert set(read_rates(injector)) == set(PIPELINE_CHECKPOINTS)
     assert min(read_rates(injector).values()) > 0
 
 

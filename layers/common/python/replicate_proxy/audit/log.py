@@ -116,6 +116,8 @@ class StoredAuditLog:
         self, action: AuditAction, change: AuditedChange, tenant: str | None, parameters: Any
     ) -> AuditIntent:
         actor, now = get_actor(), self._clock.now()
+        if actor.bulk_operation is not None:
+            parameters = {**(parameters or {}), "bulk_operation": actor.bulk_operation}
         return AuditIntent(
             id=generate_id(now),
             started_at=format_timestamp(now),

@@ -56,6 +56,9 @@ class AuditAction(StrEnum):
     REDELIVER_JOB = "job.redeliver"
     HARVEST_JOB = "job.harvest"
     RETRY_JOB = "job.retry"
+    START_BULK_OPERATION = "bulk_operation.start"
+    CANCEL_BULK_OPERATION = "bulk_operation.cancel"
+    END_BULK_OPERATION = "bulk_operation.end"
     REDELIVER = "delivery.redeliver"
     REDELIVER_FAILED = "deliveries.redeliver"
     TRIP_BREAKER = "breaker.trip"
@@ -66,7 +69,6 @@ class AuditAction(StrEnum):
     CREATE_CONSOLE_LINK = "console_link.create"
     OPEN_CONSOLE_LINK = "console_link.open"
     CREATE_PREDICTION = "prediction.create"
-    CANCEL_PREDICTION = "prediction.cancel"
     CANCEL_BATCH = "batch.cancel"
     CREATE_ENDPOINT = "endpoint.create"
     UPDATE_ENDPOINT = "endpoint.update"
@@ -94,11 +96,15 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who makes a change: the ID of an API key, or `jwt:<subject>`."""
+    """Who makes a change: the ID of an API key, or `jwt:<subject>`.
+
+    `bulk_operation` is the ID of the operation that the change is a part of.
+    """
 
     key_id: str
     source: AuditSource = AuditSource.API
     correlation_id: str = ""
+    bulk_operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Repeating failed Lambda invocations: scheduled runs, and batches of the table's stream."""
+"""Lambda invocations: starting one, and repeating those that failed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from types_boto3_lambda import LambdaClient
 
     from replicate_proxy.operations.dead_letters import DeadLetter
@@ -44,6 +46,21 @@ def parse_invocation(message: DeadLetter) -> Invocation:
     # The consumer of the stream has no dead-letter queue for asynchronous invocations, so a failure would be
     # lost: the message stays until a synchronous invocation succeeds.
     return Invocation(function_arn, message.body, waits_for_result=True)
+
+
+class AsyncInvocation:
+    """Invokes a function with a payload, without waiting for the result: the WorkerStarter port."""
+
+    def __init__(self, client: LambdaClient, function_name: str, payload: Mapping[str, str]) -> None:
+        self._client = client
+        self._function_name = function_name
+        self._payload = json.dumps(payload).encode()
+
+    def start(self) -> None:
+        with translate_aws_errors("invoke function"):
+            self._client.invoke(
+                FunctionName=self._function_name, InvocationType="Event", Payload=self._payload
+            )
 
 
 class FailedInvocations:

@@ -13,22 +13,26 @@ from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.budget_store import DynamoBudgetStore
+from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
+from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
+from replicate_proxy.bootstrap.bulk_worker import build_worker_starter
 from replicate_proxy.bootstrap.concurrency import build_concurrency_service
 from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
-from replicate_proxy.bootstrap.environment import clock, env
+from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.ingest import build_creator, build_parser
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_updater
@@ -50,6 +54,9 @@ from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
+from replicate_proxy.operations.bulk.actions import build_actions
+from replicate_proxy.operations.bulk.service import BulkService
+from replicate_proxy.operations.bulk.worker import BulkWorker
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.job_actions import JobActions
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
@@ -79,6 +86,7 @@ from replicate_proxy.settings import (
     ENABLE_USAGE_PLANS,
     HARVEST_DEAD_LETTER_QUEUE_URL,
     HARVEST_QUEUE_URL,
+    JOB_RETENTION_DAYS,
     KMS_KEY_ID,
     NOTIFY_DEAD_LETTER_QUEUE_URL,
     NOTIFY_QUEUE_URL,
@@ -145,11 +153,9 @@ def build_admin_services() -> AdminServices:
     budget_store = DynamoBudgetStore(get_client("dynamodb"), env[USAGE_TABLE])
     usage_plan_keys = UsagePlanKeys(gateway, default_limits=_build_default_limits(env))
     audit = build_audit_log()
+    job_search = _build_job_search()
     keys = _build_keys(gateway, usage_plan_keys, budget_store, audit)
     concurrency = build_concurrency_service(audit)
-    search = JobSearch(
-        DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]), build_usage_reader(), clock
-    )
     queues = build_dead_letter_queues(env, FailedInvocations(get_client("lambda")))
     return AdminServices(
         keys=keys,
@@ -181,19 +187,42 @@ def build_admin_services() -> AdminServices:
         ),
         audit=build_audit_trail(),
         jobs=build_job_store(),
-        job_search=search,
+        job_search=job_search,
         batches=BatchList(build_batch_store()),
         queues=build_queue_monitor(queues),
-        replicate=build_replicate_status(search),
+        replicate=build_replicate_status(job_search),
         replays=build_replay_service(audit),
         job_actions=_build_job_actions(audit),
         job_retries=_build_job_retries(audit),
+        bulk=BulkService(
+            store=_build_bulk_store(),
+            search=job_search,
+            idempotency=DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
+            starter=build_worker_starter(),
+            audit=audit,
+            clock=clock,
+        ),
         storyteller=_build_storyteller(),
         renderer=PredictionRenderer(build_document_store()),
         budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
         accounts=build_account_service(),
         get_account_breaker=lambda tenant, name: build_circuit_breakers().of(Account(tenant, name)),
         clock=clock,
+    )
+
+
+@cache
+def build_bulk_worker() -> BulkWorker:
+    audit = build_audit_log()
+    return BulkWorker(
+        store=_build_bulk_store(),
+        jobs=build_job_store(),
+        actions=build_actions(_build_job_actions(audit), _build_job_retries(audit)),
+        lease=Lease(build_control_table(), "bulk-operations", clock),
+        audit=audit,
+        clock=clock,
+        sleep=time.sleep,
+        checkpoint=checkpoint,
     )
 
 
@@ -231,6 +260,16 @@ def _build_keys(
         audit=audit,
         find_budget=budgets.find_budget,
     )
+
+
+def _build_job_search() -> JobSearch:
+    index = DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
+    return JobSearch(index, build_usage_reader(), clock)
+
+
+def _build_bulk_store() -> DynamoBulkStore:
+    client, table = get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]
+    return DynamoBulkStore(client, table, clock, env[JOB_RETENTION_DAYS])
 
 
 def _build_storyteller() -> JobStoryteller:

@@ -174,6 +174,8 @@ def describe_error(error: Exception) -> dict[str, Any]:
 # What a change has done, by the name that the address of the next page has.
 _NOTICES = {
     "cancel": "The cancel is requested.",
+    "bulk_started": "The operation has started.",
+    "bulk_canceled": "The operation is canceled.",
     "created": "The prediction is created.",
     "redelivered": "The delivery is enqueued again.",
     "tested": "A test event is on its way.",

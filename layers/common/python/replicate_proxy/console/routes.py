@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.console.page import Site
 from replicate_proxy.console.pages.audit import add_audit_page
 from replicate_proxy.console.pages.batches import add_batch_pages
+from replicate_proxy.console.pages.bulk_operations import add_bulk_operation_pages
 from replicate_proxy.console.pages.concurrency import add_concurrency_page
 from replicate_proxy.console.pages.dead_letters import add_dead_letter_pages
 from replicate_proxy.console.pages.deliveries import add_delivery_pages
@@ -44,6 +45,7 @@ def build_console_router(
     add_overview_page(pages, services)
     add_prediction_pages(pages, services)
     add_batch_pages(pages, services)
+    add_bulk_operation_pages(pages, services)
     add_delivery_pages(pages, services)
     add_dead_letter_pages(pages, services)
     add_replay_page(pages, services)

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.model import Delivery
 
 
+class NothingToDoError(ApiError):
+    """What is asked for is done already, or there is nothing to do it to."""
+
+    def __init__(self, title: str, detail: str) -> None:
+        super().__init__(409, title, detail)
+
+
 class JobDeliveries(Protocol):
     """The deliveries of a job: a part of `webhooks.ports.DeliveryStore`."""
 
@@ -67,7 +74,7 @@ class JobActions:
             AuditAction.CANCEL_JOB, build_job_target(tenant, job_id), tenant=tenant, before=describe_job(job)
         ) as change:
             if job.is_terminal:
-                raise ApiError(409, "Job has ended", f"The job has ended as {job.status}, nothing runs")
+                raise NothingToDoError("Job has ended", f"The job has ended as {job.status}, nothing runs")
             job = self.canceler.request_cancel(job)
             if job.status is JobStatus.HARVESTING:
                 raise ApiError(
@@ -87,8 +94,7 @@ class JobActions:
             deliveries = sorted(self.deliveries.list_by_job(tenant, job_id), key=lambda each: each.sequence)
             change.before = {delivery.id: delivery.status.value for delivery in deliveries}
             if not deliveries:
-                raise ApiError(
-                    409,
+                raise NothingToDoError(
                     "No deliveries",
                     "The job has no webhook, and no endpoint subscribes to its events, or they have expired",
                 )
@@ -130,7 +136,7 @@ class JobActions:
             raise ApiError(409, "No output", f"The job has {job.status} and has no output; retry it")
         left = sum(not record.is_stored for record in load_file_records(job, self.documents))
         if not left:
-            raise ApiError(409, "All files are stored", "The job has no file that is left at Replicate")
+            raise NothingToDoError("All files are stored", "The job has no file that is left at Replicate")
         if source_expired(job, now):
             ended_at = job.completed_at or job.created_at
             raise ApiError(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import batched
 from typing import TYPE_CHECKING
 
 from replicate_proxy.ids import min_id_at
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
+from replicate_proxy.operations.job_ports import UnfinishedJobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date, datetime
 
     from replicate_proxy.jobs.model import EndReason, Job
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # A page reads at most so many parts of an index, and goes on by cursor.
 _MAX_READS = 10
+# A list of all matches reads more: entries of an index, and jobs whose entries do not say if they match.
+_MAX_LISTED_ENTRIES = 50_000
+_MAX_LISTED_JOBS = 10_000
 # BatchGetItem reads at most 100 items.
 _BATCH_SIZE = 100
 _INDEX_READ_SIZE = 1000
@@ -60,6 +64,14 @@ class JobFilter:
             and (entry.end_reason is None or self.end_reason in (None, entry.end_reason))
         )
 
+    def is_decided_by(self, entry: JobEntry) -> bool:
+        """Return whether a job that may match by its index entry does."""
+        return (
+            self.model is None
+            and (not self.statuses or entry.status is not None)
+            and (self.end_reason is None or entry.end_reason is not None)
+        )
+
     def matches(self, job: Job) -> bool:
         return (
             (not self.statuses or job.status in self.statuses)
@@ -80,6 +92,14 @@ class JobSearchPage:
 
     jobs: tuple[Job, ...]
     next_before_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobMatches:
+    """The index entries of matching jobs, newest first; incomplete if more match, or may do so."""
+
+    entries: tuple[JobEntry, ...]
+    is_complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +146,40 @@ class JobSearch:
             position = entries[-1].id
         return JobSearchPage(tuple(found), position)
 
+    def list_matches(self, job_filter: JobFilter, *, limit: int) -> JobMatches:
+        """Return which jobs match, at most `limit`. What is read is bounded as well."""
+        unfinished = self._read_unfinished(job_filter) if _is_unfinished(job_filter) else None
+        entries = unfinished.entries if unfinished is not None else self._read_entries(job_filter)
+        is_complete = unfinished is None or unfinished.is_complete
+        found: list[JobEntry] = []
+        entry_count = job_count = 0
+        for some in batched(entries, _BATCH_SIZE, strict=False):
+            entry_count += len(some)
+            undecided = [
+                each for each in some if job_filter.may_match(each) and not job_filter.is_decided_by(each)
+            ]
+            job_count += len(undecided)
+            if entry_count > _MAX_LISTED_ENTRIES or job_count > _MAX_LISTED_JOBS:
+                return JobMatches(tuple(found), is_complete=False)
+            jobs = self._index.get_jobs(undecided) if undecided else {}
+            for entry in filter(job_filter.may_match, some):
+                job = jobs.get(entry.id)
+                if job_filter.is_decided_by(entry) or (job is not None and job_filter.matches(job)):
+                    found.append(entry)
+            if len(found) > limit:
+                return JobMatches(tuple(found[:limit]), is_complete=False)
+        return JobMatches(tuple(found), is_complete)
+
+    def _read_entries(self, job_filter: JobFilter) -> Iterator[JobEntry]:
+        """Yield the entries of the index that fits the filter, a part of it at a time."""
+        list_entries, position = self._choose_list(job_filter), job_filter.before_id
+        while True:
+            entries = list_entries(position, _INDEX_READ_SIZE)
+            yield from entries
+            if len(entries) < _INDEX_READ_SIZE:
+                return
+            position = entries[-1].id
+
     def count(self) -> JobCounts:
         """Count the unfinished jobs exactly, and by usage those that have ended since yesterday."""
         unfinished = self._index.list_unfinished()
@@ -146,13 +200,10 @@ class JobSearch:
 
     def _choose_list(self, job_filter: JobFilter) -> _ListEntries:
         statuses, min_id = job_filter.statuses, job_filter.min_id
-        if statuses and statuses <= ACTIVE_STATUSES:
+        if _is_unfinished(job_filter):
             return self._list_unfinished(job_filter)
-        if len(statuses) == 1 and statuses < TERMINAL_STATUSES - {JobStatus.SUCCEEDED}:
-            (status,) = statuses
-            return lambda before, size: self._index.list_ended(
-                status, before_id=before, min_id=min_id, limit=size
-            )
+        if statuses and statuses <= TERMINAL_STATUSES - {JobStatus.SUCCEEDED}:
+            return lambda before, size: self._list_ended(statuses, before, min_id, size)
         tenant = job_filter.tenant
         if tenant is not None:
             return lambda before, size: self._index.list_of_tenant(
@@ -160,23 +211,45 @@ class JobSearch:
             )
         return lambda before, size: self._index.list_all(before_id=before, min_id=min_id, limit=size)
 
+    def _list_ended(
+        self, statuses: Iterable[JobStatus], before: str | None, min_id: str | None, size: int
+    ) -> Sequence[JobEntry]:
+        """Return failed or canceled jobs, or both."""
+        entries = [
+            replace(entry, status=status)
+            for status in statuses
+            for entry in self._index.list_ended(status, before_id=before, min_id=min_id, limit=size)
+        ]
+        return sorted(entries, key=lambda entry: entry.id, reverse=True)[:size]
+
+    def _read_unfinished(self, job_filter: JobFilter) -> UnfinishedJobs:
+        """Return the unfinished jobs that may match, newest first, each once.
+
+        The index is in the order of their checks: a job that moves while it is read can be in it twice.
+        """
+        low, high = job_filter.min_id or "0", job_filter.before_id or "~"
+        unfinished = self._index.list_unfinished()
+        entries = {
+            entry.id: entry
+            for entry in unfinished.entries
+            if low <= entry.id < high and job_filter.may_match(entry)
+        }
+        newest_first = tuple(entries[job_id] for job_id in sorted(entries, reverse=True))
+        return UnfinishedJobs(newest_first, unfinished.is_complete)
+
     def _list_unfinished(self, job_filter: JobFilter) -> _ListEntries:
         """Read the index of unfinished jobs once: it is in another order."""
-        low = job_filter.min_id or "0"
-        entries = sorted(
-            (
-                entry
-                for entry in self._index.list_unfinished().entries
-                if entry.id >= low and job_filter.may_match(entry)
-            ),
-            key=lambda entry: entry.id,
-            reverse=True,
-        )
+        entries = self._read_unfinished(job_filter).entries
 
         def list_entries(before: str | None, size: int) -> Sequence[JobEntry]:
             return [entry for entry in entries if before is None or entry.id < before][:size]
 
         return list_entries
+
+
+def _is_unfinished(job_filter: JobFilter) -> bool:
+    """Return whether only unfinished jobs match, which have an index of their own."""
+    return bool(job_filter.statuses) and job_filter.statuses <= ACTIVE_STATUSES
 
 
 def _choose_read_size(job_filter: JobFilter, limit: int) -> int:

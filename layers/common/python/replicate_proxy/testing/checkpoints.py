@@ -50,6 +50,8 @@ CHECKPOINTS: Mapping[str, str] = {
     "deliver.delivery_claimed": "the delivery is claimed; the request is not sent",
     "deliver.request_sent": "the application has responded; the attempt is not stored",
     "deliver.attempt_stored": "the attempt is stored; the delivery's record is unchanged",
+    "admin.bulk_slice_done": "jobs of a bulk operation are acted on; its progress does not show it",
+    "admin.bulk_slice_saved": "the progress of a bulk operation is saved; the next slice is not begun",
     "deliver.result_stored": "the delivery's record is updated; the message is not deleted",
 }
 

@@ -25,6 +25,7 @@ from replicate_proxy.costs.money import parse_usd
 from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.jobs.model import FallbackCause
+from replicate_proxy.operations.bulk.model import MAX_JOBS, BulkAction
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
 from replicate_proxy.pauses.pause import PausedActivity, PauseMode
 
@@ -295,6 +296,29 @@ class DiscardBody(_DeadLetterFilterBody):
         if not (self.tenant or self.job_id or self.message_ids):
             raise ValueError("must name a tenant, a job_id or message_ids")
         return self
+
+
+class JobFilterBody(RequestBody):
+    """Which jobs: the parameters of GET /admin/jobs. Their values are checked where those are."""
+
+    status: str | None = None
+    tenant: str | None = None
+    model: str | None = None
+    error_class: str | None = None
+    older_than: Annotated[int, Field(ge=0, le=999_999_999)] | None = None
+    created_after: str | None = None
+    created_before: str | None = None
+
+    def to_texts(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
+class BulkOperationBody(RequestBody):
+    """POST /admin/bulk-operations: nothing is started without the number of jobs that are to match."""
+
+    action: BulkAction
+    filter: JobFilterBody
+    expected_count: Annotated[int, Field(ge=0, le=MAX_JOBS)] | None = None
 
 
 class PutReplicateTokenBody(RequestBody):

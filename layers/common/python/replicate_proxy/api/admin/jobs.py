@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE
+from replicate_proxy.api.admin.job_filters import FILTER_PARAMETERS, parse_filter_parameters
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_id_cursor
-from replicate_proxy.api.query_parameters import parse_time_parameter
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.costs.money import format_usd
 from replicate_proxy.errors import NotFoundError, parameter_error
 from replicate_proxy.ids import is_id
-from replicate_proxy.jobs.model import ACTIVE_STATUSES, EndReason, JobStatus
-from replicate_proxy.operations.job_search import JobFilter
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.jobs.model import Job
@@ -34,14 +27,8 @@ if TYPE_CHECKING:
 _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 100
 _LIMIT_PATTERN = re.compile(r"[0-9]{1,3}")
-_SECONDS_PATTERN = re.compile(r"[0-9]{1,9}")
-_UNFINISHED = "unfinished"
-_STATUSES = (*JobStatus, _UNFINISHED)
 JOB = "/admin/jobs/{tenant}/{id}"
-_PARAMETERS = (
-    *("id", "status", "tenant", "model", "error_class"),
-    *("older_than", "created_after", "created_before", "limit", "cursor"),
-)
+_PARAMETERS = ("id", *FILTER_PARAMETERS, "limit", "cursor")
 
 
 def add_job_routes(
@@ -64,7 +51,7 @@ def add_job_routes(
             job = jobs.get(entry.tenant, entry.id) if entry else None
             return json_response(200, build_page(request, [build_job_view(job)] if job else [], None))
         page = search.search(
-            _parse_filter(request, clock.now()),
+            parse_filter_parameters(request.query, clock.now()),
             before_id=decode_id_cursor(request.query.get("cursor")),
             limit=_parse_limit(request),
         )
@@ -159,53 +146,6 @@ def parse_job_id(request: Request) -> str:
     if not is_id(job_id):
         raise NotFoundError("no such job")
     return job_id
-
-
-def _parse_filter(request: Request, now: datetime) -> JobFilter:
-    tenant = request.query.get("tenant") or None
-    if tenant is not None and not is_tenant_name(tenant):
-        raise parameter_error("tenant", TENANT_NAME_RULE)
-    end_reason = _parse_error_class(request)
-    statuses = _parse_statuses(request)
-    created_before = parse_time_parameter(request, "created_before")
-    oldest = _parse_older_than(request, now)
-    bounds = [bound for bound in (created_before, oldest) if bound is not None]
-    return JobFilter(
-        # Nearly all jobs with a class are failed ones, which have an index.
-        statuses=frozenset({JobStatus.FAILED}) if end_reason and not statuses else statuses,
-        tenant=tenant,
-        model=request.query.get("model") or None,
-        end_reason=end_reason,
-        created_after=parse_time_parameter(request, "created_after"),
-        created_before=min(bounds, default=None),
-    )
-
-
-def _parse_statuses(request: Request) -> frozenset[JobStatus]:
-    """Return the statuses of `status`, a list with commas."""
-    names = [name for name in request.query.get("status", "").split(",") if name]
-    if any(name not in _STATUSES for name in names):
-        raise parameter_error("status", f"must be some of {', '.join(_STATUSES)}, with commas")
-    statuses = frozenset(JobStatus(name) for name in names if name != _UNFINISHED)
-    return statuses | ACTIVE_STATUSES if _UNFINISHED in names else statuses
-
-
-def _parse_error_class(request: Request) -> EndReason | None:
-    name = request.query.get("error_class")
-    if not name:
-        return None
-    if name not in EndReason:
-        raise parameter_error("error_class", f"must be one of {', '.join(EndReason)}")
-    return EndReason(name)
-
-
-def _parse_older_than(request: Request, now: datetime) -> datetime | None:
-    text = request.query.get("older_than")
-    if not text:
-        return None
-    if not _SECONDS_PATTERN.fullmatch(text):
-        raise parameter_error("older_than", "must be a number of seconds")
-    return now - timedelta(seconds=int(text))
 
 
 def _parse_limit(request: Request) -> int:

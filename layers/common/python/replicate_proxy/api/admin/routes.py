@@ -9,6 +9,7 @@ from replicate_proxy.api.admin.accounts import add_account_routes
 from replicate_proxy.api.admin.audit import add_audit_routes
 from replicate_proxy.api.admin.batches import add_admin_batch_routes
 from replicate_proxy.api.admin.budgets import add_budget_routes
+from replicate_proxy.api.admin.bulk_operations import add_bulk_operation_routes
 from replicate_proxy.api.admin.concurrency import add_concurrency_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
 from replicate_proxy.api.admin.job_actions import add_job_action_routes
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.accounts import AccountService
     from replicate_proxy.operations.breaker import BreakerService
     from replicate_proxy.operations.budgets import BudgetService
+    from replicate_proxy.operations.bulk.service import BulkService
     from replicate_proxy.operations.concurrency import ConcurrencyService
     from replicate_proxy.operations.dead_letters import DeadLetterService
     from replicate_proxy.operations.job_actions import JobActions
@@ -80,6 +82,7 @@ class AdminServices:
     storyteller: JobStoryteller
     job_actions: JobActions
     job_retries: JobRetries
+    bulk: BulkService
     renderer: PredictionRenderer
     accounts: AccountService
     get_account_breaker: Callable[[str, str], BreakerControl]
@@ -112,4 +115,5 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     )
     add_account_routes(router, services.accounts, services.get_account_breaker)
     add_job_action_routes(router, services.job_actions, services.job_retries)
+    add_bulk_operation_routes(router, services.bulk, services.clock)
     add_admin_usage_routes(router, services.usage, services.clock)

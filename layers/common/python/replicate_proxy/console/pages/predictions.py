@@ -27,6 +27,7 @@ from replicate_proxy.console.job_views import (
 from replicate_proxy.errors import NotFoundError, parameter_error
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.operations.bulk.model import describe_filter
 from replicate_proxy.operations.job_search import JobFilter
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.operations.job_search import JobSearchPage
 
 PAGE_SIZE = 50
 _PREDICTION = "/predictions/{tenant}/{id}"
@@ -59,15 +59,7 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.post(f"{_PREDICTION}/cancel")
     def cancel(page: Page) -> Response:
-        job = _find_job(page, services)
-        with services.audit.change(
-            AuditAction.CANCEL_PREDICTION,
-            f"jobs/{job.tenant}/{job.id}",
-            tenant=job.tenant,
-            before={"status": job.status.value},
-        ) as change:
-            change.after = {"status": services.canceler.request_cancel(job).status.value}
-        return page.redirect(f"/predictions/{job.tenant}/{job.id}", notice="cancel")
+        return _act(page, services, services.admin.job_actions.cancel, notice="cancel")
 
     @pages.post(f"{_PREDICTION}/retry", operator=True)
     def retry(page: Page) -> Response:
@@ -106,7 +98,9 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
 def _show_list(page: Page, services: ConsoleServices) -> Response:
     tenant = choose_tenant(page)
     names = list_tenant_names(services) if page.signed_in.is_operator else []
-    found = _search(page, services, tenant)
+    job_filter = _parse_filter(page, tenant)
+    before_id = decode_id_cursor(page.request.query.get("cursor") or None)
+    found = services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE)
     rows = build_job_rows(found.jobs, services.documents, services.images_url, page.now)
     next_id = found.next_before_id
     return page.render(
@@ -116,6 +110,7 @@ def _show_list(page: Page, services: ConsoleServices) -> Response:
         statuses=[status.value for status in JobStatus],
         ages=list(AGES),
         rows=rows,
+        bulk_url=_build_bulk_url(page, job_filter),
         next_url=None if next_id is None else page.url_with(cursor=encode_cursor((next_id,))),
     )
 
@@ -137,17 +132,20 @@ def list_tenant_names(services: ConsoleServices) -> list[str]:
     return sorted(names | {key.tenant for key in services.admin.keys.list()})
 
 
-def _search(page: Page, services: ConsoleServices, tenant: str | None) -> JobSearchPage:
-    """Return the jobs of a page; they may be fewer, or none, although others follow."""
+def _build_bulk_url(page: Page, job_filter: JobFilter) -> str | None:
+    """Return where operators act on all that match, None if the filter selects everything."""
+    values = describe_filter(job_filter)
+    return page.url("/bulk-operations/new", **values) if page.signed_in.is_operator and values else None
+
+
+def _parse_filter(page: Page, tenant: str | None) -> JobFilter:
     status, age = _parse_status(page), _parse_age(page)
-    job_filter = JobFilter(
+    return JobFilter(
         statuses=frozenset({status}) if status else frozenset(),
         tenant=tenant,
         model=_parse_model(page),
         created_after=page.now - age if age else None,
     )
-    before_id = decode_id_cursor(page.request.query.get("cursor") or None)
-    return services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE)
 
 
 def _parse_status(page: Page) -> JobStatus | None:
@@ -214,6 +212,8 @@ def _show(
     ]
     return page.render(
         "prediction.html",
+        status=problem["status"] if problem else 200,
+        problem=problem,
         job=job,
         view=view,
         kind=STATUS_KINDS[job.status],
@@ -225,8 +225,6 @@ def _show(
         attempts=[build_attempt_view(attempt) for attempt in attempts],
         output_urls=_list_urls(view.get("output")),
         story=_read_story(page, services, job),
-        status=problem["status"] if problem else 200,
-        problem=problem,
     )
 
 
