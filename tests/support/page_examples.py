@@ -18,6 +18,9 @@ _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
 
+_INLINE_CODE = re.compile(r"`([^`]+)`")
+_FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+
 _LONG = "takes minutes and has a test or a target of its own"
 _FRAGMENT = "a part of a receiver; the tests run the whole receivers of examples/"
 
@@ -83,6 +86,16 @@ def list_examples(*languages: str) -> list[Example]:
     return [
         example for page in list_pages() for example in _iterate_blocks(page) if example.language in languages
     ]
+
+
+def list_commands(program: str, page: Path) -> list[str]:
+    """Return the commands of a program in a page, in shell examples and in sentences."""
+    text = page.read_text(encoding="utf-8")
+    shell = (block.code for block in _iterate_blocks(page) if block.language == "sh")
+    lines = [line for code in shell for line in code.replace("\\\n", " ").splitlines()]
+    # A command may be broken between two lines of a paragraph.
+    inline = [re.sub(r"\s+", " ", code) for code in _INLINE_CODE.findall(_FENCE.sub("", text))]
+    return [command for command in lines + inline if command.startswith(f"{program} ")]
 
 
 def _iterate_blocks(page: Path) -> Iterator[Example]:

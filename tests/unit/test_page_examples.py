@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from tests.support.page_examples import NOT_RUN, list_examples, list_pages
+from proxyctl.app import App
+from proxyctl.cli import cli
+from tests.support.page_examples import NOT_RUN, list_commands, list_examples, list_pages
 from tools.local.paths import ROOT
 
 if TYPE_CHECKING:
@@ -16,6 +20,11 @@ if TYPE_CHECKING:
 # Blocks in other languages are neither shell, Python nor JavaScript; a block without one is not code.
 KNOWN_LANGUAGES = {"", "sh", "python", "js", "json", "yaml", "toml", "mermaid"}
 _MODULE = re.compile(r"([^\s`(]*)python3? -m (?:tools|replicate_proxy)\b")
+# A value that the reader has to choose.
+_PLACEHOLDER = re.compile(r"<\w+>")
+_FILE = re.compile(r"(?<= )/tmp/\S+")
+_REDIRECTION = re.compile(r" > \S+$")
+_ANY_COMMAND = {"COMMAND", "…"}
 _COMMAND_WITHOUT_LANGUAGE = re.compile(r"^\s*(?:curl|python|\.venv|sam|aws|npm|export) ", re.MULTILINE)
 
 
@@ -49,3 +58,36 @@ def test_sam_is_on_the_path_wherever_a_page_runs_it() -> None:
     for page in pages:
         before, _, _ = (ROOT / page).read_text("utf-8").partition("\nsam ")
         assert 'export PATH="$PWD/.venvs/sam/bin:$PATH"' in before, page
+
+
+@pytest.mark.parametrize("page", list_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_proxyctl_have_valid_arguments(page: Path) -> None:
+    invalid = {}
+    for command in list_commands("proxyctl", page):
+        text = _FILE.sub("-", _PLACEHOLDER.sub("value", _REDIRECTION.sub("", command)))
+        _, *arguments = shlex.split(text, comments=True)
+        try:
+            parse_arguments([argument for argument in arguments if argument not in _ANY_COMMAND])
+        except (click.exceptions.NoArgsIsHelpError, click.exceptions.Exit):
+            # A group of commands, or --help.
+            continue
+        except click.ClickException as error:
+            invalid[command] = error.format_message()
+
+    assert invalid == {}
+
+
+def test_invalid_arguments_of_proxyctl_are_found() -> None:
+    for arguments in (["job", "list"], ["jobs", "list", "--age", "5"], ["jobs", "retry"]):
+        with pytest.raises(click.ClickException):
+            parse_arguments(arguments)
+
+
+def parse_arguments(arguments: list[str]) -> None:
+    """Parse a command of proxyctl without running it. Raises click.ClickException."""
+    context = cli.make_context("proxyctl", arguments, obj=App())
+    command: click.Command = cli
+    while isinstance(command, click.Group) and (rest := [*context._protected_args, *context.args]):
+        name, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command, context = found, found.make_context(name, rest, parent=context)
