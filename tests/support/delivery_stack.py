@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from moto import mock_aws
 
-from tests.support.aws import CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE, create_deliveries_table
+from tests.support.aws import (
+    CONTROL_TABLE,
+    DELIVERIES_TABLE,
+    JOBS_TABLE,
+    create_control_table,
+    create_deliveries_table,
+)
 from tests.support.handlers import clear_caches
 
 if TYPE_CHECKING:
@@ -52,6 +58,7 @@ class DeliveryStack:
 def run_delivery_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStack]:
     with mock_aws():
         clear_caches()
+        create_control_table()
         create_deliveries_table()
         boto3.client("s3").create_bucket(Bucket=_BUCKET)
         sqs = boto3.client("sqs")
