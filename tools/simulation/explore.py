@@ -21,7 +21,7 @@ from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.fingerprint import Fingerprints
 from tools.simulation.invariants import Invariants
 from tools.simulation.run import START, logs_in_trace
-from tools.simulation.runtime import deterministic_process
+from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scenarios import SCENARIOS, Cast
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.stream_invariants import StreamInvariants
@@ -106,6 +106,7 @@ class Found:
     script: Mapping[str, str]
 
 
+@garbage_collected_at_end()
 def run_scenario(
     name: str,
     script: Mapping[str, str],

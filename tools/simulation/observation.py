@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tools.simulation.aws import InMemoryAws
+    from tools.simulation.aws.dynamodb.table import StoredItem
+    from tools.simulation.aws.dynamodb.values import Key
     from tools.simulation.aws.s3 import StoredObject
 
 type Item = Mapping[str, Any]
@@ -42,6 +44,31 @@ def read_items(aws: InMemoryAws, table: str) -> Iterator[dict[str, Any]]:
     """Yield the records of a table."""
     for stored in aws.dynamodb.tables[table].items.values():
         yield from_item(stored.item)
+
+
+class ConvertedRecords[Converted]:
+    """The records of a table in another form. A stored item never changes, so each is converted only once.
+
+    `convert` returns None for records that are left out.
+    """
+
+    def __init__(
+        self, aws: InMemoryAws, table: str, convert: Callable[[Mapping[str, Any]], Converted | None]
+    ) -> None:
+        self._items = aws.dynamodb.tables[table].items
+        self._convert = convert
+        self._known: dict[Key, tuple[StoredItem, Converted | None]] = {}
+
+    def read(self) -> list[Converted]:
+        """Return what the present records are converted to."""
+        found = (self._read(key, stored) for key, stored in self._items.items())
+        return [converted for converted in found if converted is not None]
+
+    def _read(self, key: Key, stored: StoredItem) -> Converted | None:
+        known = self._known.get(key)
+        if known is None or known[0] is not stored:
+            known = self._known[key] = (stored, self._convert(from_item(stored.item)))
+        return known[1]
 
 
 def read_partition(

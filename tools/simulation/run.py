@@ -26,7 +26,7 @@ from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants
 from tools.simulation.operators import KeyOperators
 from tools.simulation.retries import RetryOperators
-from tools.simulation.runtime import deterministic_process
+from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
@@ -95,6 +95,7 @@ class RunResult:
     retried: int = 0
 
 
+@garbage_collected_at_end()
 def run_seed(
     seed: int,
     settings: RunSettings | None = None,

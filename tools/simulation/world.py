@@ -30,7 +30,14 @@ from tools.simulation.lambda_service import (
     QueueSource,
     StreamSource,
 )
-from tools.simulation.observation import Queues, has_due_entry, observe_writes, read_items, read_partition
+from tools.simulation.observation import (
+    ConvertedRecords,
+    Queues,
+    has_due_entry,
+    observe_writes,
+    read_items,
+    read_partition,
+)
 from tools.simulation.replicate import SimulatedReplicate
 from tools.simulation.resources import STACK, Queue, Table
 from tools.simulation.scheduler import ProcessEndedError, Scheduler
@@ -125,6 +132,7 @@ class World:
         self._ingest_pool = self._build_pool(self.composition.build_ingest)
         self.sweep_crashes: list[float] = []
         self._calls: Counter[str] = Counter()
+        self._jobs = ConvertedRecords(self.aws, Table.JOBS, _parse_job)
         self._connect_queues()
         self.streams = self._connect_streams()
         if counts_usage:
@@ -398,8 +406,7 @@ class World:
 
     def read_jobs(self) -> list[Job]:
         """Return every stored job."""
-        records = read_items(self.aws, Table.JOBS)
-        return [job_from_record(record) for record in records if record["sk"] == "JOB"]
+        return self._jobs.read()
 
     def _find_signing_secrets(self, url: str) -> tuple[str, ...]:
         """Return the secrets that the owner of a receiver knows: those that are stored now."""
@@ -497,6 +504,10 @@ class AwsAnomalies:
     def _draw(self, low: float, high: float) -> float:
         actor = self._scheduler.actor
         return actor.random.uniform(low, high)
+
+
+def _parse_job(record: Mapping[str, Any]) -> Job | None:
+    return job_from_record(record) if record["sk"] == "JOB" else None
 
 
 def _shows_ended_job(record: Mapping[str, Any]) -> bool:

@@ -6,6 +6,10 @@ All times are in UTC. As text they are ISO 8601 with milliseconds and `Z`: `2026
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
+
+# A record has many timestamps, most of which are the same each time that it is read and saved.
+_CACHED_TIMESTAMPS = 4096
 
 
 class SystemClock:
@@ -17,8 +21,11 @@ class SystemClock:
 
 def format_timestamp(moment: datetime) -> str:
     """Return the time as text of fixed width, so that sorting the texts sorts the times."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
+    return _format_utc(moment if moment.tzinfo is UTC else moment.astimezone(UTC))
+
+
+@lru_cache(_CACHED_TIMESTAMPS)
+def _format_utc(moment: datetime) -> str:
     # Formatting the offset would take most of the time.
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
@@ -28,6 +35,7 @@ def truncate_to_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+@lru_cache(_CACHED_TIMESTAMPS)
 def parse_timestamp(text: str) -> datetime:
     """Parse an ISO 8601 time that has a UTC offset.
 

@@ -55,7 +55,8 @@ from replicate_proxy.jobs.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 
 # Every save of a job writes to the due index. A partition takes 1,000 writes per second (Amazon DynamoDB,
@@ -173,44 +174,16 @@ def record_from_job(job: Job) -> dict[str, Any]:
 
 
 def job_from_record(record: Mapping[str, Any]) -> Job:
-    events = record.get("webhook_events")
-    values: dict[str, Any] = {
-        **{name: parse_timestamp(record[name]) for name in _TIMESTAMPS if record.get(name)},
-        **{name: _document_from_record(record[name]) for name in _DOCUMENTS if name in record},
-        **{name: record[name] for name in _PLAIN_VALUES if name in record},
+    values = {
+        name: parse(value)
+        for name, value in record.items()
+        if value is not None and (parse := _PARSERS.get(name)) is not None
     }
-    return Job(
-        tenant=record["tenant"],
-        id=record["id"],
-        status=JobStatus(record["status"]),
-        revision=record["revision"],
-        created_at=parse_timestamp(record["created_at"]),
-        submission=_submission_from_record(record["submission"]),
-        input=_document_from_record(record["input"]),
-        correlation_id=record["correlation_id"],
-        public_base_url=record["public_base_url"],
-        replicate_account=record.get("replicate_account", ""),
-        webhook_events=tuple(events) if events is not None else None,
-        image_options=_parse_object(record.get("image_options")),
-        metrics=_parse_object(record.get("metrics")),
-        report_channel=ReportChannel(record["report_channel"]) if record.get("report_channel") else None,
-        cost=Cost(**record["cost"]) if "cost" in record else None,
-        end_reason=EndReason(record["end_reason"]) if record.get("end_reason") else None,
-        fallbacks=tuple(map(_fallback_from_record, record.get("fallbacks") or ())),
-        fallback_causes=tuple(map(FallbackCause, record.get("fallback_causes") or ())),
-        input_fields=_parse_object(record.get("input_fields")),
-        reservation=_reservation_from_record(record["reservation"]) if "reservation" in record else None,
-        warnings=tuple(record.get("warnings") or ()),
-        waiting=_waiting_from_record(record["waiting"]) if "waiting" in record else None,
-        limits=tuple(record.get("limits") or ()),
-        past_attempts=tuple(_past_attempt_from_record(past) for past in record.get("past_attempts") or ()),
-        timeline={TimelineStep(step): parse_timestamp(time) for step, time in record["timeline"].items()},
-        **values,
-    )
+    return Job(**values)
 
 
-def _parse_object(text: str | None) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(text) if text else {}
+def _parse_object(text: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(text)
     return parsed
 
 
@@ -312,3 +285,34 @@ def _past_attempt_from_record(record: Mapping[str, Any]) -> PastAttempt:
         target=record.get("target"),
         cost=Cost(**record["cost"]) if record.get("cost") else None,
     )
+
+
+def _parse_timeline(record: Mapping[str, str]) -> dict[TimelineStep, datetime]:
+    return {TimelineStep(step): parse_timestamp(time) for step, time in record.items()}
+
+
+def _keep(value: Any) -> Any:
+    return value
+
+
+# How each attribute of a record becomes the field of a job that has the same name.
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("tenant", "id", "revision", "correlation_id", "public_base_url"), _keep),
+    **dict.fromkeys(_PLAIN_VALUES, _keep),
+    **dict.fromkeys(("created_at", *_TIMESTAMPS), parse_timestamp),
+    **dict.fromkeys(("input", *_DOCUMENTS), _document_from_record),
+    **dict.fromkeys(("image_options", "metrics", "input_fields"), _parse_object),
+    **dict.fromkeys(("webhook_events", "warnings", "limits"), tuple),
+    "status": JobStatus,
+    "submission": _submission_from_record,
+    "replicate_account": _keep,
+    "report_channel": ReportChannel,
+    "cost": lambda cost: Cost(**cost),
+    "end_reason": EndReason,
+    "fallbacks": lambda fallbacks: tuple(map(_fallback_from_record, fallbacks)),
+    "fallback_causes": lambda causes: tuple(map(FallbackCause, causes)),
+    "reservation": _reservation_from_record,
+    "waiting": _waiting_from_record,
+    "past_attempts": lambda attempts: tuple(map(_past_attempt_from_record, attempts)),
+    "timeline": _parse_timeline,
+}
