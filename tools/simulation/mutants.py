@@ -49,7 +49,7 @@ from replicate_proxy.replicate_api.callback_url import AttemptReference
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader, UpstreamPredictionWriter
-from replicate_proxy.services import dispatch, harvest, resolve_submission
+from replicate_proxy.services import cancel_prediction, harvest, resolve_submission
 from replicate_proxy.services.cancel_prediction import PredictionCanceler
 from replicate_proxy.services.check_outcome import CheckOutcome
 from replicate_proxy.services.dispatch import Dispatcher
@@ -178,6 +178,10 @@ def _create_once(self: Any, *arguments: Any, **options: Any) -> Any:
         return _create(self, *arguments, **options)
     except NotAcceptedError as error:
         raise RejectedError(503, "taken for permanent", "") from error
+
+
+def _end_without_metrics(end: Any, *_facts: Any) -> Any:
+    return replace(end, replicate_status="aborted")
 
 
 def _cancel_or_fail(self: Any, job: Job) -> Any:
@@ -591,7 +595,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the metrics of a canceled prediction are not kept",
         "money is exact",
-        ((dispatch, "build_end_change", lambda end, *_facts: replace(end, replicate_status="aborted")),),
+        (
+            (
+                cancel_prediction,
+                "build_end_change",
+                lambda end, *_facts: replace(end, replicate_status="aborted"),
+            ),
+        ),
     ),
     Mutant(
         "a job that is counted is counted again",

@@ -132,6 +132,13 @@ def test_failing_run_is_made_shorter_and_fails_alike(monkeypatch: pytest.MonkeyP
     assert run_seed(failure.seed, SMALL, script=script).trace.hash == shortened.trace.hash
 
 
+def test_every_mutant_breaks_what_is_there() -> None:
+    """A mutant whose function was moved or renamed would end `make mutants`."""
+    for mutant in MUTANTS:
+        with mutant.applied():
+            pass
+
+
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_invalid_inputs_are_refused_once_the_schema_is_known(seed: int) -> None:
     result = run_seed(seed, RunSettings(jobs=25, invalid_share=0.4))
