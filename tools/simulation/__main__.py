@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespace) -> None:
     usage = os.times()
-    cpu_seconds = usage.children_user + usage.children_system
+    cpu_seconds = usage.user + usage.system + usage.children_user + usage.children_system
     cpu_per_job = f"{1000 * cpu_seconds / max(1, campaign.jobs):.1f} ms per job"
     lines = [
         "",
