@@ -16,6 +16,7 @@ from tests.support.aws import (
     JOBS_TABLE,
     create_control_table,
     create_deliveries_table,
+    create_jobs_table,
 )
 from tests.support.handlers import clear_caches
 
@@ -60,6 +61,7 @@ def run_delivery_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStac
         clear_caches()
         create_control_table()
         create_deliveries_table()
+        create_jobs_table()
         boto3.client("s3").create_bucket(Bucket=_BUCKET)
         sqs = boto3.client("sqs")
         queue_url = sqs.create_queue(QueueName="notify")["QueueUrl"]

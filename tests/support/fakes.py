@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.contracts.events import Event
+    from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Batch
 
 # Amazon DynamoDB, quotas.
@@ -47,6 +48,7 @@ class FakeJobStore:
     def __init__(self) -> None:
         self.jobs: dict[tuple[str, str], Job] = {}
         self.owners: dict[str, PredictionOwner] = {}
+        self.deletions: dict[tuple[str, str], Deletion] = {}
         self.faults = Faults()
         self.before_save: Callable[[Job], None] = lambda _: None
         self._lock = threading.Lock()
@@ -54,7 +56,7 @@ class FakeJobStore:
     def create(self, job: Job) -> None:
         self.faults.raise_planned("create")
         with self._lock:
-            if (job.tenant, job.id) in self.jobs:
+            if (job.tenant, job.id) in self.jobs.keys() | self.deletions.keys():
                 raise ConflictError("create job")
             self.jobs[job.tenant, job.id] = _convert_to_record_and_back(replace(job, revision=1))
         self.faults.raise_planned("create_response")
@@ -62,6 +64,9 @@ class FakeJobStore:
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
         self.faults.raise_planned("get")
         return self.jobs.get((tenant, job_id))
+
+    def is_deleted(self, tenant: str, job_id: str) -> bool:
+        return (tenant, job_id) in self.deletions
 
     def save(self, job: Job) -> Job:
         self.faults.raise_planned("save")
@@ -152,6 +157,48 @@ class FakeJobStore:
     def only_job(self) -> Job:
         (job,) = self.jobs.values()
         return job
+
+
+class FakeDeletionStore:
+    """Deletions, in place of the jobs of a FakeJobStore."""
+
+    def __init__(self, jobs: FakeJobStore) -> None:
+        self._jobs = jobs
+        self.faults = Faults()
+
+    def mark(self, job: Job, deletion: Deletion) -> None:
+        self.faults.raise_planned("mark")
+        stored = self._jobs.jobs.get((job.tenant, job.id))
+        if stored is None or stored.revision != job.revision:
+            raise ConflictError("mark job as deleted")
+        del self._jobs.jobs[job.tenant, job.id]
+        self._jobs.deletions[job.tenant, job.id] = deletion
+
+    def get(self, tenant: str, job_id: str) -> Job | Deletion | None:
+        return self._jobs.jobs.get((tenant, job_id)) or self._jobs.deletions.get((tenant, job_id))
+
+    def list_due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+        due = [
+            DueJob(deletion.tenant, deletion.id, deletion.next_pass_at)
+            for deletion in self._jobs.deletions.values()
+        ]
+        due += [
+            DueJob(job.tenant, job.id, job.delete_at)
+            for job in self._jobs.jobs.values()
+            if job.is_terminal and job.delete_at is not None
+        ]
+        due = [row for row in due if row.next_check_at <= before]
+        return sorted(due, key=lambda row: row.next_check_at)[:limit]
+
+    def postpone(self, deletion: Deletion, until: datetime) -> None:
+        self._jobs.deletions[deletion.tenant, deletion.id] = replace(deletion, next_pass_at=until)
+
+    def remove(self, deletion: Deletion) -> None:
+        for name in deletion.predictions:
+            owner = self._jobs.owners.get(name)
+            if owner is not None and (owner.tenant, owner.job_id) == (deletion.tenant, deletion.id):
+                del self._jobs.owners[name]
+        self._jobs.deletions.pop((deletion.tenant, deletion.id), None)
 
 
 class FakeBatchStore:

@@ -21,6 +21,7 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamUrlBuilder
+from replicate_proxy.deletion.deleter import JobDeleter
 from replicate_proxy.errors import ProxyError, RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.model import (
@@ -58,6 +59,7 @@ from tests.support.builders import BASE_URL, TENANT, VERSION, make_job
 from tests.support.clock import FakeClock
 from tests.support.fakes import (
     FakeBatchStore,
+    FakeDeletionStore,
     FakeDocumentStore,
     FakeIdempotencyStore,
     FakeJobStore,
@@ -156,6 +158,7 @@ class Pipeline:
         )
         waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.canceler = JobCanceler(self.updater, self.queue, waiter)
+        self.deleter = JobDeleter(FakeDeletionStore(self.store), self.clock)
         self.batch_store = FakeBatchStore(self.store)
         self.batch_limiter = FakeBatchLimiter()
         self.batch_service = BatchService(

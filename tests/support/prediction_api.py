@@ -100,6 +100,7 @@ class PredictionApi:
             parser=parser,
             creator=self.pipeline.job_creator,
             canceler=self.pipeline.canceler,
+            deleter=self.pipeline.deleter,
             waiter=waiter,
             stream_waiter=StreamUrlWaiter(self.pipeline.streams, waiter, 2),
             renderer=renderer,

@@ -23,6 +23,7 @@ type Body = tuple[str, str, ast.AST]
 """Names of class and method, each empty where there is none, and the code."""
 
 ACTIONS = {
+    "batch_delete": "dynamodb:BatchWriteItem",
     "batch_get_records": "dynamodb:BatchGetItem",
     "delete_item": "dynamodb:DeleteItem",
     "describe_stream": "dynamodb:DescribeStream",
@@ -38,6 +39,7 @@ ACTIONS = {
     "complete_multipart_upload": "s3:PutObject",
     "create_multipart_upload": "s3:PutObject",
     "delete_object": "s3:DeleteObject",
+    "delete_objects": "s3:DeleteObject",
     "generate_presigned_post": "s3:PutObject",
     "generate_presigned_url": "s3:GetObject",
     "get_object": "s3:GetObject",
@@ -78,6 +80,8 @@ TABLES = {
     "DynamoBudgetStates": "UsageTable",
     "DynamoBudgetStore": "UsageTable",
     "DynamoBudgetedJobs": "UsageTable",
+    "DynamoDeletionStore": "JobsTable",
+    "DynamoDeliveryRemover": "DeliveriesTable",
     "DynamoEndpointStore": "DeliveriesTable",
     "DynamoFileStore": "AccessTable",
     "DynamoIdempotencyStore": "JobsTable",
@@ -90,6 +94,7 @@ TABLES = {
     "DynamoSigningSecretStore": "DeliveriesTable",
     "DynamoSlotStore": "ControlTable",
     "DynamoTenantStore": "AccessTable",
+    "DynamoUsageMarkRemover": "UsageTable",
     "DynamoUsageReports": "UsageTable",
     "DynamoUsageStore": "UsageTable",
     "DynamoJobStream": "JobsTable",
@@ -137,7 +142,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
         ("dynamodb:PutItem", "UsageTable"),
         ("sns:Publish", ""),
     },
-    "notify": {("dynamodb:GetItem", "DeliveriesTable")},
+    "notify": {("dynamodb:GetItem", "DeliveriesTable"), ("dynamodb:PutItem", "JobsTable")},
     "query": {("dynamodb:BatchGetItem", "UsageTable")},
     "sweep": {("sns:Publish", "")},
     "webhook": {("s3:GetObject", ""), ("s3:ListBucket", ""), ("sns:Publish", "")},

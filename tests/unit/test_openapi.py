@@ -129,6 +129,7 @@ def build_router() -> Router:
         parser=UNUSED,
         creator=UNUSED,
         canceler=UNUSED,
+        deleter=UNUSED,
         waiter=UNUSED,
         stream_waiter=UNUSED,
         renderer=UNUSED,

@@ -21,7 +21,7 @@ from tests.support.handlers import LambdaContext
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULT = {"jobs": {}, "deliveries": 0, "resumed": 3, "finished": True}
+RESULT = {"jobs": {}, "deliveries": 0, "resumed": 3, "deletions": {"removed": 2}, "finished": True}
 
 
 class SweepContext(LambdaContext):
@@ -38,6 +38,7 @@ class FakeSweep:
     def __init__(self) -> None:
         self.invokes_handler = False
         self.deadlines: list[datetime] = []
+        self.deletion_deadlines: list[datetime] = []
         self.nested_responses: list[dict[str, Any]] = []
         self.bulk_operations: list[str] = []
         self.started_workers = 0
@@ -58,6 +59,10 @@ class FakeSweep:
         assert deadline == NOW + timedelta(seconds=8)
         return 3
 
+    def delete_jobs(self, deadline: datetime) -> dict[str, int]:
+        self.deletion_deadlines.append(deadline)
+        return {"removed": 2}
+
     def sweep_jobs(self, deadline: datetime) -> SweepResult:
         self.deadlines.append(deadline)
         if self.invokes_handler:
@@ -76,6 +81,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
         monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
         monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
         monkeypatch.setattr(app, "build_bulk_continuation", lambda: BulkContinuation(sweep, sweep))
+        monkeypatch.setattr(app, "build_deletion_sweep", lambda: sweep)
         yield sweep
 
 

@@ -6,6 +6,7 @@ characters in Crockford's base 32. Replicate's prediction IDs have 26 characters
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from typing import TYPE_CHECKING
@@ -33,6 +34,11 @@ def min_id_at(moment: datetime) -> str:
 def is_id(text: str) -> bool:
     """Return whether the text has the form of an ID."""
     return _PATTERN.fullmatch(text) is not None
+
+
+def hash_idempotency_key(key: str | None) -> str | None:
+    """Return what records have of a caller's idempotency key, which may be anything."""
+    return hashlib.sha256(key.encode()).hexdigest() if key is not None else None
 
 
 def _count_milliseconds(moment: datetime) -> int:

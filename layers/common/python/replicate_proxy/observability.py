@@ -110,6 +110,8 @@ class Metric(StrEnum):
     STALE_CHANGE_IGNORED = "StaleChangeIgnored"
     JOBS_CHECKED = "JobsChecked"
     CHECK_FAILED = "CheckFailed"
+    JOBS_DELETED = "JobsDeleted"
+    DELETION_FAILED = "DeletionFailed"
     MESSAGE_FAILED = "MessageFailed"
     SUBMISSION_RESOLVED = "SubmissionResolved"
     OUTPUT_LOST = "OutputLost"

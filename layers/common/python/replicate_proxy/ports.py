@@ -100,6 +100,10 @@ class JobStore(JobReader, Protocol):
         """Write a new job. Raises ConflictError if the ID exists."""
         ...
 
+    def is_deleted(self, tenant: str, job_id: str) -> bool:
+        """Return whether the job was deleted, and its ID must not be used again."""
+        ...
+
     def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> Mapping[str, Job]:
         """Return the jobs that exist, by ID."""
         ...

@@ -14,8 +14,11 @@ from replicate_proxy.outputs.storage import (
     ObjectLocation,
     build_base_name,
     build_content_disposition,
+    build_job_folder,
     build_object_key,
+    build_tenant_folder,
     choose_extension,
+    list_job_prefixes,
 )
 
 
@@ -78,7 +81,7 @@ class TestObjectKey:
         assert self.build_key() == self.build_key()
         assert self.build_key().startswith("outputs/")
         assert self.build_key().endswith("/out.webp")
-        assert len(self.build_key().split("/")[1]) == 40
+        assert [len(part) for part in self.build_key().split("/")[1:-1]] == [32, 32, 40]
 
     @pytest.mark.parametrize(
         "changes",
@@ -92,7 +95,19 @@ class TestObjectKey:
         ],
     )
     def test_key_depends_on_location_and_content(self, changes: dict[str, Any]) -> None:
-        assert self.build_key(**changes).split("/")[1] != self.build_key().split("/")[1]
+        assert self.build_key(**changes).split("/")[3] != self.build_key().split("/")[3]
+
+    def test_files_of_a_job_have_a_folder_of_their_own(self) -> None:
+        prefixes = list_job_prefixes(b"secret", "t", "j")
+        others = [build_job_folder(b"secret", "t", "k"), build_job_folder(b"secret", "u", "j")]
+
+        assert prefixes == [
+            f"{name}/{build_job_folder(b'secret', 't', 'j')}" for name in ("outputs", "originals", "thumbs")
+        ]
+        assert self.build_key().startswith(prefixes[0])
+        assert self.build_key(sha256="ac").startswith(prefixes[0])
+        assert not any(self.build_key().startswith(f"outputs/{folder}") for folder in others)
+        assert self.build_key(job_id="k").startswith(f"outputs/{build_tenant_folder(b'secret', 't')}")
 
     def test_key_depends_on_secret(self) -> None:
         guessed = build_object_key(b"guess", "outputs", self.location, sha256="ab", name="out.webp")

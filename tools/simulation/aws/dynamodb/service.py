@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from tools.simulation.aws.dynamodb.table import StoredItem
 
 
-# Limits of BatchGetItem and TransactWriteItems (Amazon DynamoDB API reference)
+# Limits of BatchGetItem, BatchWriteItem and TransactWriteItems (Amazon DynamoDB API reference)
 _MAX_BATCH_KEYS = 100
+_MAX_BATCH_WRITES = 25
 _MAX_BATCH_BYTES = 16 * 1024 * 1024
 _MAX_TRANSACTION_ITEMS = 100
 _MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -163,6 +164,26 @@ class InMemoryDynamoDb(Service):
                 "The level of configured provisioned throughput for the table was exceeded.",
             )
         return {"Responses": responses, "UnprocessedKeys": unprocessed}
+
+    @operation("RequestItems", is_write=True)
+    def batch_write_item(self, parameters: Parameters) -> Response:
+        """Delete items; the last ones of a table may stay unprocessed."""
+        requests: Mapping[str, Any] = parameters["RequestItems"]
+        if not 1 <= sum(map(len, requests.values())) <= _MAX_BATCH_WRITES:
+            raise validation_error("Too many items requested for the BatchWriteItem call")
+        unprocessed: dict[str, Any] = {}
+        for name, writes in requests.items():
+            keys = [write["DeleteRequest"]["Key"] for write in writes]
+            table = self._get_table(name)
+            if len({table.schema.key.check_key(key) for key in keys}) != len(keys):
+                raise validation_error("Provided list of item keys contains duplicates")
+            processed_count = len(keys) - self._choices().unprocessed_keys(name, len(keys))
+            for key in keys[:processed_count]:
+                write = Write(table, {"TableName": name, "Key": key})
+                table.write(write.key, write.build())
+            if processed_count < len(keys):
+                unprocessed[name] = list(writes[processed_count:])
+        return {"UnprocessedItems": unprocessed}
 
     def _read_batch(
         self, name: str, request: Mapping[str, Any], responses: dict[str, Any], max_bytes: int

@@ -108,6 +108,7 @@ def record_from_batch(batch: Batch) -> dict[str, Any]:
         "created_at": format_timestamp(batch.created_at),
         "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),
+        "idempotency_hash": batch.idempotency_hash,
         "expires_at": batch.expires_at,
     }
 
@@ -125,5 +126,6 @@ def _batch_from_record(record: Mapping[str, Any]) -> Batch:
         created_at=parse_timestamp(record["created_at"]),
         public_base_url=record["public_base_url"],
         job_ids=tuple(record["job_ids"]),
+        idempotency_hash=record.get("idempotency_hash"),
         expires_at=record.get("expires_at"),
     )

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.dynamodb import from_item, to_item
-from replicate_proxy.aws.job_records import job_from_record, job_key
+from replicate_proxy.aws.job_records import is_deletion, job_from_record, job_key
 from replicate_proxy.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -72,4 +72,5 @@ class DaxJobCache:
             if self._client is None:
                 self._client = self._connect()
         response = self._client.get_item(TableName=self._table, Key=to_item(job_key(tenant, job_id)))
-        return job_from_record(from_item(response["Item"])) if response.get("Item") else None
+        record = from_item(response.get("Item") or {})
+        return job_from_record(record) if record and not is_deletion(record) else None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # BatchGetItem reads at most 100 items (Amazon DynamoDB API Reference).
 _MAX_BATCH_KEYS = 100
+# BatchWriteItem writes at most 25 (same).
+_MAX_BATCH_WRITES = 25
 _MAX_BATCH_ATTEMPTS = 5
 
 # Error codes, and the reasons of a canceled transaction (Amazon DynamoDB API Reference, TransactWriteItems)
@@ -152,6 +154,25 @@ def batch_get_records(
         else:
             raise RetryableError(f"cannot {operation}: DynamoDB left keys unprocessed")
     return records
+
+
+def batch_delete(
+    client: DynamoDBClient, table: str, keys: Sequence[Mapping[str, Any]], operation: str
+) -> None:
+    """Delete the items under the keys (`to_item` form), whether they exist or not.
+
+    Raises RetryableError if DynamoDB leaves items unprocessed in several calls in a row.
+    """
+    for start in range(0, len(keys), _MAX_BATCH_WRITES):
+        requests = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _MAX_BATCH_WRITES]]
+        unprocessed: Any = {table: requests}
+        for _ in range(_MAX_BATCH_ATTEMPTS):
+            with translate_dynamodb_errors(operation):
+                unprocessed = client.batch_write_item(RequestItems=unprocessed).get("UnprocessedItems")
+            if not unprocessed:
+                break
+        else:
+            raise RetryableError(f"cannot {operation}: DynamoDB left items unprocessed")
 
 
 def get_stored_record(conflict: ConflictError) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.job_records import idempotency_key
 from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.ids import hash_idempotency_key
 from replicate_proxy.ports import IdempotencyRecord
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class DynamoIdempotencyStore:
 
     def claim(self, record: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord:
         item = {
-            **idempotency_key(record.tenant, record.key),
+            **idempotency_key(record.tenant, hash_idempotency_key(record.key)),
             "fingerprint": record.fingerprint,
             "reserved_id": record.reserved_id,
             "expires_at": int((now + _LIFETIME).timestamp()),
@@ -54,7 +55,9 @@ class DynamoIdempotencyStore:
     def find(self, tenant: str, key: str, *, now: datetime) -> IdempotencyRecord | None:
         with translate_dynamodb_errors("read idempotency key"):
             response = self._client.get_item(
-                TableName=self._table, Key=to_item(idempotency_key(tenant, key)), ConsistentRead=True
+                TableName=self._table,
+                Key=to_item(idempotency_key(tenant, hash_idempotency_key(key))),
+                ConsistentRead=True,
             )
         holder = from_item(response.get("Item", {}))
         if not holder or holder["expires_at"] <= int(now.timestamp()):

@@ -13,6 +13,7 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.aws.job_records import (
     DUE_SHARD_COUNT,
+    is_deletion,
     job_from_record,
     job_key,
     list_shard,
@@ -71,7 +72,7 @@ class DynamoJobIndex:
     def get_jobs(self, entries: Sequence[JobEntry]) -> dict[str, Job]:
         keys = [to_item(job_key(entry.tenant, entry.id)) for entry in entries]
         records = batch_get_records(self._client, self._table, keys, "read jobs")
-        return {record["id"]: job_from_record(record) for record in records}
+        return {record["id"]: job_from_record(record) for record in records if not is_deletion(record)}
 
     def _list_newest(
         self,

@@ -2,7 +2,8 @@
 
 | pk                         | sk    | item                                                           |
 |----------------------------|-------|----------------------------------------------------------------|
-| JOB#<tenant>#<job>         | JOB   | a job; also in the indexes below                               |
+| JOB#<tenant>#<job>         | JOB   | a job; also in the indexes below. Or its deletion, whose       |
+|                            |       | `status` is `deleted`, see `aws.deletion_records`              |
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs; also in `by_tenant` under   |
 |                            |       | `BATCHES#<tenant>`, and in `by_time` under `BATCH#<n>`         |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
@@ -17,6 +18,8 @@
 | `by_outcome` | outcome_shard `failed#<n>`, id | failed and canceled jobs, with `end_reason`          |
 | `by_due`     | due_shard `DUE#<n>`,           | unfinished jobs, which the sweep has to check, with  |
 |              | next_check_at                  | `status`                                             |
+|              | due_shard `DELETE#<n>`,        | ended jobs by the end of their retention, and        |
+|              | next_check_at                  | deletions by their next pass                         |
 
 Job IDs are ordered by time. The tenant is part of the key, so that reading another tenant's job finds
 nothing.
@@ -24,7 +27,6 @@ nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,7 @@ from replicate_proxy.clock import (
     parse_timestamp,
 )
 from replicate_proxy.jobs.model import (
+    TERMINAL_STATUSES,
     AttemptOutcome,
     Cost,
     Document,
@@ -63,6 +66,12 @@ if TYPE_CHECKING:
 # "Burst and adaptive capacity"), so these take 8,000.
 DUE_SHARD_COUNT = 8
 
+# The `status` of a record that has taken the place of a job's.
+DELETED = "deleted"
+
+# A job is written there when it ends and when it is deleted.
+DELETION_SHARD_COUNT = 4
+
 # The lists of all tenants' jobs. A job is written to `by_time` once, so that these take 4,000 jobs a second.
 LIST_SHARD_COUNT = 4
 # Nearly all jobs succeed: those in `by_outcome` are found among them without reading the others.
@@ -79,6 +88,7 @@ _TIMESTAMPS = (
     "progress_at",
     "fallback_due_at",
     "abandoned_at",
+    "delete_at",
 )
 _DOCUMENTS = ("replicate_output", "output", "files", "logs", "partial_output")
 _PLAIN_VALUES = (
@@ -102,6 +112,7 @@ _PLAIN_VALUES = (
     "entry_name",
     "price",
     "fallback_after_seconds",
+    "idempotency_hash",
 )
 
 
@@ -113,8 +124,8 @@ def batch_key(tenant: str, batch_id: str) -> dict[str, str]:
     return {"pk": f"BATCH#{tenant}#{batch_id}", "sk": "BATCH"}
 
 
-def idempotency_key(tenant: str, key: str) -> dict[str, str]:
-    return {"pk": f"IDEM#{tenant}#{hashlib.sha256(key.encode()).hexdigest()}", "sk": "IDEM"}
+def idempotency_key(tenant: str, key_hash: str | None) -> dict[str, str]:
+    return {"pk": f"IDEM#{tenant}#{key_hash}", "sk": "IDEM"}
 
 
 def prediction_owner_key(replicate_id: str) -> dict[str, str]:
@@ -124,6 +135,10 @@ def prediction_owner_key(replicate_id: str) -> dict[str, str]:
 def due_shard(job_id: str) -> str:
     """Return the partition of the due index; the last character of an ID is random."""
     return f"DUE#{int(job_id[-1], 36) % DUE_SHARD_COUNT}"
+
+
+def deletion_shard(job_id: str) -> str:
+    return f"DELETE#{int(job_id[-1], 36) % DELETION_SHARD_COUNT}"
 
 
 def list_shards(prefix: str = "LIST") -> list[str]:
@@ -137,6 +152,16 @@ def list_shard(job_id: str, prefix: str = "LIST") -> str:
 
 def record_from_job(job: Job) -> dict[str, Any]:
     """Return the record of a job; attributes without a value are None."""
+    is_due_for_deletion = job.is_terminal and job.delete_at is not None
+    due_attributes = {
+        "due_shard": due_shard(job.id) if job.next_check_at else None,
+        "next_check_at": format_optional_timestamp(job.next_check_at),
+    }
+    if is_due_for_deletion:
+        due_attributes = {
+            "due_shard": deletion_shard(job.id),
+            "next_check_at": format_optional_timestamp(job.delete_at),
+        }
     return {
         **job_key(job.tenant, job.id),
         "tenant": job.tenant,
@@ -162,7 +187,6 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "limits": list(job.limits) or None,
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
-        "due_shard": due_shard(job.id) if job.next_check_at else None,
         "list_shard": list_shard(job.id),
         "outcome_shard": list_shard(job.id, job.status.value) if job.status in LISTED_OUTCOMES else None,
         "end_reason": job.end_reason.value if job.end_reason else None,
@@ -170,7 +194,14 @@ def record_from_job(job: Job) -> dict[str, Any]:
         **{name: _record_from_document(getattr(job, name)) for name in _DOCUMENTS},
         **{name: getattr(job, name) for name in _PLAIN_VALUES},
         "replicate_account": job.replicate_account or None,
+        "deletes_files": job.deletes_files or None,
+        **due_attributes,
     }
+
+
+def is_deletion(record: Mapping[str, Any]) -> bool:
+    """Return whether the record of a job is that of its deletion, which reads do not find."""
+    return record.get("status") == DELETED
 
 
 def job_from_record(record: Mapping[str, Any]) -> Job:
@@ -179,6 +210,9 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         for name, value in record.items()
         if value is not None and (parse := _PARSERS.get(name)) is not None
     }
+    if values["status"] in TERMINAL_STATUSES:
+        # The time of its deletion: nothing checks an ended job.
+        values.pop("next_check_at", None)
     return Job(**values)
 
 
@@ -306,6 +340,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "status": JobStatus,
     "submission": _submission_from_record,
     "replicate_account": _keep,
+    "deletes_files": _keep,
     "report_channel": ReportChannel,
     "cost": lambda cost: Cost(**cost),
     "end_reason": EndReason,

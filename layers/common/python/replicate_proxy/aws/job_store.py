@@ -17,6 +17,7 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.aws.job_records import (
     DUE_SHARD_COUNT,
+    is_deletion,
     job_from_record,
     job_key,
     prediction_owner_key,
@@ -61,13 +62,21 @@ class DynamoJobStore:
             response = self._client.get_item(
                 TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=consistent
             )
-        return job_from_record(from_item(response["Item"])) if "Item" in response else None
+        record = from_item(response.get("Item", {}))
+        return job_from_record(record) if record and not is_deletion(record) else None
+
+    def is_deleted(self, tenant: str, job_id: str) -> bool:
+        with translate_dynamodb_errors("read job"):
+            response = self._client.get_item(
+                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=True
+            )
+        return is_deletion(from_item(response.get("Item", {})))
 
     def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
         """Return the jobs that exist, by ID."""
         keys = [to_item(job_key(tenant, job_id)) for job_id in job_ids]
         records = batch_get_records(self._client, self._table, keys, "read jobs", consistent=consistent)
-        return {record["id"]: job_from_record(record) for record in records}
+        return {record["id"]: job_from_record(record) for record in records if not is_deletion(record)}
 
     def save(self, job: Job) -> Job:
         saved, write_id = replace(job, revision=job.revision + 1), token_hex(8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.errors import translate_aws_errors
-from replicate_proxy.aws.job_records import job_from_record
+from replicate_proxy.aws.job_records import DELETED, job_from_record
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.webhooks.model import JobChange
 
@@ -29,11 +29,13 @@ _EMPTY_PAGE_DELAY_SECONDS = 0.25
 def job_change_from_stream_record(record: Mapping[str, Any]) -> JobChange | None:
     """Return the change that a record reports (Amazon DynamoDB, StreamRecord).
 
-    Returns None for a deletion and for an item that is not a job.
+    Returns None for the deletion of a job or item, and for an item that is not a job.
     """
     stream_record = record["dynamodb"]
     new_image = stream_record.get("NewImage")
     if new_image is None or stream_record["Keys"]["sk"].get("S") != "JOB":
+        return None
+    if new_image.get("status", {}).get("S") == DELETED:
         return None
     old_image = stream_record.get("OldImage")
     return JobChange(_job_from_image(old_image) if old_image else None, _job_from_image(new_image))

@@ -74,7 +74,7 @@ class DynamoUsageStore:
             self._client.transact_write_items(TransactItems=items)
 
     def find_counted(self, jobs: Sequence[EndedJob]) -> set[tuple[str, str]]:
-        keys = [to_item(_mark_key(job)) for job in jobs]
+        keys = [to_item(mark_key(job.tenant, job.id)) for job in jobs]
         records = batch_get_records(self._client, self._table, keys, "read marks", consistent=True)
         return {(record["tenant"], record["job_id"]) for record in records}
 
@@ -110,7 +110,7 @@ class DynamoUsageStore:
 
     def _build_mark(self, job: EndedJob, now: datetime) -> TransactWriteItemTypeDef:
         record = {
-            **_mark_key(job),
+            **mark_key(job.tenant, job.id),
             "tenant": job.tenant,
             "job_id": job.id,
             "expires_at": int((now + _MARK_LIFETIME).timestamp()),
@@ -212,8 +212,8 @@ def _entry_key(key: UsageKey) -> dict[str, str]:
     return {"pk": _build_partition(key.tenant), "sk": f"{key.day}#{key.model}#{key.key_id}"}
 
 
-def _mark_key(job: EndedJob) -> dict[str, str]:
-    return {"pk": f"COUNTED#{job.tenant}#{job.id}", "sk": "COUNTED"}
+def mark_key(tenant: str, job_id: str) -> dict[str, str]:
+    return {"pk": f"COUNTED#{tenant}#{job_id}", "sk": "COUNTED"}
 
 
 def _record_from_key(key: UsageKey) -> dict[str, Any]:

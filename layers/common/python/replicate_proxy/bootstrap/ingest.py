@@ -25,6 +25,7 @@ from replicate_proxy.bootstrap.control import (
     build_model_entries,
     build_pause_switch,
 )
+from replicate_proxy.bootstrap.deletion import build_deleter
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
@@ -95,6 +96,7 @@ def build_router() -> Router:
         parser=parser,
         creator=build_creator(),
         canceler=build_canceler(),
+        deleter=build_deleter(),
         waiter=_build_waiter(),
         stream_waiter=StreamUrlWaiter(_build_streams(), _build_waiter(), env[STREAM_WAIT_SECONDS]),
         renderer=renderer,

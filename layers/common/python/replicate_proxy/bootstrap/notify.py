@@ -15,6 +15,7 @@ from replicate_proxy.bootstrap.delivery import (
 )
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.settings import EVENT_BUS, NOTIFY_TOPIC_ARN
 from replicate_proxy.webhooks.change_handler import ChangeHandler
 from replicate_proxy.webhooks.notifier import Notifier
@@ -31,6 +32,7 @@ def build_notifier() -> Notifier:
         publisher=_build_status_publisher(),
         clock=clock,
         settings=build_delivery_settings(),
+        is_deleted=build_job_store().is_deleted,
         checkpoint=checkpoint,
     )
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.lease import Lease
+from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
+from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
 from replicate_proxy.bootstrap.control import build_control_table, build_delivery_pause_switch
+from replicate_proxy.bootstrap.deletion import build_deletion_store
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,
@@ -23,8 +26,10 @@ from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_prediction_readers
-from replicate_proxy.bootstrap.secrets import load_root_secret
+from replicate_proxy.bootstrap.secrets import load_output_key_secret, load_root_secret
 from replicate_proxy.concurrency.repair import SlotRepair
+from replicate_proxy.deletion.sweep import DeletionSweep
+from replicate_proxy.outputs.storage import list_job_prefixes
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.harvest import build_continuation_event
 from replicate_proxy.services.reconcile import Reconciler
@@ -32,15 +37,19 @@ from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.settings import (
+    DELIVERIES_TABLE,
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
     HARVEST_QUEUE_URL,
+    IMAGES_BUCKET,
     SWEEP_DURATION_SECONDS,
+    USAGE_TABLE,
     WEBHOOK_BASE_URL,
 )
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 
 if TYPE_CHECKING:
+    from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Job
 
 
@@ -66,6 +75,27 @@ def build_delivery_sweep() -> DeliverySweep:
         find_pause=build_delivery_pause_switch().find,
         checkpoint=checkpoint,
     )
+
+
+@cache
+def build_deletion_sweep() -> DeletionSweep:
+    dynamodb = get_client("dynamodb")
+    return DeletionSweep(
+        store=build_deletion_store(),
+        objects=S3ObjectRemover(get_client("s3"), env[IMAGES_BUCKET]),
+        list_prefixes=_list_prefixes,
+        rows=[DynamoDeliveryRemover(dynamodb, env[DELIVERIES_TABLE])],
+        late_rows=[DynamoUsageMarkRemover(dynamodb, env[USAGE_TABLE])],
+        clock=clock,
+        checkpoint=checkpoint,
+    )
+
+
+def _list_prefixes(deletion: Deletion) -> list[str]:
+    prefixes = [f"records/{deletion.tenant}/{deletion.id}/", f"events/{deletion.tenant}/{deletion.id}/"]
+    if deletion.deletes_files:
+        prefixes += list_job_prefixes(load_output_key_secret(), deletion.tenant, deletion.id)
+    return prefixes
 
 
 @cache

@@ -345,7 +345,12 @@ class Job:
     cost: Cost | None = None
     end_reason: EndReason | None = None
     timeline: Mapping[TimelineStep, datetime] = field(default_factory=dict)
-    # Unix time after which DynamoDB deletes the record.
+    # When the sweep deletes the job once it has ended, and whether with its output files.
+    delete_at: datetime | None = None
+    deletes_files: bool = False
+    # Of the idempotency key that it was created with.
+    idempotency_hash: str | None = None
+    # Unix time after which DynamoDB deletes the record, if the sweep has not.
     expires_at: int | None = None
 
     @property
@@ -377,4 +382,5 @@ class Batch:
     created_at: datetime
     public_base_url: str
     job_ids: tuple[str, ...]
+    idempotency_hash: str | None = None
     expires_at: int | None = None

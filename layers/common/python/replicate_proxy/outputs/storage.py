@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 type KeyPrefix = Literal["outputs", "originals", "thumbs"]
+KEY_PREFIXES: tuple[KeyPrefix, ...] = ("outputs", "originals", "thumbs")
 
 # Keys depend on the content, so the object under a key never changes.
 _CACHE_CONTROL = "public, max-age=31536000, immutable"
 _KEY_DIGITS = 40
+_FOLDER_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,32 @@ class OutputFileStore:
 def build_object_key(
     secret: bytes, prefix: KeyPrefix, location: ObjectLocation, *, sha256: str, name: str
 ) -> str:
-    """Return `<prefix>/<40 hex digits>/<name>`; the digits are an HMAC over location and content.
+    """Return `<prefix>/<tenant>/<job>/<40 hex digits>/<name>`; all but prefix and name are HMACs.
 
-    As it covers the content, a repeated harvest that yields other bytes gets another key. The key of one file
-    does not reveal that of another, not even of the same job.
+    The digits are one over location and content: a repeated harvest that yields other bytes gets another key,
+    and the key of one file does not reveal that of another, not even of the same job.
     """
     path = json.dumps(location.path, separators=(",", ":"))
     digest = signing.sign(secret, prefix, location.tenant, location.job_id, path, sha256)
-    return f"{prefix}/{digest[:_KEY_DIGITS]}/{name}"
+    folder = build_job_folder(secret, location.tenant, location.job_id)
+    return f"{prefix}/{folder}{digest[:_KEY_DIGITS]}/{name}"
+
+
+def build_tenant_folder(secret: bytes, tenant: str) -> str:
+    """Return the part of the keys, with its slash, that all files of the tenant have."""
+    return f"{signing.sign(secret, 'tenant-folder', tenant)[:_FOLDER_DIGITS]}/"
+
+
+def build_job_folder(secret: bytes, tenant: str, job_id: str) -> str:
+    """Return the part of the keys, with its slashes, that all files of the job have, and no others."""
+    job = signing.sign(secret, "job-folder", tenant, job_id)[:_FOLDER_DIGITS]
+    return f"{build_tenant_folder(secret, tenant)}{job}/"
+
+
+def list_job_prefixes(secret: bytes, tenant: str, job_id: str) -> list[str]:
+    """Return the prefixes of all keys of the job's files."""
+    folder = build_job_folder(secret, tenant, job_id)
+    return [f"{prefix}/{folder}" for prefix in KEY_PREFIXES]
 
 
 # File names: safe in keys, headers and on disks.

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
-from replicate_proxy.ids import generate_id
+from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
@@ -103,7 +103,7 @@ class BatchService:
             existing = self._store.get(principal.tenant, batch_id)
             if existing is not None:
                 return self._replay(existing)
-        return self._create(requests, principal, batch_id)
+        return self._create(requests, principal, batch_id, idempotency_key)
 
     def _find_earlier(
         self, requests: Sequence[JobRequest], tenant: str, idempotency_key: str | None
@@ -127,9 +127,15 @@ class BatchService:
                 self._canceler.request_cancel(job)
         return BatchState(state.batch, self._store.list_jobs(state.batch))
 
-    def _create(self, requests: Sequence[JobRequest], principal: Principal, batch_id: str) -> BatchState:
+    def _create(
+        self,
+        requests: Sequence[JobRequest],
+        principal: Principal,
+        batch_id: str,
+        idempotency_key: str | None,
+    ) -> BatchState:
         hold = self._budgets.check(requests, principal) if self._budgets is not None else None
-        batch, jobs = self._build_batch(requests, principal, batch_id)
+        batch, jobs = self._build_batch(requests, principal, batch_id, idempotency_key)
         try:
             if self._budgets is None or hold is None:
                 self._store.create(batch, jobs)
@@ -150,7 +156,11 @@ class BatchService:
         return BatchState(batch, jobs)
 
     def _build_batch(
-        self, requests: Sequence[JobRequest], principal: Principal, batch_id: str
+        self,
+        requests: Sequence[JobRequest],
+        principal: Principal,
+        batch_id: str,
+        idempotency_key: str | None,
     ) -> tuple[Batch, list[Job]]:
         now = self._clock.now()
         jobs = [
@@ -163,6 +173,7 @@ class BatchService:
             created_at=now,
             public_base_url=requests[0].public_base_url,
             job_ids=tuple(job.id for job in jobs),
+            idempotency_hash=hash_idempotency_key(idempotency_key),
             expires_at=self._factory.calculate_expiry(now),
         )
         return batch, jobs

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
-from replicate_proxy.ids import generate_id
+from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import (
     SHARED_ACCOUNT,
     Account,
@@ -185,6 +185,8 @@ class JobCreator:
         except (ConflictError, RetryableError) as error:
             stored = self._store.get(principal.tenant, job_id)
             if stored is None:
+                if isinstance(error, ConflictError) and self._store.is_deleted(principal.tenant, job_id):
+                    raise prediction_deleted() from error
                 raise RetryableError("the job could not be recorded") from error
             if format_timestamp(stored.created_at) != format_timestamp(job.created_at):
                 return self._replay(stored)
@@ -263,12 +265,22 @@ class JobFactory:
             stream_url=self._find_stream_url(submission, principal.tenant, job_id),
             warnings=request.warnings,
             timeline={TimelineStep.ACCEPTED: now},
+            idempotency_hash=hash_idempotency_key(request.idempotency_key),
             expires_at=self.calculate_expiry(now),
         )
 
     def calculate_expiry(self, now: datetime) -> int:
         """Return when DynamoDB may delete a record created now, in seconds since 1970."""
         return int((now + timedelta(days=self._timeouts.retention_days)).timestamp())
+
+
+def prediction_deleted() -> ApiError:
+    """Return the error of a request whose idempotency key belongs to a prediction that was deleted."""
+    return ApiError(
+        410,
+        "Prediction deleted",
+        "The prediction of this Idempotency-Key was deleted. Use another key to create a new one",
+    )
 
 
 def claim_idempotency_key(idempotency: IdempotencyStore, record: IdempotencyRecord, clock: Clock) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.jobs.changes import StaleChangeError
@@ -38,6 +38,11 @@ class SweepResult:
 
     outcomes: Mapping[CheckOutcome, int]
     finished: bool
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the function logs and returns."""
+        jobs = {outcome.value: count for outcome, count in self.outcomes.items()}
+        return {"jobs": jobs, "finished": self.finished}
 
 
 class Sweeper:

@@ -24,7 +24,7 @@ from replicate_proxy.webhooks.retry_policy import restart_schedule
 from replicate_proxy.webhooks.status_events import build_status_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from replicate_proxy.contracts.events import Event
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
     from replicate_proxy.webhooks.settings import DeliverySettings
     from replicate_proxy.webhooks.status_events import StatusPublisher
+
+
+# Of a change that is more recent, it is not asked whether its job was deleted.
+_LATE_CHANGE = timedelta(minutes=2)
 
 
 @dataclass(slots=True)
@@ -48,7 +52,7 @@ class _OutgoingMessages:
 class Notifier:
     """Stores events and deliveries before it sends anything, under IDs that a replay produces again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a change needs to become messages
         self,
         *,
         deliveries: DeliveryStore,
@@ -58,6 +62,7 @@ class Notifier:
         publisher: StatusPublisher,
         clock: Clock,
         settings: DeliverySettings,
+        is_deleted: Callable[[str, str], bool] = lambda _tenant, _job_id: False,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._deliveries = deliveries
@@ -67,6 +72,7 @@ class Notifier:
         self._publisher = publisher
         self._clock = clock
         self._settings = settings
+        self._is_deleted = is_deleted
         self._checkpoint = checkpoint
 
     def notify(self, changes: Sequence[JobChange]) -> int | None:
@@ -98,7 +104,7 @@ class Notifier:
         if status_event is not None:
             outgoing.status_events.append(status_event)
         events = derive_events(change.old, change.new)
-        if not events:
+        if not events or self._is_of_deleted_job(change.new, now):
             return
         endpoints = self._endpoints.list_all(change.new.tenant)
         enqueued_targets: set[str] = set()
@@ -122,6 +128,14 @@ class Notifier:
             events=[event.kind.value for event in events],
             deliveries=delivery_count,
         )
+
+    def _is_of_deleted_job(self, job: Job, now: datetime) -> bool:
+        """Return whether the change comes late and its job was deleted meanwhile: then nothing is sent."""
+        changed_at = max(job.timeline.values(), default=job.created_at)
+        if now - changed_at < _LATE_CHANGE or not self._is_deleted(job.tenant, job.id):
+            return False
+        logger.info("change of deleted job ignored", status=job.status.value)
+        return True
 
     def _restart_missed(self, deliveries: Sequence[Delivery], now: datetime) -> list[Delivery]:
         """Restart the deliveries that failed for a disabled endpoint which is enabled by now.

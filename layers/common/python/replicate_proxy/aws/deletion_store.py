@@ -1,0 +1,160 @@
+"""Deletions of jobs in the jobs table, and the rows that name a job."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.deletion_records import deletion_from_record, record_from_deletion
+from replicate_proxy.aws.dynamodb import from_item, put_record, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.job_records import (
+    DELETED,
+    DELETION_SHARD_COUNT,
+    batch_key,
+    idempotency_key,
+    is_deletion,
+    job_from_record,
+    job_key,
+    prediction_owner_key,
+)
+from replicate_proxy.clock import format_timestamp, parse_timestamp
+from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.observability import logger
+from replicate_proxy.ports import DueJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from replicate_proxy.deletion.model import Deletion
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import BatchStore
+
+
+class DynamoDeletionStore:
+    """The DeletionStore port."""
+
+    def __init__(self, client: DynamoDBClient, table: str, batches: BatchStore) -> None:
+        self._client = client
+        self._table = table
+        self._batches = batches
+
+    def mark(self, job: Job, deletion: Deletion) -> None:
+        put_record(
+            self._client,
+            self._table,
+            record_from_deletion(deletion, revision=job.revision + 1),
+            "mark job as deleted",
+            condition="revision = :revision",
+            values={":revision": job.revision},
+        )
+
+    def get(self, tenant: str, job_id: str) -> Job | Deletion | None:
+        with translate_dynamodb_errors("read job"):
+            response = self._client.get_item(
+                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=True
+            )
+        if "Item" not in response:
+            return None
+        record = from_item(response["Item"])
+        return deletion_from_record(record) if is_deletion(record) else job_from_record(record)
+
+    def list_due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
+        """Return the longest due ones of all shards that can be read. Raises RetryableError if none can."""
+        due: list[DueJob] = []
+        failures: list[RetryableError] = []
+        for shard in range(DELETION_SHARD_COUNT):
+            try:
+                due += self._list_due_in(f"DELETE#{shard}", before, limit)
+            except RetryableError as error:
+                logger.warning("due deletions not listed", shard=shard, reason=str(error))
+                failures.append(error)
+        if len(failures) == DELETION_SHARD_COUNT:
+            raise failures[0]
+        return sorted(due, key=lambda row: row.next_check_at)[:limit]
+
+    def postpone(self, deletion: Deletion, until: datetime) -> None:
+        with suppress(ConflictError), translate_dynamodb_errors("postpone deletion"):
+            self._client.update_item(
+                TableName=self._table,
+                Key=to_item(job_key(deletion.tenant, deletion.id)),
+                UpdateExpression="SET next_check_at = :until",
+                ConditionExpression="#status = :deleted",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={
+                    ":until": to_value(format_timestamp(until)),
+                    ":deleted": to_value(DELETED),
+                },
+            )
+
+    def remove(self, deletion: Deletion) -> None:
+        for name in deletion.predictions:
+            self._delete(
+                prediction_owner_key(name), "job_id = :job AND tenant = :tenant", _name_job(deletion)
+            )
+        for line in deletion.lines:
+            self._delete({"pk": f"WAITING#{line}", "sk": f"{deletion.id}#{deletion.tenant}"})
+        self._free_idempotency_key(deletion.tenant, deletion.idempotency_hash, deletion.id)
+        if deletion.batch_id is not None:
+            self._remove_empty_batch(deletion.tenant, deletion.batch_id)
+        self._delete(
+            job_key(deletion.tenant, deletion.id),
+            "#status = :deleted",
+            {":deleted": DELETED},
+            {"#status": "status"},
+        )
+
+    def _remove_empty_batch(self, tenant: str, batch_id: str) -> None:
+        """Remove a batch that has no job any more. Other jobs of it that are being deleted do not count."""
+        batch = self._batches.get(tenant, batch_id)
+        if batch is None or self._batches.list_jobs(batch):
+            return
+        self._free_idempotency_key(tenant, batch.idempotency_hash, batch_id)
+        self._delete(batch_key(tenant, batch_id))
+
+    def _free_idempotency_key(self, tenant: str, key_hash: str | None, reserved_id: str) -> None:
+        """Remove the key, unless it has expired and another request has taken it."""
+        if key_hash is not None:
+            self._delete(idempotency_key(tenant, key_hash), "reserved_id = :id", {":id": reserved_id})
+
+    def _delete(
+        self,
+        key: Mapping[str, Any],
+        condition: str | None = None,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Delete the row if it exists and meets the condition."""
+        options: dict[str, Any] = {}
+        if condition is not None:
+            options["ConditionExpression"] = condition
+            options["ExpressionAttributeValues"] = to_item(values or {})
+        if names is not None:
+            options["ExpressionAttributeNames"] = names
+        with suppress(ConflictError), translate_dynamodb_errors("delete rows of a job"):
+            self._client.delete_item(TableName=self._table, Key=to_item(key), **options)
+
+    def _list_due_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
+        with translate_dynamodb_errors("list due deletions"):
+            response = self._client.query(
+                TableName=self._table,
+                IndexName="by_due",
+                KeyConditionExpression="due_shard = :shard AND next_check_at <= :before",
+                ExpressionAttributeValues={
+                    ":shard": to_value(shard),
+                    ":before": to_value(format_timestamp(before)),
+                },
+                Limit=limit,
+            )
+        return [_due_job_from_record(from_item(item)) for item in response["Items"]]
+
+
+def _name_job(deletion: Deletion) -> dict[str, str]:
+    return {":job": deletion.id, ":tenant": deletion.tenant}
+
+
+def _due_job_from_record(record: Mapping[str, Any]) -> DueJob:
+    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
+    return DueJob(tenant=tenant, id=job_id, next_check_at=parse_timestamp(record["next_check_at"]))

@@ -1,0 +1,78 @@
+"""DELETE /v1/predictions/{id} over the whole pipeline in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_proxy.jobs.model import JobStatus
+from tests.support.builders import make_event, make_job
+from tests.support.prediction_api import PredictionApi
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.model import Job
+
+RESOURCE = "/v1/predictions/{id}"
+
+
+@pytest.fixture
+def api() -> PredictionApi:
+    return PredictionApi()
+
+
+def delete(api: PredictionApi, job: Job, **fields: Any) -> int:
+    event = make_event("DELETE", RESOURCE, params={"id": job.id}, **fields)
+    return int(api.writes.handle(event)["statusCode"])
+
+
+def test_ended_prediction_is_deleted_once(api: PredictionApi) -> None:
+    job = api.pipeline.store.put(make_job(JobStatus.SUCCEEDED))
+
+    assert delete(api, job, tenant="globex") == 404
+    assert delete(api, job) == 204
+    assert delete(api, job) == 404
+    assert api.get(RESOURCE, params={"id": job.id})[0] == 404
+
+
+def test_running_prediction_is_refused(api: PredictionApi) -> None:
+    job = api.pipeline.store.put(make_job(JobStatus.PROCESSING))
+
+    assert delete(api, job) == 409
+    assert api.get(RESOURCE, params={"id": job.id})[0] == 200
+
+
+def test_deletion_needs_the_scope_of_writes(api: PredictionApi) -> None:
+    job = api.pipeline.store.put(make_job(JobStatus.SUCCEEDED))
+
+    assert delete(api, job, scopes="predictions:read") == 403
+    assert api.pipeline.store.jobs
+
+
+def test_idempotency_key_of_deleted_prediction_creates_no_other(api: PredictionApi) -> None:
+    headers = {"idempotency-key": "k1"}
+    status, created, _ = api.post(headers=headers)
+    assert status == 201
+    job = api.pipeline.store.only_job()
+    api.pipeline.canceler.cancel_job(job.tenant, job.id)
+    assert delete(api, job) == 204
+
+    status, problem, _ = api.post(headers=headers)
+
+    assert status == 410
+    assert "was deleted" in problem["detail"]
+    assert created["id"] == job.id
+    assert not api.pipeline.store.jobs
+
+
+def test_message_of_deleted_prediction_is_dropped(api: PredictionApi) -> None:
+    """The submit command and Replicate's webhook arrive after the deletion."""
+    assert api.post()[0] == 201
+    job = api.pipeline.store.only_job()
+    api.pipeline.canceler.cancel_job(job.tenant, job.id)
+    delete(api, job)
+
+    api.pipeline.drain_messages()
+
+    assert not api.pipeline.store.jobs
+    assert not api.pipeline.replicate.predictions
