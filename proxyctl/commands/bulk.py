@@ -13,7 +13,7 @@ from proxyctl.app import SEGMENT, App, Group, drop_missing, pass_app
 from proxyctl.client import UnavailableError, build_path
 from proxyctl.output import clean
 
-_ACTIONS = ("cancel", "redeliver", "harvest", "retry")
+_ACTIONS = ("cancel", "redeliver", "harvest", "retry", "delete")
 _COLUMNS = ("id", "action", "status", "matched", "done", "skipped", "failed", "remaining", "started_at")
 _POLL_SECONDS = 2.0
 _MAX_FAILED_POLLS = 5

@@ -128,6 +128,18 @@ def retry_job(app: App, job_id: str, tenant: str | None) -> None:
     _show_job(app, _act(app, job_id, tenant, "retry"))
 
 
+@jobs.command("delete")
+@click.argument("job_id", metavar="ID", type=SEGMENT)
+@_TENANT_OPTION
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_app
+def delete_job(app: App, job_id: str, tenant: str | None, yes: bool) -> None:
+    """Delete a prediction that has ended, with its files and webhooks. It is shown as it was."""
+    if not yes:
+        click.confirm(f"Delete prediction {job_id} with its files?", abort=True, err=True)
+    _show_job(app, _act(app, job_id, tenant, "delete"))
+
+
 @click.command("batches", cls=Command)
 @click.option("--tenant", help="Only batches of this tenant.")
 @click.option("--limit", type=click.IntRange(1, 20), default=20, show_default=True)

@@ -19,6 +19,7 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.deletion_store import DynamoDeletionStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
@@ -27,6 +28,7 @@ from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.shipped_prices import load_price_book
+from replicate_proxy.deletion.deleter import JobDeleter
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.breaker import BreakerService
@@ -390,6 +392,12 @@ class AdminApi:
                 settings=DeliverySettings(),
             ),
             harvest_queue=self.harvests,
+            deleter=JobDeleter(
+                DynamoDeletionStore(
+                    self.dynamodb, JOBS_TABLE, DynamoBatchStore(self.dynamodb, JOBS_TABLE, self.jobs)
+                ),
+                self.clock,
+            ),
             audit=self.audit,
             clock=self.clock,
         )

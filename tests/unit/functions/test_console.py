@@ -500,6 +500,19 @@ def test_too_late_cancel_says_so(tenant: Browser) -> None:
     assert (page.status, "Job has ended" in page.text) == (409, True)
 
 
+def test_ended_prediction_is_deleted(tenant: Browser) -> None:
+    job = make_finished_job()
+    path = f"/predictions/acme/{job.id}"
+    assert "Delete the prediction" in tenant.get(path).text
+
+    page = tenant.post(f"{path}/delete")
+
+    assert "/predictions" in page.location
+    assert tenant.get(path).status == 404
+    assert tenant.post(f"{path}/delete").status == 404
+    assert {record.action for record in list_audit()} == {"job.delete"}
+
+
 def test_operator_retries_a_failed_prediction_once(operator: Browser, tenant: Browser) -> None:
     job = store_job(make_job(JobStatus.FAILED, created_at=datetime.now(UTC), end_reason=EndReason.REPORTED))
     path = f"/predictions/acme/{job.id}"

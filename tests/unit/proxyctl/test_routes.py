@@ -98,11 +98,16 @@ COMMANDS = [
     "audit list --action tenant.put --limit 5",
     "audit export",
     "audit verify",
+    "jobs delete JOB --yes",
     "status",
 ]
 TOKEN = "r8_tenant_token_1234"
 # The fake admin API has no deliveries, and the job that has failed has no files.
-FAILING_COMMANDS = ["deliveries redeliver acme d1", "jobs redeliver JOB", "jobs harvest JOB"]
+FAILING_COMMANDS = [
+    "deliveries redeliver acme d1",
+    "jobs redeliver JOB --tenant acme",
+    "jobs harvest JOB --tenant acme",
+]
 _METHODS = {"get", "put", "post", "patch", "delete"}
 
 

@@ -336,3 +336,31 @@ class TestRetry:
         admin_api.check_pause = refuse
 
         assert act(admin_api, failed, "retry")[0] == 503
+
+
+def test_ended_job_is_deleted_once_and_recorded(admin_api: AdminApi) -> None:
+    job = add_job(admin_api, S.FAILED, end_reason=EndReason.REPORTED)
+
+    status, body = act(admin_api, job, "delete")
+
+    assert (status, body["job"]["id"], body["job"]["status"]) == (202, job.id, "failed")
+    assert admin_api.jobs.get(job.tenant, job.id) is None
+    assert list_jobs(admin_api) == []
+    assert act(admin_api, job, "delete")[0] == 404
+    (record,) = find_records(admin_api, job)
+    assert (record["action"], record["outcome"], record["after"]) == (
+        "job.delete",
+        "succeeded",
+        {"deleted": True},
+    )
+    assert record["before"]["status"] == "failed"
+
+
+def test_running_job_is_not_deleted(admin_api: AdminApi) -> None:
+    job = add_job(admin_api, S.PROCESSING)
+
+    status, problem = act(admin_api, job, "delete")
+
+    assert (status, "cancel it first" in problem["detail"]) == (409, True)
+    assert admin_api.jobs.get(job.tenant, job.id) is not None
+    assert [record["outcome"] for record in find_records(admin_api, job)] == ["refused"]

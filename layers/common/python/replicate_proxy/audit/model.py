@@ -56,6 +56,7 @@ class AuditAction(StrEnum):
     REDELIVER_JOB = "job.redeliver"
     HARVEST_JOB = "job.harvest"
     RETRY_JOB = "job.retry"
+    DELETE_JOB = "job.delete"
     START_BULK_OPERATION = "bulk_operation.start"
     CANCEL_BULK_OPERATION = "bulk_operation.cancel"
     END_BULK_OPERATION = "bulk_operation.end"

@@ -30,6 +30,7 @@ from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
 from replicate_proxy.bootstrap.bulk_worker import build_worker_starter
 from replicate_proxy.bootstrap.concurrency import build_concurrency_service
 from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
+from replicate_proxy.bootstrap.deletion import build_deleter
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
@@ -291,6 +292,7 @@ def _build_job_actions(audit: AuditLog) -> JobActions:
         deliveries=build_delivery_store(),
         redeliverer=build_redelivery_service(),
         harvest_queue=SqsHarvestQueue(get_client("sqs"), env[HARVEST_QUEUE_URL]),
+        deleter=build_deleter(),
         audit=audit,
         clock=clock,
     )

@@ -191,6 +191,7 @@ _NOTICES = {
     "batch_canceled": "The cancel of the batch is requested.",
     "retried": "The prediction is run again as this new one.",
     "harvest": "The files are fetched again.",
+    "prediction_deleted": "The prediction is deleted; its files are removed within two minutes.",
     "account_saved": "The token is checked and stored.",
     "account_removed": "The token is removed; new predictions run in the shared account.",
     "replay_started": "The replay is started.",

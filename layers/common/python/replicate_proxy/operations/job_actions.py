@@ -1,4 +1,4 @@
-"""What operators do to one job: cancel it, redeliver its webhooks, harvest it again.
+"""What operators do to one job: cancel it, redeliver its webhooks, harvest it again, delete it.
 
 Everything is recorded in the audit trail under the job, whose story has it. What cannot be done is refused by
 a 409 ApiError that says what to do instead.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.deletion.deleter import JobDeleter
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import Clock, DocumentStore, JobReader
     from replicate_proxy.services.cancel import JobCanceler
@@ -64,6 +65,7 @@ class JobActions:
     deliveries: JobDeliveries
     redeliverer: Redeliverer
     harvest_queue: HarvestQueue
+    deleter: JobDeleter
     audit: AuditLog
     clock: Clock
 
@@ -111,6 +113,16 @@ class JobActions:
             left = self._find_files_left(job)
             self.harvest_queue.send(build_repetition_event(job, self.clock.now()), tenant=tenant)
             change.after = {"files": left}
+        return job
+
+    def delete(self, tenant: str, job_id: str) -> Job:
+        """Delete the job with everything that belongs to it, and return it as it was."""
+        job = find_job(self.jobs, tenant, job_id)
+        with self.audit.change(
+            AuditAction.DELETE_JOB, build_job_target(tenant, job_id), tenant=tenant, before=describe_job(job)
+        ) as change:
+            job = self.deleter.delete(tenant, job_id)
+            change.after = {"deleted": True}
         return job
 
     def _redeliver_all(self, deliveries: Sequence[Delivery]) -> RedeliveredJob:

@@ -339,6 +339,14 @@ class TestActions:
         }
         assert operation["status"] == "succeeded"
 
+    def test_ended_jobs_are_deleted(self, api: AdminApi) -> None:
+        jobs = add_jobs(api, 3)
+
+        operation = run(api, "delete", 3, tenant="acme")
+
+        assert count_outcomes(operation) == (3, 0, 0)
+        assert not [job for job in jobs if api.jobs.get(job.tenant, job.id)]
+
     def test_each_job_is_recorded_with_the_operation(self, api: AdminApi) -> None:
         (job,) = add_jobs(api, 1)
 

@@ -1,4 +1,4 @@
-"""Routes that change one job of any tenant: cancel, redeliver, harvest, retry."""
+"""Routes that change one job of any tenant: cancel, redeliver, harvest, retry, delete."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ def add_job_action_routes(router: Router, actions: JobActions, retries: JobRetri
     @router.post(f"{JOB}/harvest")
     def harvest_job(request: Request) -> Response:
         return json_response(202, {"job": build_job_view(actions.harvest(*_parse_job(request)))})
+
+    @router.post(f"{JOB}/delete")
+    def delete_job(request: Request) -> Response:
+        return json_response(202, {"job": build_job_view(actions.delete(*_parse_job(request)))})
 
     @router.post(f"{JOB}/retry")
     def retry_job(request: Request) -> Response:

@@ -57,6 +57,25 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
         job = _find_job(page, services)
         return _show(page, services, job)
 
+    _add_action_pages(pages, services)
+
+    @pages.get(f"{_PREDICTION}/run")
+    def show_run(page: Page) -> Response:
+        page.signed_in.require_write()
+        job = _find_job(page, services)
+        return _show_run(page, job, format_json(services.documents.load(job.input)))
+
+    @pages.post(f"{_PREDICTION}/run")
+    def run(page: Page) -> Response:
+        job = _find_job(page, services)
+        text = page.form.get_text("input")
+        return page.attempt(
+            lambda: _run_again(page, services, job),
+            lambda problem: _show_run(page, job, text, problem=problem),
+        )
+
+
+def _add_action_pages(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.post(f"{_PREDICTION}/cancel")
     def cancel(page: Page) -> Response:
         return _act(page, services, services.admin.job_actions.cancel, notice="cancel")
@@ -79,19 +98,14 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
     def harvest(page: Page) -> Response:
         return _act(page, services, services.admin.job_actions.harvest, notice="harvest")
 
-    @pages.get(f"{_PREDICTION}/run")
-    def show_run(page: Page) -> Response:
-        page.signed_in.require_write()
-        job = _find_job(page, services)
-        return _show_run(page, job, format_json(services.documents.load(job.input)))
-
-    @pages.post(f"{_PREDICTION}/run")
-    def run(page: Page) -> Response:
-        job = _find_job(page, services)
-        text = page.form.get_text("input")
-        return page.attempt(
-            lambda: _run_again(page, services, job),
-            lambda problem: _show_run(page, job, text, problem=problem),
+    @pages.post(f"{_PREDICTION}/delete")
+    def delete(page: Page) -> Response:
+        return _act(
+            page,
+            services,
+            services.admin.job_actions.delete,
+            notice="prediction_deleted",
+            next_path="/predictions",
         )
 
 
@@ -184,14 +198,19 @@ def _find_job(page: Page, services: ConsoleServices) -> Job:
 
 
 def _act(
-    page: Page, services: ConsoleServices, act: Callable[[str, str], object], *, notice: str
+    page: Page,
+    services: ConsoleServices,
+    act: Callable[[str, str], object],
+    *,
+    notice: str,
+    next_path: str = "",
 ) -> Response:
     """Let the operator act on the job; if that is refused, show its page with the problem."""
     job = _find_job(page, services)
 
     def change() -> Response:
         act(job.tenant, job.id)
-        return page.redirect(f"/predictions/{job.tenant}/{job.id}", notice=notice)
+        return page.redirect(next_path or f"/predictions/{job.tenant}/{job.id}", notice=notice)
 
     return page.attempt(change, lambda problem: _show(page, services, job, problem=problem))
 

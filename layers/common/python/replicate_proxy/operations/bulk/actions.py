@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.jobs.model import ACTIVE_STATUSES, JobStatus
+from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
 from replicate_proxy.operations.bulk.model import BulkAction
 from replicate_proxy.operations.job_actions import NothingToDoError
 
@@ -27,6 +27,7 @@ APPLICABLE_STATUSES: Mapping[BulkAction, frozenset[JobStatus]] = {
     BulkAction.REDELIVER: frozenset(JobStatus),
     BulkAction.HARVEST: frozenset({JobStatus.SUCCEEDED}),
     BulkAction.RETRY: frozenset({JobStatus.FAILED, JobStatus.CANCELED}),
+    BulkAction.DELETE: TERMINAL_STATUSES,
 }
 
 
@@ -60,7 +61,12 @@ def build_actions(actions: JobActions, retries: JobRetries) -> Mapping[BulkActio
         BulkAction.REDELIVER: JobAction(lambda job, _: actions.redeliver(job.tenant, job.id)),
         BulkAction.HARVEST: JobAction(lambda job, _: actions.harvest(job.tenant, job.id)),
         BulkAction.RETRY: JobAction(retry),
+        BulkAction.DELETE: JobAction(lambda job, _: actions.delete(job.tenant, job.id), _is_gone),
     }
+
+
+def _is_gone(job: Job | None, _since: datetime) -> bool:
+    return job is None
 
 
 def _is_canceled_since(job: Job | None, since: datetime) -> bool:

@@ -29,6 +29,7 @@ class BulkAction(StrEnum):
     REDELIVER = "redeliver"
     HARVEST = "harvest"
     RETRY = "retry"
+    DELETE = "delete"
 
 
 class BulkStatus(StrEnum):
