@@ -337,16 +337,16 @@ def test_readers_of_documents_can_tell_a_missing_one() -> None:
     assert readers == listers
 
 
-def test_only_documents_can_be_listed() -> None:
-    conditions = [
-        statement["Condition"]
+def test_only_documents_can_be_listed_and_by_sweep_what_it_deletes() -> None:
+    prefixes = [
+        tuple(statement["Condition"]["StringLike"]["s3:prefix"])
         for _, statement in iterate_allow_statements(load_stack())
         if "s3:ListBucket" in as_list(statement["Action"])
     ]
+    deleted = ("outputs/*", "thumbs/*", "originals/*", "records/*", "events/*")
 
-    assert conditions
-    for condition in conditions:
-        assert condition == {"StringLike": {"s3:prefix": ["records/*", "events/*"]}}
+    assert prefixes.count(deleted) == 1
+    assert set(prefixes) == {("records/*", "events/*"), deleted}
 
 
 def test_functions_in_the_vpc_call_only_services_with_an_endpoint() -> None:

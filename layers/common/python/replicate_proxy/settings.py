@@ -90,7 +90,7 @@ CONTROL_TABLE = _required_text(
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 USAGE_TABLE = _required_text(
-    "USAGE_TABLE", ("admin", "console", "ingest", "query", "usage"), "Table of usage and budgets"
+    "USAGE_TABLE", ("admin", "console", "ingest", "query", "sweep", "usage"), "Table of usage and budgets"
 )
 AUDIT_TABLE = _required_text("AUDIT_TABLE", ("admin", "console"), "Table of the audit trail")
 IMAGES_BUCKET = _required_text(

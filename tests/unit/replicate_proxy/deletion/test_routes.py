@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_event, make_job
 from tests.support.prediction_api import PredictionApi
@@ -76,3 +78,32 @@ def test_message_of_deleted_prediction_is_dropped(api: PredictionApi) -> None:
 
     assert not api.pipeline.store.jobs
     assert not api.pipeline.replicate.predictions
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("7d", 7 * 86400), ("12h", 12 * 3600), (" 30d ", 30 * 86400)])
+def test_retention_of_a_create_is_that_of_its_header(api: PredictionApi, text: str, seconds: int) -> None:
+    status, created, _ = api.post(headers={"x-retention": text})
+
+    job = api.pipeline.store.only_job()
+    assert status == 201
+    assert (job.delete_at, job.deletes_files) == (job.created_at + timedelta(seconds=seconds), True)
+    assert created["proxy"]["expires_at"] == format_optional_timestamp(job.delete_at)
+
+
+def test_retention_without_header_is_that_of_the_stack(api: PredictionApi) -> None:
+    _, created, _ = api.post()
+
+    job = api.pipeline.store.only_job()
+    assert created["proxy"]["expires_at"] == format_optional_timestamp(job.created_at + timedelta(days=30))
+    assert not job.deletes_files
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "0d", "-1d", "1w", "7 d", "1.5d", "31d", "721h", "9999999d", "\u0667d"]
+)
+def test_invalid_retention_is_refused(api: PredictionApi, text: str) -> None:
+    status, problem, _ = api.post(headers={"x-retention": text})
+
+    assert status == 422
+    assert problem["invalid_fields"][0]["field"] == "X-Retention"
+    assert not api.pipeline.store.jobs

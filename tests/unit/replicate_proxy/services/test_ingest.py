@@ -24,7 +24,8 @@ def test_create_stores_and_queues_job(pipeline: Pipeline) -> None:
     assert stored.status is JobStatus.QUEUED
     assert (stored.webhook, stored.deadline) == ("https://app.test/hook", NOW + timedelta(seconds=60))
     assert stored.next_check_at == NOW + timedelta(seconds=pipeline.timeouts.queued_seconds)
-    assert stored.expires_at == int((NOW + timedelta(days=30)).timestamp())
+    assert (stored.delete_at, stored.deletes_files) == (NOW + timedelta(days=30), False)
+    assert stored.expires_at == int((NOW + timedelta(days=37)).timestamp())
     assert stored.id == job.id
     assert len(pipeline.messages) == 1
 

@@ -52,6 +52,7 @@ from replicate_proxy.settings import (
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
     JOB_COST_CEILING_USD,
+    JOB_RETENTION_DAYS,
     MAX_WAIT_SECONDS,
     MAX_WAITING_REQUESTS,
     MAX_WAITING_REQUESTS_PER_TENANT,
@@ -127,7 +128,9 @@ def build_canceler() -> JobCanceler:
 
 @cache
 def build_parser() -> JobRequestParser:
-    settings = ParserSettings(webhook_addresses=build_webhook_address_policy())
+    settings = ParserSettings(
+        webhook_addresses=build_webhook_address_policy(), max_retention_days=env[JOB_RETENTION_DAYS]
+    )
     return JobRequestParser(
         settings,
         _check_input,

@@ -168,6 +168,7 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     is_waiting = job.status is JobStatus.QUEUED and job.waiting is not None
     waiting = {"waiting": _build_waiting(job.waiting)} if is_waiting and job.waiting else {}
     cost = {"cost": _build_cost(job.cost, job.account)} if job.cost else {}
+    expiry = {"expires_at": format_timestamp(job.delete_at)} if job.delete_at else {}
     account = {"replicate_account": job.replicate_account} if job.replicate_account else {}
     return {
         "status": job.status.value,
@@ -178,6 +179,7 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
         **cost,
         **warnings,
         **account,
+        **expiry,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
         "attempt": job.attempt,
         "past_attempts": [

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from replicate_proxy.services.input_check import CheckInput
 
 
+# The sweep deletes jobs at the end of their retention. What it should have missed expires later.
+_BACKSTOP_DELAY = timedelta(days=7)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """A validated create request."""
@@ -63,6 +67,7 @@ class JobRequest:
     cancel_after_seconds: int | None = None
     idempotency_key: str | None = None
     # Not part of the fingerprint: the prediction is the same.
+    retention_seconds: int | None = None
     is_streamed: bool = False
     retried_from: str | None = None
     warnings: tuple[str, ...] = ()
@@ -220,6 +225,7 @@ class JobFactory:
     ) -> None:
         self._documents = documents
         self._timeouts = timeouts
+        self._retention = timedelta(days=timeouts.retention_days)
         self._find_stream_url = find_stream_url
 
     def build_job(
@@ -265,13 +271,15 @@ class JobFactory:
             stream_url=self._find_stream_url(submission, principal.tenant, job_id),
             warnings=request.warnings,
             timeline={TimelineStep.ACCEPTED: now},
+            delete_at=now + timedelta(seconds=request.retention_seconds or self._retention.total_seconds()),
+            deletes_files=request.retention_seconds is not None,
             idempotency_hash=hash_idempotency_key(request.idempotency_key),
             expires_at=self.calculate_expiry(now),
         )
 
     def calculate_expiry(self, now: datetime) -> int:
         """Return when DynamoDB may delete a record created now, in seconds since 1970."""
-        return int((now + timedelta(days=self._timeouts.retention_days)).timestamp())
+        return int((now + self._retention + _BACKSTOP_DELAY).timestamp())
 
 
 def prediction_deleted() -> ApiError:

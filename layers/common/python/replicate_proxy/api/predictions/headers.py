@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
+_RETENTION = re.compile(r"(\d{1,6})([dh])", re.ASCII)
+_RETENTION_UNITS = {"d": 86_400, "h": 3600}
 _MIN_CANCEL_AFTER_SECONDS = 5
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
 _MAX_PREFER_WAIT_SECONDS = 60
@@ -35,6 +37,17 @@ def parse_cancel_after(text: str) -> int:
     if total < _MIN_CANCEL_AFTER_SECONDS:
         raise _header_error("Cancel-After", f"must be at least {_MIN_CANCEL_AFTER_SECONDS} seconds")
     return total
+
+
+def parse_retention(text: str, max_days: int) -> int:
+    """Return the seconds of an `X-Retention` header: `7d` or `12h`, up to the retention of the stack."""
+    match = _RETENTION.fullmatch(text.strip())
+    seconds = int(match.group(1)) * _RETENTION_UNITS[match.group(2)] if match else 0
+    if not seconds:
+        raise _header_error("X-Retention", "must be a duration such as 7d or 12h")
+    if seconds > max_days * 86_400:
+        raise _header_error("X-Retention", f"must be at most {max_days}d, the retention of this stack")
+    return seconds
 
 
 def parse_prefer_wait(text: str) -> int | None:

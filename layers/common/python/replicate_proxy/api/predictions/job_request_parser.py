@@ -20,6 +20,7 @@ from replicate_proxy.api.predictions.headers import (
     parse_correlation_id,
     parse_idempotency_key,
     parse_image_options,
+    parse_retention,
 )
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Principal
@@ -57,10 +58,11 @@ type InputCheck = Callable[[Mapping[str, Any], Principal, str], None]
 
 @dataclass(frozen=True, slots=True)
 class ParserSettings:
-    """`webhook_addresses` says where webhooks may go to."""
+    """`webhook_addresses` says where webhooks may go to, `max_retention_days` how long jobs may be kept."""
 
     max_body_bytes: int = 5_000_000
     webhook_addresses: AddressPolicy = field(default_factory=AddressPolicy)
+    max_retention_days: int = 30
 
 
 class JobRequestParser:
@@ -95,7 +97,7 @@ class JobRequestParser:
         job_request = self._build_job_request(
             request, parse_body(CreatePredictionBody, body), submission, principal
         )
-        return replace(job_request, **_parse_headers(request))
+        return replace(job_request, **_parse_headers(request, self._settings))
 
     def parse_plain(self, request: Request, principal: Principal) -> JobRequest:
         """Return the job request of `POST /`, whose body is `{"version", "input": {"model", "prompt", …}}`.
@@ -142,10 +144,12 @@ class JobRequestParser:
         )
         job_request = self._build_job_request(original, body, submission, principal)
         limit = job.deadline - job.created_at if job.deadline else None
+        retention = job.delete_at - job.created_at if job.delete_at and job.deletes_files else None
         return replace(
             job_request,
             image_options=job.image_options or None,
             cancel_after_seconds=round(limit.total_seconds()) if limit else None,
+            retention_seconds=round(retention.total_seconds()) if retention else None,
             idempotency_key=job.id,
             retried_from=job.id,
         )
@@ -180,7 +184,7 @@ class JobRequestParser:
                 invalid_field_count += error.invalid_field_count
         if invalid_fields:
             raise field_errors(invalid_fields, total=invalid_field_count)
-        headers = _parse_headers(request)
+        headers = _parse_headers(request, self._settings)
         idempotency_key = headers.pop("idempotency_key")
         return [replace(job_request, **headers) for job_request in job_requests], idempotency_key
 
@@ -193,7 +197,7 @@ class JobRequestParser:
         parsed = parse_body(CreatePredictionByVersionBody, body)
         submission = Submission(kind=SubmissionKind.VERSION, version=parsed.version)
         job_request = self._build_job_request(request, parsed, submission, principal)
-        return replace(job_request, **_parse_headers(request))
+        return replace(job_request, **_parse_headers(request, self._settings))
 
     def _build_job_request(
         self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
@@ -264,10 +268,14 @@ def _apply_batch_webhook(entry: BatchEntryBody, batch: CreateBatchBody) -> Batch
     )
 
 
-def _parse_headers(request: Request) -> dict[str, Any]:
+def _parse_headers(request: Request, settings: ParserSettings) -> dict[str, Any]:
     """Return the fields of a `JobRequest` that come from headers."""
     cancel_after = request.headers.get("cancel-after")
+    retention = request.headers.get("x-retention")
     return {
+        "retention_seconds": parse_retention(retention, settings.max_retention_days)
+        if retention is not None
+        else None,
         "image_options": parse_image_options(request),
         "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
         "idempotency_key": parse_idempotency_key(request),
