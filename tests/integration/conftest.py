@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from replicate.client import Client
 
 from tests.integration.api_client import ApiClient
-from tests.integration.stored_jobs import store_finished_jobs
+from tests.integration.browser import AXE, find_browser, run_browser
 from tools.local.keys import KeyIssuer
 from tools.local.lifecycle import temporary_stack
 from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 from tools.local.stack import Stack
+from tools.local.stored_jobs import store_finished_jobs
 from tools.simulator.client import SimulatorClient
 
 FOLDER = StackFolder("-".join(filter(None, ("test", os.environ.get("PYTEST_XDIST_WORKER")))))
@@ -120,3 +122,17 @@ def node() -> str:
     if not (Path(__file__).parent / "clients_js/node_modules").exists():
         pytest.fail("the npm clients are not installed: run `make clients-js` first")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; without it, tests are skipped, which `make test` reports at its end."""
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium is installed: the console was not tested in a browser")
+    if not AXE.exists():
+        pytest.skip(
+            "axe-core is not installed: run `make clients-js`; the console was not tested in a browser"
+        )
+    with run_browser(path) as running:
+        yield running

@@ -5,6 +5,9 @@ from tools.simulator.models.catalog import Catalog
 FLUX = "black-forest-labs/flux-schnell"
 SDXL = "stability-ai/sdxl"
 LLAMA = "meta/meta-llama-3-8b-instruct"
+LAB = "local/lab"
+HELD_INPUT = {"output": "done", "hold": True}
+"""An input with which LAB runs until the test completes or cancels it."""
 SMALL_IMAGE_INPUT = {"prompt": "a lighthouse", "megapixels": "0.25"}
 """An input with which FLUX generates 512 × 512 pixels."""
 

@@ -12,8 +12,8 @@ import pytest
 from replicate_proxy.jobs.model import JobStatus
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
-from tests.integration.stored_jobs import store_finished_jobs
 from tools.local.paths import ROOT
+from tools.local.stored_jobs import store_finished_jobs
 from tools.local.waiting import wait_for
 
 if TYPE_CHECKING:

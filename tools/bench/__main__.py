@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tools.bench import costs, deliveries, images, imports, pipeline, streams
+from tools.bench import console, costs, deliveries, images, imports, pipeline, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ BENCHMARKS: Mapping[str, Callable[[], int]] = {
     "pipeline": pipeline.main,
     "streams": streams.main,
     "deliveries": deliveries.main,
+    "console": console.main,
     "costs": costs.main,
     "images": images.main,
 }
