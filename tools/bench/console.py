@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from replicate_proxy.jobs.model import JobStatus
 from tools.bench.load import calculate_quantile
 from tools.bench.results import record_result
 from tools.local.errors import LocalError
@@ -118,8 +119,9 @@ class ConsoleSession:
 def main() -> int:
     """Measure and record. Return 0, whether or not the targets are met."""
     with temporary_stack(StackFolder("bench"), Screen(), {}) as stack:
+        paths = {**PAGES, **_create_content(stack)}
         newest = store_finished_jobs(stack, _TENANT, STORED_JOBS)[0]
-        paths = {**PAGES, **_create_content(stack), "prediction": f"/predictions/{_TENANT}/{newest}"}
+        paths["prediction"] = f"/predictions/{_TENANT}/{newest}"
         session = ConsoleSession(stack)
         for name, path in paths.items():
             milliseconds, size = session.measure_milliseconds(path), session.measure_bytes(path)
@@ -144,7 +146,8 @@ def _create_content(stack: Stack) -> Mapping[str, str]:
     batch = call("POST", "/v1/batches", {"predictions": [prediction] * 10}, key)["id"]
     endpoint = call("POST", "/v1/webhooks/endpoints", {"url": "http://127.0.0.1:9/hook"}, key)["id"]
     call("PUT", "/admin/models/console/fast", {"target": "black-forest-labs/flux-schnell"})
-    retry = {"action": "retry", "filter": {"tenant": _TENANT}, "expected_count": 0}
+    store_finished_jobs(stack, _TENANT, 1, JobStatus.FAILED)
+    retry = {"action": "retry", "filter": {"tenant": _TENANT}, "expected_count": 1}
     operation = call("POST", "/admin/bulk-operations", retry)["id"]
     return {
         "batch": f"/batches/{_TENANT}/{batch}",
