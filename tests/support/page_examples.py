@@ -31,6 +31,14 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         """admin tenants/acme/replicate-token -X PUT -d '{"token": "r8_…"}'""",
     ): "needs a token",
     ("docs/operations.md", "proxyctl jobs cancel <job>"): "needs a prediction for each action",
+    (
+        "docs/operations.md",
+        "proxyctl replays start --from 2026-11-23T08:00:00Z --to 2026-11-23T09:00:00Z   # --rule harvest",
+    ): "needs an archive, which the local AWS has not",
+    (
+        "docs/operations.md",
+        "proxyctl bulk start retry --tenant acme --error-class no_credit --wait",
+    ): "needs predictions that match, and asks for confirmation",
     ("CONTRIBUTING.md", "make env"): "installs a hook in this repository",
     ("README.md", "make demo    # run one prediction end to end on a local AWS and a local Replicate"): _LONG,
     ("README.md", 'make demo PROMPT="a red bicycle" MODEL=black-forest-labs/flux-1.1-pro'): _LONG,
