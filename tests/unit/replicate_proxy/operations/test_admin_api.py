@@ -56,7 +56,7 @@ ROUTES = [
     ("GET", "jobs/counts"),
     ("GET", "jobs/x/y"),
     ("GET", "jobs/x/y/story"),
-    *(("POST", f"jobs/x/y/{action}") for action in ("cancel", "redeliver", "harvest", "retry")),
+    *(("POST", f"jobs/x/y/{action}") for action in ("cancel", "redeliver", "harvest", "retry", "delete")),
     ("GET", "bulk-operations"),
     ("POST", "bulk-operations"),
     ("GET", "bulk-operations/x"),

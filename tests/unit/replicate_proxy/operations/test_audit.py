@@ -81,6 +81,7 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     body = {"action": "retry", "filter": {"status": "failed"}, "expected_count": 1}
     operation = api.call("POST", "bulk-operations", body)[1]
     api.call("POST", f"bulk-operations/{operation['id']}/cancel", {})
+    api.call("POST", f"jobs/acme/{job.id}/delete", {})
     api.secret = NEW_SECRET
     api.call("POST", "webhook-secret/refresh", {})
     return dict(key)
