@@ -34,10 +34,14 @@ from tools.simulator.settings import DEFAULT_WEBHOOK_SECRET
 
 NOT_EMITTED_LOCALLY = {
     Metric.CACHE_UNAVAILABLE: "the local AWS has no DAX; tests/unit/replicate_proxy/aws/test_dax.py has",
+    Metric.JOBS_DELETED: "comes 25 hours after the end of a job; tests/unit/replicate_proxy/deletion waits",
+    Metric.DELETION_FAILED: "a removal has to fail; tests/unit/replicate_proxy/deletion lets it",
 }
 TIMEOUT_SECONDS = 240.0
 POLL_INTERVAL_SECONDS = 10.0
 CATALOG_CACHE_SECONDS = 60.0
+# Functions see a new concurrency limit after ten seconds.
+LIMITS_CACHE_SECONDS = 11.0
 FILE = {"$file": "png", "width": 64, "height": 64}
 
 FLUX_PRO = "black-forest-labs/flux-1.1-pro"
@@ -73,20 +77,22 @@ def test_every_metric_is_emitted(
 ) -> None:
     started_at = time.time()
     limited = make_api()
-    limit_tenant(stack, limited)  # Functions see the limit ten seconds later, long before it is used.
+    limit_tenant(stack, limited)
     assert api.call("GET", "/v1/models/local/lab").status_code == 200
     cached_at = time.monotonic()
     with run_receiver(500) as receiver, run_receiver(410, 410, 410) as gone:
         succeed_with_image_and_webhook(api, receiver.url)
         disable_endpoint(api, gone.url)
         end_jobs_without_success(api, create)
+        # Before the breaker opens and the rate limit is reached, for which jobs would wait instead.
+        time.sleep(max(0.0, cached_at + LIMITS_CACHE_SECONDS - time.monotonic()))
+        hold_job(limited)
         disturb_creates(create)
         disturb_files(create)
         lose_output(api, simulator, create)
         send_webhooks(stack, api, simulator, create)
         use_breaker(stack)
         use_up_budget(stack, make_api())
-        hold_job(limited)
         reject_token_of_tenant(stack, api)
         break_authorization(stack, api)
         with broken_message_and_check(stack):

@@ -32,6 +32,7 @@ ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/v1/predictions/{prediction}", None),
     ("GET", "/?predictionId={prediction}", None),
     ("POST", "/v1/predictions/{prediction}/cancel", {}),
+    ("DELETE", "/v1/predictions/{prediction}", None),
     ("GET", "/v1/batches/{batch}", None),
     ("POST", "/v1/batches/{batch}/cancel", {}),
     ("GET", "/v1/files/{file}", None),

@@ -1,5 +1,6 @@
 """Webhooks to a receiver of the application: signatures, events, retries."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from tests.integration.api_client import ApiClient
 from tests.integration.receiver import ReceivedRequest, run_receiver
 from tools.local.stack import Stack
 from tools.local.waiting import wait_for
+
+# Functions see a new pause after five seconds.
+PAUSES_CACHE_SECONDS = 6.0
 
 
 def build_delivery_store(stack: Stack) -> DynamoDeliveryStore:
@@ -102,6 +106,7 @@ def test_paused_delivery_is_held_and_goes_out_after_the_resume(stack: Stack, api
     operator = ApiClient(stack.api_url, stack.admin_key)
     activity = {"activity": "deliveries", "tenant": api.tenant}
     assert operator.call("POST", "/admin/pause", activity).status_code == 200
+    time.sleep(PAUSES_CACHE_SECONDS)
     with run_receiver() as receiver:
         options: dict[str, Any] = {"webhook": receiver.url, "webhook_events_filter": ["completed"]}
         prediction = api.create("local/lab", {"output": 1}, **options)

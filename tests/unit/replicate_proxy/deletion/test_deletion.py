@@ -245,7 +245,9 @@ def test_batch_goes_with_its_last_job(stored: StoredJobs) -> None:
     assert stored.list_rows() == rows
 
 
-def test_expired_job_is_deleted_and_keeps_files_that_outlive_it(stored: StoredJobs) -> None:
+def test_expired_job_is_deleted_and_keeps_files_that_outlive_it(
+    stored: StoredJobs, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = stored.add(delete_at=NOW + timedelta(days=30))
     rows_before = len(stored.list_rows())
     stored.clock.advance(30 * 86400 - 1)
@@ -254,6 +256,7 @@ def test_expired_job_is_deleted_and_keeps_files_that_outlive_it(stored: StoredJo
 
     stored.clock.advance(1)
     assert stored.run_sweep() == {"removed": 1}
+    assert MetricsReader(capsys).sum(Metric.JOBS_DELETED) == 1
 
     assert stored.list_rows() == set()
     assert stored.jobs.get("acme", job.id) is None
