@@ -20,6 +20,7 @@ from replicate_proxy.audit.ports import AuditPage
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    get_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -68,14 +69,9 @@ class DynamoAuditStore:
         return [AuditIntent(**json.loads(from_item(item)["intent"])) for item in response["Items"]]
 
     def read_head(self) -> ChainHead:
-        with translate_dynamodb_errors("read audit head"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item({"pk": _HEAD, "sk": _HEAD}), ConsistentRead=True
-            )
-        if "Item" not in response:
-            return ChainHead()
-        record = from_item(response["Item"])
-        return ChainHead(record["sequence"], record["at"], record["hash"])
+        key = {"pk": _HEAD, "sk": _HEAD}
+        record = get_record(self._client, self._table, key, "read audit head")
+        return ChainHead(record["sequence"], record["at"], record["hash"]) if record else ChainHead()
 
     def append(self, record: AuditRecord) -> None:
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    get_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -44,11 +45,8 @@ class DynamoBatchStore:
             self._client.transact_write_items(TransactItems=list(map(self._build_put, records)))
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
-        with translate_dynamodb_errors("read batch"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(batch_key(tenant, batch_id)), ConsistentRead=True
-            )
-        return _batch_from_record(from_item(response["Item"])) if "Item" in response else None
+        record = get_record(self._client, self._table, batch_key(tenant, batch_id), "read batch")
+        return _batch_from_record(record) if record else None
 
     def list_jobs(self, batch: Batch) -> Sequence[Job]:
         jobs = self._job_store.get_many(batch.tenant, batch.job_ids, consistent=True)

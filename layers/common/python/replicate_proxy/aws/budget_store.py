@@ -20,7 +20,7 @@ from replicate_proxy.aws.batch_store import record_from_batch
 from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
-    from_item,
+    get_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -154,11 +154,8 @@ class DynamoBudgetStore(DynamoBudgetStates):
     """The BudgetStore port."""
 
     def get_limits(self, owner: BudgetOwner) -> BudgetLimits | None:
-        with translate_dynamodb_errors("read budget"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(_limits_key(owner)), ConsistentRead=True
-            )
-        return _limits_from_record(from_item(response["Item"])) if "Item" in response else None
+        record = get_record(self._client, self._table, _limits_key(owner), "read budget")
+        return _limits_from_record(record) if record else None
 
     def find_budget(self, tenant: str, key_id: str) -> bool:
         """Return whether the key or its tenant has a budget."""

@@ -22,6 +22,7 @@ from replicate_proxy.aws.bulk_marks import BulkMarks
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    get_record,
     put_record,
     to_item,
     to_value,
@@ -163,9 +164,7 @@ class DynamoBulkStore:
         return tuple(JobKey(*names) for names in json.loads(item["jobs"]))
 
     def _get(self, key: Mapping[str, str]) -> dict[str, Any]:
-        with translate_dynamodb_errors("read bulk operation"):
-            response = self._client.get_item(TableName=self._table, Key=to_item(key), ConsistentRead=True)
-        return from_item(response.get("Item", {}))
+        return get_record(self._client, self._table, key, "read bulk operation")
 
     def _put(self, record: Mapping[str, Any]) -> None:
         with translate_dynamodb_errors("store bulk operation"):

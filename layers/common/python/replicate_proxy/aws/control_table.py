@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
     from_item,
+    get_record,
     get_stored_record,
     to_item,
     to_value,
@@ -40,11 +41,7 @@ class ControlTable:
 
     def read(self, key: str) -> Record:
         """Return the current record, empty if there is none."""
-        with translate_dynamodb_errors("read control record"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item({"pk": key}), ConsistentRead=True
-            )
-        return from_item(response.get("Item", {}))
+        return get_record(self._client, self._table, {"pk": key}, "read control record")
 
     def set_attributes(self, key: str, values: Mapping[str, Any], *, condition: str | None = None) -> Record:
         """Set attributes of the record, which is created if it is missing; otherwise as `update`."""

@@ -6,10 +6,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.deletion_records import deletion_from_record, record_from_deletion
-from replicate_proxy.aws.dynamodb import from_item, put_record, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.due_index import list_due
+from replicate_proxy.aws.dynamodb import (
+    get_record,
+    put_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
 from replicate_proxy.aws.job_records import (
     DELETED,
-    DELETION_SHARD_COUNT,
+    DELETION_PARTITIONS,
     batch_key,
     idempotency_key,
     is_deletion,
@@ -17,10 +24,8 @@ from replicate_proxy.aws.job_records import (
     job_key,
     prediction_owner_key,
 )
-from replicate_proxy.clock import format_timestamp, parse_timestamp
-from replicate_proxy.errors import ConflictError, RetryableError
-from replicate_proxy.observability import logger
-from replicate_proxy.ports import DueJob
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import BatchStore
+    from replicate_proxy.ports import BatchStore, DueJob
 
 
 class DynamoDeletionStore:
@@ -52,28 +57,14 @@ class DynamoDeletionStore:
         )
 
     def get(self, tenant: str, job_id: str) -> Job | Deletion | None:
-        with translate_dynamodb_errors("read job"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=True
-            )
-        if "Item" not in response:
+        record = get_record(self._client, self._table, job_key(tenant, job_id), "read job")
+        if not record:
             return None
-        record = from_item(response["Item"])
         return deletion_from_record(record) if is_deletion(record) else job_from_record(record)
 
     def list_due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:
-        """Return the longest due ones of all shards that can be read. Raises RetryableError if none can."""
-        due: list[DueJob] = []
-        failures: list[RetryableError] = []
-        for shard in range(DELETION_SHARD_COUNT):
-            try:
-                due += self._list_due_in(f"DELETE#{shard}", before, limit)
-            except RetryableError as error:
-                logger.warning("due deletions not listed", shard=shard, reason=str(error))
-                failures.append(error)
-        if len(failures) == DELETION_SHARD_COUNT:
-            raise failures[0]
-        return sorted(due, key=lambda row: row.next_check_at)[:limit]
+        """Return the longest due ones that can be read. Raises RetryableError if none can."""
+        return list_due(self._client, self._table, DELETION_PARTITIONS, before=before, limit=limit)
 
     def postpone(self, deletion: Deletion, until: datetime) -> None:
         with suppress(ConflictError), translate_dynamodb_errors("postpone deletion"):
@@ -136,25 +127,6 @@ class DynamoDeletionStore:
         with suppress(ConflictError), translate_dynamodb_errors("delete rows of a job"):
             self._client.delete_item(TableName=self._table, Key=to_item(key), **options)
 
-    def _list_due_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
-        with translate_dynamodb_errors("list due deletions"):
-            response = self._client.query(
-                TableName=self._table,
-                IndexName="by_due",
-                KeyConditionExpression="due_shard = :shard AND next_check_at <= :before",
-                ExpressionAttributeValues={
-                    ":shard": to_value(shard),
-                    ":before": to_value(format_timestamp(before)),
-                },
-                Limit=limit,
-            )
-        return [_due_job_from_record(from_item(item)) for item in response["Items"]]
-
 
 def _name_job(deletion: Deletion) -> dict[str, str]:
     return {":job": deletion.id, ":tenant": deletion.tenant}
-
-
-def _due_job_from_record(record: Mapping[str, Any]) -> DueJob:
-    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
-    return DueJob(tenant=tenant, id=job_id, next_check_at=parse_timestamp(record["next_check_at"]))

@@ -10,6 +10,7 @@ from replicate_proxy.aws import delivery_records
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    get_record,
     put_record,
     to_item,
     to_value,
@@ -177,9 +178,7 @@ class DynamoDeliveryStore:
         return True
 
     def _get(self, key: Mapping[str, str], operation: str) -> dict[str, Any] | None:
-        with translate_dynamodb_errors(operation):
-            response = self._client.get_item(TableName=self._table, Key=to_item(key), ConsistentRead=True)
-        return from_item(response["Item"]) if "Item" in response else None
+        return get_record(self._client, self._table, key, operation) or None
 
     def _query_range(self, pk: str, low_sk: str, high_sk: str, **options: Any) -> list[dict[str, Any]]:
         with translate_dynamodb_errors("list deliveries"):

@@ -128,6 +128,20 @@ def put_record(
             raise
 
 
+def get_record(
+    client: DynamoDBClient,
+    table: str,
+    key: Mapping[str, Any],
+    operation: str,
+    *,
+    consistent: bool = True,
+) -> dict[str, Any]:
+    """Return the record under the key, empty if there is none."""
+    with translate_dynamodb_errors(operation):
+        response = client.get_item(TableName=table, Key=to_item(key), ConsistentRead=consistent)
+    return from_item(response.get("Item", {}))
+
+
 def batch_get_records(
     client: DynamoDBClient,
     table: str,

@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.delivery_records import ENDPOINT_PREFIX, due_shard_key, tenant_pk
-from replicate_proxy.aws.dynamodb import from_item, put_record, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.dynamodb import (
+    from_item,
+    get_record,
+    put_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
 from replicate_proxy.clock import (
     format_optional_timestamp,
     format_timestamp,
@@ -50,11 +57,9 @@ class DynamoEndpointStore:
         )
 
     def get(self, tenant: str, endpoint_id: str) -> Endpoint | None:
-        with translate_dynamodb_errors("read endpoint"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(_endpoint_key(tenant, endpoint_id)), ConsistentRead=True
-            )
-        return _endpoint_from_record(from_item(response["Item"])) if "Item" in response else None
+        key = _endpoint_key(tenant, endpoint_id)
+        record = get_record(self._client, self._table, key, "read endpoint")
+        return _endpoint_from_record(record) if record else None
 
     def list_all(self, tenant: str) -> Sequence[Endpoint]:
         # EndpointService limits their number, so one page holds them all.
@@ -115,11 +120,8 @@ class DynamoSigningSecretStore:
         self._put(tenant, new, "secrets = :old", {":old": secrets_to_records(old)})
 
     def _get(self, tenant: str) -> tuple[SigningSecret, ...]:
-        with translate_dynamodb_errors("read signing secret"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(_secret_key(tenant)), ConsistentRead=True
-            )
-        return secrets_from_records(from_item(response["Item"])["secrets"]) if "Item" in response else ()
+        record = get_record(self._client, self._table, _secret_key(tenant), "read signing secret")
+        return secrets_from_records(record["secrets"]) if record else ()
 
     def _put(
         self, tenant: str, secrets: Sequence[SigningSecret], condition: str, values: Mapping[str, Any]

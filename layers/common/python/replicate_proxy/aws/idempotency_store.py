@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.dynamodb import get_record, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.job_records import idempotency_key
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.ids import hash_idempotency_key
@@ -53,13 +53,8 @@ class DynamoIdempotencyStore:
         return record
 
     def find(self, tenant: str, key: str, *, now: datetime) -> IdempotencyRecord | None:
-        with translate_dynamodb_errors("read idempotency key"):
-            response = self._client.get_item(
-                TableName=self._table,
-                Key=to_item(idempotency_key(tenant, hash_idempotency_key(key))),
-                ConsistentRead=True,
-            )
-        holder = from_item(response.get("Item", {}))
+        row_key = idempotency_key(tenant, hash_idempotency_key(key))
+        holder = get_record(self._client, self._table, row_key, "read idempotency key")
         if not holder or holder["expires_at"] <= int(now.timestamp()):
             return None
         return IdempotencyRecord(

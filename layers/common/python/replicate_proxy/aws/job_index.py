@@ -12,7 +12,7 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.aws.job_records import (
-    DUE_SHARD_COUNT,
+    DUE_PARTITIONS,
     is_deletion,
     job_from_record,
     job_key,
@@ -63,8 +63,8 @@ class DynamoJobIndex:
     def list_unfinished(self) -> UnfinishedJobs:
         entries: list[JobEntry] = []
         is_complete = True
-        for shard in range(DUE_SHARD_COUNT):
-            found, reached_end = self._list_due_shard(f"DUE#{shard}")
+        for partition in DUE_PARTITIONS:
+            found, reached_end = self._list_due_shard(partition)
             entries += found
             is_complete = is_complete and reached_end
         return UnfinishedJobs(tuple(entries), is_complete=is_complete)

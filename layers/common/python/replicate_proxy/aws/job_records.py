@@ -64,13 +64,13 @@ if TYPE_CHECKING:
 
 # Every save of a job writes to the due index. A partition takes 1,000 writes per second (Amazon DynamoDB,
 # "Burst and adaptive capacity"), so these take 8,000.
-DUE_SHARD_COUNT = 8
+DUE_PARTITIONS = tuple(f"DUE#{shard}" for shard in range(8))
 
 # The `status` of a record that has taken the place of a job's.
 DELETED = "deleted"
 
 # A job is written there when it ends and when it is deleted.
-DELETION_SHARD_COUNT = 4
+DELETION_PARTITIONS = tuple(f"DELETE#{shard}" for shard in range(4))
 
 # The lists of all tenants' jobs. A job is written to `by_time` once, so that these take 4,000 jobs a second.
 LIST_SHARD_COUNT = 4
@@ -134,11 +134,11 @@ def prediction_owner_key(replicate_id: str) -> dict[str, str]:
 
 def due_shard(job_id: str) -> str:
     """Return the partition of the due index; the last character of an ID is random."""
-    return f"DUE#{int(job_id[-1], 36) % DUE_SHARD_COUNT}"
+    return DUE_PARTITIONS[int(job_id[-1], 36) % len(DUE_PARTITIONS)]
 
 
 def deletion_shard(job_id: str) -> str:
-    return f"DELETE#{int(job_id[-1], 36) % DELETION_SHARD_COUNT}"
+    return DELETION_PARTITIONS[int(job_id[-1], 36) % len(DELETION_PARTITIONS)]
 
 
 def list_shards(prefix: str = "LIST") -> list[str]:

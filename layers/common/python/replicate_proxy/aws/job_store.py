@@ -7,29 +7,29 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.due_index import list_due
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    get_record,
     is_own_write,
     to_item,
     to_value,
     translate_dynamodb_errors,
 )
 from replicate_proxy.aws.job_records import (
-    DUE_SHARD_COUNT,
+    DUE_PARTITIONS,
     is_deletion,
     job_from_record,
     job_key,
     prediction_owner_key,
     record_from_job,
 )
-from replicate_proxy.clock import format_timestamp, parse_timestamp
-from replicate_proxy.errors import ConflictError, RetryableError
-from replicate_proxy.observability import logger
+from replicate_proxy.errors import ConflictError
 from replicate_proxy.ports import DueJob, JobPage, PredictionClaim, PredictionOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
@@ -58,19 +58,12 @@ class DynamoJobStore:
             )
 
     def get(self, tenant: str, job_id: str, *, consistent: bool = True) -> Job | None:
-        with translate_dynamodb_errors("read job"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=consistent
-            )
-        record = from_item(response.get("Item", {}))
+        key = job_key(tenant, job_id)
+        record = get_record(self._client, self._table, key, "read job", consistent=consistent)
         return job_from_record(record) if record and not is_deletion(record) else None
 
     def is_deleted(self, tenant: str, job_id: str) -> bool:
-        with translate_dynamodb_errors("read job"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(job_key(tenant, job_id)), ConsistentRead=True
-            )
-        return is_deletion(from_item(response.get("Item", {})))
+        return is_deletion(get_record(self._client, self._table, job_key(tenant, job_id), "read job"))
 
     def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
         """Return the jobs that exist, by ID."""
@@ -145,17 +138,9 @@ class DynamoJobStore:
 
         Raises RetryableError if none can, or if one cannot and all are required.
         """
-        due_jobs: list[DueJob] = []
-        failures: list[RetryableError] = []
-        for shard in range(DUE_SHARD_COUNT):
-            try:
-                due_jobs += self._list_due_jobs_in(f"DUE#{shard}", before, limit)
-            except RetryableError as error:
-                logger.warning("due jobs not listed", shard=shard, reason=str(error))
-                failures.append(error)
-        if len(failures) == DUE_SHARD_COUNT or (failures and requires_all):
-            raise failures[0]
-        return sorted(due_jobs, key=lambda due_job: due_job.next_check_at)[:limit]
+        return list_due(
+            self._client, self._table, DUE_PARTITIONS, before=before, limit=limit, requires_all=requires_all
+        )
 
     def claim_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> bool:
         record = _build_owner_record(
@@ -196,13 +181,10 @@ class DynamoJobStore:
         return saved
 
     def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:
-        with translate_dynamodb_errors("read owner of prediction"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(prediction_owner_key(replicate_id)), ConsistentRead=True
-            )
-        if "Item" not in response:
+        key = prediction_owner_key(replicate_id)
+        record = get_record(self._client, self._table, key, "read owner of prediction")
+        if not record:
             return None
-        record = from_item(response["Item"])
         return PredictionOwner(record["tenant"], record["job_id"], PredictionClaim(record["claim"]))
 
     def dispute_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> None:
@@ -226,25 +208,6 @@ class DynamoJobStore:
                     ":claim": to_value(owner.claim.value),
                 },
             )
-
-    def _list_due_jobs_in(self, shard: str, before: datetime, limit: int) -> list[DueJob]:
-        with translate_dynamodb_errors("list due jobs"):
-            response = self._client.query(
-                TableName=self._table,
-                IndexName="by_due",
-                KeyConditionExpression="due_shard = :shard AND next_check_at <= :before",
-                ExpressionAttributeValues={
-                    ":shard": to_value(shard),
-                    ":before": to_value(format_timestamp(before)),
-                },
-                Limit=limit,
-            )
-        return [_due_job_from_record(from_item(item)) for item in response["Items"]]
-
-
-def _due_job_from_record(record: Mapping[str, Any]) -> DueJob:
-    tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
-    return DueJob(tenant=tenant, id=job_id, next_check_at=parse_timestamp(record["next_check_at"]))
 
 
 def _build_owner_record(replicate_id: str, owner: PredictionOwner, now: datetime) -> dict[str, Any]:

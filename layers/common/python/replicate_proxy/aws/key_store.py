@@ -16,6 +16,7 @@ from replicate_proxy.auth.keys import ApiKey, PreviousDigest, UsageLimits
 from replicate_proxy.auth.principal import parse_scopes
 from replicate_proxy.aws.dynamodb import (
     from_item,
+    get_record,
     is_own_write,
     put_record,
     to_item,
@@ -49,11 +50,8 @@ class DynamoKeyStore:
         self._table = table
 
     def get(self, key_id: str) -> ApiKey | None:
-        with translate_dynamodb_errors("read API key"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item(build_item_key(key_id)), ConsistentRead=True
-            )
-        return key_from_record(from_item(response["Item"])) if "Item" in response else None
+        record = get_record(self._client, self._table, build_item_key(key_id), "read API key")
+        return key_from_record(record) if record else None
 
     def record_use(self, key_id: str, now: datetime) -> None:
         with translate_dynamodb_errors("record use of API key"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.delivery_records import tenant_pk
 from replicate_proxy.aws.dynamodb import (
     from_item,
+    get_record,
     get_stored_record,
     to_item,
     to_value,
@@ -88,11 +89,8 @@ class DynamoReceiverLimitStore:
         return _health_from_record(record)
 
     def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None:
-        with translate_dynamodb_errors("read receiver"):
-            response = self._client.get_item(
-                TableName=self._table, Key=_key(tenant, receiver_id), ConsistentRead=True
-            )
-        return _health_from_record(from_item(response["Item"])) if "Item" in response else None
+        record = get_record(self._client, self._table, _key(tenant, receiver_id), "read receiver")
+        return _health_from_record(record) if record else None
 
     def reset_failures(self, tenant: str, receiver_id: str) -> None:
         if self.get(tenant, receiver_id) is not None:
@@ -118,7 +116,7 @@ class DynamoReceiverLimitStore:
             with translate_dynamodb_errors("acquire slot"):
                 self._client.update_item(
                     TableName=self._table,
-                    Key=_key(tenant, receiver_id),
+                    Key=to_item(_key(tenant, receiver_id)),
                     UpdateExpression="SET slots.#token = :lease_until",
                     ConditionExpression=(
                         f"attribute_exists(slots) AND (attribute_exists(slots.#token) OR {is_below_limit})"
@@ -144,7 +142,7 @@ class DynamoReceiverLimitStore:
         with suppress(ConflictError), translate_dynamodb_errors("create receiver"):
             self._client.put_item(
                 TableName=self._table,
-                Item={**_key(tenant, receiver_id), **to_item(record)},
+                Item=to_item({**_key(tenant, receiver_id), **record}),
                 ConditionExpression="attribute_not_exists(pk)",
             )
 
@@ -157,7 +155,7 @@ class DynamoReceiverLimitStore:
             with translate_dynamodb_errors("take over slot"):
                 self._client.update_item(
                     TableName=self._table,
-                    Key=_key(tenant, receiver_id),
+                    Key=to_item(_key(tenant, receiver_id)),
                     UpdateExpression="SET slots.#token = :lease_until REMOVE slots.#expired",
                     # The second case is this write's own effect, if the SDK repeats it.
                     ConditionExpression="slots.#expired = :expired_lease OR slots.#token = :lease_until",
@@ -196,7 +194,7 @@ class DynamoReceiverLimitStore:
             with translate_dynamodb_errors("update receiver"):
                 response = self._client.update_item(
                     TableName=self._table,
-                    Key=_key(tenant, receiver_id),
+                    Key=to_item(_key(tenant, receiver_id)),
                     UpdateExpression=expression,
                     ReturnValues="ALL_NEW",
                     **options,
@@ -209,8 +207,8 @@ class DynamoReceiverLimitStore:
         return from_item(response["Attributes"])
 
 
-def _key(tenant: str, receiver_id: str) -> dict[str, Any]:
-    return to_item({"pk": tenant_pk(tenant), "sk": f"RECEIVER#{receiver_id}"})
+def _key(tenant: str, receiver_id: str) -> dict[str, str]:
+    return {"pk": tenant_pk(tenant), "sk": f"RECEIVER#{receiver_id}"}
 
 
 def _to_values(values: Mapping[str, Any]) -> dict[str, Any]:

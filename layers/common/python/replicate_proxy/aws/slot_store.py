@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
     from_item,
+    get_record,
     get_stored_record,
     to_item,
     to_value,
@@ -99,11 +100,8 @@ class DynamoSlotStore:
         return _slots_from_record(record)
 
     def read(self, limit_name: str) -> Slots:
-        with translate_dynamodb_errors("read slots"):
-            response = self._client.get_item(
-                TableName=self._table, Key=_slots_key(limit_name), ConsistentRead=True
-            )
-        return _slots_from_record(from_item(response.get("Item", {})))
+        record = get_record(self._client, self._table, _slots_key(limit_name), "read slots")
+        return _slots_from_record(record)
 
     def join_line(self, limit_name: str, job: WaitingJob) -> None:
         self._lines.insert(limit_name, job)
@@ -120,22 +118,19 @@ class DynamoSlotStore:
 
     def close_line(self, limit_name: str) -> None:
         self._update(_slots_key(limit_name), "REMOVE has_line", {})
-        self._update(to_item({"pk": _LINES}), "DELETE line_names :names", {":names": {limit_name}})
+        self._update({"pk": _LINES}, "DELETE line_names :names", {":names": {limit_name}})
         # Who joins puts the job into the line first: it is seen here, or opens the line after this.
         if self.list_line(limit_name, count=1):
             self._open_line(limit_name)
 
     def list_lines(self) -> list[str]:
-        with translate_dynamodb_errors("list lines"):
-            response = self._client.get_item(
-                TableName=self._table, Key=to_item({"pk": _LINES}), ConsistentRead=True
-            )
-        names: set[str] = from_item(response.get("Item", {})).get("line_names", set())
+        record = get_record(self._client, self._table, {"pk": _LINES}, "list lines")
+        names: set[str] = record.get("line_names", set())
         return sorted(names)
 
     def _open_line(self, limit_name: str) -> None:
         """Record that jobs wait: for the sweep, and for those who would overtake them."""
-        self._update(to_item({"pk": _LINES}), "ADD line_names :names", {":names": {limit_name}})
+        self._update({"pk": _LINES}, "ADD line_names :names", {":names": {limit_name}})
         self._update(_slots_key(limit_name), "SET has_line = :yes", {":yes": True})
 
     def _update(
@@ -159,7 +154,7 @@ class DynamoSlotStore:
         with translate_dynamodb_errors("update slots"):
             response = self._client.update_item(
                 TableName=self._table,
-                Key=key,
+                Key=to_item(key),
                 UpdateExpression=expression,
                 ReturnValues="ALL_NEW",
                 **options,
@@ -167,8 +162,8 @@ class DynamoSlotStore:
         return from_item(response["Attributes"])
 
 
-def _slots_key(limit_name: str) -> dict[str, Any]:
-    return to_item({"pk": f"SLOTS#{limit_name}"})
+def _slots_key(limit_name: str) -> dict[str, str]:
+    return {"pk": f"SLOTS#{limit_name}"}
 
 
 def _slots_from_record(record: Mapping[str, Any]) -> Slots:

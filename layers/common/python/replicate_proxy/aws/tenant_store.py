@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.dynamodb import from_item, get_record, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.aws.key_store import limits_from_record, record_from_limits
 from replicate_proxy.clock import format_optional_timestamp, parse_optional_timestamp
 
@@ -26,9 +26,9 @@ class DynamoTenantStore:
         self._table = table
 
     def get(self, name: str) -> Tenant | None:
-        with translate_dynamodb_errors("read tenant"):
-            response = self._client.get_item(TableName=self._table, Key=to_item(build_item_key(name)))
-        return _tenant_from_record(from_item(response["Item"])) if "Item" in response else None
+        key = build_item_key(name)
+        record = get_record(self._client, self._table, key, "read tenant", consistent=False)
+        return _tenant_from_record(record) if record else None
 
     def save(self, tenant: Tenant) -> None:
         with translate_dynamodb_errors("save tenant"):

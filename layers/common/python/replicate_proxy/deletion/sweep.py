@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.deletion.model import Deletion, build_deletion
+from replicate_proxy.due_jobs import DueJobReader
 from replicate_proxy.errors import ConflictError, ProxyError
 from replicate_proxy.observability import Metric, count, count_failure, logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, DueJob
 
 
-_PAGE_SIZE = 100
 _WORKERS = 8
 
 
@@ -72,18 +72,12 @@ class DeletionSweep:
     def delete_jobs(self, deadline: datetime) -> dict[str, int]:
         """Return how many jobs had which outcome. Raises RetryableError if due ones cannot be listed."""
         outcomes: Counter[str] = Counter()
-        seen: set[DueJob] = set()
-        skipped_rows = 0
+        reader = DueJobReader(self._store.list_due)
         with ThreadPoolExecutor(_WORKERS) as workers:
             while (now := self._clock.now()) < deadline:
-                # The index lags behind the table, and what has failed is due again.
-                limit = _PAGE_SIZE + skipped_rows
-                rows = self._store.list_due(before=now, limit=limit)
-                due_jobs = [row for row in rows if row not in seen]
-                skipped_rows = len(rows) - len(due_jobs)
-                if not due_jobs and len(rows) < limit:
+                due_jobs = reader.read_page(now)
+                if reader.is_at_end:
                     break
-                seen.update(due_jobs)
                 results = workers.map(partial(self._handle, deadline=deadline), due_jobs)
                 outcomes.update(outcome.value for outcome in results)
         if removed := outcomes[DeletionOutcome.REMOVED]:

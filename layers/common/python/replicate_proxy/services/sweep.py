@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.due_jobs import DueJobReader
 from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.jobs.changes import StaleChangeError
 from replicate_proxy.jobs.model import Job, JobStatus
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 type CheckHandler = Callable[[Job], CheckOutcome]
 
-_PAGE_SIZE = 100
 _WORKERS = 8
 _POLL_INTERVAL_SECONDS = 1.0
 
@@ -74,21 +74,13 @@ class Sweeper:
     def sweep_jobs(self, deadline: datetime) -> SweepResult:
         """Check all due jobs, until `deadline` at the latest."""
         outcomes: Counter[CheckOutcome] = Counter()
-        checked: set[DueJob] = set()
-        skipped_rows = 0
+        reader = DueJobReader(self._store.list_due_jobs)
         min_end = min(self._clock.now() + self._duration, deadline)
         with ThreadPoolExecutor(_WORKERS) as workers:
             while (now := self._clock.now()) < deadline:
-                # The index lags behind the table, and a failed check may leave the job due: skip the rows
-                # that this sweep has checked.
-                limit = _PAGE_SIZE + skipped_rows
-                rows = self._store.list_due_jobs(before=now, limit=limit)
-                due_jobs = _order([row for row in rows if row not in checked], now)
-                skipped_rows = len(rows) - len(due_jobs)
-                checked.update(due_jobs)
-                if due_jobs:
+                if due_jobs := _order(reader.read_page(now), now):
                     outcomes.update(workers.map(partial(self._check, deadline=deadline), due_jobs))
-                elif len(rows) < limit:
+                elif reader.is_at_end:
                     if now >= min_end:
                         break
                     self._sleep(_POLL_INTERVAL_SECONDS)
