@@ -34,6 +34,7 @@ from replicate_proxy.jobs.model import (
     SubmissionKind,
     TimelineStep,
 )
+from replicate_proxy.operations.bulk.model import BulkAction
 from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
@@ -581,6 +582,13 @@ def test_bulk_operation_that_cannot_be_meant_is_not_started(
     assert page.status in {409, 422}
     assert expected in page.text
     assert "No bulk operations" in operator.get("/bulk-operations").text
+
+
+@pytest.mark.parametrize("action", BulkAction)
+def test_bulk_operation_can_be_chosen_for_each_action(operator: Browser, action: BulkAction) -> None:
+    page = operator.get(f"/bulk-operations/new?action={action.value}&tenant=acme")
+    assert page.status == 200
+    assert f'<option value="{action.value}" selected>' in page.html
 
 
 def test_bulk_operations_are_not_for_tenants(tenant: Browser, operator: Browser) -> None:

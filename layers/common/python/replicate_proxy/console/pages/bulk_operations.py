@@ -33,6 +33,7 @@ _ACTION_NAMES = {
     BulkAction.CANCEL: "Cancel unfinished ones",
     BulkAction.REDELIVER: "Send their webhooks again",
     BulkAction.HARVEST: "Fetch missing files again",
+    BulkAction.DELETE: "Delete those that have ended",
 }
 _STATUS_KINDS = {"succeeded": "good", "canceled": "trouble", "failed": "bad"}
 
@@ -100,7 +101,6 @@ def _show_choice(
             problem = problem or describe_error(error)
     return page.render(
         "bulk_operation_new.html",
-        status=problem["status"] if problem else 200,
         values=values,
         preview=preview,
         fixed=fixed,
@@ -118,7 +118,6 @@ def _show_operation(page: Page, services: ConsoleServices, problem: dict[str, An
     operation = build_operation_view(services.admin.bulk.get(parse_operation_id(page.request)))
     return page.render(
         "bulk_operation.html",
-        status=problem["status"] if problem else 200,
         operation=operation,
         kind=_STATUS_KINDS.get(operation["status"], "accent"),
         percent=100 * (operation["matched"] - operation["remaining"]) // operation["matched"],
