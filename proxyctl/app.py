@@ -135,6 +135,23 @@ def drop_missing(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, (), "")}
 
 
+def filter_options[F: Callable[..., Any]](command: F) -> F:
+    """Add the options that choose predictions, all of which are optional."""
+    for option in (
+        click.option("--created-before", metavar="TIME"),
+        click.option("--created-after", metavar="TIME", help="Like 2026-11-23T00:00:00Z."),
+        click.option("--older-than", type=int, metavar="SECONDS", help="Created at least so long ago."),
+        click.option("--error-class", help="Why it ended; without --status, only failed ones."),
+        click.option("--model", metavar="OWNER/NAME", help="The model that ran or that the caller named."),
+        click.option("--tenant"),
+        click.option(
+            "--status", help="Some statuses with commas; unfinished stands for all that are not final."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def limit_options[F: Callable[..., Any]](command: F) -> F:
     """Add the options of request limits."""
     for option in (

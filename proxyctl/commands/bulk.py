@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from proxyctl.app import SEGMENT, App, Group, drop_missing, pass_app
+from proxyctl.app import SEGMENT, App, Group, drop_missing, filter_options, pass_app
 from proxyctl.client import UnavailableError, build_path
 from proxyctl.output import clean
 
@@ -26,13 +26,7 @@ def bulk() -> None:
 
 @bulk.command("start")
 @click.argument("action", type=click.Choice(_ACTIONS))
-@click.option("--status", help="Some statuses with commas; unfinished stands for all that are not final.")
-@click.option("--tenant")
-@click.option("--model", metavar="OWNER/NAME", help="The model that ran or that the caller named.")
-@click.option("--error-class", help="Why it ended; without --status, only failed ones.")
-@click.option("--older-than", type=int, metavar="SECONDS", help="Created at least so long ago.")
-@click.option("--created-after", metavar="TIME", help="Like 2026-11-23T00:00:00Z.")
-@click.option("--created-before", metavar="TIME")
+@filter_options
 @click.option("--yes", is_flag=True, help="Start without asking, however many match.")
 @click.option("--expected-count", type=click.IntRange(0), help="Start without asking if so many match.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and show the progress.")

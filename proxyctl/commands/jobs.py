@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
+from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, filter_options, pass_app
 from proxyctl.client import build_path
 from proxyctl.output import print_fields, print_line, print_markup
 from proxyctl.story import tell_story
@@ -20,13 +20,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--status", help="Some statuses with commas; unfinished stands for all that are not final.")
-@click.option("--tenant")
-@click.option("--model", metavar="OWNER/NAME", help="The model that ran or that the caller named.")
-@click.option("--error-class", help="Why it ended; without --status, only failed ones.")
-@click.option("--older-than", type=int, metavar="SECONDS", help="Created at least so long ago.")
-@click.option("--created-after", metavar="TIME", help="Like 2026-11-23T00:00:00Z.")
-@click.option("--created-before", metavar="TIME")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @pass_app
 def list_jobs(app: App, /, limit: int, older_than: int | None, **filters: str | None) -> None:
