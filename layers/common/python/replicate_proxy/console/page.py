@@ -93,7 +93,8 @@ class Page:
             raise ApiError(400, "Invalid form", "The form could not be read") from None
         return Form(fields)
 
-    def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
+    def render(self, template: str, *, problem: dict[str, Any] | None = None, **values: Any) -> Response:
+        """Return the page, with the status of the problem if it shows one."""
         html = self.site.templates.render(
             template,
             now=self.now,
@@ -101,14 +102,14 @@ class Page:
             viewer=self.viewer,
             url=self.url,
             notice=_NOTICES.get(self.request.query.get("notice", "")),
+            problem=problem,
             **values,
         )
-        return html_response(status, html, self.site.content_policy)
+        return html_response(problem["status"] if problem else 200, html, self.site.content_policy)
 
     def render_error(self, error: Exception) -> Response:
         """Return the page of an error, which reveals nothing internal."""
-        problem = describe_error(error)
-        return self.render("error.html", status=problem["status"], problem=problem)
+        return self.render("error.html", problem=describe_error(error))
 
     def redirect(self, path: str, **query: str | int | None) -> Response:
         return redirect(self.url(path, **query))

@@ -82,7 +82,6 @@ def _show(page: Page, services: ConsoleServices, *, problem: dict[str, Any] | No
     rows.sort(key=lambda row: (-row["waiting"], -row["percent"], row["tenant"] or "", row["model"] or ""))
     return page.render(
         "concurrency.html",
-        status=problem["status"] if problem else 200,
         rows=rows,
         own=concurrency.read_own(),
         form=page.form if problem else None,

@@ -76,7 +76,6 @@ def _show_queue(page: Page, services: ConsoleServices, *, problem: dict[str, Any
     ]
     return page.render(
         "dead_letter_queue.html",
-        status=problem["status"] if problem else 200,
         name=name,
         queue=queue,
         depth=depth,

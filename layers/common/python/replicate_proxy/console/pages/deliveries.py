@@ -179,7 +179,6 @@ def _show_deliveries(
         rows, next_url = _list_deliveries(page, services, tenant, PREDICTION_TARGET)
     return page.render(
         "deliveries.html",
-        status=problem["status"] if problem else 200,
         tenant=tenant,
         tenants=names,
         endpoints=endpoints,

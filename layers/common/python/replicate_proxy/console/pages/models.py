@@ -93,7 +93,6 @@ def _show_entry(
 ) -> Response:
     return page.render(
         "model.html",
-        status=problem["status"] if problem else 200,
         name=name,
         typed_name=typed_name or name,
         text=text,

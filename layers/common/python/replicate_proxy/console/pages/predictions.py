@@ -231,7 +231,6 @@ def _show(
     ]
     return page.render(
         "prediction.html",
-        status=problem["status"] if problem else 200,
         problem=problem,
         job=job,
         view=view,
@@ -262,7 +261,6 @@ def _list_urls(output: Any) -> list[str]:
 def _show_run(page: Page, job: Job, text: str, *, problem: dict[str, Any] | None = None) -> Response:
     return page.render(
         "prediction_run.html",
-        status=problem["status"] if problem else 200,
         job=job,
         model=name_model(job) if job.requested_model is None else job.requested_model,
         text=text,

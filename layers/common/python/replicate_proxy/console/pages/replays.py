@@ -52,7 +52,6 @@ def _show(page: Page, services: ConsoleServices, *, problem: dict[str, Any] | No
     replays = services.admin.replays
     return page.render(
         "replays.html",
-        status=problem["status"] if problem else 200,
         has_archive=replays.has_archive,
         rules=replays.rules,
         replays=[build_replay_view(replay) for replay in replays.list()] if replays.has_archive else [],

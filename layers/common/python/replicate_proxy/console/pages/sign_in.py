@@ -92,6 +92,4 @@ def _open(page: Page, access: ConsoleAccess, session: Session, next_path: str) -
 
 
 def _show_form(page: Page, next_path: str, *, problem: dict[str, Any] | None = None) -> Response:
-    return page.render(
-        "sign_in.html", status=problem["status"] if problem else 200, next=next_path, problem=problem
-    )
+    return page.render("sign_in.html", next=next_path, problem=problem)

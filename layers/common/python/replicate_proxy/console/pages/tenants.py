@@ -213,7 +213,6 @@ def _show_tenant(
         limits, states = None, []
     return page.render(
         "tenant.html",
-        status=problem["status"] if problem else 200,
         name=name,
         settings=describe_tenant(settings or Tenant(name)),
         has_settings=settings is not None,
