@@ -1,4 +1,4 @@
-"""Ask for the progress of a running job when somebody reads it.
+"""Ask for the progress of a running job when a client reads it.
 
 Replicate reports that a prediction has started and that it has ended, and nothing in between unless each of
 its log lines were to come as a webhook, at a price for every job. So progress is read only while a caller
@@ -32,7 +32,7 @@ class ProgressClaims(Protocol):
     """Makes sure that all execution environments together ask for the progress of a job once."""
 
     def claim(self, tenant: str, job_id: str, *, until: datetime) -> bool:
-        """Return whether nobody else has claimed the job until now. Raises RetryableError."""
+        """Return whether the job was not claimed until now. Raises RetryableError."""
         ...
 
 

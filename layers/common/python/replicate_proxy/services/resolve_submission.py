@@ -3,7 +3,7 @@
 Replicate's list of predictions is searched around the time of sending. A prediction with a callback URL
 belongs to the job that the URL names. One without may be the job's if its model and input are equal, but just
 as well that of another job with an equal request. The job adopts it only after the time in which a callback
-would have told, only if no job of another tenant can have created it, and only if there is one for each job
+would have come, only if no job of another tenant can have created it, and only if there is one for each job
 that waits for one. Until then, and where Replicate has deleted the input, the job waits: nothing is sent
 again while its prediction may exist, and nothing is taken that another job would have to send again.
 """
@@ -143,7 +143,7 @@ class SubmissionResolver:
         """Adopt the prediction that was created first, unless it may be that of another job.
 
         If there are too few, one of the jobs has none, and may be sent again. It can be any of them, except
-        where this job's own may be one that nobody adopts: then that would be paid for as well.
+        where this job's own may be one that no job adopts: then that would be paid for as well.
         """
         lookalikes = search.lookalikes
         rivals = self._find_rivals(job, lookalikes)
