@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
-    from_item,
     get_record,
     to_item,
-    to_value,
     translate_dynamodb_errors,
 )
+from replicate_proxy.aws.id_index import HIGHEST_ID, list_newest_in
 from replicate_proxy.aws.job_records import batch_key, list_shard, list_shards, record_from_job
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
@@ -57,34 +56,21 @@ class DynamoBatchStore:
             index, attribute, partitions = "by_time", "list_shard", list_shards(_SHARD_PREFIX)
         else:
             index, attribute, partitions = "by_tenant", "tenant", [_build_partition(tenant)]
-        found = [
-            key
-            for partition in partitions
-            for key in self._list_keys(index, attribute, partition, before_id, limit)
-        ]
-        newest = sorted(found, key=lambda key: key["id"], reverse=True)[:limit]
-        keys = [to_item({"pk": key["pk"], "sk": key["sk"]}) for key in newest]
+        # The bounds are included: read one more for `before_id`.
+        found = list_newest_in(
+            self._client,
+            self._table,
+            index,
+            attribute,
+            partitions,
+            high=before_id or HIGHEST_ID,
+            limit=limit + 1,
+        )
+        newest = [entry for entry in found if entry["id"] != before_id][:limit]
+        keys = [to_item({"pk": entry["pk"], "sk": entry["sk"]}) for entry in newest]
         records = batch_get_records(self._client, self._table, keys, "read batches") if keys else []
         batches = map(_batch_from_record, records)
         return sorted(batches, key=lambda batch: batch.id, reverse=True)
-
-    def _list_keys(
-        self, index: str, attribute: str, partition: str, before_id: str | None, limit: int
-    ) -> list[dict[str, Any]]:
-        with translate_dynamodb_errors("list batches"):
-            response = self._client.query(
-                TableName=self._table,
-                IndexName=index,
-                KeyConditionExpression="#partition = :partition AND id < :before",
-                ExpressionAttributeNames={"#partition": attribute},
-                ExpressionAttributeValues={
-                    ":partition": to_value(partition),
-                    ":before": to_value(before_id or "~"),
-                },
-                ScanIndexForward=False,
-                Limit=limit,
-            )
-        return [from_item(item) for item in response["Items"]]
 
     def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
         return {

@@ -11,6 +11,7 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
+from replicate_proxy.aws.id_index import HIGHEST_ID, LOWEST_ID, list_newest_in
 from replicate_proxy.aws.job_records import (
     DUE_PARTITIONS,
     is_deletion,
@@ -43,7 +44,10 @@ class DynamoJobIndex:
         self._table = table
 
     def find(self, job_id: str) -> JobEntry | None:
-        found = self._query("by_time", "list_shard", list_shard(job_id), job_id, job_id, 1)
+        shards = [list_shard(job_id)]
+        found = list_newest_in(
+            self._client, self._table, "by_time", "list_shard", shards, low=job_id, high=job_id, limit=1
+        )
         return _entry_from_record(found[0]) if found else None
 
     def list_all(self, *, before_id: str | None, min_id: str | None, limit: int) -> list[JobEntry]:
@@ -84,36 +88,18 @@ class DynamoJobIndex:
         limit: int,
     ) -> list[JobEntry]:
         """Return the newest entries of all partitions together."""
-        low, high = min_id or "0", before_id or "~"
-        # BETWEEN includes `before_id`: read one more for that.
-        found = [
-            _entry_from_record(record)
-            for partition in partitions
-            for record in self._query(index, attribute, partition, low, high, limit + 1)
-        ]
-        found = [entry for entry in found if entry.id != before_id]
-        return sorted(found, key=lambda entry: entry.id, reverse=True)[:limit]
-
-    def _query(
-        self, index: str, attribute: str, partition: str, low: str, high: str, limit: int
-    ) -> list[dict[str, Any]]:
-        if low > high:
-            return []
-        with translate_dynamodb_errors("list jobs"):
-            response = self._client.query(
-                TableName=self._table,
-                IndexName=index,
-                KeyConditionExpression="#partition = :partition AND id BETWEEN :low AND :high",
-                ExpressionAttributeNames={"#partition": attribute},
-                ExpressionAttributeValues={
-                    ":partition": to_value(partition),
-                    ":low": to_value(low),
-                    ":high": to_value(high),
-                },
-                ScanIndexForward=False,
-                Limit=limit,
-            )
-        return [from_item(item) for item in response["Items"]]
+        # The bounds are included: read one more for `before_id`.
+        found = list_newest_in(
+            self._client,
+            self._table,
+            index,
+            attribute,
+            partitions,
+            low=min_id or LOWEST_ID,
+            high=before_id or HIGHEST_ID,
+            limit=limit + 1,
+        )
+        return [_entry_from_record(record) for record in found if record["id"] != before_id][:limit]
 
     def _list_due_shard(self, shard: str) -> tuple[list[JobEntry], bool]:
         """Return the entries, and whether these are all."""
