@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_proxy.api.http import Request
@@ -27,6 +27,8 @@ def make_request(**fields: object) -> Request:
 
 
 @given(st.builds(Position, st.text(max_size=50), st.text(max_size=50)))
+@example(Position("\U0001d7fd" * 50, "\0" * 50))
+@example(Position("\U0001d7fd" * 50, "\U0001d7fd" * 50))
 def test_decode_returns_encoded_position(position: Position) -> None:
     assert decode_cursor(encode_cursor(position), Position) == position
 

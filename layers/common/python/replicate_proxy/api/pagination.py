@@ -48,7 +48,7 @@ def _build_page_url(request: Request, position: Sequence[str] | None) -> str | N
 
 def encode_cursor(position: Sequence[str]) -> str:
     """Return the position as text for a URL."""
-    text = json.dumps(list(position), separators=(",", ":"))
+    text = json.dumps(list(position), separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
