@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,8 @@ def crashing_worker(log: Path) -> Iterator[None]:
 def paused(operator: ApiClient, tenant: str) -> Iterator[None]:
     """Hold the predictions of a tenant in the queue."""
     operator.call("POST", "/admin/pause", {"tenant": tenant, "mode": "hold"})
+    # Dispatch remembers for five seconds that there was no pause.
+    time.sleep(5.5)
     try:
         yield
     finally:

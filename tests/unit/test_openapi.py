@@ -59,11 +59,18 @@ from replicate_proxy.api.webhooks.bodies import (
 )
 from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
+from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.auth.principal import Scope
+from replicate_proxy.jobs.model import EndReason, JobStatus
+from replicate_proxy.operations.bulk.model import BulkAction
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.services.catalog import CATALOG_ROUTES
 from tests.template.rules.api import OPEN_ROUTES, iterate_methods
 from tools.template.stack import iterate_parts, load_stack
 
 if TYPE_CHECKING:
+    from enum import StrEnum
+
     from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -231,6 +238,22 @@ def test_body_schemas_are_those_of_models() -> None:
     # POST / accepts two forms, and its schema is their union.
     schemas = {name for name in DOCUMENT["components"]["schemas"] if name.endswith("Body")}
     assert schemas == {model.__name__ for model in BODIES} | {"CreatePlainPredictionBody"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("JobStatus", JobStatus),
+        ("ErrorClass", EndReason),
+        ("Scope", Scope),
+        ("PausedActivity", PausedActivity),
+        ("BulkAction", BulkAction),
+        ("AuditAction", AuditAction),
+    ],
+)
+def test_documented_values_are_those_of_the_code(name: str, values: type[StrEnum]) -> None:
+    documented = DOCUMENT["components"]["schemas"][name]["enum"]
+    assert sorted(documented) == sorted(values)
 
 
 def test_image_settings_schema_has_the_fields_of_its_model() -> None:
