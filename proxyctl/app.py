@@ -143,6 +143,8 @@ def filter_options[F: Callable[..., Any]](command: F) -> F:
         click.option("--older-than", type=int, metavar="SECONDS", help="Created at least so long ago."),
         click.option("--error-class", help="Why it ended; without --status, only failed ones."),
         click.option("--model", metavar="OWNER/NAME", help="The model that ran or that the caller named."),
+        click.option("--metadata", metavar="NAME=VALUE,…", help="What the caller has sent as X-Metadata."),
+        click.option("--batch", metavar="ID"),
         click.option("--tenant"),
         click.option(
             "--status", help="Some statuses with commas; unfinished stands for all that are not final."

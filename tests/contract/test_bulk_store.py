@@ -14,6 +14,7 @@ from replicate_proxy.aws.bulk_marks import BulkMarks
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.errors import ConflictError, NotFoundError
 from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.job_filter import JobFilter
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.bulk.model import (
     BulkAction,
@@ -23,7 +24,6 @@ from replicate_proxy.operations.bulk.model import (
     JobOutcome,
     JobResult,
 )
-from replicate_proxy.operations.job_search import JobFilter
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table
 from tests.support.clock import NOW, FakeClock
 
@@ -59,6 +59,8 @@ def make_operation(**fields: Any) -> BulkOperation:
             statuses=frozenset({JobStatus.FAILED, JobStatus.CANCELED}),
             tenant="acme",
             model="acme/flux",
+            batch_id="01kg9p6je0hmrb3gncnng6q4dp",
+            metadata={"order": "42", "user": "a = b"},
             end_reason=EndReason.NO_CREDIT,
             created_after=NOW - timedelta(days=1),
             created_before=NOW,

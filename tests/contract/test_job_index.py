@@ -13,9 +13,10 @@ from moto import mock_aws
 
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.jobs.job_filter import JobFilter
 from replicate_proxy.jobs.model import EndReason, Job, JobStatus
 from replicate_proxy.operations.job_ports import JobEntry
-from replicate_proxy.operations.job_search import JobFilter, JobSearch
+from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.usage.report import UsageReader
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table
 from tests.support.builders import make_job
@@ -194,6 +195,35 @@ def test_search_for_what_is_rare_ends_after_few_reads() -> None:
     assert page.jobs == ()
     assert page.next_before_id is not None
     assert jobs.requests["items"] == 1_000
+
+
+@pytest.mark.parametrize(
+    "criteria", [{"model": "acme/rare"}, {"metadata": {"order": "1"}, "batch_id": "none"}]
+)
+def test_search_in_the_failed_jobs_of_a_tenant_reads_few_of_them(criteria: dict[str, Any]) -> None:
+    jobs = Jobs(create_in_memory_aws().client("dynamodb"))
+    added = [jobs.add(number, JobStatus.FAILED, metadata={"order": "2"}) for number in range(1_100)]
+    rare = jobs.add(1_100, JobStatus.FAILED, model="acme/rare", batch_id="none", metadata={"order": "1"})
+    wanted = {"statuses": frozenset({JobStatus.FAILED}), "tenant": "acme", **criteria}
+
+    page = jobs.search.search(JobFilter(**wanted), before_id=None, limit=50)
+
+    assert jobs.requests["items"] <= 1_000
+    assert (page.jobs, page.next_before_id) == ((), added[999].id)
+    assert jobs.find_all(**wanted) == [rare.id]
+
+
+def test_jobs_are_found_by_metadata_and_batch(jobs: Jobs) -> None:
+    first = jobs.add(1, metadata={"order": "42", "user": "7"}, batch_id="b1")
+    second = jobs.add(2, tenant="globex", metadata={"order": "42"})
+    jobs.add(3, metadata={"order": "4"}, batch_id="b2")
+
+    assert jobs.find_all(metadata={"order": "42"}) == [first.id, second.id]
+    assert jobs.find_all(metadata={"order": "42", "user": "7"}) == [first.id]
+    assert jobs.find_all(metadata={"order": "42"}, tenant="globex") == [second.id]
+    assert jobs.find_all(batch_id="b1") == [first.id]
+    matches = jobs.search.list_matches(JobFilter(metadata={"order": "42"}), limit=10)
+    assert [entry.id for entry in matches.entries] == [first.id, second.id]
 
 
 def test_all_matches_are_listed_by_the_index_alone_where_it_says_enough(jobs: Jobs) -> None:

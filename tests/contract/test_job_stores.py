@@ -58,6 +58,7 @@ JOB_WITH_ALL_FIELDS = make_job(
     webhook="https://app.test/hook?ä=1",
     webhook_events=("start", "completed"),
     image_options={"format": "avif", "quality": 40},
+    metadata={"order": "42", "user.name": "a = b"},
     deadline=NOW + timedelta(seconds=90),
     attempt=2,
     past_attempts=(

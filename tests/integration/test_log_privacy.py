@@ -54,7 +54,8 @@ def test_no_log_contains_contents_addresses_or_secrets(
         }
         succeeding = {"output": texts["output"], "note": texts["input"], "logs": texts["logs"]}
         failing = {"status": "failed", "error": texts["error"], "note": texts["input"]}
-        api.run("local/lab", {**succeeding, "file": file["urls"]["get"]}, **webhook)
+        pairs = {"x-metadata": f"note={texts['metadata']}"}
+        api.run("local/lab", {**succeeding, "file": file["urls"]["get"]}, headers=pairs, **webhook)
         api.run("local/lab", failing, **webhook)
         receiver.wait_for(lambda received: len(received) >= 2, "both webhooks")
     for body in ({"version": texts["invalid"], "input": {}}, {"version": "a/b", "input": texts["invalid"]}):

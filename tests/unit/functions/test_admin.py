@@ -16,9 +16,9 @@ from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.audit.model import Actor
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.bootstrap.admin import build_account_service, build_admin_services
+from replicate_proxy.jobs.job_filter import JobFilter
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus
-from replicate_proxy.operations.job_search import JobFilter
 from tests.support.aws import (
     CONTROL_TABLE,
     DELIVERIES_TABLE,

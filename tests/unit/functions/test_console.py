@@ -445,9 +445,31 @@ def test_list_filters_and_pages(tenant: Browser) -> None:
     assert tenant.get("/predictions?status=lost").status == 400
 
 
+def test_metadata_is_shown_and_filtered_by(tenant: Browser, operator: Browser) -> None:
+    now = datetime.now(UTC)
+    job = store_job(make_job(JobStatus.SUCCEEDED, created_at=now, metadata={"order": "4 & 2", "user": "7"}))
+    other = store_job(make_job(JobStatus.SUCCEEDED, created_at=now, metadata={"order": "43"}))
+
+    shown = tenant.get(f"/predictions/acme/{job.id}")
+    (link,) = re.findall(r'href="[^"]*/console(/predictions\?metadata=order[^"]*)"', shown.html)
+    found = tenant.get(unescape(link))
+    assert (job.id in found.html, other.id in found.html) == (True, False)
+    assert "must be pairs" in tenant.get("/predictions?metadata=order").text
+
+    # The filter is kept on the way to a bulk operation.
+    listed = operator.get(unescape(link))
+    (link,) = re.findall(r'href="[^"]*/console(/bulk-operations/new\?[^"]*)"', listed.html)
+    page = operator.get(f"{unescape(link)}&action=redeliver")
+    assert "1 prediction matches" in page.text
+    form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.html))
+    assert unescape(form["metadata"]) == "order=4 & 2"
+
+
 def test_run_again_creates_a_prediction_with_the_edited_input(tenant: Browser) -> None:
     job = make_finished_job(
-        submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="flux"), requested_model=None
+        submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="flux"),
+        requested_model=None,
+        metadata={"order": "42", "user": "7"},
     )
     page = tenant.get(f"/predictions/acme/{job.id}/run")
     assert "a cat" in page.html
@@ -457,6 +479,7 @@ def test_run_again_creates_a_prediction_with_the_edited_input(tenant: Browser) -
     created = get_job_store().get("acme", created_id)
     assert created is not None
     assert (created.id != job.id, created.input.text) == (True, '{"prompt":"a dog"}')
+    assert created.metadata == job.metadata
     assert created.public_base_url == "https://proxy.test/prod"
     queue = os.environ["DISPATCH_QUEUE_URL"]
     (message,) = boto3.client("sqs").receive_message(QueueUrl=queue)["Messages"]

@@ -182,6 +182,7 @@ class TestRetry:
             webhook="https://hooks.test/x",
             webhook_events=("completed",),
             image_options={"format": "avif"},
+            metadata={"order": "42"},
             deadline=NOW + timedelta(seconds=600),
             batch_id="batch",
         )
@@ -193,7 +194,10 @@ class TestRetry:
         retry = admin_api.jobs.get("acme", response["job"]["id"])
         assert retry is not None
         assert (retry.retried_from, retry.status, retry.batch_id) == (failed.id, S.QUEUED, None)
-        for name in ("submission", "key_id", "webhook", "webhook_events", "image_options", "correlation_id"):
+        for name in (
+            *("submission", "key_id", "webhook", "webhook_events", "image_options", "metadata"),
+            "correlation_id",
+        ):
             assert getattr(retry, name) == getattr(failed, name), name
         assert admin_api.documents.load(retry.input) == {"prompt": "a cat"}
         assert retry.deadline == retry.created_at + timedelta(seconds=600)

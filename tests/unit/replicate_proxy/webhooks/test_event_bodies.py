@@ -49,6 +49,11 @@ def test_completed_is_the_prediction_as_get_returns_it() -> None:
     assert body["proxy"] == {**view["proxy"], "event": "completed", "sequence": 7}
 
 
+def test_every_event_has_the_metadata_of_the_prediction() -> None:
+    view = build_view(as_succeeded(make_job(metadata={"order": "42"})))
+    assert all(render(view, kind)["proxy"]["metadata"] == {"order": "42"} for kind in EventKind)
+
+
 def test_start_does_not_show_the_end_when_rendered_late() -> None:
     body = render(build_view(as_succeeded(make_job())), EventKind.START)
     assert (body["status"], body["output"], body["error"]) == ("processing", None, None)

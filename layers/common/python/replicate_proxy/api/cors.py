@@ -20,7 +20,7 @@ _ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
 # Safari and Firefox let a page set `user-agent`, as Replicate's client and the AI SDK do, and ask about it.
 _ALLOWED_REQUEST_HEADERS = (
     "authorization, cancel-after, content-type, idempotency-key, prefer, user-agent, x-correlation-id,"
-    " x-image-format, x-image-quality, x-retention"
+    " x-image-format, x-image-quality, x-metadata, x-retention"
 )
 _EXPOSED_RESPONSE_HEADERS = "idempotent-replayed, location, preference-applied, retry-after"
 _PREFLIGHT_CACHE_SECONDS = 600

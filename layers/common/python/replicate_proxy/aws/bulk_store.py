@@ -36,6 +36,8 @@ from replicate_proxy.clock import (
 )
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.ids import min_id_at
+from replicate_proxy.jobs.job_filter import JobFilter
+from replicate_proxy.jobs.metadata import parse_metadata
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.bulk.model import (
     BulkAction,
@@ -46,7 +48,6 @@ from replicate_proxy.operations.bulk.model import (
     ReasonCount,
     describe_filter,
 )
-from replicate_proxy.operations.job_search import JobFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,6 +220,8 @@ def _parse_filter(stored: Mapping[str, str]) -> JobFilter:
         statuses=frozenset(JobStatus(name) for name in statuses if name),
         tenant=stored.get("tenant"),
         model=stored.get("model"),
+        batch_id=stored.get("batch"),
+        metadata=parse_metadata(stored["metadata"]) if "metadata" in stored else {},
         end_reason=EndReason(stored["error_class"]) if "error_class" in stored else None,
         created_after=parse_optional_timestamp(stored.get("created_after")),
         created_before=parse_optional_timestamp(stored.get("created_before")),

@@ -163,6 +163,7 @@ def _build_metrics(job: Job) -> dict[str, Any]:
 def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
     retried = {"retried_from": job.retried_from} if job.retried_from else {}
+    metadata = {"metadata": dict(job.metadata)} if job.metadata else {}
     requested = {"requested_model": job.requested_model} if job.requested_model else {}
     warnings = {"warnings": list(job.warnings)} if job.warnings else {}
     is_waiting = job.status is JobStatus.QUEUED and job.waiting is not None
@@ -175,6 +176,7 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
         **waiting,
         **batch,
         **retried,
+        **metadata,
         **requested,
         **cost,
         **warnings,

@@ -285,6 +285,8 @@ class Job:
     retried_as: str | None = None
     webhook: str | None = None
     webhook_events: tuple[str, ...] | None = None
+    # What the caller finds it by, see `jobs.metadata`.
+    metadata: Mapping[str, str] = field(default_factory=dict)
     image_options: Mapping[str, Any] = field(default_factory=dict)
     deadline: datetime | None = None
     # The current attempt at Replicate and the ones before it.

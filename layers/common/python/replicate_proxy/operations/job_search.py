@@ -8,21 +8,22 @@ from datetime import timedelta
 from itertools import batched
 from typing import TYPE_CHECKING
 
-from replicate_proxy.ids import min_id_at
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
 from replicate_proxy.operations.job_ports import UnfinishedJobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import date
 
-    from replicate_proxy.jobs.model import EndReason, Job
+    from replicate_proxy.jobs.job_filter import JobFilter
+    from replicate_proxy.jobs.model import Job
     from replicate_proxy.operations.job_ports import JobEntry, JobIndex
     from replicate_proxy.ports import Clock
     from replicate_proxy.usage.report import UsageReader
 
 # A page reads at most so many parts of an index, and goes on by cursor.
 _MAX_READS = 10
+_MAX_READ_JOBS = 1000
 # A list of all matches reads more: entries of an index, and jobs whose entries do not say if they match.
 _MAX_LISTED_ENTRIES = 50_000
 _MAX_LISTED_JOBS = 10_000
@@ -32,55 +33,6 @@ _INDEX_READ_SIZE = 1000
 _COUNTED_DAYS = 2
 
 type _ListEntries = Callable[[str | None, int], Sequence[JobEntry]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """Selects jobs; an empty filter selects all. `created_after` is included, `created_before` is not.
-
-    `model` is the one that ran, or that the caller named; `end_reason` is why a job ended.
-    """
-
-    statuses: frozenset[JobStatus] = frozenset()
-    tenant: str | None = None
-    model: str | None = None
-    end_reason: EndReason | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    @property
-    def min_id(self) -> str | None:
-        return min_id_at(self.created_after) if self.created_after else None
-
-    @property
-    def before_id(self) -> str | None:
-        return min_id_at(self.created_before) if self.created_before else None
-
-    def may_match(self, entry: JobEntry) -> bool:
-        """Return whether the job of an index entry can match, by what the entry says."""
-        return (
-            (self.tenant is None or entry.tenant == self.tenant)
-            and (entry.status is None or not self.statuses or entry.status in self.statuses)
-            and (entry.end_reason is None or self.end_reason in (None, entry.end_reason))
-        )
-
-    def is_decided_by(self, entry: JobEntry) -> bool:
-        """Return whether a job that may match by its index entry does."""
-        return (
-            self.model is None
-            and (not self.statuses or entry.status is not None)
-            and (self.end_reason is None or entry.end_reason is not None)
-        )
-
-    def matches(self, job: Job) -> bool:
-        return (
-            (not self.statuses or job.status in self.statuses)
-            and (self.tenant is None or job.tenant == self.tenant)
-            and (self.model is None or self.model in _list_models(job))
-            and (self.end_reason is None or job.end_reason is self.end_reason)
-            and (self.min_id is None or job.id >= self.min_id)
-            and (self.before_id is None or job.id < self.before_id)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +81,10 @@ class JobSearch:
         list_entries = self._choose_list(job_filter)
         position = min(filter(None, (before_id, job_filter.before_id)), default=None)
         found: list[Job] = []
-        size = _choose_read_size(job_filter, limit)
+        size, read_count = _choose_read_size(job_filter, limit), 0
         for _ in range(_MAX_READS):
             entries = list_entries(position, size)
-            for some in batched(filter(job_filter.may_match, entries), max(limit, _BATCH_SIZE), strict=False):
+            for some in batched(_select(job_filter, entries), max(limit, _BATCH_SIZE), strict=False):
                 jobs = self._index.get_jobs(some)
                 for entry in some:
                     job = jobs.get(entry.id)
@@ -141,6 +93,9 @@ class JobSearch:
                     if len(found) == limit:
                         is_last = len(entries) < size and entry is entries[-1]
                         return JobSearchPage(tuple(found), None if is_last else entry.id)
+                read_count += len(some)
+                if read_count >= _MAX_READ_JOBS:
+                    return JobSearchPage(tuple(found), some[-1].id)
             if len(entries) < size:
                 return JobSearchPage(tuple(found), None)
             position = entries[-1].id
@@ -155,16 +110,14 @@ class JobSearch:
         entry_count = job_count = 0
         for some in batched(entries, _BATCH_SIZE, strict=False):
             entry_count += len(some)
-            undecided = [
-                each for each in some if job_filter.may_match(each) and not job_filter.is_decided_by(each)
-            ]
+            undecided = [each for each in _select(job_filter, some) if not _is_decided(job_filter, each)]
             job_count += len(undecided)
             if entry_count > _MAX_LISTED_ENTRIES or job_count > _MAX_LISTED_JOBS:
                 return JobMatches(tuple(found), is_complete=False)
             jobs = self._index.get_jobs(undecided) if undecided else {}
-            for entry in filter(job_filter.may_match, some):
+            for entry in _select(job_filter, some):
                 job = jobs.get(entry.id)
-                if job_filter.is_decided_by(entry) or (job is not None and job_filter.matches(job)):
+                if _is_decided(job_filter, entry) or (job is not None and job_filter.matches(job)):
                     found.append(entry)
             if len(found) > limit:
                 return JobMatches(tuple(found[:limit]), is_complete=False)
@@ -232,7 +185,7 @@ class JobSearch:
         entries = {
             entry.id: entry
             for entry in unfinished.entries
-            if low <= entry.id < high and job_filter.may_match(entry)
+            if low <= entry.id < high and _may_match(job_filter, entry)
         }
         newest_first = tuple(entries[job_id] for job_id in sorted(entries, reverse=True))
         return UnfinishedJobs(newest_first, unfinished.is_complete)
@@ -254,11 +207,30 @@ def _is_unfinished(job_filter: JobFilter) -> bool:
 
 def _choose_read_size(job_filter: JobFilter, limit: int) -> int:
     """Return how many entries to read at once: more where the entries themselves say which do not match."""
-    if not (job_filter.statuses or job_filter.model or job_filter.end_reason):
+    if not (job_filter.statuses or job_filter.end_reason or job_filter.reads_content):
         return limit
     is_selective = job_filter.tenant or job_filter.end_reason
     return _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
 
 
-def _list_models(job: Job) -> tuple[str | None, ...]:
-    return job.model, job.requested_model, job.submission.model_name, job.submission.target
+def _select(job_filter: JobFilter, entries: Iterable[JobEntry]) -> Iterator[JobEntry]:
+    return (entry for entry in entries if _may_match(job_filter, entry))
+
+
+def _may_match(job_filter: JobFilter, entry: JobEntry) -> bool:
+    """Return whether the job of an index entry can match, by what the entry says."""
+    statuses, end_reason = job_filter.statuses, job_filter.end_reason
+    return (
+        (job_filter.tenant is None or entry.tenant == job_filter.tenant)
+        and (entry.status is None or not statuses or entry.status in statuses)
+        and (entry.end_reason is None or end_reason in (None, entry.end_reason))
+    )
+
+
+def _is_decided(job_filter: JobFilter, entry: JobEntry) -> bool:
+    """Return whether a job that may match by its index entry does."""
+    return (
+        not job_filter.reads_content
+        and (not job_filter.statuses or entry.status is not None)
+        and (job_filter.end_reason is None or entry.end_reason is not None)
+    )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ConfigurationError, ProxyError
+from replicate_proxy.jobs.job_filter import JobFilter
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, JobStatus
 from replicate_proxy.observability import logger
-from replicate_proxy.operations.job_search import JobFilter
 from replicate_proxy.replicate_api.errors import RejectedError, TokenRejectedError
 from replicate_proxy.timed_cache import TimedCache
 

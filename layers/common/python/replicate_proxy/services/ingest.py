@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,7 @@ class JobRequest:
     idempotency_key: str | None = None
     # Not part of the fingerprint: the prediction is the same.
     retention_seconds: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     is_streamed: bool = False
     retried_from: str | None = None
     warnings: tuple[str, ...] = ()
@@ -94,6 +95,8 @@ class JobRequest:
             sorted(self.webhook_events) if self.webhook_events is not None else None,
             self.image_options,
             self.cancel_after_seconds,
+            # Requests of earlier versions had none, and keep their hash.
+            *([dict(self.metadata)] if self.metadata else []),
         ]
         return hashlib.sha256(json.dumps(distinguishing_fields, sort_keys=True).encode()).hexdigest()
 
@@ -264,6 +267,7 @@ class JobFactory:
             retried_from=request.retried_from,
             webhook=request.webhook,
             webhook_events=request.webhook_events,
+            metadata=request.metadata,
             image_options={**entry.images, **(request.image_options or {})},
             deadline=now + cancel_after if cancel_after else None,
             next_check_at=now + timedelta(seconds=self._timeouts.queued_seconds),

@@ -304,6 +304,8 @@ class JobFilterBody(RequestBody):
     status: str | None = None
     tenant: str | None = None
     model: str | None = None
+    batch: str | None = None
+    metadata: str | None = None
     error_class: str | None = None
     older_than: Annotated[int, Field(ge=0, le=999_999_999)] | None = None
     created_after: str | None = None

@@ -10,8 +10,10 @@ from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import field_error, parameter_error
+from replicate_proxy.ids import is_id
+from replicate_proxy.jobs.job_filter import JobFilter
+from replicate_proxy.jobs.metadata import parse_metadata
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, EndReason, JobStatus
-from replicate_proxy.operations.job_search import JobFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +25,7 @@ _SECONDS_PATTERN = re.compile(r"[0-9]{1,9}")
 _UNFINISHED = "unfinished"
 _STATUSES = (*JobStatus, _UNFINISHED)
 FILTER_PARAMETERS = (
-    *("status", "tenant", "model", "error_class"),
+    *("status", "tenant", "model", "batch", "metadata", "error_class"),
     *("older_than", "created_after", "created_before"),
 )
 
@@ -65,6 +67,8 @@ class _FilterParser:
             statuses=frozenset({JobStatus.FAILED}) if end_reason and not statuses else statuses,
             tenant=tenant,
             model=self._values.get("model") or None,
+            batch_id=self._parse_batch(),
+            metadata=self._parse_metadata(),
             end_reason=end_reason,
             created_after=self._parse_time("created_after"),
             created_before=min(bounds, default=None),
@@ -77,6 +81,20 @@ class _FilterParser:
             raise self._build_error("status", f"must be some of {', '.join(_STATUSES)}, with commas")
         statuses = frozenset(JobStatus(name) for name in names if name != _UNFINISHED)
         return statuses | ACTIVE_STATUSES if _UNFINISHED in names else statuses
+
+    def _parse_batch(self) -> str | None:
+        batch_id = self._values.get("batch") or None
+        if batch_id is not None and not is_id(batch_id):
+            raise self._build_error("batch", "must be the ID of a batch")
+        return batch_id
+
+    def _parse_metadata(self) -> dict[str, str]:
+        """Return the pairs of `metadata`, which has the form of the header `X-Metadata`."""
+        text = self._values.get("metadata")
+        try:
+            return parse_metadata(text) if text else {}
+        except ValueError as error:
+            raise self._build_error("metadata", str(error)) from None
 
     def _parse_error_class(self) -> EndReason | None:
         name = self._values.get("error_class")

@@ -90,6 +90,7 @@ def build_job_view(job: Job) -> dict[str, Any]:
         "requested_model": job.requested_model,
         "key_id": job.key_id,
         "batch_id": job.batch_id,
+        "metadata": dict(job.metadata),
         "retried_from": job.retried_from,
         "retried_as": job.retried_as,
         "created_at": format_timestamp(job.created_at),

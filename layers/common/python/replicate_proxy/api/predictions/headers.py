@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import field_error
 from replicate_proxy.images.options import ImageOptions, InvalidImageOptionError
+from replicate_proxy.jobs.metadata import parse_metadata
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request
@@ -48,6 +49,17 @@ def parse_retention(text: str, max_days: int) -> int:
     if seconds > max_days * 86_400:
         raise _header_error("X-Retention", f"must be at most {max_days}d, the retention of this stack")
     return seconds
+
+
+def parse_metadata_header(request: Request) -> dict[str, str]:
+    """Return the pairs of the `X-Metadata` header, none without it."""
+    text = request.headers.get("x-metadata")
+    if text is None:
+        return {}
+    try:
+        return parse_metadata(text)
+    except ValueError as error:
+        raise _header_error("X-Metadata", str(error)) from None
 
 
 def parse_prefer_wait(text: str) -> int | None:

@@ -20,6 +20,7 @@ from replicate_proxy.api.predictions.headers import (
     parse_correlation_id,
     parse_idempotency_key,
     parse_image_options,
+    parse_metadata_header,
     parse_retention,
 )
 from replicate_proxy.api.validation import parse_body
@@ -148,6 +149,7 @@ class JobRequestParser:
         return replace(
             job_request,
             image_options=job.image_options or None,
+            metadata=job.metadata,
             cancel_after_seconds=round(limit.total_seconds()) if limit else None,
             retention_seconds=round(retention.total_seconds()) if retention else None,
             idempotency_key=job.id,
@@ -277,6 +279,7 @@ def _parse_headers(request: Request, settings: ParserSettings) -> dict[str, Any]
         if retention is not None
         else None,
         "image_options": parse_image_options(request),
+        "metadata": parse_metadata_header(request),
         "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
         "idempotency_key": parse_idempotency_key(request),
     }

@@ -26,9 +26,10 @@ from replicate_proxy.console.job_views import (
 )
 from replicate_proxy.errors import NotFoundError, parameter_error
 from replicate_proxy.ids import is_id
+from replicate_proxy.jobs.job_filter import JobFilter
+from replicate_proxy.jobs.metadata import format_metadata, parse_metadata
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.operations.bulk.model import describe_filter
-from replicate_proxy.operations.job_search import JobFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,6 +159,7 @@ def _parse_filter(page: Page, tenant: str | None) -> JobFilter:
         statuses=frozenset({status}) if status else frozenset(),
         tenant=tenant,
         model=_parse_model(page),
+        metadata=_parse_metadata(page),
         created_after=page.now - age if age else None,
     )
 
@@ -176,6 +178,14 @@ def _parse_model(page: Page) -> str | None:
     if text and not _MODEL_PATTERN.fullmatch(text):
         raise parameter_error("model", "must be the name of a model, like owner/name")
     return text or None
+
+
+def _parse_metadata(page: Page) -> dict[str, str]:
+    text = (page.request.query.get("metadata") or "").strip()
+    try:
+        return parse_metadata(text) if text else {}
+    except ValueError as error:
+        raise parameter_error("metadata", str(error)) from None
 
 
 def _parse_age(page: Page) -> timedelta | None:
@@ -273,7 +283,10 @@ def _run_again(page: Page, services: ConsoleServices, job: Job) -> Response:
     if not page.signed_in.is_operator:
         principal.require(Scope.PREDICTIONS_WRITE)
     body = json.dumps({"input": page.form.get_json("input")}).encode()
-    request = replace(page.request, headers={}, query={}, body=body, public_base_url=page.public_base_url)
+    headers = {"x-metadata": format_metadata(job.metadata)} if job.metadata else {}
+    request = replace(
+        page.request, headers=headers, query={}, body=body, public_base_url=page.public_base_url
+    )
     with services.audit.change(
         AuditAction.CREATE_PREDICTION,
         f"jobs/{job.tenant}/{job.id}",

@@ -7,13 +7,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_optional_timestamp
+from replicate_proxy.jobs.metadata import format_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from replicate_proxy.audit.model import AuditSource
-    from replicate_proxy.operations.job_search import JobFilter
+    from replicate_proxy.jobs.job_filter import JobFilter
 
 # An operation acts on at most so many jobs: its list of jobs is stored, and its count is exact.
 MAX_JOBS = 10_000
@@ -143,6 +144,8 @@ def describe_filter(job_filter: JobFilter) -> dict[str, Any]:
         "status": ",".join(sorted(job_filter.statuses)) or None,
         "tenant": job_filter.tenant,
         "model": job_filter.model,
+        "batch": job_filter.batch_id,
+        "metadata": format_metadata(job_filter.metadata) or None,
         "error_class": job_filter.end_reason.value if job_filter.end_reason else None,
         "created_after": format_optional_timestamp(job_filter.created_after),
         "created_before": format_optional_timestamp(job_filter.created_before),

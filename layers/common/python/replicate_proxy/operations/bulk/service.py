@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.jobs.job_filter import JobFilter
     from replicate_proxy.operations.bulk.model import BulkAction
     from replicate_proxy.operations.bulk.ports import BulkStore, WorkerStarter
-    from replicate_proxy.operations.job_search import JobFilter, JobMatches, JobSearch
+    from replicate_proxy.operations.job_search import JobMatches, JobSearch
     from replicate_proxy.ports import Clock, IdempotencyStore
 
 # Owns the idempotency keys of operators. No tenant can have this name.
