@@ -57,6 +57,7 @@ def test_no_log_contains_contents_addresses_or_secrets(
         pairs = {"x-metadata": f"note={texts['metadata']}"}
         api.run("local/lab", {**succeeding, "file": file["urls"]["get"]}, headers=pairs, **webhook)
         api.run("local/lab", failing, **webhook)
+        assert api.call("GET", f"/v1/predictions?metadata.note={texts['metadata']}").json()["results"]
         receiver.wait_for(lambda received: len(received) >= 2, "both webhooks")
     for body in ({"version": texts["invalid"], "input": {}}, {"version": "a/b", "input": texts["invalid"]}):
         assert api.call("POST", "/v1/predictions", body).status_code == 422

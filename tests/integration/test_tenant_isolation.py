@@ -10,6 +10,7 @@ import pytest
 import requests
 import yaml
 
+from replicate_proxy.api.pagination import encode_cursor
 from tests.integration.api_client import ApiClient
 from tests.integration.receiver import run_receiver
 from tools.local.keys import KeyIssuer
@@ -116,3 +117,24 @@ def test_routes_include_every_documented_route_with_an_id() -> None:
         if method != "parameters" and "id}" in path and not path.startswith("/admin/")
     }
     assert documented - tested == set()
+
+
+def test_lists_show_nothing_of_another_tenant_whatever_the_filter_or_cursor(
+    api: ApiClient, foreign_ids: dict[str, str]
+) -> None:
+    batch, prediction = foreign_ids["batch"], foreign_ids["prediction"]
+    own = api.create("local/lab", {"output": "mine"}, headers={"x-metadata": "order=42"})["id"]
+    cursors = [encode_cursor(position) for position in ((prediction,), (prediction, "newer"), (batch,))]
+    queries = (
+        *("", f"batch={batch}", "metadata.order=42", "model=local/lab", "status=succeeded,starting"),
+        *(f"cursor={cursor}" for cursor in cursors),
+    )
+    for path in ("/v1/predictions", "/v1/batches", "/v1/files"):
+        for query in queries:
+            response = api.call("GET", f"{path}?{query}")
+            assert response.status_code in {200, 400}, query
+            assert not any(value in response.text.replace(query, "") for value in foreign_ids.values())
+    forged = encode_cursor((f"JOB#{prediction}", prediction))
+    assert api.call("GET", f"/v1/predictions?cursor={forged}").status_code == 400
+    found = api.call("GET", "/v1/predictions?metadata.order=42&model=local/lab").json()
+    assert ([each["id"] for each in found["results"]], found["next"]) == ([own], None)

@@ -20,6 +20,7 @@ from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.batch_list import BatchList
+from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -113,8 +114,12 @@ class PredictionApi:
         requester = ProgressRequester(
             self.progress_claims, self.pipeline.queue, self.pipeline.clock, min_interval_seconds=3
         )
-        add_prediction_read_routes(self.reads, PredictionReader(self.pipeline.store, renderer, requester))
         store = self.pipeline.batch_store
+        add_prediction_read_routes(
+            self.reads,
+            PredictionReader(self.pipeline.store, renderer, requester),
+            PredictionList(self.pipeline.store, store, renderer),
+        )
         add_batch_read_routes(
             self.reads, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer
         )

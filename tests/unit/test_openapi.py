@@ -130,7 +130,7 @@ def build_router() -> Router:
     add_endpoint_routes(router, UNUSED, UNUSED)
     add_file_routes(router, UNUSED, load_signing_key=UNUSED)
     add_health_routes(router)
-    add_prediction_read_routes(router, UNUSED)
+    add_prediction_read_routes(router, UNUSED, UNUSED)
     add_prediction_write_routes(
         router,
         parser=UNUSED,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PATTERN = re.compile(r"[0-9a-z]{26}")
 _RANDOM_BITS = 80
+_TIME_CHARACTERS = 10
 _MAX_MILLISECONDS = (1 << 48) - 1
 
 
@@ -29,6 +30,15 @@ def generate_id(now: datetime) -> str:
 def min_id_at(moment: datetime) -> str:
     """Return the smallest ID of that moment, which turns a time filter into a range of keys."""
     return _encode(_count_milliseconds(moment) << _RANDOM_BITS)
+
+
+def find_bounds(*ids: str) -> tuple[str, str]:
+    """Return bounds of the IDs that have the time of one of these, or one in between.
+
+    The first bound is the lowest such ID, the second is above all of them.
+    """
+    times = sorted(each[:_TIME_CHARACTERS] for each in ids)
+    return times[0].ljust(_RANDOM_BITS // 5 + _TIME_CHARACTERS, _ALPHABET[0]), f"{times[-1]}~"
 
 
 def is_id(text: str) -> bool:

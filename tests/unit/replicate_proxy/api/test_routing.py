@@ -133,3 +133,15 @@ def test_route_without_query_parameters_says_so() -> None:
 
 def test_route_that_declares_no_query_parameters_ignores_them() -> None:
     assert router.handle(make_event("GET", "/v1/predictions", query={"x": "1"}))["statusCode"] == 200
+
+
+def test_parameter_with_a_name_in_braces_stands_for_all_that_begin_like_it() -> None:
+    routes = Router()
+    routes.get("/v1/predictions", query=("cursor", "metadata.{name}"))(lambda _: json_response(200, {}))
+
+    def get(name: str) -> int:
+        status: int = routes.handle(make_event("GET", "/v1/predictions", query={name: "1"}))["statusCode"]
+        return status
+
+    names = ("metadata.a", "metadata.", "metadata", "meta.a")
+    assert [get(name) for name in names] == [200, 200, 400, 400]

@@ -16,6 +16,7 @@ from replicate_proxy.contracts.commands import DispatchKind
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Job, JobStatus, TimelineStep
 from replicate_proxy.replicate_api.errors import RejectedError, UpstreamUnavailableError
+from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -233,7 +234,12 @@ class TestRequester:
         requester = ProgressRequester(FakeProgressClaims(), queue, clock, min_interval_seconds=3)
         router = Router()
         renderer = PredictionRenderer(prediction.pipeline.documents)
-        add_prediction_read_routes(router, PredictionReader(prediction.pipeline.store, renderer, requester))
+        store = prediction.pipeline.store
+        add_prediction_read_routes(
+            router,
+            PredictionReader(store, renderer, requester),
+            PredictionList(store, prediction.pipeline.batch_store, renderer),
+        )
         clock.advance(10)
         event = make_event("GET", "/v1/predictions/{id}", params={"id": prediction.id})
         assert router.handle(event)["statusCode"] == 200

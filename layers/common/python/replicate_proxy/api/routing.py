@@ -70,7 +70,8 @@ class Router:
         """Return a decorator that registers a handler.
 
         With `query`, the names of the route's query parameters, a request with another one gets a 400: a
-        filter that is ignored would return what the caller did not ask for.
+        filter that is ignored would return what the caller did not ask for. A name like `metadata.{name}`
+        stands for all that begin like it.
         """
 
         def register(handler: Handler) -> Handler:
@@ -127,7 +128,11 @@ class Router:
 
     def _check_query(self, request: Request) -> None:
         known = self._query_parameters.get((request.method, request.resource))
-        if known is not None and (unknown := sorted(set(request.query) - known)):
+        if known is None:
+            return
+        prefixes = tuple(name.partition("{")[0] for name in known if "{" in name)
+        unknown = sorted(name for name in set(request.query) - known if not name.startswith(prefixes))
+        if unknown:
             description = f"is not a parameter of this route; it has {', '.join(sorted(known)) or 'none'}"
             raise parameter_errors([InvalidField("unknown_parameter", name, description) for name in unknown])
 

@@ -23,6 +23,7 @@ from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_st
 from replicate_proxy.bootstrap.secrets import load_stream_signing_key
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.services.batch_list import BatchList
+from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -50,9 +51,9 @@ def build_router() -> Router:
     """Build the routes once per execution environment."""
     renderer = PredictionRenderer(build_document_store())
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    reader = PredictionReader(_build_job_reader(), renderer, _build_progress_requester(), build_line_store())
-    add_prediction_read_routes(router, reader)
-    store = build_batch_store()
+    jobs, store = _build_job_reader(), build_batch_store()
+    reader = PredictionReader(jobs, renderer, _build_progress_requester(), build_line_store())
+    add_prediction_read_routes(router, reader, PredictionList(jobs, store, renderer))
     add_batch_read_routes(router, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer)
     add_stream_routes(router, _build_stream_replay())
     add_usage_routes(router, build_usage_reader(), clock)

@@ -1,4 +1,4 @@
-"""Read predictions (one by ID, or the caller's list, newest first) and batches.
+"""Read predictions by ID, and batches. `services.prediction_list` lists predictions.
 
 `PredictionReader` works on a `JobReader`: the job store itself or, with DAX, a `CachedJobReader`.
 """
@@ -10,12 +10,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.errors import NotFoundError, RetryableError
-from replicate_proxy.ids import is_id, min_id_at
+from replicate_proxy.ids import is_id
 from replicate_proxy.observability import Metric, count, logger, tracer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from replicate_proxy.concurrency.ports import LineReader
     from replicate_proxy.jobs.model import Batch, Job
@@ -24,23 +23,8 @@ if TYPE_CHECKING:
     from replicate_proxy.services.rendering import PredictionRenderer
 
 
-# Replicate's own page size (Replicate's OpenAPI document, GET /predictions).
-PAGE_SIZE = 100
 # Jobs ahead in a line are counted up to this number: 75 kB to read.
 _MAX_AHEAD = 500
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionPage:
-    """Rendered predictions, newest first.
-
-    The next page has those before `next_before_id`, the previous one those after `previous_after_id`; None if
-    there is no such page.
-    """
-
-    results: Sequence[dict[str, Any]]
-    next_before_id: str | None
-    previous_after_id: str | None
 
 
 class PredictionReader:
@@ -74,61 +58,6 @@ class PredictionReader:
         if self._lines is not None and job.waiting is not None and "limit" in waiting:
             waiting["ahead"] = self._lines.count_ahead(job.waiting.limit, job.id, at_most=_MAX_AHEAD)
         return view
-
-    def list_predictions(
-        self,
-        tenant: str,
-        *,
-        before_id: str | None = None,
-        after_id: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> PredictionPage:
-        """Return a page of predictions older than `before_id`, or the page that ends above `after_id`.
-
-        `created_after` is inclusive and `created_before` exclusive, as at Replicate.
-        """
-        if after_id is not None:
-            return self._list_newer(tenant, after_id, created_after, created_before)
-        upper_bounds = [min_id_at(created_before)] if created_before else []
-        upper_bounds += [before_id] if before_id else []
-        page = self._jobs.list_jobs(
-            tenant,
-            before_id=min(upper_bounds, default=None),
-            min_id=min_id_at(created_after) if created_after else None,
-            limit=PAGE_SIZE,
-        )
-        results = self._renderer.render_page(page.jobs)
-        next_before_id = page.next_before_id
-        if len(results) < len(page.jobs):
-            # The response is full: the next page starts after the last prediction that fits.
-            next_before_id = page.jobs[len(results) - 1].id
-        # What a cursor left behind is newer. Without results, its own prediction is the oldest newer one.
-        has_newer = before_id is not None and bool(page.jobs)
-        return PredictionPage(results, next_before_id, page.jobs[0].id if has_newer else None)
-
-    def _list_newer(
-        self,
-        tenant: str,
-        after_id: str,
-        created_after: datetime | None,
-        created_before: datetime | None,
-    ) -> PredictionPage:
-        page = self._jobs.list_newer_jobs(
-            tenant,
-            # The bound itself is not listed, and `created_after` is inclusive.
-            after_id=max(after_id, min_id_at(created_after - timedelta(milliseconds=1)))
-            if created_after
-            else after_id,
-            before_id=min_id_at(created_before) if created_before else None,
-            limit=PAGE_SIZE,
-        )
-        # What does not fit into the response is the newest part: the page has to end above `after_id`.
-        results = self._renderer.render_page(page.jobs[::-1])[::-1]
-        previous_after_id = page.previous_after_id
-        if len(results) < len(page.jobs):
-            previous_after_id = page.jobs[-len(results)].id
-        return PredictionPage(results, page.next_before_id, previous_after_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_cursor, require_id
-from replicate_proxy.api.query_parameters import parse_time_parameter
+from replicate_proxy.api.predictions.list_filters import FILTER_PARAMETERS, parse_list_filter
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.errors import parameter_error
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
+    from replicate_proxy.services.prediction_list import PredictionList
     from replicate_proxy.services.query import PredictionReader
 
 
@@ -34,7 +35,7 @@ class PagePosition(NamedTuple):
         return cls(after_id=prediction_id) if direction else cls(before_id=prediction_id)
 
 
-def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None:
+def add_prediction_read_routes(router: Router, reader: PredictionReader, predictions: PredictionList) -> None:
     """Register the reads of one prediction and of the caller's list."""
 
     @router.get("/v1/predictions/{id}")
@@ -50,15 +51,12 @@ def add_prediction_read_routes(router: Router, reader: PredictionReader) -> None
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         return json_response(200, reader.get(tenant, prediction_id))
 
-    @router.get("/v1/predictions", query=("cursor", "created_after", "created_before"))
+    @router.get("/v1/predictions", query=("cursor", *FILTER_PARAMETERS))
     def list_predictions(request: Request) -> Response:
+        tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         position = decode_cursor(request.query.get("cursor"), PagePosition.parse) or PagePosition()
-        page = reader.list_predictions(
-            request.principal.require(Scope.PREDICTIONS_READ).tenant,
-            before_id=position.before_id,
-            after_id=position.after_id,
-            created_after=parse_time_parameter(request, "created_after"),
-            created_before=parse_time_parameter(request, "created_before"),
+        page = predictions.read(
+            tenant, parse_list_filter(request), before_id=position.before_id, after_id=position.after_id
         )
         next_position = (page.next_before_id,) if page.next_before_id else None
         previous_position = (page.previous_after_id, _NEWER) if page.previous_after_id else None
