@@ -61,10 +61,10 @@ def documents(request: pytest.FixtureRequest) -> DocumentStore:
     if request.param == "simulation":
         in_memory_aws = create_in_memory_aws()
         in_memory_aws.s3.create_bucket("images")
-        return S3DocumentStore(in_memory_aws.client("s3"), "images")
+        return S3DocumentStore(lambda: in_memory_aws.client("s3"), "images")
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="images")
-    return S3DocumentStore(s3, "images")
+    return S3DocumentStore(lambda: s3, "images")
 
 
 def make_record(reserved_id: str = "job-1", **fields: str) -> IdempotencyRecord:
@@ -223,6 +223,6 @@ def test_aws_error_is_retryable(error: Exception) -> None:
     with pytest.raises(RetryableError):
         EventBridgeBus(client, "bus").publish([make_event()])
     with pytest.raises(RetryableError):
-        S3DocumentStore(client, "images").save("acme", "job-1", "output", "x" * 5000)
+        S3DocumentStore(lambda: client, "images").save("acme", "job-1", "output", "x" * 5000)
     with pytest.raises(RetryableError):
-        S3DocumentStore(client, "images").load(Document(object_key="key"))
+        S3DocumentStore(lambda: client, "images").load(Document(object_key="key"))

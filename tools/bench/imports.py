@@ -31,10 +31,10 @@ class Model(pydantic.BaseModel):
 TARGET_SHARES = {"ingest": 0.7, "dispatch": 0.7, "query": 0.5, "webhook": 0.5}
 # The clients that a handler creates before it can handle its first event.
 CLIENTS = {
-    "ingest": ("dynamodb", "s3", "sqs"),
-    "dispatch": ("dynamodb", "s3", "sqs", "ssm", "secretsmanager"),
-    "query": ("dynamodb", "s3"),
-    "webhook": ("s3", "events", "ssm", "secretsmanager"),
+    "ingest": ("dynamodb", "sqs"),
+    "dispatch": ("dynamodb", "sqs", "ssm", "secretsmanager"),
+    "query": ("dynamodb",),
+    "webhook": ("events", "ssm", "secretsmanager"),
 }
 
 

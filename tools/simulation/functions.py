@@ -225,7 +225,8 @@ class Composition:
         self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
         self.delivery_settings = DeliverySettings()
         self.urls = CallbackUrls(WEBHOOK_BASE_URL, ROOT_SECRET)
-        self.documents = S3DocumentStore(aws.client("s3"), BUCKET, max_inline_bytes=plan.max_inline_bytes)
+        s3 = aws.client("s3")
+        self.documents = S3DocumentStore(lambda: s3, BUCKET, max_inline_bytes=plan.max_inline_bytes)
         self.jobs = DynamoJobStore(aws.client("dynamodb"), Table.JOBS)
         self.deliveries = DynamoDeliveryStore(
             aws.client("dynamodb"), Table.DELIVERIES, due_shards=self.delivery_settings.due_shards

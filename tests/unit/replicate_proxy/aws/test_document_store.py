@@ -23,7 +23,7 @@ def stubbed_store() -> Iterator[tuple[S3DocumentStore, Stubber]]:
     """A store, and the stub that holds S3's responses to it in order."""
     client = boto3.client("s3")
     with Stubber(client) as stub:
-        yield S3DocumentStore(client, "images"), stub
+        yield S3DocumentStore(lambda: client, "images"), stub
         stub.assert_no_pending_responses()
 
 

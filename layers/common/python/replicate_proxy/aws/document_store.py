@@ -12,6 +12,8 @@ from replicate_proxy.errors import NotFoundError
 from replicate_proxy.jobs.model import Document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from types_boto3_s3 import S3Client
 
 
@@ -27,8 +29,11 @@ class S3DocumentStore:
     Documents are stored under `records/<tenant>/<job>/<name>.json`; saving one again overwrites it.
     """
 
-    def __init__(self, client: S3Client, bucket: str, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> None:
-        self._client = client
+    def __init__(
+        self, get_client: Callable[[], S3Client], bucket: str, *, max_inline_bytes: int = MAX_INLINE_BYTES
+    ) -> None:
+        """`get_client` is called for large documents only: most functions never have one to read or write."""
+        self._get_client = get_client
         self._bucket = bucket
         self._max_inline_bytes = max_inline_bytes
 
@@ -49,14 +54,16 @@ class S3DocumentStore:
     def put(self, key: str, body: bytes) -> str:
         """Write a JSON object and return its key. Raises RetryableError."""
         with translate_aws_errors(f"store {key.partition('/')[0]}"):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+            self._get_client().put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentType="application/json"
+            )
         return key
 
     def read(self, key: str) -> bytes:
         """Return the bytes of an object. Raises NotFoundError if it is gone, else RetryableError."""
         with translate_aws_errors("read document", not_found=_MISSING):
             try:
-                return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+                return self._get_client().get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except ClientError as error:
                 if get_error_code(error) == "AccessDenied" and self._is_missing(key):
                     raise NotFoundError("cannot read document: it is gone") from error
@@ -71,7 +78,7 @@ class S3DocumentStore:
         consistency model).
         """
         try:
-            listing = self._client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
+            listing = self._get_client().list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
         except (ClientError, BotoCoreError):
             return False
         return all(entry["Key"] != key for entry in listing.get("Contents", ()))

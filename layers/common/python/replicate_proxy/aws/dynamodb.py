@@ -9,14 +9,13 @@ from __future__ import annotations
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import ConflictError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from types_boto3_dynamodb import DynamoDBClient
@@ -51,9 +50,6 @@ _RETRYABLE = frozenset(
 # DynamoDB numbers have up to 38 digits (Amazon DynamoDB Developer Guide, "Data types").
 _MAX_NUMBER = 10**38
 
-_serialize = TypeSerializer().serialize
-_deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
-
 
 def translate_dynamodb_errors(operation: str) -> AbstractContextManager[None]:
     """Raise ConflictError, RetryableError or PermanentError for errors of DynamoDB.
@@ -74,21 +70,19 @@ def to_item(record: Mapping[str, Any]) -> dict[str, Any]:
 def to_value(value: Any) -> Any:
     """Return a value in the form that expressions take.
 
-    The types of records are converted here, because boto3's serializer takes several times as long; it
-    converts all others, and rejects what DynamoDB cannot store.
+    The types of records are converted here, because boto3's serializer takes several times as long, and its
+    import a tenth of a cold start. It converts all others, and rejects what DynamoDB cannot store.
     """
+    if isinstance(value, str):
+        return {"S": str(value)}
     kind = type(value)
-    if kind is str:
-        return {"S": value}
-    if kind is bool:
-        return {"BOOL": value}
     if kind is int and -_MAX_NUMBER < value < _MAX_NUMBER:
         return {"N": str(value)}
     if kind is dict:
         return {"M": {name: to_value(entry) for name, entry in value.items()}}
     if kind is list:
         return {"L": [to_value(entry) for entry in value]}
-    return _serialize(value)
+    return _to_other_value(value)
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,6 +198,16 @@ def is_own_write(conflict: ConflictError, write_id: str) -> bool:
     return (get_stored_record(conflict) or {}).get("write_id") == write_id
 
 
+def _to_other_value(value: Any) -> Any:
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, set) and value and all(isinstance(entry, str) for entry in value):
+        return {"SS": [str(entry) for entry in value]}
+    return _load_boto3_types().TypeSerializer().serialize(value)
+
+
 def _to_plain(value: Mapping[str, Any]) -> Any:
     ((kind, content),) = value.items()
     if kind == "S":
@@ -214,11 +218,27 @@ def _to_plain(value: Mapping[str, Any]) -> Any:
         return from_item(content)
     if kind == "L":
         return [_to_plain(entry) for entry in content]
-    return _deserialize(value)
+    return _to_other_plain(kind, content)
+
+
+def _to_other_plain(kind: str, content: Any) -> Any:
+    if kind == "BOOL":
+        return content
+    if kind == "NULL":
+        return None
+    if kind == "SS":
+        return set(content)
+    return _load_boto3_types().TypeDeserializer().deserialize({kind: content})
+
+
+def _load_boto3_types() -> Any:
+    from boto3.dynamodb import types  # noqa: PLC0415 - see `to_value`
+
+    return types
 
 
 def _parse_number(text: str) -> int | float:
-    if text.isdecimal():
+    if text.removeprefix("-").isdecimal():
         return int(text)
-    number = _deserialize({"N": text})
+    number = _load_boto3_types().DYNAMODB_CONTEXT.create_decimal(text)
     return int(number) if number == number.to_integral_value() else float(number)

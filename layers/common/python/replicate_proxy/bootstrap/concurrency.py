@@ -17,7 +17,6 @@ from replicate_proxy.concurrency.limits import ConcurrencyLimits
 from replicate_proxy.concurrency.line import Line
 from replicate_proxy.concurrency.releases import SlotReleaser
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
-from replicate_proxy.operations.concurrency import ConcurrencyService
 from replicate_proxy.settings import (
     CONTROL_TABLE,
     DISPATCH_QUEUE_URL,
@@ -27,6 +26,7 @@ from replicate_proxy.settings import (
 
 if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.operations.concurrency import ConcurrencyService
 
 
 @cache
@@ -73,6 +73,9 @@ def build_slot_releaser() -> SlotReleaser:
 
 def build_concurrency_service(audit: AuditLog) -> ConcurrencyService:
     """Return what administers limits: it reads them without a cache, after its own changes."""
+    # Imported here so that functions that only hold slots do not load the audit log.
+    from replicate_proxy.operations.concurrency import ConcurrencyService  # noqa: PLC0415
+
     tenants = DynamoTenantLimitStore(build_control_table())
     entries = ModelEntryDirectory(DynamoModelEntryStore(build_control_table()), cache_seconds=0)
     limits = ConcurrencyLimits(

@@ -12,4 +12,4 @@ from replicate_proxy.settings import IMAGES_BUCKET
 
 @cache
 def build_document_store() -> S3DocumentStore:
-    return S3DocumentStore(get_client("s3"), env[IMAGES_BUCKET])
+    return S3DocumentStore(lambda: get_client("s3"), env[IMAGES_BUCKET])
