@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
 
 from replicate_proxy.config import Environment
 from replicate_proxy.testing.fault_injection import inject_aws_faults, load_fault_plan
@@ -31,6 +32,21 @@ _CONFIG = Config(
     read_timeout=10,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=32,
+)
+# The services of `get_client`, and the one by which credentials of a role are obtained outside of Lambda.
+_SERVICES = (
+    "apigateway",
+    "cloudwatch",
+    "dynamodb",
+    "dynamodbstreams",
+    "events",
+    "lambda",
+    "s3",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "ssm",
+    "sts",
 )
 
 
@@ -101,4 +117,14 @@ def _get_session() -> Any:
     It caches the service models, whose loading is half the cost of a client. botocore's session is used
     because boto3 would add its S3 transfers and resources to every cold start.
     """
-    return botocore.session.get_session()
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _ServiceLoader())
+    return session
+
+
+class _ServiceLoader(Loader):
+    """Loads service models without looking first for the models of all services, in some 900 directories."""
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        del type_name  # every service here has every type of model that a client needs
+        return list(_SERVICES)
