@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args, get_overloads
+from typing import TYPE_CHECKING, Literal, cast, get_args, get_overloads
 
 import pytest
 from botocore.exceptions import UnknownServiceError
 
 from replicate_proxy.aws.clients import get_client
+from tests.support.handlers import clear_caches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NAMES = [
     name
@@ -16,16 +20,20 @@ _NAMES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def without_cached_clients() -> Iterator[None]:
+    clear_caches()
+    yield
+    clear_caches()
+
+
 @pytest.mark.parametrize("name", _NAMES)
-def test_declared_service_has_a_client(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+def test_declared_service_has_a_client(name: str) -> None:
     client = get_client(cast("Literal['s3']", name))
 
     assert client.meta.service_model.service_name == name
 
 
-def test_other_service_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-
+def test_other_service_has_none() -> None:
     with pytest.raises(UnknownServiceError):
         get_client(cast("Literal['s3']", "ec2"))
