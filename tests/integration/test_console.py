@@ -211,6 +211,25 @@ def test_link_opens_the_view_of_a_tenant_once(
     assert "Link not valid" in guest.get_text()
 
 
+def test_api_document_is_shown_with_the_files_of_the_stack_alone(
+    stack: Stack, make_console: Callable[..., Console]
+) -> None:
+    console = make_console(viewport={"width": 1280, "height": 900})
+    page, requested = console.page, list[str]()
+    page.on("request", lambda request: requested.append(request.url))
+
+    page.goto(f"{stack.api_url}/docs")
+    page.get_by_text("/v1/predictions/{id}/cancel").wait_for()
+    page.get_by_text("List the caller's predictions, newest first").click()
+    page.get_by_text("The ID of its batch").wait_for()
+
+    assert page.get_by_role("button", name="Try it out").count() == 0
+    assert all(url.startswith((f"{stack.api_url}/", "data:")) for url in requested)
+    # No violation of the policy, and no script error.
+    assert console.complaints == []
+    _take_screenshots(console, "api document")
+
+
 def _take_screenshots(console: Console, name: str) -> None:
     """Write screenshots where CONSOLE_SCREENSHOTS says, for a look at every page."""
     if not SCREENSHOTS:

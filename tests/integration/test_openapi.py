@@ -43,7 +43,10 @@ OPERATIONS: dict[str, APIOperation[Any, Any, Any, Any]] = {
 PUBLIC_OPERATIONS = [
     name for name, operation in OPERATIONS.items() if operation.definition.raw.get("security") == []
 ]
-SUCCEEDING_PUBLIC_OPERATIONS = {"GET /health", "OPTIONS /", "OPTIONS /{proxy}"}
+SUCCEEDING_PUBLIC_OPERATIONS = {
+    *("GET /health", "GET /openapi.json", "GET /docs"),
+    *("OPTIONS /", "OPTIONS /{proxy}"),
+}
 ADMIN_OPERATIONS = [name for name in OPERATIONS if " /admin" in name]
 REFUSED_OPERATIONS = {
     name for name, operation in OPERATIONS.items() if "refused" in operation.definition.raw["tags"]

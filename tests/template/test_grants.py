@@ -144,7 +144,7 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
         ("sns:Publish", ""),
     },
     "notify": {("dynamodb:GetItem", "DeliveriesTable"), ("dynamodb:PutItem", "JobsTable")},
-    "query": {("dynamodb:BatchGetItem", "UsageTable")},
+    "query": {("dynamodb:BatchGetItem", "UsageTable"), ("s3:PutObject", "")},
     "sweep": {("sns:Publish", "")},
     "webhook": {("s3:GetObject", ""), ("s3:ListBucket", ""), ("sns:Publish", "")},
 }

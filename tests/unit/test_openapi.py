@@ -45,6 +45,7 @@ from replicate_proxy.api.predictions.bodies import (
 )
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
+from replicate_proxy.api.queue_status import add_queue_status_routes
 from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
 from replicate_proxy.api.routing import Router
@@ -61,7 +62,8 @@ from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.jobs.model import EndReason, JobStatus
+from replicate_proxy.console.api_docs import add_api_docs
+from replicate_proxy.jobs.model import EndReason, JobStatus, WaitReason
 from replicate_proxy.operations.bulk.model import BulkAction
 from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.services.catalog import CATALOG_ROUTES
@@ -144,6 +146,8 @@ def build_router() -> Router:
     add_replicate_webhook_routes(router, UNUSED)
     add_stream_routes(router, UNUSED)
     add_usage_routes(router, UNUSED, UNUSED)
+    add_queue_status_routes(router, UNUSED)
+    add_api_docs(router, UNUSED, UNUSED)
     return router
 
 
@@ -245,6 +249,7 @@ def test_body_schemas_are_those_of_models() -> None:
     [
         ("JobStatus", JobStatus),
         ("ErrorClass", EndReason),
+        ("WaitReason", WaitReason),
         ("Scope", Scope),
         ("PausedActivity", PausedActivity),
         ("BulkAction", BulkAction),

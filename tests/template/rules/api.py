@@ -29,6 +29,8 @@ OPEN_ROUTES = {
     ("get", "/console"): "the function checks the session; browsers send it as a cookie",
     ("get", "/console/{proxy+}"): "the function checks the session; browsers send it as a cookie",
     ("post", "/console/{proxy+}"): "the function checks the session; browsers send it as a cookie",
+    ("get", "/openapi.json"): "the document is public",
+    ("get", "/docs"): "shows the public document",
 }
 # Routes that Replicate and CloudFront call, from addresses that change.
 ROUTES_FOR_ALL_ADDRESSES = {

@@ -33,6 +33,8 @@ from replicate_proxy.jobs.model import (
     Submission,
     SubmissionKind,
     TimelineStep,
+    Waiting,
+    WaitReason,
 )
 from replicate_proxy.operations.bulk.model import BulkAction
 from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, JOBS_TABLE
@@ -443,6 +445,24 @@ def test_list_filters_and_pages(tenant: Browser) -> None:
     assert failed.html.count("/console/predictions/acme/") == 30
     assert "No prediction matches" in tenant.get("/predictions?model=acme%2Fother").text
     assert tenant.get("/predictions?status=lost").status == 400
+
+
+def test_waiting_and_progress_are_shown(tenant: Browser) -> None:
+    now = datetime.now(UTC)
+    waiting = Waiting(reason=WaitReason.TOKEN_REJECTED, until=now + timedelta(seconds=50))
+    in_line = Waiting(reason=WaitReason.CONCURRENCY_LIMIT, limit="tenant/acme", max_concurrency=3)
+    rejected = store_job(make_job(created_at=now, waiting=waiting))
+    held = store_job(make_job(created_at=now, waiting=in_line))
+    bar = Document(text=json.dumps(" 42%|████▏     | 21/50 [00:01<00:02]"))
+    running = store_job(make_job(JobStatus.PROCESSING, created_at=now, logs=bar))
+
+    assert "rejects the token" in tenant.get(f"/predictions/acme/{rejected.id}").text
+    assert "(tenant, 3 at a time). 0 ahead" in tenant.get(f"/predictions/acme/{held.id}").text
+    assert "21 of 50, 42 %" in tenant.get(f"/predictions/acme/{running.id}").text
+    overview = tenant.get("").text
+    assert "Processing 1" in overview
+    assert "1 queued Replicate rejects the token" in overview
+    assert "no limit" in overview
 
 
 def test_metadata_is_shown_and_filtered_by(tenant: Browser, operator: Browser) -> None:

@@ -229,7 +229,7 @@ MAX_WAITING_REQUESTS_PER_TENANT = _integer(
 TENANT_MAX_CONCURRENCY = _integer(
     "TENANT_MAX_CONCURRENCY",
     0,
-    ("admin", "console", "dispatch", "notify", "sweep"),
+    ("admin", "console", "dispatch", "notify", "query", "sweep"),
     "Predictions of a tenant that run at Replicate at a time, unless it has a limit of its own; 0: no limit",
 )
 BATCHED_PREDICTIONS_PER_MINUTE = _number(
@@ -372,14 +372,14 @@ WEBHOOK_BASE_URL = _required_text(
 CREATES_PER_MINUTE = _number(
     "CREATES_PER_MINUTE",
     570,
-    ("admin", "console", "dispatch"),
+    ("admin", "console", "dispatch", "query"),
     "Create requests (Replicate allows 600)",
     "requests/min",
 )
 CREATES_BURST = _integer(
     "CREATES_BURST",
     60,
-    ("admin", "console", "dispatch"),
+    ("admin", "console", "dispatch", "query"),
     "Create requests in one burst",
     "requests",
     local_only=True,

@@ -10,7 +10,15 @@ import pytest
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ConflictError, NotFoundError, RetryableError
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import (
+    Document,
+    Job,
+    JobStatus,
+    Submission,
+    SubmissionKind,
+    Waiting,
+    WaitReason,
+)
 from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -93,19 +101,19 @@ def test_dispatch_raises_not_found_when_job_does_not_exist(pipeline: Pipeline) -
 
 
 @pytest.mark.parametrize(
-    ("error", "delay_seconds", "failed_submissions"),
+    ("error", "delay_seconds", "failed_submissions", "reason"),
     [
-        (NotAcceptedError("no connection"), 5, 1),
-        (NotAcceptedError("no connection", retry_after=30), 30, 1),
-        (ThrottledError("slow down", retry_after=7), 7, 0),
-        (BreakerOpenError("open", retry_after=20), 20, 0),
-        (TokenRejectedError("our token", retry_after=60), 60, 0),
-        (ConfigurationError("no token"), 60, 1),
-        (NotAcceptedError("long", retry_after=5000), 900, 1),
+        (NotAcceptedError("no connection"), 5, 1, "not_accepted"),
+        (NotAcceptedError("no connection", retry_after=30), 30, 1, "not_accepted"),
+        (ThrottledError("slow down", retry_after=7), 7, 0, "rate_limit"),
+        (BreakerOpenError("open", retry_after=20), 20, 0, "circuit_open"),
+        (TokenRejectedError("our token", retry_after=60), 60, 0, "token_rejected"),
+        (ConfigurationError("no token"), 60, 1, "configuration"),
+        (NotAcceptedError("long", retry_after=5000), 900, 1, "not_accepted"),
     ],
 )
 def test_dispatch_requeues_job_when_create_is_not_accepted(
-    pipeline: Pipeline, error: Exception, delay_seconds: float, failed_submissions: int
+    pipeline: Pipeline, error: Exception, delay_seconds: float, failed_submissions: int, reason: str
 ) -> None:
     pipeline.replicate.faults.fail("create", error=error)
     job = pipeline.dispatch_job(pipeline.put_job())
@@ -114,9 +122,11 @@ def test_dispatch_requeues_job_when_create_is_not_accepted(
     assert job.failed_submissions == failed_submissions
     assert job.next_check_at == NOW + timedelta(seconds=delay_seconds + pipeline.timeouts.queued_seconds)
     assert [message.due_seconds for message in pipeline.messages] == [delay_seconds]
+    assert job.waiting == Waiting(reason=WaitReason(reason), until=NOW + timedelta(seconds=delay_seconds))
     # And the delayed message submits the job.
     pipeline.pass_time(delay_seconds + 60)
-    assert pipeline.get_job(job).status is S.SUBMITTED
+    submitted = pipeline.get_job(job)
+    assert (submitted.status, submitted.waiting) == (S.SUBMITTED, None)
 
 
 def test_dispatch_fails_job_with_replicates_text_when_create_is_rejected(pipeline: Pipeline) -> None:

@@ -17,7 +17,8 @@ from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.endpoints import build_endpoint_service
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.ingest import build_canceler, build_creator, build_parser
-from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
+from replicate_proxy.bootstrap.queue_status import build_queue_status_reader
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key, load_console_signing_key
 from replicate_proxy.console.access import ConsoleAccess
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
 
 
+# A page is read again every few seconds.
+_STATUS_JOBS = 100
+
+
 @cache
 def build_router(folder: Path) -> Router:
     """Build the pages once per execution environment; `folder` is that of the function."""
@@ -46,6 +51,8 @@ def build_router(folder: Path) -> Router:
         creator=build_creator(),
         canceler=build_canceler(),
         batches=BatchReader(build_batch_store()),
+        lines=build_line_store(),
+        queue_status=build_queue_status_reader(max_jobs=_STATUS_JOBS, cache_seconds=0),
         endpoints=build_endpoint_service(),
         redelivery=build_redelivery_service(),
         deliveries=build_delivery_store(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.api.batches import add_batch_read_routes
 from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
+from replicate_proxy.api.queue_status import add_queue_status_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import add_stream_routes
 from replicate_proxy.api.usage import add_usage_routes
@@ -40,6 +41,7 @@ from replicate_proxy.settings import (
 
 if TYPE_CHECKING:
     from replicate_proxy.ports import JobReader
+    from replicate_proxy.services.queue_status import QueueStatusReader
 
 
 # The Python client gives up after 30 seconds without a byte, as API Gateway does by default.
@@ -57,8 +59,16 @@ def build_router() -> Router:
     add_batch_read_routes(router, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer)
     add_stream_routes(router, _build_stream_replay())
     add_usage_routes(router, build_usage_reader(), clock)
+    add_queue_status_routes(router, _load_queue_status_reader)
     add_health_routes(router)
     return router
+
+
+def _load_queue_status_reader() -> QueueStatusReader:
+    # Imported here so that other reads do not load the circuit breaker in a cold start.
+    from replicate_proxy.bootstrap.queue_status import build_queue_status_reader  # noqa: PLC0415
+
+    return build_queue_status_reader()
 
 
 def _build_stream_replay() -> StreamReplay:

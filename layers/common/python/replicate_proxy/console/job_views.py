@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from replicate_proxy.console.formatting import find_safe_url, summarize_input
 from replicate_proxy.errors import NotFoundError, RetryableError
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind, WaitReason
 from replicate_proxy.operations.job_story import StoryEventKind
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ STATUS_KINDS: Mapping[str, str] = {
 }
 """How the badge of a status looks."""
 
+
+WAIT_TEXTS: Mapping[str, str] = {
+    WaitReason.CONCURRENCY_LIMIT: "It waits for a slot of a concurrency limit",
+    WaitReason.OPERATOR_PAUSE: "Predictions are paused",
+    WaitReason.RATE_LIMIT: "The rate limit of creates is used up",
+    WaitReason.CIRCUIT_OPEN: "Replicate fails, so the circuit breaker is open",
+    WaitReason.TOKEN_REJECTED: "Replicate rejects the token of the account",
+    WaitReason.NOT_ACCEPTED: "Replicate did not accept the request",
+    WaitReason.CONFIGURATION: "An operator has to correct a setting",
+}
+"""Why a queued job waits."""
 
 _STORY_LOOKS = {
     "step": "waiting",

@@ -18,6 +18,12 @@ _COMMON_HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
 _STATIC_CACHE = "public, max-age=31536000, immutable"
+_DOCS_CACHE = "public, max-age=300"
+# The viewer's style sheet has its icons as data: URLs.
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
+    " form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
 
 
 def build_content_policy(image_url: str) -> str:
@@ -56,3 +62,22 @@ def redirect_whole_page(url: str) -> Response:
 def static_response(file: StaticFile) -> Response:
     headers = {**_COMMON_HEADERS, "content-type": file.content_type, "cache-control": _STATIC_CACHE}
     return {"statusCode": 200, "headers": headers, "body": file.text, "isBase64Encoded": False}
+
+
+def build_docs_response(html: str) -> Response:
+    """Return the page that shows the OpenAPI document."""
+    response = html_response(200, html, _DOCS_POLICY)
+    return {**response, "headers": {**response["headers"], "cache-control": _DOCS_CACHE}}
+
+
+def build_document_response(text: str | None, etag: str) -> Response:
+    """Return the OpenAPI document, which pages of any origin may read; 304 without its text."""
+    headers = {
+        **_COMMON_HEADERS,
+        "content-type": "application/json",
+        "cache-control": _DOCS_CACHE,
+        "etag": etag,
+        "access-control-allow-origin": "*",
+    }
+    status = 304 if text is None else 200
+    return {"statusCode": status, "headers": headers, "body": text or "", "isBase64Encoded": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_proxy.console.api_docs import add_api_docs
 from replicate_proxy.console.page import Site
 from replicate_proxy.console.pages.audit import add_audit_page
 from replicate_proxy.console.pages.batches import add_batch_pages
@@ -54,4 +55,5 @@ def build_console_router(
     add_tenant_pages(pages, services)
     add_concurrency_page(pages, services)
     add_audit_page(pages, services)
+    add_api_docs(pages.router, site, folder)
     return pages.router

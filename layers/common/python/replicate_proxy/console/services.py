@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from replicate_proxy.api.admin.routes import AdminServices
     from replicate_proxy.api.predictions.job_request_parser import JobRequestParser
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.concurrency.ports import LineReader
     from replicate_proxy.ports import Clock, DocumentStore, JobStore
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobCreator
     from replicate_proxy.services.query import BatchReader
+    from replicate_proxy.services.queue_status import QueueStatusReader
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.webhooks.endpoint_service import EndpointService
     from replicate_proxy.webhooks.ports import DeliveryStore
@@ -32,6 +34,8 @@ class ConsoleServices:
     creator: JobCreator
     canceler: JobCanceler
     batches: BatchReader
+    lines: LineReader
+    queue_status: QueueStatusReader
     endpoints: EndpointService
     redelivery: RedeliveryService
     deliveries: DeliveryStore

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.contracts.log_progress import parse_progress
 from replicate_proxy.costs.money import format_usd
 from replicate_proxy.jobs.model import Job, JobStatus
 
@@ -73,7 +74,7 @@ def build_prediction_view(
         "source": "api",
         "urls": {**_build_urls(job), "web": _build_prediction_url(job)},
         **_build_optional_fields(job),
-        "proxy": _build_proxy_field(job, files),
+        "proxy": _build_proxy_field(job, files, logs),
     }
     if job.is_terminal:
         view["output"] = output
@@ -160,7 +161,7 @@ def _build_metrics(job: Job) -> dict[str, Any]:
     return {"total_time": max(total, 0.0), **job.metrics}
 
 
-def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
+def _build_proxy_field(job: Job, files: Any, logs: Any) -> dict[str, Any]:
     batch = {"batch_id": job.batch_id} if job.batch_id else {}
     retried = {"retried_from": job.retried_from} if job.retried_from else {}
     metadata = {"metadata": dict(job.metadata)} if job.metadata else {}
@@ -191,6 +192,7 @@ def _build_proxy_field(job: Job, files: Any) -> dict[str, Any]:
         "replicate_status": job.replicate_status,
         "report_channel": job.report_channel,
         "files": files or [],
+        "progress": parse_progress(logs) if isinstance(logs, str) else None,
         "stream": _describe_stream(job),
     }
 

@@ -50,10 +50,12 @@ class Released(AttemptChange):
     """The create request was definitely not accepted; the job waits in the queue until `retry_at`.
 
     `increments_backoff` is False if the job is not the cause: a rate limit, an open breaker, our token.
+    `waiting` says what it is.
     """
 
     retry_at: datetime
     increments_backoff: bool = True
+    waiting: Waiting | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -230,6 +230,12 @@ class WaitReason(StrEnum):
     OPERATOR_PAUSE = "operator_pause"
     RATE_LIMIT = "rate_limit"
     CIRCUIT_OPEN = "circuit_open"
+    # Replicate rejects the token of the account, its own or the deployment's.
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a reason, no secret
+    # Replicate did not accept the request for another reason, such as no connection.
+    NOT_ACCEPTED = "not_accepted"
+    # An operator has to correct a setting.
+    CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

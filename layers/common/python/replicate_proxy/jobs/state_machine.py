@@ -142,6 +142,7 @@ def _apply_released(job: Job, change: Released, now: datetime, timeouts: JobTime
         create_sent_at=None,
         checks=0,
         fallback_due_at=None,
+        waiting=change.waiting,
         failed_submissions=job.failed_submissions + (1 if change.increments_backoff else 0),
         next_check_at=change.retry_at + timedelta(seconds=timeouts.queued_seconds),
     )

@@ -73,6 +73,11 @@ class BreakerStatus:
     closed_at: datetime | None
     probe_until: datetime | None
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether calls wait: the breaker is open, or one call probes whether it may close."""
+        return self.state != pybreaker.STATE_CLOSED
+
 
 class CircuitBreaker:
     """Stops calls while Replicate is down, for all functions at once. A 4xx response is not an outage."""

@@ -379,10 +379,12 @@ class Dispatcher:
             delay_seconds=delay_seconds,
             replicate_account=job.replicate_account or None,
         )
+        retry_at = self._clock.now() + timedelta(seconds=delay_seconds)
         released = Released(
             attempt=job.attempt,
-            retry_at=self._clock.now() + timedelta(seconds=delay_seconds),
+            retry_at=retry_at,
             increments_backoff=not isinstance(error, _NO_BACKOFF),
+            waiting=Waiting(reason=_name_wait_reason(error), until=retry_at),
         )
         saved = self._apply(job, released)
         if saved is not None and not saved.is_terminal:
@@ -431,6 +433,20 @@ def _calculate_retry_delay(job: Job, error: NotAcceptedError | ConfigurationErro
         return _CONFIGURATION_DELAY_SECONDS
     delay_seconds = error.retry_after if error.retry_after is not None else _backoff_seconds(job)
     return min(max(delay_seconds, _MIN_DELAY_SECONDS), MAX_MESSAGE_DELAY_SECONDS)
+
+
+def _name_wait_reason(error: NotAcceptedError | ConfigurationError) -> WaitReason:
+    match error:
+        case ThrottledError():
+            return WaitReason.RATE_LIMIT
+        case BreakerOpenError():
+            return WaitReason.CIRCUIT_OPEN
+        case TokenRejectedError():
+            return WaitReason.TOKEN_REJECTED
+        case ConfigurationError():
+            return WaitReason.CONFIGURATION
+        case _:
+            return WaitReason.NOT_ACCEPTED
 
 
 def _backoff_seconds(job: Job) -> float:

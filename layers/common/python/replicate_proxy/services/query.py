@@ -54,10 +54,16 @@ class PredictionReader:
         if self._progress is not None:
             self._progress.request_progress(job)
         view = self._renderer.render(job)
-        waiting = view["proxy"].get("waiting", {})
-        if self._lines is not None and job.waiting is not None and "limit" in waiting:
-            waiting["ahead"] = self._lines.count_ahead(job.waiting.limit, job.id, at_most=_MAX_AHEAD)
+        if self._lines is not None:
+            add_jobs_ahead(view, job, self._lines)
         return view
+
+
+def add_jobs_ahead(view: dict[str, Any], job: Job, lines: LineReader) -> None:
+    """Add to the prediction roughly how many jobs are ahead in the line that it waits in, if it does."""
+    waiting = view["proxy"].get("waiting", {})
+    if job.waiting is not None and "limit" in waiting:
+        waiting["ahead"] = lines.count_ahead(job.waiting.limit, job.id, at_most=_MAX_AHEAD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.console.charts import build_chart
 from replicate_proxy.console.formatting import format_money, format_number
-from replicate_proxy.console.job_views import build_job_rows
+from replicate_proxy.console.job_views import WAIT_TEXTS, build_job_rows
 from replicate_proxy.console.pages.predictions import list_tenant_names
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.observability import logger
@@ -185,6 +185,7 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         usage=lambda: admin.usage.report(tenant, first, today, (UsageGroup.DAY,)),
         budgets=lambda: build_budget_rows(admin.budgets.list_states(BudgetOwner(tenant))),
         endpoints=lambda: services.endpoints.list_all(tenant),
+        queue=lambda: services.queue_status.read(tenant),
     )
     jobs = read["jobs"] or ()
     return page.render(
@@ -194,6 +195,8 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         charts=build_daily_charts(read["usage"]) if read["usage"] else None,
         budgets=read["budgets"] or [],
         pauses=select_pauses(read["pauses"], tenant, ALL_TENANTS),
+        queue=read["queue"],
+        wait_texts=WAIT_TEXTS,
         disabled=[endpoint for endpoint in read["endpoints"] or () if not endpoint.is_enabled],
         counts=Counter(job.status.value for job in jobs),
         recent=len(jobs),

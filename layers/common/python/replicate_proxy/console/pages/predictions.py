@@ -17,6 +17,7 @@ from replicate_proxy.console.charts import build_waterfall
 from replicate_proxy.console.formatting import find_safe_url, format_json
 from replicate_proxy.console.job_views import (
     STATUS_KINDS,
+    WAIT_TEXTS,
     build_job_rows,
     build_story,
     find_image,
@@ -30,6 +31,7 @@ from replicate_proxy.jobs.job_filter import JobFilter
 from replicate_proxy.jobs.metadata import format_metadata, parse_metadata
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.operations.bulk.model import describe_filter
+from replicate_proxy.services.query import add_jobs_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,6 +233,7 @@ def _show(
     deliveries = services.deliveries.list_by_job(job.tenant, job.id)
     attempts = services.deliveries.list_attempts_by_job(job.tenant, job.id)
     view = services.renderer.render(job)
+    add_jobs_ahead(view, job, services.lines)
     files = [
         {
             **record,
@@ -245,6 +248,7 @@ def _show(
         job=job,
         view=view,
         kind=STATUS_KINDS[job.status],
+        wait_texts=WAIT_TEXTS,
         model=name_model(job),
         seconds=find_ran_seconds(job, page.now),
         hops=build_waterfall(job, deliveries, page.now),
