@@ -5,6 +5,7 @@ Without an installed Chromium these tests are skipped, which `make test` reports
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -224,6 +225,7 @@ def test_api_document_is_shown_with_the_files_of_the_stack_alone(
     page.get_by_text("The ID of its batch").wait_for()
 
     assert page.get_by_role("button", name="Try it out").count() == 0
+    assert page.get_by_role("button", name=re.compile("authoriz", re.IGNORECASE)).count() == 0
     assert all(url.startswith((f"{stack.api_url}/", "data:")) for url in requested)
     # No violation of the policy, and no script error.
     assert console.complaints == []

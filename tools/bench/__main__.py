@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tools.bench import console, costs, deliveries, images, imports, pipeline, streams
+from tools.bench import console, costs, deliveries, growth, images, imports, pipeline, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ BENCHMARKS: Mapping[str, Callable[[], int]] = {
     "deliveries": deliveries.main,
     "console": console.main,
     "costs": costs.main,
+    "growth": growth.main,
     "images": images.main,
 }
 

@@ -20,7 +20,7 @@ from tools.local.keys import DEMO_TENANT
 from tools.local.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tools.local.stack import Stack
 
@@ -63,7 +63,7 @@ def main() -> int:
         run_counting_proxy(generator.stack.endpoint_url) as (proxy_url, counts),
     ):
         stack = generator.stack
-        _route_through_proxy(stack, proxy_url)
+        route_through_proxy(stack, proxy_url, functions=stack.function_names)
         jobs = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
         generator.warm_up()
         _wait_for_quiet(counts)
@@ -81,11 +81,11 @@ def main() -> int:
     return 0
 
 
-def _route_through_proxy(stack: Stack, proxy_url: str) -> None:
+def route_through_proxy(stack: Stack, proxy_url: str, *, functions: Iterable[str]) -> None:
     """Make the functions call AWS through the proxy: endpoint variables of a service have precedence."""
     lambdas = stack.get_client("lambda")
     endpoints = {f"AWS_ENDPOINT_URL_{service}": proxy_url for service in _SERVICES}
-    for name in stack.function_names.values():
+    for name in (stack.function_names[function] for function in functions):
         variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         lambdas.update_function_configuration(
             FunctionName=name, Environment={"Variables": {**variables, **endpoints}}

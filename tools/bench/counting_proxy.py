@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -61,9 +61,43 @@ class RequestCounts:
             self.write_units += max(1, math.ceil(len(json.dumps(item)) / _WRITE_UNIT_BYTES))
             self.write_units += _count_index_units(item)
             return
+        if operation in {"BatchWriteItem", "TransactWriteItems"}:
+            self.write_units += _count_written_units(operation, json.loads(request_body))
+            return
+        if operation == "BatchGetItem":
+            self.read_units += _count_batch_units(json.loads(request_body), json.loads(response_body))
+            return
         is_consistent = bool(json.loads(request_body).get("ConsistentRead"))
         units = max(1, math.ceil(len(response_body) / _READ_UNIT_BYTES))
         self.read_units += units if is_consistent else units / 2
+
+
+def _count_batch_units(request: Mapping[str, Any], response: Mapping[str, Any]) -> float:
+    """Return the read units of a BatchGetItem: each item is rounded up, and a missing one counts, too."""
+    units = 0.0
+    for table, read in request["RequestItems"].items():
+        items = response.get("Responses", {}).get(table, ())
+        found = sum(math.ceil(len(json.dumps(item)) / _READ_UNIT_BYTES) for item in items)
+        table_units = found + len(read["Keys"]) - len(items)
+        units += table_units if read.get("ConsistentRead") else table_units / 2
+    return units
+
+
+def _count_written_units(operation: str, request: Mapping[str, Any]) -> int:
+    """Return the write units of several writes; one in a transaction takes twice as many.
+
+    Writes that name only the key are counted as one unit: the size of the item is not known.
+    """
+    if operation == "TransactWriteItems":
+        writes, factor = [next(iter(item.values())) for item in request["TransactItems"]], 2
+    else:
+        writes, factor = (
+            [next(iter(write.values())) for writes in request["RequestItems"].values() for write in writes],
+            1,
+        )
+    return factor * sum(
+        max(1, math.ceil(len(json.dumps(write.get("Item", {}))) / _WRITE_UNIT_BYTES)) for write in writes
+    )
 
 
 def _count_index_units(item: Mapping[str, object]) -> int:
