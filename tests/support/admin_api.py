@@ -109,7 +109,9 @@ class FakeQueueClient:
         in_flight = len([message for message in messages if message.id in self.hidden_ids])
         return QueueDepth(waiting=len(messages) - in_flight, in_flight=in_flight)
 
-    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
+    def receive(
+        self, url: str, *, limit: int, visibility_timeout_seconds: int, wait: bool = True
+    ) -> list[DeadLetter]:
         assert visibility_timeout_seconds > 29  # a request may take that long
         visible = [message for message in self.messages.get(url, []) if message.id not in self.hidden_ids]
         self.hidden_ids |= {message.id for message in visible[:limit]}

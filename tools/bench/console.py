@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tools.local.stack import Stack
 
 STORED_JOBS = 10_000
+BATCH_SIZE = 50
 REQUESTS = 5
 MAX_MILLISECONDS = 300
 MAX_BYTES = 150_000
@@ -144,8 +145,10 @@ def _create_content(stack: Stack) -> Mapping[str, str]:
         return response.json()
 
     prediction = {"version": "local/lab", "input": {"output": "done"}}
-    batch = call("POST", "/v1/batches", {"predictions": [prediction] * 10}, key)["id"]
-    endpoint = call("POST", "/v1/webhooks/endpoints", {"url": "http://127.0.0.1:9/hook"}, key)["id"]
+    # Not of the ends of predictions: each one that is stored later would be sent while pages are measured.
+    hook = {"url": "http://127.0.0.1:9/hook", "events": ["start"]}
+    endpoint = call("POST", "/v1/webhooks/endpoints", hook, key)["id"]
+    batch = call("POST", "/v1/batches", {"predictions": [prediction] * BATCH_SIZE}, key)["id"]
     call("PUT", "/admin/models/console/fast", {"target": "black-forest-labs/flux-schnell"})
     store_finished_jobs(stack, _TENANT, 1, JobStatus.FAILED)
     retry = {"action": "retry", "filter": {"tenant": _TENANT}, "expected_count": 1}

@@ -44,13 +44,15 @@ class SqsQueueClient:
             delayed=int(attributes["ApproximateNumberOfMessagesDelayed"]),
         )
 
-    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
+    def receive(
+        self, url: str, *, limit: int, visibility_timeout_seconds: int, wait: bool = True
+    ) -> list[DeadLetter]:
         with translate_aws_errors("receive messages"):
             response = self._client.receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=limit,
                 VisibilityTimeout=visibility_timeout_seconds,
-                WaitTimeSeconds=_LONG_POLLING_SECONDS,
+                WaitTimeSeconds=_LONG_POLLING_SECONDS if wait else 0,
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # BatchGetItem reads at most 100 items (Amazon DynamoDB API Reference).
-_MAX_BATCH_KEYS = 100
+MAX_BATCH_KEYS = 100
 # BatchWriteItem writes at most 25 (same).
 _MAX_BATCH_WRITES = 25
 _MAX_BATCH_ATTEMPTS = 5
@@ -149,8 +149,8 @@ def batch_get_records(
     Raises RetryableError if DynamoDB leaves keys unprocessed in several calls in a row.
     """
     records: list[dict[str, Any]] = []
-    for start in range(0, len(keys), _MAX_BATCH_KEYS):
-        batch = {"Keys": list(keys[start : start + _MAX_BATCH_KEYS]), "ConsistentRead": consistent}
+    for start in range(0, len(keys), MAX_BATCH_KEYS):
+        batch = {"Keys": list(keys[start : start + MAX_BATCH_KEYS]), "ConsistentRead": consistent}
         unprocessed: Any = {table: batch}
         for _ in range(_MAX_BATCH_ATTEMPTS):
             with translate_dynamodb_errors(operation):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item, to_value, translate_dynamodb_errors
+from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
 LOWEST_ID = "0"
 HIGHEST_ID = "~"
@@ -33,21 +35,33 @@ def list_newest_in(
     """
     if low > high:
         return []
-    entries: list[dict[str, Any]] = []
-    for partition in partitions:
+    condition, bounds = _build_condition(low, high)
+
+    def read(partition: str) -> list[dict[str, Any]]:
+        request: QueryInputTypeDef = {
+            "TableName": table,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": {"#partition": attribute},
+            "ExpressionAttributeValues": {":partition": to_value(partition), **bounds},
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
         with translate_dynamodb_errors("list newest entries"):
-            response = client.query(
-                TableName=table,
-                IndexName=index,
-                KeyConditionExpression="#partition = :partition AND id BETWEEN :low AND :high",
-                ExpressionAttributeNames={"#partition": attribute},
-                ExpressionAttributeValues={
-                    ":partition": to_value(partition),
-                    ":low": to_value(low),
-                    ":high": to_value(high),
-                },
-                ScanIndexForward=False,
-                Limit=limit,
-            )
-        entries += map(from_item, response["Items"])
+            return [from_item(item) for item in client.query(**request)["Items"]]
+
+    entries = [entry for found in map_in_parallel(read, partitions) for entry in found]
     return sorted(entries, key=lambda entry: str(entry["id"]), reverse=True)[:limit]
+
+
+def _build_condition(low: str, high: str) -> tuple[str, dict[str, Any]]:
+    """Return the key condition and the values of its bounds, without those that no ID reaches."""
+    condition, bounds = "#partition = :partition", {":low": to_value(low), ":high": to_value(high)}
+    if low == LOWEST_ID:
+        del bounds[":low"]
+    if high == HIGHEST_ID:
+        del bounds[":high"]
+    if len(bounds) == 2:  # noqa: PLR2004 - both
+        return f"{condition} AND id BETWEEN :low AND :high", bounds
+    comparison = " AND id >= :low" if ":low" in bounds else " AND id <= :high" if bounds else ""
+    return condition + comparison, bounds

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
+    MAX_BATCH_KEYS,
     batch_get_records,
     from_item,
     to_item,
@@ -22,6 +24,7 @@ from replicate_proxy.aws.job_records import (
 )
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.job_ports import JobEntry, UnfinishedJobs
+from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,17 +68,18 @@ class DynamoJobIndex:
         return self._list_newest("by_tenant", "tenant", [tenant], before_id, min_id, limit)
 
     def list_unfinished(self) -> UnfinishedJobs:
-        entries: list[JobEntry] = []
-        is_complete = True
-        for partition in DUE_PARTITIONS:
-            found, reached_end = self._list_due_shard(partition)
-            entries += found
-            is_complete = is_complete and reached_end
-        return UnfinishedJobs(tuple(entries), is_complete=is_complete)
+        shards = map_in_parallel(self._list_due_shard, DUE_PARTITIONS)
+        entries = tuple(entry for found, _ in shards for entry in found)
+        return UnfinishedJobs(entries, is_complete=all(reached_end for _, reached_end in shards))
 
     def get_jobs(self, entries: Sequence[JobEntry]) -> dict[str, Job]:
         keys = [to_item(job_key(entry.tenant, entry.id)) for entry in entries]
-        records = batch_get_records(self._client, self._table, keys, "read jobs")
+
+        def read(some: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+            return batch_get_records(self._client, self._table, some, "read jobs")
+
+        parts = map_in_parallel(read, list(batched(keys, MAX_BATCH_KEYS, strict=False)))
+        records = [record for part in parts for record in part]
         return {record["id"]: job_from_record(record) for record in records if not is_deletion(record)}
 
     def _list_newest(

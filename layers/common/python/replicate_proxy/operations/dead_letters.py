@@ -120,6 +120,15 @@ class QueueDepth:
 
 
 @dataclass(frozen=True)
+class PeekResult:
+    """A queue, its depth, and some of its messages."""
+
+    queue: DeadLetterQueue
+    depth: QueueDepth
+    messages: tuple[DeadLetter, ...]
+
+
+@dataclass(frozen=True)
 class BulkResult:
     """The result of a redrive or discard; `done` is False if time or the limit ended it early."""
 
@@ -133,8 +142,14 @@ class QueueClient(Protocol):
 
     def get_depth(self, url: str) -> QueueDepth: ...
 
-    def receive(self, url: str, *, limit: int, visibility_timeout_seconds: int) -> list[DeadLetter]:
-        """Receive at most 10 messages; an empty list means that the queue has no visible ones."""
+    def receive(
+        self, url: str, *, limit: int, visibility_timeout_seconds: int, wait: bool = True
+    ) -> list[DeadLetter]:
+        """Receive at most 10 messages.
+
+        An empty list means that the queue has no visible ones. Without `wait`, which takes a second to find
+        that out, some may have been overlooked.
+        """
 
     def send(self, url: str, message: DeadLetter) -> None: ...
 
@@ -167,22 +182,22 @@ class DeadLetterService:
         self._audit = audit
         self._max_duration = timedelta(seconds=max_duration_seconds)
 
-    def describe(self, name: str) -> tuple[DeadLetterQueue, QueueDepth]:
-        """Return the queue with its depth."""
-        queue = self._find_queue(name)
-        return queue, self._client.get_depth(queue.url)
+    def peek(self, name: str, *, limit: int) -> PeekResult:
+        """Return the queue with at most `limit` messages, which stay in it.
 
-    def peek(self, name: str, *, limit: int) -> list[DeadLetter]:
-        """Return at most `limit` messages; they stay in the queue."""
-        url = self._find_queue(name).url
+        It waits only for messages that the queue says it has, since waiting in vain takes a second.
+        """
+        queue = self._find_queue(name)
+        url, depth = queue.url, self._client.get_depth(queue.url)
+        expected = min(depth.waiting, limit)
         messages: dict[str, DeadLetter] = {}
         while len(messages) < limit:
-            batch = self._receive(url, limit - len(messages))
+            batch = self._receive(url, limit - len(messages), wait=len(messages) < expected)
             if not batch:
                 break
             messages |= {message.id: message for message in batch}
         self._client.release(url, list(messages.values()))
-        return list(messages.values())
+        return PeekResult(queue, depth, tuple(messages.values()))
 
     def redrive(
         self, name: str, message_filter: DeadLetterFilter, *, limit: int, rate_per_second: float
@@ -274,11 +289,12 @@ class DeadLetterService:
             self._client.release(queue.url, skipped)
         return BulkResult(handled=handled, skipped=len(skipped), done=done)
 
-    def _receive(self, url: str, limit: int) -> list[DeadLetter]:
+    def _receive(self, url: str, limit: int, *, wait: bool = True) -> list[DeadLetter]:
         return self._client.receive(
             url,
             limit=min(_MAX_BATCH_SIZE, limit),
             visibility_timeout_seconds=_VISIBILITY_TIMEOUT_SECONDS,
+            wait=wait,
         )
 
     def _find_queue(self, name: str) -> DeadLetterQueue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import batched
+from itertools import batched, islice
 from typing import TYPE_CHECKING
 
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
@@ -30,7 +30,11 @@ _MAX_LISTED_JOBS = 10_000
 # BatchGetItem reads at most 100 items.
 _BATCH_SIZE = 100
 _INDEX_READ_SIZE = 1000
+# An entry has at most 280 bytes, and a response of DynamoDB 1 MB.
+_LIST_READ_SIZE = 3000
 _COUNTED_DAYS = 2
+# Jobs that ended so have an index of their own.
+_LISTED_OUTCOMES = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
 
 type _ListEntries = Callable[[str | None, int], Sequence[JobEntry]]
 
@@ -51,6 +55,14 @@ class JobMatches:
     """The index entries of matching jobs, newest first; incomplete if more match, or may do so."""
 
     entries: tuple[JobEntry, ...]
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedCounts:
+    """How many jobs are unfinished, by status; more if it is incomplete."""
+
+    by_status: Mapping[JobStatus, int]
     is_complete: bool
 
 
@@ -81,7 +93,8 @@ class JobSearch:
         list_entries = self._choose_list(job_filter)
         position = min(filter(None, (before_id, job_filter.before_id)), default=None)
         found: list[Job] = []
-        size, read_count = _choose_read_size(job_filter, limit), 0
+        size, next_size = _choose_read_sizes(job_filter, limit)
+        read_count = 0
         for _ in range(_MAX_READS):
             entries = list_entries(position, size)
             for some in batched(_select(job_filter, entries), max(limit, _BATCH_SIZE), strict=False):
@@ -98,7 +111,7 @@ class JobSearch:
                     return JobSearchPage(tuple(found), some[-1].id)
             if len(entries) < size:
                 return JobSearchPage(tuple(found), None)
-            position = entries[-1].id
+            position, size = entries[-1].id, next_size
         return JobSearchPage(tuple(found), position)
 
     def list_matches(self, job_filter: JobFilter, *, limit: int) -> JobMatches:
@@ -108,7 +121,7 @@ class JobSearch:
         is_complete = unfinished is None or unfinished.is_complete
         found: list[JobEntry] = []
         entry_count = job_count = 0
-        for some in batched(entries, _BATCH_SIZE, strict=False):
+        for some in batched(entries, _INDEX_READ_SIZE, strict=False):
             entry_count += len(some)
             undecided = [each for each in _select(job_filter, some) if not _is_decided(job_filter, each)]
             job_count += len(undecided)
@@ -124,24 +137,43 @@ class JobSearch:
         return JobMatches(tuple(found), is_complete)
 
     def _read_entries(self, job_filter: JobFilter) -> Iterator[JobEntry]:
-        """Yield the entries of the index that fits the filter, a part of it at a time."""
-        list_entries, position = self._choose_list(job_filter), job_filter.before_id
-        while True:
-            entries = list_entries(position, _INDEX_READ_SIZE)
-            yield from entries
-            if len(entries) < _INDEX_READ_SIZE:
-                return
-            position = entries[-1].id
+        """Return the entries of the index that fits, with a status where that saves reading jobs."""
+        entries = _iterate(self._choose_list(job_filter), job_filter.before_id)
+        statuses = None
+        if _restricts_status(job_filter) and not job_filter.reads_content and job_filter.end_reason is None:
+            statuses = self._read_statuses(job_filter)
+        if statuses is None:
+            return entries
+        return (
+            entry if entry.status else replace(entry, status=statuses.get(entry.id, JobStatus.SUCCEEDED))
+            for entry in entries
+        )
+
+    def _read_statuses(self, job_filter: JobFilter) -> Mapping[str, JobStatus] | None:
+        """Return the status of each job that has not succeeded, None if there are too many of them.
+
+        It has no failed and canceled jobs for a filter that selects all jobs that have ended.
+        """
+        unfinished = self._index.list_unfinished()
+        if not unfinished.is_complete:
+            return None
+        entries: list[JobEntry] = list(unfinished.entries)
+        if not job_filter.statuses >= TERMINAL_STATUSES:
+            list_ended = self._choose_list(replace(job_filter, statuses=_LISTED_OUTCOMES))
+            ended = _iterate(list_ended, job_filter.before_id)
+            entries += islice(ended, _MAX_LISTED_ENTRIES + 1)
+        if len(entries) > _MAX_LISTED_ENTRIES:
+            return None
+        return {entry.id: entry.status for entry in entries if entry.status is not None}
 
     def count(self) -> JobCounts:
         """Count the unfinished jobs exactly, and by usage those that have ended since yesterday."""
-        unfinished = self._index.list_unfinished()
-        counts = Counter(entry.status for entry in unfinished.entries)
+        unfinished = self.count_unfinished()
         today = self._clock.now().date()
         since = today - timedelta(days=_COUNTED_DAYS - 1)
         usage = self._usage.report(None, since, today, ()).total
         return JobCounts(
-            {status: counts[status] for status in JobStatus if status in ACTIVE_STATUSES},
+            unfinished.by_status,
             unfinished.is_complete,
             {
                 JobStatus.SUCCEEDED: usage.succeeded,
@@ -151,11 +183,18 @@ class JobSearch:
             since,
         )
 
+    def count_unfinished(self) -> UnfinishedCounts:
+        """Count the unfinished jobs exactly."""
+        unfinished = self._index.list_unfinished()
+        counts = Counter(entry.status for entry in unfinished.entries)
+        by_status = {status: counts[status] for status in JobStatus if status in ACTIVE_STATUSES}
+        return UnfinishedCounts(by_status, unfinished.is_complete)
+
     def _choose_list(self, job_filter: JobFilter) -> _ListEntries:
         statuses, min_id = job_filter.statuses, job_filter.min_id
         if _is_unfinished(job_filter):
             return self._list_unfinished(job_filter)
-        if statuses and statuses <= TERMINAL_STATUSES - {JobStatus.SUCCEEDED}:
+        if statuses and statuses <= _LISTED_OUTCOMES:
             return lambda before, size: self._list_ended(statuses, before, min_id, size)
         tenant = job_filter.tenant
         if tenant is not None:
@@ -205,12 +244,30 @@ def _is_unfinished(job_filter: JobFilter) -> bool:
     return bool(job_filter.statuses) and job_filter.statuses <= ACTIVE_STATUSES
 
 
-def _choose_read_size(job_filter: JobFilter, limit: int) -> int:
-    """Return how many entries to read at once: more where the entries themselves say which do not match."""
-    if not (job_filter.statuses or job_filter.end_reason or job_filter.reads_content):
-        return limit
+def _choose_read_sizes(job_filter: JobFilter, limit: int) -> tuple[int, int]:
+    """Return how many entries to read at first, and with each further read.
+
+    It is more later where the entries themselves say which do not match.
+    """
+    if not (_restricts_status(job_filter) or job_filter.end_reason or job_filter.reads_content):
+        return limit, limit
+    first = max(limit, _BATCH_SIZE)
     is_selective = job_filter.tenant or job_filter.end_reason
-    return _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
+    return first, _INDEX_READ_SIZE if is_selective else first
+
+
+def _iterate(list_entries: _ListEntries, position: str | None) -> Iterator[JobEntry]:
+    """Yield all entries before a position, reading a part of them at a time."""
+    while True:
+        entries = list_entries(position, _LIST_READ_SIZE)
+        yield from entries
+        if len(entries) < _LIST_READ_SIZE:
+            return
+        position = entries[-1].id
+
+
+def _restricts_status(job_filter: JobFilter) -> bool:
+    return 0 < len(job_filter.statuses) < len(JobStatus)
 
 
 def _select(job_filter: JobFilter, entries: Iterable[JobEntry]) -> Iterator[JobEntry]:
@@ -231,6 +288,6 @@ def _is_decided(job_filter: JobFilter, entry: JobEntry) -> bool:
     """Return whether a job that may match by its index entry does."""
     return (
         not job_filter.reads_content
-        and (not job_filter.statuses or entry.status is not None)
+        and (not _restricts_status(job_filter) or entry.status is not None)
         and (job_filter.end_reason is None or entry.end_reason is not None)
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.usage.model import UsageCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from replicate_proxy.usage.model import UsageEntry, UsageKey
     from replicate_proxy.usage.ports import UsageReads
@@ -48,6 +49,14 @@ class UsageReport:
     rows: tuple[UsageRow, ...]
     total: UsageCounts
 
+    def regroup(self, *group_by: UsageGroup) -> UsageReport:
+        """Return the report with fewer groups, without another read."""
+        positions = [self.group_by.index(group) for group in group_by]
+        sums: defaultdict[tuple[str, ...], UsageCounts] = defaultdict(UsageCounts)
+        for row in self.rows:
+            sums[tuple(row.group[position] for position in positions)] += row.counts
+        return replace(self, group_by=group_by, rows=_build_rows(sums))
+
 
 class UsageReader:
     """Reads usage. What a read costs depends on days, models and keys, not on the number of jobs."""
@@ -62,11 +71,9 @@ class UsageReader:
         if tenant is not None:
             entries = self._store.list_entries(tenant, first_day.isoformat(), last_day.isoformat())
         else:
-            entries = [
-                entry
-                for day in _iterate_days(first_day, last_day)
-                for entry in self._store.list_all_entries(day.isoformat())
-            ]
+            days = [day.isoformat() for day in _iterate_days(first_day, last_day)]
+            found = map_in_parallel(self._store.list_all_entries, days)
+            entries = [entry for of_day in found for entry in of_day]
         rows = _group(entries, group_by)
         total = sum((row.counts for row in rows), UsageCounts())
         return UsageReport(first_day, last_day, tuple(group_by), rows, total)
@@ -76,6 +83,10 @@ def _group(entries: Iterable[UsageEntry], group_by: Sequence[UsageGroup]) -> tup
     sums: defaultdict[tuple[str, ...], UsageCounts] = defaultdict(UsageCounts)
     for entry in entries:
         sums[tuple(_get_value(entry.key, group) for group in group_by)] += entry.counts
+    return _build_rows(sums)
+
+
+def _build_rows(sums: Mapping[tuple[str, ...], UsageCounts]) -> tuple[UsageRow, ...]:
     return tuple(UsageRow(group, counts) for group, counts in sorted(sums.items(), key=lambda row: row[0]))
 
 

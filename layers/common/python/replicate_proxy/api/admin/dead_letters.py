@@ -32,7 +32,7 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
     @router.get("/admin/queues/{name}/dead-letters", query=("limit", "body"))
     def peek_dead_letters(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        peeked = dead_letters.peek(request.path_params["name"], limit=_parse_limit(request))
+        peeked = dead_letters.peek(request.path_params["name"], limit=_parse_limit(request)).messages
         with_body = _parse_body_flag(request)
         results = [build_dead_letter_view(dead_letter, with_body=with_body) for dead_letter in peeked]
         return json_response(200, {"results": results})

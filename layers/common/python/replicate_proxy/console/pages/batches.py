@@ -8,7 +8,8 @@ from replicate_proxy.api.pagination import decode_id_cursor, encode_cursor
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.console.job_views import build_job_rows
-from replicate_proxy.console.pages.predictions import choose_tenant, list_tenant_names
+from replicate_proxy.console.pages.predictions import choose_tenant, list_tenants_to_choose
+from replicate_proxy.console.reads import read_together
 from replicate_proxy.contracts.predictions import build_batch_summary
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.jobs.model import JobStatus
@@ -31,12 +32,16 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
     def list_batches(page: Page) -> Response:
         tenant = choose_tenant(page)
         before_id = decode_id_cursor(page.request.query.get("cursor") or None)
-        found = services.admin.batches.read(tenant, before_id=before_id, limit=_PAGE_SIZE)
+        read = read_together(
+            found=lambda: services.admin.batches.read(tenant, before_id=before_id, limit=_PAGE_SIZE),
+            names=lambda: list_tenants_to_choose(page, services),
+        )
+        found = read["found"]
         next_id = found.next_before_id
         return page.render(
             "batches.html",
             tenant=tenant,
-            tenants=list_tenant_names(services) if page.signed_in.is_operator else [],
+            tenants=read["names"],
             batches=[_build_row(state) for state in found.states],
             next_url=page.url_with(cursor=encode_cursor((next_id,))) if next_id else None,
         )

@@ -10,7 +10,7 @@ from replicate_proxy.api.admin.bulk_operations import build_operation_view, pars
 from replicate_proxy.api.admin.job_filters import FILTER_PARAMETERS, parse_filter_fields
 from replicate_proxy.api.pagination import decode_id_cursor, encode_cursor
 from replicate_proxy.console.page import describe_error
-from replicate_proxy.console.pages.predictions import list_tenant_names
+from replicate_proxy.console.reads import list_tenant_names
 from replicate_proxy.errors import ApiError, field_error
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.bulk.model import MAX_JOBS, BulkAction, describe_filter
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
-    from replicate_proxy.operations.bulk.service import Preview
 
 _OPERATIONS = "/bulk-operations"
 _OPERATION = f"{_OPERATIONS}/{{id}}"
@@ -88,15 +87,14 @@ def _show_choice(
     values: Mapping[str, str],
     problem: dict[str, Any] | None = None,
 ) -> Response:
-    """Show the filter, and how many predictions match it once an action is chosen."""
-    preview: Preview | None = None
-    fixed: dict[str, Any] = {}
+    """Show the filter. Once an action is chosen, the page asks for the count, which can take seconds."""
+    operations, preview, fixed = services.admin.bulk, None, None
     if values.get("action"):
         try:
-            preview = services.admin.bulk.preview(
-                _parse_action(values), parse_filter_fields(values, page.now)
-            )
-            fixed = describe_filter(preview.filter)
+            action, job_filter = _parse_action(values), parse_filter_fields(values, page.now)
+            if problem or values.get("count"):
+                preview = operations.preview(action, job_filter)
+            fixed = describe_filter(preview.filter if preview else operations.narrow(action, job_filter))
         except ApiError as error:
             problem = problem or describe_error(error)
     return page.render(

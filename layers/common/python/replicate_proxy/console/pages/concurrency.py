@@ -8,6 +8,7 @@ from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutConcurrencyBod
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.concurrency.model import parse_model, parse_tenant
+from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import UnknownNameError, field_error
 
 if TYPE_CHECKING:
@@ -74,19 +75,24 @@ def find_limit(services: ConsoleServices, tenant: str) -> dict[str, Any] | None:
 def _show(page: Page, services: ConsoleServices, *, problem: dict[str, Any] | None = None) -> Response:
     concurrency = services.admin.concurrency
     rows = []
-    entries = services.admin.model_entries.read().entries.values()
-    models = [entry.name for entry in entries if entry.max_concurrency is not None]
-    for state in concurrency.list_all(models):
+    read = read_together(states=lambda: _list_states(services), own=concurrency.read_own)
+    for state in read["states"]:
         held = concurrency.list_held(state.name, count=_SHOWN_JOBS) if state.waiting else []
         rows.append({**build_limit_row(state), "held": held})
     rows.sort(key=lambda row: (-row["waiting"], -row["percent"], row["tenant"] or "", row["model"] or ""))
     return page.render(
         "concurrency.html",
         rows=rows,
-        own=concurrency.read_own(),
+        own=read["own"],
         form=page.form if problem else None,
         problem=problem,
     )
+
+
+def _list_states(services: ConsoleServices) -> list[LimitState]:
+    entries = services.admin.model_entries.read().entries.values()
+    models = [entry.name for entry in entries if entry.max_concurrency is not None]
+    return services.admin.concurrency.list_all(models)
 
 
 def _read_tenant(page: Page) -> str:

@@ -70,17 +70,18 @@ def _show_queue(page: Page, services: ConsoleServices, *, problem: dict[str, Any
     message_filter = DeadLetterFilter(query.get("tenant") or None, query.get("job_id") or None)
     with_body = query.get("body") == "true"
     peeked = services.admin.dead_letters.peek(name, limit=_PEEK_LIMIT)
-    queue, depth = services.admin.dead_letters.describe(name)
     messages = [
-        _build_view(message, with_body=with_body) for message in peeked if message_filter.matches(message)
+        _build_view(message, with_body=with_body)
+        for message in peeked.messages
+        if message_filter.matches(message)
     ]
     return page.render(
         "dead_letter_queue.html",
         name=name,
-        queue=queue,
-        depth=depth,
+        queue=peeked.queue,
+        depth=peeked.depth,
         messages=messages,
-        peeked=len(peeked),
+        peeked=len(peeked.messages),
         with_body=with_body,
         problem=problem,
     )

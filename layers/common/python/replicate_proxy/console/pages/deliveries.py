@@ -15,8 +15,10 @@ from replicate_proxy.api.webhooks.views import (
     build_health_view,
 )
 from replicate_proxy.audit.model import AuditAction
-from replicate_proxy.console.pages.predictions import choose_tenant, list_tenant_names
+from replicate_proxy.console.pages.predictions import choose_tenant, list_tenants_to_choose
+from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import NotFoundError, field_error
+from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, EventKind
 from replicate_proxy.webhooks.ports import DeliveryPosition
 
@@ -47,18 +49,22 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.get(_ENDPOINT)
     def show_endpoint(page: Page) -> Response:
         endpoint = _find_endpoint(page, services)
-        rows, next_url = _list_deliveries(page, services, endpoint.tenant, endpoint.id)
-        attempts = services.deliveries.list_attempts_by_target(
-            endpoint.tenant, endpoint.id, after=None, limit=_PAGE_SIZE
+        read = read_together(
+            deliveries=lambda: _list_deliveries(page, services, endpoint.tenant, endpoint.id),
+            attempts=lambda: services.deliveries.list_attempts_by_target(
+                endpoint.tenant, endpoint.id, after=None, limit=_PAGE_SIZE
+            ),
+            health=lambda: services.endpoints.get_health(endpoint),
         )
+        rows, next_url = read["deliveries"]
         return page.render(
             "endpoint.html",
             tenant=endpoint.tenant,
             endpoint=build_endpoint_view(endpoint),
-            health=build_health_view(services.endpoints.get_health(endpoint)),
+            health=build_health_view(read["health"]),
             rows=rows,
             next_url=next_url,
-            attempts=[build_attempt_view(attempt) for attempt in attempts.attempts],
+            attempts=[build_attempt_view(attempt) for attempt in read["attempts"].attempts],
         )
 
 
@@ -164,29 +170,33 @@ def _show_deliveries(
     problem: dict[str, Any] | None = None,
 ) -> Response:
     tenant = tenant or choose_tenant(page)
-    names = list_tenant_names(services) if page.signed_in.is_operator else []
-    endpoints: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    next_url = None
-    if tenant is not None:
-        endpoints = [
-            {
-                **build_endpoint_view(endpoint),
-                "health": build_health_view(services.endpoints.get_health(endpoint)),
-            }
-            for endpoint in services.endpoints.list_all(tenant)
-        ]
-        rows, next_url = _list_deliveries(page, services, tenant, PREDICTION_TARGET)
+    read = read_together(
+        names=lambda: list_tenants_to_choose(page, services),
+        endpoints=lambda: [] if tenant is None else _list_endpoints(services, tenant),
+        deliveries=lambda: (
+            ([], None) if tenant is None else _list_deliveries(page, services, tenant, PREDICTION_TARGET)
+        ),
+    )
+    rows, next_url = read["deliveries"]
     return page.render(
         "deliveries.html",
         tenant=tenant,
-        tenants=names,
-        endpoints=endpoints,
+        tenants=read["names"],
+        endpoints=read["endpoints"],
         rows=rows,
         next_url=next_url,
         event_kinds=[kind.value for kind in EventKind if kind is not EventKind.TEST],
         problem=problem,
     )
+
+
+def _list_endpoints(services: ConsoleServices, tenant: str) -> list[dict[str, Any]]:
+    endpoints = services.endpoints.list_all(tenant)
+    healths = map_in_parallel(services.endpoints.get_health, endpoints)
+    return [
+        {**build_endpoint_view(endpoint), "health": build_health_view(health)}
+        for endpoint, health in zip(endpoints, healths, strict=True)
+    ]
 
 
 def _list_deliveries(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,14 @@ from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.console.charts import build_chart
 from replicate_proxy.console.formatting import format_money, format_number
 from replicate_proxy.console.job_views import WAIT_TEXTS, build_job_rows
-from replicate_proxy.console.pages.predictions import list_tenant_names
-from replicate_proxy.errors import ProxyError
-from replicate_proxy.observability import logger
+from replicate_proxy.console.reads import list_tenant_names, read_parts
+from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 from replicate_proxy.usage.model import UsageCounts
 from replicate_proxy.usage.report import UsageGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from replicate_proxy.api.http import Response
@@ -37,7 +35,6 @@ _MAX_OVERDUE = 20
 _RECENT_JOBS = 100
 _SHOWN_JOBS = 8
 _MAX_TENANTS_WITH_BUDGET = 40
-_PARALLEL_READS = 8
 _WARNING_PERCENT = 80
 _ALL_PERCENT = 100
 
@@ -69,23 +66,11 @@ def add_overview_page(pages: PageRouter, services: ConsoleServices) -> None:
         return page.redirect("", notice="refreshed")
 
 
-def read_all(**reads: Callable[[], Any]) -> dict[str, Any]:
-    """Return the results of reads that wait for AWS, made at the same time; None for one that failed."""
-
-    def read(name: str) -> Any:
-        try:
-            return reads[name]()
-        except ProxyError as error:
-            logger.warning("part of a page could not be read", part=name, reason=str(error))
-            return None
-
-    with ThreadPoolExecutor(_PARALLEL_READS) as executor:
-        return dict(zip(reads, executor.map(read, reads), strict=True))
-
-
 def read_pauses(services: ConsoleServices) -> dict[str, Pauses]:
     """Return all pauses by activity."""
-    return {activity.value: services.admin.pauses.read(activity) for activity in PausedActivity}
+    activities = list(PausedActivity)
+    found = map_in_parallel(services.admin.pauses.read, activities)
+    return {activity.value: pauses for activity, pauses in zip(activities, found, strict=True)}
 
 
 def select_pauses(pauses: Mapping[str, Pauses] | None, *names: str) -> dict[str, Pause | None]:
@@ -142,22 +127,24 @@ def build_daily_charts(report: UsageReport) -> dict[str, Chart]:
 def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
     admin, today = services.admin, page.now.date()
     first = today - timedelta(days=_CHART_DAYS - 1)
-    read = read_all(
+    read = read_parts(
         queues=admin.queues.read,
         replicate=admin.replicate.read,
         breaker=admin.breaker.describe,
         pauses=lambda: read_pauses(services),
-        usage=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY,)),
-        tenants=lambda: admin.usage.report(None, today, today, (UsageGroup.TENANT,)),
-        counts=admin.job_search.count,
+        report=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY, UsageGroup.TENANT)),
+        counts=admin.job_search.count_unfinished,
         overdue=lambda: services.jobs.list_due_jobs(before=page.now - _OVERDUE_AFTER, limit=_MAX_OVERDUE),
-        names=lambda: list_tenant_names(services),
+        budgets=lambda: _read_budgets(services),
     )
+    report: UsageReport | None = read.pop("report")
+    usage = report.regroup(UsageGroup.DAY) if report else None
     return page.render(
         "overview_operator.html",
-        **read,
-        charts=build_daily_charts(read["usage"]) if read["usage"] else None,
-        budgets=_read_budgets(services, read["names"] or []),
+        **{**read, "budgets": read["budgets"] or []},
+        usage=usage,
+        charts=build_daily_charts(usage) if usage else None,
+        tenants=_select_day(report, today) if report else [],
         dead=[
             {"name": name, "count": pair.dead_letters.depth.total}
             for name, pair in (read["queues"] or {}).items()
@@ -168,18 +155,25 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
     )
 
 
-def _read_budgets(services: ConsoleServices, names: Sequence[str]) -> list[dict[str, Any]]:
+def _select_day(report: UsageReport, day: date) -> list[tuple[str, UsageCounts]]:
+    """Return what each tenant used on a day of a report by day and tenant, the dearest first."""
+    found = [(row.group[1], row.counts) for row in report.rows if row.group[0] == day.isoformat()]
+    return sorted(found, key=lambda each: -each[1].cost_micro_usd)
+
+
+def _read_budgets(services: ConsoleServices) -> list[dict[str, Any]]:
     def read(tenant: str) -> list[BudgetState]:
         return services.admin.budgets.list_states(BudgetOwner(tenant))
 
-    found = read_all(**{name: lambda name=name: read(name) for name in names[:_MAX_TENANTS_WITH_BUDGET]})
+    names = list_tenant_names(services)[:_MAX_TENANTS_WITH_BUDGET]
+    found = read_parts(**{name: lambda name=name: read(name) for name in names})
     return build_budget_rows([state for states in found.values() for state in states or []])
 
 
 def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Response:
     admin, today = services.admin, page.now.date()
     first = today - timedelta(days=_CHART_DAYS - 1)
-    read = read_all(
+    read = read_parts(
         jobs=lambda: services.jobs.list_jobs(tenant, before_id=None, min_id=None, limit=_RECENT_JOBS).jobs,
         pauses=lambda: read_pauses(services),
         usage=lambda: admin.usage.report(tenant, first, today, (UsageGroup.DAY,)),

@@ -25,6 +25,7 @@ from replicate_proxy.console.job_views import (
     find_requested_submission,
     name_model,
 )
+from replicate_proxy.console.reads import list_tenant_names, read_together
 from replicate_proxy.errors import NotFoundError, parameter_error
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.job_filter import JobFilter
@@ -114,16 +115,18 @@ def _add_action_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
 def _show_list(page: Page, services: ConsoleServices) -> Response:
     tenant = choose_tenant(page)
-    names = list_tenant_names(services) if page.signed_in.is_operator else []
     job_filter = _parse_filter(page, tenant)
     before_id = decode_id_cursor(page.request.query.get("cursor") or None)
-    found = services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE)
-    rows = build_job_rows(found.jobs, services.documents, services.images_url, page.now)
-    next_id = found.next_before_id
+    read = read_together(
+        found=lambda: services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE),
+        names=lambda: list_tenants_to_choose(page, services),
+    )
+    rows = build_job_rows(read["found"].jobs, services.documents, services.images_url, page.now)
+    next_id = read["found"].next_before_id
     return page.render(
         "predictions.html",
         tenant=tenant,
-        tenants=names,
+        tenants=read["names"],
         statuses=[status.value for status in JobStatus],
         ages=list(AGES),
         rows=rows,
@@ -143,10 +146,9 @@ def choose_tenant(page: Page) -> str | None:
     return viewer.require_tenant(tenant)
 
 
-def list_tenant_names(services: ConsoleServices) -> list[str]:
-    """Return the tenants that have settings or a key."""
-    names = {tenant.name for tenant in services.admin.tenants.list()}
-    return sorted(names | {key.tenant for key in services.admin.keys.list()})
+def list_tenants_to_choose(page: Page, services: ConsoleServices) -> list[str]:
+    """Return the tenants of which the viewer can choose one, none for a tenant itself."""
+    return list_tenant_names(services) if page.signed_in.is_operator else []
 
 
 def _build_bulk_url(page: Page, job_filter: JobFilter) -> str | None:
@@ -230,10 +232,13 @@ def _act(
 def _show(
     page: Page, services: ConsoleServices, job: Job, *, problem: dict[str, Any] | None = None
 ) -> Response:
-    deliveries = services.deliveries.list_by_job(job.tenant, job.id)
-    attempts = services.deliveries.list_attempts_by_job(job.tenant, job.id)
-    view = services.renderer.render(job)
-    add_jobs_ahead(view, job, services.lines)
+    read = read_together(
+        deliveries=lambda: services.deliveries.list_by_job(job.tenant, job.id),
+        attempts=lambda: services.deliveries.list_attempts_by_job(job.tenant, job.id),
+        view=lambda: _render(services, job),
+        story=lambda: _read_story(page, services, job),
+    )
+    view, deliveries = read["view"], read["deliveries"]
     files = [
         {
             **record,
@@ -254,10 +259,16 @@ def _show(
         hops=build_waterfall(job, deliveries, page.now),
         files=files,
         deliveries=[build_delivery_view(delivery) for delivery in deliveries],
-        attempts=[build_attempt_view(attempt) for attempt in attempts],
+        attempts=[build_attempt_view(attempt) for attempt in read["attempts"]],
         output_urls=_list_urls(view.get("output")),
-        story=_read_story(page, services, job),
+        story=read["story"],
     )
+
+
+def _render(services: ConsoleServices, job: Job) -> dict[str, Any]:
+    view = services.renderer.render(job)
+    add_jobs_ahead(view, job, services.lines)
+    return view
 
 
 def _read_story(page: Page, services: ConsoleServices, job: Job) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.console.pages.concurrency import find_limit
 from replicate_proxy.console.pages.overview import build_budget_rows, read_pauses, select_pauses
-from replicate_proxy.console.pages.predictions import list_tenant_names
+from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import NotFoundError, UnknownNameError, field_error
 from replicate_proxy.jobs.model import Account
 from replicate_proxy.operations.keys import describe_key
@@ -30,10 +30,11 @@ from replicate_proxy.operations.tenants import describe_tenant
 from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from replicate_proxy.api.http import Response
     from replicate_proxy.auth.keys import ApiKey
+    from replicate_proxy.budgets.model import BudgetLimits, BudgetState
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
@@ -55,9 +56,13 @@ def add_tenant_pages(pages: PageRouter, services: ConsoleServices) -> None:
 def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.get("/tenants", operator=True)
     def list_tenants(page: Page) -> Response:
-        settings = {tenant.name: tenant for tenant in services.admin.tenants.list()}
-        keys = services.admin.keys.list()
-        pauses = read_pauses(services)
+        read = read_together(
+            tenants=services.admin.tenants.list,
+            keys=services.admin.keys.list,
+            pauses=lambda: read_pauses(services),
+        )
+        keys, pauses = read["keys"], read["pauses"]
+        settings = {tenant.name: tenant for tenant in read["tenants"]}
         rows = [
             {
                 "name": name,
@@ -69,7 +74,7 @@ def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
                 ),
                 "paused": [_PAUSE_TITLES[activity] for activity, paused in pauses.items() if name in paused],
             }
-            for name in list_tenant_names(services)
+            for name in sorted({*settings, *(key.tenant for key in keys)})
         ]
         return page.render("tenants.html", rows=rows, all_pauses=select_pauses(pauses, ALL_TENANTS))
 
@@ -204,26 +209,31 @@ def _attempt(page: Page, services: ConsoleServices, name: str, change: Callable[
 def _show_tenant(
     page: Page, services: ConsoleServices, name: str, *, problem: dict[str, Any] | None = None
 ) -> Response:
-    admin, owner = services.admin, BudgetOwner(name)
-    settings, pauses = _find_settings(services, name), read_pauses(services)
-    keys = [describe_key(key) for key in admin.keys.list(tenant=name)]
-    try:
-        limits, states = admin.budgets.get(owner)
-    except UnknownNameError:
-        limits, states = None, []
+    admin = services.admin
+    read = read_together(
+        settings=lambda: _find_settings(services, name),
+        pauses=lambda: read_pauses(services),
+        keys=lambda: admin.keys.list(tenant=name),
+        budget=lambda: _find_budget(services, name),
+        limit=lambda: find_limit(services, name),
+        own_limits=admin.concurrency.read_own,
+        account=lambda: _read_account(services, name),
+    )
+    settings, pauses = read["settings"], read["pauses"]
+    limits, states = read["budget"]
     return page.render(
         "tenant.html",
         name=name,
         settings=describe_tenant(settings or Tenant(name)),
         has_settings=settings is not None,
-        keys=keys,
+        keys=[describe_key(key) for key in read["keys"]],
         limits=limits,
         budgets=build_budget_rows(states),
         pauses=select_pauses(pauses, name),
         all_pauses=select_pauses(pauses, ALL_TENANTS),
-        limit=find_limit(services, name),
-        has_own_limit=name in admin.concurrency.read_own(),
-        account=_read_account(services, name),
+        limit=read["limit"],
+        has_own_limit=name in read["own_limits"],
+        account=read["account"],
         scopes=[scope.value for scope in Scope],
         problem=problem,
     )
@@ -266,6 +276,13 @@ def _find_settings(services: ConsoleServices, name: str) -> Tenant | None:
         return services.admin.tenants.get(name)
     except UnknownNameError:
         return None
+
+
+def _find_budget(services: ConsoleServices, name: str) -> tuple[BudgetLimits | None, Sequence[BudgetState]]:
+    try:
+        return services.admin.budgets.get(BudgetOwner(name))
+    except UnknownNameError:
+        return None, ()
 
 
 def _name(page: Page) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.console.pages.overview import build_budget_rows, build_daily_charts
-from replicate_proxy.console.pages.predictions import choose_tenant, list_tenant_names
+from replicate_proxy.console.pages.predictions import choose_tenant, list_tenants_to_choose
+from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import parameter_error
 from replicate_proxy.usage.report import UsageGroup
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
-    from replicate_proxy.usage.report import UsageReport, UsageRow
+    from replicate_proxy.usage.report import UsageReport
 
 DAYS = (7, 14, 30)
 _MAX_ROWS = 100
@@ -37,23 +37,26 @@ def add_usage_page(pages: PageRouter, services: ConsoleServices) -> None:
         if viewer.is_operator:
             groups = [UsageGroup.TENANT, *groups]
         # One read for all tables: grouping the finest rows again costs nothing.
-        report = admin.usage.report(
-            tenant, today - timedelta(days=days - 1), today, (UsageGroup.DAY, *groups)
+        first = today - timedelta(days=days - 1)
+        read = read_together(
+            report=lambda: admin.usage.report(tenant, first, today, (UsageGroup.DAY, *groups)),
+            budgets=lambda: [] if tenant is None else admin.budgets.list_states(BudgetOwner(tenant)),
+            names=lambda: list_tenants_to_choose(page, services),
         )
+        report = read["report"]
         tables = {group.value: _sum_by(report, group) for group in groups}
         if tenant is not None:
             tables.pop(UsageGroup.TENANT.value, None)
-        budgets = [] if tenant is None else admin.budgets.list_states(BudgetOwner(tenant))
         return page.render(
             "usage.html",
             tenant=tenant,
-            tenants=list_tenant_names(services) if viewer.is_operator else [],
+            tenants=read["names"],
             days=days,
             choices=DAYS,
             total=report.total,
-            charts=build_daily_charts(_by_day(report)),
+            charts=build_daily_charts(report.regroup(UsageGroup.DAY)),
             tables=tables,
-            budgets=build_budget_rows(budgets),
+            budgets=build_budget_rows(read["budgets"]),
         )
 
 
@@ -66,20 +69,6 @@ def _parse_days(page: Page) -> int:
 
 def _sum_by(report: UsageReport, group: UsageGroup) -> Sequence[tuple[str, Any]]:
     """Return the values of a group with their sums, the dearest first."""
-    position = report.group_by.index(group)
-    sums: dict[str, Any] = {}
-    for row in report.rows:
-        name = row.group[position]
-        sums[name] = sums[name] + row.counts if name in sums else row.counts
-    ranked = sorted(sums.items(), key=lambda item: (-item[1].cost_micro_usd, -item[1].jobs, item[0]))
+    sums = [(row.group[0], row.counts) for row in report.regroup(group).rows]
+    ranked = sorted(sums, key=lambda item: (-item[1].cost_micro_usd, -item[1].jobs, item[0]))
     return ranked[:_MAX_ROWS]
-
-
-def _by_day(report: UsageReport) -> UsageReport:
-    """Return the report with a row for each day."""
-    rows: dict[tuple[str, ...], UsageRow] = {}
-    for row in report.rows:
-        day = row.group[:1]
-        stored = rows.get(day)
-        rows[day] = replace(row, group=day, counts=stored.counts + row.counts if stored else row.counts)
-    return replace(report, rows=tuple(rows.values()))

@@ -92,9 +92,15 @@ class BulkService:
         self._clock = clock
 
     def preview(self, action: BulkAction, job_filter: JobFilter) -> Preview:
-        """Return what matches now. Raises a 422 ApiError if the filter is empty or cannot match.
+        """Return what matches now. Raises a 422 ApiError as `narrow` does."""
+        job_filter = self.narrow(action, job_filter)
+        return Preview(action, job_filter, self._search.list_matches(job_filter, limit=MAX_JOBS))
 
-        Only jobs that exist already match, and only in the states to which the action applies.
+    def narrow(self, action: BulkAction, job_filter: JobFilter) -> JobFilter:
+        """Return the filter without what the action cannot apply to.
+
+        Only jobs that exist already match, and only in the states to which the action applies. Raises a 422
+        ApiError if the filter is empty or cannot match.
         """
         if not describe_filter(job_filter):
             raise field_error("filter", "must have at least one criterion")
@@ -104,10 +110,9 @@ class BulkService:
             states = ", ".join(sorted(applicable))
             raise field_error("filter.status", f"{action} applies to jobs that are {states}")
         now = truncate_to_milliseconds(self._clock.now())
-        job_filter = replace(
+        return replace(
             job_filter, statuses=statuses, created_before=min(job_filter.created_before or now, now)
         )
-        return Preview(action, job_filter, self._search.list_matches(job_filter, limit=MAX_JOBS))
 
     def start(
         self,
