@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,7 +15,7 @@ from moto import mock_aws
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.jobs.job_filter import JobFilter
-from replicate_proxy.jobs.model import EndReason, Job, JobStatus
+from replicate_proxy.jobs.model import TERMINAL_STATUSES, EndReason, Job, JobStatus
 from replicate_proxy.operations.job_ports import JobEntry
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.usage.report import UsageReader
@@ -60,15 +61,18 @@ class _CountingClient:
     def __init__(self, client: Any, requests: Counter[str]) -> None:
         self._client = client
         self._requests = requests
+        self._lock = Lock()
 
     def query(self, **request: Any) -> Any:
-        self._requests["query"] += 1
+        with self._lock:
+            self._requests["query"] += 1
         return self._client.query(**request)
 
     def batch_get_item(self, **request: Any) -> Any:
-        self._requests["batch_get_item"] += 1
         (batch,) = request["RequestItems"].values()
-        self._requests["items"] += len(batch["Keys"])
+        with self._lock:
+            self._requests["batch_get_item"] += 1
+            self._requests["items"] += len(batch["Keys"])
         return self._client.batch_get_item(**request)
 
 
@@ -249,9 +253,16 @@ def test_all_matches_are_listed_by_the_index_alone_where_it_says_enough(jobs: Jo
         foreign.id
     ]
     assert jobs.requests["items"] == 0
+    # Which jobs have succeeded is known by those that have not.
+    assert list_ids(statuses=frozenset({JobStatus.SUCCEEDED})) == [succeeded.id]
+    assert list_ids(statuses=frozenset({JobStatus.SUCCEEDED}), tenant="globex") == []
+    succeeded_or_failed = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED})
+    assert list_ids(statuses=succeeded_or_failed) == [failed[0].id, failed[1].id, succeeded.id]
+    assert list_ids(statuses=TERMINAL_STATUSES) == [failed[0].id, canceled.id, failed[1].id, succeeded.id]
+    assert list_ids(statuses=frozenset(JobStatus), tenant="globex") == [foreign.id]
+    assert jobs.requests["items"] == 0
     # Others are read.
     assert list_ids(statuses=unfinished, model="acme/flux") == [foreign.id]
-    assert list_ids(statuses=frozenset({JobStatus.SUCCEEDED})) == [succeeded.id]
     assert list_ids(tenant="acme", created_after=NOW - timedelta(minutes=2, seconds=30)) == [
         failed[0].id,
         canceled.id,
@@ -267,6 +278,16 @@ def test_list_of_matches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limited = jobs.search.list_matches(failed, limit=250)
     assert (len(limited.entries), limited.is_complete) == (250, False)
     assert jobs.search.list_matches(failed, limit=300).is_complete
+
+    # More jobs have not succeeded than are read to tell which ones have: the jobs themselves are read.
+    jobs.add(301, JobStatus.SUCCEEDED)
+    monkeypatch.setattr("replicate_proxy.operations.job_search._LIST_READ_SIZE", 100)
+    succeeded = JobFilter(statuses=frozenset({JobStatus.SUCCEEDED}))
+    for most in (300, 299):
+        monkeypatch.setattr("replicate_proxy.operations.job_search._MAX_STATUSES", most)
+        jobs.requests.clear()
+        assert len(jobs.search.list_matches(succeeded, limit=10).entries) == 1
+        assert jobs.requests["items"] == (0 if most == 300 else 301)
 
     monkeypatch.setattr("replicate_proxy.operations.job_search._MAX_LISTED_JOBS", 200)
     assert not jobs.search.list_matches(JobFilter(model="acme/rare"), limit=10).is_complete

@@ -103,6 +103,7 @@ class FakeQueueClient:
     messages: dict[str, list[DeadLetter]] = field(default_factory=dict)
     hidden_ids: set[str] = field(default_factory=set)
     fails_to_send: bool = False
+    waits: list[bool] = field(default_factory=list)
 
     def get_depth(self, url: str) -> QueueDepth:
         messages = self.messages.get(url, [])
@@ -113,6 +114,7 @@ class FakeQueueClient:
         self, url: str, *, limit: int, visibility_timeout_seconds: int, wait: bool = True
     ) -> list[DeadLetter]:
         assert visibility_timeout_seconds > 29  # a request may take that long
+        self.waits.append(wait)
         visible = [message for message in self.messages.get(url, []) if message.id not in self.hidden_ids]
         self.hidden_ids |= {message.id for message in visible[:limit]}
         return visible[:limit]

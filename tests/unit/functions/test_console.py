@@ -585,6 +585,10 @@ def test_all_that_match_are_acted_on_once_confirmed(operator: Browser) -> None:
     listed = operator.get("/predictions?status=failed&tenant=acme")
     (link,) = re.findall(r'href="[^"]*/console(/bulk-operations/new\?[^"]*)"', listed.html)
     page = operator.get(f"{unescape(link)}&action=retry")
+    # The page comes at once, and asks for the count, which can take longer.
+    assert "Counting…" in page.text
+    (count,) = re.findall(r'hx-get="[^"]*/console(/bulk-operations/new\?[^"]*)"', page.html)
+    page = operator.get(unescape(count))
     assert "2 predictions match" in page.text
     form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.html))
     del form["csrf"]

@@ -49,6 +49,15 @@ def test_peek_leaves_messages_and_shows_bodies_only_on_request(admin_api: AdminA
     assert body["results"][0]["body"]["secret"] == "output"
 
 
+def test_peek_waits_only_for_messages_that_the_queue_has(admin_api: AdminApi) -> None:
+    admin_api.call("GET", "queues/dispatch/dead-letters")
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(number) for number in range(12)]
+    admin_api.call("GET", "queues/dispatch/dead-letters", limit="20")
+
+    # One that finds nothing, two that find ten and two messages, and one after all that are expected.
+    assert admin_api.queues.waits == [False, True, True, False]
+
+
 @pytest.mark.parametrize("limit", ["00001" + "0" * 5_000, "00001000", "0", "101", "x", "-1", "999999999999"])
 def test_peek_rejects_limit_out_of_bounds(admin_api: AdminApi, limit: str) -> None:
     assert admin_api.call("GET", "queues/dispatch/dead-letters", limit=limit)[0] == 400

@@ -27,6 +27,8 @@ _MAX_READ_JOBS = 1000
 # A list of all matches reads more: entries of an index, and jobs whose entries do not say if they match.
 _MAX_LISTED_ENTRIES = 50_000
 _MAX_LISTED_JOBS = 10_000
+# The statuses of so many jobs are read to know which of the others have succeeded.
+_MAX_STATUSES = 50_000
 # BatchGetItem reads at most 100 items.
 _BATCH_SIZE = 100
 _INDEX_READ_SIZE = 1000
@@ -161,8 +163,8 @@ class JobSearch:
         if not job_filter.statuses >= TERMINAL_STATUSES:
             list_ended = self._choose_list(replace(job_filter, statuses=_LISTED_OUTCOMES))
             ended = _iterate(list_ended, job_filter.before_id)
-            entries += islice(ended, _MAX_LISTED_ENTRIES + 1)
-        if len(entries) > _MAX_LISTED_ENTRIES:
+            entries += islice(ended, _MAX_STATUSES + 1)
+        if len(entries) > _MAX_STATUSES:
             return None
         return {entry.id: entry.status for entry in entries if entry.status is not None}
 
