@@ -211,7 +211,9 @@ def _get_hint(status: int) -> str:
                 "check REPLICATE_PROXY_ADMIN_KEY: it must be a valid key of this stack with the scope admin"
             )
         case 409 | 412:
-            return "it changed meanwhile: look at its present state, then run the command again"
+            return (
+                "its present state does not allow it: if it has changed meanwhile, look at it and try again"
+            )
         case 429:
             return "too many requests: try again in a minute"
         case _ if status >= requests.codes.server_error:

@@ -43,7 +43,7 @@ PAGES: Mapping[str, str] = {
     "batches": "/batches",
     "bulk_operations": "/bulk-operations",
     "new_bulk_operation": f"/bulk-operations/new?tenant={_TENANT}",
-    "count_for_bulk_operation": f"/bulk-operations/new?tenant={_TENANT}&action=redeliver",
+    "chosen_bulk_operation": f"/bulk-operations/new?tenant={_TENANT}&action=delete",
     "deliveries": f"/deliveries?tenant={_TENANT}",
     "usage": "/usage",
     "queues": "/dead-letters",
@@ -55,6 +55,8 @@ PAGES: Mapping[str, str] = {
     "tenant": f"/tenants/{_TENANT}",
     "audit": "/audit?verify=true",
 }
+# What a page loads after it.
+COUNT = f"{PAGES['chosen_bulk_operation']}&count=true"
 _REPORT = re.compile(r"^REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
 _STATIC_FILE = re.compile(r'(?:src|href)="([^"]*/static/[^"]+)"')
 
@@ -130,6 +132,7 @@ def main() -> int:
             target, met = f"<= {MAX_MILLISECONDS}", milliseconds <= MAX_MILLISECONDS
             record_result(f"console.{name}.p50", round(milliseconds, 1), "ms", target, met)
             record_result(f"console.{name}.size", size, "bytes", f"<= {MAX_BYTES}", size <= MAX_BYTES)
+        record_result("console.bulk_operation_count.p50", round(session.measure_milliseconds(COUNT), 1), "ms")
     return 0
 
 
@@ -137,7 +140,9 @@ def _create_content(stack: Stack) -> Mapping[str, str]:
     """Create what has a page of its own, and return the paths of these pages."""
     key = KeyIssuer(stack.endpoint_url, stack.outputs).create_key(_TENANT, name="benchmark")
 
-    def call(method: str, path: str, body: Mapping[str, Any], credential: str = stack.admin_key) -> Any:
+    def call(
+        method: str, path: str, body: Mapping[str, Any] | None, credential: str = stack.admin_key
+    ) -> Any:
         headers = {"authorization": f"Bearer {credential}"}
         url = f"{stack.api_url}{path}"
         response = requests.request(method, url, json=body, headers=headers, timeout=_TIMEOUT_SECONDS)
@@ -145,10 +150,16 @@ def _create_content(stack: Stack) -> Mapping[str, str]:
         return response.json()
 
     prediction = {"version": "local/lab", "input": {"output": "done"}}
-    # Not of the ends of predictions: each one that is stored later would be sent while pages are measured.
-    hook = {"url": "http://127.0.0.1:9/hook", "events": ["start"]}
-    endpoint = call("POST", "/v1/webhooks/endpoints", hook, key)["id"]
+    endpoint = call("POST", "/v1/webhooks/endpoints", {"url": "http://127.0.0.1:9/hook"}, key)["id"]
+    endpoint_path = f"/v1/webhooks/endpoints/{endpoint}"
     batch = call("POST", "/v1/batches", {"predictions": [prediction] * BATCH_SIZE}, key)["id"]
+
+    def has_deliveries() -> bool:
+        return len(call("GET", f"{endpoint_path}/deliveries", None, key)["results"]) >= BATCH_SIZE
+
+    wait_for(has_deliveries, timeout_seconds=120, description="deliveries of the batch")
+    # Else the webhooks of all predictions that are stored later would be sent while pages are measured.
+    call("PATCH", endpoint_path, {"enabled": False}, key)
     call("PUT", "/admin/models/console/fast", {"target": "black-forest-labs/flux-schnell"})
     store_finished_jobs(stack, _TENANT, 1, JobStatus.FAILED)
     retry = {"action": "retry", "filter": {"tenant": _TENANT}, "expected_count": 1}

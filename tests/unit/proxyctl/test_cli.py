@@ -263,7 +263,7 @@ def test_change_of_another_operator_is_not_overwritten(
     shown = run("models", "put", "team/fast", "-f", model_file, "--if-match", etag)
     assert shown.exit_code == 1
     assert "412" in shown.errors
-    assert "hint: it changed meanwhile" in shown.errors
+    assert "hint: its present state does not allow it" in shown.errors
     assert run("models", "show", "team/fast", "--json").json["target"] == "acme/other"
 
 

@@ -12,6 +12,7 @@ from replicate_proxy.console.formatting import (
     format_duration,
     format_moment,
     format_money,
+    format_usd_input,
     summarize_input,
 )
 from replicate_proxy.console.job_views import find_image
@@ -45,6 +46,14 @@ def test_time_is_relative_and_has_the_absolute_one(age: float, expected: str) ->
     assert f">{expected}</time>" in html
     assert ' UTC"' in html
     assert format_moment(None, NOW) == "–"
+
+
+@pytest.mark.parametrize(
+    ("micro_usd", "expected"),
+    [(None, ""), (0, "0"), (1, "0.000001"), (50_000_000, "50"), (1_234_567_890_000, "1234567.89")],
+)
+def test_amount_in_a_field_is_a_plain_number(micro_usd: int | None, expected: str) -> None:
+    assert format_usd_input(micro_usd) == expected
 
 
 @pytest.mark.parametrize(

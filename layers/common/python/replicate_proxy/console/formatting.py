@@ -71,6 +71,11 @@ def format_money(micro_usd: int | None) -> str:
     return f"${micro_usd / MICRO_PER_USD:,.2f}"
 
 
+def format_usd_input(micro_usd: int | None) -> str:
+    """Return the amount as the value of a field, empty without one."""
+    return "" if micro_usd is None else f"{micro_usd / MICRO_PER_USD:.6f}".rstrip("0").rstrip(".")
+
+
 def format_bytes(size: float | None) -> str:
     if size is None:
         return NONE

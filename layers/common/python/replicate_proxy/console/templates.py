@@ -46,6 +46,7 @@ class Templates:
         filters = {
             "duration": formatting.format_duration,
             "money": formatting.format_money,
+            "usd_input": formatting.format_usd_input,
             "bytes": formatting.format_bytes,
             "number": formatting.format_number,
             "pretty": formatting.format_json,

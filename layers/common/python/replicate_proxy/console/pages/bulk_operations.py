@@ -34,7 +34,6 @@ _ACTION_NAMES = {
     BulkAction.HARVEST: "Fetch missing files again",
     BulkAction.DELETE: "Delete those that have ended",
 }
-_STATUS_KINDS = {"succeeded": "good", "canceled": "trouble", "failed": "bad"}
 
 
 def add_bulk_operation_pages(pages: PageRouter, services: ConsoleServices) -> None:
@@ -48,7 +47,7 @@ def add_bulk_operation_pages(pages: PageRouter, services: ConsoleServices) -> No
         shown = [build_operation_view(operation) for operation in found[:_PAGE_SIZE]]
         has_more = len(found) > _PAGE_SIZE
         next_url = page.url_with(cursor=encode_cursor((shown[-1]["id"],))) if has_more else None
-        return page.render("bulk_operations.html", operations=shown, kinds=_STATUS_KINDS, next_url=next_url)
+        return page.render("bulk_operations.html", operations=shown, next_url=next_url)
 
     @pages.get(f"{_OPERATIONS}/new", operator=True)
     def choose(page: Page) -> Response:
@@ -117,7 +116,6 @@ def _show_operation(page: Page, services: ConsoleServices, problem: dict[str, An
     return page.render(
         "bulk_operation.html",
         operation=operation,
-        kind=_STATUS_KINDS.get(operation["status"], "accent"),
         percent=100 * (operation["matched"] - operation["remaining"]) // operation["matched"],
         problem=problem,
     )
