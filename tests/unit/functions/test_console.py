@@ -19,6 +19,7 @@ from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.audit_store import DynamoAuditStore
 from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.console_store import MAX_ATTEMPTS_PER_MINUTE
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.bootstrap.environment import clock
@@ -36,7 +37,7 @@ from replicate_proxy.jobs.model import (
     Waiting,
     WaitReason,
 )
-from replicate_proxy.operations.bulk.model import BulkAction
+from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus, JobOutcome, JobResult
 from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
@@ -298,7 +299,9 @@ def test_pages_have_no_inline_style_or_script(operator: Browser) -> None:
 @pytest.mark.parametrize("path", OPERATOR_PAGES)
 def test_pages_of_operators_do_not_exist_for_tenants(operator: Browser, tenant: Browser, path: str) -> None:
     assert operator.get(path).status == 200
-    assert tenant.get(path).status == 404
+    page = tenant.get(path)
+    assert page.status == 404
+    assert "deleted, or belong to another tenant" in page.text
 
 
 @pytest.mark.parametrize("path", SHARED_PAGES)
@@ -629,6 +632,21 @@ def test_bulk_operation_that_cannot_be_meant_is_not_started(
     assert page.status in {409, 422}
     assert expected in page.text
     assert "No bulk operations" in operator.get("/bulk-operations").text
+
+
+def test_operation_with_failures_is_not_shown_as_a_plain_success(operator: Browser) -> None:
+    store_job(make_job(JobStatus.FAILED, created_at=datetime.now(UTC) - timedelta(seconds=1)))
+    form = {"action": "retry", "status": "failed", "expected_count": "1"}
+    path = operator.post("/bulk-operations", form).location.partition("?")[0]
+    store = DynamoBulkStore(boto3.client("dynamodb"), JOBS_TABLE, clock, 30)
+    operation = store.get(path.rpartition("/")[2])
+    assert operation is not None
+    (key,) = store.list_jobs(operation, 10)
+    operation = store.replace(operation.record([JobResult(key, JobOutcome.FAILED, "Not found")], tries=0))
+    store.replace(operation.end(BulkStatus.SUCCEEDED, datetime.now(UTC)))
+
+    for page in (path, "/bulk-operations"):
+        assert "ended with failures" in operator.get(page).text
 
 
 @pytest.mark.parametrize("action", BulkAction)

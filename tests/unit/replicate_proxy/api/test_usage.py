@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.usage import add_usage_routes
 from replicate_proxy.usage.counter import UsageCounter
-from replicate_proxy.usage.report import UsageReader
+from replicate_proxy.usage.report import UsageGroup, UsageReader
 from tests.support.admin_api import AdminApi
 from tests.support.builders import make_event
 from tests.support.clock import FakeClock
@@ -61,6 +62,15 @@ def test_usage_is_grouped_as_asked() -> None:
     report = get(group_by="model,key", from_="2026-01-31")
 
     assert [(row["model"], row["key"]) for row in report["results"]] == [("acme/a", "k1"), ("acme/a", "k2")]
+
+
+@pytest.mark.parametrize("tenant", [None, "acme"])
+def test_regrouped_report_equals_one_that_was_read_so(tenant: str | None) -> None:
+    reader, days = UsageReader(STORE), (date(2026, 1, 30), date(2026, 1, 31))
+    finest = reader.report(tenant, *days, (UsageGroup.DAY, UsageGroup.TENANT, UsageGroup.MODEL))
+
+    for groups in ((UsageGroup.DAY,), (UsageGroup.MODEL, UsageGroup.TENANT), ()):
+        assert finest.regroup(*groups) == reader.report(tenant, *days, groups)
 
 
 @pytest.mark.parametrize(
