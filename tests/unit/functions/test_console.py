@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.audit.model import AuditRecord
     from replicate_proxy.jobs.model import Job
+    from tests.support.console import Page
 
 HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
 OPERATOR_PAGES = (
@@ -482,7 +483,7 @@ def test_metadata_is_shown_and_filtered_by(tenant: Browser, operator: Browser) -
     # The filter is kept on the way to a bulk operation.
     listed = operator.get(unescape(link))
     (link,) = re.findall(r'href="[^"]*/console(/bulk-operations/new\?[^"]*)"', listed.html)
-    page = operator.get(f"{unescape(link)}&action=redeliver")
+    page = _count(operator, f"{unescape(link)}&action=redeliver")
     assert "1 prediction matches" in page.text
     form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.html))
     assert unescape(form["metadata"]) == "order=4 & 2"
@@ -580,6 +581,14 @@ def test_operator_retries_a_failed_prediction_once(operator: Browser, tenant: Br
 # Bulk operations
 
 
+def _count(operator: Browser, path: str) -> Page:
+    """Return the count that the page of a chosen operation asks for once it is there."""
+    page = operator.get(path)
+    assert "Counting…" in page.text
+    (link,) = re.findall(r'hx-get="[^"]*/console(/bulk-operations/new\?[^"]*)"', page.html)
+    return operator.get(unescape(link))
+
+
 def test_all_that_match_are_acted_on_once_confirmed(operator: Browser) -> None:
     now = datetime.now(UTC)
     for number in range(2):
@@ -587,11 +596,7 @@ def test_all_that_match_are_acted_on_once_confirmed(operator: Browser) -> None:
     assert "Act on all that match" not in operator.get("/predictions").text
     listed = operator.get("/predictions?status=failed&tenant=acme")
     (link,) = re.findall(r'href="[^"]*/console(/bulk-operations/new\?[^"]*)"', listed.html)
-    page = operator.get(f"{unescape(link)}&action=retry")
-    # The page comes at once, and asks for the count, which can take longer.
-    assert "Counting…" in page.text
-    (count,) = re.findall(r'hx-get="[^"]*/console(/bulk-operations/new\?[^"]*)"', page.html)
-    page = operator.get(unescape(count))
+    page = _count(operator, f"{unescape(link)}&action=retry")
     assert "2 predictions match" in page.text
     form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.html))
     del form["csrf"]
