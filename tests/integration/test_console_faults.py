@@ -137,6 +137,10 @@ def test_all_failed_predictions_are_retried_in_bulk(stack: Stack, browser: Brows
         console.find("/bulk-operations", tenant)
         console.open(f"/predictions?tenant={tenant}")
         assert console.page.locator("#live tbody tr").count() == 7
+        # With JavaScript the count follows the page.
+        console.open(f"/bulk-operations/new?tenant={tenant}&action=redeliver")
+        console.page.wait_for_selector("#count h2:has-text('7 predictions match')")
+        console.page.wait_for_selector("#count button:has-text('Redeliver 7 predictions')")
         assert console.complaints == []
     finally:
         for opened in filter(None, (plain, console)):
