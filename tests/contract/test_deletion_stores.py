@@ -124,7 +124,7 @@ def test_due_are_deletions_and_ended_jobs_the_longest_first(stores: Stores) -> N
     third = stores.add(JobStatus.CANCELED, delete_at=NOW + timedelta(seconds=5))
     stores.add(JobStatus.PROCESSING, delete_at=NOW - timedelta(days=1))
     stores.add()
-    stores.deletions.mark(second, build_deletion(second, NOW))
+    stores.deletions.mark(second, replace(build_deletion(second, NOW), next_pass_at=NOW))
 
     assert [row.id for row in stores.list_due(4)] == [first.id, second.id]
     assert [row.id for row in stores.list_due(5)] == [first.id, second.id, third.id]

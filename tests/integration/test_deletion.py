@@ -51,7 +51,7 @@ def test_deleted_prediction_leaves_no_content(stack: Stack, api: ApiClient) -> N
         invoke_sweep(stack)
         return list_objects(stack) == before | objects_of_kept
 
-    wait_for(is_empty, timeout_seconds=120, description="the end of the objects")
+    wait_for(is_empty, timeout_seconds=240, description="the end of the objects")
     assert list_rows(stack, "JobsTableName", marker) == []
     assert list_rows(stack, "DeliveriesTableName", deleted["id"]) == []
     assert api.get(kept["id"])["output"] == kept["output"]

@@ -30,6 +30,7 @@ _FALLBACK_SHARE = 0.3
 _LIMITED_SHARE = 0.3
 _OWN_ACCOUNT_SHARE = 0.3
 _QUEUE_LIMIT_SHARE = 0.4
+_DELETE_SHARE = 0.3
 _RETRY_SHARE = 0.5
 
 
@@ -77,6 +78,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         own_account_share=_OWN_ACCOUNT_SHARE,
         queue_limit_share=_QUEUE_LIMIT_SHARE,
         retry_share=_RETRY_SHARE,
+        delete_share=_DELETE_SHARE,
     )
 
 

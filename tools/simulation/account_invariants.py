@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from replicate_proxy.aws.job_records import job_from_record, job_key
+from replicate_proxy.aws.job_records import is_deletion, job_from_record, job_key
 from tools.simulation.accounts import SHARED_NAME
 from tools.simulation.observation import read_partition
 from tools.simulation.resources import Table
@@ -47,7 +47,8 @@ class AccountInvariants:
             self._invariants.report(_ACCOUNT, f"{prediction.job} has predictions in {sorted(accounts)}")
         partition = job_key(tenant, job_id)["pk"]
         for record in read_partition(self._world.aws, Table.JOBS, partition, sk_prefix="JOB"):
-            self._compare(prediction, job_from_record(record).replicate_account)
+            if not is_deletion(record):
+                self._compare(prediction, job_from_record(record).replicate_account)
 
     def _check_jobs(self) -> None:
         jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}

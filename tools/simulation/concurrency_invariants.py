@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.job_records import DELETED
 from replicate_proxy.concurrency.model import name_model_limit, name_tenant_limit
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
 from replicate_proxy.model_entries.entry import ModelEntry
@@ -68,7 +69,7 @@ class ConcurrencyInvariants:
             self._limited_since = self._world.scheduler.now
 
     def _check_write(self, table: str, _old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
-        if table != Table.JOBS or new is None or new["sk"]["S"] != "JOB":
+        if table != Table.JOBS or new is None or new["sk"]["S"] != "JOB" or new["status"] == {"S": DELETED}:
             return
         key, status = (new["tenant"]["S"], new["id"]["S"]), new["status"]["S"]
         self._status_of[key] = status

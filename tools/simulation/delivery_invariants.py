@@ -141,7 +141,7 @@ class DeliveryInvariants:
 
     def _check_events(self, stored: set[tuple[str, str, str, EventKind]]) -> None:
         """Every job that ended has its last event on record, if it has a webhook for that."""
-        for job in self._world.read_jobs():
+        for job in self._world.read_stored_jobs():
             if job.webhook and job.is_terminal and matches_event_filter(job, EventKind.COMPLETED):
                 key = (job.tenant, job.id, PREDICTION_TARGET, EventKind.COMPLETED)
                 if key not in stored:

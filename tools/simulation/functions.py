@@ -18,6 +18,7 @@ from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.deletion_store import DynamoDeletionStore
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.document_store import S3DocumentStore
 from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSigningSecretStore
@@ -28,8 +29,10 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.job_stream import DynamoJobStream
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.lease import Lease
+from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsDeliveryQueue, SqsHarvestQueue
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
 from replicate_proxy.aws.secrets import SecretReader, SsmParameter
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
@@ -42,6 +45,8 @@ from replicate_proxy.concurrency.line import Line
 from replicate_proxy.concurrency.releases import SlotReleaser
 from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
+from replicate_proxy.deletion.deleter import JobDeleter
+from replicate_proxy.deletion.sweep import DeletionSweep
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.input_schemas.known_schemas import KnownSchemas
@@ -109,6 +114,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Account, Job
     from replicate_proxy.services.ingest import CreateResult, JobRequest
     from replicate_proxy.services.input_check import CheckInput
@@ -162,6 +168,7 @@ class Sweep:
     deliveries: DeliverySweep
     jobs: Sweeper
     slots: SlotRepair | None
+    deletions: DeletionSweep | None
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ class Features:
 
     has_limits: bool = False
     has_own_accounts: bool = False
+    has_deletions: bool = False
 
 
 class Composition:
@@ -430,7 +438,28 @@ class Composition:
             sleep=self._scheduler.sleep,
         )
         lease = Lease(self._control_table(), "sweep", self.clock)
-        return Sweep(lease, deliveries, jobs, self._build_repair())
+        return Sweep(lease, deliveries, jobs, self._build_repair(), self._build_deletion_sweep())
+
+    def build_deleter(self) -> JobDeleter:
+        return JobDeleter(self._build_deletion_store(), self.clock, checkpoint=self._checkpoint)
+
+    def _build_deletion_store(self) -> DynamoDeletionStore:
+        dynamodb = self._aws.client("dynamodb")
+        return DynamoDeletionStore(dynamodb, Table.JOBS, DynamoBatchStore(dynamodb, Table.JOBS, self.jobs))
+
+    def _build_deletion_sweep(self) -> DeletionSweep | None:
+        if not self._features.has_deletions:
+            return None
+        dynamodb = self._aws.client("dynamodb")
+        return DeletionSweep(
+            store=self._build_deletion_store(),
+            objects=S3ObjectRemover(self._aws.client("s3"), BUCKET),
+            list_prefixes=_list_prefixes,
+            rows=[DynamoDeliveryRemover(dynamodb, Table.DELIVERIES)],
+            late_rows=[DynamoUsageMarkRemover(dynamodb, Table.USAGE)],
+            clock=self.clock,
+            checkpoint=self._checkpoint,
+        )
 
     def build_notify(self) -> Notify:
         notifier = Notifier(
@@ -441,6 +470,7 @@ class Composition:
             publisher=StatusPublisher(self.bus, None),
             clock=self.clock,
             settings=self.delivery_settings,
+            is_deleted=self.jobs.is_deleted if self._features.has_deletions else lambda *_key: False,
             checkpoint=self._checkpoint,
         )
         stream = DynamoJobStream(
@@ -671,6 +701,11 @@ class SimulatedOutputHarvester:
         except RetryableError:
             return FileRecord(path, FileOutcome.NOT_STORED, url, "store_failed", retryable=True)
         return FileRecord(path, FileOutcome.STORED, f"{OUTPUTS_BASE_URL}/{key}")
+
+
+def _list_prefixes(deletion: Deletion) -> list[str]:
+    kinds = ("records", "events", *(("outputs",) if deletion.deletes_files else ()))
+    return [f"{kind}/{deletion.tenant}/{deletion.id}/" for kind in kinds]
 
 
 def _name_token(account: Account) -> str:

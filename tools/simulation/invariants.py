@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.job_records import DELETED
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
 from tools.simulation.observation import observe_objects, observe_writes
@@ -122,7 +123,8 @@ class Invariants:
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
         if table == Table.JOBS:
             kind = (new or old or {})["sk"]["S"]
-            if kind == "JOB":
+            # What becomes of deleted jobs: see `deletions`.
+            if kind == "JOB" and {"S": DELETED} not in ((old or {}).get("status"), (new or {}).get("status")):
                 self._check_job_write(old, new)
 
     def _check_job_write(self, old: Item | None, new: Item | None) -> None:
@@ -180,7 +182,7 @@ class Invariants:
 
     def _check_object(self, object_key: str, old: bytes | None, new: bytes | None) -> None:
         key = self._documents_of_terminal_jobs.get(object_key)
-        if key is not None and old != new:
+        if key is not None and old != new and key not in self._world.deleted_jobs:
             self.report("a final job never changes", f"{key}: {object_key} was overwritten")
 
     # Predictions

@@ -23,12 +23,15 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.aws.key_store import DynamoKeyStore, record_from_key
 from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
+from replicate_proxy.aws.row_removers import DynamoDeliveryRemover
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.concurrency import releases
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.costs import calculate
+from replicate_proxy.deletion import model as deletion_model
+from replicate_proxy.deletion.model import Deletion
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs import reports, state_machine, transitions
 from replicate_proxy.jobs.changes import (
@@ -81,6 +84,7 @@ _WITH_ACCOUNTS = RunSettings(jobs=25, own_account_share=1.0)
 _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
 _WITH_QUEUE_LIMITS = RunSettings(jobs=25, fallback_share=1.0, queue_limit_share=1.0)
 _WITH_RETRIES = RunSettings(jobs=25, retry_share=1.0)
+_WITH_DELETIONS = RunSettings(jobs=25, delete_share=1.0)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
@@ -707,5 +711,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "a job has one retry",
         ((RetryReservations, "claim", lambda _self, record, **_now: record),),
         settings=_WITH_RETRIES,
+    ),
+    Mutant(
+        "deliveries are deleted while their change may still be sent",
+        "delivered once after success",
+        ((deletion_model, "_FIRST_PASS_DELAY", timedelta(0)),),
+        settings=_WITH_DELETIONS,
+    ),
+    Mutant(
+        "a deletion does not wait for what comes late",
+        "nothing is deleted early",
+        ((Deletion, "calculate_next_pass", lambda *_arguments: None),),
+        settings=_WITH_DELETIONS,
+    ),
+    Mutant(
+        "the deliveries of a deleted job stay",
+        "deleted is deleted",
+        ((DynamoDeliveryRemover, "remove_job", lambda *_arguments: 0),),
+        settings=_WITH_DELETIONS,
     ),
 )

@@ -18,6 +18,7 @@ from tools.simulation.budget_invariants import BudgetInvariants
 from tools.simulation.concurrency_invariants import ConcurrencyInvariants
 from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
+from tools.simulation.deletions import DeletionInvariants, DeletionOwners
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.functions import Features
@@ -59,6 +60,7 @@ class RunSettings:
     seeds have concurrency limits of a tenant and of a model. `own_account_share` is the probability that a
     tenant has accounts of its own. `queue_limit_share` of the models with fallbacks have a limit of the queue
     time, and of the predictions start slowly. Operators retry `retry_share` of the failed and canceled jobs.
+    Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many.
     Violations of the guarantees in `ignored` do not stop the run.
     """
 
@@ -71,6 +73,7 @@ class RunSettings:
     own_account_share: float = 0.0
     queue_limit_share: float = 0.0
     retry_share: float = 0.0
+    delete_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -93,6 +96,7 @@ class RunResult:
     money: Reconciliation = field(default_factory=Reconciliation)
     refused: int = 0
     retried: int = 0
+    deleted: int = 0
 
 
 @garbage_collected_at_end()
@@ -116,6 +120,7 @@ def run_seed(
         features = Features(
             has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
             has_own_accounts=settings.own_account_share > 0,
+            has_deletions=settings.delete_share > 0,
         )
         world = World(scheduler, plan, trace, features=features)
         invariants = Invariants(world, settings.ignored)
@@ -153,6 +158,7 @@ def run_seed(
         money=costs.reconciliation,
         refused=len(invariants.refused_callers),
         retried=sum(job.retried_from is not None for job in jobs),
+        deleted=len(world.deleted_jobs),
     )
 
 
@@ -176,6 +182,8 @@ def _start_operators(seed: int, settings: RunSettings, world: World, invariants:
     keys = KeyInvariants(world, invariants)
     if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0:
         AuditInvariants(world, invariants).start()
+    if settings.delete_share > 0:
+        DeletionOwners(world, DeletionInvariants(world, invariants), share=settings.delete_share).start()
     if settings.retry_share > 0:
         RetryOperators(world, invariants, share=settings.retry_share).start()
     KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()

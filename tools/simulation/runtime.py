@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 from replicate_proxy import observability
+from replicate_proxy.deletion import sweep as deletion_sweep
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.replicate_api import circuit_breaker
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
@@ -105,6 +106,7 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
             (random, "_urandom", draw_bytes),
             (random, "uniform", draw_uniform),
             (sweep, "ThreadPoolExecutor", pool),
+            (deletion_sweep, "ThreadPoolExecutor", pool),
             (circuit_breaker, "_ThreadLocalStore", local_store),
             (observability, "_record", record_metric),
         ):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.contracts.predictions import build_prediction_view
-from replicate_proxy.errors import ApiError, ConflictError, ProxyError
+from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.services.ingest import JobRequest
@@ -58,6 +58,7 @@ _MAX_CREATE_ATTEMPTS = 6
 _BURST = 24
 _BURST_AT_ONCE = 12
 _REPLICATE_OUTAGES = (("status_503",), ("hang",), ("status_503", "hang", "refused"))
+_SHORTEST_RETENTION_SECONDS = 3600
 _EVENT_FILTERS = (None, ("completed",), ("start", "completed"), ("start", "output", "logs", "completed"))
 
 
@@ -144,6 +145,7 @@ class Workload:
             cancel_after_seconds=source.choice((5, 30, 600)) if source.random() < 0.12 else None,
             idempotency_key=self._name if source.random() < 0.8 else None,
             entry=self._draw_entry(),
+            retention_seconds=self._draw_retention(),
         )
 
     def _draw_entry(self) -> ModelEntry | None:
@@ -160,6 +162,11 @@ class Workload:
         if source.random() >= self._settings.queue_limit_share:
             return entry
         return replace(entry, fallback_after_seconds=source.choice(_QUEUE_LIMITS_SECONDS))
+
+    def _draw_retention(self) -> int | None:
+        share = self._settings.delete_share
+        source = random.Random(f"{self.world.scheduler.seed}/{self._name}/retention")
+        return _SHORTEST_RETENTION_SECONDS if share > 0 and source.random() < share else None
 
     def _draw_is_limited(self) -> bool:
         return random.Random(f"{self.world.scheduler.seed}/{self._name}/limited").random() < 0.5
@@ -263,8 +270,9 @@ class Workload:
         def read() -> dict[str, Any]:
             current = composition.jobs.get(job.tenant, job.id)
             if current is None:
-                self._invariants.report("accepted is never lost", f"{job.id} is not found")
-                return {"status": "gone"}
+                if (job.tenant, job.id) not in self.world.deleted_jobs:
+                    self._invariants.report("accepted is never lost", f"{job.id} is not found")
+                raise NotFoundError("no such job")
             load = composition.documents.load
             return build_prediction_view(
                 current,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy.aws.delivery_records import job_pk, tenant_pk
-from replicate_proxy.aws.job_records import job_from_record
+from replicate_proxy.aws.dynamodb import from_item
+from replicate_proxy.aws.job_records import DELETED, is_deletion, job_from_record
 from replicate_proxy.aws.job_stream import job_change_from_stream_record
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
@@ -133,6 +134,9 @@ class World:
         self.sweep_crashes: list[float] = []
         self._calls: Counter[str] = Counter()
         self._jobs = ConvertedRecords(self.aws, Table.JOBS, _parse_job)
+        # As they were when they were deleted
+        self.deleted_jobs: dict[tuple[str, str], Job] = {}
+        observe_writes(self.aws, self._note_deletion)
         self._connect_queues()
         self.streams = self._connect_streams()
         if counts_usage:
@@ -332,7 +336,11 @@ class World:
                     if sweep.slots is not None:
                         sweep.slots.run(min(deadline, self.clock.now() + timedelta(seconds=8)))
                 finally:
-                    sweep.jobs.sweep_jobs(deadline)
+                    try:
+                        sweep.jobs.sweep_jobs(deadline)
+                    finally:
+                        if sweep.deletions is not None:
+                            sweep.deletions.delete_jobs(deadline)
 
     def _is_anything_due(self) -> bool:
         soon = self.clock.now() + timedelta(seconds=2 * _MINUTE)
@@ -405,8 +413,21 @@ class World:
     # Ground truth, read without passing the gate
 
     def read_jobs(self) -> list[Job]:
-        """Return every stored job."""
+        """Return every job, deleted ones as they were before that."""
+        return [*self._jobs.read(), *self.deleted_jobs.values()]
+
+    def read_stored_jobs(self) -> list[Job]:
+        """Return every job that is not deleted."""
         return self._jobs.read()
+
+    def _note_deletion(
+        self, table: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+    ) -> None:
+        if table != Table.JOBS or old is None or new is None or new.get("status") != {"S": DELETED}:
+            return
+        if not is_deletion(record := from_item(old)):
+            job = job_from_record(record)
+            self.deleted_jobs[job.tenant, job.id] = job
 
     def _find_signing_secrets(self, url: str) -> tuple[str, ...]:
         """Return the secrets that the owner of a receiver knows: those that are stored now."""
@@ -511,7 +532,7 @@ class AwsAnomalies:
 
 
 def _parse_job(record: Mapping[str, Any]) -> Job | None:
-    return job_from_record(record) if record["sk"] == "JOB" else None
+    return job_from_record(record) if record["sk"] == "JOB" and not is_deletion(record) else None
 
 
 def _shows_ended_job(record: Mapping[str, Any]) -> bool:

@@ -60,12 +60,23 @@ def test_deleted_job_is_found_by_no_read_at_once(stored: StoredJobs) -> None:
 def test_content_is_gone_after_the_first_pass(stored: StoredJobs) -> None:
     job = stored.add()
     stored.deleter.delete("acme", job.id)
+    # A change of the job may still be sent without asking whether it was deleted.
+    assert stored.run_sweep() == {}
+    stored.clock.advance(60)
 
     assert stored.run_sweep() == {"emptied": 1}
 
     assert stored.list_objects() == set()
     assert not [row for row in stored.list_rows() if row[0].endswith("deliveries")]
     assert stored.run_sweep() == {}
+
+
+def test_job_that_expires_at_its_end_is_emptied_a_minute_later(stored: StoredJobs) -> None:
+    stored.add(delete_at=NOW)
+
+    assert stored.run_sweep() == {"not_due": 1}
+    stored.clock.advance(60)
+    assert stored.run_sweep() == {"emptied": 1}
 
 
 @pytest.mark.parametrize("tenant", ["acme", "globex"])
@@ -296,6 +307,7 @@ def test_failing_deletion_does_not_stop_others(
 ) -> None:
     stored.deleter.delete("acme", stored.add(key="a").id)
     stored.deleter.delete("acme", stored.add(key="b").id)
+    stored.clock.advance(60)
     remove_all = stored.sweep._objects.remove_all
     failed: list[str] = []
 
@@ -314,6 +326,7 @@ def test_failing_deletion_does_not_stop_others(
 
 def test_sweep_stops_at_its_deadline(stored: StoredJobs) -> None:
     stored.deleter.delete("acme", stored.add().id)
+    stored.clock.advance(60)
 
     assert stored.sweep.delete_jobs(stored.clock.now()) == {}
     assert stored.run_sweep() == {"emptied": 1}

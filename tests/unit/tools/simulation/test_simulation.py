@@ -147,6 +147,13 @@ def test_invalid_inputs_are_refused_once_the_schema_is_known(seed: int) -> None:
     assert result.refused > 0
 
 
+def test_deletions_leave_nothing_and_remove_nothing_early() -> None:
+    results = [run_seed(seed, RunSettings(jobs=20, key_requests=0, delete_share=0.5)) for seed in range(1, 5)]
+
+    assert [result.violation for result in results] == [None] * 4
+    assert sum(result.deleted for result in results) > sum(result.accepted for result in results) / 4
+
+
 def test_retries_by_operators_create_one_job_each() -> None:
     results = [run_seed(seed, RunSettings(jobs=20, key_requests=0, retry_share=1.0)) for seed in range(1, 5)]
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 # What may still write about a job that has ended: its changes in the stream of the table, which repeats them
 # for a day, and a reader of Replicate's list, which shows a prediction with its data for an hour.
 _LATE_WRITES = timedelta(hours=25)
+# Whoever sends a change of a job that is older asks first whether the job was deleted.
+LATE_CHANGE = timedelta(seconds=20)
+# By then a change that was sent without asking is recorded: that takes an invocation of at most 30 seconds.
+# Deliveries that are removed earlier would be stored again, and sent twice.
+_FIRST_PASS_DELAY = timedelta(minutes=1)
 # No invocation lasts longer than 15 minutes (AWS Lambda, quotas).
 _RUNNING_WRITES = timedelta(minutes=15)
 # Deliveries are retried for three days. Later nothing is at work on a job, unless an operator starts it.
@@ -59,7 +64,7 @@ def build_deletion(job: Job, now: datetime, *, is_expired: bool = False) -> Dele
         tenant=job.tenant,
         id=job.id,
         requested_at=now,
-        next_pass_at=now,
+        next_pass_at=max(now, ended_at + _FIRST_PASS_DELAY),
         final_at=final_at,
         deletes_files=job.deletes_files or not is_expired,
         predictions=tuple(dict.fromkeys(job.account.qualify(name) for name in names if name)),

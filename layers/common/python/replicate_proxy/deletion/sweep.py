@@ -105,11 +105,8 @@ class DeletionSweep:
         stored = self._store.get(due_job.tenant, due_job.id)
         if stored is None:
             return DeletionOutcome.NOT_DUE
-        if isinstance(stored, Deletion):
-            deletion = stored if stored.next_pass_at <= now else None
-        else:
-            deletion = self._delete_expired(stored, now)
-        if deletion is None:
+        deletion = stored if isinstance(stored, Deletion) else self._delete_expired(stored, now)
+        if deletion is None or deletion.next_pass_at > now:
             return DeletionOutcome.NOT_DUE
         outcome = self._carry_out(deletion, now)
         logger.info(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.predictions import build_prediction_view
+from replicate_proxy.deletion.model import LATE_CHANGE
 from replicate_proxy.errors import ConflictError, NotFoundError, ProxyError
 from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
     from replicate_proxy.webhooks.settings import DeliverySettings
     from replicate_proxy.webhooks.status_events import StatusPublisher
-
-
-# Of a change that is more recent, it is not asked whether its job was deleted.
-_LATE_CHANGE = timedelta(minutes=2)
 
 
 @dataclass(slots=True)
@@ -132,7 +129,7 @@ class Notifier:
     def _is_of_deleted_job(self, job: Job, now: datetime) -> bool:
         """Return whether the change comes late and its job was deleted meanwhile: then nothing is sent."""
         changed_at = max(job.timeline.values(), default=job.created_at)
-        if now - changed_at < _LATE_CHANGE or not self._is_deleted(job.tenant, job.id):
+        if now - changed_at < LATE_CHANGE or not self._is_deleted(job.tenant, job.id):
             return False
         logger.info("change of deleted job ignored", status=job.status.value)
         return True
