@@ -67,7 +67,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench simulate reconcile explore mutants chaos chaos-smoke budget-load fairness coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -126,6 +126,9 @@ chaos-smoke: env ## Run 40 jobs with injected faults on a temporary stack
 
 budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a temporary stack
 	BUDGET_CREATES=1000 $(BIN)/pytest -q --timeout 1800 tests/integration/test_budgets.py -k overspend
+
+batch-load: env ## Run a large batch whose worker is killed, and single predictions meanwhile, on a temporary stack  [LINES=10000]
+	$(BIN)/python -m tools.batches.load $(if $(LINES),--lines $(LINES))
 
 fairness: env ## Measure how long one job waits behind 500 of another tenant with a limit, on a temporary stack
 	FAIRNESS_JOBS=500 FAIRNESS_SECONDS=3 $(BIN)/pytest -q -s --timeout 1800 tests/integration/test_concurrency.py -k another_tenant

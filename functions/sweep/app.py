@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.bootstrap.bulk_worker import build_bulk_continuation
 from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.bootstrap.sweep import (
     build_deletion_sweep,
@@ -14,6 +13,7 @@ from replicate_proxy.bootstrap.sweep import (
     build_slot_repair,
     build_sweep_lease,
     build_sweeper,
+    start_workers,
 )
 from replicate_proxy.observability import logger, metrics, tracer
 
@@ -38,7 +38,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         if not is_free:
             logger.info("sweep skipped, another one is running")
             return {"skipped": True}
-        build_bulk_continuation().start_worker()
+        start_workers()
         return _sweep(now, end - _RESERVED_TIME)
 
 

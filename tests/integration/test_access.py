@@ -128,7 +128,10 @@ def test_prediction_is_403_when_key_does_not_allow_the_model(
 def test_admin_function_has_the_permissions_for_all_its_routes(operator: ApiClient) -> None:
     assert operator.call("GET", "/admin/breaker").json()["state"] == "closed"
     names = {queue["name"] for queue in operator.call("GET", "/admin/queues").json()["results"]}
-    assert names == {"dispatch", "track", "harvest", "notify", "bus", "notify-stream", "sweep"}
+    assert names == {
+        *("dispatch", "batch-dispatch", "track", "harvest", "notify"),
+        *("bus", "notify-stream", "sweep"),
+    }
     for name in names:
         assert operator.call("GET", f"/admin/queues/{name}/dead-letters").status_code == 200
     settings = operator.call("PUT", "/admin/tenants/acme", {"images": {"format": "webp"}})

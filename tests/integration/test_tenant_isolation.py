@@ -35,6 +35,7 @@ ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/v1/predictions/{prediction}/cancel", {}),
     ("DELETE", "/v1/predictions/{prediction}", None),
     ("GET", "/v1/batches/{batch}", None),
+    ("GET", "/v1/batches/{batch}/results", None),
     ("POST", "/v1/batches/{batch}/cancel", {}),
     ("GET", "/v1/files/{file}", None),
     ("DELETE", "/v1/files/{file}", None),

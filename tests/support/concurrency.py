@@ -44,6 +44,9 @@ class FakeBatchQueue:
     commands: list[DispatchCommand] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
 
+    def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
+        raise NotImplementedError
+
     def send_all(self, commands: Sequence[DispatchCommand]) -> None:
         self.faults.raise_planned("send_all")
         self.commands += commands

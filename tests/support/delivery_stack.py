@@ -73,6 +73,7 @@ def run_delivery_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryStac
             "CONTROL_TABLE": CONTROL_TABLE,
             "DELIVERIES_TABLE": DELIVERIES_TABLE,
             "DISPATCH_QUEUE_URL": "https://sqs.test/dispatch",
+            "BATCH_DISPATCH_QUEUE_URL": "https://sqs.test/dispatch",
             "IMAGES_BUCKET": _BUCKET,
             "EVENT_BUS": _BUS,
             "NOTIFY_QUEUE_URL": queue_url,

@@ -308,6 +308,10 @@ class FakeCommandQueue:
         self.faults.raise_planned("send")
         self.sent.append((command, delay_seconds))
 
+    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
+        for command in commands:
+            self.send(command)
+
     @property
     def commands(self) -> list[DispatchCommand]:
         return [command for command, _ in self.sent]

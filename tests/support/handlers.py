@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOT_SECRET = "r" * 64
 SAMPLE_KEY = ApiKeySecret("sample234567", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
 _EVENTS = Path(__file__).parents[2] / "events"
-_QUEUES = ("dispatch", "track", "harvest", "notify")
+_QUEUES = ("dispatch", "batch_dispatch", "track", "harvest", "notify")
 _ONLY_DEAD_LETTER_QUEUES = ("bus", "notify_stream", "sweep")
 
 

@@ -422,6 +422,10 @@ class FakeDispatchQueue:
             raise RetryableError("queue.failed")
         self.pipeline.enqueue(lambda: self.pipeline.dispatcher.handle_command(command), delay_seconds)
 
+    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
+        for command in commands:
+            self.send(command)
+
 
 @dataclass
 class FakeHarvestQueue:

@@ -15,11 +15,13 @@ from replicate_proxy.api.predictions.read_routes import add_prediction_read_rout
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import STREAMS_RESOURCE, add_stream_routes
+from replicate_proxy.batches.results import ResultReader
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.batch_list import BatchList
+from replicate_proxy.services.batch_results import BatchResults
 from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import BatchReader, PredictionReader
@@ -27,6 +29,7 @@ from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_replay import StreamReplay
 from replicate_proxy.services.stream_urls import StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
+from tests.support.batches import LargeBatches
 from tests.support.builders import VERSION, make_event
 from tests.support.model_entries import FakeEntries
 from tests.support.pipeline import OUTPUTS_URL, STREAM_KEY, Pipeline
@@ -106,8 +109,14 @@ class PredictionApi:
             stream_waiter=StreamUrlWaiter(self.pipeline.streams, waiter, 2),
             renderer=renderer,
         )
+        self.large_batches = LargeBatches()
         add_batch_write_routes(
-            self.writes, parser=parser, batches=self.pipeline.batch_service, renderer=renderer
+            self.writes,
+            parser=parser,
+            batches=self.pipeline.batch_service,
+            large_batches=self.large_batches.service,
+            renderer=renderer,
+            clock=self.pipeline.clock,
         )
         self.reads = Router()
         self.progress_claims = FakeProgressClaims()
@@ -120,8 +129,14 @@ class PredictionApi:
             PredictionReader(self.pipeline.store, renderer, requester),
             PredictionList(self.pipeline.store, store, renderer),
         )
+        large = self.large_batches
         add_batch_read_routes(
-            self.reads, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer
+            self.reads,
+            batches=BatchReader(store),
+            batch_list=BatchList(store),
+            results=BatchResults(ResultReader(large.objects, large.jobs, large.documents), large.objects),
+            renderer=renderer,
+            clock=self.pipeline.clock,
         )
         add_health_routes(self.reads)
         replay = StreamReplay(

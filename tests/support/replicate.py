@@ -41,6 +41,9 @@ class FakeReplicate:
         self.keeps_output_of_canceled = False
         self._next_numbers = itertools.count(1)
 
+    def acquire_batch_slot(self) -> CreateDelay | None:
+        return self.acquire_create_slot()
+
     def acquire_create_slot(self) -> CreateDelay | None:
         seconds = self.create_delay_seconds
         return CreateDelay(seconds, WaitReason.RATE_LIMIT) if seconds > 0 else None

@@ -77,7 +77,9 @@ ACTIONS = {
 TABLES = {
     "ControlTable": "ControlTable",
     "DynamoAuditStore": "AuditTable",
+    "DynamoBatchCounts": "UsageTable",
     "DynamoBatchStore": "JobsTable",
+    "DynamoLargeBatchStore": "JobsTable",
     "DynamoBudgetStates": "UsageTable",
     "DynamoBudgetStore": "UsageTable",
     "DynamoBudgetedJobs": "UsageTable",
@@ -131,12 +133,22 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
         ("sns:Publish", ""),
     },
     "authorize": {("dynamodb:PutItem", "AccessTable")},
+    "batch": {
+        ("dynamodb:GetItem", "DeliveriesTable"),
+        ("dynamodb:PutItem", "UsageTable"),
+        ("sns:Publish", ""),
+    },
     "catalog": {("secretsmanager:GetSecretValue", "")},
-    "console": {("sns:Publish", "")},
+    # The console cancels large batches and creates none, for which files would be read.
+    "console": {("dynamodb:BatchGetItem", "AccessTable"), ("s3:DeleteObject", ""), ("sns:Publish", "")},
     "deliver": {("s3:PutObject", ""), ("sns:Publish", ""), ("dynamodb:UpdateItem", "ControlTable")},
     "dispatch": {("sns:Publish", "")},
     "harvest": {("dynamodb:PutItem", "AccessTable")},
     "ingest": {
+        ("dynamodb:DeleteItem", "AccessTable"),
+        ("dynamodb:PutItem", "AccessTable"),
+        ("s3:DeleteObject", ""),
+        ("lambda:InvokeFunction", ""),  # not in the VPC, where the setting is empty
         ("dynamodb:Query", "JobsTable"),
         ("dynamodb:DeleteItem", "JobsTable"),
         # A transaction puts jobs into the jobs table and updates the budget.
@@ -347,7 +359,12 @@ def test_only_documents_can_be_listed_and_by_sweep_what_it_deletes() -> None:
     deleted = ("outputs/*", "thumbs/*", "originals/*", "records/*", "events/*")
 
     assert prefixes.count(deleted) == 1
-    assert set(prefixes) == {("records/*", "events/*"), deleted}
+    assert set(prefixes) == {
+        ("records/*", "events/*"),
+        ("records/*", "events/*", "batches/*"),
+        ("batches/*", "files/*", "records/*", "events/*"),
+        deleted,
+    }
 
 
 def test_functions_in_the_vpc_call_only_services_with_an_endpoint() -> None:

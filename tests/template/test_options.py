@@ -222,7 +222,13 @@ def test_functions_that_call_only_aws_join_the_vpc() -> None:
         for endpoint in stack.of_type("EC2::VPCEndpoint")
     }
 
-    assert inside == {"IngestFunction", "QueryFunction", "WebhookFunction", "TrackFunction"}
+    assert inside == {
+        "BatchFunction",
+        "IngestFunction",
+        "QueryFunction",
+        "WebhookFunction",
+        "TrackFunction",
+    }
     assert services == {"s3", "dynamodb", "sqs", "events", "ssm", "secretsmanager"}
     assert not [
         function.id
@@ -323,6 +329,7 @@ def test_dashboard_and_alarms_that_explain_others_exist_where_details_are_on() -
     assert detailed.of_type("CloudWatch::Dashboard")
     assert list_alarms(detailed) - list_alarms(default) == {
         "AuthFromStaleCacheAlarm",
+        "BatchDispatchStoppedAlarm",
         "FunctionThrottlesAlarm",
         "HarvestLatencyAlarm",
         "NotifyLagAlarm",
@@ -351,8 +358,8 @@ def test_default_alarms_watch_few_metrics() -> None:
     watched = sum(len(list_metrics(alarm)) for alarm in alarms)
     bands = sum("ThresholdMetricId" in alarm.properties for alarm in alarms)
 
-    assert watched + 2 * bands == 28
-    assert f"{len(alarms)} alarms, over 28 metrics" in (ROOT / "docs" / "costs.md").read_text(
+    assert watched + 2 * bands == 29
+    assert f"{len(alarms)} alarms, over 29 metrics" in (ROOT / "docs" / "costs.md").read_text(
         encoding="utf-8"
     )
 

@@ -15,11 +15,11 @@ from tools.template.stack import Resource
 HOURS = 2
 MINUTES = range(HOURS * 60)
 OWN = "ReplicateProxy"
-QUEUES = ("dispatch", "track", "harvest", "notify")
+QUEUES = ("dispatch", "batch-dispatch", "track", "harvest", "notify")
 DEAD_LETTER_QUEUES = (*QUEUES, "notify-stream", "sweep", "bus")
 FUNCTIONS = (
     *("ingest", "query", "catalog", "webhook", "authorize", "admin", "endpoints", "files"),
-    *("dispatch", "track", "harvest", "notify", "deliver", "sweep", "usage"),
+    *("dispatch", "batch", "track", "harvest", "notify", "deliver", "sweep", "usage"),
 )
 
 
@@ -52,6 +52,8 @@ NORMAL: dict[str, Samples] = {
         for name in DEAD_LETTER_QUEUES
     },
     **{sqs_metric("ApproximateAgeOfOldestMessage", name): every(1, 2) for name in QUEUES},
+    sqs_metric("ApproximateNumberOfMessagesVisible", "batch-dispatch"): every(1, 40_000),
+    sqs_metric("NumberOfMessagesDeleted", "batch-dispatch"): every(1, 500),
     "AWS/ApiGateway/5XXError": {**every(1, 0), 17: [0, 1]},
     f"{OWN}/JobAccepted": every(1, *[1.0] * 20),
     f"{OWN}/JobSucceeded": every(1, *[1.0] * 19, 0),
@@ -112,6 +114,7 @@ OUTAGES: dict[str, list[Outage]] = {
         ]
         for prefix, queue in (
             ("Dispatch", "dispatch"),
+            ("BatchDispatch", "batch-dispatch"),
             ("Track", "track"),
             ("Harvest", "harvest"),
             ("Notify", "notify"),
@@ -130,7 +133,16 @@ OUTAGES: dict[str, list[Outage]] = {
             )
         ]
         for queue in QUEUES
+        if queue != "batch-dispatch"
     },
+    "BatchDispatchStoppedAlarm": [
+        Outage(
+            "the consumer is never invoked, and nothing else happens",
+            {sqs_metric("ApproximateNumberOfMessagesVisible", "batch-dispatch"): every(1, 500)},
+            minutes=16,
+            is_idle=True,
+        )
+    ],
     "SweepStoppedAlarm": [
         Outage("the rule is disabled", {f"{OWN}/JobsChecked": NOTHING}, minutes=6),
         Outage("nothing reports at all", minutes=6, is_idle=True),
@@ -303,6 +315,8 @@ def test_one_failed_receive_is_no_alarm(alarms: Mapping[str, Resource]) -> None:
     """A message is received again after the visibility timeout of its queue, at the age of that timeout."""
     stack = load_variant("default")
     for queue in QUEUES:
+        if queue == "batch-dispatch":
+            continue  # has no alarm on the age
         resource = stack.resources[stack.find_by_name("QueueName", f"replicate-proxy-{queue}")]
         minutes = int(resource.properties["VisibilityTimeout"]) // 60
         ages = {minute: [60.0 * minute] for minute in range(minutes + 1)}

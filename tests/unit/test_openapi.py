@@ -40,6 +40,7 @@ from replicate_proxy.api.health import add_health_routes
 from replicate_proxy.api.predictions.bodies import (
     BatchEntryBody,
     CreateBatchBody,
+    CreateLargeBatchBody,
     CreatePredictionBody,
     CreatePredictionByVersionBody,
 )
@@ -87,6 +88,7 @@ OPERATIONS = {
 BODIES: tuple[type[BaseModel], ...] = (
     BatchEntryBody,
     CreateBatchBody,
+    CreateLargeBatchBody,
     CreateEndpointBody,
     CreateKeyBody,
     CreatePredictionBody,
@@ -124,8 +126,12 @@ def build_router() -> Router:
     """Return a router with the routes of all functions."""
     router = Router()
     add_admin_routes(router, AdminServices(*[UNUSED] * len(fields(AdminServices))))
-    add_batch_write_routes(router, parser=UNUSED, batches=UNUSED, renderer=UNUSED)
-    add_batch_read_routes(router, batches=UNUSED, batch_list=UNUSED, renderer=UNUSED)
+    add_batch_write_routes(
+        router, parser=UNUSED, batches=UNUSED, large_batches=UNUSED, renderer=UNUSED, clock=UNUSED
+    )
+    add_batch_read_routes(
+        router, batches=UNUSED, batch_list=UNUSED, results=UNUSED, renderer=UNUSED, clock=UNUSED
+    )
     add_catalog_routes(router, UNUSED, UNUSED)
     add_refused_routes(router)
     add_delivery_routes(router, endpoints=UNUSED, redelivery=UNUSED, deliveries=UNUSED)

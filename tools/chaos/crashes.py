@@ -12,8 +12,10 @@ from tools.chaos import faults
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What jobs pass on their way. Those of operators' actions have a test of their own.
-PIPELINE_CHECKPOINTS = tuple(name for name in CHECKPOINTS if not name.startswith("admin."))
+# What jobs pass on their way. Those of operators' actions and of large batches have tests of their own.
+PIPELINE_CHECKPOINTS = tuple(
+    name for name in CHECKPOINTS if not name.startswith(("admin.", "batch.", "ingest.batch_"))
+)
 _INITIAL_RATE = 0.03
 _MAX_RATE = 0.8
 _MIN_RATE = 0.01

@@ -113,7 +113,9 @@ def _adapt_policies(template: Template) -> None:
                 if "Statement" in policy:
                     policy["Statement"] = [one for one in policy["Statement"] if not _denies_streams(one)]
                     for statement in policy["Statement"]:
-                        _allow_batches(statement["Fn::If"][1] if "Fn::If" in statement else statement)
+                        for part in statement["Fn::If"][1:] if "Fn::If" in statement else [statement]:
+                            if "Action" in part:
+                                _allow_batches(part)
 
 
 def _denies_streams(statement: dict[str, Any]) -> bool:

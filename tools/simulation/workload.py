@@ -236,7 +236,7 @@ class Workload:
         for job in jobs:
             self._invariants.canceled_by_caller.add((tenant, job.id))
         try:
-            self.world.call_api(lambda ingest: ingest.batches.cancel(tenant, batch_id))
+            self.world.call_api(lambda ingest: ingest.batches.cancel(ingest.batches.get(tenant, batch_id)))
         except (ServiceUnavailableError, ApiError):
             return
 

@@ -156,7 +156,8 @@ def check_queue_age_alarms(stack: Stack) -> list[str]:
     """Each consumed queue has an alarm on the age of its messages.
 
     One failed receive is no alarm: the message is received again after the visibility timeout. An hour is too
-    late: Replicate deletes outputs then.
+    late: Replicate deletes outputs then. A second queue of the same consumer, where messages may wait for
+    hours, needs none.
     """
     if not stack.condition_holds("HasMonitoring"):
         return []
@@ -168,9 +169,17 @@ def check_queue_age_alarms(stack: Stack) -> list[str]:
         and alarm.properties["Statistic"] == "Maximum"
         for dimension in alarm.properties["Dimensions"]
     }
+    mappings = _get_mappings(stack, "SQS::Queue")
+    consumers = [
+        referenced_id(mapping.properties["FunctionName"])
+        for mapping in mappings
+        if referenced_id(mapping.properties["EventSourceArn"]) in thresholds
+    ]
     violations = []
-    for mapping in _get_mappings(stack, "SQS::Queue"):
+    for mapping in mappings:
         queue = stack.resources[referenced_id(mapping.properties["EventSourceArn"])]
+        if queue.id not in thresholds and referenced_id(mapping.properties["FunctionName"]) in consumers:
+            continue
         min_seconds = int(queue.properties["VisibilityTimeout"])
         if not min_seconds < thresholds.get(queue.id, 0) < _RETENTION_SECONDS:
             violations.append(f"{queue.id}: no alarm on an age of {min_seconds} to {_RETENTION_SECONDS} s")

@@ -22,8 +22,17 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.console_store import MAX_ATTEMPTS_PER_MINUTE
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
+from replicate_proxy.batches.model import (
+    BatchPhase,
+    LargeBatch,
+    Line,
+    LineStatus,
+    dump_lines,
+    name_lines_object,
+)
 from replicate_proxy.bootstrap.environment import clock
-from replicate_proxy.clock import format_timestamp
+from replicate_proxy.clock import format_timestamp, truncate_to_milliseconds
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import (
     Batch,
@@ -819,6 +828,75 @@ def test_batch_is_shown_with_its_predictions_and_canceled(operator: Browser, ten
     assert list_audit()[0].target == f"batches/acme/{batch_id}"
     assert tenant.get(f"/batches/globex/{batch_id}").status == 404
     assert tenant.get("/batches/acme/unknown").status == 404
+
+
+def test_large_batch_is_shown_with_its_lines_and_canceled(operator: Browser, tenant: Browser) -> None:
+    now = truncate_to_milliseconds(datetime.now(UTC))
+    batch_id = generate_id(now)
+    lines = [
+        Line(number=1, custom_id="first"),
+        Line(number=2, custom_id="<b>", status=LineStatus.REJECTED, error="The line is not valid JSON"),
+    ]
+    job = store_job(
+        make_job(
+            JobStatus.FAILED,
+            id=lines[0].derive_job_id(batch_id),
+            batch_id=batch_id,
+            batch_line=1,
+            created_at=now,
+        )
+    )
+    body = dump_lines(lines)
+    boto3.client("s3").put_object(Bucket="images", Key=name_lines_object("acme", batch_id, 0), Body=body)
+    large = LargeBatch(
+        input_file=generate_id(now),
+        object_key="files/acme/f",
+        size_bytes=100,
+        key_id="key-1",
+        models=(),
+        correlation_id="c-1",
+        due_at=now,
+        delete_at=now + timedelta(days=30),
+        phase=BatchPhase.RUNNING,
+        slices=1,
+        lines=2,
+        created=1,
+        rejected=1,
+    )
+    batch = Batch(tenant="acme", id=batch_id, created_at=now, public_base_url="https://p.test", large=large)
+    store = DynamoLargeBatchStore(boto3.client("dynamodb"), JOBS_TABLE)
+    store.create(batch)
+    path = f"/batches/acme/{batch_id}"
+    for browser in (operator, tenant):
+        assert path in browser.get("/batches").html
+        page = browser.get(path)
+        assert page.status == 200, page.text
+        assert ("Batch of 2 lines" in page.text, "rejected lines" in page.text) == (True, True)
+        assert f"/predictions/acme/{job.id}" in page.html
+        assert ("The line is not valid JSON" in page.text, "<b>" in page.html.partition("Lines")[2]) == (
+            True,
+            False,
+        )
+        assert browser.get(f"{path}?slice=7").status == 200
+        assert browser.get(f"{path}/results").status == 404
+
+    assert tenant.post(f"{path}/cancel").status == 303
+    canceled = store.get("acme", batch_id)
+    assert canceled is not None
+    assert canceled.large is not None
+    assert canceled.large.cancel_requested_at is not None
+    assert list_audit()[0].target == f"batches/acme/{batch_id}"
+    assert f"{path}/cancel" not in tenant.get(path).html
+    store.replace(
+        replace(canceled, large=replace(canceled.large, completed_at=now, phase=BatchPhase.COMPLETED))
+    )
+    assert f"{path}/results" in tenant.get(path).html
+    found = tenant.get(f"{path}/results")
+    assert (found.status, f"batches/acme/{batch_id}/results.jsonl" in found.headers["location"]) == (
+        303,
+        True,
+    )
+    assert tenant.get(f"/batches/globex/{batch_id}").status == 404
 
 
 def test_replays_need_an_archive(operator: Browser) -> None:

@@ -80,7 +80,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
         monkeypatch.setattr(app, "build_delivery_sweep", lambda: sweep)
         monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
         monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
-        monkeypatch.setattr(app, "build_bulk_continuation", lambda: BulkContinuation(sweep, sweep))
+        monkeypatch.setattr(app, "start_workers", BulkContinuation(sweep, sweep).start_worker)
         monkeypatch.setattr(app, "build_deletion_sweep", lambda: sweep)
         yield sweep
 

@@ -26,6 +26,7 @@ from tools.local.stack import Stack
 MAIN_SAMPLES: Mapping[str, str] = {
     "admin": "create_key",
     "authorize": "api_key",
+    "batch": "work",
     "catalog": "get_model",
     "console": "sign_in_page",
     "deliver": "delivery",

@@ -19,12 +19,26 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PATTERN = re.compile(r"[0-9a-z]{26}")
 _RANDOM_BITS = 80
 _TIME_CHARACTERS = 10
+_NUMBER_BITS = 20
 _MAX_MILLISECONDS = (1 << 48) - 1
 
 
 def generate_id(now: datetime) -> str:
     """Return a new ID for something created at `now`."""
     return _encode(_count_milliseconds(now) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
+
+
+def derive_id(parent_id: str, number: int) -> str:
+    """Return the ID of something that another created: the same for the same number, and sorted by it.
+
+    It has the time of the other ID. The number takes 20 of the random bits, and a hash the rest.
+    """
+    if not 0 <= number < 1 << _NUMBER_BITS:
+        raise ValueError(f"number out of range: {number}")
+    digest = hashlib.sha256(f"{parent_id}\n{number}".encode()).digest()
+    rest = int.from_bytes(digest) >> (8 * len(digest) - (_RANDOM_BITS - _NUMBER_BITS))
+    encoded = _encode(number << (_RANDOM_BITS - _NUMBER_BITS) | rest)
+    return parent_id[:_TIME_CHARACTERS] + encoded[_TIME_CHARACTERS:]
 
 
 def min_id_at(moment: datetime) -> str:

@@ -112,6 +112,7 @@ class Metric(StrEnum):
     CHECK_FAILED = "CheckFailed"
     JOBS_DELETED = "JobsDeleted"
     DELETION_FAILED = "DeletionFailed"
+    BATCH_FAILED = "BatchFailed"
     MESSAGE_FAILED = "MessageFailed"
     SUBMISSION_RESOLVED = "SubmissionResolved"
     OUTPUT_LOST = "OutputLost"

@@ -81,6 +81,14 @@ class JobReader(Protocol):
         ...
 
 
+class JobsById(Protocol):
+    """Reads many jobs at once."""
+
+    def get_many(self, tenant: str, job_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
+        """Return the jobs that exist, by ID."""
+        ...
+
+
 class JobCache(Protocol):
     """Jobs as they were at an earlier read."""
 
@@ -204,6 +212,10 @@ class CommandQueue(Protocol):
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
         """Send the command, to arrive after at most MAX_MESSAGE_DELAY_SECONDS. Raises RetryableError."""
+        ...
+
+    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
+        """Send the commands in few requests. Raises RetryableError if any was not accepted."""
         ...
 
 

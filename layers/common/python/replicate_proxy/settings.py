@@ -19,6 +19,7 @@ from replicate_proxy.config import (
 )
 
 _OPERATORS = ("admin", "console")
+_SIGNERS = ("ingest", "dispatch", "harvest", "sweep")
 _JOB_WRITERS = ("ingest", "dispatch", "track", "harvest", "sweep")
 
 
@@ -71,31 +72,33 @@ def _boolean(name: str, functions: tuple[str, ...], description: str, *, default
 # Storage
 REPLICATE_PROXY_TABLE = _required_text(
     "REPLICATE_PROXY_TABLE",
-    (*_JOB_WRITERS, "admin", "console", "notify", "query"),
+    (*_JOB_WRITERS, "admin", "batch", "console", "notify", "query"),
     "Table of jobs, batches and idempotency keys",
 )
 ACCESS_TABLE = _required_text(
     "ACCESS_TABLE",
-    ("admin", "authorize", "console", "files", "harvest"),
+    ("admin", "authorize", "console", "files", "harvest", "ingest"),
     "Table of API keys, tenants and file records",
 )
 DELIVERIES_TABLE = _required_text(
     "DELIVERIES_TABLE",
-    ("admin", "console", "deliver", "endpoints", "notify", "sweep"),
+    ("admin", "batch", "console", "deliver", "endpoints", "notify", "sweep"),
     "Table of webhook endpoints, events and deliveries",
 )
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
-    ("admin", "catalog", "console", "deliver", "dispatch", "ingest", "notify", "query", "sweep"),
+    ("admin", "batch", "catalog", "console", "deliver", "dispatch", "ingest", "notify", "query", "sweep"),
     "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
 )
 USAGE_TABLE = _required_text(
-    "USAGE_TABLE", ("admin", "console", "ingest", "query", "sweep", "usage"), "Table of usage and budgets"
+    "USAGE_TABLE",
+    ("admin", "batch", "console", "ingest", "query", "sweep", "usage"),
+    "Table of usage and budgets",
 )
 AUDIT_TABLE = _required_text("AUDIT_TABLE", ("admin", "console"), "Table of the audit trail")
 IMAGES_BUCKET = _required_text(
     "IMAGES_BUCKET",
-    (*_JOB_WRITERS, "admin", "console", "deliver", "files", "notify", "query", "webhook"),
+    (*_JOB_WRITERS, "admin", "batch", "console", "deliver", "files", "notify", "query", "webhook"),
     "Bucket of output files, uploaded files and large JSON documents",
 )
 KMS_KEY_ID = _text(
@@ -117,7 +120,7 @@ DAX_MAX_STALENESS_MILLISECONDS = _integer(
 JOB_RETENTION_DAYS = _integer(
     "JOB_RETENTION_DAYS",
     30,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Time after which a job's record is deleted",
     "days",
 )
@@ -125,7 +128,7 @@ JOB_RETENTION_DAYS = _integer(
 JOB_COST_CEILING_USD = _number(
     "JOB_COST_CEILING_USD",
     1,
-    ("admin", "console", "ingest"),
+    ("admin", "batch", "console", "ingest"),
     "What a job reserves of a budget where the most that it may cost is not known",
     "US dollars",
 )
@@ -133,7 +136,7 @@ JOB_COST_CEILING_USD = _number(
 # Queues and events
 EVENT_BUS = _required_text(
     "EVENT_BUS",
-    ("admin", "console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
+    ("admin", "batch", "console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
     "Event bus of the service",
 )
 EVENT_BUS_ARN = _text("EVENT_BUS_ARN", "", _OPERATORS, "Event bus that replays deliver to")
@@ -142,8 +145,13 @@ HARVEST_RULE_ARN = _text("HARVEST_RULE_ARN", "", _OPERATORS, "Rule that replays 
 TRACK_RULE_ARN = _text("TRACK_RULE_ARN", "", _OPERATORS, "Rule that replays deliver to track by")
 DISPATCH_QUEUE_URL = _required_text(
     "DISPATCH_QUEUE_URL",
-    ("admin", "console", "dispatch", "ingest", "notify", "query", "sweep", "track"),
+    ("admin", "batch", "console", "dispatch", "ingest", "notify", "query", "sweep", "track"),
     "Queue of the dispatch function",
+)
+BATCH_DISPATCH_QUEUE_URL = _required_text(
+    "BATCH_DISPATCH_QUEUE_URL",
+    ("admin", "batch", "console", "dispatch", "notify", "sweep"),
+    "Queue of the dispatch function for jobs of large batches",
 )
 TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin", "console"), "Queue of the track function")
 HARVEST_QUEUE_URL = _required_text(
@@ -151,11 +159,16 @@ HARVEST_QUEUE_URL = _required_text(
 )
 NOTIFY_QUEUE_URL = _required_text(
     "NOTIFY_QUEUE_URL",
-    ("admin", "console", "deliver", "endpoints", "notify", "sweep"),
+    ("admin", "batch", "console", "deliver", "endpoints", "notify", "sweep"),
     "Queue of the deliver function",
 )
 DISPATCH_DEAD_LETTER_QUEUE_URL = _required_text(
     "DISPATCH_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the dispatch queue"
+)
+BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL = _required_text(
+    "BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL",
+    ("admin", "console"),
+    "Dead-letter queue of the dispatch function's queue for large batches",
 )
 TRACK_DEAD_LETTER_QUEUE_URL = _required_text(
     "TRACK_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the track queue"
@@ -250,7 +263,7 @@ ENABLE_TRANSFER_ACCELERATION = _boolean(
 )
 INPUT_VALIDATION = _boolean(
     "INPUT_VALIDATION",
-    ("admin", "catalog", "console", "dispatch", "ingest"),
+    ("admin", "batch", "catalog", "console", "dispatch", "ingest"),
     "Whether inputs are validated against the schemas of their models",
     default=True,
 )
@@ -258,7 +271,7 @@ INPUT_VALIDATION = _boolean(
 # Access
 SIGNING_SECRET_ARN = _required_text(
     "SIGNING_SECRET_ARN",
-    ("admin", "authorize", "console", "dispatch", "files", "harvest", "ingest", "query", "sweep", "webhook"),
+    (*_SIGNERS, "admin", "authorize", "batch", "console", "files", "query", "webhook"),
     "Secret from which all signing keys are derived",
 )
 ENABLE_USAGE_PLANS = _boolean(
@@ -278,6 +291,12 @@ ADMIN_FUNCTION = _text(
     "",
     ("admin", "console", "sweep"),
     "Name of the admin function, which works on bulk operations",
+)
+BATCH_FUNCTION = _text(
+    "BATCH_FUNCTION",
+    "",
+    ("console", "ingest", "sweep"),
+    "Name of the function that works on large batches; empty: the sweep alone starts it",
 )
 DEFAULT_RATE_LIMIT = _number(
     "DEFAULT_RATE_LIMIT", 10, ("admin", "console"), "Rate limit of a key that has no limits", "requests/s"
@@ -362,7 +381,7 @@ REPLICATE_STREAM_BASE_URL = _text(
 )
 ENABLE_REPLICATE_WEBHOOKS = _boolean(
     "ENABLE_REPLICATE_WEBHOOKS",
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Whether Replicate sends webhooks; else polling",
     default=True,
 )
@@ -410,39 +429,39 @@ BREAKER_PROBE_LEASE_SECONDS = _number(
 QUEUED_TIMEOUT_SECONDS = _number(
     "QUEUED_TIMEOUT_SECONDS",
     120,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait for dispatch before the sweep enqueues a job again",
 )
 UNKNOWN_OUTCOME_TIMEOUT_SECONDS = _number(
     "UNKNOWN_OUTCOME_TIMEOUT_SECONDS",
     30,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait before a submission of unknown outcome is resolved",
 )
 # Replicate's list shows a prediction up to two minutes late; what it does not show would be paid for twice.
 RESUBMIT_AFTER_SECONDS = _number(
     "RESUBMIT_AFTER_SECONDS",
     180,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait before a submission without a trace is sent again",
     min_on_aws=120,
 )
 WEBHOOK_TIMEOUT_SECONDS = _number(
     "WEBHOOK_TIMEOUT_SECONDS",
     300,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait for Replicate's webhook before the sweep polls",
 )
 POLL_INTERVAL_SECONDS = _number(
     "POLL_INTERVAL_SECONDS",
     5,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "First interval of polling without webhooks",
 )
 HARVEST_TIMEOUT_SECONDS = _number(
     "HARVEST_TIMEOUT_SECONDS",
     600,
-    (*_JOB_WRITERS, "admin", "console"),
+    (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait before the sweep starts an unfinished harvest again",
 )
 SWEEP_DURATION_SECONDS = _number(
@@ -498,7 +517,7 @@ HARVEST_RESERVED_SECONDS = _number(
 )
 
 # Webhooks to applications
-_DELIVERY_FUNCTIONS = ("admin", "console", "deliver", "endpoints", "notify", "sweep")
+_DELIVERY_FUNCTIONS = ("admin", "batch", "console", "deliver", "endpoints", "notify", "sweep")
 DELIVERY_SCHEDULE: Setting[tuple[float, ...]] = Setting(
     "DELIVERY_SCHEDULE",
     parse_numbers,
@@ -512,7 +531,7 @@ WEBHOOK_PORTS: Setting[tuple[int, ...]] = Setting(
     "WEBHOOK_PORTS",
     parse_integers,
     (443,),
-    ("admin", "console", "deliver", "endpoints", "ingest"),
+    ("admin", "batch", "console", "deliver", "endpoints", "ingest"),
     "Ports of webhook URLs",
 )
 DELIVERY_TOTAL_TIMEOUT_SECONDS = _number(

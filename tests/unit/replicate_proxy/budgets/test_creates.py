@@ -24,6 +24,8 @@ from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replicate_proxy.contracts.commands import DispatchCommand
 
 CALLER = Principal("acme", "key-1", has_budget=True)
@@ -61,6 +63,9 @@ class Ingest:
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
         assert not delay_seconds
         self.commands.append(command)
+
+    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
+        self.commands += commands
 
     @property
     def committed(self) -> int:

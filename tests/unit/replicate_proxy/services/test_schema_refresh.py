@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,9 @@ class FakeQueue:
         if self.is_broken:
             raise RetryableError("the queue is unavailable")
         self.commands.append(command)
+
+    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture

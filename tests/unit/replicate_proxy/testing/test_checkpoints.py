@@ -18,7 +18,18 @@ def test_checkpoints_in_code_equal_list() -> None:
 
 
 def test_checkpoint_name_begins_with_function_name() -> None:
-    functions = {"ingest", "dispatch", "webhook", "track", "harvest", "sweep", "notify", "deliver", "admin"}
+    functions = {
+        "ingest",
+        "dispatch",
+        "webhook",
+        "track",
+        "harvest",
+        "sweep",
+        "notify",
+        "deliver",
+        "admin",
+        "batch",
+    }
 
     assert {name.partition(".")[0] for name in checkpoints.CHECKPOINTS} == functions
 

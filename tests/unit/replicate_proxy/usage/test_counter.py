@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate_proxy.aws.usage_store import DynamoBatchCounts
+from replicate_proxy.batches.model import BatchCounts
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import JobStatus
-from replicate_proxy.usage.counter import UsageCounter
-from replicate_proxy.usage.model import OTHER, UsageCounts
+from replicate_proxy.usage.counter import UsageCounter, _group
+from replicate_proxy.usage.model import OTHER, EndedJob, UsageCounts
 from replicate_proxy.webhooks.model import JobChange
+from tests.support.aws import USAGE_TABLE
 from tests.support.builders import make_job
 from tests.support.clock import FakeClock
 from tests.support.usage import build_usage_store, make_change, make_ended_job
@@ -102,3 +105,30 @@ def test_change_that_cannot_be_counted_is_returned(
     running = JobChange(None, make_job(JobStatus.PROCESSING))
 
     assert counter.count([running, make_change(make_ended_job())]) == 1
+
+
+def test_ends_of_large_batches_are_counted_by_batch_within_the_size_of_a_transaction(
+    store: DynamoUsage, counter: UsageCounter
+) -> None:
+    jobs = [make_ended_job(batch_id=f"b{number % 7}", batch_line=number) for number in range(40)]
+    jobs.append(make_ended_job(JobStatus.FAILED, batch_id="b0", batch_line=41, micro_usd=None))
+    jobs.append(make_ended_job(batch_id="inline"))
+    changes = list(map(make_change, jobs))
+    assert counter.count(changes[:15]) is None
+    assert make_counter(store).count(changes) is None
+
+    counts = DynamoBatchCounts(store._client, USAGE_TABLE)
+    assert counts.read_counts("acme", "b0") == BatchCounts(
+        succeeded=6, failed=1, cost_micro_usd=18000, unknown_costs=1
+    )
+    assert sum(counts.read_counts("acme", f"b{number}").ended for number in range(7)) == 41
+    assert counts.read_counts("acme", "inline").ended == counts.read_counts("globex", "b0").ended == 0
+
+
+def test_transaction_has_at_most_four_large_batches() -> None:
+    jobs = [
+        (number, EndedJob.from_job(make_ended_job(batch_id=f"b{number}", batch_line=1)))
+        for number in range(9)
+    ]
+    assert [len(group) for group in _group(jobs)] == [4, 4, 1]
+    assert [len(group) for group in _group([(0, jobs[0][1])] * 20)] == [16, 4]

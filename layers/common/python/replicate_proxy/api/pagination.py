@@ -32,13 +32,14 @@ def build_page(
 ) -> dict[str, Any]:
     """Return the body of a list's response. Its URLs repeat the request's query, filters included."""
     return {
-        "next": _build_page_url(request, next_position),
-        "previous": _build_page_url(request, previous_position),
+        "next": build_page_url(request, next_position),
+        "previous": build_page_url(request, previous_position),
         "results": list(results),
     }
 
 
-def _build_page_url(request: Request, position: Sequence[str] | None) -> str | None:
+def build_page_url(request: Request, position: Sequence[str] | None) -> str | None:
+    """Return the URL of the page after a position, with the query of the request."""
     if position is None:
         return None
     path = request.resource.format(**request.path_params)

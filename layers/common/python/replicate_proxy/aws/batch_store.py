@@ -13,6 +13,7 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.aws.id_index import HIGHEST_ID, list_newest_in
 from replicate_proxy.aws.job_records import batch_key, list_shard, list_shards, record_from_job
+from replicate_proxy.aws.large_batch_records import large_batch_from_text, text_from_large_batch
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
 
@@ -45,7 +46,7 @@ class DynamoBatchStore:
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         record = get_record(self._client, self._table, batch_key(tenant, batch_id), "read batch")
-        return _batch_from_record(record) if record else None
+        return batch_from_record(record) if record else None
 
     def list_jobs(self, batch: Batch) -> Sequence[Job]:
         jobs = self._job_store.get_many(batch.tenant, batch.job_ids, consistent=True)
@@ -69,7 +70,7 @@ class DynamoBatchStore:
         newest = [entry for entry in found if entry["id"] != before_id][:limit]
         keys = [to_item({"pk": entry["pk"], "sk": entry["sk"]}) for entry in newest]
         records = batch_get_records(self._client, self._table, keys, "read batches") if keys else []
-        batches = map(_batch_from_record, records)
+        batches = map(batch_from_record, records)
         return sorted(batches, key=lambda batch: batch.id, reverse=True)
 
     def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
@@ -92,6 +93,8 @@ def record_from_batch(batch: Batch) -> dict[str, Any]:
         "created_at": format_timestamp(batch.created_at),
         "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),
+        "large": text_from_large_batch(batch.large) if batch.large is not None else None,
+        "revision": batch.revision or None,
         "idempotency_hash": batch.idempotency_hash,
         "expires_at": batch.expires_at,
     }
@@ -102,7 +105,8 @@ def _build_partition(tenant: str) -> str:
     return f"BATCHES#{tenant}"
 
 
-def _batch_from_record(record: Mapping[str, Any]) -> Batch:
+def batch_from_record(record: Mapping[str, Any]) -> Batch:
+    """Return the batch of a record."""
     tenant, _, batch_id = record["pk"].removeprefix("BATCH#").rpartition("#")
     return Batch(
         tenant=tenant,
@@ -112,4 +116,6 @@ def _batch_from_record(record: Mapping[str, Any]) -> Batch:
         job_ids=tuple(record["job_ids"]),
         idempotency_hash=record.get("idempotency_hash"),
         expires_at=record.get("expires_at"),
+        large=large_batch_from_text(record["large"]) if record.get("large") else None,
+        revision=record.get("revision", 0),
     )

@@ -86,7 +86,10 @@ class DynamoDeletionStore:
                 prediction_owner_key(name), "job_id = :job AND tenant = :tenant", _name_job(deletion)
             )
         for line in deletion.lines:
-            self._delete({"pk": f"WAITING#{line}", "sk": f"{deletion.id}#{deletion.tenant}"})
+            name = f"{deletion.id}#{deletion.tenant}"
+            self._delete({"pk": f"WAITING#{line}", "sk": name})
+            if deletion.batch_id is not None:
+                self._delete({"pk": f"WAITING#{line}", "sk": f"~{name}"})
         self._free_idempotency_key(deletion.tenant, deletion.idempotency_hash, deletion.id)
         if deletion.batch_id is not None:
             self._remove_empty_batch(deletion.tenant, deletion.batch_id)
@@ -98,9 +101,12 @@ class DynamoDeletionStore:
         )
 
     def _remove_empty_batch(self, tenant: str, batch_id: str) -> None:
-        """Remove a batch that has no job any more. Other jobs of it that are being deleted do not count."""
+        """Remove a batch that has no job any more. Other jobs of it that are being deleted do not count.
+
+        A large batch stays until its own retention ends.
+        """
         batch = self._batches.get(tenant, batch_id)
-        if batch is None or self._batches.list_jobs(batch):
+        if batch is None or batch.large is not None or self._batches.list_jobs(batch):
             return
         self._free_idempotency_key(tenant, batch.idempotency_hash, batch_id)
         self._delete(batch_key(tenant, batch_id))

@@ -94,6 +94,8 @@ _DOCUMENTS = ("replicate_output", "output", "files", "logs", "partial_output")
 _PLAIN_VALUES = (
     "key_id",
     "batch_id",
+    "batch_line",
+    "custom_id",
     "retried_from",
     "retried_as",
     "webhook",

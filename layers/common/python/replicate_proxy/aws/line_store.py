@@ -1,6 +1,7 @@
 """The lines of concurrency limits in the jobs table: `WAITING#<limit>`, `<job ID>#<tenant>`.
 
-A job ID begins with the time of acceptance, so that a line is sorted by it.
+A job ID begins with the time of acceptance, so that a line is sorted by it. Those of large batches have `~`
+before them, so that they come last.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class DynamoLineStore:
             "job_id": job.job_id,
             "correlation_id": job.correlation_id,
             "expires_at": job.expires_at,
+            "is_batched": job.is_batched or None,
         }
         with translate_dynamodb_errors("join line"):
             self._client.put_item(TableName=self._table, Item=to_item(record))
@@ -51,12 +53,15 @@ class DynamoLineStore:
             )
         return [_job_from_record(from_item(item)) for item in response["Items"]]
 
-    def count_ahead(self, limit_name: str, job_id: str, *, at_most: int) -> int:
+    def count_ahead(self, limit_name: str, position: str, *, at_most: int) -> int:
         with translate_dynamodb_errors("count line"):
             response = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk < :job",
-                ExpressionAttributeValues={":pk": to_value(_build_pk(limit_name)), ":job": to_value(job_id)},
+                ExpressionAttributeValues={
+                    ":pk": to_value(_build_pk(limit_name)),
+                    ":job": to_value(position),
+                },
                 Select="COUNT",
                 Limit=at_most,
             )
@@ -68,10 +73,14 @@ def _build_pk(limit_name: str) -> str:
 
 
 def _build_key(limit_name: str, job: WaitingJob) -> dict[str, str]:
-    return {"pk": _build_pk(limit_name), "sk": f"{job.job_id}#{job.tenant}"}
+    return {"pk": _build_pk(limit_name), "sk": f"{job.position}#{job.tenant}"}
 
 
 def _job_from_record(record: Mapping[str, Any]) -> WaitingJob:
     return WaitingJob(
-        record["tenant"], record["job_id"], record.get("correlation_id", ""), record.get("expires_at")
+        record["tenant"],
+        record["job_id"],
+        record.get("correlation_id", ""),
+        record.get("expires_at"),
+        record.get("is_batched", False),
     )

@@ -26,29 +26,38 @@ if TYPE_CHECKING:
 
 # Limits of SQS (Amazon SQS API reference, SendMessageBatch, SendMessage)
 _MAX_BATCH_MESSAGES = 10
+_MAX_BATCH_ATTEMPTS = 3
 _MAX_GROUP_ID_CHARACTERS = 128
 _NOT_IN_GROUP_ID = re.compile(r"[^!-~]")
 
 
 class SqsCommandQueue:
-    """The CommandQueue port on the dispatch queue, fair between tenants."""
+    """The CommandQueue port on the dispatch queue, fair between tenants.
 
-    def __init__(self, client: SQSClient, queue_url: str) -> None:
+    Commands about jobs of large batches go to `batch_queue_url`, if it is given.
+    """
+
+    def __init__(self, client: SQSClient, queue_url: str, batch_queue_url: str = "") -> None:
         self._client = client
         self._queue_url = queue_url
+        self._batch_queue_url = batch_queue_url or queue_url
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
+        queue_url = self._batch_queue_url if command.is_batched else self._queue_url
         body = command.to_json()
-        _send_message(self._client, self._queue_url, body, tenant=command.tenant, delay_seconds=delay_seconds)
+        _send_message(self._client, queue_url, body, tenant=command.tenant, delay_seconds=delay_seconds)
 
     def send_all(self, commands: Sequence[DispatchCommand]) -> None:
         """Send the commands, ten at a time."""
-        for batch in batched(commands, _MAX_BATCH_MESSAGES, strict=False):
-            entries: list[SendMessageBatchRequestEntryTypeDef] = [
-                {"Id": str(index), "MessageBody": command.to_json(), "MessageGroupId": command.tenant}
-                for index, command in enumerate(batch)
-            ]
-            _send_message_batch(self._client, self._queue_url, entries, "send commands")
+        batched_commands = [command for command in commands if command.is_batched]
+        others = [command for command in commands if not command.is_batched]
+        for queue_url, some in ((self._queue_url, others), (self._batch_queue_url, batched_commands)):
+            for batch in batched(some, _MAX_BATCH_MESSAGES, strict=False):
+                entries: list[SendMessageBatchRequestEntryTypeDef] = [
+                    {"Id": str(index), "MessageBody": command.to_json(), "MessageGroupId": command.tenant}
+                    for index, command in enumerate(batch)
+                ]
+                _send_message_batch(self._client, queue_url, entries, "send commands")
 
 
 class SqsHarvestQueue:
@@ -108,11 +117,17 @@ def _send_message_batch(
     entries: Sequence[SendMessageBatchRequestEntryTypeDef],
     operation: str,
 ) -> None:
-    with translate_aws_errors(operation):
-        response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
-    if failed := response.get("Failed"):
+    """Send the messages, those that were not accepted once more. Raises RetryableError if any is left."""
+    codes: list[str] = []
+    for _ in range(_MAX_BATCH_ATTEMPTS):
+        with translate_aws_errors(operation):
+            failed = client.send_message_batch(QueueUrl=queue_url, Entries=entries).get("Failed", [])
+        if not failed:
+            return
+        failed_ids = {entry["Id"] for entry in failed}
+        entries = [entry for entry in entries if entry["Id"] in failed_ids]
         codes = sorted({entry["Code"] for entry in failed})
-        raise RetryableError(f"cannot {operation}: {len(failed)} failed ({', '.join(codes)})")
+    raise RetryableError(f"cannot {operation}: {len(entries)} failed ({', '.join(codes)})")
 
 
 def _limit_delay(delay_seconds: float) -> int:

@@ -113,8 +113,8 @@ class DynamoSlotStore:
     def list_line(self, limit_name: str, *, count: int) -> list[WaitingJob]:
         return self._lines.list_jobs_in_line(limit_name, count)
 
-    def count_ahead(self, limit_name: str, job_id: str, *, at_most: int) -> int:
-        return self._lines.count_ahead(limit_name, job_id, at_most=at_most)
+    def count_ahead(self, limit_name: str, position: str, *, at_most: int) -> int:
+        return self._lines.count_ahead(limit_name, position, at_most=at_most)
 
     def close_line(self, limit_name: str) -> None:
         self._update(_slots_key(limit_name), "REMOVE has_line", {})

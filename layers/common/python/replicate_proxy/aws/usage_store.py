@@ -5,11 +5,13 @@
 | USAGE#<tenant>         | <day>#<model>#<key>     | the counters of an entry; also in `by_day` (day, pk)    |
 | USAGE#<tenant>         | ENTRIES#<day>           | the number of the tenant's entries on the day           |
 | COUNTED#<tenant>#<job> | COUNTED                 | a job that is counted                                   |
+| BATCH#<tenant>#<batch> | COUNTS                  | the ended jobs of a large batch                         |
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,12 @@ from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
+    get_record,
     to_item,
     to_value,
     translate_dynamodb_errors,
 )
+from replicate_proxy.batches.model import BatchCounts
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.usage.model import COUNTERS, MAX_DAILY_ENTRIES, UsageCounts, UsageEntry, UsageKey
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 # The stream keeps its records for a day (Amazon DynamoDB, Streams): later no change is repeated.
 _MARK_LIFETIME = timedelta(days=7)
+BATCH_COUNTERS = tuple(field.name for field in fields(BatchCounts))
 _ADD_COUNTS = "ADD " + ", ".join(f"{name} :{name}" for name in COUNTERS)
 
 
@@ -69,6 +74,10 @@ class DynamoUsageStore:
         items += [
             self._build_settlement(tenant, window, committed, spent)
             for (tenant, window), (committed, spent) in _sum_settlements(jobs).items()
+        ]
+        items += [
+            self._build_batch_addition(tenant, batch_id, counts)
+            for (tenant, batch_id), counts in _sum_batches(jobs).items()
         ]
         with translate_dynamodb_errors("count usage"):
             self._client.transact_write_items(TransactItems=items)
@@ -142,6 +151,20 @@ class DynamoUsageStore:
             }
         }
 
+    def _build_batch_addition(
+        self, tenant: str, batch_id: str, counts: UsageCounts
+    ) -> TransactWriteItemTypeDef:
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": to_item(batch_counts_key(tenant, batch_id)),
+                "UpdateExpression": "ADD " + ", ".join(f"{name} :{name}" for name in BATCH_COUNTERS),
+                "ExpressionAttributeValues": {
+                    f":{name}": to_value(getattr(counts, name)) for name in BATCH_COUNTERS
+                },
+            }
+        }
+
     def _build_settlement(
         self, tenant: str, window: str, committed: int, spent: int
     ) -> TransactWriteItemTypeDef:
@@ -191,6 +214,33 @@ class DynamoUsageReports:
         return [_entry_from_record(record) for record in records]
 
 
+class DynamoBatchCounts:
+    """The BatchCountReader port."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def read_counts(self, tenant: str, batch_id: str) -> BatchCounts:
+        key = batch_counts_key(tenant, batch_id)
+        record = get_record(self._client, self._table, key, "read counts of batch")
+        return BatchCounts(**{name: record.get(name, 0) for name in BATCH_COUNTERS})
+
+    def remove_counts(self, tenant: str, batch_id: str) -> None:
+        with translate_dynamodb_errors("delete counts of batch"):
+            key = batch_counts_key(tenant, batch_id)
+            self._client.delete_item(TableName=self._table, Key=to_item(key))
+
+
+def _sum_batches(jobs: Sequence[EndedJob]) -> dict[tuple[str, str], UsageCounts]:
+    """Return what ended of each large batch."""
+    sums: defaultdict[tuple[str, str], UsageCounts] = defaultdict(UsageCounts)
+    for job in jobs:
+        if job.batch_id is not None:
+            sums[job.tenant, job.batch_id] += job.entry.counts
+    return sums
+
+
 def _sum_settlements(jobs: Sequence[EndedJob]) -> dict[tuple[str, str], tuple[int, int]]:
     """Return what is committed and spent in each window, by tenant and window."""
     sums: dict[tuple[str, str], tuple[int, int]] = {}
@@ -210,6 +260,10 @@ def _build_partition(tenant: str) -> str:
 
 def _entry_key(key: UsageKey) -> dict[str, str]:
     return {"pk": _build_partition(key.tenant), "sk": f"{key.day}#{key.model}#{key.key_id}"}
+
+
+def batch_counts_key(tenant: str, batch_id: str) -> dict[str, str]:
+    return {"pk": f"BATCH#{tenant}#{batch_id}", "sk": "COUNTS"}
 
 
 def mark_key(tenant: str, job_id: str) -> dict[str, str]:

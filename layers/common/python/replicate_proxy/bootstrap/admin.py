@@ -27,6 +27,7 @@ from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
+from replicate_proxy.bootstrap.batch_results import build_batch_counts
 from replicate_proxy.bootstrap.bulk_worker import build_worker_starter
 from replicate_proxy.bootstrap.concurrency import build_concurrency_service
 from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
@@ -78,6 +79,8 @@ from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import (
     ACCESS_TABLE,
     AUTHORIZER_CACHE_SECONDS,
+    BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL,
+    BATCH_DISPATCH_QUEUE_URL,
     BUS_DEAD_LETTER_QUEUE_URL,
     DEFAULT_BURST_LIMIT,
     DEFAULT_MONTHLY_QUOTA,
@@ -113,6 +116,7 @@ if TYPE_CHECKING:
 # Source queue and dead-letter queue by name
 _QUEUES = {
     "dispatch": (DISPATCH_QUEUE_URL, DISPATCH_DEAD_LETTER_QUEUE_URL),
+    "batch-dispatch": (BATCH_DISPATCH_QUEUE_URL, BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL),
     "track": (TRACK_QUEUE_URL, TRACK_DEAD_LETTER_QUEUE_URL),
     "harvest": (HARVEST_QUEUE_URL, HARVEST_DEAD_LETTER_QUEUE_URL),
     "notify": (NOTIFY_QUEUE_URL, NOTIFY_DEAD_LETTER_QUEUE_URL),
@@ -189,7 +193,7 @@ def build_admin_services() -> AdminServices:
         audit=build_audit_trail(),
         jobs=build_job_store(),
         job_search=job_search,
-        batches=BatchList(build_batch_store()),
+        batches=BatchList(build_batch_store(), build_batch_counts()),
         queues=build_queue_monitor(queues),
         replicate=build_replicate_status(job_search),
         replays=build_replay_service(audit),

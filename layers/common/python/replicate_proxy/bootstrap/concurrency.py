@@ -18,6 +18,7 @@ from replicate_proxy.concurrency.line import Line
 from replicate_proxy.concurrency.releases import SlotReleaser
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.settings import (
+    BATCH_DISPATCH_QUEUE_URL,
     CONTROL_TABLE,
     DISPATCH_QUEUE_URL,
     REPLICATE_PROXY_TABLE,
@@ -47,7 +48,7 @@ def build_concurrency_limits() -> ConcurrencyLimits:
 
 @cache
 def build_line() -> Line:
-    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL], env[BATCH_DISPATCH_QUEUE_URL])
     return Line(build_slot_store(), build_concurrency_limits(), queue)
 
 
@@ -81,7 +82,7 @@ def build_concurrency_service(audit: AuditLog) -> ConcurrencyService:
     limits = ConcurrencyLimits(
         tenants, entries, default_for_tenants=env[TENANT_MAX_CONCURRENCY], cache_seconds=0
     )
-    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL], env[BATCH_DISPATCH_QUEUE_URL])
     line = Line(build_slot_store(), limits, queue)
     return ConcurrencyService(
         tenants=tenants, store=build_slot_store(), limits=limits, line=line, audit=audit

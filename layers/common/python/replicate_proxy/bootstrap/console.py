@@ -11,12 +11,18 @@ from replicate_proxy.aws.console_store import ControlTableLinks, ControlTableSig
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.bootstrap.admin import build_admin_services
 from replicate_proxy.bootstrap.audit import build_audit_log
+from replicate_proxy.bootstrap.batch_results import build_batch_counts, build_batch_results
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.endpoints import build_endpoint_service
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.ingest import build_canceler, build_creator, build_parser
+from replicate_proxy.bootstrap.ingest import (
+    build_canceler,
+    build_creator,
+    build_large_batch_service,
+    build_parser,
+)
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
 from replicate_proxy.bootstrap.queue_status import build_queue_status_reader
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
@@ -50,7 +56,9 @@ def build_router(folder: Path) -> Router:
         parser=build_parser(),
         creator=build_creator(),
         canceler=build_canceler(),
-        batches=BatchReader(build_batch_store()),
+        batches=BatchReader(build_batch_store(), build_batch_counts()),
+        large_batches=build_large_batch_service(),
+        results=build_batch_results(),
         lines=build_line_store(),
         queue_status=build_queue_status_reader(max_jobs=_STATUS_JOBS, cache_seconds=0),
         endpoints=build_endpoint_service(),

@@ -7,6 +7,7 @@ from functools import cache
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue
+from replicate_proxy.batches.canceled import CanceledBatches
 from replicate_proxy.bootstrap.concurrency import build_slot_gate
 from replicate_proxy.bootstrap.control import (
     build_account_directory,
@@ -16,6 +17,7 @@ from replicate_proxy.bootstrap.control import (
 )
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.bootstrap.job_stores import build_batch_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.replicate import build_prediction_readers, build_prediction_writers
 from replicate_proxy.bootstrap.replicate_clients import build_limiters
@@ -28,6 +30,7 @@ from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.services.schema_refresh import SchemaRefresher
 from replicate_proxy.settings import (
+    BATCH_DISPATCH_QUEUE_URL,
     DISPATCH_LEASE_SECONDS,
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
@@ -45,7 +48,7 @@ def build_dispatcher() -> Dispatcher:
     return Dispatcher(
         updater=build_job_updater(),
         documents=build_document_store(),
-        queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL]),
+        queue=SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL], env[BATCH_DISPATCH_QUEUE_URL]),
         get_client=build_prediction_writers().of,
         urls=CallbackUrls(env[WEBHOOK_BASE_URL], load_root_secret()),
         clock=clock,
@@ -58,6 +61,7 @@ def build_dispatcher() -> Dispatcher:
         ),
         find_pause=build_pause_switch().find,
         concurrency=build_slot_gate(),
+        is_batch_canceled=CanceledBatches(build_batch_store()).is_canceled,
         find_account=build_account_directory().find,
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,

@@ -14,9 +14,13 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
+from replicate_proxy.aws.file_objects import S3FileObjects
+from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
+from replicate_proxy.bootstrap.batch_results import build_batch_counts
+from replicate_proxy.bootstrap.batch_starter import build_batch_starter
 from replicate_proxy.bootstrap.control import (
     build_account_directory,
     build_control_table,
@@ -28,7 +32,11 @@ from replicate_proxy.bootstrap.control import (
 from replicate_proxy.bootstrap.deletion import build_deleter
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
+from replicate_proxy.bootstrap.job_stores import (
+    build_batch_store,
+    build_job_store,
+    build_large_batch_store,
+)
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
@@ -36,6 +44,7 @@ from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.shipped_prices import load_price_book
+from replicate_proxy.files.finder import FileFinder
 from replicate_proxy.files.signed_downloads import check_input_files
 from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimiter
 from replicate_proxy.services.batches import BatchService
@@ -43,14 +52,17 @@ from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.input_check import InputChecker, accept_all
+from replicate_proxy.services.large_batches import LargeBatchService
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.settings import (
+    ACCESS_TABLE,
     API_TIMEOUT_SECONDS,
     BATCHED_PREDICTIONS_PER_MINUTE,
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
+    IMAGES_BUCKET,
     JOB_COST_CEILING_USD,
     JOB_RETENTION_DAYS,
     MAX_WAIT_SECONDS,
@@ -82,14 +94,15 @@ def build_router() -> Router:
     batches = BatchService(
         store=build_batch_store(),
         idempotency=_build_idempotency_store(),
-        factory=_build_factory(),
+        factory=build_factory(),
         queue=_build_queue(),
         canceler=build_canceler(),
         limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
         clock=clock,
-        budgets=_build_budget_gate(),
-        check_input=_build_input_check(),
+        budgets=build_budget_gate(),
+        check_input=build_input_check(),
         checkpoint=checkpoint,
+        counts=build_batch_counts(),
     )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     add_prediction_write_routes(
@@ -102,8 +115,33 @@ def build_router() -> Router:
         stream_waiter=StreamUrlWaiter(_build_streams(), _build_waiter(), env[STREAM_WAIT_SECONDS]),
         renderer=renderer,
     )
-    add_batch_write_routes(router, parser=parser, batches=batches, renderer=renderer)
+    add_batch_write_routes(
+        router,
+        parser=parser,
+        batches=batches,
+        large_batches=build_large_batch_service(),
+        renderer=renderer,
+        clock=clock,
+    )
     return router
+
+
+@cache
+def build_large_batch_service() -> LargeBatchService:
+    files = FileFinder(
+        DynamoFileStore(get_client("dynamodb"), env[ACCESS_TABLE]),
+        S3FileObjects(get_client("s3"), env[IMAGES_BUCKET]),
+        clock,
+    )
+    return LargeBatchService(
+        store=build_large_batch_store(),
+        idempotency=_build_idempotency_store(),
+        find_file=files.find,
+        factory=build_factory(),
+        starter=build_batch_starter(),
+        clock=clock,
+        checkpoint=checkpoint,
+    )
 
 
 @cache
@@ -112,11 +150,11 @@ def build_creator(idempotency: IdempotencyStore | None = None) -> JobCreator:
     return JobCreator(
         store=build_job_store(),
         idempotency=idempotency or _build_idempotency_store(),
-        factory=_build_factory(),
+        factory=build_factory(),
         queue=_build_queue(),
         clock=clock,
-        budgets=_build_budget_gate(),
-        check_input=_build_input_check(),
+        budgets=build_budget_gate(),
+        check_input=build_input_check(),
         checkpoint=checkpoint,
     )
 
@@ -171,18 +209,18 @@ def _build_streams() -> KnownStreams:
 
 
 @cache
-def _build_factory() -> JobFactory:
+def build_factory() -> JobFactory:
     return JobFactory(build_document_store(), build_job_timeouts(), _build_streams().find_url)
 
 
 @cache
-def _build_input_check() -> CheckInput:
+def build_input_check() -> CheckInput:
     schemas = build_known_schemas()
     return InputChecker(schemas).check if schemas is not None else accept_all
 
 
 @cache
-def _build_budget_gate() -> BudgetGate:
+def build_budget_gate() -> BudgetGate:
     bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * MICRO_PER_USD))
     store = DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE])
     return BudgetGate(

@@ -7,6 +7,7 @@ from functools import cache
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.job_store import DynamoJobStore
+from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
 from replicate_proxy.aws.line_store import DynamoLineStore
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.settings import REPLICATE_PROXY_TABLE
@@ -20,6 +21,11 @@ def build_job_store() -> DynamoJobStore:
 @cache
 def build_batch_store() -> DynamoBatchStore:
     return DynamoBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE], build_job_store())
+
+
+@cache
+def build_large_batch_store() -> DynamoLargeBatchStore:
+    return DynamoLargeBatchStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
 
 
 @cache

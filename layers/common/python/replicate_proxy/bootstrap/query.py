@@ -17,6 +17,7 @@ from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.progress_claims import ControlTableProgressClaims
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
+from replicate_proxy.bootstrap.batch_results import build_batch_counts, build_batch_results
 from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
@@ -53,10 +54,17 @@ def build_router() -> Router:
     """Build the routes once per execution environment."""
     renderer = PredictionRenderer(build_document_store())
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    jobs, store = _build_job_reader(), build_batch_store()
+    jobs, store, counts = _build_job_reader(), build_batch_store(), build_batch_counts()
     reader = PredictionReader(jobs, renderer, _build_progress_requester(), build_line_store())
     add_prediction_read_routes(router, reader, PredictionList(jobs, store, renderer))
-    add_batch_read_routes(router, batches=BatchReader(store), batch_list=BatchList(store), renderer=renderer)
+    add_batch_read_routes(
+        router,
+        batches=BatchReader(store, counts),
+        batch_list=BatchList(store, counts),
+        results=build_batch_results(),
+        renderer=renderer,
+        clock=clock,
+    )
     add_stream_routes(router, _build_stream_replay())
     add_usage_routes(router, build_usage_reader(), clock)
     add_queue_status_routes(router, _load_queue_status_reader)

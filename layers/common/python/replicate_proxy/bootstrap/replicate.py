@@ -33,9 +33,17 @@ _READ_LIMIT = RateLimit(2400, 200)
 def build_prediction_writers() -> PerAccount[UpstreamPredictionWriter]:
     """Return the clients of the dispatcher."""
     limiters = build_create_limiters()
+    batch_limiters = build_limiters(
+        "creates",
+        RateLimit(env[CREATES_PER_MINUTE], env[CREATES_BURST]),
+        reserve=env[CREATES_BURST] // 2,
+    )
     return PerAccount(
         lambda account: UpstreamPredictionWriter(
-            _build_retrying_client(account), build_circuit_breakers().of(account), limiters.of(account)
+            _build_retrying_client(account),
+            build_circuit_breakers().of(account),
+            limiters.of(account),
+            batch_limiters.of(account),
         )
     )
 

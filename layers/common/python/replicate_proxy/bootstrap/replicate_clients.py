@@ -28,9 +28,13 @@ def build_replicate_clients() -> PerAccount[ReplicateClient]:
     return PerAccount(_build_client)
 
 
-def build_limiters(name: str, limit: RateLimit) -> PerAccount[RateLimiter]:
-    """Return rate limiters that all functions share by this name."""
-    return PerAccount(lambda account: RateLimiter(build_control_table(), account.qualify(name), limit, clock))
+def build_limiters(name: str, limit: RateLimit, *, reserve: int = 0) -> PerAccount[RateLimiter]:
+    """Return rate limiters that all functions share by this name, with a reserve for other callers."""
+    return PerAccount(
+        lambda account: RateLimiter(
+            build_control_table(), account.qualify(name), limit, clock, reserve=reserve
+        )
+    )
 
 
 def build_client_with_token(token: str) -> ReplicateClient:

@@ -12,6 +12,9 @@ from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
+from replicate_proxy.batches.continuation import BatchContinuation
+from replicate_proxy.bootstrap.batch_starter import build_batch_starter
+from replicate_proxy.bootstrap.bulk_worker import build_bulk_continuation
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
 from replicate_proxy.bootstrap.control import build_control_table, build_delivery_pause_switch
 from replicate_proxy.bootstrap.deletion import build_deletion_store
@@ -22,7 +25,7 @@ from replicate_proxy.bootstrap.delivery import (
 )
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.job_stores import build_job_store
+from replicate_proxy.bootstrap.job_stores import build_job_store, build_large_batch_store
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_prediction_readers
@@ -37,6 +40,7 @@ from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.settings import (
+    BATCH_DISPATCH_QUEUE_URL,
     DELIVERIES_TABLE,
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
@@ -114,8 +118,14 @@ def build_sweep_lease() -> Lease:
     return Lease(build_control_table(), "sweep", clock)
 
 
+def start_workers() -> None:
+    """Have bulk operations and large batches go on, each by a function of its own."""
+    build_bulk_continuation().start_worker()
+    BatchContinuation(build_large_batch_store(), build_batch_starter(), clock).start_worker()
+
+
 def _build_reconciler() -> Reconciler:
-    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
+    queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL], env[BATCH_DISPATCH_QUEUE_URL])
     harvest_queue = SqsHarvestQueue(get_client("sqs"), env[HARVEST_QUEUE_URL])
 
     def resume_harvest(job: Job) -> None:

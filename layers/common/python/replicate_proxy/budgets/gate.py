@@ -74,6 +74,28 @@ class BudgetGate:
             raise self._refuse(hold, requests[0].correlation_id)
         return hold
 
+    def check_each(
+        self, requests: Sequence[JobRequest], principal: Principal
+    ) -> tuple[Hold | None, dict[int, ApiError]]:
+        """Return what those requests will reserve that fit, in their order, and the refusals of the others.
+
+        The hold is None without a budget, or if none of the requests fits.
+        """
+        states = self._store.list_states(_list_owners(principal), self._clock.now())
+        if not states:
+            return None, {}
+        taken: list[int] = []
+        refusals: dict[int, ApiError] = {}
+        for index, amount in enumerate(map(self._estimate, requests)):
+            after = Hold(principal.tenant, (amount,), _add(states, sum(taken)))
+            if after.find_exceeded() is None:
+                taken.append(amount)
+            else:
+                refusals[index] = _build_refusal(after)
+        if refusals:
+            self._alerts.publish(states, correlation_id=requests[0].correlation_id, is_exceeded=True)
+        return Hold(principal.tenant, tuple(taken), tuple(states)) if taken else None, refusals
+
     def create(self, jobs: Sequence[Job], hold: Hold, *, batch: Batch | None = None) -> Hold:
         """Write the jobs with their reservations, and return the hold with the windows after it.
 
@@ -133,15 +155,16 @@ def _list_owners(principal: Principal) -> list[BudgetOwner]:
 
 def _add_reservation(hold: Hold) -> Hold:
     """Return the hold with its windows after the reservation; warn about those that are nearly used up."""
-    total = hold.total_micro_usd
-    states = tuple(
-        replace(state, committed_micro_usd=state.committed_micro_usd + total) for state in hold.states
-    )
+    states = _add(hold.states, hold.total_micro_usd)
     for state in states:
         if state.is_used_to(_WARNING_PERCENTAGE):
             count(Metric.BUDGET_NEARLY_USED)
             logger.warning("budget nearly used up", **_describe(state))
     return replace(hold, states=states)
+
+
+def _add(states: Sequence[BudgetState], amount: int) -> tuple[BudgetState, ...]:
+    return tuple(replace(state, committed_micro_usd=state.committed_micro_usd + amount) for state in states)
 
 
 def _build_refusal(hold: Hold) -> ApiError:

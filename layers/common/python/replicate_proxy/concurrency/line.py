@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from replicate_proxy.concurrency.limits import ConcurrencyLimits
     from replicate_proxy.concurrency.model import Slots, WaitingJob
-    from replicate_proxy.concurrency.ports import CommandBatchQueue, SlotStore
+    from replicate_proxy.concurrency.ports import SlotStore
+    from replicate_proxy.ports import CommandQueue
 
 # Jobs that were granted a slot are still in line if whoever granted it has crashed: a few more are read.
 _MARGIN = 10
@@ -29,7 +30,7 @@ class Line:
     repeats the message, which is harmless, and loses nothing.
     """
 
-    def __init__(self, store: SlotStore, limits: ConcurrencyLimits, queue: CommandBatchQueue) -> None:
+    def __init__(self, store: SlotStore, limits: ConcurrencyLimits, queue: CommandQueue) -> None:
         self._store = store
         self._limits = limits
         self._queue = queue
@@ -71,7 +72,16 @@ class Line:
 
     def _send(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
         self._queue.send_all(
-            [DispatchCommand(DispatchKind.SUBMIT, job.tenant, job.job_id, job.correlation_id) for job in jobs]
+            [
+                DispatchCommand(
+                    DispatchKind.SUBMIT,
+                    job.tenant,
+                    job.job_id,
+                    job.correlation_id,
+                    is_batched=job.is_batched,
+                )
+                for job in jobs
+            ]
         )
         self._store.leave_line(limit_name, jobs)
         logger.info("waiting jobs sent", limit=limit_name, jobs=len(jobs))

@@ -53,12 +53,21 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A job in the line of a limit. IDs sort by time of acceptance, and so does the line."""
+    """A job in the line of a limit. IDs sort by time of acceptance, and so does the line.
+
+    Jobs of large batches come after all others.
+    """
 
     tenant: str
     job_id: str
     correlation_id: str
     expires_at: int | None = None
+    is_batched: bool = False
+
+    @property
+    def position(self) -> str:
+        """What the line is sorted by."""
+        return f"~{self.job_id}" if self.is_batched else self.job_id
 
     @property
     def holder(self) -> str:
@@ -66,7 +75,8 @@ class WaitingJob:
 
     @classmethod
     def from_job(cls, job: Job) -> WaitingJob:
-        return cls(job.tenant, job.id, job.correlation_id, job.expires_at)
+        is_batched = job.batch_line is not None
+        return cls(job.tenant, job.id, job.correlation_id, job.expires_at, is_batched)
 
 
 def name_tenant_limit(tenant: str) -> str:

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from replicate_proxy.concurrency.model import Limit, Slots, WaitingJob
-    from replicate_proxy.contracts.commands import DispatchCommand
     from replicate_proxy.jobs.model import Job
 
 type TenantLimits = Mapping[str, int]
@@ -29,18 +28,10 @@ class TenantLimitStore(Protocol):
         ...
 
 
-class CommandBatchQueue(Protocol):
-    """The dispatch queue, for many commands at once."""
-
-    def send_all(self, commands: Sequence[DispatchCommand]) -> None:
-        """Send the commands. Raises RetryableError if any was not accepted."""
-        ...
-
-
 class LineReader(Protocol):
     """Reads about lines: how many wait ahead of a job."""
 
-    def count_ahead(self, limit_name: str, job_id: str, *, at_most: int) -> int:
+    def count_ahead(self, limit_name: str, position: str, *, at_most: int) -> int:
         """Return how many jobs of the line were accepted before this one, counting up to `at_most`."""
         ...
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.concurrency.ports import LineReader
     from replicate_proxy.ports import Clock, DocumentStore, JobStore
+    from replicate_proxy.services.batch_results import BatchResults
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobCreator
+    from replicate_proxy.services.large_batches import LargeBatchService
     from replicate_proxy.services.query import BatchReader
     from replicate_proxy.services.queue_status import QueueStatusReader
     from replicate_proxy.services.rendering import PredictionRenderer
@@ -36,6 +38,8 @@ class ConsoleServices:
     batches: BatchReader
     lines: LineReader
     queue_status: QueueStatusReader
+    large_batches: LargeBatchService
+    results: BatchResults
     endpoints: EndpointService
     redelivery: RedeliveryService
     deliveries: DeliveryStore

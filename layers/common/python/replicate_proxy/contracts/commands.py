@@ -30,7 +30,8 @@ class DispatchCommand:
     """Submit a job to Replicate, cancel its prediction there, or read its progress or its model's schema.
 
     It holds only IDs: the dispatcher reads the job's current record, so a command is never outdated. With
-    `replicate_id`, it cancels that prediction, unless it is the job's by now.
+    `replicate_id`, it cancels that prediction, unless it is the job's by now. `is_batched` is set for jobs of
+    large batches, which have a queue of their own, so that others do not wait for them.
     """
 
     kind: DispatchKind
@@ -38,10 +39,12 @@ class DispatchCommand:
     job_id: str
     correlation_id: str
     replicate_id: str = ""
+    is_batched: bool = False
 
     @classmethod
     def for_job(cls, kind: DispatchKind, job: Job) -> DispatchCommand:
-        return cls(kind, job.tenant, job.id, job.correlation_id)
+        is_batched = kind is DispatchKind.SUBMIT and job.batch_line is not None
+        return cls(kind, job.tenant, job.id, job.correlation_id, is_batched=is_batched)
 
     @classmethod
     def for_surplus(cls, job: Job, replicate_id: str) -> DispatchCommand:
@@ -49,7 +52,10 @@ class DispatchCommand:
         return cls(DispatchKind.CANCEL, job.tenant, job.id, job.correlation_id, replicate_id)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        fields = asdict(self)
+        if not self.is_batched:
+            del fields["is_batched"]
+        return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str) -> DispatchCommand:
@@ -62,6 +68,7 @@ class DispatchCommand:
                 job_id=str(fields["job_id"]),
                 correlation_id=str(fields.get("correlation_id", "")),
                 replicate_id=str(fields.get("replicate_id", "")),
+                is_batched=fields.get("is_batched") is True,
             )
         except (ValueError, TypeError, KeyError) as error:
             raise PermanentError(f"the message is not a dispatch command: {type(error).__name__}") from error

@@ -162,14 +162,16 @@ def _build_metrics(job: Job) -> dict[str, Any]:
 
 
 def _build_proxy_field(job: Job, files: Any, logs: Any) -> dict[str, Any]:
-    batch = {"batch_id": job.batch_id} if job.batch_id else {}
+    batch: dict[str, Any] = {"batch_id": job.batch_id} if job.batch_id else {}
+    if job.batch_line is not None:
+        batch |= {"batch_line": job.batch_line, "custom_id": job.custom_id}
     retried = {"retried_from": job.retried_from} if job.retried_from else {}
     metadata = {"metadata": dict(job.metadata)} if job.metadata else {}
     requested = {"requested_model": job.requested_model} if job.requested_model else {}
     warnings = {"warnings": list(job.warnings)} if job.warnings else {}
     is_waiting = job.status is JobStatus.QUEUED and job.waiting is not None
     waiting = {"waiting": _build_waiting(job.waiting)} if is_waiting and job.waiting else {}
-    cost = {"cost": _build_cost(job.cost, job.account)} if job.cost else {}
+    cost = {"cost": build_cost(job.cost, job.account)} if job.cost else {}
     expiry = {"expires_at": format_timestamp(job.delete_at)} if job.delete_at else {}
     account = {"replicate_account": job.replicate_account} if job.replicate_account else {}
     return {
@@ -204,7 +206,8 @@ def _describe_stream(job: Job) -> str:
     return "not_known_yet" if job.status in _BEFORE_SUBMISSION else "not_supported"
 
 
-def _build_cost(cost: Cost, account: Account) -> dict[str, Any]:
+def build_cost(cost: Cost, account: Account) -> dict[str, Any]:
+    """Return what a job cost, or why that is not known."""
     billed_to = {} if account.is_shared else {"billed_to": "tenant"}
     if cost.micro_usd is None:
         return {"usd": None, "reason": cost.reason, **billed_to}
@@ -243,5 +246,5 @@ def _build_past_attempt(past_attempt: PastAttempt, account: Account) -> dict[str
         **({"target": past_attempt.target} if past_attempt.target else {}),
         "error": past_attempt.error,
         "ended_at": format_timestamp(past_attempt.ended_at),
-        **({"cost": _build_cost(past_attempt.cost, account)} if past_attempt.cost else {}),
+        **({"cost": build_cost(past_attempt.cost, account)} if past_attempt.cost else {}),
     }

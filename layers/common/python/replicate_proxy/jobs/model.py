@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from replicate_proxy.batches.model import LargeBatch
+
 
 class JobStatus(StrEnum):
     """The states of a job; `jobs.state_machine` has the transitions."""
@@ -286,6 +288,9 @@ class Job:
     next_check_at: datetime | None = None
     key_id: str = ""
     batch_id: str | None = None
+    # Its line in the input file of a large batch, and the caller's name for it.
+    batch_line: int | None = None
+    custom_id: str | None = None
     # The ended job that an operator has retried by this one, and the one that retries this one.
     retried_from: str | None = None
     retried_as: str | None = None
@@ -383,12 +388,18 @@ MAX_BATCH_JOBS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The jobs of one batch request. The record never changes: each job has its own status."""
+    """The jobs of one batch request.
+
+    `job_ids` are those of a batch that was created as a whole: its record never changes, as each job has its
+    own status. The jobs of a large batch come from a file, and its record has the progress of that.
+    """
 
     tenant: str
     id: str
     created_at: datetime
     public_base_url: str
-    job_ids: tuple[str, ...]
+    job_ids: tuple[str, ...] = ()
     idempotency_hash: str | None = None
     expires_at: int | None = None
+    large: LargeBatch | None = None
+    revision: int = 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from replicate_proxy.concurrency.ports import SlotStore, TenantLimits, TenantLimitStore
 
 # Beyond every ID, so that the whole line is counted.
-_LAST_ID = "~"
+_LAST_POSITION = "~~"
 _MAX_COUNTED = 1000
 _MAX_LISTED = 100
 
@@ -125,5 +125,5 @@ class ConcurrencyService:
             name,
             self._limits.find_max(name),
             len(self._store.read(name).holders),
-            self._store.count_ahead(name, _LAST_ID, at_most=_MAX_COUNTED),
+            self._store.count_ahead(name, _LAST_POSITION, at_most=_MAX_COUNTED),
         )

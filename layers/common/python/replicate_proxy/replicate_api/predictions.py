@@ -6,6 +6,7 @@ sweep, and for the dispatcher what is not urgent.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,11 @@ _MAX_READ_WAIT_SECONDS = 2.0
 """Reads get slots at tens per second. If the wait is longer, leave it to the next sweep."""
 
 
+_MAX_BATCH_WAIT_SECONDS = 5.0
+_MAX_BATCH_WAITS = 4
+"""How long, and how often, a job of a large batch waits for its slot. The function's timeout is a minute."""
+
+
 class CreateDelay(NamedTuple):
     """How long a create request has to wait, and why."""
 
@@ -41,21 +47,44 @@ class CreateDelay(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPredictionWriter:
-    """Creates and cancels predictions."""
+    """Creates and cancels predictions.
+
+    `batch_limiter` hands out the slots that jobs of large batches may take; they wait for one by `sleep`.
+    """
 
     client: RetryingClient
     breaker: CircuitBreaker
     rate_limiter: RateLimiter
+    batch_limiter: RateLimiter | None = None
+    sleep: Callable[[float], None] = time.sleep
+
+    def acquire_batch_slot(self) -> CreateDelay | None:
+        """Do the same for a job of a large batch, but wait for the slot as long as that takes some seconds.
+
+        Thousands of such jobs wait at a time: a message and a save of the job for each wait would cost more.
+        """
+        delay = None
+        for _ in range(_MAX_BATCH_WAITS):
+            delay = self._acquire_slot(self.batch_limiter or self.rate_limiter)
+            if delay is None or delay.reason is not WaitReason.RATE_LIMIT:
+                break
+            if delay.seconds > _MAX_BATCH_WAIT_SECONDS:
+                break
+            self.sleep(delay.seconds)
+        return delay
 
     def acquire_create_slot(self) -> CreateDelay | None:
         """Return None if a create may be sent now, else how long to wait (open breaker or rate limit)."""
+        return self._acquire_slot(self.rate_limiter)
+
+    def _acquire_slot(self, rate_limiter: RateLimiter) -> CreateDelay | None:
         try:
             self.breaker.raise_if_open()
         except BreakerOpenError as error:
             delay_seconds = error.retry_after or 1.0
             logger.info("create postponed", reason="circuit breaker is open", delay_seconds=delay_seconds)
             return CreateDelay(delay_seconds, WaitReason.CIRCUIT_OPEN)
-        delay_seconds = self.rate_limiter.acquire_slot()
+        delay_seconds = rate_limiter.acquire_slot()
         if delay_seconds <= 0:
             return None
         logger.info("create postponed", reason="rate limit is used up", delay_seconds=delay_seconds)

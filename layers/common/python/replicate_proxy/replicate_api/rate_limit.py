@@ -10,7 +10,7 @@ short bursts above).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -94,13 +94,20 @@ class RateLimitState:
 
 
 class RateLimiter:
-    """Hands out the slots of one rate limit. A call costs one write, or two if the cached record is stale."""
+    """Hands out the slots of one rate limit. A call costs one write, or two if the cached record is stale.
 
-    def __init__(self, table: ControlTable, name: str, limit: RateLimit, clock: Clock) -> None:
+    Callers with a `reserve` leave so many slots of the burst to others, which share the limit by its name.
+    Those who were rejected wait in a line of their own then.
+    """
+
+    def __init__(
+        self, table: ControlTable, name: str, limit: RateLimit, clock: Clock, *, reserve: int = 0
+    ) -> None:
         self._table = table
         self._key = f"RATE#{name}"
-        self._limit = limit
+        self._limit = replace(limit, burst=max(limit.burst - reserve, 1))
         self._clock = clock
+        self._retry_attribute = "reserved_retry_at" if reserve else "retry_at"
         self._record = RateLimitRecord()
 
     def acquire_slot(self, slots: int = 1) -> float:
@@ -159,7 +166,7 @@ class RateLimiter:
                     return self._reject(now, wait_ms)
                 self._take_slots(now, slots)
             except ConditionFailedError as error:
-                self._record = RateLimitRecord.parse(error.record)
+                self._record = self._parse(error.record)
             else:
                 return 0.0
         return self._record.get_interval_ms(self._now_ms(), self._limit) / 1000
@@ -191,19 +198,23 @@ class RateLimiter:
     def _reject(self, now: int, wait_ms: int) -> float:
         # The usual interval applies also while the limit is reduced, as the reduction may end before a queue
         # that is spread over the reduced interval.
+        name = self._retry_attribute
         if self._record.retry_at > now:
-            expression, condition = "SET retry_at = retry_at + :interval_ms", "retry_at > :now"
+            expression, condition = f"SET {name} = {name} + :interval_ms", f"{name} > :now"
             values = {"interval_ms": self._limit.interval_ms, "now": now}
         else:
-            expression = "SET retry_at = :retry_at"
-            condition = "attribute_not_exists(retry_at) OR retry_at <= :now"
+            expression = f"SET {name} = :retry_at"
+            condition = f"attribute_not_exists({name}) OR {name} <= :now"
             values = {"retry_at": now + wait_ms, "now": now}
         self._update(expression, values, condition=condition)
         return min(max(self._record.retry_at - now, wait_ms) / 1000, MAX_MESSAGE_DELAY_SECONDS)
 
     def _update(self, expression: str, values: Mapping[str, int], *, condition: str | None = None) -> None:
         attributes = self._table.update(self._key, expression, values, condition=condition)
-        self._record = RateLimitRecord.parse(attributes)
+        self._record = self._parse(attributes)
+
+    def _parse(self, attributes: Mapping[str, Any]) -> RateLimitRecord:
+        return RateLimitRecord.parse({**attributes, "retry_at": attributes.get(self._retry_attribute, 0)})
 
     def _now_ms(self) -> int:
         return round(self._clock.now().timestamp() * 1000)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicate_proxy.services.query import BatchState
+from replicate_proxy.services.query import BatchState, read_batch_state
 
 if TYPE_CHECKING:
+    from replicate_proxy.batches.ports import BatchCountReader
     from replicate_proxy.ports import BatchStore
 
 _PARALLEL_READS = 8
@@ -23,14 +25,15 @@ class BatchListPage(NamedTuple):
 class BatchList:
     """Lists the batches of a tenant, or of all, by an index."""
 
-    def __init__(self, store: BatchStore) -> None:
+    def __init__(self, store: BatchStore, counts: BatchCountReader | None = None) -> None:
         self._store = store
+        self._counts = counts
 
     def read(self, tenant: str | None, *, before_id: str | None, limit: int) -> BatchListPage:
         """Return a page. What it reads does not depend on how many batches are stored."""
         batches = self._store.list_batches(tenant, before_id=before_id, limit=limit + 1)
         shown = batches[:limit]
         with ThreadPoolExecutor(_PARALLEL_READS) as executor:
-            jobs = executor.map(self._store.list_jobs, shown)
-            states = tuple(BatchState(batch, found) for batch, found in zip(shown, jobs, strict=True))
+            read = partial(read_batch_state, store=self._store, counts=self._counts)
+            states = tuple(executor.map(read, shown))
         return BatchListPage(states, shown[-1].id if len(batches) > limit else None)

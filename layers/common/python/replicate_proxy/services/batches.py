@@ -6,14 +6,14 @@ import hashlib
 import math
 from typing import TYPE_CHECKING, Protocol
 
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
-from replicate_proxy.observability import Metric, count
+from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
 from replicate_proxy.services.ingest import (
     claim_idempotency_key,
-    enqueue_submission,
     find_reserved_id,
     log_job_accepted,
 )
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.batches.ports import BatchCountReader
     from replicate_proxy.budgets.gate import BudgetGate
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import CommandQueue
@@ -61,8 +62,10 @@ class BatchService:
         budgets: BudgetGate | None = None,
         check_input: CheckInput = accept_all,
         checkpoint: Checkpoint = no_checkpoint,
+        counts: BatchCountReader | None = None,
     ) -> None:
         self._store = store
+        self._counts = counts
         self._idempotency = idempotency
         self._factory = factory
         self._queue = queue
@@ -119,9 +122,12 @@ class BatchService:
             detail = "Too many predictions in batches; each counts as one request"
             raise ApiError(429, "Too many requests", detail, retry_after=math.ceil(delay_seconds))
 
-    def cancel(self, tenant: str, batch_id: str) -> BatchState:
-        """Request the cancel of every job that is not final. Raises NotFoundError."""
-        state = BatchReader(self._store).get(tenant, batch_id)
+    def get(self, tenant: str, batch_id: str) -> BatchState:
+        """Return the batch with its jobs or counts. Raises NotFoundError."""
+        return BatchReader(self._store, self._counts).get(tenant, batch_id)
+
+    def cancel(self, state: BatchState) -> BatchState:
+        """Request the cancel of every job that is not final."""
         for job in state.jobs:
             if not job.is_terminal:
                 self._canceler.request_cancel(job)
@@ -179,10 +185,11 @@ class BatchService:
         return batch, jobs
 
     def _enqueue(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            # Stop at the first failed send (each timeout takes seconds); the sweep queues the rest.
-            if not enqueue_submission(self._queue, job):
-                break
+        commands = [DispatchCommand.for_job(DispatchKind.SUBMIT, job) for job in jobs]
+        try:
+            self._queue.send_all(commands)
+        except RetryableError as error:
+            logger.warning("queueing failed, left to the sweep", batch_id=jobs[0].batch_id, reason=str(error))
 
     def _replay(self, batch: Batch) -> BatchState:
         count(Metric.JOB_REPLAYED)

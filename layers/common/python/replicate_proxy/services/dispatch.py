@@ -99,6 +99,10 @@ class PredictionClient(PredictionEnder, Protocol):
         """Return how long a create has to wait; None reserves a place in the rate limit."""
         ...
 
+    def acquire_batch_slot(self) -> CreateDelay | None:
+        """Do the same for a job of a large batch, which leaves some places to others."""
+        ...
+
 
 class ModelRecorder(Protocol):
     """Records what Replicate's response to a create says about the model. Does not raise."""
@@ -137,6 +141,7 @@ class Dispatcher:
         streams: StreamUrlBuilder | None = None,
         find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
         concurrency: ConcurrencyGate | None = None,
+        is_batch_canceled: Callable[[str, str], bool] = lambda _tenant, _batch_id: False,
         find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
@@ -153,6 +158,7 @@ class Dispatcher:
         self._schemas = schemas
         self._streams = streams
         self._find_pause = find_pause
+        self._is_batch_canceled = is_batch_canceled
         self._concurrency = concurrency or NoLimits()
         self._find_account = find_account
         self._lease_seconds = lease_seconds
@@ -204,7 +210,10 @@ class Dispatcher:
     def _find_end_before_sending(self, job: Job) -> EndedByProxy | None:
         """Return the change that ends a job that must not be sent any more, else None."""
         now = self._clock.now()
-        if job.cancel_requested_at is not None:
+        is_canceled = job.cancel_requested_at is not None
+        if not is_canceled and job.batch_id is not None and job.batch_line is not None:
+            is_canceled = self._is_batch_canceled(job.tenant, job.batch_id)
+        if is_canceled:
             return EndedByProxy.decide(job, JobStatus.CANCELED, EndReason.CANCEL_REQUESTED)
         if job.deadline is not None and job.deadline <= now:
             return EndedByProxy.decide(
@@ -236,7 +245,8 @@ class Dispatcher:
             if is_fallback_due(job, self._clock.now()):
                 self._start_fallback(job, QueueTimeExceeded(attempt=job.attempt))
             return
-        delay = self._get_client(job.account).acquire_create_slot()
+        client = self._get_client(job.account)
+        delay = client.acquire_create_slot() if job.batch_line is None else client.acquire_batch_slot()
         if delay is None:
             self._submit(job, limits)
             return

@@ -228,7 +228,7 @@ class JobFactory:
     ) -> None:
         self._documents = documents
         self._timeouts = timeouts
-        self._retention = timedelta(days=timeouts.retention_days)
+        self.retention = timedelta(days=timeouts.retention_days)
         self._find_stream_url = find_stream_url
 
     def build_job(
@@ -275,7 +275,7 @@ class JobFactory:
             stream_url=self._find_stream_url(submission, principal.tenant, job_id),
             warnings=request.warnings,
             timeline={TimelineStep.ACCEPTED: now},
-            delete_at=now + timedelta(seconds=request.retention_seconds or self._retention.total_seconds()),
+            delete_at=now + timedelta(seconds=request.retention_seconds or self.retention.total_seconds()),
             deletes_files=request.retention_seconds is not None,
             idempotency_hash=hash_idempotency_key(request.idempotency_key),
             expires_at=self.calculate_expiry(now),
@@ -283,7 +283,7 @@ class JobFactory:
 
     def calculate_expiry(self, now: datetime) -> int:
         """Return when DynamoDB may delete a record created now, in seconds since 1970."""
-        return int((now + self._retention + _BACKSTOP_DELAY).timestamp())
+        return int((now + self.retention + _BACKSTOP_DELAY).timestamp())
 
 
 def prediction_deleted() -> ApiError:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # So many of the newest predictions are looked at.
 MAX_STATUS_JOBS = 1000
 # Beyond every ID, so that the whole line is counted.
-_LAST_ID = "~"
+_LAST_POSITION = "~~"
 _MAX_IN_LINE = 1000
 _MAX_TENANTS = 500
 STATUS_CACHE_SECONDS = 3.0
@@ -137,5 +137,5 @@ class QueueStatusReader:
         max_concurrency = self.find_max(name)
         if max_concurrency is None:
             return None
-        in_line = self.slots.count_ahead(name, _LAST_ID, at_most=_MAX_IN_LINE)
+        in_line = self.slots.count_ahead(name, _LAST_POSITION, at_most=_MAX_IN_LINE)
         return LimitUse(max_concurrency, len(self.slots.read(name).holders), in_line)

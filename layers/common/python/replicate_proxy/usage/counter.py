@@ -7,7 +7,6 @@ job is written in one transaction with the counters, so that a repeated change c
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import batched
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import ConflictError, RetryableError
@@ -15,7 +14,7 @@ from replicate_proxy.observability import logger
 from replicate_proxy.usage.model import EndedJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from replicate_proxy.ports import Clock
     from replicate_proxy.usage.model import UsageKey
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.model import JobChange
 
 # A transaction has at most 100 items (Amazon DynamoDB API Reference, TransactWriteItems): per job a mark, an
-# entry, and four budget windows.
+# entry, and four budget windows; and the counts of four large batches.
 MAX_JOBS_PER_TRANSACTION = 16
+MAX_BATCHES_PER_TRANSACTION = 4
 _MAX_ATTEMPTS = 6
 _FIRST_BACKOFF_SECONDS = 0.05
 _MAX_KNOWN_KEYS = 10_000
@@ -46,7 +46,7 @@ class UsageCounter:
             for index, change in enumerate(changes)
             if change.new.is_terminal and (change.old is None or not change.old.is_terminal)
         }
-        for group in batched(ended.values(), MAX_JOBS_PER_TRANSACTION, strict=False):
+        for group in _group(ended.values()):
             try:
                 self._count_group([self._place(job) for _, job in group])
             except Exception:  # noqa: BLE001 - whatever went wrong, the stream must deliver these again
@@ -83,3 +83,18 @@ class UsageCounter:
                 self._known_keys.clear()
             self._known_keys.add(key)
         return job
+
+
+def _group(ended: Iterable[tuple[int, EndedJob]]) -> Iterator[list[tuple[int, EndedJob]]]:
+    """Yield the jobs in groups that one transaction holds."""
+    group: list[tuple[int, EndedJob]] = []
+    batches: set[tuple[str, str]] = set()
+    for index, job in ended:
+        batch = {(job.tenant, job.batch_id)} if job.batch_id is not None else set()
+        if len(group) == MAX_JOBS_PER_TRANSACTION or len(batches | batch) > MAX_BATCHES_PER_TRANSACTION:
+            yield group
+            group, batches = [], set()
+        group.append((index, job))
+        batches |= batch
+    if group:
+        yield group

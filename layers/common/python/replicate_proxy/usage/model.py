@@ -109,11 +109,14 @@ class EndedJob:
     id: str
     entry: UsageEntry
     settlements: tuple[Settlement, ...] = ()
+    # The large batch whose progress it is, if it is a job of one.
+    batch_id: str | None = None
 
     @classmethod
     def from_job(cls, job: Job) -> Self:
         entry = UsageEntry(UsageKey.from_job(job), UsageCounts.from_job(job))
-        return cls(job.tenant, job.id, entry, settle_reservation(job))
+        batch_id = job.batch_id if job.batch_line is not None else None
+        return cls(job.tenant, job.id, entry, settle_reservation(job), batch_id)
 
 
 def settle_reservation(job: Job) -> tuple[Settlement, ...]:

@@ -29,12 +29,13 @@ _KEY_PART = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class EventKind(StrEnum):
-    """Replicate's four webhook events, in the order in which one change produces them, and our test event."""
+    """Replicate's four webhook events, in the order in which one change produces them, and ours."""
 
     START = "start"
     LOGS = "logs"
     OUTPUT = "output"
     COMPLETED = "completed"
+    BATCH_COMPLETED = "batch.completed"
     TEST = "test"
 
 

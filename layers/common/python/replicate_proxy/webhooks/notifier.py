@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.contracts.predictions import build_prediction_view
@@ -14,19 +14,15 @@ from replicate_proxy.observability import logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.events import JobEvent, derive_events, matches_event_filter, render_body
-from replicate_proxy.webhooks.model import (
-    PREDICTION_TARGET,
-    Delivery,
-    DeliveryStatus,
-    FailureReason,
-    StoredEvent,
-)
+from replicate_proxy.webhooks.model import Delivery, StoredEvent
+from replicate_proxy.webhooks.new_delivery import build_delivery
 from replicate_proxy.webhooks.retry_policy import restart_schedule
 from replicate_proxy.webhooks.status_events import build_status_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from replicate_proxy.contracts.events import Event
     from replicate_proxy.jobs.model import Document, Job
@@ -167,35 +163,16 @@ class Notifier:
         if job.webhook and matches_event_filter(job, event.kind):
             targets.append(None)
         targets += [endpoint for endpoint in endpoints if endpoint.subscribes_to(event.kind)]
-        return [self._build_delivery(job, event, now, endpoint) for endpoint in targets]
-
-    def _build_delivery(
-        self, job: Job, event: JobEvent, now: datetime, endpoint: Endpoint | None
-    ) -> Delivery:
-        """Return a delivery to an endpoint or, if it is None, to the prediction's own webhook.
-
-        A delivery to a disabled endpoint has failed already: it can be redelivered once the endpoint is
-        enabled.
-        """
-        is_disabled = endpoint is not None and not endpoint.is_enabled
-        return Delivery(
+        build = partial(
+            build_delivery,
             tenant=job.tenant,
             job_id=job.id,
-            sequence=event.sequence,
-            target=endpoint.id if endpoint is not None else PREDICTION_TARGET,
-            kind=event.kind,
-            message_id=event.message_id,
-            url=job.webhook if endpoint is None else None,
-            created_at=now,
-            schedule_started_at=now,
-            next_attempt_at=now,
-            due_at=None if is_disabled else now + timedelta(seconds=self._settings.requeue_after_seconds),
-            expires_at=self._settings.calculate_expiry(now),
-            status=DeliveryStatus.FAILED if is_disabled else DeliveryStatus.PENDING,
-            failure_reason=FailureReason.ENDPOINT_DISABLED if is_disabled else None,
-            finished_at=now if is_disabled else None,
+            webhook=job.webhook,
             correlation_id=job.correlation_id,
+            now=now,
+            settings=self._settings,
         )
+        return [build(event, endpoint) for endpoint in targets]
 
     def _render_event(self, job: Job, event: JobEvent, now: datetime) -> StoredEvent:
         view = build_prediction_view(

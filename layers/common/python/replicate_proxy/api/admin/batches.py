@@ -10,16 +10,17 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_id_cursor
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import is_tenant_name
-from replicate_proxy.contracts.predictions import build_batch_summary
 from replicate_proxy.errors import parameter_error
+from replicate_proxy.services.batch_views import summarize_batch
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
+    from replicate_proxy.ports import Clock
     from replicate_proxy.services.batch_list import BatchList
 
 
-def add_admin_batch_routes(router: Router, batches: BatchList) -> None:
+def add_admin_batch_routes(router: Router, batches: BatchList, clock: Clock) -> None:
     """Register `GET /admin/batches`."""
 
     @router.get("/admin/batches", query=("tenant", "limit", "cursor"))
@@ -30,9 +31,7 @@ def add_admin_batch_routes(router: Router, batches: BatchList) -> None:
             raise parameter_error("tenant", TENANT_NAME_RULE)
         before_id = decode_id_cursor(request.query.get("cursor") or None)
         found = batches.read(tenant, before_id=before_id, limit=parse_batch_limit(request))
-        results = [
-            {"tenant": state.batch.tenant, **build_batch_summary(state.batch, state.jobs)}
-            for state in found.states
-        ]
+        now = clock.now()
+        results = [{"tenant": state.batch.tenant, **summarize_batch(state, now)} for state in found.states]
         position = (found.next_before_id,) if found.next_before_id else None
         return json_response(200, build_page(request, results, position))

@@ -96,7 +96,7 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     add_model_entry_routes(router, services.model_entries)
     add_concurrency_routes(router, services.concurrency)
     add_dead_letter_routes(router, services.dead_letters)
-    add_admin_batch_routes(router, services.batches)
+    add_admin_batch_routes(router, services.batches, services.clock)
     add_status_routes(router, services.queues, services.replicate)
     add_replay_routes(router, services.replays)
     add_breaker_routes(router, services.breaker)

@@ -87,6 +87,21 @@ class BatchEntryBody(CreatePredictionBody):
         return self
 
 
+class BatchLineBody(BatchEntryBody):
+    """One line of the input file of a large batch."""
+
+    custom_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class CreateLargeBatchBody(RequestBody):
+    """A batch from a file. The webhook is sent once, when the batch is completed."""
+
+    model_config = ConfigDict(strict=True)
+
+    input_file: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    webhook: _Url | None = None
+
+
 class CreateBatchBody(RequestBody):
     """A batch. `webhook` and `webhook_events_filter` apply to entries without a webhook of their own."""
 

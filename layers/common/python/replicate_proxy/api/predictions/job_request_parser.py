@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from replicate_proxy.api.http import Request
 from replicate_proxy.api.predictions.allowed_models import check_allowed_models
 from replicate_proxy.api.predictions.bodies import (
+    BatchLineBody,
     CreateBatchBody,
+    CreateLargeBatchBody,
     CreatePredictionBody,
     CreatePredictionByVersionBody,
     is_name,
@@ -33,6 +35,7 @@ from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.ingest import JobRequest
+from replicate_proxy.services.large_batches import LargeBatchRequest
 
 if TYPE_CHECKING:
     from replicate_proxy.api.predictions.bodies import BatchEntryBody
@@ -133,16 +136,7 @@ class JobRequestParser:
         body = parse_body(
             CreatePredictionBody, {name: value for name, value in fields.items() if value is not None}
         )
-        original = Request(
-            method="POST",
-            resource="",
-            path="",
-            path_params={},
-            query={},
-            headers={"x-correlation-id": job.correlation_id},
-            body=b"",
-            public_base_url=job.public_base_url,
-        )
+        original = _rebuild_request(job.public_base_url, job.correlation_id)
         job_request = self._build_job_request(original, body, submission, principal)
         limit = job.deadline - job.created_at if job.deadline else None
         retention = job.delete_at - job.created_at if job.delete_at and job.deletes_files else None
@@ -154,6 +148,33 @@ class JobRequestParser:
             retention_seconds=round(retention.total_seconds()) if retention else None,
             idempotency_key=job.id,
             retried_from=job.id,
+        )
+
+    def parse_line(
+        self, body: Any, principal: Principal, *, public_base_url: str, correlation_id: str
+    ) -> tuple[str, JobRequest]:
+        """Return the custom ID and the job request of a line of a large batch."""
+        self._check_pause(principal.tenant)
+        line = parse_body(BatchLineBody, body)
+        request = _rebuild_request(public_base_url, correlation_id)
+        return line.custom_id, self._build_job_request(
+            request, line, _build_entry_submission(line), principal
+        )
+
+    def parse_large_batch(self, request: Request, principal: Principal) -> LargeBatchRequest | None:
+        """Return the request if the body of `POST /v1/batches` names an input file, else None."""
+        body = self._parse_json(request)
+        if not isinstance(body, dict) or "input_file" not in body:
+            return None
+        self._check_pause(principal.tenant)
+        parsed = parse_body(CreateLargeBatchBody, body)
+        self._check_webhook("webhook", parsed.webhook)
+        return LargeBatchRequest(
+            input_file=parsed.input_file,
+            webhook=parsed.webhook,
+            public_base_url=request.base_url,
+            correlation_id=parse_correlation_id(request),
+            **_parse_headers(request, self._settings),
         )
 
     def parse_batch(self, request: Request, principal: Principal) -> tuple[list[JobRequest], str | None]:
@@ -240,6 +261,20 @@ class JobRequestParser:
             parse_url(webhook, self._settings.webhook_addresses)
         except ForbiddenUrlError as error:
             raise field_error(name, error.reason, error_type="forbidden_url") from error
+
+
+def _rebuild_request(public_base_url: str, correlation_id: str) -> Request:
+    """Return the request that something was accepted with, as far as it is still known."""
+    return Request(
+        method="POST",
+        resource="",
+        path="",
+        path_params={},
+        query={},
+        headers={"x-correlation-id": correlation_id},
+        body=b"",
+        public_base_url=public_base_url,
+    )
 
 
 def build_submission(kind: SubmissionKind, path_params: Mapping[str, str]) -> Submission:

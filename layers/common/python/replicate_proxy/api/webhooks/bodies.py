@@ -14,7 +14,8 @@ _DAY_SECONDS = 24 * 3600
 _MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
 
 _Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-_Events = Annotated[tuple[Literal["start", "output", "logs", "completed"], ...], Field(max_length=4)]
+_Event = Literal["start", "output", "logs", "completed", "batch.completed"]
+_Events = Annotated[tuple[_Event, ...], Field(max_length=5)]
 _Description = Annotated[str, StringConstraints(max_length=500)]
 
 

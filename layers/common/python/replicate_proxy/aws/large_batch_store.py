@@ -1,0 +1,169 @@
+"""Large batches in the jobs table, and marks by which the worker finds those that are due.
+
+| pk                     | sk                             | item                                          |
+|------------------------|--------------------------------|-----------------------------------------------|
+| BATCH#<tenant>#<batch> | BATCH                          | the batch, see `aws.job_records`              |
+| BATCHES#DUE            | <due at>#<tenant>#<batch>      | when the worker looks at the batch next       |
+
+What the usage function counts is in the table of usage, see `aws.usage_store`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws.batch_store import batch_from_record, record_from_batch
+from replicate_proxy.aws.dynamodb import (
+    batch_get_records,
+    from_item,
+    get_record,
+    put_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
+from replicate_proxy.aws.job_records import (
+    batch_key,
+    idempotency_key,
+    is_deletion,
+    job_from_record,
+    job_key,
+    record_from_job,
+)
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.errors import ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+    from replicate_proxy.jobs.model import Batch, Job
+
+_DUE = "BATCHES#DUE"
+
+
+class DynamoLargeBatchStore:
+    """The LargeBatchStore port."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def create(self, batch: Batch) -> Batch:
+        created = replace(batch, revision=1)
+        with translate_dynamodb_errors("create batch"):
+            self._client.transact_write_items(
+                TransactItems=[
+                    self._build_put(record_from_batch(created), "attribute_not_exists(pk)"),
+                    self._build_put(_build_mark(created)),
+                ]
+            )
+        return created
+
+    def get(self, tenant: str, batch_id: str) -> Batch | None:
+        record = get_record(self._client, self._table, batch_key(tenant, batch_id), "read batch")
+        return batch_from_record(record) if record else None
+
+    def replace(self, batch: Batch) -> Batch:
+        saved = replace(batch, revision=batch.revision + 1)
+        values = {":revision": batch.revision}
+        put_record(
+            self._client,
+            self._table,
+            record_from_batch(saved),
+            "save batch",
+            condition="revision = :revision",
+            values=values,
+        )
+        return saved
+
+    def has_due(self, now: datetime) -> bool:
+        return bool(self._list_marks(now, limit=1))
+
+    def list_due(self, now: datetime, *, limit: int) -> Sequence[Batch]:
+        """Return the batches of the marks. A mark that is not that of its batch any more is put right."""
+        due: dict[str, Batch] = {}
+        for name in self._list_marks(now, limit=limit):
+            _, tenant, batch_id = name.split("#")
+            batch = self.get(tenant, batch_id)
+            if batch is None or batch.large is None:
+                self._delete({"pk": _DUE, "sk": name})
+            elif _name_mark(batch) != name:
+                self._move_mark(batch, name)
+            else:
+                due[batch.id] = batch
+        return list(due.values())
+
+    def _list_marks(self, now: datetime, *, limit: int) -> list[str]:
+        with translate_dynamodb_errors("list due batches"):
+            response = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk < :now",
+                ExpressionAttributeValues={
+                    ":pk": to_value(_DUE),
+                    ":now": to_value(f"{format_timestamp(now)}~"),
+                },
+                ConsistentRead=True,
+                Limit=limit,
+            )
+        return [str(from_item(item)["sk"]) for item in response["Items"]]
+
+    def find_jobs(self, tenant: str, job_ids: Sequence[str]) -> Mapping[str, Job | None]:
+        keys = [to_item(job_key(tenant, job_id)) for job_id in job_ids]
+        records = batch_get_records(self._client, self._table, keys, "read jobs of batch", consistent=True)
+        return {
+            str(record["pk"]).rpartition("#")[2]: None if is_deletion(record) else job_from_record(record)
+            for record in records
+        }
+
+    def create_jobs(self, jobs: Sequence[Job]) -> None:
+        # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
+        with translate_dynamodb_errors("create jobs of batch"):
+            self._client.transact_write_items(
+                TransactItems=[
+                    self._build_put(record_from_job(replace(job, revision=1)), "attribute_not_exists(pk)")
+                    for job in jobs
+                ]
+            )
+
+    def remove(self, batch: Batch) -> None:
+        if batch.idempotency_hash is not None:
+            self._delete(
+                idempotency_key(batch.tenant, batch.idempotency_hash),
+                ConditionExpression="reserved_id = :id",
+                ExpressionAttributeValues={":id": to_value(batch.id)},
+            )
+        self._delete(batch_key(batch.tenant, batch.id))
+        self._delete({"pk": _DUE, "sk": _name_mark(batch)})
+
+    def _move_mark(self, batch: Batch, name: str) -> None:
+        """Put the new mark before the old one is deleted: a crash in between leaves both."""
+        with translate_dynamodb_errors("mark batch"):
+            self._client.put_item(TableName=self._table, Item=to_item(_build_mark(batch)))
+        self._delete({"pk": _DUE, "sk": name})
+
+    def _delete(self, key: Mapping[str, str], **options: Any) -> None:
+        try:
+            with translate_dynamodb_errors("delete rows of batch"):
+                self._client.delete_item(TableName=self._table, Key=to_item(key), **options)
+        except ConflictError:
+            return
+
+    def _build_put(self, record: Mapping[str, Any], condition: str = "") -> TransactWriteItemTypeDef:
+        item: TransactWriteItemTypeDef = {"Put": {"TableName": self._table, "Item": to_item(record)}}
+        if condition:
+            item["Put"]["ConditionExpression"] = condition
+        return item
+
+
+def _build_mark(batch: Batch) -> dict[str, Any]:
+    return {"pk": _DUE, "sk": _name_mark(batch), "expires_at": batch.expires_at}
+
+
+def _name_mark(batch: Batch) -> str:
+    due_at = batch.large.due_at if batch.large is not None else batch.created_at
+    return f"{format_timestamp(due_at)}#{batch.tenant}#{batch.id}"

@@ -1,0 +1,265 @@
+"""Create the jobs of a slice of lines of an input file.
+
+The IDs of jobs derive from the batch and the line, and a job is only written if there is none, so a slice can
+be expanded again after a crash at any point. What applies to a create request applies to each line, by the
+same code: the parser, the validation of inputs, budgets and the factory of jobs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from replicate_proxy.auth.principal import Principal
+from replicate_proxy.batches.input_file import InputFile
+from replicate_proxy.batches.model import (
+    MAX_LINE_BYTES,
+    MAX_LINES,
+    SLICE_LINES,
+    Line,
+    LineStatus,
+    dump_lines,
+    name_lines_object,
+)
+from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
+from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, RetryableError
+from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.services.ingest import log_job_accepted
+from replicate_proxy.services.input_check import accept_all
+from replicate_proxy.strict_json import parse_strict_json
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from replicate_proxy.batches.input_file import RawLine
+    from replicate_proxy.batches.model import LargeBatch
+    from replicate_proxy.batches.ports import BatchObjects, LargeBatchStore
+    from replicate_proxy.budgets.gate import BudgetGate
+    from replicate_proxy.budgets.model import Hold
+    from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.jobs.timeouts import JobTimeouts
+    from replicate_proxy.ports import Clock, CommandQueue
+    from replicate_proxy.services.ingest import JobFactory, JobRequest
+    from replicate_proxy.services.input_check import CheckInput
+
+_MAX_ATTEMPTS = 5
+_SERVER_ERROR = 500
+# A queued job of a batch is one of thousands: its message is not lost because it is not handled in minutes.
+_CHECK_FACTOR = 30
+_MAX_ERROR_CHARACTERS = 1000
+_MAX_CUSTOM_ID_CHARACTERS = 128
+_MAX_INVALID_FIELDS = 5
+
+_TOO_MANY_LINES = f"The input file has more than {MAX_LINES} lines; those after them are ignored"
+_FILE_GONE = "The input file was deleted before all of its lines were read; the others are missing"
+
+
+class LineParser(Protocol):
+    """Validates a line as a create request: `api.predictions.job_request_parser`."""
+
+    def parse_line(
+        self, body: Any, principal: Principal, *, public_base_url: str, correlation_id: str
+    ) -> tuple[str, JobRequest]:
+        """Return the custom ID and the request. Raises an ApiError that names what is wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _ParsedLine:
+    """A line with its request, None if it gets no job."""
+
+    line: Line
+    request: JobRequest | None = None
+
+
+class BatchExpander:
+    """Expands batches, one slice at a time."""
+
+    def __init__(  # noqa: PLR0913 - what creates jobs, and where the lines are
+        self,
+        *,
+        store: LargeBatchStore,
+        objects: BatchObjects,
+        parser: LineParser,
+        factory: JobFactory,
+        queue: CommandQueue,
+        timeouts: JobTimeouts,
+        clock: Clock,
+        budgets: BudgetGate | None = None,
+        check_input: CheckInput = accept_all,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self._parser = parser
+        self._factory = factory
+        self._queue = queue
+        self._check_delay = timedelta(seconds=timeouts.queued_seconds * _CHECK_FACTOR)
+        self._clock = clock
+        self._budgets = budgets
+        self._check_input = check_input
+        self._checkpoint = checkpoint
+
+    def expand_slice(self, batch: Batch, large: LargeBatch) -> dict[str, Any]:
+        """Create the jobs of the next lines, and return what changes in the state of the batch.
+
+        The caller saves it; until then, nothing is lost or done twice if the slice is expanded again. Raises
+        RetryableError if the slice could not be finished.
+        """
+        file = InputFile(partial(self._objects.read_range, large.object_key), large.size_bytes)
+        try:
+            raw_lines = file.read_lines(large.position, SLICE_LINES)
+        except NotFoundError:
+            return {"position": large.size_bytes, "error": _FILE_GONE}
+        excess = large.lines + len(raw_lines) > MAX_LINES
+        raw_lines = raw_lines[: MAX_LINES - large.lines]
+        lines = self._expand(batch, large, raw_lines)
+        changes: dict[str, Any] = {"position": raw_lines[-1].end if raw_lines else large.position}
+        if excess:
+            changes = {"position": large.size_bytes, "error": _TOO_MANY_LINES}
+        if lines:
+            changes |= {
+                "slices": large.slices + 1,
+                "lines": large.lines + len(lines),
+                "created": large.created + sum(line.status is None for line in lines),
+                "rejected": large.rejected + sum(line.status is LineStatus.REJECTED for line in lines),
+                "skipped": large.skipped + sum(line.status is LineStatus.CANCELED for line in lines),
+            }
+        return changes
+
+    def _expand(self, batch: Batch, large: LargeBatch, raw_lines: Sequence[RawLine]) -> list[Line]:
+        if not raw_lines:
+            return []
+        principal = Principal(batch.tenant, large.key_id, models=large.models, has_budget=True)
+        parsed = [
+            self._parse(batch, large, principal, number, raw)
+            for number, raw in enumerate(raw_lines, start=large.lines + 1)
+        ]
+        lines = self._create_jobs(batch, principal, parsed)
+        self._objects.put(name_lines_object(batch.tenant, batch.id, large.slices), dump_lines(lines))
+        self._checkpoint("batch.lines_stored")
+        return lines
+
+    def _parse(
+        self, batch: Batch, large: LargeBatch, principal: Principal, number: int, raw: RawLine
+    ) -> _ParsedLine:
+        line = Line(number=number)
+        if raw.text is None:
+            return _reject(line, f"The line is longer than {MAX_LINE_BYTES} bytes")
+        if not raw.text.strip():
+            return _reject(line, "The line is empty")
+        try:
+            body = parse_strict_json(raw.text)
+        except (ValueError, RecursionError):
+            return _reject(line, "The line is not valid JSON")
+        line = replace(line, custom_id=_find_custom_id(body))
+        if large.cancel_requested_at is not None:
+            return _ParsedLine(replace(line, status=LineStatus.CANCELED, error="The batch was canceled"))
+        try:
+            custom_id, request = self._parser.parse_line(
+                body,
+                principal,
+                public_base_url=batch.public_base_url,
+                correlation_id=large.correlation_id,
+            )
+            request = replace(request, warnings=self._check_input(request))
+        except ApiError as error:
+            return _reject_by(line, error)
+        request = replace(
+            request,
+            image_options=large.image_options,
+            cancel_after_seconds=large.cancel_after_seconds,
+            retention_seconds=large.retention_seconds,
+            metadata=large.metadata,
+        )
+        return _ParsedLine(replace(line, custom_id=custom_id), request)
+
+    def _create_jobs(self, batch: Batch, principal: Principal, parsed: Sequence[_ParsedLine]) -> list[Line]:
+        """Write the jobs that are missing, send all that are queued, and return the lines."""
+        wanted = {each.line.derive_job_id(batch.id): each for each in parsed if each.request is not None}
+        refused: Mapping[int, Line] = {}
+        existing = self._store.find_jobs(batch.tenant, list(wanted)) if wanted else {}
+        created: list[Job] = []
+        for _ in range(_MAX_ATTEMPTS):
+            missing = {job_id: each for job_id, each in wanted.items() if job_id not in existing}
+            if not missing:
+                refused = {}
+                break
+            try:
+                created, refused = self._write(batch, principal, missing)
+                break
+            except ConflictError:
+                # Another worker, which has lost its lease, is at the same slice.
+                existing = self._store.find_jobs(batch.tenant, list(wanted))
+        else:
+            raise RetryableError("jobs of a batch keep appearing")
+        self._checkpoint("batch.jobs_stored")
+        queued = [job for job in existing.values() if job is not None and job.status is JobStatus.QUEUED]
+        commands = [DispatchCommand.for_job(DispatchKind.SUBMIT, job) for job in (*queued, *created)]
+        if commands:
+            self._queue.send_all(commands)
+        self._checkpoint("batch.jobs_enqueued")
+        return [refused.get(each.line.number, each.line) for each in parsed]
+
+    def _write(
+        self, batch: Batch, principal: Principal, missing: Mapping[str, _ParsedLine]
+    ) -> tuple[list[Job], dict[int, Line]]:
+        """Return the jobs that were written, and the lines that do not fit into a budget."""
+        entries = [(job_id, each.line, each.request) for job_id, each in missing.items() if each.request]
+        hold: Hold | None = None
+        refusals: dict[int, ApiError] = {}
+        if self._budgets is not None:
+            hold, refusals = self._budgets.check_each([request for *_, request in entries], principal)
+        refused = {
+            entries[index][1].number: _reject_by(entries[index][1], error).line
+            for index, error in refusals.items()
+        }
+        jobs = [
+            self._build_job(batch, principal, job_id, line, request)
+            for index, (job_id, line, request) in enumerate(entries)
+            if index not in refusals
+        ]
+        if jobs:
+            try:
+                if self._budgets is not None and hold is not None:
+                    self._budgets.create(jobs, hold)
+                else:
+                    self._store.create_jobs(jobs)
+            except ApiError as error:
+                raise RetryableError("others have used the budget meanwhile") from error
+        for job in jobs:
+            log_job_accepted(job)
+        return jobs, refused
+
+    def _build_job(
+        self, batch: Batch, principal: Principal, job_id: str, line: Line, request: JobRequest
+    ) -> Job:
+        job = self._factory.build_job(request, principal, job_id, batch.created_at, batch_id=batch.id)
+        return replace(
+            job,
+            batch_line=line.number,
+            custom_id=line.custom_id,
+            next_check_at=self._clock.now() + self._check_delay,
+        )
+
+
+def _find_custom_id(body: Any) -> str | None:
+    """Return the custom ID of a line that may be wrong in other respects."""
+    custom_id = body.get("custom_id") if isinstance(body, dict) else None
+    return custom_id[:_MAX_CUSTOM_ID_CHARACTERS] if isinstance(custom_id, str) else None
+
+
+def _reject(line: Line, error: str) -> _ParsedLine:
+    return _ParsedLine(replace(line, status=LineStatus.REJECTED, error=error))
+
+
+def _reject_by(line: Line, error: ApiError) -> _ParsedLine:
+    """Return the line with the error of a create request. Raises RetryableError for a temporary one."""
+    if error.status >= _SERVER_ERROR:
+        raise RetryableError(error.detail)
+    rejected = _reject(line, error.detail[:_MAX_ERROR_CHARACTERS])
+    fields = tuple(asdict(invalid) for invalid in error.invalid_fields[:_MAX_INVALID_FIELDS])
+    return replace(rejected, line=replace(rejected.line, invalid_fields=fields))

@@ -1,0 +1,105 @@
+"""The results of a large batch: a view of each line, in pages while it runs, and as a file at its end."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.batches.model import name_lines_object, name_results_object, parse_lines
+from replicate_proxy.contracts.large_batches import build_line_view
+from replicate_proxy.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_proxy.batches.model import LargeBatch, Line
+    from replicate_proxy.batches.ports import BatchObjects
+    from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.ports import DocumentStore, JobsById
+
+# S3 takes parts of at least 5 MiB, except for the last one (Amazon S3, multipart upload limits).
+PART_BYTES = 6 * 1024 * 1024
+# A larger output is left out, so that neither a page nor the memory of the writer is unbounded.
+MAX_OUTPUT_CHARACTERS = 250_000
+_PARALLEL_READS = 8
+
+
+class ResultReader:
+    """Reads the results of slices of lines."""
+
+    def __init__(self, objects: BatchObjects, jobs: JobsById, documents: DocumentStore) -> None:
+        self._objects = objects
+        self._jobs = jobs
+        self._documents = documents
+
+    def read_slice(self, batch: Batch, number: int) -> list[dict[str, Any]]:
+        """Return the views of the lines of a slice, in their order."""
+        lines = parse_lines(self._objects.read(name_lines_object(batch.tenant, batch.id, number)))
+        job_ids = [line.derive_job_id(batch.id) for line in lines if line.status is None]
+        jobs = self._jobs.get_many(batch.tenant, job_ids, consistent=True)
+        with ThreadPoolExecutor(_PARALLEL_READS) as executor:
+            return list(executor.map(partial(self._build_view, batch, jobs), lines))
+
+    def _build_view(self, batch: Batch, jobs: Mapping[str, Job], line: Line) -> dict[str, Any]:
+        job = jobs.get(line.derive_job_id(batch.id)) if line.status is None else None
+        view = build_line_view(batch, line, job)
+        if job is not None and job.output is not None:
+            try:
+                view["output"] = self._documents.load(job.output)
+            except NotFoundError:
+                # The job was deleted in between.
+                return build_line_view(batch, line, None)
+            if len(json.dumps(view["output"], ensure_ascii=False)) > MAX_OUTPUT_CHARACTERS:
+                return omit_output(view)
+        return view
+
+
+class ResultWriter:
+    """Writes the file of results by parts. One that is not saved is written again, with the same number."""
+
+    def __init__(self, reader: ResultReader, objects: BatchObjects, *, part_bytes: int = PART_BYTES) -> None:
+        self._reader = reader
+        self._objects = objects
+        self._part_bytes = part_bytes
+
+    def write_part(self, batch: Batch, large: LargeBatch) -> dict[str, Any]:
+        """Start the upload, write a part of it or complete it, and return what changes in the state.
+
+        An empty result says that the file is complete.
+        """
+        key = name_results_object(batch.tenant, batch.id)
+        if large.result_upload is None:
+            return {"result_upload": self._objects.start_upload(key)}
+        try:
+            if large.result_slice >= large.slices and large.result_parts:
+                self._objects.complete_upload(key, large.result_upload, large.result_parts)
+                return {}
+            number, body = self._read_part(batch, large)
+            tag = self._objects.upload_part(key, large.result_upload, len(large.result_parts) + 1, body)
+        except NotFoundError:
+            if self._objects.exists(key):
+                return {}
+            # The upload is gone, which takes a day: begin again.
+            return {"result_upload": None, "result_parts": (), "result_slice": 0}
+        return {"result_slice": number, "result_parts": (*large.result_parts, tag)}
+
+    def _read_part(self, batch: Batch, large: LargeBatch) -> tuple[int, bytes]:
+        """Return the number of the slice after the part, and the part."""
+        body, number = bytearray(), large.result_slice
+        while number < large.slices and len(body) < self._part_bytes:
+            for view in self._reader.read_slice(batch, number):
+                body += dump_view(view)
+            number += 1
+        return number, bytes(body)
+
+
+def omit_output(view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the view without its output, which the prediction itself still has."""
+    return {**view, "output": None, "omitted": ["output"]}
+
+
+def dump_view(view: Mapping[str, Any]) -> bytes:
+    """Return the view as a line of JSONL."""
+    return json.dumps(view, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"

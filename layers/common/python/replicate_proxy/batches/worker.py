@@ -1,0 +1,194 @@
+"""Works on large batches, step by step: expand, cancel, write the results, notify, and remove in the end.
+
+A step is small, and its progress is saved after it. A crash makes the next run repeat one step, which does
+nothing twice. All batches go on in turn, so that none waits for the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from replicate_proxy.batches.model import BatchPhase, name_lines_object, name_prefix, parse_lines
+from replicate_proxy.errors import ConflictError, ProxyError
+from replicate_proxy.observability import Metric, count_failure, logger
+from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from replicate_proxy.batches.expander import BatchExpander
+    from replicate_proxy.batches.model import LargeBatch
+    from replicate_proxy.batches.ports import BatchCountReader, BatchObjects, LargeBatchStore
+    from replicate_proxy.batches.results import ResultWriter
+    from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.ports import Clock, JobsById
+
+_MAX_BATCHES = 50
+_MAX_CONFLICTS = 5
+# The lease is renewed after each part of a run: a crash stops the work for as long as it lasts.
+_LEASE_DURATION = timedelta(seconds=60)
+_ROUND_DURATION = timedelta(seconds=30)
+
+
+class WorkerLease(Protocol):
+    """Keeps two workers from running at the same time."""
+
+    def hold(self, until: datetime) -> AbstractContextManager[bool]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWorker:
+    """Goes on with all batches that are due.
+
+    `notify` sends the webhook of a completed batch, under an ID that a repetition has again. `cancel`
+    requests the cancel of a job. `remove_objects` removes all with a prefix, and `remove_rows` the deliveries
+    and counts of a batch.
+    """
+
+    store: LargeBatchStore
+    objects: BatchObjects
+    jobs: JobsById
+    counts: BatchCountReader
+    expander: BatchExpander
+    writer: ResultWriter
+    notify: Callable[[Batch], None]
+    cancel: Callable[[Job], object]
+    remove_objects: Callable[[str], object]
+    remove_rows: Callable[[str, str], object]
+    lease: WorkerLease
+    clock: Clock
+    checkpoint: Checkpoint = no_checkpoint
+
+    def run(self, deadline: datetime) -> int:
+        """Work until the deadline, or until no batch can go on; return the number of steps.
+
+        Does nothing while another worker runs. One that crashes loses its lease within a minute.
+        """
+        steps = 0
+        idle: set[str] = set()
+        while (now := self.clock.now()) < deadline:
+            with self.lease.hold(now + _LEASE_DURATION) as is_free:
+                if not is_free:
+                    logger.info("batches skipped, another worker is running")
+                    break
+                done = self._work(min(deadline, now + _ROUND_DURATION), idle)
+            steps += done
+            if not done:
+                break
+        return steps
+
+    def _work(self, deadline: datetime, idle: set[str]) -> int:
+        """Return how many steps were done; batches that cannot go on are added to `idle`."""
+        steps = 0
+        while self.clock.now() < deadline:
+            due = self.store.list_due(self.clock.now(), limit=_MAX_BATCHES)
+            ready = [batch for batch in due if batch.id not in idle]
+            if not ready:
+                break
+            for batch in ready:
+                if self.clock.now() >= deadline:
+                    break
+                if self._try_step(batch):
+                    steps += 1
+                else:
+                    idle.add(batch.id)
+        return steps
+
+    def _try_step(self, batch: Batch) -> bool:
+        """Return whether the batch has gone on. One that fails must not stop the others."""
+        with logger.append_context_keys(batch_id=batch.id, tenant=batch.tenant):
+            try:
+                return batch.large is not None and self._step(batch, batch.large)
+            except ProxyError as error:
+                logger.warning("batch postponed", reason=f"{type(error).__name__}: {error}")
+                if not isinstance(error, ConflictError):
+                    count_failure(Metric.BATCH_FAILED, error)
+            except Exception as error:  # noqa: BLE001 - a bug in one batch must not stop the others
+                logger.exception("batch postponed unexpectedly")
+                count_failure(Metric.BATCH_FAILED, error)
+            return False
+
+    def _step(self, batch: Batch, large: LargeBatch) -> bool:
+        if large.is_completed:
+            self._remove(batch)
+            return True
+        if large.cancel_requested_at is not None and large.cancel_slice < large.slices:
+            self._cancel_slice(batch, large.cancel_slice)
+            self._save(batch, cancel_slice=large.cancel_slice + 1)
+            return True
+        match large.phase:
+            case BatchPhase.EXPANDING:
+                return self._expand(batch, large)
+            case BatchPhase.RUNNING:
+                return self._check_end(batch, large)
+            case BatchPhase.WRITING:
+                return self._write(batch, large)
+            case _:
+                self.notify(batch)
+                self.checkpoint("batch.webhook_stored")
+                self._save(batch, phase=BatchPhase.COMPLETED, due_at=large.delete_at)
+                logger.info("batch completed", lines=large.lines, created=large.created)
+                return True
+
+    def _expand(self, batch: Batch, large: LargeBatch) -> bool:
+        if large.position >= large.size_bytes:
+            self._save(batch, phase=BatchPhase.RUNNING)
+            logger.info("batch expanded", lines=large.lines, created=large.created, rejected=large.rejected)
+            return True
+        changes = self.expander.expand_slice(batch, large)
+        self._save(batch, **changes)
+        self.checkpoint("batch.slice_saved")
+        return True
+
+    def _check_end(self, batch: Batch, large: LargeBatch) -> bool:
+        """Go on once all jobs have ended. Otherwise others are looked at first the next time."""
+        is_ended = self.counts.read_counts(batch.tenant, batch.id).ended >= large.created
+        if is_ended:
+            self._save(batch, phase=BatchPhase.WRITING)
+        else:
+            self._save(batch, due_at=self.clock.now())
+        return is_ended
+
+    def _write(self, batch: Batch, large: LargeBatch) -> bool:
+        changes = self.writer.write_part(batch, large)
+        self.checkpoint("batch.part_written")
+        if not changes:
+            changes = {"phase": BatchPhase.NOTIFYING, "completed_at": self.clock.now()}
+        self._save(batch, **changes)
+        return True
+
+    def _cancel_slice(self, batch: Batch, number: int) -> None:
+        lines = parse_lines(self.objects.read(name_lines_object(batch.tenant, batch.id, number)))
+        job_ids = [line.derive_job_id(batch.id) for line in lines if line.status is None]
+        for job in self.jobs.get_many(batch.tenant, job_ids, consistent=True).values():
+            if not job.is_terminal:
+                self.cancel(job)
+
+    def _remove(self, batch: Batch) -> None:
+        """Remove the batch at the end of its retention; objects go first and its record last."""
+        self.remove_objects(name_prefix(batch.tenant, batch.id))
+        self.checkpoint("batch.objects_removed")
+        self.remove_rows(batch.tenant, batch.id)
+        self.store.remove(batch)
+        logger.info("batch deleted")
+
+    def _save(self, batch: Batch, **changes: Any) -> None:
+        """Save progress, also of a batch whose cancel was requested meanwhile."""
+        stored: Batch | None = batch
+        for _ in range(_MAX_CONFLICTS):
+            if stored is None or stored.large is None or batch.large is None:
+                break
+            if stored.large.progress != batch.large.progress:
+                # Only a worker that has lost its lease finds other progress than its own.
+                break
+            try:
+                self.store.replace(replace(stored, large=replace(stored.large, **changes)))
+            except ConflictError:
+                stored = self.store.get(batch.tenant, batch.id)
+            else:
+                return
+        raise ConflictError("another worker has gone on with the batch")

@@ -1,0 +1,108 @@
+"""A process that ends at any call: no second and no missing job, exact counts, one line per line."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from replicate_proxy.batches import expander
+from replicate_proxy.jobs.model import JobStatus
+from tests.support.batches import TENANT, LargeBatches, make_line, make_lines
+from tests.support.crashes import CrashPoint, SimulatedCrashError
+
+LINES = 4
+CONTENT = make_lines(LINES) + b"bad\n" + make_line(LINES + 2)
+EFFECTS = pytest.mark.parametrize("has_effect", [False, True], ids=["before", "after"])
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expander, "SLICE_LINES", 2)
+
+
+def run_to_end(batches: LargeBatches) -> None:
+    for _ in range(3):
+        batches.run()
+        batches.end_jobs()
+
+
+def crash_at(number: int, *, has_effect: bool, budget: bool = False, canceled: bool = False) -> bool:
+    """Run a batch whose worker ends at a call, and check its end. Return False if there is no such call."""
+    point = CrashPoint(has_effect=has_effect)
+    batches = LargeBatches(point)
+    if budget:
+        batches.set_budget(jobs=3)
+    batch = batches.create(CONTENT, webhook="https://app.test/hook")
+    if canceled:
+        batches.service.cancel(TENANT, batch.id)
+    point.at = len(point.calls) + number
+    has_crashed = False
+    for _ in range(5):
+        try:
+            batches.run()
+        except SimulatedCrashError:
+            has_crashed = True
+        batches.end_jobs()
+
+    jobs = batches.list_jobs()
+    expected = 0 if canceled else 3 if budget else LINES + 1
+    assert len(jobs) == expected
+    assert {job.status for job in jobs} <= {JobStatus.SUCCEEDED}
+    # Every job was sent, perhaps twice.
+    assert {command.job_id for command in batches.queue.commands} == {job.id for job in jobs}
+    large = batches.get(batch).large
+    assert large is not None
+    assert large.is_completed
+    assert (large.lines, large.created) == (LINES + 2, expected)
+    assert batches.counts.read_counts(TENANT, batch.id).ended == expected
+    results = batches.read_results(batch)
+    assert [result["line"] for result in results] == list(range(1, LINES + 3))
+    assert [result["status"] for result in results].count("succeeded") == expected
+    assert len(batches.deliveries.deliveries) == len(batches.deliveries.events) == 1
+    return has_crashed
+
+
+@EFFECTS
+@pytest.mark.parametrize("variant", ["plain", "budget", "canceled"])
+def test_worker_that_ends_at_any_call_loses_and_repeats_nothing(variant: str, *, has_effect: bool) -> None:
+    options = {variant: True} if variant != "plain" else {}
+    number = 0
+    while crash_at(number, has_effect=has_effect, **options):
+        number += 1
+    assert number > 30
+
+
+@EFFECTS
+def test_create_that_is_repeated_leads_to_one_batch(*, has_effect: bool) -> None:
+    for number in range(20):
+        point = CrashPoint(at=number, has_effect=has_effect)
+        batches = LargeBatches(point)
+        file_id = batches.add_file(CONTENT)
+        with suppress(SimulatedCrashError):
+            batches.create_from(file_id, idempotency_key="k")
+        is_last = len(point.calls) <= number
+        point.at = None
+        batch = batches.create_from(file_id, idempotency_key="k")
+        run_to_end(batches)
+        assert len(batches.list_jobs()) == LINES + 1
+        assert batches.read_results(batch)
+        if is_last:
+            return
+    raise AssertionError("a create makes fewer calls")
+
+
+def test_worker_without_its_lease_repeats_nothing() -> None:
+    batches = LargeBatches()
+    batch = batches.create(CONTENT)
+    stale = batches.get(batch)
+    assert stale.large is not None
+    batches.run()
+    count = len(batches.list_jobs())
+
+    # It has read the batch before another worker expanded it.
+    assert batches.worker._try_step(stale) is False
+    assert len(batches.list_jobs()) == count
+    large = batches.get(batch).large
+    assert large is not None
+    assert large.created == count

@@ -1,0 +1,1 @@
+"""Load tests of large batches on a local stack."""

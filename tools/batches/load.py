@@ -1,0 +1,205 @@
+"""Run a large batch on a temporary local stack whose worker is killed, and count what came of it.
+
+Meanwhile single predictions are submitted; their delay is the time from acceptance to Replicate's create
+call. `make batch-load LINES=10000` prints the results and exits with 1 if a count is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from tools.batches.worker import end_lease, start_worker
+from tools.bench.load import calculate_quantile
+from tools.local.lifecycle import temporary_stack
+from tools.local.paths import StackFolder
+from tools.local.screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tools.local.stack import Stack
+
+MAX_DELAY_SECONDS = 3.0
+_CRASHES = {
+    f"batch.{step}": 0.05
+    for step in ("jobs_stored", "jobs_enqueued", "lines_stored", "slice_saved", "part_written")
+}
+# Replicate's own limit would stretch 10,000 lines to 18 minutes.
+_CREATES_PER_MINUTE = "6000"
+_SINGLE_INTERVAL_SECONDS = 2.0
+_PROGRESS_INTERVAL_SECONDS = 15
+# The sweep would start the worker once a minute.
+_RESTART_SECONDS = 10
+_MEMORY = re.compile(r"Max Memory Used: (\d+) MB")
+
+
+@dataclass
+class SinglePredictions:
+    """Submits single predictions, one after the other, until it is stopped; `delays` are in seconds."""
+
+    stack: Stack
+    delays: list[float] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, count: int | None = None) -> None:
+        while not self.stopped.is_set() and (count is None or len(self.delays) < count):
+            created = _call(
+                self.stack, "POST", "predictions", {"version": "local/lab", "input": {"output": "x"}}
+            )
+            while True:
+                found = _call(self.stack, "GET", f"predictions/{created['id']}")
+                timeline = found["proxy"]["timeline"]
+                if "submitted" in timeline or found["status"] in {"succeeded", "failed"}:
+                    break
+                time.sleep(0.2)
+            sent_at = timeline.get("submitted") or timeline["finished"]
+            self.delays.append(_parse(sent_at) - _parse(timeline["accepted"]))
+            self.stopped.wait(_SINGLE_INTERVAL_SECONDS)
+
+    def describe(self) -> str:
+        p50, p99 = calculate_quantile(self.delays, 0.5), calculate_quantile(self.delays, 0.99)
+        return f"{len(self.delays)} single predictions: p50 {p50:.2f} s, p99 {p99:.2f} s"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lines", type=int, default=10_000)
+    lines = parser.parse_args().lines
+    folder = StackFolder("batch-load")
+    with temporary_stack(folder, Screen(), {}) as stack:
+        _raise_rate_limit(stack)
+        baseline = SinglePredictions(stack)
+        baseline.run(10)
+        print(f"before the batch: {baseline.describe()}", flush=True)
+        single = SinglePredictions(stack)
+        thread = threading.Thread(target=single.run, daemon=True)
+        thread.start()
+        started = time.monotonic()
+        with _crashing_worker(folder) as count_crashes:
+            batch = _run_batch(stack, lines, count_crashes)
+        seconds = time.monotonic() - started
+        single.stopped.set()
+        thread.join(60)
+        problems = _find_problems(stack, batch, lines)
+        print(f"{lines} lines in {seconds:.0f} s, {count_crashes()} crashes of the worker")
+        print(f"during the batch: {single.describe()}")
+        print(f"memory: {_read_memory(stack)}")
+    print("\n".join(problems) or "all counts are exact")
+    return 1 if problems or calculate_quantile(single.delays, 0.99) > MAX_DELAY_SECONDS else 0
+
+
+def _run_batch(stack: Stack, lines: int, count_crashes: Callable[[], int]) -> dict[str, Any]:
+    content = "".join(
+        json.dumps({"custom_id": f"c{number}", "version": "local/lab", "input": {"output": f"o{number}"}})
+        + "\n"
+        for number in range(1, lines + 1)
+    )
+    headers = {"authorization": f"Bearer {stack.api_key}"}
+    files = {"content": ("lines.jsonl", content, "application/jsonl")}
+    uploaded = requests.post(f"{stack.api_url}/v1/files", headers=headers, files=files, timeout=60).json()
+    batch = _call(stack, "POST", "batches", {"input_file": uploaded["id"]})
+    shown = started = 0.0
+    crashes = 0
+    while batch["status"] != "completed":
+        if count_crashes() > crashes or time.monotonic() - started > _RESTART_SECONDS:
+            if count_crashes() > crashes:
+                end_lease(stack)
+            crashes, started = count_crashes(), time.monotonic()
+            start_worker(stack)
+        batch = _call(stack, "GET", f"batches/{batch['id']}")
+        if time.monotonic() - shown > _PROGRESS_INTERVAL_SECONDS:
+            print(json.dumps({**batch["counts"], **batch["progress"]}), flush=True)
+            shown = time.monotonic()
+        time.sleep(1)
+    return batch
+
+
+def _find_problems(stack: Stack, batch: dict[str, Any], lines: int) -> list[str]:
+    headers = {"authorization": f"Bearer {stack.api_key}"}
+    url = f"{stack.api_url}/v1/batches/{batch['id']}/results"
+    text = requests.get(url, headers=headers, timeout=60).text
+    results = [json.loads(line) for line in text.splitlines()]
+    predictions: list[str] = []
+    page: str | None = f"predictions?batch={batch['id']}"
+    while page:
+        found = _call(stack, "GET", page)
+        predictions += [each["proxy"]["replicate_id"] for each in found["results"]]
+        page = found["next"].partition("/v1/")[2] if found["next"] else None
+    checks = {
+        f"counts are {batch['counts']}": batch["counts"]["succeeded"] == lines,
+        "lines of the results are not those of the file": [result["line"] for result in results]
+        == list(range(1, lines + 1)),
+        "outputs are not those of the lines": all(
+            result["output"] == f"o{result['line']}" for result in results
+        ),
+        f"{len(predictions)} predictions": len(predictions) == lines,
+        "predictions ran twice": len(set(predictions)) == len(predictions),
+    }
+    return [problem for problem, holds in checks.items() if not holds]
+
+
+@contextmanager
+def _crashing_worker(folder: StackFolder) -> Iterator[Callable[[], int]]:
+    log = folder.path / "batch-crashes.jsonl"
+    folder.faults_file.write_text(json.dumps({"crash": _CRASHES, "log": str(log)}), "utf-8")
+    try:
+        yield lambda: len(log.read_text("utf-8").splitlines()) if log.exists() else 0
+    finally:
+        folder.faults_file.unlink(missing_ok=True)
+
+
+def _raise_rate_limit(stack: Stack) -> None:
+    lambdas, name = stack.get_client("lambda"), stack.function_names["dispatch"]
+    variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    lambdas.update_function_configuration(
+        FunctionName=name,
+        Environment={"Variables": {**variables, "CREATES_PER_MINUTE": _CREATES_PER_MINUTE}},
+    )
+
+
+def _read_memory(stack: Stack) -> dict[str, str]:
+    """Return the largest memory of each function that the batch needs, in MB."""
+    logs, used = stack.get_client("logs"), {}
+    for function in ("batch", "ingest", "dispatch", "harvest", "usage", "query"):
+        group = f"/aws/lambda/{stack.function_names[function]}"
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, filterPattern="REPORT")
+        found = [
+            int(match[1])
+            for page in pages
+            for event in page["events"]
+            if (match := _MEMORY.search(event["message"]))
+        ]
+        used[function] = f"{max(found)} MB" if found else "unknown"
+    return used
+
+
+def _call(stack: Stack, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    response = requests.request(
+        method,
+        f"{stack.api_url}/v1/{path}",
+        json=body,
+        headers={"authorization": f"Bearer {stack.api_key}"},
+        timeout=120,
+    )
+    response.raise_for_status()
+    parsed: dict[str, Any] = response.json()
+    return parsed
+
+
+def _parse(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
