@@ -35,6 +35,7 @@ from tools.simulator.settings import DEFAULT_WEBHOOK_SECRET
 NOT_EMITTED_LOCALLY = {
     Metric.CACHE_UNAVAILABLE: "the local AWS has no DAX; tests/unit/replicate_proxy/aws/test_dax.py has",
     Metric.JOBS_DELETED: "comes 25 hours after the end of a job; tests/unit/replicate_proxy/deletion waits",
+    Metric.BATCH_FAILED: "the worker of a batch has to fail; tests/unit/replicate_proxy/batches lets it",
     Metric.DELETION_FAILED: "a removal has to fail; tests/unit/replicate_proxy/deletion lets it",
 }
 TIMEOUT_SECONDS = 240.0

@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -63,6 +64,7 @@ from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.principal import Scope
+from replicate_proxy.bootstrap.admin import build_dead_letter_queues
 from replicate_proxy.console.api_docs import add_api_docs
 from replicate_proxy.jobs.model import EndReason, JobStatus, WaitReason
 from replicate_proxy.operations.bulk.model import BulkAction
@@ -265,6 +267,14 @@ def test_body_schemas_are_those_of_models() -> None:
 def test_documented_values_are_those_of_the_code(name: str, values: type[StrEnum]) -> None:
     documented = DOCUMENT["components"]["schemas"][name]["enum"]
     assert sorted(documented) == sorted(values)
+
+
+def test_documented_queues_are_those_of_operators() -> None:
+    env, invocations = MagicMock(), MagicMock()
+    env.__getitem__.side_effect = lambda setting: setting.name
+    documented = DOCUMENT["components"]["schemas"]["QueueName"]["enum"]
+
+    assert sorted(documented) == sorted(build_dead_letter_queues(env, invocations))
 
 
 def test_image_settings_schema_has_the_fields_of_its_model() -> None:
