@@ -2,11 +2,13 @@
 
 import json
 import secrets
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 import yaml
 
+from replicate_proxy.clock import format_timestamp
 from tests.integration.api_client import ApiClient
 from tests.integration.held_predictions import hold_prediction
 from tests.integration.receiver import run_receiver
@@ -43,7 +45,10 @@ def test_predictions_are_found_by_what_their_creates_have_said(api: ApiClient) -
     assert find("status=failed") == [failed["id"]]
     assert sorted(find(f"batch={batch['id']}")) == sorted(batched)
     assert sorted(find("metadata.user=8&status=succeeded&model=local/lab")) == sorted(batched)
-    assert find(f"created_before={ended['created_at']}") == []
+    # The filter compares the time in the ID, which is some milliseconds before `created_at`.
+    before = datetime.fromisoformat(ended["created_at"]) - timedelta(seconds=1)
+    assert find(f"created_before={format_timestamp(before)}") == []
+    assert len(find(f"created_after={format_timestamp(before)}")) == 2 + len(batched)
     assert api.call("GET", "/v1/predictions?order=42").status_code == 400
 
 
