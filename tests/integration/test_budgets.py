@@ -96,7 +96,8 @@ def test_concurrent_creates_with_crashes_use_a_budget_up_and_do_not_overspend_it
     assert {budget["reserved_usd"] for budget in budgets} == {"0.040000"}
 
     for prediction in accepted:
-        api.wait_until_finished(prediction["id"])
+        # A harvest whose save was lost goes on when its lease has ended, after some minutes.
+        api.wait_until_finished(prediction["id"], timeout_seconds=480)
     wait_for_usage(api, AFFORDABLE)
 
     window = get_window(operator, api.tenant)
