@@ -10,8 +10,8 @@ from moto import mock_aws
 
 from functions.sweep import app
 from replicate_proxy.aws.lease import Lease
+from replicate_proxy.background_worker import start_worker
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.operations.bulk.continuation import BulkContinuation
 from replicate_proxy.services.sweep import SweepResult
 from tests.support.aws import create_control_table
 from tests.support.clock import NOW, FakeClock
@@ -43,9 +43,6 @@ class FakeSweep:
         self.bulk_operations: list[str] = []
         self.started_workers = 0
         self.start_error: Exception | None = None
-
-    def list_ids(self, limit: int) -> list[str]:
-        return self.bulk_operations[:limit]
 
     def start(self) -> None:
         self.started_workers += 1
@@ -80,7 +77,9 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
         monkeypatch.setattr(app, "build_delivery_sweep", lambda: sweep)
         monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
         monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
-        monkeypatch.setattr(app, "start_workers", BulkContinuation(sweep, sweep).start_worker)
+        monkeypatch.setattr(
+            app, "start_workers", lambda: start_worker(sweep, has_work=lambda: bool(sweep.bulk_operations))
+        )
         monkeypatch.setattr(app, "build_deletion_sweep", lambda: sweep)
         yield sweep
 

@@ -75,11 +75,3 @@ class BatchObjects(Protocol):
     def complete_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
         """Raise NotFoundError if the upload has ended."""
         ...
-
-
-class WorkerStarter(Protocol):
-    """Has the worker run soon, without waiting for it."""
-
-    def start(self) -> None:
-        """Raise RetryableError or PermanentError if that failed: the sweep will start it."""
-        ...

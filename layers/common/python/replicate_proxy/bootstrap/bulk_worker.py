@@ -8,7 +8,6 @@ from replicate_proxy.aws.bulk_marks import BulkMarks
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.invocations import AsyncInvocation
 from replicate_proxy.bootstrap.environment import env
-from replicate_proxy.operations.bulk.continuation import BulkContinuation
 from replicate_proxy.settings import ADMIN_FUNCTION, REPLICATE_PROXY_TABLE
 
 CONTINUE_BULK_OPERATIONS = "continue-bulk-operations"
@@ -19,7 +18,6 @@ def build_worker_starter() -> AsyncInvocation:
     return AsyncInvocation(get_client("lambda"), env[ADMIN_FUNCTION], {"task": CONTINUE_BULK_OPERATIONS})
 
 
-@cache
-def build_bulk_continuation() -> BulkContinuation:
-    marks = BulkMarks(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
-    return BulkContinuation(marks, build_worker_starter())
+def has_bulk_operations() -> bool:
+    """Return whether an operation runs, or may do so."""
+    return bool(BulkMarks(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]).list_ids(limit=1))

@@ -12,9 +12,9 @@ from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
-from replicate_proxy.batches.continuation import BatchContinuation
+from replicate_proxy.background_worker import start_worker
 from replicate_proxy.bootstrap.batch_starter import build_batch_starter
-from replicate_proxy.bootstrap.bulk_worker import build_bulk_continuation
+from replicate_proxy.bootstrap.bulk_worker import build_worker_starter, has_bulk_operations
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
 from replicate_proxy.bootstrap.control import build_control_table, build_delivery_pause_switch
 from replicate_proxy.bootstrap.deletion import build_deletion_store
@@ -120,8 +120,9 @@ def build_sweep_lease() -> Lease:
 
 def start_workers() -> None:
     """Have bulk operations and large batches go on, each by a function of its own."""
-    build_bulk_continuation().start_worker()
-    BatchContinuation(build_large_batch_store(), build_batch_starter(), clock).start_worker()
+    start_worker(build_worker_starter(), has_work=has_bulk_operations)
+    batches = build_large_batch_store()
+    start_worker(build_batch_starter(), has_work=lambda: batches.has_due(clock.now()))
 
 
 def _build_reconciler() -> Reconciler:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.background_worker import start_worker
 from replicate_proxy.batches.model import MAX_FILE_BYTES, LargeBatch
 from replicate_proxy.clock import truncate_to_milliseconds
-from replicate_proxy.errors import ConflictError, NotFoundError, PermanentError, RetryableError, field_error
+from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError, field_error
 from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicate_proxy.auth.principal import Principal
-    from replicate_proxy.batches.ports import LargeBatchStore, WorkerStarter
+    from replicate_proxy.background_worker import WorkerStarter
+    from replicate_proxy.batches.ports import LargeBatchStore
     from replicate_proxy.files.model import StoredFile
     from replicate_proxy.ports import Clock, IdempotencyStore
     from replicate_proxy.services.ingest import JobFactory
@@ -114,7 +116,7 @@ class LargeBatchService:
             return stored, stored.created_at != batch.created_at
         self._checkpoint("ingest.batch_stored")
         logger.info("batch accepted", batch_id=batch.id, tenant=batch.tenant, bytes=file.size_bytes)
-        self._start_worker()
+        start_worker(self._starter)
         return batch, False
 
     def cancel(self, tenant: str, batch_id: str) -> Batch:
@@ -133,7 +135,7 @@ class LargeBatchService:
             except ConflictError:
                 continue
             self._checkpoint("ingest.batch_cancel_stored")
-            self._start_worker()
+            start_worker(self._starter)
             return batch
         raise RetryableError("the batch keeps changing", retry_after=1)
 
@@ -191,11 +193,3 @@ class LargeBatchService:
                 delete_at=now + retention,
             ),
         )
-
-    def _start_worker(self) -> None:
-        if self._starter is None:
-            return
-        try:
-            self._starter.start()
-        except (PermanentError, RetryableError) as error:
-            logger.warning("worker not started, left to the sweep", reason=str(error))

@@ -45,14 +45,6 @@ class BulkStore(Protocol):
         ...
 
 
-class WorkerStarter(Protocol):
-    """Has the worker run soon, without waiting for it."""
-
-    def start(self) -> None:
-        """Raise RetryableError or PermanentError if that failed: the sweep will start it."""
-        ...
-
-
 class WorkerLease(Protocol):
     """Keeps two workers from running at the same time."""
 

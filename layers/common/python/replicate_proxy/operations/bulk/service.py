@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.audit.actor import get_actor
 from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.background_worker import start_worker
 from replicate_proxy.clock import truncate_to_milliseconds
 from replicate_proxy.errors import (
     ApiError,
     ConflictError,
     NotFoundError,
-    PermanentError,
-    RetryableError,
     field_error,
 )
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import ACTIVE_STATUSES
-from replicate_proxy.observability import logger
 from replicate_proxy.operations.bulk.actions import APPLICABLE_STATUSES
 from replicate_proxy.operations.bulk.model import (
     MAX_JOBS,
@@ -35,9 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.background_worker import WorkerStarter
     from replicate_proxy.jobs.job_filter import JobFilter
     from replicate_proxy.operations.bulk.model import BulkAction
-    from replicate_proxy.operations.bulk.ports import BulkStore, WorkerStarter
+    from replicate_proxy.operations.bulk.ports import BulkStore
     from replicate_proxy.operations.job_search import JobMatches, JobSearch
     from replicate_proxy.ports import Clock, IdempotencyStore
 
@@ -143,10 +142,7 @@ class BulkService:
         except ConflictError:
             # Another request with the key was faster.
             return StartResult(self.get(operation_id), is_replay=True)
-        try:
-            self._starter.start()
-        except (RetryableError, PermanentError) as error:
-            logger.warning("worker not started, left to the sweep", reason=str(error))
+        start_worker(self._starter)
         return StartResult(operation)
 
     def list_newest(self, *, before_id: str | None, limit: int) -> Sequence[BulkOperation]:
