@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
@@ -11,11 +12,10 @@ from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import BatchStore, Clock, IdempotencyRecord, IdempotencyStore
 from replicate_proxy.services.ingest import (
-    claim_idempotency_key,
     find_reserved_id,
     log_job_accepted,
+    reserve_id,
 )
 from replicate_proxy.services.input_check import accept_all, check_batch
 from replicate_proxy.services.query import BatchReader, BatchState
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from replicate_proxy.batches.ports import BatchCountReader
     from replicate_proxy.budgets.gate import BudgetGate
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import CommandQueue
+    from replicate_proxy.ports import BatchStore, Clock, CommandQueue, IdempotencyStore
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobFactory, JobRequest
     from replicate_proxy.services.input_check import CheckInput
@@ -93,16 +93,15 @@ class BatchService:
                 raise
             return self._replay(existing)
         self._check_rate(principal.tenant, len(requests))
-        batch_id = generate_id(self._clock.now())
+        batch_id = reserve_id(
+            self._idempotency,
+            principal.tenant,
+            idempotency_key,
+            partial(_calculate_fingerprint, requests),
+            clock=self._clock,
+            checkpoint=self._checkpoint,
+        )
         if idempotency_key is not None:
-            record = IdempotencyRecord(
-                tenant=principal.tenant,
-                key=idempotency_key,
-                fingerprint=_calculate_fingerprint(requests),
-                reserved_id=batch_id,
-            )
-            batch_id = claim_idempotency_key(self._idempotency, record, self._clock)
-            self._checkpoint("ingest.idempotency_key_claimed")
             existing = self._store.get(principal.tenant, batch_id)
             if existing is not None:
                 return self._replay(existing)

@@ -31,7 +31,7 @@ from replicate_proxy.services.input_check import accept_all
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from replicate_proxy.auth.principal import Principal
@@ -167,16 +167,15 @@ class JobCreator:
             if existing is None:
                 raise
             return self._replay(existing)
-        job_id = generate_id(self._clock.now())
+        job_id = reserve_id(
+            self._idempotency,
+            principal.tenant,
+            request.idempotency_key,
+            request.calculate_fingerprint,
+            clock=self._clock,
+            checkpoint=self._checkpoint,
+        )
         if request.idempotency_key is not None:
-            record = IdempotencyRecord(
-                tenant=principal.tenant,
-                key=request.idempotency_key,
-                fingerprint=request.calculate_fingerprint(),
-                reserved_id=job_id,
-            )
-            job_id = claim_idempotency_key(self._idempotency, record, self._clock)
-            self._checkpoint("ingest.idempotency_key_claimed")
             existing = self._store.get(principal.tenant, job_id)
             if existing is not None:
                 return self._replay(existing)
@@ -293,6 +292,28 @@ def prediction_deleted() -> ApiError:
         "Prediction deleted",
         "The prediction of this Idempotency-Key was deleted. Use another key to create a new one",
     )
+
+
+def reserve_id(
+    idempotency: IdempotencyStore,
+    tenant: str,
+    key: str | None,
+    calculate_fingerprint: Callable[[], str],
+    *,
+    clock: Clock,
+    checkpoint: Checkpoint,
+) -> str:
+    """Return the ID under which a request creates its job or batch: with a key, that of an earlier request.
+
+    Raises a 409 ApiError if the key was used for another request.
+    """
+    new_id = generate_id(clock.now())
+    if key is None:
+        return new_id
+    record = IdempotencyRecord(tenant, key, calculate_fingerprint(), new_id)
+    reserved_id = claim_idempotency_key(idempotency, record, clock)
+    checkpoint("ingest.idempotency_key_claimed")
+    return reserved_id
 
 
 def claim_idempotency_key(idempotency: IdempotencyStore, record: IdempotencyRecord, clock: Clock) -> str:

@@ -12,11 +12,10 @@ from replicate_proxy.background_worker import start_worker
 from replicate_proxy.batches.model import MAX_FILE_BYTES, LargeBatch
 from replicate_proxy.clock import truncate_to_milliseconds
 from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError, field_error
-from replicate_proxy.ids import generate_id, hash_idempotency_key
+from replicate_proxy.ids import hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.ports import IdempotencyRecord
-from replicate_proxy.services.ingest import claim_idempotency_key, find_reserved_id
+from replicate_proxy.services.ingest import find_reserved_id, reserve_id
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -96,16 +95,14 @@ class LargeBatchService:
             count(Metric.JOB_REPLAYED)
             return earlier, True
         file = self._check_file(principal.tenant, request.input_file)
-        batch_id = generate_id(self._clock.now())
-        if request.idempotency_key is not None:
-            record = IdempotencyRecord(
-                tenant=principal.tenant,
-                key=request.idempotency_key,
-                fingerprint=request.calculate_fingerprint(),
-                reserved_id=batch_id,
-            )
-            batch_id = claim_idempotency_key(self._idempotency, record, self._clock)
-            self._checkpoint("ingest.idempotency_key_claimed")
+        batch_id = reserve_id(
+            self._idempotency,
+            principal.tenant,
+            request.idempotency_key,
+            request.calculate_fingerprint,
+            clock=self._clock,
+            checkpoint=self._checkpoint,
+        )
         batch = self._build_batch(request, principal, file, batch_id)
         try:
             batch = self._store.create(batch)
