@@ -12,6 +12,7 @@ from replicate_proxy.auth.principal import Scope
 from replicate_proxy.contracts.predictions import build_batch_view
 from replicate_proxy.errors import parameter_error
 from replicate_proxy.services.batch_views import summarize_batch
+from replicate_proxy.services.large_batches import LargeBatchRequest
 from replicate_proxy.services.query import BatchState
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def add_batch_write_routes(
     @router.post("/v1/batches")
     def create_batch(request: Request) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
-        large_request = parser.parse_large_batch(request, principal)
-        if large_request is not None:
-            batch, is_replay = large_batches.create(large_request, principal)
+        parsed = parser.parse_batch(request, principal)
+        if isinstance(parsed, LargeBatchRequest):
+            batch, is_replay = large_batches.create(parsed, principal)
             return _build_created(BatchState(batch, (), is_replay=is_replay), renderer, clock)
-        job_requests, idempotency_key = parser.parse_batch(request, principal)
+        job_requests, idempotency_key = parsed
         return _build_created(batches.create(job_requests, principal, idempotency_key), renderer, clock)
 
     @router.post("/v1/batches/{id}/cancel")

@@ -161,29 +161,19 @@ class JobRequestParser:
             request, line, _build_entry_submission(line), principal
         )
 
-    def parse_large_batch(self, request: Request, principal: Principal) -> LargeBatchRequest | None:
-        """Return the request if the body of `POST /v1/batches` names an input file, else None."""
-        body = self._parse_json(request)
-        if not isinstance(body, dict) or "input_file" not in body:
-            return None
-        self._check_pause(principal.tenant)
-        parsed = parse_body(CreateLargeBatchBody, body)
-        self._check_webhook("webhook", parsed.webhook)
-        return LargeBatchRequest(
-            input_file=parsed.input_file,
-            webhook=parsed.webhook,
-            public_base_url=request.base_url,
-            correlation_id=parse_correlation_id(request),
-            **_parse_headers(request, self._settings),
-        )
-
-    def parse_batch(self, request: Request, principal: Principal) -> tuple[list[JobRequest], str | None]:
+    def parse_batch(
+        self, request: Request, principal: Principal
+    ) -> LargeBatchRequest | tuple[list[JobRequest], str | None]:
         """Return the job requests of `POST /v1/batches`, and the idempotency key of the whole batch.
 
-        All entries are validated before an error is raised, so that it counts every invalid field.
+        A body that names an input file is the request of a large batch. All entries are validated before an
+        error is raised, so that it counts every invalid field.
         """
+        body = self._parse_json(request)
         self._check_pause(principal.tenant)
-        batch = parse_body(CreateBatchBody, self._parse_json(request))
+        if isinstance(body, dict) and "input_file" in body:
+            return self._build_large_batch_request(request, body)
+        batch = parse_body(CreateBatchBody, body)
         self._check_webhook("webhook", batch.webhook)
         job_requests: list[JobRequest] = []
         invalid_fields: list[InvalidField] = []
@@ -210,6 +200,17 @@ class JobRequestParser:
         headers = _parse_headers(request, self._settings)
         idempotency_key = headers.pop("idempotency_key")
         return [replace(job_request, **headers) for job_request in job_requests], idempotency_key
+
+    def _build_large_batch_request(self, request: Request, body: Any) -> LargeBatchRequest:
+        parsed = parse_body(CreateLargeBatchBody, body)
+        self._check_webhook("webhook", parsed.webhook)
+        return LargeBatchRequest(
+            input_file=parsed.input_file,
+            webhook=parsed.webhook,
+            public_base_url=request.base_url,
+            correlation_id=parse_correlation_id(request),
+            **_parse_headers(request, self._settings),
+        )
 
     def _parse_json(self, request: Request) -> Any:
         return request.json(
