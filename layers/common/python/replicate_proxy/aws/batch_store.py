@@ -11,7 +11,7 @@ from replicate_proxy.aws.dynamodb import (
     to_item,
     translate_dynamodb_errors,
 )
-from replicate_proxy.aws.id_index import HIGHEST_ID, list_newest_in
+from replicate_proxy.aws.id_index import list_older_in
 from replicate_proxy.aws.job_records import batch_key, list_shard, list_shards, record_from_job
 from replicate_proxy.aws.large_batch_records import large_batch_from_text, text_from_large_batch
 from replicate_proxy.clock import format_timestamp, parse_timestamp
@@ -57,17 +57,9 @@ class DynamoBatchStore:
             index, attribute, partitions = "by_time", "list_shard", list_shards(_SHARD_PREFIX)
         else:
             index, attribute, partitions = "by_tenant", "tenant", [_build_partition(tenant)]
-        # The bounds are included: read one more for `before_id`.
-        found = list_newest_in(
-            self._client,
-            self._table,
-            index,
-            attribute,
-            partitions,
-            high=before_id or HIGHEST_ID,
-            limit=limit + 1,
+        newest = list_older_in(
+            self._client, self._table, index, attribute, partitions, before_id=before_id, limit=limit
         )
-        newest = [entry for entry in found if entry["id"] != before_id][:limit]
         keys = [to_item({"pk": entry["pk"], "sk": entry["sk"]}) for entry in newest]
         records = batch_get_records(self._client, self._table, keys, "read batches") if keys else []
         batches = map(batch_from_record, records)

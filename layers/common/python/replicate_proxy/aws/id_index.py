@@ -54,6 +54,24 @@ def list_newest_in(
     return sorted(entries, key=lambda entry: str(entry["id"]), reverse=True)[:limit]
 
 
+def list_older_in(
+    client: DynamoDBClient,
+    table: str,
+    index: str,
+    attribute: str,
+    partitions: Sequence[str],
+    *,
+    before_id: str | None,
+    min_id: str | None = None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Return the newest entries from `min_id` on and before `before_id`, which is not included."""
+    # The bounds of the query are included: read one more for `before_id`.
+    low, high = min_id or LOWEST_ID, before_id or HIGHEST_ID
+    found = list_newest_in(client, table, index, attribute, partitions, low=low, high=high, limit=limit + 1)
+    return [entry for entry in found if entry["id"] != before_id][:limit]
+
+
 def _build_condition(low: str, high: str) -> tuple[str, dict[str, Any]]:
     """Return the key condition and the values of its bounds, without those that no ID reaches."""
     condition, bounds = "#partition = :partition", {":low": to_value(low), ":high": to_value(high)}

@@ -13,7 +13,7 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
-from replicate_proxy.aws.id_index import HIGHEST_ID, LOWEST_ID, list_newest_in
+from replicate_proxy.aws.id_index import list_newest_in, list_older_in
 from replicate_proxy.aws.job_records import (
     DUE_PARTITIONS,
     is_deletion,
@@ -92,18 +92,17 @@ class DynamoJobIndex:
         limit: int,
     ) -> list[JobEntry]:
         """Return the newest entries of all partitions together."""
-        # The bounds are included: read one more for `before_id`.
-        found = list_newest_in(
+        found = list_older_in(
             self._client,
             self._table,
             index,
             attribute,
             partitions,
-            low=min_id or LOWEST_ID,
-            high=before_id or HIGHEST_ID,
-            limit=limit + 1,
+            before_id=before_id,
+            min_id=min_id,
+            limit=limit,
         )
-        return [_entry_from_record(record) for record in found if record["id"] != before_id][:limit]
+        return [_entry_from_record(record) for record in found]
 
     def _list_due_shard(self, shard: str) -> tuple[list[JobEntry], bool]:
         """Return the entries, and whether these are all."""
