@@ -28,6 +28,7 @@ ACTIONS = {
     "delete_item": "dynamodb:DeleteItem",
     "describe_stream": "dynamodb:DescribeStream",
     "get_item": "dynamodb:GetItem",
+    "delete_record": "dynamodb:DeleteItem",
     "get_record": "dynamodb:GetItem",
     "get_records": "dynamodb:GetRecords",
     "get_shard_iterator": "dynamodb:GetShardIterator",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.deletion_records import deletion_from_record, record_from_deletion
 from replicate_proxy.aws.due_index import list_due
 from replicate_proxy.aws.dynamodb import (
+    delete_record,
     get_record,
     put_record,
     to_item,
@@ -119,19 +120,19 @@ class DynamoDeletionStore:
     def _delete(
         self,
         key: Mapping[str, Any],
-        condition: str | None = None,
+        condition: str = "",
         values: Mapping[str, Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        """Delete the row if it exists and meets the condition."""
-        options: dict[str, Any] = {}
-        if condition is not None:
-            options["ConditionExpression"] = condition
-            options["ExpressionAttributeValues"] = to_item(values or {})
-        if names is not None:
-            options["ExpressionAttributeNames"] = names
-        with suppress(ConflictError), translate_dynamodb_errors("delete rows of a job"):
-            self._client.delete_item(TableName=self._table, Key=to_item(key), **options)
+        delete_record(
+            self._client,
+            self._table,
+            key,
+            "delete rows of a job",
+            condition=condition,
+            values=values,
+            names=names,
+        )
 
 
 def _name_job(deletion: Deletion) -> dict[str, str]:

@@ -6,6 +6,7 @@ outputs) is stored as text, because DynamoDB has neither floats nor empty attrib
 
 from __future__ import annotations
 
+from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,29 @@ def batch_get_records(
         else:
             raise RetryableError(f"cannot {operation}: DynamoDB left keys unprocessed")
     return records
+
+
+def delete_record(
+    client: DynamoDBClient,
+    table: str,
+    key: Mapping[str, Any],
+    operation: str,
+    *,
+    condition: str = "",
+    values: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Delete the record under the key if it exists and meets the condition.
+
+    `values` are the plain values of the condition, `names` the attributes whose names are reserved words.
+    """
+    options: dict[str, Any] = {}
+    if condition:
+        options = {"ConditionExpression": condition, "ExpressionAttributeValues": to_item(values or {})}
+    if names is not None:
+        options["ExpressionAttributeNames"] = names
+    with suppress(ConflictError), translate_dynamodb_errors(operation):
+        client.delete_item(TableName=table, Key=to_item(key), **options)
 
 
 def batch_delete(

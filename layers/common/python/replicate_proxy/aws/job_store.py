@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.due_index import list_due
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
+    delete_record,
     from_item,
     get_record,
     is_own_write,
@@ -197,17 +198,14 @@ class DynamoJobStore:
             )
 
     def release_prediction(self, replicate_id: str, owner: PredictionOwner) -> None:
-        with suppress(ConflictError), translate_dynamodb_errors("release prediction"):
-            self._client.delete_item(
-                TableName=self._table,
-                Key=to_item(prediction_owner_key(replicate_id)),
-                ConditionExpression="job_id = :job AND tenant = :tenant AND claim = :claim",
-                ExpressionAttributeValues={
-                    ":job": to_value(owner.job_id),
-                    ":tenant": to_value(owner.tenant),
-                    ":claim": to_value(owner.claim.value),
-                },
-            )
+        delete_record(
+            self._client,
+            self._table,
+            prediction_owner_key(replicate_id),
+            "release prediction",
+            condition="job_id = :job AND tenant = :tenant AND claim = :claim",
+            values={":job": owner.job_id, ":tenant": owner.tenant, ":claim": owner.claim.value},
+        )
 
 
 def _build_owner_record(replicate_id: str, owner: PredictionOwner, now: datetime) -> dict[str, Any]:

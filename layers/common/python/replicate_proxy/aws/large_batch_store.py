@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.batch_store import batch_from_record, record_from_batch
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
+    delete_record,
     from_item,
     get_record,
     put_record,
@@ -32,7 +33,6 @@ from replicate_proxy.aws.job_records import (
     record_from_job,
 )
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,11 +132,8 @@ class DynamoLargeBatchStore:
 
     def remove(self, batch: Batch) -> None:
         if batch.idempotency_hash is not None:
-            self._delete(
-                idempotency_key(batch.tenant, batch.idempotency_hash),
-                ConditionExpression="reserved_id = :id",
-                ExpressionAttributeValues={":id": to_value(batch.id)},
-            )
+            key = idempotency_key(batch.tenant, batch.idempotency_hash)
+            self._delete(key, condition="reserved_id = :id", values={":id": batch.id})
         self._delete(batch_key(batch.tenant, batch.id))
         self._delete({"pk": _DUE, "sk": _name_mark(batch)})
 
@@ -147,11 +144,7 @@ class DynamoLargeBatchStore:
         self._delete({"pk": _DUE, "sk": name})
 
     def _delete(self, key: Mapping[str, str], **options: Any) -> None:
-        try:
-            with translate_dynamodb_errors("delete rows of batch"):
-                self._client.delete_item(TableName=self._table, Key=to_item(key), **options)
-        except ConflictError:
-            return
+        delete_record(self._client, self._table, key, "delete rows of batch", **options)
 
     def _build_put(self, record: Mapping[str, Any], condition: str = "") -> TransactWriteItemTypeDef:
         item: TransactWriteItemTypeDef = {"Put": {"TableName": self._table, "Item": to_item(record)}}
