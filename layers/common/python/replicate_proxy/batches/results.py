@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.batches.model import name_lines_object, name_results_object, parse_lines
 from replicate_proxy.contracts.large_batches import build_line_view
 from replicate_proxy.errors import NotFoundError
+from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PART_BYTES = 6 * 1024 * 1024
 # A larger output is left out, so that neither a page nor the memory of the writer is unbounded.
 MAX_OUTPUT_CHARACTERS = 250_000
-_PARALLEL_READS = 8
 
 
 class ResultReader:
@@ -39,8 +38,7 @@ class ResultReader:
         lines = parse_lines(self._objects.read(name_lines_object(batch.tenant, batch.id, number)))
         job_ids = [line.derive_job_id(batch.id) for line in lines if line.status is None]
         jobs = self._jobs.get_many(batch.tenant, job_ids, consistent=True)
-        with ThreadPoolExecutor(_PARALLEL_READS) as executor:
-            return list(executor.map(partial(self._build_view, batch, jobs), lines))
+        return map_in_parallel(partial(self._build_view, batch, jobs), lines)
 
     def _build_view(self, batch: Batch, jobs: Mapping[str, Job], line: Line) -> dict[str, Any]:
         job = jobs.get(line.derive_job_id(batch.id)) if line.status is None else None

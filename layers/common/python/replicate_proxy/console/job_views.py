@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from replicate_proxy.console.formatting import find_safe_url, summarize_input
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind, WaitReason
 from replicate_proxy.operations.job_story import StoryEventKind
+from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.job_story import JobStory, StoryEvent
     from replicate_proxy.ports import DocumentStore
 
-_MAX_PARALLEL_READS = 8
 _MAX_SUMMARY_CHARACTERS = 160
 _MAX_THUMBNAILS = 3
 
@@ -93,9 +92,8 @@ def build_job_rows(
     jobs: Sequence[Job], documents: DocumentStore, images_url: str, now: datetime
 ) -> list[JobRow]:
     """Return the rows. Large inputs are not read for them; file records, which have the thumbnails, are."""
-    with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
-        files = executor.map(lambda job: _load_files(job, documents), jobs)
-        return [_build_row(job, records, images_url, now) for job, records in zip(jobs, files, strict=True)]
+    files = map_in_parallel(lambda job: _load_files(job, documents), jobs)
+    return [_build_row(job, records, images_url, now) for job, records in zip(jobs, files, strict=True)]
 
 
 def build_story(story: JobStory) -> dict[str, Any]:

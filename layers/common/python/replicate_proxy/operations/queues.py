@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.observability import logger
+from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.timed_cache import TimedCache
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.operations.dead_letters import DeadLetterQueue, QueueClient, QueueDepth
 
-_PARALLEL_READS = 8
 # CloudWatch has one value a minute, and each one that is read costs a request.
 _AGE_CACHE_SECONDS = 60.0
 _MAX_CACHED = 100
@@ -62,8 +61,7 @@ class QueueMonitor:
     def read(self) -> dict[str, QueuePair]:
         """Return the state of each dead-letter queue and its source queue, by name."""
         urls = list(self._list_urls())
-        with ThreadPoolExecutor(_PARALLEL_READS) as executor:
-            depths = dict(zip(urls, executor.map(self._client.get_depth, urls), strict=True))
+        depths = dict(zip(urls, map_in_parallel(self._client.get_depth, urls), strict=True))
         states = self._add_ages(depths)
         return {
             name: QueuePair(queue, states[queue.url], states.get(queue.source_url or ""))

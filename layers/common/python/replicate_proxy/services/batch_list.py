@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.services.query import BatchState, read_batch_state
 
 if TYPE_CHECKING:
     from replicate_proxy.batches.ports import BatchCountReader
     from replicate_proxy.ports import BatchStore
-
-_PARALLEL_READS = 8
 
 
 class BatchListPage(NamedTuple):
@@ -33,7 +31,6 @@ class BatchList:
         """Return a page. What it reads does not depend on how many batches are stored."""
         batches = self._store.list_batches(tenant, before_id=before_id, limit=limit + 1)
         shown = batches[:limit]
-        with ThreadPoolExecutor(_PARALLEL_READS) as executor:
-            read = partial(read_batch_state, store=self._store, counts=self._counts)
-            states = tuple(executor.map(read, shown))
-        return BatchListPage(states, shown[-1].id if len(batches) > limit else None)
+        read = partial(read_batch_state, store=self._store, counts=self._counts)
+        states = map_in_parallel(read, shown)
+        return BatchListPage(tuple(states), shown[-1].id if len(batches) > limit else None)
