@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
+from replicate_proxy.timed_cache import TimedCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,14 +23,16 @@ class CanceledBatches:
 
     def __init__(self, store: BatchStore, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._monotonic = monotonic
-        self._known: dict[tuple[str, str], tuple[bool, float]] = {}
+        self._known: TimedCache[bool] = TimedCache(_MAX_CACHED, monotonic=monotonic)
 
     def is_canceled(self, tenant: str, batch_id: str) -> bool:
         """Return whether the cancel was requested. While that cannot be read, it is left to the worker."""
-        is_canceled, read_at = self._known.get((tenant, batch_id), (False, float("-inf")))
-        if is_canceled or self._monotonic() - read_at < _CACHE_SECONDS:
-            return is_canceled
+        key = f"{tenant}#{batch_id}"
+        if self._known.find(key):
+            # A cancel is final.
+            return True
+        if self._known.find_fresh(key) is not None:
+            return False
         try:
             batch = self._store.get(tenant, batch_id)
         except RetryableError as error:
@@ -38,7 +41,5 @@ class CanceledBatches:
         is_canceled = (
             batch is not None and batch.large is not None and batch.large.cancel_requested_at is not None
         )
-        if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[tenant, batch_id] = is_canceled, self._monotonic()
+        self._known.put(key, is_canceled, _CACHE_SECONDS)
         return is_canceled

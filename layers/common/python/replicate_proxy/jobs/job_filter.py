@@ -45,6 +45,7 @@ class JobFilter:
         return self.model is not None or self.batch_id is not None or bool(self.metadata)
 
     def matches(self, job: Job) -> bool:
+        min_id, before_id = self.min_id, self.before_id
         return (
             (not self.statuses or job.status in self.statuses)
             and (self.tenant is None or job.tenant == self.tenant)
@@ -52,8 +53,8 @@ class JobFilter:
             and (self.batch_id is None or job.batch_id == self.batch_id)
             and self.metadata.items() <= job.metadata.items()
             and (self.end_reason is None or job.end_reason is self.end_reason)
-            and (self.min_id is None or job.id >= self.min_id)
-            and (self.before_id is None or job.id < self.before_id)
+            and (min_id is None or job.id >= min_id)
+            and (before_id is None or job.id < before_id)
         )
 
 

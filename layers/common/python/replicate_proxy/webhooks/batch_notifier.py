@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from replicate_proxy.batches.model import BatchPhase
 from replicate_proxy.contracts.large_batches import build_large_batch_view
 from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.events import JobEvent, build_message_id
@@ -80,10 +82,9 @@ class BatchNotifier:
     def _build_event(self, batch: Batch, large: LargeBatch, event: JobEvent) -> StoredEvent:
         now = self._clock.now()
         counts = self._counts.read_counts(batch.tenant, batch.id)
-        view = build_large_batch_view(batch, large, counts, now)
-        # The worker saves this after the event is stored.
-        body = {**view, "status": "completed"}
-        body["progress"] = {"phase": "completed", "percent": 100, "expected_end_at": None}
+        # The worker saves this phase after the event is stored.
+        completed = replace(large, phase=BatchPhase.COMPLETED)
+        body = build_large_batch_view(batch, completed, counts, now)
         body["proxy"] = {"event": event.kind.value, "sequence": event.sequence}
         return StoredEvent(
             tenant=batch.tenant,
