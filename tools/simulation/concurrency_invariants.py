@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.job_records import DELETED
 from replicate_proxy.concurrency.model import name_model_limit, name_tenant_limit
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
 from replicate_proxy.model_entries.entry import ModelEntry
-from tools.simulation.observation import observe_writes
+from tools.simulation.observation import is_deletion_item, observe_writes
 from tools.simulation.resources import Table
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class ConcurrencyInvariants:
             self._limited_since = self._world.scheduler.now
 
     def _check_write(self, table: str, _old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
-        if table != Table.JOBS or new is None or new["sk"]["S"] != "JOB" or new["status"] == {"S": DELETED}:
+        if table != Table.JOBS or new is None or new["sk"]["S"] != "JOB" or is_deletion_item(new):
             return
         key, status = (new["tenant"]["S"], new["id"]["S"]), new["status"]["S"]
         self._status_of[key] = status

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.deletion_records import deletion_from_record
 from replicate_proxy.aws.dynamodb import from_item
-from replicate_proxy.aws.job_records import is_deletion, job_from_record
+from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
-from tools.simulation.observation import observe_writes, read_items
+from tools.simulation.observation import is_deletion_item, observe_writes, read_items
 from tools.simulation.resources import BUCKET, Table
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from replicate_proxy.jobs.model import Job
     from tools.simulation.aws.s3 import StoredObject
     from tools.simulation.invariants import Invariants, Item, JobKey
@@ -98,11 +96,10 @@ class DeletionInvariants:
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
         if table != Table.JOBS or (new or old or {})["sk"]["S"] != "JOB":
             return
-        before, after = _to_record(old), _to_record(new)
-        if before is not None and is_deletion(before):
-            self._check_end_of_deletion(before, after)
-        elif before is not None and after is not None and is_deletion(after):
-            self._check_mark(job_from_record(before))
+        if old is not None and is_deletion_item(old):
+            self._check_end_of_deletion(old, new)
+        elif old is not None and is_deletion_item(new):
+            self._check_mark(job_from_record(from_item(old)))
 
     def _check_mark(self, job: Job) -> None:
         key = (job.tenant, job.id)
@@ -110,12 +107,12 @@ class DeletionInvariants:
         if not job.is_terminal or not (is_expired or key in self.requested):
             self._invariants.report(_TOO_EARLY, f"{key} is {job.status}, kept until {job.delete_at}")
 
-    def _check_end_of_deletion(self, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> None:
-        deletion = deletion_from_record(before)
-        if after is None:
+    def _check_end_of_deletion(self, old: Item, new: Item | None) -> None:
+        deletion = deletion_from_record(from_item(old))
+        if new is None:
             if deletion.final_at > self._world.clock.now():
                 self._invariants.report(_TOO_EARLY, f"the deletion of {deletion.id} is forgotten")
-        elif not is_deletion(after):
+        elif not is_deletion_item(new):
             self._invariants.report(_DELETED, f"{deletion.tenant} {deletion.id} is back")
 
     def _check_object(self, name: str, _old: StoredObject | None, new: StoredObject | None) -> None:
@@ -145,7 +142,3 @@ class DeletionInvariants:
 
 def _list_predictions(job: Job) -> set[str | None]:
     return {job.replicate_id, *(past.replicate_id for past in job.past_attempts)}
-
-
-def _to_record(item: Item | None) -> dict[str, Any] | None:
-    return from_item(item) if item is not None else None

@@ -10,10 +10,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.job_records import DELETED
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
-from tools.simulation.observation import observe_objects, observe_writes
+from tools.simulation.observation import is_deletion_item, observe_objects, observe_writes
 from tools.simulation.replicate import RETENTION_SECONDS
 from tools.simulation.resources import BUCKET, Queue, Table
 from tools.simulation.scheduler import ProcessCrash
@@ -124,7 +123,7 @@ class Invariants:
         if table == Table.JOBS:
             kind = (new or old or {})["sk"]["S"]
             # What becomes of deleted jobs: see `deletions`.
-            if kind == "JOB" and {"S": DELETED} not in ((old or {}).get("status"), (new or {}).get("status")):
+            if kind == "JOB" and not (is_deletion_item(old) or is_deletion_item(new)):
                 self._check_job_write(old, new)
 
     def _check_job_write(self, old: Item | None, new: Item | None) -> None:

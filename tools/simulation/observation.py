@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item
+from replicate_proxy.aws.job_records import DELETED
 from tools.simulation.aws.sqs import get_queue_url
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def observe_writes(aws: InMemoryAws, on_write: OnWrite) -> None:
     """Call `on_write(table, old, new)` after every write of an item, however it came about."""
     for name, table in aws.dynamodb.tables.items():
         table.observers.append(partial(on_write, name))
+
+
+def is_deletion_item(item: Item | None) -> bool:
+    """Return whether the item has the record of a deletion in place of a job."""
+    return item is not None and item.get("status") == {"S": DELETED}
 
 
 def observe_objects(

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy.aws.delivery_records import job_pk, tenant_pk
 from replicate_proxy.aws.dynamodb import from_item
-from replicate_proxy.aws.job_records import DELETED, is_deletion, job_from_record
+from replicate_proxy.aws.job_records import is_deletion, job_from_record
 from replicate_proxy.aws.job_stream import job_change_from_stream_record
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
@@ -35,6 +35,7 @@ from tools.simulation.observation import (
     ConvertedRecords,
     Queues,
     has_due_entry,
+    is_deletion_item,
     observe_writes,
     read_items,
     read_partition,
@@ -423,10 +424,10 @@ class World:
     def _note_deletion(
         self, table: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
     ) -> None:
-        if table != Table.JOBS or old is None or new is None or new.get("status") != {"S": DELETED}:
+        if table != Table.JOBS or old is None or not is_deletion_item(new):
             return
-        if not is_deletion(record := from_item(old)):
-            job = job_from_record(record)
+        if not is_deletion_item(old):
+            job = job_from_record(from_item(old))
             self.deleted_jobs[job.tenant, job.id] = job
 
     def _find_signing_secrets(self, url: str) -> tuple[str, ...]:
