@@ -252,6 +252,11 @@ CASES: list[Case] = [
     (monitoring.check_schedules, "default", put("SweepStoppedAlarm")),
     (monitoring.check_schedules, "default", put("SweepStoppedAlarm/Properties/TreatMissingData", "missing")),
     (
+        monitoring.check_schedules,
+        "default",
+        put("SweepStoppedAlarm/Properties/Metrics/1/MetricStat/Metric/MetricName", "Throttles"),
+    ),
+    (
         monitoring.check_dashboard,
         "everything",
         replace_in_dashboard('"QueueName", "${ServiceName}-notify"', '"QueueName", "x"'),

@@ -62,7 +62,6 @@ NORMAL: dict[str, Samples] = {
     f"{OWN}/QueueAgeSeconds": every(10, 20),
     f"{OWN}/HarvestSeconds": every(1, 0.4, 1.2),
     f"{OWN}/HarvestAgeSeconds": every(10, 5),
-    f"{OWN}/JobsChecked": every(1, 0),
     f"{OWN}/FileStored": every(1, 3, 0),
     f"{OWN}/FileNotStored": every(1, 0, 0),
     f"{OWN}/FileNotAllowed": every(1, 0, 1),
@@ -144,7 +143,19 @@ OUTAGES: dict[str, list[Outage]] = {
         )
     ],
     "SweepStoppedAlarm": [
-        Outage("the rule is disabled", {f"{OWN}/JobsChecked": NOTHING}, minutes=6),
+        Outage(
+            "the rule is disabled",
+            {lambda_metric("Invocations", "sweep"): NOTHING, lambda_metric("Errors", "sweep"): NOTHING},
+            minutes=6,
+        ),
+        Outage(
+            "every run crashes or runs out of time",
+            {
+                lambda_metric("Invocations", "sweep"): every(1, 1),
+                lambda_metric("Errors", "sweep"): every(1, 1),
+            },
+            minutes=6,
+        ),
         Outage("nothing reports at all", minutes=6, is_idle=True),
     ],
     "WorkerFunctionErrorsAlarm": [

@@ -10,6 +10,8 @@ from tools.template.stack import Stack, iterate_parts, referenced_id
 _MAX_API_SECONDS = 29  # API Gateway ends an integration after 29 s by default
 _REQUIRED_VARIABLES = {"LOG_LEVEL", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|API_KEY")
+# Each run of a schedule is the first request of its second, which X-Ray samples.
+_UNSAMPLED = {"SweepFunction"}
 # Variables whose names suggest a secret, and what they hold instead.
 _REFERENCES_TO_SECRETS = {
     "REPLICATE_API_TOKEN": "the name of a parameter",
@@ -48,7 +50,8 @@ def check_tracing_and_limits(stack: Stack) -> list[str]:
     }
     violations = []
     for function in stack.of_type("Lambda::Function"):
-        if function.properties.get("TracingConfig", {}).get("Mode") != "Active":
+        mode = "PassThrough" if function.id in _UNSAMPLED else "Active"
+        if function.properties.get("TracingConfig", {}).get("Mode") != mode:
             violations.append(f"{function.id}: not traced")
         if function.id in behind_api and int(function.properties["Timeout"]) > _MAX_API_SECONDS:
             violations.append(f"{function.id}: timeout is longer than API Gateway's")

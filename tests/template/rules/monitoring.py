@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 _NAMESPACE = "ReplicateProxy"
 _SEARCH = re.compile(r'SEARCH\(.*service="(?P<service>[^"]+)" MetricName="(?P<metric>\w+)"')
 _OPTIONAL_ALARMS = {"StorageAlarm"}  # the dashboard's list of alarms cannot depend on a condition
-_HEARTBEATS = {"SweepFunction": Metric.JOBS_CHECKED}
-"""The metric that a function emits in every run, by the function's logical ID."""
 _SHOWN_TYPES = ("CloudWatch::Alarm", "Lambda::Function", "SQS::Queue")
 
 
@@ -51,14 +49,16 @@ def check_missing_data(stack: Stack) -> list[str]:
 
 
 def check_schedules(stack: Stack) -> list[str]:
-    """A function that runs every few minutes has an alarm on a metric that is missing if it does not run."""
+    """A function that runs every few minutes has an alarm on too few invocations."""
     if not stack.condition_holds("HasMonitoring"):
         return []
-    heartbeats = {
-        alarm.properties.get("MetricName")
+    watched = {
+        stack.find_by_name("FunctionName", part["Dimensions"][0]["Value"])
         for alarm in stack.of_type("CloudWatch::Alarm")
         if alarm.properties["TreatMissingData"] == "breaching"
         and alarm.properties["ComparisonOperator"] == "LessThanThreshold"
+        for _, part in iterate_parts(alarm.properties)
+        if isinstance(part, dict) and part.get("MetricName") == "Invocations"
     }
     scheduled = {
         referenced_id(target["Arn"]).removesuffix("Aliaslive")  # a gradual release has aliases
@@ -66,11 +66,7 @@ def check_schedules(stack: Stack) -> list[str]:
         if "minute" in str(rule.properties.get("ScheduleExpression"))
         for target in rule.properties["Targets"]
     }
-    return [
-        f"{name}: nothing tells that it stopped"
-        for name in sorted(scheduled)
-        if _HEARTBEATS.get(name) not in heartbeats
-    ]
+    return [f"{name}: nothing tells that it stopped" for name in sorted(scheduled - watched)]
 
 
 def check_metrics(stack: Stack) -> list[str]:
