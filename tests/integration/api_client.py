@@ -58,6 +58,17 @@ class ApiClient:
         assert response.status_code in {201, 202}, response.text
         return _parse_object(response)
 
+    def upload_lines(self, content: bytes) -> str:
+        """Upload the input file of a large batch and return its ID."""
+        response = requests.post(
+            f"{self.url}/v1/files",
+            headers={"authorization": f"Bearer {self.key}"},
+            files={"content": ("lines.jsonl", content, "application/jsonl")},
+            timeout=_REQUEST_TIMEOUT_SECONDS,
+        )
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
+
     def get(self, job_id: str) -> dict[str, Any]:
         response = self.call_until_available("GET", f"/v1/predictions/{job_id}")
         assert response.status_code == 200, response.text

@@ -6,6 +6,7 @@ Without an installed Chromium these tests are skipped, which `make test` reports
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,11 @@ from tests.integration.api_client import ApiClient
 from tests.integration.browser import Console
 from tests.integration.held_predictions import hold_prediction
 from tests.integration.models import FLUX, HELD_INPUT, LAB, SMALL_IMAGE_INPUT
+from tools.batches.worker import start_worker
 from tools.local.paths import ROOT
 from tools.local.stack import Stack
 from tools.local.stored_jobs import store_finished_jobs
+from tools.local.waiting import wait_for
 
 # For a look at the pages; the times of pages with many predictions are measured by tools/bench.
 STORED_JOBS = int(os.environ.get("CONSOLE_JOBS", "300"))
@@ -58,6 +61,7 @@ def content(stack: Stack) -> Content:
     ).json()
     succeeded = api.run(FLUX, image_input)
     failed = api.run("console/none", {"prompt": HOSTILE})
+    large_batch = run_large_batch(stack, api)
     hold_prediction(stack, operator, HELD_TENANT)
     # Less than what was spent: it is used up.
     operator.call("PUT", f"/admin/tenants/{TENANT}/budget", {"day_usd": "0.001", "month_usd": "50"})
@@ -78,6 +82,7 @@ def content(stack: Stack) -> Content:
         "run again": f"{prediction}/run",
         "batches": "/batches",
         "batch": f"/batches/{TENANT}/{created_batch['id']}",
+        "large batch": f"/batches/{TENANT}/{large_batch}",
         "concurrency": "/concurrency",
         "replays": "/replays",
         "queues": "/dead-letters",
@@ -98,6 +103,22 @@ def content(stack: Stack) -> Content:
         "audit": "/audit?verify=true",
     }
     return Content(created["key"], paths, prediction, f"/predictions/console-many/{foreign}")
+
+
+def run_large_batch(stack: Stack, api: ApiClient) -> str:
+    """Run a batch of hostile lines, half of them bad, to its end. Returns its ID."""
+    good = {"custom_id": HOSTILE[:60], "version": LAB, "input": {"output": HOSTILE}}
+    lines = [json.dumps(line).encode() for line in (good, {"custom_id": HOSTILE[:60]})] * 3
+    body = {"input_file": api.upload_lines(b"\n".join(lines))}
+    batch_id = str(api.call("POST", "/v1/batches", body).json()["id"])
+
+    def is_completed() -> bool:
+        start_worker(stack)
+        time.sleep(1)
+        return bool(api.call("GET", f"/v1/batches/{batch_id}").json()["status"] == "completed")
+
+    wait_for(is_completed, timeout_seconds=120, description="the end of the batch")
+    return batch_id
 
 
 @pytest.fixture
@@ -164,12 +185,29 @@ def test_everything_works_without_javascript(content: Content, make_console: Cal
     console.open("/predictions?status=failed")
     assert console.page.locator(".badge.bad").count() >= 1
     console.open("/batches")
-    page.click("tbody th a")
+    page.locator("tbody th a").last.click()
     assert "in the order of the batch" in console.get_text()
     page.click("text=Sign out")
     assert "You are signed out" in console.get_text()
     assert console.open("/predictions") == 200
     assert "/sign-in" in page.url
+
+
+def test_large_batch_shows_its_lines_and_gives_its_results(
+    content: Content, make_console: Callable[..., Console]
+) -> None:
+    console = make_console()
+    console.sign_in(content.tenant_key)
+    console.open(content.paths["large batch"])
+    text = console.get_text()
+    assert "6 of 6 ended" in text
+    assert console.page.locator("tbody tr .badge.good").count() == 3
+    assert console.page.locator("tbody tr .badge.bad").count() == 3
+    with console.page.expect_download() as download:
+        console.page.click("text=Results")
+    lines = [json.loads(line) for line in download.value.path().read_text("utf-8").splitlines()]
+    assert [line["status"] for line in lines] == ["succeeded", "rejected"] * 3
+    assert lines[0]["output"] == HOSTILE
 
 
 def test_htmx_refreshes_the_table_in_place(stack: Stack, make_console: Callable[..., Console]) -> None:

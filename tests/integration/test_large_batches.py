@@ -46,17 +46,6 @@ def build_file(marker: str) -> bytes:
     return b"\n".join(lines)
 
 
-def upload(api: ApiClient, content: bytes) -> str:
-    response = requests.post(
-        f"{api.url}/v1/files",
-        headers={"authorization": f"Bearer {api.key}"},
-        files={"content": ("lines.jsonl", content, "application/jsonl")},
-        timeout=60,
-    )
-    assert response.status_code == 201, response.text
-    return str(response.json()["id"])
-
-
 def get_batch(api: ApiClient, batch_id: str) -> dict[str, Any]:
     response = api.call("GET", f"/v1/batches/{batch_id}")
     assert response.status_code == 200, response.text
@@ -101,7 +90,7 @@ def test_batch_whose_worker_crashes_runs_each_line_once(
     stack: Stack, api: ApiClient, make_api: Any, tmp_path: Path
 ) -> None:
     marker, log = uuid.uuid4().hex, tmp_path / "crashes.jsonl"
-    body: dict[str, Any] = {"input_file": upload(api, build_file(marker))}
+    body: dict[str, Any] = {"input_file": api.upload_lines(build_file(marker))}
     with run_receiver() as receiver, crashing_worker(log):
         body["webhook"] = receiver.url
         created = api.call("POST", "/v1/batches", body)
