@@ -33,6 +33,7 @@ class FakeReplicate:
         self.clock = clock
         self.predictions: dict[str, dict[str, Any]] = {}
         self.webhooks: dict[str, str] = {}
+        self.webhook_events: dict[str, list[str]] = {}
         self.faults = Faults()
         self.create_delay_seconds: float = 0
         self.canceled: list[str] = []
@@ -69,6 +70,7 @@ class FakeReplicate:
             self.predictions[prediction_id]["urls"] = {"stream": self.stream_url}
         if "webhook" in body:
             self.webhooks[prediction_id] = body["webhook"]
+            self.webhook_events[prediction_id] = body["webhook_events_filter"]
         self.faults.raise_planned("create_response")
         return self._parse(prediction_id)
 

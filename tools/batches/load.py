@@ -35,6 +35,8 @@ _CRASHES = {
     f"batch.{step}": 0.05
     for step in ("jobs_stored", "jobs_enqueued", "lines_stored", "slice_saved", "part_written")
 }
+# As on AWS: with the short timeouts of a local stack, the sweep would check thousands of waiting jobs.
+_OVERRIDES = {"QueuedTimeoutSeconds": "120", "WebhookTimeoutSeconds": "300", "SweepDurationSeconds": "0"}
 # Replicate's own limit would stretch 10,000 lines to 18 minutes.
 _CREATES_PER_MINUTE = "6000"
 _SINGLE_INTERVAL_SECONDS = 2.0
@@ -77,7 +79,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=10_000)
     lines = parser.parse_args().lines
     folder = StackFolder("batch-load")
-    with temporary_stack(folder, Screen(), {}) as stack:
+    with temporary_stack(folder, Screen(), _OVERRIDES) as stack:
         _raise_rate_limit(stack)
         baseline = SinglePredictions(stack)
         baseline.run(10)

@@ -57,6 +57,24 @@ def test_dispatch_creates_prediction_of_queued_job(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "events"),
+    [
+        ({}, ["start", "completed"]),
+        ({"webhook_events": ("logs", "completed")}, ["start", "logs", "completed"]),
+        ({"batch_id": "b1"}, ["start", "completed"]),
+        ({"batch_id": "b1", "batch_line": 7}, ["completed"]),
+        ({"batch_id": "b1", "batch_line": 7, "webhook_events": ("start",)}, ["start", "completed"]),
+    ],
+)
+def test_dispatch_asks_for_reports_that_somebody_waits_for(
+    fields: dict[str, Any], events: list[str], pipeline: Pipeline
+) -> None:
+    pipeline.dispatch_job(pipeline.put_job(**fields))
+
+    assert pipeline.replicate.webhook_events["p1"] == events
+
+
+@pytest.mark.parametrize(
     ("submission", "model"),
     [
         (Submission(kind=SubmissionKind.MODEL, owner="o", name="n"), "o/n"),
