@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tools.batches.memory import MemorySampler, find_memory_sizes
 from tools.batches.worker import end_lease, start_worker
 from tools.bench.load import calculate_quantile
 from tools.local.lifecycle import temporary_stack
@@ -26,7 +26,7 @@ from tools.local.paths import StackFolder
 from tools.local.screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tools.local.stack import Stack
 
@@ -43,7 +43,6 @@ _SINGLE_INTERVAL_SECONDS = 2.0
 _PROGRESS_INTERVAL_SECONDS = 15
 # The sweep would start the worker once a minute.
 _RESTART_SECONDS = 10
-_MEMORY = re.compile(r"Max Memory Used: (\d+) MB")
 
 
 @dataclass
@@ -81,6 +80,8 @@ def main() -> int:
     folder = StackFolder("batch-load")
     with temporary_stack(folder, Screen(), _OVERRIDES) as stack:
         _raise_rate_limit(stack)
+        sampler, sizes = MemorySampler(folder, stack), find_memory_sizes(stack)
+        sampler.start()
         baseline = SinglePredictions(stack)
         baseline.run(10)
         print(f"before the batch: {baseline.describe()}", flush=True)
@@ -96,7 +97,9 @@ def main() -> int:
         problems = _find_problems(stack, batch, lines)
         print(f"{lines} lines in {seconds:.0f} s, {count_crashes()} crashes of the worker")
         print(f"during the batch: {single.describe()}")
-        print(f"memory: {_read_memory(stack)}")
+        peaks = sampler.stop()
+        print(_describe_memory(peaks, sizes))
+        problems += [f"{name} needs more memory than it has" for name in peaks if peaks[name] > sizes[name]]
     print("\n".join(problems) or "all counts are exact")
     return 1 if problems or calculate_quantile(single.delays, 0.99) > MAX_DELAY_SECONDS else 0
 
@@ -170,20 +173,9 @@ def _raise_rate_limit(stack: Stack) -> None:
     )
 
 
-def _read_memory(stack: Stack) -> dict[str, str]:
-    """Return the largest memory of each function that the batch needs, in MB."""
-    logs, used = stack.get_client("logs"), {}
-    for function in ("batch", "ingest", "dispatch", "harvest", "usage", "query"):
-        group = f"/aws/lambda/{stack.function_names[function]}"
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, filterPattern="REPORT")
-        found = [
-            int(match[1])
-            for page in pages
-            for event in page["events"]
-            if (match := _MEMORY.search(event["message"]))
-        ]
-        used[function] = f"{max(found)} MB" if found else "unknown"
-    return used
+def _describe_memory(peaks: Mapping[str, int], sizes: Mapping[str, int]) -> str:
+    used = ", ".join(f"{name} {peak} of {sizes[name]}" for name, peak in peaks.items())
+    return f"memory in MB, peak of each function: {used or 'not measured, there is no /proc'}"
 
 
 def _call(stack: Stack, method: str, path: str, body: Any = None) -> dict[str, Any]:
