@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
@@ -21,8 +22,6 @@ from tools.local.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import requests
 
     from tools.local.stack import Stack
 
@@ -65,7 +64,11 @@ def create(api: ApiClient) -> requests.Response:
     headers = {"idempotency-key": secrets.token_hex(8)}
     body = {"version": MODEL, "input": {"prompt": "a cat"}}
     for _ in range(MAX_REPETITIONS):
-        response = api.call("POST", "/v1/predictions", body, headers=headers)
+        try:
+            response = api.call("POST", "/v1/predictions", body, headers=headers)
+        except requests.Timeout:
+            UNAVAILABLE[0, "no response in time"] += 1
+            continue
         if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return response
         UNAVAILABLE[response.status_code, response.text[:100]] += 1
