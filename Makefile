@@ -67,7 +67,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
+.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -129,6 +129,10 @@ budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a te
 
 batch-load: env ## Run a large batch whose worker is killed, and single predictions meanwhile, on a temporary stack  [LINES=10000]
 	$(BIN)/python -m tools.batches.load $(if $(LINES),--lines $(LINES))
+
+load: env .venvs/load/.stamp ## Send load to a temporary stack, or to URL, and count what is lost  [SCENARIO=burst SECONDS=60 RATE=3 URL=… MODEL=… INPUT='{…}']
+	@$(BIN)/python -m tools.load $(or $(SCENARIO),steady) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(RATE),--rate $(RATE)) $(if $(URL),--url "$$URL") $(if $(MODEL),--model "$$MODEL") $(if $(INPUT),--input "$$INPUT")
 
 fairness: env ## Measure how long one job waits behind 500 of another tenant with a limit, on a temporary stack
 	FAIRNESS_JOBS=500 FAIRNESS_SECONDS=3 $(BIN)/pytest -q -s --timeout 1800 tests/integration/test_concurrency.py -k another_tenant
@@ -193,7 +197,7 @@ endif
 	@touch $@
 
 lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1]
-	@for name in uv dev sam ministack security bench clients replicate-beta; do \
+	@for name in uv dev sam ministack security bench load clients replicate-beta; do \
 		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt
