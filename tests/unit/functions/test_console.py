@@ -847,7 +847,7 @@ def test_large_batch_is_shown_with_its_lines_and_canceled(operator: Browser, ten
         )
     )
     body = dump_lines(lines)
-    boto3.client("s3").put_object(Bucket="images", Key=name_lines_object("acme", batch_id, 0), Body=body)
+    boto3.client("s3").put_object(Bucket="images", Key=name_lines_object("acme", batch_id, 0, "t"), Body=body)
     large = LargeBatch(
         input_file=generate_id(now),
         object_key="files/acme/f",
@@ -858,7 +858,7 @@ def test_large_batch_is_shown_with_its_lines_and_canceled(operator: Browser, ten
         due_at=now,
         delete_at=now + timedelta(days=30),
         phase=BatchPhase.RUNNING,
-        slices=1,
+        line_objects=("t",),
         lines=2,
         created=1,
         rejected=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,41 @@ def test_worker_that_ends_at_any_call_loses_and_repeats_nothing(variant: str, *,
 
 
 @EFFECTS
+@pytest.mark.parametrize("meanwhile", ["cancel", "spent budget"])
+def test_line_whose_job_exists_keeps_it_whatever_changes_after_a_crash(
+    meanwhile: str, *, has_effect: bool
+) -> None:
+    """A slice that is expanded again may find its lines canceled or refused, but not those with a job."""
+    kept = 0
+    for number in range(40):
+        point = CrashPoint(has_effect=has_effect)
+        batches = LargeBatches(point)
+        batch = batches.create(CONTENT)
+        point.at = len(point.calls) + number
+        with suppress(SimulatedCrashError):
+            batches.run()
+        before = {job.id for job in batches.list_jobs()}
+        if meanwhile == "cancel":
+            batches.service.cancel(TENANT, batch.id)
+        else:
+            batches.set_budget(jobs=0)
+        for _ in range(4):
+            batches.run()
+            batches.end_jobs(JobStatus.CANCELED)
+
+        results = batches.read_results(batch)
+        jobs = {job.batch_line: job.id for job in batches.list_jobs()}
+        assert [result["line"] for result in results] == list(range(1, LINES + 3))
+        assert {result["line"]: result["id"] for result in results if result["id"]} == jobs
+        assert before == set(jobs.values())
+        large = batches.get(batch).large
+        assert large is not None
+        assert (large.created, large.is_completed) == (len(jobs), True)
+        kept += 0 < len(jobs) < LINES + 1
+    assert kept > 5
+
+
+@EFFECTS
 def test_create_that_is_repeated_leads_to_one_batch(*, has_effect: bool) -> None:
     for number in range(20):
         point = CrashPoint(at=number, has_effect=has_effect)
@@ -102,7 +138,15 @@ def test_worker_without_its_lease_repeats_nothing() -> None:
 
     # It has read the batch before another worker expanded it.
     assert batches.worker._try_step(stale) is False
+    canceled = replace(stale, large=replace(stale.large, cancel_requested_at=batches.clock.now()))
+    assert batches.worker._try_step(canceled) is False
     assert len(batches.list_jobs()) == count
     large = batches.get(batch).large
     assert large is not None
     assert large.created == count
+    # What it has stored about the lines is not taken for what the other has stored.
+    batches.end_jobs()
+    batches.run()
+    statuses = [result["status"] for result in batches.read_results(batch)]
+    assert statuses.count("succeeded") == count
+    assert "canceled" not in statuses

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -248,8 +247,8 @@ def test_cancel_ends_jobs_and_lines_that_are_left(batches: LargeBatches) -> None
     large = batches.get(batch).large
     assert large is not None
     # One slice is expanded when the cancel comes.
-    changes = batches.worker.expander.expand_slice(batch, large)
-    batches.store.replace(replace(batch, large=replace(large, **changes)))
+    _, sent = batches.worker.expander.expand_slice(batch, large)
+    assert len(sent) == SLICE_LINES
     canceled = batches.service.cancel(TENANT, batch.id)
     assert canceled.large is not None
     assert canceled.large.cancel_requested_at == batches.clock.now()
@@ -276,6 +275,11 @@ def test_expired_batch_is_removed_without_a_trace(batches: LargeBatches) -> None
     batches.run()
     prefix = f"batches/{TENANT}/{batch.id}/"
     assert any(key.startswith(prefix) for key in batches.objects.objects)
+    # A large event is stored as those of jobs are.
+    names = (batch.id, batches.list_jobs()[0].id)
+    event, of_job = (f"records/{TENANT}/{name}/event-1.json" for name in names)
+    batches.objects.put(event, b"{}")
+    batches.objects.put(of_job, b"{}")
 
     batches.clock.advance(minutes=50)
     batches.run()
@@ -286,9 +290,30 @@ def test_expired_batch_is_removed_without_a_trace(batches: LargeBatches) -> None
 
     assert batches.store.get(TENANT, batch.id) is None
     assert not any(key.startswith(prefix) for key in batches.objects.objects)
+    assert event not in batches.objects.objects
+    assert of_job in batches.objects.objects
     assert batches.counts.read_counts(TENANT, batch.id).ended == 0
     assert not batches.store.has_due(batches.clock.now() + timedelta(days=100))
     assert batches.create_from(batches.add_file(make_lines(1)), idempotency_key="k").id != batch.id
+
+
+def test_batch_that_runs_for_longer_than_it_is_kept_is_removed_after_its_webhook(
+    batches: LargeBatches,
+) -> None:
+    batch = batches.create(make_lines(2), retention_seconds=3600, webhook="https://app.test/hook")
+    batches.run()
+    batches.clock.advance(minutes=90)
+    batches.end_jobs()
+    batches.run()
+    assert batches.get(batch).large.is_completed  # type: ignore[union-attr]
+    assert batches.deliveries.deliveries
+
+    batches.clock.advance(minutes=13)
+    batches.run()
+    assert batches.read_results(batch)
+    batches.clock.advance(minutes=2)
+    batches.run()
+    assert batches.store.get(TENANT, batch.id) is None
 
 
 def test_pages_show_lines_while_the_batch_runs_and_a_signed_url_at_its_end(batches: LargeBatches) -> None:

@@ -9,6 +9,7 @@ from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     get_record,
     to_item,
+    to_value,
     translate_dynamodb_errors,
 )
 from replicate_proxy.aws.id_index import list_older_in
@@ -40,9 +41,7 @@ class DynamoBatchStore:
 
     def create(self, batch: Batch, jobs: Sequence[Job]) -> None:
         # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
-        records = [record_from_batch(batch), *(record_from_job(replace(job, revision=1)) for job in jobs)]
-        with translate_dynamodb_errors("create batch"):
-            self._client.transact_write_items(TransactItems=list(map(self._build_put, records)))
+        write_batch(self._client, self._table, batch, jobs, "create batch")
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         record = get_record(self._client, self._table, batch_key(tenant, batch_id), "read batch")
@@ -65,14 +64,39 @@ class DynamoBatchStore:
         batches = map(batch_from_record, records)
         return sorted(batches, key=lambda batch: batch.id, reverse=True)
 
-    def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
-        return {
-            "Put": {
-                "TableName": self._table,
-                "Item": to_item(record),
-                "ConditionExpression": "attribute_not_exists(pk)",
-            }
+
+def write_batch(
+    client: DynamoDBClient, table: str, batch: Batch, jobs: Sequence[Job], operation: str
+) -> None:
+    """Write a batch with new jobs, or nothing. Raises ConflictError, see `build_puts`."""
+    # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
+    with translate_dynamodb_errors(operation):
+        client.transact_write_items(TransactItems=build_puts(table, batch, jobs))
+
+
+def build_puts(table: str, batch: Batch | None, jobs: Sequence[Job]) -> list[TransactWriteItemTypeDef]:
+    """Return the items of a transaction that writes new jobs, and a batch.
+
+    One with a revision above 1 replaces the one before, any other must not exist.
+    """
+    items = [build_new_put(table, record_from_job(replace(job, revision=1))) for job in jobs]
+    if batch is not None:
+        item = build_new_put(table, record_from_batch(batch))
+        if batch.revision > 1:
+            item["Put"]["ConditionExpression"] = "revision = :revision"
+            item["Put"]["ExpressionAttributeValues"] = {":revision": to_value(batch.revision - 1)}
+        items.append(item)
+    return items
+
+
+def build_new_put(table: str, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
+    return {
+        "Put": {
+            "TableName": table,
+            "Item": to_item(record),
+            "ConditionExpression": "attribute_not_exists(pk)",
         }
+    }
 
 
 def record_from_batch(batch: Batch) -> dict[str, Any]:

@@ -10,13 +10,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from replicate_proxy.aws.batch_store import record_from_batch
+from replicate_proxy.aws.batch_store import build_puts
 from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
@@ -25,7 +24,6 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
-from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.budgets.model import (
     ALERT_PERCENTAGES,
     BudgetContentionError,
@@ -88,18 +86,16 @@ class DynamoBudgetedJobs(DynamoBudgetStates):
         self._jobs_table = jobs_table
 
     def create(self, jobs: Sequence[Job], hold: Hold, *, batch: Batch | None = None) -> None:
-        records = [record_from_job(replace(job, revision=1)) for job in jobs]
-        if batch is not None:
-            records.append(record_from_batch(batch))
-        items = [self._build_put(record) for record in records]
+        puts = build_puts(self._jobs_table, batch, jobs)
+        items = [*puts]
         items += [self._build_reservation(state, hold.total_micro_usd) for state in hold.states]
         try:
             with translate_dynamodb_errors("create job within budget"):
                 self._client.transact_write_items(TransactItems=items)
         except (ConflictError, RetryableError) as error:
             codes = _get_reasons(error)
-            if "ConditionalCheckFailed" in codes[: len(records)]:
-                raise ConflictError("the job exists") from error
+            if "ConditionalCheckFailed" in codes[: len(puts)]:
+                raise ConflictError("the job exists, or the batch has changed") from error
             if "ConditionalCheckFailed" in codes:
                 raise BudgetExceededError("the reservation does not fit") from error
             if codes and set(codes) <= _CONTENTION:
@@ -119,15 +115,6 @@ class DynamoBudgetedJobs(DynamoBudgetStates):
                     ":expires_at": to_value(_expiry(state)),
                 },
             )
-
-    def _build_put(self, record: Mapping[str, Any]) -> TransactWriteItemTypeDef:
-        return {
-            "Put": {
-                "TableName": self._jobs_table,
-                "Item": to_item(record),
-                "ConditionExpression": "attribute_not_exists(pk)",
-            }
-        }
 
     def _build_reservation(self, state: BudgetState, amount: int) -> TransactWriteItemTypeDef:
         """Return the update that reserves, if that much is left. Conditions cannot add, so the limit is less.

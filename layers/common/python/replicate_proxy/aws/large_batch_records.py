@@ -26,6 +26,7 @@ def large_batch_from_text(text: str) -> LargeBatch:
     parsed = {
         "models": tuple(known["models"]),
         "phase": BatchPhase(known["phase"]),
+        "line_objects": tuple(known.get("line_objects", ())),
         "result_parts": tuple(known.get("result_parts", ())),
         "due_at": parse_timestamp(known["due_at"]),
         "delete_at": parse_timestamp(known["delete_at"]),

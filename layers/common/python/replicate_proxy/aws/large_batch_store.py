@@ -13,9 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.batch_store import batch_from_record, record_from_batch
+from replicate_proxy.aws.batch_store import (
+    batch_from_record,
+    build_new_put,
+    record_from_batch,
+    write_batch,
+)
 from replicate_proxy.aws.dynamodb import (
-    batch_get_records,
     delete_record,
     from_item,
     get_record,
@@ -24,14 +28,7 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
-from replicate_proxy.aws.job_records import (
-    batch_key,
-    idempotency_key,
-    is_deletion,
-    job_from_record,
-    job_key,
-    record_from_job,
-)
+from replicate_proxy.aws.job_records import batch_key, idempotency_key
 from replicate_proxy.clock import format_timestamp
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
     from replicate_proxy.jobs.model import Batch, Job
 
@@ -58,8 +54,8 @@ class DynamoLargeBatchStore:
         with translate_dynamodb_errors("create batch"):
             self._client.transact_write_items(
                 TransactItems=[
-                    self._build_put(record_from_batch(created), "attribute_not_exists(pk)"),
-                    self._build_put(_build_mark(created)),
+                    build_new_put(self._table, record_from_batch(created)),
+                    {"Put": {"TableName": self._table, "Item": to_item(_build_mark(created))}},
                 ]
             )
         return created
@@ -112,23 +108,12 @@ class DynamoLargeBatchStore:
             )
         return [str(from_item(item)["sk"]) for item in response["Items"]]
 
-    def find_jobs(self, tenant: str, job_ids: Sequence[str]) -> Mapping[str, Job | None]:
-        keys = [to_item(job_key(tenant, job_id)) for job_id in job_ids]
-        records = batch_get_records(self._client, self._table, keys, "read jobs of batch", consistent=True)
-        return {
-            str(record["pk"]).rpartition("#")[2]: None if is_deletion(record) else job_from_record(record)
-            for record in records
-        }
-
-    def create_jobs(self, jobs: Sequence[Job]) -> None:
-        # The SDK adds a ClientRequestToken, so that it can repeat the request if the response is lost.
-        with translate_dynamodb_errors("create jobs of batch"):
-            self._client.transact_write_items(
-                TransactItems=[
-                    self._build_put(record_from_job(replace(job, revision=1)), "attribute_not_exists(pk)")
-                    for job in jobs
-                ]
-            )
+    def replace_with_jobs(self, batch: Batch, jobs: Sequence[Job]) -> Batch:
+        if not jobs:
+            return self.replace(batch)
+        saved = replace(batch, revision=batch.revision + 1)
+        write_batch(self._client, self._table, saved, jobs, "create jobs of batch")
+        return saved
 
     def remove(self, batch: Batch) -> None:
         if batch.idempotency_hash is not None:
@@ -145,12 +130,6 @@ class DynamoLargeBatchStore:
 
     def _delete(self, key: Mapping[str, str], **options: Any) -> None:
         delete_record(self._client, self._table, key, "delete rows of batch", **options)
-
-    def _build_put(self, record: Mapping[str, Any], condition: str = "") -> TransactWriteItemTypeDef:
-        item: TransactWriteItemTypeDef = {"Put": {"TableName": self._table, "Item": to_item(record)}}
-        if condition:
-            item["Put"]["ConditionExpression"] = condition
-        return item
 
 
 def _build_mark(batch: Batch) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Create the jobs of a slice of lines of an input file.
 
-The IDs of jobs derive from the batch and the line, and a job is only written if there is none, so a slice can
-be expanded again after a crash at any point. What applies to a create request applies to each line, by the
-same code: the parser, the validation of inputs, budgets and the factory of jobs.
+The jobs of a slice are written in one transaction with the progress of the batch: so an attempt that ends
+anywhere has created all of them or none, and of two workers at the same slice only one creates any. What
+applies to a create request applies to each line, by the same code: the parser, the validation of inputs,
+budgets and the factory of jobs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.auth.principal import Principal
@@ -24,7 +26,7 @@ from replicate_proxy.batches.model import (
     name_lines_object,
 )
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, RetryableError
+from replicate_proxy.errors import ApiError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.services.ingest import log_job_accepted
 from replicate_proxy.services.input_check import accept_all
@@ -32,7 +34,7 @@ from replicate_proxy.strict_json import parse_strict_json
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from replicate_proxy.batches.input_file import RawLine
     from replicate_proxy.batches.model import LargeBatch
@@ -45,13 +47,13 @@ if TYPE_CHECKING:
     from replicate_proxy.services.ingest import JobFactory, JobRequest
     from replicate_proxy.services.input_check import CheckInput
 
-_MAX_ATTEMPTS = 5
 _SERVER_ERROR = 500
 # A queued job of a batch is one of thousands: its message is not lost because it is not handled in minutes.
 _CHECK_FACTOR = 30
 _MAX_ERROR_CHARACTERS = 1000
 _MAX_CUSTOM_ID_CHARACTERS = 128
 _MAX_INVALID_FIELDS = 5
+_TOKEN_BYTES = 4
 
 _TOO_MANY_LINES = f"The input file has more than {MAX_LINES} lines; those after them are ignored"
 _FILE_GONE = "The input file was deleted before all of its lines were read; the others are missing"
@@ -103,45 +105,41 @@ class BatchExpander:
         self._check_input = check_input
         self._checkpoint = checkpoint
 
-    def expand_slice(self, batch: Batch, large: LargeBatch) -> dict[str, Any]:
-        """Create the jobs of the next lines, and return what changes in the state of the batch.
+    def expand_slice(self, batch: Batch, large: LargeBatch) -> tuple[Batch, list[Job]]:
+        """Write the jobs of the next lines, and return the batch with its progress, and the jobs to enqueue.
 
-        The caller saves it; until then, nothing is lost or done twice if the slice is expanded again. Raises
-        RetryableError if the slice could not be finished.
+        Raises ConflictError if the batch has changed, and RetryableError if the slice could not be finished.
         """
         file = InputFile(partial(self._objects.read_range, large.object_key), large.size_bytes)
         try:
             raw_lines = file.read_lines(large.position, SLICE_LINES)
         except NotFoundError:
-            return {"position": large.size_bytes, "error": _FILE_GONE}
+            expanded = replace(large, position=large.size_bytes, error=_FILE_GONE)
+            return self._store.replace(replace(batch, large=expanded)), []
         excess = large.lines + len(raw_lines) > MAX_LINES
         raw_lines = raw_lines[: MAX_LINES - large.lines]
-        lines = self._expand(batch, large, raw_lines)
-        changes: dict[str, Any] = {"position": raw_lines[-1].end if raw_lines else large.position}
+        expanded = replace(large, position=raw_lines[-1].end if raw_lines else large.position)
         if excess:
-            changes = {"position": large.size_bytes, "error": _TOO_MANY_LINES}
-        if lines:
-            changes |= {
-                "slices": large.slices + 1,
-                "lines": large.lines + len(lines),
-                "created": large.created + sum(line.status is None for line in lines),
-                "rejected": large.rejected + sum(line.status is LineStatus.REJECTED for line in lines),
-                "skipped": large.skipped + sum(line.status is LineStatus.CANCELED for line in lines),
-            }
-        return changes
-
-    def _expand(self, batch: Batch, large: LargeBatch, raw_lines: Sequence[RawLine]) -> list[Line]:
+            expanded = replace(large, position=large.size_bytes, error=_TOO_MANY_LINES)
         if not raw_lines:
-            return []
+            return self._store.replace(replace(batch, large=expanded)), []
         principal = Principal(batch.tenant, large.key_id, models=large.models, has_budget=True)
         parsed = [
             self._parse(batch, large, principal, number, raw)
             for number, raw in enumerate(raw_lines, start=large.lines + 1)
         ]
-        lines = self._create_jobs(batch, principal, parsed)
-        self._objects.put(name_lines_object(batch.tenant, batch.id, large.slices), dump_lines(lines))
-        self._checkpoint("batch.lines_stored")
-        return lines
+        return self._create_jobs(replace(batch, large=expanded), expanded, principal, parsed)
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        """Send those jobs that are queued. One that is sent twice is submitted once."""
+        commands = [
+            DispatchCommand.for_job(DispatchKind.SUBMIT, job)
+            for job in jobs
+            if job.status is JobStatus.QUEUED
+        ]
+        if commands:
+            self._queue.send_all(commands)
+        self._checkpoint("batch.jobs_enqueued")
 
     def _parse(
         self, batch: Batch, large: LargeBatch, principal: Principal, number: int, raw: RawLine
@@ -177,66 +175,60 @@ class BatchExpander:
         )
         return _ParsedLine(replace(line, custom_id=custom_id), request)
 
-    def _create_jobs(self, batch: Batch, principal: Principal, parsed: Sequence[_ParsedLine]) -> list[Line]:
-        """Write the jobs that are missing, send all that are queued, and return the lines."""
-        wanted = {each.line.derive_job_id(batch.id): each for each in parsed if each.request is not None}
-        refused: Mapping[int, Line] = {}
-        existing = self._store.find_jobs(batch.tenant, list(wanted)) if wanted else {}
-        created: list[Job] = []
-        for _ in range(_MAX_ATTEMPTS):
-            missing = {job_id: each for job_id, each in wanted.items() if job_id not in existing}
-            if not missing:
-                refused = {}
-                break
-            try:
-                created, refused = self._write(batch, principal, missing)
-                break
-            except ConflictError:
-                # Another worker, which has lost its lease, is at the same slice.
-                existing = self._store.find_jobs(batch.tenant, list(wanted))
-        else:
-            raise RetryableError("jobs of a batch keep appearing")
-        self._checkpoint("batch.jobs_stored")
-        queued = [job for job in existing.values() if job is not None and job.status is JobStatus.QUEUED]
-        commands = [DispatchCommand.for_job(DispatchKind.SUBMIT, job) for job in (*queued, *created)]
-        if commands:
-            self._queue.send_all(commands)
-        self._checkpoint("batch.jobs_enqueued")
-        return [refused.get(each.line.number, each.line) for each in parsed]
-
-    def _write(
-        self, batch: Batch, principal: Principal, missing: Mapping[str, _ParsedLine]
-    ) -> tuple[list[Job], dict[int, Line]]:
-        """Return the jobs that were written, and the lines that do not fit into a budget."""
-        entries = [(job_id, each.line, each.request) for job_id, each in missing.items() if each.request]
-        hold: Hold | None = None
-        refusals: dict[int, ApiError] = {}
-        if self._budgets is not None:
-            hold, refusals = self._budgets.check_each([request for *_, request in entries], principal)
-        refused = {
-            entries[index][1].number: _reject_by(entries[index][1], error).line
-            for index, error in refusals.items()
-        }
+    def _create_jobs(
+        self, batch: Batch, large: LargeBatch, principal: Principal, parsed: Sequence[_ParsedLine]
+    ) -> tuple[Batch, list[Job]]:
+        """Store what is known about the lines, then write the jobs with the progress."""
+        hold, parsed = self._check_budgets(principal, parsed)
+        lines, token = [each.line for each in parsed], token_hex(_TOKEN_BYTES)
+        self._objects.put(name_lines_object(batch.tenant, batch.id, large.slices, token), dump_lines(lines))
+        self._checkpoint("batch.lines_stored")
+        expanded = replace(
+            large,
+            line_objects=(*large.line_objects, token),
+            lines=large.lines + len(lines),
+            created=large.created + sum(line.status is None for line in lines),
+            rejected=large.rejected + sum(line.status is LineStatus.REJECTED for line in lines),
+            skipped=large.skipped + sum(line.status is LineStatus.CANCELED for line in lines),
+        )
         jobs = [
-            self._build_job(batch, principal, job_id, line, request)
-            for index, (job_id, line, request) in enumerate(entries)
-            if index not in refusals
+            self._build_job(batch, principal, each.line, each.request)
+            for each in parsed
+            if each.request is not None
         ]
-        if jobs:
-            try:
-                if self._budgets is not None and hold is not None:
-                    self._budgets.create(jobs, hold)
-                else:
-                    self._store.create_jobs(jobs)
-            except ApiError as error:
-                raise RetryableError("others have used the budget meanwhile") from error
+        saved = self._write(replace(batch, large=expanded), jobs, hold)
+        self._checkpoint("batch.jobs_stored")
         for job in jobs:
             log_job_accepted(job)
-        return jobs, refused
+        return saved, jobs
 
-    def _build_job(
-        self, batch: Batch, principal: Principal, job_id: str, line: Line, request: JobRequest
-    ) -> Job:
+    def _check_budgets(
+        self, principal: Principal, parsed: Sequence[_ParsedLine]
+    ) -> tuple[Hold | None, Sequence[_ParsedLine]]:
+        """Return what the lines will reserve, and the lines, of which those that do not fit are rejected."""
+        indexes = [index for index, each in enumerate(parsed) if each.request is not None]
+        requests = [each.request for each in parsed if each.request is not None]
+        if self._budgets is None or not requests:
+            return None, parsed
+        hold, refusals = self._budgets.check_each(requests, principal)
+        checked = list(parsed)
+        for position, error in refusals.items():
+            index = indexes[position]
+            checked[index] = _reject_by(parsed[index].line, error)
+        return hold, checked
+
+    def _write(self, batch: Batch, jobs: Sequence[Job], hold: Hold | None) -> Batch:
+        if self._budgets is None or hold is None:
+            return self._store.replace_with_jobs(batch, jobs)
+        saved = replace(batch, revision=batch.revision + 1)
+        try:
+            self._budgets.create(jobs, hold, batch=saved)
+        except ApiError as error:
+            raise RetryableError("others have used the budget meanwhile") from error
+        return saved
+
+    def _build_job(self, batch: Batch, principal: Principal, line: Line, request: JobRequest) -> Job:
+        job_id = line.derive_job_id(batch.id)
         job = self._factory.build_job(request, principal, job_id, batch.created_at, batch_id=batch.id)
         return replace(
             job,

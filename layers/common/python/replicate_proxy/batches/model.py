@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from replicate_proxy.jobs.model import Batch
+
 MAX_LINES = 50_000
 MAX_FILE_BYTES = 200_000_000
 MAX_LINE_BYTES = 1_000_000
 # A transaction has at most 100 items (Amazon DynamoDB API Reference, TransactWriteItems): the jobs of a
-# slice, and four budget windows.
+# slice, the batch, and four budget windows.
 SLICE_LINES = 90
 
 
@@ -47,10 +49,12 @@ class LargeBatch:
     """What a batch record has if its predictions come from a file.
 
     `key_id` and `models` are those of the caller, whose permissions apply to every line. `position` is the
-    number of bytes of the file that are expanded, into `slices` of lines: `lines` in all, of which `created`
-    have a job, `rejected` are invalid and `skipped` came after the cancel. `cancel_slice` is the next slice
-    whose jobs are canceled, `result_slice` the next one whose results are written. `result_parts` are the
-    parts of the upload of the results so far. `due_at` is when the worker looks at the batch next.
+    number of bytes of the file that are expanded, into slices of lines: `lines` in all, of which `created`
+    have a job, `rejected` are invalid and `skipped` came after the cancel. `line_objects` has a token for
+    each slice, which is part of the name of its object: what an interrupted attempt has stored is not taken
+    for it. `sent_slice` is the next slice whose jobs are enqueued, `cancel_slice` the next one whose jobs are
+    canceled, `result_slice` the next one whose results are written. `result_parts` are the parts of the
+    upload of the results so far. `due_at` is when the worker looks at the batch next.
     """
 
     input_file: str
@@ -68,13 +72,14 @@ class LargeBatch:
     metadata: Mapping[str, str] = field(default_factory=dict)
     phase: BatchPhase = BatchPhase.EXPANDING
     position: int = 0
-    slices: int = 0
+    line_objects: tuple[str, ...] = ()
     lines: int = 0
     created: int = 0
     rejected: int = 0
     skipped: int = 0
     error: str | None = None
     cancel_requested_at: datetime | None = None
+    sent_slice: int = 0
     cancel_slice: int = 0
     result_slice: int = 0
     result_upload: str | None = None
@@ -90,9 +95,21 @@ class LargeBatch:
         return self.phase is not BatchPhase.EXPANDING
 
     @property
+    def slices(self) -> int:
+        """The number of slices that are expanded."""
+        return len(self.line_objects)
+
+    @property
     def progress(self) -> tuple[object, ...]:
         """What only the worker changes, and each of its steps does."""
-        return self.phase, self.position, self.cancel_slice, self.result_slice, self.result_parts
+        return (
+            self.phase,
+            self.position,
+            self.sent_slice,
+            self.cancel_slice,
+            self.result_slice,
+            self.result_parts,
+        )
 
     def estimate_lines(self) -> int:
         """Return the number of lines, by the part of the file that is expanded if it is not all."""
@@ -133,8 +150,14 @@ class Line:
         return derive_id(batch_id, self.number)
 
 
-def name_lines_object(tenant: str, batch_id: str, number: int) -> str:
-    return f"{name_prefix(tenant, batch_id)}lines/{number:06}.json"
+def name_lines_object(tenant: str, batch_id: str, number: int, token: str) -> str:
+    return f"{name_prefix(tenant, batch_id)}lines/{number:06}-{token}.json"
+
+
+def find_lines_object(batch: Batch, number: int) -> str:
+    """Return the name of the object with the lines of a slice that is expanded."""
+    tokens = batch.large.line_objects if batch.large is not None else ()
+    return name_lines_object(batch.tenant, batch.id, number, tokens[number])
 
 
 def name_results_object(tenant: str, batch_id: str) -> str:
@@ -142,8 +165,13 @@ def name_results_object(tenant: str, batch_id: str) -> str:
 
 
 def name_prefix(tenant: str, batch_id: str) -> str:
-    """Return the prefix of all objects of a batch."""
+    """Return the prefix of the lines and results of a batch."""
     return f"batches/{tenant}/{batch_id}/"
+
+
+def list_prefixes(tenant: str, batch_id: str) -> list[str]:
+    """Return the prefixes of all objects of a batch; a large event is stored as those of jobs are."""
+    return [name_prefix(tenant, batch_id), f"records/{tenant}/{batch_id}/"]
 
 
 def dump_lines(lines: Sequence[Line]) -> bytes:

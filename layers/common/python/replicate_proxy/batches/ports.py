@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from replicate_proxy.batches.model import BatchCounts
@@ -38,12 +38,8 @@ class LargeBatchStore(Protocol):
         """Return batches that the worker has to look at, those that have waited for the longest first."""
         ...
 
-    def find_jobs(self, tenant: str, job_ids: Sequence[str]) -> Mapping[str, Job | None]:
-        """Return those jobs that have been created, by ID; None for a deleted one."""
-        ...
-
-    def create_jobs(self, jobs: Sequence[Job]) -> None:
-        """Write all the jobs or none. Raises ConflictError if one exists."""
+    def replace_with_jobs(self, batch: Batch, jobs: Sequence[Job]) -> Batch:
+        """Do the same, and write all the jobs, or nothing. Raises ConflictError also if a job exists."""
         ...
 
     def remove(self, batch: Batch) -> None:

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.batches.model import name_lines_object, name_results_object, parse_lines
+from replicate_proxy.batches.model import find_lines_object, name_results_object, parse_lines
 from replicate_proxy.contracts.large_batches import build_line_view
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.parallel import map_in_parallel
@@ -35,7 +35,7 @@ class ResultReader:
 
     def read_slice(self, batch: Batch, number: int) -> list[dict[str, Any]]:
         """Return the views of the lines of a slice, in their order."""
-        lines = parse_lines(self._objects.read(name_lines_object(batch.tenant, batch.id, number)))
+        lines = parse_lines(self._objects.read(find_lines_object(batch, number)))
         job_ids = [line.derive_job_id(batch.id) for line in lines if line.status is None]
         jobs = self._jobs.get_many(batch.tenant, job_ids, consistent=True)
         return map_in_parallel(partial(self._build_view, batch, jobs), lines)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate_proxy.batches.model import BatchPhase, name_lines_object, name_prefix, parse_lines
+from replicate_proxy.batches.model import BatchPhase, find_lines_object, list_prefixes, parse_lines
 from replicate_proxy.errors import ConflictError, ProxyError
 from replicate_proxy.observability import Metric, count_failure, logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -32,6 +32,8 @@ _MAX_CONFLICTS = 5
 # The lease is renewed after each part of a run: a crash stops the work for as long as it lasts.
 _LEASE_DURATION = timedelta(seconds=60)
 _ROUND_DURATION = timedelta(seconds=30)
+# A batch may run for longer than it is kept. Its webhook is sent before its deliveries are removed.
+_MIN_KEPT = timedelta(minutes=15)
 
 
 class WorkerLease(Protocol):
@@ -116,9 +118,7 @@ class BatchWorker:
         if large.is_completed:
             self._remove(batch)
             return True
-        if large.cancel_requested_at is not None and large.cancel_slice < large.slices:
-            self._cancel_slice(batch, large.cancel_slice)
-            self._save(batch, cancel_slice=large.cancel_slice + 1)
+        if self._handle_expanded_slice(batch, large):
             return True
         match large.phase:
             case BatchPhase.EXPANDING:
@@ -130,19 +130,37 @@ class BatchWorker:
             case _:
                 self.notify(batch)
                 self.checkpoint("batch.webhook_stored")
-                self._save(batch, phase=BatchPhase.COMPLETED, due_at=large.delete_at)
+                due_at = max(large.delete_at, self.clock.now() + _MIN_KEPT)
+                self._save(batch, phase=BatchPhase.COMPLETED, due_at=due_at)
                 logger.info("batch completed", lines=large.lines, created=large.created)
                 return True
+
+    def _handle_expanded_slice(self, batch: Batch, large: LargeBatch) -> bool:
+        """Enqueue or cancel the jobs of a slice; return False if there is none to handle."""
+        if large.sent_slice < large.slices:
+            # Its worker has ended before it was enqueued.
+            self._enqueue_slice(batch, large, self._read_jobs(batch, large.sent_slice))
+        elif large.cancel_requested_at is not None and large.cancel_slice < large.slices:
+            self._cancel_slice(batch, large.cancel_slice)
+            self._save(batch, cancel_slice=large.cancel_slice + 1)
+        else:
+            return False
+        return True
 
     def _expand(self, batch: Batch, large: LargeBatch) -> bool:
         if large.position >= large.size_bytes:
             self._save(batch, phase=BatchPhase.RUNNING)
             logger.info("batch expanded", lines=large.lines, created=large.created, rejected=large.rejected)
             return True
-        changes = self.expander.expand_slice(batch, large)
-        self._save(batch, **changes)
-        self.checkpoint("batch.slice_saved")
+        expanded, jobs = self.expander.expand_slice(batch, large)
+        if expanded.large is not None and large.slices < expanded.large.slices:
+            self._enqueue_slice(expanded, expanded.large, jobs)
         return True
+
+    def _enqueue_slice(self, batch: Batch, large: LargeBatch, jobs: Iterable[Job]) -> None:
+        self.expander.enqueue(list(jobs))
+        self._save(batch, sent_slice=large.sent_slice + 1)
+        self.checkpoint("batch.slice_saved")
 
     def _check_end(self, batch: Batch, large: LargeBatch) -> bool:
         """Go on once all jobs have ended. Otherwise others are looked at first the next time."""
@@ -162,15 +180,20 @@ class BatchWorker:
         return True
 
     def _cancel_slice(self, batch: Batch, number: int) -> None:
-        lines = parse_lines(self.objects.read(name_lines_object(batch.tenant, batch.id, number)))
-        job_ids = [line.derive_job_id(batch.id) for line in lines if line.status is None]
-        for job in self.jobs.get_many(batch.tenant, job_ids, consistent=True).values():
+        for job in self._read_jobs(batch, number):
             if not job.is_terminal:
                 self.cancel(job)
 
+    def _read_jobs(self, batch: Batch, number: int) -> Iterable[Job]:
+        """Return the jobs of a slice, without those that are deleted."""
+        lines = parse_lines(self.objects.read(find_lines_object(batch, number)))
+        job_ids = [line.derive_job_id(batch.id) for line in lines if line.status is None]
+        return self.jobs.get_many(batch.tenant, job_ids, consistent=True).values()
+
     def _remove(self, batch: Batch) -> None:
         """Remove the batch at the end of its retention; objects go first and its record last."""
-        self.remove_objects(name_prefix(batch.tenant, batch.id))
+        for prefix in list_prefixes(batch.tenant, batch.id):
+            self.remove_objects(prefix)
         self.checkpoint("batch.objects_removed")
         self.remove_rows(batch.tenant, batch.id)
         self.store.remove(batch)

@@ -26,7 +26,8 @@ class BudgetedJobs(BudgetStates, Protocol):
     def create(self, jobs: Sequence[Job], hold: Hold, *, batch: Batch | None = None) -> None:
         """Write the jobs, the batch and the reservation, or nothing.
 
-        Raises ConflictError if an ID exists, BudgetExceededError if a window has too little left,
+        A batch with a revision above 1 replaces the one before. Raises ConflictError if that is not the
+        stored one, or if another ID exists, BudgetExceededError if a window has too little left,
         BudgetContentionError if others wrote at the same time, RetryableError for another failure.
         """
         ...
